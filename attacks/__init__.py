@@ -1,0 +1,1 @@
+"""The built-in attacks, one package a family; found by `auditor` through entry points."""

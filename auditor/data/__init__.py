@@ -1,0 +1,1 @@
+"""Forget, retain and holdout facts; readers for the field's formats."""

@@ -1,0 +1,1 @@
+"""From a plan to evidence: jobs, and the executors that run them."""

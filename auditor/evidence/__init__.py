@@ -1,0 +1,1 @@
+"""The evidence table, and the store that makes a killed run resumable."""

@@ -1,0 +1,1 @@
+"""Models under audit: load, hash, copy, generate, score."""

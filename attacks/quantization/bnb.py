@@ -1,0 +1,86 @@
+"""bitsandbytes: the quantization that `load_in_4bit` and `load_in_8bit` apply."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from transformers import BitsAndBytesConfig
+
+from attacks.quantization.family import (
+    QuantizationAttack,
+    QuantizationParameters,
+    Quantized,
+    assert_quantized,
+)
+from auditor.attack import Level, Requirements, attack
+from auditor.subjects.causal_lm import CausalLM
+
+
+class BitsAndBytesParameters(QuantizationParameters):
+    """Settings of bitsandbytes."""
+
+    format: Literal["int8", "nf4", "fp4", "nf4-double"] = "nf4"
+    """LLM.int8() (arXiv 2208.07339), NormalFloat4 or FloatingPoint4 in blocks of 64 (arXiv
+    2305.14314), or NF4 with quantized scales."""
+
+
+@attack("quantization/bnb")
+class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
+    """Load the model in 8 or 4 bits with bitsandbytes, as anyone can with one argument.
+
+    Threat model: a deployer or downloader with the weights; no data, no training, seconds of
+    work. A leak shows as knowledge that is absent at full precision and present here. Source:
+    arXiv 2410.16454, whose code uses bitsandbytes FP4; NF4 is QLoRA's format (arXiv 2305.14314).
+    """
+
+    parameters_type = BitsAndBytesParameters
+    levels: ClassVar[Sequence[Level]] = (
+        Level({"format": "int8"}, "quick", mandatory=True),
+        Level({"format": "nf4"}, "quick", mandatory=True),
+        Level({"format": "fp4"}, "quick", mandatory=True),
+        Level({"format": "nf4-double"}, "standard"),
+    )
+    requires = Requirements(packages=("bitsandbytes",), full_precision=True)
+
+    @property
+    def variant(self) -> str:
+        """The format."""
+        return self.parameters.format
+
+    @contextmanager
+    def quantized(self, subject: CausalLM, scratch: Path) -> Iterator[Quantized]:
+        """Load a copy through transformers with a ``BitsAndBytesConfig``."""
+        import bitsandbytes as bnb
+
+        eight = self.parameters.format == "int8"
+        with subject.reloaded(scratch, quantization_config=self._config(subject)) as copy:
+            layers = assert_quantized(
+                copy.model, bnb.nn.Linear8bitLt if eight else bnb.nn.Linear4bit
+            )
+            codes = (
+                (name, layer.weight.data if eight else _nibbles(layer.weight.data))
+                for name, layer in layers.items()
+            )
+            yield Quantized(copy, codes, {"format": self.parameters.format})
+
+    def _config(self, subject: CausalLM) -> BitsAndBytesConfig:
+        if self.parameters.format == "int8":
+            return BitsAndBytesConfig(load_in_8bit=True)
+        dtype = (
+            torch.float32 if subject.spec.dtype == "auto" else getattr(torch, subject.spec.dtype)
+        )
+        if torch.cuda.is_available() and subject.spec.dtype == "auto":
+            dtype = torch.bfloat16
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=self.parameters.format.removesuffix("-double"),
+            bnb_4bit_use_double_quant=self.parameters.format.endswith("-double"),
+            bnb_4bit_compute_dtype=dtype,
+        )
+
+
+def _nibbles(packed: torch.Tensor) -> torch.Tensor:
+    """Two 4-bit codes out of each byte, the high one first."""
+    return torch.stack((packed >> 4, packed & 0xF), dim=-1)

@@ -1,0 +1,98 @@
+"""What all quantization attacks share: measure the rounded model, keep its codes."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import torch
+from pydantic import Field
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from attacks.quantization.code_flips import code_flip_share, sampled_codes
+from auditor.attack import Attack, Explanation, Parameters, Requirements
+from auditor.errors import MeasurementError
+from auditor.evidence.record import Record
+from auditor.examiner import Examiner
+from auditor.subjects.causal_lm import CausalLM
+
+
+class QuantizationParameters(Parameters):
+    """Settings of every quantizer."""
+
+    code_sample: int = Field(default=1 << 18, ge=1)
+    """Weights per layer whose codes are kept for the code-flip share."""
+
+
+P = TypeVar("P", bound=QuantizationParameters)
+
+
+class Quantized(NamedTuple):
+    """A quantized copy (or state) of a subject."""
+
+    subject: CausalLM
+    codes: Iterable[tuple[str, torch.Tensor]]
+    """Layer names with their integer codes, read before anything else is asked."""
+    notes: dict[str, Any]
+
+
+class QuantizationAttack(Attack[P]):
+    """Round the weights and ask again."""
+
+    requires: ClassVar[Requirements] = Requirements(full_precision=True)
+
+    @abstractmethod
+    def quantized(self, subject: CausalLM, scratch: Path) -> AbstractContextManager[Quantized]:
+        """Open the subject with rounded weights.
+
+        Raises:
+            MeasurementError: layers that should be quantized are not.
+        """
+
+    def measure(
+        self,
+        subject: CausalLM,
+        examiner: Examiner,
+        pool: Sequence[Record],
+        seed: int,
+        scratch: Path,
+    ) -> Record:
+        """Examine the rounded model; keep a sample of its codes."""
+        with self.quantized(subject, scratch) as state:
+            arrays = sampled_codes(state.codes, self.parameters.code_sample)
+            layers = [key.partition("/")[2] for key in arrays if key.startswith("codes/")]
+            notes = {"layers_quantized": len(layers), **state.notes}
+            return Record(rows=examiner.examine(state.subject), notes=notes, arrays=arrays)
+
+    def explain(self, unlearned: Record, original: Record) -> Explanation | None:
+        """Code-flip share between U and O."""
+        return code_flip_share(unlearned.arrays, original.arrays)
+
+
+def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """The layers that deployers quantize: all linear maps but the output head."""
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, (nn.Linear, Conv1D)) and module is not head
+    }
+
+
+def assert_quantized(model: nn.Module, expected: type[nn.Module]) -> dict[str, nn.Module]:
+    """Return the layers of class ``expected``, and refuse a model with any linear layer left.
+
+    Raises:
+        MeasurementError: the loader did not quantize what it should have; scoring the model
+            would pass off its full precision as quantized.
+    """
+    done = {name: module for name, module in model.named_modules() if isinstance(module, expected)}
+    left = [name for name in linear_layers(model) if name not in done]
+    if not done or left:
+        raise MeasurementError(
+            f"{len(done)} layers are of class {expected.__name__} and {len(left)} are not "
+            f"quantized ({', '.join(left[:3]) or 'none'}); the model was not measured"
+        )
+    return done

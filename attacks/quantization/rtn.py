@@ -1,0 +1,94 @@
+"""Round to nearest: the plainest quantizer, at any number of bits."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
+
+from attacks.quantization.family import (
+    QuantizationAttack,
+    QuantizationParameters,
+    Quantized,
+    linear_layers,
+)
+from auditor.attack import Level, attack
+from auditor.errors import MeasurementError
+from auditor.subjects.causal_lm import CausalLM
+
+
+class RoundToNearestParameters(QuantizationParameters):
+    """Settings of round-to-nearest."""
+
+    bits: int = Field(default=4, ge=2, le=8)
+    group_size: int | None = Field(default=None, ge=8)
+    """Inputs that share a step width; by default a whole output channel does."""
+
+
+@attack("quantization/rtn")
+class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
+    """Round every weight to the nearest of 2^bits even steps, without data or library.
+
+    Q(w) = s * clip(round(w / s), -2^(bits-1), 2^(bits-1) - 1) with s = max|w| / (2^(bits-1) - 1)
+    per output channel or group (symmetric; arXiv 2410.16454 divides by 2^(bits-1), which clips
+    the largest weight). Threat model: as for bitsandbytes; it stands for every simple integer
+    format (GGUF, int4 kernels). Three bits and fewer often break the original as well: advisory.
+    """
+
+    parameters_type = RoundToNearestParameters
+    levels: ClassVar[Sequence[Level]] = (
+        Level({"bits": 4}, "standard"),
+        Level({"bits": 4, "group_size": 64}, "standard"),
+        Level({"bits": 3}, "standard"),
+        Level({"bits": 8}, "exhaustive"),
+        Level({"bits": 2}, "exhaustive"),
+    )
+
+    @property
+    def variant(self) -> str:
+        """Bits and group size."""
+        group = self.parameters.group_size
+        return f"{self.parameters.bits}-bit" + (f" g{group}" if group else "")
+
+    @contextmanager
+    def quantized(self, subject: CausalLM, scratch: Path) -> Iterator[Quantized]:
+        """Round the weights in place, on loan."""
+        with subject.lent() as model:
+            codes = []
+            for name, layer in linear_layers(model).items():
+                weight = layer.weight.data.T if isinstance(layer, Conv1D) else layer.weight.data
+                rounded, code = round_to_nearest(
+                    weight, self.parameters.bits, self.parameters.group_size
+                )
+                weight.copy_(rounded)
+                codes.append((name, code))
+            if not codes:
+                raise MeasurementError("the model has no linear layers to round")
+            yield Quantized(subject, codes, {"bits": self.parameters.bits})
+
+
+def round_to_nearest(
+    weight: torch.Tensor, bits: int, group_size: int | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Round a weight matrix.
+
+    Args:
+        weight: [out, in].
+        bits: 2 to 8.
+        group_size: inputs that share a scale; None for all of an output channel.
+
+    Returns:
+        The rounded weights [out, in] in the given type, and their codes [out, in] (int8).
+    """
+    out, inputs = weight.shape
+    size = group_size or inputs
+    grouped = functional.pad(weight.float(), (0, -inputs % size)).reshape(out, -1, size)
+    top = 2 ** (bits - 1) - 1
+    scale = grouped.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny) / top
+    codes = (grouped / scale).round().clamp(-top - 1, top)
+    rounded = (codes * scale).reshape(out, -1)[:, :inputs].to(weight.dtype)
+    return rounded, codes.reshape(out, -1)[:, :inputs].to(torch.int8)

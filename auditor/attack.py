@@ -1,0 +1,170 @@
+"""What an attack is, and the registry that holds them all."""
+
+import importlib.util
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from auditor.evidence.record import Record
+from auditor.examiner import Examiner
+from auditor.registry import Registry
+from auditor.subjects.causal_lm import CausalLM
+from auditor.subjects.manifest import Location
+
+Profile = Literal["quick", "standard", "exhaustive"]
+PROFILES: tuple[Profile, ...] = ("quick", "standard", "exhaustive")
+
+
+class Parameters(BaseModel):
+    """Base of every attack's parameters: the settings of one variant."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+P = TypeVar("P", bound=Parameters)
+
+
+@dataclass(frozen=True)
+class Level:
+    """A variant that a profile runs without being asked."""
+
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    profile: Profile = "standard"
+    """The smallest profile that runs it; larger ones do too."""
+    mandatory: bool = False
+    """Whether a PASS needs it, unless the policy says otherwise."""
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What an attack needs of the machine and of the model."""
+
+    packages: tuple[str, ...] = ()
+    gpu: bool = False
+    full_precision: bool = False
+    """The checkpoint must not be quantized already."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A figure of the weights or layers that says why knowledge comes back."""
+
+    measure: str
+    """What is measured, for example ``code-flip share``."""
+    overall: float
+    layers: Mapping[str, float]
+
+
+class Attack(ABC, Generic[P]):
+    """A procedure that tries to bring forgotten knowledge back.
+
+    Every attack runs on every arm with the same parameters, seeds and order of data.
+    """
+
+    name: ClassVar[str]
+    family: ClassVar[str]
+    """What kind of access or power the attacker has."""
+    parameters_type: ClassVar[type[Parameters]] = Parameters
+    levels: ClassVar[Sequence[Level]] = ()
+    """Variants by profile."""
+    requires: ClassVar[Requirements] = Requirements()
+    seeded: ClassVar[bool] = False
+    """Whether its result depends on a seed; otherwise it runs once."""
+    searches: ClassVar[bool] = False
+    """Whether it has a search stage whose findings are pooled over the arms."""
+
+    def __init__(self, parameters: P) -> None:
+        self.parameters = parameters
+
+    @property
+    @abstractmethod
+    def variant(self) -> str:
+        """Short name of the level or configuration, unique within the attack."""
+
+    def forward_tokens(self, examination: int) -> int:
+        """Estimated tokens through the model, if one examination takes ``examination``."""
+        return examination
+
+    def texts(self) -> Sequence[str]:
+        """Texts that the attack shows the model besides the facts; checked for forget facts."""
+        return ()
+
+    def inputs(self) -> Mapping[str, str]:
+        """Digests of what decides the result besides the parameters (files they name)."""
+        return {}
+
+    def unavailable(self, location: Location) -> str | None:
+        """Why the attack cannot run here on this model, or None."""
+        for package in self.requires.packages:
+            if importlib.util.find_spec(package) is None:
+                return f"the package {package} is not installed"
+        if self.requires.gpu and not torch.cuda.is_available():
+            return "it needs a GPU and there is none"
+        if self.requires.full_precision and (method := quantized_with(location.model)):
+            return f"the checkpoint is quantized already ({method})"
+        return None
+
+    def search(self, subject: CausalLM, examiner: Examiner, seed: int) -> Record | None:
+        """Look for prompts, suffixes or adapters on one arm (only if ``searches``)."""
+        return None
+
+    @abstractmethod
+    def measure(
+        self,
+        subject: CausalLM,
+        examiner: Examiner,
+        pool: Sequence[Record],
+        seed: int,
+        scratch: Path,
+    ) -> Record:
+        """Measure K of every fact on one arm.
+
+        Args:
+            subject: the arm; exactly as it was when this returns.
+            examiner: asks the audit's questions.
+            pool: what the search stage found on all arms.
+            seed: of everything random in here.
+            scratch: folder for temporary files, removed afterwards.
+
+        Raises:
+            MeasurementError: something could not be measured; the engine records a failure.
+            Unavailable: the attack turns out not to apply.
+        """
+
+    def explain(self, unlearned: Record, original: Record) -> Explanation | None:
+        """Why knowledge comes back, from the records of U and O."""
+        return None
+
+
+ATTACKS: Registry[type[Attack[Any]]] = Registry("attack", group="auditor.attacks")
+
+A = TypeVar("A", bound=type[Attack[Any]])
+
+
+def attack(name: str) -> Callable[[A], A]:
+    """Class decorator that registers an attack as ``family/name``.
+
+    Raises:
+        AuditorError: the name is taken by another class.
+    """
+
+    def add(cls: A) -> A:
+        cls.family, _, _ = name.partition("/")
+        cls.name = name
+        ATTACKS.register(name)(cls)
+        return cls
+
+    return add
+
+
+def quantized_with(directory: Path) -> str | None:
+    """The method by which a checkpoint is quantized (``gptq``, ``awq``, ``bitsandbytes``)."""
+    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    quantization = config.get("quantization_config")
+    return str(quantization.get("quant_method", "unknown method")) if quantization else None

@@ -1,0 +1,48 @@
+"""Canonical bytes and sha256 digests: the names of everything that decides a result."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+_CHUNK = 1 << 22
+
+
+def canonical_json(value: Any) -> bytes:
+    """Serialise ``value`` so that equal values give equal bytes: sorted keys, no spaces, UTF-8.
+
+    Raises:
+        ValueError: the value holds NaN or an infinity, which JSON cannot say.
+    """
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
+
+
+def digest(value: Any) -> str:
+    """Sha256 (hex) of the canonical JSON of ``value``."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """Sha256 (hex) of a file's bytes, read in pieces."""
+    sha = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_CHUNK):
+            sha.update(piece)
+    return sha.hexdigest()
+
+
+def digest_sources(packages: Iterable[Path]) -> str:
+    """Sha256 over the Python sources below each folder (or of a single file), by relative name.
+
+    A measurement depends on the code that makes it; this is that code's version, which moves
+    with every edit and not only with a release.
+    """
+    listing = {}
+    for package in packages:
+        files = sorted(package.rglob("*.py")) if package.is_dir() else [package]
+        for file in files:
+            listing[f"{package.name}/{file.relative_to(package)}"] = digest_file(file)
+    return digest(listing)

@@ -1,0 +1,114 @@
+"""Running jobs: one job against the store, and the executor for one process on one device."""
+
+import time
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from auditor.engine.job import Job
+from auditor.errors import Unavailable
+from auditor.evidence.record import Cost, Record
+from auditor.evidence.store import EvidenceStore
+from auditor.examiner import Examiner
+from auditor.progress import Progress
+from auditor.subjects.opening import open_subject
+from auditor.subjects.subject import Subject
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a job has no evidence."""
+
+    reason: str
+    unavailable: bool = False
+    """The attack does not apply here, rather than having gone wrong."""
+
+
+class Executor(Protocol):
+    """Runs jobs, anywhere, and says which failed."""
+
+    def run(
+        self, jobs: Sequence[tuple[str, Job]], store: EvidenceStore, progress: Progress
+    ) -> Mapping[str, Failure]:
+        """Run labelled jobs that the store does not hold yet.
+
+        Returns:
+            Key to failure of the jobs that left no evidence. A failed job is tried again by the
+            next run.
+        """
+
+
+class LocalExecutor:
+    """One process, one device; the model of one arm is open at a time."""
+
+    def run(
+        self, jobs: Sequence[tuple[str, Job]], store: EvidenceStore, progress: Progress
+    ) -> Mapping[str, Failure]:
+        """Run the jobs arm by arm, so that each model is loaded once."""
+        unique = {job.key: (label, job) for label, job in jobs if not store.has(job.key)}
+        failures: dict[str, Failure] = {}
+        if not unique:
+            return failures
+        with progress.task("attacking every arm alike", len(unique)) as advance:
+            for arm_jobs in _by_subject(unique.values()):
+                answered = 0
+
+                def tick(items: int) -> None:
+                    nonlocal answered
+                    answered += items
+                    advance(0, f"{label}: {answered} answers")
+
+                subject = None
+                for label, job in arm_jobs:
+                    advance(0, label)
+                    answered = 0
+                    if subject is None:
+                        subject = open_subject(
+                            job.spec, job.location, job.format, job.token_budget, tick
+                        )
+                    failure = execute(job, subject, store)
+                    if failure is not None:
+                        failures[job.key] = failure
+                        subject.close()  # a failed attack may have left anything behind
+                        subject = None
+                    advance(1, label)
+                if subject is not None:
+                    subject.close()
+        return failures
+
+
+def execute(job: Job, subject: Subject, store: EvidenceStore) -> Failure | None:
+    """Run one job and keep its evidence; a failure is returned, and logged in the store.
+
+    Raises:
+        OSError: the evidence could not be written (the audit fails, not the attack).
+    """
+    attack = job.instantiate()
+    examiner = Examiner(store.facts(job.facts), job.probes)
+    pool = [store.read(key) for key in job.pool]
+    before, began = subject.meter.forward_tokens, time.monotonic()
+    try:
+        with store.temporary_folder() as scratch:
+            if job.stage == "search":
+                record = attack.search(subject, examiner, job.seed) or Record()  # type: ignore[arg-type]
+            else:
+                record = attack.measure(subject, examiner, pool, job.seed, scratch)  # type: ignore[arg-type]
+    except Unavailable as error:
+        return Failure(str(error), unavailable=True)
+    except Exception as error:  # an attack can fail in any way; the audit goes on and says so
+        store.log_failure(job.key, traceback.format_exc())
+        return Failure(f"{type(error).__name__}: {error}")
+    seconds = time.monotonic() - began
+    cost = Cost(seconds, subject.meter.forward_tokens - before)
+    store.write(job.key, job.identity, record, cost)
+    return None
+
+
+def _by_subject(
+    jobs: Iterable[tuple[str, Job]],
+) -> Iterable[list[tuple[str, Job]]]:
+    groups: dict[tuple[str, str], list[tuple[str, Job]]] = {}
+    for label, job in jobs:
+        groups.setdefault((job.location.manifest.digest, job.spec.dtype), []).append((label, job))
+    return groups.values()

@@ -1,0 +1,116 @@
+"""Which attacks at which levels: a profile, the plan's own, and what the policy demands."""
+
+import itertools
+from dataclasses import dataclass
+from typing import Any, get_origin
+
+from pydantic import ValidationError
+
+from auditor.attack import ATTACKS, PROFILES, Attack
+from auditor.engine.plan import AuditPlan
+from auditor.errors import AuditorError
+
+AS_IS = "none/as-is"
+"""The attack that every plan contains."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One attack at one level, as a plan runs it or leaves it out."""
+
+    attack: Attack[Any]
+    mandatory: bool
+    left_out: bool = False
+    """Mandatory, but the plan does not run it: it blocks PASS."""
+
+    @property
+    def label(self) -> str:
+        """``family/name variant``."""
+        return f"{self.attack.name} {self.attack.variant}"
+
+
+def expand(plan: AuditPlan) -> list[Variant]:
+    """All variants of a plan, the mandatory ones that it leaves out included.
+
+    Raises:
+        AuditorError: an attack is unknown, its parameters are wrong, two variants have the same
+            name, or the policy demands something that no installed attack provides.
+    """
+    planned: dict[str, Attack[Any]] = {}
+    defaults: dict[str, Attack[Any]] = {}
+    rank = PROFILES.index(plan.profile) if plan.profile else -1
+    for name, cls in ATTACKS:
+        for level in cls.levels:
+            attack = instantiate(name, dict(level.parameters))
+            label = Variant(attack, mandatory=False).label
+            if level.mandatory:
+                defaults[label] = attack
+            if PROFILES.index(level.profile) <= rank or name == AS_IS:
+                planned[label] = attack
+    for request in plan.attacks:
+        for parameters in _swept(request.attack, request.parameters):
+            attack = instantiate(request.attack, parameters)
+            label = Variant(attack, mandatory=False).label
+            held = planned.get(label)
+            if held is not None and held.parameters != attack.parameters:
+                # the plan's own settings of a level replace the profile's
+                defaults.pop(label, None)
+            planned[label] = attack
+    wanted = _mandatory(plan.policy.mandatory, planned, defaults)
+    chosen = [Variant(attack, label in wanted) for label, attack in planned.items()]
+    chosen.sort(key=lambda v: (v.attack.name != AS_IS, not v.mandatory))
+    chosen += [
+        Variant(attack, mandatory=True, left_out=True)
+        for label, attack in wanted.items()
+        if label not in planned
+    ]
+    return chosen
+
+
+def instantiate(name: str, parameters: dict[str, Any]) -> Attack[Any]:
+    """An attack with validated parameters.
+
+    Raises:
+        AuditorError: the attack is unknown or a parameter does not fit.
+    """
+    cls = ATTACKS.get(name)
+    try:
+        return cls(cls.parameters_type(**parameters))
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise AuditorError(
+            f"parameters of {name} do not fit:\n  "
+            + "\n  ".join(lines)
+            + f"\n`auditor attacks show {name}` lists them."
+        ) from error
+
+
+def _swept(name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    """Expand lists, where the parameter is not a list itself, to their product."""
+    fields = ATTACKS.get(name).parameters_type.model_fields
+    axes = []
+    for key, value in parameters.items():
+        kind = fields[key].annotation if key in fields else None
+        sweeps = isinstance(value, list) and (get_origin(kind) or kind) not in (list, tuple)
+        axes.append([(key, v) for v in value] if sweeps else [(key, value)])
+    return [dict(point) for point in itertools.product(*axes)]
+
+
+def _mandatory(
+    named: tuple[str, ...] | None,
+    planned: dict[str, Attack[Any]],
+    defaults: dict[str, Attack[Any]],
+) -> dict[str, Attack[Any]]:
+    if named is None:
+        return defaults | {label: planned[label] for label in defaults if label in planned}
+    known = defaults | planned
+    wanted: dict[str, Attack[Any]] = {}
+    for name in (*named, AS_IS):
+        matching = {k: a for k, a in known.items() if k == name or a.name == name}
+        if not matching:
+            raise AuditorError(
+                f"the policy makes {name!r} mandatory, but the plan does not run it; add it to "
+                f"`attacks:`, or name one of: {', '.join(known)}."
+            )
+        wanted |= matching
+    return wanted

@@ -1,0 +1,104 @@
+"""A job: one attack at one level on one model. Its key is everything that decides its result."""
+
+import inspect
+import sys
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+import auditor
+from auditor.attack import ATTACKS, Attack
+from auditor.digests import digest, digest_sources
+from auditor.engine.expansion import instantiate
+from auditor.subjects.manifest import Location
+from auditor.subjects.spec import PromptFormat, SubjectSpec
+
+Stage = Literal["search", "measure"]
+
+_MEASURING_LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "rouge-score", "peft")
+_MEASURING_CODE = ("subjects", "data", "probes", "attack.py", "examiner.py", "evidence/record.py")
+
+
+class Job(BaseModel):
+    """Plain data, so that any process on any machine can run it against a shared store."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: Stage
+    attack: str
+    parameters: dict[str, Any]
+    inputs: dict[str, str]
+    """Digests of files that the parameters name."""
+    seed: int
+    spec: SubjectSpec
+    location: Location
+    facts: str
+    """Digest of the fact sets in the store."""
+    probes: tuple[str, ...]
+    format: PromptFormat
+    token_budget: int
+    pool: tuple[str, ...] = ()
+    """Keys of the search jobs whose findings are measured."""
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of the identity; the name of the job's folder in the store."""
+        return digest(self.identity)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the result. Where files lie and who else runs is not in it."""
+        return {
+            "stage": self.stage,
+            "attack": self.attack,
+            "parameters": self.parameters,
+            "inputs": self.inputs,
+            "seed": self.seed,
+            "subject": self.location.manifest.digest,
+            "kind": self.spec.kind,
+            "dtype": self.spec.dtype,
+            "facts": self.facts,
+            "probes": list(self.probes),
+            "format": self.format.model_dump(),
+            "token_budget": self.token_budget,
+            "pool": list(self.pool),
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+            "code": code_version(self.attack),
+            "libraries": library_versions(self.attack),
+        }
+
+    def instantiate(self) -> Attack[Any]:
+        """The attack with its parameters."""
+        return instantiate(self.attack, self.parameters)
+
+
+def code_version(attack: str) -> str:
+    """Digest of the sources that measure: this package's and the attack's own."""
+    root = Path(auditor.__file__).parent
+    return digest(
+        [digest_sources(root / part for part in _MEASURING_CODE), digest_sources([_home(attack)])]
+    )
+
+
+def library_versions(attack: str) -> dict[str, str]:
+    """Versions of the libraries that a measurement depends on."""
+    names = (*_MEASURING_LIBRARIES, *ATTACKS.get(attack).requires.packages)
+    return {name: _version(name) for name in sorted(set(names))}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _home(attack: str) -> Path:
+    """The folder of the attack's package, or its file where it stands alone."""
+    cls = ATTACKS.get(attack)
+    file = Path(inspect.getfile(cls))
+    return file.parent if sys.modules[cls.__module__].__package__ else file

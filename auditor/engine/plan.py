@@ -1,0 +1,159 @@
+"""The plan of an audit: everything that is decided before any model is opened."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from auditor.attack import Profile
+from auditor.data.source import DataSource
+from auditor.errors import AuditorError
+from auditor.subjects.causal_lm import TOKEN_BUDGET
+from auditor.subjects.spec import PromptFormat, SubjectSpec
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSection(_Section):
+    """Where the facts are."""
+
+    forget: DataSource
+    """What must be gone."""
+    retain: DataSource | None = None
+    """What must stay. Without it utility is not measured and nothing can PASS."""
+    holdout: DataSource | None = None
+    """Like forget, but seen by no arm."""
+
+    @field_validator("forget", "retain", "holdout", mode="before")
+    @classmethod
+    def _path_alone(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+
+class ProbeSection(_Section):
+    """What "knows" means."""
+
+    primary: str = "answer-probability"
+    """The probe that decides. Named here, before any model is opened."""
+    reported: tuple[str, ...] = ("rouge-l-recall", "exact-memorisation", "extraction-strength")
+    """Probes shown beside it."""
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Primary and reported probes, each once."""
+        return tuple(dict.fromkeys((self.primary, *self.reported)))
+
+
+class AttackRequest(_Section):
+    """An attack that the plan adds to its profile."""
+
+    attack: str
+    parameters: dict[str, Any] = {}
+    """Parameters of the attack; a list where one value is expected is swept."""
+
+
+class PolicySection(_Section):
+    """What decides the verdict."""
+
+    delta: float = Field(default=0.10, gt=0, lt=1)
+    """Margin of residual knowledge: 0 is the retrained baseline, 1 the original."""
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    """Probability of a false PASS (and of a false FAIL) that is accepted."""
+    scope: Literal["census", "sampled"] = "census"
+    """census: the claim is about these facts. sampled: the audited subjects are a sample of a
+    larger forget set, and count as one unit each."""
+    mandatory: tuple[str, ...] | None = None
+    """Attacks that a PASS needs, as ``family/name`` or ``family/name variant``; by default those
+    that a deployer or a curious user would apply."""
+    minimum_gap: float = Field(default=0.2, gt=0, lt=1)
+    """What the original must know beyond the retrained baseline for an attack to say anything."""
+    leak_limit: float = Field(default=0.10, gt=0, lt=1)
+    """Upper bound on the share of leaking facts that a PASS allows."""
+    utility_margin: float = Field(default=0.10, gt=0, lt=1)
+    """Share of the original's knowledge of the retain set that may be lost."""
+
+
+class AuditPlan(_Section):
+    """A whole audit. Its digest stands in the certificate."""
+
+    unlearned: SubjectSpec
+    original: SubjectSpec
+    retrained: tuple[SubjectSpec, ...] = Field(min_length=1)
+    data: DataSection
+    format: PromptFormat = PromptFormat()
+    probes: ProbeSection = ProbeSection()
+    profile: Profile | None = "quick"
+    """Ready-made set of attacks; null runs only those listed (and none/as-is)."""
+    attacks: tuple[AttackRequest, ...] = ()
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    """Seeds of the attacks that depend on one."""
+    policy: PolicySection = PolicySection()
+    token_budget: int = Field(default=TOKEN_BUDGET, ge=1)
+    """Padded tokens in a batch."""
+
+    @field_validator("unlearned", "original", mode="before")
+    @classmethod
+    def _path_alone(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+    @field_validator("retrained", mode="before")
+    @classmethod
+    def _paths_alone(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = [value]
+        if isinstance(value, list | tuple):
+            return tuple({"path": v} if isinstance(v, str) else v for v in value)
+        return value
+
+    @property
+    def arms(self) -> dict[str, SubjectSpec]:
+        """Arm names to models: unlearned, original, retrained-0, retrained-1, …"""
+        named = {"unlearned": self.unlearned, "original": self.original}
+        return named | {f"retrained-{i}": spec for i, spec in enumerate(self.retrained)}
+
+
+def load_plan(path: Path) -> AuditPlan:
+    """Read a plan from YAML; relative paths in it are relative to the plan's folder.
+
+    Raises:
+        AuditorError: the file is missing, is not YAML, or does not describe a plan; every
+            problem is named with its place.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AuditorError(f"the plan {path} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise AuditorError(f"the plan {path} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise AuditorError(f"the plan {path} is empty; `auditor init` writes one to start from.")
+    return parse_plan(_anchored(content, path.parent.resolve()), str(path))
+
+
+def parse_plan(content: dict[str, Any], name: str) -> AuditPlan:
+    """Validate a plan given as plain data.
+
+    Raises:
+        AuditorError: it does not describe a plan; every problem is named with its place.
+    """
+    try:
+        return AuditPlan.model_validate(content)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'plan'}: {e['msg']}" for e in error.errors()]
+        raise AuditorError(f"{name} is not a valid plan:\n  " + "\n  ".join(lines)) from error
+
+
+def _anchored(value: Any, folder: Path) -> Any:
+    """Make relative paths that exist beside the plan absolute; hub names stay as they are."""
+    if isinstance(value, dict):
+        return {k: _anchored(v, folder) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_anchored(v, folder) for v in value]
+    if isinstance(value, str) and value and len(value) < 1024 and "\n" not in value:
+        beside = folder / Path(value).expanduser()
+        if value.startswith((".", "~")) or beside.exists():
+            return str(beside)
+    return value

@@ -1,0 +1,187 @@
+"""Finished jobs as folders whose names are the digests of what decided them.
+
+A folder is written under a temporary name, synced, and renamed: it is whole or it is not there.
+Resume, caching and a store shared between machines follow from that one rule.
+"""
+
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors.numpy import load_file, save_file
+
+from auditor.data.fact import FactSets
+from auditor.digests import canonical_json, digest, digest_file
+from auditor.errors import AuditorError
+from auditor.evidence.record import Cost, Record, Row
+
+_ROWS = "rows.parquet"
+_NOTES = "notes.json"
+_ARRAYS = "arrays.safetensors"
+_IDENTITY = "job.json"
+_SEAL = "seal.json"
+_COST = "cost.json"
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("set", pa.string(), nullable=False),
+        pa.field("fact", pa.string(), nullable=False),
+        pa.field("subject", pa.string(), nullable=False),
+        pa.field("probe", pa.string(), nullable=False),
+        pa.field("k", pa.float64(), nullable=False),
+        pa.field("answer", pa.string()),
+    ]
+)
+
+_ABANDONED = 24 * 3600
+"""Seconds after which a temporary folder is taken for one that a killed run left behind."""
+
+
+class EvidenceStore:
+    """A folder of finished jobs; several processes and machines may share it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._jobs = root / "jobs"
+        self._inputs = root / "inputs"
+        for folder in (self._jobs, self._inputs):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise AuditorError(
+                    f"the evidence store {root} cannot be written: {error}"
+                ) from error
+        self._sweep()
+
+    def has(self, key: str) -> bool:
+        """Whether the job of that key is done."""
+        return (self._folder(key) / _SEAL).exists()
+
+    def write(self, key: str, identity: dict[str, Any], record: Record, cost: Cost) -> None:
+        """Keep a finished job. If another process finished it meanwhile, its evidence stays.
+
+        Raises:
+            OSError: the disk is full or gone; nothing half-written is left under the job's name.
+        """
+        final = self._folder(key)
+        with self.temporary_folder() as folder:
+            (folder / _IDENTITY).write_bytes(canonical_json(identity))
+            (folder / _NOTES).write_bytes(canonical_json(record.notes))
+            pq.write_table(
+                pa.Table.from_pylist([r._asdict() for r in record.rows], _SCHEMA), folder / _ROWS
+            )
+            if record.arrays:
+                save_file(record.arrays, folder / _ARRAYS)
+            seal = {file.name: digest_file(file) for file in sorted(folder.iterdir())}
+            (folder / _COST).write_text(json.dumps(cost.__dict__), encoding="utf-8")
+            (folder / _SEAL).write_bytes(canonical_json(seal))
+            for file in folder.iterdir():
+                _sync(file)
+            _sync(folder)
+            final.parent.mkdir(exist_ok=True)
+            try:
+                folder.rename(final)
+            except OSError:
+                if not self.has(key):
+                    raise
+            _sync(final.parent)
+
+    def read(self, key: str) -> Record:
+        """The evidence of a finished job.
+
+        Raises:
+            AuditorError: a file was changed after it was written.
+        """
+        folder = self._folder(key)
+        self.seal(key)
+        table = pq.read_table(folder / _ROWS)
+        arrays = folder / _ARRAYS
+        return Record(
+            rows=tuple(Row(**row) for row in table.to_pylist()),
+            notes=json.loads((folder / _NOTES).read_bytes()),
+            arrays=load_file(arrays) if arrays.exists() else {},
+        )
+
+    def cost(self, key: str) -> Cost:
+        """What a finished job took."""
+        return Cost(**json.loads((self._folder(key) / _COST).read_text(encoding="utf-8")))
+
+    def seal(self, key: str) -> str:
+        """Digest over a finished job's evidence (timings excepted), checked against its files.
+
+        Raises:
+            AuditorError: a file was changed, or is gone.
+        """
+        folder = self._folder(key)
+        seal = json.loads((folder / _SEAL).read_bytes())
+        for name, expected in seal.items():
+            file = folder / name
+            if not file.exists() or digest_file(file) != expected:
+                raise AuditorError(
+                    f"evidence was changed after it was measured: {file}. Delete the folder "
+                    f"{folder} to measure this job again."
+                )
+        return digest(seal)
+
+    def put_facts(self, sets: FactSets) -> str:
+        """Keep the facts that jobs are about; returns the digest that names them."""
+        content = canonical_json(sets.model_dump(mode="json"))
+        key = digest(json.loads(content))
+        final = self._inputs / f"{key}.json"
+        if not final.exists():
+            partial = self._inputs / f".{uuid.uuid4().hex}.partial"
+            try:
+                partial.write_bytes(content)
+                _sync(partial)
+                partial.replace(final)
+            finally:
+                partial.unlink(missing_ok=True)
+        return key
+
+    def facts(self, key: str) -> FactSets:
+        """The facts of that digest."""
+        return FactSets.model_validate_json((self._inputs / f"{key}.json").read_bytes())
+
+    def log_failure(self, key: str, text: str) -> None:
+        """Keep the traceback of a job that failed, for whoever has to mend it."""
+        folder = self.root / "failures"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{key}.log").write_text(text, encoding="utf-8")
+
+    @contextmanager
+    def temporary_folder(self) -> Iterator[Path]:
+        """A folder inside the store for one job's scratch files; gone afterwards."""
+        folder = self._jobs / f".{uuid.uuid4().hex}.partial"
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _folder(self, key: str) -> Path:
+        return self._jobs / key[:2] / key
+
+    def _sweep(self) -> None:
+        """Remove what killed runs left; young folders may belong to a run beside this one."""
+        for leftover in self._jobs.glob(".*.partial"):
+            try:
+                if time.time() - leftover.stat().st_mtime > _ABANDONED:
+                    shutil.rmtree(leftover, ignore_errors=True)
+            except FileNotFoundError:
+                continue
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,156 @@
+"""The probes of language models. Each turns what a subject said into K per fact.
+
+Quirks of other tools that these do not share are named with each probe.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+from rouge_score.rouge_scorer import RougeScorer
+
+from auditor.data.fact import Fact
+from auditor.probes.transcript import Transcript
+from auditor.registry import Registry
+
+PROBES: Registry[type["Probe"]] = Registry("probe")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One probe's view of one fact."""
+
+    k: float | None
+    """Knowledge in [0, 1]; None where the fact lacks what the probe needs."""
+    answer: str | None = None
+    """What the model said, where it said something."""
+
+
+class Probe(ABC):
+    """A definition of knowing."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Optional fields of a fact without which it cannot be read."""
+
+    @abstractmethod
+    def read(self, transcript: Transcript) -> list[Reading]:
+        """One reading per fact, in the transcript's order."""
+
+    def readable(self, fact: Fact) -> bool:
+        """Whether the fact has what the probe needs."""
+        return all(getattr(fact, field) for field in self.needs)
+
+
+@PROBES.register("answer-probability")
+class AnswerProbability(Probe):
+    """K = exp(mean log-probability per answer token) (TOFU, arXiv 2401.06121).
+
+    Length-normalised: the geometric mean of the token probabilities. The end-of-sequence token
+    is not part of the answer.
+    """
+
+    def read(self, transcript: Transcript) -> list[Reading]:
+        """One reading per fact."""
+        return [Reading(math.exp(s.mean_log_probability)) for s in transcript.answers]
+
+
+@PROBES.register("rouge-l-recall")
+class RougeLRecall(Probe):
+    """K = ROUGE-L recall of the greedy answer against the true one (TOFU, arXiv 2401.06121).
+
+    Greedy and deterministic; FailureLLMUnlearning samples at temperature 0.9 without a seed.
+    """
+
+    @cached_property
+    def _scorer(self) -> RougeScorer:
+        return RougeScorer(["rougeL"], use_stemmer=True)
+
+    def read(self, transcript: Transcript) -> list[Reading]:
+        """One reading per fact, with the generated answer."""
+        return [
+            Reading(float(self._scorer.score(fact.answer, said)["rougeL"].recall), said)
+            for fact, said in zip(transcript.facts, transcript.greedy, strict=True)
+        ]
+
+
+@PROBES.register("truth-ratio")
+class TruthRatio(Probe):
+    """K = c / (c + w): c the length-normalised probability of the true answer, w that of the wrong.
+
+    TOFU (arXiv 2401.06121) defines the ratio w / c, which has no upper bound, and its code and
+    its logs hold inverse ratios of each other; the bounded form is open-unlearning's
+    ``prob_mean``. w is the geometric mean over the distractors, as in TOFU's forget quality.
+    """
+
+    needs = ("distractors",)
+
+    def read(self, transcript: Transcript) -> list[Reading]:
+        """One reading per fact; None where it has no distractors."""
+        readings = []
+        for right, wrong in zip(transcript.answers, transcript.distractors, strict=True):
+            if not wrong:
+                readings.append(Reading(None))
+                continue
+            log_w = float(np.mean([w.mean_log_probability for w in wrong]))
+            # c / (c + w) as a logistic function: exact where both underflow
+            difference = log_w - right.mean_log_probability
+            readings.append(Reading(float(0.5 * (1 - math.tanh(difference / 2)))))
+        return readings
+
+
+@PROBES.register("exact-memorisation")
+class ExactMemorisation(Probe):
+    """K = share of answer tokens that are the teacher-forced argmax (Tirumala et al., 2205.10770).
+
+    Every answer token counts; open-unlearning drops the last one.
+    """
+
+    def read(self, transcript: Transcript) -> list[Reading]:
+        """One reading per fact."""
+        return [Reading(float(s.predicted.mean())) for s in transcript.answers]
+
+
+@PROBES.register("extraction-strength")
+class ExtractionStrength(Probe):
+    """K = 1 - k/T: k answer tokens must be shown before the rest T - k is the argmax throughout.
+
+    Carlini et al., arXiv 2012.07805. Zero where even the last token is wrong; open-unlearning's
+    floor is 1/T, and it drops the last labelled token.
+    """
+
+    def read(self, transcript: Transcript) -> list[Reading]:
+        """One reading per fact."""
+        return [Reading(_suffix_share(s.predicted)) for s in transcript.answers]
+
+
+@PROBES.register("multiple-choice")
+class MultipleChoice(Probe):
+    """K = 1 where the true answer is the most probable choice, length-normalised; ties share.
+
+    The choices are the answer and the distractors, scored as continuations (as
+    lm-evaluation-harness's ``acc_norm``), not as letters. Chance is 1 / (1 + distractors).
+    """
+
+    needs = ("distractors",)
+
+    def read(self, transcript: Transcript) -> list[Reading]:
+        """One reading per fact; None where it has no distractors."""
+        readings = []
+        for right, wrong in zip(transcript.answers, transcript.distractors, strict=True):
+            others = [w.mean_log_probability for w in wrong]
+            if not others:
+                readings.append(Reading(None))
+            elif right.mean_log_probability < max(others):
+                readings.append(Reading(0.0))
+            else:
+                readings.append(Reading(1 / (1 + others.count(right.mean_log_probability))))
+        return readings
+
+
+def _suffix_share(predicted: np.ndarray) -> float:
+    wrong = np.flatnonzero(~predicted)
+    first = int(wrong[-1]) + 1 if len(wrong) else 0
+    return 1 - first / len(predicted)

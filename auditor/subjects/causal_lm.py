@@ -1,0 +1,282 @@
+"""Causal language models under audit."""
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from auditor.errors import AuditorError, MeasurementError
+from auditor.subjects.batching import run_batched
+from auditor.subjects.manifest import Location
+from auditor.subjects.prompting import encode_pair, encode_prompt
+from auditor.subjects.scoring import TokenScores, token_scores
+from auditor.subjects.spec import PromptFormat, SubjectSpec
+from auditor.subjects.subject import Subject
+from auditor.subjects.weights import lent
+
+TOKEN_BUDGET = 8192
+"""Padded tokens in one batch, unless the plan says otherwise."""
+
+
+class Sampling(BaseModel):
+    """How answers are sampled; without it decoding is greedy."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    temperature: float = Field(default=1.0, gt=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    seed: int = 0
+
+
+class CausalLM(Subject):
+    """A causal language model: scores given answers and generates its own."""
+
+    def __init__(
+        self,
+        spec: SubjectSpec,
+        location: Location,
+        prompt_format: PromptFormat | None = None,
+        token_budget: int = TOKEN_BUDGET,
+        tick: Callable[[int], None] = lambda n: None,
+    ) -> None:
+        super().__init__(spec, location)
+        self.prompt_format = prompt_format or PromptFormat()
+        self.token_budget = token_budget
+        self._tick = tick
+        self._model: PreTrainedModel | None = None
+        self._tokenizer: PreTrainedTokenizerBase | None = None
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The loaded network, in evaluation mode."""
+        if self._model is None:
+            self._model = load(self.spec, self.location)
+        return self._model
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer, with a pad token."""
+        if self._tokenizer is None:
+            self._tokenizer = load_tokenizer(self.spec, self.location)
+        return self._tokenizer
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[TokenScores]:
+        """Score answers in one teacher-forced pass each.
+
+        Args:
+            pairs: prompt and answer of each item; an empty prompt scores a passage by itself.
+
+        Returns:
+            One TokenScores per pair, in the given order.
+
+        Raises:
+            MeasurementError: logits are not finite, an answer has no tokens, an item is longer
+                than the model's context, or one item alone runs out of memory.
+        """
+        encoded = [encode_pair(self.tokenizer, p, a, self.prompt_format) for p, a in pairs]
+        for (prompt, answer), item in zip(pairs, encoded, strict=True):
+            if not item.answer:
+                raise MeasurementError(f"the answer {answer!r} to {prompt!r} has no tokens")
+        self._check_context(max((len(e.ids) for e in encoded), default=0))
+
+        def run(batch: list[int]) -> list[TokenScores]:
+            ids, mask = self._padded([encoded[i].ids for i in batch], left=False)
+            with torch.inference_mode():
+                logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+            self.meter.forward_tokens += ids.numel()
+            return token_scores(logits, ids, [encoded[i].answer for i in batch])
+
+        return run_batched([len(e.ids) for e in encoded], self.token_budget, run, self._tick)
+
+    def generate(
+        self, prompts: Sequence[str], max_new_tokens: int, sampling: Sampling | None = None
+    ) -> list[str]:
+        """Answer each prompt, greedily or by sampling.
+
+        The model's own generation defaults (penalties, temperature) are set aside, so that all
+        arms decode alike.
+
+        Raises:
+            MeasurementError: logits are not finite, or prompt and answer exceed the context.
+        """
+        encoded = [encode_prompt(self.tokenizer, p, self.prompt_format) for p in prompts]
+        self._check_context(max((len(e) for e in encoded), default=0) + max_new_tokens)
+        stop = self.model.generation_config.eos_token_id
+        config = GenerationConfig(
+            max_new_tokens=max_new_tokens,
+            do_sample=sampling is not None,
+            temperature=sampling.temperature if sampling else None,
+            top_p=sampling.top_p if sampling else None,
+            eos_token_id=stop if stop is not None else self.tokenizer.eos_token_id,
+            pad_token_id=self.tokenizer.pad_token_id,
+        )
+        if sampling:
+            torch.manual_seed(sampling.seed)
+
+        def run(batch: list[int]) -> list[str]:
+            ids, mask = self._padded([encoded[i] for i in batch], left=True)
+            with torch.inference_mode():
+                out = self.model.generate(
+                    input_ids=ids,
+                    attention_mask=mask,
+                    generation_config=config,
+                    logits_processor=LogitsProcessorList([_RefuseNotFinite()]),
+                )
+            self.meter.forward_tokens += out.numel()
+            new = out[:, ids.shape[1] :]
+            return [t.strip() for t in self.tokenizer.batch_decode(new, skip_special_tokens=True)]
+
+        lengths = [len(e) + max_new_tokens for e in encoded]
+        return run_batched(lengths, self.token_budget, run, self._tick)
+
+    def answer_length(self, prompt: str, answer: str) -> int:
+        """Tokens of ``answer`` after ``prompt``."""
+        return len(encode_pair(self.tokenizer, prompt, answer, self.prompt_format).answer)
+
+    @contextmanager
+    def lent(self) -> Iterator[nn.Module]:
+        """Lend the weights to an attack that changes them; exactly restored afterwards."""
+        with lent(self.model) as model:
+            yield model
+
+    @contextmanager
+    def reloaded(self, scratch: Path, **options: Any) -> Iterator["CausalLM"]:
+        """A second copy of the subject, loaded with other options (``quantization_config=…``).
+
+        Args:
+            scratch: where an adapter's merged weights may be written.
+            options: passed to ``from_pretrained``.
+        """
+        other = CausalLM(
+            self.spec, self.location, self.prompt_format, self.token_budget, self._tick
+        )
+        other.meter = self.meter
+        other._tokenizer = self.tokenizer
+        other._model = load_directory(self.spec, self.directory(scratch), **options)
+        try:
+            yield other
+        finally:
+            other.close()
+
+    def directory(self, scratch: Path) -> Path:
+        """A directory with the weights as they are audited (an adapter merged, into ``scratch``)."""
+        if self.location.adapter is None:
+            return self.location.model
+        merged = scratch / "merged"
+        if not merged.exists():
+            self.model.save_pretrained(merged)
+            self.tokenizer.save_pretrained(merged)
+        return merged
+
+    def close(self) -> None:
+        """Let go of the weights."""
+        self._model = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _padded(self, rows: list[list[int]], *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        width = max(len(row) for row in rows)
+        ids = torch.full((len(rows), width), int(self.tokenizer.pad_token_id))
+        mask = torch.zeros_like(ids)
+        for i, row in enumerate(rows):
+            place = slice(width - len(row), width) if left else slice(0, len(row))
+            ids[i, place] = torch.tensor(row)
+            mask[i, place] = 1
+        device = self.model.get_input_embeddings().weight.device
+        return ids.to(device), mask.to(device)
+
+    def _check_context(self, longest: int) -> None:
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        if limit is not None and longest > limit:
+            raise MeasurementError(
+                f"an item needs {longest} tokens, but the model's context holds {limit}"
+            )
+
+
+def load_tokenizer(spec: SubjectSpec, location: Location) -> PreTrainedTokenizerBase:
+    """Open the tokenizer beside the model; give it a pad token where it has none."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            location.model, trust_remote_code=spec.trust_remote_code
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise AuditorError(f"{location.model} has no tokenizer that loads ({error}).") from error
+    if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token is None:
+            raise AuditorError(f"the tokenizer in {location.model} has no pad and no eos token.")
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load(spec: SubjectSpec, location: Location) -> PreTrainedModel:
+    """Load the weights, and merge the adapter where there is one."""
+    model = load_directory(spec, location.model)
+    if location.adapter is not None:
+        from peft import PeftModel
+
+        merged = PeftModel.from_pretrained(model, location.adapter).merge_and_unload()
+        return merged.eval()  # type: ignore[no-any-return]
+    return model
+
+
+def load_directory(spec: SubjectSpec, directory: Path, **options: Any) -> PreTrainedModel:
+    """Load a causal language model as its deployer would.
+
+    Raises:
+        AuditorError: the directory holds another kind of model, or tensors that do not fit it.
+    """
+    try:
+        config = AutoConfig.from_pretrained(directory, trust_remote_code=spec.trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise AuditorError(f"{directory}/config.json does not load ({error}).") from error
+    if getattr(config, "is_encoder_decoder", False):
+        raise AuditorError(
+            f"{directory} holds an encoder-decoder ({config.model_type}); this audit takes causal "
+            "language models."
+        )
+    dtype = spec.dtype if spec.dtype == "auto" else getattr(torch, spec.dtype)
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            directory,
+            dtype=dtype,
+            device_map=spec.device_map or {"": 0 if torch.cuda.is_available() else "cpu"},
+            trust_remote_code=spec.trust_remote_code,
+            use_safetensors=None if spec.allow_pickle else True,
+            output_loading_info=True,
+            **options,
+        )
+    except (OSError, ValueError) as error:
+        raise AuditorError(
+            f"{directory} does not load as a causal language model ({error})."
+        ) from error
+    if missing := sorted(report["missing_keys"]):
+        raise AuditorError(
+            f"{directory} lacks weights that its architecture needs ({', '.join(missing[:5])}); "
+            "they would be random numbers. Check that the checkpoint is whole."
+        )
+    return model.eval()  # type: ignore[no-any-return]
+
+
+class _RefuseNotFinite(LogitsProcessor):  # type: ignore[misc]
+    """Stops generation where argmax would turn NaN logits into token 0 in silence."""
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if torch.isnan(scores).any():
+            raise MeasurementError("the model's logits are NaN while it generates")
+        return scores

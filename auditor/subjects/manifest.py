@@ -1,0 +1,145 @@
+"""Which files make a model, and their sha256 digests."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError, safe_open
+
+from auditor.digests import digest, digest_file
+from auditor.errors import AuditorError
+from auditor.subjects.spec import SubjectSpec
+
+_SAFE = ("*.safetensors",)
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_DESCRIPTION = ("*.json", "*.txt", "*.model", "*.jinja", "*.py")
+_NOT_THE_MODEL = {"README.md", "training_args.bin", "optimizer.pt", "scheduler.pt"}
+
+
+class Manifest(BaseModel):
+    """The identity of a model: its files' digests, and one digest over them all."""
+
+    model_config = ConfigDict(frozen=True)
+
+    files: dict[str, str]
+    """Relative file name to sha256 (hex). An adapter's files stand under ``adapter/``."""
+
+    @property
+    def digest(self) -> str:
+        """Sha256 (hex) over the sorted list of names and digests."""
+        return digest(self.files)
+
+
+class Location(BaseModel):
+    """A subject's files on this machine."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: Path
+    adapter: Path | None
+    manifest: Manifest
+
+
+def locate(spec: SubjectSpec) -> Location:
+    """Find (or fetch) the files of a subject, check that they are safe and whole, hash them.
+
+    Raises:
+        AuditorError: nothing is there, weights are pickled, truncated or missing, or the model
+            brings its own code; each with the way out.
+    """
+    model = _directory(spec.path, spec.revision, "model", spec.allow_pickle)
+    adapter = _directory(spec.adapter, None, "adapter", spec.allow_pickle) if spec.adapter else None
+    files = _checked_files(model, spec)
+    if not spec.trust_remote_code:
+        _refuse_remote_code(model)
+    if adapter is not None:
+        files |= {f"adapter/{k}": v for k, v in _checked_files(adapter, spec).items()}
+    return Location(model=model, adapter=adapter, manifest=Manifest(files=files))
+
+
+def _directory(name: str, revision: str | None, role: str, allow_pickle: bool) -> Path:
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path.resolve()
+    if path.exists():
+        raise AuditorError(f"{role} {name} is a file; give the directory that holds it.")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise AuditorError(f"{role} {name}: no such directory.")
+    patterns = [*_SAFE, *_DESCRIPTION, *(_PICKLED if allow_pickle else ())]
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise AuditorError(
+            f"{role} {name} is neither a local directory nor can it be had from the hub "
+            f"({type(error).__name__}: {str(error).splitlines()[0]})."
+        ) from error
+
+
+def _checked_files(directory: Path, spec: SubjectSpec) -> dict[str, str]:
+    safe = _matching(directory, _SAFE)
+    pickled = [p for p in _matching(directory, _PICKLED) if p.name not in _NOT_THE_MODEL]
+    if not safe and not pickled:
+        raise AuditorError(
+            f"{directory} holds no weights: expected *.safetensors beside config.json."
+        )
+    if not safe and not spec.allow_pickle:
+        raise AuditorError(
+            f"{directory} holds only pickled weights ({pickled[0].name}), and a pickle can run any "
+            "code when it is loaded. Convert it to safetensors, or set `allow_pickle: true` "
+            "(--allow-pickle) for this model if you trust its source."
+        )
+    for file in safe:
+        _refuse_truncated(file)
+    _refuse_missing_shards(directory, {p.name for p in safe})
+    weights = safe or pickled
+    description = [p for p in _matching(directory, _DESCRIPTION) if p.name not in _NOT_THE_MODEL]
+    return {p.name: digest_file(p) for p in sorted({*weights, *description})}
+
+
+def _matching(directory: Path, patterns: tuple[str, ...]) -> list[Path]:
+    return sorted(p for pattern in patterns for p in directory.glob(pattern) if p.is_file())
+
+
+def _refuse_truncated(file: Path) -> None:
+    try:
+        with safe_open(file, framework="pt"):
+            return
+    except SafetensorError as error:
+        raise AuditorError(
+            f"{file} is not a whole safetensors file ({error}); it is {file.stat().st_size:,} bytes "
+            "long. Copy or download it again."
+        ) from error
+
+
+def _refuse_missing_shards(directory: Path, present: set[str]) -> None:
+    index = directory / "model.safetensors.index.json"
+    if not index.exists():
+        return
+    wanted = set(_read_json(index).get("weight_map", {}).values())
+    if missing := sorted(wanted - present):
+        raise AuditorError(
+            f"{index} names shards that are not there: {', '.join(missing)}. Download them again."
+        )
+
+
+def _refuse_remote_code(directory: Path) -> None:
+    for name in ("config.json", "tokenizer_config.json"):
+        file = directory / name
+        if file.exists() and "auto_map" in _read_json(file):
+            raise AuditorError(
+                f"{file} asks for Python code that comes with the model (auto_map). Set "
+                "`trust_remote_code: true` (--trust-remote-code) if you have read that code."
+            )
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise AuditorError(f"{file} is not valid JSON ({error}).") from error
+    if not isinstance(content, dict):
+        raise AuditorError(f"{file} holds {type(content).__name__}, expected a JSON object.")
+    return content

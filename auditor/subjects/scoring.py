@@ -1,0 +1,91 @@
+"""Per-token log-probabilities of given answers, out of one forward pass."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from auditor.errors import MeasurementError
+
+Floats = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+
+_ROWS = 1024
+"""Answer positions turned to float32 log-probabilities at a time ([_ROWS, vocabulary])."""
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """What a model thinks of one answer, token by token; all arrays have shape [T]."""
+
+    log_probability: Floats
+    """Natural logarithm of the probability of each answer token, given all before it."""
+    mean: Floats
+    """Mean of the log-probability over the vocabulary, weighted by probability (Min-K%++)."""
+    deviation: Floats
+    """Standard deviation of the log-probability over the vocabulary, weighted likewise."""
+    predicted: Bools
+    """Whether the token was the most probable one (teacher-forced argmax)."""
+
+    @property
+    def mean_log_probability(self) -> float:
+        """Mean log-probability per token, in nats; the negative of the loss."""
+        return float(self.log_probability.mean(dtype=np.float64))
+
+
+@torch.inference_mode()
+def token_scores(
+    logits: torch.Tensor, ids: torch.Tensor, answers: list[list[int]]
+) -> list[TokenScores]:
+    """Read the scores of each row's answer off the logits of a padded batch.
+
+    Only the answer positions are turned to float32, a block of rows at a time, so a float32
+    [batch, time, vocabulary] log-softmax never exists.
+
+    Args:
+        logits: [B, T, V], of any float type.
+        ids: [B, T] token ids.
+        answers: for each row the positions of its answer's tokens, each at least 1.
+
+    Raises:
+        MeasurementError: a logit is NaN or infinite where an answer is read.
+    """
+    rows = torch.tensor(
+        [b for b, marked in enumerate(answers) for _ in marked], device=logits.device
+    )
+    positions = torch.tensor([t for marked in answers for t in marked], device=logits.device)
+    targets = ids[rows, positions]
+    columns: list[tuple[torch.Tensor, ...]] = []
+    for start in range(0, len(rows), _ROWS):
+        part = slice(start, start + _ROWS)
+        log_p = torch.log_softmax(logits[rows[part], positions[part] - 1].float(), dim=-1)
+        p = log_p.exp()
+        mean = (p * log_p).sum(-1)
+        variance = (p * log_p.square()).sum(-1) - mean.square()
+        target = targets[part].unsqueeze(-1)
+        columns.append(
+            (
+                log_p.gather(-1, target).squeeze(-1),
+                mean,
+                variance.clamp_min(0).sqrt(),
+                log_p.argmax(-1) == target.squeeze(-1),
+            )
+        )
+    log_probability, mean, deviation, predicted = (
+        torch.cat(column).cpu().numpy() for column in zip(*columns, strict=True)
+    )
+    finite = np.isfinite(log_probability)
+    if not finite.all():
+        raise MeasurementError(
+            f"the model's logits are not finite at {int((~finite).sum())} of {len(finite)} "
+            "answer positions; no probability can be read from them"
+        )
+    ends = np.cumsum([len(marked) for marked in answers])[:-1]
+    return [
+        TokenScores(*arrays)
+        for arrays in zip(
+            *(np.split(c, ends) for c in (log_probability, mean, deviation, predicted)),
+            strict=True,
+        )
+    ]

@@ -1,0 +1,45 @@
+"""What a plan says of a model under audit."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Dtype = Literal["auto", "float32", "float16", "bfloat16"]
+
+
+class SubjectSpec(BaseModel):
+    """Where a model lies and how it is opened."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str
+    """Local directory, or the name of a model on the Hugging Face hub."""
+    kind: Literal["causal-lm"] = "causal-lm"
+    """What sort of model it is."""
+    revision: str | None = None
+    """Commit, tag or branch of a hub model."""
+    adapter: str | None = None
+    """Directory or hub name of a PEFT adapter, merged into the weights before the audit."""
+    dtype: Dtype = "auto"
+    """Type of the weights in memory; ``auto`` keeps what the checkpoint stores."""
+    device_map: str | None = None
+    """Accelerate's device map (``auto``, ``cpu``, ``cuda:1``); by default one GPU, or the CPU."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. Off: such a model is refused."""
+    allow_pickle: bool = False
+    """Load pickled weights, which can run code. Off: such a model is refused."""
+
+
+class PromptFormat(BaseModel):
+    """How a fact's prompt becomes the text that a model sees."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    template: str = Field(default="{prompt}", pattern=r"\{prompt\}")
+    """Text around the prompt, for example ``Question: {prompt}\\nAnswer:``."""
+    separator: str = " "
+    """What stands between the templated prompt and the answer; it counts as the answer's."""
+    chat: bool = False
+    """Wrap the prompt with the tokenizer's chat template (its separator is then empty)."""
+    system: str | None = None
+    """System message for the chat template."""
