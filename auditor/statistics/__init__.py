@@ -1,0 +1,67 @@
+"""Evidence to verdict: pure functions of arrays, with no model in sight."""
+
+from auditor.statistics.arms import Arms, Contrast, Scope
+from auditor.statistics.assessment import AttackArms, AttackAssessment, Status
+from auditor.statistics.betting import (
+    LAMBDA_GRID,
+    log_e_value,
+    mean_lower,
+    residual_lower,
+    residual_upper,
+)
+from auditor.statistics.figures import AttackFigures
+from auditor.statistics.forget_quality import ForgetQuality, forget_quality
+from auditor.statistics.gates import Gate, GateName
+from auditor.statistics.leak_rate import LeakRate, clopper_pearson_upper, leak_rate
+from auditor.statistics.margins import Margins
+from auditor.statistics.power import (
+    FactsNeeded,
+    facts_needed,
+    facts_needed_as_observed,
+    power_at,
+    zero_noise_bound,
+)
+from auditor.statistics.seeds import SeedSpread, SeedTrial, seed_spread, self_test
+from auditor.statistics.utility import Utility, UtilityAssessment, UtilityState, assess_utility
+from auditor.statistics.verdict import Decision, Flag, ResidualInterval, Verdict, decide
+
+__all__ = [
+    "LAMBDA_GRID",
+    "Arms",
+    "AttackArms",
+    "AttackAssessment",
+    "AttackFigures",
+    "Contrast",
+    "Decision",
+    "FactsNeeded",
+    "Flag",
+    "ForgetQuality",
+    "Gate",
+    "GateName",
+    "LeakRate",
+    "Margins",
+    "ResidualInterval",
+    "Scope",
+    "SeedSpread",
+    "SeedTrial",
+    "Status",
+    "Utility",
+    "UtilityAssessment",
+    "UtilityState",
+    "Verdict",
+    "assess_utility",
+    "clopper_pearson_upper",
+    "decide",
+    "facts_needed",
+    "facts_needed_as_observed",
+    "forget_quality",
+    "leak_rate",
+    "log_e_value",
+    "mean_lower",
+    "power_at",
+    "residual_lower",
+    "residual_upper",
+    "seed_spread",
+    "self_test",
+    "zero_noise_bound",
+]

@@ -1,0 +1,159 @@
+"""The arms of one attack: what the unlearned, original and retrained models know, per fact."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from auditor.statistics.betting import FloatArray
+
+Scope = Literal["census", "sampled"]
+"""census: the audited facts are the whole forget set. sampled: their subjects are a sample."""
+
+
+def check_scope(scope: str) -> None:
+    """Raises ValueError unless `scope` is one of `Scope`."""
+    if scope not in get_args(Scope):
+        raise ValueError(f"scope must be one of {get_args(Scope)}, not {scope!r}")
+
+
+def knowledge(values: ArrayLike, name: str, dimensions: int) -> FloatArray:
+    """Returns knowledge K as a read-only float64 array, or says what is wrong with it.
+
+    Raises:
+        ValueError: another number of dimensions, no facts, NaN, or a value outside [0, 1].
+    """
+    array = np.array(values, dtype=np.float64)
+    if array.ndim != dimensions:
+        raise ValueError(f"{name} must have {dimensions} dimension(s), not shape {array.shape}")
+    if array.size == 0:
+        raise ValueError(f"{name} is empty: no fact was measured")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds NaN or an infinity; a missing measurement is no number")
+    if array.min() < 0.0 or array.max() > 1.0:
+        raise ValueError(f"{name} must lie in [0, 1], not in [{array.min()}, {array.max()}]")
+    array.setflags(write=False)
+    return array
+
+
+def subject_means(values: FloatArray, subjects: Sequence[str]) -> FloatArray:
+    """Returns the mean of `values` [n] within each subject, in sorted order of subject [m]."""
+    _, index = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
+    means: FloatArray = np.bincount(index, weights=values) / np.bincount(index)
+    return means
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """Differences of knowledge against the mean retrained model, per unit [n].
+
+    A unit is a fact in census scope and a subject in sampled scope.
+
+    Attributes:
+        d: K_unlearned - K_retrained.
+        g: K_original - K_retrained; the gap.
+    """
+
+    d: FloatArray
+    g: FloatArray
+
+    @property
+    def units(self) -> int:
+        """How many units there are."""
+        return self.d.size
+
+    def against(self, delta: float) -> FloatArray:
+        """Returns d - delta * g [n]; its mean is below 0 iff the residual is below delta."""
+        return self.d - delta * self.g
+
+    def over_forgetting(self, delta: float) -> FloatArray:
+        """Returns (d + delta g) / (1 + delta) [n]: d + delta g brought back into [-1, 1]."""
+        return (self.d + delta * self.g) / (1.0 + delta)
+
+
+@dataclass(frozen=True, eq=False)
+class Arms:
+    """Knowledge K in [0, 1] of each model under one attack, on the same facts in one order.
+
+    Paraphrases, sampled answers and restarts are averaged within a fact beforehand.
+
+    Attributes:
+        unlearned: the model under audit [n].
+        original: the model before unlearning [n].
+        retrained: models that never saw the forget set, one row a training seed [S, n].
+        subjects: the person, book or concept that each fact belongs to [n]; needed in
+            sampled scope only.
+
+    Raises:
+        ValueError: a value that is not finite or leaves [0, 1], or lengths that differ.
+    """
+
+    unlearned: FloatArray
+    original: FloatArray
+    retrained: FloatArray
+    subjects: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        unlearned = knowledge(self.unlearned, "unlearned", 1)
+        original = knowledge(self.original, "original", 1)
+        retrained = knowledge(self.retrained, "retrained", 2)
+        if not unlearned.size == original.size == retrained.shape[1]:
+            raise ValueError(
+                "the arms must hold the same facts: unlearned has "
+                f"{unlearned.size}, original {original.size}, retrained {retrained.shape[1]}"
+            )
+        if self.subjects is not None:
+            object.__setattr__(self, "subjects", tuple(self.subjects))
+            if len(self.subjects) != unlearned.size:
+                raise ValueError(f"{len(self.subjects)} subjects for {unlearned.size} facts")
+        object.__setattr__(self, "unlearned", unlearned)
+        object.__setattr__(self, "original", original)
+        object.__setattr__(self, "retrained", retrained)
+
+    @property
+    def facts(self) -> int:
+        """Number of facts n."""
+        return self.unlearned.size
+
+    @property
+    def seeds(self) -> int:
+        """Number of retrained models S."""
+        return int(self.retrained.shape[0])
+
+    def fact_contrast(self) -> Contrast:
+        """Returns d and g per fact, whatever the scope."""
+        baseline = self.retrained.mean(axis=0)
+        return Contrast(self.unlearned - baseline, self.original - baseline)
+
+    def contrast(self, scope: Scope) -> Contrast:
+        """Returns d and g per unit: facts (census), or means over subjects (sampled).
+
+        Raises:
+            ValueError: sampled scope without subjects, or an unknown scope.
+        """
+        facts = self.fact_contrast()
+        subjects = self.clusters(scope)
+        if subjects is None:
+            return facts
+        return Contrast(subject_means(facts.d, subjects), subject_means(facts.g, subjects))
+
+    def clusters(self, scope: Scope) -> tuple[str, ...] | None:
+        """Returns the subjects that facts are averaged within; None in census scope."""
+        check_scope(scope)
+        if scope == "census":
+            return None
+        if self.subjects is None:
+            raise ValueError("sampled scope needs the subject of every fact")
+        return self.subjects
+
+    def with_seed_as_unlearned(self, seed: int) -> "Arms":
+        """Returns the arms with retrained model `seed` in the place of the unlearned one.
+
+        The other retrained models stay as the baseline, so at least two are needed.
+        """
+        if self.seeds < 2:
+            raise ValueError("one retrained model alone has nothing to be compared with")
+        others = np.delete(self.retrained, seed, axis=0)
+        return Arms(self.retrained[seed], self.original, others, self.subjects)

@@ -1,0 +1,145 @@
+"""What one attack shows: its figures, and the gates that stand between it and a PASS."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from auditor.statistics.arms import Arms, Scope
+from auditor.statistics.betting import log_threshold
+from auditor.statistics.figures import AttackFigures, measure
+from auditor.statistics.gates import Gate, measured_gates
+from auditor.statistics.margins import Margins
+
+Status = Literal["measured", "failed", "unavailable"]
+
+
+@dataclass(frozen=True, eq=False)
+class AttackArms:
+    """One attack of the plan, with its evidence where there is any.
+
+    Attributes:
+        attack: registered name.
+        variant: level or configuration.
+        mandatory: whether it can block a PASS.
+        status: measured, failed or unavailable.
+        reason: why it failed or is unavailable.
+        arms: the evidence; given if and only if the status is measured.
+        baseline: marks the one entry that is the model as it is, without attack.
+    """
+
+    attack: str
+    variant: str
+    mandatory: bool
+    status: Status = "measured"
+    reason: str | None = None
+    arms: Arms | None = None
+    baseline: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.status == "measured") != (self.arms is not None):
+            raise ValueError(f"{self.name}: arms belong to status 'measured', and to it alone")
+        if self.status != "measured" and not self.reason:
+            raise ValueError(f"{self.name} is {self.status}, but no reason is given")
+
+    @property
+    def name(self) -> str:
+        """The attack and its variant, as a reader is told."""
+        return f"{self.attack} {self.variant}".strip()
+
+
+@dataclass(frozen=True)
+class AttackAssessment:
+    """What is known of one attack of the plan.
+
+    Attributes:
+        attack: registered name.
+        variant: level or configuration.
+        mandatory: whether it can block a PASS.
+        baseline: whether it is the model as it is.
+        status: measured, failed or unavailable.
+        reason: why it failed or is unavailable.
+        figures: None unless measured.
+        gates: the conditions of a PASS, met or not; an advisory attack's never block.
+        passed: every gate is met.
+        counts: its gap is large enough for its evidence to count towards FAIL.
+        named: it shows a residual above delta on its own, at alpha / J.
+        over_forgotten: it shows a residual below -delta on its own, at alpha / J.
+    """
+
+    attack: str
+    variant: str
+    mandatory: bool
+    baseline: bool
+    status: Status
+    reason: str | None
+    figures: AttackFigures | None
+    gates: tuple[Gate, ...]
+    passed: bool
+    counts: bool
+    named: bool
+    over_forgotten: bool
+
+    @property
+    def name(self) -> str:
+        """The attack and its variant, as a reader is told."""
+        return f"{self.attack} {self.variant}".strip()
+
+
+def assess(
+    entry: AttackArms,
+    margins: Margins,
+    scope: Scope,
+    *,
+    no_attack_gap: float | None,
+    measured_attacks: int,
+) -> AttackAssessment:
+    """Returns the figures of one attack and the gates of a PASS.
+
+    An attack's evidence counts towards FAIL (and towards OVER-FORGOTTEN) only where the lower
+    bound of its gap reaches `minimum_gap`. Without that, an attack that harms the original
+    more than the unlearned model (g < 0) would read U = R as residual knowledge. Setting an
+    e-value to 0 on any event keeps its expectation at most 1, and J stays the number of
+    measured attacks, so the false-FAIL rate stays at most alpha. Replacing it by 1, or
+    dropping the attack from J, would depend on the data and be valid in neither case. The
+    share of the no-attack gap is not asked here: a coarse attack that still separates O from
+    R and finds knowledge in U has found it.
+
+    Args:
+        entry: the attack and its evidence.
+        margins: the policy's margins.
+        scope: what the units are.
+        no_attack_gap: mean gap of the model as it is, or None where it was not measured.
+        measured_attacks: J, over which FAIL is shared.
+    """
+    figures: AttackFigures | None = None
+    counts = named = over = False
+    if entry.arms is None:
+        verb = "failed" if entry.status == "failed" else "could not run here"
+        gates: tuple[Gate, ...] = (Gate("measured", False, f"{entry.name} {verb}: {entry.reason}"),)
+    else:
+        figures = measure(
+            entry.arms,
+            margins,
+            scope,
+            no_attack_gap=no_attack_gap,
+            measured_attacks=measured_attacks,
+            mandatory=entry.mandatory,
+        )
+        gates = measured_gates(entry.name, figures, margins)
+        shared = log_threshold(margins.alpha, measured_attacks)
+        counts = figures.gap_lower >= margins.minimum_gap
+        named = counts and figures.log_e_fail >= shared
+        over = counts and figures.log_e_over >= shared
+    return AttackAssessment(
+        attack=entry.attack,
+        variant=entry.variant,
+        mandatory=entry.mandatory,
+        baseline=entry.baseline,
+        status=entry.status,
+        reason=entry.reason,
+        figures=figures,
+        gates=gates,
+        passed=all(gate.met for gate in gates),
+        counts=counts,
+        named=named,
+        over_forgotten=over,
+    )

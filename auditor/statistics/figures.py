@@ -1,0 +1,107 @@
+"""The figures of one measured attack: knowledge of each arm, the gap, the residual, leaks."""
+
+from dataclasses import dataclass
+
+from auditor.statistics.arms import Arms, Scope
+from auditor.statistics.betting import log_e_value, mean_lower, residual_lower, residual_upper
+from auditor.statistics.leak_rate import LeakRate
+from auditor.statistics.margins import Margins
+from auditor.statistics.seeds import SeedSpread, SeedTrial, leak_of, seed_spread, self_test
+
+
+@dataclass(frozen=True)
+class AttackFigures:
+    """The figures of a measured attack. Log e-values are natural logs; K and gaps in [0, 1].
+
+    Attributes:
+        facts: number of facts.
+        units: number of units tested: facts (census) or subjects (sampled).
+        mean_unlearned: mean K over facts; likewise mean_original and mean_retrained.
+        mean_original: see mean_unlearned.
+        mean_retrained: see mean_unlearned; over all seeds.
+        gap_mean: mean of g over units.
+        gap_lower: lower bound of E[g] at alpha.
+        gap_required: what gap_lower must reach; None where the as-is gap is not known.
+        rho: mean d / mean g; None where the mean gap is not above 0.
+        rho_lower: lower bound at alpha; None where no residual was shown.
+        rho_lower_shared: lower bound at alpha / J, for the maximum over J attacks.
+        rho_upper: upper bound at alpha, with the spread over seeds from three seeds on; None
+            where the residual is not bounded below 1. No bound is given unless gap_lower > 0.
+        log_e_pass: for "the residual is below the (shrunk) delta"; None where no delta is left.
+        log_e_fail: for "the residual is above delta".
+        log_e_over: for "the residual is below -delta".
+        leak: leak rate over facts.
+        spread: spread between retrained models and what it leaves of delta.
+        self_test: each retrained model against the others; mandatory attacks only.
+    """
+
+    facts: int
+    units: int
+    mean_unlearned: float
+    mean_original: float
+    mean_retrained: float
+    gap_mean: float
+    gap_lower: float
+    gap_required: float | None
+    rho: float | None
+    rho_lower: float | None
+    rho_lower_shared: float | None
+    rho_upper: float | None
+    log_e_pass: float | None
+    log_e_fail: float
+    log_e_over: float
+    leak: LeakRate
+    spread: SeedSpread
+    self_test: tuple[SeedTrial, ...]
+
+
+def measure(
+    arms: Arms,
+    margins: Margins,
+    scope: Scope,
+    *,
+    no_attack_gap: float | None,
+    measured_attacks: int,
+    mandatory: bool,
+) -> AttackFigures:
+    """Returns the figures of one attack.
+
+    Args:
+        arms: the evidence.
+        margins: the policy's margins.
+        scope: what the units are.
+        no_attack_gap: mean gap of the model as it is, or None where it was not measured.
+        measured_attacks: J, over which FAIL is shared.
+        mandatory: whether the retrained models are also tested against each other.
+    """
+    contrast = arms.contrast(scope)
+    d, g = contrast.d, contrast.g
+    spread = seed_spread(arms, margins, scope)
+    gap_mean, gap_lower = float(g.mean()), mean_lower(g, margins.alpha)
+    lower = shared = upper = None
+    if gap_lower > 0.0:
+        lower = residual_lower(d, g, margins.alpha)
+        shared = residual_lower(d, g, margins.alpha / measured_attacks)
+        upper = residual_upper(d, g, spread.alpha)
+        if upper is not None and spread.shrinkage is not None:
+            upper = upper + spread.shrinkage if upper + spread.shrinkage < 1.0 else None
+    return AttackFigures(
+        facts=arms.facts,
+        units=contrast.units,
+        mean_unlearned=float(arms.unlearned.mean()),
+        mean_original=float(arms.original.mean()),
+        mean_retrained=float(arms.retrained.mean()),
+        gap_mean=gap_mean,
+        gap_lower=gap_lower,
+        gap_required=None if no_attack_gap is None else margins.gap_required(no_attack_gap),
+        rho=float(d.mean()) / gap_mean if gap_mean > 0.0 else None,
+        rho_lower=lower,
+        rho_lower_shared=shared,
+        rho_upper=upper,
+        log_e_pass=None if spread.delta is None else log_e_value(contrast.against(spread.delta)),
+        log_e_fail=log_e_value(-contrast.against(margins.delta)),
+        log_e_over=log_e_value(contrast.over_forgetting(margins.delta)),
+        leak=leak_of(arms, margins, scope),
+        spread=spread,
+        self_test=self_test(arms, margins, scope) if mandatory else (),
+    )

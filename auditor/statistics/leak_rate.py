@@ -1,0 +1,83 @@
+"""The share of facts that came back: averages cancel, this does not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import beta
+
+from auditor.statistics.arms import subject_means
+from auditor.statistics.betting import finite_vector, residual_upper
+
+
+@dataclass(frozen=True)
+class LeakRate:
+    """How many facts leaked, with an upper confidence bound on their share.
+
+    Attributes:
+        leaked: eligible facts with d > g / 2.
+        eligible: facts whose gap g reaches the floor.
+        rate: leaked / eligible; None without eligible facts.
+        upper: upper bound on the share, in [0, 1]; 1.0 without eligible facts.
+    """
+
+    leaked: int
+    eligible: int
+    rate: float | None
+    upper: float
+
+    def within(self, limit: float) -> bool:
+        """Says whether the bound is at most `limit`; never so without eligible facts."""
+        return self.eligible > 0 and self.upper <= limit
+
+
+def clopper_pearson_upper(count: int, n: int, alpha: float) -> float:
+    """Returns the exact one-sided upper bound on a binomial share, at confidence 1 - alpha."""
+    if not 0 <= count <= n:
+        raise ValueError(f"{count} of {n} is not a share")
+    return 1.0 if count == n else float(beta.ppf(1.0 - alpha, count + 1, n - count))
+
+
+def leaks(
+    d: ArrayLike, g: ArrayLike, gap_floor: float
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Returns, per fact [n], whether it leaked (d > g / 2) and whether its gap is eligible."""
+    delta, gap = finite_vector(d, "d"), finite_vector(g, "g")
+    eligible = gap >= gap_floor
+    return (delta > gap / 2) & eligible, eligible
+
+
+def leak_rate(
+    d: ArrayLike,
+    g: ArrayLike,
+    *,
+    alpha: float,
+    gap_floor: float,
+    subjects: Sequence[str] | None = None,
+) -> LeakRate:
+    """Returns the share of facts with d > g / 2 among those with g >= `gap_floor`.
+
+    Without `subjects` the facts are the units and the bound is Clopper-Pearson. With
+    `subjects` (sampled scope) facts of one subject are not independent and a binomial bound
+    would be too small, while averaging d within subjects first would hide the very leaks this
+    looks for; so each subject gives the share of its facts that leaked, and the bound is the
+    betting bound (arXiv 2010.09686) on the mean of those shares over subjects.
+
+    Args:
+        d: K_unlearned - K_retrained per fact [n], before any averaging.
+        g: K_original - K_retrained per fact [n].
+        alpha: chance of a bound below the true share.
+        gap_floor: least gap of an eligible fact, in units of K.
+        subjects: the subject of each fact [n], in sampled scope.
+    """
+    leaked, eligible = leaks(d, g, gap_floor)
+    count, n = int(leaked.sum()), int(eligible.sum())
+    if n == 0:
+        return LeakRate(0, 0, None, 1.0)
+    if subjects is None:
+        return LeakRate(count, n, count / n, clopper_pearson_upper(count, n, alpha))
+    of_eligible = np.asarray(subjects, dtype=str)[eligible]
+    shares = subject_means(leaked[eligible].astype(np.float64), of_eligible.tolist())
+    upper = residual_upper(shares, np.ones_like(shares), alpha)
+    return LeakRate(count, n, count / n, 1.0 if upper is None else upper)

@@ -1,0 +1,243 @@
+"""From the evidence on all attacks to one verdict, by five rules taken in order.
+
+1. NOT AUDITABLE: without attack, the original does not know what it is said to have forgotten.
+2. Each mandatory attack must have run and must tell the original from the retrained model.
+3. FAIL: the mean e-value over the measured attacks for "residual above delta" reaches 1/alpha.
+4. PASS: every mandatory attack shows its residual below delta and its leak rate in bounds, and
+   the retain set is kept. Intersection-union: no correction for the number of attacks.
+5. INCONCLUSIVE otherwise.
+
+Where the model as it is was not measured, rule 1 cannot be judged and the verdict is
+INCONCLUSIVE, whatever the other attacks show; the reasons then say what they show.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from scipy.special import logsumexp
+
+from auditor.statistics.arms import Scope, check_scope
+from auditor.statistics.assessment import AttackArms, AttackAssessment, assess
+from auditor.statistics.betting import log_threshold
+from auditor.statistics.margins import Margins
+from auditor.statistics.power import FactsNeeded, facts_needed_as_observed
+from auditor.statistics.reasons import baseline_claim, utility_sentence, verdict_reasons
+from auditor.statistics.utility import Utility, UtilityAssessment, assess_utility
+
+
+class Verdict(StrEnum):
+    """What the audit concludes."""
+
+    PASS = "PASS"  # noqa: S105 - a verdict
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    NOT_AUDITABLE = "NOT AUDITABLE"
+
+
+class Flag(StrEnum):
+    """What stands beside the verdict."""
+
+    OVER_FORGOTTEN = "OVER-FORGOTTEN"
+    UTILITY_LOST = "UTILITY LOST"
+
+
+@dataclass(frozen=True)
+class ResidualInterval:
+    """Interval for the largest residual rho over attacks.
+
+    Attributes:
+        lower: largest lower bound at alpha / J over all measured attacks; None where no
+            attack showed any residual.
+        upper: largest upper bound over the mandatory measured attacks, each at alpha; None
+            where one of them is not bounded below 1, or where there is none.
+        complete: whether every mandatory attack was measured; if not, `upper` leaves some out.
+    """
+
+    lower: float | None
+    upper: float | None
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The verdict, and everything that led to it.
+
+    Attributes:
+        verdict: one of `Verdict`.
+        flags: what stands beside it.
+        reasons: why, and which gate blocks a PASS; plain sentences.
+        attacks: one assessment an attack of the plan, in the order given.
+        utility: the retain set; None where it was not measured.
+        residual: interval for the largest residual.
+        log_e_fail: log of the mean e-value for FAIL; None where no attack counts towards it.
+        fail_threshold: what log_e_fail must reach, log(1/alpha).
+        seeds: least number of retrained models of any measured attack; None without any.
+        baseline_claim: what the residual is relative to; None without a measured attack.
+        facts_needed: under INCONCLUSIVE, the facts that the most demanding attack needs that
+            is short of facts; None where facts are not what is missing.
+        margins: as given.
+        scope: as given.
+    """
+
+    verdict: Verdict
+    flags: tuple[Flag, ...]
+    reasons: tuple[str, ...]
+    attacks: tuple[AttackAssessment, ...]
+    utility: UtilityAssessment | None
+    residual: ResidualInterval
+    log_e_fail: float | None
+    fail_threshold: float
+    seeds: int | None
+    baseline_claim: str | None
+    facts_needed: FactsNeeded | None
+    margins: Margins
+    scope: Scope
+
+
+def decide(
+    attacks: Sequence[AttackArms],
+    utility: Utility | None,
+    margins: Margins | None = None,
+    scope: Scope = "census",
+) -> Decision:
+    """Returns the verdict on the unlearned model.
+
+    Args:
+        attacks: every attack of the plan, measured or not; exactly one is the model as it is
+            (`baseline=True`). The list is fixed before the audit.
+        utility: the retain set; a missing one blocks PASS.
+        margins: the policy's margins; `Margins()` by default.
+        scope: census (units are facts) or sampled (units are subjects).
+
+    Raises:
+        ValueError: not exactly one baseline entry, an attack listed twice, an unknown scope,
+            or sampled scope without subjects.
+    """
+    margins = Margins() if margins is None else margins
+    check_scope(scope)
+    as_is = _as_is(attacks)
+    gap: float | None = None
+    if as_is.arms is not None:
+        gap = float(as_is.arms.contrast(scope).g.mean())
+    measured = sum(entry.arms is not None for entry in attacks)
+    assessed = tuple(
+        assess(entry, margins, scope, no_attack_gap=gap, measured_attacks=measured)
+        for entry in attacks
+    )
+    kept = None if utility is None else assess_utility(utility, margins, scope)
+    log_e_fail = _mean_log_e_fail(assessed)
+    blocks = _blocks(assessed, kept, margins)
+    verdict = _verdict(assessed, log_e_fail, margins, blocked=bool(blocks))
+    needed = None
+    if verdict is Verdict.INCONCLUSIVE:
+        needed = _facts_needed(attacks, assessed, margins, scope)
+    seeds = min((entry.arms.seeds for entry in attacks if entry.arms is not None), default=None)
+    return Decision(
+        verdict=verdict,
+        flags=_flags(assessed, kept),
+        reasons=verdict_reasons(verdict, assessed, blocks, log_e_fail, margins, scope, needed),
+        attacks=assessed,
+        utility=kept,
+        residual=_residual(assessed),
+        log_e_fail=log_e_fail,
+        fail_threshold=log_threshold(margins.alpha),
+        seeds=seeds,
+        baseline_claim=None if seeds is None else baseline_claim(seeds),
+        facts_needed=needed,
+        margins=margins,
+        scope=scope,
+    )
+
+
+def _as_is(attacks: Sequence[AttackArms]) -> AttackArms:
+    baselines = [entry for entry in attacks if entry.baseline]
+    if len(baselines) != 1:
+        raise ValueError(f"exactly one entry must be the model as it is, not {len(baselines)}")
+    names = [(entry.attack, entry.variant) for entry in attacks]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"listed twice: {twice}")
+    return baselines[0]
+
+
+def _mean_log_e_fail(attacks: Sequence[AttackAssessment]) -> float | None:
+    """Log of the mean over J measured attacks; one whose gap is too small enters as 0."""
+    counting = [a.figures.log_e_fail for a in attacks if a.figures is not None and a.counts]
+    if not counting:
+        return None
+    measured = sum(a.figures is not None for a in attacks)
+    return float(logsumexp(counting)) - math.log(measured)
+
+
+def _blocks(
+    attacks: Sequence[AttackAssessment], utility: UtilityAssessment | None, margins: Margins
+) -> tuple[str, ...]:
+    """Sentences for everything that stands between the evidence and a PASS."""
+    mandatory = [a for a in attacks if a.mandatory]
+    sentences = [gate.sentence for a in mandatory for gate in a.gates if gate.sentence]
+    if not mandatory:
+        sentences.append("The policy has no mandatory attack, so there is nothing to pass.")
+    if not any(a.baseline and a.figures is not None for a in attacks):
+        sentences.insert(0, "The model as it is, without attack, was not measured.")
+    lacking = utility_sentence(utility, margins)
+    return tuple(sentences if lacking is None else [*sentences, lacking])
+
+
+def _verdict(
+    attacks: Sequence[AttackAssessment],
+    log_e_fail: float | None,
+    margins: Margins,
+    *,
+    blocked: bool,
+) -> Verdict:
+    as_is = next(a for a in attacks if a.baseline)
+    if as_is.figures is None:
+        return Verdict.INCONCLUSIVE
+    if as_is.figures.gap_lower < margins.minimum_gap:
+        return Verdict.NOT_AUDITABLE
+    if log_e_fail is not None and log_e_fail >= log_threshold(margins.alpha):
+        return Verdict.FAIL
+    return Verdict.INCONCLUSIVE if blocked else Verdict.PASS
+
+
+def _flags(
+    attacks: Sequence[AttackAssessment], utility: UtilityAssessment | None
+) -> tuple[Flag, ...]:
+    flags: list[Flag] = []
+    if any(a.over_forgotten for a in attacks):
+        flags.append(Flag.OVER_FORGOTTEN)
+    if utility is not None and utility.state == "lost":
+        flags.append(Flag.UTILITY_LOST)
+    return tuple(flags)
+
+
+def _residual(attacks: Sequence[AttackAssessment]) -> ResidualInterval:
+    figures = [(a.mandatory, a.figures) for a in attacks if a.figures is not None]
+    lowers = [f.rho_lower_shared for _, f in figures if f.rho_lower_shared is not None]
+    uppers = [f.rho_upper for mandatory, f in figures if mandatory]
+    bounded = [upper for upper in uppers if upper is not None]
+    return ResidualInterval(
+        lower=max(lowers, default=None),
+        upper=max(bounded) if bounded and len(bounded) == len(uppers) else None,
+        complete=all(a.figures is not None for a in attacks if a.mandatory),
+    )
+
+
+def _facts_needed(
+    attacks: Sequence[AttackArms],
+    assessed: Sequence[AttackAssessment],
+    margins: Margins,
+    scope: Scope,
+) -> FactsNeeded | None:
+    """The largest need among mandatory attacks that only the number of facts may hold back."""
+    short: list[FactsNeeded] = []
+    for entry, result in zip(attacks, assessed, strict=True):
+        unmet = {gate.name for gate in result.gates if not gate.met}
+        if entry.arms is None or not entry.mandatory or not unmet & {"residual", "leak_rate"}:
+            continue
+        short.append(facts_needed_as_observed(entry.arms, margins, scope))
+    if not short:
+        return None
+    return max(short, key=lambda need: math.inf if need.needed is None else need.needed)

@@ -1,0 +1,325 @@
+import ast
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+import auditor.statistics
+from auditor.statistics import Arms, AttackArms, Flag, Margins, Utility, Verdict, decide
+
+quick = settings(max_examples=40, deadline=None, derandomize=True)
+N = 128
+KEPT = Utility(np.full(200, 0.9), np.full(200, 0.9))
+FAILED = AttackArms("relearning", "", True, status="failed", reason="out of memory")
+
+
+def arms(unlearned=0.1, original=0.9, retrained=0.1, n=N):
+    """Constant arms; `retrained` may be a list of seeds."""
+    seeds = [np.broadcast_to(row, n) for row in np.atleast_1d(retrained)]
+    return Arms(
+        np.array(np.broadcast_to(unlearned, n), dtype=float),
+        np.array(np.broadcast_to(original, n), dtype=float),
+        np.array(seeds, dtype=float),
+        tuple(str(i // 4) for i in range(n)),
+    )
+
+
+def as_is(held=None, **kwargs):
+    return AttackArms("none", "", True, arms=held or arms(**kwargs), baseline=True)
+
+
+def attack(name="quantization/bnb", mandatory=True, **kwargs):
+    return AttackArms(name, "nf4", mandatory, arms=arms(**kwargs))
+
+
+@st.composite
+def any_arms(draw, unlearned=None):
+    """Arms drawn freely or near an easy audit, repeated so that verdicts are reached."""
+    n = draw(st.integers(1, 6))
+    arm = arrays(np.float64, n, elements=st.floats(0, 1))
+    times = draw(st.sampled_from([1, 10, 40]))
+    retrained, original = draw(arm), draw(arm)
+    if draw(st.booleans()):
+        retrained, original = 0.1 * retrained, 1 - 0.1 * original
+    free = draw(arm) if draw(st.booleans()) else np.clip(retrained + 0.02 * draw(arm), 0, 1)
+    chosen = {None: free, "retrained": retrained, "original": original}[unlearned]
+    return Arms(np.tile(chosen, times), np.tile(original, times), np.tile(retrained, times)[None])
+
+
+@st.composite
+def plans(draw, unlearned=None):
+    kind = any_arms(unlearned)
+    entries = [AttackArms("none", "", True, arms=draw(kind), baseline=True)]
+    for index in range(draw(st.integers(0, 3))):
+        mandatory = draw(st.booleans())
+        entries.append(AttackArms(f"attack-{index}", "", mandatory, arms=draw(kind)))
+    return entries
+
+
+def test_statistics_import_nothing_else_of_the_auditor():
+    allowed = ("numpy", "scipy", "auditor.statistics")
+    standard = {"argparse", "collections", "dataclasses", "enum", "math", "typing"}
+    for module in Path(auditor.statistics.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(module.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                assert name.startswith(allowed) or name.split(".")[0] in standard, (module, name)
+
+
+def test_a_model_like_the_retrained_one_passes():
+    decision = decide([as_is(), attack()], KEPT)
+    assert decision.verdict is Verdict.PASS
+    assert decision.flags == ()
+    assert decision.residual.lower is None
+    assert decision.residual.upper < 0.1
+    assert decision.residual.complete
+    assert "relative to the supplied baseline only" in decision.baseline_claim
+    assert "PASS" not in decision.reasons[0]
+
+
+def test_one_attack_that_brings_everything_back_fails_and_is_named():
+    decision = decide([as_is(), attack(unlearned=0.9), attack("relearning")], KEPT)
+    assert decision.verdict is Verdict.FAIL
+    assert [a.named for a in decision.attacks] == [False, True, False]
+    assert decision.reasons[0].startswith("quantization/bnb nf4: residual knowledge is above 0.1")
+    assert decision.residual.lower > 0.9
+    assert decision.residual.upper is None
+
+
+def test_an_advisory_attack_can_fail_a_model():
+    decision = decide([as_is(), attack(mandatory=False, unlearned=0.9)], KEPT)
+    assert decision.verdict is Verdict.FAIL
+
+
+def test_an_original_that_knows_nothing_is_not_auditable():
+    decision = decide([as_is(original=0.2), attack(unlearned=0.9)], KEPT)
+    assert decision.verdict is Verdict.NOT_AUDITABLE
+    assert "0.2 is needed" in decision.reasons[0]
+
+
+def test_too_few_facts_are_inconclusive_and_the_number_needed_is_said():
+    decision = decide([as_is(n=20)], KEPT)
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    assert 36 < decision.facts_needed.needed < 80
+    assert any("facts like the 20 measured would be needed" in r for r in decision.reasons)
+    enough = decide([as_is(n=decision.facts_needed.needed + 5)], KEPT)
+    assert enough.verdict is Verdict.PASS
+
+
+def test_more_facts_are_not_promised_where_they_would_not_help():
+    decision = decide([as_is(unlearned=0.19)], KEPT)
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    assert decision.facts_needed.needed is None
+    assert any("would not be expected to lead" in r for r in decision.reasons)
+
+
+@pytest.mark.parametrize("status", ["failed", "unavailable"])
+def test_a_mandatory_attack_that_did_not_run_blocks_a_pass_and_an_advisory_one_does_not(status):
+    lost = replace(FAILED, status=status)
+    blocked = decide([as_is(), lost], KEPT)
+    assert blocked.verdict is Verdict.INCONCLUSIVE
+    assert any("out of memory" in r for r in blocked.reasons)
+    assert not blocked.residual.complete
+    free = decide([as_is(), replace(lost, mandatory=False)], KEPT)
+    assert free.verdict is Verdict.PASS
+    assert any(r.startswith("Advisory") and "out of memory" in r for r in free.reasons)
+
+
+def test_a_mandatory_attack_that_destroys_the_original_blocks_a_pass():
+    decision = decide([as_is(), attack(original=0.3, unlearned=0.1)], KEPT)
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    assert next(g.name for g in decision.attacks[1].gates if not g.met) == "sensitivity"
+
+
+def test_half_of_the_no_attack_gap_is_asked_of_a_pass_but_not_of_a_fail():
+    """Its gap of 0.35 tells O from R; half of 0.8 is 0.4."""
+    assert decide([as_is(), attack(original=0.45, n=600)], KEPT).verdict is Verdict.INCONCLUSIVE
+    decision = decide([as_is(), attack(original=0.45, unlearned=0.45, n=600)], KEPT)
+    assert decision.verdict is Verdict.FAIL
+    assert decision.attacks[1].named
+
+
+def test_an_advisory_attack_that_destroys_the_original_is_said_and_does_not_block():
+    decision = decide([as_is(), attack(mandatory=False, original=0.15)], KEPT)
+    assert decision.verdict is Verdict.PASS
+    assert any("is left out of FAIL" in r for r in decision.reasons)
+
+
+def test_an_attack_that_harms_the_original_below_the_retrained_is_no_evidence_of_knowledge():
+    """g = -0.5 and U = R: delta * g - D is far below 0, and still nothing leaked."""
+    decision = decide(
+        [as_is(), attack(mandatory=False, original=0.0, retrained=0.5, unlearned=0.5, n=2000)], KEPT
+    )
+    destroyed = decision.attacks[1]
+    assert destroyed.figures.log_e_fail > 50
+    assert (destroyed.counts, destroyed.named, destroyed.over_forgotten) == (False, False, False)
+    assert destroyed.figures.rho is None
+    assert destroyed.figures.rho_upper is None
+    assert decision.verdict is Verdict.PASS
+
+
+def test_an_attack_left_out_still_counts_in_the_number_of_attacks():
+    """The mean is over all that were measured, with 0 for the destroyed one."""
+    leak = np.where(np.arange(40) < 14, 0.9, 0.1)
+    alone = decide([as_is(), attack(unlearned=leak, n=40)], KEPT)
+    beside = decide(
+        [as_is(), attack(unlearned=leak, n=40), attack("noise", False, original=0.1)], KEPT
+    )
+    assert beside.log_e_fail == pytest.approx(alone.log_e_fail + np.log(2 / 3))
+
+
+def test_sparse_leaks_that_averages_hide_block_a_pass():
+    """15 % of the facts leak wholly, the others are suppressed until the mean is that of R."""
+    leaking = np.arange(N) < 19
+    unlearned = np.where(leaking, 0.9, 0.3 - 0.8 * 19 / (N - 19))
+    decision = decide([as_is(arms(unlearned, 0.9, 0.3))], KEPT)
+    gates = {g.name: g.met for g in decision.attacks[0].gates}
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    assert (gates["residual"], gates["leak_rate"]) == (True, False)
+
+
+def test_utility_is_needed_for_a_pass():
+    missing = decide([as_is()], None)
+    assert missing.verdict is Verdict.INCONCLUSIVE
+    assert any("retain set was not measured" in r for r in missing.reasons)
+    lost = decide([as_is()], Utility(np.full(200, 0.3), np.full(200, 0.9)))
+    assert lost.verdict is Verdict.INCONCLUSIVE
+    assert lost.flags == (Flag.UTILITY_LOST,)
+
+
+def test_utility_does_not_shield_from_a_fail():
+    assert decide([as_is(unlearned=0.9)], None).verdict is Verdict.FAIL
+
+
+def test_a_model_that_knows_less_than_the_retrained_one_is_flagged():
+    decision = decide([as_is(retrained=0.3, unlearned=0.05, n=200)], KEPT)
+    assert decision.verdict is Verdict.PASS
+    assert decision.flags == (Flag.OVER_FORGOTTEN,)
+    assert any("knows measurably less" in r for r in decision.reasons)
+
+
+def test_without_the_model_as_it_is_nothing_is_concluded():
+    lost = replace(FAILED, attack="none", baseline=True)
+    decision = decide([lost, attack(unlearned=0.9)], KEPT)
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    assert any("without attack, was not measured" in r for r in decision.reasons)
+    assert any("quantization/bnb nf4: residual knowledge is above" in r for r in decision.reasons)
+    alone = decide([lost], KEPT)
+    assert (alone.verdict, alone.seeds, alone.log_e_fail) == (Verdict.INCONCLUSIVE, None, None)
+
+
+def test_a_policy_without_mandatory_attacks_passes_nothing():
+    decision = decide([replace(as_is(), mandatory=False)], KEPT)
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    assert any("no mandatory attack" in r for r in decision.reasons)
+
+
+def test_baselines_that_would_not_pass_against_each_other_block_a_pass_but_not_a_fail():
+    noisy = decide([as_is(retrained=[0.1, 0.3], unlearned=0.1)], KEPT)
+    assert noisy.verdict is Verdict.INCONCLUSIVE
+    assert any("baseline is too noisy" in r for r in noisy.reasons)
+    assert decide([as_is(retrained=[0.1, 0.3], unlearned=0.9)], KEPT).verdict is Verdict.FAIL
+
+
+def test_three_seeds_shrink_the_margin_and_say_so():
+    decision = decide([as_is(retrained=[0.1, 0.105, 0.095], n=200)], KEPT)
+    figures = decision.attacks[0].figures
+    assert decision.verdict is Verdict.PASS
+    assert figures.spread.delta < 0.1
+    assert figures.rho_upper > figures.spread.shrinkage
+    assert "spread between 3 retrained" in decision.baseline_claim
+    wide = decide([as_is(retrained=[0.05, 0.1, 0.15], n=200)], KEPT)
+    assert wide.verdict is Verdict.INCONCLUSIVE
+    assert any("nothing is left of the margin" in r for r in wide.reasons)
+
+
+def test_sampled_scope_counts_subjects():
+    decision = decide([as_is()], KEPT, scope="sampled")
+    assert decision.attacks[0].figures.units == N // 4
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    assert any("subjects like the 32 measured" in r for r in decision.reasons)
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        ([attack()], "exactly one"),
+        ([as_is(), replace(as_is(), attack="other")], "exactly one"),
+        ([as_is(), attack(), attack()], "listed twice"),
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused(plan, message):
+    with pytest.raises(ValueError, match=message):
+        decide(plan, KEPT)
+
+
+def test_status_and_evidence_must_agree():
+    with pytest.raises(ValueError, match="belong to status"):
+        AttackArms("none", "", True)
+    with pytest.raises(ValueError, match="no reason"):
+        AttackArms("none", "", True, status="failed")
+
+
+@quick
+@given(plans(unlearned="retrained"))
+def test_the_retrained_model_itself_never_fails(plan):
+    decision = decide(plan, KEPT)
+    assert decision.verdict is not Verdict.FAIL
+    assert decision.flags == ()
+
+
+@quick
+@given(plans(unlearned="original"))
+def test_the_original_model_itself_never_passes(plan):
+    assert decide(plan, KEPT).verdict is not Verdict.PASS
+
+
+@quick
+@given(plans(), st.sampled_from(["failed", "unavailable"]))
+def test_no_verdict_becomes_a_pass_by_an_attack_that_did_not_run(plan, status):
+    before = decide(plan, KEPT).verdict
+    after = decide([*plan, replace(FAILED, status=status)], KEPT).verdict
+    assert after is not Verdict.PASS
+    assert after is before or before is Verdict.PASS
+
+
+@quick
+@given(plans())
+def test_an_attack_never_both_passes_and_is_named(plan):
+    decision = decide(plan, KEPT)
+    for result in decision.attacks:
+        assert not (result.passed and result.named)
+        assert not (result.named and result.over_forgotten)
+    if decision.verdict is Verdict.PASS:
+        assert decision.residual.upper <= Margins().delta + 1e-5
+        assert decision.log_e_fail < decision.fail_threshold
+
+
+@quick
+@given(plans(), st.randoms(use_true_random=False))
+def test_the_order_of_attacks_does_not_matter(plan, random):
+    shuffled = list(plan)
+    random.shuffle(shuffled)
+    one, other = decide(plan, KEPT), decide(shuffled, KEPT)
+    assert (one.verdict, one.flags, set(one.reasons)) == (
+        other.verdict,
+        other.flags,
+        set(other.reasons),
+    )
+
+
+@quick
+@given(plans(), st.floats(0, 1))
+def test_a_model_that_knows_more_never_goes_from_anything_to_a_pass(plan, share):
+    def raised(entry):
+        held = entry.arms
+        more = held.unlearned + share * (1 - held.unlearned)
+        return replace(entry, arms=Arms(more, held.original, held.retrained))
+
+    if decide([raised(entry) for entry in plan], KEPT).verdict is Verdict.PASS:
+        assert decide(plan, KEPT).verdict is Verdict.PASS
