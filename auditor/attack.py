@@ -24,7 +24,7 @@ PROFILES: tuple[Profile, ...] = ("quick", "standard", "exhaustive")
 class Parameters(BaseModel):
     """Base of every attack's parameters: the settings of one variant."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 P = TypeVar("P", bound=Parameters)

@@ -94,8 +94,8 @@ def read_texts(path: Path) -> list[str]:
         texts = [json.loads(line)["text"] for line in lines] if path.suffix == ".jsonl" else lines
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise AuditorError(
-            f"the calibration file {path} cannot be read ({type(error).__name__}: {error}); expected "
-            'plain text, or JSON Lines with {"text": "…"} (.jsonl).'
+            f"the calibration file {path} cannot be read ({type(error).__name__}: {error}); "
+            'expected plain text, or JSON Lines with {"text": "…"} (.jsonl).'
         ) from error
     if not texts or not all(isinstance(text, str) for text in texts):
         raise AuditorError(f"the calibration file {path} holds no texts.")

@@ -23,6 +23,9 @@ from auditor.digests import digest
 from auditor.errors import MeasurementError
 from auditor.subjects.causal_lm import CausalLM
 
+_BLOCK = 512
+"""Tokens in one calibration example."""
+
 
 class GPTQParameters(QuantizationParameters):
     """Settings of GPTQ."""
@@ -62,8 +65,8 @@ class GPTQ(QuantizationAttack[GPTQParameters]):
         return f"{self.parameters.bits}-bit g{self.parameters.group_size}"
 
     def forward_tokens(self, examination: int) -> int:
-        """The calibration passes come on top; about 80 tokens a text, two passes."""
-        return examination + 2 * 80 * self.parameters.calibration_samples
+        """The calibration passes come on top; about 80 tokens a text, three passes."""
+        return examination + 3 * 80 * self.parameters.calibration_samples
 
     def texts(self) -> Sequence[str]:
         """The calibration texts."""
@@ -84,7 +87,7 @@ class GPTQ(QuantizationAttack[GPTQParameters]):
         config = GPTQConfig(
             bits=self.parameters.bits,
             group_size=self.parameters.group_size,
-            dataset=list(self.texts()),
+            dataset=calibration_blocks(subject, self.texts()),
             tokenizer=subject.tokenizer,
         )
         torch.manual_seed(0)
@@ -101,6 +104,28 @@ class GPTQ(QuantizationAttack[GPTQParameters]):
                 "calibration_digest": self.inputs()["calibration"],
             }
             yield Quantized(copy, codes, notes)
+
+
+def calibration_blocks(subject: CausalLM, texts: Sequence[str]) -> list[dict[str, list[list[int]]]]:
+    """Texts as blocks of equal length without padding, which would enter the Hessian.
+
+    Args:
+        subject: whose tokenizer and context length decide the blocks.
+        texts: joined by the end-of-sequence token; what does not fill the last block is left out
+            unless it is all there is.
+
+    Returns:
+        Tokenised examples of shape [rows, length], about 512 tokens each.
+    """
+    end = [subject.tokenizer.eos_token_id] if subject.tokenizer.eos_token_id is not None else []
+    encoded = subject.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    stream = [token for ids in encoded for token in (*ids, *end)]
+    context = getattr(subject.config, "max_position_embeddings", None) or _BLOCK
+    length = min(_BLOCK, context, len(stream))
+    blocks = [stream[i : i + length] for i in range(0, len(stream) - length + 1, length)]
+    rows = max(1, _BLOCK // length)
+    grouped = [blocks[i : i + rows] for i in range(0, len(blocks), rows)]
+    return [{"input_ids": g, "attention_mask": [[1] * length for _ in g]} for g in grouped]
 
 
 def unpack(packed: torch.Tensor, bits: int) -> torch.Tensor:

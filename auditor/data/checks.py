@@ -9,7 +9,7 @@ from auditor.data.fact import Fact, FactSets
 from auditor.errors import AuditorError
 
 MINIMUM_OVERLAP = 20
-"""Characters of an answer (or passage) from which finding it inside another text means something."""
+"""Characters of an answer or passage from which finding it in another text means something."""
 
 
 def refuse_contradictions(sets: FactSets) -> None:
@@ -60,7 +60,7 @@ def _needles(fact: Fact) -> Iterator[str]:
 def _repeated_ids(sets: FactSets) -> Iterator[str]:
     places = defaultdict(list)
     for name in FactSets.model_fields:
-        for fact in sets.named(name):  # type: ignore[arg-type]
+        for fact in getattr(sets, name):
             places[fact.id].append(name)
     for fact_id, names in places.items():
         if len(names) > 1:
@@ -69,8 +69,8 @@ def _repeated_ids(sets: FactSets) -> Iterator[str]:
 
 def _shared_facts(sets: FactSets) -> Iterator[str]:
     forget = {(_normal(f.prompt), _normal(f.answer)): f.id for f in sets.forget}
-    for name in ("retain", "holdout"):
-        for fact in sets.named(name):  # type: ignore[arg-type]
+    for name, facts in (("retain", sets.retain), ("holdout", sets.holdout)):
+        for fact in facts:
             twin = forget.get((_normal(fact.prompt), _normal(fact.answer)))
             if twin is not None:
                 yield f"forget fact {twin!r} stands in the {name} set too, as {fact.id!r}"

@@ -11,6 +11,7 @@ from auditor.engine.execution import Executor, Failure
 from auditor.engine.expansion import Variant
 from auditor.engine.job import Job
 from auditor.engine.preparation import Prepared
+from auditor.evidence.record import Record
 from auditor.evidence.store import EvidenceStore
 from auditor.evidence.table import Evidence, EvidenceTable
 from auditor.progress import Progress
@@ -153,7 +154,7 @@ def _gather(
     evidence: list[Evidence],
     seals: dict[str, str],
 ) -> VariantOutcome:
-    first = {}
+    first: dict[str, Record] = {}
     tokens, seconds = 0, 0.0
     for arm in arms:
         for job in by_arm[arm]:

@@ -11,7 +11,7 @@ from auditor.errors import Unavailable
 from auditor.evidence.record import Cost, Record
 from auditor.evidence.store import EvidenceStore
 from auditor.examiner import Examiner
-from auditor.progress import Progress
+from auditor.progress import Advance, Progress
 from auditor.subjects.opening import open_subject
 from auditor.subjects.subject import Subject
 
@@ -39,6 +39,22 @@ class Executor(Protocol):
         """
 
 
+class _Ticker:
+    """Tells the progress how many answers the current job has."""
+
+    def __init__(self, advance: Advance) -> None:
+        self._advance = advance
+        self.begin("")
+
+    def begin(self, label: str) -> None:
+        self._label, self._answers = label, 0
+        self._advance(0, label)
+
+    def __call__(self, items: int) -> None:
+        self._answers += items
+        self._advance(0, f"{self._label}: {self._answers} answers")
+
+
 class LocalExecutor:
     """One process, one device; the model of one arm is open at a time."""
 
@@ -51,21 +67,14 @@ class LocalExecutor:
         if not unique:
             return failures
         with progress.task("attacking every arm alike", len(unique)) as advance:
+            ticker = _Ticker(advance)
             for arm_jobs in _by_subject(unique.values()):
-                answered = 0
-
-                def tick(items: int) -> None:
-                    nonlocal answered
-                    answered += items
-                    advance(0, f"{label}: {answered} answers")
-
                 subject = None
                 for label, job in arm_jobs:
-                    advance(0, label)
-                    answered = 0
+                    ticker.begin(label)
                     if subject is None:
                         subject = open_subject(
-                            job.spec, job.location, job.format, job.token_budget, tick
+                            job.spec, job.location, job.format, job.token_budget, ticker
                         )
                     failure = execute(job, subject, store)
                     if failure is not None:

@@ -51,11 +51,7 @@ def expand(plan: AuditPlan) -> list[Variant]:
         for parameters in _swept(request.attack, request.parameters):
             attack = instantiate(request.attack, parameters)
             label = Variant(attack, mandatory=False).label
-            held = planned.get(label)
-            if held is not None and held.parameters != attack.parameters:
-                # the plan's own settings of a level replace the profile's
-                defaults.pop(label, None)
-            planned[label] = attack
+            planned[label] = attack  # the plan's own settings of a level replace the profile's
     wanted = _mandatory(plan.policy.mandatory, planned, defaults)
     chosen = [Variant(attack, label in wanted) for label, attack in planned.items()]
     chosen.sort(key=lambda v: (v.attack.name != AS_IS, not v.mandatory))

@@ -110,7 +110,7 @@ class AuditPlan(_Section):
 
     @property
     def arms(self) -> dict[str, SubjectSpec]:
-        """Arm names to models: unlearned, original, retrained-0, retrained-1, …"""
+        """Arm names (unlearned, original, retrained-0, retrained-1 and so on) to models."""
         named = {"unlearned": self.unlearned, "original": self.original}
         return named | {f"retrained-{i}": spec for i, spec in enumerate(self.retrained)}
 
@@ -130,7 +130,7 @@ def load_plan(path: Path) -> AuditPlan:
         raise AuditorError(f"the plan {path} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise AuditorError(f"the plan {path} is empty; `auditor init` writes one to start from.")
-    return parse_plan(_anchored(content, path.parent.resolve()), str(path))
+    return parse_plan(anchored(content, path.parent.resolve()), str(path))
 
 
 def parse_plan(content: dict[str, Any], name: str) -> AuditPlan:
@@ -146,12 +146,12 @@ def parse_plan(content: dict[str, Any], name: str) -> AuditPlan:
         raise AuditorError(f"{name} is not a valid plan:\n  " + "\n  ".join(lines)) from error
 
 
-def _anchored(value: Any, folder: Path) -> Any:
+def anchored(value: Any, folder: Path) -> Any:
     """Make relative paths that exist beside the plan absolute; hub names stay as they are."""
     if isinstance(value, dict):
-        return {k: _anchored(v, folder) for k, v in value.items()}
+        return {k: anchored(v, folder) for k, v in value.items()}
     if isinstance(value, list):
-        return [_anchored(v, folder) for v in value]
+        return [anchored(v, folder) for v in value]
     if isinstance(value, str) and value and len(value) < 1024 and "\n" not in value:
         beside = folder / Path(value).expanduser()
         if value.startswith((".", "~")) or beside.exists():

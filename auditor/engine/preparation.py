@@ -1,6 +1,6 @@
 """Everything that can be checked before a model is loaded, checked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from auditor.attack import Attack
@@ -29,6 +29,10 @@ class Prepared:
     """Digest of the sets in the store."""
     variants: list[Variant]
     warnings: list[str]
+
+    def only(self, variants: list[Variant]) -> "Prepared":
+        """The same audit with fewer variants."""
+        return replace(self, variants=variants)
 
     def unavailable(self, variant: Variant) -> str | None:
         """Why a variant cannot be measured here, or None."""

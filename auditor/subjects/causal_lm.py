@@ -16,6 +16,7 @@ from transformers import (
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -74,6 +75,13 @@ class CausalLM(Subject):
         if self._tokenizer is None:
             self._tokenizer = load_tokenizer(self.spec, self.location)
         return self._tokenizer
+
+    @property
+    def config(self) -> PretrainedConfig:
+        """The model's configuration, read without loading its weights."""
+        if self._model is not None:
+            return self._model.config
+        return read_config(self.spec, self.location.model)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[TokenScores]:
         """Score answers in one teacher-forced pass each.
@@ -174,7 +182,7 @@ class CausalLM(Subject):
             other.close()
 
     def directory(self, scratch: Path) -> Path:
-        """A directory with the weights as they are audited (an adapter merged, into ``scratch``)."""
+        """A directory with the audited weights (an adapter is merged, into ``scratch``)."""
         if self.location.adapter is None:
             return self.location.model
         merged = scratch / "merged"
@@ -202,7 +210,7 @@ class CausalLM(Subject):
         return ids.to(device), mask.to(device)
 
     def _check_context(self, longest: int) -> None:
-        limit = getattr(self.model.config, "max_position_embeddings", None)
+        limit = getattr(self.config, "max_position_embeddings", None)
         if limit is not None and longest > limit:
             raise MeasurementError(
                 f"an item needs {longest} tokens, but the model's context holds {limit}"
@@ -224,22 +232,11 @@ def load_tokenizer(spec: SubjectSpec, location: Location) -> PreTrainedTokenizer
     return tokenizer
 
 
-def load(spec: SubjectSpec, location: Location) -> PreTrainedModel:
-    """Load the weights, and merge the adapter where there is one."""
-    model = load_directory(spec, location.model)
-    if location.adapter is not None:
-        from peft import PeftModel
-
-        merged = PeftModel.from_pretrained(model, location.adapter).merge_and_unload()
-        return merged.eval()  # type: ignore[no-any-return]
-    return model
-
-
-def load_directory(spec: SubjectSpec, directory: Path, **options: Any) -> PreTrainedModel:
-    """Load a causal language model as its deployer would.
+def read_config(spec: SubjectSpec, directory: Path) -> PretrainedConfig:
+    """Read a model's configuration.
 
     Raises:
-        AuditorError: the directory holds another kind of model, or tensors that do not fit it.
+        AuditorError: it does not load, or is that of an encoder-decoder.
     """
     try:
         config = AutoConfig.from_pretrained(directory, trust_remote_code=spec.trust_remote_code)
@@ -250,6 +247,26 @@ def load_directory(spec: SubjectSpec, directory: Path, **options: Any) -> PreTra
             f"{directory} holds an encoder-decoder ({config.model_type}); this audit takes causal "
             "language models."
         )
+    return config
+
+
+def load(spec: SubjectSpec, location: Location) -> PreTrainedModel:
+    """Load the weights, and merge the adapter where there is one."""
+    model = load_directory(spec, location.model)
+    if location.adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, location.adapter).merge_and_unload().eval()
+    return model
+
+
+def load_directory(spec: SubjectSpec, directory: Path, **options: Any) -> PreTrainedModel:
+    """Load a causal language model as its deployer would.
+
+    Raises:
+        AuditorError: the directory holds another kind of model, or tensors that do not fit it.
+    """
+    read_config(spec, directory)
     dtype = spec.dtype if spec.dtype == "auto" else getattr(torch, spec.dtype)
     try:
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -270,7 +287,7 @@ def load_directory(spec: SubjectSpec, directory: Path, **options: Any) -> PreTra
             f"{directory} lacks weights that its architecture needs ({', '.join(missing[:5])}); "
             "they would be random numbers. Check that the checkpoint is whole."
         )
-    return model.eval()  # type: ignore[no-any-return]
+    return model.eval()
 
 
 class _RefuseNotFinite(LogitsProcessor):  # type: ignore[misc]

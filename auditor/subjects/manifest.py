@@ -109,8 +109,8 @@ def _refuse_truncated(file: Path) -> None:
             return
     except SafetensorError as error:
         raise AuditorError(
-            f"{file} is not a whole safetensors file ({error}); it is {file.stat().st_size:,} bytes "
-            "long. Copy or download it again."
+            f"{file} is not a whole safetensors file ({error}); it has {file.stat().st_size:,} "
+            "bytes. Copy or download it again."
         ) from error
 
 

@@ -56,7 +56,7 @@ def token_scores(
     )
     positions = torch.tensor([t for marked in answers for t in marked], device=logits.device)
     targets = ids[rows, positions]
-    columns: list[tuple[torch.Tensor, ...]] = []
+    parts: list[tuple[torch.Tensor, ...]] = []
     for start in range(0, len(rows), _ROWS):
         part = slice(start, start + _ROWS)
         log_p = torch.log_softmax(logits[rows[part], positions[part] - 1].float(), dim=-1)
@@ -64,7 +64,7 @@ def token_scores(
         mean = (p * log_p).sum(-1)
         variance = (p * log_p.square()).sum(-1) - mean.square()
         target = targets[part].unsqueeze(-1)
-        columns.append(
+        parts.append(
             (
                 log_p.gather(-1, target).squeeze(-1),
                 mean,
@@ -72,20 +72,13 @@ def token_scores(
                 log_p.argmax(-1) == target.squeeze(-1),
             )
         )
-    log_probability, mean, deviation, predicted = (
-        torch.cat(column).cpu().numpy() for column in zip(*columns, strict=True)
-    )
-    finite = np.isfinite(log_probability)
+    columns = [torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)]
+    finite = np.isfinite(columns[0])
     if not finite.all():
         raise MeasurementError(
             f"the model's logits are not finite at {int((~finite).sum())} of {len(finite)} "
             "answer positions; no probability can be read from them"
         )
     ends = np.cumsum([len(marked) for marked in answers])[:-1]
-    return [
-        TokenScores(*arrays)
-        for arrays in zip(
-            *(np.split(c, ends) for c in (log_probability, mean, deviation, predicted)),
-            strict=True,
-        )
-    ]
+    rows_of = [np.split(column, ends) for column in columns]
+    return [TokenScores(*arrays) for arrays in zip(*rows_of, strict=True)]

@@ -43,7 +43,7 @@ class Subject(ABC):
 
     @abstractmethod
     def directory(self, scratch: Path) -> Path:
-        """A directory with the weights as they are audited (an adapter merged, into ``scratch``)."""
+        """A directory with the audited weights (an adapter is merged, into ``scratch``)."""
 
     @abstractmethod
     def close(self) -> None:

@@ -1,0 +1,1 @@
+"""Small worlds trained from scratch: original, retrained, and unlearned by known methods."""

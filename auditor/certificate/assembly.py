@@ -1,0 +1,299 @@
+"""From a finished audit to its certificate."""
+
+import platform
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+
+from auditor.certificate.judgement import as_is, judge, power, retrained_arms
+from auditor.certificate.matrix import matrix_row, means_by_arm
+from auditor.certificate.schema import (
+    ArmPart,
+    Certificate,
+    ControlPart,
+    EvidencePart,
+    ForgetQualityPart,
+    IdentityPart,
+    PolicyPart,
+    ReproductionPart,
+    ScopePart,
+    SetPart,
+    TimingPart,
+    UncertaintyPart,
+    UtilityPart,
+    VerdictPart,
+)
+from auditor.certificate.wording import claim, limitations, scope_statement, threat
+from auditor.certificate.worst import worst_facts
+from auditor.data.fact import SetName
+from auditor.digests import digest
+from auditor.engine.audit import AuditOutcome
+from auditor.statistics import (
+    Decision,
+    FactsNeeded,
+    Verdict,
+    forget_quality,
+)
+
+_REPORTED_PACKAGES = (
+    "unlearning-auditor",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "accelerate",
+    "peft",
+    "bitsandbytes",
+    "gptqmodel",
+    "optimum",
+    "numpy",
+    "scipy",
+    "rouge-score",
+)
+_SETS: tuple[SetName, ...] = ("forget", "retain", "holdout")
+
+
+def assemble(outcome: AuditOutcome, command: str) -> Certificate:
+    """Decide on an audit's evidence and write it down.
+
+    Args:
+        outcome: what the engine gathered.
+        command: the command line that repeats the audit.
+    """
+    decision = judge(outcome)
+    planned = power(outcome)
+    prepared = outcome.prepared
+    parts: dict[str, Any] = {
+        "verdict": _verdict(outcome, decision),
+        "identity": _identity(outcome),
+        "scope": _scope(outcome, decision),
+        "policy": _policy(outcome),
+        "matrix": tuple(
+            matrix_row(outcome, variant, assessment)
+            for variant, assessment in zip(outcome.variants, decision.attacks, strict=True)
+        ),
+        "controls": _controls(decision),
+        "utility": _utility(decision),
+        "uncertainty": _uncertainty(outcome, decision, planned),
+        "worst_facts": worst_facts(outcome),
+        "evidence": EvidencePart(jobs=outcome.seals, digest=digest(outcome.seals)),
+        "warnings": tuple(prepared.warnings),
+        "limitations": limitations(prepared, decision),
+        "reproduction": _reproduction(outcome, command),
+    }
+    timing = TimingPart(
+        issued=_utc(datetime.now(UTC)),
+        started=_utc(outcome.started),
+        wall_seconds=round(outcome.wall_seconds, 3),
+        attack_seconds={v.variant.label: round(v.seconds, 3) for v in outcome.variants},
+    )
+    unnamed = Certificate(certificate_id="", timing=timing, **parts)
+    return unnamed.model_copy(update={"certificate_id": unnamed.content_digest})
+
+
+def _verdict(outcome: AuditOutcome, decision: Decision) -> VerdictPart:
+    broken = [v for v in outcome.variants if v.status == "failed" and v.variant.mandatory]
+    exit_code = {Verdict.PASS: 0, Verdict.FAIL: 1}.get(decision.verdict, 4 if broken else 3)
+    return VerdictPart.model_validate(
+        {
+            "verdict": decision.verdict.value,
+            "flags": tuple(flag.value for flag in decision.flags),
+            "claim": claim(outcome.prepared, decision),
+            "reasons": decision.reasons,
+            "exit_code": exit_code,
+        }
+    )
+
+
+def _identity(outcome: AuditOutcome) -> IdentityPart:
+    prepared = outcome.prepared
+    plan = prepared.plan
+    return IdentityPart(
+        arms=tuple(
+            ArmPart(
+                arm=arm,
+                path=spec.path,
+                revision=spec.revision,
+                adapter=spec.adapter,
+                dtype=spec.dtype,
+                digest=prepared.locations[arm].manifest.digest,
+                files=prepared.locations[arm].manifest.files,
+            )
+            for arm, spec in plan.arms.items()
+        ),
+        facts_digest=prepared.facts,
+        plan_digest=digest(plan.model_dump(mode="json")),
+        policy_digest=digest(plan.policy.model_dump(mode="json")),
+    )
+
+
+def _scope(outcome: AuditOutcome, decision: Decision) -> ScopePart:
+    prepared = outcome.prepared
+    attacks = {v.attack.name: v.attack for v in prepared.variants if not v.left_out}
+    return ScopePart(
+        scope=prepared.plan.policy.scope,
+        statement=scope_statement(prepared),
+        sets={
+            name: SetPart(
+                facts=len(prepared.sets.named(name)),
+                subjects=len({fact.subject for fact in prepared.sets.named(name)}),
+            )
+            for name in _SETS
+        },
+        primary_probe=prepared.plan.probes.primary,
+        reported_probes=prepared.plan.probes.reported,
+        baseline_claim=decision.baseline_claim,
+        threats=tuple(threat(attack) for attack in attacks.values()),
+    )
+
+
+def _policy(outcome: AuditOutcome) -> PolicyPart:
+    policy = outcome.prepared.plan.policy
+    return PolicyPart(
+        delta=policy.delta,
+        alpha=policy.alpha,
+        minimum_gap=policy.minimum_gap,
+        leak_limit=policy.leak_limit,
+        utility_margin=policy.utility_margin,
+        mandatory=tuple(v.label for v in outcome.prepared.variants if v.mandatory),
+        advisory=tuple(v.label for v in outcome.prepared.variants if not v.mandatory),
+    )
+
+
+def _controls(decision: Decision) -> tuple[ControlPart, ...]:
+    found = []
+    for attack in decision.attacks:
+        for gate in attack.gates:
+            if gate.name == "sensitivity":
+                found.append(
+                    ControlPart(
+                        name=f"{attack.name}: tells the original from the retrained models",
+                        passed=gate.met,
+                        sentence=gate.sentence or "The attack finds the knowledge in the original.",
+                    )
+                )
+            if gate.name == "baseline_noise" and (decision.seeds or 0) > 1:
+                found.append(
+                    ControlPart(
+                        name=f"{attack.name}: retrained models pass against each other",
+                        passed=gate.met,
+                        sentence=gate.sentence or "Each retrained model passes as unlearned model.",
+                    )
+                )
+    found.append(
+        ControlPart(
+            name="planted suppression",
+            passed=None,
+            sentence="Not run: no shallow suppression was planted for the attacks to find.",
+        )
+    )
+    return tuple(found)
+
+
+def _utility(decision: Decision) -> UtilityPart:
+    utility = decision.utility
+    if utility is None:
+        return UtilityPart(
+            state="not measured",
+            sentence="There is no measurement of the retain set.",
+            facts=0,
+            mean_unlearned=None,
+            mean_original=None,
+            log_e_kept=None,
+            log_e_lost=None,
+        )
+    means = (
+        f"mean knowledge of the retain set is {utility.mean_unlearned:.3f}, against "
+        f"{utility.mean_original:.3f} in the original"
+    )
+    said = {
+        "kept": f"Utility is kept: {means}.",
+        "lost": f"Utility is lost: {means}.",
+        "undetermined": f"Utility was shown neither kept nor lost: {means}.",
+    }
+    return UtilityPart(
+        state=utility.state,
+        sentence=said[utility.state],
+        facts=utility.facts,
+        mean_unlearned=utility.mean_unlearned,
+        mean_original=utility.mean_original,
+        log_e_kept=utility.log_e_kept,
+        log_e_lost=utility.log_e_lost,
+    )
+
+
+def _uncertainty(
+    outcome: AuditOutcome, decision: Decision, planned: FactsNeeded | None
+) -> UncertaintyPart:
+    needed = decision.facts_needed or planned
+    spread = _retrainedmeans_by_arm(outcome)
+    return UncertaintyPart(
+        residual_lower=decision.residual.lower,
+        residual_upper=decision.residual.upper,
+        residual_complete=decision.residual.complete,
+        log_e_fail=decision.log_e_fail,
+        fail_threshold=decision.fail_threshold,
+        facts_available=len(outcome.prepared.sets.forget),
+        facts_needed=needed.needed if needed else None,
+        facts_needed_basis=needed.basis if needed else None,
+        retrained_models=len(retrained_arms(outcome)),
+        retrained_spread=float(np.std(spread, ddof=1)) if len(spread) > 1 else None,
+        forget_quality=tuple(_forget_quality(outcome)),
+    )
+
+
+def _retrainedmeans_by_arm(outcome: AuditOutcome) -> list[float]:
+    by_arm = means_by_arm(outcome, as_is(outcome), "forget").get(
+        outcome.prepared.plan.probes.primary, {}
+    )
+    return [by_arm[arm] for arm in retrained_arms(outcome) if arm in by_arm]
+
+
+def _forget_quality(outcome: AuditOutcome) -> Iterable[ForgetQualityPart]:
+    """KS on the truth ratio where it was measured, as TOFU defines it; else nothing."""
+    attack = as_is(outcome).variant.attack
+    known = {
+        arm: outcome.table.knowledge(attack.name, attack.variant, arm, "forget", "truth-ratio")
+        for arm in as_is(outcome).jobs
+    }
+    for arm in retrained_arms(outcome):
+        if known.get(arm) and known.get("unlearned"):
+            shared = sorted(known["unlearned"].keys() & known[arm].keys())
+            result = forget_quality(
+                np.array([known["unlearned"][f] for f in shared]),
+                np.array([known[arm][f] for f in shared]),
+            )
+            yield ForgetQualityPart(
+                baseline=arm, p_value=result.p_value, statistic=result.statistic
+            )
+
+
+def _reproduction(outcome: AuditOutcome, command: str) -> ReproductionPart:
+    gpu = torch.cuda.is_available()
+    hardware = {
+        "machine": platform.machine(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "device": torch.cuda.get_device_name() if gpu else "CPU",
+    }
+    determinism = (
+        "GPU kernels may differ in the last bits between runs; evidence is kept, so that the "
+        "verdict can be recomputed from it exactly."
+        if gpu
+        else "Same machine, same plan, same evidence, byte for byte."
+    )
+    return ReproductionPart(
+        command=command,
+        plan=outcome.prepared.plan.model_dump(mode="json"),
+        seeds=outcome.prepared.plan.seeds,
+        versions={name: version(name) for name in _REPORTED_PACKAGES},
+        hardware=hardware,
+        determinism=determinism,
+    )
+
+
+def _utc(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,65 @@
+"""Certificates as files, and their JSON Schema."""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from auditor.certificate.schema import SCHEMA_VERSION, Certificate
+from auditor.errors import AuditorError
+
+SCHEMA_NAME = f"certificate-{SCHEMA_VERSION}.schema.json"
+
+
+def write_certificate(certificate: Certificate, path: Path) -> None:
+    """Write a certificate as indented JSON."""
+    text = json.dumps(certificate.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def read_certificate(path: Path) -> Certificate:
+    """Read a certificate and check that its content matches its id.
+
+    Raises:
+        AuditorError: the file is missing, is no certificate, was made by another major version,
+            or was edited.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AuditorError(f"the certificate {path} cannot be read: {error.strerror}.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise AuditorError(f"{path} is not valid JSON ({error}).") from error
+    made_by = content.get("schema_version") if isinstance(content, dict) else None
+    if made_by is None:
+        raise AuditorError(f"{path} is not a certificate: it has no schema_version.")
+    if str(made_by).split(".")[0] != SCHEMA_VERSION.split(".")[0]:
+        raise AuditorError(
+            f"{path} has schema version {made_by}; this release reads {SCHEMA_VERSION}."
+        )
+    try:
+        certificate = Certificate.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise AuditorError(
+            f"{path} does not follow the certificate's schema: "
+            f"{'.'.join(map(str, first['loc']))}: {first['msg']}."
+        ) from error
+    if certificate.content_digest != certificate.certificate_id:
+        raise AuditorError(f"{path} was edited: its content does not match its certificate_id.")
+    return certificate
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of certificates, made from the model."""
+    schema = Certificate.model_json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
+
+
+def shipped_schema() -> dict[str, Any]:
+    """The JSON Schema as shipped in the package."""
+    text = files("auditor.certificate").joinpath(SCHEMA_NAME).read_text(encoding="utf-8")
+    schema: dict[str, Any] = json.loads(text)
+    return schema

@@ -1,0 +1,288 @@
+"""The certificate as data. Its JSON Schema is shipped beside this module."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from auditor.digests import digest
+
+SCHEMA_VERSION = "1.0.0"
+"""Semantic version of the certificate's form; any change of form changes it."""
+
+ByArm = dict[str, float]
+"""Mean K by arm (unlearned, original, retrained-0, …)."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class VerdictPart(_Part):
+    """What was decided, in words."""
+
+    verdict: Literal["PASS", "FAIL", "INCONCLUSIVE", "NOT AUDITABLE"]
+    flags: tuple[Literal["OVER-FORGOTTEN", "UTILITY LOST"], ...]
+    claim: str
+    """The one sentence that the certificate stands for, and nothing more."""
+    reasons: tuple[str, ...]
+    """Why, and what blocks a PASS."""
+    exit_code: Literal[0, 1, 3, 4]
+    """What the command line returns."""
+
+
+class ArmPart(_Part):
+    """A model of the audit."""
+
+    arm: str
+    path: str
+    revision: str | None
+    adapter: str | None
+    dtype: str
+    digest: str
+    """Sha256 over the sorted names and digests of its files."""
+    files: dict[str, str]
+    """Relative name to sha256."""
+
+
+class SetPart(_Part):
+    """A set of facts."""
+
+    facts: int
+    subjects: int
+
+
+class IdentityPart(_Part):
+    """Which files the certificate is about."""
+
+    arms: tuple[ArmPart, ...]
+    facts_digest: str
+    """Sha256 of the canonical JSON of the three sets."""
+    plan_digest: str
+    policy_digest: str
+    """Fixed before the unlearned model is opened."""
+
+
+class ThreatPart(_Part):
+    """What an attack stands for."""
+
+    attack: str
+    family: str
+    summary: str
+
+
+class ScopePart(_Part):
+    """What the claim is about, and against whom it holds."""
+
+    scope: Literal["census", "sampled"]
+    statement: str
+    sets: dict[str, SetPart]
+    primary_probe: str
+    reported_probes: tuple[str, ...]
+    baseline_claim: str | None
+    """What the residual is relative to; None where nothing was measured."""
+    threats: tuple[ThreatPart, ...]
+
+
+class PolicyPart(_Part):
+    """The rules of the decision."""
+
+    delta: float
+    alpha: float
+    minimum_gap: float
+    leak_limit: float
+    utility_margin: float
+    mandatory: tuple[str, ...]
+    advisory: tuple[str, ...]
+
+
+class GatePart(_Part):
+    """A condition of PASS for one attack."""
+
+    name: str
+    met: bool
+    sentence: str | None
+
+
+class ExplanationPart(_Part):
+    """A figure of the weights or layers that says why knowledge comes back."""
+
+    measure: str
+    overall: float
+    layers: dict[str, float]
+
+
+class FiguresPart(_Part):
+    """What one attack showed. A bound that does not exist is null."""
+
+    facts: int
+    units: int
+    gap_mean: float
+    gap_lower: float
+    gap_required: float | None
+    rho: float | None
+    """Residual knowledge: 0 as the retrained baseline, 1 as the original."""
+    rho_lower: float | None
+    rho_lower_shared: float | None
+    """Lower bound at alpha divided by the number of attacks."""
+    rho_upper: float | None
+    """Upper bound at alpha; null means: not bounded below 1."""
+    log_e_pass: float | None
+    log_e_fail: float
+    log_e_over: float
+    leaked: int
+    eligible: int
+    leak_rate: float | None
+    leak_upper: float
+
+
+class MatrixRow(_Part):
+    """One attack at one level."""
+
+    attack: str
+    variant: str
+    mandatory: bool
+    status: Literal["measured", "failed", "unavailable"]
+    reason: str | None
+    """Why there is no measurement."""
+    parameters: dict[str, Any]
+    named: bool
+    """Its own evidence shows residual knowledge above delta."""
+    over_forgotten: bool
+    gates: tuple[GatePart, ...]
+    figures: FiguresPart | None
+    forget: dict[str, ByArm]
+    """Probe to mean K of the forget set by arm."""
+    retain: dict[str, ByArm]
+    holdout: dict[str, ByArm]
+    explanation: ExplanationPart | None
+    notes: dict[str, dict[str, Any]]
+    """Arm to what its measurement noted (recipe, class of layers, digest of texts)."""
+    forward_tokens: int
+    jobs: dict[str, tuple[str, ...]]
+    """Arm to keys of its evidence."""
+
+    @property
+    def label(self) -> str:
+        """``family/name variant``."""
+        return f"{self.attack} {self.variant}"
+
+
+class ControlPart(_Part):
+    """A check on the audit itself."""
+
+    name: str
+    passed: bool | None
+    """None: it was not run."""
+    sentence: str
+
+
+class UtilityPart(_Part):
+    """Whether the model still knows what it should."""
+
+    state: Literal["kept", "lost", "undetermined", "not measured"]
+    sentence: str
+    facts: int
+    mean_unlearned: float | None
+    mean_original: float | None
+    log_e_kept: float | None
+    log_e_lost: float | None
+
+
+class ForgetQualityPart(_Part):
+    """The field's usual test, shown beside and never decided by (TOFU, arXiv 2401.06121)."""
+
+    baseline: str
+    p_value: float
+    statistic: float
+
+
+class UncertaintyPart(_Part):
+    """What the figures leave open."""
+
+    residual_lower: float | None
+    """Lower bound of the largest residual over all attacks."""
+    residual_upper: float | None
+    """Upper bound over the mandatory attacks; null: not bounded below 1."""
+    residual_complete: bool
+    """Whether every mandatory attack was measured."""
+    log_e_fail: float | None
+    fail_threshold: float
+    facts_available: int
+    facts_needed: int | None
+    facts_needed_basis: str | None
+    retrained_models: int
+    retrained_spread: float | None
+    """Standard deviation over the retrained models of their mean K without attack."""
+    forget_quality: tuple[ForgetQualityPart, ...]
+
+
+class WorstFactPart(_Part):
+    """A fact on which the unlearned model knows more than the retrained ones."""
+
+    fact: str
+    subject: str
+    prompt: str
+    answer: str
+    attack: str
+    """Label of the attack that brings out most."""
+    k: ByArm
+    said: dict[str, str]
+    """Arm to its greedy answer under that attack."""
+
+
+class EvidencePart(_Part):
+    """The evidence that the verdict can be recomputed from."""
+
+    jobs: dict[str, str]
+    """Job key to the digest over its evidence files."""
+    digest: str
+    """Sha256 over the above."""
+
+
+class ReproductionPart(_Part):
+    """How to measure it again."""
+
+    command: str
+    plan: dict[str, Any]
+    seeds: tuple[int, ...]
+    versions: dict[str, str]
+    hardware: dict[str, str]
+    determinism: str
+
+
+class TimingPart(_Part):
+    """All that differs between two runs of the same audit."""
+
+    issued: str
+    """UTC, ISO 8601."""
+    started: str
+    wall_seconds: float
+    attack_seconds: dict[str, float]
+    """Label to seconds over all arms, as measured when its evidence was made."""
+
+
+class Certificate(_Part):
+    """An audit's result. Equal inputs on one machine give equal bytes, but for ``timing``."""
+
+    schema_version: str = SCHEMA_VERSION
+    certificate_id: str
+    """Sha256 of the canonical JSON of everything but this field and ``timing``."""
+    verdict: VerdictPart
+    identity: IdentityPart
+    scope: ScopePart
+    policy: PolicyPart
+    matrix: tuple[MatrixRow, ...]
+    controls: tuple[ControlPart, ...]
+    utility: UtilityPart
+    uncertainty: UncertaintyPart
+    worst_facts: tuple[WorstFactPart, ...]
+    evidence: EvidencePart
+    warnings: tuple[str, ...]
+    limitations: tuple[str, ...]
+    reproduction: ReproductionPart
+    timing: TimingPart
+
+    @property
+    def content_digest(self) -> str:
+        """Sha256 of everything but the id and the timing; the id, if nobody edited it."""
+        return digest(self.model_dump(mode="json", exclude={"certificate_id", "timing"}))

@@ -1,0 +1,86 @@
+"""`auditor attacks`: what can be run, and with what parameters."""
+
+import inspect
+import json
+from typing import Any
+
+import click
+from rich.table import Table
+
+from auditor.attack import ATTACKS, Attack
+from auditor.cli.console import OUT
+from auditor.cli.options import json_option
+
+
+@click.group("attacks")
+def command() -> None:
+    """List and describe the attacks."""
+
+
+@command.command("list")
+@json_option
+def list_attacks(as_json: bool) -> None:
+    """List all installed attacks."""
+    described = [_describe(name, cls) for name, cls in ATTACKS]
+    if as_json:
+        click.echo(json.dumps(described))
+        return
+    table = Table("attack", "levels (profile, * = mandatory)", "what it does", box=None)
+    for entry in described:
+        levels = ", ".join(
+            f"{level['variant']} ({level['profile']}{'*' if level['mandatory'] else ''})"
+            for level in entry["levels"]
+        )
+        table.add_row(entry["name"], levels, entry["description"].split("\n")[0])
+    OUT.print(table)
+
+
+@command.command("show")
+@click.argument("name")
+@json_option
+def show(name: str, as_json: bool) -> None:
+    """Describe one attack: threat, source, parameters, levels."""
+    entry = _describe(name, ATTACKS.get(name))
+    if as_json:
+        click.echo(json.dumps(entry))
+        return
+    OUT.print(f"[bold]{entry['name']}[/]\n\n{entry['description']}\n", highlight=False)
+    table = Table("parameter", "type", "default", "meaning", box=None)
+    for field, schema in entry["parameters"].get("properties", {}).items():
+        kind = schema.get("type") or " or ".join(
+            str(part.get("type", part.get("enum", "?"))) for part in schema.get("anyOf", [schema])
+        )
+        if "enum" in schema:
+            kind = ", ".join(map(str, schema["enum"]))
+        table.add_row(field, kind, str(schema.get("default", "")), schema.get("description", ""))
+    OUT.print(table)
+    for level in entry["levels"]:
+        need = "mandatory" if level["mandatory"] else "advisory"
+        OUT.print(f"  {level['variant']}: from profile {level['profile']}, {need}")
+
+
+def _describe(name: str, cls: type[Attack[Any]]) -> dict[str, Any]:
+    levels = [
+        {
+            "variant": cls(cls.parameters_type(**level.parameters)).variant,
+            "parameters": dict(level.parameters),
+            "profile": level.profile,
+            "mandatory": level.mandatory,
+        }
+        for level in cls.levels
+    ]
+    return {
+        "name": name,
+        "family": cls.family,
+        "description": inspect.cleandoc(cls.__doc__ or ""),
+        "source": f"{cls.__module__}.{cls.__qualname__}",
+        "requires": {
+            "packages": list(cls.requires.packages),
+            "gpu": cls.requires.gpu,
+            "full_precision": cls.requires.full_precision,
+        },
+        "seeded": cls.seeded,
+        "searches": cls.searches,
+        "levels": levels,
+        "parameters": cls.parameters_type.model_json_schema(),
+    }

@@ -1,0 +1,78 @@
+"""`auditor audit`: run a plan, write its certificate."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from auditor.certificate.files import write_certificate
+from auditor.certificate.schema import Certificate
+from auditor.cli.console import OUT, print_summary, quiet_libraries
+from auditor.cli.options import json_option, plan_from, plan_options, quiet_option, store_option
+from auditor.cli.progress import chosen_progress
+from auditor.errors import AuditorError
+from auditor.progress import Progress
+
+
+@click.command("audit")
+@plan_options
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("audit-result"),
+    show_default=True,
+    help="Folder for the certificate.",
+)
+@store_option
+@quiet_option
+@json_option
+def command(out: Path, store: Path | None, quiet: bool, as_json: bool, **options: Any) -> int:
+    """Audit a model: attack all arms alike, decide, write the certificate.
+
+    Give a plan file, or the models and facts as flags. Interrupted audits go on where they
+    stopped when the same command is run again.
+    """
+    quiet_libraries()
+    plan = plan_from(options)
+    certificate = audit(plan, out, store or out / "evidence", chosen_progress(quiet))
+    if as_json:
+        click.echo(json.dumps(certificate.model_dump(mode="json")))
+    else:
+        print_summary(certificate)
+        OUT.print(f"certificate: {out / 'certificate.html'} and {out / 'certificate.json'}")
+    return certificate.verdict.exit_code
+
+
+def audit(plan: Any, out: Path, store_root: Path, progress: Progress) -> Certificate:
+    """Run an audit and write ``certificate.json``, ``certificate.html`` and ``plan.yaml``.
+
+    Raises:
+        AuditorError: something in the plan cannot be used, or the folder cannot be written.
+    """
+    from auditor.certificate.assembly import assemble
+    from auditor.engine.audit import run_audit
+    from auditor.engine.execution import LocalExecutor
+    from auditor.engine.preparation import prepare
+    from auditor.evidence.store import EvidenceStore
+    from auditor.report import REPORTS
+
+    render = REPORTS.get("html")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        plan_text = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False)
+        (out / "plan.yaml").write_text(plan_text, encoding="utf-8")
+    except (FileExistsError, PermissionError) as error:
+        raise AuditorError(f"the folder {out} cannot be written: {error.strerror}.") from error
+    store = EvidenceStore(store_root)
+    prepared = prepare(plan, store, progress)
+    outcome = run_audit(prepared, store, LocalExecutor(), progress)
+    again = ["auditor", "audit", str(out / "plan.yaml"), "--out", str(out)]
+    if store_root != out / "evidence":
+        again += ["--store", str(store_root)]
+    certificate = assemble(outcome, shlex.join(again))
+    write_certificate(certificate, out / "certificate.json")
+    (out / "certificate.html").write_text(render(certificate), encoding="utf-8")
+    return certificate

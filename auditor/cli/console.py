@@ -1,0 +1,41 @@
+"""What the command line prints on: data to standard output, everything else to standard error."""
+
+import logging
+import os
+import warnings
+
+from rich.console import Console
+from rich.markup import escape
+
+from auditor.certificate.schema import Certificate
+
+OUT = Console(soft_wrap=True)
+ERR = Console(stderr=True, soft_wrap=True)
+
+_STYLES = {"PASS": "bold green", "FAIL": "bold red"}
+
+
+def quiet_libraries() -> None:
+    """Keep the libraries' banners and bars away from ours."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    for name in ("torch.utils._pytree", "torch.utils.cpp_extension", "bitsandbytes", "optimum"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+
+
+def print_summary(certificate: Certificate) -> None:
+    """Say the verdict and why."""
+    verdict = certificate.verdict
+    style = _STYLES.get(verdict.verdict, "bold yellow")
+    flags = "".join(f" · {flag}" for flag in verdict.flags)
+    OUT.print(f"[{style}]{verdict.verdict}[/]{flags}")
+    OUT.print(escape(verdict.claim))
+    for reason in verdict.reasons:
+        OUT.print(f"  - {escape(reason)}")
+    for warning in certificate.warnings:
+        OUT.print(f"  [yellow]warning[/]: {escape(warning)}")

@@ -1,0 +1,90 @@
+"""The `auditor` command, its exit codes and its errors."""
+
+import errno
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from auditor import __version__
+from auditor.errors import AuditorError
+
+OK, FAILED_VERDICT, USAGE, UNDECIDED, BROKEN, INTERRUPTED = 0, 1, 2, 3, 4, 130
+"""Exit codes: PASS, FAIL, usage, INCONCLUSIVE or NOT AUDITABLE, an attack or the audit failed."""
+
+_COMMANDS = {
+    "audit": "auditor.cli.audit",
+    "plan": "auditor.cli.plan",
+    "init": "auditor.cli.init",
+    "demo": "auditor.cli.demo",
+    "render": "auditor.cli.render",
+    "attacks": "auditor.cli.attacks",
+    "testbed": "auditor.cli.testbed",
+    "doctor": "auditor.cli.doctor",
+}
+
+
+class _Commands(click.Group):
+    """Imports a command's module when it is called: `--help` must not wait for torch."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(_COMMANDS[cmd_name]).command
+        return command
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 PASS, 1 FAIL, 2 usage, 3 INCONCLUSIVE or NOT AUDITABLE, 4 an attack or "
+    "the audit itself failed, 130 interrupted.",
+)
+@click.version_option(__version__)
+def cli() -> None:
+    """Audit a model that is said to have forgotten something.
+
+    Runs the same attacks on the unlearned, the original and retrained models, and writes a
+    certificate of how much knowledge is left. `auditor demo` shows it in a few minutes.
+    """
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; errors are printed, never raised."""
+    try:
+        result = cli.main(arguments, standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return USAGE
+    except AuditorError as error:
+        click.echo(f"auditor: {error}", err=True)
+        return USAGE
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("auditor: interrupted; run the same command again to go on.", err=True)
+        return INTERRUPTED
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            traceback.print_exc()
+            return BROKEN
+        click.echo(
+            f"auditor: the disk is full ({error.filename or 'evidence'}); what was measured is "
+            "kept. Free some space and run the same command again to go on.",
+            err=True,
+        )
+        return BROKEN
+    except Exception:  # the last line of defence: a crash must never look like a verdict
+        traceback.print_exc()
+        return BROKEN
+    return result if isinstance(result, int) else OK
+
+
+def main() -> None:
+    """Entry point of the `auditor` command."""
+    sys.exit(run())

@@ -1,0 +1,98 @@
+"""Options that several commands share, and the plan that they describe."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from auditor.errors import AuditorError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+def plan_options(command: Command) -> Command:
+    """A plan file, or flags that say the same."""
+    for decorate in reversed(
+        [
+            click.argument("plan_file", metavar="[PLAN.yaml]", required=False, type=Path),
+            click.option("--unlearned", metavar="MODEL", help="The model that should forget."),
+            click.option("--original", metavar="MODEL", help="The model before unlearning."),
+            click.option(
+                "--retrained",
+                metavar="MODEL",
+                multiple=True,
+                help="A model that never saw the forget set; give it again for each further seed.",
+            ),
+            click.option("--forget", metavar="FILE", help="Facts that must be gone."),
+            click.option("--retain", metavar="FILE", help="Facts that must stay."),
+            click.option("--holdout", metavar="FILE", help="Facts like forget that no model saw."),
+            click.option(
+                "--profile",
+                type=click.Choice(["quick", "standard", "exhaustive"]),
+                help="Ready-made set of attacks.  [default: quick]",
+            ),
+            click.option(
+                "--dtype",
+                type=click.Choice(["auto", "float32", "float16", "bfloat16"]),
+                help="Type of the weights in memory.  [default: auto]",
+            ),
+            click.option("--device-map", metavar="MAP", help="Where accelerate puts the weights."),
+            click.option("--allow-pickle", is_flag=True, help="Load pickled weights."),
+            click.option("--trust-remote-code", is_flag=True, help="Run code of the models."),
+        ]
+    ):
+        command = decorate(command)
+    return command
+
+
+store_option = click.option(
+    "--store",
+    type=_FOLDER,
+    help="Evidence store; share it to measure nothing twice.  [default: OUT/evidence]",
+)
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print data as JSON.")
+
+
+def plan_from(options: dict[str, Any]) -> Any:
+    """Build the plan that the shared options describe.
+
+    Raises:
+        AuditorError: a file and flags are given at once, or something is missing.
+    """
+    from auditor.engine.plan import anchored, load_plan, parse_plan
+
+    plan_file = options.pop("plan_file")
+    given = {name: value for name, value in options.items() if value}
+    if plan_file is not None:
+        if given:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise AuditorError(
+                f"{flags} cannot be combined with a plan file; change {plan_file} instead, so that "
+                "the plan stays the record of what was run."
+            )
+        return load_plan(plan_file)
+    needed = ("unlearned", "original", "retrained", "forget")
+    missing = [f"--{name}" for name in needed if name not in given]
+    if missing:
+        raise AuditorError(
+            "give a plan file (`auditor init` writes one) or the flags; missing: "
+            f"{', '.join(missing)}."
+        )
+    shared = {
+        name: given[name]
+        for name in ("dtype", "device_map", "allow_pickle", "trust_remote_code")
+        if name in given
+    }
+    content: dict[str, Any] = {
+        "unlearned": {"path": given["unlearned"], **shared},
+        "original": {"path": given["original"], **shared},
+        "retrained": [{"path": path, **shared} for path in given["retrained"]],
+        "data": {name: given[name] for name in ("forget", "retain", "holdout") if name in given},
+    }
+    if "profile" in given:
+        content["profile"] = given["profile"]
+    return parse_plan(anchored(content, Path.cwd()), "the command line")

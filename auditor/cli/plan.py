@@ -1,0 +1,125 @@
+"""`auditor plan`: what an audit would do, need and cost, and whether it could PASS."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.markup import escape
+from rich.table import Table
+
+from auditor.cli.console import OUT, quiet_libraries
+from auditor.cli.options import json_option, plan_from, plan_options, quiet_option, store_option
+from auditor.cli.progress import chosen_progress
+from auditor.data.fact import SetName
+
+
+@click.command("plan")
+@plan_options
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("audit-result"),
+    show_default=True,
+    help="Folder of the audit that is planned.",
+)
+@store_option
+@click.option(
+    "--pilot/--no-pilot",
+    default=True,
+    help="Ask the original and the retrained models, without attack, how many facts a PASS "
+    "needs. The audit uses that evidence again; the unlearned model is not opened.",
+)
+@quiet_option
+@json_option
+def command(
+    out: Path, store: Path | None, pilot: bool, quiet: bool, as_json: bool, **options: Any
+) -> None:
+    """Check a plan and say what it will run, need and cost. Runs no attack."""
+    quiet_libraries()
+    from auditor.engine.estimate import estimate
+    from auditor.engine.preparation import prepare
+    from auditor.evidence.store import EvidenceStore
+
+    plan = plan_from(options)
+    progress = chosen_progress(quiet)
+    kept = EvidenceStore(store or out / "evidence")
+    prepared = prepare(plan, kept, progress)
+    estimates = estimate(prepared, kept)
+    needed = _pilot(prepared, kept, progress) if pilot else None
+    if as_json:
+        report = {
+            "variants": [asdict(entry) for entry in estimates],
+            "facts": {name: len(prepared.sets.named(name)) for name in _SETS},
+            "power": asdict(needed) if needed else None,
+            "warnings": prepared.warnings,
+        }
+        click.echo(json.dumps(report))
+        return
+    table = Table(
+        "attack", "part in PASS", "jobs to do", "forward tokens", "weights", "rough time", box=None
+    )
+    for entry in estimates:
+        part = "mandatory" if entry.mandatory else "advisory"
+        if entry.unavailable:
+            table.add_row(entry.label, part, f"unavailable: {escape(entry.unavailable)}")
+            continue
+        table.add_row(
+            entry.label,
+            part,
+            f"{entry.jobs - entry.done} of {entry.jobs}",
+            f"{entry.forward_tokens:,}",
+            f"{entry.memory_bytes / 1e9:.2f} GB",
+            _duration(entry.seconds),
+        )
+    OUT.print(table)
+    counts = ", ".join(f"{len(prepared.sets.named(name))} {name}" for name in _SETS)
+    OUT.print(f"facts: {counts}; in all about {_duration(sum(e.seconds for e in estimates))}")
+    for line in _power_lines(needed):
+        OUT.print(line, highlight=False)
+    for warning in prepared.warnings:
+        OUT.print(f"[yellow]warning[/]: {escape(warning)}")
+
+
+_SETS: tuple[SetName, ...] = ("forget", "retain", "holdout")
+
+
+def _pilot(prepared: Any, store: Any, progress: Any) -> Any:
+    from auditor.certificate.judgement import power
+    from auditor.engine.audit import run_audit
+    from auditor.engine.execution import LocalExecutor
+    from auditor.engine.expansion import AS_IS
+
+    known_arms = [arm for arm in prepared.locations if arm != "unlearned"]
+    only = [v for v in prepared.variants if v.attack.name == AS_IS]
+    pilot = prepared.only(only)
+    outcome = run_audit(pilot, store, LocalExecutor(), progress, known_arms)
+    return power(outcome, attacks=sum(v.mandatory for v in prepared.variants))
+
+
+def _power_lines(needed: Any) -> list[str]:
+    if needed is None:
+        return []
+    if needed.at_least is None:
+        return [
+            "[red]the original knows no more than the retrained models: NOT AUDITABLE is to be "
+            "expected[/]"
+        ]
+    wanted = f"at least {needed.at_least}" if needed.needed is None else f"about {needed.needed}"
+    lines = [f"a PASS needs {wanted} facts, {needed.available} are there ({needed.basis})"]
+    if needed.power_available is not None:
+        lines.append(
+            f"chance of a PASS if nothing is left: {needed.power_available:.0%} with these facts"
+        )
+    if needed.available < (needed.needed or needed.at_least):
+        lines.append(
+            "[yellow]warning[/]: too few facts for a PASS; the audit can still end in FAIL"
+        )
+    return lines
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,71 @@
+"""`auditor testbed`: small worlds, trained from scratch, to try audits on."""
+
+import json
+from pathlib import Path
+
+import click
+from rich.table import Table
+
+from auditor.cli.console import OUT, quiet_libraries
+from auditor.cli.options import json_option, quiet_option
+from auditor.cli.progress import chosen_progress
+
+
+@click.group("testbed")
+def command() -> None:
+    """Build and list worlds of small models that were made to forget."""
+
+
+@command.command("list")
+@json_option
+def list_worlds(as_json: bool) -> None:
+    """List the worlds, what is in them, and what is built."""
+    from auditor.testbed import world as worlds
+
+    found = [worlds.locate(recipe) for recipe in worlds.list_worlds()]
+    if as_json:
+        click.echo(
+            json.dumps(
+                [
+                    {
+                        "name": world.recipe.name,
+                        "purpose": world.recipe.purpose,
+                        "digest": world.recipe.digest,
+                        "folder": str(world.root),
+                        "subjects": list(world.recipe.subjects),
+                        "built": list(world.built()),
+                    }
+                    for world in found
+                ]
+            )
+        )
+        return
+    table = Table("world", "built", "subjects", "what it shows", box=None)
+    for world in found:
+        subjects = world.recipe.subjects
+        table.add_row(
+            world.recipe.name,
+            f"{len(world.built())} of {len(subjects)}",
+            ", ".join(subjects),
+            world.recipe.purpose,
+        )
+    OUT.print(table)
+
+
+@command.command("build")
+@click.argument("name", default="people")
+@click.option("--only", multiple=True, metavar="SUBJECT", help="Only this subject; repeatable.")
+@click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Instead of the user's cache folder.",
+)
+@quiet_option
+def build(name: str, only: tuple[str, ...], cache: Path | None, quiet: bool) -> None:
+    """Train what is missing of a world (NAME, by default people)."""
+    quiet_libraries()
+    from auditor.testbed import world as worlds
+
+    world = worlds.build(name, cache, only or None, chosen_progress(quiet))
+    for subject in world.built():
+        OUT.print(f"{subject}: {world.subject(subject)}")

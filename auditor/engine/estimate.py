@@ -1,0 +1,129 @@
+"""What a plan will cost, before anything expensive runs."""
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from auditor.attack import quantized_with
+from auditor.engine.expansion import AS_IS
+from auditor.engine.preparation import Prepared
+from auditor.evidence.store import EvidenceStore
+from auditor.probes.transcript import SPARE_TOKENS
+from auditor.subjects.causal_lm import load_tokenizer
+from auditor.subjects.manifest import Location
+
+_EFFICIENCY = 0.25
+"""Share of a matrix product's speed that whole forward passes are taken to reach."""
+_LOAD_BYTES_PER_SECOND = 5e8
+_WRITES = {"rouge-l-recall"}
+"""Probes that make the model write."""
+_CHOOSES = {"truth-ratio", "multiple-choice"}
+"""Probes that score wrong answers too."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Rough cost of one variant over all arms."""
+
+    label: str
+    mandatory: bool
+    unavailable: str | None
+    jobs: int
+    done: int
+    """Jobs whose evidence is in the store already."""
+    forward_tokens: int
+    """For the jobs that are not."""
+    memory_bytes: int
+    """Weights of the largest arm, as stored."""
+    seconds: float
+
+
+def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
+    """Estimate every variant: parameters times tokens at the measured speed of this machine."""
+    rate = _operations_per_second() * _EFFICIENCY
+    sizes = {arm: _size(location) for arm, location in prepared.locations.items()}
+    largest = max(size for _, size in sizes.values())
+    found = []
+    for variant in prepared.variants:
+        unavailable = prepared.unavailable(variant)
+        if unavailable is not None:
+            found.append(Estimate(variant.label, variant.mandatory, unavailable, 0, 0, 0, 0, 0.0))
+            continue
+        by_arm = prepared.jobs(variant, "measure")
+        waiting = [(a, j) for a, jobs in by_arm.items() for j in jobs if not store.has(j.key)]
+        everything = variant.attack.name == AS_IS
+        tokens = variant.attack.forward_tokens(_examination_tokens(prepared, everything))
+        seconds = sum(
+            2 * sizes[arm][0] * tokens / rate + sizes[arm][1] / _LOAD_BYTES_PER_SECOND
+            for arm, _ in waiting
+        )
+        total = sum(len(jobs) for jobs in by_arm.values())
+        found.append(
+            Estimate(
+                label=variant.label,
+                mandatory=variant.mandatory,
+                unavailable=None,
+                jobs=total,
+                done=total - len(waiting),
+                forward_tokens=tokens * len(waiting),
+                memory_bytes=largest,
+                seconds=seconds,
+            )
+        )
+    return found
+
+
+def _examination_tokens(prepared: Prepared, with_holdout: bool) -> int:
+    """Tokens of one examination, by the original's tokenizer."""
+    plan = prepared.plan
+    tokenizer = load_tokenizer(plan.original, prepared.locations["original"])
+    facts = [*prepared.sets.forget, *prepared.sets.retain]
+    if with_holdout:
+        facts += prepared.sets.holdout
+    prompts = [len(tokenizer(f.prompt)["input_ids"]) for f in facts]
+    answers = [len(tokenizer(f.answer)["input_ids"]) for f in facts]
+    tokens = sum(prompts) + sum(answers)
+    if _WRITES & set(plan.probes.all):
+        tokens += sum(prompts) + len(facts) * (max(answers) + SPARE_TOKENS)
+    if _CHOOSES & set(plan.probes.all):
+        tokens += sum(
+            (prompt + answer) * len(fact.distractors)
+            for fact, prompt, answer in zip(facts, prompts, answers, strict=True)
+        )
+    return tokens
+
+
+def _size(location: Location) -> tuple[int, int]:
+    """Parameters and bytes of a model's weights, from the headers of its files."""
+    parameters = size = 0
+    for file in sorted(location.model.glob("*.safetensors")):
+        size += file.stat().st_size
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - a safetensors handle is no mapping
+                parameters += math.prod(tensors.get_slice(name).get_shape())
+    if quantized_with(location.model):
+        parameters *= 2
+    if not parameters:
+        size = sum(file.stat().st_size for file in _pickled(location.model))
+        parameters = size // 2
+    return parameters, size
+
+
+def _pickled(directory: Path) -> list[Path]:
+    return [*directory.glob("*.bin"), *directory.glob("*.pt")]
+
+
+def _operations_per_second(width: int = 1024, repetitions: int = 4) -> float:
+    """Speed of a matrix product here: a quarter of a second well spent."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    matrix = torch.ones(width, width, device=device)
+    matrix @ matrix
+    began = time.perf_counter()
+    for _ in range(repetitions):
+        product = matrix @ matrix
+    product.sum().item()
+    return 2 * width**3 * repetitions / (time.perf_counter() - began)

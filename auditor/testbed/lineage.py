@@ -1,0 +1,55 @@
+"""Weights that were stored in 4 bits once.
+
+A 4-bit release, and a model fine-tuned from one as in QLoRA (arXiv 2305.14314), holds the
+weights of its linear layers in NF4: blocks of 64 weights share one scale, and each weight is
+one of 16 levels. Dequantized to work with, the model keeps those levels. That is a model's
+*4-bit lineage*: quantized again it gives exactly the same codes, and an edit that moves no
+weight past the middle between two levels is undone by the next quantization.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+BLOCK_SIZE = 64
+"""Weights that share one scale; the default of bitsandbytes and of QLoRA."""
+
+
+def quantizable(model: PreTrainedModel) -> Iterator[tuple[str, nn.Linear]]:
+    """The linear layers that 4-bit releases quantize: all but the output layer."""
+    output = model.get_output_embeddings()
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear) and module is not output:
+            yield name, module
+
+
+def codes(weight: Tensor, quant_type: str = "nf4") -> Tensor:
+    """The packed 4-bit codes of a weight, two a byte, uint8 [numel / 2, 1]."""
+    packed: Tensor = quantize_4bit(
+        weight.detach().float().contiguous(), blocksize=BLOCK_SIZE, quant_type=quant_type
+    )[0]
+    return packed
+
+
+def through_4bit(weight: Tensor, quant_type: str = "nf4") -> Tensor:
+    """A weight stored in 4 bits and dequantized, in its own dtype and shape."""
+    source = weight.detach().float().contiguous()
+    packed, state = quantize_4bit(source, blocksize=BLOCK_SIZE, quant_type=quant_type)
+    restored: Tensor = dequantize_4bit(packed, state)
+    return restored.to(weight.dtype)
+
+
+@torch.no_grad()
+def store_in_4bit(model: PreTrainedModel, quant_type: str = "nf4") -> PreTrainedModel:
+    """Store a model's linear layers in 4 bits and dequantize them, in place.
+
+    Args:
+        model: Changed in place, and returned.
+        quant_type: ``nf4`` or ``fp4``.
+    """
+    for _, module in quantizable(model):
+        module.weight.copy_(through_4bit(module.weight, quant_type))
+    return model
