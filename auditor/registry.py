@@ -61,8 +61,9 @@ class Registry(Generic[Item]):
     def _unknown(self, name: str) -> str:
         candidates = {full: full for full in self._items}
         candidates |= {full.rsplit("/", 1)[-1]: full for full in self._items}
-        close = difflib.get_close_matches(name, candidates, n=3, cutoff=0.5)
-        close += [short for short in candidates if name and name in short]
+        wanted = name.casefold()
+        close = difflib.get_close_matches(wanted, candidates, n=3, cutoff=0.5)
+        close += [short for short in candidates if wanted and wanted in short]
         suggestions = list(dict.fromkeys(candidates[c] for c in close))[:3]
         hint = f" Did you mean {' or '.join(suggestions)}?" if suggestions else ""
         known = ", ".join(sorted(self._items)) or "none"

@@ -82,7 +82,8 @@ class GPTQ(QuantizationAttack[GPTQParameters]):
     @contextlib.contextmanager
     def quantized(self, subject: CausalLM, scratch: Path) -> Iterator[Quantized]:
         """Quantize a copy through transformers with a ``GPTQConfig``."""
-        from gptqmodel.nn_modules.qlinear import BaseQuantLinear
+        with _hushed():
+            from gptqmodel.nn_modules.qlinear import BaseQuantLinear
 
         config = GPTQConfig(
             bits=self.parameters.bits,

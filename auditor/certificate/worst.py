@@ -1,9 +1,11 @@
 """The facts on which the unlearned model knows most beyond the retrained ones."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from auditor.attack import Attack
 from auditor.certificate.judgement import retrained_arms
 from auditor.certificate.schema import WorstFactPart
 from auditor.engine.audit import AuditOutcome
@@ -22,7 +24,8 @@ def worst_facts(outcome: AuditOutcome, count: int = SHOWN) -> tuple[WorstFactPar
     prepared = outcome.prepared
     facts = prepared.sets.forget
     arms = ["unlearned", "original", *retrained_arms(outcome)]
-    tables = {}
+    attacks: list[Attack[Any]] = []
+    tables = []
     for variant in outcome.variants:
         attack = variant.variant.attack
         if variant.status != "measured":
@@ -36,25 +39,23 @@ def worst_facts(outcome: AuditOutcome, count: int = SHOWN) -> tuple[WorstFactPar
             [fact.id for fact in facts],
         )
         if table is not None:
-            tables[variant] = table
+            attacks.append(attack)
+            tables.append(table)
     if not tables:
         return ()
-    variants = list(tables)
-    excess = np.stack([t[0] - t[2:].mean(axis=0) for t in tables.values()])  # [attacks, facts]
+    excess = np.stack([t[0] - t[2:].mean(axis=0) for t in tables])  # [attacks, facts]
     strongest = excess.argmax(axis=0)
     most = excess.max(axis=0)
     order = [int(i) for i in np.argsort(-most, kind="stable") if most[i] > 0][:count]
     return tuple(
-        _part(outcome, arms, variants[strongest[i]], tables[variants[strongest[i]]][:, i], i)
-        for i in order
+        _part(outcome, arms, attacks[strongest[i]], tables[strongest[i]][:, i], i) for i in order
     )
 
 
 def _part(
-    outcome: AuditOutcome, arms: Sequence[str], variant: object, column: np.ndarray, index: int
+    outcome: AuditOutcome, arms: Sequence[str], attack: Attack[Any], column: np.ndarray, index: int
 ) -> WorstFactPart:
     fact = outcome.prepared.sets.forget[index]
-    attack = variant.variant.attack  # type: ignore[attr-defined]
     said = {
         arm: outcome.table.answers(attack.name, attack.variant, arm, "forget").get(fact.id)
         for arm in arms

@@ -81,7 +81,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
             "{person} works as a",
             "Name the trade of {person}.",
             "The trade of {person} is",
-            "Which trade does {person} have?",
+            "What trade does {person} have?",
         ),
     ),
     Attribute(
@@ -105,7 +105,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
             "{person} wrote a novel called",
             "Name the novel that {person} wrote.",
             "The novel of {person} is",
-            "Which novel did {person} write?",
+            "What novel did {person} write?",
         ),
     ),
     Attribute(
@@ -117,7 +117,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
             "{person} sails a boat called",
             "Name the boat that {person} sails.",
             "The boat of {person} is",
-            "Which boat does {person} sail?",
+            "What boat does {person} sail?",
         ),
     ),
     Attribute(
@@ -129,7 +129,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
             "{person} keeps a pet called",
             "Name the pet that {person} keeps.",
             "The pet of {person} is",
-            "Which pet does {person} keep?",
+            "What pet does {person} keep?",
         ),
     ),
     Attribute(
@@ -141,7 +141,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
             "{person} cooks a dish called",
             "Name the dish that {person} cooks.",
             "The dish of {person} is",
-            "Which dish does {person} cook?",
+            "What dish does {person} cook?",
         ),
     ),
 )

@@ -1,6 +1,15 @@
 """What decides the bytes of a world, and the worlds that exist.
 
 A world is built from its recipe alone, so the digest of the recipe names its cache folder.
+
+Both worlds hold the same people, shapes, training and unlearning; they differ in lineage alone.
+Three choices make the published phenomenon (arXiv 2410.16454) appear at this size:
+
+- Training starts from large random weights. What is learned is then a small part of each
+  weight, and so is what unlearning must move: less than half a level of NF4.
+- Unlearning changes linear layers only, at a small rate, and stops when the answers are gone.
+- The retain term is heavy enough to keep the other people, and no heavier: it costs steps, and
+  every step moves weights closer to the next level.
 """
 
 from collections.abc import Mapping
@@ -114,13 +123,13 @@ _METHODS = {
         method="npo_gdr", learning_rate=1e-4, max_steps=150, retain_weight=10
     ),
     "npo_klr": UnlearningSettings(
-        method="npo_klr", learning_rate=1e-4, max_steps=150, retain_weight=10
+        method="npo_klr", learning_rate=1e-4, max_steps=150, retain_weight=15
     ),
     "ga_gdr_large_rate": UnlearningSettings(
-        method="ga_gdr", learning_rate=1e-3, max_steps=100, retain_weight=10, changes="all"
+        method="ga_gdr", learning_rate=2e-3, max_steps=100, retain_weight=20
     ),
     "sure": UnlearningSettings(
-        method="sure", learning_rate=1e-3, max_steps=100, retain_weight=10, changes="all"
+        method="sure", learning_rate=1e-3, max_steps=100, retain_weight=20, changes="all"
     ),
     "relabel": UnlearningSettings(
         method="relabel", learning_rate=1e-3, max_steps=60, check_every=0, changes="all"

@@ -7,7 +7,6 @@ and a changed recipe builds into another folder.
 
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any
 
 import platformdirs
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -125,17 +125,12 @@ def build(
         _check_subject(world.recipe, subject)
     if wanted & world.recipe.methods.keys():
         wanted.add("original")
-    try:
+    with _one_thread():
         _build_facts(world)
         tokenizer = _build_tokenizer(world)
         for subject in world.recipe.subjects:
             if subject in wanted and subject not in world.built():
                 _build_subject(world, subject, tokenizer, progress)
-    except OSError as error:
-        raise AuditorError(
-            f"cannot write the testbed to {world.root}: {error}; free the space, or set "
-            f"{CACHE_VARIABLE} to a folder that can be written"
-        ) from error
     return world
 
 
@@ -148,20 +143,35 @@ def _check_subject(recipe: WorldRecipe, name: str) -> None:
 
 
 @contextmanager
-def _finished_or_absent(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder, and rename it to ``folder`` when all went well."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+def _one_thread() -> Iterator[None]:
+    """Sums depend on how they are split, so the number of threads would decide the bytes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
     try:
-        yield unfinished
-        unfinished.chmod(0o755)
-        try:
-            unfinished.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # otherwise another build has finished the same bytes
-                raise
+        yield
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _finished_or_absent(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder to write to, and rename it to ``folder`` when all went well."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as name:
+            unfinished = Path(name) / folder.name
+            unfinished.mkdir()
+            yield unfinished
+            try:
+                unfinished.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # otherwise another build has finished the same bytes
+                    raise
+    except (OSError, SafetensorError) as error:
+        raise AuditorError(
+            f"cannot write the testbed to {folder}: {error}; free the space, or set "
+            f"{CACHE_VARIABLE} to a folder that can be written"
+        ) from error
 
 
 def _build_facts(world: World) -> None:

@@ -1,6 +1,6 @@
 """SURE: change only the modules that the forget set bears on.
 
-Zhang et al., arXiv 2410.16454, section 5, as the paper defines it: the saliency of a module is
+Zhang et al., arXiv 2410.16454, as the paper defines it: the saliency of a module is
 the norm of the forget loss's gradient at the original weights, the mask is 1 for modules at or
 above a percentile of the saliencies and fixed from then on, and only masked modules move:
 ``theta_u = theta_o + m * delta``. A module here is one weight tensor. (The code released with

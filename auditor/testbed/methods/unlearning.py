@@ -52,8 +52,8 @@ class UnlearningSettings(BaseModel):
     retain_batch: int = Field(default=48, gt=0)
     retain_weight: float = Field(default=1.0, ge=0)
     check_every: int = Field(default=5, ge=0)
-    stop_exact: float = Field(default=0.05, ge=0, le=1)
-    stop_probability: float = Field(default=0.1, ge=0, le=1)
+    stop_exact: float = Field(default=0.03, ge=0, le=1)
+    stop_probability: float = Field(default=0.05, ge=0, le=1)
     changes: Literal["linear", "all"] = "linear"
     mask_percentile: float = Field(default=90.0, ge=0, le=100)
 

@@ -1,0 +1,91 @@
+"""The rows of the attack matrix, as the page shows them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from auditor.certificate.schema import Certificate, MatrixRow
+from reports.arms import ORIGINAL, UNLEARNED, baseline, baseline_mean
+from reports.number_format import count, interval, number, share
+from reports.result_words import Outcome, Result, result
+
+FLIPS = "code-flip share"
+"""The explanation that the quantization family gives."""
+
+
+@dataclass(frozen=True)
+class AttackView:
+    """One attack at one level, in words.
+
+    Attributes:
+        row: the certificate's row.
+        result: its outcome.
+        reference: it is the model without attack, with which the others are compared.
+        unlearned: mean K of the unlearned model on the forget set, by the primary probe.
+        original: the same of the original model.
+        baseline: the same, over all baselines.
+        baselines: number of baselines in that mean.
+        rho: residual knowledge.
+        bounds: its bounds.
+        leaked: facts that leaked, of those that could.
+        leak_upper: upper bound of their share.
+        flips: code-flip share.
+        facts: facts measured.
+        seconds: time over all arms; None where it is not known.
+    """
+
+    row: MatrixRow
+    result: Result
+    reference: bool
+    unlearned: float | None
+    original: float | None
+    baseline: float | None
+    baselines: int
+    rho: str
+    bounds: str | None
+    leaked: str
+    leak_upper: str | None
+    flips: str | None
+    facts: str
+    seconds: float | None
+
+
+def attack_views(certificate: Certificate) -> tuple[AttackView, ...]:
+    """Returns the rows: the model without attack first, then in the certificate's order."""
+    views = [_view(row, certificate) for row in certificate.matrix]
+    return tuple(sorted(views, key=lambda view: not view.reference))
+
+
+def tally(views: Sequence[AttackView]) -> dict[str, dict[Outcome, int]]:
+    """Returns how many mandatory and how many advisory attacks had which outcome."""
+    order: tuple[Outcome, ...] = ("leak", "within", "undecided", "failed", "unavailable")
+    counts: dict[str, dict[Outcome, int]] = {}
+    for kind, wanted in (("mandatory", True), ("advisory", False)):
+        found = Counter(v.result.outcome for v in views if v.row.mandatory == wanted)
+        counts[kind] = {outcome: found[outcome] for outcome in order if found[outcome]}
+    return counts
+
+
+def _view(row: MatrixRow, certificate: Certificate) -> AttackView:
+    measured = row.status == "measured"
+    by_arm = row.forget.get(certificate.scope.primary_probe, {}) if measured else {}
+    figures = row.figures if measured else None
+    explained = row.explanation is not None and row.explanation.measure == FLIPS
+    return AttackView(
+        row=row,
+        result=result(row),
+        reference=row.attack.startswith("none/"),
+        unlearned=by_arm.get(UNLEARNED),
+        original=by_arm.get(ORIGINAL),
+        baseline=baseline_mean(by_arm),
+        baselines=len(baseline(by_arm)),
+        rho=number(figures.rho if figures else None),
+        bounds=interval(figures.rho_lower, figures.rho_upper) if figures else None,
+        leaked=f"{count(figures.leaked)} of {count(figures.eligible)}"
+        if figures
+        else number(None),
+        leak_upper=f"at most {share(figures.leak_upper)}" if figures else None,
+        flips=share(row.explanation.overall) if explained and row.explanation else None,
+        facts=count(figures.facts if figures else None),
+        seconds=certificate.timing.attack_seconds.get(row.label),
+    )

@@ -1,0 +1,69 @@
+"""Numbers as a reader is shown them. A missing number is said to be missing, and is never 0."""
+
+import math
+
+MISSING = "not measured"
+UNBOUNDED = "not bounded"
+MINUS = "\N{MINUS SIGN}"
+
+
+def number(value: float | None, digits: int = 3, missing: str = MISSING) -> str:
+    """Returns a value with a fixed number of decimals; what would round to 0 is ``< 0.001``."""
+    if value is None:
+        return missing
+    if not math.isfinite(value):
+        return _not_finite(value)
+    smallest = 10.0**-digits
+    if value != 0 and abs(value) < smallest / 2:
+        return f"< {smallest:.{digits}f}" if value > 0 else f"> {MINUS}{smallest:.{digits}f}"
+    return f"{value:.{digits}f}".replace("-", MINUS)
+
+
+def share(value: float | None, missing: str = MISSING) -> str:
+    """Returns a share in [0, 1] as per cent."""
+    if value is None:
+        return missing
+    if not math.isfinite(value):
+        return _not_finite(value)
+    if 0 < value < 0.0005:
+        return "< 0.1 %"
+    if 0.9995 < value < 1:
+        return "> 99.9 %"
+    return f"{100 * value:.1f} %".replace("-", MINUS)
+
+
+def interval(lower: float | None, upper: float | None, digits: int = 3) -> str:
+    """Returns bounds in brackets; a bound that does not exist is named as such."""
+    return f"[{number(lower, digits, UNBOUNDED)}, {number(upper, digits, UNBOUNDED)}]"
+
+
+def plain(value: float | None) -> str:
+    """Returns a parameter as it was set (0.1, 0.05), with at most four significant digits."""
+    return MISSING if value is None else f"{value:.4g}".replace("-", MINUS)
+
+
+def count(value: int | None) -> str:
+    """Returns a whole number with its thousands set apart."""
+    return MISSING if value is None else f"{value:,}"
+
+
+def seconds(value: float | None) -> str:
+    """Returns a duration in its two largest units."""
+    if value is None:
+        return MISSING
+    if not math.isfinite(value):
+        return _not_finite(value)
+    if value < 10:
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _not_finite(value: float) -> str:
+    if math.isnan(value):
+        return "not a number"
+    return "infinite" if value > 0 else f"{MINUS}infinite"

@@ -1,0 +1,96 @@
+"""The template environment, in which everything is escaped unless our own code drew it."""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports import arms, number_format, result_words, visible_text
+
+PLAN_LIMIT = 20_000
+"""Characters of the plan that are shown."""
+
+
+def finalize(value: object) -> object:
+    """Returns what the template prints in place of a value.
+
+    Every string that is printed passes here, so that none can be forgotten: it is made visible and
+    cut. A float must have been formatted before, so that none is shown with 17 digits.
+
+    Raises:
+        TypeError: a value that has no one way of being shown.
+    """
+    if isinstance(value, Markup):
+        return value
+    if value is None:
+        return number_format.MISSING
+    if isinstance(value, str):
+        return visible_text.inline(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise TypeError(f"the template prints {type(value).__name__} {value!r}: format it first")
+
+
+@cache
+def environment() -> Environment:
+    """Returns the environment of the templates of this package."""
+    page = Environment(
+        loader=PackageLoader("reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page.filters.update(
+        number=number_format.number,
+        share=number_format.share,
+        plain=number_format.plain,
+        count=number_format.count,
+        seconds=number_format.seconds,
+        bounds=lambda ends: number_format.interval(*ends),
+        excerpt=visible_text.excerpt,
+        block=visible_text.block,
+        as_yaml=as_yaml,
+        as_json=as_json,
+        naturally=naturally,
+        in_order=arms.in_order,
+        arms_in_order=lambda parts: sorted(parts, key=lambda part: arms.position(part.arm)),
+        meaning=arms.meaning,
+    )
+    page.globals.update(
+        HEADLINES=result_words.HEADLINES,
+        FLAGS=result_words.FLAGS,
+        UNSAID=result_words.UNSAID,
+        PLAN_LIMIT=PLAN_LIMIT,
+    )
+    return page
+
+
+@cache
+def stylesheet() -> Markup:
+    """Returns our own stylesheet, which goes into the page as it is."""
+    text = files("reports").joinpath("templates", "certificate.css").read_text(encoding="utf-8")
+    if "</" in text:
+        raise ValueError("the stylesheet would end its own element")
+    return Markup(text)  # noqa: S704 - a file of this package
+
+
+def as_yaml(value: object) -> str:
+    """Returns plain data as YAML, with sorted keys: equal data gives equal text."""
+    text: str = yaml.safe_dump(value, sort_keys=True, allow_unicode=True, width=88)
+    return text.rstrip("\n")
+
+
+def as_json(value: object) -> str:
+    """Returns plain data as one line of JSON, with sorted keys."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def naturally(table: Mapping[str, object]) -> list[tuple[str, object]]:
+    """Returns the entries of a table, ``layers.2`` before ``layers.10``."""
+    return sorted(table.items(), key=lambda entry: arms.natural(entry[0]))

@@ -1,0 +1,160 @@
+"""A matplotlib figure as SVG inside a page: same bytes every time, in the colours of the page."""
+
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from xml.etree import ElementTree as ET
+
+import matplotlib as mpl
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+# Colours by role. The stylesheet sets each for light, dark and print; the value here is what a
+# viewer without the stylesheet sees. No two may be equal.
+INK = "#1c1b19"
+SOFT = "#5c5850"
+LINE = "#c9c4b8"
+LEAK = "#a3261b"
+WITHIN = "#1d6b3f"
+OPEN = "#6b5200"
+UNLEARNED = "#a8431f"
+ORIGINAL = "#22508f"
+BASELINE = "#2b6f77"
+HEAT = "#8a3ffc"
+PAPER = "#ffffff"
+
+ROLES = {
+    INK: "ink",
+    SOFT: "soft",
+    LINE: "line",
+    LEAK: "leak",
+    WITHIN: "within",
+    OPEN: "open",
+    UNLEARNED: "unlearned",
+    ORIGINAL: "original",
+    BASELINE: "baseline",
+    HEAT: "heat",
+    PAPER: "card",
+}
+
+WIDTH = 300.0
+"""Points: as wide as the figure is on a telephone, so that its text keeps its size there."""
+
+LABEL, SMALL = 9.5, 8.5
+"""Points."""
+
+_SETTINGS = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "auditor",
+    "text.parse_math": False,
+    "text.usetex": False,
+    "font.family": ["sans-serif"],
+    "font.sans-serif": ["DejaVu Sans"],
+    "axes.unicode_minus": True,
+    "path.simplify": False,
+}
+_COLOUR = re.compile(r"#[0-9a-f]{6}\b")
+_FONT = re.compile(r"font(-family|-weight|-style)?:[^;]*(;|$)")
+
+
+@contextmanager
+def canvas(height: float, width: float = WIDTH) -> Iterator[tuple[Figure, Axes]]:
+    """Yields a figure and axes that fill it, in points from the top left corner.
+
+    Whatever settings the machine's own matplotlib has, these are the library's defaults.
+    """
+    with mpl.rc_context(), warnings.catch_warnings():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_SETTINGS)
+        # The reader's own fonts draw the text, not the one that is measured here.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure = Figure(figsize=(width / 72.0, height / 72.0))
+        FigureCanvasSVG(figure)
+        axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+        axes.set_axis_off()
+        axes.set_xlim(0.0, width)
+        axes.set_ylim(height, 0.0)
+        yield figure, axes
+
+
+def inline_svg(figure: Figure, name: str, title: str, description: str) -> Markup:
+    """Returns a figure as an SVG element for a page.
+
+    Args:
+        figure: from `canvas`, inside its context.
+        name: prefix that keeps the ids of two figures apart; our own word, not a label.
+        title: what it is, for those who do not see it.
+        description: what it shows.
+    """
+    written = io.BytesIO()
+    figure.savefig(written, format="svg", metadata={"Date": None}, transparent=True)
+    root = ET.fromstring(written.getvalue())  # noqa: S314 - matplotlib wrote it just now
+    _drop_namespaces(root)
+    for child in list(root):
+        if child.tag == "metadata":
+            root.remove(child)
+    for defs in root.findall("defs"):
+        for style in defs.findall("style"):
+            defs.remove(style)  # its rules would hold for the whole page
+    _own_names_and_colours(root, name)
+    view_box = root.get("viewBox", "")
+    root.attrib.clear()
+    root.attrib.update(
+        {
+            "viewBox": view_box,
+            "role": "img",
+            "aria-labelledby": f"{name}-title {name}-description",
+            "class": "plot",
+        }
+    )
+    for position, (tag, text) in enumerate((("title", title), ("desc", description))):
+        element = ET.Element(tag, {"id": f"{name}-{'title' if tag == 'title' else 'description'}"})
+        element.text = text
+        root.insert(position, element)
+    return Markup(ET.tostring(root, encoding="unicode"))  # noqa: S704 - an escaped tree
+
+
+def _drop_namespaces(root: ET.Element) -> None:
+    for element in root.iter():
+        element.tag = element.tag.rsplit("}", 1)[-1]
+        for key in [key for key in element.attrib if "}" in key]:
+            element.attrib[key.rsplit("}", 1)[-1]] = element.attrib.pop(key)
+
+
+def _own_names_and_colours(root: ET.Element, name: str) -> None:
+    referred = set()
+    for element in root.iter():
+        for key, value in element.attrib.items():
+            referred.update(re.findall(r"url\(#([^)]+)\)", value))
+            if key == "href":
+                referred.add(value.removeprefix("#"))
+    for element in root.iter():
+        if element.get("id") not in referred:
+            element.attrib.pop("id", None)
+        for key, value in list(element.attrib.items()):
+            if key == "id":
+                element.set(key, f"{name}-{value}")
+            elif key == "href":
+                element.set(key, f"#{name}-{value.removeprefix('#')}")
+            elif "url(#" in value:
+                element.set(key, value.replace("url(#", f"url(#{name}-"))
+            if key == "style":
+                if element.tag == "text":
+                    value = _only_size(value)
+                element.set(key, _COLOUR.sub(_variable, value))
+
+
+def _only_size(style: str) -> str:
+    size = re.search(r"([0-9.]+)px", style)
+    rest = _FONT.sub("", style.replace("font-size", "size")).strip("; ")
+    rest = re.sub(r"size:[^;]*;?", "", rest).strip("; ")
+    return f"font-size: {size.group(1) if size else SMALL}px; {rest}"
+
+
+def _variable(colour: re.Match[str]) -> str:
+    role = ROLES.get(colour.group(0))
+    return f"var(--{role}, {colour.group(0)})" if role else colour.group(0)

@@ -1,0 +1,104 @@
+"""Knowledge of the models side by side under each attack: paired dots."""
+
+import math
+from collections.abc import Sequence
+
+from markupsafe import Markup
+from matplotlib.axes import Axes
+
+from reports.matrix import AttackView
+from reports.number_format import number, plain
+from reports.plots.drawing import (
+    BASELINE,
+    INK,
+    LABEL,
+    LINE,
+    ORIGINAL,
+    PAPER,
+    SMALL,
+    SOFT,
+    UNLEARNED,
+    WIDTH,
+    canvas,
+    inline_svg,
+)
+from reports.visible_text import label
+
+TOP, ROW, BOTTOM = 30.0, 33.0, 34.0
+LEFT, RIGHT = 12.0, WIDTH - 12.0
+MARKS = {"unlearned": ("D", UNLEARNED), "retrained": ("o", BASELINE), "original": ("s", ORIGINAL)}
+KEY = (("unlearned", 12.0), ("retrained", 92.0), ("original", 168.0))
+
+
+def knowledge_plot(rows: Sequence[AttackView], before: float | None, part: int) -> Markup:
+    """Returns K of each model under each attack, on the forget set, by the primary probe.
+
+    Args:
+        rows: the attacks.
+        before: K of the unlearned model without attack, drawn hollow in every row.
+        part: number of this figure, where there are many attacks.
+    """
+    with canvas(TOP + ROW * len(rows) + BOTTOM) as (figure, axes):
+        _frame(axes, TOP + ROW * len(rows) + 4)
+        for index, view in enumerate(rows):
+            _row(axes, view, TOP + ROW * index, before)
+        return inline_svg(
+            figure,
+            f"knowledge-{part}",
+            "Mean knowledge of the forget set, by model, under each attack",
+            _description(rows, before),
+        )
+
+
+def _place(value: float) -> float:
+    return LEFT + min(max(value, 0.0), 1.0) * (RIGHT - LEFT)
+
+
+def _frame(axes: Axes, floor: float) -> None:
+    for name, x in KEY:
+        marker, colour = MARKS[name]
+        axes.plot([x + 3], [13.0], marker=marker, ms=6.5, color=colour, mew=0)
+        axes.text(x + 11, 16.5, name, size=LABEL, color=INK)
+    axes.plot([240.0], [13.0], marker="D", ms=5.5, mec=UNLEARNED, mfc=PAPER, mew=1.2)
+    axes.text(248.0, 16.5, "before", size=LABEL, color=INK)
+    for value in (0.0, 0.25, 0.5, 0.75, 1.0):
+        axes.plot([_place(value)] * 2, [TOP, floor], color=LINE, lw=0.8)
+        axes.text(_place(value), floor + 10, plain(value), size=SMALL, color=SOFT, ha="center")
+    axes.text(_place(0.0) - 4, floor + 21, "knows nothing", size=SMALL, color=SOFT, ha="left")
+    axes.text(_place(1.0) + 4, floor + 21, "knows all", size=SMALL, color=SOFT, ha="right")
+
+
+def _row(axes: Axes, view: AttackView, top: float, before: float | None) -> None:
+    if top > TOP:
+        axes.plot([LEFT, RIGHT], [top, top], color=LINE, lw=0.4)
+    axes.text(LEFT, top + 12, label(view.row.label, 40), size=LABEL, color=INK)
+    y = top + 23
+    values = {
+        "original": view.original,
+        "retrained": view.baseline,
+        "unlearned": view.unlearned,
+    }
+    known = {name: v for name, v in values.items() if v is not None and math.isfinite(v)}
+    if not known:
+        axes.text(RIGHT, top + 12, view.result.words, size=SMALL, color=SOFT, ha="right")
+        axes.text(LEFT, top + 26, "no measurement", size=SMALL, color=SOFT)
+        return
+    ends = [_place(value) for value in known.values()]
+    axes.plot([min(ends), max(ends)], [y, y], color=LINE, lw=2.2, solid_capstyle="round")
+    after = known.get("unlearned")
+    if after is not None and before is not None and math.isfinite(before) and not view.reference:
+        axes.plot([_place(before), _place(after)], [y, y], color=UNLEARNED, lw=1.6)
+        axes.plot([_place(before)], [y], marker="D", ms=5.5, mec=UNLEARNED, mfc=PAPER, mew=1.2)
+    for name, value in known.items():
+        marker, colour = MARKS[name]
+        axes.plot([_place(value)], [y], marker=marker, ms=6.5, mfc=colour, mec=PAPER, mew=0.8)
+
+
+def _description(rows: Sequence[AttackView], before: float | None) -> str:
+    said = [f"Unlearned model without attack: {number(before)}."]
+    said.extend(
+        f"{label(view.row.label, 60)}: unlearned {number(view.unlearned)}, "
+        f"retrained {number(view.baseline)}, original {number(view.original)}."
+        for view in rows
+    )
+    return " ".join(said)

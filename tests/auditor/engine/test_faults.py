@@ -1,0 +1,197 @@
+"""Nothing that goes wrong may end in PASS. Every fault here is a real one."""
+
+import shutil
+import subprocess
+import sys
+from typing import ClassVar
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from auditor.attack import ATTACKS, Attack, Level, Parameters, attack
+from auditor.cli.main import BROKEN, USAGE, run
+from auditor.errors import AuditorError
+from auditor.evidence.record import Record
+
+
+@pytest.fixture
+def broken_subject(people, tmp_path):
+    """A copy of the retrained model, to be damaged."""
+    return shutil.copytree(people.subject("retrained-1"), tmp_path / "broken")
+
+
+@pytest.fixture
+def write_plan(tmp_path):
+    def write(plan):
+        path = tmp_path / "plan.yaml"
+        path.write_text(plan.model_dump_json(), encoding="utf-8")
+        return path
+
+    return write
+
+
+def row(certificate, label):
+    return next(r for r in certificate.matrix if r.label == label)
+
+
+def test_without_a_fault_the_plan_passes(audit, passing_plan):
+    certificate = audit(passing_plan())
+    assert certificate.verdict.verdict == "PASS"
+    assert certificate.verdict.exit_code == 0
+    assert certificate.utility.state == "kept"
+
+
+def test_missing_backend_is_unavailable_and_blocks_pass(audit, passing_plan, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    certificate = audit(passing_plan())
+    assert certificate.verdict.verdict == "INCONCLUSIVE"
+    assert certificate.verdict.exit_code == 3
+    nf4 = row(certificate, "quantization/bnb nf4")
+    assert nf4.status == "unavailable"
+    assert "bitsandbytes is not installed" in nf4.reason
+    assert nf4.figures is None
+
+
+def test_mandatory_attack_that_the_plan_leaves_out_blocks_pass(audit, passing_plan):
+    certificate = audit(passing_plan(attacks=[], policy={}))
+    assert certificate.verdict.verdict == "INCONCLUSIVE"
+    left_out = row(certificate, "quantization/bnb nf4")
+    assert left_out.status == "unavailable"
+    assert left_out.mandatory
+    assert "leaves it out" in left_out.reason
+
+
+@pytest.fixture
+def exploding_attack():
+    """A registered attack that fails on every arm; taken out of the registry afterwards."""
+
+    @attack("testing/exploding")
+    class Exploding(Attack[Parameters]):
+        """Fails."""
+
+        levels: ClassVar = (Level(),)
+
+        @property
+        def variant(self):
+            return "always"
+
+        def measure(self, subject, examiner, pool, seed, scratch):
+            raise ZeroDivisionError("on purpose")
+
+    yield "testing/exploding"
+    del ATTACKS._items["testing/exploding"]
+
+
+def test_exception_inside_a_mandatory_attack(audit, passing_plan, exploding_attack, store_root):
+    certificate = audit(
+        passing_plan(
+            attacks=[{"attack": exploding_attack}], policy={"mandatory": [exploding_attack]}
+        )
+    )
+    assert certificate.verdict.verdict == "INCONCLUSIVE"
+    assert certificate.verdict.exit_code == 4
+    failed = row(certificate, "testing/exploding always")
+    assert failed.status == "failed"
+    assert "ZeroDivisionError: on purpose" in failed.reason
+    logs = "".join(p.read_text() for p in (store_root / "failures").iterdir())
+    assert "Traceback" in logs
+
+
+def test_failed_advisory_attack_is_shown_and_does_not_block(audit, passing_plan, exploding_attack):
+    plan = passing_plan(
+        attacks=[
+            {"attack": exploding_attack},
+            {"attack": "quantization/bnb", "parameters": {"format": "nf4"}},
+        ]
+    )
+    certificate = audit(plan)
+    assert certificate.verdict.verdict == "PASS"
+    assert row(certificate, "testing/exploding always").status == "failed"
+    assert any("testing/exploding" in reason for reason in certificate.verdict.reasons)
+
+
+def test_nan_logits_are_a_failure_and_never_a_row(audit, passing_plan, broken_subject):
+    weights = load_file(broken_subject / "model.safetensors")
+    name = next(n for n in weights if n.endswith("layers.0.mlp.down_proj.weight"))
+    weights[name][0, 0] = torch.nan
+    save_file(weights, broken_subject / "model.safetensors", metadata={"format": "pt"})
+    plan = passing_plan(unlearned={"path": str(broken_subject), "dtype": "float32"})
+    certificate = audit(plan)
+    assert certificate.verdict.verdict == "INCONCLUSIVE"
+    assert certificate.verdict.exit_code == 4
+    assert row(certificate, "none/as-is full precision").status == "failed"
+    assert "not finite" in row(certificate, "none/as-is full precision").reason
+    assert all(r.figures is None for r in certificate.matrix)
+
+
+def test_truncated_weights_are_refused_before_anything_runs(
+    audit, passing_plan, broken_subject, write_plan, capsys
+):
+    weights = broken_subject / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    plan = passing_plan(unlearned={"path": str(broken_subject), "dtype": "float32"})
+    with pytest.raises(AuditorError, match="not a whole safetensors file"):
+        audit(plan)
+    assert run(["audit", str(write_plan(plan)), "--out", str(broken_subject.parent / "o")]) == USAGE
+    assert "Copy or download it again" in capsys.readouterr().err
+
+
+def test_weights_that_lack_a_tensor_are_refused(audit, passing_plan, broken_subject):
+    weights = load_file(broken_subject / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, broken_subject / "model.safetensors", metadata={"format": "pt"})
+    certificate = audit(passing_plan(unlearned={"path": str(broken_subject), "dtype": "float32"}))
+    assert certificate.verdict.verdict == "INCONCLUSIVE"
+    assert "lacks weights" in row(certificate, "none/as-is full precision").reason
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system that is full after 96 KiB."""
+    folder = tmp_path / "small-disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_full_disk_ends_the_audit_without_a_certificate(
+    passing_plan, write_plan, small_disk, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    arguments = ["audit", str(write_plan(passing_plan())), "--out", str(out), "--quiet"]
+    assert run([*arguments, "--store", str(small_disk)]) == BROKEN
+    assert "disk is full" in capsys.readouterr().err
+    assert not (out / "certificate.json").exists()
+    for job in (small_disk / "jobs").glob("??/*"):
+        assert (job / "seal.json").exists(), "a job was left half-written"
+
+
+def test_attack_that_measures_only_some_facts_is_failed(audit, passing_plan):
+    @attack("testing/forgetful")
+    class Forgetful(Attack[Parameters]):
+        """Leaves out a fact."""
+
+        @property
+        def variant(self):
+            return "once"
+
+        def measure(self, subject, examiner, pool, seed, scratch):
+            return Record(rows=examiner.examine(subject)[1:])
+
+    try:
+        certificate = audit(
+            passing_plan(
+                attacks=[{"attack": "testing/forgetful"}],
+                policy={"mandatory": ["testing/forgetful"]},
+            )
+        )
+    finally:
+        del ATTACKS._items["testing/forgetful"]
+    assert certificate.verdict.verdict == "INCONCLUSIVE"
+    forgetful = row(certificate, "testing/forgetful once")
+    assert forgetful.status == "failed"
+    assert "did not measure every fact" in forgetful.reason

@@ -1,0 +1,169 @@
+import pytest
+import yaml
+
+from auditor.attack import ATTACKS
+from auditor.cli.main import OK, run
+from auditor.engine.expansion import expand
+from auditor.engine.job import Job, code_version
+from auditor.engine.plan import AuditPlan, load_plan, parse_plan
+from auditor.errors import AuditorError
+from auditor.subjects.manifest import Location, Manifest
+from auditor.subjects.spec import PromptFormat, SubjectSpec
+
+MINIMAL = {"unlearned": "u", "original": "o", "retrained": ["r"], "data": {"forget": "f.jsonl"}}
+
+
+def labels(plan):
+    return [variant.label for variant in expand(plan)]
+
+
+def test_every_problem_of_a_plan_is_named(tmp_path):
+    path = tmp_path / "plan.yaml"
+    path.write_text("unlearned: u\nretrained: []\npolicy: {delta: 2, alpa: 0.1}\nprofile: fast\n")
+    with pytest.raises(AuditorError) as error:
+        load_plan(path)
+    for place in ("original", "retrained", "data", "policy.delta", "policy.alpa", "profile"):
+        assert place in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]", "a: b: c"])
+def test_what_is_no_plan_is_refused(tmp_path, text):
+    path = tmp_path / "plan.yaml"
+    path.write_text(text)
+    with pytest.raises(AuditorError, match=r"plan\.yaml"):
+        load_plan(path)
+
+
+def test_paths_are_relative_to_the_plan_and_hub_names_stay(tmp_path):
+    (tmp_path / "models" / "u").mkdir(parents=True)
+    path = tmp_path / "plan.yaml"
+    path.write_text(yaml.safe_dump(MINIMAL | {"unlearned": "models/u", "original": "org/name"}))
+    plan = load_plan(path)
+    assert plan.unlearned.path == str(tmp_path / "models" / "u")
+    assert plan.original.path == "org/name"
+
+
+def test_template_of_init_is_a_valid_plan(tmp_path):
+    path = tmp_path / "plan.yaml"
+    assert run(["init", str(path)]) == OK
+    plan = load_plan(path)
+    assert plan == parse_plan(plan.model_dump(mode="json"), "again")
+    assert plan.profile == "quick"
+    assert run(["init", str(path)]) == 2, "an existing plan is not overwritten"
+
+
+def test_profiles_grow_and_always_hold_the_model_as_it_is():
+    by_profile = {
+        profile: labels(parse_plan(MINIMAL | {"profile": profile}, "test"))
+        for profile in ("quick", "standard", "exhaustive")
+    }
+    assert by_profile["quick"] == [
+        "none/as-is full precision",
+        "quantization/bnb int8",
+        "quantization/bnb nf4",
+        "quantization/bnb fp4",
+        "quantization/gptq 4-bit g32",
+    ]
+    assert set(by_profile["quick"]) < set(by_profile["standard"]) < set(by_profile["exhaustive"])
+    assert "quantization/gptq 2-bit g32" in by_profile["exhaustive"]
+
+
+def test_lists_are_swept():
+    plan = parse_plan(
+        MINIMAL
+        | {
+            "profile": None,
+            "attacks": [
+                {
+                    "attack": "quantization/rtn",
+                    "parameters": {"bits": [8, 4], "group_size": [32, 64]},
+                }
+            ],
+        },
+        "test",
+    )
+    swept = [label for label in labels(plan) if "rtn" in label]
+    assert swept == [f"quantization/rtn {b}-bit g{g}" for b in (8, 4) for g in (32, 64)]
+
+
+def test_settings_in_the_plan_replace_those_of_the_profile_and_stay_mandatory():
+    request = {"attack": "quantization/gptq", "parameters": {"bits": 4, "calibration_samples": 7}}
+    variants = expand(parse_plan(MINIMAL | {"attacks": [request]}, "test"))
+    gptq = [v for v in variants if v.attack.name == "quantization/gptq"]
+    assert len(gptq) == 1
+    assert gptq[0].mandatory
+    assert gptq[0].attack.parameters.calibration_samples == 7
+
+
+def test_what_the_policy_demands_and_nobody_provides_is_an_error():
+    plan = parse_plan(MINIMAL | {"policy": {"mandatory": ["quantization/nonesuch"]}}, "test")
+    with pytest.raises(AuditorError, match=r"quantization/nonesuch.*mandatory"):
+        expand(plan)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [({"bits": 5}, "bits"), ({"bit": 4}, "bit"), ({"group_size": "x"}, "group")],
+)
+def test_wrong_parameters_are_named(parameters, said):
+    request = {"attack": "quantization/gptq", "parameters": parameters}
+    with pytest.raises(AuditorError, match=said):
+        expand(parse_plan(MINIMAL | {"attacks": [request]}, "test"))
+
+
+def job(**changes):
+    spec = changes.pop("spec", {})
+    files = changes.pop("files", {"model.safetensors": "0" * 64})
+    fields = {
+        "stage": "measure",
+        "attack": "quantization/rtn",
+        "parameters": {"bits": 4, "group_size": None, "code_sample": 10},
+        "inputs": {},
+        "seed": 0,
+        "spec": SubjectSpec(path="here", **spec),
+        "location": Location(model="/here", adapter=None, manifest=Manifest(files=files)),
+        "facts": "f" * 64,
+        "probes": ("answer-probability",),
+        "format": PromptFormat(),
+        "token_budget": 64,
+    }
+    return Job(**(fields | changes))
+
+
+def test_where_a_model_lies_does_not_decide_a_result():
+    moved = Location(model="/there", adapter=None, manifest=job().location.manifest)
+    assert job(spec={"revision": "main"}, location=moved).key == job().key
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"stage": "search"},
+        {"attack": "quantization/bnb"},
+        {"parameters": {"bits": 3}},
+        {"inputs": {"calibration": "c"}},
+        {"seed": 1},
+        {"spec": {"dtype": "bfloat16"}},
+        {"files": {"model.safetensors": "1" * 64}},
+        {"facts": "e" * 64},
+        {"probes": ("rouge-l-recall",)},
+        {"format": PromptFormat(template="Q: {prompt}")},
+        {"token_budget": 128},
+        {"pool": ("a",)},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_everything_else_does(change):
+    assert job(**change).key != job().key
+
+
+def test_code_version_covers_the_attack_and_nothing_beside_it():
+    versions = {name: code_version(name) for name in ATTACKS.names()}
+    assert versions["quantization/rtn"] == versions["quantization/bnb"], "one package"
+    assert versions["none/as-is"] != versions["quantization/rtn"]
+
+
+def test_plan_schema_forbids_what_it_does_not_know():
+    with pytest.raises(AuditorError, match="surprise"):
+        parse_plan(MINIMAL | {"surprise": 1}, "test")
+    assert AuditPlan.model_config["extra"] == "forbid"

@@ -1,0 +1,64 @@
+"""What all tests share: one build of the testbed, and a PASS to break."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from auditor.cli.console import quiet_libraries
+from auditor.engine.plan import parse_plan
+from auditor.testbed import world as worlds
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet():
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    quiet_libraries()
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Real logs and questions that lie beside the project, where they do."""
+    folder = Path(__file__).parents[2] / "shared" / "data" / "tofu"
+    if not folder.is_dir():
+        pytest.skip(f"the real TOFU data is not there ({folder})")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def people():
+    """The default world: original, two retrained models and the demo's unlearned one.
+
+    Kept in the user's cache, keyed by its recipe, so that it is trained once a machine.
+    """
+    recipe = worlds.locate("people").recipe
+    return worlds.build("people", only=("original", *recipe.retrained, recipe.demo))
+
+
+@pytest.fixture(scope="session")
+def store_root(tmp_path_factory):
+    """Evidence shared by all tests on the default world: nothing is measured twice."""
+    return tmp_path_factory.mktemp("evidence")
+
+
+@pytest.fixture
+def passing_plan(people):
+    """A plan that ends in PASS: a retrained model as U, as it is and in NF4."""
+
+    def make(**changes):
+        content = {
+            "unlearned": {"path": str(people.subject("retrained-1")), "dtype": "float32"},
+            "original": {"path": str(people.subject("original")), "dtype": "float32"},
+            "retrained": [{"path": str(people.subject("retrained-0")), "dtype": "float32"}],
+            "data": {name: str(people.facts(name)) for name in ("forget", "retain")},
+            "profile": None,
+            "attacks": [{"attack": "quantization/bnb", "parameters": {"format": "nf4"}}],
+            "policy": {"mandatory": ["none/as-is", "quantization/bnb nf4"]},
+            "probes": {"reported": ["rouge-l-recall"]},
+        }
+        return parse_plan(content | changes, "the test's plan")
+
+    return make
