@@ -34,12 +34,19 @@ def share(value: float | None, missing: str = MISSING) -> str:
 
 def interval(lower: float | None, upper: float | None, digits: int = 3) -> str:
     """Returns bounds in brackets; a bound that does not exist is named as such."""
+    if lower is None and upper is None:
+        return UNBOUNDED
     return f"[{number(lower, digits, UNBOUNDED)}, {number(upper, digits, UNBOUNDED)}]"
 
 
 def plain(value: float | None) -> str:
     """Returns a parameter as it was set (0.1, 0.05), with at most four significant digits."""
     return MISSING if value is None else f"{value:.4g}".replace("-", MINUS)
+
+
+def percent(value: float) -> str:
+    """Returns a share as it was set (5 %, 0.5 %)."""
+    return f"{100 * value:.4g} %"
 
 
 def count(value: int | None) -> str:

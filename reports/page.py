@@ -50,6 +50,7 @@ def environment() -> Environment:
         number=number_format.number,
         share=number_format.share,
         plain=number_format.plain,
+        percent=number_format.percent,
         count=number_format.count,
         seconds=number_format.seconds,
         bounds=lambda ends: number_format.interval(*ends),

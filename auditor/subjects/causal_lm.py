@@ -130,6 +130,7 @@ class CausalLM(Subject):
             do_sample=sampling is not None,
             temperature=sampling.temperature if sampling else None,
             top_p=sampling.top_p if sampling else None,
+            top_k=0 if sampling else None,
             eos_token_id=stop if stop is not None else self.tokenizer.eos_token_id,
             pad_token_id=self.tokenizer.pad_token_id,
         )
@@ -138,11 +139,10 @@ class CausalLM(Subject):
 
         def run(batch: list[int]) -> list[str]:
             ids, mask = self._padded([encoded[i] for i in batch], left=True)
-            with torch.inference_mode():
+            with torch.inference_mode(), _decoding(self.model, config):
                 out = self.model.generate(
                     input_ids=ids,
                     attention_mask=mask,
-                    generation_config=config,
                     logits_processor=LogitsProcessorList([_RefuseNotFinite()]),
                 )
             self.meter.forward_tokens += out.numel()
@@ -288,6 +288,21 @@ def load_directory(spec: SubjectSpec, directory: Path, **options: Any) -> PreTra
             "they would be random numbers. Check that the checkpoint is whole."
         )
     return model.eval()
+
+
+@contextmanager
+def _decoding(model: PreTrainedModel, config: GenerationConfig) -> Iterator[None]:
+    """Have the model decode by ``config`` alone.
+
+    Handed to ``generate``, a configuration is filled up from the model's own wherever it says
+    nothing, so that a checkpoint's repetition penalty or suppressed tokens would come back.
+    """
+    own = model.generation_config
+    model.generation_config = config
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 class _RefuseNotFinite(LogitsProcessor):  # type: ignore[misc]

@@ -68,12 +68,15 @@ def encode_pair(
             text,
             add_special_tokens=special,
             return_offsets_mapping=True,
+            return_special_tokens_mask=True,
             return_token_type_ids=False,
             return_attention_mask=False,
         )
         ids = list(encoding["input_ids"])
-        offsets = encoding["offset_mapping"]
-        marked = [i for i, (a, b) in enumerate(offsets) if b > a and b > len(before)]
+        ends = [end for _, end in encoding["offset_mapping"]]
+        added = encoding["special_tokens_mask"]
+        # by its end alone: where offsets are trimmed, a token of spaces has no width
+        marked = [i for i, end in enumerate(ends) if end > len(before) and not added[i]]
     else:
         ids = _tokens(tokenizer, text, special=special)
         head = _tokens(tokenizer, before, special=special)

@@ -61,14 +61,15 @@ def token_scores(
         part = slice(start, start + _ROWS)
         log_p = torch.log_softmax(logits[rows[part], positions[part] - 1].float(), dim=-1)
         p = log_p.exp()
-        mean = (p * log_p).sum(-1)
-        variance = (p * log_p.square()).sum(-1) - mean.square()
+        mean = (p * log_p).nan_to_num_(0.0).sum(-1)  # 0 log 0 = 0: a token masked with -inf
+        # about the mean: E[l^2] - E[l]^2 cancels to noise over a large vocabulary
+        variance = (p * (log_p - mean.unsqueeze(-1)).square()).nan_to_num_(0.0).sum(-1)
         target = targets[part].unsqueeze(-1)
         parts.append(
             (
                 log_p.gather(-1, target).squeeze(-1),
                 mean,
-                variance.clamp_min(0).sqrt(),
+                variance.sqrt(),
                 log_p.argmax(-1) == target.squeeze(-1),
             )
         )

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from auditor.certificate.schema import Certificate
 from reports.matrix import AttackView
 from reports.plots.knowledge import knowledge_plot
-from reports.plots.layers import layer_strips
+from reports.plots.layers import largest_flip, layer_strips
 from reports.plots.residual import residual_plot
 
 ROWS = 16
@@ -22,6 +22,7 @@ class Plots:
     residual: tuple[Markup, ...]
     knowledge: tuple[Markup, ...]
     layers: Markup | None
+    largest_flip: float | None
 
 
 def plots(certificate: Certificate, rows: Sequence[AttackView]) -> Plots:
@@ -38,4 +39,5 @@ def plots(certificate: Certificate, rows: Sequence[AttackView]) -> Plots:
             knowledge_plot(part, before, position) for position, part in enumerate(parts, start=1)
         ),
         layers=layer_strips(rows),
+        largest_flip=largest_flip(rows),
     )

@@ -41,7 +41,7 @@ ROLES = {
     PAPER: "card",
 }
 
-WIDTH = 300.0
+WIDTH = 264.0
 """Points: as wide as the figure is on a telephone, so that its text keeps its size there."""
 
 LABEL, SMALL = 9.5, 8.5

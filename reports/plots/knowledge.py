@@ -27,7 +27,9 @@ from reports.visible_text import label
 TOP, ROW, BOTTOM = 30.0, 33.0, 34.0
 LEFT, RIGHT = 12.0, WIDTH - 12.0
 MARKS = {"unlearned": ("D", UNLEARNED), "retrained": ("o", BASELINE), "original": ("s", ORIGINAL)}
-KEY = (("unlearned", 12.0), ("retrained", 92.0), ("original", 168.0))
+TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
+KEY = (("unlearned", 9.0), ("retrained", 79.0), ("original", 144.0))
+BEFORE = 206.0
 
 
 def knowledge_plot(rows: Sequence[AttackView], before: float | None, part: int) -> Markup:
@@ -59,19 +61,18 @@ def _frame(axes: Axes, floor: float) -> None:
         marker, colour = MARKS[name]
         axes.plot([x + 3], [13.0], marker=marker, ms=6.5, color=colour, mew=0)
         axes.text(x + 11, 16.5, name, size=LABEL, color=INK)
-    axes.plot([240.0], [13.0], marker="D", ms=5.5, mec=UNLEARNED, mfc=PAPER, mew=1.2)
-    axes.text(248.0, 16.5, "before", size=LABEL, color=INK)
-    for value in (0.0, 0.25, 0.5, 0.75, 1.0):
-        axes.plot([_place(value)] * 2, [TOP, floor], color=LINE, lw=0.8)
+    axes.plot([BEFORE], [13.0], marker="D", ms=5.5, mec=UNLEARNED, mfc=PAPER, mew=1.2)
+    axes.text(BEFORE + 7, 16.5, "before", size=LABEL, color=INK)
+    for value in TICKS:
         axes.text(_place(value), floor + 10, plain(value), size=SMALL, color=SOFT, ha="center")
     axes.text(_place(0.0) - 4, floor + 21, "knows nothing", size=SMALL, color=SOFT, ha="left")
     axes.text(_place(1.0) + 4, floor + 21, "knows all", size=SMALL, color=SOFT, ha="right")
 
 
 def _row(axes: Axes, view: AttackView, top: float, before: float | None) -> None:
-    if top > TOP:
-        axes.plot([LEFT, RIGHT], [top, top], color=LINE, lw=0.4)
-    axes.text(LEFT, top + 12, label(view.row.label, 40), size=LABEL, color=INK)
+    axes.text(LEFT, top + 12, label(view.row.label, 36), size=LABEL, color=INK)
+    for value in TICKS:
+        axes.plot([_place(value)] * 2, [top + 15.5, top + 31.0], color=LINE, lw=0.8)
     y = top + 23
     values = {
         "original": view.original,
@@ -81,7 +82,6 @@ def _row(axes: Axes, view: AttackView, top: float, before: float | None) -> None
     known = {name: v for name, v in values.items() if v is not None and math.isfinite(v)}
     if not known:
         axes.text(RIGHT, top + 12, view.result.words, size=SMALL, color=SOFT, ha="right")
-        axes.text(LEFT, top + 26, "no measurement", size=SMALL, color=SOFT)
         return
     ends = [_place(value) for value in known.values()]
     axes.plot([min(ends), max(ends)], [y, y], color=LINE, lw=2.2, solid_capstyle="round")

@@ -1,10 +1,12 @@
 """Where in the model the rounded weights of unlearned and original model differ: heat strips."""
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from markupsafe import Markup
 
+from auditor.certificate.schema import ExplanationPart
 from reports.arms import natural
 from reports.matrix import FLIPS, AttackView
 from reports.number_format import share
@@ -29,21 +31,16 @@ CELLS = 48
 
 def layer_strips(rows: Sequence[AttackView]) -> Markup | None:
     """Returns one strip of layers per variant that has a code-flip share; None where none has."""
-    found = [
-        (view.row.label, view.row.explanation)
-        for view in rows
-        if view.row.explanation is not None
-        and view.row.explanation.measure == FLIPS
-        and view.row.explanation.layers
-    ]
+    found = _explained(rows)
     if not found:
         return None
     said = []
+    largest = largest_flip(rows) or 1.0
     with canvas(TOP + ROW * len(found) + BOTTOM) as (figure, axes):
         for index, (name, explanation) in enumerate(found):
             top = TOP + ROW * index
             cells = _cells(explanation.layers)
-            axes.text(LEFT, top + 11, label(name, 38), size=LABEL, color=INK)
+            axes.text(LEFT, top + 11, label(name, 34), size=LABEL, color=INK)
             axes.text(
                 RIGHT, top + 11, share(explanation.overall), size=LABEL, color=INK, ha="right"
             )
@@ -51,7 +48,7 @@ def layer_strips(rows: Sequence[AttackView]) -> Markup | None:
             for position, value in enumerate(cells):
                 x = LEFT + step * position
                 axes.fill_between(
-                    [x, x + step], top + 16, top + 28, color=HEAT, alpha=_shade(value), lw=0
+                    [x, x + step], top + 16, top + 28, color=HEAT, alpha=_shade(value / largest), lw=0
                 )
             axes.plot(
                 [LEFT, RIGHT, RIGHT, LEFT, LEFT],
@@ -71,6 +68,22 @@ def layer_strips(rows: Sequence[AttackView]) -> Markup | None:
         )
 
 
+def largest_flip(rows: Sequence[AttackView]) -> float | None:
+    """Returns the largest share of a cell, which is drawn darkest."""
+    found = [cell for _, explanation in _explained(rows) for cell in _cells(explanation.layers)]
+    return max(found, default=None)
+
+
+def _explained(rows: Sequence[AttackView]) -> list[tuple[str, ExplanationPart]]:
+    return [
+        (view.row.label, view.row.explanation)
+        for view in rows
+        if view.row.explanation is not None
+        and view.row.explanation.measure == FLIPS
+        and view.row.explanation.layers
+    ]
+
+
 def _cells(layers: Mapping[str, float]) -> list[float]:
     values = [layers[name] for name in sorted(layers, key=natural)]
     if len(values) <= CELLS:
@@ -79,5 +92,6 @@ def _cells(layers: Mapping[str, float]) -> list[float]:
     return [fmean(values[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
 
 
-def _shade(value: float) -> float:
-    return round(min(max(value, 0.0), 1.0), 3)
+def _shade(part: float) -> float:
+    """Opacity; the root lets small shares be told from none."""
+    return round(math.sqrt(min(max(part, 0.0), 1.0)), 3)

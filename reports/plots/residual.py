@@ -52,6 +52,7 @@ def residual_plot(rows: Sequence[AttackView], delta: float, alpha: float, part: 
     with canvas(TOP + ROW * len(rows) + BOTTOM) as (figure, axes):
         _frame(axes, place, TOP + ROW * len(rows) + 4, delta)
         for index, view in enumerate(rows):
+            _scale(axes, place, TOP + ROW * index, delta)
             _row(axes, view, TOP + ROW * index, place, (low, high))
         return inline_svg(
             figure,
@@ -72,13 +73,9 @@ def _domain(rows: Sequence[AttackView], delta: float) -> tuple[float, float]:
 
 
 def _frame(axes: Axes, place: Place, floor: float, delta: float) -> None:
-    axes.fill_between([place(-9.0), place(delta)], TOP, floor, color=WITHIN, alpha=0.10, lw=0)
-    for value in (0.0, 0.5, 1.0):
-        axes.plot([place(value)] * 2, [TOP, floor], color=LINE, lw=0.8)
+    for value, meaning in ((0.0, "as retrained"), (0.5, ""), (1.0, "as original")):
         axes.text(place(value), floor + 10, plain(value), size=SMALL, color=SOFT, ha="center")
-    axes.text(place(0.0), floor + 21, "as retrained", size=SMALL, color=SOFT, ha="center")
-    axes.text(place(1.0), floor + 21, "as original", size=SMALL, color=SOFT, ha="center")
-    axes.plot([place(delta)] * 2, [TOP - 6, floor], color=WITHIN, lw=1.4, ls=(0, (4, 2)))
+        axes.text(place(value), floor + 21, meaning, size=SMALL, color=SOFT, ha="center")
     axes.text(
         place(delta),
         TOP - 11,
@@ -87,19 +84,26 @@ def _frame(axes: Axes, place: Place, floor: float, delta: float) -> None:
         color=WITHIN,
         ha="left" if place(delta) < WIDTH / 2 else "right",
     )
+    axes.plot([place(delta)] * 2, [TOP - 7, TOP], color=WITHIN, lw=1.6)
+
+
+def _scale(axes: Axes, place: Place, top: float, delta: float) -> None:
+    """Draws the scale beneath the label of a row, so that no line crosses a word."""
+    ends = [top + 15.5, top + 31.0]
+    axes.fill_between([place(-9.0), place(delta)], *ends, color=WITHIN, alpha=0.12, lw=0)
+    for value in (0.0, 0.5, 1.0):
+        axes.plot([place(value)] * 2, ends, color=LINE, lw=0.8)
+    axes.plot([place(delta)] * 2, ends, color=WITHIN, lw=1.6)
 
 
 def _row(
     axes: Axes, view: AttackView, top: float, place: Place, domain: tuple[float, float]
 ) -> None:
-    if top > TOP:
-        axes.plot([LEFT, RIGHT], [top, top], color=LINE, lw=0.4)
-    axes.text(LEFT, top + 12, label(view.row.label, 34), size=LABEL, color=INK)
+    axes.text(LEFT, top + 12, label(view.row.label, 32), size=LABEL, color=INK)
     figures = view.row.figures
     mark = MARKS.get(view.result.outcome)
     if figures is None or mark is None:
         axes.text(RIGHT, top + 12, view.result.words, size=SMALL, color=SOFT, ha="right")
-        axes.text(LEFT, top + 26, "no measurement", size=SMALL, color=SOFT)
         return
     marker, colour, filled = mark
     axes.text(RIGHT, top + 12, view.rho, size=LABEL, color=INK, ha="right")

@@ -7,6 +7,7 @@ from tiny_models import (
     ARCHITECTURES,
     CONTEXT,
     PAIRS,
+    PROMPTS,
     make_model,
     make_tokenizer,
     open_directory,
@@ -55,7 +56,6 @@ def test_scores_equal_a_reference_in_double_precision(architecture, directories,
     ).eval()
     subject = subjects[architecture]
     scores = subject.score(PAIRS)
-    assert any(s.predicted.any() for s in scores) or architecture  # see the next test
     for (prompt, answer), score in zip(PAIRS, scores, strict=True):
         expected = reference(model, subject.tokenizer, prompt, answer)
         for field, values in zip((*FIELDS, "predicted"), expected, strict=True):
@@ -220,15 +220,12 @@ def test_whitespace_in_an_answer_counts_where_the_tokenizer_trims_its_offsets(tm
 
 
 def test_token_type_ids_never_reach_the_model(tmp_path):
-    bpe = train_bpe(template="$A <eos>:1")
-    tokenizer = make_tokenizer(bpe)
+    names = ["input_ids", "token_type_ids", "attention_mask"]
+    tokenizer = make_tokenizer(model_input_names=names)
     assert "token_type_ids" in tokenizer("Person 3")  # else this test has no teeth
     subject = open_directory(save(tmp_path / "opt", make_model("opt"), tokenizer))
     subject.score(PAIRS)
-    subject.generate(PROMPTS_SHORT, 2)
-
-
-PROMPTS_SHORT = ["Person 3", "Person 3 lives in"]
+    subject.generate(PROMPTS, 2)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
@@ -238,8 +235,7 @@ def test_a_missing_pad_token_changes_nothing(architecture, directories, tmp_path
     subject = open_directory(directory)
     assert_same(subject.score(PAIRS), subjects[architecture].score(PAIRS), 1e-5)
     assert subject.tokenizer.pad_token_id == subject.tokenizer.eos_token_id
-    prompts = [p for p, _ in PAIRS if p]
-    assert subject.generate(prompts, 5) == subjects[architecture].generate(prompts, 5)
+    assert subject.generate(PROMPTS, 5) == subjects[architecture].generate(PROMPTS, 5)
 
 
 def test_no_pad_and_no_eos_token_is_refused(llama):
@@ -259,7 +255,8 @@ def test_a_slow_tokenizer_scores_the_same_bytes(tmp_path):
         text = f"{prompt} {answer}" if prompt else answer
         body = [b + 3 for b in text.encode()]  # pad, eos and unk come first
         ids = [1, *body] if not prompt else body
-        logits = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        with torch.inference_mode():
+            logits = model(torch.tensor([ids])).logits[0].log_softmax(-1)
         start = len(prompt.encode()) if prompt else 1
         expected = [float(logits[i - 1, ids[i]]) for i in range(start, len(ids))]
         score = subject.score([(prompt, answer)])[0]

@@ -63,7 +63,7 @@ def train_bpe(
     return bpe
 
 
-def make_tokenizer(bpe: Tokenizer | None = None, **options: str) -> PreTrainedTokenizerFast:
+def make_tokenizer(bpe: Tokenizer | None = None, **options: object) -> PreTrainedTokenizerFast:
     names = {"eos_token": "<eos>", "pad_token": "<pad>"} | options
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe or train_bpe(), **{k: v for k, v in names.items() if v}
