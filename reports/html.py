@@ -11,10 +11,14 @@ from reports.plots import plots
 def render(certificate: Certificate) -> str:
     """Returns the page. Equal certificates give equal text, byte for byte."""
     rows = attack_views(certificate)
-    return environment().get_template("certificate.html.j2").render(
-        c=certificate,
-        rows=rows,
-        tally=tally(rows),
-        plots=plots(certificate, rows),
-        stylesheet=stylesheet(),
+    return (
+        environment()
+        .get_template("certificate.html.j2")
+        .render(
+            c=certificate,
+            rows=rows,
+            tally=tally(rows),
+            plots=plots(certificate, rows),
+            stylesheet=stylesheet(),
+        )
     )

@@ -81,9 +81,7 @@ def _view(row: MatrixRow, certificate: Certificate) -> AttackView:
         baselines=len(baseline(by_arm)),
         rho=number(figures.rho if figures else None),
         bounds=interval(figures.rho_lower, figures.rho_upper) if figures else None,
-        leaked=f"{count(figures.leaked)} of {count(figures.eligible)}"
-        if figures
-        else number(None),
+        leaked=f"{count(figures.leaked)} of {count(figures.eligible)}" if figures else number(None),
         leak_upper=f"at most {share(figures.leak_upper)}" if figures else None,
         flips=share(row.explanation.overall) if explained and row.explanation else None,
         facts=count(figures.facts if figures else None),

@@ -9,6 +9,7 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from auditor.certificate.schema import Certificate
 from reports import arms, number_format, result_words, visible_text
 
 PLAN_LIMIT = 20_000
@@ -59,6 +60,7 @@ def environment() -> Environment:
         as_yaml=as_yaml,
         as_json=as_json,
         naturally=naturally,
+        measured_arms=measured_arms,
         in_order=arms.in_order,
         arms_in_order=lambda parts: sorted(parts, key=lambda part: arms.position(part.arm)),
         meaning=arms.meaning,
@@ -90,6 +92,18 @@ def as_yaml(value: object) -> str:
 def as_json(value: object) -> str:
     """Returns plain data as one line of JSON, with sorted keys."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+def measured_arms(certificate: Certificate) -> list[str]:
+    """Returns every arm that has a mean of any set, under any attack, by any probe."""
+    rows = certificate.matrix
+    means = [
+        by_arm
+        for row in rows
+        for known in (row.forget, row.retain, row.holdout)
+        for by_arm in known.values()
+    ]
+    return arms.in_order({arm for by_arm in means for arm in by_arm})
 
 
 def naturally(table: Mapping[str, object]) -> list[tuple[str, object]]:

@@ -10,7 +10,7 @@ import yaml
 
 from auditor.certificate.files import write_certificate
 from auditor.certificate.schema import Certificate
-from auditor.cli.console import OUT, print_summary, quiet_libraries
+from auditor.cli.console import OUT, print_summary
 from auditor.cli.options import json_option, plan_from, plan_options, quiet_option, store_option
 from auditor.cli.progress import chosen_progress
 from auditor.errors import AuditorError
@@ -35,7 +35,6 @@ def command(out: Path, store: Path | None, quiet: bool, as_json: bool, **options
     Give a plan file, or the models and facts as flags. Interrupted audits go on where they
     stopped when the same command is run again.
     """
-    quiet_libraries()
     plan = plan_from(options)
     certificate = audit(plan, out, store or out / "evidence", chosen_progress(quiet))
     if as_json:

@@ -16,16 +16,13 @@ _STYLES = {"PASS": "bold green", "FAIL": "bold red"}
 
 
 def quiet_libraries() -> None:
-    """Keep the libraries' banners and bars away from ours."""
+    """Keep the libraries' banners and bars away from ours; called before they are imported."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     warnings.filterwarnings("ignore", category=FutureWarning)
     for name in ("torch.utils._pytree", "torch.utils.cpp_extension", "bitsandbytes", "optimum"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
 
 
 def print_summary(certificate: Certificate) -> None:

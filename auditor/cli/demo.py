@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from auditor.cli.audit import audit
-from auditor.cli.console import OUT, print_summary, quiet_libraries
+from auditor.cli.console import OUT, print_summary
 from auditor.cli.options import quiet_option
 from auditor.cli.progress import chosen_progress
 from auditor.errors import MeasurementError
@@ -31,7 +31,6 @@ def command(name: str, out: Path, quiet: bool) -> int:
     The first was unlearned with a small learning rate; the second was retrained without the
     forget set, with another seed. Exit code 0 says that the demo showed what it should.
     """
-    quiet_libraries()
     from auditor.testbed import world as worlds
 
     progress = chosen_progress(quiet)

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from auditor.cli.console import OUT, quiet_libraries
+from auditor.cli.console import OUT
 from auditor.cli.options import json_option
 from auditor.errors import AuditorError
 
@@ -32,7 +32,6 @@ _DISK_WANTED = 2e9
 @json_option
 def command(as_json: bool) -> int:
     """Check the machine, the packages and the plugins; exit code 2 if an audit could not run."""
-    quiet_libraries()
     checks = [*_machine(), *_packages(), *_plugins()]
     if as_json:
         click.echo(json.dumps(checks))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from auditor import __version__
+from auditor.cli.console import quiet_libraries
 from auditor.errors import AuditorError
 
 OK, FAILED_VERDICT, USAGE, UNDECIDED, BROKEN, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -56,6 +57,7 @@ def cli() -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; errors are printed, never raised."""
+    quiet_libraries()
     try:
         result = cli.main(arguments, standalone_mode=False)
     except click.exceptions.Exit as stop:

@@ -9,7 +9,7 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from auditor.cli.console import OUT, quiet_libraries
+from auditor.cli.console import OUT
 from auditor.cli.options import json_option, plan_from, plan_options, quiet_option, store_option
 from auditor.cli.progress import chosen_progress
 from auditor.data.fact import SetName
@@ -37,7 +37,6 @@ def command(
     out: Path, store: Path | None, pilot: bool, quiet: bool, as_json: bool, **options: Any
 ) -> None:
     """Check a plan and say what it will run, need and cost. Runs no attack."""
-    quiet_libraries()
     from auditor.engine.estimate import estimate
     from auditor.engine.preparation import prepare
     from auditor.evidence.store import EvidenceStore

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from auditor.cli.console import OUT, quiet_libraries
+from auditor.cli.console import OUT
 from auditor.cli.options import json_option, quiet_option
 from auditor.cli.progress import chosen_progress
 
@@ -63,7 +63,6 @@ def list_worlds(as_json: bool) -> None:
 @quiet_option
 def build(name: str, only: tuple[str, ...], cache: Path | None, quiet: bool) -> None:
     """Train what is missing of a world (NAME, by default people)."""
-    quiet_libraries()
     from auditor.testbed import world as worlds
 
     world = worlds.build(name, cache, only or None, chosen_progress(quiet))

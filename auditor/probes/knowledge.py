@@ -7,14 +7,16 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from rouge_score.rouge_scorer import RougeScorer
 
 from auditor.data.fact import Fact
 from auditor.probes.transcript import Transcript
 from auditor.registry import Registry
+
+if TYPE_CHECKING:
+    from rouge_score.rouge_scorer import RougeScorer
 
 PROBES: Registry[type["Probe"]] = Registry("probe")
 
@@ -65,7 +67,9 @@ class RougeLRecall(Probe):
     """
 
     @cached_property
-    def _scorer(self) -> RougeScorer:
+    def _scorer(self) -> "RougeScorer":
+        from rouge_score.rouge_scorer import RougeScorer  # brings in nltk, which takes seconds
+
         return RougeScorer(["rougeL"], use_stemmer=True)
 
     def read(self, transcript: Transcript) -> list[Reading]:

@@ -70,7 +70,7 @@ def _frame(axes: Axes, floor: float) -> None:
 
 
 def _row(axes: Axes, view: AttackView, top: float, before: float | None) -> None:
-    axes.text(LEFT, top + 12, label(view.row.label, 36), size=LABEL, color=INK)
+    axes.text(LEFT, top + 12, label(view.row.label, 35), size=LABEL, color=INK)
     for value in TICKS:
         axes.plot([_place(value)] * 2, [top + 15.5, top + 31.0], color=LINE, lw=0.8)
     y = top + 23

@@ -48,7 +48,12 @@ def layer_strips(rows: Sequence[AttackView]) -> Markup | None:
             for position, value in enumerate(cells):
                 x = LEFT + step * position
                 axes.fill_between(
-                    [x, x + step], top + 16, top + 28, color=HEAT, alpha=_shade(value / largest), lw=0
+                    [x, x + step],
+                    top + 16,
+                    top + 28,
+                    color=HEAT,
+                    alpha=_shade(value / largest),
+                    lw=0,
                 )
             axes.plot(
                 [LEFT, RIGHT, RIGHT, LEFT, LEFT],

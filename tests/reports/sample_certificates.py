@@ -9,8 +9,8 @@ from auditor.certificate.schema import Certificate
 
 MARKER = "EXECUTED"
 HOSTILE = (
-    f'</script><img src=x onerror="document.title=\'{MARKER}\'">'
-    f"\"><svg onload=\"document.title='{MARKER}'\">"
+    f"</script><img src=x onerror=\"document.title='{MARKER}'\">"
+    f'"><svg onload="document.title=\'{MARKER}\'">'
     "\x1b[31mred\x1b[0m \u202egnp.exe\u202c nul:\x00 {{7*7}} ${7*7} $x^2$ $\\frac{ "
     "</style><style>*{display:none}</style><a href='https://evil.example/'>x</a>"
 )
