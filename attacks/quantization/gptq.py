@@ -31,7 +31,7 @@ class GPTQParameters(QuantizationParameters):
     """Settings of GPTQ."""
 
     bits: Literal[2, 3, 4, 8] = 4
-    group_size: int = 32
+    group_size: int = 128
     """Inputs that share a scale; -1 for a whole column. Must divide every layer's inputs."""
     calibration: str | None = None
     """File of calibration texts (.txt, one a line; .jsonl with ``text``); by default generated

@@ -1,7 +1,6 @@
 """`auditor demo`: an unlearned model that fails and a retrained one that passes."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -10,9 +9,6 @@ from auditor.cli.console import OUT, print_summary
 from auditor.cli.options import quiet_option
 from auditor.cli.progress import chosen_progress
 from auditor.errors import MeasurementError
-
-CALIBRATION_SAMPLES = 32
-"""Texts that GPTQ is calibrated with; enough for models of this size."""
 
 
 @click.command("demo")
@@ -32,6 +28,7 @@ def command(name: str, out: Path, quiet: bool) -> int:
     forget set, with another seed. Exit code 0 says that the demo showed what it should.
     """
     from auditor.testbed import world as worlds
+    from auditor.testbed.plans import world_plan
 
     progress = chosen_progress(quiet)
     recipe = worlds.locate(name).recipe
@@ -56,29 +53,3 @@ def command(name: str, out: Path, quiet: bool) -> int:
             f"the demo should end in FAIL and PASS, not {' and '.join(verdicts)}"
         )
     return 0
-
-
-def world_plan(
-    world: Any, unlearned: str, retrained: tuple[str, ...], profile: str = "quick"
-) -> Any:
-    """The plan of an audit of one of a world's subjects."""
-    from auditor.engine.plan import parse_plan
-
-    def spec(subject: str) -> dict[str, str]:
-        return {"path": str(world.subject(subject)), "dtype": "float32"}
-
-    levels = {"quick": [4], "standard": [8, 4, 3], "exhaustive": [8, 4, 3, 2]}[profile]
-    content = {
-        "unlearned": spec(unlearned),
-        "original": spec("original"),
-        "retrained": [spec(subject) for subject in retrained],
-        "data": {name: str(world.facts(name)) for name in ("forget", "retain", "holdout")},
-        "profile": profile,
-        "attacks": [
-            {
-                "attack": "quantization/gptq",
-                "parameters": {"bits": levels, "calibration_samples": CALIBRATION_SAMPLES},
-            }
-        ],
-    }
-    return parse_plan(content, f"the plan for {unlearned}")

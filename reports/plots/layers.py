@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from statistics import fmean
 
 from markupsafe import Markup
@@ -94,7 +95,7 @@ def _cells(layers: Mapping[str, float]) -> list[float]:
     if len(values) <= CELLS:
         return values
     edges = [round(len(values) * cell / CELLS) for cell in range(CELLS + 1)]
-    return [fmean(values[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    return [fmean(values[a:b]) for a, b in pairwise(edges)]
 
 
 def _shade(part: float) -> float:

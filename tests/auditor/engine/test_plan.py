@@ -62,10 +62,10 @@ def test_profiles_grow_and_always_hold_the_model_as_it_is():
         "quantization/bnb int8",
         "quantization/bnb nf4",
         "quantization/bnb fp4",
-        "quantization/gptq 4-bit g32",
+        "quantization/gptq 4-bit g128",
     ]
     assert set(by_profile["quick"]) < set(by_profile["standard"]) < set(by_profile["exhaustive"])
-    assert "quantization/gptq 2-bit g32" in by_profile["exhaustive"]
+    assert "quantization/gptq 2-bit g128" in by_profile["exhaustive"]
 
 
 def test_lists_are_swept():
