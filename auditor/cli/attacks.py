@@ -7,7 +7,6 @@ from typing import Any
 import click
 from rich.table import Table
 
-from auditor.attack import ATTACKS, Attack
 from auditor.cli.console import OUT
 from auditor.cli.options import json_option
 
@@ -21,6 +20,8 @@ def command() -> None:
 @json_option
 def list_attacks(as_json: bool) -> None:
     """List all installed attacks."""
+    from auditor.attack import ATTACKS
+
     described = [_describe(name, cls) for name, cls in ATTACKS]
     if as_json:
         click.echo(json.dumps(described))
@@ -40,6 +41,8 @@ def list_attacks(as_json: bool) -> None:
 @json_option
 def show(name: str, as_json: bool) -> None:
     """Describe one attack: threat, source, parameters, levels."""
+    from auditor.attack import ATTACKS
+
     entry = _describe(name, ATTACKS.get(name))
     if as_json:
         click.echo(json.dumps(entry))
@@ -59,7 +62,7 @@ def show(name: str, as_json: bool) -> None:
         OUT.print(f"  {level['variant']}: from profile {level['profile']}, {need}")
 
 
-def _describe(name: str, cls: type[Attack[Any]]) -> dict[str, Any]:
+def _describe(name: str, cls: Any) -> dict[str, Any]:
     levels = [
         {
             "variant": cls(cls.parameters_type(**level.parameters)).variant,

@@ -13,7 +13,7 @@ from auditor.engine.expansion import AS_IS
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore
 from auditor.probes.transcript import SPARE_TOKENS
-from auditor.subjects.causal_lm import load_tokenizer
+from auditor.subjects.loading import load_tokenizer
 from auditor.subjects.manifest import Location
 
 _EFFICIENCY = 0.25

@@ -137,7 +137,7 @@ LEFT = [
 
 @pytest.mark.parametrize("leave", LEFT)
 def test_an_attack_that_leaves_something_behind_is_found_out(leave):
-    with pytest.raises(RuntimeError, match="an attack"), lent(make_model("llama")) as model:  # noqa: PT012
+    with pytest.raises(RuntimeError, match="an attack"), lent(make_model("llama")) as model:
         leave(model)
 
 

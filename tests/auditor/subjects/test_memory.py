@@ -6,8 +6,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_models import PAIRS, PROMPTS, open_directory
 from test_scoring import assert_same
+from tiny_models import PAIRS, PROMPTS, open_directory
 
 from auditor.errors import MeasurementError
 from auditor.subjects.batching import by_length, run_batched

@@ -1,0 +1,143 @@
+import json
+
+import jsonschema
+import pytest
+
+from auditor.certificate.assembly import assemble
+from auditor.certificate.files import (
+    json_schema,
+    read_certificate,
+    shipped_schema,
+    write_certificate,
+)
+from auditor.certificate.schema import SCHEMA_VERSION
+from auditor.engine.audit import run_audit
+from auditor.engine.execution import LocalExecutor
+from auditor.engine.preparation import prepare
+from auditor.errors import AuditorError
+from auditor.evidence.store import EvidenceStore
+from auditor.progress import SilentProgress
+
+
+@pytest.fixture
+def outcome(passing_plan, store_root):
+    def run(**changes):
+        store = EvidenceStore(store_root)
+        prepared = prepare(passing_plan(**changes), store, SilentProgress())
+        return run_audit(prepared, store, LocalExecutor(), SilentProgress())
+
+    return run
+
+
+@pytest.fixture
+def failing(people):
+    """Changes that put the demo's unlearned model on trial, against two baselines."""
+    return {
+        "unlearned": {"path": str(people.subject(people.recipe.demo)), "dtype": "float32"},
+        "retrained": [
+            {"path": str(people.subject(name)), "dtype": "float32"}
+            for name in people.recipe.retrained
+        ],
+    }
+
+
+def test_shipped_schema_is_that_of_the_model():
+    assert shipped_schema() == json.loads(json.dumps(json_schema())), (
+        "the certificate's form changed: raise SCHEMA_VERSION and ship its schema"
+    )
+    assert shipped_schema()["properties"]["schema_version"]["default"] == SCHEMA_VERSION
+
+
+def test_certificates_follow_their_schema(outcome, failing):
+    for changes in ({}, failing):
+        certificate = assemble(outcome(**changes), "auditor audit plan.yaml")
+        jsonschema.Draft202012Validator(shipped_schema()).validate(
+            certificate.model_dump(mode="json")
+        )
+
+
+def test_leaking_model_fails_and_the_certificate_says_where(outcome, failing, people):
+    certificate = assemble(outcome(**failing), "auditor audit plan.yaml")
+    assert certificate.verdict.verdict == "FAIL"
+    assert certificate.verdict.exit_code == 1
+    rows = {row.label: row for row in certificate.matrix}
+    nf4, as_is = rows["quantization/bnb nf4"], rows["none/as-is full precision"]
+    assert nf4.named
+    assert not as_is.named
+    probe = certificate.scope.primary_probe
+    gained = nf4.forget[probe]["unlearned"] - as_is.forget[probe]["unlearned"]
+    over_retrained = nf4.forget[probe]["unlearned"] - nf4.forget[probe]["retrained-0"]
+    assert gained > 0.25
+    assert over_retrained > 0.25
+    assert certificate.utility.state == "kept"
+    assert nf4.explanation.overall < 0.1, "few codes flip, so the quantized U is the quantized O"
+    assert set(nf4.explanation.layers) >= {"model.layers.0.mlp.down_proj"}
+
+
+def test_worst_facts_show_the_answers_side_by_side(outcome, failing, people):
+    certificate = assemble(outcome(**failing), "auditor audit plan.yaml")
+    worst = certificate.worst_facts[0]
+    assert worst.attack == "quantization/bnb nf4"
+    assert set(worst.said) == {"unlearned", "original", "retrained-0", "retrained-1"}
+    assert worst.said["unlearned"] == worst.answer == worst.said["original"]
+    assert worst.said["retrained-0"] != worst.answer
+    excess = [w.k["unlearned"] - w.k["retrained-0"] for w in certificate.worst_facts]
+    assert excess[0] > 0.5
+
+
+def test_id_covers_the_content_and_not_the_timing(outcome):
+    first, second = (assemble(outcome(), "auditor audit plan.yaml") for _ in range(2))
+    assert first.timing != second.timing
+    assert first.certificate_id == second.certificate_id
+    assert first.certificate_id != assemble(outcome(), "another command").certificate_id
+
+
+def test_round_trip_and_edits(outcome, tmp_path):
+    path = tmp_path / "certificate.json"
+    certificate = assemble(outcome(), "auditor audit plan.yaml")
+    write_certificate(certificate, path)
+    assert read_certificate(path) == certificate
+
+    edited = json.loads(path.read_text())
+    edited["verdict"]["verdict"] = "FAIL"
+    path.write_text(json.dumps(edited))
+    with pytest.raises(AuditorError, match="was edited"):
+        read_certificate(path)
+
+    edited["schema_version"] = "2.0.0"
+    path.write_text(json.dumps(edited))
+    with pytest.raises(AuditorError, match=r"schema version 2\.0\.0"):
+        read_certificate(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "not valid JSON"),
+        ("{}", "no schema_version"),
+        ('{"schema_version": "1.0.0"}', "schema"),
+    ],
+)
+def test_what_is_no_certificate_is_refused(tmp_path, text, said):
+    path = tmp_path / "certificate.json"
+    path.write_text(text)
+    with pytest.raises(AuditorError, match=said):
+        read_certificate(path)
+    with pytest.raises(AuditorError, match="cannot be read"):
+        read_certificate(tmp_path / "nonesuch.json")
+
+
+def test_original_that_never_knew_is_not_auditable(outcome, people):
+    def spec(name):
+        return {"path": str(people.subject(name)), "dtype": "float32"}
+
+    certificate = assemble(
+        outcome(
+            unlearned=spec("original"),
+            original=spec("retrained-1"),
+            retrained=[spec("retrained-0")],
+        ),
+        "auditor audit plan.yaml",
+    )
+    assert certificate.verdict.verdict == "NOT AUDITABLE"
+    assert certificate.verdict.exit_code == 3

@@ -1,0 +1,168 @@
+"""The command line, in this process; its exit codes and what it prints."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from auditor.cli.main import BROKEN, FAILED_VERDICT, OK, UNDECIDED, USAGE, run
+
+
+@pytest.fixture
+def flags(people, tmp_path, store_root):
+    """An audit by flags alone, of a subject against the others."""
+
+    def make(unlearned, *retrained):
+        arguments = ["--unlearned", str(people.subject(unlearned)), "--dtype", "float32"]
+        arguments += ["--original", str(people.subject("original"))]
+        for name in retrained:
+            arguments += ["--retrained", str(people.subject(name))]
+        for name in ("forget", "retain", "holdout"):
+            arguments += [f"--{name}", str(people.facts(name))]
+        return [*arguments, "--out", str(tmp_path / "out"), "--store", str(store_root), "--quiet"]
+
+    return make
+
+
+def test_help_needs_no_model_library():
+    code = "import sys, auditor.cli.main as m; m.run(['--help']); print('torch' in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Exit codes: 0 PASS, 1 FAIL" in shown.stdout
+    assert shown.stdout.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["audit"], ["nonesuch"], ["audit", "--profile", "x"], ["render"]]
+)
+def test_usage_errors(arguments, capsys):
+    assert run(arguments) == USAGE
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_missing_flags_are_named(capsys):
+    assert run(["audit", "--unlearned", "u"]) == USAGE
+    assert "missing: --original, --retrained, --forget" in capsys.readouterr().err
+
+
+def test_plan_file_and_flags_do_not_mix(tmp_path, capsys):
+    assert run(["audit", str(tmp_path / "p.yaml"), "--unlearned", "u"]) == USAGE
+    assert "cannot be combined" in capsys.readouterr().err
+
+
+def test_model_that_is_its_own_baseline_is_refused(flags, capsys):
+    assert run(["audit", *flags("retrained-0", "retrained-0")]) == USAGE
+    assert "cannot be its own baseline" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_quick_audit_by_flags_fails_a_leaking_model(flags, people, tmp_path, capsys):
+    arguments = flags(people.recipe.demo, *people.recipe.retrained)
+    assert run(["plan", *arguments, "--json"]) == OK
+    planned = json.loads(capsys.readouterr().out)
+    assert [v["label"] for v in planned["variants"] if v["mandatory"]] == [
+        "none/as-is full precision",
+        "quantization/bnb int8",
+        "quantization/bnb nf4",
+        "quantization/bnb fp4",
+        "quantization/gptq 4-bit g128",
+    ]
+    assert planned["facts"] == {"forget": 96, "retain": 96, "holdout": 96}
+    assert planned["power"]["needed"] <= 96, "the testbed has enough facts for a PASS"
+    assert planned["power"]["power_available"] > 0.8
+
+    assert run(["audit", *arguments]) == FAILED_VERDICT
+    assert "FAIL" in capsys.readouterr().out
+    out = tmp_path / "out"
+    certificate = json.loads((out / "certificate.json").read_text())
+    assert [r["variant"] for r in certificate["matrix"] if r["named"]] == ["nf4"]
+    page = (out / "certificate.html").read_text()
+    assert "FAIL" in page
+
+    (out / "certificate.html").unlink()
+    assert run(["render", str(out / "certificate.json"), "--html"]) == OK
+    assert (out / "certificate.html").read_text() == page
+
+    replayed = certificate["reproduction"]["command"].split()[1:]
+    assert run([*replayed, "--quiet"]) == FAILED_VERDICT
+    again = json.loads((out / "certificate.json").read_text())
+    del certificate["timing"], again["timing"]
+    assert again == certificate
+
+
+def test_plan_without_enough_facts_warns(flags, people, tmp_path, capsys):
+    few = tmp_path / "few.jsonl"
+    few.write_text("\n".join(people.facts("forget").read_text().splitlines()[:12]) + "\n")
+    arguments = flags(people.recipe.demo, *people.recipe.retrained)
+    arguments[arguments.index("--forget") + 1] = str(few)
+    assert run(["plan", *arguments]) == OK
+    said = capsys.readouterr().out
+    assert "too few facts for a PASS" in said
+    assert "12 are there" in said
+
+
+def test_too_few_facts_are_inconclusive(flags, people, tmp_path, capsys):
+    few = tmp_path / "few.jsonl"
+    few.write_text("\n".join(people.facts("forget").read_text().splitlines()[:12]) + "\n")
+    plan = tmp_path / "plan.json"
+    spec = {"dtype": "float32"}
+    plan.write_text(
+        json.dumps(
+            {
+                "unlearned": {"path": str(people.subject("retrained-1")), **spec},
+                "original": {"path": str(people.subject("original")), **spec},
+                "retrained": [{"path": str(people.subject("retrained-0")), **spec}],
+                "data": {"forget": str(few), "retain": str(people.facts("retain"))},
+                "profile": None,
+                "policy": {"mandatory": ["none/as-is"]},
+            }
+        )
+    )
+    assert run(["audit", str(plan), "--out", str(tmp_path / "out"), "--quiet"]) == UNDECIDED
+    said = capsys.readouterr().out
+    assert "INCONCLUSIVE" in said
+    assert "would be needed" in said
+
+
+def test_lists_and_doctor_speak_json(capsys):
+    assert run(["attacks", "list", "--json"]) == OK
+    attacks = json.loads(capsys.readouterr().out)
+    assert {"quantization/bnb", "quantization/gptq"} <= {entry["name"] for entry in attacks}
+    assert run(["attacks", "show", "quantization/gptq", "--json"]) == OK
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["parameters"]["properties"]["bits"]["enum"] == [2, 3, 4, 8]
+    assert "2210.17323" in shown["description"]
+    assert run(["testbed", "list", "--json"]) == OK
+    assert [w["name"] for w in json.loads(capsys.readouterr().out)] == [
+        "people",
+        "people-full-precision",
+    ]
+    assert run(["doctor", "--json"]) == OK
+    checks = {check["name"]: check["ok"] for check in json.loads(capsys.readouterr().out)}
+    assert checks["gptqmodel"]
+    assert checks["attacks"]
+
+
+def test_a_crash_is_never_a_verdict(capsys, people, tmp_path, monkeypatch):
+    monkeypatch.setenv("UNLEARNING_AUDITOR_CACHE", str(tmp_path / "file"))
+    (tmp_path / "file").write_text("in the way")
+    assert run(["testbed", "build", "--only", "original", "--quiet"]) in (USAGE, BROKEN)
+    assert capsys.readouterr().err
+
+
+def test_interruption_says_how_to_go_on(flags):
+    code = "from auditor.cli.main import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "audit", *flags("retrained-1", "retrained-0")],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    time.sleep(4)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "run the same command again to go on" in said
