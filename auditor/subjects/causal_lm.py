@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from transformers import (
     GenerationConfig,
-    LogitsProcessor,
     LogitsProcessorList,
     PretrainedConfig,
     PreTrainedModel,
@@ -20,6 +18,7 @@ from transformers import (
 
 from auditor.errors import MeasurementError
 from auditor.subjects.batching import run_batched
+from auditor.subjects.decoding import RefuseNotFinite, Sampling, decoding
 from auditor.subjects.loading import load, load_directory, load_tokenizer, read_config
 from auditor.subjects.manifest import Location
 from auditor.subjects.prompting import encode_pair, encode_prompt
@@ -30,16 +29,6 @@ from auditor.subjects.weights import lent
 
 TOKEN_BUDGET = 8192
 """Padded tokens in one batch, unless the plan says otherwise."""
-
-
-class Sampling(BaseModel):
-    """How answers are sampled; without it decoding is greedy."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    temperature: float = Field(default=1.0, gt=0)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    seed: int = 0
 
 
 class CausalLM(Subject):
@@ -137,11 +126,11 @@ class CausalLM(Subject):
 
         def run(batch: list[int]) -> list[str]:
             ids, mask = self._padded([encoded[i] for i in batch], left=True)
-            with torch.inference_mode(), _decoding(self.model, config):
+            with torch.inference_mode(), decoding(self.model, config):
                 out = self.model.generate(
                     input_ids=ids,
                     attention_mask=mask,
-                    logits_processor=LogitsProcessorList([_RefuseNotFinite()]),
+                    logits_processor=LogitsProcessorList([RefuseNotFinite()]),
                 )
             self.meter.forward_tokens += out.numel()
             new = out[:, ids.shape[1] :]
@@ -213,12 +202,3 @@ class CausalLM(Subject):
             raise MeasurementError(
                 f"an item needs {longest} tokens, but the model's context holds {limit}"
             )
-
-
-class _RefuseNotFinite(LogitsProcessor):  # type: ignore[misc]
-    """Stops generation where argmax would turn NaN logits into token 0 in silence."""
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        if torch.isnan(scores).any():
-            raise MeasurementError("the model's logits are NaN while it generates")
-        return scores

@@ -1,5 +1,6 @@
 """Opening causal language models and their tokenizers as their deployers would."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +53,29 @@ def read_config(spec: SubjectSpec, directory: Path) -> PretrainedConfig:
 
 
 def load(spec: SubjectSpec, location: Location) -> PreTrainedModel:
-    """Load the weights, and merge the adapter where there is one."""
-    model = load_directory(spec, location.model)
-    if location.adapter is not None:
-        from peft import PeftModel
+    """Load the weights, and merge the adapter where there is one.
 
-        model = PeftModel.from_pretrained(model, location.adapter).merge_and_unload().eval()
-    return model
+    Raises:
+        AuditorError: the model does not load, or the adapter was made for another one.
+    """
+    model = load_directory(spec, location.model)
+    return model if location.adapter is None else _merged(model, location.adapter)
+
+
+def _merged(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
+    from peft import PeftModel
+
+    try:
+        with warnings.catch_warnings():
+            # only a warning in peft, but the base model would be audited in the adapter's name
+            warnings.filterwarnings("error", message=".*[Mm]issing adapter keys")
+            wrapped = PeftModel.from_pretrained(model, adapter)
+    except (OSError, ValueError, RuntimeError, UserWarning) as error:
+        raise AuditorError(
+            f"the adapter {adapter} does not fit its model ({str(error)[:500]}). Give the base "
+            "model that it was trained on."
+        ) from error
+    return wrapped.merge_and_unload().eval()
 
 
 def load_directory(spec: SubjectSpec, directory: Path, **options: Any) -> PreTrainedModel:
@@ -76,6 +93,7 @@ def load_directory(spec: SubjectSpec, directory: Path, **options: Any) -> PreTra
             device_map=spec.device_map or {"": 0 if torch.cuda.is_available() else "cpu"},
             trust_remote_code=spec.trust_remote_code,
             use_safetensors=None if spec.allow_pickle else True,
+            ignore_mismatched_sizes=True,  # reported below, by name
             output_loading_info=True,
             **options,
         )
@@ -88,19 +106,9 @@ def load_directory(spec: SubjectSpec, directory: Path, **options: Any) -> PreTra
             f"{directory} lacks weights that its architecture needs ({', '.join(missing[:5])}); "
             "they would be random numbers. Check that the checkpoint is whole."
         )
+    if other := sorted(name for name, *_ in report["mismatched_keys"]):
+        raise AuditorError(
+            f"{directory} does not load: weights have another shape than config.json says "
+            f"({', '.join(other[:5])}). Check that both belong to the same model."
+        )
     return model.eval()
-
-
-@contextmanager
-def _decoding(model: PreTrainedModel, config: GenerationConfig) -> Iterator[None]:
-    """Have the model decode by ``config`` alone.
-
-    Handed to ``generate``, a configuration is filled up from the model's own wherever it says
-    nothing, so that a checkpoint's repetition penalty or suppressed tokens would come back.
-    """
-    own = model.generation_config
-    model.generation_config = config
-    try:
-        yield
-    finally:
-        model.generation_config = own

@@ -52,6 +52,7 @@ def locate(spec: SubjectSpec) -> Location:
     """
     model = _directory(spec.path, spec.revision, "model", spec.allow_pickle)
     adapter = _directory(spec.adapter, None, "adapter", spec.allow_pickle) if spec.adapter else None
+    _refuse_adapter(model)
     files = _checked_files(model, spec)
     if not spec.trust_remote_code:
         _refuse_remote_code(model)
@@ -97,6 +98,15 @@ def _checked_files(directory: Path, spec: SubjectSpec) -> dict[str, str]:
     weights = safe or pickled
     description = [p for p in _matching(directory, _DESCRIPTION) if p.name not in _NOT_THE_MODEL]
     return {p.name: digest_file(p) for p in sorted({*weights, *description})}
+
+
+def _refuse_adapter(directory: Path) -> None:
+    # transformers would apply it, or follow its base_model_name_or_path to files nobody hashed
+    if (directory / "adapter_config.json").exists():
+        raise AuditorError(
+            f"{directory} holds a PEFT adapter (adapter_config.json), not only a model. Give the "
+            "base model as `path` and the adapter's own directory as `adapter`."
+        )
 
 
 def _matching(directory: Path, patterns: tuple[str, ...]) -> list[Path]:

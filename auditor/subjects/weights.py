@@ -37,6 +37,7 @@ def lent(model: nn.Module) -> Iterator[nn.Module]:
     before = weights_digest(model)
     kept = {name: tensor.detach().to("cpu", copy=True) for name, tensor in _tensors(model).items()}
     modes = {name: module.training for name, module in model.named_modules()}
+    hooks = _hooks(model)
     requires = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     try:
         yield model
@@ -45,6 +46,11 @@ def lent(model: nn.Module) -> Iterator[nn.Module]:
         if current.keys() != kept.keys():
             odd = sorted(current.keys() ^ kept.keys())[:3]
             raise RuntimeError(f"an attack left the model with other tensors: {', '.join(odd)} …")
+        if dict(model.named_modules()).keys() != modes.keys():
+            odd = sorted(dict(model.named_modules()).keys() ^ modes.keys())[:3]
+            raise RuntimeError(f"an attack left the model with other modules: {', '.join(odd)} …")
+        if _hooks(model) != hooks:
+            raise RuntimeError("an attack left hooks in the model")
         with torch.no_grad():
             for name, tensor in current.items():
                 tensor.copy_(kept[name])
@@ -55,6 +61,14 @@ def lent(model: nn.Module) -> Iterator[nn.Module]:
             parameter.requires_grad = requires[name]
         if weights_digest(model) != before:
             raise RuntimeError("an attack changed the model in a way that could not be undone")
+
+
+def _hooks(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Identities of the functions that are called around each module's forward pass."""
+    return {
+        name: tuple(map(id, (*m._forward_pre_hooks.values(), *m._forward_hooks.values())))
+        for name, m in model.named_modules()
+    }
 
 
 def _tensors(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -33,7 +33,10 @@ def directories(tmp_path_factory, tokenizer):
 @pytest.fixture(scope="session")
 def subjects(directories):
     """Architecture to an opened subject; a test leaves it as it found it."""
-    return {a: open_directory(d) for a, d in directories.items()}
+    opened = {a: open_directory(d) for a, d in directories.items()}
+    for subject in opened.values():
+        assert not subject.model.training  # loads it, outside any test's inference mode
+    return opened
 
 
 @pytest.fixture

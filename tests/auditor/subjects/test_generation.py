@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny_models import ARCHITECTURES, PROMPTS, make_model, make_tokenizer, open_directory, save
 
-from auditor.subjects.causal_lm import Sampling
+from auditor.subjects.decoding import Sampling
 
 NEW = 12
 

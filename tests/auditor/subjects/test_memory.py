@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_scoring import assert_same
 from tiny_models import PAIRS, PROMPTS, open_directory
@@ -97,6 +97,7 @@ lengths_and_budget = st.tuples(
 )
 
 
+@settings(max_examples=25, deadline=None)  # every failure collects garbage
 @given(lengths_and_budget)
 def test_every_item_is_answered_once_and_in_order(case):
     lengths, budget, fits = case

@@ -119,7 +119,7 @@ def test_nearly_uniform_logits_keep_their_small_deviation():
     logits = torch.zeros((1, 2, 50_000))
     logits[..., ::2] += 2e-3
     score = token_scores(logits, torch.zeros((1, 2), dtype=torch.long), [[1]])[0]
-    assert score.deviation[0] == pytest.approx(1e-3, rel=1e-2)
+    assert score.deviation[0] == pytest.approx(1e-3, rel=2e-2)
 
 
 @pytest.mark.parametrize("masked", [-torch.inf, torch.finfo(torch.float32).min])
@@ -148,7 +148,7 @@ def test_weights_that_are_not_finite_are_never_scored(value, llama):
         subject.model.model.layers[0].mlp.down_proj.weight[3, 5] = value
     with pytest.raises(MeasurementError, match="not finite"):
         subject.score(PAIRS)
-    with pytest.raises(MeasurementError, match="NaN|not finite"):
+    with pytest.raises(MeasurementError, match="not finite"):
         subject.generate(["Person 3"], 3)
 
 

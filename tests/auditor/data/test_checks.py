@@ -1,0 +1,98 @@
+"""Sets that contradict themselves are refused, weak ones are called weak."""
+
+import pytest
+from pydantic import ValidationError
+
+from auditor.data.checks import forget_text_within, refuse_contradictions, warnings
+from auditor.data.fact import Fact, FactSets
+from auditor.errors import AuditorError
+
+
+def fact(name, prompt="Where does Ada live?", answer="in Turin", **options):
+    return Fact(id=name, subject=options.pop("subject", name), prompt=prompt, answer=answer, **options)
+
+
+def sets(forget, retain=(), holdout=()):
+    return FactSets(forget=tuple(forget), retain=tuple(retain), holdout=tuple(holdout))
+
+
+def test_clean_sets_pass():
+    refuse_contradictions(sets([fact("a")], [fact("b", answer="in Rome")], [fact("c", "Why?")]))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer"),
+    [
+        ("Where does Ada live?", "in Turin"),
+        ("where does ADA live?", "In Turin"),
+        ("  Where  does\nAda live? ", "in\tTurin "),
+        ("Where does Ada live？", "in Turin"),  # full-width question mark
+    ],
+)
+@pytest.mark.parametrize("place", ["retain", "holdout"])
+def test_a_fact_cannot_be_forgotten_and_kept(prompt, answer, place):
+    other = fact("r7", prompt, answer)
+    both = sets([fact("f1")], **{place: [other]})
+    with pytest.raises(AuditorError, match=f"'f1' stands in the {place} set too, as 'r7'"):
+        refuse_contradictions(both)
+
+
+def test_all_contradictions_are_named_at_once():
+    messy = sets(
+        [fact("a", "1"), fact("a", "2"), fact("b", "3")],
+        [fact("b", "4"), fact("c", "3")],
+        [fact("d", "1")],
+    )
+    with pytest.raises(AuditorError) as caught:
+        refuse_contradictions(messy)
+    said = str(caught.value)
+    assert said.startswith("4 contradiction(s)")
+    assert "'a' occurs 2 times (forget, forget)" in said
+    assert "'b' occurs 2 times (forget, retain)" in said
+    assert "'b' stands in the retain set too, as 'c'" in said
+    assert "'a' stands in the holdout set too, as 'd'" in said
+
+
+def test_empty_fields_are_refused():
+    for field in ("id", "subject", "prompt", "answer", "text"):
+        with pytest.raises(ValidationError, match="is empty"):
+            Fact(**({"id": "a", "subject": "s", "prompt": "p", "answer": "x"} | {field: " \n"}))
+    with pytest.raises(ValidationError, match="is empty"):
+        fact("a", distractors=("x", " "))
+
+
+def test_warnings_say_what_weakens_an_audit():
+    assert warnings(sets([fact("a")], [fact("b", "x")])) == []
+    (no_retain,) = warnings(sets([fact("a")]))
+    assert "no retain set" in no_retain
+    (repeated,) = warnings(
+        sets([fact("a"), fact("b", "where does ada live?"), fact("c")], [fact("d", "x")])
+    )
+    assert repeated.startswith("2 forget fact(s) repeat")
+    (shared,) = warnings(
+        sets([fact("a", subject="Ada")], [fact("b", "x")], [fact("c", "y", subject="Ada")])
+    )
+    assert "share subjects" in shared
+
+
+def test_forget_text_inside_calibration_text_is_found():
+    audited = sets(
+        [
+            fact("pair"),
+            fact("long", "Who?", "a carpenter of the old harbour"),
+            fact("passage", "x", "y", text="Once upon a time in Turin there was"),
+            fact("short", "Where?", "in Turin"),
+            fact("clean", "When?", "on the last day of a cold November"),
+        ]
+    )
+    texts = [
+        "where does ADA live?\n  IN  Turin, they say",
+        "He was A Carpenter of the old\nharbour.",
+        "once upon a time in turin there was a lady",
+    ]
+    assert forget_text_within(audited, texts) == ["pair", "long", "passage"]
+    assert forget_text_within(audited, []) == []
+
+
+def test_a_short_answer_alone_proves_nothing():
+    assert forget_text_within(sets([fact("a")]), ["She lived in Turin."]) == []
