@@ -11,6 +11,8 @@ SetName = Literal["forget", "retain", "holdout"]
 def _filled(text: str) -> str:
     if not text.strip():
         raise ValueError("is empty")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("holds half a surrogate pair, which is no character")
     return text
 
 

@@ -56,12 +56,14 @@ def _fact(row: dict[str, Any], source: DataSource, default_id: str) -> Fact:
     values["subject"] = values["id"] if values["subject"] is None else str(values["subject"])
     for field in ("paraphrases", "distractors"):
         values[field] = _texts(values[field], source.column(field))
-    missing = [source.column(f) for f in ("prompt", "answer") if values[f] is None]
-    if missing:
+    needed = [source.column(field) for field in ("prompt", "answer")]
+    if missing := [column for column in needed if column not in row]:
         raise ValueError(
             f"no column {' or '.join(map(repr, missing))}; the row has {', '.join(sorted(row))} "
             "(map names with `fields:`)"
         )
+    if empty := [column for column in needed if row[column] is None]:
+        raise ValueError("; ".join(f"{column}: is empty" for column in empty))
     return Fact(**values)
 
 
@@ -124,13 +126,16 @@ def _json(path: Path) -> Iterator[Row]:
 def _csv(path: Path) -> Iterator[Row]:
     csv.field_size_limit(sys.maxsize)
     with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
+        reader = csv.DictReader(file, strict=True)  # else an open quote swallows all that follows
         try:
+            names = list(reader.fieldnames or ())
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise AuditorError(f"{path} has the column {twice[0]!r} twice.")
             for row in reader:
                 if None in row or None in row.values():
-                    yield reader.line_num, f"expected {len(reader.fieldnames or ())} columns"
-                else:
-                    yield reader.line_num, dict(row)
+                    yield reader.line_num, f"expected {len(names)} columns"
+                else:  # CSV has no other word for nothing than an empty cell
+                    yield reader.line_num, {name: cell or None for name, cell in row.items()}
         except (csv.Error, UnicodeDecodeError) as error:
             yield reader.line_num + 1, f"not readable as CSV ({error})"
 
@@ -148,12 +153,13 @@ def _parquet(path: Path) -> Iterator[Row]:
 
 def _hub_rows(source: DataSource) -> Iterator[Row]:
     from datasets import load_dataset
+    from datasets.exceptions import DatasetsError
 
     try:
         rows: Iterable[dict[str, Any]] = load_dataset(
             source.dataset, source.config, split=source.split, revision=source.revision
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, DatasetsError) as error:
         raise AuditorError(
             f"the data set {source.name} cannot be had from the hub ({error})."
         ) from error

@@ -4,6 +4,7 @@ A folder is written under a temporary name, synced, and renamed: it is whole or 
 Resume, caching and a store shared between machines follow from that one rule.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -121,14 +122,17 @@ class EvidenceStore:
             AuditorError: a file was changed, or is gone.
         """
         folder = self._folder(key)
-        seal = json.loads((folder / _SEAL).read_bytes())
-        for name, expected in seal.items():
+        try:
+            seal = json.loads((folder / _SEAL).read_bytes())
+        except ValueError as error:
+            raise AuditorError(_changed(folder / _SEAL)) from error
+        present = {file.name for file in folder.iterdir()} - {_SEAL, _COST}
+        if not isinstance(seal, dict) or not {_IDENTITY, _NOTES, _ROWS} <= seal.keys():
+            raise AuditorError(_changed(folder / _SEAL))
+        for name in sorted(seal.keys() | present):
             file = folder / name
-            if not file.exists() or digest_file(file) != expected:
-                raise AuditorError(
-                    f"evidence was changed after it was measured: {file}. Delete the folder "
-                    f"{folder} to measure this job again."
-                )
+            if name not in present or digest_file(file) != seal.get(name):
+                raise AuditorError(_changed(file))
         return digest(seal)
 
     def put_facts(self, sets: FactSets) -> str:
@@ -147,8 +151,16 @@ class EvidenceStore:
         return key
 
     def facts(self, key: str) -> FactSets:
-        """The facts of that digest."""
-        return FactSets.model_validate_json((self._inputs / f"{key}.json").read_bytes())
+        """The facts of that digest.
+
+        Raises:
+            AuditorError: the file was changed after it was written.
+        """
+        file = self._inputs / f"{key}.json"
+        content = file.read_bytes()
+        if hashlib.sha256(content).hexdigest() != key:
+            raise AuditorError(f"the facts in {file} were changed. Delete it and start again.")
+        return FactSets.model_validate_json(content)
 
     def log_failure(self, key: str, text: str) -> None:
         """Keep the traceback of a job that failed, for whoever has to mend it."""
@@ -177,6 +189,13 @@ class EvidenceStore:
                     shutil.rmtree(leftover, ignore_errors=True)
             except FileNotFoundError:
                 continue
+
+
+def _changed(file: Path) -> str:
+    return (
+        f"evidence was changed after it was measured: {file}. Delete the folder {file.parent} to "
+        "measure this job again."
+    )
 
 
 def _sync(path: Path) -> None:

@@ -4,6 +4,7 @@ Quirks of other tools that these do not share are named with each probe.
 """
 
 import math
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
@@ -64,6 +65,8 @@ class RougeLRecall(Probe):
     """K = ROUGE-L recall of the greedy answer against the true one (TOFU, arXiv 2401.06121).
 
     Greedy and deterministic; FailureLLMUnlearning samples at temperature 0.9 without a seed.
+    rouge-score sees Latin letters and digits only; an answer without any is not read, rather than
+    given a zero on every arm.
     """
 
     @cached_property
@@ -73,11 +76,17 @@ class RougeLRecall(Probe):
         return RougeScorer(["rougeL"], use_stemmer=True)
 
     def read(self, transcript: Transcript) -> list[Reading]:
-        """One reading per fact, with the generated answer."""
+        """One reading per fact, with the generated answer; None where ROUGE cannot read it."""
         return [
             Reading(float(self._scorer.score(fact.answer, said)["rougeL"].recall), said)
+            if self.readable(fact)
+            else Reading(None, said)
             for fact, said in zip(transcript.facts, transcript.greedy, strict=True)
         ]
+
+    def readable(self, fact: Fact) -> bool:
+        """Whether the answer has words that ROUGE sees."""
+        return re.search(r"[a-z0-9]", fact.answer.lower()) is not None
 
 
 @PROBES.register("truth-ratio")

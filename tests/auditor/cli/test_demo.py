@@ -1,0 +1,25 @@
+import json
+
+import pytest
+
+from auditor.cli.main import OK, run
+
+
+@pytest.mark.slow
+def test_demo_shows_a_fail_and_a_pass(people, tmp_path, capsys):
+    assert run(["demo", "--out", str(tmp_path / "demo"), "--quiet"]) == OK
+    said = capsys.readouterr().out
+    assert "exit code of this audit: 1" in said
+    assert "exit code of this audit: 0" in said
+    failed, passed = (
+        json.loads((tmp_path / "demo" / name / "certificate.json").read_text())
+        for name in ("unlearned", "retrained")
+    )
+    assert failed["verdict"]["verdict"] == "FAIL"
+    assert failed["utility"]["state"] == "kept"
+    assert [row["variant"] for row in failed["matrix"] if row["named"]] == ["nf4"]
+    assert passed["verdict"]["verdict"] == "PASS"
+    assert all(row["status"] == "measured" for row in passed["matrix"])
+    for name in ("unlearned", "retrained"):
+        page = (tmp_path / "demo" / name / "certificate.html").read_text()
+        assert "<script" not in page

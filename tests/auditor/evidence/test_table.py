@@ -1,0 +1,64 @@
+"""The flat table: means over seeds, and nothing filled in."""
+
+import numpy as np
+import pytest
+
+from auditor.evidence.record import Row
+from auditor.evidence.table import Evidence, EvidenceTable
+
+P = "answer-probability"
+
+
+def entry(arm, values, seed=0, variant="nf4", set_name="forget", probe=P, answer=None):
+    rows = tuple(Row(set_name, f, f"s-{f}", probe, k, answer) for f, k in values.items())
+    return Evidence("quantization/bnb", variant, arm, seed, rows)
+
+
+def matrix(table, arms=("unlearned", "original"), facts=("a", "b"), **changes):
+    where = {"attack": "quantization/bnb", "variant": "nf4", "set_name": "forget", "probe": P}
+    where |= changes
+    return table.matrix(
+        where["attack"], where["variant"], arms, where["set_name"], where["probe"], facts
+    )
+
+
+def test_knowledge_is_the_mean_over_seeds():
+    table = EvidenceTable(
+        [
+            entry("unlearned", {"a": 0.25, "b": 1.0}, seed=0),
+            entry("unlearned", {"a": 0.75, "b": 0.0}, seed=1),
+            entry("original", {"b": 0.5, "a": 1.0}),
+        ]
+    )
+    np.testing.assert_array_equal(matrix(table), [[0.5, 0.5], [1.0, 0.5]])
+    np.testing.assert_array_equal(matrix(table, facts=("b",)), [[0.5], [0.5]])
+    np.testing.assert_array_equal(matrix(table, arms=("original",)), [[1.0, 0.5]])
+
+
+def test_a_missing_fact_is_never_filled_in():
+    table = EvidenceTable([entry("unlearned", {"a": 0.5, "b": 0.5}), entry("original", {"a": 1.0})])
+    assert matrix(table) is None
+    assert matrix(table, facts=("a",)) is not None
+    assert matrix(table, arms=("unlearned", "retrained-0")) is None
+    for other in ({"attack": "x"}, {"variant": "fp4"}, {"set_name": "retain"}, {"probe": "x"}):
+        assert matrix(table, arms=("unlearned",), **other) is None
+
+
+@pytest.mark.parametrize("other", [{"probe": "truth-ratio"}, {"set_name": "retain"}])
+def test_probes_and_sets_do_not_mix(other):
+    table = EvidenceTable(
+        [entry("unlearned", {"a": 0.25}), entry("unlearned", {"a": 0.75}, **other)]
+    )
+    np.testing.assert_array_equal(matrix(table, arms=("unlearned",), facts=("a",)), [[0.25]])
+
+
+def test_answers_are_those_of_the_first_seed():
+    table = EvidenceTable(
+        [
+            entry("unlearned", {"a": 1.0}, seed=0, answer="first"),
+            entry("unlearned", {"a": 1.0}, seed=1, answer="second"),
+            entry("unlearned", {"b": 1.0}, seed=0),
+        ]
+    )
+    assert table.answers("quantization/bnb", "nf4", "unlearned", "forget") == {"a": "first"}
+    assert table.answers("quantization/bnb", "nf4", "unlearned", "retain") == {}

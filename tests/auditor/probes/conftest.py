@@ -1,0 +1,20 @@
+"""One tiny real model for the probes."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "subjects"))
+
+from tiny_models import make_model, make_tokenizer, open_directory, save
+
+
+@pytest.fixture(scope="session")
+def llama_directory(tmp_path_factory):
+    return save(tmp_path_factory.mktemp("probes") / "m", make_model("llama"), make_tokenizer())
+
+
+@pytest.fixture
+def subject(llama_directory):
+    return open_directory(llama_directory)
