@@ -30,7 +30,6 @@ class AttackView:
         leaked: facts that leaked, of those that could.
         leak_upper: upper bound of their share.
         flips: code-flip share.
-        facts: facts measured.
         seconds: time over all arms; None where it is not known.
     """
 
@@ -46,7 +45,6 @@ class AttackView:
     leaked: str
     leak_upper: str | None
     flips: str | None
-    facts: str
     seconds: float | None
 
 
@@ -84,6 +82,5 @@ def _view(row: MatrixRow, certificate: Certificate) -> AttackView:
         leaked=f"{count(figures.leaked)} of {count(figures.eligible)}" if figures else number(None),
         leak_upper=f"at most {share(figures.leak_upper)}" if figures else None,
         flips=share(row.explanation.overall) if explained and row.explanation else None,
-        facts=count(figures.facts if figures else None),
         seconds=certificate.timing.attack_seconds.get(row.label),
     )

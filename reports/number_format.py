@@ -39,6 +39,17 @@ def interval(lower: float | None, upper: float | None, digits: int = 3) -> str:
     return f"[{number(lower, digits, UNBOUNDED)}, {number(upper, digits, UNBOUNDED)}]"
 
 
+def span(lower: float | None, upper: float | None) -> str:
+    """Returns an interval in words, of which either end may be missing."""
+    if lower is None and upper is None:
+        return UNBOUNDED
+    if upper is None:
+        return f"at least {number(lower, 2)}"
+    if lower is None:
+        return f"at most {number(upper, 2)}"
+    return f"{number(lower, 2)} to {number(upper, 2)}"
+
+
 def plain(value: float | None) -> str:
     """Returns a parameter as it was set (0.1, 0.05), with at most four significant digits."""
     return MISSING if value is None else f"{value:.4g}".replace("-", MINUS)

@@ -54,6 +54,7 @@ def environment() -> Environment:
         percent=number_format.percent,
         count=number_format.count,
         seconds=number_format.seconds,
+        span=lambda ends: number_format.span(*ends),
         bounds=lambda ends: number_format.interval(*ends),
         excerpt=visible_text.excerpt,
         block=visible_text.block,

@@ -44,8 +44,11 @@ def scope_statement(prepared: Prepared) -> str:
 
 def threat(attack: Attack[Any]) -> ThreatPart:
     """What an attack stands for, from its docstring."""
-    text = inspect.cleandoc(type(attack).__doc__ or "")
-    return ThreatPart(attack=attack.name, family=attack.family, summary=" ".join(text.split()))
+    text = inspect.cleandoc(type(attack).__doc__ or "").replace("``", "")
+    summary = " ".join(text.split())
+    return ThreatPart(
+        attack=attack.name, family=attack.family, summary=" ".join(text.replace("``", "").split())
+    )
 
 
 def limitations(prepared: Prepared, decision: Decision) -> tuple[str, ...]:

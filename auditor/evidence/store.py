@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file, save_file
@@ -80,7 +81,9 @@ class EvidenceStore:
                 pa.Table.from_pylist([r._asdict() for r in record.rows], _SCHEMA), folder / _ROWS
             )
             if record.arrays:
-                save_file(record.arrays, folder / _ARRAYS)
+                # safetensors writes the memory of a strided array as if it were contiguous
+                whole = {name: np.asarray(a, order="C") for name, a in record.arrays.items()}
+                save_file(whole, folder / _ARRAYS)
             seal = {file.name: digest_file(file) for file in sorted(folder.iterdir())}
             (folder / _COST).write_text(json.dumps(cost.__dict__), encoding="utf-8")
             (folder / _SEAL).write_bytes(canonical_json(seal))

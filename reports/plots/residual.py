@@ -90,7 +90,7 @@ def _frame(axes: Axes, place: Place, floor: float, delta: float) -> None:
 def _scale(axes: Axes, place: Place, top: float, delta: float) -> None:
     """Draws the scale beneath the label of a row, so that no line crosses a word."""
     ends = [top + 15.5, top + 31.0]
-    axes.fill_between([place(-9.0), place(delta)], *ends, color=WITHIN, alpha=0.12, lw=0)
+    axes.fill_between([place(-9.0), place(delta)], ends[0], ends[1], color=WITHIN, alpha=0.12, lw=0)
     for value in (0.0, 0.5, 1.0):
         axes.plot([place(value)] * 2, ends, color=LINE, lw=0.8)
     axes.plot([place(delta)] * 2, ends, color=WITHIN, lw=1.6)

@@ -133,17 +133,24 @@ def test_rouge_l_recall_of_worked_examples(truth, said, expected):
     assert rouge(truth, said).answer == said
 
 
-@pytest.mark.parametrize("model", ["full_wd0.01", "retain90_wd0.01"])
+@pytest.mark.parametrize("model", ["full_wd0.01", "full_wd0", "retain90_wd0.01", "retain90_wd0"])
 def test_rouge_l_recall_of_published_tofu_answers(model, shared_data):
-    """TOFU's own logs hold question, generated answer, true answer and their ROUGE-L recall."""
+    """TOFU's own logs hold generated answer, true answer and their ROUGE-L recall.
+
+    Our copy of the generated texts is cut to 400 characters, so only short answers (authors and
+    world facts, which come early) must agree row by row; of the long ones most do.
+    """
     log = json.loads((shared_data / "logs" / f"ft_epoch5_lr2e-05_phi_{model}.json").read_text())
-    compared = 0
-    for part in log.values():
-        for index, (_, said, truth) in part["generated_text"].items():
-            if len(said) < 400 and len(truth) < 400:  # longer ones were cut in the copy
-                assert rouge(truth, said).k == pytest.approx(part["rougeL_recall"][index])
-                compared += 1
-    assert compared > 20
+    agree = {}
+    for name, part in log.items():
+        agree[name] = [
+            abs(rouge(truth, said).k - part["rougeL_recall"][index]) < 1e-9
+            for index, (_, said, truth) in part["generated_text"].items()
+        ]
+    assert sum(agree["eval_real_author_wo_options.json"]) == 100
+    assert sum(agree["eval_real_world_wo_options.json"]) == 117
+    assert sum(agree["eval_log_forget.json"]) >= 200
+    assert sum(agree["eval_log.json"]) >= 280
 
 
 def test_answers_that_rouge_cannot_read_are_missing_not_zero():
@@ -243,12 +250,12 @@ def test_a_rewritten_question_is_asked_and_the_fact_keeps_its_name(subject):
 
 
 def test_the_greedy_answer_may_be_longer_than_the_longest_true_one(subject):
-    view = Transcript(subject, FACTS)
     longest = max(subject.answer_length(f.prompt, f.answer) for f in FACTS)
-    lengths = [
-        len(subject.tokenizer(said, add_special_tokens=False)["input_ids"]) for said in view.greedy
-    ]
-    assert max(lengths) <= longest + SPARE_TOKENS + 2
+    steps = []
+    subject.model.register_forward_pre_hook(lambda module, args: steps.append(1))
+    subject.model.generation_config.eos_token_id = 399  # as good as never said
+    assert len(Transcript(subject, FACTS).greedy) == len(FACTS)
+    assert len(steps) == longest + SPARE_TOKENS
 
 
 def test_an_unknown_probe_is_refused_with_a_suggestion():

@@ -5,6 +5,8 @@ import json
 import math
 from typing import Any
 
+import pytest
+
 from auditor.certificate.schema import Certificate
 
 MARKER = "EXECUTED"
@@ -186,7 +188,7 @@ CLAIMS = {
 }
 
 
-def certificate(verdict: str = "FAIL", **changes: Any) -> Certificate:
+def honest_certificate(verdict: str = "FAIL", **changes: Any) -> Certificate:
     """A certificate with this verdict; ``changes`` replace whole parts."""
     rows = PASS_ROWS if verdict == "PASS" else FAIL_ROWS
     if verdict == "NOT AUDITABLE":
@@ -368,9 +370,9 @@ WORST = [
 ]
 
 
-def hostile() -> Certificate:
+def hostile_certificate() -> Certificate:
     """A certificate in which every text that someone else writes is an attack."""
-    honest = json.loads(certificate("FAIL").model_dump_json())
+    honest = json.loads(honest_certificate("FAIL").model_dump_json())
     bad = f"{HOSTILE} {LONG}"
     for part in honest["matrix"]:
         part["attack"] = f"{HOSTILE}/{part['attack']}"
@@ -407,3 +409,15 @@ def hostile() -> Certificate:
     honest["reproduction"] |= {"versions": {bad: bad}, "hardware": {bad: bad}}
     honest["timing"] |= {"issued": HOSTILE, "started": bad}
     return Certificate.model_validate(honest)
+
+
+@pytest.fixture
+def certificate():
+    """Makes an honest certificate with a verdict."""
+    return honest_certificate
+
+
+@pytest.fixture
+def hostile():
+    """A certificate in which every text that someone else writes is an attack."""
+    return hostile_certificate()

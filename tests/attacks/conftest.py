@@ -1,0 +1,35 @@
+"""Tiny real models of six architectures for the quantizers."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "auditor" / "subjects"))
+
+from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_directory, save
+
+from auditor.data.fact import Fact, FactSets
+from auditor.examiner import Examiner
+
+
+@pytest.fixture(scope="session")
+def directories(tmp_path_factory):
+    """Architecture to the folder of a saved model."""
+    root = tmp_path_factory.mktemp("attacked")
+    return {a: save(root / a, make_model(a), make_tokenizer()) for a in ARCHITECTURES}
+
+
+@pytest.fixture
+def subjects(directories):
+    """Architecture to a subject, opened afresh."""
+    return {a: open_directory(d) for a, d in directories.items()}
+
+
+@pytest.fixture(scope="session")
+def examiner():
+    facts = tuple(
+        Fact(id=f"f{i}", subject="s", prompt=f"Person {i} lives in", answer=f"city number {i * 7}")
+        for i in range(4)
+    )
+    return Examiner(FactSets(forget=facts[:2], retain=facts[2:]), ["answer-probability"])

@@ -1,0 +1,180 @@
+"""bitsandbytes: what it rounded, read back by hand."""
+
+import bitsandbytes as bnb
+import numpy as np
+import pytest
+import torch
+from bitsandbytes import functional
+from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_directory, save
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers.pytorch_utils import Conv1D
+
+from attacks.quantization.bnb import BitsAndBytes, BitsAndBytesParameters, _nibbles
+from attacks.quantization.family import assert_quantized, linear_layers
+from auditor.errors import MeasurementError
+from auditor.subjects.manifest import locate
+from auditor.subjects.spec import SubjectSpec
+from auditor.subjects.weights import weights_digest
+
+FORMATS = ("int8", "nf4", "fp4", "nf4-double")
+
+
+def attack(format_):
+    return BitsAndBytes(BitsAndBytesParameters(format=format_))
+
+
+def plain_weights(model):
+    """[out, in] of every layer that should be quantized."""
+    return {
+        name: (layer.weight.T if isinstance(layer, Conv1D) else layer.weight).detach().contiguous()
+        for name, layer in linear_layers(model).items()
+    }
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_format_on_every_architecture(architecture, format_, subjects, examiner, tmp_path):
+    subject = subjects[architecture]
+    before, digest = examiner.examine(subject), weights_digest(subject.model)
+    plain = plain_weights(subject.model)
+    run = attack(format_)
+    with run.quantized(subject, tmp_path) as state:
+        layers = assert_quantized(
+            state.subject.model,
+            bnb.nn.Linear8bitLt if format_ == "int8" else bnb.nn.Linear4bit,
+        )
+        assert layers.keys() == plain.keys()
+        for name, codes in state.codes:
+            assert codes.dtype == (torch.int8 if format_ == "int8" else torch.uint8), name
+            assert codes.numel() == plain[name].numel()
+    record = run.measure(subject, examiner, [], 0, tmp_path)
+    assert record.notes["layers_quantized"] == len(plain)
+    change = [abs(a.k / b.k - 1) for a, b in zip(record.rows, before, strict=True)]
+    assert 0 < max(change) < (0.3 if format_ == "int8" else 5)
+    assert weights_digest(subject.model) == digest
+    assert run.measure(subject, examiner, [], 0, tmp_path).rows == record.rows
+    assert run.explain(record, record).overall == 0
+
+
+@pytest.mark.parametrize("format_", ["nf4", "fp4"])
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_codes_are_the_nearest_of_sixteen_values(format_, architecture, subjects, tmp_path):
+    """Blocks of 64 in row order, each divided by its largest magnitude (arXiv 2305.14314)."""
+    subject = subjects[architecture]
+    plain = plain_weights(subject.model)
+    values = functional.get_4bit_type(format_, device="cpu").numpy()
+    assert len(values) == 16
+    with attack(format_).quantized(subject, tmp_path) as state:
+        layers = dict(state.subject.model.named_modules())
+        for name, codes in state.codes:
+            packed, _ = functional.quantize_4bit(
+                plain[name], blocksize=64, quant_type=format_, quant_storage=torch.uint8
+            )
+            assert torch.equal(layers[name].weight.data.reshape(-1), packed.reshape(-1)), name
+            blocks = plain[name].numpy().reshape(-1, 64)
+            scaled = blocks / np.abs(blocks).max(1, keepdims=True)
+            chosen = values[codes.numpy().reshape(-1, 64)]
+            nearest = np.abs(scaled[..., None] - values).min(-1)
+            np.testing.assert_allclose(np.abs(scaled - chosen), nearest, atol=2e-3)
+            state_of = layers[name].weight.quant_state
+            np.testing.assert_allclose(  # and they are what the layer computes with
+                functional.dequantize_4bit(layers[name].weight.data, state_of).numpy().reshape(-1, 64),
+                chosen * np.abs(blocks).max(1, keepdims=True),
+                atol=1e-5,
+            )
+
+
+def test_int8_codes_are_rows_over_127(subjects, tmp_path):
+    """LLM.int8(): each output row times 127 over its largest magnitude (arXiv 2208.07339)."""
+    subject = subjects["llama"]
+    plain = plain_weights(subject.model)
+    with attack("int8").quantized(subject, tmp_path) as state:
+        for name, codes in state.codes:
+            row = plain[name].abs().amax(1, keepdim=True)
+            expected = plain[name] * 127 / row
+            assert float((codes.float() - expected).abs().max()) <= 0.55, name
+
+
+def test_nibbles_are_read_high_one_first():
+    packed = torch.tensor([[0x12], [0xF0]], dtype=torch.uint8)
+    assert _nibbles(packed).reshape(-1).tolist() == [1, 2, 15, 0]
+
+
+def test_two_models_that_differ_a_little_share_most_codes(tmp_path, examiner):
+    """A change of every weight by 1e-6 of its size flips almost nothing in four bits."""
+    model, records = make_model("llama"), []
+    for factor in (0.0, 1e-6, 0.3):
+        torch.manual_seed(1)
+        other = make_model("llama")
+        with torch.no_grad():
+            for a, b in zip(other.parameters(), model.parameters(), strict=True):
+                a.copy_(b * (1 + factor * torch.randn_like(b)))
+        folder = save(tmp_path / str(factor), other, make_tokenizer())
+        records.append(
+            attack("nf4").measure(open_directory(folder), examiner, [], 0, tmp_path)
+        )
+    share = [attack("nf4").explain(record, records[0]).overall for record in records]
+    assert share[0] == 0
+    assert share[1] < 1e-4
+    assert share[2] > 0.3
+
+
+def test_a_loader_that_quantizes_nothing_is_found_out(subjects):
+    for expected in (bnb.nn.Linear4bit, bnb.nn.Linear8bitLt):
+        with pytest.raises(MeasurementError, match="0 layers are of class .* 14 are not"):
+            assert_quantized(subjects["llama"].model, expected)
+
+
+def test_a_loader_that_leaves_one_layer_out_is_found_out(directories):
+    config = BitsAndBytesConfig(
+        load_in_4bit=True, llm_int8_skip_modules=["lm_head", "model.layers.1.mlp.down_proj"]
+    )
+    model = AutoModelForCausalLM.from_pretrained(directories["llama"], quantization_config=config)
+    with pytest.raises(MeasurementError, match=r"1 are not .*layers\.1\.mlp\.down_proj"):
+        assert_quantized(model, bnb.nn.Linear4bit)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("how_many", ["one", "all"])
+def test_not_a_number_is_never_a_row(format_, how_many, tmp_path, examiner):
+    model = make_model("llama")
+    weight = model.model.layers[1].mlp.down_proj.weight
+    with torch.no_grad():
+        if how_many == "one":
+            weight[3, 5] = float("nan")
+        else:
+            weight.fill_(float("nan"))
+    subject = open_directory(save(tmp_path / "nan", model, make_tokenizer()))
+    with pytest.raises(MeasurementError):
+        attack(format_).measure(subject, examiner, [], 0, tmp_path)
+
+
+def test_a_quantized_checkpoint_is_not_quantized_again(directories, tmp_path):
+    config = BitsAndBytesConfig(load_in_4bit=True)
+    model = AutoModelForCausalLM.from_pretrained(directories["llama"], quantization_config=config)
+    folder = save(tmp_path / "four", model, make_tokenizer())
+    reason = attack("nf4").unavailable(locate(SubjectSpec(path=str(folder))))
+    assert reason == "the checkpoint is quantized already (bitsandbytes)"
+    assert attack("nf4").unavailable(locate(SubjectSpec(path=str(directories["llama"])))) is None
+
+
+def test_merged_adapter_weights_are_what_is_quantized(directories, examiner, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(3)
+    adapter = tmp_path / "adapter"
+    settings = LoraConfig(
+        r=4, lora_alpha=32, target_modules=["q_proj", "down_proj"], init_lora_weights=False
+    )
+    get_peft_model(make_model("llama"), settings).save_pretrained(adapter)
+    subject = open_directory(directories["llama"], adapter=str(adapter))
+    plain = plain_weights(subject.model)
+    with attack("nf4").quantized(subject, tmp_path / "scratch") as state:
+        for name, codes in state.codes:
+            packed, _ = functional.quantize_4bit(plain[name], blocksize=64, quant_type="nf4")
+            assert torch.equal(codes.reshape(-1), _nibbles(packed).reshape(-1)), name
+    with_adapter = attack("nf4").measure(subject, examiner, [], 0, tmp_path / "scratch")
+    without = attack("nf4").measure(open_directory(directories["llama"]), examiner, [], 0, tmp_path)
+    share = attack("nf4").explain(with_adapter, without)
+    assert share.layers["model.layers.0.self_attn.q_proj"] > 0.3
+    assert share.layers["model.layers.0.self_attn.k_proj"] == 0

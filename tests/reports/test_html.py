@@ -1,0 +1,189 @@
+"""The HTML certificate, as a parser sees it."""
+
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pytest
+
+from reports.html import render
+from reports.number_format import MISSING, number, share, span
+from reports.visible_text import excerpt, inline, visible
+
+VERDICTS = ("PASS", "FAIL", "INCONCLUSIVE", "NOT AUDITABLE")
+
+
+class Page(HTMLParser):
+    """Elements, attributes and text of a page."""
+
+    VOID = frozenset({"meta", "br", "hr", "img", "input", "link", "col", "wbr"})
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.open, self.text, self.depth_errors = [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.depth_errors.append(tag)
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] != "style":
+            self.text.append(data)
+
+    @property
+    def said(self):
+        return " ".join(" ".join(self.text).split())
+
+    def named(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(params=[*VERDICTS, "hostile"])
+def page(request, certificate, hostile):
+    chosen = hostile if request.param == "hostile" else certificate(request.param)
+    return Page(render(chosen))
+
+
+def test_nothing_runs_and_nothing_is_fetched(page):
+    assert not {"script", "iframe", "object", "embed", "form", "link", "base"} & {
+        tag for tag, _ in page.elements
+    }
+    for tag, attributes in page.elements:
+        for name, value in attributes.items():
+            assert not name.startswith("on"), f"{tag} has {name}"
+            if name in ("src", "href", "xlink:href", "action", "srcset", "poster"):
+                assert value.startswith("#"), f"{tag} {name}={value}"
+            if name == "style":
+                assert "url(" not in value
+    policy = next(m["content"] for m in page.named("meta") if "http-equiv" in m)
+    assert "default-src 'none'" in policy
+    assert "script-src" not in policy
+
+
+def test_every_element_is_closed_where_it_should_be(page):
+    assert page.depth_errors == []
+    assert page.open == []
+
+
+def test_page_can_be_read_aloud(page):
+    assert page.named("html")[0]["lang"] == "en"
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    tables = len(page.named("table"))
+    assert tables == len(page.named("caption"))
+    assert all("scope" in th for th in page.named("th"))
+    pictures = [svg for svg in page.named("svg") if svg.get("role") == "img"]
+    assert pictures
+    assert all("aria-labelledby" in svg or "aria-label" in svg for svg in pictures)
+    ids = [attributes["id"] for _, attributes in page.elements if attributes.get("id")]
+    assert len(ids) == len(set(ids))
+    targets = {a["href"][1:] for a in page.named("a")}
+    assert targets <= set(ids)
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_verdict_is_said_in_words(certificate, verdict):
+    page = Page(render(certificate(verdict)))
+    assert f"Verdict: {verdict}" in page.said
+    assert certificate(verdict).verdict.claim in page.said
+    for other in set(VERDICTS) - {verdict}:
+        assert f"Verdict: {other} " not in page.said
+
+
+def test_equal_certificates_give_equal_bytes(certificate):
+    assert render(certificate("FAIL")) == render(certificate("FAIL"))
+
+
+def test_every_attack_is_shown_and_what_did_not_run_has_passed_nothing(certificate):
+    shown = certificate("FAIL")
+    text = render(shown)
+    bodies = re.findall(r'<tbody class="row (\w+)">(.*?)</tbody>', text, re.DOTALL)
+    assert len(bodies) == len(shown.matrix)
+    for row, (outcome, body) in zip(shown.matrix, bodies, strict=True):
+        said = Page(body).said
+        assert row.attack in said
+        assert row.variant in said
+        if row.status != "measured":
+            assert outcome == row.status
+            assert row.reason in said
+            assert MISSING in said
+            assert "within margin" not in said
+
+
+def test_hostile_text_is_shown_and_is_inert(hostile):
+    text = render(hostile)
+    page = Page(text)
+    for raw in ("<img", "</script", "<svg onload", "</style><style", "<a href='http"):
+        assert raw not in text, raw
+    assert "&lt;/script&gt;" in text
+    assert "{{7*7}}" in text, "a template inside a text is not a template"
+    for code in ("\x00", "\x1b", "\u202e", "\u202c", "\u2028", "\ufeff"):
+        assert code not in text, repr(code)
+    assert "␛" in page.said
+    assert "⟨U+202E⟩" in page.said
+    assert len(text) < 2_000_000, "a hundred thousand letters are cut, wherever they stand"
+    assert "100,0" in page.said, "and it is said that they were"
+
+
+def test_missing_numbers_are_missing():
+    assert number(None) == MISSING
+    assert share(None) == MISSING
+    assert number(0.0) == "0.000"
+    assert number(0.0001) == "< 0.001"
+    assert share(0.99999) == "> 99.9 %"
+    assert number(float("nan")) == "not a number"
+    assert span(0.92, None) == "at least 0.92"
+    assert span(None, 0.06) == "at most 0.06"
+    assert span(None, None) == "not bounded"
+
+
+def test_absent_measurements_are_said_to_be_absent(certificate):
+    utility = {
+        "state": "not measured",
+        "sentence": "There is no measurement of the retain set.",
+        "facts": 0,
+        "mean_unlearned": None,
+        "mean_original": None,
+        "log_e_kept": None,
+        "log_e_lost": None,
+    }
+    part = (
+        render(certificate("FAIL", utility=utility)).split('id="utility"')[1].split("</section")[0]
+    )
+    assert Page(part).said.count(MISSING) >= 3
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", "plain"),
+        ("a\x00b", "a␀b"),
+        ("\x1b[31m", "␛[31m"),
+        ("\u202egnp", "⟨U+202E⟩gnp"),
+        ("e\u0301", "e\u0301"),
+        ("two\nlines", "two↵lines"),
+        ("👩\u200d🚀", "👩\u200d🚀"),
+    ],
+)
+def test_unseen_characters_become_visible(text, shown):
+    assert visible(text) == shown
+
+
+def test_long_texts_are_cut_and_say_so():
+    cut = excerpt("w" * 1000, 10)
+    assert str(cut.text) == "w" * 10
+    assert "10 of 1,000" in cut.note
+    assert excerpt("short").note is None
+    assert inline("w" * 1000, 10).endswith("[cut: 10 of 1,000 characters]")
