@@ -92,7 +92,8 @@ def test_int8_codes_are_rows_over_127(subjects, tmp_path):
         for name, codes in state.codes:
             row = plain[name].abs().amax(1, keepdim=True)
             expected = plain[name] * 127 / row
-            assert float((codes.float() - expected).abs().max()) <= 0.55, name
+            half = 0.5 + 127 * 2**-11  # the weights pass through float16 on their way
+            assert float((codes.float() - expected).abs().max()) <= half, name
 
 
 def test_nibbles_are_read_high_one_first():

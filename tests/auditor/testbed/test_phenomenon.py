@@ -1,4 +1,7 @@
-"""The worlds as built from nothing are what they are said to be (arXiv 2410.16454)."""
+"""The worlds are what they are said to be (arXiv 2410.16454).
+
+They are built from nothing where the cache does not hold them, as on a fresh machine.
+"""
 
 import copy
 
@@ -19,14 +22,14 @@ RETURNED = 0.25
 
 
 @pytest.fixture(scope="module")
-def people(tmp_path_factory) -> World:
+def people() -> World:
     wanted = ["retrained-0", "retrained-1", "npo_gdr", "npo_klr", "ga_gdr_large_rate", "sure"]
-    return build("people", tmp_path_factory.mktemp("people"), wanted)
+    return build("people", only=wanted)
 
 
 @pytest.fixture(scope="module")
-def contrast(tmp_path_factory) -> World:
-    return build("people-full-precision", tmp_path_factory.mktemp("contrast"), ["npo_gdr"])
+def contrast() -> World:
+    return build("people-full-precision", only=["npo_gdr"])
 
 
 def load(world: World, name: str, four_bits: bool = False) -> PreTrainedModel:

@@ -1,0 +1,132 @@
+"""Checkpoints that were published quantized: they load, score, and are not quantized again."""
+
+import contextlib
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_models import PAIRS, edit_json, make_tokenizer, open_directory, save
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GPTQConfig
+
+from attacks.quantization.gptq import GPTQ, GPTQParameters, calibration_blocks
+from attacks.quantization.rtn import RoundToNearest, RoundToNearestParameters
+from auditor.errors import AuditorError
+from auditor.subjects.manifest import locate
+from auditor.subjects.spec import SubjectSpec
+
+TEXTS = [f"Person {i} lives in city number {i * 7 % 100}." for i in range(64)]
+
+
+def values(subject):
+    return np.concatenate([score.log_probability for score in subject.score(PAIRS)])
+
+
+def in_memory(model, directory):
+    """Scores of a model that was never saved."""
+    subject = open_directory(directory)
+    subject._model = model.eval()
+    return values(subject)
+
+
+@pytest.fixture(scope="module")
+def plain(directories):
+    return values(open_directory(directories["llama"]))
+
+
+@pytest.fixture(scope="module")
+def gptq(directories, tmp_path_factory):
+    """The tiny Llama quantized with GPTQConfig and saved, and its scores before saving."""
+    subject = open_directory(directories["llama"])
+    config = GPTQConfig(
+        bits=4,
+        group_size=32,
+        dataset=calibration_blocks(subject, TEXTS),
+        tokenizer=subject.tokenizer,
+    )
+    with contextlib.redirect_stdout(io.StringIO()):
+        model = AutoModelForCausalLM.from_pretrained(
+            directories["llama"],
+            quantization_config=config,
+            device_map={"": "cpu"},
+            dtype=torch.float32,
+        )
+    folder = tmp_path_factory.mktemp("gptq") / "m"
+    save(folder, model, make_tokenizer())
+    return folder, in_memory(model, directories["llama"])
+
+
+def test_a_bitsandbytes_checkpoint(directories, tmp_path, plain):
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    model = AutoModelForCausalLM.from_pretrained(
+        directories["llama"], quantization_config=config, dtype=torch.float32
+    )
+    folder = save(tmp_path / "nf4", model, make_tokenizer())
+    found = values(open_directory(folder))
+    np.testing.assert_allclose(found, in_memory(model, directories["llama"]), atol=1e-4)
+    assert 0.01 < np.abs(found - plain).max() < 3
+    assert len(open_directory(folder).generate(["Person 3"], 3)) == 1
+
+
+def test_a_gptq_checkpoint(gptq, plain):
+    folder, expected = gptq
+    found = values(open_directory(folder))
+    np.testing.assert_allclose(found, expected, atol=2e-2)
+    assert 0.01 < np.abs(found - plain).max() < 3
+    assert len(open_directory(folder).generate(["Person 3"], 3)) == 1
+
+
+def test_a_gptq_checkpoint_as_autogptq_published_them(gptq, tmp_path):
+    """quantize_config.json beside the weights; nothing of the newer keys in config.json."""
+    folder = shutil.copytree(gptq[0], tmp_path / "old")
+    quantization = json.loads((folder / "config.json").read_text())["quantization_config"]
+    assert quantization.get("checkpoint_format", "gptq") == "gptq"  # the format they had
+    old = {
+        "bits": 4,
+        "group_size": 32,
+        "damp_percent": 0.1,
+        "desc_act": quantization["desc_act"],
+        "sym": quantization["sym"],
+        "true_sequential": True,
+        "model_name_or_path": None,
+        "model_file_base_name": "model",
+    }
+    (folder / "quantize_config.json").write_text(json.dumps(old))
+    edit_json(folder / "config.json", quantization_config=old | {"quant_method": "gptq"})
+    subject = open_directory(folder)
+    assert "quantize_config.json" in subject.manifest.files
+    np.testing.assert_allclose(values(subject), gptq[1], atol=2e-2)
+
+
+def test_the_oldest_gptq_checkpoints_are_refused_not_filled_with_noise(gptq, tmp_path):
+    """Without `quantization_config` the packed weights find no place in the model."""
+    folder = shutil.copytree(gptq[0], tmp_path / "oldest")
+    edit_json(folder / "config.json", quantization_config=None)
+    with pytest.raises(AuditorError, match=r"lacks weights .*proj"):
+        open_directory(folder).score(PAIRS)
+
+
+def test_quantized_checkpoints_are_not_quantized_again(gptq):
+    location = locate(SubjectSpec(path=str(gptq[0])))
+    for attack in (
+        GPTQ(GPTQParameters()),
+        RoundToNearest(RoundToNearestParameters()),
+    ):
+        assert attack.unavailable(location) == "the checkpoint is quantized already (gptq)"
+
+
+def test_a_quantized_checkpoint_can_be_lent(gptq):
+    subject = open_directory(gptq[0])
+    before = values(subject)
+    with subject.lent() as model, torch.no_grad():
+        model.model.layers[0].self_attn.q_proj.scales.mul_(2)
+        assert np.abs(values(subject) - before).max() > 1e-3
+    np.testing.assert_array_equal(values(subject), before)
+
+
+def test_the_packed_weights_are_in_the_manifest(gptq):
+    assert any(key.endswith("qweight") for key in load_file(gptq[0] / "model.safetensors"))
+    assert "model.safetensors" in locate(SubjectSpec(path=str(gptq[0]))).manifest.files
