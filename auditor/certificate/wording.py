@@ -45,10 +45,7 @@ def scope_statement(prepared: Prepared) -> str:
 def threat(attack: Attack[Any]) -> ThreatPart:
     """What an attack stands for, from its docstring."""
     text = inspect.cleandoc(type(attack).__doc__ or "").replace("``", "")
-    summary = " ".join(text.split())
-    return ThreatPart(
-        attack=attack.name, family=attack.family, summary=" ".join(text.replace("``", "").split())
-    )
+    return ThreatPart(attack=attack.name, family=attack.family, summary=" ".join(text.split()))
 
 
 def limitations(prepared: Prepared, decision: Decision) -> tuple[str, ...]:
