@@ -97,7 +97,7 @@ def load_directory(spec: SubjectSpec, directory: Path, **options: Any) -> PreTra
             output_loading_info=True,
             **options,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:  # a quantizer that is not installed
         raise AuditorError(
             f"{directory} does not load as a causal language model ({error})."
         ) from error

@@ -34,9 +34,7 @@ def pack(codes, bits):
 
 
 @settings(deadline=None, max_examples=40)
-@given(
-    st.sampled_from([2, 3, 4, 8]), st.integers(1, 3), st.integers(1, 4), st.integers(0, 2**31)
-)
+@given(st.sampled_from([2, 3, 4, 8]), st.integers(1, 3), st.integers(1, 4), st.integers(0, 2**31))
 def test_unpacking_undoes_packing(bits, blocks, columns, seed):
     codes = np.random.default_rng(seed).integers(0, 2**bits, (32 * blocks, columns))
     unpacked = unpack(pack(codes, bits), bits)
@@ -51,11 +49,10 @@ def test_a_word_of_four_bit_codes_by_hand():
 
 
 def dequantized(layer, codes):
-    """scale * (code - zero), group by group: [in, out]."""
-    bits, groups = layer.bits, layer.g_idx.long()
-    zeros = unpack(layer.qzeros.T.contiguous(), bits).T.float()  # packed along the outputs
-    offset = 0 if layer.qzero_format() == 2 else 1  # AutoGPTQ's first format stored zero - 1
-    return layer.scales.float()[groups] * (codes.float() - (zeros + offset)[groups])
+    """scale * (code - zero), group by group: [in, out]. In memory zeros are not stored less one."""
+    groups = layer.g_idx.long()
+    zeros = unpack(layer.qzeros.T.contiguous(), layer.bits).T.float()  # packed along the outputs
+    return layer.scales.float()[groups] * (codes.float() - zeros[groups])
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])
@@ -73,7 +70,6 @@ def test_codes_scales_and_zeros_are_what_a_layer_computes_with(bits, subjects, t
             layer = layers[name]
             assert code.shape == tuple(reversed(plain[name].shape))
             assert int(code.max()) < 2**bits
-            # A bitwise kernel may have repacked its codes for the CPU: compute with them
             x = torch.randn(5, plain[name].shape[1])
             expected = x @ dequantized(layer, code)
             if layer.bias is not None:
@@ -82,7 +78,9 @@ def test_codes_scales_and_zeros_are_what_a_layer_computes_with(bits, subjects, t
                 got = layer(x).float()
             scale = float(expected.abs().max())
             np.testing.assert_allclose(got, expected, atol=0.01 * scale, err_msg=name)
-            error = (dequantized(layer, code).T - plain[name]).abs().mean() / plain[name].abs().mean()
+            error = (dequantized(layer, code).T - plain[name]).abs().mean() / plain[
+                name
+            ].abs().mean()
             assert error < {8: 0.02, 4: 0.2, 3: 0.4, 2: 0.9}[bits], name
 
 
@@ -168,7 +166,13 @@ def test_calibration_files(tmp_path):
         assert run.texts() == ["one", "two"]
         assert run.inputs() == {"calibration": digest(["one", "two"])}
     assert attack(calibration=str(plain), calibration_samples=1).texts() == ["one"]
-    bad = {"none.txt": None, "empty.txt": "\n", "x.jsonl": "{", "y.jsonl": '{"t": 1}', "z.jsonl": '{"text": 1}'}
+    bad = {
+        "none.txt": None,
+        "empty.txt": "\n",
+        "x.jsonl": "{",
+        "y.jsonl": '{"t": 1}',
+        "z.jsonl": '{"text": 1}',
+    }
     for name, content in bad.items():
         if content is not None:
             (tmp_path / name).write_text(content)

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_models import PAIRS, edit_json, make_tokenizer, open_directory, save
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GPTQConfig
 
@@ -80,10 +80,15 @@ def test_a_gptq_checkpoint(gptq, plain):
 
 
 def test_a_gptq_checkpoint_as_autogptq_published_them(gptq, tmp_path):
-    """quantize_config.json beside the weights; nothing of the newer keys in config.json."""
+    """quantize_config.json beside the weights, none of the newer keys, and zeros less one."""
     folder = shutil.copytree(gptq[0], tmp_path / "old")
     quantization = json.loads((folder / "config.json").read_text())["quantization_config"]
-    assert quantization.get("checkpoint_format", "gptq") == "gptq"  # the format they had
+    assert quantization["checkpoint_format"] == "gptq_v2"  # else there is nothing to convert
+    weights = load_file(folder / "model.safetensors")
+    for name in [n for n in weights if n.endswith("qzeros")]:
+        assert (weights[name] == -0x77777778).all()  # 0x88888888: eight zeros of 8
+        weights[name] = torch.full_like(weights[name], 0x77777777)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
     old = {
         "bits": 4,
         "group_size": 32,
@@ -109,6 +114,54 @@ def test_the_oldest_gptq_checkpoints_are_refused_not_filled_with_noise(gptq, tmp
         open_directory(folder).score(PAIRS)
 
 
+def awq_layer(weight, group):
+    """A layer [out, in] as AutoAWQ stores it (GEMM), and the weights that it stands for."""
+    grouped = weight.T.reshape(-1, group, weight.shape[0])  # [groups, group, out]
+    low, high = grouped.amin(1).clamp(max=0), grouped.amax(1).clamp(min=0)
+    scales = ((high - low) / 15).half()
+    zeros = (-low / scales.float()).round().clamp(0, 15)
+    codes = (grouped / scales.float()[:, None] + zeros[:, None]).round().clamp(0, 15)
+    stands_for = ((codes - zeros[:, None]) * scales.float()[:, None]).reshape(weight.T.shape).T
+
+    def packed(columns):  # eight columns a word, in AutoAWQ's order
+        words = columns.reshape(-1, weight.shape[0] // 8, 8).to(torch.int64)
+        order = [0, 2, 4, 6, 1, 3, 5, 7]
+        total = sum(words[..., place] << (4 * i) for i, place in enumerate(order))
+        return (total - (total >> 31 << 32)).to(torch.int32)  # the same bits, signed
+
+    stored = {
+        "qweight": packed(codes.reshape(weight.T.shape)),
+        "qzeros": packed(zeros),
+        "scales": scales,
+    }
+    return stored, stands_for
+
+
+def test_an_awq_checkpoint(directories, tmp_path, plain):
+    """Written by hand as AutoAWQ publishes them; scores as the plain model with those weights."""
+    folder = shutil.copytree(directories["llama"], tmp_path / "awq")
+    reference = shutil.copytree(directories["llama"], tmp_path / "reference")
+    weights, rounded = load_file(folder / "model.safetensors"), {}
+    for name in [n for n in weights if n.endswith("_proj.weight")]:
+        stored, rounded[name] = awq_layer(weights.pop(name), 32)
+        weights |= {name.removesuffix("weight") + part: t for part, t in stored.items()}
+    weights = {name: tensor.contiguous() for name, tensor in weights.items()}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    rounded = {name: tensor.contiguous() for name, tensor in rounded.items()}
+    whole = load_file(reference / "model.safetensors") | rounded
+    save_file(whole, reference / "model.safetensors", {"format": "pt"})
+    settings = {"bits": 4, "group_size": 32, "version": "gemm", "zero_point": True}
+    edit_json(folder / "config.json", quantization_config=settings | {"quant_method": "awq"})
+    subject = open_directory(folder)
+    found = values(subject)
+    np.testing.assert_allclose(found, values(open_directory(reference)), atol=2e-2)
+    assert np.abs(found - plain).max() > 0.01
+    assert any("Awq" in type(module).__name__ for module in subject.model.modules())
+    location = locate(SubjectSpec(path=str(folder)))
+    reason = RoundToNearest(RoundToNearestParameters()).unavailable(location)
+    assert reason == "the checkpoint is quantized already (awq)"
+
+
 def test_quantized_checkpoints_are_not_quantized_again(gptq):
     location = locate(SubjectSpec(path=str(gptq[0])))
     for attack in (
@@ -130,3 +183,10 @@ def test_a_quantized_checkpoint_can_be_lent(gptq):
 def test_the_packed_weights_are_in_the_manifest(gptq):
     assert any(key.endswith("qweight") for key in load_file(gptq[0] / "model.safetensors"))
     assert "model.safetensors" in locate(SubjectSpec(path=str(gptq[0]))).manifest.files
+
+
+def test_a_quantizer_that_is_not_installed_is_named(directories, tmp_path):
+    folder = shutil.copytree(directories["llama"], tmp_path / "aqlm")
+    edit_json(folder / "config.json", quantization_config={"quant_method": "aqlm"})
+    with pytest.raises(AuditorError, match="pip install aqlm"):
+        open_directory(folder).score(PAIRS)

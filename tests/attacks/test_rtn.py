@@ -150,7 +150,7 @@ def test_not_a_number_is_never_a_row(subjects, examiner, tmp_path):
 
 @pytest.mark.parametrize("bad", [{"bits": 1}, {"bits": 9}, {"group_size": 0}, {"bitz": 4}])
 def test_parameters_out_of_range_are_refused(bad):
-    with pytest.raises(ValueError, match="bits|group_size|bitz"):
+    with pytest.raises(ValueError, match=r"bits|group_size|bitz"):
         RoundToNearestParameters(**bad)
 
 

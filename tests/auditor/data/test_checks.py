@@ -9,7 +9,9 @@ from auditor.errors import AuditorError
 
 
 def fact(name, prompt="Where does Ada live?", answer="in Turin", **options):
-    return Fact(id=name, subject=options.pop("subject", name), prompt=prompt, answer=answer, **options)
+    return Fact(
+        id=name, subject=options.pop("subject", name), prompt=prompt, answer=answer, **options
+    )
 
 
 def sets(forget, retain=(), holdout=()):
@@ -26,7 +28,7 @@ def test_clean_sets_pass():
         ("Where does Ada live?", "in Turin"),
         ("where does ADA live?", "In Turin"),
         ("  Where  does\nAda live? ", "in\tTurin "),
-        ("Where does Ada live？", "in Turin"),  # full-width question mark
+        ("Where does Ada live\uff1f", "in Turin"),  # full-width question mark
     ],
 )
 @pytest.mark.parametrize("place", ["retain", "holdout"])

@@ -52,12 +52,17 @@ def write_csv(path, rows):
         writer = csv.DictWriter(file, rows[0].keys())
         writer.writeheader()
         for row in rows:
-            writer.writerow({k: json.dumps(v) if isinstance(v, list) else v for k, v in row.items()})
+            writer.writerow(
+                {k: json.dumps(v) if isinstance(v, list) else v for k, v in row.items()}
+            )
 
 
 def write_parquet(path, rows):
     schema = pa.schema(
-        [(k, pa.list_(pa.string()) if isinstance(v, list) else pa.string()) for k, v in rows[0].items()]
+        [
+            (k, pa.list_(pa.string()) if isinstance(v, list) else pa.string())
+            for k, v in rows[0].items()
+        ]
     )
     pq.write_table(pa.Table.from_pylist(rows, schema), path)
 
@@ -66,12 +71,11 @@ WRITERS = {"jsonl": write_jsonl, "json": write_json, "csv": write_csv, "parquet"
 
 
 @pytest.mark.parametrize("ending", WRITERS)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(these=facts)
 def test_what_is_written_is_read(ending, these, tmp_path):
-    if ending == "csv":  # csv turns lone carriage returns and NUL into something else by itself
-        if any(c in json.dumps(rows_of(these), ensure_ascii=False) for c in ("\0",)):
-            return
     path = tmp_path / f"facts.{ending}"
     WRITERS[ending](path, rows_of(these))
     assert read_facts(DataSource(path=str(path)), "forget") == these
@@ -132,7 +136,9 @@ def test_bytes_that_are_not_utf8_are_named(tmp_path):
 
 
 def test_rows_without_id_or_subject_are_called_by_set_and_line(tmp_path):
-    found = source(tmp_path, '\n{"prompt": "p", "answer": "a"}\n{"prompt": "q", "answer": "b", "id": 7}')
+    found = source(
+        tmp_path, '\n{"prompt": "p", "answer": "a"}\n{"prompt": "q", "answer": "b", "id": 7}'
+    )
     first, second = read_facts(found, "retain")
     assert (first.id, first.subject) == ("retain-00002", "retain-00002")
     assert (second.id, second.subject) == ("7", "7")
@@ -197,12 +203,15 @@ def test_the_published_tofu_questions(name, count, first, shared_data):
 
 
 def test_a_text_alone_is_a_list_of_one(tmp_path):
-    (fact,) = read_facts(source(tmp_path, '{"prompt": "p", "answer": "a", "paraphrases": "x"}'), "forget")
+    (fact,) = read_facts(
+        source(tmp_path, '{"prompt": "p", "answer": "a", "paraphrases": "x"}'), "forget"
+    )
     assert fact.paraphrases == ("x",)
 
 
 def test_csv_with_quotes_newlines_bom_and_empty_cells(tmp_path):
-    content = '\ufeffid,subject,prompt,answer,distractors,text\n1,,"a\nb","say ""hi""","[""x"", ""y""]",\n'
+    header = "\ufeffid,subject,prompt,answer,distractors,text\n"
+    content = header + '1,,"a\nb","say ""hi""","[""x"", ""y""]",\n'
     (fact,) = read_facts(source(tmp_path, content, "facts.csv"), "forget")
     assert fact == Fact(
         id="1", subject="1", prompt="a\nb", answer='say "hi"', distractors=("x", "y")

@@ -71,7 +71,9 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(rows=rows, notes=st.dictionaries(texts, json_values, max_size=3), number=st.integers(0))
 def test_any_record_comes_back(rows, notes, number, store):
     key = digest({"rows": rows, "notes": notes, "number": number})
@@ -180,7 +182,8 @@ WRITER = textwrap.dedent(
     print("ready", flush=True)
     sys.stdin.readline()
     for i in range(int(sys.argv[2])):
-        store.write(f"{i:064d}" if sys.argv[3] == "many" else "e" * 64, {"i": 0}, record, Cost(1, 1))
+        key = f"{i:064d}" if sys.argv[3] == "many" else "e" * 64
+        store.write(key, {"i": 0}, record, Cost(1, 1))
     """
 )
 

@@ -231,7 +231,9 @@ def test_the_examiner_reads_every_fact_with_every_probe(subject):
     assert said == {"f0", "f1", "f2", "f3"}
     by_hand = {
         fact.id: float(np.exp(score.mean_log_probability))
-        for fact, score in zip(FACTS, subject.score([(f.prompt, f.answer) for f in FACTS]), strict=True)
+        for fact, score in zip(
+            FACTS, subject.score([(f.prompt, f.answer) for f in FACTS]), strict=True
+        )
     }
     for row in rows:
         if row.probe == "answer-probability":

@@ -103,9 +103,7 @@ def test_a_git_lfs_pointer_is_refused(llama):
 
 
 def test_a_missing_shard_is_named(tmp_path, subjects):
-    directory = save(
-        tmp_path / "m", make_model("llama"), make_tokenizer(), max_shard_size="300KB"
-    )
+    directory = save(tmp_path / "m", make_model("llama"), make_tokenizer(), max_shard_size="300KB")
     shards = sorted(directory.glob("*.safetensors"))
     assert len(shards) > 2
     scores = open_directory(directory).score(PAIRS)
@@ -130,7 +128,7 @@ def test_paths_that_are_no_model_are_told_apart(tmp_path, llama):
 
 def test_broken_json_is_named(llama):
     (llama / "config.json").write_text("{")
-    with pytest.raises(AuditorError, match="config.json is not valid JSON"):
+    with pytest.raises(AuditorError, match=r"config\.json is not valid JSON"):
         manifest(llama)
     (llama / "config.json").write_text("[]")
     with pytest.raises(AuditorError, match="expected a JSON object"):
@@ -139,7 +137,7 @@ def test_broken_json_is_named(llama):
 
 def test_no_configuration_is_named(llama):
     (llama / "config.json").unlink()
-    with pytest.raises(AuditorError, match="config.json"):
+    with pytest.raises(AuditorError, match=r"config\.json"):
         open_directory(llama).score(PAIRS)
 
 
@@ -164,7 +162,7 @@ def test_weights_that_are_not_there_would_be_random_numbers(llama):
     weights = load_file(llama / "model.safetensors")
     weights.pop("model.layers.1.mlp.down_proj.weight")
     save_file(weights, llama / "model.safetensors", {"format": "pt"})
-    with pytest.raises(AuditorError, match="layers.1.mlp.down_proj"):
+    with pytest.raises(AuditorError, match=r"layers\.1\.mlp\.down_proj"):
         open_directory(llama).score(PAIRS)
 
 
@@ -218,9 +216,7 @@ def test_an_adapters_merged_weights_are_what_a_second_copy_loads(adapter, llama,
     assert subject.directory(tmp_path) == merged
     again = open_directory(merged).score(PAIRS)
     with subject.reloaded(tmp_path) as copy:
-        for one, other, third in zip(
-            subject.score(PAIRS), copy.score(PAIRS), again, strict=True
-        ):
+        for one, other, third in zip(subject.score(PAIRS), copy.score(PAIRS), again, strict=True):
             assert (one.log_probability == other.log_probability).all()
             assert (one.log_probability == third.log_probability).all()
     with pytest.raises(AuditorError, match="adapter"):
@@ -240,7 +236,9 @@ def test_an_adapter_that_does_not_fit_is_refused(adapter, llama, tmp_path):
 def test_an_adapter_of_another_shape_is_refused(adapter, llama, tmp_path):
     other = shutil.copytree(adapter, tmp_path / "other")
     weights = load_file(other / "adapter_model.safetensors")
-    save_file({k: v[:, :3].contiguous() for k, v in weights.items()}, other / "adapter_model.safetensors")
+    save_file(
+        {k: v[:, :3].contiguous() for k, v in weights.items()}, other / "adapter_model.safetensors"
+    )
     with pytest.raises(AuditorError, match="adapter"):
         open_directory(llama, adapter=str(other)).score(PAIRS)
 
@@ -264,6 +262,8 @@ def test_a_bad_spec_is_refused():
 
 
 def test_the_index_of_a_checkpoint_is_json(llama):
-    (llama / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "b.safetensors"}}))
+    (llama / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"a": "b.safetensors"}})
+    )
     with pytest.raises(AuditorError, match=r"b\.safetensors"):
         manifest(llama)

@@ -191,9 +191,7 @@ def test_special_tokens_that_a_tokenizer_adds_are_seen_but_never_scored(template
     plain = make_tokenizer(train_bpe(specials))
     text = " ".join(part for part in pair if part)
     body = plain(text)["input_ids"]
-    answer = [
-        i for i in range(len(body)) if len(plain.decode(body[: i + 1])) > len(pair[0])
-    ]
+    answer = [i for i in range(len(body)) if len(plain.decode(body[: i + 1])) > len(pair[0])]
     assert len(score.log_probability) == len(answer)
     before = [2] if template.startswith("<bos>") or not pair[0] else []
     assert seen[0] == before + body + ([0] if template.endswith("<eos>") else [])
