@@ -16,7 +16,7 @@ def number(value: float | None, digits: int = 3, missing: str = MISSING) -> str:
     smallest = 10.0**-digits
     if value != 0 and abs(value) < smallest / 2:
         return f"< {smallest:.{digits}f}" if value > 0 else f"> {MINUS}{smallest:.{digits}f}"
-    return f"{value:.{digits}f}".replace("-", MINUS)
+    return f"{value + 0.0:.{digits}f}".replace("-", MINUS)  # + 0.0: no sign on a zero
 
 
 def share(value: float | None, missing: str = MISSING) -> str:

@@ -33,13 +33,14 @@ class EvidenceTable:
     def knowledge(
         self, attack: str, variant: str, arm: str, set_name: SetName, probe: str
     ) -> dict[str, float]:
-        """K of each fact, averaged over the seeds of the attack."""
-        values: dict[str, list[float]] = defaultdict(list)
-        for entry in self._cells.get((attack, variant, arm), []):
-            for row in entry.rows:
-                if row.set == set_name and row.probe == probe:
-                    values[row.fact].append(row.k)
-        return {fact: float(np.mean(ks)) for fact, ks in values.items()}
+        """K of each fact, averaged over the seeds; a fact that any seed lacks is absent."""
+        measured = [
+            {row.fact: row.k for row in entry.rows if (row.set, row.probe) == (set_name, probe)}
+            for entry in self._cells.get((attack, variant, arm), [])
+        ]
+        seeds = [known for known in measured if known]
+        shared = [fact for fact in (seeds[0] if seeds else ()) if all(fact in k for k in seeds)]
+        return {fact: float(np.mean([known[fact] for known in seeds])) for fact in shared}
 
     def matrix(
         self,

@@ -61,7 +61,7 @@ def row(
     unlearned, retrained, original = known
     gap = original - retrained
     rho = (unlearned - retrained) / gap if gap > 0.05 else None
-    upper = None if rho is None or rho + 0.12 > 1 else rho + 0.12
+    upper = None if rho is None or rho + 0.09 > 1 else rho + 0.09
     leaked = 0 if rho is None else max(0, round(400 * (rho - 0.08)))
     named = rho is not None and rho - 0.09 > delta
     within = upper is not None and upper <= delta
@@ -307,7 +307,7 @@ def honest_certificate(verdict: str = "FAIL", **changes: Any) -> Certificate:
         },
         "uncertainty": {
             "residual_lower": -0.03 if verdict == "PASS" else 0.69,
-            "residual_upper": 0.094 if verdict == "PASS" else 0.923,
+            "residual_upper": 0.09 if verdict == "PASS" else 0.923,
             "residual_complete": verdict == "PASS",
             "log_e_fail": -4.1 if verdict == "PASS" else 39.2,
             "fail_threshold": math.log(20),

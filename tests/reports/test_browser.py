@@ -18,6 +18,9 @@ document.getElementById('f').onload = e => {{
   const d = e.target.contentDocument;
   document.body.dataset.overflow = d.documentElement.scrollWidth - d.documentElement.clientWidth;
   document.body.dataset.title = d.title;
+  document.body.dataset.out = [...d.querySelectorAll('main *')].filter(x =>
+    !x.closest('.scroller > *, svg, details:not([open]) > :not(summary), .label, .answers thead')
+    && x.getBoundingClientRect().right > d.documentElement.clientWidth + 1).length;
   document.body.dataset.headings = d.querySelectorAll('h1').length;
 }};
 </script>"""
@@ -54,8 +57,15 @@ def saved(tmp_path):
     return save
 
 
-def test_hostile_text_runs_nothing(browse, saved, hostile):
-    dom = browse("--dump-dom", saved(hostile).as_uri())
+@pytest.mark.parametrize("guarded", [True, False], ids=["as it is", "without its policy"])
+def test_hostile_text_runs_nothing(browse, saved, hostile, guarded):
+    page = saved(hostile)
+    if not guarded:  # escaping alone has to hold
+        text = page.read_text(encoding="utf-8")
+        text, removed = re.subn(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
+        assert removed == 1
+        page.write_text(text, encoding="utf-8")
+    dom = browse("--dump-dom", page.as_uri())
     title = re.search(r"<title>(.*?)</title>", dom, re.DOTALL)[1]
     assert "EXECUTED" not in title
     assert "<h1" in dom
@@ -63,7 +73,7 @@ def test_hostile_text_runs_nothing(browse, saved, hostile):
     assert not re.search(r"<\w[^>]*\son\w+=", dom)
 
 
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [360, 768, 1280])
 def test_nothing_sticks_out_of_the_page(browse, saved, certificate, hostile, tmp_path, width):
     for shown in (certificate("FAIL"), hostile):
         probe = tmp_path / "probe.html"
@@ -71,6 +81,7 @@ def test_nothing_sticks_out_of_the_page(browse, saved, certificate, hostile, tmp
         dom = browse("--dump-dom", f"--window-size={width + 40},900", probe.as_uri())
         assert 'data-headings="1"' in dom
         assert 'data-overflow="0"' in dom
+        assert 'data-out="0"' in dom
 
 
 def test_prints_on_paper(browse, saved, certificate, tmp_path):

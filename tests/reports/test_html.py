@@ -1,11 +1,13 @@
 """The HTML certificate, as a parser sees it."""
 
+import json
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
 
+from auditor.certificate.schema import Certificate
 from reports.html import render
 from reports.number_format import MISSING, number, share, span
 from reports.visible_text import excerpt, inline, visible
@@ -106,6 +108,18 @@ def test_equal_certificates_give_equal_bytes(certificate):
     assert render(certificate("FAIL")) == render(certificate("FAIL"))
 
 
+def test_the_order_of_keys_changes_nothing(certificate):
+    def backwards(value):
+        if isinstance(value, dict):
+            return {key: backwards(value[key]) for key in reversed(value)}
+        return [backwards(v) for v in value] if isinstance(value, list) else value
+
+    straight = certificate("FAIL")
+    turned = Certificate.model_validate(backwards(json.loads(straight.model_dump_json())))
+    assert turned == straight
+    assert render(turned) == render(straight)
+
+
 def test_every_attack_is_shown_and_what_did_not_run_has_passed_nothing(certificate):
     shown = certificate("FAIL")
     text = render(shown)
@@ -120,6 +134,26 @@ def test_every_attack_is_shown_and_what_did_not_run_has_passed_nothing(certifica
             assert row.reason in said
             assert MISSING in said
             assert "within margin" not in said
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [
+        ({"gates": []}, "undecided"),
+        ({"figures": None}, "undecided"),
+        ({"status": "failed", "reason": "lost the device"}, "failed"),
+        ({"status": "unavailable", "reason": None}, "unavailable"),
+        ({"named": True}, "leak"),
+        ({}, "within"),
+    ],
+)
+def test_only_a_measured_row_with_figures_and_met_gates_is_within(certificate, change, outcome):
+    row = certificate("PASS").matrix[0].model_copy(update=change)
+    text = render(certificate("FAIL", matrix=[row.model_dump()]))
+    [(found, body)] = re.findall(r'<tbody class="row (\w+)">(.*?)</tbody>', text, re.DOTALL)
+    assert found == outcome
+    if outcome in ("failed", "unavailable"):
+        assert not re.search(r"0\.\d{3}", body), "figures left on such a row are not shown"
 
 
 def test_hostile_text_is_shown_and_is_inert(hostile):
@@ -140,7 +174,7 @@ def test_hostile_text_is_shown_and_is_inert(hostile):
 def test_missing_numbers_are_missing():
     assert number(None) == MISSING
     assert share(None) == MISSING
-    assert number(0.0) == "0.000"
+    assert number(0.0) == number(-0.0) == "0.000"
     assert number(0.0001) == "< 0.001"
     assert share(0.99999) == "> 99.9 %"
     assert number(float("nan")) == "not a number"

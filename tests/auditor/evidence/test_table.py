@@ -62,3 +62,11 @@ def test_answers_are_those_of_the_first_seed():
     )
     assert table.answers("quantization/bnb", "nf4", "unlearned", "forget") == {"a": "first"}
     assert table.answers("quantization/bnb", "nf4", "unlearned", "retain") == {}
+
+
+def test_a_fact_that_one_seed_lacks_is_absent():
+    table = EvidenceTable(
+        [entry("unlearned", {"a": 0.2, "b": 0.4}), entry("unlearned", {"a": 0.6}, seed=1)]
+    )
+    np.testing.assert_allclose(matrix(table, arms=("unlearned",), facts=("a",)), [[0.4]])
+    assert matrix(table, arms=("unlearned",), facts=("a", "b")) is None
