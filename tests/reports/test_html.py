@@ -139,7 +139,7 @@ def test_every_attack_is_shown_and_what_did_not_run_has_passed_nothing(certifica
 @pytest.mark.parametrize(
     ("change", "outcome"),
     [
-        ({"gates": []}, "undecided"),
+        ({"gates": ()}, "undecided"),
         ({"figures": None}, "undecided"),
         ({"status": "failed", "reason": "lost the device"}, "failed"),
         ({"status": "unavailable", "reason": None}, "unavailable"),
