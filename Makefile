@@ -22,10 +22,10 @@ demo: $(VENV)/.installed  ## Audit a model that only seems to have forgotten, an
 	$(BIN)/auditor demo
 
 test: $(VENV)/.installed-dev  ## Run all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-fast: $(VENV)/.installed-dev  ## Run the tests that take seconds
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
 check: $(VENV)/.installed-dev  ## Lint, format check, types
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from auditor.cli.console import quiet_libraries
 from auditor.engine.plan import parse_plan
@@ -34,8 +35,11 @@ def people():
 
     Kept in the user's cache, keyed by its recipe, so that it is trained once a machine.
     """
-    recipe = worlds.locate("people").recipe
-    return worlds.build("people", only=("original", *recipe.retrained, recipe.demo))
+    world = worlds.locate("people")
+    world.root.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(world.root.with_suffix(".lock")):  # one of the test processes trains, all wait
+        recipe = world.recipe
+        return worlds.build("people", only=("original", *recipe.retrained, recipe.demo))
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,6 @@ import torch
 from auditor.attack import Explanation
 from auditor.errors import MeasurementError
 
-Codes = npt.NDArray[np.uint8]
-
 
 def sampled_codes(
     layers: Iterable[tuple[str, torch.Tensor]], sample: int

@@ -18,6 +18,9 @@ from auditor.evidence.record import Record
 from auditor.examiner import Examiner
 from auditor.subjects.causal_lm import CausalLM
 
+FULL_PRECISION_LIMIT = 0.05
+"""Share of a model's weights, embeddings and head aside, that may escape quantization."""
+
 
 class QuantizationParameters(Parameters):
     """Settings of every quantizer."""
@@ -95,4 +98,40 @@ def assert_quantized(model: nn.Module, expected: type[Any]) -> dict[str, Any]:
             f"{len(done)} layers are of class {expected.__name__} and {len(left)} are not "
             f"quantized ({', '.join(left[:3]) or 'none'}); the model was not measured"
         )
+    assert_covered(model, sum(layer.in_features * layer.out_features for layer in done.values()))
     return done
+
+
+def assert_covered(model: nn.Module, quantized: int) -> None:
+    """Refuse a model of which much stays at full precision outside its linear layers.
+
+    Mixture-of-experts models hold their experts as bare parameters, which no quantizer here
+    touches; embeddings, the output head, norms and biases always stay.
+
+    Args:
+        model: after quantization.
+        quantized: weights that were quantized.
+
+    Raises:
+        MeasurementError: more than ``FULL_PRECISION_LIMIT`` of the weights were left.
+    """
+    kept = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, nn.Embedding) or module is model.get_output_embeddings()  # type: ignore[operator]
+        for parameter in module.parameters(recurse=False)
+    }
+    covered = {id(layer.weight) for layer in linear_layers(model).values()}
+    left = {
+        name: parameter.numel()
+        for name, parameter in model.named_parameters()
+        if parameter.is_floating_point()
+        and parameter.ndim >= 2
+        and id(parameter) not in kept | covered
+    }
+    if sum(left.values()) > FULL_PRECISION_LIMIT * (quantized + sum(left.values())):
+        raise MeasurementError(
+            f"{sum(left.values()):,} weights outside linear layers stay at full precision "
+            f"(for example {next(iter(left))}), beside {quantized:,} quantized ones; the model "
+            "was not measured"
+        )

@@ -14,6 +14,7 @@ from attacks.quantization.family import (
     QuantizationAttack,
     QuantizationParameters,
     Quantized,
+    assert_covered,
     linear_layers,
 )
 from auditor.attack import Level, attack
@@ -68,6 +69,7 @@ class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
                 codes.append((name, code))
             if not codes:
                 raise MeasurementError("the model has no linear layers to round")
+            assert_covered(subject.model, sum(code.numel() for _, code in codes))
             yield Quantized(subject, codes, {"bits": self.parameters.bits})
 
 

@@ -1,16 +1,14 @@
 """From a finished audit to its certificate."""
 
-import platform
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
-import torch
 
 from auditor.certificate.judgement import as_is, judge, power, retrained_arms
 from auditor.certificate.matrix import matrix_row, means_by_arm
+from auditor.certificate.reproduction import reproduction
 from auditor.certificate.schema import (
     ArmPart,
     Certificate,
@@ -19,7 +17,6 @@ from auditor.certificate.schema import (
     ForgetQualityPart,
     IdentityPart,
     PolicyPart,
-    ReproductionPart,
     ScopePart,
     SetPart,
     TimingPart,
@@ -39,20 +36,6 @@ from auditor.statistics import (
     forget_quality,
 )
 
-_REPORTED_PACKAGES = (
-    "unlearning-auditor",
-    "torch",
-    "transformers",
-    "tokenizers",
-    "accelerate",
-    "peft",
-    "bitsandbytes",
-    "gptqmodel",
-    "optimum",
-    "numpy",
-    "scipy",
-    "rouge-score",
-)
 _SETS: tuple[SetName, ...] = ("forget", "retain", "holdout")
 
 
@@ -81,8 +64,8 @@ def assemble(outcome: AuditOutcome, command: str) -> Certificate:
         "worst_facts": worst_facts(outcome),
         "evidence": EvidencePart(jobs=outcome.seals, digest=digest(outcome.seals)),
         "warnings": tuple(prepared.warnings),
-        "limitations": limitations(prepared, decision),
-        "reproduction": _reproduction(outcome, command),
+        "limitations": limitations(prepared, decision, outcome.variants),
+        "reproduction": reproduction(outcome, command),
     }
     timing = TimingPart(
         issued=_utc(datetime.now(UTC)),
@@ -95,7 +78,7 @@ def assemble(outcome: AuditOutcome, command: str) -> Certificate:
 
 
 def _verdict(outcome: AuditOutcome, decision: Decision) -> VerdictPart:
-    broken = [v for v in outcome.variants if v.status == "failed" and v.variant.mandatory]
+    broken = [a for a in decision.attacks if a.status == "failed" and a.mandatory]
     exit_code = {Verdict.PASS: 0, Verdict.FAIL: 1}.get(decision.verdict, 4 if broken else 3)
     return VerdictPart.model_validate(
         {
@@ -132,7 +115,8 @@ def _identity(outcome: AuditOutcome) -> IdentityPart:
 
 def _scope(outcome: AuditOutcome, decision: Decision) -> ScopePart:
     prepared = outcome.prepared
-    attacks = {v.attack.name: v.attack for v in prepared.variants if not v.left_out}
+    measured = [v.variant.attack for v in outcome.variants if v.status == "measured"]
+    attacks = {attack.name: attack for attack in measured}
     return ScopePart(
         scope=prepared.plan.policy.scope,
         statement=scope_statement(prepared),
@@ -228,8 +212,9 @@ def _utility(decision: Decision) -> UtilityPart:
 def _uncertainty(
     outcome: AuditOutcome, decision: Decision, planned: FactsNeeded | None
 ) -> UncertaintyPart:
-    needed = decision.facts_needed or planned
-    spread = _retrainedmeans_by_arm(outcome)
+    undecided = decision.verdict is Verdict.INCONCLUSIVE
+    needed = decision.facts_needed if undecided else planned
+    spread = _retrained_means(outcome)
     return UncertaintyPart(
         residual_lower=decision.residual.lower,
         residual_upper=decision.residual.upper,
@@ -245,7 +230,7 @@ def _uncertainty(
     )
 
 
-def _retrainedmeans_by_arm(outcome: AuditOutcome) -> list[float]:
+def _retrained_means(outcome: AuditOutcome) -> list[float]:
     by_arm = means_by_arm(outcome, as_is(outcome), "forget").get(
         outcome.prepared.plan.probes.primary, {}
     )
@@ -269,30 +254,6 @@ def _forget_quality(outcome: AuditOutcome) -> Iterable[ForgetQualityPart]:
             yield ForgetQualityPart(
                 baseline=arm, p_value=result.p_value, statistic=result.statistic
             )
-
-
-def _reproduction(outcome: AuditOutcome, command: str) -> ReproductionPart:
-    gpu = torch.cuda.is_available()
-    hardware = {
-        "machine": platform.machine(),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "device": torch.cuda.get_device_name() if gpu else "CPU",
-    }
-    determinism = (
-        "GPU kernels may differ in the last bits between runs; evidence is kept, so that the "
-        "verdict can be recomputed from it exactly."
-        if gpu
-        else "Same machine, same plan, same evidence, byte for byte."
-    )
-    return ReproductionPart(
-        command=command,
-        plan=outcome.prepared.plan.model_dump(mode="json"),
-        seeds=outcome.prepared.plan.seeds,
-        versions={name: version(name) for name in _REPORTED_PACKAGES},
-        hardware=hardware,
-        determinism=determinism,
-    )
 
 
 def _utc(moment: datetime) -> str:

@@ -1,10 +1,12 @@
 """The sentences of a certificate: its claim, its scope, its limitations."""
 
 import inspect
+from collections.abc import Sequence
 from typing import Any
 
 from auditor.attack import Attack
 from auditor.certificate.schema import ThreatPart
+from auditor.engine.audit import VariantOutcome
 from auditor.engine.preparation import Prepared
 from auditor.statistics import Decision, Verdict
 
@@ -48,9 +50,13 @@ def threat(attack: Attack[Any]) -> ThreatPart:
     return ThreatPart(attack=attack.name, family=attack.family, summary=" ".join(text.split()))
 
 
-def limitations(prepared: Prepared, decision: Decision) -> tuple[str, ...]:
+def limitations(
+    prepared: Prepared, decision: Decision, outcomes: Sequence[VariantOutcome]
+) -> tuple[str, ...]:
     """What the certificate does not say."""
-    families = sorted({v.attack.family for v in prepared.variants if not v.left_out} - {"none"})
+    families = sorted(
+        {v.variant.attack.family for v in outcomes if v.status == "measured"} - {"none"}
+    )
     found = [
         "Attacks give lower bounds: an attack that was not run, or a larger budget, may bring "
         "back what these did not. Forgetting cannot be proved from weights (arXiv 2110.11891).",

@@ -16,6 +16,9 @@ from auditor.cli.progress import chosen_progress
 from auditor.errors import AuditorError
 from auditor.progress import Progress
 
+RESOLVED_PLAN = "plan.resolved.yaml"
+"""The plan as it was run, with whole paths; the certificate's command names it."""
+
 
 @click.command("audit")
 @plan_options
@@ -46,7 +49,7 @@ def command(out: Path, store: Path | None, quiet: bool, as_json: bool, **options
 
 
 def audit(plan: Any, out: Path, store_root: Path, progress: Progress) -> Certificate:
-    """Run an audit and write ``certificate.json``, ``certificate.html`` and ``plan.yaml``.
+    """Run an audit and write ``certificate.json``, ``certificate.html`` and ``plan.resolved.yaml``.
 
     Raises:
         AuditorError: something in the plan cannot be used, or the folder cannot be written.
@@ -62,13 +65,15 @@ def audit(plan: Any, out: Path, store_root: Path, progress: Progress) -> Certifi
     try:
         out.mkdir(parents=True, exist_ok=True)
         plan_text = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False)
-        (out / "plan.yaml").write_text(plan_text, encoding="utf-8")
+        (out / RESOLVED_PLAN).write_text(plan_text, encoding="utf-8")
+        for name in ("certificate.json", "certificate.html"):
+            (out / name).unlink(missing_ok=True)  # an older verdict must not outlive a failed run
     except (FileExistsError, PermissionError) as error:
         raise AuditorError(f"the folder {out} cannot be written: {error.strerror}.") from error
     store = EvidenceStore(store_root)
     prepared = prepare(plan, store, progress)
     outcome = run_audit(prepared, store, LocalExecutor(), progress)
-    again = ["auditor", "audit", str(out / "plan.yaml"), "--out", str(out)]
+    again = ["auditor", "audit", str(out / RESOLVED_PLAN), "--out", str(out)]
     if store_root != out / "evidence":
         again += ["--store", str(store_root)]
     certificate = assemble(outcome, shlex.join(again))

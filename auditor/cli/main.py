@@ -2,7 +2,6 @@
 
 import errno
 import importlib
-import sys
 import traceback
 from collections.abc import Sequence
 
@@ -14,6 +13,9 @@ from auditor.errors import AuditorError
 
 OK, FAILED_VERDICT, USAGE, UNDECIDED, BROKEN, INTERRUPTED = 0, 1, 2, 3, 4, 130
 """Exit codes: PASS, FAIL, usage, INCONCLUSIVE or NOT AUDITABLE, an attack or the audit failed."""
+
+_FILE_ERRORS = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
+"""What a wrong path or a lack of rights leads to."""
 
 _COMMANDS = {
     "audit": "auditor.cli.audit",
@@ -68,10 +70,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except AuditorError as error:
         click.echo(f"auditor: {error}", err=True)
         return USAGE
+    except SystemExit as stop:  # a closed pipe, or a library that ends the process: no verdict
+        click.echo(f"auditor: ended before it could finish (exit {stop.code})", err=True)
+        return BROKEN
     except (KeyboardInterrupt, click.Abort):
         click.echo("auditor: interrupted; run the same command again to go on.", err=True)
         return INTERRUPTED
     except OSError as error:
+        if isinstance(error, _FILE_ERRORS) and error.filename is not None:
+            click.echo(f"auditor: {error.filename}: {error.strerror}.", err=True)
+            return USAGE
         if error.errno != errno.ENOSPC:
             traceback.print_exc()
             return BROKEN
@@ -85,8 +93,3 @@ def run(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         return BROKEN
     return result if isinstance(result, int) else OK
-
-
-def main() -> None:
-    """Entry point of the `auditor` command."""
-    sys.exit(run())

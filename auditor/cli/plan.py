@@ -13,6 +13,7 @@ from auditor.cli.console import OUT
 from auditor.cli.options import json_option, plan_from, plan_options, quiet_option, store_option
 from auditor.cli.progress import chosen_progress
 from auditor.data.fact import SetName
+from auditor.errors import AuditorError
 
 
 @click.command("plan")
@@ -94,6 +95,9 @@ def _pilot(prepared: Any, store: Any, progress: Any) -> Any:
     only = [v for v in prepared.variants if v.attack.name == AS_IS]
     pilot = prepared.only(only)
     outcome = run_audit(pilot, store, LocalExecutor(), progress, known_arms)
+    for variant in outcome.variants:
+        if variant.reason is not None:
+            raise AuditorError(f"the pilot failed: {variant.reason} (--no-pilot leaves it out).")
     return power(outcome, attacks=sum(v.mandatory for v in prepared.variants))
 
 

@@ -16,9 +16,9 @@ def refuse_contradictions(sets: FactSets) -> None:
     """Refuse sets that cannot be audited.
 
     Raises:
-        AuditorError: ids occur twice, or a fact stands in two sets; all of them are named.
+        AuditorError: ids or facts occur twice, or a fact stands in two sets; all are named.
     """
-    problems = [*_repeated_ids(sets), *_shared_facts(sets)]
+    problems = [*_repeated_ids(sets), *_repeated_facts(sets), *_shared_facts(sets)]
     if problems:
         raise AuditorError(
             f"{len(problems)} contradiction(s) in the data:\n  " + "\n  ".join(problems)
@@ -28,11 +28,11 @@ def refuse_contradictions(sets: FactSets) -> None:
 def warnings(sets: FactSets) -> list[str]:
     """What may weaken an audit and is printed in its certificate."""
     found = []
-    same = Counter((_normal(f.prompt), _normal(f.answer)) for f in sets.forget)
+    same = Counter((_normal(f.subject), _normal(f.answer)) for f in sets.forget)
     if repeated := sum(n - 1 for n in same.values()):
         found.append(
-            f"{repeated} forget fact(s) repeat the question and answer of another; each should "
-            "count once (use `paraphrases` for other phrasings)"
+            f"{repeated} forget fact(s) share subject and answer with another; if they ask the "
+            "same, they should count once (use `paraphrases` for other phrasings)"
         )
     if not sets.retain:
         found.append("there is no retain set, so utility is not measured and nothing can PASS")
@@ -46,15 +46,15 @@ def forget_text_within(sets: FactSets, texts: Iterable[str]) -> list[str]:
 
     A quantizer that is calibrated on what should be forgotten measures something else.
     """
-    haystack = "\n".join(_normal(text) for text in texts)
+    haystack = "\n".join(_words(text) for text in texts)
     return [fact.id for fact in sets.forget if any(n in haystack for n in _needles(fact))]
 
 
 def _needles(fact: Fact) -> Iterator[str]:
-    yield f"{_normal(fact.prompt)} {_normal(fact.answer)}"
-    for text in (fact.answer, fact.text or ""):
-        if len(_normal(text)) >= MINIMUM_OVERLAP:
-            yield _normal(text)
+    yield f"{_words(fact.prompt)} {_words(fact.answer)}"
+    for text in (fact.prompt, fact.answer, fact.text or ""):
+        if len(_words(text)) >= MINIMUM_OVERLAP:
+            yield _words(text)
 
 
 def _repeated_ids(sets: FactSets) -> Iterator[str]:
@@ -67,11 +67,30 @@ def _repeated_ids(sets: FactSets) -> Iterator[str]:
             yield f"the id {fact_id!r} occurs {len(names)} times ({', '.join(names)})"
 
 
+def _repeated_facts(sets: FactSets) -> Iterator[str]:
+    """Facts that would count twice; the statistics rest on their counting once."""
+    for name in FactSets.model_fields:
+        first: dict[tuple[str, str], str] = {}
+        for fact in getattr(sets, name):
+            held = first.setdefault(_identity(fact), fact.id)
+            if held != fact.id:
+                yield f"{name} fact {fact.id!r} asks and answers the same as {held!r}"
+
+
+def _identity(fact: Fact) -> tuple[str, str]:
+    return _words(fact.prompt), _normal(fact.answer)
+
+
+def _words(text: str) -> str:
+    """The text without punctuation, which makes no other question of it."""
+    return " ".join(re.sub(r"[^\w\s]", " ", _normal(text)).split())
+
+
 def _shared_facts(sets: FactSets) -> Iterator[str]:
-    forget = {(_normal(f.prompt), _normal(f.answer)): f.id for f in sets.forget}
+    forget = {_identity(f): f.id for f in sets.forget}
     for name, facts in (("retain", sets.retain), ("holdout", sets.holdout)):
         for fact in facts:
-            twin = forget.get((_normal(fact.prompt), _normal(fact.answer)))
+            twin = forget.get(_identity(fact))
             if twin is not None:
                 yield f"forget fact {twin!r} stands in the {name} set too, as {fact.id!r}"
 

@@ -57,6 +57,7 @@ def _fact(row: dict[str, Any], source: DataSource, default_id: str) -> Fact:
     for field in ("paraphrases", "distractors"):
         values[field] = _texts(values[field], source.column(field))
     needed = [source.column(field) for field in ("prompt", "answer")]
+    needed += [column for column in source.fields.values() if column not in needed]
     if missing := [column for column in needed if column not in row]:
         raise ValueError(
             f"no column {' or '.join(map(repr, missing))}; the row has {', '.join(sorted(row))} "

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from auditor.data.fact import Fact
+
 Schema = Literal["auditor", "tofu", "muse", "muse-verbatim", "rwku"]
 
 SCHEMAS: dict[Schema, dict[str, str]] = {
@@ -40,6 +42,9 @@ class DataSource(BaseModel):
     def _one_place(self) -> "DataSource":
         if (self.path is None) == (self.dataset is None):
             raise ValueError("give either `path` (a file) or `dataset` (a name on the hub)")
+        if unknown := sorted(self.fields.keys() - Fact.model_fields.keys()):
+            known = ", ".join(Fact.model_fields)
+            raise ValueError(f"`fields` maps {', '.join(unknown)}; a fact has {known}")
         return self
 
     @property

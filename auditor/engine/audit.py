@@ -11,6 +11,7 @@ from auditor.engine.execution import Executor, Failure
 from auditor.engine.expansion import Variant
 from auditor.engine.job import Job
 from auditor.engine.preparation import Prepared
+from auditor.errors import MeasurementError
 from auditor.evidence.record import Record
 from auditor.evidence.store import EvidenceStore
 from auditor.evidence.table import Evidence, EvidenceTable
@@ -161,19 +162,23 @@ def _gather(
             record = store.read(job.key)
             first.setdefault(arm, record)
             seals[job.key] = store.seal(job.key)
-            cost = store.cost(job.key)
-            tokens, seconds = tokens + cost.forward_tokens, seconds + cost.seconds
+            tokens += int(record.notes["forward_tokens"])
+            seconds += store.cost(job.key).seconds
             attack = variant.attack
             evidence.append(Evidence(attack.name, attack.variant, arm, job.seed, record.rows))
+    notes = {arm: record.notes for arm, record in first.items()}
     explanation = None
     if "unlearned" in first and "original" in first:
-        explanation = variant.attack.explain(first["unlearned"], first["original"])
+        try:
+            explanation = variant.attack.explain(first["unlearned"], first["original"])
+        except MeasurementError as error:  # the measurement stands, only its reason is missing
+            notes["comparison"] = {"not explained": str(error)}
     return VariantOutcome(
         variant=variant,
         status="measured",
         reason=None,
         jobs={arm: [job.key for job in by_arm[arm]] for arm in arms},
-        notes={arm: record.notes for arm, record in first.items()},
+        notes=notes,
         explanation=explanation,
         forward_tokens=tokens,
         seconds=seconds,

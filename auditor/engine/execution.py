@@ -3,12 +3,12 @@
 import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from auditor.engine.job import Job
 from auditor.errors import Unavailable
-from auditor.evidence.record import Cost, Record
+from auditor.evidence.record import Cost, Record, refuse_malformed
 from auditor.evidence.store import EvidenceStore
 from auditor.examiner import Examiner
 from auditor.progress import Advance, Progress
@@ -103,21 +103,24 @@ def execute(job: Job, subject: Subject, store: EvidenceStore) -> Failure | None:
                 record = attack.search(subject, examiner, job.seed) or Record()  # type: ignore[arg-type]
             else:
                 record = attack.measure(subject, examiner, pool, job.seed, scratch)  # type: ignore[arg-type]
+            tokens = subject.meter.forward_tokens - before
+            record = replace(record, notes={**record.notes, "forward_tokens": tokens})
+            refuse_malformed(record)
     except Unavailable as error:
         return Failure(str(error), unavailable=True)
-    except Exception as error:  # an attack can fail in any way; the audit goes on and says so
+    except (Exception, SystemExit) as error:  # an attack can fail in any way; the audit goes on
         store.log_failure(job.key, traceback.format_exc())
         return Failure(f"{type(error).__name__}: {error}")
     seconds = time.monotonic() - began
-    cost = Cost(seconds, subject.meter.forward_tokens - before)
-    store.write(job.key, job.identity, record, cost)
+    store.write(job.key, job.identity, record, Cost(seconds, tokens))
     return None
 
 
 def _by_subject(
     jobs: Iterable[tuple[str, Job]],
 ) -> Iterable[list[tuple[str, Job]]]:
-    groups: dict[tuple[str, str], list[tuple[str, Job]]] = {}
+    groups: dict[tuple[str, str, str | None], list[tuple[str, Job]]] = {}
     for label, job in jobs:
-        groups.setdefault((job.location.manifest.digest, job.spec.dtype), []).append((label, job))
+        opened_alike = (job.location.manifest.digest, job.spec.dtype, job.spec.device_map)
+        groups.setdefault(opened_alike, []).append((label, job))
     return groups.values()

@@ -37,20 +37,22 @@ def expand(plan: AuditPlan) -> list[Variant]:
             name, or the policy demands something that no installed attack provides.
     """
     planned: dict[str, Attack[Any]] = {}
-    defaults: dict[str, Attack[Any]] = {}
+    defaults = default_levels()
     rank = PROFILES.index(plan.profile) if plan.profile else -1
     for name, cls in ATTACKS:
         for level in cls.levels:
             attack = instantiate(name, dict(level.parameters))
             label = Variant(attack, mandatory=False).label
-            if level.mandatory:
-                defaults[label] = attack
             if PROFILES.index(level.profile) <= rank or name == AS_IS:
                 planned[label] = attack
+    asked: set[str] = set()
     for request in plan.attacks:
         for parameters in _swept(request.attack, request.parameters):
             attack = instantiate(request.attack, parameters)
             label = Variant(attack, mandatory=False).label
+            if label in asked:
+                raise AuditorError(f"the plan asks for {label} twice; which settings are meant?")
+            asked.add(label)
             planned[label] = attack  # the plan's own settings of a level replace the profile's
     wanted = _mandatory(plan.policy.mandatory, planned, defaults)
     chosen = [Variant(attack, label in wanted) for label, attack in planned.items()]
@@ -61,6 +63,17 @@ def expand(plan: AuditPlan) -> list[Variant]:
         if label not in planned
     ]
     return chosen
+
+
+def default_levels() -> dict[str, Attack[Any]]:
+    """What is mandatory unless a policy says otherwise, by label."""
+    attacks = [
+        instantiate(name, dict(level.parameters))
+        for name, cls in ATTACKS
+        for level in cls.levels
+        if level.mandatory
+    ]
+    return {Variant(attack, mandatory=True).label: attack for attack in attacks}
 
 
 def instantiate(name: str, parameters: dict[str, Any]) -> Attack[Any]:
@@ -87,6 +100,8 @@ def _swept(name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
     axes = []
     for key, value in parameters.items():
         kind = fields[key].annotation if key in fields else None
+        if value == []:
+            raise AuditorError(f"the sweep of {name} over {key} is empty.")
         sweeps = isinstance(value, list) and (get_origin(kind) or kind) not in (list, tuple)
         axes.append([(key, v) for v in value] if sweeps else [(key, value)])
     return [dict(point) for point in itertools.product(*axes)]

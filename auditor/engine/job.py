@@ -61,6 +61,7 @@ class Job(BaseModel):
             "subject": self.location.manifest.digest,
             "kind": self.spec.kind,
             "dtype": self.spec.dtype,
+            "device_map": self.spec.device_map,
             "facts": self.facts,
             "probes": list(self.probes),
             "format": self.format.model_dump(),
@@ -87,10 +88,11 @@ def code_version(attack: str) -> str:
 def library_versions(attack: str) -> dict[str, str]:
     """Versions of the libraries that a measurement depends on."""
     names = (*_MEASURING_LIBRARIES, *ATTACKS.get(attack).requires.packages)
-    return {name: _version(name) for name in sorted(set(names))}
+    return {name: installed_version(name) for name in sorted(set(names))}
 
 
-def _version(name: str) -> str:
+def installed_version(name: str) -> str:
+    """Version of a distribution, or that it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

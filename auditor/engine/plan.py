@@ -126,10 +126,12 @@ def load_plan(path: Path) -> AuditPlan:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise AuditorError(f"the plan {path} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise AuditorError(f"the plan {path} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
-        raise AuditorError(f"the plan {path} is empty; `auditor init` writes one to start from.")
+        raise AuditorError(
+            f"the plan {path} holds no settings by name; `auditor init` writes one to start from."
+        )
     return parse_plan(anchored(content, path.parent.resolve()), str(path))
 
 
@@ -146,14 +148,44 @@ def parse_plan(content: dict[str, Any], name: str) -> AuditPlan:
         raise AuditorError(f"{name} is not a valid plan:\n  " + "\n  ".join(lines)) from error
 
 
-def anchored(value: Any, folder: Path) -> Any:
-    """Make relative paths that exist beside the plan absolute; hub names stay as they are."""
-    if isinstance(value, dict):
-        return {k: anchored(v, folder) for k, v in value.items()}
-    if isinstance(value, list):
-        return [anchored(v, folder) for v in value]
-    if isinstance(value, str) and value and len(value) < 1024 and "\n" not in value:
-        beside = folder / Path(value).expanduser()
-        if value.startswith((".", "~")) or beside.exists():
-            return str(beside)
-    return value
+def anchored(content: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Make the relative paths of a plan absolute; nothing but paths is touched.
+
+    Args:
+        content: a plan as plain data.
+        folder: what its paths are relative to. A model's name that is no folder there, and does
+            not begin like a path, is left to be one on the hub.
+    """
+
+    def model(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: model(v) if k in ("path", "adapter") else v for k, v in value.items()}
+        if isinstance(value, str) and (value.startswith((".", "~")) or (folder / value).is_dir()):
+            return str(folder / Path(value).expanduser())
+        return value
+
+    def file(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: file(v) if k == "path" else v for k, v in value.items()}
+        return str(folder / Path(value).expanduser()) if isinstance(value, str) else value
+
+    result = dict(content)
+    for name in ("unlearned", "original", "retrained"):
+        value = result.get(name)
+        if value is not None:
+            result[name] = [model(v) for v in value] if isinstance(value, list) else model(value)
+    if isinstance(result.get("data"), dict):
+        result["data"] = {name: file(value) for name, value in result["data"].items()}
+    requests = result.get("attacks")
+    if isinstance(requests, list):
+        result["attacks"] = [_anchored_request(request, folder) for request in requests]
+    return result
+
+
+def _anchored_request(request: Any, folder: Path) -> Any:
+    """An attack's calibration file is a path too."""
+    parameters = request.get("parameters") if isinstance(request, dict) else None
+    if not isinstance(parameters, dict) or not isinstance(parameters.get("calibration"), str):
+        return request
+    path = str(folder / Path(parameters["calibration"]).expanduser())
+    return request | {"parameters": parameters | {"calibration": path}}

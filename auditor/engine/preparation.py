@@ -7,7 +7,7 @@ from auditor.attack import Attack
 from auditor.data import checks
 from auditor.data.fact import FactSets
 from auditor.data.readers import read_facts
-from auditor.engine.expansion import Variant, expand
+from auditor.engine.expansion import Variant, default_levels, expand
 from auditor.engine.job import Job, Stage
 from auditor.engine.plan import AuditPlan
 from auditor.errors import AuditorError
@@ -15,6 +15,15 @@ from auditor.evidence.store import EvidenceStore
 from auditor.probes.knowledge import PROBES
 from auditor.progress import Progress
 from auditor.subjects.manifest import Location, locate
+from auditor.subjects.opening import refuse_unopenable
+
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
 
 
 @dataclass(frozen=True)
@@ -86,54 +95,68 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     )
     checks.refuse_contradictions(sets)
     _refuse_unreadable(plan, sets)
+    _refuse_exposure(variants, sets)
     locations = {}
     with progress.task(
         "hashing the models, so that the certificate can name them", len(plan.arms)
     ) as advance:
         for arm, spec in plan.arms.items():
             locations[arm] = locate(spec)
+            refuse_unopenable(spec, locations[arm])
             advance(1, arm)
     _refuse_circles(locations)
-    found = [*checks.warnings(sets), *_arm_warnings(locations), *_exposed(variants, sets)]
+    found = [*checks.warnings(sets), *_arm_warnings(locations), *_precision_warnings(plan)]
+    found += _weakened(plan, variants)
     return Prepared(plan, locations, sets, store.put_facts(sets), variants, found)
 
 
 def _refuse_unreadable(plan: AuditPlan, sets: FactSets) -> None:
     for name in plan.probes.all:
         PROBES.get(name)
+    if plan.policy.scope == "sampled" and all(f.subject == f.id for f in sets.forget):
+        raise AuditorError(
+            "the scope is `sampled`, but the forget facts name no subjects; map the column that "
+            "holds them (`fields: {subject: …}`), or choose `scope: census`."
+        )
     primary = PROBES.get(plan.probes.primary)()
     lacking = [f.id for f in (*sets.forget, *sets.retain) if not primary.readable(f)]
     if lacking:
         raise AuditorError(
-            f"the primary probe {plan.probes.primary} needs {', '.join(primary.needs)}, which "
-            f"{len(lacking)} fact(s) lack: {', '.join(lacking[:5])}{' …' if lacking[5:] else ''}."
+            f"the primary probe {plan.probes.primary} cannot read {len(lacking)} fact(s) (it needs "
+            f"{', '.join(primary.needs) or 'an answer in letters or digits'}): "
+            f"{', '.join(lacking[:5])}{' …' if lacking[5:] else ''}."
         )
 
 
 def _refuse_circles(locations: dict[str, Location]) -> None:
-    unlearned = locations["unlearned"].manifest.digest
-    retrained = {arm: loc.manifest.digest for arm, loc in locations.items() if "retrained" in arm}
+    unlearned = locations["unlearned"].manifest.weights_digest
+    retrained = {
+        arm: location.manifest.weights_digest
+        for arm, location in locations.items()
+        if arm.startswith("retrained")
+    }
     for arm, digest in retrained.items():
         if digest == unlearned:
             raise AuditorError(
-                f"the unlearned model and {arm} are the same files; a model cannot be its own "
+                f"the unlearned model and {arm} are the same weights; a model cannot be its own "
                 "baseline. Give another retrained model."
             )
-        if digest == locations["original"].manifest.digest:
-            raise AuditorError(f"the original model and {arm} are the same files.")
+        if digest == locations["original"].manifest.weights_digest:
+            raise AuditorError(f"the original model and {arm} have the same weights.")
     if len(set(retrained.values())) < len(retrained):
-        raise AuditorError("two of the retrained models are the same files.")
+        raise AuditorError("two of the retrained models have the same weights.")
 
 
 def _arm_warnings(locations: dict[str, Location]) -> list[str]:
     found = []
     original = locations["original"].manifest.files
-    if locations["unlearned"].manifest.files == original:
-        found.append("the unlearned and the original model are the same files")
+    digests = {arm: location.manifest.weights_digest for arm, location in locations.items()}
+    if digests["unlearned"] == digests["original"]:
+        found.append("the unlearned and the original model have the same weights")
     for arm, location in locations.items():
         differing = [
             name
-            for name in ("tokenizer.json", "tokenizer.model")
+            for name in _TOKENIZER_FILES
             if location.manifest.files.get(name) != original.get(name)
         ]
         if differing:
@@ -141,13 +164,52 @@ def _arm_warnings(locations: dict[str, Location]) -> list[str]:
     return found
 
 
-def _exposed(variants: list[Variant], sets: FactSets) -> list[str]:
-    found = []
+def _precision_warnings(plan: AuditPlan) -> list[str]:
+    dtypes = {arm: spec.dtype for arm, spec in plan.arms.items()}
+    if len(set(dtypes.values())) == 1:
+        return []
+    listed = ", ".join(f"{arm} {dtype}" for arm, dtype in dtypes.items())
+    return [f"the models are opened at different precision: {listed}"]
+
+
+def _weakened(plan: AuditPlan, variants: list[Variant]) -> list[str]:
+    """How the plan asks for less than it would by default."""
+    found = [
+        f"the policy asks less than by default: {name} is {value:g}, not {default:g}"
+        for name, value, default, less in (
+            ("delta", plan.policy.delta, 0.10, plan.policy.delta > 0.10),
+            ("alpha", plan.policy.alpha, 0.05, plan.policy.alpha > 0.05),
+            ("leak_limit", plan.policy.leak_limit, 0.10, plan.policy.leak_limit > 0.10),
+            ("utility_margin", plan.policy.utility_margin, 0.10, plan.policy.utility_margin > 0.10),
+            ("minimum_gap", plan.policy.minimum_gap, 0.2, plan.policy.minimum_gap < 0.2),
+        )
+        if less
+    ]
+    usual = default_levels()
+    mandatory = {v.label for v in variants if v.mandatory}
+    if dropped := [label for label in usual if label not in mandatory]:
+        found.append(
+            "the policy does not demand what is mandatory by default: " + ", ".join(dropped)
+        )
+    for variant in variants:
+        level = usual.get(variant.label)
+        if level is None or level.parameters == variant.attack.parameters:
+            continue
+        changed = [
+            f"{name} {getattr(variant.attack.parameters, name)} instead of {value}"
+            for name, value in level.parameters
+            if getattr(variant.attack.parameters, name) != value
+        ]
+        found.append(f"{variant.label} runs with {', '.join(changed)}")
+    return found
+
+
+def _refuse_exposure(variants: list[Variant], sets: FactSets) -> None:
     for variant in variants:
         held = checks.forget_text_within(sets, variant.attack.texts())
         if held:
-            found.append(
+            raise AuditorError(
                 f"the calibration texts of {variant.label} hold {len(held)} forget fact(s): "
-                f"{', '.join(held[:5])}{' …' if held[5:] else ''}"
+                f"{', '.join(held[:5])}{' …' if held[5:] else ''}. A quantizer that was shown the "
+                "forget set measures something else; calibrate with other text."
             )
-    return found

@@ -1,5 +1,6 @@
 """What a finished job leaves behind."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -7,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from auditor.data.fact import SetName
+from auditor.digests import canonical_json
+from auditor.errors import MeasurementError
 
 
 class Row(NamedTuple):
@@ -31,6 +34,27 @@ class Record:
     """JSON values worth keeping: recipe, digest of a calibration set, class of layers."""
     arrays: dict[str, npt.NDArray[np.generic]] = field(default_factory=dict)
     """Arrays for the attack's own later use (quantization codes, searched embeddings)."""
+
+
+def refuse_malformed(record: Record) -> None:
+    """Refuse a record that is no evidence, before it is kept.
+
+    Raises:
+        MeasurementError: a K is not a number in [0, 1], a fact was measured twice, or the notes
+            cannot be said in JSON.
+    """
+    seen = set()
+    for row in record.rows:
+        if not (math.isfinite(row.k) and 0 <= row.k <= 1):
+            raise MeasurementError(f"K of {row.fact} by {row.probe} is {row.k}, not in [0, 1]")
+        place = (row.set, row.fact, row.probe)
+        if place in seen:
+            raise MeasurementError(f"{row.fact} was measured twice by {row.probe}")
+        seen.add(place)
+    try:
+        canonical_json(record.notes)
+    except (TypeError, ValueError) as error:
+        raise MeasurementError(f"the notes cannot be kept as JSON: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -34,11 +34,10 @@ class EvidenceTable:
         self, attack: str, variant: str, arm: str, set_name: SetName, probe: str
     ) -> dict[str, float]:
         """K of each fact, averaged over the seeds; a fact that any seed lacks is absent."""
-        measured = [
+        seeds = [
             {row.fact: row.k for row in entry.rows if (row.set, row.probe) == (set_name, probe)}
             for entry in self._cells.get((attack, variant, arm), [])
         ]
-        seeds = [known for known in measured if known]
         shared = [fact for fact in (seeds[0] if seeds else ()) if all(fact in k for k in seeds)]
         return {fact: float(np.mean([known[fact] for known in seeds])) for fact in shared}
 

@@ -32,6 +32,12 @@ class Manifest(BaseModel):
         """Sha256 (hex) over the sorted list of names and digests."""
         return digest(self.files)
 
+    @property
+    def weights_digest(self) -> str:
+        """The same over the weight files alone, whatever else lies beside them."""
+        endings = tuple(pattern.removeprefix("*") for pattern in (*_SAFE, *_PICKLED))
+        return digest({k: v for k, v in self.files.items() if k.endswith(endings)})
+
 
 class Location(BaseModel):
     """A subject's files on this machine."""
@@ -54,6 +60,8 @@ def locate(spec: SubjectSpec) -> Location:
     adapter = _directory(spec.adapter, None, "adapter", spec.allow_pickle) if spec.adapter else None
     _refuse_adapter(model)
     files = _checked_files(model, spec)
+    if "config.json" not in files:
+        raise AuditorError(f"{model} has no config.json, so it is not a model's directory.")
     if not spec.trust_remote_code:
         _refuse_remote_code(model)
     if adapter is not None:
@@ -95,9 +103,32 @@ def _checked_files(directory: Path, spec: SubjectSpec) -> dict[str, str]:
     for file in safe:
         _refuse_truncated(file)
     _refuse_missing_shards(directory, {p.name for p in safe})
-    weights = safe or pickled
+    _refuse_unnamed_weights(directory, {p.name for p in safe}, spec.allow_pickle)
+    weights = [*safe, *(pickled if spec.allow_pickle else ())]
     description = [p for p in _matching(directory, _DESCRIPTION) if p.name not in _NOT_THE_MODEL]
     return {p.name: digest_file(p) for p in sorted({*weights, *description})}
+
+
+def _refuse_unnamed_weights(directory: Path, safe: set[str], allow_pickle: bool) -> None:
+    """What is loaded must be what is hashed: only the names that the libraries look for."""
+    looked_for = {
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "adapter_model.safetensors",
+    }
+    present = safe | {p.name for p in directory.glob("*.index.json")}
+    if not allow_pickle and not looked_for & present:
+        raise AuditorError(
+            f"{directory} holds {', '.join(sorted(safe))}, but none of "
+            f"{', '.join(sorted(looked_for))}; rename or index the weights, so that "
+            "what is loaded is what was hashed."
+        )
+    config = directory / "config.json"
+    if config.exists() and "transformers_weights" in _read_json(config):
+        raise AuditorError(
+            f"{config} points to other weights (transformers_weights); an audit takes only those "
+            "that lie beside it under their usual name."
+        )
 
 
 def _refuse_adapter(directory: Path) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 
@@ -43,3 +43,9 @@ class PromptFormat(BaseModel):
     """Wrap the prompt with the tokenizer's chat template (its separator is then empty)."""
     system: str | None = None
     """System message for the chat template."""
+
+    @model_validator(mode="after")
+    def _system_needs_chat(self) -> "PromptFormat":
+        if self.system is not None and not self.chat:
+            raise ValueError("`system` is for chat templates; set `chat: true` or leave it out")
+        return self

@@ -1,12 +1,6 @@
 """Tiny real models of six architectures for the quantizers."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "auditor" / "subjects"))
-
 from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_directory, save
 
 from auditor.data.fact import Fact, FactSets

@@ -6,11 +6,12 @@ import pytest
 import torch
 from bitsandbytes import functional
 from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_directory, save
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, MixtralConfig
 from transformers.pytorch_utils import Conv1D
 
 from attacks.quantization.bnb import BitsAndBytes, BitsAndBytesParameters, _nibbles
 from attacks.quantization.family import assert_quantized, linear_layers
+from attacks.quantization.rtn import RoundToNearest, RoundToNearestParameters
 from auditor.errors import MeasurementError
 from auditor.subjects.manifest import locate
 from auditor.subjects.spec import SubjectSpec
@@ -178,3 +179,26 @@ def test_merged_adapter_weights_are_what_is_quantized(directories, examiner, tmp
     share = attack("nf4").explain(with_adapter, without)
     assert share.layers["model.layers.0.self_attn.q_proj"] > 0.3
     assert share.layers["model.layers.0.self_attn.k_proj"] == 0
+
+
+def test_experts_outside_linear_layers_are_not_passed_off_as_quantized(tmp_path):
+    tokenizer = make_tokenizer()
+    config = MixtralConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        num_local_experts=4,
+        max_position_embeddings=64,
+    )
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "moe")
+    tokenizer.save_pretrained(tmp_path / "moe")
+    subject = open_directory(tmp_path / "moe")
+    for quantizer in (attack("nf4"), RoundToNearest(RoundToNearestParameters(bits=4))):
+        with (
+            pytest.raises(MeasurementError, match="stay at full precision"),
+            quantizer.quantized(subject, tmp_path),
+        ):
+            pass

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -153,15 +152,53 @@ def test_a_crash_is_never_a_verdict(capsys, people, tmp_path, monkeypatch):
     assert capsys.readouterr().err
 
 
+def test_closed_pipe_is_no_verdict(flags):
+    code = "from auditor.cli.entry import main; main()"
+    command = [sys.executable, "-c", code, "audit", *flags("retrained-1", "retrained-0"), "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    process.stderr.read()
+    assert process.wait(timeout=300) == BROKEN
+
+
+def test_broken_installation_is_no_verdict(tmp_path):
+    (tmp_path / "rich.py").write_text("raise ImportError('broken on purpose')")
+    code = "from auditor.cli.entry import main; main()"
+    result = subprocess.run(
+        [sys.executable, "-c", code, "attacks", "list"],
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    assert result.returncode == BROKEN
+
+
+def test_older_certificate_does_not_outlive_a_failed_run(flags, tmp_path):
+    out = tmp_path / "out"
+    assert run(["audit", *flags("retrained-1", "retrained-0")]) in (OK, UNDECIDED)
+    assert (out / "certificate.json").exists()
+    assert run(["audit", *flags("retrained-0", "retrained-0")]) == USAGE
+    assert not (out / "certificate.json").exists()
+    assert not (out / "certificate.html").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["init", "nonexist/p.yaml"], ["render", "x", "--out", "y/z"]]
+)
+def test_wrong_paths_are_one_line(arguments, capsys):
+    assert run(arguments) == USAGE
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def test_interruption_says_how_to_go_on(flags):
-    code = "from auditor.cli.main import main; main()"
+    code = "from auditor.cli.entry import main; main()"
+    arguments = [a for a in flags("retrained-1", "retrained-0") if a != "--quiet"]
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "audit", *flags("retrained-1", "retrained-0")],
+        [sys.executable, "-c", code, "audit", *arguments],
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )
-    time.sleep(4)
+    assert "hashing the models" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130

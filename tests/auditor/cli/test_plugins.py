@@ -27,7 +27,7 @@ def install(source, target):
 def auditor(site, *arguments):
     environment = os.environ | {"PYTHONPATH": str(site)}
     return subprocess.run(
-        [sys.executable, "-c", "from auditor.cli.main import main; main()", *arguments],
+        [sys.executable, "-c", "from auditor.cli.entry import main; main()", *arguments],
         capture_output=True,
         text=True,
         env=environment,

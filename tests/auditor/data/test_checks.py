@@ -68,13 +68,19 @@ def test_warnings_say_what_weakens_an_audit():
     (no_retain,) = warnings(sets([fact("a")]))
     assert "no retain set" in no_retain
     (repeated,) = warnings(
-        sets([fact("a"), fact("b", "where does ada live?"), fact("c")], [fact("d", "x")])
+        sets([fact("a", subject="Ada"), fact("b", "another?", subject="Ada")], [fact("d", "x")])
     )
-    assert repeated.startswith("2 forget fact(s) repeat")
+    assert repeated.startswith("1 forget fact(s) share subject and answer")
     (shared,) = warnings(
         sets([fact("a", subject="Ada")], [fact("b", "x")], [fact("c", "y", subject="Ada")])
     )
     assert "share subjects" in shared
+
+
+def test_facts_that_would_count_twice_are_refused():
+    for again in ("where does ADA  live?", "Where does Ada live", "Where does Ada live?!"):
+        with pytest.raises(AuditorError, match="'b' asks and answers the same as 'a'"):
+            refuse_contradictions(sets([fact("a"), fact("b", again)]))
 
 
 def test_forget_text_inside_calibration_text_is_found():

@@ -1,5 +1,7 @@
 """Nothing that goes wrong may end in PASS. Every fault here is a real one."""
 
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -96,6 +98,113 @@ def test_exception_inside_a_mandatory_attack(audit, passing_plan, exploding_atta
     assert "ZeroDivisionError: on purpose" in failed.reason
     logs = "".join(p.read_text() for p in (store_root / "failures").iterdir())
     assert "Traceback" in logs
+
+
+@pytest.fixture
+def plugin():
+    """Registers an attack that measures by a given function; removes it afterwards."""
+    names = []
+
+    def make(measuring):
+        @attack("testing/plugin")
+        class Plugin(Attack[Parameters]):
+            """Does as the test says."""
+
+            @property
+            def variant(self):
+                return "once"
+
+            def measure(self, subject, examiner, pool, seed, scratch):
+                return measuring(examiner.examine(subject))
+
+        names.append("testing/plugin")
+        return [
+            {"attack": "testing/plugin"},
+            {"attack": "quantization/bnb", "parameters": {"format": "nf4"}},
+        ]
+
+    yield make
+    for name in names:
+        del ATTACKS._items[name]
+
+
+@pytest.mark.parametrize(
+    ("measuring", "said"),
+    [
+        (
+            lambda rows: Record(rows=(rows[0]._replace(k=float("nan")), *rows[1:])),
+            r"not in \[0, 1\]",
+        ),
+        (lambda rows: Record(rows=(rows[0]._replace(k=1.2), *rows[1:])), r"not in \[0, 1\]"),
+        (lambda rows: Record(rows=(*rows, rows[0])), "measured twice"),
+        (lambda rows: Record(rows=rows, notes={"x": float("nan")}), "cannot be kept as JSON"),
+        (lambda rows: None, "AttributeError"),
+        (lambda rows: sys.exit(0), "SystemExit"),
+    ],
+)
+def test_malformed_evidence_is_a_failed_attack(audit, passing_plan, plugin, measuring, said):
+    certificate = audit(passing_plan(attacks=plugin(measuring)))
+    assert certificate.verdict.verdict == "PASS", "an advisory attack does not block"
+    assert row(certificate, "testing/plugin once").status == "failed"
+    assert re.search(said, row(certificate, "testing/plugin once").reason)
+
+
+def test_weakened_policy_is_said_on_the_certificate(audit, passing_plan, people):
+    plan = passing_plan(
+        unlearned={"path": str(people.subject(people.recipe.demo)), "dtype": "float32"},
+        attacks=[],
+        policy={"mandatory": [], "delta": 0.5},
+    )
+    warned = " ".join(audit(plan).warnings)
+    assert "does not demand what is mandatory by default" in warned
+    assert "quantization/bnb nf4" in warned
+    assert "delta is 0.5, not 0.1" in warned
+
+
+def test_copies_of_a_model_are_recognised_whatever_lies_beside_them(
+    audit, passing_plan, people, tmp_path
+):
+    copy = shutil.copytree(people.subject("retrained-1"), tmp_path / "copy")
+    (copy / "notes.txt").write_text("nothing to see")
+    spec = {"path": str(copy), "dtype": "float32"}
+    with pytest.raises(AuditorError, match="cannot be its own baseline"):
+        audit(passing_plan(retrained=[spec]))
+    with pytest.raises(AuditorError, match="two of the retrained models"):
+        audit(
+            passing_plan(
+                unlearned={"path": str(people.subject("retrained-0")), "dtype": "float32"},
+                retrained=[spec, {"path": str(people.subject("retrained-1")), "dtype": "float32"}],
+            )
+        )
+
+
+def test_weights_that_nobody_hashed_are_refused(audit, passing_plan, broken_subject):
+    config = json.loads((broken_subject / "config.json").read_text())
+    config["transformers_weights"] = "elsewhere/other.safetensors"
+    (broken_subject / "config.json").write_text(json.dumps(config))
+    spec = {"path": str(broken_subject), "dtype": "float32"}
+    with pytest.raises(AuditorError, match="points to other weights"):
+        audit(passing_plan(unlearned=spec))
+
+
+def test_calibration_with_the_forget_set_is_refused(audit, passing_plan, people, tmp_path):
+    texts = tmp_path / "calibration.txt"
+    fact = json.loads(people.facts("forget").read_text().splitlines()[0])
+    texts.write_text(f"Some text.\nQuestion: {fact['prompt']} Answer: {fact['answer']}\n")
+    request = {"attack": "quantization/gptq", "parameters": {"calibration": str(texts)}}
+    with pytest.raises(AuditorError, match="hold 1 forget fact"):
+        audit(passing_plan(attacks=[request]))
+
+
+def test_sampled_scope_needs_subjects(audit, passing_plan, people, tmp_path):
+    rows = [json.loads(line) for line in people.facts("forget").read_text().splitlines()]
+    anonymous = tmp_path / "forget.jsonl"
+    anonymous.write_text(
+        "\n".join(json.dumps({"prompt": r["prompt"], "answer": r["answer"]}) for r in rows)
+    )
+    data = {"forget": str(anonymous), "retain": str(people.facts("retain"))}
+    with pytest.raises(AuditorError, match="name no subjects"):
+        audit(passing_plan(data=data, policy={"scope": "sampled"}))
 
 
 def test_failed_advisory_attack_is_shown_and_does_not_block(audit, passing_plan, exploding_attack):

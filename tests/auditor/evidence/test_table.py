@@ -46,9 +46,8 @@ def test_a_missing_fact_is_never_filled_in():
 
 @pytest.mark.parametrize("other", [{"probe": "truth-ratio"}, {"set_name": "retain"}])
 def test_probes_and_sets_do_not_mix(other):
-    table = EvidenceTable(
-        [entry("unlearned", {"a": 0.25}), entry("unlearned", {"a": 0.75}, **other)]
-    )
+    rows = entry("unlearned", {"a": 0.25}).rows + entry("unlearned", {"a": 0.75}, **other).rows
+    table = EvidenceTable([Evidence("quantization/bnb", "nf4", "unlearned", 0, rows)])
     np.testing.assert_array_equal(matrix(table, arms=("unlearned",), facts=("a",)), [[0.25]])
 
 
@@ -70,3 +69,5 @@ def test_a_fact_that_one_seed_lacks_is_absent():
     )
     np.testing.assert_allclose(matrix(table, arms=("unlearned",), facts=("a",)), [[0.4]])
     assert matrix(table, arms=("unlearned",), facts=("a", "b")) is None
+    table = EvidenceTable([entry("unlearned", {"a": 0.2}), entry("unlearned", {}, seed=1)])
+    assert matrix(table, arms=("unlearned",), facts=("a",)) is None

@@ -1,12 +1,6 @@
 """One tiny real model for the probes."""
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "subjects"))
-
 from tiny_models import make_model, make_tokenizer, open_directory, save
 
 

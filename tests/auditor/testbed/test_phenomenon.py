@@ -22,7 +22,7 @@ RETURNED = 0.25
 
 
 @pytest.fixture(scope="module")
-def people() -> World:
+def people(people) -> World:
     wanted = ["retrained-0", "retrained-1", "npo_gdr", "npo_klr", "ga_gdr_large_rate", "sure"]
     return build("people", only=wanted)
 

@@ -1,0 +1,49 @@
+"""How to measure it again: command, plan, versions, hardware."""
+
+import platform
+
+import torch
+
+from auditor.certificate.schema import ReproductionPart
+from auditor.engine.audit import AuditOutcome
+from auditor.engine.job import installed_version
+
+_REPORTED_PACKAGES = (
+    "unlearning-auditor",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "accelerate",
+    "peft",
+    "bitsandbytes",
+    "gptqmodel",
+    "optimum",
+    "numpy",
+    "scipy",
+    "rouge-score",
+)
+
+
+def reproduction(outcome: AuditOutcome, command: str) -> ReproductionPart:
+    """What somebody needs to repeat the audit with ``command``."""
+    gpu = torch.cuda.is_available()
+    hardware = {
+        "machine": platform.machine(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "device": torch.cuda.get_device_name() if gpu else "CPU",
+    }
+    determinism = (
+        "GPU kernels may differ in the last bits between runs; evidence is kept, so that the "
+        "verdict can be recomputed from it exactly."
+        if gpu
+        else "Same machine, same plan, same evidence, byte for byte."
+    )
+    return ReproductionPart(
+        command=command,
+        plan=outcome.prepared.plan.model_dump(mode="json"),
+        seeds=outcome.prepared.plan.seeds,
+        versions={name: installed_version(name) for name in _REPORTED_PACKAGES},
+        hardware=hardware,
+        determinism=determinism,
+    )

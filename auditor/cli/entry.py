@@ -1,0 +1,16 @@
+"""Where the `auditor` command begins: even a broken installation must not look like a verdict."""
+
+import sys
+import traceback
+
+
+def main() -> None:
+    """Run the command line; exit code 4 if it cannot even be imported."""
+    try:
+        from auditor.cli.main import run
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception:  # an exit code of 1 would say FAIL
+        traceback.print_exc()
+        sys.exit(4)
+    sys.exit(run())
