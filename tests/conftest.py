@@ -12,6 +12,7 @@ from auditor.engine.plan import parse_plan
 from auditor.testbed import world as worlds
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start; the cores are shared
 
 
 @pytest.fixture(scope="session", autouse=True)
