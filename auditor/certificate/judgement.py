@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from auditor.data.fact import SetName
 from auditor.engine.audit import AuditOutcome, VariantOutcome
 from auditor.engine.expansion import AS_IS
 from auditor.engine.plan import PolicySection
@@ -107,16 +108,15 @@ def _utility(outcome: AuditOutcome) -> Utility | None:
 
 
 def _matrix(
-    outcome: AuditOutcome, variant: VariantOutcome, arms: Sequence[str], set_name: str
+    outcome: AuditOutcome, variant: VariantOutcome, arms: Sequence[str], set_name: SetName
 ) -> np.ndarray | None:
     """K of the primary probe as [arms, facts]; None where any of it is missing."""
-    facts = outcome.prepared.sets.forget if set_name == "forget" else outcome.prepared.sets.retain
     attack = variant.variant.attack
     return outcome.table.matrix(
         attack.name,
         attack.variant,
         arms,
-        "forget" if set_name == "forget" else "retain",
+        set_name,
         outcome.prepared.plan.probes.primary,
-        [fact.id for fact in facts],
+        [fact.id for fact in outcome.prepared.sets.named(set_name)],
     )

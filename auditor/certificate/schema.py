@@ -59,7 +59,7 @@ class IdentityPart(_Part):
     """Sha256 of the canonical JSON of the three sets."""
     plan_digest: str
     policy_digest: str
-    """Fixed before the unlearned model is opened."""
+    """Of the policy as it was read, before any model was opened."""
 
 
 class ThreatPart(_Part):
