@@ -197,6 +197,8 @@ def test_interruption_says_how_to_go_on(flags):
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        # where the tests run in the background, the shell has them ignore interruptions
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert "hashing the models" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
