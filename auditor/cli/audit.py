@@ -11,7 +11,14 @@ import yaml
 from auditor.certificate.files import write_certificate
 from auditor.certificate.schema import Certificate
 from auditor.cli.console import OUT, print_summary
-from auditor.cli.options import json_option, plan_from, plan_options, quiet_option, store_option
+from auditor.cli.options import (
+    json_option,
+    out_option,
+    plan_from,
+    plan_options,
+    quiet_option,
+    store_option,
+)
 from auditor.cli.progress import chosen_progress
 from auditor.errors import AuditorError
 from auditor.progress import Progress
@@ -22,13 +29,7 @@ RESOLVED_PLAN = "plan.resolved.yaml"
 
 @click.command("audit")
 @plan_options
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("audit-result"),
-    show_default=True,
-    help="Folder for the certificate.",
-)
+@out_option
 @store_option
 @quiet_option
 @json_option

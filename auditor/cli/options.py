@@ -48,6 +48,13 @@ def plan_options(command: Command) -> Command:
     return command
 
 
+out_option = click.option(
+    "--out",
+    type=_FOLDER,
+    default=Path("audit-result"),
+    show_default=True,
+    help="Folder of the audit: certificate, plan and, unless --store is given, evidence.",
+)
 store_option = click.option(
     "--store",
     type=_FOLDER,

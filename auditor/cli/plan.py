@@ -10,7 +10,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from auditor.cli.console import OUT
-from auditor.cli.options import json_option, plan_from, plan_options, quiet_option, store_option
+from auditor.cli.options import (
+    json_option,
+    out_option,
+    plan_from,
+    plan_options,
+    quiet_option,
+    store_option,
+)
 from auditor.cli.progress import chosen_progress
 from auditor.data.fact import SetName
 from auditor.errors import AuditorError
@@ -18,13 +25,7 @@ from auditor.errors import AuditorError
 
 @click.command("plan")
 @plan_options
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("audit-result"),
-    show_default=True,
-    help="Folder of the audit that is planned.",
-)
+@out_option
 @store_option
 @click.option(
     "--pilot/--no-pilot",

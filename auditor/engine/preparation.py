@@ -1,5 +1,7 @@
 """Everything that can be checked before a model is loaded, checked."""
 
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +11,7 @@ from auditor.data.fact import FactSets
 from auditor.data.readers import read_facts
 from auditor.engine.expansion import Variant, default_levels, expand
 from auditor.engine.job import Job, Stage
-from auditor.engine.plan import AuditPlan
+from auditor.engine.plan import AuditPlan, PolicySection
 from auditor.errors import AuditorError
 from auditor.evidence.store import EvidenceStore
 from auditor.probes.knowledge import PROBES
@@ -24,6 +26,16 @@ _TOKENIZER_FILES = (
     "merges.txt",
     "chat_template.jinja",
 )
+
+
+_STRICTER: dict[str, Callable[[float, float], bool]] = {
+    "delta": operator.lt,
+    "alpha": operator.lt,
+    "leak_limit": operator.lt,
+    "utility_margin": operator.lt,
+    "minimum_gap": operator.gt,
+}
+"""For each number of a policy, how to tell that the first of two values asks more."""
 
 
 @dataclass(frozen=True)
@@ -174,17 +186,14 @@ def _precision_warnings(plan: AuditPlan) -> list[str]:
 
 def _weakened(plan: AuditPlan, variants: list[Variant]) -> list[str]:
     """How the plan asks for less than it would by default."""
-    found = [
-        f"the policy asks less than by default: {name} is {value:g}, not {default:g}"
-        for name, value, default, less in (
-            ("delta", plan.policy.delta, 0.10, plan.policy.delta > 0.10),
-            ("alpha", plan.policy.alpha, 0.05, plan.policy.alpha > 0.05),
-            ("leak_limit", plan.policy.leak_limit, 0.10, plan.policy.leak_limit > 0.10),
-            ("utility_margin", plan.policy.utility_margin, 0.10, plan.policy.utility_margin > 0.10),
-            ("minimum_gap", plan.policy.minimum_gap, 0.2, plan.policy.minimum_gap < 0.2),
-        )
-        if less
-    ]
+    found = []
+    for name, stricter in _STRICTER.items():
+        value = getattr(plan.policy, name)
+        default = PolicySection.model_fields[name].default
+        if stricter(default, value):
+            found.append(
+                f"the policy asks less than by default: {name} is {value:g}, not {default:g}"
+            )
     usual = default_levels()
     mandatory = {v.label for v in variants if v.mandatory}
     if dropped := [label for label in usual if label not in mandatory]:
