@@ -61,10 +61,35 @@ class Explanation:
     layers: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class Finding:
+    """What the search stage left on one arm, for every arm to be measured with."""
+
+    arm: str
+    """unlearned, original, retrained-0, retrained-1 and so on."""
+    own: bool
+    """Whether it was found on the arm that is being measured."""
+    record: Record
+
+
+@dataclass(frozen=True)
+class Control:
+    """A check of an attack on its own evidence."""
+
+    name: str
+    passed: bool
+    sentence: str
+    """What was checked, and what it means if it did not pass."""
+
+
 class Attack(ABC, Generic[P]):
     """A procedure that tries to bring forgotten knowledge back.
 
     Every attack runs on every arm with the same parameters, seeds and order of data.
+
+    The docstring of a subclass is its documentation (`auditor attacks document`): one line on
+    what it does, free text, and paragraphs that begin with ``Threat model:``, ``Access:``,
+    ``Cost:``, ``A leak:`` and ``Source:``.
     """
 
     name: ClassVar[str]
@@ -78,6 +103,8 @@ class Attack(ABC, Generic[P]):
     """Whether its result depends on a seed; otherwise it runs once."""
     searches: ClassVar[bool] = False
     """Whether it has a search stage whose findings are pooled over the arms."""
+    probe: ClassVar[str | None] = None
+    """Name of its own measure of K, where it does not use the audit's probes."""
 
     def __init__(self, parameters: P) -> None:
         self.parameters = parameters
@@ -88,8 +115,15 @@ class Attack(ABC, Generic[P]):
         """Short name of the level or configuration, unique within the attack."""
 
     def forward_tokens(self, examination: int) -> int:
-        """Estimated tokens through the model, if one examination takes ``examination``."""
+        """Estimated tokens through the model, if one examination takes ``examination``.
+
+        A backward pass counts as two forward passes. The search stage is included.
+        """
         return examination
+
+    def search_parameters(self) -> dict[str, Any]:
+        """The parameters that decide the search; variants that agree in them share it."""
+        return self.parameters.model_dump(mode="json")
 
     def texts(self) -> Sequence[str]:
         """Texts that the attack shows the model besides the facts; checked for forget facts."""
@@ -119,7 +153,7 @@ class Attack(ABC, Generic[P]):
         self,
         subject: CausalLM,
         examiner: Examiner,
-        pool: Sequence[Record],
+        pool: Sequence[Finding],
         seed: int,
         scratch: Path,
     ) -> Record:
@@ -128,7 +162,7 @@ class Attack(ABC, Generic[P]):
         Args:
             subject: the arm; exactly as it was when this returns.
             examiner: asks the audit's questions.
-            pool: what the search stage found on all arms.
+            pool: what the search stage found on all arms, one finding an arm and seed.
             seed: of everything random in here.
             scratch: folder for temporary files, removed afterwards.
 
@@ -140,6 +174,14 @@ class Attack(ABC, Generic[P]):
     def explain(self, unlearned: Record, original: Record) -> Explanation | None:
         """Why knowledge comes back, from the records of U and O."""
         return None
+
+    def controls(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Control]:
+        """Checks of the attack on its own evidence.
+
+        Args:
+            notes: arm to what its measurement noted (first seed).
+        """
+        return ()
 
 
 ATTACKS: Registry[type[Attack[Any]]] = Registry("attack", group="auditor.attacks")

@@ -1,6 +1,6 @@
 """Puts the audit's questions to a subject, with the audit's probes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from auditor.data.fact import Fact, FactSets, SetName
 from auditor.evidence.record import Row
@@ -21,6 +21,9 @@ class Examiner:
         subject: CausalLM,
         sets: Sequence[SetName] = ("forget", "retain"),
         rewrite: Callable[[Fact], Fact] = lambda fact: fact,
+        *,
+        only: Collection[str] | None = None,
+        shown: int = 0,
     ) -> tuple[Row, ...]:
         """Measure K of every fact of ``sets``.
 
@@ -28,12 +31,17 @@ class Examiner:
             subject: who is asked.
             sets: which facts are asked.
             rewrite: changes what is asked (another prompt); id and answer stay.
+            only: ids of the facts that are asked, by default all of ``sets``.
+            shown: tokens of each answer that the subject is given (at least one is left to it);
+                K is knowledge of the rest.
 
         Raises:
             MeasurementError: something could not be measured; nothing takes its place.
         """
         asked = [(name, fact) for name in sets for fact in self.sets.named(name)]
-        transcript = Transcript(subject, [rewrite(fact) for _, fact in asked])
+        if only is not None:
+            asked = [(name, fact) for name, fact in asked if fact.id in only]
+        transcript = Transcript(subject, [rewrite(fact) for _, fact in asked], shown)
         return tuple(
             Row(set_name, fact.id, fact.subject, probe_name, reading.k, reading.answer)
             for probe_name, probe in self.probes.items()

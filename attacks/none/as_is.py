@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from auditor.attack import Attack, Level, Parameters, attack
+from auditor.attack import Attack, Finding, Level, Parameters, attack
 from auditor.evidence.record import Record
 from auditor.examiner import Examiner
 from auditor.subjects.causal_lm import CausalLM
@@ -30,7 +30,7 @@ class AsIs(Attack[Parameters]):
         self,
         subject: CausalLM,
         examiner: Examiner,
-        pool: Sequence[Record],
+        pool: Sequence[Finding],
         seed: int,
         scratch: Path,
     ) -> Record:

@@ -12,7 +12,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from attacks.quantization.code_flips import code_flip_share, sampled_codes
-from auditor.attack import Attack, Explanation, Parameters, Requirements
+from auditor.attack import Attack, Explanation, Finding, Parameters, Requirements
 from auditor.errors import MeasurementError
 from auditor.evidence.record import Record
 from auditor.examiner import Examiner
@@ -58,7 +58,7 @@ class QuantizationAttack(Attack[P]):
         self,
         subject: CausalLM,
         examiner: Examiner,
-        pool: Sequence[Record],
+        pool: Sequence[Finding],
         seed: int,
         scratch: Path,
     ) -> Record:

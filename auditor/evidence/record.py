@@ -1,6 +1,8 @@
 """What a finished job leaves behind."""
 
 import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -55,6 +57,38 @@ def refuse_malformed(record: Record) -> None:
         canonical_json(record.notes)
     except (TypeError, ValueError) as error:
         raise MeasurementError(f"the notes cannot be kept as JSON: {error}") from error
+
+
+def strongest(readings: Iterable[Sequence[Row]]) -> tuple[Row, ...]:
+    """Of several readings of the same facts, the highest K of each fact and probe.
+
+    An attacker keeps what works; what that adds by chance alone, it adds on every arm.
+    """
+    best: dict[tuple[SetName, str, str], Row] = {}
+    for rows in readings:
+        for row in rows:
+            held = best.setdefault((row.set, row.fact, row.probe), row)
+            if row.k > held.k:
+                best[row.set, row.fact, row.probe] = row
+    return tuple(best.values())
+
+
+def averaged(readings: Sequence[Sequence[Row]]) -> tuple[Row, ...]:
+    """The mean K of each fact and probe over several readings of it; the last answer is kept.
+
+    A fact that any reading lacks is left out.
+    """
+    ks: dict[tuple[SetName, str, str], list[float]] = defaultdict(list)
+    last: dict[tuple[SetName, str, str], Row] = {}
+    for rows in readings:
+        for row in rows:
+            ks[row.set, row.fact, row.probe].append(row.k)
+            last[row.set, row.fact, row.probe] = row
+    return tuple(
+        row._replace(k=math.fsum(ks[place]) / len(readings))
+        for place, row in last.items()
+        if len(ks[place]) == len(readings)
+    )
 
 
 @dataclass(frozen=True)

@@ -78,15 +78,15 @@ class RougeLRecall(Probe):
     def read(self, transcript: Transcript) -> list[Reading]:
         """One reading per fact, with the generated answer; None where ROUGE cannot read it."""
         return [
-            Reading(float(self._scorer.score(fact.answer, said)["rougeL"].recall), said)
-            if self.readable(fact)
+            Reading(float(self._scorer.score(expected, said)["rougeL"].recall), said)
+            if _has_words(expected)
             else Reading(None, said)
-            for fact, said in zip(transcript.facts, transcript.greedy, strict=True)
+            for expected, said in zip(transcript.expected, transcript.greedy, strict=True)
         ]
 
     def readable(self, fact: Fact) -> bool:
         """Whether the answer has words that ROUGE sees."""
-        return re.search(r"[a-z0-9]", fact.answer.lower()) is not None
+        return _has_words(fact.answer)
 
 
 @PROBES.register("truth-ratio")
@@ -167,3 +167,7 @@ def _suffix_share(predicted: np.ndarray) -> float:
     wrong = np.flatnonzero(~predicted)
     first = int(wrong[-1]) + 1 if len(wrong) else 0
     return 1 - first / len(predicted)
+
+
+def _has_words(text: str) -> bool:
+    return re.search(r"[a-z0-9]", text.lower()) is not None

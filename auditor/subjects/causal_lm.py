@@ -21,7 +21,7 @@ from auditor.subjects.batching import run_batched
 from auditor.subjects.decoding import RefuseNotFinite, Sampling, decoding
 from auditor.subjects.loading import load, load_directory, load_tokenizer, read_config
 from auditor.subjects.manifest import Location
-from auditor.subjects.prompting import encode_pair, encode_prompt
+from auditor.subjects.prompting import Opened, encode_opened, encode_pair, encode_prompt
 from auditor.subjects.scoring import TokenScores, token_scores
 from auditor.subjects.spec import PromptFormat, SubjectSpec
 from auditor.subjects.subject import Subject
@@ -99,17 +99,32 @@ class CausalLM(Subject):
         return run_batched([len(e.ids) for e in encoded], self.token_budget, run, self._tick)
 
     def generate(
-        self, prompts: Sequence[str], max_new_tokens: int, sampling: Sampling | None = None
+        self,
+        prompts: Sequence[str],
+        max_new_tokens: int,
+        sampling: Sampling | None = None,
+        openings: Sequence[list[int]] | None = None,
     ) -> list[str]:
         """Answer each prompt, greedily or by sampling.
 
         The model's own generation defaults (penalties, temperature) are set aside, so that all
         arms decode alike.
 
+        Args:
+            prompts: what is asked.
+            max_new_tokens: longest answer.
+            sampling: greedy without it.
+            openings: token ids to go on from instead of the prompts' own (:meth:`opened`).
+
+        Returns:
+            What was generated, without the prompt or the opening.
+
         Raises:
             MeasurementError: logits are not finite, or prompt and answer exceed the context.
         """
-        encoded = [encode_prompt(self.tokenizer, p, self.prompt_format) for p in prompts]
+        encoded = openings or [
+            encode_prompt(self.tokenizer, p, self.prompt_format) for p in prompts
+        ]
         self._check_context(max((len(e) for e in encoded), default=0) + max_new_tokens)
         stop = self.model.generation_config.eos_token_id
         config = GenerationConfig(
@@ -138,6 +153,10 @@ class CausalLM(Subject):
 
         lengths = [len(e) + max_new_tokens for e in encoded]
         return run_batched(lengths, self.token_budget, run, self._tick)
+
+    def opened(self, prompt: str, answer: str, shown: int) -> Opened:
+        """The prompt with the first ``shown`` tokens of its answer, to generate the rest from."""
+        return encode_opened(self.tokenizer, prompt, answer, shown, self.prompt_format)
 
     def answer_length(self, prompt: str, answer: str) -> int:
         """Tokens of ``answer`` after ``prompt``."""

@@ -17,6 +17,16 @@ class Encoded:
     """Positions in ``ids`` that belong to the answer (never position 0: nothing predicts it)."""
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A prompt with the beginning of its answer."""
+
+    ids: list[int]
+    """Token ids that generation starts from."""
+    rest: str
+    """The rest of the answer."""
+
+
 def templated(tokenizer: PreTrainedTokenizerBase, prompt: str, format_: PromptFormat) -> str:
     """Text that the model sees before its answer.
 
@@ -90,6 +100,17 @@ def encode_pair(
         ids = [_first_token(tokenizer), *ids]
         marked = [i + 1 for i in marked]
     return Encoded(ids=ids, answer=marked)
+
+
+def encode_opened(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str, shown: int, format_: PromptFormat
+) -> Opened:
+    """Tokenise a prompt with the first ``shown`` tokens of its answer (all but one at most)."""
+    pair = encode_pair(tokenizer, prompt, answer, format_)
+    cut = pair.answer[min(shown, len(pair.answer) - 1)]
+    return Opened(
+        pair.ids[:cut], str(tokenizer.decode(pair.ids[cut : pair.answer[-1] + 1])).strip()
+    )
 
 
 def _tokens(tokenizer: PreTrainedTokenizerBase, text: str, *, special: bool) -> list[int]:

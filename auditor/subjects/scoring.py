@@ -33,6 +33,16 @@ class TokenScores:
         """Mean log-probability per token, in nats; the negative of the loss."""
         return float(self.log_probability.mean(dtype=np.float64))
 
+    def after(self, tokens: int) -> "TokenScores":
+        """The same without the first ``tokens``, of which one at least is left."""
+        start = min(tokens, len(self.log_probability) - 1)
+        return TokenScores(
+            self.log_probability[start:],
+            self.mean[start:],
+            self.deviation[start:],
+            self.predicted[start:],
+        )
+
 
 @torch.inference_mode()
 def token_scores(

@@ -1,0 +1,1 @@
+"""Reading what the layers hold, whatever the model says."""

@@ -1,0 +1,1 @@
+"""Asking in other ways: other words, a given beginning, samples, searched prompts."""

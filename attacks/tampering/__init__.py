@@ -1,0 +1,1 @@
+"""Changing the weights or activations without any training."""

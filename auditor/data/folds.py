@@ -1,0 +1,55 @@
+"""Splitting facts, so that an attack searches or trains on some and is measured on the others."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from auditor.data.fact import Fact
+
+SplitBy = Literal["attribute", "subject"]
+"""attribute: every subject has facts on both sides. subject: no subject has."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One side of a split: what the attacker is given, and what is asked."""
+
+    given: tuple[Fact, ...]
+    asked: tuple[Fact, ...]
+
+
+def folds(facts: Sequence[Fact], by: SplitBy, count: int = 2) -> tuple[Fold, ...]:
+    """Split facts into ``count`` parts; each part is asked once, the others are given.
+
+    Every fact is asked in exactly one fold, so an attack with held-out facts still measures all
+    of them (cross-fitting). The split depends on the order of the facts alone: the n-th fact of
+    a subject (by attribute), or the n-th subject (by subject), goes to part n modulo ``count``.
+    Where all subjects list the same attributes in one order, a part holds the same attributes
+    of everybody.
+
+    Raises:
+        ValueError: there are fewer than ``count`` subjects (by subject), or no subject has
+            ``count`` facts (by attribute).
+    """
+    part: dict[str, int] = {}
+    if by == "attribute":
+        seen: dict[str, int] = defaultdict(int)
+        for fact in facts:
+            part[fact.id] = seen[fact.subject] % count
+            seen[fact.subject] += 1
+    else:
+        order = {s: i for i, s in enumerate(dict.fromkeys(fact.subject for fact in facts))}
+        part = {fact.id: order[fact.subject] % count for fact in facts}
+    if len(set(part.values())) < count:
+        raise ValueError(
+            f"the facts cannot be split by {by} into {count} parts: "
+            + ("no subject has enough facts" if by == "attribute" else "there are too few subjects")
+        )
+    return tuple(
+        Fold(
+            given=tuple(f for f in facts if part[f.id] != index),
+            asked=tuple(f for f in facts if part[f.id] == index),
+        )
+        for index in range(count)
+    )
