@@ -66,7 +66,7 @@ def tally(views: Sequence[AttackView]) -> dict[str, dict[Outcome, int]]:
 
 def _view(row: MatrixRow, certificate: Certificate) -> AttackView:
     measured = row.status == "measured"
-    by_arm = row.forget.get(certificate.scope.primary_probe, {}) if measured else {}
+    by_arm = row.forget.get(row.probe, {}) if measured else {}
     figures = row.figures if measured else None
     explained = row.explanation is not None and row.explanation.measure == FLIPS
     return AttackView(

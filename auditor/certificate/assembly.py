@@ -1,18 +1,19 @@
 """From a finished audit to its certificate."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from auditor.certificate.checks import control_parts
 from auditor.certificate.judgement import as_is, judge, power, retrained_arms
 from auditor.certificate.matrix import matrix_row, means_by_arm
 from auditor.certificate.reproduction import reproduction
 from auditor.certificate.schema import (
     ArmPart,
     Certificate,
-    ControlPart,
     EvidencePart,
     ForgetQualityPart,
     IdentityPart,
@@ -30,6 +31,7 @@ from auditor.data.fact import SetName
 from auditor.digests import digest
 from auditor.engine.audit import AuditOutcome
 from auditor.statistics import (
+    Control,
     Decision,
     FactsNeeded,
     Verdict,
@@ -39,14 +41,23 @@ from auditor.statistics import (
 _SETS: tuple[SetName, ...] = ("forget", "retain", "holdout")
 
 
-def assemble(outcome: AuditOutcome, command: str) -> Certificate:
+def assemble(
+    outcome: AuditOutcome,
+    command: str,
+    planted: Mapping[str, Control] | None = None,
+    control_seals: Mapping[str, str] = MappingProxyType({}),
+) -> Certificate:
     """Decide on an audit's evidence and write it down.
 
     Args:
         outcome: what the engine gathered.
         command: the command line that repeats the audit.
+        planted: label of a mandatory variant to what it made of the suppression planted for it;
+            None where nothing was planted.
+        control_seals: key to digest of the evidence on the planted models.
     """
-    decision = judge(outcome)
+    decision = judge(outcome, planted or {})
+    seals = {**outcome.seals, **control_seals}
     planned = power(outcome)
     prepared = outcome.prepared
     parts: dict[str, Any] = {
@@ -58,11 +69,11 @@ def assemble(outcome: AuditOutcome, command: str) -> Certificate:
             matrix_row(outcome, variant, assessment)
             for variant, assessment in zip(outcome.variants, decision.attacks, strict=True)
         ),
-        "controls": _controls(decision),
+        "controls": tuple(control_parts(outcome, decision, planted)),
         "utility": _utility(decision),
         "uncertainty": _uncertainty(outcome, decision, planned),
         "worst_facts": worst_facts(outcome),
-        "evidence": EvidencePart(jobs=outcome.seals, digest=digest(outcome.seals)),
+        "evidence": EvidencePart(jobs=seals, digest=digest(seals)),
         "warnings": tuple(prepared.warnings),
         "limitations": limitations(prepared, decision, outcome.variants),
         "reproduction": reproduction(outcome, command),
@@ -145,36 +156,6 @@ def _policy(outcome: AuditOutcome) -> PolicyPart:
         mandatory=tuple(v.label for v in outcome.prepared.variants if v.mandatory),
         advisory=tuple(v.label for v in outcome.prepared.variants if not v.mandatory),
     )
-
-
-def _controls(decision: Decision) -> tuple[ControlPart, ...]:
-    found = []
-    for attack in decision.attacks:
-        for gate in attack.gates:
-            if gate.name == "sensitivity":
-                found.append(
-                    ControlPart(
-                        name=f"{attack.name}: tells the original from the retrained models",
-                        passed=gate.met,
-                        sentence=gate.sentence or "The attack finds the knowledge in the original.",
-                    )
-                )
-            if gate.name == "baseline_noise" and (decision.seeds or 0) > 1:
-                found.append(
-                    ControlPart(
-                        name=f"{attack.name}: retrained models pass against each other",
-                        passed=gate.met,
-                        sentence=gate.sentence or "Each retrained model passes as unlearned model.",
-                    )
-                )
-    found.append(
-        ControlPart(
-            name="planted suppression",
-            passed=None,
-            sentence="Not run: no shallow suppression was planted for the attacks to find.",
-        )
-    )
-    return tuple(found)
 
 
 def _utility(decision: Decision) -> UtilityPart:

@@ -1,6 +1,7 @@
 """From the evidence table to the arrays that statistics decide on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from auditor.engine.plan import PolicySection
 from auditor.statistics import (
     Arms,
     AttackArms,
+    Control,
     Decision,
     FactsNeeded,
     Margins,
@@ -36,16 +38,29 @@ def retrained_arms(outcome: AuditOutcome) -> list[str]:
     return [arm for arm in outcome.prepared.locations if arm.startswith("retrained")]
 
 
+def deciding_probe(outcome: AuditOutcome, variant: VariantOutcome) -> str:
+    """The measure of K that decides on an attack: its own, or the plan's primary probe."""
+    return variant.variant.attack.probe or outcome.prepared.plan.probes.primary
+
+
 def as_is(outcome: AuditOutcome) -> VariantOutcome:
     """The outcome of the model as it is."""
     return next(v for v in outcome.variants if v.variant.attack.name == AS_IS)
 
 
-def judge(outcome: AuditOutcome) -> Decision:
-    """Decide the verdict from the evidence of an audit."""
+def judge(outcome: AuditOutcome, planted: Mapping[str, Control] = MappingProxyType({})) -> Decision:
+    """Decide the verdict from the evidence of an audit.
+
+    Args:
+        outcome: what the engine gathered.
+        planted: label of a variant to what it made of the suppression planted for it.
+    """
     policy = outcome.prepared.plan.policy
     return decide(
-        [_attack_arms(outcome, variant) for variant in outcome.variants],
+        [
+            _attack_arms(outcome, variant, planted.get(variant.variant.label))
+            for variant in outcome.variants
+        ],
         _utility(outcome),
         margins(policy),
         policy.scope,
@@ -77,7 +92,9 @@ def power(outcome: AuditOutcome, attacks: int | None = None) -> FactsNeeded | No
     )
 
 
-def _attack_arms(outcome: AuditOutcome, variant: VariantOutcome) -> AttackArms:
+def _attack_arms(
+    outcome: AuditOutcome, variant: VariantOutcome, control: Control | None
+) -> AttackArms:
     attack = variant.variant.attack
     status, reason, arms = variant.status, variant.reason, None
     if status == "measured":
@@ -96,6 +113,7 @@ def _attack_arms(outcome: AuditOutcome, variant: VariantOutcome) -> AttackArms:
         reason=reason,
         arms=arms,
         baseline=attack.name == AS_IS,
+        control=control,
     )
 
 
@@ -110,13 +128,13 @@ def _utility(outcome: AuditOutcome) -> Utility | None:
 def _matrix(
     outcome: AuditOutcome, variant: VariantOutcome, arms: Sequence[str], set_name: SetName
 ) -> np.ndarray | None:
-    """K of the primary probe as [arms, facts]; None where any of it is missing."""
+    """K of the measure that decides as [arms, facts]; None where any of it is missing."""
     attack = variant.variant.attack
     return outcome.table.matrix(
         attack.name,
         attack.variant,
         arms,
         set_name,
-        outcome.prepared.plan.probes.primary,
+        deciding_probe(outcome, variant),
         [fact.id for fact in outcome.prepared.sets.named(set_name)],
     )

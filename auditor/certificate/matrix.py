@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from auditor.certificate.judgement import deciding_probe
 from auditor.certificate.schema import (
     ByArm,
     ExplanationPart,
@@ -26,6 +27,7 @@ def matrix_row(
         mandatory=assessment.mandatory,
         status=assessment.status,
         reason=assessment.reason,
+        probe=deciding_probe(outcome, variant),
         parameters=attack.parameters.model_dump(mode="json"),
         named=assessment.named,
         over_forgotten=assessment.over_forgotten,
@@ -76,7 +78,9 @@ def means_by_arm(
     """Probe to mean K by arm; a probe that read nothing is absent."""
     attack = variant.variant.attack
     means: dict[str, ByArm] = {}
-    for probe in outcome.prepared.plan.probes.all:
+    for probe in dict.fromkeys(
+        (*outcome.prepared.plan.probes.all, deciding_probe(outcome, variant))
+    ):
         for arm in variant.jobs:
             known = outcome.table.knowledge(attack.name, attack.variant, arm, set_name, probe)
             if known:

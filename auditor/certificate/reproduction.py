@@ -42,7 +42,7 @@ def reproduction(outcome: AuditOutcome, command: str) -> ReproductionPart:
     return ReproductionPart(
         command=command,
         plan=outcome.prepared.plan.model_dump(mode="json"),
-        seeds=outcome.prepared.plan.seeds,
+        seeds=outcome.prepared.plan.attack_seeds,
         versions={name: installed_version(name) for name in _REPORTED_PACKAGES},
         hardware=hardware,
         determinism=determinism,

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from auditor.digests import digest
 
-SCHEMA_VERSION = "1.0.0"
+SCHEMA_VERSION = "2.0.0"
 """Semantic version of the certificate's form; any change of form changes it."""
 
 ByArm = dict[str, float]
@@ -68,6 +68,14 @@ class ThreatPart(_Part):
     attack: str
     family: str
     summary: str
+    """What it does."""
+    threat_model: str | None
+    """Who would do this; null where the attack does not say, as below."""
+    access: str | None
+    cost: str | None
+    leak: str | None
+    """What hidden knowledge looks like under it."""
+    source: str | None
 
 
 class ScopePart(_Part):
@@ -144,6 +152,8 @@ class MatrixRow(_Part):
     status: Literal["measured", "failed", "unavailable"]
     reason: str | None
     """Why there is no measurement."""
+    probe: str
+    """The measure of K that its figures are about."""
     parameters: dict[str, Any]
     named: bool
     """Its own evidence shows residual knowledge above delta."""

@@ -1,11 +1,11 @@
 """The sentences of a certificate: its claim, its scope, its limitations."""
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
 from auditor.attack import Attack
 from auditor.certificate.schema import ThreatPart
+from auditor.documentation import documentation
 from auditor.engine.audit import VariantOutcome
 from auditor.engine.preparation import Prepared
 from auditor.statistics import Decision, Verdict
@@ -46,8 +46,17 @@ def scope_statement(prepared: Prepared) -> str:
 
 def threat(attack: Attack[Any]) -> ThreatPart:
     """What an attack stands for, from its docstring."""
-    text = inspect.cleandoc(type(attack).__doc__ or "").replace("``", "")
-    return ThreatPart(attack=attack.name, family=attack.family, summary=" ".join(text.split()))
+    said = documentation(type(attack))
+    return ThreatPart(
+        attack=attack.name,
+        family=attack.family,
+        summary=" ".join((said.summary, *said.text)),
+        threat_model=said.threat_model,
+        access=said.access,
+        cost=said.cost,
+        leak=said.leak,
+        source=said.source,
+    )
 
 
 def limitations(

@@ -17,6 +17,8 @@ SHOWN = 25
 def worst_facts(outcome: AuditOutcome, count: int = SHOWN) -> tuple[WorstFactPart, ...]:
     """Facts by K_U minus the mean K_R, each under the attack that brings out most of it.
 
+    Only attacks that use the audit's own probes are compared; others have another scale.
+
     Args:
         outcome: a finished audit.
         count: how many are wanted; facts on which U knows no more than R are left out.
@@ -28,7 +30,7 @@ def worst_facts(outcome: AuditOutcome, count: int = SHOWN) -> tuple[WorstFactPar
     tables = []
     for variant in outcome.variants:
         attack = variant.variant.attack
-        if variant.status != "measured":
+        if variant.status != "measured" or attack.probe is not None:
             continue
         table = outcome.table.matrix(
             attack.name,

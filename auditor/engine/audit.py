@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from auditor.attack import Explanation
+from auditor.attack import Control, Explanation
 from auditor.engine.execution import Executor, Failure
 from auditor.engine.expansion import Variant
 from auditor.engine.job import Job
@@ -32,7 +32,10 @@ class VariantOutcome:
     notes: Mapping[str, dict[str, Any]]
     """Arm to what its measurement noted (first seed)."""
     explanation: Explanation | None
+    controls: Sequence[Control]
+    """The attack's checks of its own evidence."""
     forward_tokens: int
+    """Of its measurements and its searches; a search that variants share counts with each."""
     seconds: float
 
 
@@ -70,10 +73,10 @@ def run_audit(
     runnable = [v for v in prepared.variants if reasons[v.label] is None]
     chosen = tuple(arms or prepared.locations)
 
-    searches = {v.label: prepared.jobs(v, "search") for v in runnable if v.attack.searches}
+    searches = {v.label: prepared.searches(v) for v in runnable if v.attack.searches}
     failures = dict(executor.run(_labelled(searches, chosen), store, progress))
     measures = {
-        v.label: prepared.jobs(v, "measure", _pool(searches.get(v.label, {}), store, chosen))
+        v.label: prepared.measurements(v, _only(searches.get(v.label, {}), chosen))
         for v in runnable
         if not _failed(searches.get(v.label, {}), failures, chosen)
     }
@@ -96,9 +99,8 @@ def run_audit(
         if reason is not None:
             outcomes.append(_without_evidence(variant, status, reason))
             continue
-        outcomes.append(_gather(variant, measures[label], chosen, store, evidence, seals))
-    for jobs in searches.values():
-        seals |= {j.key: store.seal(j.key) for a in chosen for j in jobs[a] if store.has(j.key)}
+        found = _only(searches.get(label, {}), chosen)
+        outcomes.append(_gather(variant, measures[label], found, chosen, store, evidence, seals))
     return AuditOutcome(
         prepared, outcomes, EvidenceTable(evidence), seals, started, time.monotonic() - began
     )
@@ -115,12 +117,8 @@ def _labelled(
     ]
 
 
-def _pool(
-    by_arm: Mapping[str, list[Job]], store: EvidenceStore, arms: Sequence[str]
-) -> tuple[str, ...]:
-    """Keys of what all arms found, each once: every arm is measured on the winners of all."""
-    keys = [job.key for arm in arms if arm in by_arm for job in by_arm[arm]]
-    return tuple(dict.fromkeys(key for key in keys if store.has(key)))
+def _only(by_arm: Mapping[str, list[Job]], arms: Sequence[str]) -> dict[str, list[Job]]:
+    return {arm: by_arm[arm] for arm in arms if arm in by_arm}
 
 
 def _failed(
@@ -142,6 +140,7 @@ def _without_evidence(variant: Variant, status: str, reason: str) -> VariantOutc
         jobs={},
         notes={},
         explanation=None,
+        controls=(),
         forward_tokens=0,
         seconds=0.0,
     )
@@ -150,6 +149,7 @@ def _without_evidence(variant: Variant, status: str, reason: str) -> VariantOutc
 def _gather(
     variant: Variant,
     by_arm: Mapping[str, list[Job]],
+    searches: Mapping[str, list[Job]],
     arms: Sequence[str],
     store: EvidenceStore,
     evidence: list[Evidence],
@@ -157,6 +157,10 @@ def _gather(
 ) -> VariantOutcome:
     first: dict[str, Record] = {}
     tokens, seconds = 0, 0.0
+    for job in (job for jobs in searches.values() for job in jobs):
+        seals[job.key] = store.seal(job.key)
+        cost = store.cost(job.key)
+        tokens, seconds = tokens + cost.forward_tokens, seconds + cost.seconds
     for arm in arms:
         for job in by_arm[arm]:
             record = store.read(job.key)
@@ -180,6 +184,7 @@ def _gather(
         jobs={arm: [job.key for job in by_arm[arm]] for arm in arms},
         notes=notes,
         explanation=explanation,
+        controls=tuple(variant.attack.controls(notes)),
         forward_tokens=tokens,
         seconds=seconds,
     )

@@ -53,7 +53,8 @@ def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
         if unavailable is not None:
             found.append(Estimate(variant.label, variant.mandatory, unavailable, 0, 0, 0, 0, 0.0))
             continue
-        by_arm = prepared.jobs(variant, "measure")
+        searches = prepared.searches(variant) if variant.attack.searches else {}
+        by_arm = prepared.measurements(variant, searches)
         waiting = [(a, j) for a, jobs in by_arm.items() for j in jobs if not store.has(j.key)]
         everything = variant.attack.name == AS_IS
         tokens = variant.attack.forward_tokens(_examination_tokens(prepared, everything))

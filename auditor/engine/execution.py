@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from auditor.attack import Finding
 from auditor.engine.job import Job
 from auditor.errors import Unavailable
 from auditor.evidence.record import Cost, Record, refuse_malformed
@@ -95,7 +96,7 @@ def execute(job: Job, subject: Subject, store: EvidenceStore) -> Failure | None:
     """
     attack = job.instantiate()
     examiner = Examiner(store.facts(job.facts), job.probes)
-    pool = [store.read(key) for key in job.pool]
+    pool = [Finding(entry.arm, entry.own, store.read(entry.key)) for entry in job.pool]
     before, began = subject.meter.forward_tokens, time.monotonic()
     try:
         with store.temporary_folder() as scratch:

@@ -23,6 +23,17 @@ _MEASURING_LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "rouge-s
 _MEASURING_CODE = ("subjects", "data", "probes", "attack.py", "examiner.py", "evidence/record.py")
 
 
+class Pooled(BaseModel):
+    """A finished search whose finding is measured, and whose it is."""
+
+    model_config = ConfigDict(frozen=True)
+
+    arm: str
+    key: str
+    own: bool
+    """Whether it was found on the arm that the job measures."""
+
+
 class Job(BaseModel):
     """Plain data, so that any process on any machine can run it against a shared store."""
 
@@ -41,8 +52,8 @@ class Job(BaseModel):
     probes: tuple[str, ...]
     format: PromptFormat
     token_budget: int
-    pool: tuple[str, ...] = ()
-    """Keys of the search jobs whose findings are measured."""
+    pool: tuple[Pooled, ...] = ()
+    """The searches whose findings are measured, one an arm."""
 
     @cached_property
     def key(self) -> str:
@@ -66,7 +77,7 @@ class Job(BaseModel):
             "probes": list(self.probes),
             "format": self.format.model_dump(),
             "token_budget": self.token_budget,
-            "pool": list(self.pool),
+            "pool": [entry.model_dump() for entry in self.pool],
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
             "code": code_version(self.attack),
             "libraries": library_versions(self.attack),

@@ -88,8 +88,8 @@ class AuditPlan(_Section):
     profile: Profile | None = "quick"
     """Ready-made set of attacks; null runs only those listed (and none/as-is)."""
     attacks: tuple[AttackRequest, ...] = ()
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
-    """Seeds of the attacks that depend on one."""
+    seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
+    """Seeds of the attacks that depend on one; by default one in the profile quick, else three."""
     policy: PolicySection = PolicySection()
     token_budget: int = Field(default=TOKEN_BUDGET, ge=1)
     """Padded tokens in a batch."""
@@ -107,6 +107,11 @@ class AuditPlan(_Section):
         if isinstance(value, list | tuple):
             return tuple({"path": v} if isinstance(v, str) else v for v in value)
         return value
+
+    @property
+    def attack_seeds(self) -> tuple[int, ...]:
+        """Seeds of the attacks that depend on one: the plan's, or its profile's."""
+        return self.seeds or ((0,) if self.profile == "quick" else (0, 1, 2))
 
     @property
     def arms(self) -> dict[str, SubjectSpec]:

@@ -1,7 +1,7 @@
 """Everything that can be checked before a model is loaded, checked."""
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from auditor.data import checks
 from auditor.data.fact import FactSets
 from auditor.data.readers import read_facts
 from auditor.engine.expansion import Variant, default_levels, expand
-from auditor.engine.job import Job, Stage
+from auditor.engine.job import Job, Pooled, Stage
 from auditor.engine.plan import AuditPlan, PolicySection
 from auditor.errors import AuditorError
 from auditor.evidence.store import EvidenceStore
@@ -64,33 +64,69 @@ class Prepared:
                 return f"{reason} ({arm})" if len(self.locations) > 1 else reason
         return None
 
-    def jobs(
-        self, variant: Variant, stage: Stage, pool: tuple[str, ...] = ()
-    ) -> dict[str, list[Job]]:
-        """Arm to its jobs (one a seed) of a variant at a stage."""
-        attack: Attack[Any] = variant.attack
-        seeds = self.plan.seeds if attack.seeded else self.plan.seeds[:1]
-        inputs = dict(attack.inputs())
+    def searches(self, variant: Variant) -> dict[str, list[Job]]:
+        """Arm to its search jobs (one a seed); variants that search alike get the same jobs."""
+        parameters = variant.attack.search_parameters()
         return {
             arm: [
-                Job(
-                    stage=stage,
-                    attack=attack.name,
-                    parameters=attack.parameters.model_dump(mode="json"),
-                    inputs=inputs,
-                    seed=seed if attack.seeded else 0,
-                    spec=spec,
-                    location=self.locations[arm],
-                    facts=self.facts,
-                    probes=self.plan.probes.all,
-                    format=self.plan.format,
-                    token_budget=self.plan.token_budget,
-                    pool=pool,
-                )
-                for seed in seeds
+                self._job(variant, "search", arm, seed, parameters) for seed in self._seeds(variant)
             ]
-            for arm, spec in self.plan.arms.items()
+            for arm in self.plan.arms
         }
+
+    def measurements(
+        self, variant: Variant, searches: Mapping[str, Sequence[Job]] | None = None
+    ) -> dict[str, list[Job]]:
+        """Arm to its measuring jobs, one a seed, each with what all arms found with that seed.
+
+        Args:
+            variant: what is measured.
+            searches: arm to its finished searches, in the order of the seeds.
+        """
+        parameters = variant.attack.parameters.model_dump(mode="json")
+        found = dict(searches or {})
+
+        def pool(measured: str, index: int) -> tuple[Pooled, ...]:
+            return tuple(
+                Pooled(arm=arm, key=jobs[index].key, own=arm == measured)
+                for arm, jobs in found.items()
+            )
+
+        return {
+            arm: [
+                self._job(variant, "measure", arm, seed, parameters, pool(arm, index))
+                for index, seed in enumerate(self._seeds(variant))
+            ]
+            for arm in self.plan.arms
+        }
+
+    def _seeds(self, variant: Variant) -> tuple[int, ...]:
+        return self.plan.attack_seeds if variant.attack.seeded else (0,)
+
+    def _job(
+        self,
+        variant: Variant,
+        stage: Stage,
+        arm: str,
+        seed: int,
+        parameters: dict[str, Any],
+        pool: tuple[Pooled, ...] = (),
+    ) -> Job:
+        attack: Attack[Any] = variant.attack
+        return Job(
+            stage=stage,
+            attack=attack.name,
+            parameters=parameters,
+            inputs=dict(attack.inputs()),
+            seed=seed,
+            spec=self.plan.arms[arm],
+            location=self.locations[arm],
+            facts=self.facts,
+            probes=self.plan.probes.all,
+            format=self.plan.format,
+            token_budget=self.plan.token_budget,
+            pool=pool,
+        )
 
 
 def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepared:

@@ -1,7 +1,7 @@
 """Evidence to verdict: pure functions of arrays, with no model in sight."""
 
 from auditor.statistics.arms import Arms, Contrast, Scope
-from auditor.statistics.assessment import AttackArms, AttackAssessment, Status
+from auditor.statistics.assessment import AttackArms, AttackAssessment, Control, Status
 from auditor.statistics.betting import (
     LAMBDA_GRID,
     log_e_value,
@@ -32,6 +32,7 @@ __all__ = [
     "AttackAssessment",
     "AttackFigures",
     "Contrast",
+    "Control",
     "Decision",
     "FactsNeeded",
     "Flag",

@@ -12,6 +12,15 @@ from auditor.statistics.margins import Margins
 Status = Literal["measured", "failed", "unavailable"]
 
 
+@dataclass(frozen=True)
+class Control:
+    """A positive control: a suppression planted for an attack to find."""
+
+    found: bool
+    sentence: str
+    """What was planted and what the attack made of it."""
+
+
 @dataclass(frozen=True, eq=False)
 class AttackArms:
     """One attack of the plan, with its evidence where there is any.
@@ -24,6 +33,8 @@ class AttackArms:
         reason: why it failed or is unavailable.
         arms: the evidence; given if and only if the status is measured.
         baseline: marks the one entry that is the model as it is, without attack.
+        control: whether it found the planted suppression that it is held to, and how that is
+            said; None where nothing was planted.
     """
 
     attack: str
@@ -33,6 +44,7 @@ class AttackArms:
     reason: str | None = None
     arms: Arms | None = None
     baseline: bool = False
+    control: Control | None = None
 
     def __post_init__(self) -> None:
         if (self.status == "measured") != (self.arms is not None):
@@ -125,6 +137,9 @@ def assess(
             mandatory=entry.mandatory,
         )
         gates = measured_gates(entry.name, figures, margins)
+        if entry.control is not None:
+            found = entry.control.found
+            gates += (Gate("positive_control", found, None if found else entry.control.sentence),)
         shared = log_threshold(margins.alpha, measured_attacks)
         counts = figures.gap_lower >= margins.minimum_gap
         named = counts and figures.log_e_fail >= shared

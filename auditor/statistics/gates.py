@@ -7,7 +7,9 @@ from auditor.statistics.betting import log_threshold
 from auditor.statistics.figures import AttackFigures
 from auditor.statistics.margins import Margins
 
-GateName = Literal["measured", "sensitivity", "residual", "leak_rate", "baseline_noise"]
+GateName = Literal[
+    "measured", "sensitivity", "residual", "leak_rate", "baseline_noise", "positive_control"
+]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 LAYERS = [
-    {"errors", "digests", "progress"},
+    {"errors", "digests", "progress", "documentation"},
     {"subjects"},
     {"data", "statistics"},
     {"registry"},
@@ -18,6 +18,7 @@ LAYERS = [
     {"attack"},
     {"engine"},
     {"testbed", "certificate"},
+    {"controls"},
     {"report"},
     {"cli"},
 ]

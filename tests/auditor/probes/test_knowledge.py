@@ -23,9 +23,12 @@ def scores(*probabilities, predicted=None):
     return TokenScores(log_p, np.zeros_like(log_p), np.ones_like(log_p), hit)
 
 
-def transcript(answers, distractors=None, facts=None, greedy=None):
+def transcript(answers, distractors=None, expected=None, greedy=None):
     return SimpleNamespace(
-        answers=answers, distractors=distractors or [[]] * len(answers), facts=facts, greedy=greedy
+        answers=answers,
+        distractors=distractors or [[]] * len(answers),
+        expected=expected,
+        greedy=greedy,
     )
 
 
@@ -108,8 +111,8 @@ def test_without_distractors_nothing_is_read(probe):
 
 
 def rouge(truth, said):
-    fact = Fact(id="a", subject="s", prompt="p", answer=truth)
-    return PROBES.get("rouge-l-recall")().read(transcript([], facts=[fact], greedy=[said]))[0]
+    case = transcript([], expected=[truth], greedy=[said])
+    return PROBES.get("rouge-l-recall")().read(case)[0]
 
 
 @pytest.mark.parametrize(
