@@ -82,6 +82,22 @@ class Control:
     """What was checked, and what it means if it did not pass."""
 
 
+@dataclass(frozen=True)
+class SideFigure:
+    """A number that an attack reports beside K, of one arm or of one arm against another."""
+
+    name: str
+    """What it is, for example ``AUC against the holdout``."""
+    of: str
+    """An arm, or ``unlearned against retrained-0``."""
+    value: float
+    lower: float | None = None
+    """Bounds at 95 % unless ``remark`` says otherwise; None where there are none."""
+    upper: float | None = None
+    remark: str | None = None
+    """What limits it or how it is to be read."""
+
+
 class Attack(ABC, Generic[P]):
     """A procedure that tries to bring forgotten knowledge back.
 
@@ -177,6 +193,14 @@ class Attack(ABC, Generic[P]):
 
     def controls(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Control]:
         """Checks of the attack on its own evidence.
+
+        Args:
+            notes: arm to what its measurement noted (first seed).
+        """
+        return ()
+
+    def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
+        """Numbers beside K, worked out from what the measurements of all arms noted.
 
         Args:
             notes: arm to what its measurement noted (first seed).

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from auditor.certificate.schema import Certificate, MatrixRow
+from auditor.certificate.row import MatrixRow
+from auditor.certificate.schema import Certificate
 from reports.arms import ORIGINAL, UNLEARNED, baseline, baseline_mean
 from reports.number_format import count, interval, number, share
 from reports.result_words import Outcome, Result, result

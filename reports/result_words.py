@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from auditor.certificate.schema import MatrixRow
+from auditor.certificate.row import MatrixRow
 
 Outcome = Literal["leak", "within", "undecided", "failed", "unavailable"]
 

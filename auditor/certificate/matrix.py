@@ -1,14 +1,17 @@
 """A row of the certificate's matrix: one attack at one level, on all arms."""
 
+from dataclasses import asdict
+
 import numpy as np
 
 from auditor.certificate.judgement import deciding_probe
-from auditor.certificate.schema import (
+from auditor.certificate.row import (
     ByArm,
     ExplanationPart,
     FiguresPart,
     GatePart,
     MatrixRow,
+    SideFigurePart,
 )
 from auditor.data.fact import SetName
 from auditor.engine.audit import AuditOutcome, VariantOutcome
@@ -45,6 +48,7 @@ def matrix_row(
         )
         if explanation
         else None,
+        side_figures=tuple(SideFigurePart(**asdict(f)) for f in variant.side_figures),
         notes={arm: dict(notes) for arm, notes in variant.notes.items()},
         forward_tokens=variant.forward_tokens,
         jobs={arm: tuple(keys) for arm, keys in variant.jobs.items()},

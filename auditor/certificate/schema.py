@@ -2,22 +2,14 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
+from auditor.certificate.row import ByArm, MatrixRow, Part
 from auditor.digests import digest
 
 SCHEMA_VERSION = "2.0.0"
 """Semantic version of the certificate's form; any change of form changes it."""
 
-ByArm = dict[str, float]
-"""Mean K by arm (unlearned, original, retrained-0, …)."""
 
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-
-class VerdictPart(_Part):
+class VerdictPart(Part):
     """What was decided, in words."""
 
     verdict: Literal["PASS", "FAIL", "INCONCLUSIVE", "NOT AUDITABLE"]
@@ -30,7 +22,7 @@ class VerdictPart(_Part):
     """What the command line returns."""
 
 
-class ArmPart(_Part):
+class ArmPart(Part):
     """A model of the audit."""
 
     arm: str
@@ -44,14 +36,14 @@ class ArmPart(_Part):
     """Relative name to sha256."""
 
 
-class SetPart(_Part):
+class SetPart(Part):
     """A set of facts."""
 
     facts: int
     subjects: int
 
 
-class IdentityPart(_Part):
+class IdentityPart(Part):
     """Which files the certificate is about."""
 
     arms: tuple[ArmPart, ...]
@@ -62,7 +54,7 @@ class IdentityPart(_Part):
     """Of the policy as it was read, before any model was opened."""
 
 
-class ThreatPart(_Part):
+class ThreatPart(Part):
     """What an attack stands for."""
 
     attack: str
@@ -78,7 +70,7 @@ class ThreatPart(_Part):
     source: str | None
 
 
-class ScopePart(_Part):
+class ScopePart(Part):
     """What the claim is about, and against whom it holds."""
 
     scope: Literal["census", "sampled"]
@@ -91,7 +83,7 @@ class ScopePart(_Part):
     threats: tuple[ThreatPart, ...]
 
 
-class PolicyPart(_Part):
+class PolicyPart(Part):
     """The rules of the decision."""
 
     delta: float
@@ -103,81 +95,7 @@ class PolicyPart(_Part):
     advisory: tuple[str, ...]
 
 
-class GatePart(_Part):
-    """A condition of PASS for one attack."""
-
-    name: str
-    met: bool
-    sentence: str | None
-
-
-class ExplanationPart(_Part):
-    """A figure of the weights or layers that says why knowledge comes back."""
-
-    measure: str
-    overall: float
-    layers: dict[str, float]
-
-
-class FiguresPart(_Part):
-    """What one attack showed. A bound that does not exist is null."""
-
-    facts: int
-    units: int
-    gap_mean: float
-    gap_lower: float
-    gap_required: float | None
-    rho: float | None
-    """Residual knowledge: 0 as the retrained baseline, 1 as the original."""
-    rho_lower: float | None
-    rho_lower_shared: float | None
-    """Lower bound at alpha divided by the number of attacks."""
-    rho_upper: float | None
-    """Upper bound at alpha; null means: not bounded below 1."""
-    log_e_pass: float | None
-    log_e_fail: float
-    log_e_over: float
-    leaked: int
-    eligible: int
-    leak_rate: float | None
-    leak_upper: float
-
-
-class MatrixRow(_Part):
-    """One attack at one level."""
-
-    attack: str
-    variant: str
-    mandatory: bool
-    status: Literal["measured", "failed", "unavailable"]
-    reason: str | None
-    """Why there is no measurement."""
-    probe: str
-    """The measure of K that its figures are about."""
-    parameters: dict[str, Any]
-    named: bool
-    """Its own evidence shows residual knowledge above delta."""
-    over_forgotten: bool
-    gates: tuple[GatePart, ...]
-    figures: FiguresPart | None
-    forget: dict[str, ByArm]
-    """Probe to mean K of the forget set by arm."""
-    retain: dict[str, ByArm]
-    holdout: dict[str, ByArm]
-    explanation: ExplanationPart | None
-    notes: dict[str, dict[str, Any]]
-    """Arm to what its measurement noted (recipe, class of layers, digest of texts)."""
-    forward_tokens: int
-    jobs: dict[str, tuple[str, ...]]
-    """Arm to keys of its evidence."""
-
-    @property
-    def label(self) -> str:
-        """``family/name variant``."""
-        return f"{self.attack} {self.variant}"
-
-
-class ControlPart(_Part):
+class ControlPart(Part):
     """A check on the audit itself."""
 
     name: str
@@ -186,7 +104,7 @@ class ControlPart(_Part):
     sentence: str
 
 
-class UtilityPart(_Part):
+class UtilityPart(Part):
     """Whether the model still knows what it should."""
 
     state: Literal["kept", "lost", "undetermined", "not measured"]
@@ -198,7 +116,7 @@ class UtilityPart(_Part):
     log_e_lost: float | None
 
 
-class ForgetQualityPart(_Part):
+class ForgetQualityPart(Part):
     """The field's usual test, shown beside and never decided by (TOFU, arXiv 2401.06121)."""
 
     baseline: str
@@ -206,7 +124,7 @@ class ForgetQualityPart(_Part):
     statistic: float
 
 
-class UncertaintyPart(_Part):
+class UncertaintyPart(Part):
     """What the figures leave open."""
 
     residual_lower: float | None
@@ -226,7 +144,7 @@ class UncertaintyPart(_Part):
     forget_quality: tuple[ForgetQualityPart, ...]
 
 
-class WorstFactPart(_Part):
+class WorstFactPart(Part):
     """A fact on which the unlearned model knows more than the retrained ones."""
 
     fact: str
@@ -240,7 +158,7 @@ class WorstFactPart(_Part):
     """Arm to its greedy answer under that attack."""
 
 
-class EvidencePart(_Part):
+class EvidencePart(Part):
     """The evidence that the verdict can be recomputed from."""
 
     jobs: dict[str, str]
@@ -249,7 +167,7 @@ class EvidencePart(_Part):
     """Sha256 over the above."""
 
 
-class ReproductionPart(_Part):
+class ReproductionPart(Part):
     """How to measure it again."""
 
     command: str
@@ -260,7 +178,7 @@ class ReproductionPart(_Part):
     determinism: str
 
 
-class TimingPart(_Part):
+class TimingPart(Part):
     """All that differs between two runs of the same audit."""
 
     issued: str
@@ -271,7 +189,7 @@ class TimingPart(_Part):
     """Label to seconds over all arms, as measured when its evidence was made."""
 
 
-class Certificate(_Part):
+class Certificate(Part):
     """An audit's result. Equal inputs on one machine give equal bytes, but for ``timing``."""
 
     schema_version: str = SCHEMA_VERSION

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from auditor.attack import Control, Explanation
+from auditor.attack import Control, Explanation, SideFigure
 from auditor.engine.execution import Executor, Failure
 from auditor.engine.expansion import Variant
 from auditor.engine.job import Job
@@ -34,6 +34,7 @@ class VariantOutcome:
     explanation: Explanation | None
     controls: Sequence[Control]
     """The attack's checks of its own evidence."""
+    side_figures: Sequence[SideFigure]
     forward_tokens: int
     """Of its measurements and its searches; a search that variants share counts with each."""
     seconds: float
@@ -141,6 +142,7 @@ def _without_evidence(variant: Variant, status: str, reason: str) -> VariantOutc
         notes={},
         explanation=None,
         controls=(),
+        side_figures=(),
         forward_tokens=0,
         seconds=0.0,
     )
@@ -185,6 +187,7 @@ def _gather(
         notes=notes,
         explanation=explanation,
         controls=tuple(variant.attack.controls(notes)),
+        side_figures=tuple(variant.attack.side_figures(notes)),
         forward_tokens=tokens,
         seconds=seconds,
     )

@@ -21,11 +21,14 @@ from auditor.subjects.batching import run_batched
 from auditor.subjects.decoding import RefuseNotFinite, Sampling, decoding
 from auditor.subjects.loading import load, load_directory, load_tokenizer, read_config
 from auditor.subjects.manifest import Location
-from auditor.subjects.prompting import Opened, encode_opened, encode_pair, encode_prompt
+from auditor.subjects.prompting import Encoded, Opened, encode_opened, encode_pair, encode_prompt
 from auditor.subjects.scoring import TokenScores, token_scores
 from auditor.subjects.spec import PromptFormat, SubjectSpec
 from auditor.subjects.subject import Subject
 from auditor.subjects.weights import lent
+
+IGNORED = -100
+"""Label of a position that carries no loss."""
 
 TOKEN_BUDGET = 8192
 """Padded tokens in one batch, unless the plan says otherwise."""
@@ -153,6 +156,36 @@ class CausalLM(Subject):
 
         lengths = [len(e) + max_new_tokens for e in encoded]
         return run_batched(lengths, self.token_budget, run, self._tick)
+
+    def encode(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Encoded]:
+        """Tokenise prompts with their answers, as :meth:`score` does.
+
+        Args:
+            pairs: prompt and answer of each item.
+            end: put the end-of-sequence token after each answer, as fine-tuning does; it counts
+                as the answer's.
+        """
+        found = [encode_pair(self.tokenizer, p, a, self.prompt_format) for p, a in pairs]
+        stop = self.tokenizer.eos_token_id
+        if not end or stop is None:
+            return found
+        return [Encoded([*e.ids, stop], [*e.answer, len(e.ids)]) for e in found]
+
+    def loss(self, items: Sequence[Encoded]) -> torch.Tensor:
+        """Mean negative log-likelihood per answer token over a batch, in nats, with gradients.
+
+        The meter counts the backward pass that follows as two forward passes.
+        """
+        ids, mask = self._padded([item.ids for item in items], left=False)
+        labels = torch.full_like(ids, IGNORED)
+        for row, item in enumerate(items):
+            labels[row, item.answer] = ids[row, item.answer]
+        self.meter.forward_tokens += 3 * ids.numel()
+        output = self.model(input_ids=ids, attention_mask=mask, labels=labels, use_cache=False)
+        loss: torch.Tensor = output.loss
+        if not torch.isfinite(loss):
+            raise MeasurementError("the loss is not finite")
+        return loss
 
     def opened(self, prompt: str, answer: str, shown: int) -> Opened:
         """The prompt with the first ``shown`` tokens of its answer, to generate the rest from."""

@@ -7,7 +7,7 @@ from statistics import fmean
 
 from markupsafe import Markup
 
-from auditor.certificate.schema import ExplanationPart
+from auditor.certificate.row import ExplanationPart
 from reports.arms import natural
 from reports.matrix import FLIPS, AttackView
 from reports.number_format import share

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from auditor.certificate.schema import Certificate
+from auditor.documentation import SECTIONS
 
 MARKER = "EXECUTED"
 HOSTILE = (
@@ -42,6 +43,7 @@ def row(
         "mandatory": mandatory,
         "status": status,
         "reason": reason,
+        "probe": "rouge-l-recall",
         "parameters": {"bits": 4, "group_size": 64},
         "named": False,
         "over_forgotten": False,
@@ -51,6 +53,7 @@ def row(
         "retain": {},
         "holdout": {},
         "explanation": None,
+        "side_figures": [],
         "notes": {},
         "forward_tokens": 0,
         "jobs": {},
@@ -257,14 +260,19 @@ def honest_certificate(verdict: str = "FAIL", **changes: Any) -> Certificate:
                 {
                     "attack": "none/as-is",
                     "family": "none",
-                    "summary": "Ask the model as it was released, without any attack. The threat "
-                    "is a curious user.",
+                    "summary": "Ask the model as it was released, without any attack.",
+                    "threat_model": "a curious user.",
+                    "access": "the released model.",
+                    "cost": "one pass over the facts.",
+                    "leak": "the model simply answers.",
+                    "source": "arXiv 2401.06121.",
                 },
                 {
                     "attack": "quantization/bnb",
                     "family": "quantization",
                     "summary": "Load the weights in 8 or 4 bits with bitsandbytes, as deployers "
                     "do (arXiv 2410.16454).",
+                    **dict.fromkeys(SECTIONS),
                 },
             ],
         },
@@ -384,6 +392,9 @@ def hostile_certificate() -> Certificate:
         if part["explanation"]:
             part["explanation"]["layers"][HOSTILE + "9" * 5000] = 0.5
     honest["matrix"][1]["variant"] = bad
+    honest["matrix"][1]["side_figures"] = [
+        {"name": bad, "of": HOSTILE, "value": 0.5, "lower": 0.1, "upper": None, "remark": bad}
+    ]
     honest["matrix"][3]["explanation"]["measure"] = bad
     honest["matrix"][2]["forget"][bad] = {HOSTILE: 0.5}
     for arm in honest["identity"]["arms"]:
@@ -394,7 +405,10 @@ def hostile_certificate() -> Certificate:
         worst["said"] = dict.fromkeys(worst["said"], bad) | {HOSTILE: "\n\u2028\ufeff\u0301" * 9}
     honest["verdict"] |= {"claim": bad, "reasons": [bad, HOSTILE]}
     honest["scope"] |= {"statement": bad, "baseline_claim": bad, "reported_probes": [HOSTILE]}
-    honest["scope"]["threats"] = [{"attack": bad, "family": bad, "summary": bad}]
+    honest["scope"]["threats"] = [
+        dict.fromkeys(("attack", "family", "summary", *SECTIONS), bad),
+        dict.fromkeys(("attack", "family", "summary"), HOSTILE) | dict.fromkeys(SECTIONS),
+    ]
     honest["scope"]["sets"][HOSTILE] = {"facts": 1, "subjects": 1}
     honest["policy"] |= {"mandatory": [bad], "advisory": [HOSTILE]}
     for control in honest["controls"]:

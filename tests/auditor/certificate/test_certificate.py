@@ -104,9 +104,9 @@ def test_round_trip_and_edits(outcome, tmp_path):
     with pytest.raises(AuditorError, match="was edited"):
         read_certificate(path)
 
-    edited["schema_version"] = "2.0.0"
+    edited["schema_version"] = "1.0.0"
     path.write_text(json.dumps(edited))
-    with pytest.raises(AuditorError, match=r"schema version 2\.0\.0"):
+    with pytest.raises(AuditorError, match=r"schema version 1\.0\.0"):
         read_certificate(path)
 
 

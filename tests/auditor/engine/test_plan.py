@@ -4,7 +4,7 @@ import yaml
 from auditor.attack import ATTACKS
 from auditor.cli.main import OK, run
 from auditor.engine.expansion import expand
-from auditor.engine.job import Job, code_version
+from auditor.engine.job import Job, Pooled, code_version
 from auditor.engine.plan import AuditPlan, load_plan, parse_plan
 from auditor.errors import AuditorError
 from auditor.subjects.manifest import Location, Manifest
@@ -149,7 +149,7 @@ def test_where_a_model_lies_does_not_decide_a_result():
         {"probes": ("rouge-l-recall",)},
         {"format": PromptFormat(template="Q: {prompt}")},
         {"token_budget": 128},
-        {"pool": ("a",)},
+        {"pool": (Pooled(arm="original", key="a", own=False),)},
     ],
     ids=lambda change: next(iter(change)),
 )
