@@ -7,8 +7,14 @@ import pytest
 import torch
 from filelock import FileLock
 
+from auditor.certificate.assembly import assemble
 from auditor.cli.console import quiet_libraries
+from auditor.engine.audit import run_audit
+from auditor.engine.execution import LocalExecutor
 from auditor.engine.plan import parse_plan
+from auditor.engine.preparation import prepare
+from auditor.evidence.store import EvidenceStore
+from auditor.progress import SilentProgress
 from auditor.testbed import world as worlds
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -47,6 +53,48 @@ def people():
 def store_root(tmp_path_factory):
     """Evidence shared by all tests on the default world: nothing is measured twice."""
     return tmp_path_factory.mktemp("evidence")
+
+
+@pytest.fixture
+def audit(store_root):
+    """Run a plan to its certificate, against the shared store unless told otherwise."""
+
+    def run(plan, root=None):
+        store = EvidenceStore(root or store_root)
+        prepared = prepare(plan, store, SilentProgress())
+        outcome = run_audit(prepared, store, LocalExecutor(), SilentProgress())
+        return assemble(outcome, "auditor audit plan.yaml")
+
+    return run
+
+
+@pytest.fixture
+def attacked(people, audit):
+    """Audit a subject of the default world under one attack; its rows of the matrix by variant.
+
+    With all three sets of facts, one seed and only the primary probe, unless ``changes`` says
+    otherwise.
+    """
+
+    def run(unlearned, attack, retrained=("retrained-0",), parameters=None, **changes):
+        def spec(name):
+            return {"path": str(people.subject(name)), "dtype": "float32"}
+
+        content = {
+            "unlearned": spec(unlearned),
+            "original": spec("original"),
+            "retrained": [spec(name) for name in retrained],
+            "data": {n: str(people.facts(n)) for n in ("forget", "retain", "holdout")},
+            "profile": None,
+            "attacks": [{"attack": attack, "parameters": parameters or {}}],
+            "policy": {"mandatory": ["none/as-is", attack]},
+            "probes": {"reported": []},
+            "seeds": [0],
+        }
+        certificate = audit(parse_plan(content | changes, "the test's plan"))
+        return {row.variant: row for row in certificate.matrix if row.attack == attack}
+
+    return run
 
 
 @pytest.fixture
