@@ -87,7 +87,7 @@ def attacked(people, audit):
             "data": {n: str(people.facts(n)) for n in ("forget", "retain", "holdout")},
             "profile": None,
             "attacks": [{"attack": attack, "parameters": parameters or {}}],
-            "policy": {"mandatory": ["none/as-is", attack]},
+            "policy": {"mandatory": ["none/as-is"]},
             "probes": {"reported": []},
             "seeds": [0],
         }

@@ -16,10 +16,10 @@ def test_the_contrast_differs_in_lineage_only():
 
 
 @pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
-def test_worlds_hold_every_method_and_two_retrained_models(world):
+def test_worlds_hold_every_method_and_three_retrained_models(world):
     assert {settings.method for settings in world.methods.values()} == set(METHODS)
-    assert world.retrained == ("retrained-0", "retrained-1")
-    assert len(set(world.seeds)) == 3
+    assert world.retrained == ("retrained-0", "retrained-1", "retrained-2")
+    assert len(set(world.seeds)) == 4
     assert world.demo in world.methods
 
 
