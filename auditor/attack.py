@@ -5,8 +5,9 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -26,6 +27,18 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
+
+class Located(Enum):
+    """What a parameter's text names; a plan's relative paths start at the plan's own folder."""
+
+    FILE = "file"
+    MODEL = "model"
+
+
+FilePath = Annotated[str, Located.FILE]
+"""Type of a parameter that names a file."""
+ModelPath = Annotated[str, Located.MODEL]
+"""Type of a parameter that names a model: a directory, or a name on the hub."""
 
 P = TypeVar("P", bound=Parameters)
 

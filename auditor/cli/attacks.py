@@ -2,13 +2,16 @@
 
 import inspect
 import json
+from pathlib import Path
 from typing import Any
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
 from auditor.cli.console import OUT
 from auditor.cli.options import json_option
+from auditor.errors import AuditorError
 
 
 @click.group("attacks")
@@ -42,6 +45,7 @@ def list_attacks(as_json: bool) -> None:
 def show(name: str, as_json: bool) -> None:
     """Describe one attack: threat, source, parameters, levels."""
     from auditor.attack import ATTACKS
+    from auditor.cli.attack_pages import described_parameters
 
     entry = _describe(name, ATTACKS.get(name))
     if as_json:
@@ -49,17 +53,34 @@ def show(name: str, as_json: bool) -> None:
         return
     OUT.print(f"[bold]{entry['name']}[/]\n\n{entry['description']}\n", highlight=False)
     table = Table("parameter", "type", "default", "meaning", box=None)
-    for field, schema in entry["parameters"].get("properties", {}).items():
-        kind = schema.get("type") or " or ".join(
-            str(part.get("type", part.get("enum", "?"))) for part in schema.get("anyOf", [schema])
-        )
-        if "enum" in schema:
-            kind = ", ".join(map(str, schema["enum"]))
-        table.add_row(field, kind, str(schema.get("default", "")), schema.get("description", ""))
+    for described in described_parameters(ATTACKS.get(name)):
+        table.add_row(*map(escape, described))
     OUT.print(table)
     for level in entry["levels"]:
         need = "mandatory" if level["mandatory"] else "advisory"
         OUT.print(f"  {level['variant']}: from profile {level['profile']}, {need}")
+
+
+@command.command("document")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("docs/attacks"),
+    show_default=True,
+    help="Folder for the pages.",
+)
+def document(out: Path) -> None:
+    """Write a Markdown page for every installed attack, and an index."""
+    from auditor.cli.attack_pages import pages
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        written = pages()
+        for name, text in written.items():
+            (out / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise AuditorError(f"the pages cannot be written to {out}: {error.strerror}.") from error
+    OUT.print(f"{len(written)} pages in {out}")
 
 
 def _describe(name: str, cls: Any) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """The plan of an audit: everything that is decided before any model is opened."""
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from auditor.attack import Profile
+from auditor.attack import ATTACKS, Located, Profile
 from auditor.data.source import DataSource
 from auditor.errors import AuditorError
 from auditor.subjects.causal_lm import TOKEN_BUDGET
@@ -183,14 +184,31 @@ def anchored(content: dict[str, Any], folder: Path) -> dict[str, Any]:
         result["data"] = {name: file(value) for name, value in result["data"].items()}
     requests = result.get("attacks")
     if isinstance(requests, list):
-        result["attacks"] = [_anchored_request(request, folder) for request in requests]
+        anchors = {Located.FILE: file, Located.MODEL: model}
+        result["attacks"] = [_anchored_request(request, anchors) for request in requests]
     return result
 
 
-def _anchored_request(request: Any, folder: Path) -> Any:
-    """An attack's calibration file is a path too."""
+def _anchored_request(request: Any, anchors: Mapping[Located, Callable[[Any], Any]]) -> Any:
+    """The paths among an attack's parameters, single, listed or swept."""
     parameters = request.get("parameters") if isinstance(request, dict) else None
-    if not isinstance(parameters, dict) or not isinstance(parameters.get("calibration"), str):
+    if not isinstance(parameters, dict):
         return request
-    path = str(folder / Path(parameters["calibration"]).expanduser())
-    return request | {"parameters": parameters | {"calibration": path}}
+    fields = ATTACKS.get(str(request.get("attack"))).parameters_type.model_fields
+    placed = dict(parameters)
+    for name, value in parameters.items():
+        located = (
+            _located(fields[name].annotation, fields[name].metadata) if name in fields else None
+        )
+        if located is not None:
+            place = anchors[located]
+            placed[name] = [place(v) for v in value] if isinstance(value, list) else place(value)
+    return request | {"parameters": placed}
+
+
+def _located(annotation: Any, metadata: Sequence[Any] = ()) -> Located | None:
+    """What a parameter's text names, wherever in its type that is said."""
+    for entry in (*metadata, *getattr(annotation, "__metadata__", ())):
+        if isinstance(entry, Located):
+            return entry
+    return next(filter(None, map(_located, get_args(annotation))), None)

@@ -1,0 +1,127 @@
+"""One Markdown page an attack, made from its docstring and its parameters."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from auditor.attack import ATTACKS, Attack
+from auditor.documentation import SECTIONS, documentation
+
+
+def pages() -> dict[str, str]:
+    """File name to Markdown: a page for each installed attack, and an index."""
+    found = {page_name(name): page(name, cls) for name, cls in ATTACKS}
+    return {"index.md": _index(), **found}
+
+
+def page_name(attack: str) -> str:
+    """File name of an attack's page."""
+    return f"{attack.replace('/', '-')}.md"
+
+
+def page(name: str, cls: type[Attack[Any]]) -> str:
+    """An attack's page: what it does, against whom, what it costs, its levels and parameters."""
+    said = documentation(cls)
+    lines = [f"# {name}", "", said.summary, ""]
+    for paragraph in said.text:
+        lines += [paragraph, ""]
+    for field, label in SECTIONS.items():
+        if (text := getattr(said, field)) is not None:
+            lines += [f"**{label}.** {text[:1].upper()}{text[1:]}", ""]
+    lines += ["## How it runs", "", *_running(cls), ""]
+    lines += ["## Levels", "", *_levels(name, cls), ""]
+    lines += ["## Parameters", "", *_parameters(cls), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def described_parameters(cls: type[Attack[Any]]) -> Iterator[tuple[str, str, str, str]]:
+    """Name, type, default and meaning of each parameter."""
+    schema = cls.parameters_type.model_json_schema()
+    for name, entry in schema.get("properties", {}).items():
+        default = entry.get("default", "required")
+        yield name, _kind(entry), _value(default), " ".join(entry.get("description", "").split())
+
+
+def _kind(entry: dict[str, Any]) -> str:
+    if "enum" in entry:
+        return " or ".join(map(_value, entry["enum"]))
+    if "const" in entry:
+        return _value(entry["const"])
+    if "anyOf" in entry:
+        return " or ".join(_kind(part) for part in entry["anyOf"])
+    if entry.get("type") == "array":
+        held = entry.get("items") or (entry.get("prefixItems") or [{}])[0]
+        return f"list of {_kind(held)}"
+    return str(entry.get("type", "any"))
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return str(value)
+
+
+def _running(cls: type[Attack[Any]]) -> list[str]:
+    needs = cls.requires
+    facts = [
+        "Searches on every arm first; what all arms found is pooled and every arm is measured "
+        "with the pool."
+        if cls.searches
+        else "One measurement on every arm.",
+        "Runs once for each of the plan's seeds; K is averaged over them."
+        if cls.seeded
+        else "Nothing in it is random.",
+        "K is knowledge by the audit's own probes."
+        if cls.probe is None
+        else f"K is a measure of its own, `{cls.probe}`.",
+    ]
+    if needs.packages:
+        facts.append(f"Needs {', '.join(f'`{package}`' for package in needs.packages)}.")
+    if needs.gpu:
+        facts.append("Needs a GPU.")
+    if needs.full_precision:
+        facts.append("Does not apply to a checkpoint that is quantized already.")
+    return [f"* {fact}" for fact in facts]
+
+
+def _levels(name: str, cls: type[Attack[Any]]) -> list[str]:
+    if not cls.levels:
+        return ["In no profile; a plan asks for it by name."]
+    rows = ["| level | from profile | part in a PASS |", "| --- | --- | --- |"]
+    for level in cls.levels:
+        variant = cls(cls.parameters_type(**level.parameters)).variant
+        part = "mandatory" if level.mandatory else "advisory"
+        rows.append(f"| `{name} {variant}` | {level.profile} | {part} |")
+    return rows
+
+
+def _parameters(cls: type[Attack[Any]]) -> list[str]:
+    rows = [
+        f"| `{name}` | {kind} | {default} | {_cell(meaning)} |"
+        for name, kind, default, meaning in described_parameters(cls)
+    ]
+    if not rows:
+        return ["It has none."]
+    return ["| parameter | type | default | meaning |", "| --- | --- | --- | --- |", *rows]
+
+
+def _index() -> str:
+    lines = [
+        "# Attacks",
+        "",
+        "A page each, made by `auditor attacks document`. Which of them catch what is measured in "
+        "[what catches what](../what-catches-what.md).",
+        "",
+        "| attack | what it does |",
+        "| --- | --- |",
+    ]
+    lines += [
+        f"| [{name}]({page_name(name)}) | {_cell(documentation(cls).summary)} |"
+        for name, cls in ATTACKS
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
