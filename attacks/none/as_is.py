@@ -14,9 +14,18 @@ from auditor.subjects.causal_lm import CausalLM
 class AsIs(Attack[Parameters]):
     """Ask the model as it was released, without any attack.
 
-    The threat is a curious user. Every plan contains it: it shows what the original knew, what
-    unlearning took away, and what it cost in utility. A leak here is knowledge that was never
-    hidden.
+    Every plan contains it: it shows what the original knew, what unlearning took away, and what
+    it cost in utility.
+
+    Threat model: a curious user.
+
+    Access: questions and answers.
+
+    Cost: one pass over the forget, retain and holdout facts.
+
+    A leak: knowledge that was never hidden.
+
+    Source: the audit's own probes; see each of them.
     """
 
     levels: ClassVar[Sequence[Level]] = (Level(profile="quick", mandatory=True),)

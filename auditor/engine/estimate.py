@@ -33,6 +33,7 @@ class Estimate:
     mandatory: bool
     unavailable: str | None
     jobs: int
+    """Searches and measurements; a search that variants share counts with each."""
     done: int
     """Jobs whose evidence is in the store already."""
     forward_tokens: int
@@ -56,20 +57,20 @@ def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
         searches = prepared.searches(variant) if variant.attack.searches else {}
         by_arm = prepared.measurements(variant, searches)
         waiting = [(a, j) for a, jobs in by_arm.items() for j in jobs if not store.has(j.key)]
+        keys = {j.key for found in (searches, by_arm) for jobs in found.values() for j in jobs}
         everything = variant.attack.name == AS_IS
         tokens = variant.attack.forward_tokens(_examination_tokens(prepared, everything))
         seconds = sum(
             2 * sizes[arm][0] * tokens / rate + sizes[arm][1] / _LOAD_BYTES_PER_SECOND
             for arm, _ in waiting
         )
-        total = sum(len(jobs) for jobs in by_arm.values())
         found.append(
             Estimate(
                 label=variant.label,
                 mandatory=variant.mandatory,
                 unavailable=None,
-                jobs=total,
-                done=total - len(waiting),
+                jobs=len(keys),
+                done=sum(map(store.has, keys)),
                 forward_tokens=tokens * len(waiting),
                 memory_bytes=largest,
                 seconds=seconds,

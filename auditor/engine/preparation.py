@@ -254,7 +254,7 @@ def _refuse_exposure(variants: list[Variant], sets: FactSets) -> None:
         held = checks.forget_text_within(sets, variant.attack.texts())
         if held:
             raise AuditorError(
-                f"the calibration texts of {variant.label} hold {len(held)} forget fact(s): "
-                f"{', '.join(held[:5])}{' …' if held[5:] else ''}. A quantizer that was shown the "
-                "forget set measures something else; calibrate with other text."
+                f"the texts that {variant.label} shows the model hold {len(held)} forget fact(s): "
+                f"{', '.join(held[:5])}{' …' if held[5:] else ''}. A model that was shown the "
+                "forget set says something else; give the attack other text."
             )

@@ -1,0 +1,136 @@
+"""Every attack against every testbed subject: what is found where it is, and where nothing is.
+
+    python -m benchmarks.attack_matrix [--world people] [--profile standard] [--only npo_gdr]
+
+Audits each subject of a world as the unlearned model, with the first two retrained models as the
+baseline; the third is held back and put on trial as an honest one. Prints Markdown:
+`benchmarks/RESULTS.md` holds the overview, `benchmarks/ATTACK_MATRIX.md` all figures. Evidence is
+kept in ``--store``, so that a second run only prints, and several processes can share the work.
+"""
+
+import argparse
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from auditor.certificate.assembly import assemble
+from auditor.certificate.row import MatrixRow
+from auditor.certificate.schema import Certificate
+from auditor.cli.console import quiet_libraries
+from auditor.cli.progress import chosen_progress
+from auditor.engine.audit import run_audit
+from auditor.engine.execution import LocalExecutor
+from auditor.engine.preparation import prepare
+from auditor.evidence.store import EvidenceStore
+from auditor.testbed import world as worlds
+from auditor.testbed.plans import world_plan
+from reports.number_format import interval, number
+from reports.result_words import result
+
+BASELINES = 2
+"""Retrained models that every subject is compared with; the next one is on trial."""
+
+MARKS = {"leak": "**leak**", "within": "within", "undecided": "?"}
+
+
+def subjects(recipe: worlds.WorldRecipe) -> list[str]:
+    """Who is put on trial: original, held-back retrained models, unlearned models."""
+    return ["original", *recipe.retrained[BASELINES:], *recipe.methods]
+
+
+def audit(world: worlds.World, subject: str, profile: str, store: EvidenceStore) -> Certificate:
+    """Audit one subject of a world."""
+    progress = chosen_progress(quiet=False)
+    plan = world_plan(world, subject, world.recipe.retrained[:BASELINES], profile)
+    prepared = prepare(plan, store, progress)
+    return assemble(run_audit(prepared, store, LocalExecutor(), progress), "")
+
+
+def overview(audits: Mapping[str, Certificate]) -> str:
+    """Attacks by subjects: the point estimate of rho, and what its evidence says."""
+    lines = [
+        "| attack | " + " | ".join(audits) + " |",
+        "| --- " * (len(audits) + 1) + "|",
+        "| *verdict* | " + " | ".join(map(_verdict, audits.values())) + " |",
+    ]
+    for label in _labels(audits.values()):
+        cells = [_short(_rows(certificate).get(label)) for certificate in audits.values()]
+        lines.append(f"| `{label}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def details(audits: Mapping[str, Certificate]) -> str:
+    """A row for every attack on every subject, with bounds, e-values and seconds."""
+    lines = [
+        "| attack | subject | part | rho | bounds | leaked | ln E fail | ln E pass | result | s |",
+        "| --- | --- | --- | --: | --- | --- | --: | --: | --- | --: |",
+    ]
+    for label in _labels(audits.values()):
+        for subject, certificate in audits.items():
+            row = _rows(certificate).get(label)
+            if row is None:
+                continue
+            seconds = certificate.timing.attack_seconds.get(label)
+            part = "mandatory" if row.mandatory else "advisory"
+            lines.append(
+                f"| `{label}` | {subject} | {part} | {_figures(row)} | {result(row).words} | "
+                f"{number(seconds)} |"
+            )
+    return "\n".join(lines)
+
+
+def _labels(audits: Iterable[Certificate]) -> list[str]:
+    order = {row.label: row.mandatory for certificate in audits for row in certificate.matrix}
+    return sorted(order, key=lambda label: (label.partition("/")[0], not order[label], label))
+
+
+def _rows(certificate: Certificate) -> dict[str, MatrixRow]:
+    return {row.label: row for row in certificate.matrix}
+
+
+def _verdict(certificate: Certificate) -> str:
+    return ", ".join((certificate.verdict.verdict, *certificate.verdict.flags))
+
+
+def _short(row: MatrixRow | None) -> str:
+    if row is None or row.status != "measured" or row.figures is None:
+        return "-" if row is None else row.status
+    return f"{number(row.figures.rho)} {MARKS[result(row).outcome]}"
+
+
+def _figures(row: MatrixRow) -> str:
+    figures = row.figures
+    if figures is None:
+        return " | ".join([row.status, "", "", "", ""])
+    return " | ".join(
+        [
+            number(figures.rho),
+            interval(figures.rho_lower, figures.rho_upper) or "",
+            f"{figures.leaked} of {figures.eligible}",
+            number(figures.log_e_fail),
+            number(figures.log_e_pass),
+        ]
+    )
+
+
+def main() -> None:
+    """Audit and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--world", default="people", choices=[r.name for r in worlds.list_worlds()])
+    parser.add_argument(
+        "--profile", default="standard", choices=["quick", "standard", "exhaustive"]
+    )
+    parser.add_argument("--only", action="append", help="these subjects")
+    parser.add_argument("--store", type=Path, default=Path("audit-attack-matrix"))
+    parser.add_argument("--details", action="store_true", help="all figures, not the overview")
+    arguments = parser.parse_args()
+    world = worlds.build(arguments.world, progress=chosen_progress(quiet=False))
+    store = EvidenceStore(arguments.store)
+    chosen = arguments.only or subjects(world.recipe)
+    audits = {subject: audit(world, subject, arguments.profile, store) for subject in chosen}
+    print(f"\n### {world.recipe.name}, profile {arguments.profile}\n\n{world.recipe.purpose}\n")
+    print(details(audits) if arguments.details else overview(audits))
+
+
+if __name__ == "__main__":
+    quiet_libraries()
+    main()
