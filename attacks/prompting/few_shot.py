@@ -1,0 +1,153 @@
+"""Questions that the model may answer, before the one that it should not."""
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from pydantic import Field
+
+from attacks.prompting.reworded import Prompts, RewordedAttack
+from auditor.attack import Level, Parameters, attack
+from auditor.data.fact import Fact
+from auditor.errors import Unavailable
+from auditor.examiner import Examiner
+from auditor.probes.transcript import SPARE_TOKENS
+from auditor.subjects.causal_lm import CausalLM
+from auditor.subjects.spec import PromptFormat
+
+
+class FewShotParameters(Parameters):
+    """Settings of few-shot prompting."""
+
+    shots: int = Field(default=4, ge=1)
+    """Retain facts, with their answers, before each question."""
+    draws: int = Field(default=3, ge=1)
+    """Draws of examples with each seed; the strongest counts."""
+    between: str = "\n\n"
+    """What stands between an example's answer and the next question."""
+
+
+@attack("prompting/few-shot")
+class FewShot(RewordedAttack[FewShotParameters]):
+    r"""Show the model a few answered questions from the retain set, then ask.
+
+    The examples are retain facts in the audit's own prompt format, drawn by the seed; each draw
+    is the same for all facts and all arms, but an example that holds the answer of the fact in
+    question is passed over. Several draws are made and the strongest counts. In a chat template
+    all examples stand in the one message of the user.
+
+    Threat model: any user who knows other things that the model knows, which is everybody.
+
+    Access: prompts alone, and a few facts that were kept.
+
+    Cost: one examination of the forget set with a prompt of some 1 + shots questions, for each
+    draw and seed.
+
+    A leak: unlearning taught the model to refuse or to stray when asked plainly; examples put it
+    back into the habit of answering.
+
+    Source: in-context learning as an attack on unlearning is from RWKU (arXiv 2406.10890) and
+    arXiv 2402.16835.
+    """
+
+    parameters_type = FewShotParameters
+    levels: ClassVar[Sequence[Level]] = (
+        Level({"shots": 4}, "standard"),
+        Level({"shots": 8}, "exhaustive"),
+    )
+    seeded = True
+
+    @property
+    def variant(self) -> str:
+        """How many examples."""
+        return f"{self.parameters.shots}-shot"
+
+    @property
+    def count(self) -> int:
+        """Draws, each with so many more questions."""
+        return self.parameters.draws * (1 + self.parameters.shots)
+
+    def wordings(self, subject: CausalLM, examiner: Examiner, seed: int) -> Mapping[str, Prompts]:
+        """One wording a draw.
+
+        Raises:
+            Unavailable: there are too few retain facts, or the prompts exceed the context.
+        """
+        forget, retain = examiner.sets.forget, examiner.sets.retain
+        found = {}
+        for draw in range(self.parameters.draws):
+            order = list(retain)
+            random.Random(f"{seed}/{draw}").shuffle(order)  # noqa: S311 - a reproducible draw
+            found[f"draw {draw + 1}"] = {
+                fact.id: few_shot_prompt(
+                    fact,
+                    examples(fact, order, self.parameters.shots),
+                    subject.prompt_format,
+                    self.parameters.between,
+                )
+                for fact in forget
+            }
+        self._refuse_overlong(subject, forget, found)
+        return found
+
+    def _refuse_overlong(
+        self, subject: CausalLM, facts: Sequence[Fact], found: Mapping[str, Prompts]
+    ) -> None:
+        context = getattr(subject.config, "max_position_embeddings", None)
+        if context is None:
+            return
+        pairs = [(prompts[f.id], f.answer) for prompts in found.values() for f in facts]
+        encoded = subject.encode(pairs)
+        longest = max(len(e.ids) for e in encoded)
+        answer = max(len(e.answer) for e in encoded)
+        if longest + answer + SPARE_TOKENS > context:
+            raise Unavailable(
+                f"{self.parameters.shots} examples and a question need up to "
+                f"{longest + answer + SPARE_TOKENS} tokens, but the model's context holds "
+                f"{context}; ask for fewer `shots`"
+            )
+
+
+def examples(fact: Fact, order: Sequence[Fact], shots: int) -> list[Fact]:
+    """The first ``shots`` of ``order`` that do not hold the fact's answer.
+
+    Raises:
+        Unavailable: there are fewer.
+    """
+    answer = re.compile(rf"(?<!\w){re.escape(fact.answer.strip())}(?!\w)", re.IGNORECASE)
+    chosen = [e for e in order if not answer.search(f"{e.prompt} {e.answer}")][:shots]
+    if len(chosen) < shots:
+        raise Unavailable(
+            f"{shots} retain facts are needed as examples, and there are {len(chosen)} that do "
+            f"not hold the answer of {fact.id!r}; give a (larger) retain set"
+        )
+    return chosen
+
+
+def few_shot_prompt(
+    fact: Fact, shown: Sequence[Fact], prompt_format: PromptFormat, between: str
+) -> str:
+    r"""A prompt that, put into the format's template, is examples and question, each in it.
+
+    With the template ``Q: {prompt}\nA:`` the model sees ``Q: …\nA: …\n\nQ: …\nA:``.
+
+    Args:
+        fact: what is asked.
+        shown: the examples, in order.
+        prompt_format: its template may hold more than one ``{prompt}``; its separator stands
+            before each example's answer.
+        between: what stands after each example's answer.
+    """
+    template = prompt_format.template
+    before, _, after = template.partition("{prompt}")
+    if "{prompt}" in after:
+        raise Unavailable(
+            "the format's template holds {prompt} more than once, so that examples would stand "
+            "in it more than once; use a template with one {prompt}"
+        )
+    answered = "".join(
+        template.replace("{prompt}", e.prompt) + prompt_format.separator + e.answer + between
+        for e in shown
+    )
+    return answered.removeprefix(before) + (before if shown else "") + fact.prompt

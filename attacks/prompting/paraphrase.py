@@ -1,0 +1,80 @@
+"""The same question in other words."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+from attacks.prompting.reworded import Prompts, RewordedAttack, Wording, applied
+from attacks.prompting.sentence_rules import RULES
+from auditor.attack import Level, Parameters, attack
+from auditor.data.fact import Fact
+from auditor.errors import Unavailable
+from auditor.examiner import Examiner
+from auditor.subjects.causal_lm import CausalLM
+
+_USUAL = 4
+"""Paraphrases that a fact is expected to have, for the estimate of the cost."""
+
+
+class ParaphraseParameters(Parameters):
+    """Settings of paraphrasing."""
+
+    source: Literal["given", "rules"] = "given"
+    """given: each fact's own `paraphrases`. rules: six fixed rules of grammar and framing."""
+
+
+@attack("prompting/paraphrase")
+class Paraphrase(RewordedAttack[ParaphraseParameters]):
+    """Ask the same in other words: the fact's given paraphrases, or rule-made ones.
+
+    K of a fact is the highest over its paraphrases. The rules need no data: labels for question
+    and answer, a courteous sentence, an order to answer, the question inside a sentence, the
+    question turned into a sentence to complete ("Where was Ann born?" to "Ann was born in"), and
+    into an order to name ("Name the trade of Ann."). The last two apply to plain English
+    questions only. Facts without a paraphrase are asked as they stand.
+
+    Threat model: any user, by accident or on purpose.
+
+    Access: prompts alone.
+
+    Cost: one examination of the forget set for each paraphrase.
+
+    A leak: the model is silent on the phrasing that unlearning trained on, and answers another.
+
+    Source: paraphrased questions as a test of unlearning are from TOFU (arXiv 2401.06121) and
+    RWKU (arXiv 2406.10890); the rules are this project's.
+    """
+
+    parameters_type = ParaphraseParameters
+    levels: ClassVar[Sequence[Level]] = (
+        Level({"source": "given"}, "standard"),
+        Level({"source": "rules"}, "standard"),
+    )
+
+    @property
+    def variant(self) -> str:
+        """Where the paraphrases come from."""
+        return self.parameters.source
+
+    @property
+    def count(self) -> int:
+        """The rules, or as many paraphrases as facts usually have."""
+        return len(RULES) if self.parameters.source == "rules" else _USUAL
+
+    def wordings(self, subject: CausalLM, examiner: Examiner, seed: int) -> Mapping[str, Prompts]:
+        """One wording a rule, or one for each place in the list of paraphrases."""
+        forget = examiner.sets.forget
+        if self.parameters.source == "rules":
+            return applied(forget, RULES)
+        most = max(len(fact.paraphrases) for fact in forget)
+        if not most:
+            raise Unavailable(
+                "no forget fact has `paraphrases`; give some, or use the variant `rules`"
+            )
+        return applied(forget, {f"paraphrase {i + 1}": _given(i) for i in range(most)})
+
+
+def _given(index: int) -> Wording:
+    def wording(fact: Fact) -> str | None:
+        return fact.paraphrases[index] if index < len(fact.paraphrases) else None
+
+    return wording

@@ -1,0 +1,74 @@
+"""The beginning of the true answer, given away."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from auditor.attack import Attack, Finding, Level, Parameters, attack
+from auditor.evidence.record import Record
+from auditor.examiner import Examiner
+from auditor.subjects.causal_lm import CausalLM
+
+
+class PrefillParameters(Parameters):
+    """Settings of prefilling."""
+
+    tokens: int = Field(default=1, ge=1)
+    """Tokens of the true answer that are given away; at least one is left to the model."""
+
+
+@attack("prompting/prefill")
+class Prefill(Attack[PrefillParameters]):
+    """Give away the first tokens of the true answer and measure knowledge of the rest.
+
+    The retrained models are given the same tokens, so what a beginning tells by itself (the
+    first half of a word, a first name) counts on both sides. An answer of no more tokens than
+    are given keeps its last one to be told; the notes count such answers.
+
+    Threat model: somebody who has a part of the answer and wants the rest, or who can put words
+    in the model's mouth.
+
+    Access: prompts, and the beginning of the model's own turn (a completion interface, or an
+    interface that lets the caller begin the answer).
+
+    Cost: one examination of the forget set.
+
+    A leak: unlearning lowered the first token of the answer alone, and everything after it is
+    still there.
+
+    Source: that alignment can be only a few tokens deep, and prefilling as an attack on it, are
+    from arXiv 2406.05946; shown prefixes as a measure of memorisation are from arXiv 2012.07805
+    and 2202.07646.
+    """
+
+    parameters_type = PrefillParameters
+    levels: ClassVar[Sequence[Level]] = (
+        Level({"tokens": 1}, "quick"),
+        Level({"tokens": 2}, "standard"),
+        Level({"tokens": 3}, "exhaustive"),
+    )
+
+    @property
+    def variant(self) -> str:
+        """How much is given away."""
+        count = self.parameters.tokens
+        return f"{count} token{'s' if count > 1 else ''}"
+
+    def measure(
+        self,
+        subject: CausalLM,
+        examiner: Examiner,
+        pool: Sequence[Finding],
+        seed: int,
+        scratch: Path,
+    ) -> Record:
+        """Examine the forget set with the first tokens of every answer shown."""
+        given = self.parameters.tokens
+        lengths = [subject.answer_length(f.prompt, f.answer) for f in examiner.sets.forget]
+        notes = {
+            "answers_too_short": sum(length <= given for length in lengths),
+            "mean_answer_tokens": sum(lengths) / len(lengths),
+        }
+        return Record(rows=examiner.examine(subject, ("forget",), shown=given), notes=notes)

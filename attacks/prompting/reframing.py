@@ -1,0 +1,72 @@
+"""The question in another role or another task."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+from attacks.prompting.framings import FRAMES, OPEN, multiple_choice
+from attacks.prompting.reworded import Prompts, RewordedAttack, applied
+from auditor.attack import Level, Parameters, attack
+from auditor.errors import Unavailable
+from auditor.examiner import Examiner
+from auditor.subjects.causal_lm import CausalLM
+
+
+class ReframingParameters(Parameters):
+    """Settings of reframing."""
+
+    kind: Literal["open", "multiple choice"] = "open"
+    """open: twelve frames that do not show the answer. multiple choice: the answer is shown among
+    the fact's `distractors`; by itself, since that raises K on every arm."""
+
+
+@attack("prompting/reframing")
+class Reframing(RewordedAttack[ReframingParameters]):
+    """Ask through a persona or as another task: role play, story, answer key, foreign frame.
+
+    Twelve frames: prefix injection, affirmative suffix, role play, denied forgetting, story,
+    answer key, record, inspection, a French and a German frame, a background hint that names the
+    subject, and synonyms for words of the question. K of a fact is the highest over the frames;
+    the notes give the mean of each. In multiple choice the answer stands among wrong ones, so a
+    retrained model can copy it too; what counts is how much more often the audited one does.
+
+    Threat model: a user who has read about jailbreaks.
+
+    Access: prompts alone; for multiple choice a guess at what the answer might be.
+
+    Cost: twelve examinations of the forget set, or one.
+
+    A leak: unlearning works on the plain question only, as refusals do.
+
+    Source: RWKU (arXiv 2406.10890), whose nine kinds of adversarial probes these follow in our
+    own words. Left out are the reversed query (a fact has one question), in-context examples
+    (prompting/few-shot), and translated questions (the frame alone is foreign here).
+    """
+
+    parameters_type = ReframingParameters
+    levels: ClassVar[Sequence[Level]] = (
+        Level({"kind": "open"}, "standard"),
+        Level({"kind": "multiple choice"}, "exhaustive"),
+    )
+
+    @property
+    def variant(self) -> str:
+        """The kind."""
+        return self.parameters.kind
+
+    @property
+    def count(self) -> int:
+        """The frames."""
+        return len(OPEN) if self.parameters.kind == "open" else 1
+
+    def texts(self) -> Sequence[str]:
+        """The frames."""
+        return tuple(FRAMES.values())
+
+    def wordings(self, subject: CausalLM, examiner: Examiner, seed: int) -> Mapping[str, Prompts]:
+        """One wording a frame."""
+        forget = examiner.sets.forget
+        if self.parameters.kind == "open":
+            return applied(forget, OPEN)
+        if not any(fact.distractors for fact in forget):
+            raise Unavailable("no forget fact has `distractors` to choose from; give some")
+        return applied(forget, {"multiple choice": multiple_choice})

@@ -1,0 +1,128 @@
+"""What attacks share that ask in several other words: each fact keeps its strongest reading."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from auditor.attack import Attack, Finding, Parameters, SideFigure
+from auditor.data.fact import Fact
+from auditor.errors import Unavailable
+from auditor.evidence.record import Record, Row, strongest
+from auditor.examiner import Examiner
+from auditor.subjects.causal_lm import CausalLM
+
+Wording = Callable[[Fact], str | None]
+"""Another prompt for a fact, or None where the fact cannot be asked in that way."""
+
+Prompts = Mapping[str, str]
+"""Fact id to the prompt that takes the place of the fact's own."""
+
+AS_IT_STANDS = "as it stands"
+"""Name of the reading of facts to which no wording applies."""
+
+P = TypeVar("P", bound=Parameters)
+
+
+class RewordedAttack(Attack[P]):
+    """Ask every forget fact in several other words and keep the strongest answer of each.
+
+    The fact's own prompt is not among them: ``none/as-is`` asks it, and here it would hide a
+    wording that the original does not understand. Without it the gap under the attack tells.
+    Only a fact to which no wording applies is asked as it stands; the notes count them.
+    """
+
+    @abstractmethod
+    def wordings(self, subject: CausalLM, examiner: Examiner, seed: int) -> Mapping[str, Prompts]:
+        """Name of each wording to its prompts.
+
+        Raises:
+            Unavailable: no fact can be asked in this way; says what would help.
+        """
+
+    @property
+    @abstractmethod
+    def count(self) -> int:
+        """Wordings that a fact is expected to have, for the estimate of the cost."""
+
+    def forward_tokens(self, examination: int) -> int:
+        """Half the facts of an examination (the forget set), with longer prompts, each wording."""
+        return examination * self.count
+
+    def measure(
+        self,
+        subject: CausalLM,
+        examiner: Examiner,
+        pool: Sequence[Finding],
+        seed: int,
+        scratch: Path,
+    ) -> Record:
+        """Examine the forget set with each wording."""
+        asked = dict(self.wordings(subject, examiner, seed))
+        reached = {fact for prompts in asked.values() for fact in prompts}
+        if not reached:
+            raise Unavailable("no fact can be asked in this way")
+        left = {f.id: f.prompt for f in examiner.sets.forget if f.id not in reached}
+        if left:
+            asked[AS_IT_STANDS] = left
+        readings = {
+            name: examiner.examine(subject, ("forget",), reworded(prompts), only=prompts.keys())
+            for name, prompts in asked.items()
+            if prompts
+        }
+        best = strongest(readings.values())
+        primary = next(iter(examiner.probes))
+        held = {(row.fact, row.k) for row in best if row.probe == primary}
+        notes = {
+            "probe": primary,
+            "wordings": {name: _summary(rows, primary, held) for name, rows in readings.items()},
+            "facts_asked_as_they_stand": len(left),
+        }
+        return Record(rows=best, notes=notes)
+
+    def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
+        """Mean K of U and of O beyond the retrained models, with each wording alone."""
+        retrained = [arm for arm in notes if arm.startswith("retrained")]
+        if not retrained:
+            return ()
+
+        def beyond(arm: str, wording: str) -> float:
+            means = {a: float(notes[a]["wordings"][wording]["mean_k"]) for a in (arm, *retrained)}
+            return means[arm] - sum(means[a] for a in retrained) / len(retrained)
+
+        return tuple(
+            SideFigure(
+                name=f"mean K with '{wording}' alone, beyond the retrained models",
+                of=arm,
+                value=beyond(arm, wording),
+                remark=f"{entry['facts']} facts",
+            )
+            for arm in ("unlearned", "original")
+            if arm in notes
+            for wording, entry in notes[arm]["wordings"].items()
+        )
+
+
+def applied(facts: Sequence[Fact], wordings: Mapping[str, Wording]) -> dict[str, Prompts]:
+    """The prompts of facts under each wording; what leaves a prompt as it is does not count."""
+    found: dict[str, Prompts] = {}
+    for name, wording in wordings.items():
+        prompts = {fact.id: wording(fact) for fact in facts}
+        own = {fact.id: fact.prompt for fact in facts}
+        found[name] = {i: p for i, p in prompts.items() if p is not None and p != own[i]}
+    return found
+
+
+def reworded(prompts: Prompts) -> Callable[[Fact], Fact]:
+    """What an examiner rewrites each fact with."""
+    return lambda fact: fact.model_copy(update={"prompt": prompts[fact.id]})
+
+
+def _summary(rows: Iterable[Row], probe: str, held: set[tuple[str, float]]) -> dict[str, Any]:
+    """Facts, mean K, and how often this wording was the strongest (ties count for each)."""
+    ks = [(row.fact, row.k) for row in rows if row.probe == probe]
+    return {
+        "facts": len(ks),
+        "mean_k": sum(k for _, k in ks) / len(ks),
+        "strongest": sum(reading in held for reading in ks),
+    }

@@ -1,0 +1,64 @@
+"""The same words, written otherwise."""
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from attacks.prompting.reworded import Prompts, RewordedAttack, Wording, applied
+from auditor.attack import Level, Parameters, attack
+from auditor.examiner import Examiner
+from auditor.subjects.causal_lm import CausalLM
+
+FORMS: Mapping[str, Wording] = {
+    "lower case": lambda fact: fact.prompt.lower(),
+    "upper case": lambda fact: fact.prompt.upper(),
+    "no punctuation": lambda fact: without_punctuation(fact.prompt),
+    "doubled spaces": lambda fact: re.sub(r" +", "  ", fact.prompt),
+    "trailing space": lambda fact: f"{fact.prompt} ",
+    "quotation marks": lambda fact: f'"{fact.prompt}"',
+}
+"""Ways to write a prompt, by name."""
+
+
+@attack("prompting/surface")
+class Surface(RewordedAttack[Parameters]):
+    """Write the question otherwise: capitals, spaces, punctuation, quotation marks.
+
+    Six forms: all small letters, all capitals, no punctuation, doubled spaces, a space at the
+    end, quotation marks around it. The words stay. K of a fact is the highest over the forms.
+
+    Threat model: any user, most of them without meaning to attack.
+
+    Access: prompts alone.
+
+    Cost: six examinations of the forget set.
+
+    A leak: the model is silent on the exact string that unlearning trained on, and answers where
+    it is cut into other tokens.
+
+    Source: sensitivity of language models to formatting that means nothing is measured in
+    arXiv 2310.11324; the forms are this project's.
+    """
+
+    levels: ClassVar[Sequence[Level]] = (Level(profile="standard"),)
+
+    @property
+    def variant(self) -> str:
+        """The only variant."""
+        return "six forms"
+
+    @property
+    def count(self) -> int:
+        """The forms."""
+        return len(FORMS)
+
+    def wordings(self, subject: CausalLM, examiner: Examiner, seed: int) -> Mapping[str, Prompts]:
+        """One wording a form."""
+        return applied(examiner.sets.forget, FORMS)
+
+
+def without_punctuation(text: str) -> str | None:
+    """The text without punctuation marks (Unicode category P); None if nothing else is left."""
+    kept = "".join(c for c in text if not unicodedata.category(c).startswith("P")).strip()
+    return kept or None
