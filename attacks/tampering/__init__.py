@@ -1,1 +1,13 @@
-"""Changing the weights or activations without any training."""
+"""Tampering with weights or activations, without any data to relearn from (arXiv 2502.05209).
+
+Noise, pruning and a step along the line to another model disturb what unlearning added; where
+that was thin and the knowledge below it is not, the knowledge shows. A refusal that was put on
+top can be taken out by itself.
+"""
+
+from attacks.tampering.interpolation import Interpolation
+from attacks.tampering.noise import Noise
+from attacks.tampering.pruning import Pruning
+from attacks.tampering.refusal_direction import RefusalDirection
+
+__all__ = ["Interpolation", "Noise", "Pruning", "RefusalDirection"]

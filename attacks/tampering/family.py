@@ -1,0 +1,81 @@
+"""What attacks on the weights share: change them on loan, ask, give them back."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from torch import nn
+
+from auditor.attack import Attack, Finding, Parameters
+from auditor.errors import MeasurementError
+from auditor.evidence.record import Record
+from auditor.examiner import Examiner
+from auditor.subjects.causal_lm import CausalLM
+
+P = TypeVar("P", bound=Parameters)
+
+
+class WeightMatrix(NamedTuple):
+    """A weight that maps hidden states, and where it stands."""
+
+    name: str
+    """As in ``named_parameters``."""
+    module: nn.Module
+    attribute: str
+    """Its name within the module."""
+    parameter: nn.Parameter
+    """Two dimensions or more (a mixture of experts keeps all experts in one)."""
+
+
+class WeightAttack(Attack[P]):
+    """Change the weights by a rule that is the same for every arm, and ask again."""
+
+    @abstractmethod
+    def tamper(self, subject: CausalLM, model: nn.Module, seed: int) -> dict[str, Any]:
+        """Change the lent model in place.
+
+        Returns:
+            Notes on what was done, as JSON.
+        """
+
+    def measure(
+        self,
+        subject: CausalLM,
+        examiner: Examiner,
+        pool: Sequence[Finding],
+        seed: int,
+        scratch: Path,
+    ) -> Record:
+        """Examine the changed model; the weights are restored bit for bit."""
+        with subject.lent() as model:
+            notes = self.tamper(subject, model, seed)
+            return Record(rows=examiner.examine(subject), notes=notes)
+
+
+def weight_matrices(model: nn.Module) -> Iterator[WeightMatrix]:
+    """Every weight matrix of the layers, by name; each once, however often it is shared.
+
+    Left out: embeddings (of tokens and of positions), the output head, norms and biases. Those
+    are what quantizers leave alone too, so that levels of all attacks on weights mean the same.
+
+    Raises:
+        MeasurementError: there is none.
+    """
+    head = model.get_output_embeddings()  # type: ignore[operator]
+    kept = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, nn.Embedding) or module is head
+        for parameter in module.parameters(recurse=False)
+    }
+    found = False
+    for path, module in model.named_modules():
+        for attribute, parameter in module.named_parameters(recurse=False):
+            if parameter.ndim < 2 or id(parameter) in kept or not parameter.is_floating_point():
+                continue
+            kept.add(id(parameter))
+            found = True
+            yield WeightMatrix(f"{path}.{attribute}", module, attribute, parameter)
+    if not found:
+        raise MeasurementError("the model has no weight matrices besides embeddings and head")

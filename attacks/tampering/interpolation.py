@@ -1,0 +1,133 @@
+"""A step along the line between each arm and a base model."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from attacks.tampering.family import WeightAttack
+from auditor.attack import Level, ModelPath, Parameters, Requirements, attack
+from auditor.errors import Unavailable
+from auditor.subjects.causal_lm import CausalLM
+from auditor.subjects.manifest import Location, locate
+from auditor.subjects.spec import SubjectSpec
+
+
+class InterpolationParameters(Parameters):
+    """Settings of interpolation."""
+
+    base: ModelPath | None = None
+    """The model that every arm is moved towards: the checkpoint that training started from, or
+    another relative that never saw the forget set. Same architecture and shapes."""
+    step: float = Field(default=0.5, ge=-4, le=4)
+    """How far: 0 is the arm itself, 1 the base, a negative step goes away from the base."""
+
+
+@attack("tampering/interpolation")
+class Interpolation(WeightAttack[InterpolationParameters]):
+    """Move the weights along the line to a base model, or away from it.
+
+    W' = W + step * (W_base - W) for every parameter: matrices, embeddings, norms and biases. The
+    base is the same for every arm.
+
+    Give the checkpoint that fine-tuning started from. It knows nothing of the forget set, so
+    whatever comes back was in the arm; the retrained arms show what the step does to a model
+    that never knew. Nothing that was trained on the forget set can be the base: a step towards it
+    carries the knowledge in, into an unlearned model that keeps none too, and retrained arms do
+    not correct for that where they come from other random weights, since half way between two
+    unrelated models there is no model. An audited model as base is therefore refused.
+
+    Threat model: anyone with the weights who also has the public base model.
+
+    Access: weights, and a base model of the same architecture.
+
+    Cost: one examination a step; the base is loaded beside the arm.
+
+    A leak: the update of unlearning is partly undone while what the original learned is still
+    there, or overshoots and turns over.
+
+    Source: task arithmetic (arXiv 2212.04089); interpolation of weights between fine-tuned
+    relatives (arXiv 2109.01903).
+    """
+
+    parameters_type = InterpolationParameters
+    levels: ClassVar[Sequence[Level]] = (
+        Level({"step": 0.25}, "exhaustive"),
+        Level({"step": 0.5}, "exhaustive"),
+        Level({"step": -0.5}, "exhaustive"),
+    )
+    requires = Requirements(full_precision=True)
+
+    @property
+    def variant(self) -> str:
+        """The step."""
+        return f"step {self.parameters.step:+g}"
+
+    def inputs(self) -> Mapping[str, str]:
+        """Digest of the base model's files.
+
+        Raises:
+            AuditorError: the base is not there, or is not safe to load.
+        """
+        return {} if self.parameters.base is None else {"base": self._base.manifest.digest}
+
+    def unavailable(self, location: Location) -> str | None:
+        """Also where no base was given."""
+        if self.parameters.base is None:
+            return (
+                "it needs a base model; give `base`: the checkpoint that the audited models were "
+                "fine-tuned from"
+            )
+        return super().unavailable(location)
+
+    def tamper(self, subject: CausalLM, model: nn.Module, seed: int) -> dict[str, Any]:
+        """Take the step.
+
+        Raises:
+            Unavailable: the base is this very model, or is no relative of it.
+        """
+        if self._base.manifest.weights_digest == subject.manifest.weights_digest:
+            raise Unavailable(
+                "the base is one of the audited models; give the checkpoint that they were all "
+                "fine-tuned from, which never saw the forget set"
+            )
+        spec = SubjectSpec(path=str(self._base.model), device_map="cpu", dtype="float32")
+        base = CausalLM(spec, self._base)
+        try:
+            interpolate(model, base.model, self.parameters.step)
+        finally:
+            base.close()
+        return {"base": self._base.manifest.digest}
+
+    @cached_property
+    def _base(self) -> Location:
+        return locate(SubjectSpec(path=str(self.parameters.base)))
+
+
+@torch.no_grad()
+def interpolate(model: nn.Module, base: nn.Module, step: float) -> None:
+    """Move every parameter of ``model`` by ``step`` of the way to ``base``, in place.
+
+    Worked out in float32; tied parameters move once.
+
+    Raises:
+        Unavailable: a parameter is missing in the base or has another shape; it is named, and
+            nothing was changed.
+    """
+    wanted = dict(model.named_parameters())
+    given = dict(base.named_parameters())
+    for name, parameter in wanted.items():
+        if name not in given:
+            raise Unavailable(f"the base model has no {name}; give one of the same architecture")
+        if given[name].shape != parameter.shape:
+            raise Unavailable(
+                f"{name} has the shape {tuple(parameter.shape)} here and "
+                f"{tuple(given[name].shape)} in the base model; give one of the same architecture"
+            )
+    for name, parameter in wanted.items():
+        here = parameter.data.float()
+        there = given[name].data.to(here.device, torch.float32)
+        parameter.data.copy_(here + step * (there - here))
