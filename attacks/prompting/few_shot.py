@@ -12,7 +12,6 @@ from auditor.attack import Level, Parameters, attack
 from auditor.data.fact import Fact
 from auditor.errors import Unavailable
 from auditor.examiner import Examiner
-from auditor.probes.transcript import SPARE_TOKENS
 from auditor.subjects.causal_lm import CausalLM
 from auditor.subjects.spec import PromptFormat
 
@@ -57,6 +56,7 @@ class FewShot(RewordedAttack[FewShotParameters]):
         Level({"shots": 8}, "exhaustive"),
     )
     seeded = True
+    shorter = "ask for fewer `shots`"
 
     @property
     def variant(self) -> str:
@@ -72,7 +72,7 @@ class FewShot(RewordedAttack[FewShotParameters]):
         """One wording a draw.
 
         Raises:
-            Unavailable: there are too few retain facts, or the prompts exceed the context.
+            Unavailable: there are too few retain facts.
         """
         forget, retain = examiner.sets.forget, examiner.sets.retain
         found = {}
@@ -88,25 +88,7 @@ class FewShot(RewordedAttack[FewShotParameters]):
                 )
                 for fact in forget
             }
-        self._refuse_overlong(subject, forget, found)
         return found
-
-    def _refuse_overlong(
-        self, subject: CausalLM, facts: Sequence[Fact], found: Mapping[str, Prompts]
-    ) -> None:
-        context = getattr(subject.config, "max_position_embeddings", None)
-        if context is None:
-            return
-        pairs = [(prompts[f.id], f.answer) for prompts in found.values() for f in facts]
-        encoded = subject.encode(pairs)
-        longest = max(len(e.ids) for e in encoded)
-        answer = max(len(e.answer) for e in encoded)
-        if longest + answer + SPARE_TOKENS > context:
-            raise Unavailable(
-                f"{self.parameters.shots} examples and a question need up to "
-                f"{longest + answer + SPARE_TOKENS} tokens, but the model's context holds "
-                f"{context}; ask for fewer `shots`"
-            )
 
 
 def examples(fact: Fact, order: Sequence[Fact], shots: int) -> list[Fact]:

@@ -3,13 +3,14 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from auditor.attack import Attack, Finding, Parameters, SideFigure
 from auditor.data.fact import Fact
 from auditor.errors import Unavailable
 from auditor.evidence.record import Record, Row, strongest
 from auditor.examiner import Examiner
+from auditor.probes.transcript import SPARE_TOKENS
 from auditor.subjects.causal_lm import CausalLM
 
 Wording = Callable[[Fact], str | None]
@@ -31,6 +32,9 @@ class RewordedAttack(Attack[P]):
     wording that the original does not understand. Without it the gap under the attack tells.
     Only a fact to which no wording applies is asked as it stands; the notes count them.
     """
+
+    shorter: ClassVar[str] = "it suits models with a longer context, or shorter questions"
+    """What would help where a prompt exceeds the model's context."""
 
     @abstractmethod
     def wordings(self, subject: CausalLM, examiner: Examiner, seed: int) -> Mapping[str, Prompts]:
@@ -65,6 +69,7 @@ class RewordedAttack(Attack[P]):
         left = {f.id: f.prompt for f in examiner.sets.forget if f.id not in reached}
         if left:
             asked[AS_IT_STANDS] = left
+        self._refuse_overlong(subject, examiner.sets.forget, asked)
         readings = {
             name: examiner.examine(subject, ("forget",), reworded(prompts), only=prompts.keys())
             for name, prompts in asked.items()
@@ -79,6 +84,24 @@ class RewordedAttack(Attack[P]):
             "facts_asked_as_they_stand": len(left),
         }
         return Record(rows=best, notes=notes)
+
+    def _refuse_overlong(
+        self, subject: CausalLM, facts: Sequence[Fact], asked: Mapping[str, Prompts]
+    ) -> None:
+        context = getattr(subject.config, "max_position_embeddings", None)
+        if context is None:
+            return
+        pairs = [
+            (p[fact.id], fact.answer) for p in asked.values() for fact in facts if fact.id in p
+        ]
+        encoded = subject.encode(pairs)
+        prompt = max(len(e.ids) - len(e.answer) for e in encoded)
+        needed = prompt + max(len(e.answer) for e in encoded) + SPARE_TOKENS
+        if needed > context:
+            raise Unavailable(
+                f"its prompts and answers take up to {needed} tokens, but the model's context "
+                f"holds {context}; {self.shorter}"
+            )
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
         """Mean K of U and of O beyond the retrained models, with each wording alone."""

@@ -117,7 +117,7 @@ class SampledAnswers(Attack[SamplingParameters]):
             )
             for arm, noted in notes.items()
             if "leak_at" in noted
-            for k, value in noted["leak_at"].items()
+            for k, value in sorted(noted["leak_at"].items(), key=lambda entry: int(entry[0]))
         )
 
     def _sample(self, subject: CausalLM, facts: Sequence[Fact], seed: int) -> list[list[str]]:
