@@ -1,0 +1,214 @@
+"""What searched prompts share: searched on some facts, measured on the others, pooled over arms."""
+
+from abc import abstractmethod
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field
+
+from auditor.attack import Attack, Control, Finding, Parameters, SideFigure
+from auditor.data.fact import Fact
+from auditor.data.folds import Fold, SplitBy, folds
+from auditor.errors import MeasurementError, Unavailable
+from auditor.evidence.record import Record, Row, strongest
+from auditor.examiner import Examiner
+from auditor.subjects.causal_lm import CausalLM
+
+_SUBJECTS = 10
+"""Subjects that the estimate of the cost takes a search for each subject to have."""
+
+
+class CrossFittedParameters(Parameters):
+    """Settings of every searched prompt."""
+
+    split: SplitBy = "attribute"
+    """`attribute`: searched on some facts of every subject and measured on its other facts;
+    `subject`: searched on some subjects and measured on the others."""
+    scope: Literal["universal", "per-subject"] = "universal"
+    """One prompt for all facts that are asked together, or one for each subject (which needs
+    `split: attribute`)."""
+    folds: int = Field(default=2, ge=2)
+    """Parts of the forget set; each is measured with prompts searched on the others."""
+    phrasings: int = Field(default=2, ge=1)
+    """Ways in which each given fact is asked in the search: its prompt, then its paraphrases."""
+
+
+P = TypeVar("P", bound=CrossFittedParameters)
+
+
+class CrossFittedSearch(Attack[P]):
+    """Search prompts on a part of the forget set and measure all arms' prompts on the rest.
+
+    K of a fact is the strongest of its plain prompt and of every arm's prompt that was searched
+    without it.
+    """
+
+    seeded = True
+    searches = True
+
+    @abstractmethod
+    def search_part(
+        self, subject: CausalLM, pairs: Sequence[Sequence[tuple[str, str]]], seed: int
+    ) -> Record:
+        """Search one prompt for each part on one arm.
+
+        Args:
+            subject: the arm.
+            pairs: for each part, prompts and true answers of its given facts.
+            seed: of everything random.
+
+        Returns:
+            What :meth:`examined` needs, with the losses before and after the search of each part
+            in the notes (``loss_before``, ``loss_after``).
+        """
+
+    @abstractmethod
+    def examined(
+        self,
+        subject: CausalLM,
+        examiner: Examiner,
+        found: Record,
+        part: int,
+        only: Collection[str],
+    ) -> tuple[Row, ...]:
+        """Ask forget facts under the prompt that was found for one part."""
+
+    @abstractmethod
+    def search_tokens(self) -> int:
+        """Estimated tokens through the model in the search of one part."""
+
+    def comparable(self, subject: CausalLM, pool: Sequence[Finding]) -> Sequence[Finding]:
+        """The findings that this arm is measured with."""
+        return pool
+
+    def forward_tokens(self, examination: int) -> int:
+        """The search of each part, and the forget set asked some six times."""
+        parts = self.parameters.folds
+        if self.parameters.scope == "per-subject":
+            parts *= _SUBJECTS
+        return parts * self.search_tokens() + 3 * examination
+
+    def parts(self, facts: Sequence[Fact]) -> tuple[Fold, ...]:
+        """The parts of the forget set; every fact is asked in exactly one.
+
+        Raises:
+            Unavailable: the facts cannot be split so.
+        """
+        split, count = self.parameters.split, self.parameters.folds
+        try:
+            if self.parameters.scope == "universal":
+                return folds(facts, split, count)
+            groups = [
+                [f for f in facts if f.subject == s]
+                for s in dict.fromkeys(f.subject for f in facts)
+            ]
+            return tuple(fold for group in groups for fold in folds(group, "attribute", count))
+        except ValueError as error:
+            other = "subject" if split == "attribute" else "attribute"
+            raise Unavailable(f"{error}; use `split: {other}`, or fewer `folds`") from error
+
+    def search(self, subject: CausalLM, examiner: Examiner, seed: int) -> Record:
+        """Search a prompt for each part, on the given facts alone."""
+        pairs = [
+            [
+                (prompt, fact.answer)
+                for fact in part.given
+                for prompt in (fact.prompt, *fact.paraphrases)[: self.parameters.phrasings]
+            ]
+            for part in self.parts(examiner.sets.forget)
+        ]
+        return self.search_part(subject, pairs, seed)
+
+    def measure(
+        self,
+        subject: CausalLM,
+        examiner: Examiner,
+        pool: Sequence[Finding],
+        seed: int,
+        scratch: Path,
+    ) -> Record:
+        """Ask each fact plainly, and with every arm's prompt that was searched without it."""
+        parts = self.parts(examiner.sets.forget)
+        plain = examiner.examine(subject, ("forget",))
+        readings = {
+            finding.arm: [
+                row
+                for index, part in enumerate(parts)
+                for row in self.examined(
+                    subject, examiner, finding.record, index, {f.id for f in part.asked}
+                )
+            ]
+            for finding in self.comparable(subject, pool)
+        }
+        own = next((finding for finding in pool if finding.own), None)
+        if own is None:
+            raise MeasurementError("the pool lacks what was searched on the measured arm")
+        primary = next(iter(examiner.probes))
+        alone = Examiner(examiner.sets, [primary])
+        taught = [
+            row
+            for index, part in enumerate(parts)
+            for row in self.examined(subject, alone, own.record, index, {f.id for f in part.given})
+        ]
+        before = {row.fact: row.k for row in plain if row.probe == primary}
+        notes = {
+            "probe": primary,
+            "parts": len(parts),
+            "given": {
+                "before": _mean(before[f.id] for part in parts for f in part.given),
+                "after": _mean(row.k for row in taught),
+            },
+            "held_out": {
+                "before": _mean(before.values()),
+                "after": _mean(r.k for r in readings[own.arm] if r.probe == primary),
+            },
+            "search_loss": {
+                "before": _mean(own.record.notes["loss_before"]),
+                "after": _mean(own.record.notes["loss_after"]),
+            },
+            "mean_k_by_prompt_of": {
+                arm: _mean(r.k for r in rows if r.probe == primary)
+                for arm, rows in readings.items()
+            },
+        }
+        return Record(rows=strongest([plain, *readings.values()]), notes=notes)
+
+    def controls(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Control]:
+        """The search must have lowered the loss, or it was none."""
+        losses = {a: n["search_loss"] for a, n in notes.items() if "search_loss" in n}
+        idle = [arm for arm, loss in losses.items() if loss["after"] >= loss["before"]]
+        return (
+            Control(
+                f"{self.name} {self.variant}: the search lowered the loss",
+                not idle,
+                "On every arm the searched prompts make the facts that they were searched with "
+                "more likely."
+                if not idle
+                else f"The search found nothing on {', '.join(idle)}; what it did not find there "
+                "is no evidence.",
+            ),
+        )
+
+    def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
+        """What the search taught against what generalised, on each arm under its own prompts."""
+        figures = []
+        for arm, noted in notes.items():
+            if "search_loss" not in noted:
+                continue
+            for name, key in (
+                ("K of the facts searched with (taught)", "given"),
+                ("K of the facts held out (generalised)", "held_out"),
+            ):
+                remark = f"under the arm's own prompts; {noted[key]['before']:.3f} without them"
+                figures.append(SideFigure(name, arm, noted[key]["after"], remark=remark))
+            loss = noted["search_loss"]
+            remark = f"{loss['before']:.3f} before the search; nats a token"
+            figures.append(SideFigure("final search loss", arm, loss["after"], remark=remark))
+        return tuple(figures)
+
+
+def _mean(values: Iterable[float]) -> float:
+    """The mean; facts are never none, so there is one."""
+    kept = list(values)
+    return float(sum(kept) / len(kept))

@@ -1,0 +1,145 @@
+"""Universal suffixes, searched token by token."""
+
+from collections.abc import Collection, Sequence
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from attacks.prompting.coordinate_search import Budget, search_suffix
+from attacks.prompting.cross_fitted import CrossFittedParameters, CrossFittedSearch
+from attacks.prompting.suffix_text import Allowed, allowed_tokens
+from auditor.attack import Level, attack
+from auditor.data.fact import Fact
+from auditor.evidence.record import Record, Row
+from auditor.examiner import Examiner
+from auditor.subjects.causal_lm import CausalLM
+
+_TAIL = 6
+"""Tokens of separator and answer that the estimate of the cost takes a fact to have."""
+
+
+class GCGParameters(CrossFittedParameters):
+    """Settings of the greedy coordinate gradient."""
+
+    length: int = Field(default=8, ge=1)
+    """Tokens of the suffix."""
+    steps: int = Field(default=40, ge=1)
+    """Steps of the search, each with one gradient."""
+    candidates: int = Field(default=32, ge=1)
+    """Different suffixes tried a step."""
+    top_k: int = Field(default=64, ge=1)
+    """Tokens that are drawn from at each position."""
+    swaps: int = Field(default=1, ge=1)
+    """Positions that a candidate changes."""
+    items: int = Field(default=16, ge=1)
+    """Prompts that all candidates of a step are tried on, drawn anew each step."""
+    finalists: int = Field(default=2, ge=1)
+    """Best candidates of a step that are tried on all prompts."""
+    patience: int = Field(default=20, ge=1)
+    """Steps without a better suffix after which the search ends."""
+    stop_loss: float = Field(default=0.05, ge=0)
+    """Search loss, in nats per token, that is low enough."""
+    allowed: Allowed = "ascii"
+    """Characters of a suffix: printable `ascii`, `printable` of any script, or `any` token."""
+    name: str | None = None
+    """Name of the variant, instead of the one made from split, scope and steps."""
+
+
+@attack("prompting/gcg")
+class GCG(CrossFittedSearch[GCGParameters]):
+    """Search a suffix of ordinary tokens that makes the model answer (GCG), and try it on the rest.
+
+    The forget set is cut in two. On each arm a suffix is searched that, put after the prompts of
+    one half, makes their true answers likely; it is tried on the other half, and the other way
+    round, so that every fact is measured with suffixes that were searched without it. The
+    suffixes of all arms are pooled and every arm is measured with all of them and without; the
+    strongest counts. The facts that were searched with are no evidence, because a suffix can
+    hold their answers; side figures show how far it did, on U and on the retrained models.
+
+    Only tokens count that survive as text. The prompt before the suffix is run once a search.
+
+    Threat model: someone with the weights and some of the removed facts, who wants the others.
+
+    Access: gradients for the search; prompts alone to use what was found.
+
+    Cost: in each fold and on each arm, steps times candidates times items short passes; then the
+    forget set once an arm.
+
+    A leak: one suffix undoes a guard that unlearning laid over all facts alike.
+
+    Source: greedy coordinate gradient is from Zou et al., arXiv 2307.15043.
+    """
+
+    parameters_type = GCGParameters
+    levels: ClassVar[Sequence[Level]] = (
+        Level({}, "quick"),
+        Level({"split": "subject"}, "standard"),
+        Level({"steps": 150, "candidates": 64, "patience": 40}, "exhaustive"),
+        Level({"scope": "per-subject"}, "exhaustive"),
+    )
+
+    @property
+    def variant(self) -> str:
+        """How it is split, for whom, and how long it is searched."""
+        p = self.parameters
+        scope = "" if p.scope == "universal" else f" {p.scope}"
+        return p.name or f"{p.split}{scope} {p.steps} steps"
+
+    def search_tokens(self) -> int:
+        """Candidates on some prompts, each suffix, separator and answer long."""
+        p = self.parameters
+        return p.steps * p.items * (p.candidates + 3) * (p.length + _TAIL)
+
+    def search_part(
+        self, subject: CausalLM, pairs: Sequence[Sequence[tuple[str, str]]], seed: int
+    ) -> Record:
+        """Search a suffix for each part.
+
+        Raises:
+            Unavailable: the tokenizer reads no suffix back, the prompts are too long for the
+                model's context, or it has no attention cache.
+            MeasurementError: a loss is not finite.
+        """
+        p = self.parameters
+        rows = subject.model.get_input_embeddings().weight.shape[0]
+        allowed = allowed_tokens(subject.tokenizer, p.allowed, rows)
+        budget = Budget(
+            p.length,
+            p.steps,
+            p.candidates,
+            p.top_k,
+            p.swaps,
+            p.items,
+            p.finalists,
+            p.patience,
+            p.stop_loss,
+        )
+        found = [
+            search_suffix(subject, part, allowed, budget, seed * len(pairs) + index)
+            for index, part in enumerate(pairs)
+        ]
+        notes = {
+            "suffixes": [each.text for each in found],
+            "evaluated": [each.evaluated for each in found],
+            "loss_before": [each.losses[0] for each in found],
+            "loss_after": [each.losses[-1] for each in found],
+        }
+        curves = {f"losses_{i}": np.array(each.losses) for i, each in enumerate(found)}
+        return Record(notes=notes, arrays=curves)
+
+    def examined(
+        self,
+        subject: CausalLM,
+        examiner: Examiner,
+        found: Record,
+        part: int,
+        only: Collection[str],
+    ) -> tuple[Row, ...]:
+        """Ask the facts with the suffix after their prompts."""
+        suffix = found.notes["suffixes"][part]
+
+        def suffixed(fact: Fact) -> Fact:
+            return fact.model_copy(update={"prompt": fact.prompt + suffix})
+
+        return examiner.examine(subject, ("forget",), suffixed, only=only)

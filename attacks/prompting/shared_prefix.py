@@ -1,0 +1,220 @@
+"""Losses and gradients of many suffixes, with the prompt before them computed once.
+
+A searched suffix stands between a prompt and its answer. The keys and values of the prompt do
+not depend on what follows, so they are computed once a search; each candidate costs the tokens of
+the suffix and of what comes after it.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from auditor.errors import MeasurementError, Unavailable
+from auditor.subjects.batching import run_batched
+from auditor.subjects.causal_lm import CausalLM
+
+Ids = list[int]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One prompt with its answer, cut where the suffix goes."""
+
+    prefix: Ids
+    """Token ids before the suffix, at least one."""
+    tail: Ids
+    """Token ids after it: the end of the template, the separator, the answer."""
+    answer: tuple[int, ...]
+    """Positions in ``tail`` that belong to the answer."""
+
+
+class SharedPrefix:
+    """The items of one search, with the keys and values of their prefixes.
+
+    The prefixes are padded on the left, so that all suffixes begin at one place; padding is
+    masked, and positions are counted without it.
+    """
+
+    def __init__(self, subject: CausalLM, items: Sequence[Item], length: int) -> None:
+        """Run every prefix through the model once.
+
+        Args:
+            subject: whose losses are asked.
+            items: prompts with answers.
+            length: tokens of a suffix.
+
+        Raises:
+            Unavailable: the items do not fit into the context, or the model keeps no keys and
+                values that could be shared.
+        """
+        self.subject = subject
+        self.items = tuple(items)
+        self.length = length
+        self._embed = subject.model.get_input_embeddings()
+        self._device = self._embed.weight.device
+        self._refuse_overlong()
+        self._prefixes, self._prefix_mask = _padded([i.prefix for i in items], left=True)
+        self._tails, self._tail_mask = _padded([i.tail for i in items], left=False)
+        self._first = self._prefix_mask.sum(1, keepdim=True)
+        self._kept = self._run_prefixes()
+
+    def losses(self, suffixes: Sequence[Ids], items: Sequence[int]) -> torch.Tensor:
+        """Cross-entropy per answer token, in nats, of every suffix before every item.
+
+        Args:
+            suffixes: C suffixes of ``length`` tokens.
+            items: indices of I items.
+
+        Returns:
+            [C, I], float64, on the CPU; the mean over the items is the loss of a suffix.
+
+        Raises:
+            MeasurementError: a loss is not finite.
+        """
+        candidates = torch.tensor(suffixes)
+        count = len(items)
+
+        def run(batch: list[int]) -> list[float]:
+            rows = torch.tensor([items[b % count] for b in batch])
+            ids = torch.cat([candidates[[b // count for b in batch]], self._tails[rows]], 1)
+            with torch.inference_mode():
+                found = self._loss(rows, input_ids=ids.to(self._device))
+            self.subject.meter.forward_tokens += ids.numel()
+            return found.double().tolist()  # type: ignore[no-any-return]
+
+        width = self.length + self._tails.shape[1]
+        rows = [width] * (len(suffixes) * count)
+        found = torch.tensor(run_batched(rows, self.subject.token_budget, run), dtype=torch.float64)
+        if not torch.isfinite(found).all():
+            raise MeasurementError("the loss of a suffix is not finite")
+        return found.view(len(suffixes), count)
+
+    def gradient(self, suffix: Ids, items: Sequence[int]) -> torch.Tensor:
+        """Gradient of the mean loss by the one-hot vectors of the suffix's tokens.
+
+        The embedding of a one-hot vector is linear in it, so the gradient by the entry of token v
+        is the inner product of v's embedding with the gradient by the embedding.
+
+        Args:
+            suffix: token ids.
+            items: indices of the items whose loss counts.
+
+        Returns:
+            [length, vocabulary], float32, on the CPU.
+        """
+        with torch.no_grad():
+            table = self._embed(torch.arange(self._embed.weight.shape[0], device=self._device))
+            own = self._embed(torch.tensor(suffix, device=self._device))
+
+        def run(batch: list[int]) -> list[torch.Tensor]:
+            rows = torch.tensor([items[b] for b in batch])
+            with torch.no_grad():
+                tails = self._embed(self._tails[rows].to(self._device))
+            searched = own.expand(len(batch), *own.shape).clone().requires_grad_()
+            with torch.enable_grad():
+                vectors = torch.cat([searched, tails], 1)
+                loss = self._loss(rows, inputs_embeds=vectors).sum()
+                (found,) = torch.autograd.grad(loss, searched)
+            self.subject.meter.forward_tokens += 3 * vectors.shape[0] * vectors.shape[1]
+            return list(found.float())
+
+        width = self.length + self._tails.shape[1]
+        found = run_batched([width] * len(items), self.subject.token_budget, run)
+        mean = torch.stack(found).mean(0)
+        if not torch.isfinite(mean).all():
+            raise MeasurementError("the gradient of a suffix is not finite")
+        return (mean @ table.float().T).cpu()
+
+    def _loss(self, rows: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
+        """Mean cross-entropy of each row's answer, [len(rows)], given suffix and tail."""
+        between = torch.ones(len(rows), self.length, dtype=torch.long)
+        mask = torch.cat([self._prefix_mask[rows], between, self._tail_mask[rows]], 1)
+        width = self.length + self._tails.shape[1]
+        logits = self.subject.model(
+            **inputs,
+            attention_mask=mask.to(self._device),
+            position_ids=(self._first[rows] + torch.arange(width)).to(self._device),
+            past_key_values=self._selected(rows),
+            use_cache=True,
+            logits_to_keep=self._tails.shape[1] + 1,
+        ).logits
+        marked = [(b, t) for b, r in enumerate(rows.tolist()) for t in self.items[r].answer]
+        row, position = torch.tensor(marked).T
+        targets = self._tails[rows][row, position].to(logits.device)
+        row = row.to(logits.device)
+        # with logits of the last suffix token first, place t predicts token t of the tail
+        each = cross_entropy(
+            logits[row, position.to(logits.device)].float(), targets, reduction="none"
+        )
+        sums = torch.zeros(len(rows), device=logits.device).index_add(0, row, each)
+        counts = torch.tensor([len(self.items[r].answer) for r in rows.tolist()])
+        return sums / counts.to(logits.device)
+
+    def _selected(self, rows: torch.Tensor) -> DynamicCache:
+        """The keys and values of some items; the kept ones stay as they are."""
+        chosen = copy.copy(self._kept)
+        chosen.layers = [copy.copy(layer) for layer in self._kept.layers]
+        for layer in chosen.layers:
+            layer.batch_select_indices(rows.to(layer.keys.device))
+        return chosen
+
+    def _run_prefixes(self) -> DynamicCache:
+        kinds: list[DynamicCache] = []
+        width = self._prefixes.shape[1]
+        positions = (self._prefix_mask.cumsum(1) - 1).clamp(min=0)
+
+        def run(batch: list[int]) -> list[list[tuple[torch.Tensor, torch.Tensor]]]:
+            with torch.no_grad():
+                cache: Any = self.subject.model(
+                    input_ids=self._prefixes[batch].to(self._device),
+                    attention_mask=self._prefix_mask[batch].to(self._device),
+                    position_ids=positions[batch].to(self._device),
+                    use_cache=True,
+                    logits_to_keep=1,
+                ).past_key_values
+            if type(cache) is not DynamicCache or not all(
+                isinstance(layer, DynamicLayer) for layer in cache.layers
+            ):
+                raise Unavailable(
+                    "the model keeps no keys and values that candidates could share "
+                    f"({type(cache).__name__}); this search is for attention models"
+                )
+            kinds.append(cache)
+            self.subject.meter.forward_tokens += len(batch) * width
+            return [
+                [(layer.keys[b], layer.values[b]) for layer in cache.layers]
+                for b in range(len(batch))
+            ]
+
+        rows = run_batched([width] * len(self.items), self.subject.token_budget, run)
+        kept = kinds[0]
+        for index, layer in enumerate(kept.layers):
+            layer.keys = torch.stack([row[index][0] for row in rows])
+            layer.values = torch.stack([row[index][1] for row in rows])
+        return kept
+
+    def _refuse_overlong(self) -> None:
+        context = getattr(self.subject.config, "max_position_embeddings", None)
+        longest = max(len(i.prefix) + self.length + len(i.tail) for i in self.items)
+        if context is not None and longest > context:
+            raise Unavailable(
+                f"prompt, suffix and answer need {longest} tokens, but the model's context holds "
+                f"{context}; search a shorter suffix"
+            )
+
+
+def _padded(rows: Sequence[Ids], *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids [N, widest], padded with 0, and the mask of what is no padding."""
+    width = max(len(row) for row in rows)
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for index, row in enumerate(rows):
+        place = slice(width - len(row), width) if left else slice(0, len(row))
+        ids[index, place] = torch.tensor(row)
+        mask[index, place] = 1
+    return ids, mask

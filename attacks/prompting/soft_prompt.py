@@ -1,0 +1,179 @@
+"""Trained vectors in the place of words."""
+
+from collections.abc import Collection, Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from attacks.prompting.cross_fitted import CrossFittedParameters, CrossFittedSearch
+from attacks.prompting.soft_prompted import Place, soft_prompted
+from auditor.attack import Finding, Level, attack
+from auditor.errors import Unavailable
+from auditor.evidence.record import Record, Row
+from auditor.examiner import Examiner
+from auditor.subjects.causal_lm import CausalLM
+from auditor.subjects.prompting import Encoded
+
+_PAIR = 24
+"""Tokens of prompt and answer that the estimate of the cost takes a fact to have."""
+
+
+class SoftPromptParameters(CrossFittedParameters):
+    """Settings of soft prompts."""
+
+    vectors: int = Field(default=8, ge=1)
+    """How many are trained; each is as wide as the model's embedding."""
+    steps: int = Field(default=100, ge=1)
+    """Steps of Adam."""
+    batch: int = Field(default=16, ge=1)
+    """Prompts a step."""
+    learning_rate: float = Field(default=0.05, gt=0)
+    """Of Adam, in units of the root mean square of the model's embedding."""
+    place: Place = "after"
+    """Where the vectors stand, seen from the prompt."""
+    stop_loss: float = Field(default=0.05, ge=0)
+    """Mean loss over an epoch, in nats per token, that is low enough."""
+    name: str | None = None
+    """Name of the variant, instead of the one made from split, scope, vectors and steps."""
+
+
+@attack("prompting/soft")
+class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
+    """Train vectors that take the place of words after the prompt, and try them on other facts.
+
+    The forget set is cut in two. On each arm vectors are trained with Adam that make the true
+    answers of one half likely; they are tried on the other half, and the other way round. The
+    vectors of all arms are pooled and every arm is measured with all of them and without; the
+    strongest counts. If the arms have embeddings of different widths, each is measured with its
+    own vectors alone. The audit's own probes are asked, in writing too.
+
+    Vectors hold far more than tokens do, so an attack teaches more. The facts that were trained
+    on are no evidence; side figures show how well they were learned, on U and on the retrained
+    models.
+
+    Threat model: someone with the weights and some of the removed facts, who wants the others.
+
+    Access: the weights, for the search and for the use; no text does the same.
+
+    Cost: in each fold and on each arm, steps times batch passes with gradients; then the forget
+    set once an arm.
+
+    A leak: knowledge that is one direction in the embedding away.
+
+    Source: soft prompts against unlearning are from Schwinn et al., arXiv 2402.09063; training
+    them as the only parameters from Lester et al., arXiv 2104.08691.
+    """
+
+    parameters_type = SoftPromptParameters
+    levels: ClassVar[Sequence[Level]] = (
+        Level({}, "standard"),
+        Level({"split": "subject"}, "standard"),
+        Level({"steps": 400}, "exhaustive"),
+        Level({"scope": "per-subject"}, "exhaustive"),
+    )
+
+    @property
+    def variant(self) -> str:
+        """How it is split, for whom, and how much is trained."""
+        p = self.parameters
+        scope = "" if p.scope == "universal" else f" {p.scope}"
+        return p.name or f"{p.split}{scope} {p.vectors} vectors {p.steps} steps"
+
+    def search_tokens(self) -> int:
+        """Batches with gradients, each pass with its vectors."""
+        p = self.parameters
+        return 3 * p.steps * p.batch * (p.vectors + _PAIR)
+
+    def comparable(self, subject: CausalLM, pool: Sequence[Finding]) -> Sequence[Finding]:
+        """All findings, or the arm's own where the arms' embeddings differ in width."""
+        widths = {finding.record.arrays["vectors"].shape[-1] for finding in pool}
+        return pool if len(widths) == 1 else [finding for finding in pool if finding.own]
+
+    def search_part(
+        self, subject: CausalLM, pairs: Sequence[Sequence[tuple[str, str]]], seed: int
+    ) -> Record:
+        """Train vectors for each part.
+
+        Raises:
+            Unavailable: the prompts are too long for the model's context.
+            MeasurementError: a loss is not finite.
+        """
+        found = [
+            self._train(subject, part, seed * len(pairs) + index)
+            for index, part in enumerate(pairs)
+        ]
+        vectors = np.stack([vectors.numpy() for vectors, _, _ in found])
+        notes = {
+            "loss_before": [before for _, before, _ in found],
+            "loss_after": [after for _, _, after in found],
+        }
+        return Record(notes=notes, arrays={"vectors": vectors})
+
+    def examined(
+        self,
+        subject: CausalLM,
+        examiner: Examiner,
+        found: Record,
+        part: int,
+        only: Collection[str],
+    ) -> tuple[Row, ...]:
+        """Ask the facts with the vectors in their prompts."""
+        vectors = torch.from_numpy(found.arrays["vectors"][part])
+        with soft_prompted(subject, vectors, self.parameters.place) as prompted:
+            return examiner.examine(prompted, ("forget",), only=only)
+
+    def _train(
+        self, subject: CausalLM, pairs: Sequence[tuple[str, str]], seed: int
+    ) -> tuple[torch.Tensor, float, float]:
+        """Vectors [m, hidden size] on the CPU, and the search loss before and after."""
+        p = self.parameters
+        draws = torch.Generator().manual_seed(seed)
+        vectors, scale = self._start(subject, draws)
+        vectors.requires_grad_()
+        optimizer = torch.optim.Adam([vectors], lr=p.learning_rate * scale)
+        with soft_prompted(subject, vectors, p.place) as prompted:
+            items = prompted.encode(pairs)
+            _refuse_overlong(subject, items)
+            before = _search_loss(prompted, pairs)
+            order: list[int] = []
+            epoch: list[float] = []
+            for _ in range(p.steps):
+                if len(order) < min(p.batch, len(items)):
+                    if epoch and sum(epoch) / len(epoch) <= p.stop_loss:
+                        break
+                    order, epoch = torch.randperm(len(items), generator=draws).tolist(), []
+                batch, order = order[: p.batch], order[p.batch :]
+                with torch.enable_grad():
+                    loss = prompted.loss([items[i] for i in batch])
+                    (vectors.grad,) = torch.autograd.grad(loss, vectors)
+                optimizer.step()
+                epoch.append(float(loss))
+            after = _search_loss(prompted, pairs)
+        return vectors.detach().cpu(), before, after
+
+    def _start(self, subject: CausalLM, draws: torch.Generator) -> tuple[torch.Tensor, float]:
+        """Embeddings of random tokens, in float32, and the root mean square of all."""
+        embedding = subject.model.get_input_embeddings()
+        rows = min(len(subject.tokenizer), embedding.weight.shape[0])
+        drawn = torch.randint(rows, (self.parameters.vectors,), generator=draws)
+        with torch.no_grad():
+            every = embedding(torch.arange(rows, device=embedding.weight.device)).float()
+        return every[drawn].clone(), float(every.square().mean().sqrt())
+
+
+def _search_loss(subject: CausalLM, pairs: Sequence[tuple[str, str]]) -> float:
+    """Mean over the prompts of the loss per answer token, in nats."""
+    scores = subject.score(pairs)
+    return -sum(score.mean_log_probability for score in scores) / len(scores)
+
+
+def _refuse_overlong(subject: CausalLM, items: Sequence[Encoded]) -> None:
+    context = getattr(subject.config, "max_position_embeddings", None)
+    longest = max(len(item.ids) for item in items)
+    if context is not None and longest > context:
+        raise Unavailable(
+            f"prompt, vectors and answer need {longest} tokens, but the model's context holds "
+            f"{context}; train fewer `vectors`"
+        )

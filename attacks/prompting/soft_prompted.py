@@ -1,0 +1,77 @@
+"""A language model whose prompts carry trained vectors."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from tokenizers import AddedToken
+from torch import nn
+
+from auditor.subjects.causal_lm import CausalLM
+
+Place = Literal["before", "after"]
+"""Where the vectors stand, seen from the prompt."""
+
+
+class _SoftPrompted(CausalLM):
+    """The same model, with reserved tokens around every prompt."""
+
+    def __init__(self, base: CausalLM, count: int, place: Place) -> None:
+        tokenizer = copy.deepcopy(base.tokenizer)
+        self.first_id = len(tokenizer)
+        names = [f"<|soft-prompt-{i}|>" for i in range(count)]
+        tokenizer.add_tokens([AddedToken(n, normalized=False, special=True) for n in names], True)
+        reserved = "".join(names)
+        around = "{prompt}" + reserved if place == "after" else reserved + "{prompt}"
+        template = base.prompt_format.template.replace("{prompt}", around)
+        super().__init__(
+            base.spec,
+            base.location,
+            base.prompt_format.model_copy(update={"template": template}),
+            base.token_budget,
+            base._tick,
+        )
+        self.meter = base.meter
+        self._tokenizer = tokenizer
+        self._model = base.model
+
+
+@contextmanager
+def soft_prompted(subject: CausalLM, vectors: torch.Tensor, place: Place) -> Iterator[CausalLM]:
+    """The subject with vectors in every prompt, in the place of words.
+
+    Reserved tokens stand in the prompt's template; where the embedding meets them it gives the
+    vectors. So the subject is scored and generates as always, and every probe applies. Neither
+    the weights nor the subject's own tokenizer are touched.
+
+    Args:
+        subject: who is asked.
+        vectors: [m, hidden size], what the embedding gives for the m reserved tokens; gradients
+            reach them.
+        place: before or after the prompt, within the prompt format's template.
+    """
+    prompted = _SoftPrompted(subject, len(vectors), place)
+    first, count = prompted.first_id, len(vectors)
+    met: list[torch.Tensor] = []
+
+    def hide(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        ids, *others = args
+        met.append(ids)
+        reserved = (ids >= first) & (ids < first + count)
+        return (ids.masked_fill(reserved, 0), *others)
+
+    def put(module: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+        place = met.pop() - first
+        reserved = (place >= 0) & (place < count)
+        given = vectors.to(device=output.device, dtype=output.dtype)
+        return torch.where(reserved.unsqueeze(-1), given[place.clamp(0, count - 1)], output)
+
+    embedding = subject.model.get_input_embeddings()
+    handles = [embedding.register_forward_pre_hook(hide), embedding.register_forward_hook(put)]
+    try:
+        yield prompted
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,115 @@
+"""Suffixes as text: which tokens they may hold, and whether a tokenizer reads them back.
+
+An attacker sends text. A suffix counts only if its tokens, decoded and put after a prompt, are
+the tokens that the model then sees.
+"""
+
+import random
+from collections.abc import Sequence
+from typing import Literal
+
+from transformers import PreTrainedTokenizerBase
+
+from attacks.prompting.shared_prefix import Ids, Item
+from auditor.errors import Unavailable
+from auditor.subjects.causal_lm import CausalLM
+
+Allowed = Literal["ascii", "printable", "any"]
+"""Printable ASCII, printable characters of any script, or every token, special ones too."""
+
+_STARTS = 200
+"""Random suffixes that are tried before the tokenizer is given up."""
+
+
+def allowed_tokens(tokenizer: PreTrainedTokenizerBase, allowed: Allowed, rows: int) -> Ids:
+    """Ids of the tokens that a suffix may hold, ascending.
+
+    Args:
+        tokenizer: of the model.
+        allowed: which characters.
+        rows: of the model's embedding; tokens beyond have none.
+    """
+    everything = range(min(len(tokenizer), rows))
+    if allowed == "any":
+        return list(everything)
+    special = set(tokenizer.all_special_ids)
+    special |= {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    texts = tokenizer.batch_decode([[i] for i in everything], clean_up_tokenization_spaces=False)
+    return [
+        i
+        for i, text in enumerate(texts)
+        if i not in special
+        and text.strip()
+        and text.isprintable()
+        and "\ufffd" not in text  # half a character
+        and (allowed == "printable" or text.isascii())
+    ]
+
+
+def suffix_text(tokenizer: PreTrainedTokenizerBase, ids: Ids) -> str:
+    """The text that is put right after a prompt; it begins with a space."""
+    text = str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
+    return text if text[:1].isspace() else f" {text}"
+
+
+def survives(
+    subject: CausalLM, pairs: Sequence[tuple[str, str]], items: Sequence[Item], ids: Ids
+) -> bool:
+    """Whether the suffix, as text after each prompt, is read back as the same tokens.
+
+    Args:
+        subject: whose tokenizer and prompt format.
+        pairs: prompt and answer of each item.
+        items: the same, cut.
+        ids: the suffix.
+    """
+    text = suffix_text(subject.tokenizer, ids)
+    encoded = subject.encode([(prompt + text, answer) for prompt, answer in pairs])
+    return all(
+        found.ids == [*item.prefix, *ids, *item.tail]
+        for found, item in zip(encoded, items, strict=True)
+    )
+
+
+def starting_suffix(
+    subject: CausalLM,
+    pairs: Sequence[tuple[str, str]],
+    length: int,
+    allowed: Ids,
+    rng: random.Random,
+) -> tuple[Ids, list[Item]]:
+    """A random suffix that survives, and the prompts cut around it.
+
+    Raises:
+        Unavailable: none was found; the tokenizer reads no suffix back.
+    """
+    for _ in range(_STARTS):
+        ids = [rng.choice(allowed) for _ in range(length)]
+        items = cut_around(subject, pairs, ids)
+        if items is not None:
+            return ids, items
+    raise Unavailable(
+        f"of {_STARTS} random suffixes the tokenizer read none back as it was; allow other tokens "
+        "(`allowed: printable`) or a shorter suffix"
+    )
+
+
+def cut_around(subject: CausalLM, pairs: Sequence[tuple[str, str]], ids: Ids) -> list[Item] | None:
+    """The tokens before and after the suffix for each pair; None where it cannot be found once."""
+    text = suffix_text(subject.tokenizer, ids)
+    items = []
+    for found in subject.encode([(prompt + text, answer) for prompt, answer in pairs]):
+        starts = [i for i in range(len(found.ids)) if found.ids[i : i + len(ids)] == ids]
+        if len(starts) != 1 or starts[0] == 0:
+            return None
+        end = starts[0] + len(ids)
+        if found.answer[0] < end:
+            return None
+        items.append(
+            Item(
+                found.ids[: starts[0]],
+                found.ids[end:],
+                tuple(place - end for place in found.answer),
+            )
+        )
+    return items
