@@ -4,4 +4,7 @@ K of these attacks is a measure of their own, on another scale than the audit's 
 never mandatory: what can be read out of a layer with training is more than what a user gets.
 """
 
-__all__: list[str] = []
+from attacks.latent.activation_patching import ActivationPatching
+from attacks.latent.linear_readout import LinearReadout
+
+__all__ = ["ActivationPatching", "LinearReadout"]

@@ -31,13 +31,13 @@ def decoder_layers(model: nn.Module) -> list[nn.Module]:
         Unavailable: the model keeps its layers in another way.
     """
     lists = [
-        module
+        list(module)
         for module in model.modules()
         if isinstance(module, nn.ModuleList) and len({type(layer) for layer in module}) == 1
     ]
     if not lists:
         raise Unavailable("the model has no list of decoder layers to read hidden states from")
-    return list(max(lists, key=lambda layers: len(layers)))
+    return max(lists, key=len)
 
 
 def evenly_spaced(count: int, most: int) -> list[int]:
