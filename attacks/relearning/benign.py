@@ -1,0 +1,110 @@
+"""Training on harmless data brings back what was forgotten."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from attacks.quantization.calibration import generic_texts
+from attacks.relearning.family import FineTuning, RelearningAttack, phrasings, recipe
+from attacks.relearning.learning_curve import Checkpoints, area, curve, readings
+from auditor.attack import Finding, Level, attack
+from auditor.digests import digest
+from auditor.errors import Unavailable
+from auditor.evidence.record import Record
+from auditor.examiner import Examiner
+from auditor.subjects.causal_lm import CausalLM
+from auditor.subjects.prompting import Encoded
+
+_TEXTS = 256
+_SENTENCES = 2
+"""Generated texts, and the everyday sentences in each."""
+
+
+class BenignParameters(FineTuning):
+    """Settings of relearning on harmless data."""
+
+    on: Literal["retain", "generic"] = "retain"
+    """The retain facts, or generated everyday sentences that state no fact."""
+    checkpoints: Checkpoints = (10, 20, 40)
+    """Optimiser steps at which the facts are asked; K is the mean over them."""
+
+
+@attack("relearning/benign")
+class Benign(RelearningAttack[BenignParameters]):
+    """Fine-tune on facts that were to be kept, or on everyday text, and ask what was forgotten.
+
+    Nothing that is taught belongs to the forget set. K is the mean over a fixed grid of steps: the
+    area under the learning curve, normalised.
+
+    Threat model: anybody who fine-tunes the released model for a purpose of their own, without
+    meaning harm.
+
+    Access: weights, or fine-tuning; no forgotten fact.
+
+    Cost: 40 steps of 16 examples and three examinations.
+
+    A leak: K of the forget facts rises on the unlearned model. Unlearning without a retain term
+    damages what all answers share, and any training mends it; unlearning with one has little
+    left to mend, so this attack can miss what held-out facts show.
+
+    Source: benign relearning, arXiv 2406.13356; form rather than topic brings knowledge back,
+    arXiv 2602.03379; LoRA, arXiv 2106.09685.
+    """
+
+    parameters_type = BenignParameters
+    levels: ClassVar[Sequence[Level]] = (
+        Level({"on": "retain"}, "standard"),
+        Level({"on": "generic"}, "exhaustive"),
+        Level({"on": "retain", "method": "full"}, "exhaustive"),
+    )
+
+    @property
+    def variant(self) -> str:
+        """What is taught, and settings that are not the usual ones."""
+        return f"{self.parameters.on} {self.parameters.changed}".strip()
+
+    def forward_tokens(self, examination: int) -> int:
+        """The training, and an examination a checkpoint."""
+        steps = self.parameters.checkpoints
+        return self.training_tokens(steps[-1]) + (1 + len(steps)) * examination
+
+    def texts(self) -> Sequence[str]:
+        """The everyday sentences, where they are taught."""
+        return generic_texts(_TEXTS, _SENTENCES) if self.parameters.on == "generic" else ()
+
+    def inputs(self) -> Mapping[str, str]:
+        """Digest of the everyday sentences, where they are taught."""
+        return {"texts": digest(list(texts))} if (texts := self.texts()) else {}
+
+    def measure(
+        self,
+        subject: CausalLM,
+        examiner: Examiner,
+        pool: Sequence[Finding],
+        seed: int,
+        scratch: Path,
+    ) -> Record:
+        """Teach harmless data and ask all forget facts."""
+        settings = self.parameters
+        examples = self._examples(subject, examiner)
+        found = readings(subject, examiner, examples, settings, seed, settings.checkpoints)
+        notes = {
+            **recipe(settings, len(examples)),
+            "on": settings.on,
+            "curve": curve(found, examiner),
+        }
+        return Record(rows=area(found), notes=notes)
+
+    def _examples(self, subject: CausalLM, examiner: Examiner) -> list[Encoded]:
+        if self.parameters.on == "generic":
+            limit = getattr(subject.config, "max_position_embeddings", None)
+            encoded = subject.encode([("", text) for text in self.texts()], end=True)
+            return [
+                Encoded(e.ids[:limit], [i for i in e.answer if i < len(e.ids[:limit])])
+                for e in encoded
+            ]
+        if not examiner.sets.retain:
+            raise Unavailable(
+                "there is no retain set to train on; name one in the plan, or use `on: generic`"
+            )
+        return subject.encode(phrasings(examiner.sets.retain), end=True)

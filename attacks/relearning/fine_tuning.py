@@ -1,0 +1,153 @@
+"""Fine-tuning a subject in place, on loan: LoRA through PEFT, or all weights."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from attacks.relearning.family import FineTuning
+from auditor.errors import MeasurementError, Unavailable
+from auditor.subjects.causal_lm import CausalLM
+from auditor.subjects.prompting import Encoded
+
+LORA_SCALE = 2
+"""LoRA's alpha over its rank."""
+
+
+class Learner:
+    """A subject that is being taught.
+
+    It stays where accelerate's device map put it, and in evaluation mode: without dropout
+    nothing is random but the order of examples and LoRA's first matrices, and both come from
+    the seed alone, so they are the same on every arm.
+    """
+
+    def __init__(
+        self,
+        subject: CausalLM,
+        weights: Sequence[nn.Parameter],
+        examples: Sequence[Encoded],
+        settings: FineTuning,
+        seed: int,
+    ) -> None:
+        self.step = 0
+        """Optimiser steps made so far."""
+        self._subject = subject
+        self._examples = examples
+        self._batches = batches(len(examples), settings.batch_size, seed)
+        self._part = settings.batch_size
+        self._optimizer = torch.optim.AdamW(weights, lr=settings.rate, weight_decay=0.0)
+
+    def advance(self, step: int) -> None:
+        """Train until ``step`` optimiser steps are made in all.
+
+        Raises:
+            MeasurementError: the loss is not finite, or one example alone runs out of memory.
+        """
+        while self.step < step:
+            batch = [self._examples[i] for i in next(self._batches)]
+            while not self._accumulate(batch):
+                clear_device_cache(garbage_collection=True)
+            self._optimizer.step()
+            self.step += 1
+        self._optimizer.zero_grad()
+
+    def _accumulate(self, batch: Sequence[Encoded]) -> bool:
+        """Gradients of the mean loss a token; False, and smaller parts, if memory ran out."""
+        self._optimizer.zero_grad()  # of a try that failed halfway, too
+        tokens = sum(len(item.answer) for item in batch)
+        try:
+            for start in range(0, len(batch), self._part):
+                part = batch[start : start + self._part]
+                share = sum(len(item.answer) for item in part) / tokens
+                torch.autograd.backward(self._subject.loss(part) * share)
+        except RuntimeError as error:
+            if not should_reduce_batch_size(error):
+                raise
+            if self._part == 1:
+                raise MeasurementError("out of memory while training on one example") from error
+            self._part = max(1, min(self._part, len(batch)) // 2)
+            return False
+        return True
+
+
+@contextmanager
+def learner(
+    subject: CausalLM, examples: Sequence[Encoded], settings: FineTuning, seed: int
+) -> Iterator[Learner]:
+    """Lend a subject to be taught ``examples``; afterwards it is what it was, bit for bit.
+
+    Raises:
+        Unavailable: PEFT has no LoRA for the model's layers, or an example is longer than the
+            model's context.
+    """
+    limit = getattr(subject.config, "max_position_embeddings", None)
+    longest = max(len(item.ids) for item in examples)
+    if limit is not None and longest > limit:
+        raise Unavailable(
+            f"a training example has {longest} tokens, and the model's context holds {limit}"
+        )
+    with subject.lent() as model:
+        trained = (
+            _adapter(model, settings.rank, seed)
+            if settings.method == "lora"
+            else _all_weights(model)
+        )
+        with trained as weights:
+            yield Learner(subject, weights, examples, settings, seed)
+
+
+def batches(count: int, size: int, seed: int) -> Iterator[list[int]]:
+    """Endless shuffled passes over ``count`` examples, cut to full batches of indices."""
+    generator = torch.Generator().manual_seed(seed)
+    waiting: list[int] = []
+    while True:
+        while len(waiting) < size:
+            waiting += torch.randperm(count, generator=generator).tolist()
+        yield waiting[:size]
+        waiting = waiting[size:]
+
+
+@contextmanager
+def _adapter(model: nn.Module, rank: int, seed: int) -> Iterator[list[nn.Parameter]]:
+    """Put LoRA around every linear layer but the output head, and take it off again."""
+    from peft import LoraConfig, get_peft_model
+
+    settings = LoraConfig(
+        r=rank,
+        lora_alpha=LORA_SCALE * rank,
+        target_modules="all-linear",
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
+    )
+    devices = list(range(torch.cuda.device_count()))
+    try:
+        with torch.random.fork_rng(devices), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
+            torch.manual_seed(seed)
+            adapted = get_peft_model(model, settings)
+    except (ValueError, ImportError, NotImplementedError) as error:
+        raise Unavailable(f"PEFT cannot put LoRA on this model: {error}") from error
+    try:
+        yield [p for p in adapted.parameters() if p.requires_grad]
+    finally:
+        adapted.unload()
+
+
+@contextmanager
+def _all_weights(model: nn.Module) -> Iterator[list[nn.Parameter]]:
+    """Make every weight trainable, in float32: steps are lost in the rounding of half types."""
+    weights = list(model.parameters())
+    types = [weight.dtype for weight in weights]
+    for weight in weights:
+        weight.requires_grad_(True)
+        weight.data = weight.data.float()
+    try:
+        yield weights
+    finally:
+        for weight, dtype in zip(weights, types, strict=True):
+            weight.grad = None
+            weight.data = weight.data.to(dtype)

@@ -1,0 +1,101 @@
+"""Retraining on some of the forgotten facts brings back the others (RTT)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from attacks.relearning.family import FineTuning, RelearningAttack, phrasings, recipe
+from attacks.relearning.learning_curve import Checkpoints, area, curve, joined, readings
+from auditor.attack import Finding, Level, attack
+from auditor.data.folds import Fold, SplitBy, folds
+from auditor.errors import Unavailable
+from auditor.evidence.record import Record
+from auditor.examiner import Examiner
+from auditor.subjects.causal_lm import CausalLM
+
+
+class HeldOutFactsParameters(FineTuning):
+    """Settings of relearning on part of the forget facts."""
+
+    split: SplitBy = "attribute"
+    """attribute: of every subject some facts are taught and the others asked. subject: some
+    subjects are taught and the others asked."""
+    checkpoints: Checkpoints = (10, 20, 40)
+    """Optimiser steps at which the facts are asked; K is the mean over them."""
+
+
+@attack("relearning/held-out-facts")
+class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
+    """Fine-tune on half of the forgotten facts and ask the other half.
+
+    What was never taught here, and cannot be guessed from what was, can only come from the
+    weights. The facts are split in two; each half is taught once, in all its phrasings, and asked
+    once, so that every fact is asked by a model that was not shown it. K is the mean over a fixed
+    grid of steps: the area under the learning curve, normalised. The split, the order of examples
+    and LoRA's random start depend on the facts and the seed alone.
+
+    Threat model: somebody with the weights, or with a fine-tuning service, who knows a part of
+    what was removed and wants the rest.
+
+    Access: weights, or fine-tuning; part of the forget set.
+
+    Cost: 40 steps of 16 examples and three examinations, for each half.
+
+    A leak: K of facts that nobody taught rises on the unlearned model, and not on a retrained
+    one.
+
+    Source: retraining on T, arXiv 2410.08827; LoRA, arXiv 2106.09685.
+    """
+
+    parameters_type = HeldOutFactsParameters
+    levels: ClassVar[Sequence[Level]] = (
+        Level({"split": "attribute"}, "standard"),
+        Level({"split": "subject"}, "standard"),
+        Level({"split": "attribute", "method": "full"}, "exhaustive"),
+        Level({"split": "subject", "method": "full"}, "exhaustive"),
+    )
+
+    @property
+    def variant(self) -> str:
+        """How the facts are split, and settings that are not the usual ones."""
+        return f"by {self.parameters.split} {self.parameters.changed}".strip()
+
+    def forward_tokens(self, examination: int) -> int:
+        """Every half is taught once; each checkpoint asks all facts, half of them a time."""
+        steps = self.parameters.checkpoints
+        return 2 * self.training_tokens(steps[-1]) + (1 + len(steps)) * examination
+
+    def measure(
+        self,
+        subject: CausalLM,
+        examiner: Examiner,
+        pool: Sequence[Finding],
+        seed: int,
+        scratch: Path,
+    ) -> Record:
+        """Teach each half and ask the other."""
+        settings = self.parameters
+        parts, examples = [], 0
+        for fold in self._folds(examiner):
+            encoded = subject.encode(phrasings(fold.given), end=True)
+            asked = {fact.id for fact in fold.asked}
+            parts.append(
+                readings(subject, examiner, encoded, settings, seed, settings.checkpoints, asked)
+            )
+            examples += len(encoded)
+        found = joined(parts)
+        notes = {
+            **recipe(settings, examples),
+            "split": settings.split,
+            "curve": curve(found, examiner),
+        }
+        return Record(rows=area(found), notes=notes)
+
+    def _folds(self, examiner: Examiner) -> tuple[Fold, ...]:
+        try:
+            return folds(examiner.sets.forget, self.parameters.split)
+        except ValueError as error:
+            raise Unavailable(
+                f"{error}; name the facts' subjects (`fields: {{subject: …}}`), or split by "
+                f"{'subject' if self.parameters.split == 'attribute' else 'attribute'}"
+            ) from error

@@ -1,0 +1,82 @@
+"""K while a subject is taught: the mean over a fixed grid of steps, and the curve itself."""
+
+from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
+from typing import Annotated
+
+import numpy as np
+from pydantic import AfterValidator
+
+from attacks.relearning.family import FineTuning
+from attacks.relearning.fine_tuning import learner
+from auditor.evidence.record import Row, averaged
+from auditor.examiner import Examiner
+from auditor.subjects.causal_lm import CausalLM
+from auditor.subjects.prompting import Encoded
+
+
+def _ascending(steps: tuple[int, ...]) -> tuple[int, ...]:
+    if not steps or steps[0] < 1 or any(a >= b for a, b in pairwise(steps)):
+        raise ValueError("must be steps in ascending order, the first at least 1")
+    return steps
+
+
+Checkpoints = Annotated[tuple[int, ...], AfterValidator(_ascending)]
+
+Readings = Mapping[int, Sequence[Row]]
+"""Rows of the asked facts by optimiser step; step 0 is before the training."""
+
+
+def primary(examiner: Examiner) -> Examiner:
+    """An examiner that asks by the primary probe alone."""
+    return Examiner(examiner.sets, [next(iter(examiner.probes))])
+
+
+def readings(
+    subject: CausalLM,
+    examiner: Examiner,
+    examples: Sequence[Encoded],
+    settings: FineTuning,
+    seed: int,
+    checkpoints: Sequence[int],
+    asked: Collection[str] | None = None,
+) -> dict[int, tuple[Row, ...]]:
+    """Teach a subject, and ask the forget facts at every checkpoint.
+
+    Args:
+        subject: who is taught; as it was when this returns.
+        examiner: asks at the checkpoints; at step 0 by its primary probe only.
+        examples: what is taught.
+        settings: how.
+        seed: of the order of examples and of LoRA's first matrices.
+        checkpoints: optimiser steps, ascending.
+        asked: ids of the facts that are asked, by default all.
+    """
+    found = {0: primary(examiner).examine(subject, ("forget",), only=asked)}
+    with learner(subject, examples, settings, seed) as taught:
+        for step in checkpoints:
+            taught.advance(step)
+            found[step] = examiner.examine(subject, ("forget",), only=asked)
+    return found
+
+
+def joined(parts: Sequence[Readings]) -> dict[int, tuple[Row, ...]]:
+    """Readings of several folds as one; all have the same steps."""
+    return {step: tuple(row for part in parts for row in part[step]) for step in parts[0]}
+
+
+def area(readings: Readings) -> tuple[Row, ...]:
+    """Mean K of each fact and probe over the checkpoints, step 0 left out.
+
+    It is the area under the learning curve, normalised; no checkpoint is chosen afterwards.
+    """
+    return averaged([rows for step, rows in readings.items() if step > 0])
+
+
+def curve(readings: Readings, examiner: Examiner) -> list[tuple[int, float]]:
+    """Steps, step 0 included, with the mean K of the asked facts by the primary probe."""
+    probe = next(iter(examiner.probes))
+    return [
+        (step, float(np.mean([row.k for row in rows if row.probe == probe])))
+        for step, rows in readings.items()
+    ]

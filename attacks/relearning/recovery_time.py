@@ -1,0 +1,52 @@
+"""Steps until a fact is known: times that end at a limit, and what is read off them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import CensoredData, ecdf, logrank
+
+
+@dataclass(frozen=True)
+class RecoveryTimes:
+    """When each fact of one arm was first known."""
+
+    known_after: dict[int, int]
+    """Optimiser step to the number of facts that were first known then."""
+    never: int
+    """Facts that were not known at the limit (censored there)."""
+    limit: int
+
+    @property
+    def censored(self) -> CensoredData:
+        """The times as scipy takes them; what was never known is censored at the limit."""
+        steps = [step for step, count in self.known_after.items() for _ in range(count)]
+        return CensoredData(uncensored=steps, right=[self.limit] * self.never)
+
+    @property
+    def median(self) -> float | None:
+        """The first step at which half of the facts or more were known (Kaplan-Meier), or None."""
+        unknown = ecdf(self.censored).sf
+        reached = np.flatnonzero(unknown.probabilities <= 0.5)
+        return float(unknown.quantiles[reached[0]]) if len(reached) else None
+
+
+def speed(step: int | None, limit: int) -> float:
+    """K of a fact that was first known at ``step`` (None: never): 1 - step / limit, at least 0."""
+    return 0.0 if step is None else 1.0 - step / limit
+
+
+def faster(times: RecoveryTimes, others: RecoveryTimes) -> float | None:
+    """One-sided p of the log-rank test that ``times`` recover no faster than ``others``.
+
+    None where it is not defined: nothing was ever known, or both knew all at once.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = float(logrank(times.censored, others.censored, alternative="greater").pvalue)
+    return None if math.isnan(p) else p
+
+
+def first_known(steps: Sequence[int], known: Sequence[set[str]], fact: str) -> int | None:
+    """The first of ``steps`` at which ``fact`` is among the known ones, or None."""
+    return next((s for s, now in zip(steps, known, strict=True) if fact in now), None)
