@@ -212,13 +212,15 @@ class _Asked:
 
     def ranks(self, readout: Any, layer: int, embeddings: States) -> Vectors:
         """K of every fact: the share of wrong answers that score below the true one."""
-        scores = []
-        for item, states in zip(self._items, self._states, strict=True):
-            given = readout.predict(states[layer].astype(np.float64))
-            wanted = embeddings[[item.ids[place] for place in item.answer]].astype(np.float64)
-            scores.append(float(_cosines(given, wanted).mean()))
+        given = readout.predict(
+            np.concatenate([states[layer] for states in self._states]).astype(np.float64)
+        )
+        tokens = [item.ids[place] for item in self._items for place in item.answer]
+        cosines = _cosines(given, embeddings[tokens].astype(np.float64))
+        answers = np.cumsum([len(item.answer) for item in self._items])[:-1]
+        scores = np.array([part.mean() for part in np.split(cosines, answers)])
         ends = np.cumsum([1 + count for count in self._wrong])[:-1]
-        return np.array([beaten(part[0], part[1:]) for part in np.split(np.array(scores), ends)])
+        return np.array([beaten(part[0], part[1:]) for part in np.split(scores, ends)])
 
 
 def wrong_answers(facts: Sequence[Fact], index: int) -> tuple[str, ...]:
@@ -274,4 +276,4 @@ def _refuse_unlearned_readout(control: Vectors, layer: int) -> None:
 def _cosines(first: Vectors, second: Vectors) -> Vectors:
     lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
     products: Vectors = (first * second).sum(axis=1)
-    return products / np.maximum(lengths, np.finfo(float).tiny)
+    return np.asarray(products / np.maximum(lengths, np.finfo(float).tiny))
