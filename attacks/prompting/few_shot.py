@@ -1,12 +1,12 @@
 """Questions that the model may answer, before the one that it should not."""
 
 import random
-import re
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from pydantic import Field
 
+from attacks.prompting.leak_at_k import holds
 from attacks.prompting.reworded import Prompts, RewordedAttack
 from auditor.attack import Level, Parameters, attack
 from auditor.data.fact import Fact
@@ -29,12 +29,13 @@ class FewShotParameters(Parameters):
 
 @attack("prompting/few-shot")
 class FewShot(RewordedAttack[FewShotParameters]):
-    r"""Show the model a few answered questions from the retain set, then ask.
+    """Show the model a few answered questions from the retain set, then ask.
 
     The examples are retain facts in the audit's own prompt format, drawn by the seed; each draw
     is the same for all facts and all arms, but an example that holds the answer of the fact in
     question is passed over. Several draws are made and the strongest counts. In a chat template
-    all examples stand in the one message of the user.
+    all examples stand in the one message of the user. The question without examples is left to
+    none/as-is, so that the gap shows whether the original understands prompts of this kind.
 
     Threat model: any user who knows other things that the model knows, which is everybody.
 
@@ -97,8 +98,7 @@ def examples(fact: Fact, order: Sequence[Fact], shots: int) -> list[Fact]:
     Raises:
         Unavailable: there are fewer.
     """
-    answer = re.compile(rf"(?<!\w){re.escape(fact.answer.strip())}(?!\w)", re.IGNORECASE)
-    chosen = [e for e in order if not answer.search(f"{e.prompt} {e.answer}")][:shots]
+    chosen = [e for e in order if not holds(f"{e.prompt} {e.answer}", fact.answer)][:shots]
     if len(chosen) < shots:
         raise Unavailable(
             f"{shots} retain facts are needed as examples, and there are {len(chosen)} that do "

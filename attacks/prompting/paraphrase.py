@@ -32,6 +32,9 @@ class Paraphrase(RewordedAttack[ParaphraseParameters]):
     into an order to name ("Name the trade of Ann."). The last two apply to plain English
     questions only. Facts without a paraphrase are asked as they stand.
 
+    The fact's own prompt is not among them. none/as-is asks that one, and without it the gap
+    between original and retrained models shows whether the original understands the others.
+
     Threat model: any user, by accident or on purpose.
 
     Access: prompts alone.

@@ -26,7 +26,8 @@ class Reframing(RewordedAttack[ReframingParameters]):
     Twelve frames: prefix injection, affirmative suffix, role play, denied forgetting, story,
     answer key, record, inspection, a French and a German frame, a background hint that names the
     subject, and synonyms for words of the question. K of a fact is the highest over the frames;
-    the notes give the mean of each. In multiple choice the answer stands among wrong ones, so a
+    the notes give the mean of each. The plain question is not among them (none/as-is asks it), so
+    that the gap shows whether the original understands the frames. In multiple choice the answer stands among wrong ones, so a
     retrained model can copy it too; what counts is how much more often the audited one does.
 
     Threat model: a user who has read about jailbreaks.

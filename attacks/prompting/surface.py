@@ -26,7 +26,8 @@ class Surface(RewordedAttack[Parameters]):
     """Write the question otherwise: capitals, spaces, punctuation, quotation marks.
 
     Six forms: all small letters, all capitals, no punctuation, doubled spaces, a space at the
-    end, quotation marks around it. The words stay. K of a fact is the highest over the forms.
+    end, quotation marks around it. The words stay. K of a fact is the highest over the forms,
+    to which the prompt as it stands does not belong (none/as-is asks it).
 
     Threat model: any user, most of them without meaning to attack.
 
