@@ -27,8 +27,10 @@ class Reframing(RewordedAttack[ReframingParameters]):
     answer key, record, inspection, a French and a German frame, a background hint that names the
     subject, and synonyms for words of the question. K of a fact is the highest over the frames;
     the notes give the mean of each. The plain question is not among them (none/as-is asks it), so
-    that the gap shows whether the original understands the frames. In multiple choice the answer stands among wrong ones, so a
-    retrained model can copy it too; what counts is how much more often the audited one does.
+    that the gap shows whether the original understands the frames.
+
+    In multiple choice the answer stands among wrong ones, so a retrained model can copy it too;
+    what counts is how much more often the audited one does.
 
     Threat model: a user who has read about jailbreaks.
 
