@@ -124,7 +124,7 @@ def steepest(gradient: torch.Tensor, allowed: Ids, count: int) -> list[Ids]:
     """
     index = torch.tensor(allowed)
     found = gradient[:, index].topk(min(count, len(allowed)), dim=1, largest=False).indices
-    return index[found].tolist()  # type: ignore[no-any-return]
+    return index[found].tolist()
 
 
 def candidates(

@@ -24,19 +24,19 @@ class GCGParameters(CrossFittedParameters):
 
     length: int = Field(default=8, ge=1)
     """Tokens of the suffix."""
-    steps: int = Field(default=40, ge=1)
+    steps: int = Field(default=60, ge=1)
     """Steps of the search, each with one gradient."""
-    candidates: int = Field(default=32, ge=1)
+    candidates: int = Field(default=16, ge=1)
     """Different suffixes tried a step."""
     top_k: int = Field(default=64, ge=1)
     """Tokens that are drawn from at each position."""
     swaps: int = Field(default=1, ge=1)
     """Positions that a candidate changes."""
-    items: int = Field(default=16, ge=1)
+    items: int = Field(default=8, ge=1)
     """Prompts that all candidates of a step are tried on, drawn anew each step."""
-    finalists: int = Field(default=2, ge=1)
+    finalists: int = Field(default=1, ge=1)
     """Best candidates of a step that are tried on all prompts."""
-    patience: int = Field(default=20, ge=1)
+    patience: int = Field(default=30, ge=1)
     """Steps without a better suffix after which the search ends."""
     stop_loss: float = Field(default=0.05, ge=0)
     """Search loss, in nats per token, that is low enough."""
@@ -75,7 +75,7 @@ class GCG(CrossFittedSearch[GCGParameters]):
     levels: ClassVar[Sequence[Level]] = (
         Level({}, "quick"),
         Level({"split": "subject"}, "standard"),
-        Level({"steps": 150, "candidates": 64, "patience": 40}, "exhaustive"),
+        Level({"steps": 200, "candidates": 64, "items": 16, "patience": 60}, "exhaustive"),
         Level({"scope": "per-subject"}, "exhaustive"),
     )
 

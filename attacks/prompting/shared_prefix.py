@@ -6,11 +6,13 @@ the suffix and of what comes after it.
 """
 
 import copy
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
@@ -58,6 +60,7 @@ class SharedPrefix:
         self._embed = subject.model.get_input_embeddings()
         self._device = self._embed.weight.device
         self._refuse_overlong()
+        self._keyword = _cache_keyword(subject.model)
         self._prefixes, self._prefix_mask = _padded([i.prefix for i in items], left=True)
         self._tails, self._tail_mask = _padded([i.tail for i in items], left=False)
         self._first = self._prefix_mask.sum(1, keepdim=True)
@@ -85,7 +88,7 @@ class SharedPrefix:
             with torch.inference_mode():
                 found = self._loss(rows, input_ids=ids.to(self._device))
             self.subject.meter.forward_tokens += ids.numel()
-            return found.double().tolist()  # type: ignore[no-any-return]
+            return found.double().tolist()
 
         width = self.length + self._tails.shape[1]
         rows = [width] * (len(suffixes) * count)
@@ -130,16 +133,16 @@ class SharedPrefix:
             raise MeasurementError("the gradient of a suffix is not finite")
         return (mean @ table.float().T).cpu()
 
-    def _loss(self, rows: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
+    def _loss(self, rows: torch.Tensor, **inputs: Any) -> torch.Tensor:
         """Mean cross-entropy of each row's answer, [len(rows)], given suffix and tail."""
         between = torch.ones(len(rows), self.length, dtype=torch.long)
         mask = torch.cat([self._prefix_mask[rows], between, self._tail_mask[rows]], 1)
         width = self.length + self._tails.shape[1]
-        logits = self.subject.model(
+        inputs[self._keyword] = self._selected(rows)
+        logits: torch.Tensor = self.subject.model(
             **inputs,
             attention_mask=mask.to(self._device),
             position_ids=(self._first[rows] + torch.arange(width)).to(self._device),
-            past_key_values=self._selected(rows),
             use_cache=True,
             logits_to_keep=self._tails.shape[1] + 1,
         ).logits
@@ -153,7 +156,8 @@ class SharedPrefix:
         )
         sums = torch.zeros(len(rows), device=logits.device).index_add(0, row, each)
         counts = torch.tensor([len(self.items[r].answer) for r in rows.tolist()])
-        return sums / counts.to(logits.device)
+        mean: torch.Tensor = sums / counts.to(logits.device)
+        return mean
 
     def _selected(self, rows: torch.Tensor) -> DynamicCache:
         """The keys and values of some items; the kept ones stay as they are."""
@@ -170,13 +174,14 @@ class SharedPrefix:
 
         def run(batch: list[int]) -> list[list[tuple[torch.Tensor, torch.Tensor]]]:
             with torch.no_grad():
-                cache: Any = self.subject.model(
+                output = self.subject.model(
                     input_ids=self._prefixes[batch].to(self._device),
                     attention_mask=self._prefix_mask[batch].to(self._device),
                     position_ids=positions[batch].to(self._device),
                     use_cache=True,
                     logits_to_keep=1,
-                ).past_key_values
+                )
+            cache: Any = output[self._keyword]
             if type(cache) is not DynamicCache or not all(
                 isinstance(layer, DynamicLayer) for layer in cache.layers
             ):
@@ -206,6 +211,22 @@ class SharedPrefix:
                 f"prompt, suffix and answer need {longest} tokens, but the model's context holds "
                 f"{context}; search a shorter suffix"
             )
+
+
+def _cache_keyword(model: nn.Module) -> str:
+    """What the model calls its cache; transformers renamed ``past_key_values`` on the way.
+
+    Raises:
+        Unavailable: it cannot go on from a cache at given positions.
+    """
+    known = inspect.signature(model.forward).parameters
+    found = next((name for name in ("cache", "past_key_values") if name in known), None)
+    if found is None or not {"position_ids", "logits_to_keep"} <= known.keys():
+        raise Unavailable(
+            f"{type(model).__name__} cannot go on from the keys and values of a prompt at given "
+            "positions; this search is for models that can"
+        )
+    return found
 
 
 def _padded(rows: Sequence[Ids], *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:

@@ -149,7 +149,7 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
                     loss = prompted.loss([items[i] for i in batch])
                     (vectors.grad,) = torch.autograd.grad(loss, vectors)
                 optimizer.step()
-                epoch.append(float(loss))
+                epoch.append(loss.item())
             after = _search_loss(prompted, pairs)
         return vectors.detach().cpu(), before, after
 

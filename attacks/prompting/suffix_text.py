@@ -105,11 +105,6 @@ def cut_around(subject: CausalLM, pairs: Sequence[tuple[str, str]], ids: Ids) ->
         end = starts[0] + len(ids)
         if found.answer[0] < end:
             return None
-        items.append(
-            Item(
-                found.ids[: starts[0]],
-                found.ids[end:],
-                tuple(place - end for place in found.answer),
-            )
-        )
+        answer = tuple(place - end for place in found.answer)
+        items.append(Item(found.ids[: starts[0]], found.ids[end:], answer))
     return items
