@@ -1,5 +1,6 @@
 """Fine-tuning a subject in place, on loan: LoRA through PEFT, or all weights."""
 
+import itertools
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -120,7 +121,7 @@ def _adapter(model: nn.Module, rank: int, seed: int) -> Iterator[list[nn.Paramet
     settings = LoraConfig(
         r=rank,
         lora_alpha=LORA_SCALE * rank,
-        target_modules="all-linear",
+        target_modules=_packed_layers(model) or "all-linear",
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
     )
     devices = list(range(torch.cuda.device_count()))
@@ -132,9 +133,46 @@ def _adapter(model: nn.Module, rank: int, seed: int) -> Iterator[list[nn.Paramet
     except (ValueError, ImportError, NotImplementedError) as error:
         raise Unavailable(f"PEFT cannot put LoRA on this model: {error}") from error
     try:
+        _refuse_blocked(adapted)
         yield [p for p in adapted.parameters() if p.requires_grad]
     finally:
         adapted.unload()
+
+
+def _packed_layers(model: nn.Module) -> list[str]:
+    """Linear layers of GPTQ and AWQ kernels, which PEFT adapts but does not count as linear."""
+    return [
+        name
+        for name, module in model.named_modules()
+        if hasattr(module, "qweight") and hasattr(module, "in_features")
+    ]
+
+
+def _refuse_blocked(adapted: nn.Module) -> None:
+    """Refuse quantized layers that no gradient gets through; LoRA below them would not learn.
+
+    Raises:
+        Unavailable: the kernel of some layer is for inference only.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for layer in (module for module in adapted.modules() if isinstance(module, BaseTunerLayer)):
+        base = layer.get_base_layer()
+        tensor = next(itertools.chain(base.parameters(), base.buffers()))
+        if isinstance(base, nn.Linear | Conv1D) and tensor.is_floating_point():
+            continue
+        given = torch.ones(1, base.in_features, device=tensor.device, requires_grad=True)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                passed = torch.autograd.grad(base(given).sum(), given, allow_unused=True)[0]
+        except (RuntimeError, NotImplementedError):
+            passed = None
+        if passed is None:
+            raise Unavailable(
+                f"the quantized layers ({type(base).__name__}) pass no gradient on this device; "
+                "run it where their kernels can train, or give the model at full precision"
+            )
 
 
 @contextmanager

@@ -52,6 +52,7 @@ def readings(
         checkpoints: optimiser steps, ascending.
         asked: ids of the facts that are asked, by default all.
     """
+    # before the loan: some kernels lay out their weights anew in their first pass
     found = {0: primary(examiner).examine(subject, ("forget",), only=asked)}
     with learner(subject, examples, settings, seed) as taught:
         for step in checkpoints:
