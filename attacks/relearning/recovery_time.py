@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import CensoredData, ecdf, logrank
 
+_ROUNDING = 1e-9
+"""By how much a product of survival shares that is one half may miss it."""
+
 
 @dataclass(frozen=True)
 class RecoveryTimes:
@@ -28,7 +31,7 @@ class RecoveryTimes:
     def median(self) -> float | None:
         """The first step at which half of the facts or more were known (Kaplan-Meier), or None."""
         unknown = ecdf(self.censored).sf
-        reached = np.flatnonzero(unknown.probabilities <= 0.5)
+        reached = np.flatnonzero(unknown.probabilities <= 0.5 + _ROUNDING)
         return float(unknown.quantiles[reached[0]]) if len(reached) else None
 
 
