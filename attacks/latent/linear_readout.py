@@ -60,9 +60,13 @@ class LinearReadout(Attack[LinearReadoutParameters]):
 
     K = share of wrong answers that the true one beats (ties count half): the fact's distractors,
     or the answers of the next facts of the set where it has none. A model that never saw the
-    fact beats half of them. This is another scale than the audit's probes, and an attacker who
-    trains on hidden states gets more than a user; so the attack is never mandatory. The layers
-    above the middle one decide what is said, so they are reported beside K, not in it.
+    fact beats half of them. Since the answers are teacher-forced, a model that only finds the
+    wording of an answer familiar gets more than half too; what is read from the prompt alone, for
+    the first token, is reported beside K. The layers above the middle one decide what is said, so
+    they are reported beside K, not in it.
+
+    This is another scale than the audit's probes, and an attacker who trains on hidden states
+    gets more than a user; so the attack is never mandatory.
 
     A quarter of the retain facts is kept from a first fit. If the true answers do not beat more
     than half of the wrong ones there (lower bound at 95 %), the map learned nothing on that arm
@@ -123,6 +127,8 @@ class LinearReadout(Attack[LinearReadoutParameters]):
             control[layer] = checked.ranks(first, layer, embeddings)
             readout = taught.readout(layer, self.parameters.positions, len(fitted) + len(kept))
             found[layer] = asked.ranks(readout, layer, embeddings)
+            if layer == chosen:
+                first_token = float(asked.ranks(readout, layer, embeddings, tokens=1).mean())
         _refuse_unlearned_readout(control[chosen], chosen)
         rows = tuple(
             Row("forget", fact.id, fact.subject, str(self.probe), float(k), None)
@@ -134,6 +140,7 @@ class LinearReadout(Attack[LinearReadoutParameters]):
                 "layer": chosen,
                 "forget_by_layer": {str(n): float(k.mean()) for n, k in found.items()},
                 "kept_retain_by_layer": {str(n): float(k.mean()) for n, k in control.items()},
+                "forget_first_token": first_token,
                 "positions": taught.positions,
             },
         )
@@ -149,7 +156,17 @@ class LinearReadout(Attack[LinearReadoutParameters]):
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
         """The same for every arm and layer, and the check on retain facts."""
-        return tuple(
+        first = tuple(
+            SideFigure(
+                name=f"readout of the first token alone, layer {noted['layer']}",
+                of=arm,
+                value=noted["forget_first_token"],
+                remark="0.5 is chance",
+            )
+            for arm, noted in notes.items()
+            if "layer" in noted
+        )
+        return first + tuple(
             SideFigure(
                 name=f"{what}, layer {layer}",
                 of=arm,
@@ -210,15 +227,24 @@ class _Asked:
         self._items = subject.encode(pairs)
         self._states = hidden_states(subject, self._items, layers)
 
-    def ranks(self, readout: Any, layer: int, embeddings: States) -> Vectors:
-        """K of every fact: the share of wrong answers that score below the true one."""
+    def ranks(
+        self, readout: Any, layer: int, embeddings: States, tokens: int | None = None
+    ) -> Vectors:
+        """K of every fact: the share of wrong answers that score below the true one.
+
+        Args:
+            readout: the fitted map.
+            layer: that it reads.
+            embeddings: that it maps to.
+            tokens: of each answer that are scored, by default all.
+        """
         given = readout.predict(
             np.concatenate([states[layer] for states in self._states]).astype(np.float64)
         )
-        tokens = [item.ids[place] for item in self._items for place in item.answer]
-        cosines = _cosines(given, embeddings[tokens].astype(np.float64))
+        ids = [item.ids[place] for item in self._items for place in item.answer]
+        cosines = _cosines(given, embeddings[ids].astype(np.float64))
         answers = np.cumsum([len(item.answer) for item in self._items])[:-1]
-        scores = np.array([part.mean() for part in np.split(cosines, answers)])
+        scores = np.array([part[:tokens].mean() for part in np.split(cosines, answers)])
         ends = np.cumsum([1 + count for count in self._wrong])[:-1]
         return np.array([beaten(part[0], part[1:]) for part in np.split(scores, ends)])
 

@@ -49,8 +49,8 @@ class Noise(WeightAttack[NoiseParameters]):
 
     parameters_type = NoiseParameters
     levels: ClassVar[Sequence[Level]] = (
-        Level({"level": 0.1}, "quick"),
-        Level({"level": 0.05}, "standard"),
+        Level({"level": 0.1}, "standard"),
+        Level({"level": 0.05}, "exhaustive"),
         Level({"level": 0.2}, "standard"),
         Level({"level": 0.02}, "exhaustive"),
         Level({"level": 0.4}, "exhaustive"),
