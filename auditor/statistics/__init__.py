@@ -21,12 +21,23 @@ from auditor.statistics.power import (
     power_at,
     zero_noise_bound,
 )
+from auditor.statistics.roc import (
+    Area,
+    OperatingPoint,
+    area_of_components,
+    area_under_curve,
+    clopper_pearson,
+    nonmembers_needed,
+    operating_point,
+    placements,
+)
 from auditor.statistics.seeds import SeedSpread, SeedTrial, seed_spread, self_test
 from auditor.statistics.utility import Utility, UtilityAssessment, UtilityState, assess_utility
 from auditor.statistics.verdict import Decision, Flag, ResidualInterval, Verdict, decide
 
 __all__ = [
     "LAMBDA_GRID",
+    "Area",
     "Arms",
     "AttackArms",
     "AttackAssessment",
@@ -41,6 +52,7 @@ __all__ = [
     "GateName",
     "LeakRate",
     "Margins",
+    "OperatingPoint",
     "ResidualInterval",
     "Scope",
     "SeedSpread",
@@ -50,7 +62,10 @@ __all__ = [
     "UtilityAssessment",
     "UtilityState",
     "Verdict",
+    "area_of_components",
+    "area_under_curve",
     "assess_utility",
+    "clopper_pearson",
     "clopper_pearson_upper",
     "decide",
     "facts_needed",
@@ -59,6 +74,9 @@ __all__ = [
     "leak_rate",
     "log_e_value",
     "mean_lower",
+    "nonmembers_needed",
+    "operating_point",
+    "placements",
     "power_at",
     "residual_lower",
     "residual_upper",

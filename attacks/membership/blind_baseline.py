@@ -1,0 +1,88 @@
+"""Telling forget facts from holdout facts without any model: it should not be possible.
+
+Where it is, the two sets differ in themselves, and a membership score may tell them apart without
+the model having seen either (arXiv 2406.17975, 2406.16201).
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from attacks.membership.scored_texts import ScoredTexts
+from auditor.attack import Control
+from auditor.data.fact import FactSets
+from auditor.statistics import area_under_curve
+
+FOLDS = 5
+_WORD = r"(?u)\b\w+\b"
+
+
+def blind_baseline(sets: FactSets, texts: ScoredTexts) -> dict[str, Any]:
+    """AUC of a bag-of-words classifier, cross-validated with subjects kept together.
+
+    Returns:
+        ``value``, ``lower`` and ``upper`` (95 %; DeLong, with the facts of a subject as one
+        cluster), or ``absent`` with the reason.
+    """
+    return dict(
+        _told_apart(
+            tuple(texts.whole(fact) for fact in sets.forget),
+            tuple(fact.subject for fact in sets.forget),
+            tuple(texts.whole(fact) for fact in sets.holdout),
+            tuple(fact.subject for fact in sets.holdout),
+        )
+    )
+
+
+def blind_control(found: Mapping[str, Any]) -> Control:
+    """The baseline as a check: passed where its AUC is not shown to be above chance."""
+    name = "membership: forget and holdout cannot be told apart without a model"
+    if "absent" in found:
+        return Control(name, False, f"The check could not be made: {found['absent']}.")
+    value, lower, upper = found["value"], found["lower"], found["upper"]
+    said = f"A bag-of-words classifier that sees no model tells them apart with AUC {value:.3f}"
+    if lower is not None:
+        said += f" (95 %: {lower:.3f} to {upper:.3f})"
+    if value > 0.5 and (lower is None or lower > 0.5):
+        return Control(
+            name,
+            False,
+            f"{said}, above chance: the sets differ in themselves, so membership evidence is "
+            "confounded. Give a holdout set drawn as the forget set was.",
+        )
+    below = ", and cross-validation of small sets that do not differ tends below it"
+    return Control(name, True, f"{said}; 0.5 is chance{below if value < 0.5 else ''}.")
+
+
+@lru_cache(maxsize=4)
+def _told_apart(
+    members: tuple[str, ...],
+    member_subjects: tuple[str, ...],
+    others: tuple[str, ...],
+    other_subjects: tuple[str, ...],
+) -> tuple[tuple[str, Any], ...]:
+    """The same for every arm, so it is worked out once a process."""
+    from sklearn.feature_extraction.text import CountVectorizer  # takes a second to import
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+
+    folds = min(FOLDS, len(set(member_subjects)), len(set(other_subjects)))
+    if folds < 2:
+        return (("absent", "it needs two subjects or more in the forget and in the holdout set"),)
+    classifier = make_pipeline(
+        CountVectorizer(ngram_range=(1, 2), token_pattern=_WORD),
+        LogisticRegression(max_iter=1000, class_weight="balanced"),
+    )
+    scores = cross_val_predict(
+        classifier,
+        [*members, *others],
+        [1] * len(members) + [0] * len(others),
+        groups=[*member_subjects, *other_subjects],
+        cv=StratifiedGroupKFold(folds, shuffle=True, random_state=0),
+        method="decision_function",
+    )
+    area = area_under_curve(
+        scores[: len(members)], scores[len(members) :], member_subjects, other_subjects
+    )
+    return (("value", area.value), ("lower", area.lower), ("upper", area.upper))

@@ -1,0 +1,208 @@
+"""What all membership attacks share: from scores to placements, AUC, controls and side figures."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from attacks.membership.blind_baseline import blind_control
+from attacks.membership.scored_texts import TextKind
+from auditor.attack import Attack, Control, Parameters, Requirements, SideFigure
+from auditor.data.fact import Fact
+from auditor.errors import MeasurementError
+from auditor.evidence.record import Record, Row
+from auditor.statistics import (
+    area_of_components,
+    nonmembers_needed,
+    operating_point,
+    placements,
+)
+
+Vector = npt.NDArray[np.float64]
+
+FALSE_POSITIVE_RATES = (0.01, 0.001)
+LEAST_BASELINE = 0.1
+"""AUC of a retrained model, in PrivLeak's orientation, below which that ratio says nothing."""
+
+
+class MembershipParameters(Parameters):
+    """Settings of every membership attack."""
+
+    text: TextKind = "answer"
+    """What is scored: the answer given its prompt, or the whole passage by itself. An audited
+    fact is the answer; in a passage the words that name the subject, which nobody can predict,
+    weigh as much, and are all that Min-K% looks at."""
+
+
+class Scores(NamedTuple):
+    """Membership scores of one model; higher is more of a member."""
+
+    forget: Vector
+    holdout: Vector
+
+
+P = TypeVar("P", bound=MembershipParameters)
+
+
+class MembershipAttack(Attack[P]):
+    """Rank forget facts among facts that nobody has seen."""
+
+    requires: ClassVar[Requirements] = Requirements(packages=("sklearn",))
+    probe = "placement"
+
+    def inputs(self) -> Mapping[str, str]:
+        """Version of scikit-learn, whose name differs from its package's."""
+        return {"scikit-learn": version("scikit-learn")}
+
+    def named_by_text(self, name: str) -> str:
+        """A variant's name, with the text that is scored where it is not the answer."""
+        return name if self.parameters.text == "answer" else f"{name}, {self.parameters.text}"
+
+    def record(
+        self,
+        forget: Sequence[Fact],
+        holdout: Sequence[Fact],
+        scores: Sequence[Scores],
+        notes: Mapping[str, Any],
+    ) -> Record:
+        """Placements of the forget facts, averaged over several scorings of the same facts.
+
+        Args:
+            forget: the facts that are placed.
+            holdout: the facts that they are placed among.
+            scores: of those facts; one scoring for each set of references.
+            notes: what else to note.
+
+        Raises:
+            MeasurementError: a score is not finite.
+        """
+        for scoring in scores:
+            if not all(np.isfinite(part).all() for part in scoring):
+                raise MeasurementError(f"a {self.variant} score is not finite")
+        k = np.mean([placements(s.forget, s.holdout) for s in scores], axis=0)
+        beaten = np.mean([1.0 - placements(s.holdout, s.forget) for s in scores], axis=0)
+        points = [_points(s) for s in scores] if len(scores) == 1 else []
+        return Record(
+            rows=tuple(
+                Row("forget", fact.id, fact.subject, str(self.probe), float(value), None)
+                for fact, value in zip(forget, k, strict=True)
+            ),
+            notes={
+                "text": self.parameters.text,
+                "holdout": len(holdout),
+                "auc": asdict(area_of_components(k, beaten)),
+                "operating_points": [point for found in points for point in found],
+                **notes,
+            },
+            arrays={
+                "scores/forget": np.stack([s.forget for s in scores]),
+                "scores/holdout": np.stack([s.holdout for s in scores]),
+            },
+        )
+
+    def controls(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Control]:
+        """Whether the two sets can be told apart without a model."""
+        return tuple(dict.fromkeys(blind_control(noted["blind"]) for noted in notes.values()))
+
+    def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
+        """AUC of every arm, hits at few false alarms, PrivLeak against each retrained arm."""
+        return tuple(_figures(notes))
+
+
+def privleak(unlearned: float, retrained: float) -> float | None:
+    """100 (A_U - A_R) / A_R with A = 1 - AUC (MUSE, arXiv 2407.06460).
+
+    MUSE scores -loss with the forget facts as class 0, so that its AUC is one minus the AUC of
+    this package: near 0 for a model that memorised, and PrivLeak near -100. Above 0 the model is
+    surer of unseen facts than of the forgotten ones.
+
+    Args:
+        unlearned: AUC of U, forget facts as class 1.
+        retrained: AUC of R, likewise.
+
+    Returns:
+        None where A_R is below ``LEAST_BASELINE``: the ratio has no bound as A_R goes to 0.
+    """
+    baseline = 1.0 - retrained
+    if baseline < LEAST_BASELINE:
+        return None
+    return 100.0 * ((1.0 - unlearned) - baseline) / baseline
+
+
+def _points(scores: Scores) -> list[dict[str, Any]]:
+    """Operating points that the holdout is large enough for; every other fact calibrates."""
+    found = (
+        operating_point(scores.forget, scores.holdout[::2], scores.holdout[1::2], rate)
+        for rate in FALSE_POSITIVE_RATES
+    )
+    return [asdict(point) for point in found if point is not None]
+
+
+def _figures(notes: Mapping[str, Mapping[str, Any]]) -> Iterator[SideFigure]:
+    for arm, noted in notes.items():
+        remarks = ["0.5 is chance; forget facts against holdout facts, DeLong's interval"]
+        if noted["auc"]["lower"] is None:
+            remarks.append("no interval: DeLong's variance is 0")
+        if arm == "unlearned":
+            remarks += [*_missing_points(noted), *_missing_privleak(notes)]
+        yield SideFigure(
+            "AUC",
+            arm,
+            noted["auc"]["value"],
+            noted["auc"]["lower"],
+            noted["auc"]["upper"],
+            "; ".join(remarks),
+        )
+        for point in noted["operating_points"]:
+            yield SideFigure(
+                f"TPR at FPR {point['false_positive_rate']:.1%}",
+                arm,
+                point["rate"],
+                point["lower"],
+                point["upper"],
+                f"threshold {point['threshold']:.4g} from half of the holdout, shown at 95 % to "
+                f"keep to that FPR; {point['false_positives']} of {point['checked']} of the other "
+                "half lie above it",
+            )
+    for arm in _retrained(notes):
+        value = privleak(notes["unlearned"]["auc"]["value"], notes[arm]["auc"]["value"])
+        if value is not None:
+            yield SideFigure(
+                "PrivLeak",
+                f"unlearned against {arm}",
+                value,
+                remark="in percent, of 1 - AUC (forget facts as class 0, as MUSE has it): near "
+                "-100 is memorised, 0 as retrained, above 0 less sure than retrained",
+            )
+
+
+def _retrained(notes: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return [arm for arm in notes if "unlearned" in notes and arm.startswith("retrained-")]
+
+
+def _missing_points(noted: Mapping[str, Any]) -> Iterator[str]:
+    given = {point["false_positive_rate"] for point in noted["operating_points"]}
+    for rate in FALSE_POSITIVE_RATES:
+        if rate in given:
+            continue
+        needed = 2 * nonmembers_needed(rate)
+        if noted["holdout"] >= needed:
+            yield f"no TPR at FPR {rate:.1%}: there is no one score, but one a set of references"
+        else:
+            yield (
+                f"no TPR at FPR {rate:.1%}: it takes {needed:,} holdout facts, half of them to "
+                f"set the threshold, and there are {noted['holdout']:,}"
+            )
+
+
+def _missing_privleak(notes: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for arm in _retrained(notes):
+        if privleak(notes["unlearned"]["auc"]["value"], notes[arm]["auc"]["value"]) is None:
+            yield (
+                f"no PrivLeak against {arm}: 1 - AUC of {arm} is "
+                f"{1 - notes[arm]['auc']['value']:.3f}, below {LEAST_BASELINE}, and a ratio to it "
+                "has no bound"
+            )

@@ -1,0 +1,110 @@
+"""Membership by how much training on a text would still move the weights."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from attacks.membership.blind_baseline import blind_baseline
+from attacks.membership.family import MembershipAttack, MembershipParameters, Scores
+from attacks.membership.scored_texts import ScoredTexts
+from auditor.attack import Finding, Level, Requirements, attack
+from auditor.evidence.record import Record
+from auditor.examiner import Examiner
+from auditor.subjects.causal_lm import CausalLM
+
+
+class GradientNormParameters(MembershipParameters):
+    """Settings of the gradient norm."""
+
+    order: float = Field(default=2.0, ge=1)
+    """p of the p-norm that is taken of each parameter's gradient."""
+
+
+@attack("membership/gradient-norm")
+class GradientNorm(MembershipAttack[GradientNormParameters]):
+    """Rank the forget facts among unseen ones by the norm of their loss's gradient.
+
+    What was fitted has a small gradient. The score is minus the mean over all parameters of the
+    norm of the gradient of the text's loss, as MIMIR has it (open-unlearning: without the minus).
+
+    K = share of the holdout facts that the fact outscores on the same arm, ties half; 0.5 is
+    chance. See `membership/likelihood` for how placements are to be read.
+
+    Threat model: an attacker or auditor with the weights and a guess at the text.
+
+    Access: gradients.
+
+    Cost: a forward and a backward pass for each forget and holdout fact, one at a time; a copy
+    of the weights and of their gradients.
+
+    A leak: forget facts have smaller gradients, among unseen ones, than on a retrained model.
+
+    Source: arXiv 2312.03262 compares it; implemented as in MIMIR (arXiv 2402.07841).
+    """
+
+    parameters_type = GradientNormParameters
+    levels: ClassVar[Sequence[Level]] = (Level({"order": 2.0}, "exhaustive"),)
+    requires = Requirements(packages=("sklearn",), full_precision=True)
+
+    @property
+    def variant(self) -> str:
+        """The order of the norm."""
+        return self.named_by_text(f"p = {self.parameters.order:g}")
+
+    def forward_tokens(self, examination: int) -> int:
+        """Forward and backward over both sets."""
+        return 3 * examination
+
+    def measure(
+        self,
+        subject: CausalLM,
+        examiner: Examiner,
+        pool: Sequence[Finding],
+        seed: int,
+        scratch: Path,
+    ) -> Record:
+        """A gradient for each text.
+
+        Raises:
+            Unavailable: there is no holdout set.
+        """
+        sets = examiner.sets
+        texts = ScoredTexts(sets, self.parameters.text)
+        norms = gradient_norms(
+            subject,
+            [texts.pair(fact) for fact in (*sets.forget, *sets.holdout)],
+            self.parameters.order,
+        )
+        scores = Scores(-norms[: len(sets.forget)], -norms[len(sets.forget) :])
+        notes = {"blind": blind_baseline(sets, texts)}
+        return self.record(sets.forget, sets.holdout, [scores], notes)
+
+
+def gradient_norms(
+    subject: CausalLM, pairs: Sequence[tuple[str, str]], order: float
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Mean over parameters of the norm of each text's gradient, [n].
+
+    Args:
+        subject: whose weights are asked; they stay what they were.
+        pairs: what is given and what the loss is over.
+        order: of the norm.
+    """
+    norms = []
+    with subject.lent() as model:
+        for parameter in model.parameters():
+            parameter.requires_grad_(parameter.is_floating_point())
+        for item in subject.encode(pairs):
+            model.zero_grad(set_to_none=True)
+            subject.loss([item]).backward()  # type: ignore[no-untyped-call]
+            of_parameters = [
+                torch.linalg.vector_norm(parameter.grad.float(), order)
+                for parameter in model.parameters()
+                if parameter.grad is not None
+            ]
+            norms.append(float(torch.stack([n.cpu() for n in of_parameters]).double().mean()))
+    return np.array(norms)

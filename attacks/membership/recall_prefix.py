@@ -1,0 +1,35 @@
+"""ReCaLL's prefix: a few texts that no model has seen (arXiv 2406.15968)."""
+
+from attacks.membership.scored_texts import LEAST_HOLDOUT, ScoredTexts
+from auditor.data.fact import Fact, FactSets
+
+
+class RecallPrefix:
+    """The first fact of each of the last holdout subjects, a line each.
+
+    Args:
+        texts: what is scored.
+        sets: of the audit.
+        shots: facts in the prefix.
+    """
+
+    def __init__(self, texts: ScoredTexts, sets: FactSets, shots: int) -> None:
+        first: dict[str, Fact] = {}
+        for fact in sets.holdout:
+            first.setdefault(fact.subject, fact)
+        chosen = list(first.values())[-shots:]
+        self._shots = shots
+        self.facts = tuple(fact.id for fact in chosen)
+        self.subjects = frozenset(fact.subject for fact in chosen)
+        self.text = "".join(f"{texts.whole(fact)}\n" for fact in chosen)
+        self._left = sum(fact.subject not in self.subjects for fact in sets.holdout)
+
+    def unavailable(self) -> str | None:
+        """Why there is no such prefix, or None."""
+        if len(self.facts) == self._shots and self._left >= LEAST_HOLDOUT:
+            return None
+        return (
+            f"a prefix of {self._shots} holdout facts, each of another subject, would leave "
+            f"{self._left} holdout facts of other subjects, and {LEAST_HOLDOUT} are needed; "
+            "give fewer `shots` or a larger holdout set"
+        )
