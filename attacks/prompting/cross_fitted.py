@@ -3,9 +3,9 @@
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from auditor.attack import Attack, Control, Finding, Parameters, SideFigure
 from auditor.data.fact import Fact
@@ -32,6 +32,12 @@ class CrossFittedParameters(Parameters):
     """Parts of the forget set; each is measured with prompts searched on the others."""
     phrasings: int = Field(default=2, ge=1)
     """Ways in which each given fact is asked in the search: its prompt, then its paraphrases."""
+
+    @model_validator(mode="after")
+    def _subjects_whole(self) -> Self:
+        if self.scope == "per-subject" and self.split == "subject":
+            raise ValueError("a search per-subject splits each subject's facts: `split: attribute`")
+        return self
 
 
 P = TypeVar("P", bound=CrossFittedParameters)
@@ -106,7 +112,8 @@ class CrossFittedSearch(Attack[P]):
             return tuple(fold for group in groups for fold in folds(group, "attribute", count))
         except ValueError as error:
             other = "subject" if split == "attribute" else "attribute"
-            raise Unavailable(f"{error}; use `split: {other}`, or fewer `folds`") from error
+            way = f"use `scope: universal` with `split: {other}`, or fewer `folds`"
+            raise Unavailable(f"{error}; {way}") from error
 
     def search(self, subject: CausalLM, examiner: Examiner, seed: int) -> Record:
         """Search a prompt for each part, on the given facts alone."""

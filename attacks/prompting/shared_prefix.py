@@ -131,7 +131,8 @@ class SharedPrefix:
         mean = torch.stack(found).mean(0)
         if not torch.isfinite(mean).all():
             raise MeasurementError("the gradient of a suffix is not finite")
-        return (mean @ table.float().T).cpu()
+        by_token: torch.Tensor = (mean @ table.float().T).cpu()
+        return by_token
 
     def _loss(self, rows: torch.Tensor, **inputs: Any) -> torch.Tensor:
         """Mean cross-entropy of each row's answer, [len(rows)], given suffix and tail."""

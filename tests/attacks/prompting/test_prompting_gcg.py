@@ -1,0 +1,162 @@
+"""The suffix search as an attack: what is given, what is asked, what is pooled and reported."""
+
+import json
+
+import numpy as np
+import pytest
+from tiny_models import ARCHITECTURES, open_directory
+
+from attacks.prompting.cross_fitted import CrossFittedSearch
+from attacks.prompting.gcg import GCG, GCGParameters
+from attacks.prompting.soft_prompt import SoftPrompt, SoftPromptParameters
+from auditor.attack import Finding
+from auditor.data.fact import Fact, FactSets
+from auditor.errors import MeasurementError, Unavailable
+from auditor.evidence.record import Record
+from auditor.examiner import Examiner
+from auditor.subjects.weights import weights_digest
+
+FACTS = tuple(
+    Fact(
+        id=f"{person}/{attribute}",
+        subject=f"person {person}",
+        prompt=f"Person {person} {attribute} in",
+        paraphrases=(f"Where person {person} {attribute}:",),
+        answer=f"{attribute} city {person * 7}",
+    )
+    for person in range(4)
+    for attribute in ("lives", "works")
+)
+SMALL = {
+    "length": 3,
+    "steps": 3,
+    "candidates": 6,
+    "top_k": 8,
+    "items": 3,
+}
+
+
+def examiner(facts=FACTS):
+    return Examiner(FactSets(forget=facts), ["answer-probability", "rouge-l-recall"])
+
+
+class Recording(CrossFittedSearch):
+    """Keeps what a search is given instead of searching."""
+
+    variant = "recording"
+    search_tokens = examined = None
+
+    def search_part(self, subject, pairs, seed):
+        self.pairs = pairs
+        return Record()
+
+
+Recording.__abstractmethods__ = frozenset()
+
+
+@pytest.mark.parametrize("split", ["attribute", "subject"])
+@pytest.mark.parametrize("scope", ["universal", "per-subject"])
+@pytest.mark.parametrize("phrasings", [1, 2, 5])
+@pytest.mark.parametrize("parameters", [GCGParameters, SoftPromptParameters])
+def test_held_out_facts_are_never_in_a_search(split, scope, phrasings, parameters):
+    if scope == "per-subject" and split == "subject":
+        with pytest.raises(ValueError, match="per-subject"):
+            parameters(split=split, scope=scope)
+        return
+    attack = Recording(parameters(split=split, scope=scope, phrasings=phrasings))
+    attack.search(None, examiner(), 0)
+    parts = attack.parts(FACTS)
+    assert sorted(f.id for part in parts for f in part.asked) == sorted(f.id for f in FACTS)
+    for part, pairs in zip(parts, attack.pairs, strict=True):
+        prompts, answers = {p for p, _ in pairs}, {a for _, a in pairs}
+        for fact in part.asked:
+            assert not prompts & {fact.prompt, *fact.paraphrases}
+            assert fact.answer not in answers
+        assert len(pairs) == len(part.given) * min(phrasings, 2)
+        assert answers == {f.answer for f in part.given}
+        if scope == "per-subject":
+            assert len({f.subject for f in (*part.given, *part.asked)}) == 1
+
+
+def found(subject, attack, own=True, arm="unlearned", seed=0):
+    return Finding(arm, own, attack.search(subject, examiner(), seed))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_gcg_on_every_architecture(subjects, architecture, tmp_path):
+    subject, attack = subjects[architecture], GCG(GCGParameters(**SMALL))
+    before = weights_digest(subject.model)
+    own = found(subject, attack)
+    assert own.record.notes == found(subject, attack).record.notes
+    pool = [own, found(subject, attack, own=False, arm="original", seed=1)]
+    record = attack.measure(subject, examiner(), pool, 0, tmp_path)
+    plain = {(r.fact, r.probe): r.k for r in examiner().examine(subject, ("forget",))}
+    assert {(r.fact, r.probe) for r in record.rows} == plain.keys()
+    assert all(row.k >= plain[row.fact, row.probe] for row in record.rows)
+    assert weights_digest(subject.model) == before
+    json.dumps(record.notes)
+
+
+def test_k_is_the_strongest_of_the_pool_and_the_plain_prompt(subjects, tmp_path):
+    subject, attack = subjects["llama"], GCG(GCGParameters(**SMALL))
+    suffixes = {"unlearned": [" city", " lives"], "original": [" works in", " Person"]}
+    losses = {"loss_before": [2.0, 2.0], "loss_after": [1.0, 1.5]}
+    pool = [
+        Finding(arm, arm == "unlearned", Record(notes={"suffixes": texts, **losses}))
+        for arm, texts in suffixes.items()
+    ]
+    record = attack.measure(subject, examiner(), pool, 0, tmp_path)
+
+    def k(fact, suffix):
+        (score,) = subject.score([(fact.prompt + suffix, fact.answer)])
+        return float(np.exp(score.mean_log_probability))
+
+    # facts of a person alternate between the halves: lives 0, works 1
+    part = {fact.id: index % 2 for index, fact in enumerate(FACTS)}
+    rows = {row.fact: row.k for row in record.rows if row.probe == "answer-probability"}
+    for fact in FACTS:
+        tried = ["", *(texts[part[fact.id]] for texts in suffixes.values())]
+        assert rows[fact.id] == pytest.approx(max(k(fact, s) for s in tried), rel=1e-4)
+    own = suffixes["unlearned"]
+    held_out = np.mean([k(f, own[part[f.id]]) for f in FACTS])
+    given = np.mean([k(f, own[1 - part[f.id]]) for f in FACTS])
+    assert record.notes["held_out"]["after"] == pytest.approx(held_out, rel=1e-4)
+    assert record.notes["given"]["after"] == pytest.approx(given, rel=1e-4)
+    plain = np.mean([k(f, "") for f in FACTS])
+    assert record.notes["given"]["before"] == pytest.approx(plain, rel=1e-4)
+    assert record.notes["search_loss"] == {"before": 2.0, "after": 1.25}
+
+    figures = {(f.name, f.of): f.value for f in attack.side_figures({"unlearned": record.notes})}
+    assert figures["final search loss", "unlearned"] == 1.25
+    assert figures["K of the facts searched with (taught)", "unlearned"] == pytest.approx(given)
+    assert figures["K of the facts held out (generalised)", "unlearned"] == pytest.approx(held_out)
+    (control,) = attack.controls({"unlearned": record.notes})
+    assert control.passed
+    idle = {"search_loss": {"before": 2.0, "after": 2.0}}
+    (control,) = attack.controls({"unlearned": record.notes, "original": idle})
+    assert not control.passed
+    assert "original" in control.sentence
+
+
+def test_a_pool_without_the_measured_arm_is_no_measurement(subjects, tmp_path):
+    attack = GCG(GCGParameters(**SMALL))
+    with pytest.raises(MeasurementError, match="pool"):
+        attack.measure(subjects["llama"], examiner(), [], 0, tmp_path)
+
+
+def test_facts_that_cannot_be_split_say_what_to_do(directories):
+    single = tuple(f.model_copy(update={"subject": f.id}) for f in FACTS)
+    subject = open_directory(directories["llama"])
+    for scope in ("universal", "per-subject"):
+        with pytest.raises(Unavailable, match="split: subject"):
+            GCG(GCGParameters(scope=scope)).search(subject, examiner(single), 0)
+    with pytest.raises(Unavailable, match="split: attribute"):
+        GCG(GCGParameters(split="subject", folds=5)).search(subject, examiner(), 0)
+
+
+@pytest.mark.parametrize("attack", [GCG, SoftPrompt])
+def test_levels_have_names_of_their_own(attack):
+    variants = [attack(attack.parameters_type(**level.parameters)) for level in attack.levels]
+    assert len({v.variant for v in variants}) == len(variants)
+    assert all(v.forward_tokens(1000) > 1000 for v in variants)
+    assert not any(level.mandatory for level in attack.levels)

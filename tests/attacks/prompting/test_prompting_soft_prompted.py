@@ -1,0 +1,144 @@
+"""Vectors in the place of words: what the model sees, and that nothing of it stays."""
+
+import pytest
+import torch
+from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_directory, save
+
+from attacks.prompting.soft_prompt import SoftPrompt, SoftPromptParameters
+from attacks.prompting.soft_prompted import soft_prompted
+from auditor.attack import Finding
+from auditor.data.fact import Fact, FactSets
+from auditor.errors import MeasurementError, Unavailable
+from auditor.evidence.record import Record
+from auditor.examiner import Examiner
+from auditor.subjects.spec import PromptFormat
+from auditor.subjects.weights import weights_digest
+
+WORDS = " city number"
+PAIRS = [("Person 3 lives in", "x 21."), ("Where does person 12 live?", "city")]
+
+
+def vectors_of(subject, text=WORDS):
+    ids = torch.tensor(subject.tokenizer(text, add_special_tokens=False)["input_ids"])
+    with torch.no_grad():
+        return subject.model.get_input_embeddings()(ids)
+
+
+def losses(subject, pairs):
+    return [s.mean_log_probability for s in subject.score(pairs)]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_embeddings_of_words_do_what_the_words_do(subjects, architecture):
+    subject = subjects[architecture]
+    told = [(prompt + WORDS, answer) for prompt, answer in PAIRS]
+    with soft_prompted(subject, vectors_of(subject), "after") as prompted:
+        found = losses(prompted, PAIRS)
+        said = prompted.generate([p for p, _ in PAIRS], 6)
+    assert found == pytest.approx(losses(subject, told), abs=1e-5)
+    assert said == subject.generate([p for p, _ in told], 6)
+    with soft_prompted(subject, vectors_of(subject), "before") as prompted:
+        found = losses(prompted, [(f" {p}", a) for p, a in PAIRS])
+    assert found == pytest.approx(
+        losses(subject, [(f"{WORDS} {p}", a) for p, a in PAIRS]), abs=1e-5
+    )
+
+
+def test_vectors_stand_within_the_template(directories):
+    template = PromptFormat(template="Question: {prompt}\nAnswer:")
+    subject = open_directory(directories["llama"], prompt_format=template)
+    with soft_prompted(subject, vectors_of(subject), "after") as prompted:
+        found = losses(prompted, PAIRS)
+    assert found == pytest.approx(losses(subject, [(p + WORDS, a) for p, a in PAIRS]), abs=1e-5)
+
+
+def test_vectors_stand_within_a_chat(tmp_path):
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}[{{ m['content'] }}]{% endfor %}"
+    chat = PromptFormat(chat=True)
+    folder = save(tmp_path / "chat", make_model("llama"), tokenizer)
+    subject = open_directory(folder, prompt_format=chat)
+    with soft_prompted(subject, vectors_of(subject), "after") as prompted:
+        found = losses(prompted, PAIRS)
+    assert found == pytest.approx(losses(subject, [(p + WORDS, a) for p, a in PAIRS]), abs=1e-5)
+
+
+def test_nothing_stays_even_after_an_error(directories):
+    subject = open_directory(directories["gpt2"])
+    before, size, plain = (
+        weights_digest(subject.model),
+        len(subject.tokenizer),
+        losses(subject, PAIRS),
+    )
+    embedding = subject.model.get_input_embeddings()
+    with soft_prompted(subject, 9 * vectors_of(subject), "after") as prompted:
+        assert losses(prompted, PAIRS) != pytest.approx(plain)
+    with (
+        soft_prompted(subject, 9 * vectors_of(subject), "after") as prompted,
+        pytest.raises(MeasurementError, match="context"),
+    ):
+        prompted.score([("a prompt " * 60, "x")])
+    assert not embedding._forward_hooks
+    assert not embedding._forward_pre_hooks
+    assert len(subject.tokenizer) == size
+    assert subject.prompt_format == PromptFormat()
+    assert losses(subject, PAIRS) == plain
+    assert weights_digest(subject.model) == before
+
+
+def test_the_meter_is_the_subjects(directories):
+    subject = open_directory(directories["llama"])
+    with soft_prompted(subject, vectors_of(subject), "after") as prompted:
+        prompted.score(PAIRS)
+    assert subject.meter.forward_tokens > 0
+
+
+FACTS = tuple(
+    Fact(
+        id=f"f{i}",
+        subject=f"s{i // 2}",
+        prompt=f"Person {i} lives in",
+        answer=f"city number {i * 7}",
+    )
+    for i in range(4)
+)
+SMALL = SoftPromptParameters(vectors=2, steps=8, batch=2, learning_rate=0.3, phrasings=1)
+
+
+def examiner():
+    return Examiner(FactSets(forget=FACTS), ["answer-probability", "rouge-l-recall"])
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_soft_prompts_on_every_architecture(subjects, architecture, tmp_path):
+    subject, attack = subjects[architecture], SoftPrompt(SMALL)
+    before = weights_digest(subject.model)
+    found = attack.search(subject, examiner(), 0)
+    again = attack.search(subject, examiner(), 0)
+    assert (found.arrays["vectors"] == again.arrays["vectors"]).all()
+    assert found.arrays["vectors"].shape == (2, 2, 128)
+    for lower, higher in zip(found.notes["loss_after"], found.notes["loss_before"], strict=True):
+        assert lower < higher
+    pool = [Finding("unlearned", True, found), Finding("original", False, again)]
+    record = attack.measure(subject, examiner(), pool, 0, tmp_path)
+    plain = {(r.fact, r.probe): r.k for r in examiner().examine(subject, ("forget",))}
+    assert {(r.fact, r.probe) for r in record.rows} == plain.keys()
+    assert all(row.k >= plain[row.fact, row.probe] for row in record.rows)
+    assert weights_digest(subject.model) == before
+
+
+def test_arms_of_other_widths_are_measured_with_their_own_vectors(subjects):
+    def finding(arm, own, width):
+        return Finding(arm, own, Record(arrays={"vectors": torch.zeros(2, 2, width).numpy()}))
+
+    attack, subject = SoftPrompt(SMALL), subjects["llama"]
+    same = [finding("unlearned", True, 128), finding("original", False, 128)]
+    other = [finding("unlearned", True, 128), finding("original", False, 64)]
+    assert list(attack.comparable(subject, same)) == same
+    assert list(attack.comparable(subject, other)) == other[:1]
+
+
+def test_vectors_that_exceed_the_context_say_so(subjects):
+    attack = SoftPrompt(SMALL.model_copy(update={"vectors": 200}))
+    with pytest.raises(Unavailable, match="fewer `vectors`"):
+        attack.search(subjects["llama"], examiner(), 0)
