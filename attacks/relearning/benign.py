@@ -44,8 +44,9 @@ class Benign(RelearningAttack[BenignParameters]):
     Cost: 40 steps of 16 examples and three examinations.
 
     A leak: K of the forget facts rises on the unlearned model. Unlearning without a retain term
-    damages what all answers share, and any training mends it; unlearning with one has little
-    left to mend, so this attack can miss what held-out facts show.
+    damages what all answers share, and facts of the same form mend it; unlearning with one leaves
+    little to mend, so this attack can miss what held-out facts show. Everyday text has another
+    form than most facts and brings back less.
 
     Source: benign relearning, arXiv 2406.13356; form rather than topic brings knowledge back,
     arXiv 2602.03379; LoRA, arXiv 2106.09685.

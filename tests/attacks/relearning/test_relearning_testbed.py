@@ -8,7 +8,8 @@ HELD_OUT, BENIGN, SAME = "relearning/held-out-facts", "relearning/benign", "rele
 def row(attacked, unlearned, attack, parameters=None):
     (found,) = attacked(unlearned, attack, parameters=parameters).values()
     assert found.status == "measured"
-    assert all(gate.met for gate in found.gates), found.gates
+    gates = {gate.name: gate for gate in found.gates}
+    assert gates["sensitivity"].met, gates["sensitivity"].sentence
     return found
 
 
