@@ -4,8 +4,10 @@ Small updates of unlearning can vanish when weights are rounded: where the round
 unlearned and the original model agree, what was removed is back.
 """
 
+from attacks.quantization.awq import AWQ
 from attacks.quantization.bnb import BitsAndBytes
 from attacks.quantization.gptq import GPTQ
 from attacks.quantization.rtn import RoundToNearest
+from attacks.quantization.torchao_weight_only import TorchAO
 
-__all__ = ["GPTQ", "BitsAndBytes", "RoundToNearest"]
+__all__ = ["AWQ", "GPTQ", "BitsAndBytes", "RoundToNearest", "TorchAO"]

@@ -30,9 +30,17 @@ class BitsAndBytesParameters(QuantizationParameters):
 class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
     """Load the model in 8 or 4 bits with bitsandbytes, as anyone can with one argument.
 
-    Threat model: a deployer or downloader with the weights; no data, no training, seconds of
-    work. A leak shows as knowledge that is absent at full precision and present here. Source:
-    arXiv 2410.16454, whose code uses bitsandbytes FP4; NF4 is QLoRA's format (arXiv 2305.14314).
+    Threat model: a deployer or downloader with the weights; no data and no training.
+
+    Access: weights.
+
+    Cost: seconds, and one examination.
+
+    A leak: knowledge that is absent at full precision and present here. The code-flip share says
+    how many weights of the unlearned model still round to another code than the original's.
+
+    Source: arXiv 2410.16454, whose code uses bitsandbytes FP4; NF4 is QLoRA's format (arXiv
+    2305.14314).
     """
 
     parameters_type = BitsAndBytesParameters

@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from attacks.quantization.code_flips import code_flip_share, sampled_codes
 from auditor.attack import Attack, Explanation, Finding, Parameters, Requirements
-from auditor.errors import MeasurementError
+from auditor.errors import MeasurementError, Unavailable
 from auditor.evidence.record import Record
 from auditor.examiner import Examiner
 from auditor.subjects.causal_lm import CausalLM
@@ -70,7 +70,9 @@ class QuantizationAttack(Attack[P]):
             return Record(rows=examiner.examine(state.subject), notes=notes, arrays=arrays)
 
     def explain(self, unlearned: Record, original: Record) -> Explanation | None:
-        """Code-flip share between U and O."""
+        """Code-flip share between U and O; None for a format whose codes cannot be read."""
+        if not original.arrays:
+            return None
         return code_flip_share(unlearned.arrays, original.arrays)
 
 
@@ -82,6 +84,25 @@ def linear_layers(model: Any) -> dict[str, Any]:
         for name, module in model.named_modules()
         if isinstance(module, (nn.Linear, Conv1D)) and module is not head
     }
+
+
+def refuse_group_size(model: Any, size: int) -> None:
+    """Refuse a group size that leaves a rest in some layer.
+
+    Args:
+        model: at full precision.
+        size: inputs that share a scale; -1 for all of a column, which fits everywhere.
+
+    Raises:
+        Unavailable: it does not divide the inputs of every layer.
+    """
+    for name, layer in linear_layers(model).items():
+        inputs = layer.weight.shape[0 if isinstance(layer, Conv1D) else 1]
+        if size != -1 and (size < 1 or inputs % size):
+            raise Unavailable(
+                f"groups of {size} do not divide the {inputs} inputs of {name}; give a "
+                "`group_size` that divides the inputs of every layer"
+            )
 
 
 def assert_quantized(model: nn.Module, expected: type[Any]) -> dict[str, Any]:

@@ -36,8 +36,19 @@ class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
 
     Q(w) = s * clip(round(w / s), -2^(bits-1), 2^(bits-1) - 1) with s = max|w| / (2^(bits-1) - 1)
     per output channel or group (symmetric; arXiv 2410.16454 divides by 2^(bits-1), which clips
-    the largest weight). Threat model: as for bitsandbytes; it stands for every simple integer
-    format (GGUF, int4 kernels). Three bits and fewer often break the original as well: advisory.
+    the largest weight). It stands for every simple integer format (GGUF, int4 kernels). Three
+    bits and fewer often break the original as well: advisory.
+
+    Threat model: a deployer or downloader with the weights; no data and no training.
+
+    Access: weights.
+
+    Cost: one examination.
+
+    A leak: knowledge that is absent at full precision and present here. The code-flip share says
+    how many weights of the unlearned model still round to another code than the original's.
+
+    Source: quantization after unlearning (arXiv 2410.16454).
     """
 
     parameters_type = RoundToNearestParameters

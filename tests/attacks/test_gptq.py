@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from tiny_models import ARCHITECTURES, CONTEXT, make_model, make_tokenizer, open_directory, save
 from transformers.pytorch_utils import Conv1D
 
+from attacks.quantization.calibrated import calibration_blocks
 from attacks.quantization.calibration import generic_texts, read_texts
 from attacks.quantization.family import linear_layers
-from attacks.quantization.gptq import GPTQ, GPTQParameters, calibration_blocks, unpack
+from attacks.quantization.gptq import GPTQ, GPTQParameters, unpack
 from auditor.digests import digest
-from auditor.errors import AuditorError, MeasurementError
+from auditor.errors import AuditorError, MeasurementError, Unavailable
 from auditor.subjects.weights import weights_digest
 
 
@@ -127,8 +128,8 @@ def test_not_a_number_is_never_a_row(how_many, tmp_path, examiner):
         attack().measure(subject, examiner, [], 0, tmp_path)
 
 
-def test_a_group_size_that_does_not_divide_the_layers_is_a_failure(subjects, examiner, tmp_path):
-    with pytest.raises(MeasurementError):
+def test_a_group_size_that_does_not_divide_the_layers_is_refused(subjects, examiner, tmp_path):
+    with pytest.raises(Unavailable, match=r"groups of 96 .* the 128 inputs of .*q_proj"):
         attack(group_size=96).measure(subjects["llama"], examiner, [], 0, tmp_path)
 
 

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from tiny_models import PAIRS, edit_json, make_tokenizer, open_directory, save
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GPTQConfig
 
-from attacks.quantization.gptq import GPTQ, GPTQParameters, calibration_blocks
+from attacks.quantization.calibrated import calibration_blocks
+from attacks.quantization.gptq import GPTQ, GPTQParameters
 from attacks.quantization.rtn import RoundToNearest, RoundToNearestParameters
 from auditor.errors import AuditorError
 from auditor.subjects.manifest import locate

@@ -1,0 +1,195 @@
+"""AWQ: scales that protect the weights which matter most on calibration text."""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from safetensors import safe_open
+
+from attacks.quantization import awq_worker
+from attacks.quantization.calibrated import (
+    CalibratedAttack,
+    CalibratedParameters,
+    calibration_blocks,
+    hushed,
+)
+from attacks.quantization.family import Quantized, assert_quantized, refuse_group_size
+from auditor.attack import Level, Requirements, attack
+from auditor.errors import MeasurementError
+from auditor.subjects.causal_lm import CausalLM
+from auditor.subjects.manifest import Location
+
+_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
+"""Column of each 4-bit place of a word, the lowest place first (AutoAWQ's layout)."""
+
+_REFUSED = {
+    "gpt2": "GPTQModel's AWQ cannot take the Conv1D layers of GPT-2",
+    "gpt_neox": "GPTQModel's AWQ scales GPT-NeoX's MLP through its GELU, which changes the model",
+    "opt": "GPTQModel's AWQ takes OPT's scales out of the wrong norm, which changes the model",
+}
+"""Why an architecture cannot be measured, as of GPTQModel 7.7."""
+
+SOUND = ("gemma", "granite", "llama", "mistral", "qwen2", "qwen3", "smollm3")
+"""Architectures (``model_type``) where GPTQModel's scaling was seen to leave the model as it is.
+
+It scales a layer's inputs up and the outputs of the layer before down. Which layer that is, is
+written down by hand in GPTQModel for each architecture, and wrong for some; what it then measures
+is a broken model, not a rounded one.
+"""
+
+
+class AWQParameters(CalibratedParameters):
+    """Settings of AWQ."""
+
+    bits: Literal[4] = 4
+    """The only width that AWQ's published formats and kernels share."""
+    group_size: Literal[16, 32, 64, 128] = 128
+    """Inputs that share a scale. Must divide every layer's inputs."""
+
+
+@attack("quantization/awq")
+class AWQ(CalibratedAttack[AWQParameters]):
+    """Quantize with AWQ, which scales up the inputs that matter before it rounds.
+
+    Inputs with large activations on calibration text get a finer grid; the layer before takes the
+    factor back. Runs through GPTQModel in a process of its own; the checkpoint that it writes is
+    opened with GPTQModel's reference kernel, which multiplies in half precision. Calibration text
+    that holds the forget set would measure something else, so it is checked for. Architectures
+    for which GPTQModel's scaling is wrong, or was not checked, are unavailable.
+
+    Threat model: a deployer or downloader who shrinks the model to fit it on smaller hardware.
+
+    Access: weights and any text; no question or answer of the forget set.
+
+    Cost: about forty passes of each layer over the calibration text, and ten seconds to start;
+    under half a minute for a small model.
+
+    A leak: knowledge that is absent at full precision and present here. The code-flip share is
+    larger than for other quantizers, since different scales alone already change codes.
+
+    Source: AWQ (arXiv 2306.00978); quantization after unlearning (arXiv 2410.16454).
+    """
+
+    parameters_type = AWQParameters
+    levels: ClassVar[Sequence[Level]] = (Level({"bits": 4}, "quick"),)
+    requires = Requirements(packages=("gptqmodel",), full_precision=True)
+
+    @property
+    def variant(self) -> str:
+        """Bits and group size."""
+        return f"{self.parameters.bits}-bit g{self.parameters.group_size}"
+
+    def unavailable(self, location: Location) -> str | None:
+        """Also where GPTQModel's scaling does not fit the architecture."""
+        reason = super().unavailable(location)
+        if reason is not None:
+            return reason
+        config = json.loads((location.model / "config.json").read_text(encoding="utf-8"))
+        kind = str(config.get("model_type"))
+        if kind in SOUND:
+            return None
+        return _REFUSED.get(
+            kind,
+            f"GPTQModel's AWQ was not checked on the architecture {kind} "
+            f"(it was on {', '.join(SOUND)})",
+        )
+
+    @contextlib.contextmanager
+    def quantized(self, subject: CausalLM, scratch: Path) -> Iterator[Quantized]:
+        """Quantize a copy in another process, and open what it wrote."""
+        refuse_group_size(subject.model, self.parameters.group_size)
+        with hushed("AWQ"):
+            from gptqmodel.nn_modules.qlinear.torch_awq import AwqTorchLinear
+
+        folder = scratch / "awq"
+        _run(self._job(subject, scratch, folder), scratch)
+        subject.tokenizer.save_pretrained(folder)
+        spec = subject.spec.model_copy(update={"path": str(folder), "adapter": None})
+        location = Location(model=folder, adapter=None, manifest=subject.manifest)
+        copy = CausalLM(spec, location, subject.prompt_format, subject.token_budget, subject._tick)
+        copy.meter = subject.meter
+        try:
+            with hushed("AWQ"):
+                layers = assert_quantized(copy.model, AwqTorchLinear)
+            notes = {
+                "bits": self.parameters.bits,
+                "kernel": AwqTorchLinear.__name__,
+                **self.calibration_notes(),
+            }
+            yield Quantized(copy, ((n, c) for n, c in _codes(folder) if n in layers), notes)
+        finally:
+            copy.close()
+
+    def _job(self, subject: CausalLM, scratch: Path, folder: Path) -> awq_worker.Job:
+        return {
+            "model": str(subject.directory(scratch).resolve()),
+            "output": str(folder.resolve()),
+            "group_size": self.parameters.group_size,
+            "blocks": calibration_blocks(subject, self.texts()),
+            "dtype": "bfloat16" if subject.model.dtype == torch.bfloat16 else "float16",
+            "device": "cuda:0" if torch.cuda.is_available() else "cpu",
+            "threads": torch.get_num_threads(),
+            "trust_remote_code": subject.spec.trust_remote_code,
+        }
+
+
+def _run(job: awq_worker.Job, scratch: Path) -> None:
+    """Quantize in another process.
+
+    Raises:
+        MeasurementError: it failed, with the reason that it printed.
+    """
+    scratch.mkdir(parents=True, exist_ok=True)
+    order, log = scratch / "awq.json", scratch / "awq.log"
+    order.write_text(json.dumps(job), encoding="utf-8")
+    environment = dict(os.environ)
+    # with fewer than two workers GPTQModel waits for itself for ever
+    environment.setdefault("GPTQMODEL_CPU_WORKERS", "2")
+    with (
+        log.open("wb") as said,
+        subprocess.Popen(
+            [sys.executable, "-P", awq_worker.__file__, str(order.resolve())],
+            stdin=subprocess.PIPE,  # kept open: the worker ends when it closes
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            cwd=scratch,
+            env=environment,
+        ) as worker,
+    ):
+        code = worker.wait()
+    if code != 0:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        errors = [line for line in lines if re.match(r"[\w.]+(Error|Exception)\b", line)]
+        reason = (errors or lines or ["it said nothing"])[-1]
+        raise MeasurementError(f"AWQ failed: {reason} (exit {code})")
+
+
+def _codes(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """Layer names and codes of a checkpoint."""
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as weights:
+            for key in sorted(weights.keys()):
+                if key.endswith(".qweight"):
+                    yield key.removesuffix(".qweight"), unpack(weights.get_tensor(key))
+
+
+def unpack(packed: torch.Tensor) -> torch.Tensor:
+    """4-bit codes out of AWQ's packed rows, eight interleaved columns a word.
+
+    Args:
+        packed: int32 [in, out / 8].
+
+    Returns:
+        uint8 [in, out].
+    """
+    codes = torch.empty((*packed.shape, 8), dtype=torch.uint8)
+    for place, column in enumerate(_ORDER):
+        codes[..., column] = (packed >> (4 * place)) & 0xF
+    return codes.reshape(packed.shape[0], -1)

@@ -1,0 +1,104 @@
+"""What the quantizers that look at calibration text share: its settings, texts and blocks."""
+
+import contextlib
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import Field
+
+from attacks.quantization.calibration import generic_texts, read_texts
+from attacks.quantization.family import QuantizationAttack, QuantizationParameters
+from auditor.attack import FilePath
+from auditor.digests import digest
+from auditor.errors import MeasurementError
+from auditor.subjects.causal_lm import CausalLM
+
+_BLOCK = 512
+"""Tokens in one calibration example."""
+
+_TOKENS_A_TEXT = 80
+"""Rough length of a calibration text, for the estimate of the cost."""
+
+
+class CalibratedParameters(QuantizationParameters):
+    """Settings of every quantizer that calibrates."""
+
+    group_size: int = 128
+    """Inputs that share a scale; -1 for a whole column. Must divide every layer's inputs."""
+    calibration: FilePath | None = None
+    """File of calibration texts (.txt, one a line; .jsonl with ``text``); by default generated
+    everyday sentences that state no fact."""
+    calibration_samples: int = Field(default=128, ge=1)
+    """Texts used."""
+
+
+C = TypeVar("C", bound=CalibratedParameters)
+
+
+class CalibratedAttack(QuantizationAttack[C]):
+    """Round the weights so that what the layers compute on calibration text changes least."""
+
+    def forward_tokens(self, examination: int) -> int:
+        """The calibration passes come on top; about 80 tokens a text, three passes."""
+        return examination + 3 * _TOKENS_A_TEXT * self.parameters.calibration_samples
+
+    def texts(self) -> Sequence[str]:
+        """The calibration texts."""
+        count = self.parameters.calibration_samples
+        if self.parameters.calibration is None:
+            return generic_texts(count)
+        return read_texts(Path(self.parameters.calibration))[:count]
+
+    def inputs(self) -> Mapping[str, str]:
+        """Digest of the calibration texts."""
+        return {"calibration": digest(list(self.texts()))}
+
+    def calibration_notes(self) -> dict[str, Any]:
+        """What the evidence says of the calibration."""
+        return {
+            "group_size": self.parameters.group_size,
+            "calibration": self.parameters.calibration or "generated everyday sentences",
+            "calibration_digest": self.inputs()["calibration"],
+        }
+
+
+def calibration_blocks(subject: CausalLM, texts: Sequence[str]) -> list[dict[str, list[list[int]]]]:
+    """Texts as blocks of equal length without padding, which would enter the statistics.
+
+    Args:
+        subject: whose tokenizer and context length decide the blocks.
+        texts: joined by the end-of-sequence token; what does not fill the last block is left out
+            unless it is all there is.
+
+    Returns:
+        Tokenised examples of shape [rows, length], about 512 tokens each.
+    """
+    end = [subject.tokenizer.eos_token_id] if subject.tokenizer.eos_token_id is not None else []
+    encoded = subject.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    stream = [token for ids in encoded for token in (*ids, *end)]
+    context = getattr(subject.config, "max_position_embeddings", None) or _BLOCK
+    length = min(_BLOCK, context, len(stream))
+    blocks = [stream[i : i + length] for i in range(0, len(stream) - length + 1, length)]
+    rows = max(1, _BLOCK // length)
+    grouped = [blocks[i : i + rows] for i in range(0, len(blocks), rows)]
+    return [{"input_ids": g, "attention_mask": [[1] * length for _ in g]} for g in grouped]
+
+
+@contextlib.contextmanager
+def hushed(quantizer: str) -> Iterator[None]:
+    """Keep a quantizer's banners and bars out of our output; show their end if it fails.
+
+    Raises:
+        MeasurementError: the quantizer failed.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            yield
+    except (RuntimeError, ValueError, AssertionError, KeyError) as error:
+        tail = " | ".join(said.getvalue().splitlines()[-3:])
+        raise MeasurementError(
+            f"{quantizer} failed: {type(error).__name__}: {error} ({tail})"
+        ) from error

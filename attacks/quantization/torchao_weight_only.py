@@ -1,0 +1,139 @@
+"""torchao: weight-only integers, as transformers loads them with ``TorchAoConfig``."""
+
+import contextlib
+import importlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+from transformers import TorchAoConfig
+
+from attacks.quantization.family import (
+    QuantizationAttack,
+    QuantizationParameters,
+    Quantized,
+    assert_covered,
+    linear_layers,
+    refuse_group_size,
+)
+from auditor.attack import Level, Requirements, attack
+from auditor.errors import MeasurementError, Unavailable
+from auditor.subjects.causal_lm import CausalLM
+from auditor.subjects.manifest import Location
+
+_AMPERE = (8, 0)
+"""Compute capability that the tinygemm kernel needs."""
+
+
+class TorchAOParameters(QuantizationParameters):
+    """Settings of torchao."""
+
+    format: Literal["int8", "int4", "int4-tinygemm"] = "int8"
+    """int8: a scale for each output. int4: a scale for each group of inputs, no zero point, on
+    any device. int4-tinygemm: with zero points, for the kernel of that name (NVIDIA GPUs of
+    compute capability 8.0 and more, in bfloat16)."""
+    group_size: int = Field(default=128, ge=8)
+    """Inputs that share a scale in 4 bits. Must divide every layer's inputs."""
+
+
+@attack("quantization/torchao")
+class TorchAO(QuantizationAttack[TorchAOParameters]):
+    """Load the model in 8 or 4 bits with torchao, PyTorch's own quantization.
+
+    Symmetric rounding to nearest of the weights alone, without data; activations stay as they
+    are. torchao takes ``nn.Linear`` layers only, so models with Conv1D layers (GPT-2) are
+    unavailable.
+
+    Threat model: a deployer or downloader with the weights, who passes one argument when
+    loading the model.
+
+    Access: weights.
+
+    Cost: seconds, and one examination.
+
+    A leak: knowledge that is absent at full precision and present here.
+
+    Source: the library torchao (weight-only configurations); quantization after unlearning
+    (arXiv 2410.16454).
+    """
+
+    parameters_type = TorchAOParameters
+    levels: ClassVar[Sequence[Level]] = (
+        Level({"format": "int8"}, "standard"),
+        Level({"format": "int4"}, "standard"),
+    )
+    requires = Requirements(packages=("torchao",), full_precision=True)
+
+    @property
+    def variant(self) -> str:
+        """The format, and the group size where it has one."""
+        name = self.parameters.format
+        return name if name == "int8" else f"{name} g{self.parameters.group_size}"
+
+    def unavailable(self, location: Location) -> str | None:
+        """Also where the format needs another GPU."""
+        if self.parameters.format == "int4-tinygemm" and (
+            not torch.cuda.is_available() or torch.cuda.get_device_capability() < _AMPERE
+        ):
+            return "int4-tinygemm needs an NVIDIA GPU of compute capability 8.0; use int4"
+        return super().unavailable(location)
+
+    @contextlib.contextmanager
+    def quantized(self, subject: CausalLM, scratch: Path) -> Iterator[Quantized]:
+        """Load a copy through transformers with a ``TorchAoConfig``."""
+        self._refuse(subject.model)
+        config, tensor = self._config()
+        with subject.reloaded(scratch, quantization_config=TorchAoConfig(config)) as copy:
+            layers = linear_layers(copy.model)
+            left = [n for n, layer in layers.items() if not isinstance(layer.weight.data, tensor)]
+            if left or not layers:
+                raise MeasurementError(
+                    f"{len(left)} of {len(layers)} layers are not quantized "
+                    f"({', '.join(left[:3]) or 'there are none'}); the model was not measured"
+                )
+            weights = {name: layer.weight.data for name, layer in layers.items()}
+            assert_covered(copy.model, sum(weight.numel() for weight in weights.values()))
+            readable = self.parameters.format != "int4-tinygemm"  # tiles of another order
+            codes = ((name, w.qdata) for name, w in weights.items() if readable)
+            notes = {
+                "format": self.variant,
+                "tensor": tensor.__name__,
+                "layers_quantized": len(weights),
+            }
+            yield Quantized(copy, codes, notes)
+
+    def _refuse(self, model: Any) -> None:
+        """Raise Unavailable where the format does not fit the model."""
+        odd = [n for n, layer in linear_layers(model).items() if not isinstance(layer, nn.Linear)]
+        if odd:
+            raise Unavailable(
+                f"torchao quantizes nn.Linear layers only, and {len(odd)} layers of this model "
+                f"are Conv1D (for example {odd[0]}); quantization/rtn takes them"
+            )
+        if self.parameters.format != "int8":
+            refuse_group_size(model, self.parameters.group_size)
+        if self.parameters.format == "int4-tinygemm" and model.dtype != torch.bfloat16:
+            raise Unavailable(
+                f"int4-tinygemm computes in bfloat16, and the model is opened in {model.dtype}; "
+                "set `dtype: bfloat16` for all models, or use int4"
+            )
+
+    def _config(self) -> tuple[Any, type[Any]]:
+        """Configuration of torchao, and the class of the weights that it makes."""
+        ao: Any = importlib.import_module("torchao.quantization")
+        size = self.parameters.group_size
+        if self.parameters.format == "int8":
+            return ao.Int8WeightOnlyConfig(set_inductor_config=False), ao.Int8Tensor
+        if self.parameters.format == "int4":
+            config = ao.IntxWeightOnlyConfig(
+                weight_dtype=torch.int4,  # type: ignore[attr-defined]
+                granularity=ao.PerGroup(size),
+            )
+            return config, IntxUnpackedToao.Int8Tensor
+        tiles = ao.Int4WeightOnlyConfig(
+            group_size=size, int4_packing_format="tile_packed_to_4d", set_inductor_config=False
+        )
+        return tiles, ao.Int4TilePackedTo4dTensor
