@@ -132,7 +132,7 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
                 weight_dtype=torch.int4,  # type: ignore[attr-defined]
                 granularity=ao.PerGroup(size),
             )
-            return config, IntxUnpackedToao.Int8Tensor
+            return config, ao.IntxUnpackedToInt8Tensor
         tiles = ao.Int4WeightOnlyConfig(
             group_size=size, int4_packing_format="tile_packed_to_4d", set_inductor_config=False
         )
