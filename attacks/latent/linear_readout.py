@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
-from attacks.latent.residual_stream import States, decoder_layers, evenly_spaced, hidden_states
+from attacks.latent.readout import Asked, Taught, Vectors, output_embeddings
+from attacks.latent.residual_stream import decoder_layers, evenly_spaced
 from auditor.attack import (
     Attack,
     Explanation,
@@ -27,12 +27,6 @@ from auditor.evidence.record import Record, Row
 from auditor.examiner import Examiner
 from auditor.subjects.causal_lm import CausalLM
 
-Vectors = npt.NDArray[np.floating[Any]]
-
-PENALTIES = tuple(10.0**power for power in range(-1, 6))
-"""Of the ridge regression; the best by leave-one-out error is taken."""
-OTHERS = 8
-"""Answers of other facts that stand in where a fact has no distractors."""
 PARTS = 4
 """One retain fact in so many is kept from the fit, to see whether it learned anything."""
 
@@ -117,10 +111,10 @@ class LinearReadout(Attack[LinearReadoutParameters]):
         count = len(decoder_layers(subject.model))
         chosen = max(1, round(self.parameters.depth * count))
         layers = sorted({chosen, *evenly_spaced(count, self.parameters.layers)})
-        embeddings = _output_embeddings(subject)
-        taught = _Taught(subject, (*fitted, *kept), layers, embeddings)
-        checked = _Asked(subject, kept, layers)
-        asked = _Asked(subject, examiner.sets.forget, layers)
+        embeddings = output_embeddings(subject)
+        taught = Taught(subject, (*fitted, *kept), layers, embeddings)
+        checked = Asked(subject, kept, layers)
+        asked = Asked(subject, examiner.sets.forget, layers)
         control, found = {}, {}
         for layer in layers:
             first = taught.readout(layer, self.parameters.positions, len(fitted))
@@ -182,94 +176,6 @@ class LinearReadout(Attack[LinearReadoutParameters]):
         )
 
 
-class _Taught:
-    """Answers to retain facts in all phrasings, for the map to be fitted on."""
-
-    def __init__(
-        self,
-        subject: CausalLM,
-        facts: Sequence[Fact],
-        layers: Sequence[int],
-        embeddings: States,
-    ) -> None:
-        pairs = [(p, fact.answer) for fact in facts for p in (fact.prompt, *fact.paraphrases)]
-        items = subject.encode(pairs)
-        self._states = hidden_states(subject, items, layers)
-        self._wanted = [embeddings[[item.ids[place] for place in item.answer]] for item in items]
-        self._phrasings = [1 + len(fact.paraphrases) for fact in facts]
-        self.positions = sum(map(len, self._wanted))
-
-    def readout(self, layer: int, most: int, facts: int) -> Any:
-        """The map of one layer, fitted on the first ``facts``: states [n, width] to embeddings."""
-        from sklearn.linear_model import RidgeCV  # brings in scipy.stats, which takes a second
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-
-        items = sum(self._phrasings[:facts])
-        states = np.concatenate([found[layer] for found in self._states[:items]])
-        wanted = np.concatenate(self._wanted[:items])
-        thinned = slice(None, None, -(-len(states) // most))
-        model = make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
-        return model.fit(states[thinned].astype(np.float64), wanted[thinned].astype(np.float64))
-
-
-class _Asked:
-    """Facts with their true and wrong answers, each teacher-forced."""
-
-    def __init__(self, subject: CausalLM, facts: Sequence[Fact], layers: Sequence[int]) -> None:
-        wrong = [wrong_answers(facts, index) for index in range(len(facts))]
-        pairs = [
-            (fact.prompt, answer)
-            for fact, others in zip(facts, wrong, strict=True)
-            for answer in (fact.answer, *others)
-        ]
-        self._wrong = [len(others) for others in wrong]
-        self._items = subject.encode(pairs)
-        self._states = hidden_states(subject, self._items, layers)
-
-    def ranks(
-        self, readout: Any, layer: int, embeddings: States, tokens: int | None = None
-    ) -> Vectors:
-        """K of every fact: the share of wrong answers that score below the true one.
-
-        Args:
-            readout: the fitted map.
-            layer: that it reads.
-            embeddings: that it maps to.
-            tokens: of each answer that are scored, by default all.
-        """
-        given = readout.predict(
-            np.concatenate([states[layer] for states in self._states]).astype(np.float64)
-        )
-        ids = [item.ids[place] for item in self._items for place in item.answer]
-        cosines = _cosines(given, embeddings[ids].astype(np.float64))
-        answers = np.cumsum([len(item.answer) for item in self._items])[:-1]
-        scores = np.array([part[:tokens].mean() for part in np.split(cosines, answers)])
-        ends = np.cumsum([1 + count for count in self._wrong])[:-1]
-        return np.array([beaten(part[0], part[1:]) for part in np.split(scores, ends)])
-
-
-def wrong_answers(facts: Sequence[Fact], index: int) -> tuple[str, ...]:
-    """A fact's distractors, or the answers of the next facts (round the end) that differ.
-
-    Raises:
-        Unavailable: there is none.
-    """
-    fact = facts[index]
-    if fact.distractors:
-        return fact.distractors
-    following = (*facts[index + 1 :], *facts[:index])
-    others = tuple(dict.fromkeys(f.answer for f in following if f.answer != fact.answer))[:OTHERS]
-    if not others:
-        raise Unavailable(f"{fact.id} has no distractors, and no other fact has another answer")
-    return others
-
-
-def beaten(true: float, wrong: Vectors) -> float:
-    """Share of ``wrong`` scores below ``true``; a tie counts half."""
-    return float(np.mean(wrong < true) + 0.5 * np.mean(wrong == true))
-
-
 def _split(retain: Sequence[Fact]) -> tuple[Sequence[Fact], Sequence[Fact]]:
     """Retain facts to fit on, and a quarter to check on: by subject where there are enough."""
     for by in ("subject", "attribute"):
@@ -283,12 +189,6 @@ def _split(retain: Sequence[Fact]) -> tuple[Sequence[Fact], Sequence[Fact]]:
     )
 
 
-def _output_embeddings(subject: CausalLM) -> States:
-    """The rows of the output head, centred over the vocabulary, [vocabulary, width]."""
-    weight = subject.model.get_output_embeddings().weight.detach().float().cpu().numpy()
-    return np.asarray(weight - weight.mean(0), dtype=np.float32)
-
-
 def _refuse_unlearned_readout(control: Vectors, layer: int) -> None:
     mean, error = control.mean(), control.std(ddof=1) / np.sqrt(len(control))
     if not mean - 1.645 * error > 0.5:
@@ -297,9 +197,3 @@ def _refuse_unlearned_readout(control: Vectors, layer: int) -> None:
             f"from it the true answer beats {mean:.0%} of the wrong ones, and half is chance; give "
             "more retain facts, or another `depth`"
         )
-
-
-def _cosines(first: Vectors, second: Vectors) -> Vectors:
-    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    products: Vectors = (first * second).sum(axis=1)
-    return np.asarray(products / np.maximum(lengths, np.finfo(float).tiny))

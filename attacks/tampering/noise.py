@@ -67,7 +67,7 @@ class Noise(WeightAttack[NoiseParameters]):
         """Add the noise, and note how large it came out after rounding to the weights' type."""
         noise_power, weight_power, matrices = 0.0, 0.0, 0
         for name, _, _, parameter in weight_matrices(model):
-            before = parameter.data.float()
+            before = parameter.data.to(torch.float32, copy=True)
             drawn = standard_normal(name, before.shape, seed).to(before.device)
             parameter.data.copy_(before + self.parameters.level * before.std() * drawn)
             noise_power += float((parameter.data.float() - before).square().sum())
