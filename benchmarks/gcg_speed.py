@@ -5,7 +5,8 @@
 Both search from the same first suffix, on the same prompts, with as many steps and candidates. The
 searches take turns, and the one that begins changes with each seed. `all prompts` tries every
 candidate on every prompt, as the plain search does; `some prompts` tries them on a few and the
-best on all, as the attack does by default. Prints a Markdown table.
+best on all, as the attack does by default. Speed is by processor time of one thread, so that other
+work on the machine hardly counts. Prints a Markdown table.
 """
 
 import argparse
@@ -65,9 +66,9 @@ def run(name: str, seeds: int, steps: int, candidates: int, prompts: int, world:
         }
         order = list(methods) if seed % 2 == 0 else list(methods)[::-1]
         for method in order:
-            began = time.perf_counter()
+            began = time.process_time()
             ids, loss, evaluated = methods[method]()
-            seconds = time.perf_counter() - began
+            seconds = time.process_time() - began
             readable = survives(subject, pairs, items, ids)
             as_text = _text_loss(subject, pairs, ids)
             lines.setdefault(method, []).append((evaluated / seconds, loss, as_text, readable))

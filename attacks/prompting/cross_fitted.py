@@ -32,6 +32,8 @@ class CrossFittedParameters(Parameters):
     """Parts of the forget set; each is measured with prompts searched on the others."""
     phrasings: int = Field(default=2, ge=1)
     """Ways in which each given fact is asked in the search: its prompt, then its paraphrases."""
+    stop_loss: float = Field(default=0.05, ge=0)
+    """Search loss, in nats per token, that is low enough; the search ends there."""
 
     @model_validator(mode="after")
     def _subjects_whole(self) -> Self:
@@ -182,9 +184,10 @@ class CrossFittedSearch(Attack[P]):
         return Record(rows=strongest([plain, *readings.values()]), notes=notes)
 
     def controls(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Control]:
-        """The search must have lowered the loss, or it was none."""
+        """The search must have lowered the loss, unless there was nothing to lower."""
         losses = {a: n["search_loss"] for a, n in notes.items() if "search_loss" in n}
-        idle = [arm for arm, loss in losses.items() if loss["after"] >= loss["before"]]
+        enough = self.parameters.stop_loss
+        idle = [a for a, loss in losses.items() if loss["after"] >= loss["before"] > enough]
         return (
             Control(
                 f"{self.name} {self.variant}: the search lowered the loss",

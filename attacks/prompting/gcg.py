@@ -1,5 +1,6 @@
 """Universal suffixes, searched token by token."""
 
+import random
 from collections.abc import Collection, Sequence
 from typing import ClassVar
 
@@ -38,8 +39,8 @@ class GCGParameters(CrossFittedParameters):
     """Best candidates of a step that are tried on all prompts."""
     patience: int = Field(default=30, ge=1)
     """Steps without a better suffix after which the search ends."""
-    stop_loss: float = Field(default=0.05, ge=0)
-    """Search loss, in nats per token, that is low enough."""
+    prompts: int = Field(default=96, ge=1)
+    """Most prompts of one search; of more given ones so many are drawn."""
     allowed: Allowed = "ascii"
     """Characters of a suffix: printable `ascii`, `printable` of any script, or `any` token."""
     name: str | None = None
@@ -87,9 +88,10 @@ class GCG(CrossFittedSearch[GCGParameters]):
         return p.name or f"{p.split}{scope} {p.steps} steps"
 
     def search_tokens(self) -> int:
-        """Candidates on some prompts, each suffix, separator and answer long."""
+        """Candidates on some prompts and the best on all: suffix, separator and answer each."""
         p = self.parameters
-        return p.steps * p.items * (p.candidates + 3) * (p.length + _TAIL)
+        rows = p.items * (p.candidates + 3) + p.finalists * p.prompts
+        return p.steps * rows * (p.length + _TAIL)
 
     def search_part(
         self, subject: CausalLM, pairs: Sequence[Sequence[tuple[str, str]]], seed: int
@@ -116,7 +118,9 @@ class GCG(CrossFittedSearch[GCGParameters]):
             p.stop_loss,
         )
         found = [
-            search_suffix(subject, part, allowed, budget, seed * len(pairs) + index)
+            search_suffix(
+                subject, self._drawn(part, seed), allowed, budget, seed * len(pairs) + index
+            )
             for index, part in enumerate(pairs)
         ]
         notes = {
@@ -127,6 +131,13 @@ class GCG(CrossFittedSearch[GCGParameters]):
         }
         curves = {f"losses_{i}": np.array(each.losses) for i, each in enumerate(found)}
         return Record(notes=notes, arrays=curves)
+
+    def _drawn(self, pairs: Sequence[tuple[str, str]], seed: int) -> Sequence[tuple[str, str]]:
+        """The prompts of one search, in their order."""
+        if len(pairs) <= self.parameters.prompts:
+            return pairs
+        rng = random.Random(seed)  # noqa: S311 - a reproducible draw
+        return [pairs[i] for i in sorted(rng.sample(range(len(pairs)), self.parameters.prompts))]
 
     def examined(
         self,

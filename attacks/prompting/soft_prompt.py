@@ -33,8 +33,6 @@ class SoftPromptParameters(CrossFittedParameters):
     """Of Adam, in units of the root mean square of the model's embedding."""
     place: Place = "after"
     """Where the vectors stand, seen from the prompt."""
-    stop_loss: float = Field(default=0.05, ge=0)
-    """Mean loss over an epoch, in nats per token, that is low enough."""
     name: str | None = None
     """Name of the variant, instead of the one made from split, scope, vectors and steps."""
 

@@ -136,6 +136,20 @@ def test_k_is_the_strongest_of_the_pool_and_the_plain_prompt(subjects, tmp_path)
     (control,) = attack.controls({"unlearned": record.notes, "original": idle})
     assert not control.passed
     assert "original" in control.sentence
+    known = {"search_loss": {"before": 0.01, "after": 0.01}}
+    (control,) = attack.controls({"unlearned": record.notes, "original": known})
+    assert control.passed
+
+
+def test_no_more_prompts_are_searched_with_than_asked_for(subjects):
+    pairs = [[(f"prompt {i}", f"answer {i}") for i in range(20)]]
+    few = GCG(GCGParameters(**SMALL, prompts=5))
+    drawn = few._drawn(pairs[0], 0)
+    assert len(drawn) == 5
+    assert drawn == sorted(drawn, key=pairs[0].index)
+    assert drawn == few._drawn(pairs[0], 0) != few._drawn(pairs[0], 1)
+    assert GCG(GCGParameters(**SMALL))._drawn(pairs[0], 0) == pairs[0]
+    assert few.search_part(subjects["llama"], pairs, 0).notes["evaluated"] == [18]
 
 
 def test_a_pool_without_the_measured_arm_is_no_measurement(subjects, tmp_path):
