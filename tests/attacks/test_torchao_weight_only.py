@@ -1,0 +1,153 @@
+"""torchao: what it rounded, read back by hand."""
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_directory, save
+
+from attacks.quantization.family import linear_layers
+from attacks.quantization.torchao_weight_only import TorchAO, TorchAOParameters
+from auditor.engine.expansion import expand
+from auditor.engine.plan import parse_plan
+from auditor.errors import MeasurementError, Unavailable
+from auditor.subjects.weights import weights_digest
+
+FORMATS = ("int8", "int4")
+
+
+def attack(format_, **parameters):
+    return TorchAO(TorchAOParameters(**({"format": format_, "group_size": 32} | parameters)))
+
+
+def plain_weights(model):
+    return {name: layer.weight.detach().clone() for name, layer in linear_layers(model).items()}
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - {"gpt2"}))
+def test_both_formats_on_five_architectures(architecture, format_, subjects, examiner, tmp_path):
+    subject = subjects[architecture]
+    before, digest = examiner.examine(subject), weights_digest(subject.model)
+    run = attack(format_)
+    record = run.measure(subject, examiner, [], 0, tmp_path)
+    assert record.notes["layers_quantized"] == len(linear_layers(subject.model))
+    assert record.arrays.keys() == {
+        f"{kind}/{name}" for name in linear_layers(subject.model) for kind in ("codes", "size")
+    }
+    change = [abs(a.k / b.k - 1) for a, b in zip(record.rows, before, strict=True)]
+    assert 0 < max(change) < (0.3 if format_ == "int8" else 2)
+    assert weights_digest(subject.model) == digest
+    assert run.measure(subject, examiner, [], 0, tmp_path).rows == record.rows
+    assert run.explain(record, record).overall == 0
+
+
+def test_eight_bits_are_rows_over_their_largest_weight(subjects, tmp_path):
+    """Symmetric: code = round(127.5 w / max|w|), at most 127; the step is max|w| / 127.5."""
+    subject = subjects["llama"]
+    plain = plain_weights(subject.model)
+    with attack("int8").quantized(subject, tmp_path) as state:
+        layers = dict(state.subject.model.named_modules())
+        for name, codes in state.codes:
+            weight = plain[name].numpy()
+            step = np.abs(weight).max(1, keepdims=True) / 127.5
+            expected = np.clip(np.round(weight / step), -128, 127)
+            assert np.abs(codes.numpy() - expected).max() <= 1, name  # a half goes either way
+            assert np.mean(codes.numpy() != expected) < 1e-3, name
+            x = torch.randn(3, weight.shape[1])
+            bias = layers[name].bias
+            want = x @ torch.from_numpy(expected * step).float().T + (0 if bias is None else bias)
+            with torch.inference_mode():
+                np.testing.assert_allclose(layers[name](x), want, atol=2e-2)
+
+
+def test_four_bits_are_groups_over_their_largest_weight(subjects, tmp_path):
+    """Symmetric: sixteen codes from -8 to 7, the step is max|w| / 7.5 of each group."""
+    subject = subjects["llama"]
+    plain = plain_weights(subject.model)
+    with attack("int4").quantized(subject, tmp_path) as state:
+        layers = dict(state.subject.model.named_modules())
+        for name, codes in state.codes:
+            assert codes.shape == plain[name].shape
+            assert (int(codes.min()), int(codes.max())) == (-8, 7), name
+            grouped = plain[name].numpy().reshape(len(codes), -1, 32)
+            step = np.abs(grouped).max(-1, keepdims=True) / 7.5
+            expected = np.clip(np.round(grouped / step), -8, 7)
+            assert np.mean(codes.numpy().reshape(grouped.shape) != expected) < 1e-2, name
+            x = torch.randn(3, plain[name].shape[1])
+            stands_for = torch.from_numpy(expected * step).float().reshape(plain[name].shape)
+            bias = layers[name].bias
+            want = x @ stands_for.T + (0 if bias is None else bias)
+            with torch.inference_mode():
+                got = layers[name](x)
+            assert float((got - want).norm() / want.norm()) < 0.02, name
+
+
+def test_a_model_of_conv1d_layers_is_unavailable(subjects, examiner, tmp_path):
+    for format_ in FORMATS:
+        with pytest.raises(Unavailable, match=r"8 layers of this model are Conv1D .*c_attn"):
+            attack(format_).measure(subjects["gpt2"], examiner, [], 0, tmp_path)
+
+
+def test_a_group_size_that_does_not_fit_is_unavailable(subjects, examiner, tmp_path):
+    with pytest.raises(Unavailable, match=r"groups of 96 .* the 128 inputs of .*q_proj"):
+        attack("int4", group_size=96).measure(subjects["llama"], examiner, [], 0, tmp_path)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="says why it is not for this machine")
+def test_the_format_of_a_gpu_kernel_says_so(subjects):
+    location = subjects["llama"].location
+    assert "needs an NVIDIA GPU" in attack("int4-tinygemm").unavailable(location)
+    for format_ in FORMATS:
+        assert attack(format_).unavailable(location) is None
+
+
+def test_not_a_number_is_never_a_row(tmp_path, examiner):
+    model = make_model("llama")
+    with torch.no_grad():
+        model.model.layers[0].mlp.down_proj.weight[3, 5] = float("nan")
+    subject = open_directory(save(tmp_path / "nan", model, make_tokenizer()))
+    for format_ in FORMATS:
+        with pytest.raises(MeasurementError):
+            attack(format_).measure(subject, examiner, [], 0, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "variants"),
+    [
+        ("gptq", {"bits": [8, 4, 3, 2]}, ["8-bit g128", "4-bit g128", "3-bit g128", "2-bit g128"]),
+        ("gptq", {"bits": [4, 3], "group_size": [64]}, ["4-bit g64", "3-bit g64"]),
+        ("rtn", {"bits": [8, 4, 3, 2]}, ["8-bit", "4-bit", "3-bit", "2-bit"]),
+        ("awq", {"group_size": [32, 64]}, ["4-bit g32", "4-bit g64"]),
+        ("torchao", {"format": ["int8", "int4"]}, ["int8", "int4 g128"]),
+        ("torchao", {"format": "int4", "group_size": [32, 64]}, ["int4 g32", "int4 g64"]),
+    ],
+)
+def test_lists_are_swept(name, parameters, variants):
+    content = {
+        "unlearned": "u",
+        "original": "o",
+        "retrained": "r",
+        "data": {"forget": "f.jsonl"},
+        "profile": None,
+        "attacks": [{"attack": f"quantization/{name}", "parameters": parameters}],
+        "policy": {"mandatory": []},
+    }
+    planned = expand(parse_plan(content, "the test's plan"))
+    found = [v.attack.variant for v in planned if v.attack.name == f"quantization/{name}"]
+    assert sorted(found) == sorted(variants)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("format_", "variant"), [("int8", "int8"), ("int4", "int4 g128")])
+def test_it_sees_knowledge_and_none_in_an_honest_model(format_, variant, attacked):
+    """What was hidden in NF4 does not come back in torchao's grids; what is there is seen."""
+    rows = {
+        name: attacked(name, "quantization/torchao", parameters={"format": format_})[variant]
+        for name in ("original", "retrained-1", "npo_gdr")
+    }
+    assert rows["original"].named
+    assert rows["original"].figures.rho == pytest.approx(1)
+    assert rows["original"].explanation.overall == 0
+    assert not rows["retrained-1"].named
+    assert rows["npo_gdr"].figures.rho < 0.1
+    assert 0 < rows["npo_gdr"].explanation.overall < 0.5
