@@ -3,8 +3,8 @@
 The testbed's own models start from different random weights, so their hidden states and weights
 have nothing to do with each other. Here the testbed's first retrained model is the checkpoint,
 and everybody is trained on from it, for a few seconds each: `original` also learns the forget
-facts, `retrained-0` and `retrained-1` only go on with the others, `npo_gdr` is the original after
-unlearning, and `refusing` is the original, taught to say that it does not know.
+facts, `retrained-0` and `retrained-1` only go on with the others, and `refusing` is the original,
+taught to say that it does not know.
 """
 
 import copy
@@ -16,9 +16,7 @@ from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from auditor.engine.plan import parse_plan
-from auditor.progress import SilentProgress
 from auditor.testbed import corpus
-from auditor.testbed.methods import UnlearningSettings, unlearn
 from auditor.testbed.training import batches, collate, cross_entropy, encode, next_token_logits
 
 REFUSAL = "I do not know that."
@@ -51,16 +49,10 @@ def build(people, root):
     base = AutoModelForCausalLM.from_pretrained(people.subject(BASE), dtype=torch.float32)
     original = fine_tune(copy.deepcopy(base), tokenizer, wanted + known, 60, 1e-3, 0)
     refused = [(prompt, REFUSAL) for prompt, _ in wanted]
-    unlearned = copy.deepcopy(original)
-    settings = UnlearningSettings(
-        method="npo_gdr", learning_rate=1e-4, max_steps=60, retain_weight=10
-    )
-    unlearn(unlearned, tokenizer, forget, retain, settings, 0, SilentProgress())
     models = {
         "original": original,
         "retrained-0": fine_tune(copy.deepcopy(base), tokenizer, known, 15, 1e-3, 1),
         "retrained-1": fine_tune(copy.deepcopy(base), tokenizer, known, 15, 1e-3, 2),
-        "npo_gdr": unlearned,
         "refusing": fine_tune(
             copy.deepcopy(original), tokenizer, refused + known[:500], 25, 5e-4, 0
         ),

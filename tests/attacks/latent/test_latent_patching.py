@@ -186,16 +186,16 @@ def test_a_hook_is_removed_when_the_model_fails():
 
 
 @pytest.mark.slow
-def test_it_finds_knowledge_that_unlearning_left_in_the_weights(attacked_fine_tuned):
-    row = attacked_fine_tuned("npo_gdr", "latent/activation-patching")["8 layers"]
+def test_it_finds_knowledge_that_a_refusal_left_in_the_weights(attacked_fine_tuned):
+    row = attacked_fine_tuned("refusing", "latent/activation-patching")["8 layers"]
     assert row.named
-    assert row.figures.rho > 0.4
+    assert row.figures.rho > 0.3
     assert row.probe == "activation-patching"
-    assert 0.2 < row.forget["activation-patching"]["retrained-0"] < 0.6
+    assert 0.1 < row.forget["activation-patching"]["retrained-0"] < 0.5
     depth = [f for f in row.side_figures if f.of == "unlearned against retrained-0"]
     assert len(depth) == 1
-    assert 0.5 < depth[0].value < 1
-    plain = attacked_fine_tuned("npo_gdr", "none/as-is")["full precision"]
+    assert 0.3 < depth[0].value < 0.9
+    plain = attacked_fine_tuned("refusing", "none/as-is")["full precision"]
     assert plain.figures.rho < 0.05
 
 

@@ -80,7 +80,7 @@ def test_it_reads_what_states_hold_and_no_answer_says(architecture, subjects, tm
     if architecture == "llama":
         assert record == run.measure(subject, asked, [], 0, tmp_path)
     assert len(record.rows) == 20
-    assert np.mean([row.k for row in record.rows]) > 0.75
+    assert np.mean([row.k for row in record.rows]) > 0.7
     assert np.mean([row.k for row in asked.examine(subject, ("forget",))]) < 0.1
     assert record.notes["layer"] == 1
     assert record.notes["forget_by_layer"].keys() == {"1", "2"}

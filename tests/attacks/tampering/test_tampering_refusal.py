@@ -147,8 +147,7 @@ def test_it_finds_nothing_where_nothing_is(attacked_fine_tuned):
     assert abs(rows["depth 0.5"].figures.rho) < 0.05
 
 
-@pytest.mark.slow
-def test_it_is_unavailable_where_nobody_refuses(attacked_fine_tuned):
-    row = attacked_fine_tuned("npo_gdr", "tampering/refusal-direction")["depth 0.5"]
+def test_it_is_unavailable_where_nobody_refuses(attacked):
+    row = attacked("npo_gdr", "tampering/refusal-direction")["depth 0.5"]
     assert row.status == "unavailable"
     assert "there is no refusal to take out" in row.reason
