@@ -16,10 +16,15 @@ from auditor.evidence.record import Record
 from auditor.examiner import Examiner
 from auditor.registry import Registry
 from auditor.subjects.causal_lm import CausalLM
+from auditor.subjects.grid import Grid
 from auditor.subjects.manifest import Location
 
 Profile = Literal["quick", "standard", "exhaustive"]
 PROFILES: tuple[Profile, ...] = ("quick", "standard", "exhaustive")
+
+PlantKind = Literal["partial", "hidden"]
+"""A suppression planted for attacks to find: knowledge that is partly there for everybody to see,
+or that is gone until something brings it back."""
 
 
 class Parameters(BaseModel):
@@ -142,6 +147,24 @@ class Attack(ABC, Generic[P]):
     @abstractmethod
     def variant(self) -> str:
         """Short name of the level or configuration, unique within the attack."""
+
+    @property
+    def must_find(self) -> PlantKind:
+        """Which planted suppression it must find for its positive control.
+
+        ``partial`` is for attacks that measure what is there: they must neither blur nor destroy
+        it. ``hidden`` is for attacks that claim to bring back what cannot be seen.
+        """
+        return "partial"
+
+    @property
+    def grid(self) -> Grid | None:
+        """The grid that it rounds weights to, one by one.
+
+        A hidden suppression is then planted within the grid's cells, so that the rounding undoes
+        it. None where it does not round, or where a weight's cell depends on more than weights.
+        """
+        return None
 
     def forward_tokens(self, examination: int) -> int:
         """Estimated tokens through the model, if one examination takes ``examination``.

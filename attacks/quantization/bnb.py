@@ -14,6 +14,7 @@ from attacks.quantization.family import (
     Quantized,
     assert_quantized,
 )
+from attacks.quantization.grids import CodebookGrid
 from auditor.attack import Level, Requirements, attack
 from auditor.subjects.causal_lm import CausalLM
 
@@ -56,6 +57,13 @@ class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
     def variant(self) -> str:
         """The format."""
         return self.parameters.format
+
+    @property
+    def grid(self) -> CodebookGrid | None:
+        """That of the four-bit formats; int8's cells are too narrow to hide anything in."""
+        if self.parameters.format == "int8":
+            return None
+        return CodebookGrid("fp4" if self.parameters.format == "fp4" else "nf4")
 
     @contextmanager
     def quantized(self, subject: CausalLM, scratch: Path) -> Iterator[Quantized]:

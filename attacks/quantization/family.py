@@ -12,7 +12,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from attacks.quantization.code_flips import code_flip_share, sampled_codes
-from auditor.attack import Attack, Explanation, Finding, Parameters, Requirements
+from auditor.attack import Attack, Explanation, Finding, Parameters, PlantKind, Requirements
 from auditor.errors import MeasurementError, Unavailable
 from auditor.evidence.record import Record
 from auditor.examiner import Examiner
@@ -45,6 +45,11 @@ class QuantizationAttack(Attack[P]):
     """Round the weights and ask again."""
 
     requires: ClassVar[Requirements] = Requirements(full_precision=True)
+
+    @property
+    def must_find(self) -> PlantKind:
+        """What was hidden within the cells of its rounding, where they can be said."""
+        return "partial" if self.grid is None else "hidden"
 
     @abstractmethod
     def quantized(self, subject: CausalLM, scratch: Path) -> AbstractContextManager[Quantized]:

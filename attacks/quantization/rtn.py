@@ -17,9 +17,13 @@ from attacks.quantization.family import (
     assert_covered,
     linear_layers,
 )
+from attacks.quantization.grids import EvenGrid
 from auditor.attack import Level, attack
 from auditor.errors import MeasurementError
 from auditor.subjects.causal_lm import CausalLM
+
+_WIDE_CELLS = 4
+"""Bits up to which a suppression is hidden within the cells; with 8 it did not come about."""
 
 
 class RoundToNearestParameters(QuantizationParameters):
@@ -65,6 +69,13 @@ class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
         """Bits and group size."""
         group = self.parameters.group_size
         return f"{self.parameters.bits}-bit" + (f" g{group}" if group else "")
+
+    @property
+    def grid(self) -> EvenGrid | None:
+        """Its even steps; the cells of eight bits are too narrow to hide anything in."""
+        if self.parameters.bits > _WIDE_CELLS:
+            return None
+        return EvenGrid(self.parameters.bits, self.parameters.group_size)
 
     @contextmanager
     def quantized(self, subject: CausalLM, scratch: Path) -> Iterator[Quantized]:

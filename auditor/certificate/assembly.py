@@ -46,6 +46,7 @@ def assemble(
     command: str,
     planted: Mapping[str, Control] | None = None,
     control_seals: Mapping[str, str] = MappingProxyType({}),
+    not_planted: str | None = None,
 ) -> Certificate:
     """Decide on an audit's evidence and write it down.
 
@@ -55,6 +56,7 @@ def assemble(
         planted: label of a mandatory variant to what it made of the suppression planted for it;
             None where nothing was planted.
         control_seals: key to digest of the evidence on the planted models.
+        not_planted: why nothing was planted, if it should have been.
     """
     decision = judge(outcome, planted or {})
     seals = {**outcome.seals, **control_seals}
@@ -69,7 +71,7 @@ def assemble(
             matrix_row(outcome, variant, assessment)
             for variant, assessment in zip(outcome.variants, decision.attacks, strict=True)
         ),
-        "controls": tuple(control_parts(outcome, decision, planted)),
+        "controls": tuple(control_parts(outcome, decision, planted, not_planted)),
         "utility": _utility(decision),
         "uncertainty": _uncertainty(outcome, decision, planned),
         "worst_facts": worst_facts(outcome),

@@ -19,7 +19,10 @@ _GATES = {
 
 
 def control_parts(
-    outcome: AuditOutcome, decision: Decision, planted: Mapping[str, Control] | None
+    outcome: AuditOutcome,
+    decision: Decision,
+    planted: Mapping[str, Control] | None,
+    not_planted: str | None = None,
 ) -> Iterator[ControlPart]:
     """Everything that was checked on the audit itself, and whether it held.
 
@@ -28,6 +31,7 @@ def control_parts(
         decision: its verdict.
         planted: label of a mandatory variant to what it made of the suppression planted for it;
             None where nothing was planted.
+        not_planted: why nothing was planted; None where it was not asked for.
     """
     for attack in decision.attacks:
         for gate in attack.gates:
@@ -48,7 +52,8 @@ def control_parts(
         yield ControlPart(
             name="planted suppression",
             passed=None,
-            sentence="Not run: no shallow suppression was planted for the attacks to find.",
+            sentence=f"Not run: {not_planted or 'the plan does not ask for it'}. No shallow "
+            "suppression was planted for the attacks to find.",
         )
         return
     for label, found in planted.items():

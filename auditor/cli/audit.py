@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def audit(plan: Any, out: Path, store_root: Path, progress: Progress) -> Certifi
         AuditorError: something in the plan cannot be used, or the folder cannot be written.
     """
     from auditor.certificate.assembly import assemble
+    from auditor.controls.positive import PositiveControls, run_controls
     from auditor.engine.audit import run_audit
     from auditor.engine.execution import LocalExecutor
     from auditor.engine.preparation import prepare
@@ -74,10 +76,16 @@ def audit(plan: Any, out: Path, store_root: Path, progress: Progress) -> Certifi
     store = EvidenceStore(store_root)
     prepared = prepare(plan, store, progress)
     outcome = run_audit(prepared, store, LocalExecutor(), progress)
+    controls = PositiveControls(None, None)
+    if plan.runs_controls:
+        controls = run_controls(outcome, store, LocalExecutor(), progress)
+        outcome = replace(outcome, wall_seconds=outcome.wall_seconds + controls.seconds)
     again = ["auditor", "audit", str(out / RESOLVED_PLAN), "--out", str(out)]
     if store_root != out / "evidence":
         again += ["--store", str(store_root)]
-    certificate = assemble(outcome, shlex.join(again))
+    certificate = assemble(
+        outcome, shlex.join(again), controls.found, controls.seals, controls.reason
+    )
     write_certificate(certificate, out / "certificate.json")
     (out / "certificate.html").write_text(render(certificate), encoding="utf-8")
     return certificate

@@ -39,6 +39,12 @@ def plan_options(command: Command) -> Command:
                 type=click.Choice(["auto", "float32", "float16", "bfloat16"]),
                 help="Type of the weights in memory.  [default: auto]",
             ),
+            click.option(
+                "--controls/--no-controls",
+                default=None,
+                help="Plant shallow suppressions that the mandatory attacks must find; may stand "
+                "beside a plan file.  [default: in the profile exhaustive]",
+            ),
             click.option("--device-map", metavar="MAP", help="Where accelerate puts the weights."),
             click.option("--allow-pickle", is_flag=True, help="Load pickled weights."),
             click.option("--trust-remote-code", is_flag=True, help="Run code of the models."),
@@ -67,12 +73,15 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print data a
 def plan_from(options: dict[str, Any]) -> Any:
     """Build the plan that the shared options describe.
 
+    Whether controls are run may be said beside a plan file, too: the plan that an audit leaves in
+    its folder has it.
+
     Raises:
         AuditorError: a file and flags are given at once, or something is missing.
     """
     from auditor.engine.plan import anchored, load_plan, parse_plan
 
-    plan_file = options.pop("plan_file")
+    plan_file, controls = options.pop("plan_file"), options.pop("controls")
     given = {name: value for name, value in options.items() if value}
     if plan_file is not None:
         if given:
@@ -81,7 +90,8 @@ def plan_from(options: dict[str, Any]) -> Any:
                 f"{flags} cannot be combined with a plan file; change {plan_file} instead, so that "
                 "the plan stays the record of what was run."
             )
-        return load_plan(plan_file)
+        plan = load_plan(plan_file)
+        return plan if controls is None else plan.model_copy(update={"controls": controls})
     needed = ("unlearned", "original", "retrained", "forget")
     missing = [f"--{name}" for name in needed if name not in given]
     if missing:
@@ -102,4 +112,6 @@ def plan_from(options: dict[str, Any]) -> Any:
     }
     if "profile" in given:
         content["profile"] = given["profile"]
+    if controls is not None:
+        content["controls"] = controls
     return parse_plan(anchored(content, Path.cwd()), "the command line")

@@ -92,6 +92,9 @@ class AuditPlan(_Section):
     seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
     """Seeds of the attacks that depend on one; by default one in the profile quick, else three."""
     policy: PolicySection = PolicySection()
+    controls: bool | None = None
+    """Plant shallow suppressions in copies of the original for the mandatory attacks to find; one
+    that does not find its own blocks PASS. By default in the profile exhaustive only."""
     token_budget: int = Field(default=TOKEN_BUDGET, ge=1)
     """Padded tokens in a batch."""
 
@@ -113,6 +116,11 @@ class AuditPlan(_Section):
     def attack_seeds(self) -> tuple[int, ...]:
         """Seeds of the attacks that depend on one: the plan's, or its profile's."""
         return self.seeds or ((0,) if self.profile == "quick" else (0, 1, 2))
+
+    @property
+    def runs_controls(self) -> bool:
+        """Whether suppressions are planted: as the plan says, or as its profile does."""
+        return self.profile == "exhaustive" if self.controls is None else self.controls
 
     @property
     def arms(self) -> dict[str, SubjectSpec]:

@@ -8,6 +8,7 @@ generation, and ``tokenizer(prompt + " " + answer)`` adds no end token.
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,6 +23,8 @@ from transformers import (
 )
 
 from auditor.progress import Progress
+
+Item = TypeVar("Item")
 
 IGNORED = -100
 """Label of a position that carries no loss."""
@@ -165,8 +168,8 @@ def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) 
 
 
 def batches(
-    examples: Sequence[Example], size: int, generator: torch.Generator
-) -> Iterator[list[Example]]:
+    examples: Sequence[Item], size: int, generator: torch.Generator
+) -> Iterator[list[Item]]:
     """Endless shuffled passes over the examples; every batch is full."""
     queue: list[int] = []
     while True:

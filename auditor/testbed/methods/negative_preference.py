@@ -31,9 +31,13 @@ def negative_preference_loss(logits: Tensor, labels: Tensor, reference: Tensor |
     """
     if reference is None:
         raise ValueError("NPO needs the original model's logits")
-    log_ratio = sequence_log_probability(logits, labels) - sequence_log_probability(
-        reference, labels
+    return negative_preference(
+        sequence_log_probability(logits, labels) - sequence_log_probability(reference, labels)
     )
+
+
+def negative_preference(log_ratio: Tensor) -> Tensor:
+    """The same loss from ``log(pi(y|x) / pi_ref(y|x))`` of each answer, [batch], in nats."""
     return -(2 / BETA) * functional.logsigmoid(-BETA * log_ratio).mean()
 
 

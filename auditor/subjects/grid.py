@@ -1,0 +1,52 @@
+"""The grid that a quantizer rounds weights to, and the cell around each of its levels."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+
+class Cells(NamedTuple):
+    """What each weight of a layer is rounded to, and how far it may move before that changes.
+
+    All three are float32 of shape [out, in].
+    """
+
+    levels: Tensor
+    lower: Tensor
+    """Least value that is surely rounded to the same level."""
+    upper: Tensor
+    """Largest value that is surely rounded to the same level."""
+
+
+class Grid(ABC):
+    """Rounding of weights one by one: scales come from the weights alone, not from any data."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What it is called, for example ``nf4``; grids of one name have the same cells."""
+
+    @abstractmethod
+    def cells(self, weight: Tensor) -> Cells:
+        """The cells of a layer's weights [out, in].
+
+        Rounding a matrix of levels gives the same levels again, and so does rounding any matrix
+        whose weights lie between ``lower`` and ``upper``; both hold for all weights together.
+        """
+
+
+def linear_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor, bool]]:
+    """The weights of all linear maps but the output head.
+
+    Yields:
+        The layer's name, its weight, and whether that lies as [in, out] (GPT-2's ``Conv1D``)
+        rather than [out, in].
+    """
+    head = model.get_output_embeddings()
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear | Conv1D) and module is not head:
+            yield name, module.weight, isinstance(module, Conv1D)
