@@ -43,9 +43,9 @@ class ActivationPatching(Attack[ActivationPatchingParameters]):
     the arm's own, go on from there. K of a layer = exp(mean log-probability per answer token).
 
     K of a fact is the mean over the patched layers in the lower half of the network. There the
-    original's states do not spell the answer yet, and what is still missing must come from the
-    arm's upper layers: a retrained model cannot add it, the original does, and an unlearned one
-    does if its weights still hold it. Patched near the top, every arm speaks the original's
+    original's states spell the answer only in part, and the rest must come from the arm's upper
+    layers: a retrained model cannot add it, the original does, and an unlearned one does if its
+    weights still hold it. Patched near the top, every arm speaks the original's
     answer, retrained models too, so upper layers are reported and do not count.
 
     It is a statement about weights only where both models mean the same by a direction of the

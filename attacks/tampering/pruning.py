@@ -37,7 +37,7 @@ class Pruning(WeightAttack[PruningParameters]):
     A leak: small weights carry what unlearning changed; without them the answers are back.
 
     Source: magnitude pruning (arXiv 1506.02626); pruning as a probe of how brittle a safety
-    measure is: arXiv 2402.05162; as a way to undo unlearning: arXiv 2409.18025.
+    measure is: arXiv 2402.05162; pruning of chosen neurons to undo unlearning: arXiv 2409.18025.
     """
 
     parameters_type = PruningParameters
