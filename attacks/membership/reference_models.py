@@ -51,7 +51,7 @@ def reference_sets(
 
 
 def ratio(own: Vector, out: Vector) -> Vector:
-    """Mean log-probability less its mean under the references (arXiv 2012.07805; MIMIR's negated)."""
+    """Log-probability less its mean under the references (arXiv 2012.07805; MIMIR: negated)."""
     return np.asarray(own - out.mean(axis=0))
 
 

@@ -203,7 +203,7 @@ def _variance_of_mean(components: FloatArray, clusters: Sequence[str] | None) ->
             raise ValueError("every component needs its cluster")
         _, of = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
         deviations = np.bincount(of, weights=deviations)
-    units = deviations.size
+    units = int(deviations.size)
     if units < 2:
         return math.inf
     squares = float((deviations**2).sum())

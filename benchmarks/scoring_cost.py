@@ -1,0 +1,174 @@
+"""What scoring costs above the forward pass that it is read from.
+
+    python -m benchmarks.scoring_cost [--threads 1] [--threads 2]
+
+Builds a Llama of random weights (no training: only time is measured) and times, over the same
+items, the same batches and in turn:
+
+* bare: the model's forward pass alone, to the logits;
+* scored: `subject.score` (tokenising, the pass, log-probability, mean and deviation of every
+  token), every membership score that is read from one pass, and the probability probes
+  (answer probability, exact memorisation, extraction strength).
+
+Prints the medians and their ratio. The order within a pair of repetitions alternates.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from attacks.membership import reference_models, token_likelihood
+from auditor.cli.console import quiet_libraries
+from auditor.data.fact import Fact
+from auditor.probes.knowledge import AnswerProbability, ExactMemorisation, ExtractionStrength
+from auditor.probes.transcript import Transcript
+from auditor.subjects.batching import by_length
+from auditor.subjects.causal_lm import CausalLM
+from auditor.subjects.manifest import locate
+from auditor.subjects.scoring import TokenScores
+from auditor.subjects.spec import SubjectSpec
+
+WIDTH, LAYERS = 512, 12
+ITEMS, WORDS = 24, 24
+TOKEN_BUDGET = 1024
+PROBES = (AnswerProbability(), ExactMemorisation(), ExtractionStrength())
+
+
+def build(directory: Path, vocabulary: int) -> CausalLM:
+    """A Llama of random weights with a byte-level tokenizer."""
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=WIDTH,
+        intermediate_size=4 * WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=8,
+        num_key_value_heads=8,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+    )
+    LlamaForCausalLM(config).save_pretrained(directory)
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<eos>", "<pad>"],
+        initial_alphabet=alphabet,
+        show_progress=False,
+    )
+    bpe.train_from_iterator(["some words of text"], trainer)
+    specials = {"eos_token": "<eos>", "pad_token": "<pad>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, **specials)
+    tokenizer.save_pretrained(directory)
+    spec = SubjectSpec(path=str(directory), dtype="float32")
+    return CausalLM(spec, locate(spec), token_budget=TOKEN_BUDGET)
+
+
+def facts() -> list[Fact]:
+    """Passages of several lengths, every token of which is scored."""
+    rng = np.random.default_rng(0)
+    words = ["alpha", "beta", "gamma", "delta", "one", "two", "three"]
+    return [
+        Fact(
+            id=f"f{i}",
+            subject=f"s{i}",
+            prompt="x",
+            answer=" ".join(rng.choice(words, size=int(rng.integers(WORDS // 2, WORDS)))),
+        )
+        for i in range(ITEMS)
+    ]
+
+
+def bare(subject: CausalLM, items: list[list[int]]) -> None:
+    """The forward passes that scoring makes, without anything read from them."""
+    for batch in by_length([len(ids) for ids in items], TOKEN_BUDGET):
+        ids, mask = subject._padded([items[i] for i in batch], left=False)
+        with torch.inference_mode():
+            subject.model(input_ids=ids, attention_mask=mask, use_cache=False)
+
+
+def scored(subject: CausalLM, asked: list[Fact]) -> None:
+    """Every score of membership and probability."""
+    transcript = Transcript(subject, asked)
+    for probe in PROBES:
+        probe.read(transcript)
+    membership(transcript.answers, asked)
+
+
+def membership(scores: list[TokenScores], asked: list[Fact]) -> None:
+    """All membership scores; two other models are stood in for by shifted scores."""
+    for one, fact in zip(scores, asked, strict=True):
+        token_likelihood.loss(one)
+        token_likelihood.zlib_ratio(one, fact.answer)
+        token_likelihood.recall(one, one)
+        for share in (0.1, 0.2, 0.4):
+            token_likelihood.min_k(one, share)
+            token_likelihood.min_k_plus_plus(one, share)
+    own = np.array([one.mean_log_probability for one in scores])
+    out = np.stack([own - 0.1, own - 0.2])
+    reference_models.ratio(own, out)
+    reference_models.lira(own, out)
+    ratios = reference_models.rmia_ratio(own, out, 0.33)
+    reference_models.rmia(ratios, ratios, 1.0, same=True)
+
+
+def seconds(run: Callable[[], None]) -> float:
+    """Wall-clock time of one run."""
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def compare(subject: CausalLM, repetitions: int) -> tuple[float, float]:
+    """Median seconds of the bare and of the scored pass, measured in turn."""
+    asked = facts()
+    items = [item.ids for item in subject.encode([(f.prompt, f.answer) for f in asked])]
+    runs = {
+        "bare": lambda: bare(subject, items),
+        "scored": lambda: scored(subject, asked),
+    }
+    for run in runs.values():
+        run()
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for repetition in range(repetitions):
+        for name in list(runs)[:: 1 if repetition % 2 else -1]:
+            times[name].append(seconds(runs[name]))
+    return statistics.median(times["bare"]), statistics.median(times["scored"])
+
+
+def main() -> None:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", action="append", type=int)
+    parser.add_argument("--vocabulary", action="append", type=int)
+    parser.add_argument("--repetitions", type=int, default=9)
+    arguments = parser.parse_args()
+    print("| parameters | vocabulary | threads | bare (s) | scored (s) | ratio |")
+    print("| --: | --: | --: | --: | --: | --: |")
+    for vocabulary in arguments.vocabulary or [8_000, 32_000]:
+        with tempfile.TemporaryDirectory() as folder:
+            subject = build(Path(folder), vocabulary)
+            parameters = sum(p.numel() for p in subject.model.parameters())
+            for threads in arguments.threads or [1, 2]:
+                torch.set_num_threads(threads)
+                plain, full = compare(subject, arguments.repetitions)
+                print(
+                    f"| {parameters / 1e6:.1f} M | {vocabulary:,} | {threads} | {plain:.2f} | "
+                    f"{full:.2f} | {full / plain:.3f} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    quiet_libraries()
+    main()
