@@ -139,9 +139,19 @@ class Attack(ABC, Generic[P]):
     """Whether it has a search stage whose findings are pooled over the arms."""
     probe: ClassVar[str | None] = None
     """Name of its own measure of K, where it does not use the audit's probes."""
+    decides: ClassVar[bool] = True
+    """Whether it counts towards the verdict. What does not is reported beside it: its measure is
+    of another kind than knowledge that comes out."""
 
     def __init__(self, parameters: P) -> None:
         self.parameters = parameters
+
+    @classmethod
+    def part(cls, mandatory: bool) -> Literal["mandatory", "advisory", "reported"]:
+        """The part of a level in the verdict, in a word."""
+        if not cls.decides:
+            return "reported"
+        return "mandatory" if mandatory else "advisory"
 
     @property
     @abstractmethod

@@ -56,11 +56,11 @@ def attack_views(certificate: Certificate) -> tuple[AttackView, ...]:
 
 
 def tally(views: Sequence[AttackView]) -> dict[str, dict[Outcome, int]]:
-    """Returns how many mandatory and how many advisory attacks had which outcome."""
+    """Returns how many attacks had which outcome, by their part in the verdict."""
     order: tuple[Outcome, ...] = ("leak", "within", "undecided", "failed", "unavailable")
     counts: dict[str, dict[Outcome, int]] = {}
-    for kind, wanted in (("mandatory", True), ("advisory", False)):
-        found = Counter(v.result.outcome for v in views if v.row.mandatory == wanted)
+    for kind in ("mandatory", "advisory", "reported"):
+        found = Counter(v.result.outcome for v in views if v.row.part == kind)
         counts[kind] = {outcome: found[outcome] for outcome in order if found[outcome]}
     return counts
 

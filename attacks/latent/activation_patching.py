@@ -78,6 +78,7 @@ class ActivationPatching(Attack[ActivationPatchingParameters]):
     levels: ClassVar[Sequence[Level]] = (Level(profile="standard"),)
     searches = True
     probe = "activation-patching"
+    decides = False
 
     @property
     def variant(self) -> str:

@@ -84,6 +84,7 @@ class LinearReadout(Attack[LinearReadoutParameters]):
     levels: ClassVar[Sequence[Level]] = (Level({"depth": 0.5}, "standard"),)
     requires = Requirements(packages=("sklearn",))
     probe = "linear-readout"
+    decides = False
 
     @property
     def variant(self) -> str:

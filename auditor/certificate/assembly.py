@@ -148,15 +148,16 @@ def _scope(outcome: AuditOutcome, decision: Decision) -> ScopePart:
 
 
 def _policy(outcome: AuditOutcome) -> PolicyPart:
-    policy = outcome.prepared.plan.policy
+    policy, variants = outcome.prepared.plan.policy, outcome.prepared.variants
     return PolicyPart(
         delta=policy.delta,
         alpha=policy.alpha,
         minimum_gap=policy.minimum_gap,
         leak_limit=policy.leak_limit,
         utility_margin=policy.utility_margin,
-        mandatory=tuple(v.label for v in outcome.prepared.variants if v.mandatory),
-        advisory=tuple(v.label for v in outcome.prepared.variants if not v.mandatory),
+        mandatory=tuple(v.label for v in variants if v.mandatory),
+        advisory=tuple(v.label for v in variants if not v.mandatory and v.attack.decides),
+        reported=tuple(v.label for v in variants if not v.attack.decides),
     )
 
 

@@ -113,6 +113,7 @@ def _attack_arms(
         reason=reason,
         arms=arms,
         baseline=attack.name == AS_IS,
+        reported=not attack.decides,
         control=control,
     )
 

@@ -28,6 +28,7 @@ def matrix_row(
         attack=attack.name,
         variant=attack.variant,
         mandatory=assessment.mandatory,
+        reported=assessment.reported,
         status=assessment.status,
         reason=assessment.reason,
         probe=deciding_probe(outcome, variant),

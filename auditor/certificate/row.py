@@ -72,6 +72,8 @@ class MatrixRow(Part):
     attack: str
     variant: str
     mandatory: bool
+    reported: bool
+    """It counts towards no verdict."""
     status: Literal["measured", "failed", "unavailable"]
     reason: str | None
     """Why there is no measurement."""
@@ -99,3 +101,10 @@ class MatrixRow(Part):
     def label(self) -> str:
         """``family/name variant``."""
         return f"{self.attack} {self.variant}"
+
+    @property
+    def part(self) -> Literal["mandatory", "advisory", "reported"]:
+        """Its part in the verdict."""
+        if self.mandatory:
+            return "mandatory"
+        return "reported" if self.reported else "advisory"

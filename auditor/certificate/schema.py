@@ -93,6 +93,8 @@ class PolicyPart(Part):
     utility_margin: float
     mandatory: tuple[str, ...]
     advisory: tuple[str, ...]
+    reported: tuple[str, ...]
+    """Attacks that count towards no verdict."""
 
 
 class ControlPart(Part):

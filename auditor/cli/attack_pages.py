@@ -88,11 +88,10 @@ def _running(cls: type[Attack[Any]]) -> list[str]:
 def _levels(name: str, cls: type[Attack[Any]]) -> list[str]:
     if not cls.levels:
         return ["In no profile; a plan asks for it by name."]
-    rows = ["| level | from profile | part in a PASS |", "| --- | --- | --- |"]
+    rows = ["| level | from profile | part in the verdict |", "| --- | --- | --- |"]
     for level in cls.levels:
         variant = cls(cls.parameters_type(**level.parameters)).variant
-        part = "mandatory" if level.mandatory else "advisory"
-        rows.append(f"| `{name} {variant}` | {level.profile} | {part} |")
+        rows.append(f"| `{name} {variant}` | {level.profile} | {cls.part(level.mandatory)} |")
     return rows
 
 

@@ -32,7 +32,7 @@ def list_attacks(as_json: bool) -> None:
     table = Table("attack", "levels (profile, * = mandatory)", "what it does", box=None)
     for entry in described:
         levels = ", ".join(
-            f"{level['variant']} ({level['profile']}{'*' if level['mandatory'] else ''})"
+            f"{level['variant']} ({level['profile']}{'*' if level['part'] == 'mandatory' else ''})"
             for level in entry["levels"]
         )
         table.add_row(entry["name"], levels, entry["description"].split("\n")[0])
@@ -57,8 +57,7 @@ def show(name: str, as_json: bool) -> None:
         table.add_row(*map(escape, described))
     OUT.print(table)
     for level in entry["levels"]:
-        need = "mandatory" if level["mandatory"] else "advisory"
-        OUT.print(f"  {level['variant']}: from profile {level['profile']}, {need}")
+        OUT.print(f"  {level['variant']}: from profile {level['profile']}, {level['part']}")
 
 
 @command.command("document")
@@ -89,7 +88,7 @@ def _describe(name: str, cls: Any) -> dict[str, Any]:
             "variant": cls(cls.parameters_type(**level.parameters)).variant,
             "parameters": dict(level.parameters),
             "profile": level.profile,
-            "mandatory": level.mandatory,
+            "part": cls.part(level.mandatory),
         }
         for level in cls.levels
     ]

@@ -62,13 +62,12 @@ def command(
         "attack", "part in PASS", "jobs to do", "forward tokens", "weights", "rough time", box=None
     )
     for entry in estimates:
-        part = "mandatory" if entry.mandatory else "advisory"
         if entry.unavailable:
-            table.add_row(entry.label, part, f"unavailable: {escape(entry.unavailable)}")
+            table.add_row(entry.label, entry.part, f"unavailable: {escape(entry.unavailable)}")
             continue
         table.add_row(
             entry.label,
-            part,
+            entry.part,
             f"{entry.jobs - entry.done} of {entry.jobs}",
             f"{entry.forward_tokens:,}",
             f"{entry.memory_bytes / 1e9:.2f} GB",

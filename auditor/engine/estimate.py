@@ -4,6 +4,7 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors import safe_open
@@ -30,7 +31,8 @@ class Estimate:
     """Rough cost of one variant over all arms."""
 
     label: str
-    mandatory: bool
+    part: Literal["mandatory", "advisory", "reported"]
+    """In the verdict."""
     unavailable: str | None
     jobs: int
     """Searches and measurements; a search that variants share counts with each."""
@@ -50,9 +52,10 @@ def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
     largest = max(size for _, size in sizes.values())
     found = []
     for variant in prepared.variants:
+        part = variant.attack.part(variant.mandatory)
         unavailable = prepared.unavailable(variant)
         if unavailable is not None:
-            found.append(Estimate(variant.label, variant.mandatory, unavailable, 0, 0, 0, 0, 0.0))
+            found.append(Estimate(variant.label, part, unavailable, 0, 0, 0, 0, 0.0))
             continue
         searches = prepared.searches(variant) if variant.attack.searches else {}
         by_arm = prepared.measurements(variant, searches)
@@ -67,7 +70,7 @@ def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
         found.append(
             Estimate(
                 label=variant.label,
-                mandatory=variant.mandatory,
+                part=part,
                 unavailable=None,
                 jobs=len(keys),
                 done=sum(map(store.has, keys)),

@@ -123,5 +123,10 @@ def _mandatory(
                 f"the policy makes {name!r} mandatory, but the plan does not run it; add it to "
                 f"`attacks:`, or name one of: {', '.join(known)}."
             )
+        if silent := [label for label, attack in matching.items() if not attack.decides]:
+            raise AuditorError(
+                f"the policy makes {name!r} mandatory, but {', '.join(silent)} is only reported: "
+                "its measure is not of knowledge that comes out. Take it off the list."
+            )
         wanted |= matching
     return wanted

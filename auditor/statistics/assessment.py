@@ -33,6 +33,7 @@ class AttackArms:
         reason: why it failed or is unavailable.
         arms: the evidence; given if and only if the status is measured.
         baseline: marks the one entry that is the model as it is, without attack.
+        reported: its figures are shown, and count towards no verdict.
         control: whether it found the planted suppression that it is held to, and how that is
             said; None where nothing was planted.
     """
@@ -44,6 +45,7 @@ class AttackArms:
     reason: str | None = None
     arms: Arms | None = None
     baseline: bool = False
+    reported: bool = False
     control: Control | None = None
 
     def __post_init__(self) -> None:
@@ -51,6 +53,8 @@ class AttackArms:
             raise ValueError(f"{self.name}: arms belong to status 'measured', and to it alone")
         if self.status != "measured" and not self.reason:
             raise ValueError(f"{self.name} is {self.status}, but no reason is given")
+        if self.reported and (self.mandatory or self.baseline):
+            raise ValueError(f"{self.name} counts towards no verdict, so a PASS cannot need it")
 
     @property
     def name(self) -> str:
@@ -67,20 +71,23 @@ class AttackAssessment:
         variant: level or configuration.
         mandatory: whether it can block a PASS.
         baseline: whether it is the model as it is.
+        reported: whether it counts towards no verdict.
         status: measured, failed or unavailable.
         reason: why it failed or is unavailable.
         figures: None unless measured.
         gates: the conditions of a PASS, met or not; an advisory attack's never block.
         passed: every gate is met.
         counts: its gap is large enough for its evidence to count towards FAIL.
-        named: it shows a residual above delta on its own, at alpha / J.
-        over_forgotten: it shows a residual below -delta on its own, at alpha / J.
+        named: it shows a residual above delta on its own, at alpha / J (at alpha, where it is
+            only reported).
+        over_forgotten: it shows a residual below -delta on its own, likewise.
     """
 
     attack: str
     variant: str
     mandatory: bool
     baseline: bool
+    reported: bool
     status: Status
     reason: str | None
     figures: AttackFigures | None
@@ -120,8 +127,11 @@ def assess(
         margins: the policy's margins.
         scope: what the units are.
         no_attack_gap: mean gap of the model as it is, or None where it was not measured.
-        measured_attacks: J, over which FAIL is shared.
+        measured_attacks: J, over which FAIL is shared; an attack that is only reported shares it
+            with none.
     """
+    if entry.reported:
+        measured_attacks = 1
     figures: AttackFigures | None = None
     counts = named = over = False
     if entry.arms is None:
@@ -149,6 +159,7 @@ def assess(
         variant=entry.variant,
         mandatory=entry.mandatory,
         baseline=entry.baseline,
+        reported=entry.reported,
         status=entry.status,
         reason=entry.reason,
         figures=figures,

@@ -106,7 +106,8 @@ def decide(
 
     Args:
         attacks: every attack of the plan, measured or not; exactly one is the model as it is
-            (`baseline=True`). The list is fixed before the audit.
+            (`baseline=True`), and those that are only reported decide nothing. The list is
+            fixed before the audit.
         utility: the retain set; a missing one blocks PASS.
         margins: the policy's margins; `Margins()` by default.
         scope: census (units are facts) or sampled (units are subjects).
@@ -121,26 +122,27 @@ def decide(
     gap: float | None = None
     if as_is.arms is not None:
         gap = float(as_is.arms.contrast(scope).g.mean())
-    measured = sum(entry.arms is not None for entry in attacks)
+    measured = sum(entry.arms is not None and not entry.reported for entry in attacks)
     assessed = tuple(
         assess(entry, margins, scope, no_attack_gap=gap, measured_attacks=measured)
         for entry in attacks
     )
     kept = None if utility is None else assess_utility(utility, margins, scope)
-    log_e_fail = _mean_log_e_fail(assessed)
-    blocks = _blocks(assessed, kept, margins)
-    verdict = _verdict(assessed, log_e_fail, margins, blocked=bool(blocks))
+    deciding = tuple(a for a in assessed if not a.reported)
+    log_e_fail = _mean_log_e_fail(deciding)
+    blocks = _blocks(deciding, kept, margins)
+    verdict = _verdict(deciding, log_e_fail, margins, blocked=bool(blocks))
     needed = None
     if verdict is Verdict.INCONCLUSIVE:
         needed = _facts_needed(attacks, assessed, margins, scope)
     seeds = min((entry.arms.seeds for entry in attacks if entry.arms is not None), default=None)
     return Decision(
         verdict=verdict,
-        flags=_flags(assessed, kept),
-        reasons=verdict_reasons(verdict, assessed, blocks, log_e_fail, margins, scope, needed),
+        flags=_flags(deciding, kept),
+        reasons=verdict_reasons(verdict, deciding, blocks, log_e_fail, margins, scope, needed),
         attacks=assessed,
         utility=kept,
-        residual=_residual(assessed),
+        residual=_residual(deciding),
         log_e_fail=log_e_fail,
         fail_threshold=log_threshold(margins.alpha),
         seeds=seeds,

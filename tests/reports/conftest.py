@@ -41,6 +41,7 @@ def row(
         "attack": attack,
         "variant": variant,
         "mandatory": mandatory,
+        "reported": False,
         "status": status,
         "reason": reason,
         "probe": "rouge-l-recall",
@@ -284,6 +285,7 @@ def honest_certificate(verdict: str = "FAIL", **changes: Any) -> Certificate:
             "utility_margin": 0.1,
             "mandatory": [n for n, r in zip(labels, rows, strict=True) if r["mandatory"]],
             "advisory": [n for n, r in zip(labels, rows, strict=True) if not r["mandatory"]],
+            "reported": [],
         },
         "matrix": rows,
         "controls": [
@@ -410,7 +412,7 @@ def hostile_certificate() -> Certificate:
         dict.fromkeys(("attack", "family", "summary"), HOSTILE) | dict.fromkeys(SECTIONS),
     ]
     honest["scope"]["sets"][HOSTILE] = {"facts": 1, "subjects": 1}
-    honest["policy"] |= {"mandatory": [bad], "advisory": [HOSTILE]}
+    honest["policy"] |= {"mandatory": [bad], "advisory": [HOSTILE], "reported": [bad]}
     for control in honest["controls"]:
         control |= {"name": bad, "sentence": bad}
     honest["uncertainty"] |= {"facts_needed": 7, "facts_needed_basis": bad}

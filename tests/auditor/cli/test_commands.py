@@ -62,7 +62,7 @@ def test_quick_audit_by_flags_fails_a_leaking_model(flags, people, tmp_path, cap
     arguments = flags(people.recipe.demo, *people.recipe.retrained[:2])
     assert run(["plan", *arguments, "--json"]) == OK
     planned = json.loads(capsys.readouterr().out)
-    assert [v["label"] for v in planned["variants"] if v["mandatory"]] == [
+    assert [v["label"] for v in planned["variants"] if v["part"] == "mandatory"] == [
         "none/as-is full precision",
         "quantization/bnb int8",
         "quantization/bnb nf4",

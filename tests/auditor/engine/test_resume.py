@@ -13,7 +13,15 @@ from auditor.cli.console import quiet_libraries
 from auditor.errors import AuditorError
 from auditor.progress import SilentProgress
 
-KILLS = 10
+MIXTURE = [
+    {"attack": "quantization/bnb", "parameters": {"format": ["int8", "nf4", "fp4"]}},
+    {"attack": "quantization/rtn", "parameters": {"bits": [4, 3]}},
+    {"attack": "quantization/gptq", "parameters": {"bits": 4, "calibration_samples": 4}},
+]
+FAMILIES = {
+    "relearning": [],
+}
+"""Every attack with a small budget, by family."""
 
 
 def _run(plan, out):
@@ -34,17 +42,6 @@ def server():
     return context
 
 
-@pytest.fixture
-def plan(passing_plan):
-    return passing_plan(
-        attacks=[
-            {"attack": "quantization/bnb", "parameters": {"format": ["int8", "nf4", "fp4"]}},
-            {"attack": "quantization/rtn", "parameters": {"bits": [4, 3]}},
-            {"attack": "quantization/gptq", "parameters": {"bits": 4, "calibration_samples": 4}},
-        ]
-    )
-
-
 def content(out):
     """The certificate without what may differ: timing, and the folder in its own command."""
     certificate = json.loads((out / "certificate.json").read_text(encoding="utf-8"))
@@ -52,9 +49,9 @@ def content(out):
     return json.dumps(certificate, indent=2).replace(str(out), "OUT").encode()
 
 
-@pytest.mark.slow
-def test_killed_at_random_moments_the_certificate_is_the_same(server, plan, tmp_path):
-    out = tmp_path / "audit"
+def killed_and_resumed(server, plan, folder, kills):
+    """Run an audit whole, then again with kills at random moments; both certificates."""
+    out = folder / "audit"
     whole = server.Process(target=_run, args=(plan, out))
     began = time.monotonic()
     whole.start()
@@ -62,12 +59,12 @@ def test_killed_at_random_moments_the_certificate_is_the_same(server, plan, tmp_
     seconds = time.monotonic() - began
     assert whole.exitcode == 0
     undisturbed = content(out)
-    (out / "evidence").rename(tmp_path / "evidence-of-the-whole-run")
+    (out / "evidence").rename(folder / "evidence-of-the-whole-run")
     (out / "certificate.json").unlink()
 
     moments = random.Random(7)
     killed = 0
-    for _ in range(KILLS):
+    for _ in range(kills):
         process = server.Process(target=_run, args=(plan, out))
         process.start()
         process.join(moments.uniform(0.05, 1.0) * seconds / 3)
@@ -76,12 +73,18 @@ def test_killed_at_random_moments_the_certificate_is_the_same(server, plan, tmp_
             process.join()
             assert process.exitcode == -signal.SIGKILL
             killed += 1
-    assert killed >= KILLS - 2, "the audit was over before it could be killed often enough"
+    assert killed >= kills - 2, "the audit was over before it could be killed often enough"
     last = server.Process(target=_run, args=(plan, out))
     last.start()
     last.join()
     assert last.exitcode == 0
-    assert content(out) == undisturbed
+    return undisturbed, content(out)
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_the_certificate_is_the_same(server, passing_plan, tmp_path):
+    undisturbed, resumed = killed_and_resumed(server, passing_plan(attacks=MIXTURE), tmp_path, 10)
+    assert resumed == undisturbed
 
 
 def test_finished_jobs_are_not_measured_again(passing_plan, audit, tmp_path):

@@ -71,6 +71,26 @@ def test_statistics_import_nothing_else_of_the_auditor():
                 assert name.startswith(allowed) or name.split(".")[0] in standard, (module, name)
 
 
+@quick
+@given(plans(), any_arms())
+def test_what_is_only_reported_decides_nothing(entries, shown):
+    beside = AttackArms("latent", "", False, arms=shown, reported=True)
+    alone, together = decide(entries, KEPT), decide([*entries, beside], KEPT)
+    for field in ("verdict", "flags", "reasons", "residual", "log_e_fail", "facts_needed"):
+        assert getattr(alone, field) == getattr(together, field)
+    assert together.attacks[:-1] == alone.attacks
+    assert together.attacks[-1].figures is not None
+
+
+def test_what_is_only_reported_is_named_at_alpha_and_cannot_be_mandatory():
+    found = AttackArms("latent", "", False, arms=arms(unlearned=0.9), reported=True)
+    decision = decide([as_is(), attack(), found], KEPT)
+    assert decision.verdict is Verdict.PASS
+    assert decision.attacks[-1].named
+    with pytest.raises(ValueError, match="counts towards no verdict"):
+        replace(found, mandatory=True)
+
+
 def test_a_model_like_the_retrained_one_passes():
     decision = decide([as_is(), attack()], KEPT)
     assert decision.verdict is Verdict.PASS
