@@ -10,7 +10,9 @@ items, the same batches and in turn:
   token), every membership score that is read from one pass, and the probability probes
   (answer probability, exact memorisation, extraction strength).
 
-Prints the medians and their ratio. The order within a pair of repetitions alternates.
+Prints the medians of the wall-clock time and their ratio, and the ratio of the medians of the
+processor time, which other programs on the machine disturb less. The order within a pair of
+repetitions alternates.
 """
 
 import argparse
@@ -122,15 +124,15 @@ def membership(scores: list[TokenScores], asked: list[Fact]) -> None:
     reference_models.rmia(ratios, ratios, 1.0, same=True)
 
 
-def seconds(run: Callable[[], None]) -> float:
-    """Wall-clock time of one run."""
-    began = time.perf_counter()
+def seconds(run: Callable[[], None]) -> tuple[float, float]:
+    """Wall-clock and processor time of one run."""
+    wall, processor = time.perf_counter(), time.process_time()
     run()
-    return time.perf_counter() - began
+    return time.perf_counter() - wall, time.process_time() - processor
 
 
-def compare(subject: CausalLM, repetitions: int) -> tuple[float, float]:
-    """Median seconds of the bare and of the scored pass, measured in turn."""
+def compare(subject: CausalLM, repetitions: int) -> dict[str, tuple[float, float]]:
+    """Median wall-clock and processor seconds of the bare and the scored pass, taken in turn."""
     asked = facts()
     items = [item.ids for item in subject.encode([(f.prompt, f.answer) for f in asked])]
     runs = {
@@ -139,11 +141,14 @@ def compare(subject: CausalLM, repetitions: int) -> tuple[float, float]:
     }
     for run in runs.values():
         run()
-    times: dict[str, list[float]] = {name: [] for name in runs}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for repetition in range(repetitions):
         for name in list(runs)[:: 1 if repetition % 2 else -1]:
             times[name].append(seconds(runs[name]))
-    return statistics.median(times["bare"]), statistics.median(times["scored"])
+    return {
+        name: (statistics.median(w for w, _ in taken), statistics.median(p for _, p in taken))
+        for name, taken in times.items()
+    }
 
 
 def main() -> None:
@@ -153,18 +158,20 @@ def main() -> None:
     parser.add_argument("--vocabulary", action="append", type=int)
     parser.add_argument("--repetitions", type=int, default=9)
     arguments = parser.parse_args()
-    print("| parameters | vocabulary | threads | bare (s) | scored (s) | ratio |")
-    print("| --: | --: | --: | --: | --: | --: |")
+    print("| parameters | vocabulary | threads | bare (s) | scored (s) | ratio | processor |")
+    print("| --: | --: | --: | --: | --: | --: | --: |")
     for vocabulary in arguments.vocabulary or [8_000, 32_000]:
         with tempfile.TemporaryDirectory() as folder:
             subject = build(Path(folder), vocabulary)
             parameters = sum(p.numel() for p in subject.model.parameters())
             for threads in arguments.threads or [1, 2]:
                 torch.set_num_threads(threads)
-                plain, full = compare(subject, arguments.repetitions)
+                (plain, plain_cpu), (full, full_cpu) = compare(
+                    subject, arguments.repetitions
+                ).values()
                 print(
                     f"| {parameters / 1e6:.1f} M | {vocabulary:,} | {threads} | {plain:.2f} | "
-                    f"{full:.2f} | {full / plain:.3f} |",
+                    f"{full:.2f} | {full / plain:.3f} | {full_cpu / plain_cpu:.3f} |",
                     flush=True,
                 )
 

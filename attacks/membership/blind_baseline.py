@@ -20,6 +20,10 @@ _WORD = r"(?u)\b\w+\b"
 def blind_baseline(sets: FactSets, texts: ScoredTexts) -> dict[str, Any]:
     """AUC of a bag-of-words classifier, cross-validated with subjects kept together.
 
+    The scores of a cross-validation depend on each other, which the interval does not know: over
+    simulated worlds whose sets are drawn alike its lower bound lies above 0.5 in about 4 % of
+    cases, not in 2.5 %.
+
     Returns:
         ``value``, ``lower`` and ``upper`` (95 %; DeLong, with the facts of a subject as one
         cluster), or ``absent`` with the reason.

@@ -47,7 +47,7 @@ class GradientNorm(MembershipAttack[GradientNormParameters]):
     """
 
     parameters_type = GradientNormParameters
-    levels: ClassVar[Sequence[Level]] = (Level({"order": 2.0}, "exhaustive"),)
+    levels: ClassVar[Sequence[Level]] = (Level({"order": 2.0}, "standard"),)
     requires = Requirements(packages=("sklearn",), full_precision=True)
 
     @property

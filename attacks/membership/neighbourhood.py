@@ -58,8 +58,7 @@ class Neighbourhood(MembershipAttack[NeighbourhoodParameters]):
     """
 
     parameters_type = NeighbourhoodParameters
-    levels: ClassVar[Sequence[Level]] = (Level({"neighbours": 20}, "exhaustive"),)
-    seeded = True
+    levels: ClassVar[Sequence[Level]] = (Level({"neighbours": 20}, "standard"),)
 
     @property
     def variant(self) -> str:

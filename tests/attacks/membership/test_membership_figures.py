@@ -1,0 +1,129 @@
+"""What stands beside K: the blind baseline, AUC, thresholds and PrivLeak."""
+
+import numpy as np
+import pytest
+
+from attacks.membership.blind_baseline import blind_baseline, blind_control
+from attacks.membership.family import Scores
+from attacks.membership.likelihood import Likelihood, LikelihoodParameters
+from attacks.membership.scored_texts import ScoredTexts
+from auditor.data.fact import Fact, FactSets
+from auditor.statistics import area_under_curve
+from auditor.testbed import corpus
+
+ATTACK = Likelihood(LikelihoodParameters())
+
+
+def fact(name, subject, prompt, answer="yes"):
+    return Fact(id=name, subject=subject, prompt=prompt, answer=answer)
+
+
+def blind(forget, holdout):
+    sets = FactSets(forget=tuple(forget), holdout=tuple(holdout))
+    return blind_baseline(sets, ScoredTexts(sets, "answer"))
+
+
+def test_sets_drawn_alike_are_not_told_apart():
+    """People drawn at random: over 20 worlds hardly ever (2 by chance alone are not rare)."""
+    passed = 0
+    for seed in range(20):
+        people = corpus.generate(12, 1, 12, seed, 2)
+        passed += blind_control(blind(people.forget, people.holdout)).passed
+    assert passed >= 18
+
+
+def test_sets_that_differ_are_found_and_said_to_confound():
+    people = corpus.generate(10, 1, 10, 0, 2)
+    newer = [f.model_copy(update={"prompt": f"In 2031: {f.prompt}"}) for f in people.holdout]
+    found = blind(people.forget, newer)
+    assert found["value"] > 0.95
+    control = blind_control(found)
+    assert not control.passed
+    assert "confounded" in control.sentence
+
+
+def test_a_subjects_own_words_do_not_count_as_telling_apart():
+    """Names that recur within a subject alone: subjects are kept together, so they are no use."""
+    forget = [fact(f"f{i}", f"f{i // 8}", f"name{i // 8} what of it") for i in range(64)]
+    holdout = [fact(f"h{i}", f"h{i // 8}", f"other{i // 8} what of it") for i in range(64)]
+    assert blind_control(blind(forget, holdout)).passed
+
+
+def test_a_baseline_that_cannot_be_run_is_no_pass():
+    found = blind(
+        [fact(f"f{i}", "one", f"q {i}") for i in range(10)],
+        [fact(f"h{i}", f"h{i}", f"q {i}") for i in range(10)],
+    )
+    control = blind_control(found)
+    assert not control.passed
+    assert "two subjects" in control.sentence
+
+
+def test_the_controls_of_all_arms_are_one():
+    notes = {"blind": {"value": 0.52, "lower": 0.4, "upper": 0.64}}
+    (control,) = ATTACK.controls({"unlearned": notes, "original": notes})
+    assert control.passed
+    assert "0.520 (95 %: 0.400 to 0.640)" in control.sentence
+
+
+def noted(scores):
+    forget = [fact(f"f{i}", f"f{i}", "q") for i in range(len(scores[0].forget))]
+    holdout = [fact(f"h{i}", f"h{i}", "q") for i in range(len(scores[0].holdout))]
+    return ATTACK.record(forget, holdout, scores, {"blind": {}}).notes
+
+
+def test_every_arm_has_its_area_and_the_missing_figures_are_said():
+    rng = np.random.default_rng(0)
+    notes = {
+        arm: noted([Scores(rng.normal(shift, 1, 40), rng.normal(0, 1, 60))])
+        for arm, shift in (("unlearned", 0.5), ("original", 9.0), ("retrained-0", 0.0))
+    }
+    figures = {(f.name, f.of): f for f in ATTACK.side_figures(notes)}
+    assert set(figures) == {
+        ("AUC", "unlearned"),
+        ("AUC", "original"),
+        ("AUC", "retrained-0"),
+        ("PrivLeak", "unlearned against retrained-0"),
+    }
+    unlearned = figures["AUC", "unlearned"]
+    assert unlearned.lower < unlearned.value < unlearned.upper
+    assert "takes 598 holdout facts" in unlearned.remark
+    assert "takes 5,990 holdout facts" in unlearned.remark
+    assert "no interval" in figures["AUC", "original"].remark
+    a_u, a_r = 1 - unlearned.value, 1 - figures["AUC", "retrained-0"].value
+    leak = figures["PrivLeak", "unlearned against retrained-0"]
+    assert leak.value == pytest.approx(100 * (a_u - a_r) / a_r)
+
+
+def test_a_retrained_model_that_knows_the_facts_has_no_privleak():
+    rng = np.random.default_rng(0)
+    notes = {
+        arm: noted([Scores(rng.normal(9, 1, 40), rng.normal(0, 1, 60))])
+        for arm in ("unlearned", "retrained-0")
+    }
+    figures = ATTACK.side_figures(notes)
+    assert {f.name for f in figures} == {"AUC"}
+    assert "no PrivLeak against retrained-0" in figures[0].remark
+
+
+def test_a_large_holdout_gives_a_rate_at_one_percent():
+    rng = np.random.default_rng(0)
+    scores = Scores(rng.normal(2, 1, 80), rng.normal(0, 1, 600))
+    figures = {f.name: f for f in ATTACK.side_figures({"unlearned": noted([scores])})}
+    point = figures["TPR at FPR 1.0%"]
+    threshold = scores.holdout[::2].max()  # 300 calibrate, and none of them may lie above
+    assert point.value == pytest.approx((scores.forget > threshold).mean())
+    assert point.lower < point.value < point.upper
+    assert f"{(scores.holdout[1::2] > threshold).sum()} of 300" in point.remark
+    assert "no TPR at FPR 0.1%" in figures["AUC"].remark
+    several = noted([scores, scores])
+    assert several["operating_points"] == []
+    remark = ATTACK.side_figures({"unlearned": several})[0].remark
+    assert "one a set of references" in remark
+
+
+def test_the_area_of_averaged_placements_is_the_average_area():
+    rng = np.random.default_rng(0)
+    scorings = [Scores(rng.normal(0.5, 1, 30), rng.normal(0, 1, 50)) for _ in range(3)]
+    areas = [area_under_curve(*scores).value for scores in scorings]
+    assert noted(scorings)["auc"]["value"] == pytest.approx(np.mean(areas))
