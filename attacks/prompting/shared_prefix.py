@@ -22,6 +22,9 @@ from auditor.subjects.causal_lm import CausalLM
 
 Ids = list[int]
 
+_CPU_BATCH = 1024
+"""Tokens in a batch at most on a CPU, whose caches larger ones outgrow."""
+
 
 @dataclass(frozen=True)
 class Item:
@@ -59,6 +62,8 @@ class SharedPrefix:
         self.length = length
         self._embed = subject.model.get_input_embeddings()
         self._device = self._embed.weight.device
+        budget = subject.token_budget
+        self._budget = min(budget, _CPU_BATCH) if self._device.type == "cpu" else budget
         self._refuse_overlong()
         self._keyword = _cache_keyword(subject.model)
         self._prefixes, self._prefix_mask = _padded([i.prefix for i in items], left=True)
@@ -84,15 +89,15 @@ class SharedPrefix:
 
         def run(batch: list[int]) -> list[float]:
             rows = torch.tensor([items[b % count] for b in batch])
-            ids = torch.cat([candidates[[b // count for b in batch]], self._tails[rows]], 1)
+            tails = self._tails[rows, : self._longest(rows)]
+            ids = torch.cat([candidates[[b // count for b in batch]], tails], 1)
             with torch.inference_mode():
                 found = self._loss(rows, input_ids=ids.to(self._device))
             self.subject.meter.forward_tokens += ids.numel()
             return found.double().tolist()
 
-        width = self.length + self._tails.shape[1]
-        rows = [width] * (len(suffixes) * count)
-        found = torch.tensor(run_batched(rows, self.subject.token_budget, run), dtype=torch.float64)
+        lengths = [self.length + len(self.items[i].tail) for _ in suffixes for i in items]
+        found = torch.tensor(run_batched(lengths, self._budget, run), dtype=torch.float64)
         if not torch.isfinite(found).all():
             raise MeasurementError("the loss of a suffix is not finite")
         return found.view(len(suffixes), count)
@@ -117,7 +122,7 @@ class SharedPrefix:
         def run(batch: list[int]) -> list[torch.Tensor]:
             rows = torch.tensor([items[b] for b in batch])
             with torch.no_grad():
-                tails = self._embed(self._tails[rows].to(self._device))
+                tails = self._embed(self._tails[rows, : self._longest(rows)].to(self._device))
             searched = own.expand(len(batch), *own.shape).clone().requires_grad_()
             with torch.enable_grad():
                 vectors = torch.cat([searched, tails], 1)
@@ -126,8 +131,8 @@ class SharedPrefix:
             self.subject.meter.forward_tokens += 3 * vectors.shape[0] * vectors.shape[1]
             return list(found.float())
 
-        width = self.length + self._tails.shape[1]
-        found = run_batched([width] * len(items), self.subject.token_budget, run)
+        lengths = [self.length + len(self.items[i].tail) for i in items]
+        found = run_batched(lengths, self._budget, run)
         mean = torch.stack(found).mean(0)
         if not torch.isfinite(mean).all():
             raise MeasurementError("the gradient of a suffix is not finite")
@@ -136,16 +141,17 @@ class SharedPrefix:
 
     def _loss(self, rows: torch.Tensor, **inputs: Any) -> torch.Tensor:
         """Mean cross-entropy of each row's answer, [len(rows)], given suffix and tail."""
+        longest = self._longest(rows)
         between = torch.ones(len(rows), self.length, dtype=torch.long)
-        mask = torch.cat([self._prefix_mask[rows], between, self._tail_mask[rows]], 1)
-        width = self.length + self._tails.shape[1]
+        tails = self._tail_mask[rows, :longest]
+        mask = torch.cat([self._prefix_mask[rows], between, tails], 1)
         inputs[self._keyword] = self._selected(rows)
         logits: torch.Tensor = self.subject.model(
             **inputs,
             attention_mask=mask.to(self._device),
-            position_ids=(self._first[rows] + torch.arange(width)).to(self._device),
+            position_ids=(self._first[rows] + torch.arange(self.length + longest)).to(self._device),
             use_cache=True,
-            logits_to_keep=self._tails.shape[1] + 1,
+            logits_to_keep=longest + 1,
         ).logits
         marked = [(b, t) for b, r in enumerate(rows.tolist()) for t in self.items[r].answer]
         row, position = torch.tensor(marked).T
@@ -159,6 +165,10 @@ class SharedPrefix:
         counts = torch.tensor([len(self.items[r].answer) for r in rows.tolist()])
         mean: torch.Tensor = sums / counts.to(logits.device)
         return mean
+
+    def _longest(self, rows: torch.Tensor) -> int:
+        """Tokens of the longest tail among some items."""
+        return max(len(self.items[r].tail) for r in rows.tolist())
 
     def _selected(self, rows: torch.Tensor) -> DynamicCache:
         """The keys and values of some items; the kept ones stay as they are."""
