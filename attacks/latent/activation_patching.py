@@ -9,7 +9,6 @@ import numpy.typing as npt
 from pydantic import Field
 
 from attacks.latent.patching import log_probabilities
-from attacks.latent.residual_stream import States, decoder_layers, evenly_spaced, hidden_states
 from attacks.latent.unlearning_depth import unlearning_depth
 from auditor.attack import Attack, Explanation, Finding, Level, Parameters, SideFigure, attack
 from auditor.data.fact import Fact
@@ -19,6 +18,7 @@ from auditor.evidence.record import Record, Row
 from auditor.examiner import Examiner
 from auditor.subjects.causal_lm import CausalLM
 from auditor.subjects.prompting import Encoded
+from auditor.subjects.residual_stream import States, decoder_layers, evenly_spaced, hidden_states
 
 Numbers = npt.NDArray[np.float64]
 

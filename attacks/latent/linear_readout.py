@@ -1,7 +1,6 @@
 """Reading answers out of hidden states with a linear map."""
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,7 +8,6 @@ import numpy as np
 from pydantic import Field
 
 from attacks.latent.readout import Asked, Taught, Vectors, output_embeddings
-from attacks.latent.residual_stream import decoder_layers, evenly_spaced
 from auditor.attack import (
     Attack,
     Explanation,
@@ -26,6 +24,7 @@ from auditor.errors import Unavailable
 from auditor.evidence.record import Record, Row
 from auditor.examiner import Examiner
 from auditor.subjects.causal_lm import CausalLM
+from auditor.subjects.residual_stream import decoder_layers, evenly_spaced
 
 PARTS = 4
 """One retain fact in so many is kept from the fit, to see whether it learned anything."""
@@ -94,10 +93,6 @@ class LinearReadout(Attack[LinearReadoutParameters]):
     def forward_tokens(self, examination: int) -> int:
         """All phrasings of the retain facts, and the wrong answers."""
         return 4 * examination
-
-    def inputs(self) -> Mapping[str, str]:
-        """Version of scikit-learn, whose name differs from its package's."""
-        return {"scikit-learn": version("scikit-learn")}
 
     def measure(
         self,

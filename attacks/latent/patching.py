@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from attacks.latent.residual_stream import States, changed, decoder_layers, forward
 from auditor.subjects.batching import run_batched
 from auditor.subjects.causal_lm import CausalLM
 from auditor.subjects.prompting import Encoded
+from auditor.subjects.residual_stream import States, changed, decoder_layers, forward
 from auditor.subjects.scoring import token_scores
 
 

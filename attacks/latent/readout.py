@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from attacks.latent.residual_stream import States, hidden_states
 from auditor.data.fact import Fact
 from auditor.errors import Unavailable
 from auditor.subjects.causal_lm import CausalLM
+from auditor.subjects.residual_stream import States, hidden_states
 
 Vectors = npt.NDArray[np.floating[Any]]
 

@@ -10,16 +10,14 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from attacks.latent import residual_stream
-from attacks.latent.residual_stream import States, changed, decoder_layers, hidden_states
 from auditor.attack import Attack, Finding, Level, Parameters, SideFigure, attack
 from auditor.data.fact import Fact
-from auditor.digests import digest_file
 from auditor.errors import MeasurementError, Unavailable
 from auditor.evidence.record import Record
 from auditor.examiner import Examiner
 from auditor.subjects.causal_lm import CausalLM
 from auditor.subjects.prompting import Encoded
+from auditor.subjects.residual_stream import States, changed, decoder_layers, hidden_states
 
 REFUSALS = (
     "i don't know",
@@ -113,10 +111,6 @@ class RefusalDirection(Attack[RefusalDirectionParameters]):
         """All but the share that is asked for."""
         found = super().search_parameters()
         return {key: value for key, value in found.items() if key != "refusing"}
-
-    def inputs(self) -> dict[str, str]:
-        """Digest of the code that reads and changes the stream, which another family keeps."""
-        return {"residual_stream": digest_file(Path(residual_stream.__file__))}
 
     def search(self, subject: CausalLM, examiner: Examiner, seed: int) -> Record:
         """Find how often the arm refuses, and its direction.

@@ -2,8 +2,8 @@
 
 import inspect
 import sys
-from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
+from functools import cache, cached_property
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,8 @@ from auditor.subjects.manifest import Location
 from auditor.subjects.spec import PromptFormat, SubjectSpec
 
 Stage = Literal["search", "measure"]
+
+_MISSING = "not installed"
 
 _MEASURING_LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "rouge-score", "peft")
 _MEASURING_CODE = ("subjects", "data", "probes", "attack.py", "examiner.py", "evidence/record.py")
@@ -98,8 +100,16 @@ def code_version(attack: str) -> str:
 
 def library_versions(attack: str) -> dict[str, str]:
     """Versions of the libraries that a measurement depends on."""
-    names = (*_MEASURING_LIBRARIES, *ATTACKS.get(attack).requires.packages)
-    return {name: installed_version(name) for name in sorted(set(names))}
+    needed = map(_distribution, ATTACKS.get(attack).requires.packages)
+    return {name: installed_version(name) for name in sorted({*_MEASURING_LIBRARIES, *needed})}
+
+
+@cache
+def _distribution(package: str) -> str:
+    """The distribution that brings an import package (``sklearn`` is scikit-learn's)."""
+    if installed_version(package) != _MISSING:
+        return package
+    return packages_distributions().get(package, [package])[0]  # reads all of them: slow
 
 
 def installed_version(name: str) -> str:
@@ -107,7 +117,7 @@ def installed_version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:
-        return "not installed"
+        return _MISSING
 
 
 def _home(attack: str) -> Path:

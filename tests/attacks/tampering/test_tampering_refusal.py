@@ -5,7 +5,6 @@ import pytest
 import torch
 from tiny_models import ARCHITECTURES
 
-from attacks.latent.residual_stream import changed, decoder_layers
 from attacks.tampering.refusal_direction import (
     RefusalDirection,
     RefusalDirectionParameters,
@@ -17,6 +16,7 @@ from attacks.tampering.refusal_direction import (
 from auditor.attack import Finding
 from auditor.errors import MeasurementError, Unavailable
 from auditor.examiner import Examiner
+from auditor.subjects.residual_stream import changed, decoder_layers
 from auditor.subjects.weights import weights_digest
 
 
