@@ -70,7 +70,7 @@ def masked_neighbours(texts: Sequence[str], mask_model: Path, count: int) -> lis
         MeasurementError: a text has fewer than ``count`` neighbours.
     """
     tokenizer = AutoTokenizer.from_pretrained(mask_model)
-    model = AutoModelForMaskedLM.from_pretrained(mask_model).eval()
+    model = AutoModelForMaskedLM.from_pretrained(mask_model, use_safetensors=True).eval()
     found = []
     for text in texts:
         words = text.split()
