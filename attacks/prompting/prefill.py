@@ -45,7 +45,7 @@ class Prefill(Attack[PrefillParameters]):
 
     parameters_type = PrefillParameters
     levels: ClassVar[Sequence[Level]] = (
-        Level({"tokens": 1}, "quick"),
+        Level({"tokens": 1}, "quick", mandatory=True),
         Level({"tokens": 2}, "standard"),
         Level({"tokens": 3}, "exhaustive"),
     )

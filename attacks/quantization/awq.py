@@ -78,7 +78,7 @@ class AWQ(CalibratedAttack[AWQParameters]):
     """
 
     parameters_type = AWQParameters
-    levels: ClassVar[Sequence[Level]] = (Level({"bits": 4}, "quick"),)
+    levels: ClassVar[Sequence[Level]] = (Level({"bits": 4}, "quick", mandatory=True),)
     requires = Requirements(packages=("gptqmodel",), full_precision=True)
 
     @property

@@ -49,7 +49,7 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
 
     parameters_type = HeldOutFactsParameters
     levels: ClassVar[Sequence[Level]] = (
-        Level({"split": "attribute"}, "standard"),
+        Level({"split": "attribute"}, "quick", mandatory=True),
         Level({"split": "subject"}, "standard"),
         Level({"split": "attribute", "method": "full"}, "exhaustive"),
         Level({"split": "subject", "method": "full"}, "exhaustive"),
