@@ -5,6 +5,7 @@ import multiprocessing
 import random
 import signal
 import time
+from copy import deepcopy
 
 import pytest
 
@@ -18,10 +19,50 @@ MIXTURE = [
     {"attack": "quantization/rtn", "parameters": {"bits": [4, 3]}},
     {"attack": "quantization/gptq", "parameters": {"bits": 4, "calibration_samples": 4}},
 ]
+
+
+def asked(attack, **parameters):
+    return {"attack": attack, "parameters": parameters}
+
+
 FAMILIES = {
-    "relearning": [],
+    "relearning": [
+        asked("relearning/held-out-facts", split=["attribute", "subject"], checkpoints=[2, 4]),
+        asked("relearning/benign", on=["retain", "generic"], checkpoints=[2, 4]),
+        asked("relearning/same-facts", limit=4, every=2),
+    ],
+    "membership": [
+        asked("membership/likelihood", score=["loss", "min-k++", "recall"]),
+        asked("membership/gradient-norm"),
+        asked("membership/neighbourhood", neighbours=2),
+    ],
+    "prompting": [
+        asked("prompting/paraphrase", source=["given", "rules"]),
+        asked("prompting/prefill"),
+        asked("prompting/few-shot", draws=1),
+        asked("prompting/reframing"),
+        asked("prompting/surface"),
+        asked("prompting/sampling", samples=4, k=2),
+        asked("prompting/gcg", steps=2, candidates=8),
+        asked("prompting/soft", steps=4),
+    ],
+    "tampering and latent": [
+        asked("tampering/noise", level=[0.1, 0.2]),
+        asked("tampering/pruning"),
+        asked("tampering/refusal-direction", refusing=0),
+        asked("tampering/interpolation", base="retrained-2", step=0.5),
+        asked("latent/linear-readout"),
+        asked("latent/activation-patching"),
+    ],
+    "quantization": [
+        asked("quantization/awq", calibration_samples=4),
+        asked("quantization/torchao"),
+        asked("quantization/bnb", format="nf4-double"),
+    ],
 }
-"""Every attack with a small budget, by family."""
+"""Every attack with a small budget, by family; a base is a subject of the world."""
+NOT_HERE = {"latent/activation-patching"}
+"""Models trained from other random weights do not read each other's states."""
 
 
 def _run(plan, out):
@@ -73,7 +114,7 @@ def killed_and_resumed(server, plan, folder, kills):
             process.join()
             assert process.exitcode == -signal.SIGKILL
             killed += 1
-    assert killed >= kills - 2, "the audit was over before it could be killed often enough"
+    assert killed >= (kills + 1) // 2, "the audit was over before it could be killed often enough"
     last = server.Process(target=_run, args=(plan, out))
     last.start()
     last.join()
@@ -85,6 +126,31 @@ def killed_and_resumed(server, plan, folder, kills):
 def test_killed_at_random_moments_the_certificate_is_the_same(server, passing_plan, tmp_path):
     undisturbed, resumed = killed_and_resumed(server, passing_plan(attacks=MIXTURE), tmp_path, 10)
     assert resumed == undisturbed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_killed_in_any_attack_the_certificate_is_the_same(
+    server, passing_plan, people, tmp_path, family
+):
+    sets = {name: str(people.facts(name)) for name in ("forget", "retain", "holdout")}
+    requests = deepcopy(FAMILIES[family])
+    for request in requests:
+        if base := request["parameters"].get("base"):
+            request["parameters"]["base"] = str(people.subject(base))
+    plan = passing_plan(
+        attacks=requests,
+        data=sets,
+        seeds=[0],
+        policy={"mandatory": ["none/as-is"]},
+        probes={"reported": []},
+    )
+    undisturbed, resumed = killed_and_resumed(server, plan, tmp_path, 3)
+    assert resumed == undisturbed
+    measured = json.loads(undisturbed)["matrix"]
+    assert {row["attack"] for row in measured if row["status"] == "measured"} >= {
+        request["attack"] for request in requests
+    } - NOT_HERE
 
 
 def test_finished_jobs_are_not_measured_again(passing_plan, audit, tmp_path):
