@@ -4,7 +4,7 @@ import contextlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import Field
 
@@ -40,9 +40,12 @@ C = TypeVar("C", bound=CalibratedParameters)
 class CalibratedAttack(QuantizationAttack[C]):
     """Round the weights so that what the layers compute on calibration text changes least."""
 
+    passes: ClassVar[int] = 3
+    """Passes over the calibration text, about, for the estimate of the cost."""
+
     def forward_tokens(self, examination: int) -> int:
-        """The calibration passes come on top; about 80 tokens a text, three passes."""
-        return examination + 3 * _TOKENS_A_TEXT * self.parameters.calibration_samples
+        """The calibration passes come on top; about 80 tokens a text."""
+        return examination + self.passes * _TOKENS_A_TEXT * self.parameters.calibration_samples
 
     def texts(self) -> Sequence[str]:
         """The calibration texts."""

@@ -59,7 +59,7 @@ def test_unpacking_undoes_packing(rows, words, seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "gemma"])
+@pytest.mark.parametrize("architecture", ["qwen2", "gemma"])
 def test_codes_scales_and_zeros_are_what_a_layer_computes_with(architecture, tmp_path):
     """And scaling leaves the model as it is: it errs less than plain rounding in equal groups."""
     plain = outlying(architecture)
@@ -194,10 +194,10 @@ def test_parameters_out_of_range_are_refused():
 def test_it_sees_knowledge_and_none_in_an_honest_model(attacked):
     rows = {
         name: attacked(name, "quantization/awq")["4-bit g128"]
-        for name in ("original", "retrained-1", "npo_gdr")
+        for name in ("original", "retrained-1")
     }
     assert rows["original"].named
     assert rows["original"].figures.rho == pytest.approx(1)
     assert rows["original"].explanation.overall == 0
     assert not rows["retrained-1"].named
-    print(rows["npo_gdr"].figures, rows["npo_gdr"].explanation.overall)
+    assert rows["retrained-1"].figures.rho_upper < 0.1
