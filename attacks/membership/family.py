@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
@@ -52,10 +51,6 @@ class MembershipAttack(Attack[P]):
 
     requires: ClassVar[Requirements] = Requirements(packages=("sklearn",))
     probe = "placement"
-
-    def inputs(self) -> Mapping[str, str]:
-        """Version of scikit-learn, whose name differs from its package's."""
-        return {"scikit-learn": version("scikit-learn")}
 
     def named_by_text(self, name: str) -> str:
         """A variant's name, with the text that is scored where it is not the answer."""
