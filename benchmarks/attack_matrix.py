@@ -12,6 +12,7 @@ import argparse
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from auditor.attack import PROFILES, Profile
 from auditor.certificate.assembly import assemble
 from auditor.certificate.row import MatrixRow
 from auditor.certificate.schema import Certificate
@@ -37,10 +38,13 @@ def subjects(recipe: worlds.WorldRecipe) -> list[str]:
     return ["original", *recipe.retrained[BASELINES:], *recipe.methods]
 
 
-def audit(world: worlds.World, subject: str, profile: str, store: EvidenceStore) -> Certificate:
+def audit(
+    world: worlds.World, subject: str, profile: Profile, seeds: int, store: EvidenceStore
+) -> Certificate:
     """Audit one subject of a world."""
     progress = chosen_progress(quiet=False)
     plan = world_plan(world, subject, world.recipe.retrained[:BASELINES], profile)
+    plan = plan.model_copy(update={"seeds": tuple(range(seeds))})
     prepared = prepare(plan, store, progress)
     return assemble(run_audit(prepared, store, LocalExecutor(), progress), "")
 
@@ -126,8 +130,10 @@ def main() -> None:
     world = worlds.build(arguments.world, progress=chosen_progress(quiet=False))
     store = EvidenceStore(arguments.store)
     chosen = arguments.only or subjects(world.recipe)
-    audits = {subject: audit(world, subject, arguments.profile, store) for subject in chosen}
-    print(f"\n### {world.recipe.name}, profile {arguments.profile}\n\n{world.recipe.purpose}\n")
+    profile, seeds = arguments.profile, arguments.seeds
+    audits = {subject: audit(world, subject, profile, seeds, store) for subject in chosen}
+    print(f"\n### {world.recipe.name}, profile {profile}, {seeds} seed(s)\n")
+    print(f"{world.recipe.purpose}\n")
     print(details(audits) if arguments.details else overview(audits))
 
 
