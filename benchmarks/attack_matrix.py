@@ -120,9 +120,8 @@ def main() -> None:
     """Audit and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--world", default="people", choices=[r.name for r in worlds.list_worlds()])
-    parser.add_argument(
-        "--profile", default="standard", choices=["quick", "standard", "exhaustive"]
-    )
+    parser.add_argument("--profile", default="standard", choices=PROFILES)
+    parser.add_argument("--seeds", type=int, default=1, help="of the attacks that depend on one")
     parser.add_argument("--only", action="append", help="these subjects")
     parser.add_argument("--store", type=Path, default=Path("audit-attack-matrix"))
     parser.add_argument("--details", action="store_true", help="all figures, not the overview")
