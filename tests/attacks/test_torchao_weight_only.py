@@ -44,45 +44,27 @@ def test_both_formats_on_five_architectures(architecture, format_, subjects, exa
     assert run.explain(record, record).overall == 0
 
 
-def test_eight_bits_are_rows_over_their_largest_weight(subjects, tmp_path):
-    """Symmetric: code = round(127.5 w / max|w|), at most 127; the step is max|w| / 127.5."""
+@pytest.mark.parametrize(("format_", "group", "half"), [("int8", None, 127.5), ("int4", 32, 7.5)])
+def test_codes_are_the_nearest_and_what_a_layer_computes_with(
+    format_, group, half, subjects, tmp_path
+):
+    """The step of a row or group is max|w| / (2^bits - 1) * 2; no zero point."""
     subject = subjects["llama"]
     plain = plain_weights(subject.model)
-    with attack("int8").quantized(subject, tmp_path) as state:
-        layers = dict(state.subject.model.named_modules())
-        for name, codes in state.codes:
-            weight = plain[name].numpy()
-            step = np.abs(weight).max(1, keepdims=True) / 127.5
-            expected = np.clip(np.round(weight / step), -128, 127)
-            assert np.abs(codes.numpy() - expected).max() <= 1, name  # a half goes either way
-            assert np.mean(codes.numpy() != expected) < 1e-3, name
-            x = torch.randn(3, weight.shape[1])
-            bias = layers[name].bias
-            want = x @ torch.from_numpy(expected * step).float().T + (0 if bias is None else bias)
-            with torch.inference_mode():
-                np.testing.assert_allclose(layers[name](x), want, atol=2e-2)
-
-
-def test_four_bits_are_groups_over_their_largest_weight(subjects, tmp_path):
-    """Symmetric: sixteen codes from -8 to 7, the step is max|w| / 7.5 of each group."""
-    subject = subjects["llama"]
-    plain = plain_weights(subject.model)
-    with attack("int4").quantized(subject, tmp_path) as state:
+    with attack(format_).quantized(subject, tmp_path) as state:
         layers = dict(state.subject.model.named_modules())
         for name, codes in state.codes:
             assert codes.shape == plain[name].shape
-            assert (int(codes.min()), int(codes.max())) == (-8, 7), name
-            grouped = plain[name].numpy().reshape(len(codes), -1, 32)
-            step = np.abs(grouped).max(-1, keepdims=True) / 7.5
-            expected = np.clip(np.round(grouped / step), -8, 7)
-            assert np.mean(codes.numpy().reshape(grouped.shape) != expected) < 1e-2, name
-            x = torch.randn(3, plain[name].shape[1])
-            stands_for = torch.from_numpy(expected * step).float().reshape(plain[name].shape)
+            grouped = plain[name].reshape(len(codes), -1, group or codes.shape[1])
+            step = grouped.abs().amax(-1, keepdim=True) / half
+            code = codes.reshape(grouped.shape).float()
+            exact = (grouped / step).clamp(-half - 0.5, half - 0.5)
+            assert float((code - exact).abs().max()) < 0.501, name
+            x = torch.randn(3, codes.shape[1])
             bias = layers[name].bias
-            want = x @ stands_for.T + (0 if bias is None else bias)
+            want = x @ (code * step).reshape(codes.shape).T + (0 if bias is None else bias)
             with torch.inference_mode():
-                got = layers[name](x)
-            assert float((got - want).norm() / want.norm()) < 0.02, name
+                np.testing.assert_allclose(layers[name](x), want, atol=1e-4)
 
 
 def test_a_model_of_conv1d_layers_is_unavailable(subjects, examiner, tmp_path):
