@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from attacks.relearning.family import FineTuning, RelearningAttack, phrasings, recipe
 from attacks.relearning.learning_curve import Checkpoints, area, curve, joined, readings
-from auditor.attack import Finding, Level, attack
+from auditor.attack import Finding, Level, PlantKind, attack
 from auditor.data.folds import Fold, SplitBy, folds
 from auditor.errors import Unavailable
 from auditor.evidence.record import Record
@@ -59,6 +59,11 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
     def variant(self) -> str:
         """How the facts are split, and settings that are not the usual ones."""
         return f"by {self.parameters.split} {self.parameters.changed}".strip()
+
+    @property
+    def must_find(self) -> PlantKind:
+        """What is hidden: it claims to bring back knowledge that nobody taught again."""
+        return "hidden"
 
     def forward_tokens(self, examination: int) -> int:
         """Every half is taught once; each checkpoint asks all facts, half of them a time."""

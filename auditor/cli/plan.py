@@ -39,6 +39,7 @@ def command(
     out: Path, store: Path | None, pilot: bool, quiet: bool, as_json: bool, **options: Any
 ) -> None:
     """Check a plan and say what it will run, need and cost. Runs no attack."""
+    from auditor.controls.estimate import estimate_controls
     from auditor.engine.estimate import estimate
     from auditor.engine.preparation import prepare
     from auditor.evidence.store import EvidenceStore
@@ -48,10 +49,12 @@ def command(
     kept = EvidenceStore(store or out / "evidence")
     prepared = prepare(plan, kept, progress)
     estimates = estimate(prepared, kept)
+    controls = estimate_controls(prepared) if plan.runs_controls else None
     needed = _pilot(prepared, kept, progress) if pilot else None
     if as_json:
         report = {
             "variants": [asdict(entry) for entry in estimates],
+            "controls": asdict(controls) if controls else None,
             "facts": {name: len(prepared.sets.named(name)) for name in _SETS},
             "power": asdict(needed) if needed else None,
             "warnings": prepared.warnings,
@@ -61,6 +64,7 @@ def command(
     table = Table(
         "attack", "part in PASS", "jobs to do", "forward tokens", "weights", "rough time", box=None
     )
+    estimates += [controls] if controls else []
     for entry in estimates:
         if entry.unavailable:
             table.add_row(entry.label, entry.part, f"unavailable: {escape(entry.unavailable)}")

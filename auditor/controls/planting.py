@@ -32,6 +32,8 @@ from auditor.subjects.spec import SubjectSpec
 SETTINGS = SuppressionSettings()
 """How every plant is made."""
 
+_SAME_LEVEL = 1e-4
+"""Relative difference up to which two levels are one; no grid has levels as close as that."""
 _MODEL, _DESCRIPTION = "model", "plant.json"
 _LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
 _CODE = (
@@ -182,7 +184,7 @@ class Planter:
                 weight.data = _rounded(weight.data, types[name], bounds.get(name))
             for parameter, dtype in others.items():
                 parameter.data = parameter.data.to(dtype)
-            _refuse_flips(weights, layers, grid, bounds)
+            _refuse_flips(layers, grid, bounds)
             self._keep(
                 subject, {"identity": identity, "left": end.left, "steps": end.steps}, folder
             )
@@ -245,7 +247,6 @@ def _stored(
 
 
 def _refuse_flips(
-    weights: Mapping[str, Tensor],
     layers: list[tuple[str, Tensor, bool]],
     grid: Grid | None,
     bounds: Mapping[str, Bounds],
@@ -257,10 +258,11 @@ def _refuse_flips(
     """
     if grid is None:
         return
-    flips = sum(
-        int((_bounds(weight, transposed, grid).start != bounds[name].start).sum())
-        for name, weight, transposed in layers
-    )
+    flips = 0
+    for name, weight, transposed in layers:
+        levels = _bounds(weight, transposed, grid).start
+        same = torch.isclose(levels, bounds[name].start, rtol=_SAME_LEVEL, atol=0.0)
+        flips += int((~same).sum())
     if flips:
         raise MeasurementError(
             f"{flips} weights cannot be stored in their type without leaving their cell"

@@ -28,10 +28,11 @@ from auditor.controls.sight import Sight, control
 from auditor.engine.audit import AuditOutcome, run_audit
 from auditor.engine.execution import Executor
 from auditor.engine.expansion import AS_IS, Variant
+from auditor.engine.preparation import Prepared
 from auditor.errors import MeasurementError
 from auditor.evidence.store import EvidenceStore
 from auditor.progress import Progress
-from auditor.statistics import Control
+from auditor.statistics import Control, Decision
 from auditor.subjects.grid import Grid
 
 
@@ -60,24 +61,31 @@ def run_controls(
         progress: is told how far it has come.
     """
     began = time.monotonic()
-    known, reason = _known(outcome)
+    decision = judge(outcome)
+    known, reason = _known(outcome, decision)
     if known is None:
         return PositiveControls(None, reason)
     garden = _Garden(outcome, Planter(outcome.prepared, known, store, progress))
-    held = [v.variant for v in outcome.variants if v.variant.mandatory and v.status == "measured"]
+    held = [
+        entry.variant
+        for entry, assessment in zip(outcome.variants, decision.attacks, strict=True)
+        if assessment.mandatory and assessment.figures is not None
+    ]
+    tests = sum(a.figures is not None and not a.reported for a in decision.attacks)
     partial = garden.plant("partial")
     if isinstance(partial, str):
         return PositiveControls(None, f"a partial suppression could not be planted: {partial}")
     seals: dict[str, str] = {}
 
     def look(plant: Plant, variants: Sequence[Variant]) -> dict[str, Sight]:
-        seen, sealed = _look(outcome, plant, variants, store, executor, progress)
-        seals.update(sealed)
-        return seen
+        seen = run_audit(_on_trial(outcome, plant, variants), store, executor, progress)
+        seals.update(seen.seals)
+        alpha = outcome.prepared.plan.policy.alpha
+        return {a.name: Sight(plant, a, alpha, tests) for a in judge(seen).attacks}
 
     partly = look(partial, held)
     hidden: dict[str, Sight | str] = {}
-    for grid, variants in _by_grid(held):
+    for grid, variants in by_grid(held):
         plant = garden.plant("hidden", grid)
         if isinstance(plant, str):
             hidden |= dict.fromkeys((v.label for v in variants), plant)
@@ -107,11 +115,10 @@ class _Garden:
             return str(error).rstrip(".")
 
 
-def _known(outcome: AuditOutcome) -> tuple[Known | None, str]:
+def _known(outcome: AuditOutcome, decision: Decision) -> tuple[Known | None, str]:
     """What O and R know without attack, or why that is no ground to plant anything in."""
     if not outcome.prepared.sets.retain:
         return None, "there is no retain set, so nothing can pass anyway"
-    decision = judge(outcome)
     entry = next(attack for attack in decision.attacks if attack.baseline)
     if entry.figures is None:
         return None, "the models were not measured without attack"
@@ -126,7 +133,7 @@ def _known(outcome: AuditOutcome) -> tuple[Known | None, str]:
     return Known(mean("original"), float(np.mean([*map(mean, retrained_arms(outcome))]))), ""
 
 
-def _by_grid(variants: Sequence[Variant]) -> list[tuple[Grid | None, list[Variant]]]:
+def by_grid(variants: Sequence[Variant]) -> list[tuple[Grid | None, list[Variant]]]:
     """Variants that share a hidden plant."""
     groups: dict[str | None, tuple[Grid | None, list[Variant]]] = {}
     for variant in variants:
@@ -135,27 +142,12 @@ def _by_grid(variants: Sequence[Variant]) -> list[tuple[Grid | None, list[Varian
     return list(groups.values())
 
 
-def _look(
-    outcome: AuditOutcome,
-    plant: Plant,
-    variants: Sequence[Variant],
-    store: EvidenceStore,
-    executor: Executor,
-    progress: Progress,
-) -> tuple[dict[str, Sight], Mapping[str, str]]:
-    """Audit a plant in place of the unlearned model, with some of the audit's variants."""
+def _on_trial(outcome: AuditOutcome, plant: Plant, variants: Sequence[Variant]) -> Prepared:
+    """The audit with a plant in place of the unlearned model, and some of its variants."""
     prepared = outcome.prepared
-    chosen = [v for v in prepared.variants if v in variants or v.attack.name == AS_IS]
-    on_trial = replace(
+    return replace(
         prepared,
         plan=prepared.plan.model_copy(update={"unlearned": plant.spec}),
         locations={**prepared.locations, "unlearned": plant.location},
-        variants=chosen,
+        variants=[v for v in prepared.variants if v in variants or v.attack.name == AS_IS],
     )
-    seen = run_audit(on_trial, store, executor, progress)
-    tests = sum(v.status == "measured" for v in outcome.variants)
-    sights = {
-        assessment.name: Sight(plant, assessment, prepared.plan.policy.alpha, tests)
-        for assessment in judge(seen).attacks
-    }
-    return sights, seen.seals

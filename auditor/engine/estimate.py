@@ -47,8 +47,8 @@ class Estimate:
 
 def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
     """Estimate every variant: parameters times tokens at the measured speed of this machine."""
-    rate = _operations_per_second() * _EFFICIENCY
-    sizes = {arm: _size(location) for arm, location in prepared.locations.items()}
+    rate = operations_per_second()
+    sizes = {arm: weights_size(location) for arm, location in prepared.locations.items()}
     largest = max(size for _, size in sizes.values())
     found = []
     for variant in prepared.variants:
@@ -62,7 +62,7 @@ def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
         waiting = [(a, j) for a, jobs in by_arm.items() for j in jobs if not store.has(j.key)]
         keys = {j.key for found in (searches, by_arm) for jobs in found.values() for j in jobs}
         everything = variant.attack.name == AS_IS
-        tokens = variant.attack.forward_tokens(_examination_tokens(prepared, everything))
+        tokens = variant.attack.forward_tokens(examination_tokens(prepared, everything))
         seconds = sum(
             2 * sizes[arm][0] * tokens / rate + sizes[arm][1] / _LOAD_BYTES_PER_SECOND
             for arm, _ in waiting
@@ -82,7 +82,7 @@ def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
     return found
 
 
-def _examination_tokens(prepared: Prepared, with_holdout: bool) -> int:
+def examination_tokens(prepared: Prepared, with_holdout: bool) -> int:
     """Tokens of one examination, by the original's tokenizer."""
     plan = prepared.plan
     tokenizer = load_tokenizer(plan.original, prepared.locations["original"])
@@ -102,7 +102,7 @@ def _examination_tokens(prepared: Prepared, with_holdout: bool) -> int:
     return tokens
 
 
-def _size(location: Location) -> tuple[int, int]:
+def weights_size(location: Location) -> tuple[int, int]:
     """Parameters and bytes of a model's weights, from the headers of its files."""
     parameters = size = 0
     for file in sorted(location.model.glob("*.safetensors")):
@@ -122,8 +122,8 @@ def _pickled(directory: Path) -> list[Path]:
     return [*directory.glob("*.bin"), *directory.glob("*.pt")]
 
 
-def _operations_per_second(width: int = 1024, repetitions: int = 4) -> float:
-    """Speed of a matrix product here: a quarter of a second well spent."""
+def operations_per_second(width: int = 1024, repetitions: int = 4) -> float:
+    """Speed that whole forward passes are taken to reach here, from that of a matrix product."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     matrix = torch.ones(width, width, device=device)
     matrix @ matrix
@@ -131,4 +131,4 @@ def _operations_per_second(width: int = 1024, repetitions: int = 4) -> float:
     for _ in range(repetitions):
         product = matrix @ matrix
     product.sum().item()
-    return 2 * width**3 * repetitions / (time.perf_counter() - began)
+    return _EFFICIENCY * 2 * width**3 * repetitions / (time.perf_counter() - began)
