@@ -74,7 +74,7 @@ class GCG(CrossFittedSearch[GCGParameters]):
 
     parameters_type = GCGParameters
     levels: ClassVar[Sequence[Level]] = (
-        Level({}, "quick"),
+        Level({}, "standard"),
         Level({"split": "subject"}, "standard"),
         Level({"steps": 200, "candidates": 64, "items": 16, "patience": 60}, "exhaustive"),
         Level({"scope": "per-subject"}, "exhaustive"),
