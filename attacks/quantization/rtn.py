@@ -30,6 +30,7 @@ class RoundToNearestParameters(QuantizationParameters):
     """Settings of round-to-nearest."""
 
     bits: int = Field(default=4, ge=2, le=8)
+    """Bits of a weight."""
     group_size: int | None = Field(default=None, ge=8)
     """Inputs that share a step width; by default a whole output channel does."""
 
