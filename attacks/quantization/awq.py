@@ -81,7 +81,7 @@ class AWQ(CalibratedAttack[AWQParameters]):
     """
 
     parameters_type = AWQParameters
-    levels: ClassVar[Sequence[Level]] = (Level({"bits": 4}, "quick", mandatory=True),)
+    levels: ClassVar[Sequence[Level]] = (Level({"bits": 4}, "standard"),)
     requires = Requirements(packages=("gptqmodel",), full_precision=True)
     passes = 20
 

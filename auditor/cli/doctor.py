@@ -23,6 +23,7 @@ _PACKAGES = (
     "optimum",
     "gptqmodel",
     "bitsandbytes",
+    "torchao",
     "datasets",
 )
 _DISK_WANTED = 2e9
