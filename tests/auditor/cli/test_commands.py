@@ -64,11 +64,11 @@ def test_quick_audit_by_flags_fails_a_leaking_model(flags, people, tmp_path, cap
     planned = json.loads(capsys.readouterr().out)
     assert [v["label"] for v in planned["variants"] if v["part"] == "mandatory"] == [
         "none/as-is full precision",
+        "prompting/prefill 1 token",
         "quantization/bnb int8",
         "quantization/bnb nf4",
         "quantization/bnb fp4",
         "quantization/gptq 4-bit g128",
-        "prompting/prefill 1 token",
         "relearning/held-out-facts by attribute",
     ]
     assert planned["facts"] == {"forget": 96, "retain": 96, "holdout": 96}

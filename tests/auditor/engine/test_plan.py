@@ -59,10 +59,12 @@ def test_profiles_grow_and_always_hold_the_model_as_it_is():
     }
     assert by_profile["quick"] == [
         "none/as-is full precision",
+        "prompting/prefill 1 token",
         "quantization/bnb int8",
         "quantization/bnb nf4",
         "quantization/bnb fp4",
         "quantization/gptq 4-bit g128",
+        "relearning/held-out-facts by attribute",
     ]
     assert set(by_profile["quick"]) < set(by_profile["standard"]) < set(by_profile["exhaustive"])
     assert "quantization/gptq 2-bit g128" in by_profile["exhaustive"]
