@@ -8,7 +8,7 @@ from auditor.engine.plan import AuditPlan, parse_plan
 from auditor.testbed.world import World
 
 CALIBRATION_SAMPLES = 32
-"""Texts that GPTQ and AWQ are calibrated with; enough for models of this size."""
+"""Texts that GPTQ is calibrated with; enough for models of this size."""
 
 _GPTQ_BITS: dict[Profile, list[int]] = {
     "quick": [4],
@@ -33,17 +33,13 @@ def world_plan(
         folder: Path = world.subject(subject)
         return {"path": str(folder), "dtype": "float32"}
 
-    calibrated = {"calibration_samples": CALIBRATION_SAMPLES}
-    gptq = {"bits": _GPTQ_BITS[profile], **calibrated}
+    gptq = {"bits": _GPTQ_BITS[profile], "calibration_samples": CALIBRATION_SAMPLES}
     content = {
         "unlearned": spec(unlearned),
         "original": spec("original"),
         "retrained": [spec(subject) for subject in retrained],
         "data": {name: str(world.facts(name)) for name in ("forget", "retain", "holdout")},
         "profile": profile,
-        "attacks": [
-            {"attack": "quantization/gptq", "parameters": gptq},
-            {"attack": "quantization/awq", "parameters": calibrated},
-        ],
+        "attacks": [{"attack": "quantization/gptq", "parameters": gptq}],
     }
     return parse_plan(content, f"the plan for {unlearned}")
