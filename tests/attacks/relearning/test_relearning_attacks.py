@@ -99,7 +99,6 @@ def test_pages_and_levels_are_complete(name):
     assert all(getattr(page, field) for field in SECTIONS)
     levels = [instantiate(name, dict(level.parameters)) for level in ATTACKS.get(name).levels]
     assert len({level.variant for level in levels}) == len(levels)
-    assert not any(level.mandatory for level in ATTACKS.get(name).levels)
 
 
 def test_settings_that_differ_have_names_that_differ():

@@ -69,7 +69,7 @@ def test_plugin_is_listed_and_described(site):
 def test_misspelt_name_is_answered_with_the_right_one(site):
     shown = auditor(site, "attacks", "show", "shuoting")
     assert shown.returncode == 2
-    assert "Did you mean prompting/shouting?" in shown.stderr
+    assert "Did you mean prompting/shouting" in shown.stderr
     assert "Traceback" not in shown.stderr
 
 
