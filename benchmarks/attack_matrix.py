@@ -74,9 +74,8 @@ def details(audits: Mapping[str, Certificate]) -> str:
             if row is None:
                 continue
             seconds = certificate.timing.attack_seconds.get(label)
-            part = "mandatory" if row.mandatory else "advisory"
             lines.append(
-                f"| `{label}` | {subject} | {part} | {_figures(row)} | {result(row).words} | "
+                f"| `{label}` | {subject} | {row.part} | {_figures(row)} | {result(row).words} | "
                 f"{number(seconds)} |"
             )
     return "\n".join(lines)
