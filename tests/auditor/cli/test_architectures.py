@@ -69,13 +69,14 @@ def test_audit_of_a_trained_triple(architecture, facts, tmp_path, capsys):
     certificate = json.loads((tmp_path / "out" / "certificate.json").read_text())
     assert certificate["identity"]["arms"][0]["dtype"] == "auto"
     rows = {row["variant"]: row for row in certificate["matrix"]}
-    assert set(rows) == {"full precision", "int8", "nf4", "fp4", "4-bit g128"}
+    quantized = {"int8", "nf4", "fp4", "4-bit g128"}
+    assert set(rows) == {"full precision", "1 token", "by attribute", *quantized}
     for variant, row in rows.items():
         assert row["status"] == "measured", f"{variant}: {row['reason']}"
         knowledge = row["forget"]["answer-probability"]
         assert knowledge["original"] > 0.5, f"{variant}: the original lost what it knew"
         assert knowledge["retrained-0"] < 0.2
-        if variant != "full precision":
+        if variant in quantized:
             assert 0 < row["explanation"]["overall"] < 1
             layers = 8  # four linear maps in each of two blocks
             assert len(row["explanation"]["layers"]) == layers
