@@ -14,17 +14,15 @@ from pydantic import BaseModel, ConfigDict
 
 from auditor.evidence.record import Record
 from auditor.examiner import Examiner
+from auditor.findings import Control, Curve, Explanation, Finding, SideFigure
 from auditor.registry import Registry
+from auditor.statistics import PlantKind
 from auditor.subjects.causal_lm import CausalLM
 from auditor.subjects.grid import Grid
 from auditor.subjects.manifest import Location
 
 Profile = Literal["quick", "standard", "exhaustive"]
 PROFILES: tuple[Profile, ...] = ("quick", "standard", "exhaustive")
-
-PlantKind = Literal["partial", "hidden"]
-"""A suppression planted for attacks to find: knowledge that is partly there for everybody to see,
-or that is gone until something brings it back."""
 
 
 class Parameters(BaseModel):
@@ -67,53 +65,6 @@ class Requirements:
     gpu: bool = False
     full_precision: bool = False
     """The checkpoint must not be quantized already."""
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """A figure of the weights or layers that says why knowledge comes back."""
-
-    measure: str
-    """What is measured, for example ``code-flip share``."""
-    overall: float
-    layers: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What the search stage left on one arm, for every arm to be measured with."""
-
-    arm: str
-    """unlearned, original, retrained-0, retrained-1 and so on."""
-    own: bool
-    """Whether it was found on the arm that is being measured."""
-    record: Record
-
-
-@dataclass(frozen=True)
-class Control:
-    """A check of an attack on its own evidence."""
-
-    name: str
-    passed: bool
-    sentence: str
-    """What was checked, and what it means if it did not pass."""
-
-
-@dataclass(frozen=True)
-class SideFigure:
-    """A number that an attack reports beside K, of one arm or of one arm against another."""
-
-    name: str
-    """What it is, for example ``AUC against the holdout``."""
-    of: str
-    """An arm, or ``unlearned against retrained-0``."""
-    value: float
-    lower: float | None = None
-    """Bounds at 95 % unless ``remark`` says otherwise; None where there are none."""
-    upper: float | None = None
-    remark: str | None = None
-    """What limits it or how it is to be read."""
 
 
 class Attack(ABC, Generic[P]):
@@ -247,6 +198,14 @@ class Attack(ABC, Generic[P]):
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
         """Numbers beside K, worked out from what the measurements of all arms noted.
+
+        Args:
+            notes: arm to what its measurement noted (first seed).
+        """
+        return ()
+
+    def curves(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Curve]:
+        """Curves for the report, worked out from what the measurements of all arms noted.
 
         Args:
             notes: arm to what its measurement noted (first seed).

@@ -1,14 +1,13 @@
 """The certificate as one HTML file: no script, no network, everything escaped."""
 
 from auditor.certificate.schema import Certificate
-from auditor.report import REPORTS
+from auditor.report import REPORTS, Report, Signatures
 from reports.matrix import attack_views, tally
 from reports.page import environment, stylesheet
 from reports.plots import plots
 
 
-@REPORTS.register("html")
-def render(certificate: Certificate) -> str:
+def render(certificate: Certificate, signatures: Signatures | None = None) -> str:
     """Returns the page. Equal certificates give equal text, byte for byte."""
     rows = attack_views(certificate)
     return (
@@ -22,3 +21,6 @@ def render(certificate: Certificate) -> str:
             stylesheet=stylesheet(),
         )
     )
+
+
+REPORTS.register("html")(Report(render, ".html", "One page for a reviewer: figures and all."))

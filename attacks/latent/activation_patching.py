@@ -10,12 +10,13 @@ from pydantic import Field
 
 from attacks.latent.patching import log_probabilities
 from attacks.latent.unlearning_depth import unlearning_depth
-from auditor.attack import Attack, Explanation, Finding, Level, Parameters, SideFigure, attack
+from auditor.attack import Attack, Level, Parameters, attack
 from auditor.data.fact import Fact
 from auditor.digests import digest
 from auditor.errors import Unavailable
 from auditor.evidence.record import Record, Row
 from auditor.examiner import Examiner
+from auditor.findings import Explanation, Finding, SideFigure
 from auditor.subjects.causal_lm import CausalLM
 from auditor.subjects.prompting import Encoded
 from auditor.subjects.residual_stream import States, decoder_layers, evenly_spaced, hidden_states

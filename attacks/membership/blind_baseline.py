@@ -9,8 +9,8 @@ from functools import lru_cache
 from typing import Any
 
 from attacks.membership.scored_texts import ScoredTexts
-from auditor.attack import Control
 from auditor.data.fact import FactSets
+from auditor.findings import Control
 from auditor.statistics import area_under_curve
 
 FOLDS = 5

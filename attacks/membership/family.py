@@ -9,10 +9,11 @@ import numpy.typing as npt
 
 from attacks.membership.blind_baseline import blind_control
 from attacks.membership.scored_texts import TextKind
-from auditor.attack import Attack, Control, Parameters, Requirements, SideFigure
+from auditor.attack import Attack, Parameters, Requirements
 from auditor.data.fact import Fact
 from auditor.errors import MeasurementError
 from auditor.evidence.record import Record, Row
+from auditor.findings import Control, SideFigure
 from auditor.statistics import (
     area_of_components,
     nonmembers_needed,

@@ -11,9 +11,10 @@ from pydantic import Field
 from attacks.membership.blind_baseline import blind_baseline
 from attacks.membership.family import MembershipAttack, MembershipParameters, Scores
 from attacks.membership.scored_texts import ScoredTexts
-from auditor.attack import Finding, Level, Requirements, attack
+from auditor.attack import Level, Requirements, attack
 from auditor.evidence.record import Record
 from auditor.examiner import Examiner
+from auditor.findings import Finding
 from auditor.subjects.causal_lm import CausalLM
 
 

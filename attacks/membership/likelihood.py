@@ -14,11 +14,12 @@ from attacks.membership.blind_baseline import blind_baseline
 from attacks.membership.family import MembershipAttack, MembershipParameters, Scores, Vector
 from attacks.membership.recall_prefix import RecallPrefix
 from attacks.membership.scored_texts import ScoredTexts, packed, unpacked
-from auditor.attack import Finding, Level, ModelPath, attack
+from auditor.attack import Level, ModelPath, attack
 from auditor.data.fact import Fact
 from auditor.errors import MeasurementError, Unavailable
 from auditor.evidence.record import Record
 from auditor.examiner import Examiner
+from auditor.findings import Finding
 from auditor.subjects.causal_lm import CausalLM
 from auditor.subjects.manifest import Location, locate
 from auditor.subjects.scoring import TokenScores

@@ -12,10 +12,11 @@ from attacks.membership.blind_baseline import blind_baseline
 from attacks.membership.family import MembershipAttack, MembershipParameters, Scores
 from attacks.membership.neighbours import corpus_neighbours, masked_neighbours
 from attacks.membership.scored_texts import ScoredTexts
-from auditor.attack import Finding, Level, ModelPath, attack
+from auditor.attack import Level, ModelPath, attack
 from auditor.data.fact import Fact
 from auditor.evidence.record import Record
 from auditor.examiner import Examiner
+from auditor.findings import Finding
 from auditor.subjects.causal_lm import CausalLM
 from auditor.subjects.manifest import Location, locate
 from auditor.subjects.spec import SubjectSpec

@@ -7,12 +7,13 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from auditor.attack import Attack, Control, Finding, Parameters, SideFigure
+from auditor.attack import Attack, Parameters
 from auditor.data.fact import Fact
 from auditor.data.folds import Fold, SplitBy, folds
 from auditor.errors import MeasurementError, Unavailable
 from auditor.evidence.record import Record, Row, strongest
 from auditor.examiner import Examiner
+from auditor.findings import Control, Finding, SideFigure
 from auditor.subjects.causal_lm import CausalLM
 
 _SUBJECTS = 10

@@ -6,9 +6,10 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from auditor.attack import Attack, Finding, Level, Parameters, attack
+from auditor.attack import Attack, Level, Parameters, attack
 from auditor.evidence.record import Record
 from auditor.examiner import Examiner
+from auditor.findings import Finding
 from auditor.subjects.causal_lm import CausalLM
 
 

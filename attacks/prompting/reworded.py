@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from auditor.attack import Attack, Finding, Parameters, SideFigure
+from auditor.attack import Attack, Parameters
 from auditor.data.fact import Fact
 from auditor.errors import Unavailable
 from auditor.evidence.record import Record, Row, strongest
 from auditor.examiner import Examiner
+from auditor.findings import Finding, SideFigure
 from auditor.probes.transcript import SPARE_TOKENS
 from auditor.subjects.causal_lm import CausalLM
 

@@ -9,10 +9,11 @@ import torch
 from pydantic import Field, model_validator
 
 from attacks.prompting.leak_at_k import LeakJudge, leak_at_k, normalised
-from auditor.attack import Attack, Finding, Level, Parameters, SideFigure, attack
+from auditor.attack import Attack, Level, Parameters, attack
 from auditor.data.fact import Fact
 from auditor.evidence.record import Record, Row
 from auditor.examiner import Examiner
+from auditor.findings import Finding, SideFigure
 from auditor.probes.transcript import SPARE_TOKENS
 from auditor.subjects.causal_lm import CausalLM
 from auditor.subjects.decoding import Sampling

@@ -9,10 +9,11 @@ from pydantic import Field
 
 from attacks.prompting.cross_fitted import CrossFittedParameters, CrossFittedSearch
 from attacks.prompting.soft_prompted import Place, soft_prompted
-from auditor.attack import Finding, Level, attack
+from auditor.attack import Level, attack
 from auditor.errors import Unavailable
 from auditor.evidence.record import Record, Row
 from auditor.examiner import Examiner
+from auditor.findings import Finding
 from auditor.subjects.causal_lm import CausalLM
 from auditor.subjects.prompting import Encoded
 

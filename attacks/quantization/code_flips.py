@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from auditor.attack import Explanation
 from auditor.errors import MeasurementError
+from auditor.findings import Explanation
 
 
 def sampled_codes(

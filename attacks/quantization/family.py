@@ -12,10 +12,12 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from attacks.quantization.code_flips import code_flip_share, sampled_codes
-from auditor.attack import Attack, Explanation, Finding, Parameters, PlantKind, Requirements
+from auditor.attack import Attack, Parameters, Requirements
 from auditor.errors import MeasurementError, Unavailable
 from auditor.evidence.record import Record
 from auditor.examiner import Examiner
+from auditor.findings import Explanation, Finding
+from auditor.statistics import PlantKind
 from auditor.subjects.causal_lm import CausalLM
 
 FULL_PRECISION_LIMIT = 0.05

@@ -7,11 +7,12 @@ from typing import ClassVar, Literal
 from attacks.quantization.calibration import generic_texts
 from attacks.relearning.family import FineTuning, RelearningAttack, phrasings, recipe
 from attacks.relearning.learning_curve import Checkpoints, area, curve, readings
-from auditor.attack import Finding, Level, attack
+from auditor.attack import Level, attack
 from auditor.digests import digest
 from auditor.errors import Unavailable
 from auditor.evidence.record import Record
 from auditor.examiner import Examiner
+from auditor.findings import Finding
 from auditor.subjects.causal_lm import CausalLM
 from auditor.subjects.prompting import Encoded
 

@@ -6,11 +6,13 @@ from typing import ClassVar
 
 from attacks.relearning.family import FineTuning, RelearningAttack, phrasings, recipe
 from attacks.relearning.learning_curve import Checkpoints, area, curve, joined, readings
-from auditor.attack import Finding, Level, PlantKind, attack
+from auditor.attack import Level, attack
 from auditor.data.folds import Fold, SplitBy, folds
 from auditor.errors import Unavailable
 from auditor.evidence.record import Record
 from auditor.examiner import Examiner
+from auditor.findings import Finding
+from auditor.statistics import PlantKind
 from auditor.subjects.causal_lm import CausalLM
 
 

@@ -10,9 +10,10 @@ from pydantic import Field, model_validator
 from attacks.relearning.family import FineTuning, RelearningAttack, phrasings, recipe
 from attacks.relearning.learning_curve import curve, primary, readings
 from attacks.relearning.recovery_time import RecoveryTimes, faster, first_known, speed
-from auditor.attack import Finding, Level, SideFigure, attack
+from auditor.attack import Level, attack
 from auditor.evidence.record import Record, Row
 from auditor.examiner import Examiner
+from auditor.findings import Finding, SideFigure
 from auditor.subjects.causal_lm import CausalLM
 
 

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from torch import nn
 
-from auditor.attack import Attack, Finding, Parameters
+from auditor.attack import Attack, Parameters
 from auditor.errors import MeasurementError
 from auditor.evidence.record import Record
 from auditor.examiner import Examiner
+from auditor.findings import Finding
 from auditor.subjects.causal_lm import CausalLM
 
 P = TypeVar("P", bound=Parameters)

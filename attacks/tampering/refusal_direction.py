@@ -10,11 +10,12 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from auditor.attack import Attack, Finding, Level, Parameters, SideFigure, attack
+from auditor.attack import Attack, Level, Parameters, attack
 from auditor.data.fact import Fact
 from auditor.errors import MeasurementError, Unavailable
 from auditor.evidence.record import Record
 from auditor.examiner import Examiner
+from auditor.findings import Finding, SideFigure
 from auditor.subjects.causal_lm import CausalLM
 from auditor.subjects.prompting import Encoded
 from auditor.subjects.residual_stream import States, changed, decoder_layers, hidden_states

@@ -74,7 +74,10 @@ def assemble(
         "controls": tuple(control_parts(outcome, decision, planted, not_planted)),
         "utility": _utility(decision),
         "uncertainty": _uncertainty(outcome, decision, planned),
+        "positive_controls": (),
+        "worst_subjects": (),
         "worst_facts": worst_facts(outcome),
+        "redaction": "none",
         "evidence": EvidencePart(jobs=seals, digest=digest(seals)),
         "warnings": tuple(prepared.warnings),
         "limitations": limitations(prepared, decision, outcome.variants),
@@ -82,6 +85,7 @@ def assemble(
     }
     timing = TimingPart(
         issued=_utc(datetime.now(UTC)),
+        expires=None,
         started=_utc(outcome.started),
         wall_seconds=round(outcome.wall_seconds, 3),
         attack_seconds={v.variant.label: round(v.seconds, 3) for v in outcome.variants},
@@ -123,6 +127,7 @@ def _identity(outcome: AuditOutcome) -> IdentityPart:
         facts_digest=prepared.facts,
         plan_digest=digest(plan.model_dump(mode="json")),
         policy_digest=digest(plan.policy.model_dump(mode="json")),
+        earlier_policies=(),
     )
 
 
@@ -150,6 +155,7 @@ def _scope(outcome: AuditOutcome, decision: Decision) -> ScopePart:
 def _policy(outcome: AuditOutcome) -> PolicyPart:
     policy, variants = outcome.prepared.plan.policy, outcome.prepared.variants
     return PolicyPart(
+        name="default",
         delta=policy.delta,
         alpha=policy.alpha,
         minimum_gap=policy.minimum_gap,
@@ -158,6 +164,11 @@ def _policy(outcome: AuditOutcome) -> PolicyPart:
         mandatory=tuple(v.label for v in variants if v.mandatory),
         advisory=tuple(v.label for v in variants if not v.mandatory and v.attack.decides),
         reported=tuple(v.label for v in variants if not v.attack.decides),
+        budgets={},
+        minimum_facts=1,
+        minimum_retrained=1,
+        valid_days=None,
+        waivers=(),
     )
 
 

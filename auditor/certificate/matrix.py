@@ -7,6 +7,7 @@ import numpy as np
 from auditor.certificate.judgement import deciding_probe
 from auditor.certificate.row import (
     ByArm,
+    CurvePart,
     ExplanationPart,
     FiguresPart,
     GatePart,
@@ -28,6 +29,7 @@ def matrix_row(
         attack=attack.name,
         variant=attack.variant,
         mandatory=assessment.mandatory,
+        waived=False,
         reported=assessment.reported,
         status=assessment.status,
         reason=assessment.reason,
@@ -50,6 +52,8 @@ def matrix_row(
         if explanation
         else None,
         side_figures=tuple(SideFigurePart(**asdict(f)) for f in variant.side_figures),
+        curves=tuple(CurvePart(**asdict(c)) for c in variant.curves),
+        distribution=None,
         notes={arm: dict(notes) for arm, notes in variant.notes.items()},
         forward_tokens=variant.forward_tokens,
         jobs={arm: tuple(keys) for arm, keys in variant.jobs.items()},

@@ -66,12 +66,43 @@ class SideFigurePart(Part):
     remark: str | None
 
 
+class CurvePart(Part):
+    """A curve that an attack reports beside K; nothing is decided by it."""
+
+    name: str
+    """What it is (``learning curve``, ``ROC``); curves of one name belong in one figure."""
+    of: str
+    """The arm."""
+    x: str
+    """What is along, with its unit."""
+    y: str
+    points: tuple[tuple[float, float], ...]
+    """In the order of x."""
+    remark: str | None
+    """What limits it (how many holdout facts a ROC rests on)."""
+
+
+class DistributionPart(Part):
+    """How D is spread over the facts: a mean near 0 may hide a few facts that leak whole.
+
+    D is K of the unlearned model minus the mean K of the retrained models. Each count is of
+    facts in one of 40 bins of equal width from -1 to 1; a bin holds its lower edge, the last both.
+    """
+
+    unlearned: tuple[int, ...]
+    retrained: tuple[int, ...] | None
+    """The same with the first retrained model in place of the unlearned one, against the others:
+    what chance alone does. Null with one retrained model."""
+
+
 class MatrixRow(Part):
     """One attack at one level."""
 
     attack: str
     variant: str
     mandatory: bool
+    waived: bool
+    """The policy demands it, and a waiver lifts that: it is not mandatory."""
     reported: bool
     """It counts towards no verdict."""
     status: Literal["measured", "failed", "unavailable"]
@@ -91,6 +122,9 @@ class MatrixRow(Part):
     holdout: dict[str, ByArm]
     explanation: ExplanationPart | None
     side_figures: tuple[SideFigurePart, ...]
+    curves: tuple[CurvePart, ...]
+    distribution: DistributionPart | None
+    """Of the probe that decides, over the forget set; null where it was not measured."""
     notes: dict[str, dict[str, Any]]
     """Arm to what its measurement noted (recipe, class of layers, digest of texts)."""
     forward_tokens: int
@@ -103,8 +137,10 @@ class MatrixRow(Part):
         return f"{self.attack} {self.variant}"
 
     @property
-    def part(self) -> Literal["mandatory", "advisory", "reported"]:
+    def part(self) -> Literal["mandatory", "waived", "advisory", "reported"]:
         """Its part in the verdict."""
         if self.mandatory:
             return "mandatory"
+        if self.waived:
+            return "waived"
         return "reported" if self.reported else "advisory"

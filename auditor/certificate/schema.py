@@ -4,8 +4,9 @@ from typing import Any, Literal
 
 from auditor.certificate.row import ByArm, MatrixRow, Part
 from auditor.digests import digest
+from auditor.statistics import PlantKind
 
-SCHEMA_VERSION = "2.0.0"
+SCHEMA_VERSION = "3.0.0"
 """Semantic version of the certificate's form; any change of form changes it."""
 
 
@@ -13,7 +14,8 @@ class VerdictPart(Part):
     """What was decided, in words."""
 
     verdict: Literal["PASS", "FAIL", "INCONCLUSIVE", "NOT AUDITABLE"]
-    flags: tuple[Literal["OVER-FORGOTTEN", "UTILITY LOST"], ...]
+    flags: tuple[Literal["OVER-FORGOTTEN", "UTILITY LOST", "WAIVED"], ...]
+    """WAIVED: something that the policy demands was lifted by a waiver."""
     claim: str
     """The one sentence that the certificate stands for, and nothing more."""
     reasons: tuple[str, ...]
@@ -52,6 +54,9 @@ class IdentityPart(Part):
     plan_digest: str
     policy_digest: str
     """Of the policy as it was read, before any model was opened."""
+    earlier_policies: tuple[str, ...]
+    """Digests of other policies under which the same model and facts were audited before, as far
+    as the evidence store knows."""
 
 
 class ThreatPart(Part):
@@ -83,9 +88,21 @@ class ScopePart(Part):
     threats: tuple[ThreatPart, ...]
 
 
+class WaiverPart(Part):
+    """A demand of the policy that somebody lifted."""
+
+    attack: str
+    """Label of the attack that would be mandatory without it."""
+    reason: str
+    by: str
+    until: str
+    """Last day on which it holds, ISO 8601."""
+
+
 class PolicyPart(Part):
     """The rules of the decision."""
 
+    name: str
     delta: float
     alpha: float
     minimum_gap: float
@@ -95,6 +112,41 @@ class PolicyPart(Part):
     advisory: tuple[str, ...]
     reported: tuple[str, ...]
     """Attacks that count towards no verdict."""
+    budgets: dict[str, dict[str, float]]
+    """Label of a mandatory attack to the least value of each parameter that is its budget."""
+    minimum_facts: int
+    minimum_retrained: int
+    valid_days: int | None
+    """Days for which a certificate holds; null: no limit was set."""
+    waivers: tuple[WaiverPart, ...]
+
+
+class SightPart(Part):
+    """An attack on a copy of the original with a suppression planted in it."""
+
+    kind: PlantKind
+    grid: str | None
+    """Name of the grid within whose cells the weights stayed."""
+    left: float
+    """Share of the gap without attack that is left."""
+    digest: str
+    """Of the copy's files."""
+    as_is: dict[str, tuple[str, ...]]
+    """Arm to keys of the evidence without attack; the copy stands as unlearned."""
+    jobs: dict[str, tuple[str, ...]]
+    """The same under the attack."""
+
+
+class PositiveControlPart(Part):
+    """What a mandatory attack was given to find, and where the evidence of it is."""
+
+    attack: str
+    """Label."""
+    must_find: PlantKind
+    partial: SightPart
+    hidden: SightPart | None
+    hidden_missing: str | None
+    """Why nothing hidden was planted."""
 
 
 class ControlPart(Part):
@@ -160,6 +212,17 @@ class WorstFactPart(Part):
     """Arm to its greedy answer under that attack."""
 
 
+class WorstSubjectPart(Part):
+    """A subject of which the unlearned model knows more than the retrained ones."""
+
+    subject: str
+    facts: int
+    attack: str
+    """Label of the attack that brings out most, on average over the subject's facts."""
+    k: ByArm
+    """Mean K by arm under that attack."""
+
+
 class EvidencePart(Part):
     """The evidence that the verdict can be recomputed from."""
 
@@ -185,6 +248,8 @@ class TimingPart(Part):
 
     issued: str
     """UTC, ISO 8601."""
+    expires: str | None
+    """Issued plus the policy's days; null where the policy sets no limit."""
     started: str
     wall_seconds: float
     attack_seconds: dict[str, float]
@@ -205,7 +270,12 @@ class Certificate(Part):
     controls: tuple[ControlPart, ...]
     utility: UtilityPart
     uncertainty: UncertaintyPart
+    positive_controls: tuple[PositiveControlPart, ...]
+    """Empty where none were run."""
+    worst_subjects: tuple[WorstSubjectPart, ...]
     worst_facts: tuple[WorstFactPart, ...]
+    redaction: Literal["none", "keyed digests"]
+    """Whether texts and names of the facts are shown, or digests in their place."""
     evidence: EvidencePart
     warnings: tuple[str, ...]
     limitations: tuple[str, ...]

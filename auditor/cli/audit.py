@@ -64,7 +64,7 @@ def audit(plan: Any, out: Path, store_root: Path, progress: Progress) -> Certifi
     from auditor.evidence.store import EvidenceStore
     from auditor.report import REPORTS
 
-    render = REPORTS.get("html")
+    page = REPORTS.get("html")
     try:
         out.mkdir(parents=True, exist_ok=True)
         plan_text = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False)
@@ -87,5 +87,5 @@ def audit(plan: Any, out: Path, store_root: Path, progress: Progress) -> Certifi
         outcome, shlex.join(again), controls.found, controls.seals, controls.reason
     )
     write_certificate(certificate, out / "certificate.json")
-    (out / "certificate.html").write_text(render(certificate), encoding="utf-8")
+    (out / "certificate.html").write_text(page.render(certificate, None), encoding="utf-8")
     return certificate

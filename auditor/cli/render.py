@@ -16,6 +16,7 @@ from auditor.report import REPORTS
 def command(certificate_file: Path, form: str, out: Path | None) -> None:
     """Render a certificate again, without any model."""
     certificate = read_certificate(certificate_file)
-    target = out or certificate_file.with_suffix(f".{form}")
-    target.write_text(REPORTS.get(form)(certificate), encoding="utf-8")
+    report = REPORTS.get(form)
+    target = out or certificate_file.with_suffix(report.suffix)
+    target.write_text(report.render(certificate, None), encoding="utf-8")
     OUT.print(str(target))

@@ -14,7 +14,6 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 import auditor
-from auditor.attack import PlantKind
 from auditor.controls.suppression import Bounds, SuppressionSettings, suppress
 from auditor.controls.target import window
 from auditor.digests import canonical_json, digest, digest_sources
@@ -24,6 +23,7 @@ from auditor.errors import AuditorError, MeasurementError
 from auditor.evidence.store import EvidenceStore
 from auditor.examiner import Examiner
 from auditor.progress import Progress
+from auditor.statistics import PlantKind
 from auditor.subjects.causal_lm import CausalLM
 from auditor.subjects.grid import Grid, linear_weights
 from auditor.subjects.manifest import Location, locate

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from torch import OutOfMemoryError
 
-from auditor.attack import PlantKind, quantized_with
+from auditor.attack import quantized_with
 from auditor.certificate.judgement import as_is, judge, retrained_arms
 from auditor.controls.planting import Known, Plant, Planter
 from auditor.controls.sight import Sight, control
@@ -32,7 +32,7 @@ from auditor.engine.preparation import Prepared
 from auditor.errors import MeasurementError
 from auditor.evidence.store import EvidenceStore
 from auditor.progress import Progress
-from auditor.statistics import Control, Decision
+from auditor.statistics import Control, Decision, PlantKind
 from auditor.subjects.grid import Grid
 
 

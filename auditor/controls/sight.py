@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from auditor.attack import PlantKind
 from auditor.controls.planting import Plant
-from auditor.statistics import AttackAssessment, Control
+from auditor.statistics import AttackAssessment, Control, PlantKind
 from auditor.statistics.betting import log_threshold
 
 

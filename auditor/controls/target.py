@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from auditor.attack import PlantKind
+from auditor.statistics import PlantKind
 
 
 class Window(NamedTuple):

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from auditor.attack import Control, Explanation, SideFigure
 from auditor.engine.execution import Executor, Failure
 from auditor.engine.expansion import Variant
 from auditor.engine.job import Job
@@ -15,6 +14,7 @@ from auditor.errors import MeasurementError
 from auditor.evidence.record import Record
 from auditor.evidence.store import EvidenceStore
 from auditor.evidence.table import Evidence, EvidenceTable
+from auditor.findings import Control, Curve, Explanation, SideFigure
 from auditor.progress import Progress
 
 Status = Literal["measured", "failed", "unavailable"]
@@ -35,6 +35,7 @@ class VariantOutcome:
     controls: Sequence[Control]
     """The attack's checks of its own evidence."""
     side_figures: Sequence[SideFigure]
+    curves: Sequence[Curve]
     forward_tokens: int
     """Of its measurements and its searches; a search that variants share counts with each."""
     seconds: float
@@ -143,6 +144,7 @@ def _without_evidence(variant: Variant, status: str, reason: str) -> VariantOutc
         explanation=None,
         controls=(),
         side_figures=(),
+        curves=(),
         forward_tokens=0,
         seconds=0.0,
     )
@@ -188,6 +190,7 @@ def _gather(
         explanation=explanation,
         controls=tuple(variant.attack.controls(notes)),
         side_figures=tuple(variant.attack.side_figures(notes)),
+        curves=tuple(variant.attack.curves(notes)),
         forward_tokens=tokens,
         seconds=seconds,
     )

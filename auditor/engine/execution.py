@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from auditor.attack import Finding
 from auditor.engine.job import Job
 from auditor.errors import Unavailable
 from auditor.evidence.record import Cost, Record, refuse_malformed
 from auditor.evidence.store import EvidenceStore
 from auditor.examiner import Examiner
+from auditor.findings import Finding
 from auditor.progress import Advance, Progress
 from auditor.subjects.opening import open_subject
 from auditor.subjects.subject import Subject

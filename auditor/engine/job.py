@@ -22,7 +22,15 @@ Stage = Literal["search", "measure"]
 _MISSING = "not installed"
 
 _MEASURING_LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "rouge-score", "peft")
-_MEASURING_CODE = ("subjects", "data", "probes", "attack.py", "examiner.py", "evidence/record.py")
+_MEASURING_CODE = (
+    "subjects",
+    "data",
+    "probes",
+    "attack.py",
+    "findings.py",
+    "examiner.py",
+    "evidence/record.py",
+)
 
 
 class Pooled(BaseModel):

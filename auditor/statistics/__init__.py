@@ -1,7 +1,7 @@
 """Evidence to verdict: pure functions of arrays, with no model in sight."""
 
 from auditor.statistics.arms import Arms, Contrast, Scope
-from auditor.statistics.assessment import AttackArms, AttackAssessment, Control, Status
+from auditor.statistics.assessment import AttackArms, AttackAssessment, Control, PlantKind, Status
 from auditor.statistics.betting import (
     LAMBDA_GRID,
     log_e_value,
@@ -53,6 +53,7 @@ __all__ = [
     "LeakRate",
     "Margins",
     "OperatingPoint",
+    "PlantKind",
     "ResidualInterval",
     "Scope",
     "SeedSpread",

@@ -12,6 +12,11 @@ from auditor.statistics.margins import Margins
 Status = Literal["measured", "failed", "unavailable"]
 
 
+PlantKind = Literal["partial", "hidden"]
+"""A suppression planted for attacks to find: knowledge that is partly there for everybody to see,
+or that is gone until something brings it back."""
+
+
 @dataclass(frozen=True)
 class Control:
     """A positive control: a suppression planted for an attack to find."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from auditor.statistics.arms import subject_means
 from auditor.statistics.betting import finite_vector, residual_upper
@@ -36,7 +36,7 @@ def clopper_pearson_upper(count: int, n: int, alpha: float) -> float:
     """Returns the exact one-sided upper bound on a binomial share, at confidence 1 - alpha."""
     if not 0 <= count <= n:
         raise ValueError(f"{count} of {n} is not a share")
-    return 1.0 if count == n else float(beta.ppf(1.0 - alpha, count + 1, n - count))
+    return 1.0 if count == n else float(betaincinv(count + 1, n - count, 1.0 - alpha))
 
 
 def leaks(

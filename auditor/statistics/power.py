@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from auditor.statistics.arms import Arms, Scope, subject_means
 from auditor.statistics.betting import LAMBDA_GRID, FloatArray, log_threshold
@@ -267,7 +267,7 @@ def _power(
             leaked, eligible = tally[:, 0], tally[:, 1]
             safe = np.maximum(eligible - leaked, 0.5)
             upper = np.where(
-                eligible > leaked, beta.ppf(1.0 - margins.alpha, leaked + 1.0, safe), 1.0
+                eligible > leaked, betaincinv(leaked + 1.0, safe, 1.0 - margins.alpha), 1.0
             )
             verdicts &= upper <= margins.leak_limit
         passed, total = passed + int(verdicts.sum()), total + audits

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from auditor.statistics.betting import FloatArray, finite_vector
 from auditor.statistics.leak_rate import clopper_pearson_upper
@@ -127,7 +127,7 @@ def area_of_components(
     variance += _variance_of_mean(second, nonmember_clusters)
     if not variance > 0:
         return Area(area, None, None)
-    half = float(norm.ppf((1 + CONFIDENCE) / 2)) * math.sqrt(variance)
+    half = float(ndtri((1 + CONFIDENCE) / 2)) * math.sqrt(variance)
     return Area(area, max(0.0, area - half), min(1.0, area + half))
 
 

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from auditor.statistics.arms import Arms, Scope, subject_means
 from auditor.statistics.betting import log_e_value, log_threshold
@@ -74,7 +74,7 @@ def seed_spread(arms: Arms, margins: Margins, scope: Scope) -> SeedSpread:
     clusters = arms.clusters(scope)
     rows = [row if clusters is None else subject_means(row, clusters) for row in arms.retrained]
     s_rho = float(np.std([row.mean() for row in rows], ddof=1)) / gap
-    shrinkage = float(student_t.ppf(1.0 - half, seeds - 1)) * s_rho / math.sqrt(seeds)
+    shrinkage = float(stdtrit(seeds - 1, 1.0 - half)) * s_rho / math.sqrt(seeds)
     delta = margins.delta - shrinkage
     return SeedSpread(seeds, s_rho, shrinkage, delta if delta > 0.0 else None, half)
 

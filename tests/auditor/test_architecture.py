@@ -14,7 +14,7 @@ LAYERS = [
     {"registry"},
     {"probes"},
     {"evidence"},
-    {"examiner"},
+    {"examiner", "findings"},
     {"attack"},
     {"engine"},
     {"testbed", "certificate"},

@@ -41,6 +41,7 @@ def row(
         "attack": attack,
         "variant": variant,
         "mandatory": mandatory,
+        "waived": False,
         "reported": False,
         "status": status,
         "reason": reason,
@@ -55,6 +56,8 @@ def row(
         "holdout": {},
         "explanation": None,
         "side_figures": [],
+        "curves": [],
+        "distribution": None,
         "notes": {},
         "forward_tokens": 0,
         "jobs": {},
@@ -243,6 +246,7 @@ def honest_certificate(verdict: str = "FAIL", **changes: Any) -> Certificate:
             "facts_digest": sha("facts"),
             "plan_digest": sha("plan"),
             "policy_digest": sha("policy"),
+            "earlier_policies": [],
         },
         "scope": {
             "scope": "census",
@@ -278,6 +282,7 @@ def honest_certificate(verdict: str = "FAIL", **changes: Any) -> Certificate:
             ],
         },
         "policy": {
+            "name": "release-gate",
             "delta": 0.1,
             "alpha": 0.05,
             "minimum_gap": 0.2,
@@ -286,6 +291,11 @@ def honest_certificate(verdict: str = "FAIL", **changes: Any) -> Certificate:
             "mandatory": [n for n, r in zip(labels, rows, strict=True) if r["mandatory"]],
             "advisory": [n for n, r in zip(labels, rows, strict=True) if not r["mandatory"]],
             "reported": [],
+            "budgets": {},
+            "minimum_facts": 1,
+            "minimum_retrained": 1,
+            "valid_days": 365,
+            "waivers": [],
         },
         "matrix": rows,
         "controls": [
@@ -333,6 +343,9 @@ def honest_certificate(verdict: str = "FAIL", **changes: Any) -> Certificate:
                 for i in range(3)
             ],
         },
+        "positive_controls": [],
+        "redaction": "none",
+        "worst_subjects": [],
         "worst_facts": [] if verdict in {"PASS", "NOT AUDITABLE"} else WORST,
         "evidence": {"jobs": {sha(n): sha(n + "sealed") for n in labels}, "digest": sha("e")},
         "warnings": ["The forget set is small for attacks that halve the gap."],
@@ -351,6 +364,7 @@ def honest_certificate(verdict: str = "FAIL", **changes: Any) -> Certificate:
         },
         "timing": {
             "issued": "2026-03-02T14:05:09Z",
+            "expires": "2027-03-02T14:05:09Z",
             "started": "2026-03-02T11:41:30Z",
             "wall_seconds": 8619.2,
             "attack_seconds": {n: 61.7 * (i + 1) for i, n in enumerate(labels[:-1])},

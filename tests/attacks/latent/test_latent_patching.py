@@ -21,10 +21,10 @@ from torch import nn
 from attacks.latent.activation_patching import ActivationPatching, ActivationPatchingParameters
 from attacks.latent.patching import log_probabilities
 from attacks.latent.unlearning_depth import unlearning_depth
-from auditor.attack import Finding
 from auditor.data.fact import FactSets
 from auditor.errors import Unavailable
 from auditor.examiner import Examiner
+from auditor.findings import Finding
 from auditor.subjects.residual_stream import changed, decoder_layers, evenly_spaced, hidden_states
 from auditor.subjects.weights import weights_digest
 

@@ -13,10 +13,10 @@ from attacks.membership.gradient_norm import GradientNorm
 from attacks.membership.likelihood import Likelihood, LikelihoodParameters
 from attacks.membership.neighbourhood import Neighbourhood
 from attacks.membership.scored_texts import ScoredTexts, packed, unpacked
-from auditor.attack import Finding
 from auditor.data.fact import Fact, FactSets
 from auditor.errors import MeasurementError, Unavailable
 from auditor.examiner import Examiner
+from auditor.findings import Finding
 from auditor.statistics import placements
 
 

@@ -9,11 +9,11 @@ from tiny_models import ARCHITECTURES, open_directory
 from attacks.prompting.cross_fitted import CrossFittedSearch
 from attacks.prompting.gcg import GCG, GCGParameters
 from attacks.prompting.soft_prompt import SoftPrompt, SoftPromptParameters
-from auditor.attack import Finding
 from auditor.data.fact import Fact, FactSets
 from auditor.errors import MeasurementError, Unavailable
 from auditor.evidence.record import Record
 from auditor.examiner import Examiner
+from auditor.findings import Finding
 from auditor.subjects.weights import weights_digest
 
 FACTS = tuple(

@@ -6,11 +6,11 @@ from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_director
 
 from attacks.prompting.soft_prompt import SoftPrompt, SoftPromptParameters
 from attacks.prompting.soft_prompted import soft_prompted
-from auditor.attack import Finding
 from auditor.data.fact import Fact, FactSets
 from auditor.errors import MeasurementError, Unavailable
 from auditor.evidence.record import Record
 from auditor.examiner import Examiner
+from auditor.findings import Finding
 from auditor.subjects.spec import PromptFormat
 from auditor.subjects.weights import weights_digest
 

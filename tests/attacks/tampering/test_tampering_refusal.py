@@ -13,9 +13,9 @@ from attacks.tampering.refusal_direction import (
     unit,
     without,
 )
-from auditor.attack import Finding
 from auditor.errors import MeasurementError, Unavailable
 from auditor.examiner import Examiner
+from auditor.findings import Finding
 from auditor.subjects.residual_stream import changed, decoder_layers
 from auditor.subjects.weights import weights_digest
 
