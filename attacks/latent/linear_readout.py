@@ -8,21 +8,13 @@ import numpy as np
 from pydantic import Field
 
 from attacks.latent.readout import Asked, Taught, Vectors, output_embeddings
-from auditor.attack import (
-    Attack,
-    Explanation,
-    Finding,
-    Level,
-    Parameters,
-    Requirements,
-    SideFigure,
-    attack,
-)
+from auditor.attack import Attack, Level, Parameters, Requirements, attack
 from auditor.data.fact import Fact
 from auditor.data.folds import folds
 from auditor.errors import Unavailable
 from auditor.evidence.record import Record, Row
 from auditor.examiner import Examiner
+from auditor.findings import Explanation, Finding, SideFigure
 from auditor.subjects.causal_lm import CausalLM
 from auditor.subjects.residual_stream import decoder_layers, evenly_spaced
 

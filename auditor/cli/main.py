@@ -69,7 +69,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return USAGE
     except AuditorError as error:
         click.echo(f"auditor: {error}", err=True)
-        return USAGE
+        return error.exit_code
     except SystemExit as stop:  # a closed pipe, or a library that ends the process: no verdict
         click.echo(f"auditor: ended before it could finish (exit {stop.code})", err=True)
         return BROKEN

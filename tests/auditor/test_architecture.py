@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = [
     {"errors", "digests", "progress", "documentation"},
     {"subjects"},
-    {"data", "statistics"},
+    {"data", "policy", "statistics"},
     {"registry"},
     {"probes"},
     {"evidence"},
@@ -18,8 +18,10 @@ LAYERS = [
     {"attack"},
     {"engine"},
     {"testbed", "certificate"},
-    {"controls"},
+    {"controls", "signing"},
+    {"verification"},
     {"report"},
+    {"comparison", "viewer"},
     {"cli"},
 ]
 """Rooms of `auditor`; a room imports only from itself and from those above it in this list."""
