@@ -67,5 +67,5 @@ class MeasurementError(Exception):
     """
 
 
-class Unavailable(Exception):  # noqa: N818 - a state of the world, not a fault
+class Unavailable(Exception):
     """An attack cannot run here: a package, a device or an applicable weight is missing."""
