@@ -57,6 +57,10 @@ FLAGS = {
     "UTILITY LOST": (
         "The model lost knowledge that it was to keep. A broken model passes nothing."
     ),
+    "WAIVED": (
+        "Something that the policy demands was lifted. What was lifted, by whom and until when "
+        "is listed on this page."
+    ),
 }
 
 UNSAID = {

@@ -1,0 +1,72 @@
+"""A certificate in which every text that someone else writes is an attack."""
+
+import json
+
+from hand_made_certificates import honest_certificate
+
+from auditor.certificate.schema import Certificate
+from auditor.documentation import SECTIONS
+
+MARKER = "EXECUTED"
+HOSTILE = (
+    f"</script><img src=x onerror=\"document.title='{MARKER}'\">"
+    f'"><svg onload="document.title=\'{MARKER}\'">'
+    "\x1b[31mred\x1b[0m \u202egnp.exe\u202c nul:\x00 {{7*7}} ${7*7} $x^2$ $\\frac{ "
+    "</style><style>*{display:none}</style><a href='https://evil.example/'>x</a>"
+)
+LONG = "w" * 100_000
+
+
+def hostile_certificate() -> Certificate:
+    """A certificate in which every text that someone else writes is an attack."""
+    honest = json.loads(honest_certificate("FAIL").model_dump_json())
+    bad = f"{HOSTILE} {LONG}"
+    for part in honest["matrix"]:
+        part["attack"] = f"{HOSTILE}/{part['attack']}"
+        part["parameters"] = {bad: [bad, {"x": HOSTILE}]}
+        part["notes"] = {HOSTILE: {HOSTILE: bad}}
+        part["reason"] = bad if part["reason"] else None
+        for gate in part["gates"]:
+            gate["sentence"] = bad if gate["sentence"] else None
+        if part["explanation"]:
+            part["explanation"]["layers"][HOSTILE + "9" * 5000] = 0.5
+        for curve in part["curves"]:
+            curve |= {"name": bad, "of": HOSTILE, "x": bad, "y": HOSTILE, "remark": bad}
+    honest["matrix"][1]["variant"] = bad
+    honest["matrix"][1]["side_figures"] = [
+        {"name": bad, "of": HOSTILE, "value": 0.5, "lower": 0.1, "upper": None, "remark": bad}
+    ]
+    honest["matrix"][3]["explanation"]["measure"] = bad
+    honest["matrix"][2]["forget"][bad] = {HOSTILE: 0.5}
+    for arm in honest["identity"]["arms"]:
+        arm |= {"path": bad, "revision": HOSTILE, "adapter": bad, "dtype": HOSTILE}
+        arm["files"] = {bad: HOSTILE}
+    for worst in honest["worst_facts"]:
+        worst |= {"fact": HOSTILE, "subject": bad, "prompt": bad, "answer": HOSTILE}
+        worst["said"] = dict.fromkeys(worst["said"], bad) | {HOSTILE: "\n\u2028\ufeff\u0301" * 9}
+    for worst in honest["worst_subjects"]:
+        worst |= {"subject": bad, "attack": HOSTILE}
+        worst["k"] |= {HOSTILE: 0.5}
+    honest["verdict"] |= {"claim": bad, "reasons": [bad, HOSTILE]}
+    honest["scope"] |= {"statement": bad, "baseline_claim": bad, "reported_probes": [HOSTILE]}
+    honest["scope"]["threats"] = [
+        dict.fromkeys(("attack", "family", "summary", *SECTIONS), bad),
+        dict.fromkeys(("attack", "family", "summary"), HOSTILE) | dict.fromkeys(SECTIONS),
+    ]
+    honest["scope"]["sets"][HOSTILE] = {"facts": 1, "subjects": 1}
+    honest["policy"] |= {"mandatory": [bad], "advisory": [HOSTILE], "reported": [bad]}
+    honest["policy"] |= {"name": bad, "budgets": {bad: {HOSTILE: 1.0}}}
+    honest["policy"]["waivers"] = [dict.fromkeys(("attack", "reason", "by", "until"), bad)]
+    for control in honest["controls"]:
+        control |= {"name": bad, "sentence": bad}
+    honest["uncertainty"] |= {"facts_needed": 7, "facts_needed_basis": bad}
+    honest["uncertainty"]["forget_quality"][0]["baseline"] = bad
+    honest["utility"]["sentence"] = bad
+    honest |= {"warnings": [bad, HOSTILE], "limitations": [bad], "certificate_id": HOSTILE}
+    honest["identity"] |= {"facts_digest": bad, "plan_digest": HOSTILE}
+    honest["identity"]["earlier_policies"] = [bad, HOSTILE]
+    honest["evidence"]["digest"] = bad
+    honest["reproduction"] |= {"command": bad, "determinism": bad, "plan": {bad: HOSTILE}}
+    honest["reproduction"] |= {"versions": {bad: bad}, "hardware": {bad: bad}}
+    honest["timing"] |= {"issued": HOSTILE, "started": bad, "expires": bad}
+    return Certificate.model_validate(honest)
