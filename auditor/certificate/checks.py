@@ -1,8 +1,9 @@
 """The checks on an audit itself: its controls."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
-from auditor.certificate.schema import ControlPart
+from auditor.certificate.schema import ControlPart, PositiveControlPart
 from auditor.engine.audit import AuditOutcome
 from auditor.statistics import Control, Decision
 
@@ -18,28 +19,29 @@ _GATES = {
 }
 
 
-def control_parts(
-    outcome: AuditOutcome,
-    decision: Decision,
-    planted: Mapping[str, Control] | None,
-    not_planted: str | None = None,
-) -> Iterator[ControlPart]:
-    """Everything that was checked on the audit itself, and whether it held.
+@dataclass(frozen=True)
+class PositiveControlled:
+    """What the mandatory attacks made of what was planted for them."""
 
-    Args:
-        outcome: what the engine gathered.
-        decision: its verdict.
-        planted: label of a mandatory variant to what it made of the suppression planted for it;
-            None where nothing was planted.
-        not_planted: why nothing was planted; None where it was not asked for.
-    """
-    for attack in decision.attacks:
-        for gate in attack.gates:
-            if gate.name in _GATES and (gate.name == "sensitivity" or (decision.seeds or 0) > 1):
-                name, met = _GATES[gate.name]
-                yield ControlPart(
-                    name=f"{attack.name}: {name}", passed=gate.met, sentence=gate.sentence or met
-                )
+    found: Mapping[str, Control] | None = None
+    """Label of an attack to its control; None where nothing was planted."""
+    reason: str | None = None
+    """Why nothing was planted; None where it was not asked for."""
+    parts: tuple[PositiveControlPart, ...] = ()
+    """What was planted, and where the evidence is."""
+    seals: Mapping[str, str] = field(default_factory=dict)
+    """Job key to the digest of the evidence on the plants."""
+
+
+NOT_PLANTED = PositiveControlled()
+"""Nobody asked for controls."""
+
+
+def control_parts(
+    outcome: AuditOutcome, decision: Decision, controls: PositiveControlled
+) -> Iterator[ControlPart]:
+    """Everything that was checked on the audit itself, and whether it held."""
+    yield from _gates(decision)
     seen = set()
     for variant in outcome.variants:
         for control in variant.controls:
@@ -48,17 +50,27 @@ def control_parts(
                 yield ControlPart(
                     name=control.name, passed=control.passed, sentence=control.sentence
                 )
-    if planted is None:
+    if controls.found is None:
         yield ControlPart(
             name="planted suppression",
             passed=None,
-            sentence=f"Not run: {not_planted or 'the plan does not ask for it'}. No shallow "
+            sentence=f"Not run: {controls.reason or 'the plan does not ask for it'}. No shallow "
             "suppression was planted for the attacks to find.",
         )
         return
-    for label, found in planted.items():
+    for label, found in controls.found.items():
         yield ControlPart(
             name=f"{label}: finds a planted suppression",
             passed=found.found,
             sentence=found.sentence,
         )
+
+
+def _gates(decision: Decision) -> Iterator[ControlPart]:
+    for attack in decision.attacks:
+        for gate in attack.gates:
+            if gate.name in _GATES and (gate.name == "sensitivity" or (decision.seeds or 0) > 1):
+                name, met = _GATES[gate.name]
+                yield ControlPart(
+                    name=f"{attack.name}: {name}", passed=gate.met, sentence=gate.sentence or met
+                )

@@ -1,4 +1,4 @@
-"""The sentences of a certificate: its claim, its scope, its limitations."""
+"""The sentences of a certificate on its scope, its threats and its limitations."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,25 +8,7 @@ from auditor.certificate.schema import ThreatPart
 from auditor.documentation import documentation
 from auditor.engine.audit import VariantOutcome
 from auditor.engine.preparation import Prepared
-from auditor.statistics import Decision, Verdict
-
-
-def claim(prepared: Prepared, decision: Decision) -> str:
-    """The one sentence that the certificate stands for."""
-    policy = prepared.plan.policy
-    under = "under the attacks listed here, at their budget,"
-    margin = f"margin {policy.delta:g} at confidence {1 - policy.alpha:.0%}"
-    return {
-        Verdict.PASS: f"Under the mandatory attacks listed here, at their budget, the forget set "
-        f"is no more extractable from the unlearned model than from a model that never saw it, "
-        f"within {margin}.",
-        Verdict.FAIL: f"The forget set is more extractable from the unlearned model than from a "
-        f"model that never saw it: {under} residual knowledge exceeds the {margin}.",
-        Verdict.INCONCLUSIVE: f"The evidence supports neither that the forget set is gone nor that "
-        f"it is still there: {under} nothing could be concluded for the {margin}.",
-        Verdict.NOT_AUDITABLE: "Nothing can be said about forgetting: the original model was not "
-        "shown to know the forget set in the first place.",
-    }[decision.verdict]
+from auditor.statistics import Decision
 
 
 def scope_statement(prepared: Prepared) -> str:

@@ -1,73 +1,113 @@
-"""The facts on which the unlearned model knows most beyond the retrained ones."""
+"""Facts and subjects of which the unlearned model knows most beyond the retrained models."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from auditor.attack import Attack
-from auditor.certificate.judgement import retrained_arms
-from auditor.certificate.schema import WorstFactPart
-from auditor.engine.audit import AuditOutcome
+from auditor.certificate.case import Case, Trial
+from auditor.certificate.schema import WorstFactPart, WorstSubjectPart
 
-SHOWN = 25
-"""Facts in the certificate."""
+FACTS = 100
+"""Facts in a certificate."""
+SUBJECTS = 100
+"""Subjects in a certificate."""
 
 
-def worst_facts(outcome: AuditOutcome, count: int = SHOWN) -> tuple[WorstFactPart, ...]:
-    """Facts by K_U minus the mean K_R, each under the attack that brings out most of it.
+@dataclass(frozen=True)
+class _Excess:
+    """What U knows beyond R under every attack that uses the audit's own probes.
 
-    Only attacks that use the audit's own probes are compared; others have another scale.
+    Other measures have scales of their own, and are not compared.
+    """
+
+    trials: Sequence[Trial]
+    known: npt.NDArray[np.float64]
+    """K as [trials, arms, facts]."""
+
+    @property
+    def excess(self) -> npt.NDArray[np.float64]:
+        """K_U minus the mean K_R as [trials, facts]."""
+        difference: npt.NDArray[np.float64] = self.known[:, 0] - self.known[:, 2:].mean(axis=1)
+        return difference
+
+
+def worst(
+    case: Case, facts: int = FACTS, subjects: int = SUBJECTS
+) -> tuple[tuple[WorstSubjectPart, ...], tuple[WorstFactPart, ...]]:
+    """Subjects and facts by K_U minus the mean K_R, each under the attack that brings out most.
 
     Args:
-        outcome: a finished audit.
-        count: how many are wanted; facts on which U knows no more than R are left out.
+        case: the evidence.
+        facts: how many are wanted at most; where U knows no more than R, nothing is listed.
+        subjects: the same for subjects.
     """
-    prepared = outcome.prepared
-    facts = prepared.sets.forget
-    arms = ["unlearned", "original", *retrained_arms(outcome)]
-    attacks: list[Attack[Any]] = []
-    tables = []
-    for variant in outcome.variants:
-        attack = variant.variant.attack
-        if variant.status != "measured" or attack.probe is not None:
-            continue
-        table = outcome.table.matrix(
-            attack.name,
-            attack.variant,
-            arms,
-            "forget",
-            prepared.plan.probes.primary,
-            [fact.id for fact in facts],
+    measured = []
+    for trial in case.trials:
+        if trial.status == "measured" and not trial.own_probe:
+            table = case.matrix(trial, case.compared, "forget")
+            if table is not None:
+                measured.append((trial, table))
+    if not measured:
+        return (), ()
+    found = _Excess([trial for trial, _ in measured], np.stack([table for _, table in measured]))
+    return _subjects(case, found, subjects), _facts(case, found, facts)
+
+
+def _facts(case: Case, found: _Excess, count: int) -> tuple[WorstFactPart, ...]:
+    strongest = found.excess.argmax(axis=0)
+    said: dict[tuple[int, str], dict[str, str]] = {}
+
+    def part(index: int) -> WorstFactPart:
+        fact, which = case.sets["forget"][index], int(strongest[index])
+        trial = found.trials[which]
+        for arm in case.compared:
+            if (which, arm) not in said:
+                said[which, arm] = case.table.answers(trial.attack, trial.variant, arm, "forget")
+        return WorstFactPart(
+            fact=fact.id,
+            subject=fact.subject,
+            prompt=fact.prompt,
+            answer=fact.answer,
+            attack=trial.label,
+            k=_by_arm(case, found.known[which, :, index]),
+            said={
+                arm: said[which, arm][fact.id]
+                for arm in case.compared
+                if fact.id in said[which, arm]
+            },
         )
-        if table is not None:
-            attacks.append(attack)
-            tables.append(table)
-    if not tables:
-        return ()
-    excess = np.stack([t[0] - t[2:].mean(axis=0) for t in tables])  # [attacks, facts]
-    strongest = excess.argmax(axis=0)
-    most = excess.max(axis=0)
-    order = [int(i) for i in np.argsort(-most, kind="stable") if most[i] > 0][:count]
+
+    return tuple(part(index) for index in _largest(found.excess.max(axis=0), count))
+
+
+def _subjects(case: Case, found: _Excess, count: int) -> tuple[WorstSubjectPart, ...]:
+    names = [fact.subject for fact in case.sets["forget"]]
+    order = list(dict.fromkeys(names))
+    place = {name: number for number, name in enumerate(order)}
+    member = np.array([place[name] for name in names])
+    sizes = np.bincount(member)
+    known = np.stack(
+        [[np.bincount(member, weights=row) / sizes for row in table] for table in found.known]
+    )  # [trials, arms, subjects]
+    means = _Excess(found.trials, known)
+    strongest = means.excess.argmax(axis=0)
     return tuple(
-        _part(outcome, arms, attacks[strongest[i]], tables[strongest[i]][:, i], i) for i in order
+        WorstSubjectPart(
+            subject=order[index],
+            facts=int(sizes[index]),
+            attack=found.trials[strongest[index]].label,
+            k=_by_arm(case, known[strongest[index], :, index]),
+        )
+        for index in _largest(means.excess.max(axis=0), count)
     )
 
 
-def _part(
-    outcome: AuditOutcome, arms: Sequence[str], attack: Attack[Any], column: np.ndarray, index: int
-) -> WorstFactPart:
-    fact = outcome.prepared.sets.forget[index]
-    said = {
-        arm: outcome.table.answers(attack.name, attack.variant, arm, "forget").get(fact.id)
-        for arm in arms
-    }
-    return WorstFactPart(
-        fact=fact.id,
-        subject=fact.subject,
-        prompt=fact.prompt,
-        answer=fact.answer,
-        attack=f"{attack.name} {attack.variant}",
-        k={arm: float(k) for arm, k in zip(arms, column, strict=True)},
-        said={arm: answer for arm, answer in said.items() if answer is not None},
-    )
+def _largest(excess: npt.NDArray[np.float64], count: int) -> list[int]:
+    order = np.argsort(-excess, kind="stable")
+    return [int(index) for index in order if excess[index] > 0][:count]
+
+
+def _by_arm(case: Case, column: npt.NDArray[np.float64]) -> dict[str, float]:
+    return {arm: float(k) for arm, k in zip(case.compared, column, strict=True)}

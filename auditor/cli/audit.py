@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ def audit(plan: Any, out: Path, store_root: Path, progress: Progress) -> Certifi
         AuditorError: something in the plan cannot be used, or the folder cannot be written.
     """
     from auditor.certificate.assembly import assemble
-    from auditor.controls.positive import PositiveControls, run_controls
+    from auditor.certificate.checks import NOT_PLANTED
+    from auditor.controls.positive import run_controls
     from auditor.engine.audit import run_audit
     from auditor.engine.execution import LocalExecutor
     from auditor.engine.preparation import prepare
@@ -76,16 +78,16 @@ def audit(plan: Any, out: Path, store_root: Path, progress: Progress) -> Certifi
     store = EvidenceStore(store_root)
     prepared = prepare(plan, store, progress)
     outcome = run_audit(prepared, store, LocalExecutor(), progress)
-    controls = PositiveControls(None, None)
+    controls = NOT_PLANTED
     if plan.runs_controls:
+        began = time.monotonic()
         controls = run_controls(outcome, store, LocalExecutor(), progress)
-        outcome = replace(outcome, wall_seconds=outcome.wall_seconds + controls.seconds)
+        spent = outcome.wall_seconds + time.monotonic() - began
+        outcome = replace(outcome, wall_seconds=spent)
     again = ["auditor", "audit", str(out / RESOLVED_PLAN), "--out", str(out)]
     if store_root != out / "evidence":
         again += ["--store", str(store_root)]
-    certificate = assemble(
-        outcome, shlex.join(again), controls.found, controls.seals, controls.reason
-    )
+    certificate = assemble(outcome, shlex.join(again), controls)
     write_certificate(certificate, out / "certificate.json")
     (out / "certificate.html").write_text(page.render(certificate, None), encoding="utf-8")
     return certificate

@@ -21,6 +21,7 @@ from auditor.cli.options import (
 from auditor.cli.progress import chosen_progress
 from auditor.data.fact import SetName
 from auditor.errors import AuditorError
+from auditor.policy import AS_IS
 
 
 @click.command("plan")
@@ -90,10 +91,10 @@ _SETS: tuple[SetName, ...] = ("forget", "retain", "holdout")
 
 
 def _pilot(prepared: Any, store: Any, progress: Any) -> Any:
+    from auditor.certificate.filing import case_of
     from auditor.certificate.judgement import power
     from auditor.engine.audit import run_audit
     from auditor.engine.execution import LocalExecutor
-    from auditor.engine.expansion import AS_IS
 
     known_arms = [arm for arm in prepared.locations if arm != "unlearned"]
     only = [v for v in prepared.variants if v.attack.name == AS_IS]
@@ -102,7 +103,7 @@ def _pilot(prepared: Any, store: Any, progress: Any) -> Any:
     for variant in outcome.variants:
         if variant.reason is not None:
             raise AuditorError(f"the pilot failed: {variant.reason} (--no-pilot leaves it out).")
-    return power(outcome, attacks=sum(v.mandatory for v in prepared.variants))
+    return power(case_of(outcome), attacks=sum(v.mandatory for v in prepared.variants))
 
 
 def _power_lines(needed: Any) -> list[str]:

@@ -8,8 +8,9 @@ from auditor.engine.estimate import (
     operations_per_second,
     weights_size,
 )
-from auditor.engine.expansion import AS_IS, Variant
+from auditor.engine.expansion import Variant
 from auditor.engine.preparation import Prepared
+from auditor.policy import AS_IS
 
 
 def estimate_controls(prepared: Prepared) -> Estimate:

@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 import auditor
+from auditor.certificate.sight import Planted
 from auditor.controls.suppression import Bounds, SuppressionSettings, suppress
 from auditor.controls.target import window
 from auditor.digests import canonical_json, digest, digest_sources
@@ -62,14 +63,9 @@ class Known(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plant:
+class Plant(Planted):
     """A copy of the original with a suppression planted in it."""
 
-    kind: PlantKind
-    grid: str | None
-    """Name of the grid within whose cells the weights stayed."""
-    left: float
-    """Share of the gap without attack that is left."""
     spec: SubjectSpec
     location: Location
 

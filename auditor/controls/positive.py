@@ -14,44 +14,35 @@ They are not held to the partial plant, for coarse rounding does blur what is ha
 a model under audit must pass as it is besides.
 """
 
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
-import numpy as np
 from torch import OutOfMemoryError
 
 from auditor.attack import quantized_with
-from auditor.certificate.judgement import as_is, judge, retrained_arms
+from auditor.certificate.case import Case, Trial
+from auditor.certificate.checks import PositiveControlled
+from auditor.certificate.filing import case_of
+from auditor.certificate.judgement import judge
+from auditor.certificate.schema import PositiveControlPart, SightPart
+from auditor.certificate.sight import Sight, control
 from auditor.controls.planting import Known, Plant, Planter
-from auditor.controls.sight import Sight, control
 from auditor.engine.audit import AuditOutcome, run_audit
 from auditor.engine.execution import Executor
-from auditor.engine.expansion import AS_IS, Variant
+from auditor.engine.expansion import Variant
 from auditor.engine.preparation import Prepared
 from auditor.errors import MeasurementError
 from auditor.evidence.store import EvidenceStore
+from auditor.policy import AS_IS
 from auditor.progress import Progress
-from auditor.statistics import Control, Decision, PlantKind
+from auditor.statistics import Decision, PlantKind
 from auditor.subjects.grid import Grid
-
-
-@dataclass(frozen=True)
-class PositiveControls:
-    """What the mandatory attacks made of what was planted for them."""
-
-    found: Mapping[str, Control] | None
-    """Label of an attack to its control; None where nothing could be planted."""
-    reason: str | None
-    """Why nothing was planted."""
-    seals: Mapping[str, str] = field(default_factory=dict)
-    """Job key to the digest of the evidence on the plants."""
-    seconds: float = 0.0
 
 
 def run_controls(
     outcome: AuditOutcome, store: EvidenceStore, executor: Executor, progress: Progress
-) -> PositiveControls:
+) -> PositiveControlled:
     """Plant suppressions in the original and have every mandatory attack look for them.
 
     Args:
@@ -60,11 +51,11 @@ def run_controls(
         executor: runs the attacks on the plants.
         progress: is told how far it has come.
     """
-    began = time.monotonic()
-    decision = judge(outcome)
-    known, reason = _known(outcome, decision)
+    case = case_of(outcome)
+    decision = judge(case)
+    known, reason = _known(case, decision)
     if known is None:
-        return PositiveControls(None, reason)
+        return PositiveControlled(reason=reason)
     garden = _Garden(outcome, Planter(outcome.prepared, known, store, progress))
     held = [
         entry.variant
@@ -74,17 +65,20 @@ def run_controls(
     tests = sum(a.figures is not None and not a.reported for a in decision.attacks)
     partial = garden.plant("partial")
     if isinstance(partial, str):
-        return PositiveControls(None, f"a partial suppression could not be planted: {partial}")
+        return PositiveControlled(reason=f"a partial suppression could not be planted: {partial}")
     seals: dict[str, str] = {}
 
-    def look(plant: Plant, variants: Sequence[Variant]) -> dict[str, Sight]:
+    def look(plant: Plant, variants: Sequence[Variant]) -> dict[str, _Look]:
         seen = run_audit(_on_trial(outcome, plant, variants), store, executor, progress)
         seals.update(seen.seals)
-        alpha = outcome.prepared.plan.policy.alpha
-        return {a.name: Sight(plant, a, alpha, tests) for a in judge(seen).attacks}
+        tried = case_of(seen)
+        return {
+            a.name: _Look(Sight(plant, a, case.policy.alpha, tests), plant, tried, trial)
+            for a, trial in zip(judge(tried).attacks, tried.trials, strict=True)
+        }
 
     partly = look(partial, held)
-    hidden: dict[str, Sight | str] = {}
+    hidden: dict[str, _Look | str] = {}
     for grid, variants in by_grid(held):
         plant = garden.plant("hidden", grid)
         if isinstance(plant, str):
@@ -92,11 +86,48 @@ def run_controls(
         else:
             seen = look(plant, variants)
             hidden |= {v.label: seen[v.label] for v in variants}
+    parts = tuple(_part(v, partly[v.label], hidden[v.label]) for v in held)
     found = {
-        v.label: control(v.label, v.attack.must_find, partly[v.label], hidden[v.label])
+        v.label: control(
+            v.label,
+            v.attack.must_find,
+            partly[v.label].sight,
+            entry if isinstance(entry := hidden[v.label], str) else entry.sight,
+        )
         for v in held
     }
-    return PositiveControls(found, None, seals, time.monotonic() - began)
+    return PositiveControlled(found, None, parts, seals)
+
+
+class _Look(NamedTuple):
+    """An attack's look at a plant, and where the evidence of it is."""
+
+    sight: Sight
+    plant: Plant
+    case: Case
+    trial: Trial
+
+    @property
+    def part(self) -> SightPart:
+        """The look as the certificate has it."""
+        return SightPart(
+            kind=self.plant.kind,
+            grid=self.plant.grid,
+            left=self.plant.left,
+            digest=self.plant.location.manifest.digest,
+            as_is={arm: tuple(keys) for arm, keys in self.case.as_is.jobs.items()},
+            jobs={arm: tuple(keys) for arm, keys in self.trial.jobs.items()},
+        )
+
+
+def _part(variant: Variant, partial: _Look, hidden: _Look | str) -> PositiveControlPart:
+    return PositiveControlPart(
+        attack=variant.label,
+        must_find=variant.attack.must_find,
+        partial=partial.part,
+        hidden=None if isinstance(hidden, str) else hidden.part,
+        hidden_missing=hidden if isinstance(hidden, str) else None,
+    )
 
 
 class _Garden:
@@ -115,22 +146,19 @@ class _Garden:
             return str(error).rstrip(".")
 
 
-def _known(outcome: AuditOutcome, decision: Decision) -> tuple[Known | None, str]:
+def _known(case: Case, decision: Decision) -> tuple[Known | None, str]:
     """What O and R know without attack, or why that is no ground to plant anything in."""
-    if not outcome.prepared.sets.retain:
+    if not case.sets["retain"]:
         return None, "there is no retain set, so nothing can pass anyway"
     entry = next(attack for attack in decision.attacks if attack.baseline)
     if entry.figures is None:
         return None, "the models were not measured without attack"
     if not entry.counts:
         return None, "the original was not shown to know what could be suppressed"
-    attack, probe = as_is(outcome).variant.attack, outcome.prepared.plan.probes.primary
-
-    def mean(arm: str) -> float:
-        k = outcome.table.knowledge(attack.name, attack.variant, arm, "forget", probe)
-        return float(np.mean([k[fact.id] for fact in outcome.prepared.sets.forget]))
-
-    return Known(mean("original"), float(np.mean([*map(mean, retrained_arms(outcome))]))), ""
+    table = case.matrix(case.as_is, ["original", *case.retrained], "forget")
+    if table is None:  # pragma: no cover - there are figures, so every fact was measured
+        raise ValueError("figures without evidence")
+    return Known(float(table[0].mean()), float(table[1:].mean(axis=1).mean())), ""
 
 
 def by_grid(variants: Sequence[Variant]) -> list[tuple[Grid | None, list[Variant]]]:

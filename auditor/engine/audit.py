@@ -11,7 +11,6 @@ from auditor.engine.expansion import Variant
 from auditor.engine.job import Job
 from auditor.engine.preparation import Prepared
 from auditor.errors import MeasurementError
-from auditor.evidence.record import Record
 from auditor.evidence.store import EvidenceStore
 from auditor.evidence.table import Evidence, EvidenceTable
 from auditor.findings import Control, Curve, Explanation, SideFigure
@@ -159,7 +158,7 @@ def _gather(
     evidence: list[Evidence],
     seals: dict[str, str],
 ) -> VariantOutcome:
-    first: dict[str, Record] = {}
+    notes: dict[str, dict[str, Any]] = {}
     tokens, seconds = 0, 0.0
     for job in (job for jobs in searches.values() for job in jobs):
         seals[job.key] = store.seal(job.key)
@@ -167,18 +166,20 @@ def _gather(
         tokens, seconds = tokens + cost.forward_tokens, seconds + cost.seconds
     for arm in arms:
         for job in by_arm[arm]:
-            record = store.read(job.key)
-            first.setdefault(arm, record)
             seals[job.key] = store.seal(job.key)
-            tokens += int(record.notes["forward_tokens"])
+            noted = store.notes(job.key)
+            notes.setdefault(arm, noted)
+            tokens += int(noted["forward_tokens"])
             seconds += store.cost(job.key).seconds
             attack = variant.attack
-            evidence.append(Evidence(attack.name, attack.variant, arm, job.seed, record.rows))
-    notes = {arm: record.notes for arm, record in first.items()}
+            evidence.append(
+                Evidence(attack.name, attack.variant, arm, job.seed, store.rows(job.key))
+            )
     explanation = None
-    if "unlearned" in first and "original" in first:
+    if "unlearned" in by_arm and "original" in by_arm and {"unlearned", "original"} <= set(arms):
+        compared = (store.read(by_arm[arm][0].key) for arm in ("unlearned", "original"))
         try:
-            explanation = variant.attack.explain(first["unlearned"], first["original"])
+            explanation = variant.attack.explain(*compared)
         except MeasurementError as error:  # the measurement stands, only its reason is missing
             notes["comparison"] = {"not explained": str(error)}
     return VariantOutcome(

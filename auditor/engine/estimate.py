@@ -10,9 +10,9 @@ import torch
 from safetensors import safe_open
 
 from auditor.attack import quantized_with
-from auditor.engine.expansion import AS_IS
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore
+from auditor.policy import AS_IS
 from auditor.probes.transcript import SPARE_TOKENS
 from auditor.subjects.loading import load_tokenizer
 from auditor.subjects.manifest import Location

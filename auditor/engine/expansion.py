@@ -9,9 +9,7 @@ from pydantic import ValidationError
 from auditor.attack import ATTACKS, PROFILES, Attack
 from auditor.engine.plan import AuditPlan
 from auditor.errors import AuditorError
-
-AS_IS = "none/as-is"
-"""The attack that every plan contains."""
+from auditor.policy import AS_IS, Policy, demands, waived
 
 
 @dataclass(frozen=True)
@@ -20,6 +18,8 @@ class Variant:
 
     attack: Attack[Any]
     mandatory: bool
+    waived: bool = False
+    """The policy demands it, and a waiver lifts that."""
     left_out: bool = False
     """Mandatory, but the plan does not run it: it blocks PASS."""
 
@@ -54,11 +54,15 @@ def expand(plan: AuditPlan) -> list[Variant]:
                 raise AuditorError(f"the plan asks for {label} twice; which settings are meant?")
             asked.add(label)
             planned[label] = attack  # the plan's own settings of a level replace the profile's
-    wanted = _mandatory(plan.policy.mandatory, planned, defaults)
-    chosen = [Variant(attack, label in wanted) for label, attack in planned.items()]
+    wanted = _mandatory(plan.policy, planned, defaults)
+    lifted = waived(plan.policy, wanted)
+    chosen = [
+        Variant(attack, label in wanted and label not in lifted, label in lifted)
+        for label, attack in planned.items()
+    ]
     chosen.sort(key=lambda v: (v.attack.name != AS_IS, not v.mandatory))
     chosen += [
-        Variant(attack, mandatory=True, left_out=True)
+        Variant(attack, label not in lifted, label in lifted, left_out=True)
         for label, attack in wanted.items()
         if label not in planned
     ]
@@ -108,25 +112,22 @@ def _swept(name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _mandatory(
-    named: tuple[str, ...] | None,
-    planned: dict[str, Attack[Any]],
-    defaults: dict[str, Attack[Any]],
+    policy: Policy, planned: dict[str, Attack[Any]], defaults: dict[str, Attack[Any]]
 ) -> dict[str, Attack[Any]]:
-    if named is None:
+    if policy.mandatory is None:
         return defaults | {label: planned[label] for label in defaults if label in planned}
     known = defaults | planned
     wanted: dict[str, Attack[Any]] = {}
-    for name in (*named, AS_IS):
-        matching = {k: a for k, a in known.items() if k == name or a.name == name}
-        if not matching:
+    for demand in demands(policy, known, ()):
+        if not demand.labels:
             raise AuditorError(
-                f"the policy makes {name!r} mandatory, but the plan does not run it; add it to "
-                f"`attacks:`, or name one of: {', '.join(known)}."
+                f"the policy makes {demand.name!r} mandatory, but the plan does not run it; add it "
+                f"to `attacks:`, or name one of: {', '.join(known)}."
             )
-        if silent := [label for label, attack in matching.items() if not attack.decides]:
+        if silent := [label for label in demand.labels if not known[label].decides]:
             raise AuditorError(
-                f"the policy makes {name!r} mandatory, but {', '.join(silent)} is only reported: "
-                "its measure is not of knowledge that comes out. Take it off the list."
+                f"the policy makes {demand.name!r} mandatory, but {', '.join(silent)} is only "
+                "reported: its measure is not of knowledge that comes out. Take it off the list."
             )
-        wanted |= matching
+        wanted |= {label: known[label] for label in demand.labels}
     return wanted

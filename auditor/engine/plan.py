@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from auditor.attack import ATTACKS, Located, Profile
 from auditor.data.source import DataSource
 from auditor.errors import AuditorError
+from auditor.policy import Policy, load_policy, ready_made
 from auditor.subjects.causal_lm import TOKEN_BUDGET
 from auditor.subjects.spec import PromptFormat, SubjectSpec
 
@@ -56,27 +57,6 @@ class AttackRequest(_Section):
     """Parameters of the attack; a list where one value is expected is swept."""
 
 
-class PolicySection(_Section):
-    """What decides the verdict."""
-
-    delta: float = Field(default=0.10, gt=0, lt=1)
-    """Margin of residual knowledge: 0 is the retrained baseline, 1 the original."""
-    alpha: float = Field(default=0.05, gt=0, lt=0.5)
-    """Probability of a false PASS (and of a false FAIL) that is accepted."""
-    scope: Literal["census", "sampled"] = "census"
-    """census: the claim is about these facts. sampled: the audited subjects are a sample of a
-    larger forget set, and count as one unit each."""
-    mandatory: tuple[str, ...] | None = None
-    """Attacks that a PASS needs, as ``family/name`` or ``family/name variant``; by default those
-    that a deployer or a curious user would apply."""
-    minimum_gap: float = Field(default=0.2, gt=0, lt=1)
-    """What the original must know beyond the retrained baseline for an attack to say anything."""
-    leak_limit: float = Field(default=0.10, gt=0, lt=1)
-    """Upper bound on the share of leaking facts that a PASS allows."""
-    utility_margin: float = Field(default=0.10, gt=0, lt=1)
-    """Share of the original's knowledge of the retain set that may be lost."""
-
-
 class AuditPlan(_Section):
     """A whole audit. Its digest stands in the certificate."""
 
@@ -91,7 +71,9 @@ class AuditPlan(_Section):
     attacks: tuple[AttackRequest, ...] = ()
     seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
     """Seeds of the attacks that depend on one; by default one in the profile quick, else three."""
-    policy: PolicySection = PolicySection()
+    policy: Policy = Policy()
+    """What decides the verdict; in a file, the name of a ready-made policy or a path may stand for
+    it. It is hashed before any model is opened."""
     controls: bool | None = None
     """Plant shallow suppressions in copies of the original for the mandatory attacks to find; one
     that does not find its own blocks PASS. By default in the profile exhaustive only."""
@@ -102,6 +84,11 @@ class AuditPlan(_Section):
     @classmethod
     def _path_alone(cls, value: Any) -> Any:
         return {"path": value} if isinstance(value, str) else value
+
+    @field_validator("policy", mode="before")
+    @classmethod
+    def _policy_by_name(cls, value: Any) -> Any:
+        return load_policy(value) if isinstance(value, str) else value
 
     @field_validator("retrained", mode="before")
     @classmethod
@@ -190,6 +177,9 @@ def anchored(content: dict[str, Any], folder: Path) -> dict[str, Any]:
             result[name] = [model(v) for v in value] if isinstance(value, list) else model(value)
     if isinstance(result.get("data"), dict):
         result["data"] = {name: file(value) for name, value in result["data"].items()}
+    policy = result.get("policy")
+    if isinstance(policy, str) and policy not in ready_made():
+        result["policy"] = file(policy)
     requests = result.get("attacks")
     if isinstance(requests, list):
         anchors = {Located.FILE: file, Located.MODEL: model}

@@ -3,6 +3,7 @@
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from auditor.attack import Attack
@@ -11,9 +12,10 @@ from auditor.data.fact import FactSets
 from auditor.data.readers import read_facts
 from auditor.engine.expansion import Variant, default_levels, expand
 from auditor.engine.job import Job, Pooled, Stage
-from auditor.engine.plan import AuditPlan, PolicySection
+from auditor.engine.plan import AuditPlan
 from auditor.errors import AuditorError
 from auditor.evidence.store import EvidenceStore
+from auditor.policy import Policy, refuse_expired, shortfall, unmet
 from auditor.probes.knowledge import PROBES
 from auditor.progress import Progress
 from auditor.subjects.manifest import Location, locate
@@ -135,6 +137,7 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     Raises:
         AuditorError: anything in the plan cannot be used; says what and how to mend it.
     """
+    refuse_expired(plan.policy, datetime.now(UTC).date())
     variants = expand(plan)
     sets = FactSets(
         forget=read_facts(plan.data.forget, "forget"),
@@ -154,7 +157,7 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
             advance(1, arm)
     _refuse_circles(locations)
     found = [*checks.warnings(sets), *_arm_warnings(locations), *_precision_warnings(plan)]
-    found += _weakened(plan, variants)
+    found += [*_weakened(plan, variants), *_unmet(plan, variants, sets)]
     return Prepared(plan, locations, sets, store.put_facts(sets), variants, found)
 
 
@@ -225,13 +228,13 @@ def _weakened(plan: AuditPlan, variants: list[Variant]) -> list[str]:
     found = []
     for name, stricter in _STRICTER.items():
         value = getattr(plan.policy, name)
-        default = PolicySection.model_fields[name].default
+        default = Policy.model_fields[name].default
         if stricter(default, value):
             found.append(
                 f"the policy asks less than by default: {name} is {value:g}, not {default:g}"
             )
     usual = default_levels()
-    mandatory = {v.label for v in variants if v.mandatory}
+    mandatory = {v.label for v in variants if v.mandatory or v.waived}
     if dropped := [label for label in usual if label not in mandatory]:
         found.append(
             "the policy does not demand what is mandatory by default: " + ", ".join(dropped)
@@ -247,6 +250,16 @@ def _weakened(plan: AuditPlan, variants: list[Variant]) -> list[str]:
         ]
         found.append(f"{variant.label} runs with {', '.join(changed)}")
     return found
+
+
+def _unmet(plan: AuditPlan, variants: list[Variant], sets: FactSets) -> list[str]:
+    """What stands between this plan and a PASS, whatever the models know."""
+    short = [
+        shortfall(plan.policy, v.label, v.attack.parameters.model_dump(mode="json"))
+        for v in variants
+        if v.mandatory
+    ]
+    return [*unmet(plan.policy, len(sets.forget), len(plan.retrained)), *filter(None, short)]
 
 
 def _refuse_exposure(variants: list[Variant], sets: FactSets) -> None:

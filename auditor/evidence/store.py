@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from safetensors.numpy import load_file, save_file
 
 from auditor.data.fact import FactSets
 from auditor.digests import canonical_json, digest, digest_file
-from auditor.errors import AuditorError
+from auditor.errors import AuditorError, EvidenceChanged
+from auditor.evidence.columns import tabulate
 from auditor.evidence.record import Cost, Record, Row
 
 _ROWS = "rows.parquet"
@@ -32,17 +33,6 @@ _IDENTITY = "job.json"
 _SEAL = "seal.json"
 _COST = "cost.json"
 
-_SCHEMA = pa.schema(
-    [
-        pa.field("set", pa.string(), nullable=False),
-        pa.field("fact", pa.string(), nullable=False),
-        pa.field("subject", pa.string(), nullable=False),
-        pa.field("probe", pa.string(), nullable=False),
-        pa.field("k", pa.float64(), nullable=False),
-        pa.field("answer", pa.string()),
-    ]
-)
-
 _ABANDONED = 24 * 3600
 """Seconds after which a temporary folder is taken for one that a killed run left behind."""
 
@@ -50,10 +40,23 @@ _ABANDONED = 24 * 3600
 class EvidenceStore:
     """A folder of finished jobs; several processes and machines may share it."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, read_only: bool = False) -> None:
+        """Open a store.
+
+        Args:
+            root: its folder.
+            read_only: nothing is made, swept or written; the store must be there.
+
+        Raises:
+            AuditorError: it cannot be written, or is not there.
+        """
         self.root = root
         self._jobs = root / "jobs"
         self._inputs = root / "inputs"
+        if read_only:
+            if not self._jobs.is_dir():
+                raise AuditorError(f"{root} is no evidence store: it has no folder jobs.")
+            return
         for folder in (self._jobs, self._inputs):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -77,9 +80,7 @@ class EvidenceStore:
         with self.temporary_folder() as folder:
             (folder / _IDENTITY).write_bytes(canonical_json(identity))
             (folder / _NOTES).write_bytes(canonical_json(record.notes))
-            pq.write_table(
-                pa.Table.from_pylist([r._asdict() for r in record.rows], _SCHEMA), folder / _ROWS
-            )
+            pq.write_table(tabulate(record.rows), folder / _ROWS)
             if record.arrays:
                 # safetensors writes the memory of a strided array as if it were contiguous
                 whole = {name: np.asarray(a, order="C") for name, a in record.arrays.items()}
@@ -102,17 +103,45 @@ class EvidenceStore:
         """The evidence of a finished job.
 
         Raises:
-            AuditorError: a file was changed after it was written.
+            EvidenceChanged: a file was changed after it was written.
         """
-        folder = self._folder(key)
         self.seal(key)
-        table = pq.read_table(folder / _ROWS)
+        folder = self._folder(key)
         arrays = folder / _ARRAYS
         return Record(
-            rows=tuple(Row(**row) for row in table.to_pylist()),
+            rows=tuple(Row(**row) for row in pq.read_table(folder / _ROWS).to_pylist()),
             notes=json.loads((folder / _NOTES).read_bytes()),
             arrays=load_file(arrays) if arrays.exists() else {},
         )
+
+    def rows(self, key: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows of a finished job, or some of their columns.
+
+        Raises:
+            EvidenceChanged: they were changed after they were written.
+        """
+        content = pa.py_buffer(self._whole(key, _ROWS))
+        return pq.read_table(pa.BufferReader(content), columns=columns)
+
+    def notes(self, key: str) -> dict[str, Any]:
+        """What a finished job noted.
+
+        Raises:
+            EvidenceChanged: they were changed after they were written.
+        """
+        notes: dict[str, Any] = json.loads(self._whole(key, _NOTES))
+        return notes
+
+    def identity(self, key: str) -> dict[str, Any]:
+        """Everything that decided the result of a finished job.
+
+        Raises:
+            EvidenceChanged: it was changed, or is not what the job is named by.
+        """
+        identity: dict[str, Any] = json.loads(self._whole(key, _IDENTITY))
+        if digest(identity) != key:
+            raise EvidenceChanged(_changed(self._folder(key) / _IDENTITY))
+        return identity
 
     def cost(self, key: str) -> Cost:
         """What a finished job took."""
@@ -122,21 +151,48 @@ class EvidenceStore:
         """Digest over a finished job's evidence (timings excepted), checked against its files.
 
         Raises:
-            AuditorError: a file was changed, or is gone.
+            EvidenceChanged: a file was changed, or is gone.
         """
         folder = self._folder(key)
-        try:
-            seal = json.loads((folder / _SEAL).read_bytes())
-        except ValueError as error:
-            raise AuditorError(_changed(folder / _SEAL)) from error
+        seal = self._sealed(key)
         present = {file.name for file in folder.iterdir()} - {_SEAL, _COST}
-        if not isinstance(seal, dict) or not {_IDENTITY, _NOTES, _ROWS} <= seal.keys():
-            raise AuditorError(_changed(folder / _SEAL))
         for name in sorted(seal.keys() | present):
             file = folder / name
             if name not in present or digest_file(file) != seal.get(name):
-                raise AuditorError(_changed(file))
+                raise EvidenceChanged(_changed(file))
         return digest(seal)
+
+    def claimed_seal(self, key: str) -> str:
+        """The digest of `seal` as it was written down; the files are not looked at.
+
+        Raises:
+            EvidenceChanged: the job is not there, or what is written there is no seal.
+        """
+        return digest(self._sealed(key))
+
+    def _sealed(self, key: str) -> dict[str, str]:
+        """File to digest, as written down."""
+        file = self._folder(key) / _SEAL
+        try:
+            seal = json.loads(file.read_bytes())
+        except FileNotFoundError as error:
+            raise EvidenceChanged(f"the evidence of job {key} is not in {self.root}.") from error
+        except ValueError as error:
+            raise EvidenceChanged(_changed(file)) from error
+        if not isinstance(seal, dict) or not {_IDENTITY, _NOTES, _ROWS} <= seal.keys():
+            raise EvidenceChanged(_changed(file))
+        return seal
+
+    def _whole(self, key: str, name: str) -> bytes:
+        """A file of a finished job, checked against its seal."""
+        file = self._folder(key) / name
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError as error:
+            raise EvidenceChanged(_changed(file)) from error
+        if hashlib.sha256(content).hexdigest() != self._sealed(key)[name]:
+            raise EvidenceChanged(_changed(file))
+        return content
 
     def put_facts(self, sets: FactSets) -> str:
         """Keep the facts that jobs are about; returns the digest that names them."""
@@ -157,12 +213,15 @@ class EvidenceStore:
         """The facts of that digest.
 
         Raises:
-            AuditorError: the file was changed after it was written.
+            EvidenceChanged: the file was changed after it was written, or is not there.
         """
         file = self._inputs / f"{key}.json"
-        content = file.read_bytes()
+        try:
+            content = file.read_bytes()
+        except FileNotFoundError as error:
+            raise EvidenceChanged(f"the facts {key} are not in {self.root}.") from error
         if hashlib.sha256(content).hexdigest() != key:
-            raise AuditorError(f"the facts in {file} were changed. Delete it and start again.")
+            raise EvidenceChanged(f"the facts in {file} were changed. Delete it and start again.")
         return FactSets.model_validate_json(content)
 
     def log_failure(self, key: str, text: str) -> None:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from auditor.data.fact import SetName
-from auditor.evidence.record import Row
+from auditor.evidence import columns
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class Evidence:
     variant: str
     arm: str
     seed: int
-    rows: tuple[Row, ...]
+    rows: pa.Table
+    """Columns as in `columns.SCHEMA`; the answers may be left out where nobody asks for them."""
 
 
 class EvidenceTable:
@@ -35,11 +37,18 @@ class EvidenceTable:
     ) -> dict[str, float]:
         """K of each fact, averaged over the seeds; a fact that any seed lacks is absent."""
         seeds = [
-            {row.fact: row.k for row in entry.rows if (row.set, row.probe) == (set_name, probe)}
+            columns.knowledge(entry.rows, set_name, probe)
             for entry in self._cells.get((attack, variant, arm), [])
         ]
-        shared = [fact for fact in (seeds[0] if seeds else ()) if all(fact in k for k in seeds)]
-        return {fact: float(np.mean([known[fact] for known in seeds])) for fact in shared}
+        if not seeds:
+            return {}
+        facts, first = seeds[0]
+        if all(others == facts for others, _ in seeds[1:]):
+            mean = first if len(seeds) == 1 else np.mean([k for _, k in seeds], axis=0)
+            return dict(zip(facts, mean.tolist(), strict=True))
+        known = [dict(zip(names, k.tolist(), strict=True)) for names, k in seeds]
+        shared = [fact for fact in facts if all(fact in k for k in known)]
+        return {fact: float(np.mean([k[fact] for k in known])) for fact in shared}
 
     def matrix(
         self,
@@ -63,7 +72,5 @@ class EvidenceTable:
         """What the arm said to each fact, where it was made to speak (first seed)."""
         said: dict[str, str] = {}
         for entry in self._cells.get((attack, variant, arm), []):
-            for row in entry.rows:
-                if row.set == set_name and row.answer is not None:
-                    said.setdefault(row.fact, row.answer)
+            said = columns.answers(entry.rows, set_name) | said
         return said

@@ -41,6 +41,7 @@ class AttackArms:
         reported: its figures are shown, and count towards no verdict.
         control: whether it found the planted suppression that it is held to, and how that is
             said; None where nothing was planted.
+        shortfall: how it falls short of the budget that is asked of it; None where it does not.
     """
 
     attack: str
@@ -52,6 +53,7 @@ class AttackArms:
     baseline: bool = False
     reported: bool = False
     control: Control | None = None
+    shortfall: str | None = None
 
     def __post_init__(self) -> None:
         if (self.status == "measured") != (self.arms is not None):
@@ -155,6 +157,8 @@ def assess(
         if entry.control is not None:
             found = entry.control.found
             gates += (Gate("positive_control", found, None if found else entry.control.sentence),)
+        if entry.shortfall is not None:
+            gates += (Gate("budget", False, entry.shortfall),)
         shared = log_threshold(margins.alpha, measured_attacks)
         counts = figures.gap_lower >= margins.minimum_gap
         named = counts and figures.log_e_fail >= shared

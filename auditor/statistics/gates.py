@@ -8,7 +8,13 @@ from auditor.statistics.figures import AttackFigures
 from auditor.statistics.margins import Margins
 
 GateName = Literal[
-    "measured", "sensitivity", "residual", "leak_rate", "baseline_noise", "positive_control"
+    "measured",
+    "sensitivity",
+    "residual",
+    "leak_rate",
+    "baseline_noise",
+    "positive_control",
+    "budget",
 ]
 
 

@@ -101,6 +101,7 @@ def decide(
     utility: Utility | None,
     margins: Margins | None = None,
     scope: Scope = "census",
+    unmet: Sequence[str] = (),
 ) -> Decision:
     """Returns the verdict on the unlearned model.
 
@@ -111,6 +112,7 @@ def decide(
         utility: the retain set; a missing one blocks PASS.
         margins: the policy's margins; `Margins()` by default.
         scope: census (units are facts) or sampled (units are subjects).
+        unmet: sentences for what else a PASS lacks, whatever the evidence.
 
     Raises:
         ValueError: not exactly one baseline entry, an attack listed twice, an unknown scope,
@@ -130,7 +132,7 @@ def decide(
     kept = None if utility is None else assess_utility(utility, margins, scope)
     deciding = tuple(a for a in assessed if not a.reported)
     log_e_fail = _mean_log_e_fail(deciding)
-    blocks = _blocks(deciding, kept, margins)
+    blocks = (*_blocks(deciding, kept, margins), *unmet)
     verdict = _verdict(deciding, log_e_fail, margins, blocked=bool(blocks))
     needed = None
     if verdict is Verdict.INCONCLUSIVE:

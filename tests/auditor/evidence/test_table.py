@@ -1,8 +1,10 @@
 """The flat table: means over seeds, and nothing filled in."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from auditor.evidence.columns import tabulate
 from auditor.evidence.record import Row
 from auditor.evidence.table import Evidence, EvidenceTable
 
@@ -10,7 +12,7 @@ P = "answer-probability"
 
 
 def entry(arm, values, seed=0, variant="nf4", set_name="forget", probe=P, answer=None):
-    rows = tuple(Row(set_name, f, f"s-{f}", probe, k, answer) for f, k in values.items())
+    rows = tabulate(Row(set_name, f, f"s-{f}", probe, k, answer) for f, k in values.items())
     return Evidence("quantization/bnb", variant, arm, seed, rows)
 
 
@@ -46,7 +48,8 @@ def test_a_missing_fact_is_never_filled_in():
 
 @pytest.mark.parametrize("other", [{"probe": "truth-ratio"}, {"set_name": "retain"}])
 def test_probes_and_sets_do_not_mix(other):
-    rows = entry("unlearned", {"a": 0.25}).rows + entry("unlearned", {"a": 0.75}, **other).rows
+    mixed = [entry("unlearned", {"a": 0.25}).rows, entry("unlearned", {"a": 0.75}, **other).rows]
+    rows = pa.concat_tables(mixed)
     table = EvidenceTable([Evidence("quantization/bnb", "nf4", "unlearned", 0, rows)])
     np.testing.assert_array_equal(matrix(table, arms=("unlearned",), facts=("a",)), [[0.25]])
 

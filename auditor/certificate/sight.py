@@ -2,9 +2,23 @@
 
 from dataclasses import dataclass
 
-from auditor.controls.planting import Plant
 from auditor.statistics import AttackAssessment, Control, PlantKind
 from auditor.statistics.betting import log_threshold
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A suppression that was planted.
+
+    Attributes:
+        kind: how much it leaves.
+        grid: name of the grid within whose cells the weights stayed, if any.
+        left: share of the gap without attack that is left.
+    """
+
+    kind: PlantKind
+    grid: str | None
+    left: float
 
 
 @dataclass(frozen=True)
@@ -18,7 +32,7 @@ class Sight:
         tests: attacks over which the audit shares alpha.
     """
 
-    plant: Plant
+    plant: Planted
     assessment: AttackAssessment
     alpha: float
     tests: int

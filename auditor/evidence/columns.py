@@ -1,0 +1,49 @@
+"""Rows of knowledge as columns: how they are kept on disk, and how tables read them."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from auditor.data.fact import SetName
+from auditor.evidence.record import Row
+
+SCHEMA = pa.schema(
+    [
+        pa.field("set", pa.string(), nullable=False),
+        pa.field("fact", pa.string(), nullable=False),
+        pa.field("subject", pa.string(), nullable=False),
+        pa.field("probe", pa.string(), nullable=False),
+        pa.field("k", pa.float64(), nullable=False),
+        pa.field("answer", pa.string()),
+    ]
+)
+
+DECIDING = ("set", "fact", "probe", "k")
+"""The columns that a verdict needs."""
+
+
+def tabulate(rows: Iterable[Row]) -> pa.Table:
+    """The rows as a table of `SCHEMA`."""
+    return pa.Table.from_pylist([row._asdict() for row in rows], SCHEMA)
+
+
+def knowledge(
+    table: pa.Table, set_name: SetName, probe: str
+) -> tuple[list[str], npt.NDArray[np.float64]]:
+    """Facts of one set under one probe, and K of each [facts], in the order of the rows."""
+    wanted = pc.and_(pc.equal(table["set"], set_name), pc.equal(table["probe"], probe))
+    held = table.filter(wanted)
+    return held["fact"].to_pylist(), held["k"].to_numpy()
+
+
+def answers(table: pa.Table, set_name: SetName) -> dict[str, str]:
+    """Fact to what the model said; facts to which it was not made to speak are absent."""
+    wanted = pc.and_(pc.equal(table["set"], set_name), pc.is_valid(table["answer"]))
+    held = table.filter(wanted)
+    said: dict[str, str] = {}
+    for fact, answer in zip(held["fact"].to_pylist(), held["answer"].to_pylist(), strict=True):
+        said.setdefault(fact, answer)
+    return said

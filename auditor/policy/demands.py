@@ -1,0 +1,124 @@
+"""What a policy demands, and what an audit lacks of it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from auditor.errors import AuditorError, Expired
+from auditor.policy.policy import AS_IS, Policy
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Attacks that a policy asks for by one name."""
+
+    name: str
+    labels: tuple[str, ...]
+    """The attacks of that name; none where nobody runs or provides them."""
+
+
+def demands(policy: Policy, known: Iterable[str], default: Iterable[str]) -> tuple[Demand, ...]:
+    """What a policy demands, in its order, the model as it is included.
+
+    Args:
+        policy: whose demands.
+        known: labels (``family/name variant``) of the attacks that could be meant.
+        default: labels that are demanded where the policy lists none.
+    """
+    labels = tuple(known)
+    wanted = tuple(default) if policy.mandatory is None else policy.mandatory
+    return tuple(Demand(name, matching(name, labels)) for name in dict.fromkeys((*wanted, AS_IS)))
+
+
+def matching(name: str, labels: Iterable[str]) -> tuple[str, ...]:
+    """The labels that a policy means by a name, a label or an attack's name."""
+    return tuple(label for label in labels if name in (label, label.partition(" ")[0]))
+
+
+def waived(policy: Policy, mandatory: Iterable[str]) -> tuple[str, ...]:
+    """Labels of the mandatory attacks that waivers lift.
+
+    Raises:
+        AuditorError: a waiver lifts nothing, or the model as it is.
+    """
+    labels = tuple(mandatory)
+    lifted: list[str] = []
+    for waiver in policy.waivers:
+        found = matching(waiver.attack, labels)
+        if not found:
+            raise AuditorError(
+                f"the policy {policy.name} waives {waiver.attack!r}, which it does not demand. It "
+                f"demands: {', '.join(labels)}."
+            )
+        if any(label.startswith(f"{AS_IS} ") for label in found):
+            raise AuditorError(
+                f"the policy {policy.name} waives {waiver.attack!r}: without the model as it is "
+                "nothing can be said."
+            )
+        lifted.extend(found)
+    return tuple(dict.fromkeys(lifted))
+
+
+def refuse_expired(policy: Policy, today: date) -> None:
+    """Refuse a policy of which a waiver holds no longer.
+
+    Raises:
+        Expired: names the waiver.
+    """
+    for waiver in policy.waivers:
+        if waiver.until < today:
+            raise Expired(
+                f"the waiver of {waiver.attack} by {waiver.by} expired on {waiver.until}. Run the "
+                "attack, or have the waiver renewed in the policy and audit again."
+            )
+
+
+def shortfall(policy: Policy, label: str, parameters: Mapping[str, Any]) -> str | None:
+    """How an attack falls short of the budget that the policy asks of it, or None.
+
+    Args:
+        policy: whose budgets.
+        label: ``family/name variant``.
+        parameters: the attack's parameters as plain data.
+    """
+    lacking = []
+    for name, budget in policy.budgets.items():
+        if not matching(name, (label,)):
+            continue
+        for parameter, least in budget.items():
+            value = parameters.get(parameter)
+            reached = _largest(value)
+            if reached is None or reached < least:
+                lacking.append(f"{parameter} is {value}, at least {least:g} is demanded")
+    if not lacking:
+        return None
+    return f"{label}: the budget of the policy is not met: {'; '.join(lacking)}."
+
+
+def _largest(value: Any) -> float | None:
+    values = value if isinstance(value, list | tuple) else [value]
+    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    return max(numbers) if numbers and len(numbers) == len(values) else None
+
+
+def unmet(policy: Policy, facts: int, retrained: int) -> tuple[str, ...]:
+    """Sentences for what a PASS lacks besides the attacks.
+
+    Args:
+        policy: whose demands.
+        facts: facts of the forget set.
+        retrained: retrained models.
+    """
+    found = []
+    if facts < policy.minimum_facts:
+        found.append(
+            f"The policy {policy.name} demands {policy.minimum_facts} facts for a PASS; there are "
+            f"{facts}."
+        )
+    if retrained < policy.minimum_retrained:
+        found.append(
+            f"The policy {policy.name} demands {policy.minimum_retrained} retrained models for a "
+            f"PASS; there are {retrained}."
+        )
+    return tuple(found)

@@ -1,0 +1,71 @@
+"""Policies as files, and those that come with this package."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from auditor.errors import AuditorError
+from auditor.policy.policy import Policy
+
+_FOLDER = "ready_made"
+
+
+def ready_made() -> dict[str, str]:
+    """Name to text of the policies of this package."""
+    folder = files("auditor.policy").joinpath(_FOLDER)
+    texts = {
+        entry.name.removesuffix(".yaml"): entry.read_text(encoding="utf-8")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".yaml")
+    }
+    return dict(sorted(texts.items()))
+
+
+def load_policy(name: str) -> Policy:
+    """The policy of that name, or in that file.
+
+    Args:
+        name: a ready-made policy, or the path of a YAML file.
+
+    Raises:
+        AuditorError: there is none, or it is not a policy; every problem is named with its place.
+    """
+    texts = ready_made()
+    path = Path(name)
+    if name in texts and not path.exists():
+        return _parse(texts[name], name)
+    try:
+        return _parse(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise AuditorError(
+            f"the policy {name} cannot be read: {error.strerror}. Give a file, or one of "
+            f"{', '.join(texts)}."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise AuditorError(f"the policy {name} is not a text file: {error}.") from error
+
+
+def parse_policy(content: Any, name: str) -> Policy:
+    """Validate a policy given as plain data.
+
+    Raises:
+        AuditorError: it does not describe a policy; every problem is named with its place.
+    """
+    try:
+        return Policy.model_validate(content)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'policy'}: {e['msg']}" for e in error.errors()]
+        raise AuditorError(f"{name} is not a valid policy:\n  " + "\n  ".join(lines)) from error
+
+
+def _parse(text: str, name: str) -> Policy:
+    try:
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise AuditorError(f"the policy {name} is not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise AuditorError(f"the policy {name} holds no settings by name.")
+    return parse_policy({"name": Path(name).stem} | content, f"the policy {name}")

@@ -1,0 +1,70 @@
+"""The policy as data."""
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from auditor.digests import digest
+
+AS_IS = "none/as-is"
+"""The attack that every policy demands: the model as it is."""
+
+_Said = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Waiver(_Strict):
+    """A demand that somebody lifts, for a reason and for a time.
+
+    The attack counts as advisory then: it blocks no PASS, but it can still FAIL the model. A
+    certificate prints every waiver on its front.
+    """
+
+    attack: _Said
+    """The mandatory attack, as ``family/name`` or ``family/name variant``."""
+    reason: _Said
+    by: _Said
+    """Who answers for it."""
+    until: date
+    """Last day on which it holds."""
+
+
+class Policy(_Strict):
+    """The rules of the decision."""
+
+    name: _Said = "default"
+    delta: float = Field(default=0.10, gt=0, lt=1)
+    """Margin of residual knowledge: 0 is the retrained baseline, 1 the original."""
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    """Probability of a false PASS (and of a false FAIL) that is accepted."""
+    scope: Literal["census", "sampled"] = "census"
+    """census: the claim is about these facts. sampled: the audited subjects are a sample of a
+    larger forget set, and count as one unit each."""
+    mandatory: tuple[str, ...] | None = None
+    """Attacks that a PASS needs, as ``family/name`` or ``family/name variant``; by default those
+    that a deployer or a curious user would apply."""
+    budgets: dict[str, dict[str, float]] = {}
+    """Mandatory attack to the least value of each of its parameters; of a list, the largest
+    value counts. A run with less does not meet the demand."""
+    minimum_gap: float = Field(default=0.2, gt=0, lt=1)
+    """What the original must know beyond the retrained baseline for an attack to say anything."""
+    leak_limit: float = Field(default=0.10, gt=0, lt=1)
+    """Upper bound on the share of leaking facts that a PASS allows."""
+    utility_margin: float = Field(default=0.10, gt=0, lt=1)
+    """Share of the original's knowledge of the retain set that may be lost."""
+    minimum_facts: int = Field(default=1, ge=1)
+    """Facts of the forget set that a PASS needs, however clear the evidence."""
+    minimum_retrained: int = Field(default=1, ge=1)
+    """Retrained models (seeds) that a PASS needs."""
+    valid_days: int | None = Field(default=None, ge=1)
+    """Days after which a certificate holds no longer; null sets no limit."""
+    waivers: tuple[Waiver, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Sha256 of the policy's content; comments and order in its file do not change it."""
+        return digest(self.model_dump(mode="json"))
