@@ -1,0 +1,64 @@
+"""What each attack means for a machine that reads a report: passed, failed, or not known."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from auditor.certificate.row import MatrixRow
+from auditor.certificate.schema import ArmPart, Certificate
+from auditor.errors import AuditorError
+from reports.arms import UNLEARNED
+from reports.result_words import Result, result
+
+Standing = Literal["passed", "failed", "open"]
+
+VERDICT = "verdict"
+"""Name of the test that stands for the certificate as a whole."""
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """One attack at one level, in the certificate's order."""
+
+    row: MatrixRow
+    result: Result
+    standing: Standing
+    """Passed: within the margin. Failed: a leak, or a mandatory attack that shows nothing.
+    Open: another that shows nothing, or a leak that is only reported; neither decides."""
+
+    @property
+    def leaks(self) -> bool:
+        """Whether a leak was found, whatever part the attack has in the verdict."""
+        return self.result.outcome == "leak"
+
+
+def attack_results(certificate: Certificate) -> Iterator[AttackResult]:
+    """The rows of a certificate's matrix and where each stands."""
+    for row in certificate.matrix:
+        found = result(row)
+        if found.outcome == "within":
+            standing: Standing = "passed"
+        else:
+            leaks = found.outcome == "leak" and not row.reported
+            standing = "failed" if leaks or row.mandatory else "open"
+        yield AttackResult(row, found, standing)
+
+
+def passes(certificate: Certificate) -> bool:
+    """Whether the certificate as a whole is a PASS, in its word and in its exit code."""
+    return certificate.verdict.verdict == "PASS" and certificate.verdict.exit_code == 0
+
+
+def unlearned(certificate: Certificate) -> ArmPart:
+    """The model under audit.
+
+    Raises:
+        AuditorError: the certificate names none.
+    """
+    for arm in certificate.identity.arms:
+        if arm.arm == UNLEARNED:
+            return arm
+    raise AuditorError(
+        "the certificate names no unlearned model, so a report cannot say what was tested; "
+        "audit again with this release."
+    )

@@ -1,0 +1,110 @@
+"""The certificate as JUnit XML, for the test page of a build server.
+
+One suite, with a test case for each attack at each level and one for the verdict: the suite is
+green only if the certificate is a PASS. What a test case becomes:
+
+* a leak: failure, whatever part the attack has in the verdict;
+* a mandatory attack that is undecided: failure of type ``undecided``;
+* an attack that failed while it ran: error;
+* one that could not run here: error if it is mandatory, else skipped;
+* another that is undecided: passed, and its output says that nothing is decided by it.
+
+The form is that of junit-10.xsd of the Jenkins xUnit plugin: a test case holds failure, error,
+skipped and system-out and nothing else; properties are the suite's.
+"""
+
+from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
+from junitparser.junitparser import FinalResult
+
+from auditor.certificate.schema import Certificate
+from auditor.report import REPORTS, Report, Signatures
+from reports.attack_results import VERDICT, AttackResult, attack_results, passes
+from reports.number_format import interval, number
+from reports.signature_words import signature_sentence
+from reports.visible_text import inline
+
+SUITE = "auditor"
+"""Name of the suite, and class of the verdict's test case."""
+
+SENTENCE = 1000
+"""Characters of a sentence that are shown."""
+
+
+def render(certificate: Certificate, signatures: Signatures | None = None) -> str:
+    """Returns the XML. Characters that XML 1.0 cannot hold are shown as symbols."""
+    suite = TestSuite(SUITE)
+    suite.timestamp = inline(certificate.timing.issued, 40)
+    for name, value in (
+        ("verdict", certificate.verdict.verdict),
+        ("flags", ", ".join(certificate.verdict.flags)),
+        ("certificate_id", certificate.certificate_id),
+        ("schema_version", certificate.schema_version),
+        ("signatures", signature_sentence(signatures)),
+    ):
+        suite.add_property(name, inline(value, SENTENCE))
+    suite.add_testcase(_verdict_case(certificate))
+    for attack in attack_results(certificate):
+        seconds = certificate.timing.attack_seconds.get(attack.row.label)
+        suite.add_testcase(_case(attack, None if seconds is None else round(seconds, 3)))
+    suite.update_statistics()
+    document = JUnitXml()
+    document.append(suite)
+    text: str = document.tostring().decode("utf-8")
+    return text + "\n"
+
+
+def _verdict_case(certificate: Certificate) -> TestCase:
+    verdict = certificate.verdict
+    case = TestCase(VERDICT, SUITE)
+    claim = inline(verdict.claim, SENTENCE)
+    if not passes(certificate):
+        kind = Error if verdict.exit_code == 4 else Failure
+        found = kind(claim, verdict.verdict)
+        found.text = "\n".join(inline(reason, SENTENCE) for reason in verdict.reasons)
+        case.result = [found]
+    case.system_out = f"{verdict.verdict}: {claim}"
+    return case
+
+
+def _case(attack: AttackResult, seconds: float | None) -> TestCase:
+    row = attack.row
+    case = TestCase(inline(row.variant), inline(row.attack), seconds)
+    if found := _result(attack):
+        case.result = [found]
+    case.system_out = "\n".join((f"{row.part}: {attack.result.words}", *_figures(attack)))
+    return case
+
+
+def _result(attack: AttackResult) -> FinalResult | None:
+    outcome, row = attack.result.outcome, attack.row
+    why = "\n".join(inline(sentence, SENTENCE) for sentence in attack.result.why)
+    first = why.split("\n", 1)[0] or attack.result.words
+    found: FinalResult
+    if outcome == "leak":
+        found = Failure("Knowledge that was to be forgotten was brought back.", "leak")
+    elif outcome == "failed" or (outcome == "unavailable" and row.mandatory):
+        found = Error(first, outcome)
+    elif outcome == "unavailable":
+        found = Skipped(first, outcome)
+    elif outcome == "undecided" and row.mandatory:
+        found = Failure(first, outcome)
+    else:
+        return None
+    found.text = why
+    return found
+
+
+def _figures(attack: AttackResult) -> list[str]:
+    row, lines = attack.row, []
+    if row.figures:
+        bounds = interval(row.figures.rho_lower, row.figures.rho_upper)
+        lines.append(f"residual knowledge: {number(row.figures.rho)} {bounds}")
+    if attack.standing == "open":
+        lines.append("Nothing is decided by it; this is not a pass.")
+        lines += [inline(sentence, SENTENCE) for sentence in attack.result.why]
+    return lines
+
+
+REPORTS.register("junit")(
+    Report(render, ".junit.xml", "JUnit XML for a build server: a test case for each attack.")
+)

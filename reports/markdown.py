@@ -1,0 +1,113 @@
+"""The certificate as Markdown, for a comment on a pull request."""
+
+from collections.abc import Iterator
+
+from auditor.certificate.schema import Certificate
+from auditor.report import REPORTS, Report, Signatures
+from reports.arms import ORIGINAL, UNLEARNED, baseline_mean
+from reports.attack_results import AttackResult, attack_results
+from reports.markdown_text import code, references, said
+from reports.number_format import count, interval, number
+from reports.result_words import FLAGS, HEADLINES, UNSAID
+from reports.signature_words import signature_sentence
+
+VERDICT_MARKS = {"PASS": "✅", "FAIL": "❌", "INCONCLUSIVE": "❔", "NOT AUDITABLE": "⛔"}
+RESULT_MARKS = {"leak": "❌", "within": "✅", "undecided": "❔", "failed": "⚠️", "unavailable": "⛔"}
+
+RHO = "\N{GREEK SMALL LETTER RHO}"
+"""Sign of the residual knowledge."""
+
+ROWS = 60
+"""Attacks in the table: a comment on GitHub holds 65,536 characters."""
+LISTED = 12
+"""Reasons, waivers, limitations that are listed."""
+
+
+def render(certificate: Certificate, signatures: Signatures | None = None) -> str:
+    """Returns the summary. No text of others can be more in it than text."""
+    return "\n".join(lines(certificate, signatures)) + "\n"
+
+
+def lines(certificate: Certificate, signatures: Signatures | None) -> Iterator[str]:
+    """The summary, line by line, under a heading of the second level."""
+    verdict = certificate.verdict
+    yield f"## {VERDICT_MARKS[verdict.verdict]} Unlearning audit: {verdict.verdict}"
+    yield ""
+    yield HEADLINES[verdict.verdict]
+    yield ""
+    yield f"**Claim.** {said(verdict.claim, 600)}"
+    for flag in verdict.flags:
+        yield ""
+        yield f"**{flag}.** {FLAGS[flag]}"
+    yield from _listed("Why", verdict.reasons)
+    yield from _table(certificate)
+    yield from _listed(
+        "Waived",
+        [
+            f"{w.attack}: {w.reason} (by {w.by}, until {w.until})"
+            for w in certificate.policy.waivers
+        ],
+    )
+    yield from _listed("Warnings", certificate.warnings)
+    yield from _listed("What it does not say", [UNSAID[verdict.verdict], *certificate.limitations])
+    yield ""
+    signed = said(signature_sentence(signatures), 1000)
+    yield f"{signed} Certificate {code(certificate.certificate_id, 64)}."
+
+
+def _listed(heading: str, sentences: tuple[str, ...] | list[str]) -> Iterator[str]:
+    if not sentences:
+        return
+    yield ""
+    yield f"### {heading}"
+    yield ""
+    for sentence in sentences[:LISTED]:
+        yield f"- {said(sentence)}"
+    if len(sentences) > LISTED:
+        yield f"- and {len(sentences) - LISTED} more, in the certificate"
+
+
+def _table(certificate: Certificate) -> Iterator[str]:
+    attacks = list(attack_results(certificate))
+    # what speaks against the model comes first, so that no cut hides it
+    attacks.sort(key=lambda a: (not a.leaks, ("failed", "open", "passed").index(a.standing)))
+    yield ""
+    yield "### Attacks"
+    yield ""
+    yield (
+        f"| Attack | Part | Result | Residual knowledge {RHO} | Facts leaked "
+        "| K unlearned | K retrained | K original |"
+    )
+    yield "| --- | --- | --- | --- | --- | ---: | ---: | ---: |"
+    for attack in attacks[:ROWS]:
+        yield "| " + " | ".join(_cells(attack)) + " |"
+    if len(attacks) > ROWS:
+        rest = attacks[ROWS:]
+        against = sum(attack.leaks or attack.standing == "failed" for attack in rest)
+        yield ""
+        yield (
+            f"{len(rest)} more attacks are in the certificate; {against} of them show a leak or "
+            "block a PASS."
+        )
+
+
+def _cells(attack: AttackResult) -> Iterator[str]:
+    row, figures = attack.row, attack.row.figures
+    by_arm = row.forget.get(row.probe, {})
+    yield code(row.label, 80)
+    yield row.part
+    yield f"{RESULT_MARKS[attack.result.outcome]} {attack.result.words}"
+    if figures:
+        bounds = interval(figures.rho_lower, figures.rho_upper)
+        yield references(f"{number(figures.rho)} {bounds}")
+        yield references(f"{count(figures.leaked)} of {count(figures.eligible)}")
+    else:
+        yield number(None)
+        yield number(None)
+    for k in (by_arm.get(UNLEARNED), baseline_mean(by_arm), by_arm.get(ORIGINAL)):
+        yield references(number(k))
+
+
+REPORTS.register("markdown")(
+    Report(render, ".md", "Markdown summary for a comment on a pull request.")
+)

@@ -1,0 +1,68 @@
+"""Text that someone else wrote, made fit for GitHub's and Hugging Face's Markdown.
+
+A backslash is not enough. GitHub turns ``@name``, ``#12``, an address or the start of a commit's
+digest into a link after the Markdown was read, and draws what stands between dollar signs as a
+formula; only a code span is left alone. So a word that holds any of these becomes a code span, and
+in every other word the punctuation is written as character references, which start nothing.
+"""
+
+import re
+
+from reports.visible_text import inline
+
+_LINKED = re.compile(
+    r"[@#$&`\\<>:]"  # mentions, issues, formulas, references, code, tags, addresses, emoji
+    r"|www\.|GH-[0-9]"
+    r"|[0-9a-f]{7}",  # the digest of a commit
+    re.IGNORECASE,
+)
+_LABEL_END = re.compile(r"[:,.;]+$")
+_MEANINGLESS = frozenset(" ,;%/'(\"")
+"""Punctuation that means nothing in any place, once what it could pair with is escaped."""
+_MEANINGLESS_INSIDE = frozenset(".-):")
+"""Punctuation that means something at the start of a line only, or that :func:`said` looked at."""
+
+
+def said(text: str, limit: int = 300) -> str:
+    """Returns a text on one line that shows itself and nothing else, in a table or out of it."""
+    return " ".join(_word(word) for word in inline(text, limit).split(" ") if word)
+
+
+def code(text: str, limit: int = 300) -> str:
+    """Returns a text on one line as a code span, in a table or out of it."""
+    shown = inline(text, limit).strip() or "(empty)"
+    # a pipe ends a table's cell even inside code, and parsers differ on a backslash before one
+    return "&#124;".join(_span(part) for part in shown.split("|") if part) or "&#124;"
+
+
+def _word(word: str) -> str:
+    end = _LABEL_END.search(word)
+    start = word[: end.start()] if end else word
+    if _LINKED.search(start):
+        return code(start, len(start)) + references(word[len(start) :])
+    return references(word)
+
+
+def references(text: str) -> str:
+    """Returns a text with all that could have a meaning in Markdown as character references."""
+    shown: list[str] = []
+    for position, character in enumerate(text):
+        before = text[position - 1] if position else ""
+        follows = before.isalnum() or (bool(before) and before in ")%.")
+        if (
+            character.isalnum()
+            or not character.isascii()
+            or character in _MEANINGLESS
+            or (character in _MEANINGLESS_INSIDE and follows and not text[:position].isdecimal())
+        ):
+            shown.append(character)
+        else:
+            shown.append(f"&#{ord(character)};")
+    return "".join(shown)
+
+
+def _span(text: str) -> str:
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if "`" in (text[0], text[-1]) else ""
+    return f"{fence}{pad}{text}{pad}{fence}"

@@ -1,0 +1,186 @@
+"""The certificate as SARIF 2.1.0, for a page of security findings.
+
+A rule is an attack, with what it stands for as help. A result is a leak (error) or a mandatory
+attack that shows nothing (warning), and, unless the certificate is a PASS, its verdict: a log
+without results must mean a PASS and nothing else.
+"""
+
+from datetime import datetime
+from urllib.parse import quote
+
+from sarif_pydantic import (
+    Artifact,
+    ArtifactLocation,
+    Invocation,
+    Level,
+    Location,
+    Message,
+    PhysicalLocation,
+    ReportingDescriptor,
+    ReportingDescriptorReference,
+    Result,
+    Run,
+    Sarif,
+    Tool,
+    ToolDriver,
+)
+from sarif_pydantic.sarif import Notification
+
+import auditor
+from auditor.certificate.schema import Certificate, ThreatPart
+from auditor.digests import digest
+from auditor.documentation import SECTIONS
+from auditor.report import REPORTS, Report, Signatures
+from reports.attack_results import VERDICT, AttackResult, attack_results, passes, unlearned
+from reports.number_format import interval, number
+from reports.signature_words import signature_sentence
+from reports.visible_text import inline
+
+SCHEMA = (
+    "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+)
+VERDICT_RULE = f"auditor/{VERDICT}"
+SENTENCE = 1000
+"""Characters of a sentence that are shown."""
+
+
+def render(certificate: Certificate, signatures: Signatures | None = None) -> str:
+    """Returns the log as JSON. Its times are those of the audit, none is of the rendering."""
+    attacks = list(attack_results(certificate))
+    names = list(dict.fromkeys(attack.row.attack for attack in attacks))
+    threats = {threat.attack: threat for threat in certificate.scope.threats}
+    model = unlearned(certificate)
+    rules = [_rule(name, threats.get(name)) for name in names]
+    rules.append(
+        ReportingDescriptor(
+            id=VERDICT_RULE,
+            short_description=_message("The verdict of the certificate as a whole."),
+        )
+    )
+    target = ArtifactLocation(uri=quote(inline(model.path), safe="/"), index=0)
+    results = [
+        _result(attack, names.index(attack.row.attack), target)
+        for attack in attacks
+        if attack.leaks or attack.standing == "failed"
+    ]
+    if not passes(certificate):
+        results.append(_verdict_result(certificate, len(names), target))
+    log = Sarif(
+        schema_uri=SCHEMA,
+        runs=[
+            Run(
+                tool=Tool(
+                    driver=ToolDriver(name="auditor", version=auditor.__version__, rules=rules)
+                ),
+                invocations=[_invocation(certificate, attacks)],
+                artifacts=[
+                    Artifact(
+                        location=ArtifactLocation(uri=target.uri),
+                        roles=["analysisTarget", "directory"],
+                        description=_message("The unlearned model."),
+                        properties={"manifestDigest": inline(model.digest, 64)},
+                    )
+                ],
+                results=results,
+                properties={
+                    "certificateId": inline(certificate.certificate_id, 64),
+                    "schemaVersion": inline(certificate.schema_version, 20),
+                    "verdict": certificate.verdict.verdict,
+                    "flags": list(certificate.verdict.flags),
+                    "signatures": signature_sentence(signatures),
+                },
+            )
+        ],
+    )
+    text: str = log.model_dump_json(by_alias=True, exclude_none=True, indent=2)
+    return text + "\n"
+
+
+def _rule(name: str, threat: ThreatPart | None) -> ReportingDescriptor:
+    if threat is None:
+        return ReportingDescriptor(id=inline(name))
+    said = {label: getattr(threat, field) for field, label in SECTIONS.items()}
+    paragraphs = [f"{label}: {text}" for label, text in said.items() if text]
+    shown = [_message(text).text or "" for text in (threat.summary, *paragraphs)]
+    return ReportingDescriptor(
+        id=inline(name),
+        short_description=_message(threat.summary),
+        help=Message(text="\n\n".join(shown)),
+    )
+
+
+def _result(attack: AttackResult, rule: int, target: ArtifactLocation) -> Result:
+    row = attack.row
+    sentences = [f"{row.label} ({row.part}): {attack.result.words}."]
+    if row.figures:
+        bounds = interval(row.figures.rho_lower, row.figures.rho_upper)
+        sentences.append(f"Residual knowledge {number(row.figures.rho)} {bounds}.")
+    return Result(
+        rule_id=inline(row.attack),
+        rule_index=rule,
+        level=Level.ERROR if attack.leaks else Level.WARNING,
+        message=_message(" ".join((*sentences, *attack.result.why))),
+        locations=[Location(physical_location=PhysicalLocation(artifact_location=target))],
+        partial_fingerprints={"attackAndVariant/v1": digest(_visible_label(row.label))},
+    )
+
+
+def _verdict_result(certificate: Certificate, rule: int, target: ArtifactLocation) -> Result:
+    verdict = certificate.verdict
+    return Result(
+        rule_id=VERDICT_RULE,
+        rule_index=rule,
+        level=Level.ERROR if verdict.verdict == "FAIL" else Level.WARNING,
+        message=_message(f"{verdict.verdict}: {verdict.claim}"),
+        locations=[Location(physical_location=PhysicalLocation(artifact_location=target))],
+        partial_fingerprints={"attackAndVariant/v1": digest(VERDICT_RULE)},
+    )
+
+
+def _invocation(certificate: Certificate, attacks: list[AttackResult]) -> Invocation:
+    notifications = [
+        Notification(
+            associated_rule=ReportingDescriptorReference(id=inline(attack.row.attack)),
+            level=Level.ERROR if attack.result.outcome == "failed" else Level.WARNING,
+            message=_message(
+                f"{attack.row.label} {attack.result.words}: {' '.join(attack.result.why)}"
+            ),
+        ).model_dump(mode="json", by_alias=True, exclude_none=True)
+        for attack in attacks
+        if attack.row.status != "measured"
+    ]
+    return Invocation(
+        execution_successful=certificate.verdict.exit_code != 4,
+        start_time_utc=_instant(certificate.timing.started),
+        end_time_utc=_instant(certificate.timing.issued),
+        exitCode=certificate.verdict.exit_code,  # the library passes on what it does not name
+        toolExecutionNotifications=notifications,
+    )
+
+
+def _instant(text: str) -> datetime | None:
+    """The time that a text says; None if it says none with its zone."""
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return instant if instant.tzinfo else None
+
+
+def _message(text: str) -> Message:
+    """A message that a viewer shows as it is.
+
+    In SARIF, braces are placeholders unless doubled, and ``[text](target)`` is a link.
+    """
+    shown = inline(text, SENTENCE).replace("{", "{{").replace("}", "}}")
+    return Message(text=shown.replace("](", "] ("))
+
+
+def _visible_label(text: str) -> str:
+    """The whole label without what UTF-8 cannot hold; a cut one would not tell two apart."""
+    return inline(text, len(text))
+
+
+REPORTS.register("sarif")(
+    Report(render, ".sarif", "SARIF 2.1.0 for a page of security findings: leaks and open attacks.")
+)
