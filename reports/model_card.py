@@ -53,7 +53,7 @@ def insert(card_text: str, certificate: Certificate, signatures: Signatures | No
         raise AuditorError(
             f"the model card's metadata cannot be read ({error}); mend its YAML block first."
         ) from error
-    data = cast(ModelCardData, card.data)  # what ModelCard makes of a card's metadata
+    data = cast("ModelCardData", card.data)  # what ModelCard makes of a card's metadata
     kept = [r for r in data.eval_results or [] if r.dataset_type != DATASET_TYPE]
     results = [*kept, *_eval_results(certificate)]
     if results:
