@@ -43,3 +43,9 @@ def baseline_mean(by_arm: Mapping[str, float]) -> float | None:
     """Returns the mean over the baselines; None where there is none."""
     values = baseline(by_arm)
     return fmean(values) if values else None
+
+
+def above_baseline(by_arm: Mapping[str, float]) -> float | None:
+    """Returns how far the unlearned model is above the baselines' mean; None where either lacks."""
+    mean = baseline_mean(by_arm)
+    return None if mean is None or UNLEARNED not in by_arm else by_arm[UNLEARNED] - mean

@@ -1,14 +1,15 @@
-"""The certificate as one HTML file: no script, no network, everything escaped."""
+"""The certificate as one HTML file: no script but ours, no network, everything escaped."""
 
 from auditor.certificate.schema import Certificate
 from auditor.report import REPORTS, Report, Signatures
 from reports.matrix import attack_views, tally
-from reports.page import environment, stylesheet
+from reports.page import environment, running_head, script, stylesheet
 from reports.plots import plots
+from reports.result_words import signature_state
 
 
 def render(certificate: Certificate, signatures: Signatures | None = None) -> str:
-    """Returns the page. Equal certificates give equal text, byte for byte."""
+    """Returns the page. Equal arguments give equal text, byte for byte."""
     rows = attack_views(certificate)
     return (
         environment()
@@ -18,7 +19,10 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
             rows=rows,
             tally=tally(rows),
             plots=plots(certificate, rows),
+            signature=signature_state(signatures),
             stylesheet=stylesheet(),
+            running_head=running_head(certificate),
+            script=script(),
         )
     )
 

@@ -60,6 +60,11 @@ def percent(value: float) -> str:
     return f"{100 * value:.4g} %"
 
 
+def exact(value: float | None) -> str:
+    """Returns a value for a script to sort by; empty where it is missing."""
+    return "" if value is None else repr(value)
+
+
 def count(value: int | None) -> str:
     """Returns a whole number with its thousands set apart."""
     return MISSING if value is None else f"{value:,}"

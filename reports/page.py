@@ -1,6 +1,9 @@
 """The template environment, in which everything is escaped unless our own code drew it."""
 
+import base64
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -52,6 +55,7 @@ def environment() -> Environment:
         share=number_format.share,
         plain=number_format.plain,
         percent=number_format.percent,
+        exact=number_format.exact,
         count=number_format.count,
         seconds=number_format.seconds,
         span=lambda ends: number_format.span(*ends),
@@ -63,6 +67,9 @@ def environment() -> Environment:
         naturally=naturally,
         measured_arms=measured_arms,
         in_order=arms.in_order,
+        baseline_mean=arms.baseline_mean,
+        above_baseline=arms.above_baseline,
+        script_hash=script_hash,
         arms_in_order=lambda parts: sorted(parts, key=lambda part: arms.position(part.arm)),
         meaning=arms.meaning,
     )
@@ -77,10 +84,42 @@ def environment() -> Environment:
 
 @cache
 def stylesheet() -> Markup:
-    """Returns our own stylesheet, which goes into the page as it is."""
-    text = files("reports").joinpath("templates", "certificate.css").read_text(encoding="utf-8")
-    if "</" in text:
-        raise ValueError("the stylesheet would end its own element")
+    """Returns our own stylesheets by name, which go into the page as they are."""
+    return Markup("\n").join(_own(name) for name in _names(".css"))
+
+
+@cache
+def script() -> Markup:
+    """Returns our own script, which goes into the page as it is."""
+    return _own("search.js")
+
+
+def script_hash(text: str) -> str:
+    """Returns the source expression that lets a Content-Security-Policy run this script alone."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def running_head(certificate: Certificate) -> Markup:
+    """Returns the style of the line above every printed page: verdict and certificate id.
+
+    The id goes into a stylesheet, where escaping does not reach; whatever is not a digest is left
+    out.
+    """
+    name = certificate.certificate_id
+    shown = f", id {name[:16]}…" if re.fullmatch("[0-9a-f]{64}", name) else ""
+    text = f"Unlearning certificate, {certificate.verdict.verdict}{shown}"
+    return Markup(f'@media print {{ @page {{ @top-left {{ content: "{text}"; }} }} }}')  # noqa: S704
+
+
+def _names(suffix: str) -> list[str]:
+    folder = files("reports").joinpath("templates")
+    return sorted(file.name for file in folder.iterdir() if file.name.endswith(suffix))
+
+
+def _own(name: str) -> Markup:
+    text = files("reports").joinpath("templates", name).read_text(encoding="utf-8")
+    if "</" in text or "<!--" in text:
+        raise ValueError(f"{name} would end its own element")
     return Markup(text)  # noqa: S704 - a file of this package
 
 

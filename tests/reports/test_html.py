@@ -1,11 +1,14 @@
 """The HTML certificate, as a parser sees it."""
 
+import base64
+import hashlib
 import json
 import re
-from html.parser import HTMLParser
+from importlib.resources import files
 from itertools import pairwise
 
 import pytest
+from parsed_page import Page
 
 from auditor.certificate.schema import Certificate
 from reports.html import render
@@ -15,49 +18,15 @@ from reports.visible_text import excerpt, inline, visible
 VERDICTS = ("PASS", "FAIL", "INCONCLUSIVE", "NOT AUDITABLE")
 
 
-class Page(HTMLParser):
-    """Elements, attributes and text of a page."""
-
-    VOID = frozenset({"meta", "br", "hr", "img", "input", "link", "col", "wbr"})
-
-    def __init__(self, text):
-        super().__init__()
-        self.elements, self.open, self.text, self.depth_errors = [], [], [], []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-
-    def handle_endtag(self, tag):
-        if not self.open or self.open.pop() != tag:
-            self.depth_errors.append(tag)
-
-    def handle_data(self, data):
-        if not self.open or self.open[-1] != "style":
-            self.text.append(data)
-
-    @property
-    def said(self):
-        return " ".join(" ".join(self.text).split())
-
-    def named(self, tag):
-        return [attributes for name, attributes in self.elements if name == tag]
-
-
 @pytest.fixture(params=[*VERDICTS, "hostile"])
 def page(request, certificate, hostile):
     chosen = hostile if request.param == "hostile" else certificate(request.param)
     return Page(render(chosen))
 
 
-def test_nothing_runs_and_nothing_is_fetched(page):
-    assert not {"script", "iframe", "object", "embed", "form", "link", "base"} & {
+def test_nothing_of_others_runs_and_nothing_is_fetched(page):
+    assert len(page.named("script")) == 1
+    assert not {"iframe", "object", "embed", "form", "link", "base"} & {
         tag for tag, _ in page.elements
     }
     for tag, attributes in page.elements:
@@ -68,8 +37,25 @@ def test_nothing_runs_and_nothing_is_fetched(page):
             if name == "style":
                 assert "url(" not in value
     policy = next(m["content"] for m in page.named("meta") if "http-equiv" in m)
-    assert "default-src 'none'" in policy
-    assert "script-src" not in policy
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    [script] = page.scripts
+    digest = hashlib.sha256(script.encode()).digest()
+    assert rules["script-src"] == f"'sha256-{base64.b64encode(digest).decode()}'"
+    assert script == files("reports").joinpath("templates", "search.js").read_text("utf-8")
+
+
+def test_the_script_handles_text_as_text_alone():
+    script = files("reports").joinpath("templates", "search.js").read_text("utf-8")
+    for way_in in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacent",
+        "eval",
+        "Function(",
+        "document.write",
+    ):
+        assert way_in not in script
 
 
 def test_every_element_is_closed_where_it_should_be(page):
@@ -102,6 +88,15 @@ def test_verdict_is_said_in_words(certificate, verdict):
     assert certificate(verdict).verdict.claim in page.said
     for other in set(VERDICTS) - {verdict}:
         assert f"Verdict: {other} " not in page.said
+
+
+def test_missing_knowledge_is_missing_in_the_tables_of_the_worst(certificate):
+    worst = json.loads(certificate("FAIL").model_dump_json())["worst_subjects"][:1]
+    worst[0]["k"] = {"unlearned": 0.5}
+    text = render(certificate("FAIL", worst_subjects=worst))
+    body = text.split('id="subjects"')[1].split("<tbody")[1].split("</tbody")[0]
+    assert body.count('data-value=""') == 3
+    assert Page(body).said.count(MISSING) == 3
 
 
 def test_equal_certificates_give_equal_bytes(certificate):
@@ -160,7 +155,7 @@ def test_hostile_text_is_shown_and_is_inert(hostile):
     text = render(hostile)
     page = Page(text)
     for raw in ("<img", "</script", "<svg onload", "</style><style", "<a href='http"):
-        assert raw not in text, raw
+        assert raw not in text.split("<script>")[0], raw
     assert "&lt;/script&gt;" in text
     assert "{{7*7}}" in text, "a template inside a text is not a template"
     for code in ("\x00", "\x1b", "\u202e", "\u202c", "\u2028", "\ufeff"):

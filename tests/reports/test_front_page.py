@@ -1,0 +1,94 @@
+"""What the first page of the HTML certificate says."""
+
+import json
+
+import pytest
+from parsed_page import Page
+
+from auditor.report import Signatures
+from reports.html import render
+
+
+def front(text):
+    return Page(text.split("</header>")[0].split("<header")[1]).said
+
+
+def test_front_page_says_what_must_be_read_first_in_this_order(certificate):
+    shown = certificate("FAIL")
+    said = front(render(shown))
+    waiver = shown.policy.waivers[0]
+    audited = next(arm for arm in shown.identity.arms if arm.arm == "unlearned")
+    places = [
+        said.index(text)
+        for text in (
+            "Verdict: FAIL",
+            shown.verdict.claim,
+            "WAIVED",
+            f"Waiver for {waiver.attack}",
+            waiver.reason,
+            waiver.by,
+            waiver.until,
+            f"{audited.path} , digest {audited.digest[:12]}",
+            "400 facts on 20 subjects",
+            shown.scope.statement,
+            "not signed",
+            f"expires {shown.timing.expires}",
+            "What this does not say",
+        )
+    ]
+    assert places == sorted(places)
+    assert "Judged before" not in said
+    assert "Redacted" not in said
+
+
+def test_every_waiver_is_on_the_front(certificate):
+    policy = json.loads(certificate("PASS").policy.model_dump_json())
+    policy["waivers"] = [
+        {"attack": f"attack-{i}", "reason": f"reason-{i}", "by": f"name-{i}", "until": f"2026-0{i}"}
+        for i in range(1, 8)
+    ]
+    said = front(render(certificate("PASS", policy=policy)))
+    for waiver in policy["waivers"]:
+        assert all(text in said for text in waiver.values())
+
+
+def test_earlier_policies_and_redaction_are_on_the_front(certificate):
+    identity = json.loads(certificate("PASS").identity.model_dump_json())
+    identity["earlier_policies"] = ["a" * 64, "b" * 64]
+    text = render(certificate("PASS", identity=identity, redaction="keyed digests"))
+    assert "Judged before" in front(text)
+    assert "under 2 other policies" in front(text)
+    assert "Redacted" in front(text)
+    assert "a" * 64 in Page(text).said
+
+
+@pytest.mark.parametrize(
+    ("signatures", "said", "unsaid"),
+    [
+        (None, ["not signed"], ["signed by", "checked against"]),
+        (Signatures((), True), ["not signed"], ["signed by", "checked against"]),
+        (
+            Signatures(("0123456789abcdef",), False),
+            ["signed by key 0123456789ab…; NOT checked when this page was made", "auditor verify"],
+            ["not signed", "checked against", "0123456789abcdef"],
+        ),
+        (
+            Signatures(("0123456789abcdef", "f" * 64), True),
+            [
+                "signatures of 0123456789ab…, ffffffffffff… checked against the keys",
+                "a page can be forged",
+            ],
+            ["not signed", "NOT checked"],
+        ),
+    ],
+)
+def test_the_state_of_the_signatures_is_said(certificate, signatures, said, unsaid):
+    shown = front(render(certificate("PASS"), signatures))
+    assert all(text in shown for text in said)
+    assert not any(text in shown for text in unsaid)
+
+
+def test_no_certificate_id_reaches_the_stylesheet_unless_it_is_a_digest(hostile, certificate):
+    assert '@top-left { content: "Unlearning certificate, FAIL"; }' in render(hostile)
+    shown = certificate("FAIL")
+    assert f"FAIL, id {shown.certificate_id[:16]}…" in render(shown)
