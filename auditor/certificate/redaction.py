@@ -1,0 +1,244 @@
+"""A certificate without the texts of the facts, for forget sets that may not travel.
+
+Every text of a fact, and every answer of a model, is replaced by a keyed digest: the first 16 hex
+digits of its HMAC-SHA256. Equal texts stay equal, so that a reader still sees that two facts have
+one subject, and who holds the key can tell which is which. A plain hash would not hide them: names
+and answers are few and known, so that anybody can hash a list of candidates and look for matches.
+
+Texts stand in more places than their own. What is done in each:
+
+* ``worst_facts`` and ``worst_subjects``: fact, subject, prompt, answer and answers of the models;
+* notes of attacks: every text, and every name of an entry, that is not from the vocabulary of this
+  module, of the certificate (arms, probes, parameters) or itself a digest;
+* why an attack failed or could not run: an error may quote what it stumbled over, so what an
+  exception said is replaced, unless the words are the engine's own (a package is missing);
+* sentences that an attack or an error may have had a part in (reasons, gates, controls, remarks,
+  warnings), and parameters: the texts known from the first place are replaced where they occur.
+
+What stays: numbers, paths and names of models and files, labels of attacks, the claim, the policy,
+the plan but for parameters. ``facts_digest`` stays too: it is a plain digest, but of all texts of
+all three sets at once, so a guess must have all of them right.
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from auditor.certificate.row import MatrixRow
+from auditor.certificate.schema import Certificate
+from auditor.errors import AuditorError
+
+KEY_BYTES = 32
+"""Least length of a key."""
+
+SHORTEST = 3
+"""Characters below which a text is not looked for in sentences: it would be in every one."""
+WORD = 6
+"""Characters below which it is looked for as words of their own, not inside of others."""
+
+_MARK = re.compile(r"redacted:[0-9a-f]{16}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_NUMBER = re.compile(r"-?[0-9.]{1,6}")
+_NAME = re.compile(r"[a-z]+(_[a-z0-9]+)*")
+_ENGINE = re.compile(
+    r"the package [\w.-]+ is not installed( \([\w-]+\))?"
+    r"|it needs a GPU and there is none( \([\w-]+\))?"
+    r"|the checkpoint is quantized already \([\w-]+\)( \([\w-]+\))?"
+)
+"""What the engine itself says of an attack that cannot run here; it never saw a fact."""
+_TECHNICAL = frozenset(
+    {"blind", "calibration", "calibration_digest", "class", "dtype", "format", "kernel", "method"}
+    | {"on", "probe", "quantized_in", "recipe", "score", "split", "tensor", "text"}
+)
+"""Names of notes whose short values say how something was done."""
+_STATISTICS = frozenset(
+    {"after", "before", "count", "facts", "forget", "fpr", "holdout", "k", "level", "lower", "mean"}
+    | {"mean_k", "n", "retain", "share", "step", "strongest", "tpr", "upper", "value", "variance"}
+)
+"""Names inside of a note that say what a number is."""
+
+Change = Callable[[str], str]
+
+
+def redact(certificate: Certificate, key: bytes) -> Certificate:
+    """The same certificate with keyed digests in place of texts, and with an id of its own.
+
+    A certificate that was redacted before comes back with its digests as they are, whatever the
+    key; texts in it that are no digests are replaced, since its word for it is not enough.
+
+    Raises:
+        AuditorError: the key is too short to keep anybody from trying all of them.
+    """
+    if len(key) < KEY_BYTES:
+        raise AuditorError(
+            f"the redaction key has {len(key)} bytes and needs at least {KEY_BYTES}; make one with "
+            f"`openssl rand -out redaction.key {KEY_BYTES}` and keep it where the facts are kept."
+        )
+
+    def mark(text: str) -> str:
+        if _MARK.fullmatch(text):
+            return text
+        code = hmac.new(key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)
+        return f"redacted:{code.hexdigest()[:16]}"
+
+    sweep = _sweep([*_texts(certificate), *_causes(certificate)], mark)
+    words = _vocabulary(certificate)
+    content = certificate.model_dump(mode="json")
+    content["redaction"] = "keyed digests"
+    content["worst_facts"] = [_fact(fact, mark) for fact in content["worst_facts"]]
+    for subject in content["worst_subjects"]:
+        subject["subject"] = mark(subject["subject"])
+    content["matrix"] = [
+        _row(row, certificate.matrix[index], words, mark, sweep)
+        for index, row in enumerate(content["matrix"])
+    ]
+    content["verdict"]["reasons"] = _each_text(content["verdict"]["reasons"], sweep)
+    content["warnings"] = _each_text(content["warnings"], sweep)
+    for part, names in (
+        (content["controls"], ("name", "sentence")),
+        (content["policy"]["waivers"], ("reason",)),
+        (content["positive_controls"], ("hidden_missing",)),
+    ):
+        _sweep_named(part, names, sweep)
+    plan = content["reproduction"]["plan"]
+    if "attacks" in plan:
+        plan["attacks"] = _each_text(plan["attacks"], sweep)
+    unnamed = Certificate.model_validate(content)
+    return unnamed.model_copy(update={"certificate_id": unnamed.content_digest})
+
+
+def _texts(certificate: Certificate) -> Iterator[str]:
+    """The texts of facts and answers that the certificate shows as such."""
+    for fact in certificate.worst_facts:
+        yield from (fact.fact, fact.subject, fact.prompt, fact.answer, *fact.said.values())
+    for subject in certificate.worst_subjects:
+        yield subject.subject
+
+
+def _causes(certificate: Certificate) -> Iterator[str]:
+    """What exceptions said, which gates and reasons repeat."""
+    for row in certificate.matrix:
+        if row.reason is not None:
+            yield _cause(row.reason)[1]
+
+
+def _cause(reason: str) -> tuple[str, str]:
+    """A reason in two parts: the class of the exception, and what it said; one may be empty."""
+    if _ENGINE.fullmatch(reason):
+        return reason, ""
+    kind, colon, said = reason.partition(": ")
+    return (f"{kind}: ", said) if colon and kind.isidentifier() else ("", reason)
+
+
+def _sweep(texts: list[str], mark: Change) -> Change:
+    """Replaces texts inside of sentences, the longest first."""
+    known = {
+        form
+        for text in texts
+        if len(text.strip()) >= SHORTEST and not _MARK.fullmatch(text)
+        for form in (text, repr(text)[1:-1])
+    }
+    forms = sorted(known, key=lambda form: (-len(form), form))
+
+    def sweep(sentence: str) -> str:
+        found = [
+            re.escape(form) if len(form) >= WORD else rf"(?<!\w){re.escape(form)}(?!\w)"
+            for form in forms
+            if form in sentence
+        ]
+        if not found:
+            return sentence
+        return re.sub("|".join(found), lambda match: mark(match[0]), sentence)
+
+    return sweep
+
+
+def _each_text(value: Any, change: Change) -> Any:
+    """The same value with every text in it changed, but for the names of entries."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, list):
+        return [_each_text(item, change) for item in value]
+    if isinstance(value, dict):
+        return {name: _each_text(item, change) for name, item in value.items()}
+    return value
+
+
+def _sweep_named(parts: list[dict[str, Any]], names: tuple[str, ...], sweep: Change) -> None:
+    for part in parts:
+        for name in names:
+            if part[name] is not None:
+                part[name] = sweep(part[name])
+
+
+def _fact(fact: dict[str, Any], mark: Change) -> dict[str, Any]:
+    named = {name: mark(fact[name]) for name in ("fact", "subject", "prompt", "answer")}
+    return fact | named | {"said": {arm: mark(said) for arm, said in fact["said"].items()}}
+
+
+def _row(
+    content: dict[str, Any], row: MatrixRow, words: frozenset[str], mark: Change, sweep: Change
+) -> dict[str, Any]:
+    words |= {row.attack, row.variant, row.label, row.probe, *_strings(row.parameters)}
+    words |= set(row.parameters)
+    _sweep_named(content["gates"], ("sentence",), sweep)
+    _sweep_named(content["side_figures"], ("name", "of", "remark"), sweep)
+    _sweep_named(content["curves"], ("name", "x", "y", "remark"), sweep)
+    changed: dict[str, Any] = {"parameters": _each_text(content["parameters"], sweep)}
+    if row.reason is not None:
+        kind, said = _cause(row.reason)
+        changed["reason"] = kind + (mark(said) if said else "")
+    changed["notes"] = {
+        arm: {
+            _name(name, words, mark, sweep): _note(note, name, words, mark, sweep)
+            for name, note in noted.items()
+        }
+        for arm, noted in content["notes"].items()
+    }
+    return content | changed
+
+
+def _note(value: Any, name: str, words: frozenset[str], mark: Change, sweep: Change) -> Any:
+    if isinstance(value, str):
+        technical = name in _TECHNICAL and len(value) <= 64
+        known = value in words or technical or _DIGEST.fullmatch(value)
+        return sweep(value) if known else mark(value)
+    if isinstance(value, list):
+        return [_note(item, name, words, mark, sweep) for item in value]
+    if isinstance(value, dict):
+        inner = words | _STATISTICS
+        return {
+            entry if entry in inner or _NUMBER.fullmatch(entry) else mark(entry): _note(
+                item, entry, words, mark, sweep
+            )
+            for entry, item in value.items()
+        }
+    return value
+
+
+def _name(name: str, words: frozenset[str], mark: Change, sweep: Change) -> str:
+    """The name of a note, which the code of an attack chose."""
+    return sweep(name) if name in words or _NAME.fullmatch(name) else mark(name)
+
+
+def _vocabulary(certificate: Certificate) -> frozenset[str]:
+    """Words of the certificate that name no fact: arms, sets, probes."""
+    scope = certificate.scope
+    arms = {arm.arm for arm in certificate.identity.arms}
+    return frozenset(
+        {"forget", "retain", "holdout", "no recall", *arms, scope.primary_probe}
+        | set(scope.reported_probes)
+    )
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _strings(item)

@@ -1,0 +1,210 @@
+"""A redacted certificate keeps its numbers and loses its texts."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+sys.path.append(str(Path(__file__).parents[2] / "reports"))  # certificates made by hand
+
+from hand_made_certificates import honest_certificate
+from hostile_texts import hostile_certificate
+from markupsafe import escape
+
+from auditor.certificate.redaction import redact
+from auditor.certificate.schema import Certificate
+from auditor.errors import AuditorError
+from reports.html import render
+from reports.visible_text import visible
+
+KEY = bytes(range(32))
+OTHER_KEY = bytes(32)
+
+
+def strings(value):
+    """Every text of a JSON value, names of entries among them."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield name
+            yield from strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from strings(item)
+
+
+def numbers(value):
+    if isinstance(value, dict):
+        return [n for name in sorted(value) for n in numbers(value[name])]
+    if isinstance(value, list):
+        return [n for item in value for n in numbers(item)]
+    return [value] if isinstance(value, int | float) else []
+
+
+def content(certificate):
+    return json.loads(certificate.model_dump_json())
+
+
+def test_texts_go_and_all_else_stays():
+    before = honest_certificate("FAIL")
+    after = redact(before, KEY)
+    assert after.redaction == "keyed digests"
+    assert after.certificate_id == after.content_digest != before.certificate_id
+    assert Certificate.model_validate_json(after.model_dump_json()) == after
+    assert after.verdict == before.verdict
+    assert after.identity == before.identity
+    assert numbers(content(after)["worst_facts"]) == numbers(content(before)["worst_facts"])
+    assert [row.figures for row in after.matrix] == [row.figures for row in before.matrix]
+    assert [row.label for row in after.matrix] == [row.label for row in before.matrix]
+    shown = "\n".join(strings(content(after)))
+    for fact in before.worst_facts:
+        for text in (fact.fact, fact.subject, fact.prompt, fact.answer, *fact.said.values()):
+            assert len(text) < 6 or text not in shown
+
+
+def test_equal_texts_stay_equal_and_unequal_ones_unequal():
+    before, after = honest_certificate("FAIL"), redact(honest_certificate("FAIL"), KEY)
+    texts = [t for f in before.worst_facts for t in (f.fact, f.subject, f.prompt, f.answer)]
+    marks = [t for f in after.worst_facts for t in (f.fact, f.subject, f.prompt, f.answer)]
+    assert len(set(texts)) == len(set(marks)) < len(texts)
+    assert len(set(zip(texts, marks, strict=True))) == len(set(texts))
+    subjects = {s.subject: m.subject for s, m in zip(
+        before.worst_subjects, after.worst_subjects, strict=True
+    )}  # fmt: skip
+    for fact, mark in zip(before.worst_facts, after.worst_facts, strict=True):
+        assert subjects.get(fact.subject, mark.subject) == mark.subject
+
+
+def test_digests_are_those_of_hmac():
+    # the test vector of RFC 4231, 4.3, has a short key; this is HMAC-SHA256 of the text "Hi There"
+    # under 4.2's key, extended with the zeros that HMAC itself would extend it with
+    key = b"\x0b" * 20 + bytes(12)
+    fact = honest_certificate("FAIL").worst_facts[0].model_copy(update={"subject": "Hi There"})
+    after = redact(honest_certificate("FAIL").model_copy(update={"worst_facts": (fact,)}), key)
+    assert after.worst_facts[0].subject == "redacted:b0344c61d8db3853"
+
+
+def test_another_key_gives_other_digests():
+    marks = {redact(honest_certificate("FAIL"), k).worst_facts[0].subject for k in (KEY, OTHER_KEY)}
+    assert len(marks) == 2
+
+
+@pytest.mark.parametrize("certificate", [honest_certificate("FAIL"), hostile_certificate()])
+def test_a_redacted_certificate_comes_back_as_it_is(certificate):
+    once = redact(certificate, KEY)
+    assert redact(once, KEY) == once
+    assert redact(once, OTHER_KEY) == once
+
+
+def test_the_word_redacted_is_not_believed():
+    claimed = honest_certificate("FAIL").model_copy(update={"redaction": "keyed digests"})
+    assert redact(claimed, KEY).worst_facts == redact(honest_certificate("FAIL"), KEY).worst_facts
+
+
+@pytest.mark.parametrize("length", [0, 31])
+def test_a_short_key_is_refused(length):
+    with pytest.raises(AuditorError, match="at least 32"):
+        redact(honest_certificate("FAIL"), bytes(length))
+
+
+def with_reason(status, reason):
+    before = honest_certificate("FAIL")
+    label = before.matrix[0].label
+    row = before.matrix[0].model_copy(update={"status": status, "reason": reason, "figures": None})
+    reasons = (f"{label} failed: {reason}",)
+    verdict = before.verdict.model_copy(update={"reasons": reasons})
+    return before.model_copy(update={"matrix": (row,), "verdict": verdict})
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "kept"),
+    [
+        ("unavailable", "the package autoawq is not installed (original)", "autoawq"),
+        ("unavailable", "it needs a GPU and there is none", "GPU"),
+        (
+            "failed",
+            "MeasurementError: no loss for Ada Lovelace (on original)",
+            "MeasurementError: ",
+        ),
+    ],
+)
+def test_what_the_engine_says_stays_and_what_an_error_says_goes(status, reason, kept):
+    after = redact(with_reason(status, reason), KEY)
+    assert kept in after.matrix[0].reason
+    assert kept in after.verdict.reasons[0]
+    assert "Lovelace" not in after.matrix[0].reason + after.verdict.reasons[0]
+
+
+def test_notes_keep_what_says_how_and_lose_other_texts():
+    before = honest_certificate("FAIL")
+    notes = {
+        "unlearned": {
+            "kernel": "AwqTorchLinear",
+            "probe": "rouge-l-recall",
+            "texts": "0" * 64,
+            "sample": "Ada",
+            "samples": ["Ada wrote the first program", 7],
+            "by fact": {"Ada": 0.5, "12": 0.25, "before": 1.0, "retrained-0": 2.0},
+        }
+    }
+    row = before.matrix[0].model_copy(update={"notes": notes})
+    after = redact(before.model_copy(update={"matrix": (row,)}), KEY).matrix[0].notes["unlearned"]
+    assert {after[name] for name in ("kernel", "probe", "texts")} == {
+        "AwqTorchLinear",
+        "rouge-l-recall",
+        "0" * 64,
+    }
+    assert "Ada" not in " ".join(strings(after))
+    assert sorted(numbers(after)) == [0.25, 0.5, 1.0, 2.0, 7]
+    (inner,) = (note for note in after.values() if isinstance(note, dict))
+    assert set(inner) == {after["sample"], "12", "before", "retrained-0"}
+
+
+TEXTS = st.text(st.characters(exclude_categories=("Cs",)), min_size=6, max_size=40)
+
+
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+@given(data=st.data())
+def test_no_text_of_a_fact_survives_in_json_or_html(data):
+    before = honest_certificate("FAIL")
+    fact, subject, prompt, answer, said = data.draw(
+        st.tuples(*[TEXTS] * 5).filter(lambda drawn: len(set(drawn)) == 5)
+    )
+    worst = before.worst_facts[0].model_copy(
+        update={"fact": fact, "subject": subject, "prompt": prompt, "answer": answer}
+        | {"said": {"unlearned": said, "original": answer}}
+    )
+    people = before.worst_subjects[0].model_copy(update={"subject": subject})
+    plain = before.model_copy(update={"worst_facts": (), "worst_subjects": ()})
+    skeleton = "\n".join(strings(content(redact(plain, KEY)))) + render(redact(plain, KEY))
+    texts = [fact, subject, prompt, answer, said]
+    assume(not any(text.strip() in skeleton or "redacted:" in text for text in texts))
+    figure = {"name": f"K of {fact}", "of": "unlearned", "value": 0.5, "lower": None, "upper": None}
+    row = content(before)["matrix"][0] | {
+        "notes": {"unlearned": {"said": said, "list": [answer], subject: {fact: prompt}}},
+        "side_figures": [figure | {"remark": f"asked {prompt!r}, it said {said}"}],
+        "parameters": {"suffix": f"{answer}!"},
+    }
+    row["gates"][0]["sentence"] = f"{subject} is known"
+    quoting = content(before) | {
+        "matrix": [row],
+        "worst_facts": [content(worst)],
+        "worst_subjects": [content(people)],
+        "warnings": [f"{fact}: {prompt} {answer}"],
+    }
+    quoting["verdict"]["reasons"] = [f"failed on {subject}"]
+    quoting["controls"][0]["sentence"] = f"not {said}"
+    after = redact(Certificate.model_validate(quoting), KEY)
+    shown, page = "\n".join(strings(content(after))), render(after)
+    for text in texts:
+        assert text not in shown
+        assert text not in page
+        assert escape(visible(text)) not in page
