@@ -28,8 +28,6 @@ class Trial:
     """It counts towards no verdict."""
     probe: str
     """The measure of K that decides on it."""
-    own_probe: bool
-    """Whether that measure is the attack's own, on a scale of its own."""
     status: Status
     reason: str | None
     jobs: Mapping[str, Sequence[str]]

@@ -42,6 +42,25 @@ def control_parts(
 ) -> Iterator[ControlPart]:
     """Everything that was checked on the audit itself, and whether it held."""
     yield from _gates(decision)
+    yield from _own_checks(outcome)
+    if controls.found is None:
+        yield ControlPart(
+            name="planted suppression",
+            passed=None,
+            sentence=f"Not run: {controls.reason or 'the plan does not ask for it'}. No shallow "
+            "suppression was planted for the attacks to find.",
+        )
+    else:
+        yield from _planted(controls.found)
+
+
+def decided_controls(decision: Decision, found: Mapping[str, Control]) -> Iterator[ControlPart]:
+    """Those checks that follow from a decision and what was found of planted suppressions."""
+    yield from _gates(decision)
+    yield from _planted(found)
+
+
+def _own_checks(outcome: AuditOutcome) -> Iterator[ControlPart]:
     seen = set()
     for variant in outcome.variants:
         for control in variant.controls:
@@ -50,19 +69,14 @@ def control_parts(
                 yield ControlPart(
                     name=control.name, passed=control.passed, sentence=control.sentence
                 )
-    if controls.found is None:
-        yield ControlPart(
-            name="planted suppression",
-            passed=None,
-            sentence=f"Not run: {controls.reason or 'the plan does not ask for it'}. No shallow "
-            "suppression was planted for the attacks to find.",
-        )
-        return
-    for label, found in controls.found.items():
+
+
+def _planted(found: Mapping[str, Control]) -> Iterator[ControlPart]:
+    for label, control in found.items():
         yield ControlPart(
             name=f"{label}: finds a planted suppression",
-            passed=found.found,
-            sentence=found.sentence,
+            passed=control.found,
+            sentence=control.sentence,
         )
 
 

@@ -39,7 +39,6 @@ def _trial(outcome: VariantOutcome, policy: Policy, primary: str) -> Trial:
         waived=variant.waived,
         reported=not attack.decides,
         probe=attack.probe or primary,
-        own_probe=attack.probe is not None,
         status=outcome.status,
         reason=outcome.reason,
         jobs=outcome.jobs,

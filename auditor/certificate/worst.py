@@ -17,7 +17,7 @@ SUBJECTS = 100
 
 @dataclass(frozen=True)
 class _Excess:
-    """What U knows beyond R under every attack that uses the audit's own probes.
+    """What U knows beyond R under every attack that the primary probe decides.
 
     Other measures have scales of their own, and are not compared.
     """
@@ -45,7 +45,7 @@ def worst(
     """
     measured = []
     for trial in case.trials:
-        if trial.status == "measured" and not trial.own_probe:
+        if trial.status == "measured" and trial.probe == case.probes[0]:
             table = case.matrix(trial, case.compared, "forget")
             if table is not None:
                 measured.append((trial, table))

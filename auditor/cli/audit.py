@@ -3,6 +3,7 @@
 import json
 import shlex
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,16 +34,43 @@ RESOLVED_PLAN = "plan.resolved.yaml"
 @plan_options
 @out_option
 @store_option
+@click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    metavar="NAME",
+    help="A further report beside the HTML page (`auditor render --list`); may be repeated.",
+)
+@click.option(
+    "--redact",
+    is_flag=True,
+    help="Put keyed digests in the place of the facts' texts, for forget sets that may not travel.",
+)
 @quiet_option
 @json_option
-def command(out: Path, store: Path | None, quiet: bool, as_json: bool, **options: Any) -> int:
+def command(
+    out: Path,
+    store: Path | None,
+    reports: tuple[str, ...],
+    redact: bool,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
     """Audit a model: attack all arms alike, decide, write the certificate.
 
     Give a plan file, or the models and facts as flags. Interrupted audits go on where they
     stopped when the same command is run again.
     """
     plan = plan_from(options)
-    certificate = audit(plan, out, store or out / "evidence", chosen_progress(quiet))
+    certificate = audit(
+        plan,
+        out,
+        store or out / "evidence",
+        chosen_progress(quiet),
+        reports=("html", *reports),
+        redacted=redact,
+    )
     if as_json:
         click.echo(json.dumps(certificate.model_dump(mode="json")))
     else:
@@ -51,32 +79,53 @@ def command(out: Path, store: Path | None, quiet: bool, as_json: bool, **options
     return certificate.verdict.exit_code
 
 
-def audit(plan: Any, out: Path, store_root: Path, progress: Progress) -> Certificate:
-    """Run an audit and write ``certificate.json``, ``certificate.html`` and ``plan.resolved.yaml``.
+def audit(
+    plan: Any,
+    out: Path,
+    store_root: Path,
+    progress: Progress,
+    *,
+    reports: Sequence[str] = ("html",),
+    redacted: bool = False,
+) -> Certificate:
+    """Run an audit and write ``certificate.json``, its reports and ``plan.resolved.yaml``.
+
+    Args:
+        plan: what is audited and how.
+        out: folder of the certificate.
+        store_root: folder of the evidence.
+        progress: is told how far it has come.
+        reports: names of the reports that are written beside the certificate.
+        redacted: put keyed digests in the place of the facts' texts.
 
     Raises:
         AuditorError: something in the plan cannot be used, or the folder cannot be written.
     """
     from auditor.certificate.assembly import assemble
     from auditor.certificate.checks import NOT_PLANTED
+    from auditor.certificate.redaction import redact
     from auditor.controls.positive import run_controls
     from auditor.engine.audit import run_audit
     from auditor.engine.execution import LocalExecutor
+    from auditor.engine.ledger import Ledger
     from auditor.engine.preparation import prepare
     from auditor.evidence.store import EvidenceStore
     from auditor.report import REPORTS
 
-    page = REPORTS.get("html")
+    wanted = [REPORTS.get(name) for name in dict.fromkeys(reports)]
     try:
         out.mkdir(parents=True, exist_ok=True)
         plan_text = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False)
         (out / RESOLVED_PLAN).write_text(plan_text, encoding="utf-8")
-        for name in ("certificate.json", "certificate.html"):
-            (out / name).unlink(missing_ok=True)  # an older verdict must not outlive a failed run
+        for suffix in (".json", ".dsse.json", *(report.suffix for report in wanted)):
+            # an older verdict must not outlive a failed run
+            (out / f"certificate{suffix}").unlink(missing_ok=True)
     except (FileExistsError, PermissionError) as error:
         raise AuditorError(f"the folder {out} cannot be written: {error.strerror}.") from error
     store = EvidenceStore(store_root)
     prepared = prepare(plan, store, progress)
+    ledger = Ledger(prepared, store)
+    earlier = ledger.begin()
     outcome = run_audit(prepared, store, LocalExecutor(), progress)
     controls = NOT_PLANTED
     if plan.runs_controls:
@@ -87,7 +136,14 @@ def audit(plan: Any, out: Path, store_root: Path, progress: Progress) -> Certifi
     again = ["auditor", "audit", str(out / RESOLVED_PLAN), "--out", str(out)]
     if store_root != out / "evidence":
         again += ["--store", str(store_root)]
-    certificate = assemble(outcome, shlex.join(again), controls)
+    if redacted:
+        again.append("--redact")
+    certificate = assemble(outcome, shlex.join(again), controls, earlier)
+    if redacted:
+        certificate = redact(certificate, store.redaction_key())
     write_certificate(certificate, out / "certificate.json")
-    (out / "certificate.html").write_text(page.render(certificate, None), encoding="utf-8")
+    ledger.finish()
+    for report in wanted:
+        target = out / f"certificate{report.suffix}"
+        target.write_text(report.render(certificate, None), encoding="utf-8")
     return certificate

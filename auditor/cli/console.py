@@ -7,7 +7,7 @@ import warnings
 from rich.console import Console
 from rich.markup import escape
 
-from auditor.certificate.schema import Certificate
+from auditor.certificate.schema import Certificate, VerdictPart
 
 OUT = Console(soft_wrap=True)
 ERR = Console(stderr=True, soft_wrap=True)
@@ -26,13 +26,20 @@ def quiet_libraries() -> None:
 
 
 def print_summary(certificate: Certificate) -> None:
-    """Say the verdict and why."""
-    verdict = certificate.verdict
+    """Say the verdict and why, and what to be wary of."""
+    print_verdict(certificate.verdict)
+    for waiver in certificate.policy.waivers:
+        said = f"{waiver.attack} until {waiver.until}: {waiver.reason} ({waiver.by})"
+        OUT.print(f"  [yellow]waived[/]: {escape(said)}")
+    for warning in certificate.warnings:
+        OUT.print(f"  [yellow]warning[/]: {escape(warning)}")
+
+
+def print_verdict(verdict: VerdictPart) -> None:
+    """Say a verdict and why."""
     style = _STYLES.get(verdict.verdict, "bold yellow")
     flags = "".join(f" · {flag}" for flag in verdict.flags)
     OUT.print(f"[{style}]{verdict.verdict}[/]{flags}")
     OUT.print(escape(verdict.claim))
     for reason in verdict.reasons:
         OUT.print(f"  - {escape(reason)}")
-    for warning in certificate.warnings:
-        OUT.print(f"  [yellow]warning[/]: {escape(warning)}")

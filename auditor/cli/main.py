@@ -22,6 +22,9 @@ _COMMANDS = {
     "plan": "auditor.cli.plan",
     "init": "auditor.cli.init",
     "demo": "auditor.cli.demo",
+    "verify": "auditor.cli.verify",
+    "gate": "auditor.cli.gate",
+    "policy": "auditor.cli.policy",
     "render": "auditor.cli.render",
     "attacks": "auditor.cli.attacks",
     "testbed": "auditor.cli.testbed",
@@ -46,7 +49,8 @@ class _Commands(click.Group):
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 PASS, 1 FAIL, 2 usage, 3 INCONCLUSIVE or NOT AUDITABLE, 4 an attack or "
-    "the audit itself failed, 130 interrupted.",
+    "the audit itself failed, 10 to 17 a certificate that does not hold (`auditor verify --help`), "
+    "130 interrupted.",
 )
 @click.version_option(__version__)
 def cli() -> None:

@@ -45,6 +45,12 @@ def plan_options(command: Command) -> Command:
                 help="Plant shallow suppressions that the mandatory attacks must find; may stand "
                 "beside a plan file.  [default: in the profile exhaustive]",
             ),
+            click.option(
+                "--policy",
+                metavar="POLICY",
+                help="What decides: a file, or one of `auditor policy list`; may stand beside a "
+                "plan file that has no policy of its own.",
+            ),
             click.option("--device-map", metavar="MAP", help="Where accelerate puts the weights."),
             click.option("--allow-pickle", is_flag=True, help="Load pickled weights."),
             click.option("--trust-remote-code", is_flag=True, help="Run code of the models."),
@@ -73,8 +79,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print data a
 def plan_from(options: dict[str, Any]) -> Any:
     """Build the plan that the shared options describe.
 
-    Whether controls are run may be said beside a plan file, too: the plan that an audit leaves in
-    its folder has it.
+    The policy, and whether controls are run, may be said beside a plan file, too: the plan that an
+    audit leaves in its folder has both.
 
     Raises:
         AuditorError: a file and flags are given at once, or something is missing.
@@ -82,6 +88,7 @@ def plan_from(options: dict[str, Any]) -> Any:
     from auditor.engine.plan import anchored, load_plan, parse_plan
 
     plan_file, controls = options.pop("plan_file"), options.pop("controls")
+    policy = options.pop("policy")
     given = {name: value for name, value in options.items() if value}
     if plan_file is not None:
         if given:
@@ -90,8 +97,7 @@ def plan_from(options: dict[str, Any]) -> Any:
                 f"{flags} cannot be combined with a plan file; change {plan_file} instead, so that "
                 "the plan stays the record of what was run."
             )
-        plan = load_plan(plan_file)
-        return plan if controls is None else plan.model_copy(update={"controls": controls})
+        return load_plan(plan_file, policy=policy, controls=controls)
     needed = ("unlearned", "original", "retrained", "forget")
     missing = [f"--{name}" for name in needed if name not in given]
     if missing:
@@ -114,4 +120,6 @@ def plan_from(options: dict[str, Any]) -> Any:
         content["profile"] = given["profile"]
     if controls is not None:
         content["controls"] = controls
+    if policy is not None:
+        content["policy"] = policy
     return parse_plan(anchored(content, Path.cwd()), "the command line")

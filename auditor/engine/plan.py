@@ -116,8 +116,13 @@ class AuditPlan(_Section):
         return named | {f"retrained-{i}": spec for i, spec in enumerate(self.retrained)}
 
 
-def load_plan(path: Path) -> AuditPlan:
+def load_plan(path: Path, policy: str | None = None, controls: bool | None = None) -> AuditPlan:
     """Read a plan from YAML; relative paths in it are relative to the plan's folder.
+
+    Args:
+        path: the file.
+        policy: name or path of the policy, where the plan has none of its own.
+        controls: whether suppressions are planted, whatever the plan says.
 
     Raises:
         AuditorError: the file is missing, is not YAML, or does not describe a plan; every
@@ -133,7 +138,17 @@ def load_plan(path: Path) -> AuditPlan:
         raise AuditorError(
             f"the plan {path} holds no settings by name; `auditor init` writes one to start from."
         )
-    return parse_plan(anchored(content, path.parent.resolve()), str(path))
+    content = anchored(content, path.parent.resolve())
+    if policy is not None:
+        if "policy" in content:
+            raise AuditorError(
+                f"the plan {path} has a policy of its own, so --policy cannot stand beside it; "
+                "change the plan, so that it stays the record of what was run."
+            )
+        content["policy"] = policy
+    if controls is not None:
+        content["controls"] = controls
+    return parse_plan(content, str(path))
 
 
 def parse_plan(content: dict[str, Any], name: str) -> AuditPlan:

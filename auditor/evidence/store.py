@@ -7,6 +7,7 @@ Resume, caching and a store shared between machines follow from that one rule.
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import time
 import uuid
@@ -51,6 +52,7 @@ class EvidenceStore:
             AuditorError: it cannot be written, or is not there.
         """
         self.root = root
+        self._read_only = read_only
         self._jobs = root / "jobs"
         self._inputs = root / "inputs"
         if read_only:
@@ -121,7 +123,8 @@ class EvidenceStore:
             EvidenceChanged: they were changed after they were written.
         """
         content = pa.py_buffer(self._whole(key, _ROWS))
-        return pq.read_table(pa.BufferReader(content), columns=columns)
+        names = None if columns is None else list(columns)
+        return pq.read_table(pa.BufferReader(content), columns=names)
 
     def notes(self, key: str) -> dict[str, Any]:
         """What a finished job noted.
@@ -223,6 +226,21 @@ class EvidenceStore:
         if hashlib.sha256(content).hexdigest() != key:
             raise EvidenceChanged(f"the facts in {file} were changed. Delete it and start again.")
         return FactSets.model_validate_json(content)
+
+    def redaction_key(self) -> bytes:
+        """The secret under which texts of this store's audits are redacted; made at first use.
+
+        Raises:
+            AuditorError: it is not there, and the store was opened to be read.
+        """
+        file = self.root / "redaction.key"
+        if not file.exists():
+            if self._read_only:
+                raise AuditorError(f"{file} is missing, so redacted texts cannot be compared.")
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as written:
+                written.write(secrets.token_bytes(32))
+        return file.read_bytes()
 
     def log_failure(self, key: str, text: str) -> None:
         """Keep the traceback of a job that failed, for whoever has to mend it."""

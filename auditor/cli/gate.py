@@ -1,0 +1,79 @@
+"""`auditor gate`: the step of a pipeline that lets a model through, or does not."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.markup import escape
+
+from auditor.cli.console import OUT, print_verdict
+from auditor.cli.evidence import evidence_option, key_options, open_evidence, trusted_certificate
+from auditor.cli.options import json_option
+
+
+@click.command("gate")
+@click.argument("certificate_file", metavar="CERT", type=Path)
+@click.option(
+    "--policy",
+    required=True,
+    metavar="POLICY",
+    help="A policy file, or a ready-made policy (`auditor policy list`).",
+)
+@evidence_option
+@key_options
+@json_option
+def command(
+    certificate_file: Path,
+    policy: str,
+    evidence: Path | None,
+    keys: tuple[Path, ...],
+    threshold: int,
+    as_json: bool,
+) -> int:
+    """Decide again under a policy, from the stored evidence and without any model.
+
+    CERT is a certificate or a signed envelope. With --key its signatures are checked first. The
+    exit code is that of the verdict: 0 PASS, 1 FAIL, 3 INCONCLUSIVE or NOT AUDITABLE, 4 a
+    mandatory attack failed; 10 to 17 say that the certificate or its evidence does not hold.
+    """
+    from auditor.policy import load_policy, refuse_expired
+    from auditor.signing.reading import read
+    from auditor.verification.gate import gate
+    from auditor.verification.validity import refuse_expired_certificate
+
+    now = datetime.now(UTC)
+    demanded = load_policy(policy)
+    refuse_expired(demanded, now.date())
+    if keys:
+        certificate, signers = trusted_certificate(certificate_file, keys, threshold)
+    else:
+        certificate, signers = read(certificate_file)[0], ()
+    refuse_expired_certificate(certificate, now, demanded.valid_days)
+    store = open_evidence(certificate_file, evidence)
+    gated = gate(certificate, store, demanded, _default() if demanded.mandatory is None else ())
+    if as_json:
+        report = {
+            "certificate": certificate.certificate_id,
+            "policy": {"name": demanded.name, "digest": demanded.digest},
+            "same_policy": gated.same_policy,
+            "signed_by": list(signers),
+            "missing": list(gated.missing),
+            "verdict": gated.verdict.model_dump(mode="json"),
+        }
+        click.echo(json.dumps(report))
+        return gated.verdict.exit_code
+    print_verdict(gated.verdict)
+    decided = "the audit's own" if gated.same_policy else "another than the audit's"
+    OUT.print(escape(f"policy: {demanded.name} ({decided}), {demanded.digest}"), highlight=False)
+    signed = f"signed by {', '.join(signers)}" if signers else "signatures: not checked (no --key)"
+    OUT.print(signed, highlight=False)
+    return gated.verdict.exit_code
+
+
+def _default() -> Iterator[str]:
+    """What is mandatory where a policy lists nothing; asks the installed attacks, which is slow."""
+    from auditor.engine.expansion import default_levels
+
+    return iter(default_levels())

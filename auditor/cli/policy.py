@@ -1,0 +1,59 @@
+"""`auditor policy`: the ready-made policies, and whether a file is one."""
+
+import json
+
+import click
+from rich.markup import escape
+
+from auditor.cli.console import OUT
+from auditor.cli.options import json_option
+from auditor.policy import load_policy, ready_made
+
+
+@click.group("policy")
+def command() -> None:
+    """List, show and check policies: what decides a verdict."""
+
+
+@command.command("list")
+@json_option
+def list_policies(as_json: bool) -> None:
+    """Name the policies that come with this package."""
+    policies = {name: load_policy(name) for name in ready_made()}
+    if as_json:
+        click.echo(json.dumps({name: p.model_dump(mode="json") for name, p in policies.items()}))
+        return
+    for name, policy in policies.items():
+        limits = f"margin {policy.delta:g}, at least {policy.minimum_facts} fact(s) and "
+        limits += f"{policy.minimum_retrained} retrained model(s)"
+        days = f", valid for {policy.valid_days} days" if policy.valid_days else ""
+        OUT.print(f"[bold]{name}[/]: {limits}{days}", highlight=False)
+
+
+@command.command("show")
+@click.argument("name")
+def show_policy(name: str) -> None:
+    """Print a ready-made policy, to start a policy of your own from."""
+    texts = ready_made()
+    if name not in texts:
+        load_policy(name)  # says what there is
+    click.echo(texts[name], nl=False)
+
+
+@command.command("check")
+@click.argument("policy", metavar="POLICY.yaml")
+@json_option
+def check_policy(policy: str, as_json: bool) -> None:
+    """Check a policy and print its digest, which a certificate names."""
+    checked = load_policy(policy)
+    if as_json:
+        content = checked.model_dump(mode="json") | {"digest": checked.digest}
+        click.echo(json.dumps(content))
+        return
+    OUT.print(f"{escape(checked.name)}: a valid policy", highlight=False)
+    OUT.print(f"digest: {checked.digest}", highlight=False)
+    for waiver in checked.waivers:
+        OUT.print(
+            escape(f"waives {waiver.attack} until {waiver.until}: {waiver.reason} ({waiver.by})"),
+            highlight=False,
+        )

@@ -1,0 +1,166 @@
+"""The ledger of an evidence store: which audits it has seen, under which policies.
+
+A policy that is chosen after the evidence was seen proves nothing. So an audit writes its policy's
+digest, and the jobs that it will run, into the store before the unlearned model is opened. Whoever
+has begun cannot go on under another policy; whoever has finished may audit again under another,
+and the new certificate says so.
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from auditor.digests import digest
+from auditor.engine.job import Job
+from auditor.engine.preparation import Prepared
+from auditor.errors import AuditorError
+from auditor.evidence.store import EvidenceStore
+
+_FOLDER = "audits"
+
+
+class Undertaking(BaseModel):
+    """An audit under one policy."""
+
+    model_config = ConfigDict(frozen=True)
+
+    policy: str
+    """Digest."""
+    name: str
+    """Of the policy."""
+    begun: str
+    """UTC, ISO 8601."""
+    finished: str | None = None
+    jobs: dict[str, dict[str, tuple[str, ...]]]
+    """Label of each attack to arm to keys of its jobs."""
+
+
+class Entry(BaseModel):
+    """All audits of one unlearned model on one set of facts."""
+
+    model_config = ConfigDict(frozen=True)
+
+    unlearned: str
+    """Where the model lay when it was first audited."""
+    undertakings: tuple[Undertaking, ...] = ()
+
+
+def ledger_entries(store: EvidenceStore) -> dict[str, Entry]:
+    """All entries of a store by name; empty where it has seen no audit.
+
+    Raises:
+        AuditorError: an entry cannot be read.
+    """
+    return {file.stem: _read(file) for file in sorted((store.root / _FOLDER).glob("*.json"))}
+
+
+class Ledger:
+    """The entry of one audit."""
+
+    def __init__(self, prepared: Prepared, store: EvidenceStore) -> None:
+        self._store = store
+        self._policy = prepared.plan.policy
+        self._jobs = planned_jobs(prepared)
+        self._unlearned = prepared.plan.unlearned.path
+        subject = prepared.locations["unlearned"].manifest.digest
+        self._file = store.root / _FOLDER / f"{digest([subject, prepared.facts])}.json"
+
+    def begin(self) -> tuple[str, ...]:
+        """Write the policy down, before anything is measured.
+
+        Returns:
+            Digests of the other policies under which the same was audited before.
+
+        Raises:
+            AuditorError: an audit under another policy has been begun and not finished.
+        """
+        entry = _read(self._file) if self._file.exists() else Entry(unlearned=self._unlearned)
+        held = [u for u in entry.undertakings if u.policy != self._policy.digest]
+        for other in held:
+            if other.finished is None and self._opened(other):
+                raise AuditorError(
+                    f"an audit of this model on these facts was begun under the policy "
+                    f"{other.name} ({other.policy[:12]}…) on {other.begun} and is not finished; "
+                    f"now it is {self._policy.name} ({self._policy.digest[:12]}…). A policy "
+                    "may not change once evidence on the unlearned model exists. Finish that audit "
+                    "first, or begin anew with another evidence store (--store or --out)."
+                )
+        known = [u.policy for u in entry.undertakings]
+        if self._policy.digest not in known:
+            begun = Undertaking(
+                policy=self._policy.digest, name=self._policy.name, begun=_now(), jobs=self._jobs
+            )
+            kept = [u for u in entry.undertakings if u.finished or self._opened(u)]
+            entry = entry.model_copy(update={"undertakings": (*kept, begun)})
+            known = [u.policy for u in entry.undertakings]
+        else:
+            entry = self._with(entry, jobs=self._jobs)
+        self._write(entry)
+        return tuple(known[: known.index(self._policy.digest)])
+
+    def finish(self) -> None:
+        """Write down that the certificate was made."""
+        self._write(self._with(_read(self._file), finished=_now()))
+
+    def _with(self, entry: Entry, **changes: object) -> Entry:
+        undertakings = tuple(
+            u.model_copy(update=changes) if u.policy == self._policy.digest else u
+            for u in entry.undertakings
+        )
+        return entry.model_copy(update={"undertakings": undertakings})
+
+    def _opened(self, undertaking: Undertaking) -> bool:
+        return any(
+            self._store.has(key)
+            for by_arm in undertaking.jobs.values()
+            for key in by_arm.get("unlearned", ())
+        )
+
+    def _write(self, entry: Entry) -> None:
+        self._file.parent.mkdir(exist_ok=True)
+        partial = self._file.with_name(f".{uuid.uuid4().hex}.partial")
+        try:
+            with partial.open("w", encoding="utf-8") as file:
+                file.write(entry.model_dump_json())
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self._file)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def planned_jobs(prepared: Prepared) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Label of each attack that can run to arm to the keys of its jobs, searches first."""
+    planned: dict[str, dict[str, tuple[str, ...]]] = {}
+    for variant in prepared.variants:
+        if prepared.unavailable(variant) is not None:
+            continue
+        searches = prepared.searches(variant) if variant.attack.searches else {}
+        stages: tuple[Mapping[str, Sequence[Job]], ...] = (
+            searches,
+            prepared.measurements(variant, searches),
+        )
+        planned[variant.label] = {
+            arm: tuple(job.key for stage in stages for job in stage.get(arm, ()))
+            for arm in prepared.locations
+        }
+    return planned
+
+
+def _read(file: Path) -> Entry:
+    try:
+        return Entry.model_validate(json.loads(file.read_bytes()))
+    except (OSError, ValueError, ValidationError) as error:
+        raise AuditorError(
+            f"the ledger {file} cannot be read ({type(error).__name__}). It says under which "
+            "policies this model was audited; use another evidence store if it is lost."
+        ) from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

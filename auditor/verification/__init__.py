@@ -1,0 +1,1 @@
+"""Certificates put to the test: their verdict worked out again, their files looked at."""

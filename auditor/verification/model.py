@@ -1,0 +1,54 @@
+"""Whether a model on disk is the one that was audited."""
+
+from pathlib import Path
+
+from auditor.certificate.schema import ArmPart, Certificate
+from auditor.errors import AuditorError, ModelDiffers
+from auditor.subjects.manifest import locate
+from auditor.subjects.spec import SubjectSpec
+
+
+def refuse_other_model(certificate: Certificate, arm: str, folder: Path) -> None:
+    """Hash a model's folder and compare it with an arm of the certificate.
+
+    Args:
+        certificate: that names the arm's files.
+        arm: which of its models.
+        folder: where the model lies.
+
+    Raises:
+        AuditorError: the certificate has no such arm.
+        ModelDiffers: names the files that differ, are missing or are new.
+    """
+    parts = {part.arm: part for part in certificate.identity.arms}
+    if arm not in parts:
+        raise AuditorError(f"the certificate has no model {arm}; it has {', '.join(parts)}.")
+    part = parts[arm]
+    spec = _spec(certificate, arm).model_copy(update={"path": str(folder), "revision": None})
+    try:
+        files = locate(spec).manifest.files
+    except AuditorError as error:
+        raise ModelDiffers(f"{folder} is not the {arm} model that was audited: {error}") from error
+    if differing := _differing(part, files):
+        raise ModelDiffers(
+            f"{folder} is not the {arm} model that was audited: {', '.join(differing)}."
+        )
+
+
+def _spec(certificate: Certificate, arm: str) -> SubjectSpec:
+    plan = certificate.reproduction.plan
+    name, _, number = arm.partition("-")
+    said = plan[name][int(number)] if number else plan[name]
+    return SubjectSpec.model_validate(said)
+
+
+def _differing(part: ArmPart, files: dict[str, str]) -> list[str]:
+    found = []
+    for name in sorted(part.files.keys() | files.keys()):
+        if name not in files:
+            found.append(f"{name} is missing")
+        elif name not in part.files:
+            found.append(f"{name} is new")
+        elif files[name] != part.files[name]:
+            found.append(f"{name} was changed")
+    return found

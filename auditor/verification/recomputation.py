@@ -1,0 +1,105 @@
+"""The certificate worked out again from its evidence, and compared with what it says."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from auditor.certificate.case import Case
+from auditor.certificate.checks import decided_controls
+from auditor.certificate.decided import (
+    decided_policy,
+    decided_row,
+    decided_uncertainty,
+    decided_utility,
+    decided_verdict,
+)
+from auditor.certificate.judgement import judge
+from auditor.certificate.redaction import redact
+from auditor.certificate.schema import Certificate
+from auditor.certificate.worst import worst
+from auditor.digests import digest
+from auditor.errors import Contradicted
+from auditor.evidence.store import EvidenceStore
+from auditor.verification.recall import recall
+
+_SHOWN = 5
+_TOLERANCE = 1e-6
+"""Relative; another machine's arithmetic may differ in the last bits."""
+
+
+def refuse_contradiction(certificate: Certificate, store: EvidenceStore) -> None:
+    """Work out everything that follows from the evidence, and refuse a certificate that differs.
+
+    Args:
+        certificate: as it was given.
+        store: its evidence.
+
+    Raises:
+        Contradicted: the evidence leads to another verdict, or to other figures; says which.
+        EvidenceChanged: evidence is missing or was changed.
+    """
+    again = recomputed(certificate, recall(certificate, store))
+    if certificate.redaction != "none":
+        again = redact(again, store.redaction_key())
+    stated, worked_out = (c.model_dump(mode="json") for c in (certificate, again))
+    found = list(_differences(stated, worked_out))
+    verdict = next((d for d in found if d.startswith("verdict.verdict:")), None)
+    if verdict:
+        raise Contradicted(f"the verdict does not follow from the evidence: {verdict}.")
+    if found:
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise Contradicted(
+            f"the certificate does not follow from its evidence: {'; '.join(found[:_SHOWN])}{more}."
+        )
+
+
+def recomputed(certificate: Certificate, case: Case) -> Certificate:
+    """The certificate with every part that follows from its case worked out again."""
+    decision = judge(case)
+    subjects, facts = worst(case)
+    controls = {part.name: part for part in decided_controls(decision, case.planted)}
+    return certificate.model_copy(
+        update={
+            "verdict": decided_verdict(case, decision),
+            "policy": decided_policy(case),
+            "matrix": tuple(
+                row.model_copy(update=decided_row(case, trial, assessment))
+                for row, trial, assessment in zip(
+                    certificate.matrix, case.trials, decision.attacks, strict=True
+                )
+            ),
+            "controls": tuple(controls.get(part.name, part) for part in certificate.controls),
+            "utility": decided_utility(decision),
+            "uncertainty": decided_uncertainty(case, decision),
+            "worst_subjects": subjects,
+            "worst_facts": facts,
+            "evidence": certificate.evidence.model_copy(
+                update={"digest": digest(certificate.evidence.jobs)}
+            ),
+        }
+    )
+
+
+def _differences(stated: Any, again: Any, where: str = "") -> Iterator[str]:
+    if isinstance(stated, dict) and isinstance(again, dict):
+        for name in dict.fromkeys((*stated, *again)):
+            if where or name != "certificate_id":
+                place = f"{where}.{name}" if where else name
+                yield from _differences(stated.get(name), again.get(name), place)
+    elif isinstance(stated, list) and isinstance(again, list) and len(stated) == len(again):
+        for index, pair in enumerate(zip(stated, again, strict=True)):
+            yield from _differences(*pair, f"{where}.{index}")
+    elif not _equal(stated, again):
+        yield f"{where}: it says {_short(stated)}, the evidence {_short(again)}"
+
+
+def _equal(stated: Any, again: Any) -> bool:
+    numbers = (int, float)
+    if isinstance(stated, numbers) and isinstance(again, numbers):
+        return math.isclose(stated, again, rel_tol=_TOLERANCE, abs_tol=1e-9)
+    return bool(stated == again)
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 120 else f"{text[:120]}…"

@@ -1,0 +1,38 @@
+"""Whether a certificate still holds."""
+
+from datetime import UTC, date, datetime, timedelta
+
+from auditor.certificate.schema import Certificate
+from auditor.errors import Expired
+
+
+def refuse_expired_certificate(
+    certificate: Certificate, now: datetime, valid_days: int | None = None
+) -> None:
+    """Refuse a certificate whose time, or one of whose waivers, is over.
+
+    Args:
+        certificate: as it was given.
+        now: with a time zone.
+        valid_days: days that another policy allows, besides the certificate's own limit.
+
+    Raises:
+        Expired: says what expired, and when.
+    """
+    issued = datetime.fromisoformat(certificate.timing.issued)
+    limits = []
+    if certificate.timing.expires is not None:
+        limits.append(datetime.fromisoformat(certificate.timing.expires))
+    if valid_days is not None:
+        limits.append(issued + timedelta(days=valid_days))
+    if limits and min(limits) < now:
+        raise Expired(
+            f"the certificate was issued on {issued:%Y-%m-%d} and expired on "
+            f"{min(limits):%Y-%m-%d}. Audit the model again."
+        )
+    for waiver in certificate.policy.waivers:
+        if date.fromisoformat(waiver.until) < now.astimezone(UTC).date():
+            raise Expired(
+                f"the waiver of {waiver.attack} by {waiver.by} expired on {waiver.until}. Run the "
+                "attack, or have the waiver renewed in the policy and audit again."
+            )
