@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from typing import cast
 
+import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from auditor.certificate.schema import Certificate
@@ -49,7 +50,7 @@ def insert(card_text: str, certificate: Certificate, signatures: Signatures | No
     """
     try:
         card = ModelCard(card_text or "---\n{}\n---\n")
-    except ValueError as error:
+    except (ValueError, yaml.YAMLError) as error:
         raise AuditorError(
             f"the model card's metadata cannot be read ({error}); mend its YAML block first."
         ) from error
@@ -109,6 +110,7 @@ def _eval_results(certificate: Certificate) -> Iterator[EvalResult]:
                 "lower": figures.rho_lower,
                 "upper": figures.rho_upper,
                 "result": attack.result.words,
+                "verdict": certificate.verdict.verdict,
                 "certificate": inline(certificate.certificate_id, 64),
             },
         )
