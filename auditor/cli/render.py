@@ -1,22 +1,155 @@
-"""`auditor render`: a certificate for people, from its JSON."""
+"""`auditor render`: a certificate in other forms, from its file alone."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from auditor.certificate.files import read_certificate
-from auditor.cli.console import OUT
-from auditor.report import REPORTS
+from auditor.certificate.files import read_certificate, write_certificate
+from auditor.certificate.redaction import redact
+from auditor.certificate.schema import Certificate
+from auditor.cli.console import ERR, OUT
+from auditor.cli.evidence import key_options, trusted_certificate
+from auditor.cli.options import json_option
+from auditor.errors import AuditorError
+from auditor.report import REPORTS, Signatures
+
+ITSELF = "json"
+"""Form that is the certificate itself: what a redacted one is passed on and signed as."""
 
 
 @click.command("render")
-@click.argument("certificate_file", metavar="CERT.json", type=Path)
-@click.option("--html", "form", flag_value="html", default=True, help="As a web page.")
-@click.option("--out", type=Path, help="File to write.  [default: beside the certificate]")
-def command(certificate_file: Path, form: str, out: Path | None) -> None:
-    """Render a certificate again, without any model."""
-    certificate = read_certificate(certificate_file)
-    report = REPORTS.get(form)
-    target = out or certificate_file.with_suffix(report.suffix)
-    target.write_text(report.render(certificate, None), encoding="utf-8")
-    OUT.print(str(target))
+@click.argument("certificate_file", metavar="CERT", required=False, type=Path)
+@click.option("--as", "forms", metavar="FORM", multiple=True, help="A form; may be given again.")
+@click.option("--html", is_flag=True, help="As a web page; the same as --as html.  [default]")
+@click.option(
+    "--out",
+    type=Path,
+    help="File to write; a folder, if there is one or there are several forms.  "
+    "[default: beside the certificate]",
+)
+@click.option("--redact", "hide", is_flag=True, help="Put keyed digests in place of all texts.")
+@click.option("--redaction-key", "key_file", metavar="FILE", type=Path, help="Key of the digests.")
+@key_options
+@click.option("--list", "listed", is_flag=True, help="List the forms.")
+@json_option
+def command(
+    certificate_file: Path | None,
+    forms: tuple[str, ...],
+    html: bool,
+    out: Path | None,
+    hide: bool,
+    key_file: Path | None,
+    keys: tuple[Path, ...],
+    threshold: int,
+    listed: bool,
+    as_json: bool,
+) -> None:
+    """Write a certificate down in other forms, without any model.
+
+    CERT is a certificate or a signed envelope. With --key its signatures are checked first, and
+    nothing is written if they do not hold.
+    """
+    if listed:
+        _print_forms(as_json)
+        return
+    if certificate_file is None:
+        raise click.UsageError("Missing argument 'CERT'.")
+    if hide != (key_file is not None):
+        raise AuditorError(
+            "--redact and --redaction-key belong together; make a key with "
+            "`openssl rand -out redaction.key 32` and keep it where the facts are kept."
+        )
+    certificate, signatures = _read(certificate_file, keys, threshold)
+    chosen = tuple(dict.fromkeys((*forms, *(["html"] if html or not forms else []))))
+    suffixes = [_suffix(form) for form in chosen]
+    if key_file is not None:
+        certificate = redact(certificate, key_file.read_bytes())
+        if signatures is not None:
+            ERR.print(
+                "The signatures are of the certificate as it was, not of the redacted one; render "
+                "it with `--as json` and sign that.",
+                highlight=False,
+            )
+        signatures = None
+    targets = _targets(certificate_file, out, suffixes, hide)
+    written = {}
+    for form, target in zip(chosen, targets, strict=True):
+        _write(form, certificate, signatures, target)
+        written[form] = str(target)
+    if as_json:
+        about = {"certificate_id": certificate.certificate_id, "redaction": certificate.redaction}
+        click.echo(json.dumps(about | {"files": written}))
+        return
+    for path in written.values():
+        OUT.print(path, markup=False, highlight=False)
+
+
+def _print_forms(as_json: bool) -> None:
+    described = [
+        {"name": ITSELF, "suffix": ".json", "summary": "The certificate itself, as redacted."},
+        *(
+            {"name": name, "suffix": report.suffix, "summary": report.summary}
+            for name, report in REPORTS
+        ),
+    ]
+    if as_json:
+        click.echo(json.dumps(described))
+        return
+    for form in described:
+        OUT.print(
+            f"{form['name']:<12} {form['suffix']:<18} {form['summary']}",
+            markup=False,
+            highlight=False,
+        )
+
+
+def _read(
+    path: Path, keys: Sequence[Path], threshold: int
+) -> tuple[Certificate, Signatures | None]:
+    if keys:
+        certificate, signers = trusted_certificate(path, keys, threshold)
+        return certificate, Signatures(signers, checked=True)
+    return read_certificate(path), None
+
+
+def _suffix(form: str) -> str:
+    return ".json" if form == ITSELF else REPORTS.get(form).suffix
+
+
+def _targets(source: Path, out: Path | None, suffixes: Sequence[str], hide: bool) -> list[Path]:
+    """The files to write, none of which is the certificate itself.
+
+    Raises:
+        AuditorError: several forms go to one file, or one of them over the certificate.
+    """
+    stem = source.stem + (".redacted" if hide else "")
+    if out is not None and len(suffixes) == 1 and not out.is_dir():
+        targets = [out]
+    else:
+        folder = out or source.parent
+        if out is not None and not out.is_dir():
+            if out.exists():
+                raise AuditorError(f"--out {out} is a file; several forms need a folder.")
+            out.mkdir(parents=True)
+        targets = [folder / f"{stem}{suffix}" for suffix in suffixes]
+    if len(set(targets)) < len(targets):
+        raise AuditorError("two of the forms have the same suffix; render them one at a time.")
+    for target in targets:
+        if target.exists() and target.samefile(source):
+            raise AuditorError(
+                f"{target} is the certificate itself, which is not written over; choose another "
+                "place with --out."
+            )
+    return targets
+
+
+def _write(
+    form: str, certificate: Certificate, signatures: Signatures | None, target: Path
+) -> None:
+    if form == ITSELF:
+        write_certificate(certificate, target)
+    else:
+        text = REPORTS.get(form).render(certificate, signatures)
+        target.write_text(text, encoding="utf-8")
