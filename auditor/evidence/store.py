@@ -24,7 +24,7 @@ from safetensors.numpy import load_file, save_file
 from auditor.data.fact import FactSets
 from auditor.digests import canonical_json, digest, digest_file
 from auditor.errors import AuditorError, EvidenceChanged
-from auditor.evidence.columns import tabulate
+from auditor.evidence.columns import REPEATED, tabulate
 from auditor.evidence.record import Cost, Record, Row
 
 _ROWS = "rows.parquet"
@@ -122,9 +122,9 @@ class EvidenceStore:
         Raises:
             EvidenceChanged: they were changed after they were written.
         """
-        content = pa.py_buffer(self._whole(key, _ROWS))
-        names = None if columns is None else list(columns)
-        return pq.read_table(pa.BufferReader(content), columns=names)
+        content = pa.BufferReader(self._whole(key, _ROWS))
+        file = pq.ParquetFile(content, read_dictionary=list(REPEATED))
+        return file.read(None if columns is None else list(columns), use_threads=False)
 
     def notes(self, key: str) -> dict[str, Any]:
         """What a finished job noted.

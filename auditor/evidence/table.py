@@ -63,9 +63,10 @@ class EvidenceTable:
         table = []
         for arm in arms:
             known = self.knowledge(attack, variant, arm, set_name, probe)
-            if any(fact not in known for fact in facts):
+            try:
+                table.append([known[fact] for fact in facts])
+            except KeyError:
                 return None
-            table.append([known[fact] for fact in facts])
         return np.array(table)
 
     def answers(self, attack: str, variant: str, arm: str, set_name: SetName) -> dict[str, str]:

@@ -81,6 +81,8 @@ def recall(
         table=table(trials),
         planted={},
     )
+    if not certificate.positive_controls:
+        return case
     return replace(case, planted=_planted(certificate, case, table))
 
 

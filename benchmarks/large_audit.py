@@ -1,0 +1,270 @@
+"""A finished audit of any size, with evidence drawn at random: for timing what comes after it.
+
+The store is written by the evidence store itself, and the certificate's figures are worked out
+from it by the same code as an audit's; only the models are missing.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from auditor.certificate.files import write_certificate
+from auditor.certificate.schema import Certificate
+from auditor.data.fact import Fact, FactSets
+from auditor.digests import digest
+from auditor.evidence.record import Cost, Record, Row
+from auditor.evidence.store import EvidenceStore
+from auditor.policy import Policy
+from auditor.verification.recall import recall
+from auditor.verification.recomputation import recomputed
+
+ARMS = ("unlearned", "original", "retrained-0", "retrained-1")
+PROBES = ("answer-probability", "rouge-l-recall", "exact-memorisation", "extraction-strength")
+MANDATORY = (
+    "none/as-is full precision",
+    "quantization/bnb int8",
+    "quantization/bnb nf4",
+    "quantization/bnb fp4",
+    "quantization/gptq 4-bit g128",
+    "prompting/prefill 1 token",
+    "relearning/held-out-facts by attribute",
+)
+
+
+def large_audit(root: Path, facts: int, variants: int, leaking: int = 0) -> Path:
+    """Write an evidence store and the certificate made from it.
+
+    Args:
+        root: folder; the certificate is written to ``certificate.json``, the store beside it.
+        facts: facts of the forget set; the retain set is as large.
+        variants: attacks × levels, the mandatory ones of the release gate among them.
+        leaking: how many of the attacks bring the knowledge back.
+
+    Returns:
+        The certificate's path.
+    """
+    rng = np.random.default_rng(0)
+    store = EvidenceStore(root / "evidence")
+    sets = FactSets(forget=_facts("forget", facts), retain=_facts("retain", facts))
+    facts_digest = store.put_facts(sets)
+    names = [*MANDATORY, *(f"tampering/noise level {i}" for i in range(variants))][:variants]
+    levels = {"original": (8, 2), "retrained-0": (1, 30), "retrained-1": (1, 30)}
+    seals, rows = {}, []
+    for number, label in enumerate(names):
+        attack, _, variant = label.partition(" ")
+        jobs = {}
+        for arm in ARMS:
+            identity = {
+                "stage": "measure",
+                "attack": attack,
+                "parameters": {"checkpoints": [40], "rank": 16, "number": number},
+                "subject": digest(arm),
+                "facts": facts_digest,
+            }
+            leaks = 0 < number <= leaking
+            shape = levels.get(arm, levels["original"] if leaks else (1, 30))
+            measured = [
+                Row(set_name, fact.id, fact.subject, probe, float(k), fact.answer)
+                for set_name, of, held in (
+                    ("forget", sets.forget, shape),
+                    ("retain", sets.retain, (8, 2)),
+                )
+                for probe in (PROBES if number == 0 or set_name == "forget" else ())
+                for fact, k in zip(of, rng.beta(*held, len(of)), strict=True)
+            ]
+            key = digest(identity)
+            store.write(
+                key,
+                identity,
+                Record(rows=tuple(measured), notes={"forward_tokens": 1}),
+                Cost(1.0, 1),
+            )
+            seals[key] = store.seal(key)
+            jobs[arm] = (key,)
+        rows.append(_row(attack, variant, label in MANDATORY, jobs, number))
+    path = root / "certificate.json"
+    write_certificate(_certificate(rows, seals, facts_digest, sets, store), path)
+    return path
+
+
+def _facts(name: str, count: int) -> tuple[Fact, ...]:
+    return tuple(
+        Fact(
+            id=f"{name}-{i:05d}",
+            subject=f"{name} person {i // 8}",
+            prompt=f"What is attribute {i % 8} of {name} person {i // 8}?",
+            answer=f"The answer to question {i} is a phrase of some words, as models give them.",
+        )
+        for i in range(count)
+    )
+
+
+def _row(
+    attack: str, variant: str, mandatory: bool, jobs: dict[str, tuple[str]], number: int
+) -> dict[str, object]:
+    """A row without its figures, which are worked out from the evidence."""
+    steps = [0, 5, 10, 20, 40]
+    return {
+        "attack": attack,
+        "variant": variant,
+        "mandatory": mandatory,
+        "waived": False,
+        "reported": False,
+        "status": "measured",
+        "reason": None,
+        "probe": PROBES[0],
+        "parameters": {"checkpoints": [40], "rank": 16, "number": number},
+        "named": False,
+        "over_forgotten": False,
+        "gates": [],
+        "figures": None,
+        "forget": {},
+        "retain": {},
+        "holdout": {},
+        "explanation": {
+            "measure": "code-flip share",
+            "overall": 0.01,
+            "layers": {
+                f"model.layers.{i}.{p}": 0.01 for i in range(32) for p in ("q", "k", "v", "o")
+            },
+        },
+        "side_figures": [],
+        "curves": [
+            {
+                "name": "learning curve",
+                "of": arm,
+                "x": "optimiser steps",
+                "y": "mean K",
+                "points": [[step, 0.01 * step] for step in steps],
+                "remark": None,
+            }
+            for arm in ARMS
+        ]
+        if attack.startswith("relearning/")
+        else [],
+        "distribution": None,
+        "notes": {arm: {"forward_tokens": 1} for arm in ARMS},
+        "forward_tokens": 4,
+        "jobs": jobs,
+    }
+
+
+def _certificate(
+    rows: list[dict[str, object]],
+    seals: dict[str, str],
+    facts: str,
+    sets: FactSets,
+    store: EvidenceStore,
+) -> Certificate:
+    policy = Policy()
+    nothing = {
+        "facts": 0,
+        "mean_unlearned": None,
+        "mean_original": None,
+        "log_e_kept": None,
+        "log_e_lost": None,
+    }
+    skeleton = Certificate.model_validate(
+        {
+            "certificate_id": "",
+            "verdict": {
+                "verdict": "INCONCLUSIVE",
+                "flags": [],
+                "claim": "",
+                "reasons": [],
+                "exit_code": 3,
+            },
+            "identity": {
+                "arms": [
+                    {
+                        "arm": arm,
+                        "path": f"models/{arm}",
+                        "revision": None,
+                        "adapter": None,
+                        "dtype": "bfloat16",
+                        "digest": digest(arm),
+                        "files": {f"model-{i:05d}.safetensors": digest([arm, i]) for i in range(8)},
+                    }
+                    for arm in ARMS
+                ],
+                "facts_digest": facts,
+                "plan_digest": digest("plan"),
+                "policy_digest": policy.digest,
+                "earlier_policies": [],
+            },
+            "scope": {
+                "scope": "census",
+                "statement": f"Census: the claim is about these {len(sets.forget)} facts.",
+                "sets": {
+                    name: {
+                        "facts": len(sets.named(name)),
+                        "subjects": len({fact.subject for fact in sets.named(name)}),
+                    }
+                    for name in ("forget", "retain", "holdout")
+                },
+                "primary_probe": PROBES[0],
+                "reported_probes": PROBES[1:],
+                "baseline_claim": None,
+                "threats": [],
+            },
+            "policy": {
+                **policy.model_dump(
+                    include={
+                        "name",
+                        "delta",
+                        "alpha",
+                        "minimum_gap",
+                        "leak_limit",
+                        "utility_margin",
+                        "budgets",
+                        "minimum_facts",
+                        "minimum_retrained",
+                        "valid_days",
+                    }
+                ),
+                "mandatory": [],
+                "advisory": [],
+                "reported": [],
+                "waivers": [],
+            },
+            "matrix": rows,
+            "controls": [],
+            "utility": {"state": "not measured", "sentence": "", **nothing},
+            "uncertainty": {
+                "residual_lower": None,
+                "residual_upper": None,
+                "residual_complete": False,
+                "log_e_fail": None,
+                "fail_threshold": 3.0,
+                "facts_available": 0,
+                "facts_needed": None,
+                "facts_needed_basis": None,
+                "retrained_models": 2,
+                "retrained_spread": None,
+                "forget_quality": [],
+            },
+            "positive_controls": [],
+            "worst_subjects": [],
+            "worst_facts": [],
+            "redaction": "none",
+            "evidence": {"jobs": seals, "digest": digest(seals)},
+            "warnings": [],
+            "limitations": [],
+            "reproduction": {
+                "command": "python -m benchmarks.gate_scale",
+                "plan": {"policy": policy.model_dump(mode="json")},
+                "seeds": [0],
+                "versions": {},
+                "hardware": {},
+                "determinism": "Drawn at random with a fixed seed.",
+            },
+            "timing": {
+                "issued": "2026-01-01T00:00:00Z",
+                "expires": None,
+                "started": "2026-01-01T00:00:00Z",
+                "wall_seconds": 1.0,
+                "attack_seconds": {},
+            },
+        }
+    )
+    return recomputed(skeleton, recall(skeleton, store)).named()
