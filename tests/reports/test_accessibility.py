@@ -10,12 +10,16 @@ pytestmark = pytest.mark.slow
 CASES = ("PASS", "FAIL", "INCONCLUSIVE", "NOT AUDITABLE", "hostile")
 AXE = files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 RUN = "axe.run(document, {resultTypes: ['violations']}).then(found => JSON.stringify(found))"
+PLAIN_EDGES = """document.head.append(Object.assign(document.createElement('style'),
+    {textContent: '.scroller { background: none !important }'}))"""
+"""The shade at the edge of a wide table keeps axe from judging any contrast inside."""
 SERIOUS = ("serious", "critical")
 
 
 def violations(tab):
     """Everything that axe finds, with all that can be unfolded unfolded."""
     tab.evaluate("for (const part of document.querySelectorAll('details')) part.open = true")
+    tab.evaluate(PLAIN_EDGES)
     tab.evaluate(AXE)
     found = json.loads(tab.evaluate(RUN))
     assert len(found["passes"]) > 15, "axe ran its rules"
