@@ -58,6 +58,8 @@ _STATISTICS = frozenset(
     | {"mean_k", "n", "retain", "share", "step", "strongest", "tpr", "upper", "value", "variance"}
 )
 """Names inside of a note that say what a number is."""
+_WAYS = "wordings"
+"""Name of the note whose entries are ways to ask, which the code of an attack names."""
 
 Change = Callable[[str], str]
 
@@ -209,8 +211,9 @@ def _note(value: Any, name: str, words: frozenset[str], mark: Change, sweep: Cha
         return [_note(item, name, words, mark, sweep) for item in value]
     if isinstance(value, dict):
         inner = words | _STATISTICS
+        change = sweep if name == _WAYS else mark
         return {
-            entry if entry in inner or _NUMBER.fullmatch(entry) else mark(entry): _note(
+            entry if entry in inner or _NUMBER.fullmatch(entry) else change(entry): _note(
                 item, entry, words, mark, sweep
             )
             for entry, item in value.items()

@@ -148,6 +148,7 @@ def test_notes_keep_what_says_how_and_lose_other_texts():
             "texts": "0" * 64,
             "sample": "Ada",
             "samples": ["Ada wrote the first program", 7],
+            "wordings": {"question and answer": {"mean_k": 3.0, "Ada": 4.0}},
             "by fact": {"Ada": 0.5, "12": 0.25, "before": 1.0, "retrained-0": 2.0},
         }
     }
@@ -159,7 +160,8 @@ def test_notes_keep_what_says_how_and_lose_other_texts():
         "0" * 64,
     }
     assert "Ada" not in " ".join(strings(after))
-    assert sorted(numbers(after)) == [0.25, 0.5, 1.0, 2.0, 7]
+    assert sorted(numbers(after)) == [0.25, 0.5, 1.0, 2.0, 3.0, 4.0, 7]
+    assert set(after.pop("wordings")["question and answer"]) == {"mean_k", after["sample"]}
     (inner,) = (note for note in after.values() if isinstance(note, dict))
     assert set(inner) == {after["sample"], "12", "before", "retrained-0"}
 
