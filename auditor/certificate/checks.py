@@ -63,7 +63,7 @@ def decided_controls(decision: Decision, found: Mapping[str, Control]) -> Iterat
 def _own_checks(outcome: AuditOutcome) -> Iterator[ControlPart]:
     seen = set()
     for variant in outcome.variants:
-        for control in variant.controls:
+        for control in variant.account.controls:
             if control not in seen:  # variants of one attack check the same texts
                 seen.add(control)
                 yield ControlPart(

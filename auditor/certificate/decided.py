@@ -164,6 +164,7 @@ def decided_row(case: Case, trial: Trial, assessment: AttackAssessment) -> dict[
     """The fields of a row that follow from the evidence and the policy alone."""
     return {
         "mandatory": assessment.mandatory,
+        "waived": trial.waived,
         "reported": assessment.reported,
         "status": assessment.status,
         "reason": assessment.reason,

@@ -115,8 +115,6 @@ def audit(
     wanted = [REPORTS.get(name) for name in dict.fromkeys(reports)]
     try:
         out.mkdir(parents=True, exist_ok=True)
-        plan_text = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False)
-        (out / RESOLVED_PLAN).write_text(plan_text, encoding="utf-8")
         for suffix in (".json", ".dsse.json", *(report.suffix for report in wanted)):
             # an older verdict must not outlive a failed run
             (out / f"certificate{suffix}").unlink(missing_ok=True)
@@ -124,6 +122,8 @@ def audit(
         raise AuditorError(f"the folder {out} cannot be written: {error.strerror}.") from error
     store = EvidenceStore(store_root)
     prepared = prepare(plan, store, progress)
+    plan_text = yaml.safe_dump(prepared.plan.model_dump(mode="json"), sort_keys=False)
+    (out / RESOLVED_PLAN).write_text(plan_text, encoding="utf-8")
     ledger = Ledger(prepared, store)
     earlier = ledger.begin()
     outcome = run_audit(prepared, store, LocalExecutor(), progress)

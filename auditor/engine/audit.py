@@ -4,16 +4,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
+from auditor.engine.account import NO_ACCOUNT, Account, account
 from auditor.engine.execution import Executor, Failure
 from auditor.engine.expansion import Variant
 from auditor.engine.job import Job
 from auditor.engine.preparation import Prepared
-from auditor.errors import MeasurementError
 from auditor.evidence.store import EvidenceStore
 from auditor.evidence.table import Evidence, EvidenceTable
-from auditor.findings import Control, Curve, Explanation, SideFigure
 from auditor.progress import Progress
 
 Status = Literal["measured", "failed", "unavailable"]
@@ -28,13 +27,8 @@ class VariantOutcome:
     reason: str | None
     jobs: Mapping[str, Sequence[str]]
     """Arm to keys of its finished measurements."""
-    notes: Mapping[str, dict[str, Any]]
-    """Arm to what its measurement noted (first seed)."""
-    explanation: Explanation | None
-    controls: Sequence[Control]
-    """The attack's checks of its own evidence."""
-    side_figures: Sequence[SideFigure]
-    curves: Sequence[Curve]
+    account: Account
+    """What the attack says of that evidence."""
     forward_tokens: int
     """Of its measurements and its searches; a search that variants share counts with each."""
     seconds: float
@@ -139,11 +133,7 @@ def _without_evidence(variant: Variant, status: str, reason: str) -> VariantOutc
         status="failed" if status == "failed" else "unavailable",
         reason=reason,
         jobs={},
-        notes={},
-        explanation=None,
-        controls=(),
-        side_figures=(),
-        curves=(),
+        account=NO_ACCOUNT,
         forward_tokens=0,
         seconds=0.0,
     )
@@ -158,7 +148,6 @@ def _gather(
     evidence: list[Evidence],
     seals: dict[str, str],
 ) -> VariantOutcome:
-    notes: dict[str, dict[str, Any]] = {}
     tokens, seconds = 0, 0.0
     for job in (job for jobs in searches.values() for job in jobs):
         seals[job.key] = store.seal(job.key)
@@ -167,31 +156,19 @@ def _gather(
     for arm in arms:
         for job in by_arm[arm]:
             seals[job.key] = store.seal(job.key)
-            noted = store.notes(job.key)
-            notes.setdefault(arm, noted)
-            tokens += int(noted["forward_tokens"])
-            seconds += store.cost(job.key).seconds
+            cost = store.cost(job.key)
+            tokens, seconds = tokens + cost.forward_tokens, seconds + cost.seconds
             attack = variant.attack
             evidence.append(
                 Evidence(attack.name, attack.variant, arm, job.seed, store.rows(job.key))
             )
-    explanation = None
-    if "unlearned" in by_arm and "original" in by_arm and {"unlearned", "original"} <= set(arms):
-        compared = (store.read(by_arm[arm][0].key) for arm in ("unlearned", "original"))
-        try:
-            explanation = variant.attack.explain(*compared)
-        except MeasurementError as error:  # the measurement stands, only its reason is missing
-            notes["comparison"] = {"not explained": str(error)}
+    keys = {arm: [job.key for job in by_arm[arm]] for arm in arms}
     return VariantOutcome(
         variant=variant,
         status="measured",
         reason=None,
-        jobs={arm: [job.key for job in by_arm[arm]] for arm in arms},
-        notes=notes,
-        explanation=explanation,
-        controls=tuple(variant.attack.controls(notes)),
-        side_figures=tuple(variant.attack.side_figures(notes)),
-        curves=tuple(variant.attack.curves(notes)),
+        jobs=keys,
+        account=account(variant.attack, keys, store),
         forward_tokens=tokens,
         seconds=seconds,
     )

@@ -54,7 +54,7 @@ def expand(plan: AuditPlan) -> list[Variant]:
                 raise AuditorError(f"the plan asks for {label} twice; which settings are meant?")
             asked.add(label)
             planned[label] = attack  # the plan's own settings of a level replace the profile's
-    wanted = _mandatory(plan.policy, planned, defaults)
+    wanted = _mandatory(explicit(plan).policy, planned, defaults)
     lifted = waived(plan.policy, wanted)
     chosen = [
         Variant(attack, label in wanted and label not in lifted, label in lifted)
@@ -67,6 +67,14 @@ def expand(plan: AuditPlan) -> list[Variant]:
         if label not in planned
     ]
     return chosen
+
+
+def explicit(plan: AuditPlan) -> AuditPlan:
+    """The plan with the mandatory attacks of its policy by name, so that its digest covers them."""
+    if plan.policy.mandatory is not None:
+        return plan
+    named = plan.policy.model_copy(update={"mandatory": tuple(default_levels())})
+    return plan.model_copy(update={"policy": named})
 
 
 def default_levels() -> dict[str, Attack[Any]]:
@@ -114,8 +122,6 @@ def _swept(name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
 def _mandatory(
     policy: Policy, planned: dict[str, Attack[Any]], defaults: dict[str, Attack[Any]]
 ) -> dict[str, Attack[Any]]:
-    if policy.mandatory is None:
-        return defaults | {label: planned[label] for label in defaults if label in planned}
     known = defaults | planned
     wanted: dict[str, Attack[Any]] = {}
     for demand in demands(policy, known, ()):

@@ -10,7 +10,7 @@ from auditor.attack import Attack
 from auditor.data import checks
 from auditor.data.fact import FactSets
 from auditor.data.readers import read_facts
-from auditor.engine.expansion import Variant, default_levels, expand
+from auditor.engine.expansion import Variant, default_levels, expand, explicit
 from auditor.engine.job import Job, Pooled, Stage
 from auditor.engine.plan import AuditPlan
 from auditor.errors import AuditorError
@@ -138,6 +138,7 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
         AuditorError: anything in the plan cannot be used; says what and how to mend it.
     """
     refuse_expired(plan.policy, datetime.now(UTC).date())
+    plan = explicit(plan)
     variants = expand(plan)
     sets = FactSets(
         forget=read_facts(plan.data.forget, "forget"),

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 from auditor.certificate.case import Case, Trial
 from auditor.certificate.judgement import judge
-from auditor.certificate.row import MatrixRow
 from auditor.certificate.schema import Certificate, PositiveControlPart, SightPart
 from auditor.certificate.sight import Planted, Sight, control
-from auditor.errors import Contradicted, EvidenceChanged
+from auditor.errors import AuditorError, Contradicted, EvidenceChanged
 from auditor.evidence.store import EvidenceStore
 from auditor.evidence.table import Evidence, EvidenceTable
-from auditor.policy import AS_IS, Policy, parse_policy, shortfall
+from auditor.policy import AS_IS, Policy, parse_policy
 from auditor.statistics import Control
+from auditor.verification.standing import under
 
 
 def stated_policy(certificate: Certificate) -> Policy:
@@ -45,11 +45,12 @@ def recall(
 
     Raises:
         EvidenceChanged: evidence or facts are missing, or not those that the certificate lists.
-        Contradicted: the policy in its plan is not the one that it names.
+        Contradicted: the policy in its plan is not the one that it names, or demands an attack
+            that the certificate does not list.
     """
     sets = store.facts(certificate.identity.facts_digest)
     policy = stated_policy(certificate)
-    trials = tuple(_trial(row, policy) for row in certificate.matrix)
+    trials = _trials(certificate, policy)
 
     def table(used: Sequence[Trial]) -> EvidenceTable:
         return EvidenceTable(
@@ -86,22 +87,32 @@ def recall(
     return replace(case, planted=_planted(certificate, case, table))
 
 
-def _trial(row: MatrixRow, policy: Policy) -> Trial:
-    measured = bool(row.jobs)
-    trial = Trial(
-        attack=row.attack,
-        variant=row.variant,
-        mandatory=row.mandatory,
-        waived=row.waived,
-        reported=row.reported,
-        probe=row.probe,
-        status="measured" if measured else row.status,
-        reason=None if measured else row.reason,
-        jobs=row.jobs,
-    )
-    if not trial.mandatory:
-        return trial
-    return replace(trial, shortfall=shortfall(policy, trial.label, row.parameters))
+def _trials(certificate: Certificate, policy: Policy) -> tuple[Trial, ...]:
+    """What was tried, with the part that the policy gives it."""
+    tried = [
+        Trial(
+            attack=row.attack,
+            variant=row.variant,
+            mandatory=False,
+            waived=False,
+            reported=row.reported,
+            probe=row.probe,
+            status="measured" if row.jobs else row.status,
+            reason=None if row.jobs else row.reason,
+            jobs=row.jobs,
+        )
+        for row in certificate.matrix
+    ]
+    parameters = {row.label: row.parameters for row in certificate.matrix}
+    try:
+        trials, missing = under(policy, tried, parameters)
+    except AuditorError as error:  # a plan like that would have been refused
+        raise Contradicted(f"the certificate cannot be that of an audit: {error}") from error
+    if missing:
+        raise Contradicted(
+            f"its policy demands {', '.join(missing)}, which the certificate does not list."
+        )
+    return trials
 
 
 def _listed(certificate: Certificate, store: EvidenceStore, key: str) -> str:

@@ -14,10 +14,14 @@ from auditor.certificate.decided import (
     decided_verdict,
 )
 from auditor.certificate.judgement import judge
+from auditor.certificate.matrix import told_row
 from auditor.certificate.redaction import redact
+from auditor.certificate.row import MatrixRow
 from auditor.certificate.schema import Certificate
 from auditor.certificate.worst import worst
 from auditor.digests import digest
+from auditor.engine.account import account
+from auditor.engine.expansion import instantiate
 from auditor.errors import Contradicted
 from auditor.evidence.store import EvidenceStore
 from auditor.verification.recall import recall
@@ -37,8 +41,12 @@ def refuse_contradiction(certificate: Certificate, store: EvidenceStore) -> None
     Raises:
         Contradicted: the evidence leads to another verdict, or to other figures; says which.
         EvidenceChanged: evidence is missing or was changed.
+        AuditorError: an attack of the certificate is not installed here.
     """
     again = recomputed(certificate, recall(certificate, store))
+    again = again.model_copy(
+        update={"matrix": tuple(_retold(row, certificate, store) for row in again.matrix)}
+    )
     if certificate.redaction != "none":
         again = redact(again, store.redaction_key())
     stated, worked_out = (c.model_dump(mode="json") for c in (certificate, again))
@@ -78,6 +86,17 @@ def recomputed(certificate: Certificate, case: Case) -> Certificate:
             ),
         }
     )
+
+
+def _retold(row: MatrixRow, certificate: Certificate, store: EvidenceStore) -> MatrixRow:
+    """A row with what its attack says of the evidence, and is by its own definition."""
+    attack = instantiate(row.attack, row.parameters)
+    said = {
+        "variant": attack.variant,
+        "reported": not attack.decides,
+        "probe": attack.probe or certificate.scope.primary_probe,
+    }
+    return row.model_copy(update=said | told_row(account(attack, row.jobs, store)))
 
 
 def _differences(stated: Any, again: Any, where: str = "") -> Iterator[str]:

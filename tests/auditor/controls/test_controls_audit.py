@@ -105,7 +105,7 @@ def test_an_attack_that_does_not_find_its_plant_blocks_a_pass(blind, small_plan,
     unmet = [gate.name for gate in row.gates if not gate.met]
     assert unmet == ["positive_control"], "nothing else tells that it is blind"
 
-    again = run(plan.model_copy(update={"controls": False}), tmp_path, kept)
+    again = run(plan.model_copy(update={"controls": False, "policy": None}), tmp_path, kept)
     assert again.verdict.verdict == "PASS", "without controls nobody would know"
 
 
@@ -179,7 +179,7 @@ def test_the_option_may_stand_beside_a_plan_file(small_plan, tmp_path):
     file = tmp_path / "plan.yaml"
     file.write_text(json.dumps(small_plan(controls=None).model_dump(mode="json")))
     for given in (True, False, None):
-        assert plan_from({"plan_file": file, "controls": given}).controls is given
+        assert plan_from({"plan_file": file, "controls": given, "policy": None}).controls is given
 
 
 def test_plan_says_what_the_controls_cost(small_plan, tmp_path):

@@ -1,0 +1,54 @@
+"""What an attack says of its own evidence: why, with what checks, and what beside K."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from auditor.attack import Attack
+from auditor.errors import MeasurementError
+from auditor.evidence.store import EvidenceStore
+from auditor.findings import Control, Curve, Explanation, SideFigure
+
+
+@dataclass(frozen=True)
+class Account:
+    """Worked out from stored evidence, and nothing else."""
+
+    notes: Mapping[str, dict[str, Any]]
+    """Arm to what its measurement noted (first seed)."""
+    explanation: Explanation | None
+    controls: Sequence[Control]
+    """The attack's checks of its own evidence."""
+    side_figures: Sequence[SideFigure]
+    curves: Sequence[Curve]
+
+
+NO_ACCOUNT = Account({}, None, (), (), ())
+"""Of an attack that left no evidence."""
+
+
+def account(
+    attack: Attack[Any], jobs: Mapping[str, Sequence[str]], store: EvidenceStore
+) -> Account:
+    """What an attack says of the evidence of its jobs.
+
+    Args:
+        attack: with its parameters.
+        jobs: arm to keys of its measurements, the first seed first.
+        store: where they are.
+    """
+    notes = {arm: store.notes(keys[0]) for arm, keys in jobs.items()}
+    explanation = None
+    if {"unlearned", "original"} <= jobs.keys():
+        compared = (store.read(jobs[arm][0]) for arm in ("unlearned", "original"))
+        try:
+            explanation = attack.explain(*compared)
+        except MeasurementError as error:  # the measurement stands, only its reason is missing
+            notes["comparison"] = {"not explained": str(error)}
+    return Account(
+        notes=notes,
+        explanation=explanation,
+        controls=tuple(attack.controls(notes)),
+        side_figures=tuple(attack.side_figures(notes)),
+        curves=tuple(attack.curves(notes)),
+    )

@@ -1,0 +1,75 @@
+"""A policy is written down before the unlearned model is opened, and cannot change midway."""
+
+import json
+
+import pytest
+
+from auditor.engine.audit import run_audit
+from auditor.engine.execution import LocalExecutor
+from auditor.engine.ledger import Ledger, planned_jobs
+from auditor.engine.preparation import prepare
+from auditor.errors import AuditorError
+from auditor.evidence.store import EvidenceStore
+from auditor.progress import SilentProgress
+
+OTHER = {"mandatory": ["none/as-is"], "delta": 0.4, "name": "lax"}
+
+
+@pytest.fixture
+def begun(passing_plan, tmp_path):
+    """A ledger of an audit in a store of its own, under a policy."""
+    store = EvidenceStore(tmp_path / "store")
+
+    def begin(policy=None, measure=False):
+        changes = {"attacks": [], "policy": policy or {"mandatory": ["none/as-is"]}}
+        prepared = prepare(passing_plan(**changes), store, SilentProgress())
+        ledger = Ledger(prepared, store)
+        earlier = ledger.begin()
+        if measure:
+            run_audit(prepared, store, LocalExecutor(), SilentProgress())
+        return ledger, earlier, prepared, store
+
+    return begin
+
+
+def test_a_policy_may_change_until_the_unlearned_model_was_measured(begun):
+    _, first, _, _ = begun()
+    _, second, _, store = begun(OTHER)
+    assert first == second == ()
+    entry = json.loads(next((store.root / "audits").glob("*.json")).read_text())
+    assert [u["name"] for u in entry["undertakings"]] == ["lax"]
+
+
+def test_another_policy_midway_is_refused(begun):
+    begun(measure=True)
+    with pytest.raises(AuditorError, match=r"begun under the policy default .* now it is lax"):
+        begun(OTHER)
+    begun()  # under its own policy it goes on
+
+
+def test_a_second_policy_after_the_first_is_on_record(begun):
+    ledger, _, prepared, _ = begun(measure=True)
+    ledger.finish()
+    other, earlier, _, _ = begun(OTHER)
+    assert earlier == (prepared.plan.policy.digest,)
+    other.finish()
+    assert begun()[1] == (), "the first stays the first"
+    assert begun(OTHER)[1] == earlier
+
+
+def test_planned_jobs_are_those_that_run(begun):
+    _, _, prepared, store = begun(measure=True)
+    planned = planned_jobs(prepared)
+    assert list(planned) == ["none/as-is full precision"]
+    assert set(planned["none/as-is full precision"]) == {"unlearned", "original", "retrained-0"}
+    keys = [key for keys in planned["none/as-is full precision"].values() for key in keys]
+    assert len(keys) == 3
+    assert all(map(store.has, keys))
+
+
+def test_a_ledger_that_was_tampered_with_is_refused(begun):
+    _, _, _, store = begun()
+    file = next((store.root / "audits").glob("*.json"))
+    file.write_text("{")
+    with pytest.raises(AuditorError, match="cannot be read"):
+        begun()

@@ -1,0 +1,73 @@
+"""A finished audit with its evidence, copied for each test that breaks it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from auditor.certificate.files import read_certificate, write_certificate
+from auditor.cli.audit import audit
+from auditor.engine.plan import parse_plan
+from auditor.evidence.store import EvidenceStore
+from auditor.progress import SilentProgress
+
+
+@pytest.fixture(scope="session")
+def finished(people, tmp_path_factory):
+    """Folders of two audits in one store: one of the demo's unlearned model (FAIL), one PASS."""
+    root = tmp_path_factory.mktemp("finished")
+
+    def spec(name):
+        folder = root / "models" / name
+        shutil.copytree(people.subject(name), folder)
+        return {"path": str(folder), "dtype": "float32"}
+
+    models = {n: spec(n) for n in ("original", "retrained-0", "retrained-1", people.recipe.demo)}
+    shared = {
+        "original": models["original"],
+        "data": {name: str(people.facts(name)) for name in ("forget", "retain")},
+        "profile": None,
+        "attacks": [{"attack": "quantization/bnb", "parameters": {"format": "nf4"}}],
+        "probes": {"reported": ["rouge-l-recall"]},
+        "policy": {
+            "name": "test",
+            "mandatory": ["none/as-is", "quantization/bnb nf4"],
+            "valid_days": 30,
+        },
+    }
+    for name, unlearned, retrained in (
+        ("fail", models[people.recipe.demo], [models["retrained-0"], models["retrained-1"]]),
+        ("pass", models["retrained-1"], [models["retrained-0"]]),
+    ):
+        plan = parse_plan(shared | {"unlearned": unlearned, "retrained": retrained}, name)
+        audit(plan, root / name, root / "evidence", SilentProgress())
+    return root
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    """The certificate and the store of one of them, free to be changed."""
+
+    def copy(name="pass"):
+        shutil.copytree(finished / "evidence", tmp_path / "evidence", dirs_exist_ok=True)
+        path = tmp_path / "certificate.json"
+        shutil.copy(finished / name / "certificate.json", path)
+        return path, EvidenceStore(tmp_path / "evidence", read_only=True)
+
+    return copy
+
+
+@pytest.fixture
+def forged():
+    """Change a certificate, and give it the id of its new content: valid JSON, valid schema."""
+
+    def change(path: Path, edit):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        edit(content)
+        original = read_certificate(path)
+        certificate = type(original).model_validate(content).named()
+        write_certificate(certificate, path)
+        return certificate
+
+    return change

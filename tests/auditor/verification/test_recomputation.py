@@ -1,0 +1,139 @@
+"""The verdict and the figures follow from the evidence, or the certificate is refused."""
+
+import json
+
+import pytest
+
+from auditor.certificate.files import read_certificate
+from auditor.errors import Contradicted, EvidenceChanged
+from auditor.evidence.store import EvidenceStore
+from auditor.progress import SilentProgress
+from auditor.verification.evidence import refuse_changed
+from auditor.verification.recall import recall
+from auditor.verification.recomputation import recomputed, refuse_contradiction
+
+
+def folder_of(store, certificate, arm="unlearned", row=0):
+    key = certificate.matrix[row].jobs[arm][0]
+    return store.root / "jobs" / key[:2] / key
+
+
+@pytest.mark.parametrize("name", ["pass", "fail"])
+def test_what_the_evidence_says_is_what_the_certificate_says(copied, name):
+    path, store = copied(name)
+    certificate = read_certificate(path)
+    assert certificate.verdict.verdict == name.upper()
+    assert recomputed(certificate, recall(certificate, store)) == certificate
+    refuse_contradiction(certificate, store)
+    assert refuse_changed(certificate, store, SilentProgress()) == len(certificate.evidence.jobs)
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda c: c["verdict"].update(verdict="PASS", exit_code=0), "verdict does not follow"),
+        (lambda c: c["matrix"][1]["figures"].update(rho=0.01), r"matrix\.1\.figures\.rho"),
+        (lambda c: c["matrix"][1].update(named=False), r"matrix\.1\.named"),
+        (lambda c: c["matrix"][1].update(mandatory=False), r"matrix\.1\.mandatory"),
+        (lambda c: c["matrix"][1].update(reported=True, mandatory=False), "only reported"),
+        (lambda c: c["matrix"][0].update(probe="rouge-l-recall"), r"matrix\.0"),
+        (lambda c: c["matrix"][1]["explanation"].update(overall=0.5), r"explanation\.overall"),
+        (lambda c: c["matrix"][1]["notes"]["unlearned"].update(recipe="other"), "notes"),
+        (lambda c: c["worst_facts"].pop(0), "worst_facts"),
+        (lambda c: c["utility"].update(mean_unlearned=0.99), "utility.mean_unlearned"),
+        (lambda c: c["evidence"].update(digest="0" * 64), "evidence.digest"),
+        (lambda c: c["policy"].update(delta=0.9), "policy.delta"),
+        (lambda c: c["reproduction"]["plan"]["policy"].update(delta=0.9), "policy in the cert"),
+    ],
+)
+def test_each_edit_is_named(copied, forged, edit, said):
+    path, store = copied("fail")
+    certificate = forged(path, edit)
+    assert read_certificate(path) == certificate, "valid, and with the id of its content"
+    with pytest.raises(Contradicted, match=said):
+        refuse_contradiction(certificate, store)
+
+
+def test_a_mandatory_attack_that_is_dropped_from_the_list_is_missed(copied, forged):
+    """Waiving without a waiver: the attack is made advisory, in every place that says so."""
+    path, store = copied("fail")
+
+    def lift(content):
+        content["matrix"][1]["mandatory"] = False
+        label = content["policy"]["mandatory"].pop(1)
+        content["policy"]["advisory"].append(label)
+
+    with pytest.raises(Contradicted, match=r"policy\.mandatory"):
+        refuse_contradiction(forged(path, lift), store)
+
+
+def test_a_row_that_the_policy_demands_cannot_be_left_out(copied, forged):
+    path, store = copied("fail")
+    certificate = forged(path, lambda content: content["matrix"].pop(1))
+    with pytest.raises(Contradicted, match=r"policy demands quantization/bnb nf4, which the"):
+        refuse_contradiction(certificate, store)
+
+
+@pytest.mark.parametrize("file", ["rows.parquet", "notes.json", "job.json", "seal.json"])
+def test_one_changed_byte_of_evidence_is_found(copied, file):
+    path, store = copied()
+    certificate = read_certificate(path)
+    target = folder_of(store, certificate) / file
+    content = bytearray(target.read_bytes())
+    content[len(content) // 2] ^= 1
+    target.write_bytes(content)
+    with pytest.raises(EvidenceChanged):
+        refuse_changed(certificate, store, SilentProgress())
+
+
+def test_evidence_that_was_changed_and_sealed_anew_is_found(copied):
+    """Whoever changes the rows can write a seal that fits them; the certificate's does not."""
+    path, store = copied("fail")
+    certificate = read_certificate(path)
+    foreign = folder_of(store, certificate, arm="retrained-0", row=1)
+    target = folder_of(store, certificate, arm="unlearned", row=1)
+    for name in ("rows.parquet", "seal.json", "notes.json"):
+        (target / name).write_bytes((foreign / name).read_bytes())
+    with pytest.raises(EvidenceChanged, match="not the evidence"):
+        refuse_contradiction(certificate, store)
+
+
+def test_jobs_of_another_model_cannot_stand_in(copied, forged):
+    """A forger who may write both: U's row points at the evidence of a retrained model."""
+    path, store = copied("fail")
+
+    def swap(content):
+        jobs = content["matrix"][1]["jobs"]
+        jobs["unlearned"] = jobs["retrained-0"]
+
+    certificate = forged(path, swap)
+    with pytest.raises(Contradicted, match=r"unlearned: the job .* measured another subject"):
+        refuse_changed(certificate, store, SilentProgress())
+
+
+def test_a_missing_job_and_missing_facts(copied):
+    path, store = copied()
+    certificate = read_certificate(path)
+    for file in folder_of(store, certificate).iterdir():
+        file.unlink()
+    with pytest.raises(EvidenceChanged, match="is not in"):
+        refuse_changed(certificate, store, SilentProgress())
+    (store.root / "inputs" / f"{certificate.identity.facts_digest}.json").unlink()
+    with pytest.raises(EvidenceChanged, match="facts"):
+        recall(certificate, store)
+
+
+def test_reading_leaves_no_trace(copied):
+    path, store = copied()
+    before = {f: f.stat().st_mtime_ns for f in store.root.rglob("*")}
+    certificate = read_certificate(path)
+    refuse_changed(certificate, EvidenceStore(store.root, read_only=True), SilentProgress())
+    refuse_contradiction(certificate, EvidenceStore(store.root, read_only=True))
+    assert {f: f.stat().st_mtime_ns for f in store.root.rglob("*")} == before
+
+
+def test_the_stored_plan_holds_the_policy(copied):
+    path, _ = copied()
+    content = json.loads(path.read_text(encoding="utf-8"))
+    assert content["reproduction"]["plan"]["policy"]["name"] == "test"
+    assert content["timing"]["expires"] > content["timing"]["issued"]
