@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from hand_made_rows import ARMS, FAIL_ROWS, PASS_ROWS, by_arm, row, sha
+from hand_made_rows import ARMS, FAIL_ROWS, OPEN_ROWS, PASS_ROWS, UNKNOWN_ROWS, by_arm, sha
 
 from auditor.certificate.schema import Certificate
 from auditor.documentation import SECTIONS
@@ -22,12 +22,25 @@ CLAIMS = {
     "know the forget set in the first place.",
 }
 
+ROWS = {
+    "PASS": PASS_ROWS,
+    "FAIL": FAIL_ROWS,
+    "INCONCLUSIVE": OPEN_ROWS,
+    "NOT AUDITABLE": UNKNOWN_ROWS,
+}
+BOUNDS: dict[str, tuple[float | None, float | None, float | None]] = {
+    "PASS": (-0.03, 0.09, -4.1),
+    "FAIL": (0.69, 0.923, 39.2),
+    "INCONCLUSIVE": (0.017, 0.197, 0.8),
+    "NOT AUDITABLE": (None, None, None),
+}
+"""Bounds of the largest residual, and the log e-value for FAIL."""
+
 
 def honest_certificate(verdict: str = "FAIL", **changes: Any) -> Certificate:
     """A certificate with this verdict; ``changes`` replace whole parts."""
-    rows = PASS_ROWS if verdict == "PASS" else FAIL_ROWS
-    if verdict == "NOT AUDITABLE":
-        rows = [row("none/as-is", "full precision", (0.32, 0.31, 0.33))]
+    rows = ROWS[verdict]
+    bounds = BOUNDS[verdict]
     labels = [f"{r['attack']} {r['variant']}" for r in rows]
     waived = [n for n, r in zip(labels, rows, strict=True) if r["waived"]]
     decided = [(n, r) for n, r in zip(labels, rows, strict=True) if not r["reported"]]
@@ -131,38 +144,13 @@ def honest_certificate(verdict: str = "FAIL", **changes: Any) -> Certificate:
             "waivers": [{"attack": name, **WAIVER} for name in waived],
         },
         "matrix": rows,
-        "controls": [
-            {
-                "name": "quantization/bnb nf4: tells the original from the retrained models",
-                "passed": True,
-                "sentence": "The attack finds the knowledge in the original.",
-            },
-            {
-                "name": "quantization/rtn 2 bit: tells the original from the retrained models",
-                "passed": False,
-                "sentence": "The gap between original and retrained model is 0.010.",
-            },
-            {
-                "name": "planted suppression",
-                "passed": None,
-                "sentence": "Not run: no shallow suppression was planted.",
-            },
-        ],
-        "utility": {
-            "state": "kept",
-            "sentence": "Utility is kept: mean knowledge of the retain set is 0.880, against "
-            "0.910 in the original.",
-            "facts": 1000,
-            "mean_unlearned": 0.88,
-            "mean_original": 0.91,
-            "log_e_kept": 9.4,
-            "log_e_lost": -7.1,
-        },
+        "controls": controls(rows),
+        "utility": utility(0.61 if verdict == "INCONCLUSIVE" else 0.88),
         "uncertainty": {
-            "residual_lower": -0.03 if verdict == "PASS" else 0.69,
-            "residual_upper": 0.09 if verdict == "PASS" else 0.923,
-            "residual_complete": verdict == "PASS",
-            "log_e_fail": -4.1 if verdict == "PASS" else 39.2,
+            "residual_lower": bounds[0],
+            "residual_upper": bounds[1],
+            "residual_complete": verdict in {"PASS", "INCONCLUSIVE"},
+            "log_e_fail": bounds[2],
             "fail_threshold": math.log(20),
             "facts_available": 400,
             "facts_needed": 212 if verdict == "PASS" else None,
@@ -179,7 +167,9 @@ def honest_certificate(verdict: str = "FAIL", **changes: Any) -> Certificate:
         "positive_controls": [],
         "redaction": "none",
         "worst_subjects": [] if verdict == "NOT AUDITABLE" else worst_subjects(verdict),
-        "worst_facts": [] if verdict in {"PASS", "NOT AUDITABLE"} else WORST,
+        "worst_facts": []
+        if verdict in {"PASS", "NOT AUDITABLE"}
+        else [worst for worst in WORST if worst["attack"] in labels],
         "evidence": {"jobs": {sha(n): sha(n + "sealed") for n in labels}, "digest": sha("e")},
         "warnings": ["The forget set is small for attacks that halve the gap."],
         "limitations": [
@@ -228,11 +218,45 @@ QUESTIONS = (
 )
 
 
+def controls(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Whether each measured attack tells the original from the retrained models, and one more."""
+    told = [
+        {
+            "name": f"{row['attack']} {row['variant']}: tells the original from the retrained "
+            "models",
+            "passed": row["figures"]["gap_mean"] > 0.2,
+            "sentence": f"The gap between original and retrained model is "
+            f"{row['figures']['gap_mean']:.3f}.",
+        }
+        for row in rows
+        if row["figures"]
+    ]
+    missing = "Not run: no shallow suppression was planted."
+    return [*told, {"name": "planted suppression", "passed": None, "sentence": missing}]
+
+
+def utility(unlearned: float) -> dict[str, Any]:
+    """Utility as kept or lost, by the unlearned model's K of the retain set."""
+    kept = unlearned > 0.82
+    return {
+        "state": "kept" if kept else "lost",
+        "sentence": f"Utility is {'kept' if kept else 'lost'}: mean knowledge of the retain set "
+        f"is {unlearned:.3f}, against 0.910 in the original.",
+        "facts": 1000,
+        "mean_unlearned": unlearned,
+        "mean_original": 0.91,
+        "log_e_kept": 9.4 if kept else -12.7,
+        "log_e_lost": -7.1 if kept else 15.2,
+    }
+
+
 def worst_subjects(verdict: str) -> list[dict[str, Any]]:
     """Subjects by how much more the unlearned model knows than the retrained ones."""
-    most, attack = (
-        (0.36, "relearning/lora 64 steps") if verdict == "PASS" else (0.9, "quantization/bnb nf4")
-    )
+    most, attack = {
+        "PASS": (0.36, "relearning/lora 64 steps"),
+        "INCONCLUSIVE": (0.52, "quantization/bnb nf4"),
+        "FAIL": (0.9, "quantization/bnb nf4"),
+    }[verdict]
     return [
         {
             "subject": subject,

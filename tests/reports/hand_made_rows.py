@@ -243,3 +243,12 @@ PASS_ROWS = [
     ),
     row("quantization/rtn", "2 bit", (0.02, 0.02, 0.03), mandatory=False, flips=0.21),
 ]
+OPEN_ROWS = [
+    row("none/as-is", "full precision", (0.34, 0.33, 0.91)),
+    row("quantization/bnb", "int8", (0.35, 0.33, 0.91), flips=0.31),
+    row("quantization/bnb", "nf4", (0.39, 0.33, 0.89), flips=0.11),
+    row("quantization/gptq", "4 bit, group 128", (0.38, 0.33, 0.88), flips=0.13),
+    row("relearning/lora", "64 steps", (0.4, 0.36, 0.9), curves=learning_curves(0.45, 0.39)),
+    row("quantization/rtn", "2 bit", (0.02, 0.02, 0.03), mandatory=False, flips=0.1),
+]
+UNKNOWN_ROWS = [row("none/as-is", "full precision", (0.32, 0.31, 0.33))]
