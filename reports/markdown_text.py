@@ -32,7 +32,8 @@ def code(text: str, limit: int = 300) -> str:
     """Returns a text on one line as a code span, in a table or out of it."""
     shown = inline(text, limit).strip() or "(empty)"
     # a pipe ends a table's cell even inside code, and parsers differ on a backslash before one
-    return "&#124;".join(_span(part) for part in shown.split("|") if part) or "&#124;"
+    parts = (part for part in re.split(r"(\|)", shown) if part)
+    return "".join("&#124;" if part == "|" else _span(part) for part in parts)
 
 
 def _word(word: str) -> str:
@@ -49,11 +50,15 @@ def references(text: str) -> str:
     for position, character in enumerate(text):
         before = text[position - 1] if position else ""
         follows = before.isalnum() or (bool(before) and before in ")%.")
+        numbers_a_list = text[:position].isdecimal() and text[position + 1 : position + 2] in (
+            "",
+            " ",
+        )
         if (
             character.isalnum()
             or not character.isascii()
             or character in _MEANINGLESS
-            or (character in _MEANINGLESS_INSIDE and follows and not text[:position].isdecimal())
+            or (character in _MEANINGLESS_INSIDE and follows and not numbers_a_list)
         ):
             shown.append(character)
         else:

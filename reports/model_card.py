@@ -122,7 +122,8 @@ def _block(certificate: Certificate, signatures: Signatures | None) -> Iterator[
     yield ""
     yield (
         f"**{VERDICT_MARKS[verdict.verdict]} {verdict.verdict}**"
-        f"{''.join(f', {flag}' for flag in verdict.flags)}. {HEADLINES[verdict.verdict]}"
+        f"{''.join(f', {flag}' for flag in verdict.flags)}. {HEADLINES[verdict.verdict]} "
+        f"{UNSAID[verdict.verdict]}"
     )
     yield ""
     yield said(verdict.claim, 600)
@@ -138,10 +139,7 @@ def _block(certificate: Certificate, signatures: Signatures | None) -> Iterator[
         cells = (code(attack.row.label, 80), attack.row.part, attack.result.words, rho)
         yield f"| {' | '.join(cells)} |"
     yield ""
-    yield (
-        f"{RHO} is 0 for a model that never saw the facts and 1 for the original. "
-        f"{UNSAID[verdict.verdict]}"
-    )
+    yield f"{RHO} is 0 for a model that never saw the facts and 1 for the original."
     yield ""
     signed = said(signature_sentence(signatures), 1000)
     yield f"{signed} Certificate {code(certificate.certificate_id, 64)}."

@@ -97,6 +97,15 @@ def test_what_is_written_reads_as_it_was(text):
     assert read.split() == f"x {text}".split()
 
 
+@pytest.mark.parametrize("text", ["a|b", "|", "||a||", ":|", "|`|", "a | b", "\\|", "`a``b`"])
+@pytest.mark.parametrize("write", [said, code])
+def test_no_pipe_is_lost(write, text):
+    shown = ("text", "code_inline", "text_special")
+    table = f"| a |\n| --- |\n| {write(text)} |\n"
+    cell = "".join(t.content for t in list(tokens(table))[-10:] if t.type in shown)
+    assert cell == text
+
+
 @pytest.mark.parametrize("certificate", EVERY, ids=[*VERDICTS, "hostile"])
 def test_nothing_but_our_own_elements(certificate):
     text = render(certificate, Signatures(("@key", "`|"), checked=True))
