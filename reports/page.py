@@ -18,6 +18,9 @@ from reports import arms, number_format, result_words, visible_text
 PLAN_LIMIT = 20_000
 """Characters of the plan that are shown."""
 
+_HEADING = re.compile('<h2 id="([a-z-]+)">([^<]+)</h2>')
+"""Only our templates write one: a text of somebody else has no ``<`` left by then."""
+
 
 def finalize(value: object) -> object:
     """Returns what the template prints in place of a value.
@@ -70,6 +73,7 @@ def environment() -> Environment:
         baseline_mean=arms.baseline_mean,
         above_baseline=arms.above_baseline,
         script_hash=script_hash,
+        headings=headings,
         arms_in_order=lambda parts: sorted(parts, key=lambda part: arms.position(part.arm)),
         meaning=arms.meaning,
     )
@@ -121,6 +125,11 @@ def _own(name: str) -> Markup:
     if "</" in text or "<!--" in text:
         raise ValueError(f"{name} would end its own element")
     return Markup(text)  # noqa: S704 - a file of this package
+
+
+def headings(sections: Markup) -> list[tuple[str, Markup]]:
+    """Returns id and text of every section's heading, in their order on the page."""
+    return [(name, Markup(text)) for name, text in _HEADING.findall(sections)]  # noqa: S704
 
 
 def as_yaml(value: object) -> str:

@@ -79,6 +79,8 @@ def test_page_can_be_read_aloud(page):
     assert len(ids) == len(set(ids))
     targets = {a["href"][1:] for a in page.named("a")}
     assert targets <= set(ids)
+    sections = {attributes["id"] for attributes in page.named("h2")}
+    assert sections - targets <= {"beside", "unsaid", "reasons"}, "those of the front page"
 
 
 @pytest.mark.parametrize("verdict", VERDICTS)
