@@ -6,57 +6,17 @@ has begun cannot go on under another policy; whoever has finished may audit agai
 and the new certificate says so.
 """
 
-import json
 import os
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from auditor.digests import digest
 from auditor.engine.job import Job
 from auditor.engine.preparation import Prepared
 from auditor.errors import AuditorError
+from auditor.evidence.ledger_entries import FOLDER, Entry, Undertaking, read_entry
 from auditor.evidence.store import EvidenceStore
-
-_FOLDER = "audits"
-
-
-class Undertaking(BaseModel):
-    """An audit under one policy."""
-
-    model_config = ConfigDict(frozen=True)
-
-    policy: str
-    """Digest."""
-    name: str
-    """Of the policy."""
-    begun: str
-    """UTC, ISO 8601."""
-    finished: str | None = None
-    jobs: dict[str, dict[str, tuple[str, ...]]]
-    """Label of each attack to arm to keys of its jobs."""
-
-
-class Entry(BaseModel):
-    """All audits of one unlearned model on one set of facts."""
-
-    model_config = ConfigDict(frozen=True)
-
-    unlearned: str
-    """Where the model lay when it was first audited."""
-    undertakings: tuple[Undertaking, ...] = ()
-
-
-def ledger_entries(store: EvidenceStore) -> dict[str, Entry]:
-    """All entries of a store by name; empty where it has seen no audit.
-
-    Raises:
-        AuditorError: an entry cannot be read.
-    """
-    return {file.stem: _read(file) for file in sorted((store.root / _FOLDER).glob("*.json"))}
 
 
 class Ledger:
@@ -68,7 +28,7 @@ class Ledger:
         self._jobs = planned_jobs(prepared)
         self._unlearned = prepared.plan.unlearned.path
         subject = prepared.locations["unlearned"].manifest.digest
-        self._file = store.root / _FOLDER / f"{digest([subject, prepared.facts])}.json"
+        self._file = store.root / FOLDER / f"{digest([subject, prepared.facts])}.json"
 
     def begin(self) -> tuple[str, ...]:
         """Write the policy down, before anything is measured.
@@ -79,7 +39,7 @@ class Ledger:
         Raises:
             AuditorError: an audit under another policy has been begun and not finished.
         """
-        entry = _read(self._file) if self._file.exists() else Entry(unlearned=self._unlearned)
+        entry = read_entry(self._file) if self._file.exists() else Entry(unlearned=self._unlearned)
         held = [u for u in entry.undertakings if u.policy != self._policy.digest]
         for other in held:
             if other.finished is None and self._opened(other):
@@ -105,7 +65,7 @@ class Ledger:
 
     def finish(self) -> None:
         """Write down that the certificate was made."""
-        self._write(self._with(_read(self._file), finished=_now()))
+        self._write(self._with(read_entry(self._file), finished=_now()))
 
     def _with(self, entry: Entry, **changes: object) -> Entry:
         undertakings = tuple(
@@ -150,16 +110,6 @@ def planned_jobs(prepared: Prepared) -> dict[str, dict[str, tuple[str, ...]]]:
             for arm in prepared.locations
         }
     return planned
-
-
-def _read(file: Path) -> Entry:
-    try:
-        return Entry.model_validate(json.loads(file.read_bytes()))
-    except (OSError, ValueError, ValidationError) as error:
-        raise AuditorError(
-            f"the ledger {file} cannot be read ({type(error).__name__}). It says under which "
-            "policies this model was audited; use another evidence store if it is lost."
-        ) from error
 
 
 def _now() -> str:
