@@ -14,9 +14,12 @@ from auditor.cli.console import quiet_libraries
 from auditor.cli.options import plan_from
 from auditor.cli.plan import command as plan_command
 from auditor.controls import positive
-from auditor.errors import MeasurementError
+from auditor.errors import Contradicted, MeasurementError
 from auditor.evidence.record import Record
+from auditor.evidence.store import EvidenceStore
 from auditor.progress import SilentProgress
+from auditor.verification.evidence import refuse_changed
+from auditor.verification.recomputation import refuse_contradiction
 
 NAME = "finds a planted suppression"
 
@@ -66,6 +69,23 @@ def test_all_find_their_plant_and_a_retrained_model_still_passes(passing_plan, t
         assert f"within the cells of {format_}): residual knowledge 1.00" in sentence
     page = (tmp_path / "certificate.html").read_text()
     assert "within the cells of fp4" in page
+    refuse_contradiction(certificate, EvidenceStore(tmp_path / "evidence", read_only=True))
+
+
+def test_controls_follow_from_the_evidence_on_the_plants(blind, small_plan, tmp_path, kept):
+    """Both a control that passed and one that did not are worked out again."""
+    policy = {"mandatory": ["none/as-is", "test/blind"]}
+    certificate = run(small_plan(attacks=[{"attack": "test/blind"}], policy=policy), tmp_path, kept)
+    store = EvidenceStore(kept, read_only=True)
+    assert [p.must_find for p in certificate.positive_controls] == ["partial", "partial"]
+    refuse_contradiction(certificate, store)
+    assert refuse_changed(certificate, store, SilentProgress()) == len(certificate.evidence.jobs)
+    controls = [
+        c.model_copy(update={"passed": True}) if c.name.startswith("test/blind") else c
+        for c in certificate.controls
+    ]
+    with pytest.raises(Contradicted, match=r"controls\.\d+\.passed: it says True"):
+        refuse_contradiction(certificate.model_copy(update={"controls": tuple(controls)}), store)
 
 
 @pytest.fixture
@@ -105,7 +125,7 @@ def test_an_attack_that_does_not_find_its_plant_blocks_a_pass(blind, small_plan,
     unmet = [gate.name for gate in row.gates if not gate.met]
     assert unmet == ["positive_control"], "nothing else tells that it is blind"
 
-    again = run(plan.model_copy(update={"controls": False, "policy": None}), tmp_path, kept)
+    again = run(plan.model_copy(update={"controls": False}), tmp_path, kept)
     assert again.verdict.verdict == "PASS", "without controls nobody would know"
 
 
