@@ -1,0 +1,121 @@
+"""All certificates under a folder, and whatever looks like one and is not."""
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from auditor.certificate.files import read_certificate
+from auditor.certificate.row import Part
+from auditor.certificate.schema import Certificate
+from auditor.comparison.paths import shown_path
+from auditor.errors import AuditorError
+
+
+@dataclass(frozen=True)
+class Collected:
+    """A certificate, and the files that hold it."""
+
+    certificate: Certificate
+    paths: tuple[str, ...]
+    """Relative to the folder; the envelope first."""
+    claimed_keys: tuple[str, ...] | None
+    """Ids of the keys that say they signed; None where no file is an envelope."""
+
+
+class Rejected(Part):
+    """A file that should be a certificate and is not."""
+
+    path: str
+    reason: str
+
+
+def collect(folder: Path) -> tuple[list[Collected], list[Rejected], list[str]]:
+    """Read every certificate under a folder.
+
+    Evidence stores are not searched: what they hold are jobs. A certificate that is there twice,
+    say plain and in its envelope, is one.
+
+    Returns:
+        Certificates in the order of their paths; files that should be certificates and are not,
+        with the reason; other JSON files.
+
+    Raises:
+        AuditorError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise AuditorError(f"{shown_path(folder)} is no folder; give one that holds certificates.")
+    found: dict[str, list[tuple[bool, str, Certificate, tuple[str, ...] | None]]] = {}
+    rejected, others = [], []
+    files, closed = _json_files(folder)
+    rejected += closed
+    for file in files:
+        name = shown_path(file.relative_to(folder))
+        try:
+            if not _claims_to_be_one(file):
+                others.append(name)
+                continue
+            certificate, keys = read_certificate(file), None
+        except AuditorError as error:
+            rejected.append(Rejected(path=name, reason=str(error)))
+            continue
+        found.setdefault(certificate.certificate_id, []).append(
+            (keys is None, name, certificate, keys)
+        )
+    collected = []
+    for copies in found.values():
+        copies.sort(key=lambda copy: copy[:2])
+        _, _, certificate, keys = copies[0]
+        collected.append(Collected(certificate, tuple(copy[1] for copy in copies), keys))
+    return collected, rejected, others
+
+
+def _json_files(folder: Path) -> tuple[list[Path], list[Rejected]]:
+    """JSON files under a folder in the order of their paths, and folders that cannot be read."""
+    files: list[Path] = []
+    closed: list[Rejected] = []
+
+    def unread(error: OSError) -> None:
+        name = shown_path(Path(error.filename).relative_to(folder))
+        closed.append(Rejected(path=name, reason=f"the folder cannot be read: {error.strerror}"))
+
+    for parent, folders, names in os.walk(folder, onerror=unread):
+        if {"jobs", "inputs"} <= set(folders):  # an evidence store
+            folders[:] = [name for name in folders if name not in ("jobs", "inputs")]
+        folders.sort()
+        files.extend(Path(parent, name) for name in sorted(names) if name.endswith(".json"))
+    return files, closed
+
+
+def _claims_to_be_one(file: Path) -> bool:
+    """Whether a JSON file says that it is a certificate, or an envelope of something.
+
+    Raises:
+        AuditorError: it cannot be read, or is no JSON.
+    """
+    if not file.is_file():
+        raise AuditorError("it is no regular file.")
+    try:
+        content: Any = json.loads(file.read_bytes(), parse_constant=_finite, parse_float=_finite)
+    except OSError as error:
+        raise AuditorError(f"it cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise AuditorError(f"it is not valid JSON ({error}).") from error
+    return isinstance(content, dict) and bool(
+        {"certificate_id", "payloadType"} & content.keys()
+        or {"schema_version", "verdict"} <= content.keys()
+    )
+
+
+def _finite(number: str) -> float:
+    """A number of JSON.
+
+    Raises:
+        ValueError: it is none (NaN, an infinity, 1e999).
+    """
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"{number} is no finite number")
+    return value

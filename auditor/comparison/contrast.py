@@ -1,0 +1,248 @@
+"""Two certificates to what changed between them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from auditor.certificate.row import MatrixRow
+from auditor.certificate.schema import Certificate
+from auditor.comparison.order import place
+from auditor.comparison.pairing import UNLEARNED, Audit, pair
+from auditor.comparison.paths import shown_path
+from auditor.comparison.sameness import (
+    model_changes,
+    obstacles,
+    policy_changes,
+    value_changes,
+)
+from auditor.comparison.schema import (
+    AttackChange,
+    AttackSide,
+    Comparison,
+    Obstacle,
+    PairedDifference,
+    PairedPart,
+    Side,
+    UtilityChange,
+)
+from auditor.errors import AuditorError
+from auditor.evidence.store import EvidenceStore
+
+_DIFFERENCE = {"facts", "primary probe"}
+"""What must be the same for any difference of knowledge."""
+_RESIDUAL = _DIFFERENCE | {"original model", "retrained models", "scope"}
+"""What must be the same for a difference of residual knowledge."""
+_PAIRED = _DIFFERENCE | {"original model", "retrained models"}
+
+
+@dataclass(frozen=True)
+class Given:
+    """A certificate as it was given."""
+
+    path: Path
+    certificate: Certificate
+    claimed_keys: tuple[str, ...] | None = None
+    """Ids of the keys that say they signed; None where it is no envelope."""
+    evidence: Path | None = None
+    """Its evidence store, where it was named; otherwise the folder beside it is looked for."""
+
+    @property
+    def store(self) -> Path:
+        """Where its evidence should be."""
+        return self.evidence or self.path.parent / "evidence"
+
+
+def compare(a: Given, b: Given) -> Comparison:
+    """What changed from one certificate to the other.
+
+    Raises:
+        AuditorError: evidence that was named is missing or was changed.
+    """
+    found = obstacles(a.certificate, b.certificate)
+    rows = [{row.label: row for row in given.certificate.matrix} for given in (a, b)]
+    shared = [label for label in rows[0] if label in rows[1]]
+    paired, differences = _paired(a, b, found, [x for x in shared if _pairable(rows, x)])
+    differing: set[str] = {obstacle.about for obstacle in found}
+    attacks = tuple(
+        _attack(rows[0].get(label), rows[1].get(label), differing, differences.get(label))
+        for label in dict.fromkeys((*rows[0], *rows[1]))
+    )
+    one, other = a.certificate, b.certificate
+    return Comparison(
+        a=_side(a),
+        b=_side(b),
+        comparable=not found,
+        obstacles=found,
+        worse=_worse(one, other, attacks),
+        flags_only_a=_only(one.verdict.flags, other.verdict.flags),
+        flags_only_b=_only(other.verdict.flags, one.verdict.flags),
+        policy=policy_changes(one, other),
+        models=model_changes(one, other),
+        attacks=attacks,
+        utility=_utility(one, other, differing),
+        paired=paired,
+        warnings_only_a=_only(one.warnings, other.warnings),
+        warnings_only_b=_only(other.warnings, one.warnings),
+    )
+
+
+def _side(given: Given) -> Side:
+    certificate = given.certificate
+    forget = certificate.scope.sets.get("forget")
+    return Side(
+        path=shown_path(given.path),
+        certificate_id=certificate.certificate_id,
+        issued=certificate.timing.issued,
+        verdict=certificate.verdict.verdict,
+        flags=certificate.verdict.flags,
+        claim=certificate.verdict.claim,
+        primary_probe=certificate.scope.primary_probe,
+        scope=certificate.scope.scope,
+        facts=forget.facts if forget else None,
+        facts_digest=certificate.identity.facts_digest,
+        policy=certificate.policy.name,
+        policy_digest=certificate.identity.policy_digest,
+        residual_lower=certificate.uncertainty.residual_lower,
+        residual_upper=certificate.uncertainty.residual_upper,
+        redaction=certificate.redaction,
+        claimed_keys=given.claimed_keys,
+    )
+
+
+def _pairable(rows: Sequence[dict[str, MatrixRow]], label: str) -> bool:
+    one, other = (of[label] for of in rows)
+    return bool(one.jobs and other.jobs) and one.probe == other.probe
+
+
+def _paired(
+    a: Given, b: Given, found: Sequence[Obstacle], labels: Sequence[str]
+) -> tuple[PairedPart, dict[str, PairedDifference]]:
+    differing = [obstacle.about for obstacle in found if obstacle.about in _PAIRED]
+    if differing:
+        return _unpaired(f"it needs the same {_listed(differing)} in both"), {}
+    if not labels:
+        return _unpaired("no attack was measured by the same probe in both"), {}
+    for name, given in (("A", a), ("B", b)):
+        if given.evidence is None and not given.store.is_dir():
+            return _unpaired(
+                f"there is no evidence beside {name}; name its store with --evidence-{name.lower()}"
+            ), {}
+    try:
+        audits = [
+            Audit(given.certificate, given.path, EvidenceStore(given.store, read_only=True))
+            for given in (a, b)
+        ]
+        return pair(audits[0], audits[1], labels)
+    except AuditorError as error:
+        if a.evidence or b.evidence:
+            raise
+        return _unpaired(f"the evidence cannot be used: {error}"), {}
+
+
+def _unpaired(why: str) -> PairedPart:
+    return PairedPart(
+        possible=False, why_not=why, alpha=None, unit=None, facts=(), facts_missing=None
+    )
+
+
+def _attack(
+    a: MatrixRow | None,
+    b: MatrixRow | None,
+    differing: set[str],
+    paired: PairedDifference | None,
+) -> AttackChange:
+    named = b or a
+    if named is None:
+        raise ValueError("an attack that neither certificate has")
+    one, other = _attack_side(a), _attack_side(b)
+    k_change = rho_change = None
+    if one and other and one.probe == other.probe:
+        if not differing & _DIFFERENCE:
+            k_change = _change(one.k_unlearned, other.k_unlearned)
+        if not differing & _RESIDUAL:
+            rho_change = _change(one.rho, other.rho)
+    return AttackChange(
+        attack=named.attack,
+        variant=named.variant,
+        a=one,
+        b=other,
+        parameters=value_changes(_settings(a), _settings(b)) if a and b else (),
+        k_unlearned_change=k_change,
+        rho_change=rho_change,
+        newly_named=bool(other and other.named and not (one and one.named)),
+        paired=paired,
+    )
+
+
+def _settings(row: MatrixRow) -> dict[str, object]:
+    """What an attack was run with; how often it was run is part of it."""
+    runs = {"runs": len(row.jobs[UNLEARNED])} if UNLEARNED in row.jobs else {}
+    return dict(row.parameters) | {"measure of K": row.probe} | runs
+
+
+def _attack_side(row: MatrixRow | None) -> AttackSide | None:
+    if row is None:
+        return None
+    measured = row.status == "measured"
+    by_arm = row.forget.get(row.probe, {}) if measured else {}
+    retrained = [k for arm, k in by_arm.items() if arm not in (UNLEARNED, "original")]
+    figures = row.figures if measured else None
+    return AttackSide(
+        status=row.status,
+        reason=row.reason,
+        part=row.part,
+        probe=row.probe,
+        named=row.named,
+        over_forgotten=row.over_forgotten,
+        k_unlearned=by_arm.get(UNLEARNED),
+        k_retrained=fmean(retrained) if retrained else None,
+        k_original=by_arm.get("original"),
+        rho=figures.rho if figures else None,
+        rho_lower=figures.rho_lower if figures else None,
+        rho_upper=figures.rho_upper if figures else None,
+        leaked=figures.leaked if figures else None,
+        eligible=figures.eligible if figures else None,
+        leak_upper=figures.leak_upper if figures else None,
+        unmet=tuple(gate.name for gate in row.gates if not gate.met),
+    )
+
+
+def _utility(a: Certificate, b: Certificate, differing: set[str]) -> UtilityChange:
+    one, other = a.utility, b.utility
+    return UtilityChange(
+        state_a=one.state,
+        state_b=other.state,
+        unlearned_a=one.mean_unlearned,
+        unlearned_b=other.mean_unlearned,
+        original_a=one.mean_original,
+        original_b=other.mean_original,
+        change=None
+        if differing & _DIFFERENCE
+        else _change(one.mean_unlearned, other.mean_unlearned),
+    )
+
+
+def _worse(a: Certificate, b: Certificate, attacks: Sequence[AttackChange]) -> tuple[str, ...]:
+    verdicts = a.verdict.verdict, b.verdict.verdict
+    fallen = place(verdicts[1]) > place(verdicts[0])
+    return (
+        *((f"the verdict went from {verdicts[0]} to {verdicts[1]}",) if fallen else ()),
+        *(
+            f"{attack.label} is newly named: its own evidence shows residual knowledge"
+            for attack in attacks
+            if attack.newly_named
+        ),
+    )
+
+
+def _change(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else b - a
+
+
+def _only(these: Sequence[str], those: Sequence[str]) -> tuple[str, ...]:
+    return tuple(one for one in these if one not in those)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

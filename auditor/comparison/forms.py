@@ -1,0 +1,35 @@
+"""The registries of what comparisons and leaderboards are shown as, beside their data.
+
+The packages that fill them are found through the entry points of the reports.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from auditor.comparison.ranking import Leaderboard
+from auditor.comparison.schema import Comparison
+from auditor.registry import Registry
+
+Shown = TypeVar("Shown")
+
+
+@dataclass(frozen=True)
+class Form(Generic[Shown]):
+    """A way to write something down."""
+
+    render: Callable[[Shown], str]
+    """The text of one file; equal arguments give equal text."""
+    suffix: str
+    """Of the file, with its dot."""
+    summary: str
+    """What it is for, in one line."""
+
+
+COMPARISONS: Registry[Form[Comparison]] = Registry("form of a comparison", group="auditor.reports")
+"""Forms of a comparison by name."""
+
+LEADERBOARDS: Registry[Form[Leaderboard]] = Registry(
+    "form of a leaderboard", group="auditor.reports"
+)
+"""Forms of a leaderboard by name."""

@@ -1,0 +1,218 @@
+"""The same facts under the same attack in two audits: differences fact by fact."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from auditor.certificate.case import Case, Trial
+from auditor.certificate.redaction import redact
+from auditor.certificate.schema import Certificate, WorstFactPart
+from auditor.comparison.interval import mean_interval
+from auditor.comparison.schema import ChangedFact, PairedDifference, PairedPart
+from auditor.errors import AuditorError
+from auditor.evidence.columns import DECIDING, answers
+from auditor.evidence.store import EvidenceStore
+from auditor.statistics.arms import subject_means
+from auditor.verification.recall import recall
+
+FACTS = 20
+"""Facts that are listed at most."""
+
+UNLEARNED = "unlearned"
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A certificate and where its evidence is."""
+
+    certificate: Certificate
+    path: Path
+    store: EvidenceStore
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """One attack in both audits, fact by fact."""
+
+    trials: tuple[Trial, Trial]
+    same_baseline: bool
+    k: tuple[FloatArray, FloatArray]
+    """K of the two unlearned models [facts]."""
+    change: FloatArray
+    """D in B minus D in A [facts]."""
+
+
+def pair(
+    a: Audit, b: Audit, labels: Sequence[str]
+) -> tuple[PairedPart, dict[str, PairedDifference]]:
+    """Compare two audits of the same facts, original and retrained models, fact by fact.
+
+    Args:
+        a: the audit before.
+        b: the audit after.
+        labels: attacks that both measured, by the same measure of knowledge.
+
+    Returns:
+        What is said of the whole, and the difference by label of the attack. An attack that does
+        not have every fact on every arm has none.
+
+    Raises:
+        AuditorError: evidence is missing or was changed.
+    """
+    cases = [_case(audit, labels) for audit in (a, b)]
+    alpha = min(case.policy.alpha for case in cases)
+    sampled = any(audit.certificate.scope.scope == "sampled" for audit in (a, b))
+    pairs = [found for label in labels if (found := _pair(label, a, b, cases)) is not None]
+    facts = cases[0].sets["forget"]
+    subjects = [fact.subject for fact in facts] if sampled else None
+    differences = {p.trials[0].label: _difference(p, alpha, subjects) for p in pairs}
+    primary = [p for p in pairs if p.trials[0].probe == cases[0].probes[0]]
+    listed, missing = _changed_facts(a, b, cases[0], primary)
+    part = PairedPart(
+        possible=True,
+        why_not=None,
+        alpha=alpha,
+        unit="subjects" if sampled else "facts",
+        facts=listed,
+        facts_missing=missing,
+    )
+    return part, differences
+
+
+def _case(audit: Audit, labels: Sequence[str]) -> Case:
+    """The case of the attacks that are paired; the original's evidence is not needed."""
+    rows = tuple(
+        row.model_copy(
+            update={"jobs": {arm: keys for arm, keys in row.jobs.items() if arm != "original"}}
+        )
+        for row in audit.certificate.matrix
+        if row.label in labels
+    )
+    # planted suppressions say nothing of the two unlearned models
+    wanted = audit.certificate.model_copy(update={"matrix": rows, "positive_controls": ()})
+    return recall(wanted, audit.store, DECIDING)
+
+
+def _pair(label: str, a: Audit, b: Audit, cases: Sequence[Case]) -> _Pair | None:
+    trials, tables = [], []
+    for case in cases:
+        trial = next(trial for trial in case.trials if trial.label == label)
+        table = case.matrix(trial, [UNLEARNED, *case.retrained], "forget")
+        if table is None or len(table) < 2:
+            return None
+        trials.append(trial)
+        tables.append(table)
+    before, after = tables
+    same = _baseline(a, cases[0], trials[0]) == _baseline(b, cases[1], trials[1])
+    change = after[0] - before[0]
+    if not same:
+        change = change - (after[1:].mean(axis=0) - before[1:].mean(axis=0))
+    return _Pair((trials[0], trials[1]), same, (before[0], after[0]), change)
+
+
+def _baseline(audit: Audit, case: Case, trial: Trial) -> list[list[tuple[str, str]]]:
+    """Jobs and seals of the retrained models, in no order: equal ones are one measurement."""
+    sealed = audit.certificate.evidence.jobs
+    return sorted([(key, sealed[key]) for key in trial.jobs[arm]] for arm in case.retrained)
+
+
+def _difference(found: _Pair, alpha: float, subjects: Sequence[str] | None) -> PairedDifference:
+    units = found.change if subjects is None else subject_means(found.change, subjects)
+    lower, upper = mean_interval(units, 1.0 if found.same_baseline else 2.0, alpha)
+    return PairedDifference(
+        units=units.size,
+        mean=float(units.mean()),
+        lower=lower,
+        upper=upper,
+        rose=int((found.change > 0).sum()),
+        fell=int((found.change < 0).sum()),
+        same_baseline=found.same_baseline,
+    )
+
+
+def _changed_facts(
+    a: Audit, b: Audit, case: Case, pairs: Sequence[_Pair]
+) -> tuple[tuple[ChangedFact, ...], str | None]:
+    """The facts that changed most, each under the attack that shows most of it.
+
+    Attacks with a measure of their own are left out: its scale is another.
+    """
+    if not pairs:
+        return (), "no attack was measured by the primary probe in both"
+    changes = np.stack([p.change for p in pairs])  # [pairs, facts]
+    strongest = np.abs(changes).argmax(axis=0)
+    size = np.abs(changes).max(axis=0)
+    order = [int(i) for i in np.argsort(-size, kind="stable") if size[i] > 0][:FACTS]
+    facts = case.sets["forget"]
+    said: dict[tuple[int, int], dict[str, str]] = {}
+
+    def told(which: int, side: int, fact: str) -> str | None:
+        if (which, side) not in said:
+            store = (a, b)[side].store
+            keys = pairs[which].trials[side].jobs[UNLEARNED]
+            said[which, side] = answers(store.rows(keys[0]), "forget")
+        return said[which, side].get(fact)
+
+    def part(index: int) -> ChangedFact:
+        which, fact = int(strongest[index]), facts[index]
+        return ChangedFact(
+            fact=fact.id,
+            subject=fact.subject,
+            prompt=fact.prompt,
+            answer=fact.answer,
+            attack=pairs[which].trials[0].label,
+            change=float(changes[which, index]),
+            k_a=float(pairs[which].k[0][index]),
+            k_b=float(pairs[which].k[1][index]),
+            said_a=told(which, 0, fact.id),
+            said_b=told(which, 1, fact.id),
+        )
+
+    listed = tuple(part(index) for index in order)
+    redacted = next((x for x in (a, b) if x.certificate.redaction != "none"), None)
+    if redacted is None:
+        return listed, None
+    try:
+        return _redacted(listed, redacted), None
+    except AuditorError as error:
+        return (), f"a certificate is redacted, and its key is not at hand: {error}"
+
+
+def _redacted(listed: Sequence[ChangedFact], audit: Audit) -> tuple[ChangedFact, ...]:
+    """The same facts with the digests that the redacted certificate itself would show."""
+    parts = tuple(
+        WorstFactPart(
+            fact=one.fact,
+            subject=one.subject,
+            prompt=one.prompt,
+            answer=one.answer,
+            attack=one.attack,
+            k={},
+            said={
+                side: said
+                for side, said in (("a", one.said_a), ("b", one.said_b))
+                if said is not None
+            },
+        )
+        for one in listed
+    )
+    bare = audit.certificate.model_copy(update={"worst_facts": parts})
+    hidden = redact(bare, audit.store.redaction_key()).worst_facts
+    return tuple(
+        one.model_copy(
+            update={
+                "fact": part.fact,
+                "subject": part.subject,
+                "prompt": part.prompt,
+                "answer": part.answer,
+                "said_a": part.said.get("a"),
+                "said_b": part.said.get("b"),
+            }
+        )
+        for one, part in zip(listed, hidden, strict=True)
+    )

@@ -1,0 +1,185 @@
+"""Many certificates in order: best first, and only among those that are of one measure."""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Literal
+
+from auditor.certificate.row import Part
+from auditor.certificate.schema import Certificate
+from auditor.comparison.collection import Collected, Rejected
+from auditor.comparison.order import place
+from auditor.comparison.sameness import original_digest, retrained_digests
+from auditor.digests import digest
+
+_UTILITY = ("kept", "undetermined", "not measured", "lost")
+"""States of utility, best first."""
+
+
+class Entry(Part):
+    """A certificate in the leaderboard."""
+
+    rank: int
+    """Equal where nothing that counts tells two apart."""
+    paths: tuple[str, ...]
+    """Every file that holds it, relative to the folder; the envelope first."""
+    certificate_id: str
+    claimed_keys: tuple[str, ...] | None
+    """Ids of the keys that say they signed; nobody checked. Null: no envelope."""
+    model: str | None
+    """Path of the unlearned model."""
+    verdict: Literal["PASS", "INCONCLUSIVE", "FAIL", "NOT AUDITABLE"]
+    flags: tuple[str, ...]
+    residual_lower: float | None
+    residual_upper: float | None
+    """Null: not bounded below 1, or not every mandatory attack was measured."""
+    residual_complete: bool
+    worst_attack: str | None
+    """Label of the attack with the largest rho."""
+    worst_rho: float | None
+    utility_state: Literal["kept", "lost", "undetermined", "not measured"]
+    utility_unlearned: float | None
+    utility_original: float | None
+    named: tuple[str, ...]
+    facts: int | None
+    retrained_models: int
+    issued: str
+
+
+class Group(Part):
+    """Certificates that can be ranked together."""
+
+    facts_digest: str
+    original_digest: str | None
+    primary_probe: str
+    scope: str
+    policy: str
+    policy_digest: str
+    same_baselines: bool
+    """All rest on the same retrained models."""
+    entries: tuple[Entry, ...]
+
+
+class Leaderboard(Part):
+    """All certificates under a folder."""
+
+    folder: str
+    groups: tuple[Group, ...]
+    """Largest first. Entries of two groups are not ranked against one another."""
+    unreadable: tuple[Rejected, ...]
+    """Files that should be certificates and are not, or were altered."""
+    others: tuple[str, ...]
+    """JSON files that hold something else."""
+
+
+def rank(
+    folder: str,
+    collected: Sequence[Collected],
+    unreadable: Sequence[Rejected],
+    others: Sequence[str],
+) -> Leaderboard:
+    """Returns the leaderboard of certificates.
+
+    Ranked by verdict, then by the upper bound of residual knowledge, then by the utility kept.
+    Only certificates on the same facts, original model, primary probe, scope and policy are ranked
+    together.
+    """
+    grouped: dict[tuple[str | None, ...], list[Collected]] = defaultdict(list)
+    for one in collected:
+        grouped[_measure(one.certificate)].append(one)
+    groups = [_group(members) for members in grouped.values()]
+    groups.sort(key=lambda group: (-len(group.entries), group.entries[0].paths))
+    return Leaderboard(
+        folder=folder, groups=tuple(groups), unreadable=tuple(unreadable), others=tuple(others)
+    )
+
+
+def _measure(certificate: Certificate) -> tuple[str | None, ...]:
+    """What certificates must share to be ranked together.
+
+    The list of mandatory attacks is a part of it: a policy that names none takes those of the
+    release that audited.
+    """
+    policy = certificate.policy
+    demanded = policy.model_dump(mode="json", exclude={"advisory", "reported"})
+    return (
+        certificate.identity.facts_digest,
+        original_digest(certificate),
+        certificate.scope.primary_probe,
+        certificate.scope.scope,
+        certificate.identity.policy_digest,
+        digest(demanded | {"mandatory": sorted(policy.mandatory)}),
+    )
+
+
+def _group(members: Sequence[Collected]) -> Group:
+    first = members[0].certificate
+    ordered = sorted(members, key=lambda one: (_merit(one.certificate), one.paths))
+    entries: list[Entry] = []
+    for position, one in enumerate(ordered):
+        tied = position and _merit(one.certificate) == _merit(ordered[position - 1].certificate)
+        entries.append(_entry(one, entries[-1].rank if tied else position + 1))
+    return Group(
+        facts_digest=first.identity.facts_digest,
+        original_digest=original_digest(first),
+        primary_probe=first.scope.primary_probe,
+        scope=first.scope.scope,
+        policy=first.policy.name,
+        policy_digest=first.identity.policy_digest,
+        same_baselines=len({tuple(retrained_digests(one.certificate)) for one in members}) == 1,
+        entries=tuple(entries),
+    )
+
+
+def _merit(certificate: Certificate) -> tuple[int, float, int, float]:
+    """Sort key, best first. What was not measured or not bounded is last of its kind."""
+    upper = _upper(certificate)
+    utility = certificate.utility
+    kept = None
+    if utility.mean_unlearned is not None and utility.mean_original:
+        kept = utility.mean_unlearned / utility.mean_original
+    return (
+        place(certificate.verdict.verdict),
+        math.inf if upper is None else upper,
+        _UTILITY.index(utility.state),
+        math.inf if kept is None else -kept,
+    )
+
+
+def _upper(certificate: Certificate) -> float | None:
+    """Upper bound over all mandatory attacks: of some of them, it would reward leaving some out."""
+    uncertainty = certificate.uncertainty
+    return uncertainty.residual_upper if uncertainty.residual_complete else None
+
+
+def _entry(one: Collected, rank: int) -> Entry:
+    certificate = one.certificate
+    utility, forget = certificate.utility, certificate.scope.sets.get("forget")
+    residuals = [
+        (row.figures.rho, row.label)
+        for row in certificate.matrix
+        if row.status == "measured" and row.figures and not row.reported
+        if row.figures.rho is not None
+    ]
+    worst = max(residuals, default=None)
+    return Entry(
+        rank=rank,
+        paths=one.paths,
+        certificate_id=certificate.certificate_id,
+        claimed_keys=one.claimed_keys,
+        model=next((a.path for a in certificate.identity.arms if a.arm == "unlearned"), None),
+        verdict=certificate.verdict.verdict,
+        flags=certificate.verdict.flags,
+        residual_lower=certificate.uncertainty.residual_lower,
+        residual_upper=_upper(certificate),
+        residual_complete=certificate.uncertainty.residual_complete,
+        worst_attack=worst[1] if worst else None,
+        worst_rho=worst[0] if worst else None,
+        utility_state=utility.state,
+        utility_unlearned=utility.mean_unlearned,
+        utility_original=utility.mean_original,
+        named=tuple(row.label for row in certificate.matrix if row.named),
+        facts=forget.facts if forget else None,
+        retrained_models=len(retrained_digests(certificate)),
+        issued=certificate.timing.issued,
+    )

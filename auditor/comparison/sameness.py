@@ -1,0 +1,131 @@
+"""What two certificates share, and in what they differ."""
+
+from collections.abc import Sequence
+
+from auditor.certificate.schema import ArmPart, Certificate
+from auditor.comparison.schema import ModelChange, Obstacle, Subject, ValueChange
+
+_UNLEARNED, _ORIGINAL = "unlearned", "original"
+_FIGURES = (
+    "name",
+    "delta",
+    "alpha",
+    "minimum_gap",
+    "leak_limit",
+    "utility_margin",
+    "minimum_facts",
+    "minimum_retrained",
+    "valid_days",
+)
+
+
+def retrained_digests(certificate: Certificate) -> list[str]:
+    """Digests of the retrained models, sorted: which of them is the first changes nothing."""
+    return sorted(
+        arm.digest for arm in certificate.identity.arms if arm.arm not in (_UNLEARNED, _ORIGINAL)
+    )
+
+
+def original_digest(certificate: Certificate) -> str | None:
+    """Digest of the original model; None where the certificate has none."""
+    return _digest(certificate.identity.arms, _ORIGINAL)
+
+
+def obstacles(a: Certificate, b: Certificate) -> tuple[Obstacle, ...]:
+    """In what the two differ, so that their figures are not of one measure."""
+    found: list[tuple[bool, Subject, str]] = [
+        (
+            a.identity.facts_digest != b.identity.facts_digest,
+            "facts",
+            "They are about other facts: no difference between their figures is computed.",
+        ),
+        (
+            a.scope.primary_probe != b.scope.primary_probe,
+            "primary probe",
+            f"A measures knowledge by {a.scope.primary_probe}, B by {b.scope.primary_probe}: no "
+            "difference is computed between figures of two probes.",
+        ),
+        (
+            original_digest(a) != original_digest(b),
+            "original model",
+            "Their original models differ, and residual knowledge is a share of what the original "
+            "knew: 0.1 in A is not 0.1 in B.",
+        ),
+        (
+            retrained_digests(a) != retrained_digests(b),
+            "retrained models",
+            "Their retrained models differ, and residual knowledge is what is known beyond them.",
+        ),
+        (
+            a.scope.scope != b.scope.scope,
+            "scope",
+            f"The scope of A is {a.scope.scope}, that of B {b.scope.scope}: the claims are about "
+            "other populations.",
+        ),
+        (
+            a.identity.policy_digest != b.identity.policy_digest or bool(policy_changes(a, b)),
+            "policy",
+            "They were decided under other policies: a verdict may differ where no figure does. "
+            "`auditor gate` decides both under one.",
+        ),
+    ]
+    return tuple(Obstacle(about=about, sentence=said) for differs, about, said in found if differs)
+
+
+def policy_changes(a: Certificate, b: Certificate) -> tuple[ValueChange, ...]:
+    """Numbers and demands that the policies do not share."""
+    changes = value_changes(
+        {name: getattr(a.policy, name) for name in _FIGURES},
+        {name: getattr(b.policy, name) for name in _FIGURES},
+    )
+    lists = {
+        "mandatory": (sorted(a.policy.mandatory), sorted(b.policy.mandatory)),
+        "waivers": tuple(
+            sorted(f"{w.attack} until {w.until}: {w.reason} ({w.by})" for w in c.policy.waivers)
+            for c in (a, b)
+        ),
+    }
+    return (
+        *changes,
+        *(
+            ValueChange(name=name, a=before, b=after)
+            for name, (before, after) in lists.items()
+            if before != after
+        ),
+        *value_changes(
+            {f"budget of {label}": least for label, least in a.policy.budgets.items()},
+            {f"budget of {label}": least for label, least in b.policy.budgets.items()},
+        ),
+    )
+
+
+def value_changes(a: dict[str, object], b: dict[str, object]) -> tuple[ValueChange, ...]:
+    """Entries that are not the same in both; one that is absent is null."""
+    return tuple(
+        ValueChange(name=name, a=a.get(name), b=b.get(name))
+        for name in dict.fromkeys((*a, *b))
+        if a.get(name) != b.get(name)
+    )
+
+
+def model_changes(a: Certificate, b: Certificate) -> tuple[ModelChange, ...]:
+    """Every model of either audit, by its part in it."""
+    before = {arm.arm: arm for arm in a.identity.arms}
+    after = {arm.arm: arm for arm in b.identity.arms}
+
+    def change(name: str) -> ModelChange:
+        one, other = before.get(name), after.get(name)
+        return ModelChange(
+            arm=name,
+            path_a=one.path if one else None,
+            path_b=other.path if other else None,
+            digest_a=one.digest if one else None,
+            digest_b=other.digest if other else None,
+            same=one is not None and other is not None and one.digest == other.digest,
+        )
+
+    return tuple(change(name) for name in dict.fromkeys((*before, *after)))
+
+
+def _digest(arms: Sequence[ArmPart], name: str) -> str | None:
+    return next((arm.digest for arm in arms if arm.arm == name), None)

@@ -1,0 +1,187 @@
+"""What changed between two certificates, as data; it decides nothing."""
+
+from typing import Any, Literal
+
+from auditor.certificate.row import Part
+
+Subject = Literal["facts", "original model", "retrained models", "primary probe", "scope", "policy"]
+"""What two certificates must share for their figures to be of one measure."""
+
+
+class Side(Part):
+    """One of the two certificates."""
+
+    path: str
+    certificate_id: str
+    issued: str
+    verdict: Literal["PASS", "FAIL", "INCONCLUSIVE", "NOT AUDITABLE"]
+    flags: tuple[str, ...]
+    claim: str
+    primary_probe: str
+    scope: str
+    facts: int | None
+    """Of the forget set."""
+    facts_digest: str
+    policy: str
+    policy_digest: str
+    residual_lower: float | None
+    residual_upper: float | None
+    redaction: Literal["none", "keyed digests"]
+    claimed_keys: tuple[str, ...] | None
+    """Ids of the keys that say they signed; nobody checked. Null: not a signed envelope."""
+
+
+class Obstacle(Part):
+    """Something in which the two differ, so that figures are not of one measure."""
+
+    about: Subject
+    sentence: str
+
+
+class ModelChange(Part):
+    """A model of either audit."""
+
+    arm: str
+    path_a: str | None
+    path_b: str | None
+    digest_a: str | None
+    digest_b: str | None
+    same: bool
+    """The same files."""
+
+
+class ValueChange(Part):
+    """A number or a list that is not the same in both."""
+
+    name: str
+    a: Any
+    b: Any
+
+
+class AttackSide(Part):
+    """One attack in one of the certificates. What was not measured is null."""
+
+    status: Literal["measured", "failed", "unavailable"]
+    reason: str | None
+    part: Literal["mandatory", "waived", "advisory", "reported"]
+    probe: str
+    named: bool
+    over_forgotten: bool
+    k_unlearned: float | None
+    k_retrained: float | None
+    """Mean over the retrained models."""
+    k_original: float | None
+    rho: float | None
+    rho_lower: float | None
+    rho_upper: float | None
+    leaked: int | None
+    eligible: int | None
+    leak_upper: float | None
+    unmet: tuple[str, ...]
+    """Gates that are not met."""
+
+
+class PairedDifference(Part):
+    """Mean over the facts of D in B minus D in A, where D is K_U minus the mean K_R.
+
+    Both audits asked the same facts, so each fact is its own comparison. Where both rest on the
+    same measurement of the retrained models it is K_U in B minus K_U in A.
+    """
+
+    units: int
+    """Facts, or subjects where the audited subjects are a sample."""
+    mean: float
+    lower: float
+    upper: float
+    rose: int
+    """Facts of which B knows more."""
+    fell: int
+    same_baseline: bool
+    """Both rest on the same measurement of the retrained models; otherwise the interval is twice
+    as wide, since the difference may be anywhere from -2 to 2."""
+
+
+class AttackChange(Part):
+    """One attack at one level, in both certificates or in one."""
+
+    attack: str
+    variant: str
+    a: AttackSide | None
+    b: AttackSide | None
+    parameters: tuple[ValueChange, ...]
+    """Parameters and numbers of seeds that differ; empty where only one has the attack."""
+    k_unlearned_change: float | None
+    """B minus A; null unless facts and measure are the same and both were measured."""
+    rho_change: float | None
+    """B minus A; null unless the original and the retrained models are the same, too."""
+    newly_named: bool
+    paired: PairedDifference | None
+
+    @property
+    def label(self) -> str:
+        """``family/name variant``."""
+        return f"{self.attack} {self.variant}"
+
+
+class ChangedFact(Part):
+    """A fact of which the two unlearned models know most differently."""
+
+    fact: str
+    subject: str
+    prompt: str
+    answer: str
+    attack: str
+    """Label of the attack under which they differ most."""
+    change: float
+    """D in B minus D in A."""
+    k_a: float
+    k_b: float
+    said_a: str | None
+    """Null: the model was not made to speak."""
+    said_b: str | None
+
+
+class PairedPart(Part):
+    """What the evidence of both says, fact by fact."""
+
+    possible: bool
+    why_not: str | None
+    alpha: float | None
+    unit: Literal["facts", "subjects"] | None
+    facts: tuple[ChangedFact, ...]
+    facts_missing: str | None
+    """Why no facts are listed, where it is not that none changed."""
+
+
+class UtilityChange(Part):
+    """Knowledge of the retain set."""
+
+    state_a: str
+    state_b: str
+    unlearned_a: float | None
+    unlearned_b: float | None
+    original_a: float | None
+    original_b: float | None
+    change: float | None
+    """Mean K of the unlearned model, B minus A; null unless facts and probe are the same."""
+
+
+class Comparison(Part):
+    """Two certificates, A before B."""
+
+    a: Side
+    b: Side
+    comparable: bool
+    """Facts, original and retrained models, primary probe, scope and policy are the same."""
+    obstacles: tuple[Obstacle, ...]
+    worse: tuple[str, ...]
+    """In what B is worse than A: its verdict, or an attack that is newly named."""
+    flags_only_a: tuple[str, ...]
+    flags_only_b: tuple[str, ...]
+    policy: tuple[ValueChange, ...]
+    models: tuple[ModelChange, ...]
+    attacks: tuple[AttackChange, ...]
+    utility: UtilityChange
+    paired: PairedPart
+    warnings_only_a: tuple[str, ...]
+    warnings_only_b: tuple[str, ...]
