@@ -4,13 +4,15 @@ The store is written by the evidence store itself, and the certificate's figures
 from it by the same code as an audit's; only the models are missing.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from auditor.certificate.files import write_certificate
 from auditor.certificate.schema import Certificate
-from auditor.data.fact import Fact, FactSets
+from auditor.data.fact import Fact, FactSets, SetName
 from auditor.digests import digest
 from auditor.evidence.record import Cost, Record, Row
 from auditor.evidence.store import EvidenceStore
@@ -31,14 +33,17 @@ MANDATORY = (
 )
 
 
-def large_audit(root: Path, facts: int, variants: int, leaking: int = 0) -> Path:
+def large_audit(
+    root: Path, facts: int, variants: int, leaking: int = 0, *, known: bool = True
+) -> Path:
     """Write an evidence store and the certificate made from it.
 
     Args:
         root: folder; the certificate is written to ``certificate.json``, the store beside it.
         facts: facts of the forget set; the retain set is as large.
-        variants: attacks × levels, the mandatory ones of the release gate among them.
+        variants: attacks at their levels, the mandatory ones of the release gate among them.
         leaking: how many of the attacks bring the knowledge back.
+        known: whether the original knows the forget set.
 
     Returns:
         The certificate's path.
@@ -48,7 +53,11 @@ def large_audit(root: Path, facts: int, variants: int, leaking: int = 0) -> Path
     sets = FactSets(forget=_facts("forget", facts), retain=_facts("retain", facts))
     facts_digest = store.put_facts(sets)
     names = [*MANDATORY, *(f"tampering/noise level {i}" for i in range(variants))][:variants]
-    levels = {"original": (8, 2), "retrained-0": (1, 30), "retrained-1": (1, 30)}
+    levels = {
+        "original": (8, 2) if known else (1, 30),
+        "retrained-0": (1, 30),
+        "retrained-1": (1, 30),
+    }
     seals, rows = {}, []
     for number, label in enumerate(names):
         attack, _, variant = label.partition(" ")
@@ -83,8 +92,20 @@ def large_audit(root: Path, facts: int, variants: int, leaking: int = 0) -> Path
             jobs[arm] = (key,)
         rows.append(_row(attack, variant, label in MANDATORY, jobs, number))
     path = root / "certificate.json"
-    write_certificate(_certificate(rows, seals, facts_digest, sets, store), path)
+    policy = Policy(mandatory=tuple(name for name in names if name in MANDATORY))
+    write_certificate(_certificate(rows, seals, policy, facts_digest, sets, store), path)
     return path
+
+
+def _rows(
+    name: SetName, facts: Sequence[Fact], shape: tuple[float, float], rng: np.random.Generator
+) -> tuple[Row, ...]:
+    """K drawn from a beta distribution, by every probe."""
+    return tuple(
+        Row(name, fact.id, fact.subject, probe, float(k), fact.answer)
+        for probe in PROBES
+        for fact, k in zip(facts, rng.beta(*shape, len(facts)), strict=True)
+    )
 
 
 def _facts(name: str, count: int) -> tuple[Fact, ...]:
@@ -100,8 +121,8 @@ def _facts(name: str, count: int) -> tuple[Fact, ...]:
 
 
 def _row(
-    attack: str, variant: str, mandatory: bool, jobs: dict[str, tuple[str]], number: int
-) -> dict[str, object]:
+    attack: str, variant: str, mandatory: bool, jobs: dict[str, tuple[str, ...]], number: int
+) -> dict[str, Any]:
     """A row without its figures, which are worked out from the evidence."""
     steps = [0, 5, 10, 20, 40]
     return {
@@ -150,13 +171,13 @@ def _row(
 
 
 def _certificate(
-    rows: list[dict[str, object]],
+    rows: list[dict[str, Any]],
     seals: dict[str, str],
+    policy: Policy,
     facts: str,
     sets: FactSets,
     store: EvidenceStore,
 ) -> Certificate:
-    policy = Policy()
     nothing = {
         "facts": 0,
         "mean_unlearned": None,
