@@ -26,6 +26,8 @@ _COMMANDS = {
     "gate": "auditor.cli.gate",
     "policy": "auditor.cli.policy",
     "render": "auditor.cli.render",
+    "compare": "auditor.cli.compare",
+    "leaderboard": "auditor.cli.leaderboard",
     "attacks": "auditor.cli.attacks",
     "testbed": "auditor.cli.testbed",
     "doctor": "auditor.cli.doctor",

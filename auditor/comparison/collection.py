@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from auditor.certificate.files import read_certificate
 from auditor.certificate.row import Part
 from auditor.certificate.schema import Certificate
 from auditor.comparison.paths import shown_path
+from auditor.comparison.reading import read
 from auditor.errors import AuditorError
 
 
@@ -57,7 +57,7 @@ def collect(folder: Path) -> tuple[list[Collected], list[Rejected], list[str]]:
             if not _claims_to_be_one(file):
                 others.append(name)
                 continue
-            certificate, keys = read_certificate(file), None
+            certificate, keys = read(file)
         except AuditorError as error:
             rejected.append(Rejected(path=name, reason=str(error)))
             continue

@@ -1,0 +1,66 @@
+"""What `auditor compare` and `auditor leaderboard` print and write."""
+
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from auditor.cli.console import OUT
+from auditor.comparison.paths import shown_path
+from auditor.errors import AuditorError
+
+MISSING = "not measured"
+
+_PIPE_WIDTH = 160
+"""Columns of a table that goes into a file or a pipe, which have no width of their own."""
+
+VERDICT_STYLES = {"PASS": "bold green", "FAIL": "bold red"}
+
+
+def verdict_text(verdict: str, flags: tuple[str, ...]) -> Text:
+    """A verdict in its colour, and its flags."""
+    shown = Text(verdict, VERDICT_STYLES.get(verdict, "bold yellow"))
+    return shown.append("".join(f" · {flag}" for flag in flags), "default")
+
+
+def figure(value: float | None, missing: str = MISSING, sign: bool = False) -> str:
+    """A number with three decimals; one that is missing is said to be."""
+    if value is None:
+        return missing
+    return f"{value + 0.0:{'+' if sign else ''}.3f}"
+
+
+def bounds(lower: float | None, upper: float | None) -> str:
+    """Bounds in brackets; one that does not exist is said not to."""
+    return f"[{figure(lower, 'not bounded')}, {figure(upper, 'not bounded')}]"
+
+
+def wrapping_table(*headings: str) -> Table:
+    """A table with these columns, whose cells wrap: nothing in them is cut to fit."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def print_table(table: Table) -> None:
+    """Print a table from `wrapping_table`."""
+    console = OUT if OUT.is_terminal else Console(width=_PIPE_WIDTH)
+    console.print(table, soft_wrap=False)
+
+
+def write_page(text: str, target: Path, given: list[Path]) -> None:
+    """Write a page, but over none of the files that it is made from.
+
+    Raises:
+        AuditorError: it would be one of them.
+    """
+    for source in given:
+        if target.exists() and source.exists() and target.samefile(source):
+            raise AuditorError(
+                f"{shown_path(target)} is one of the certificates, which is not written over; "
+                "choose another place with --out."
+            )
+    target.write_text(text, encoding="utf-8")
