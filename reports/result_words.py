@@ -46,6 +46,9 @@ def result(row: MatrixRow) -> Result:
 KEY_DIGITS = 12
 """Digits of a key's id that are shown."""
 
+KEYS = 8
+"""Keys that are named: a crowd of them must not push out whether they were checked."""
+
 
 @dataclass(frozen=True)
 class SignatureState:
@@ -67,7 +70,9 @@ def signature_state(signatures: Signatures | None) -> SignatureState:
     if signatures is None or not signatures.keys:
         advice = ": compare the id with that of the JSON file you were given"
         return SignatureState("unsigned", "not signed", advice)
-    keys = ", ".join(f"{key[:KEY_DIGITS]}…" for key in signatures.keys)
+    keys = ", ".join(f"{key[:KEY_DIGITS]}…" for key in signatures.keys[:KEYS])
+    if len(signatures.keys) > KEYS:
+        keys += f" and {len(signatures.keys) - KEYS} more"
     if not signatures.checked:
         several = "s" if len(signatures.keys) > 1 else ""
         words = f"signed by key{several} {keys}; NOT checked when this page was made"

@@ -6,7 +6,7 @@
   const plain = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
   const make = (name, properties) => Object.assign(document.createElement(name), properties);
 
-  function search(rows, noun, status) {
+  function search(rows, noun, tell) {
     const texts = new Map(rows.map((row) => [row, plain(row.textContent)]));
     const field = make("input", { type: "search", autocomplete: "off", spellcheck: false });
     field.addEventListener("input", () => {
@@ -16,7 +16,7 @@
         row.hidden = !words.every((word) => texts.get(row).includes(word));
         hits += row.hidden ? 0 : 1;
       }
-      status.textContent = `${hits} of ${rows.length} ${noun} shown`;
+      tell({ found: `${hits} of ${rows.length} ${noun} shown` });
     });
     const label = make("label", { textContent: `Search the ${noun} ` });
     label.append(field);
@@ -30,7 +30,7 @@
     return downwards ? -difference : difference;
   }
 
-  function sort(table, rows, head, status) {
+  function sort(table, rows, head, tell) {
     const numbers = head.dataset.sort === "number";
     const name = head.textContent.trim();
     const button = make("button", { type: "button" });
@@ -50,7 +50,7 @@
       const keys = new Map(rows.map((row) => [row, key(row)]));
       rows.sort((a, b) => compare(keys.get(a), keys.get(b), downwards));
       table.tBodies[0].append(...rows);
-      status.textContent = `Sorted by ${name}, ${downwards ? "highest or last" : "lowest or first"} at the top`;
+      tell({ sorted: `sorted by ${name}, ${downwards ? "descending" : "ascending"}` });
     });
   }
 
@@ -59,9 +59,14 @@
     const tools = make("div", { className: "tools" });
     const status = make("p", { className: "found", role: "status" });
     status.setAttribute("aria-live", "polite");
-    tools.append(search(rows, table.dataset.search, status), status);
+    const told = { found: `${rows.length} ${table.dataset.search}`, sorted: "" };
+    const tell = (news) => {
+      Object.assign(told, news);
+      status.textContent = [told.found, told.sorted].filter(Boolean).join("; ");
+    };
+    tools.append(search(rows, table.dataset.search, tell), status);
     for (const head of table.tHead.querySelectorAll("th[data-sort]")) {
-      sort(table, rows, head, status);
+      sort(table, rows, head, tell);
     }
     table.classList.add("sortable");
     (table.closest(".scroller") ?? table).before(tools);

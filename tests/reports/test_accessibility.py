@@ -53,6 +53,31 @@ def test_axe_finds_nothing_serious_on_a_telephone(opened, scheme):
     assert [v for v in found if v[1] in SERIOUS] == []
 
 
+@pytest.mark.parametrize("wish", ["prefers-contrast: more", "forced-colors: active"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_where_more_contrast_is_wanted(opened, scheme, wish):
+    tab = opened("FAIL", 1280, scheme)
+    name, value = wish.split(": ")
+    features = {"prefers-color-scheme": scheme, name: value}
+    tab.call(
+        "Emulation.setEmulatedMedia",
+        features=[{"name": name, "value": value} for name, value in features.items()],
+    )
+    assert tab.evaluate(f"matchMedia('({wish})').matches")
+    assert [v for v in violations(tab) if v[1] in SERIOUS] == []
+
+
+def test_nothing_moves(opened):
+    tab = opened("FAIL", 1280, "light")
+    moving = """[...document.querySelectorAll('*')].filter(part => {
+        const style = getComputedStyle(part);
+        return style.animationName !== 'none' || style.scrollBehavior !== 'auto'
+            || style.transitionDuration.split(', ').some(time => time !== '0s');
+    }).length"""
+    assert tab.evaluate(moving) == 0
+    assert tab.evaluate("document.getAnimations().length") == 0
+
+
 def test_axe_would_have_noticed(opened):
     tab = opened("FAIL", 1280, "light")
     tab.evaluate("document.querySelector('h1').innerHTML = '<img src=\"data:,\"><button></button>'")

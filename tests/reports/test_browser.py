@@ -147,7 +147,7 @@ def test_a_click_on_a_heading_sorts_and_tells(searched, certificate):
     searched.evaluate(click.format(0))
     assert searched.evaluate(state) == ["ascending", *[None] * 5]
     assert searched.evaluate(subjects) == sorted(fact.subject for fact in facts)
-    assert status(searched).startswith("Sorted by Subject and fact")
+    assert status(searched) == f"{len(facts)} facts; sorted by Subject and fact, ascending"
     searched.evaluate(click.format(0))
     assert searched.evaluate(state)[0] == "descending"
     assert searched.evaluate(subjects) == sorted((f.subject for f in facts), reverse=True)
@@ -232,6 +232,14 @@ def test_prints_on_paper(tab, saved, certificate):
     boxes = set(re.findall(rb"/MediaBox\s*\[([0-9. ]+)\]", printed))
     [box] = [[float(edge) for edge in box.split()] for box in boxes]
     assert box[2:] == pytest.approx([595, 842], abs=2), "A4, in points"
+
+
+@pytest.mark.parametrize("verdict", ["PASS", "FAIL", "INCONCLUSIVE", "NOT AUDITABLE"])
+def test_front_page_is_one_sheet(tab, saved, certificate, verdict):
+    tab.view(A4, media="print")
+    tab.open(saved(certificate(verdict), Signatures(("a" * 64, "b" * 64), True)))
+    height = tab.evaluate("document.querySelector('.front').getBoundingClientRect().height")
+    assert 300 < height < (297 - 17 - 18) / 25.4 * 96, "pixels between the margins of the sheet"
 
 
 def test_dark_screens_print_light_and_a_search_takes_nothing_from_the_paper(searched, certificate):

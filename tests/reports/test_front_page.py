@@ -88,6 +88,12 @@ def test_the_state_of_the_signatures_is_said(certificate, signatures, said, unsa
     assert not any(text in shown for text in unsaid)
 
 
+def test_a_crowd_of_keys_does_not_hide_that_nobody_checked_them(certificate):
+    keys = tuple(f"{number:064x}" for number in range(500))
+    said = front(render(certificate("PASS"), Signatures(keys, False)))
+    assert "and 492 more; NOT checked when this page was made" in said
+
+
 def test_no_certificate_id_reaches_the_stylesheet_unless_it_is_a_digest(hostile, certificate):
     assert '@top-left { content: "Unlearning certificate, FAIL"; }' in render(hostile)
     shown = certificate("FAIL")
