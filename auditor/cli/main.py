@@ -28,6 +28,7 @@ _COMMANDS = {
     "render": "auditor.cli.render",
     "compare": "auditor.cli.compare",
     "leaderboard": "auditor.cli.leaderboard",
+    "view": "auditor.cli.view",
     "attacks": "auditor.cli.attacks",
     "testbed": "auditor.cli.testbed",
     "doctor": "auditor.cli.doctor",

@@ -1,0 +1,67 @@
+"""`auditor view`: certificates and running audits of a folder, in a browser on this machine."""
+
+import sys
+import tempfile
+import webbrowser
+from html import escape
+from pathlib import Path
+
+import click
+
+from auditor.cli.console import ERR, OUT
+from auditor.errors import AuditorError
+
+
+@click.command("view")
+@click.argument(
+    "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    show_default=True,
+    help="Port on 127.0.0.1; 0 takes a free one.",
+)
+@click.option(
+    "--open/--no-open",
+    "opens",
+    default=None,
+    help="Open the page in a browser.  [default: open, if this is a terminal]",
+)
+def command(folder: Path, port: int, opens: bool | None) -> None:
+    """Show the certificates and the audits under way in a folder.
+
+    The page is for this machine and for whoever has its address, which holds a random token;
+    nothing in DIR is written. It is read again at every request. Ctrl-C ends it (exit code 0).
+    """
+    from auditor.viewer.server import Viewer
+
+    try:
+        viewer = Viewer(folder, port)
+    except OSError as error:
+        raise AuditorError(
+            f"port {port} of 127.0.0.1 cannot be had ({error.strerror}); choose another, or leave "
+            "--port out to take a free one."
+        ) from error
+    with viewer, tempfile.TemporaryDirectory(prefix="auditor-view-") as private:
+        click.echo(viewer.address)
+        ERR.print("Only this machine can open it, with the token. Ctrl-C ends it.", highlight=False)
+        if sys.stdout.isatty() if opens is None else opens:
+            _open(viewer.address, Path(private))
+        try:
+            viewer.serve_forever()
+        except KeyboardInterrupt:
+            OUT.print("ended", highlight=False)
+
+
+def _open(address: str, private: Path) -> None:
+    """Open a file that leads to the address: a command line is seen by everybody, files are not."""
+    page = private / "open.html"
+    page.write_text(
+        f'<!DOCTYPE html><meta charset="utf-8"><meta name="referrer" content="no-referrer">'
+        f'<meta http-equiv="refresh" content="0; url={escape(address)}"><title>auditor</title>',
+        encoding="utf-8",
+    )
+    if not webbrowser.open(page.as_uri()):
+        ERR.print("no browser was found; open the address yourself.", highlight=False)

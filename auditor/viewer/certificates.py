@@ -1,0 +1,163 @@
+"""The certificates of a folder, each in a line."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from auditor.certificate.files import read_certificate
+from auditor.certificate.schema import Certificate
+from auditor.errors import AuditorError
+from auditor.report import Signatures
+from auditor.viewer.folder import Folder, Stamp, printable
+
+LARGEST = 64 * 2**20
+"""Bytes above which a file is not read."""
+
+_MARKS = (b'"schema_version"', b'"payloadType"')
+"""One of these is in every certificate, or in every envelope around one."""
+_NAMES = ("certificate.json", "certificate.dsse.json")
+"""What an audit writes; a file of that name should be a certificate, whatever is in it."""
+_SENTENCE = 600
+"""Characters of an error that are kept; it may quote the file."""
+
+
+class Summary(BaseModel):
+    """A certificate in a line."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    """In addresses."""
+    file: str
+    certificate_id: str
+    verdict: str
+    flags: tuple[str, ...]
+    model: str | None
+    """Path of the unlearned model."""
+    facts: int | None
+    """To be forgotten."""
+    policy: str
+    residual_lower: float | None
+    residual_upper: float | None
+    issued: str
+    holds_until: datetime | None
+    """When it, or the first of its waivers, expires."""
+    keys: tuple[str, ...]
+    """Ids of the keys that are said to have signed it; no signature was checked."""
+
+
+class Unreadable(BaseModel):
+    """A file that should be a certificate, or an entry of a ledger, and cannot be read as one."""
+
+    model_config = ConfigDict(frozen=True)
+
+    file: str
+    why: str
+
+
+class Certificates:
+    """Reads each file once, and again when it was changed."""
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._known: dict[Path, tuple[Stamp, Summary | Unreadable | None]] = {}
+
+    def among(self, files: Sequence[Path]) -> list[Summary | Unreadable]:
+        """The certificates among some files, and what should be one and cannot be read."""
+        known: dict[Path, tuple[Stamp, Summary | Unreadable | None]] = {}
+        for file in files:
+            stamp = self._folder.stamp(file)
+            if stamp is None:
+                continue
+            held = self._known.get(file)
+            current = held is not None and held[0] == stamp
+            known[file] = held if held and current else (stamp, self._summary(file, stamp))
+        self._known = known  # of files that are gone, nothing is kept
+        return [found for _, found in known.values() if found is not None]
+
+    def _summary(self, file: Path, stamp: Stamp) -> Summary | Unreadable | None:
+        if stamp.size > LARGEST:
+            named = file.name in _NAMES
+            why = f"it has {stamp.size:,} bytes; no more than {LARGEST:,} are read."
+            return self._unreadable(file, why) if named else None
+        try:
+            content = file.read_bytes()
+            if file.name not in _NAMES and not _is_meant(content):
+                return None
+            certificate, signatures = read_signed(file)
+            return self._line(file, certificate, signatures)
+        except (AuditorError, OSError, ValueError, RecursionError) as error:
+            return self._unreadable(file, str(error))
+
+    def _line(self, file: Path, certificate: Certificate, signatures: Signatures | None) -> Summary:
+        arms = certificate.identity.arms
+        forget = certificate.scope.sets.get("forget")
+        return Summary(
+            id=self._folder.identifier(file),
+            file=self._folder.name(file),
+            certificate_id=certificate.certificate_id,
+            verdict=certificate.verdict.verdict,
+            flags=certificate.verdict.flags,
+            model=next((part.path for part in arms if part.arm == "unlearned"), None),
+            facts=None if forget is None else forget.facts,
+            policy=certificate.policy.name,
+            residual_lower=certificate.uncertainty.residual_lower,
+            residual_upper=certificate.uncertainty.residual_upper,
+            issued=certificate.timing.issued,
+            holds_until=holds_until(certificate),
+            keys=() if signatures is None else signatures.keys,
+        )
+
+    def _unreadable(self, file: Path, why: str) -> Unreadable:
+        return Unreadable(file=self._folder.name(file), why=printable(why[:_SENTENCE]))
+
+
+def read_signed(file: Path) -> tuple[Certificate, Signatures | None]:
+    """A certificate, and the keys that are said to have signed it; no signature is checked.
+
+    Raises:
+        AuditorError: it is none.
+    """
+    envelope = json.loads(file.read_bytes())
+    if not isinstance(envelope, dict) or "payloadType" not in envelope:
+        return read_certificate(file), None
+    from auditor.signing.reading import read
+
+    certificate = read(file)[0]
+    return certificate, Signatures(_key_ids(envelope), checked=False)
+
+
+def holds_until(certificate: Certificate) -> datetime | None:
+    """When a certificate, or the first of its waivers, expires; None if none does.
+
+    Raises:
+        ValueError: a day is none.
+    """
+    ends = [
+        datetime.combine(date.fromisoformat(w.until) + timedelta(days=1), datetime.min.time(), UTC)
+        for w in certificate.policy.waivers
+    ]
+    if certificate.timing.expires is not None:
+        expires = datetime.fromisoformat(certificate.timing.expires)
+        ends.append(expires if expires.tzinfo else expires.replace(tzinfo=UTC))
+    return min(ends, default=None)
+
+
+def _is_meant(content: bytes) -> bool:
+    """Whether a file wants to be a certificate; one that bears a mark and is cut off does."""
+    if not any(mark in content for mark in _MARKS):
+        return False
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError):
+        return True
+    return isinstance(data, dict) and bool({"schema_version", "payloadType"} & data.keys())
+
+
+def _key_ids(envelope: dict[str, Any]) -> tuple[str, ...]:
+    """Ids of the keys that an envelope names."""
+    return tuple(str(signature["keyid"]) for signature in envelope["signatures"])

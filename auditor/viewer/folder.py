@@ -1,0 +1,85 @@
+"""Which files and evidence stores lie in a folder; nothing outside of it is looked at."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+DEPTH = 6
+"""Folders below the viewed one that are gone into."""
+ID_DIGITS = 16
+"""Hex digits of an id."""
+
+_STORE = ("audits", "failures", "inputs", "jobs")
+"""Folders of an evidence store, in which no certificates are looked for."""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What tells a file from the same file at another time."""
+
+    modified: int
+    """Nanoseconds."""
+    size: int
+
+
+class Folder:
+    """A folder that is viewed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+
+    def walk(self) -> tuple[list[Path], list[Path]]:
+        """The JSON files and the evidence stores, sorted.
+
+        No link to a folder is followed, so that the walk ends and stays inside.
+        """
+        files: list[Path] = []
+        stores: list[Path] = []
+        for name, folders, names in os.walk(self.root):
+            here = Path(name)
+            files += (here / n for n in names if n.endswith(".json") and not n.startswith("."))
+            if "jobs" in folders and {"inputs", "audits"} & set(folders):
+                stores.append(here)
+                folders[:] = [f for f in folders if f not in _STORE]
+            deep = len(here.relative_to(self.root).parts) >= DEPTH
+            folders[:] = [] if deep else [f for f in folders if not f.startswith(".")]
+        return sorted(files), sorted(stores)
+
+    def stamp(self, file: Path) -> Stamp | None:
+        """The stamp of a regular file; None where it is none, is gone, or lies outside."""
+        try:
+            if not file.resolve(strict=True).is_relative_to(self.root):
+                return None
+            status = file.stat()
+        except (OSError, RuntimeError):  # RuntimeError: links that lead in a circle
+            return None
+        return Stamp(status.st_mtime_ns, status.st_size) if stat.S_ISREG(status.st_mode) else None
+
+    def files(self, folder: Path, suffix: str) -> Iterator[tuple[Path, Stamp]]:
+        """The regular files of one folder with that suffix, sorted."""
+        try:
+            files = sorted(folder.iterdir())
+        except OSError:
+            return
+        for file in files:
+            if file.name.endswith(suffix) and not file.name.startswith("."):
+                stamp = self.stamp(file)
+                if stamp is not None:
+                    yield file, stamp
+
+    def name(self, path: Path) -> str:
+        """The path below the viewed folder, as text that can be encoded."""
+        return printable(os.fspath(path.relative_to(self.root)))
+
+    def identifier(self, path: Path) -> str:
+        """What stands for a path in an address: its digest, from which no path can be made."""
+        name = os.fsencode(path.relative_to(self.root))
+        return hashlib.sha256(name).hexdigest()[:ID_DIGITS]
+
+
+def printable(text: str) -> str:
+    """Text that can be encoded: a file name, or what quotes one, may hold bytes that are none."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,78 @@
+"""All that a folder holds, as the first page shows it."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Lock
+
+from pydantic import BaseModel, ConfigDict
+
+from auditor.viewer.certificates import Certificates, Summary, Unreadable
+from auditor.viewer.folder import Folder, printable
+from auditor.viewer.progress import AuditProgress, StoreView
+
+
+class Overview(BaseModel):
+    """Certificates and audits below one folder, at one moment."""
+
+    model_config = ConfigDict(frozen=True)
+
+    folder: str
+    at: datetime
+    under_way: tuple[AuditProgress, ...]
+    """Begun and not finished: running, or interrupted."""
+    certificates: tuple[Summary, ...]
+    """The last one issued first."""
+    finished: tuple[AuditProgress, ...]
+    unreadable: tuple[Unreadable, ...]
+
+
+class Library:
+    """Looks into a folder, as often as it is asked; threads take turns."""
+
+    def __init__(self, root: Path) -> None:
+        self.folder = Folder(root)
+        self._certificates = Certificates(self.folder)
+        self._lock = Lock()
+
+    def overview(self) -> Overview:
+        """What the folder holds now."""
+        with self._lock:
+            files, stores = self.folder.walk()
+            found = self._certificates.among(files)
+            audits = [audit for root in stores for audit in StoreView(self.folder, root).audits()]
+        read = [audit for audit in audits if isinstance(audit, AuditProgress)]
+        read.sort(key=lambda audit: (audit.begun, audit.entry_id), reverse=True)
+        summaries = [part for part in found if isinstance(part, Summary)]
+        summaries.sort(key=lambda part: (part.issued, part.file), reverse=True)
+        return Overview(
+            folder=printable(str(self.folder.root)),
+            at=datetime.now(UTC),
+            under_way=tuple(audit for audit in read if audit.finished is None),
+            certificates=tuple(summaries),
+            finished=tuple(audit for audit in read if audit.finished is not None),
+            unreadable=tuple(p for p in (*found, *audits) if isinstance(p, Unreadable)),
+        )
+
+    def certificate_file(self, identifier: str) -> Path | None:
+        """The file of a certificate that is there and can be read."""
+        with self._lock:
+            files, _ = self.folder.walk()
+            for file in files:
+                if self.folder.identifier(file) == identifier:
+                    found = self._certificates.among(files)
+                    readable = any(isinstance(p, Summary) and p.id == identifier for p in found)
+                    return file if readable else None
+        return None
+
+    def audits(self, store: str, entry: str) -> tuple[AuditProgress, ...]:
+        """The audits of one model on one set of facts, the last one first; empty if unknown."""
+        with self._lock:
+            _, stores = self.folder.walk()
+            found = [
+                audit
+                for root in stores
+                if self.folder.identifier(root) == store
+                for audit in StoreView(self.folder, root).audits()
+                if isinstance(audit, AuditProgress) and audit.entry_id == entry
+            ]
+        return tuple(reversed(found))

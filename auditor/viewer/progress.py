@@ -1,0 +1,174 @@
+"""How far the audits of an evidence store have come."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from auditor.errors import AuditorError
+from auditor.evidence.ledger_entries import FOLDER, Undertaking, read_entry
+from auditor.viewer.certificates import Unreadable
+from auditor.viewer.folder import Folder, printable
+
+_TAIL = 4096
+"""Bytes at the end of a failure's log, which hold the error."""
+_SENTENCE = 600
+"""Characters of an error that are kept."""
+
+
+class Count(BaseModel):
+    """Jobs, and how many of them are done."""
+
+    model_config = ConfigDict(frozen=True)
+
+    done: int
+    failed: int
+    """Not done, and failed when they were last tried."""
+    total: int
+
+
+class AttackProgress(BaseModel):
+    """The jobs of one attack."""
+
+    model_config = ConfigDict(frozen=True)
+
+    label: str
+    all: Count
+    arms: dict[str, Count]
+
+
+class Failed(BaseModel):
+    """A job that is not done and failed when it was last tried."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    at: datetime
+    error: str
+    """Last line of its traceback."""
+    jobs: tuple[str, ...]
+    """Label and arm of what it is for; a job may stand for several."""
+
+
+class AuditProgress(BaseModel):
+    """An audit of one model under one policy, as the store has it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    store_id: str
+    entry_id: str
+    store: str
+    model: str
+    """Where the unlearned model lay."""
+    policy: str
+    policy_digest: str
+    begun: str
+    finished: str | None
+    last_activity: datetime | None
+    """When one of its jobs was last finished or failed."""
+    all: Count
+    """Of different jobs: one that serves two attacks or arms is counted once."""
+    attacks: tuple[AttackProgress, ...]
+    failures: tuple[Failed, ...]
+    """The last one first."""
+
+
+class StoreView:
+    """An evidence store that is looked at while others may write to it."""
+
+    def __init__(self, folder: Folder, root: Path) -> None:
+        self._folder = folder
+        self._root = root
+        self._logs = {
+            file.name.removesuffix(".log"): (file, stamp.modified)
+            for file, stamp in folder.files(root / "failures", ".log")
+        }
+
+    def audits(self) -> Iterator[AuditProgress | Unreadable]:
+        """The audits that its ledger names, and the entries that cannot be read."""
+        for file, _ in self._folder.files(self._root / FOLDER, ".json"):
+            try:
+                entry = read_entry(file)
+            except AuditorError as error:
+                yield Unreadable(
+                    file=self._folder.name(file), why=printable(str(error)[:_SENTENCE])
+                )
+                continue
+            for undertaking in entry.undertakings:
+                yield self._progress(file, entry.unlearned, undertaking)
+
+    def _progress(self, file: Path, model: str, audit: Undertaking) -> AuditProgress:
+        wanted: dict[str, list[str]] = {}
+        for label, by_arm in audit.jobs.items():
+            for arm, keys in by_arm.items():
+                for key in keys:
+                    wanted.setdefault(key, []).append(f"{label}, {arm}")
+        done = {key: at for key in wanted if (at := self._sealed(key)) is not None}
+        failed = {
+            key: self._logs[key][1] for key in wanted if key in self._logs and key not in done
+        }
+        times = [*done.values(), *failed.values()]
+
+        def count(keys: Sequence[str]) -> Count:
+            unique = set(keys)
+            return Count(
+                done=len(unique & done.keys()),
+                failed=len(unique & failed.keys()),
+                total=len(unique),
+            )
+
+        def attack(label: str, by_arm: Mapping[str, Sequence[str]]) -> AttackProgress:
+            return AttackProgress(
+                label=label,
+                all=count([key for keys in by_arm.values() for key in keys]),
+                arms={arm: count(keys) for arm, keys in by_arm.items()},
+            )
+
+        return AuditProgress(
+            store_id=self._folder.identifier(self._root),
+            entry_id=self._folder.identifier(file),
+            store=self._folder.name(self._root),
+            model=model,
+            policy=audit.name,
+            policy_digest=audit.policy,
+            begun=audit.begun,
+            finished=audit.finished,
+            last_activity=_moment(max(times)) if times else None,
+            all=count(list(wanted)),
+            attacks=tuple(attack(label, by_arm) for label, by_arm in audit.jobs.items()),
+            failures=tuple(
+                Failed(
+                    key=key,
+                    at=_moment(failed[key]),
+                    error=_last_line(self._logs[key][0]),
+                    jobs=tuple(wanted[key]),
+                )
+                for key in sorted(failed, key=lambda key: (-failed[key], key))
+            ),
+        )
+
+    def _sealed(self, key: str) -> int | None:
+        """When a job was finished, in nanoseconds; None if it was not.
+
+        A key that is no digest names no job; it could lead to another folder.
+        """
+        if not key.isalnum():
+            return None
+        stamp = self._folder.stamp(self._root / "jobs" / key[:2] / key / "seal.json")
+        return None if stamp is None else stamp.modified
+
+
+def _last_line(log: Path) -> str:
+    try:
+        with log.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - _TAIL))
+            lines = file.read().decode("utf-8", "replace").strip().splitlines()
+    except OSError as error:
+        return f"its log cannot be read: {error.strerror}"
+    return lines[-1][:_SENTENCE] if lines else ""
+
+
+def _moment(nanoseconds: int) -> datetime:
+    return datetime.fromtimestamp(nanoseconds / 1e9, UTC)

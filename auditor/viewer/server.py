@@ -1,0 +1,208 @@
+"""The server: loopback only, reading only, and only for who has the token.
+
+Other users of a machine reach its loopback, and so do the pages that a browser has open. Against
+the first, every address begins with a random token. Against the second, a request must name this
+server as its host (a foreign name that resolves to 127.0.0.1 is refused), and no answer may be read
+or framed by another origin.
+"""
+
+import secrets
+import sys
+import traceback
+from datetime import UTC, datetime
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Lock
+from typing import Any, NamedTuple
+
+from auditor.report import REPORTS
+from auditor.viewer.certificates import read_signed
+from auditor.viewer.folder import Stamp
+from auditor.viewer.overview import Library
+from auditor.viewer.pages import PAGES
+
+HOST = "127.0.0.1"
+PATIENCE = 10.0
+"""Seconds that a client has to send its request."""
+STILL = "still"
+"""Query with which a page does not load itself again."""
+KEPT = 8
+"""Pages of certificates that are kept, because drawing one takes seconds."""
+
+_HTML = "text/html; charset=utf-8"
+_JSON = "application/json"
+_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class Answer(NamedTuple):
+    """What is sent."""
+
+    status: HTTPStatus
+    content: bytes
+    kind: str = _HTML
+    script_source: str | None = None
+
+
+class Viewer(ThreadingHTTPServer):
+    """Serves one folder."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, root: Path, port: int = 0) -> None:
+        """Bind to the loopback.
+
+        Args:
+            root: the folder.
+            port: 0 takes a free one.
+
+        Raises:
+            OSError: the port cannot be had.
+        """
+        self.token = secrets.token_urlsafe(32)
+        self.library = Library(root)
+        self._pages = PAGES.get("html")
+        self._drawn: dict[Path, tuple[Stamp, bytes]] = {}
+        self._drawing = Lock()
+        super().__init__((HOST, port), _Request)
+
+    @property
+    def address(self) -> str:
+        """The address to open, with the token."""
+        return f"http://{HOST}:{self.server_port}/{self.token}/"
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """What a request may call this server."""
+        named = {f"{name}:{self.server_port}" for name in (HOST, "localhost")}
+        return frozenset(named | ({HOST, "localhost"} if self.server_port == 80 else set()))
+
+    def answer(self, path: str) -> Answer:
+        """The answer to a path of a request. It is compared with ids, never opened as a file."""
+        address, _, query = path.partition("?")
+        token, *rest = address.removeprefix("/").split("/")
+        if not secrets.compare_digest(token.encode(), self.token.encode()):
+            return self.notice(
+                HTTPStatus.FORBIDDEN, "Open the address that auditor view printed, token and all."
+            )
+        match rest:
+            case [""]:
+                overview = self.library.overview()
+                return Answer(HTTPStatus.OK, _encoded(self._pages.overview(overview)))
+            case ["api", "overview.json"]:
+                data = self.library.overview().model_dump_json().encode()
+                return Answer(HTTPStatus.OK, data, _JSON)
+            case ["certificate", name]:
+                found = self._certificate(name)
+            case ["audit", store, entry]:
+                found = self._audits(store, entry, refreshing=query != STILL)
+            case _:
+                found = None
+        return found or self.notice(HTTPStatus.NOT_FOUND, "There is no such page, or no longer.")
+
+    def notice(self, status: HTTPStatus, sentence: str) -> Answer:
+        """An answer that says why there is no other."""
+        return Answer(status, _encoded(self._pages.notice(sentence)))
+
+    def _certificate(self, name: str) -> Answer | None:
+        file = self.library.certificate_file(name.removesuffix(".json"))
+        stamp = None if file is None else self.library.folder.stamp(file)
+        if file is None or stamp is None:
+            return None
+        if name.endswith(".json"):
+            return Answer(HTTPStatus.OK, file.read_bytes(), _JSON)
+        with self._drawing:  # figures are drawn by one thread at a time
+            held = self._drawn.pop(file, None)
+            if held is None or held[0] != stamp:
+                held = (stamp, _encoded(REPORTS.get("html").render(*read_signed(file))))
+            self._drawn[file] = held
+            while len(self._drawn) > KEPT:
+                del self._drawn[next(iter(self._drawn))]
+        return Answer(HTTPStatus.OK, held[1], script_source=self._pages.script_source)
+
+    def _audits(self, store: str, entry: str, *, refreshing: bool) -> Answer | None:
+        audits = self.library.audits(store, entry)
+        if not audits:
+            return None
+        page = self._pages.audits(audits, datetime.now(UTC), refreshing)
+        return Answer(HTTPStatus.OK, _encoded(page))
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print what went wrong, unless the browser only went away."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
+
+
+class _Request(BaseHTTPRequestHandler):
+    """One request."""
+
+    server: Viewer
+    timeout = PATIENCE
+    server_version = "auditor"
+    sys_version = ""
+
+    def do_GET(self) -> None:
+        self._send(self._answer())
+
+    def do_HEAD(self) -> None:
+        self._send(self._answer())
+
+    def _answer(self) -> Answer:
+        hosts = self.headers.get_all("Host", [])
+        if len(hosts) != 1 or hosts[0] not in self.server.hosts:
+            return self.server.notice(
+                HTTPStatus.MISDIRECTED_REQUEST, "This server answers to its own address only."
+            )
+        try:
+            return self.server.answer(self.path)
+        except Exception:  # what breaks one page must not look like a page of another kind
+            traceback.print_exc()
+            return self.server.notice(
+                HTTPStatus.INTERNAL_SERVER_ERROR,
+                "This page could not be made; the terminal of auditor view says why.",
+            )
+
+    def _send(self, answer: Answer, **more: str) -> None:
+        policy = _POLICY
+        if answer.script_source is not None:
+            policy += f"; script-src {answer.script_source}"
+        self.send_response(answer.status)
+        headers = {
+            "Content-Type": answer.kind,
+            "Content-Length": str(len(answer.content)),
+            "Content-Security-Policy": policy,
+        }
+        for name, value in (headers | _HEADERS | more).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.content)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer what is no request, or asks for more than reading."""
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            answer = self.server.notice(
+                HTTPStatus.METHOD_NOT_ALLOWED, "This server is for reading: GET and HEAD only."
+            )
+            self._send(answer, Allow="GET, HEAD")
+        else:
+            self._send(self.server.notice(HTTPStatus(code), "This is no request."))
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - named by the library
+        """Print nothing: every address holds the token."""
+
+
+def _encoded(page: str) -> bytes:
+    return page.encode("utf-8", "backslashreplace")
