@@ -168,7 +168,7 @@ def _add_attack(table: Table, attack: "AttackChange") -> None:
         if side.rho is not None:
             rho += f" {bounds(side.rho_lower, side.rho_upper)}"
         change = _change(attack) if name == "B" else Text()
-        table.add_row(label, name, figure(side.k_unlearned), rho, result, change)
+        table.add_row(label, name, figure(side.k_unlearned), Text(rho), result, change)
 
 
 def _change(attack: "AttackChange") -> Text:

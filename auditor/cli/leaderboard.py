@@ -147,7 +147,7 @@ def _cells(entry: "Entry") -> list[Text | str]:
         str(entry.rank),
         paths,
         verdict_text(entry.verdict, entry.flags),
-        residual,
+        Text(residual),
         worst,
         f"{utility} of {figure(entry.utility_original)}",
         Text("\n").join(foreign(label, 80) for label in entry.named) if entry.named else "none",
