@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from auditor.certificate.files import read_certificate, write_certificate
+from auditor.certificate.files import write_certificate
 from auditor.certificate.redaction import redact
 from auditor.certificate.schema import Certificate
 from auditor.cli.console import ERR, OUT
@@ -108,10 +108,23 @@ def _print_forms(as_json: bool) -> None:
 def _read(
     path: Path, keys: Sequence[Path], threshold: int
 ) -> tuple[Certificate, Signatures | None]:
+    """The certificate, and what is known of its signatures.
+
+    Raises:
+        AuditorError: there is no such file, it is no certificate, or its signatures do not hold;
+            each with an exit code of its own.
+    """
+    from auditor.signing.reading import read
+
+    if not path.is_file():
+        raise AuditorError(f"there is no file {path} to render.")
     if keys:
         certificate, signers = trusted_certificate(path, keys, threshold)
         return certificate, Signatures(signers, checked=True)
-    return read_certificate(path), None
+    if threshold > 1:
+        raise AuditorError("--threshold counts the signatures of keys that you trust; give --key.")
+    certificate, claimed = read(path)
+    return certificate, None if claimed is None else Signatures(claimed, checked=False)
 
 
 def _suffix(form: str) -> str:
