@@ -4,14 +4,13 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from auditor.certificate.files import read_certificate
 from auditor.certificate.schema import Certificate
-from auditor.errors import AuditorError
+from auditor.errors import AuditorError, Malformed
 from auditor.report import Signatures
+from auditor.signing.reading import read
 from auditor.viewer.folder import Folder, Stamp, printable
 
 LARGEST = 64 * 2**20
@@ -90,7 +89,7 @@ class Certificates:
                 return None
             certificate, signatures = read_signed(file)
             return self._line(file, certificate, signatures)
-        except (AuditorError, OSError, ValueError, RecursionError) as error:
+        except (AuditorError, OSError, ValueError) as error:
             return self._unreadable(file, str(error))
 
     def _line(self, file: Path, certificate: Certificate, signatures: Signatures | None) -> Summary:
@@ -122,21 +121,23 @@ def read_signed(file: Path) -> tuple[Certificate, Signatures | None]:
     Raises:
         AuditorError: it is none.
     """
-    envelope = json.loads(file.read_bytes())
-    if not isinstance(envelope, dict) or "payloadType" not in envelope:
-        return read_certificate(file), None
-    from auditor.signing.reading import read
-
-    certificate = read(file)[0]
-    return certificate, Signatures(_key_ids(envelope), checked=False)
+    certificate, claimed = read(file)
+    return certificate, None if claimed is None else Signatures(claimed, checked=False)
 
 
 def holds_until(certificate: Certificate) -> datetime | None:
     """When a certificate, or the first of its waivers, expires; None if none does.
 
     Raises:
-        ValueError: a day is none.
+        Malformed: a day or a moment is none.
     """
+    try:
+        return _first_end(certificate)
+    except (ValueError, OverflowError) as error:
+        raise Malformed(f"it does not say until when it holds: {error}.") from error
+
+
+def _first_end(certificate: Certificate) -> datetime | None:
     ends = [
         datetime.combine(date.fromisoformat(w.until) + timedelta(days=1), datetime.min.time(), UTC)
         for w in certificate.policy.waivers
@@ -156,8 +157,3 @@ def _is_meant(content: bytes) -> bool:
     except (ValueError, RecursionError):
         return True
     return isinstance(data, dict) and bool({"schema_version", "payloadType"} & data.keys())
-
-
-def _key_ids(envelope: dict[str, Any]) -> tuple[str, ...]:
-    """Ids of the keys that an envelope names."""
-    return tuple(str(signature["keyid"]) for signature in envelope["signatures"])

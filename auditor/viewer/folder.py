@@ -72,7 +72,7 @@ class Folder:
 
     def name(self, path: Path) -> str:
         """The path below the viewed folder, as text that can be encoded."""
-        return printable(os.fspath(path.relative_to(self.root)))
+        return os.fsencode(path.relative_to(self.root)).decode("utf-8", "backslashreplace")
 
     def identifier(self, path: Path) -> str:
         """What stands for a path in an address: its digest, from which no path can be made."""
@@ -81,5 +81,5 @@ class Folder:
 
 
 def printable(text: str) -> str:
-    """Text that can be encoded: a file name, or what quotes one, may hold bytes that are none."""
+    """Text that can be encoded: what quotes the name of a file may hold bytes that are no text."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -41,9 +41,9 @@ class Library:
             found = self._certificates.among(files)
             audits = [audit for root in stores for audit in StoreView(self.folder, root).audits()]
         read = [audit for audit in audits if isinstance(audit, AuditProgress)]
-        read.sort(key=lambda audit: (audit.begun, audit.entry_id), reverse=True)
+        read.sort(key=lambda audit: audit.begun, reverse=True)
         summaries = [part for part in found if isinstance(part, Summary)]
-        summaries.sort(key=lambda part: (part.issued, part.file), reverse=True)
+        summaries.sort(key=lambda part: part.issued, reverse=True)
         return Overview(
             folder=printable(str(self.folder.root)),
             at=datetime.now(UTC),

@@ -152,6 +152,7 @@ class _Request(BaseHTTPRequestHandler):
     timeout = PATIENCE
     server_version = "auditor"
     sys_version = ""
+    default_request_version = "HTTP/1.0"  # an answer to HTTP/0.9 would have no headers
 
     def do_GET(self) -> None:
         self._send(self._answer())
