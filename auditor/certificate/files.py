@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from auditor.certificate.schema import SCHEMA_VERSION, Certificate
-from auditor.errors import AuditorError
+from auditor.errors import Altered, Malformed
 
 SCHEMA_NAME = f"certificate-{SCHEMA_VERSION}.schema.json"
 
@@ -23,32 +23,50 @@ def read_certificate(path: Path) -> Certificate:
     """Read a certificate and check that its content matches its id.
 
     Raises:
-        AuditorError: the file is missing, is no certificate, was made by another major version,
-            or was edited.
+        Malformed: the file is missing, is no certificate, or was made by another major version.
+        Altered: it was edited.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise AuditorError(f"the certificate {path} cannot be read: {error.strerror}.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise AuditorError(f"{path} is not valid JSON ({error}).") from error
+        raise Malformed(f"the certificate {path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"{path} is not valid JSON ({error}).") from error
+    return parse_certificate(content, str(path))
+
+
+def parse_certificate(content: Any, name: str) -> Certificate:
+    """A certificate given as plain data, if its content matches its id.
+
+    Args:
+        content: what JSON held.
+        name: what errors call it.
+
+    Raises:
+        Malformed: it is no certificate, or was made by another major version.
+        Altered: it was edited.
+    """
     made_by = content.get("schema_version") if isinstance(content, dict) else None
     if made_by is None:
-        raise AuditorError(f"{path} is not a certificate: it has no schema_version.")
+        raise Malformed(f"{name} is not a certificate: it has no schema_version.")
     if str(made_by).split(".")[0] != SCHEMA_VERSION.split(".")[0]:
-        raise AuditorError(
-            f"{path} has schema version {made_by}; this release reads {SCHEMA_VERSION}."
+        raise Malformed(
+            f"{name} has schema version {made_by}; this release reads {SCHEMA_VERSION}."
         )
     try:
         certificate = Certificate.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        raise AuditorError(
-            f"{path} does not follow the certificate's schema: "
+        raise Malformed(
+            f"{name} does not follow the certificate's schema: "
             f"{'.'.join(map(str, first['loc']))}: {first['msg']}."
         ) from error
-    if certificate.content_digest != certificate.certificate_id:
-        raise AuditorError(f"{path} was edited: its content does not match its certificate_id.")
+    try:
+        content_digest = certificate.content_digest
+    except ValueError as error:  # JSON has no infinity, but Python reads 1e999 as one
+        raise Malformed(f"{name} holds a number that is not finite.") from error
+    if content_digest != certificate.certificate_id:
+        raise Altered(f"{name} was edited: its content does not match its certificate_id.")
     return certificate
 
 

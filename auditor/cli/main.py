@@ -22,6 +22,8 @@ _COMMANDS = {
     "plan": "auditor.cli.plan",
     "init": "auditor.cli.init",
     "demo": "auditor.cli.demo",
+    "keygen": "auditor.cli.keygen",
+    "sign": "auditor.cli.sign",
     "verify": "auditor.cli.verify",
     "gate": "auditor.cli.gate",
     "policy": "auditor.cli.policy",

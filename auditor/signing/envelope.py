@@ -1,0 +1,192 @@
+"""DSSE envelopes: signing a certificate, and opening what was signed.
+
+Only keys that the caller brings are trusted; a key or an id inside of the file proves nothing. The
+form is strict, so that no byte of a signed file can be changed without being noticed: no unknown or
+repeated fields, and base64 in its one canonical form.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from securesystemslib.dsse import Envelope
+from securesystemslib.exceptions import UnverifiedSignatureError
+from securesystemslib.signer import Key, Signature, Signer
+
+from auditor.certificate.schema import Certificate
+from auditor.digests import canonical_json
+from auditor.errors import Altered, AuditorError, Malformed, Replayed, Untrusted
+from auditor.signing.statement import certificate_of, statement
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+
+
+class Opened(NamedTuple):
+    """A signed certificate."""
+
+    certificate: Certificate
+    keys: tuple[str, ...]
+    """Ids of the trusted keys whose signatures hold."""
+
+
+class Unchecked(NamedTuple):
+    """The certificate of an envelope that nobody has checked."""
+
+    certificate: Certificate
+    claimed: tuple[str, ...]
+    """Ids of the keys that are said to have signed."""
+
+
+def sign(certificate: Certificate, signers: Sequence[Signer]) -> bytes:
+    """Sign a certificate.
+
+    Returns:
+        The envelope as it is written to a file.
+    """
+    envelope = Envelope(statement(certificate), PAYLOAD_TYPE, {})
+    for signer in signers:
+        envelope.sign(signer)
+    return canonical_json(envelope.to_dict())
+
+
+def add_signature(content: bytes, signer: Signer, name: str = "the envelope") -> bytes:
+    """Sign what others have signed already.
+
+    Args:
+        content: an envelope.
+        signer: signs it, too.
+        name: what errors call the envelope.
+
+    Raises:
+        Malformed: it is no envelope of a certificate.
+        Altered: the certificate in it was edited.
+        AuditorError: the key has signed already.
+    """
+    envelope = _parsed(content, name)
+    certificate_of(envelope.payload, name)
+    if signer.public_key.keyid in envelope.signatures:
+        raise AuditorError(f"the key {signer.public_key.keyid} has signed {name} already.")
+    envelope.sign(signer)
+    return canonical_json(envelope.to_dict())
+
+
+def open_envelope(
+    content: bytes, trusted: Sequence[Key], threshold: int = 1, name: str = "the envelope"
+) -> Opened:
+    """Check the signatures of an envelope, then take out the certificate.
+
+    Args:
+        content: the envelope's bytes.
+        trusted: keys whose signatures count; a key given twice counts once.
+        threshold: how many of them must have signed.
+        name: what errors call the envelope.
+
+    Raises:
+        Malformed: it is no envelope of a certificate, or not in its strict form.
+        Altered: it was changed after it was signed.
+        Replayed: the signature of a trusted key was made for something else, and stands beside a
+            certificate that is whole in itself.
+        Untrusted: fewer than ``threshold`` trusted keys signed.
+        AuditorError: the threshold cannot be reached with so few keys.
+    """
+    keys = {key.keyid: key for key in trusted}
+    if not 1 <= threshold <= len(keys):
+        raise AuditorError(
+            f"{threshold} signature(s) are asked for, but {len(keys)} different key(s) were given; "
+            "the same key counts once."
+        )
+    envelope = _parsed(content, name)
+    held = []
+    for keyid, signature in envelope.signatures.items():
+        if keyid not in keys:
+            continue
+        if not _fits(keys[keyid], signature, envelope):
+            raise _diagnosed(envelope, keyid, name)
+        held.append(keyid)
+    if len(held) < threshold:
+        signed = ", ".join(envelope.signatures) or "nobody"
+        raise Untrusted(
+            f"{len(held)} of the trusted keys ({', '.join(keys)}) signed {name}, {threshold} must. "
+            f"It names the signature(s) of {signed}."
+        )
+    return Opened(certificate_of(envelope.payload, name), tuple(held))
+
+
+def unchecked(content: bytes, name: str = "the envelope") -> Unchecked:
+    """The certificate of an envelope, without a look at its signatures.
+
+    Raises:
+        Malformed: it is no envelope of a certificate.
+        Altered: the certificate in it was edited.
+    """
+    envelope = _parsed(content, name)
+    return Unchecked(certificate_of(envelope.payload, name), tuple(envelope.signatures))
+
+
+def _fits(key: Key, signature: Signature, envelope: Envelope) -> bool:
+    try:
+        key.verify_signature(signature, envelope.pae())
+    except UnverifiedSignatureError:
+        return False
+    return True
+
+
+def _diagnosed(envelope: Envelope, keyid: str, name: str) -> AuditorError:
+    """Why a trusted key's signature does not fit."""
+    try:
+        certificate_of(envelope.payload, name)
+    except (Altered, Malformed) as error:
+        return Altered(f"{name} was changed after {keyid} signed it: {error}")
+    return Replayed(
+        f"the signature of {keyid} in {name} was made for something else: the certificate is whole "
+        "in itself, but it is not what this key signed."
+    )
+
+
+def _parsed(content: bytes, name: str) -> Envelope:
+    """The envelope, if it is in its strict form."""
+    try:
+        data = json.loads(content.decode("utf-8"), object_pairs_hook=_unrepeated)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"{name} is not a signed certificate: {error}.") from error
+    _refuse_fields(data, {"payload", "payloadType", "signatures"}, name)
+    if data["payloadType"] != PAYLOAD_TYPE:
+        raise Malformed(f"{name} signs {data['payloadType']!r}, not {PAYLOAD_TYPE}.")
+    if not isinstance(data["signatures"], list):
+        raise Malformed(f"{name} is not an envelope: its signatures are no list.")
+    signatures: dict[str, Signature] = {}
+    for entry in data["signatures"]:
+        _refuse_fields(entry, {"keyid", "sig"}, name)
+        keyid = entry["keyid"]
+        if not isinstance(keyid, str) or keyid in signatures:
+            raise Malformed(f"{name} names a key that is no text, or one key twice.")
+        signatures[keyid] = Signature(keyid, _decoded(entry["sig"], name).hex())
+    return Envelope(_decoded(data["payload"], name), PAYLOAD_TYPE, signatures)
+
+
+def _refuse_fields(value: Any, fields: set[str], name: str) -> None:
+    if not isinstance(value, dict) or value.keys() != fields:
+        raise Malformed(
+            f"{name} is not an envelope in its strict form: {', '.join(sorted(fields))} are "
+            "expected, and nothing else."
+        )
+
+
+def _decoded(text: Any, name: str) -> bytes:
+    """Base64 in its one canonical form."""
+    try:
+        decoded = base64.b64decode(text, validate=True)
+    except (binascii.Error, TypeError, ValueError) as error:
+        raise Malformed(f"{name} holds what is not base64 ({error}).") from error
+    if base64.b64encode(decoded).decode("ascii") != text:
+        raise Malformed(f"{name} holds base64 that is not in its canonical form.")
+    return decoded
+
+
+def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise ValueError("a field is given twice")
+    return content

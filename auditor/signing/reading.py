@@ -1,0 +1,32 @@
+"""Certificates from files, signed or not."""
+
+import json
+from pathlib import Path
+
+from auditor.certificate.files import parse_certificate
+from auditor.certificate.schema import Certificate
+from auditor.errors import Malformed
+from auditor.signing.envelope import unchecked
+
+
+def read(path: Path) -> tuple[Certificate, tuple[str, ...] | None]:
+    """The certificate of a file, which may be a signed envelope; no signature is checked.
+
+    Returns:
+        The certificate, and the ids of the keys that are said to have signed it; None where it is
+        not an envelope.
+
+    Raises:
+        Malformed: the file cannot be read, or is no certificate.
+        Altered: the certificate was edited.
+    """
+    try:
+        content = path.read_bytes()
+        data = json.loads(content)
+    except OSError as error:
+        raise Malformed(f"the certificate {path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"{path} is not valid JSON ({error}).") from error
+    if isinstance(data, dict) and "payloadType" in data:
+        return unchecked(content, str(path))
+    return parse_certificate(data, str(path)), None

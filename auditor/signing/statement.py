@@ -1,0 +1,68 @@
+"""The in-toto Statement that is signed: the models as subjects, the certificate as predicate."""
+
+import json
+from typing import Any
+
+from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
+from in_toto_attestation.v1.statement import STATEMENT_TYPE_URI, Statement
+
+from auditor.certificate.files import parse_certificate
+from auditor.certificate.schema import SCHEMA_VERSION, Certificate
+from auditor.digests import canonical_json
+from auditor.errors import Malformed
+
+PREDICATE_TYPE = (
+    f"https://unlearning-auditor.invalid/certificate/v{SCHEMA_VERSION.partition('.')[0]}"
+)
+"""A name and no address: nobody can own a domain that ends in ``.invalid`` (RFC 2606)."""
+
+
+def statement(certificate: Certificate) -> bytes:
+    """The Statement v1 of a certificate, as the bytes that are signed."""
+    content: dict[str, Any] = {
+        "_type": STATEMENT_TYPE_URI,
+        "subject": _subjects(certificate),
+        "predicateType": PREDICATE_TYPE,
+        "predicate": certificate.model_dump(mode="json"),
+    }
+    Statement(
+        [ResourceDescriptor(s["name"], digest=s["digest"]).pb for s in content["subject"]],
+        PREDICATE_TYPE,
+        content["predicate"],
+    ).validate()
+    return canonical_json(content)
+
+
+def certificate_of(payload: bytes, name: str) -> Certificate:
+    """The certificate of a statement.
+
+    Args:
+        payload: the statement.
+        name: what errors call it.
+
+    Raises:
+        Malformed: it is no statement of a certificate, or its subjects are not the models that
+            the certificate names.
+        Altered: the certificate's content does not have the id that it names.
+    """
+    try:
+        content = json.loads(payload)
+    except ValueError as error:
+        raise Malformed(f"what {name} signs is not valid JSON ({error}).") from error
+    if not isinstance(content, dict) or content.get("_type") != STATEMENT_TYPE_URI:
+        raise Malformed(f"what {name} signs is not an in-toto Statement v1.")
+    if content.get("predicateType") != PREDICATE_TYPE:
+        raise Malformed(
+            f"{name} signs a statement of another type ({content.get('predicateType')}); this "
+            f"release reads {PREDICATE_TYPE}."
+        )
+    certificate = parse_certificate(content.get("predicate"), name)
+    if content.get("subject") != _subjects(certificate):
+        raise Malformed(f"{name} signs a certificate for other models than the certificate names.")
+    return certificate
+
+
+def _subjects(certificate: Certificate) -> list[dict[str, Any]]:
+    return [
+        {"name": part.arm, "digest": {"sha256": part.digest}} for part in certificate.identity.arms
+    ]

@@ -1,0 +1,170 @@
+"""What was signed, and nothing else, opens."""
+
+import base64
+import json
+
+import in_toto_attestation.v1.statement_pb2 as pb
+import pytest
+from google.protobuf import json_format
+from in_toto_attestation.v1.statement import Statement
+from securesystemslib.dsse import Envelope
+
+from auditor.digests import canonical_json
+from auditor.errors import Altered, AuditorError, Malformed, Replayed, Untrusted
+from auditor.signing.envelope import add_signature, open_envelope, sign, unchecked
+from auditor.signing.statement import PREDICATE_TYPE
+
+
+def edited(content, change):
+    """The envelope with another certificate in it, and the signatures as they are."""
+    data = json.loads(content)
+    payload = json.loads(base64.b64decode(data["payload"]))
+    change(payload)
+    data["payload"] = base64.b64encode(canonical_json(payload)).decode()
+    return canonical_json(data)
+
+
+@pytest.mark.parametrize("name", ["auditor", "owner"])
+def test_a_signed_certificate_opens_with_its_key(small, keys, name):
+    signer, public = keys[name]
+    opened = open_envelope(sign(small(), [signer]), [public])
+    assert opened.certificate == small()
+    assert opened.keys == (public.keyid,)
+
+
+@pytest.mark.parametrize("name", ["auditor", "owner"])
+def test_no_byte_can_be_changed(small, keys, name):
+    signer, public = keys[name]
+    content = sign(small(), [signer])
+    for mask in (0x01, 0x20, 0x80):
+        for position in range(len(content)):
+            changed = bytearray(content)
+            changed[position] ^= mask
+            with pytest.raises((Malformed, Altered, Untrusted, Replayed)):
+                open_envelope(bytes(changed), [public])
+
+
+def test_nothing_can_be_added_or_taken_away(small, keys):
+    signer, public = keys["auditor"]
+    content = sign(small(), [signer])
+    for changed in (content[:-1], content[1:], b"", content + b"x"):
+        with pytest.raises(Malformed):
+            open_envelope(changed, [public])
+    data = json.loads(content)
+    for extra in ({"publicKey": "x"}, {"payload_": data["payload"]}):
+        with pytest.raises(Malformed, match="nothing else"):
+            open_envelope(canonical_json(data | extra), [public])
+    doubled = content.replace(b'{"payload"', b'{"payload":"e30=","payload"', 1)
+    with pytest.raises(Malformed, match="given twice"):
+        open_envelope(doubled, [public])
+
+
+def test_base64_with_other_unused_bits_is_refused(small, keys):
+    """`YQ==` and `YR==` decode to the same byte; only the first is canonical."""
+    signer, public = keys["auditor"]
+    data = json.loads(sign(small(), [signer]))
+    signature = data["signatures"][0]["sig"]
+    assert signature.endswith("=="), "64 bytes leave unused bits"
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    last = alphabet[alphabet.index(signature[-3]) | 1]
+    data["signatures"][0]["sig"] = f"{signature[:-3]}{last}=="
+    assert base64.b64decode(data["signatures"][0]["sig"]) == base64.b64decode(signature)
+    with pytest.raises(Malformed, match="canonical"):
+        open_envelope(canonical_json(data), [public])
+
+
+def test_a_key_nobody_trusts_proves_nothing(small, keys):
+    content = sign(small(), [keys["stranger"][0]])
+    with pytest.raises(Untrusted, match="0 of the trusted keys"):
+        open_envelope(content, [keys["auditor"][1]])
+
+
+def test_a_stranger_cannot_borrow_a_trusted_name(small, keys):
+    data = json.loads(sign(small(), [keys["stranger"][0]]))
+    data["signatures"][0]["keyid"] = keys["auditor"][1].keyid
+    with pytest.raises(Replayed):
+        open_envelope(canonical_json(data), [keys["auditor"][1]])
+
+
+def test_an_edited_verdict_is_altered(small, keys):
+    signer, public = keys["auditor"]
+
+    def pass_it(payload):
+        payload["predicate"]["verdict"].update(verdict="PASS", exit_code=0)
+
+    with pytest.raises(Altered, match="changed after"):
+        open_envelope(edited(sign(small("FAIL"), [signer]), pass_it), [public])
+
+
+def test_a_signature_of_another_certificate_is_replayed(small, keys):
+    signer, public = keys["auditor"]
+    passed, failed = json.loads(sign(small("PASS"), [signer])), sign(small("FAIL"), [signer])
+    replayed = json.loads(failed) | {"signatures": passed["signatures"]}
+    with pytest.raises(Replayed, match="made for something else"):
+        open_envelope(canonical_json(replayed), [public])
+
+
+def test_a_forgery_with_an_id_of_its_own_is_replayed(small, keys):
+    """The certificate was replaced by a whole one that this key never signed."""
+    signer, public = keys["auditor"]
+    data = json.loads(sign(small("FAIL"), [signer]))
+    data["payload"] = json.loads(sign(small("PASS"), [keys["stranger"][0]]))["payload"]
+    with pytest.raises(Replayed):
+        open_envelope(canonical_json(data), [public])
+
+
+def test_other_models_than_the_certificate_names(small, keys):
+    signer, _ = keys["auditor"]
+
+    def swap(payload):
+        payload["subject"][0]["digest"]["sha256"] = "0" * 64
+
+    with pytest.raises(Malformed, match="other models"):
+        unchecked(edited(sign(small(), [signer]), swap))
+
+
+def test_another_type_of_payload_is_refused(small, keys):
+    signer, public = keys["auditor"]
+    data = json.loads(sign(small(), [signer])) | {"payloadType": "text/plain"}
+    with pytest.raises(Malformed, match="text/plain"):
+        open_envelope(canonical_json(data), [public])
+
+
+def test_two_must_sign(small, keys):
+    (auditor, first), (owner, second) = keys["auditor"], keys["owner"]
+    alone = sign(small(), [auditor])
+    with pytest.raises(Untrusted, match="1 of the trusted keys"):
+        open_envelope(alone, [first, second], threshold=2)
+    both = add_signature(alone, owner)
+    assert set(open_envelope(both, [second, first], threshold=2).keys) == {
+        first.keyid,
+        second.keyid,
+    }
+    with pytest.raises(AuditorError, match="has signed"):
+        add_signature(both, owner)
+
+
+def test_one_key_never_counts_twice(small, keys):
+    signer, public = keys["auditor"]
+    content = sign(small(), [signer])
+    with pytest.raises(AuditorError, match="the same key counts once"):
+        open_envelope(content, [public, public], threshold=2)
+    data = json.loads(content)
+    data["signatures"] *= 2
+    with pytest.raises(Malformed, match="one key twice"):
+        open_envelope(canonical_json(data), [public, keys["owner"][1]], threshold=2)
+    with pytest.raises(AuditorError):
+        open_envelope(content, [public], threshold=0)
+    with pytest.raises(AuditorError):
+        open_envelope(content, [], threshold=1)
+
+
+def test_other_libraries_read_it(small, keys):
+    signer, public = keys["owner"]
+    data = json.loads(sign(small(), [signer]))
+    envelope = Envelope.from_dict(data)
+    assert envelope.verify([public], 1).keys() == {public.keyid}
+    parsed = json_format.Parse(envelope.payload, pb.Statement())
+    Statement.copy_from_pb(parsed).validate()
+    assert parsed.predicate_type == PREDICATE_TYPE
+    assert {s.name for s in parsed.subject} >= {"unlearned", "original", "retrained-0"}
