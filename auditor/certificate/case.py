@@ -38,7 +38,7 @@ class Trial:
     @property
     def label(self) -> str:
         """``family/name variant``."""
-        return f"{self.attack} {self.variant}"
+        return f"{self.attack} {self.variant}".strip()
 
 
 @dataclass(frozen=True)

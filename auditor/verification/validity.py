@@ -1,9 +1,9 @@
 """Whether a certificate still holds."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from auditor.certificate.schema import Certificate
-from auditor.errors import Expired
+from auditor.errors import Expired, Malformed
 
 
 def refuse_expired_certificate(
@@ -18,11 +18,12 @@ def refuse_expired_certificate(
 
     Raises:
         Expired: says what expired, and when.
+        Malformed: one of its dates is none.
     """
-    issued = datetime.fromisoformat(certificate.timing.issued)
+    issued = _moment(certificate.timing.issued)
     limits = []
     if certificate.timing.expires is not None:
-        limits.append(datetime.fromisoformat(certificate.timing.expires))
+        limits.append(_moment(certificate.timing.expires))
     if valid_days is not None:
         limits.append(issued + timedelta(days=valid_days))
     if limits and min(limits) < now:
@@ -31,8 +32,16 @@ def refuse_expired_certificate(
             f"{min(limits):%Y-%m-%d}. Audit the model again."
         )
     for waiver in certificate.policy.waivers:
-        if date.fromisoformat(waiver.until) < now.astimezone(UTC).date():
+        if _moment(waiver.until).date() < now.astimezone(UTC).date():
             raise Expired(
                 f"the waiver of {waiver.attack} by {waiver.by} expired on {waiver.until}. Run the "
                 "attack, or have the waiver renewed in the policy and audit again."
             )
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Malformed(f"the certificate gives {text[:40]!r} as a date, which is none.") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

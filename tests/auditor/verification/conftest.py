@@ -41,7 +41,7 @@ def finished(people, tmp_path_factory):
         ("pass", models["retrained-1"], [models["retrained-0"]]),
     ):
         plan = parse_plan(shared | {"unlearned": unlearned, "retrained": retrained}, name)
-        audit(plan, root / name, root / "evidence", SilentProgress())
+        audit(plan, root / name, root / "evidence", SilentProgress(), reports=())
     return root
 
 
