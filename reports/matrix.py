@@ -1,7 +1,8 @@
 """The rows of the attack matrix, as the page shows them."""
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from auditor.certificate.row import MatrixRow
@@ -21,6 +22,7 @@ class AttackView:
     Attributes:
         row: the certificate's row.
         result: its outcome.
+        blocking: names of the gates that were not met, in words.
         reference: it is the model without attack, with which the others are compared.
         unlearned: mean K of the unlearned model on the forget set, by the primary probe.
         original: the same of the original model.
@@ -36,6 +38,7 @@ class AttackView:
 
     row: MatrixRow
     result: Result
+    blocking: tuple[str, ...]
     reference: bool
     unlearned: float | None
     original: float | None
@@ -65,6 +68,22 @@ def tally(views: Sequence[AttackView]) -> dict[str, dict[Outcome, int]]:
     return counts
 
 
+def foremost(views: Iterable[AttackView]) -> list[AttackView]:
+    """Returns the rows in the order in which they matter.
+
+    First those that found a leak, then the other mandatory ones, then the rest; within each, the
+    highest residual knowledge first, and those without one last.
+    """
+
+    def rank(view: AttackView) -> tuple[int, float]:
+        figures = view.row.figures
+        rho = figures.rho if figures is not None else None
+        group = 0 if view.row.named else 1 if view.row.mandatory else 2
+        return group, math.inf if rho is None or math.isnan(rho) else -rho
+
+    return sorted(views, key=rank)
+
+
 def _view(row: MatrixRow, certificate: Certificate) -> AttackView:
     measured = row.status == "measured"
     by_arm = row.forget.get(row.probe, {}) if measured else {}
@@ -73,6 +92,7 @@ def _view(row: MatrixRow, certificate: Certificate) -> AttackView:
     return AttackView(
         row=row,
         result=result(row),
+        blocking=tuple(gate.name.replace("_", " ") for gate in row.gates if not gate.met),
         reference=row.attack.startswith("none/"),
         unlearned=by_arm.get(UNLEARNED),
         original=by_arm.get(ORIGINAL),

@@ -13,12 +13,15 @@ from auditor.attack import Attack, Parameters, Requirements
 from auditor.data.fact import Fact
 from auditor.errors import MeasurementError
 from auditor.evidence.record import Record, Row
-from auditor.findings import Control, SideFigure
+from auditor.findings import Control, Curve, SideFigure
 from auditor.statistics import (
     area_of_components,
+    mean_roc_curve,
     nonmembers_needed,
     operating_point,
     placements,
+    roc_curve,
+    thinned_roc_curve,
 )
 
 Vector = npt.NDArray[np.float64]
@@ -81,6 +84,8 @@ class MembershipAttack(Attack[P]):
         k = np.mean([placements(s.forget, s.holdout) for s in scores], axis=0)
         beaten = np.mean([1.0 - placements(s.holdout, s.forget) for s in scores], axis=0)
         points = [_points(s) for s in scores] if len(scores) == 1 else []
+        curves = [roc_curve(s.forget, s.holdout) for s in scores]
+        roc = curves[0] if len(curves) == 1 else mean_roc_curve(curves)
         return Record(
             rows=tuple(
                 Row("forget", fact.id, fact.subject, str(self.probe), float(value), None)
@@ -88,9 +93,12 @@ class MembershipAttack(Attack[P]):
             ),
             notes={
                 "text": self.parameters.text,
+                "forget": len(forget),
                 "holdout": len(holdout),
+                "scorings": len(scores),
                 "auc": asdict(area_of_components(k, beaten)),
                 "operating_points": [point for found in points for point in found],
+                "roc": thinned_roc_curve(roc).tolist(),
                 **notes,
             },
             arrays={
@@ -106,6 +114,21 @@ class MembershipAttack(Attack[P]):
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
         """AUC of every arm, hits at few false alarms, PrivLeak against each retrained arm."""
         return tuple(_figures(notes))
+
+    def curves(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Curve]:
+        """ROC of every arm; of several sets of references the mean at each false positive rate."""
+        return tuple(
+            Curve(
+                name="ROC",
+                of=arm,
+                x="false positive rate",
+                y="true positive rate",
+                points=[(x, y) for x, y in noted["roc"]],
+                remark="; ".join(_rests_on(noted)),
+            )
+            for arm, noted in notes.items()
+            if "roc" in noted
+        )
 
 
 def privleak(unlearned: float, retrained: float) -> float | None:
@@ -135,6 +158,15 @@ def _points(scores: Scores) -> list[dict[str, Any]]:
         for rate in FALSE_POSITIVE_RATES
     )
     return [asdict(point) for point in found if point is not None]
+
+
+def _rests_on(noted: Mapping[str, Any]) -> Iterator[str]:
+    """What a ROC curve rests on, and from where on it says nothing."""
+    members, others = noted["forget"], noted["holdout"]
+    yield f"{members:,} members, {others:,} holdout non-members"
+    yield f"the smallest false positive rate above 0 that these can show is 1/{others:,}"
+    if noted["scorings"] > 1:
+        yield f"mean of {noted['scorings']} curves, one a set of reference models"
 
 
 def _figures(notes: Mapping[str, Mapping[str, Any]]) -> Iterator[SideFigure]:

@@ -65,6 +65,13 @@ class Benign(RelearningAttack[BenignParameters]):
         """What is taught, and settings that are not the usual ones."""
         return f"{self.parameters.on} {self.parameters.changed}".strip()
 
+    @property
+    def taught(self) -> str:
+        """The retain facts, or text that states none."""
+        if self.parameters.on == "generic":
+            return "everyday sentences that state no fact; all forget facts are asked"
+        return "the retain facts; all forget facts are asked"
+
     def forward_tokens(self, examination: int) -> int:
         """The training, and an examination a checkpoint."""
         steps = self.parameters.checkpoints
@@ -93,7 +100,7 @@ class Benign(RelearningAttack[BenignParameters]):
         notes = {
             **recipe(settings, len(examples)),
             "on": settings.on,
-            "curve": curve(found, examiner),
+            **curve(found, examiner),
         }
         return Record(rows=area(found), notes=notes)
 

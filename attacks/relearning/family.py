@@ -1,12 +1,15 @@
 """What the relearning attacks share: how long, how fast and with what they train."""
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeVar
 
+import numpy as np
 from pydantic import Field
 
 from auditor.attack import Attack, Parameters, Requirements, quantized_with
 from auditor.data.fact import Fact
+from auditor.findings import Curve
 from auditor.subjects.manifest import Location
 
 RATES = {"lora": 1e-3, "full": 1e-4}
@@ -14,6 +17,9 @@ RATES = {"lora": 1e-3, "full": 1e-4}
 
 _TOKENS = 32
 """Tokens that a training example is taken to have where cost is estimated."""
+
+MOST_POINTS = 200
+"""Points of a learning curve that is to be drawn."""
 
 
 class FineTuning(Parameters):
@@ -49,6 +55,13 @@ class FineTuning(Parameters):
                 words.append(f"{name.partition('_')[0]} {getattr(self, name)}")
         return " ".join(words)
 
+    @property
+    def trained(self) -> str:
+        """What is fine-tuned, in words."""
+        return (
+            f"LoRA of rank {self.rank} trained" if self.method == "lora" else "all weights trained"
+        )
+
 
 P = TypeVar("P", bound=FineTuning)
 
@@ -71,14 +84,40 @@ class RelearningAttack(Attack[P]):
             )
         return None
 
+    @property
+    @abstractmethod
+    def taught(self) -> str:
+        """What is taught and what is asked, in a few words."""
+
     def training_tokens(self, steps: int) -> int:
         """Estimated tokens of training; a backward pass counts as two forward passes."""
         return 3 * steps * self.parameters.batch_size * _TOKENS
+
+    def curves(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Curve]:
+        """The learning curve of every arm, from before the training on."""
+        return tuple(
+            Curve(
+                name="learning curve",
+                of=arm,
+                x="optimiser steps",
+                y=f"mean K of the forget set ({noted['probe']})",
+                points=_spread([(step, k) for step, k in noted["curve"]]),
+                remark=f"{self.parameters.trained} on {self.taught}",
+            )
+            for arm, noted in notes.items()
+            if "curve" in noted and "probe" in noted
+        )
 
 
 def phrasings(facts: Sequence[Fact]) -> list[tuple[str, str]]:
     """Every fact as training pairs: its prompt and each paraphrase, with its answer."""
     return [(p, fact.answer) for fact in facts for p in (fact.prompt, *fact.paraphrases)]
+
+
+def _spread(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
+    """At most ``MOST_POINTS`` of the points, spread evenly, the first and the last among them."""
+    count = min(len(points), MOST_POINTS)
+    return [points[i] for i in np.linspace(0, len(points) - 1, count).round().astype(int)]
 
 
 def recipe(parameters: FineTuning, examples: int) -> dict[str, Any]:

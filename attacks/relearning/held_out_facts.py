@@ -63,6 +63,11 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
         return f"by {self.parameters.split} {self.parameters.changed}".strip()
 
     @property
+    def taught(self) -> str:
+        """One half of the forget facts at a time."""
+        return f"half of the forget facts (split by {self.parameters.split}); the others are asked"
+
+    @property
     def must_find(self) -> PlantKind:
         """What is hidden: it claims to bring back knowledge that nobody taught again."""
         return "hidden"
@@ -94,7 +99,7 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
         notes = {
             **recipe(settings, examples),
             "split": settings.split,
-            "curve": curve(found, examiner),
+            **curve(found, examiner),
         }
         return Record(rows=area(found), notes=notes)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import AfterValidator
@@ -74,10 +74,14 @@ def area(readings: Readings) -> tuple[Row, ...]:
     return averaged([rows for step, rows in readings.items() if step > 0])
 
 
-def curve(readings: Readings, examiner: Examiner) -> list[tuple[int, float]]:
-    """Steps, step 0 included, with the mean K of the asked facts by the primary probe."""
+def curve(readings: Readings, examiner: Examiner) -> dict[str, Any]:
+    """For the notes: steps with the mean K of the asked facts, and the probe that this K is of.
+
+    Step 0 is included; the probe is the examiner's primary one.
+    """
     probe = next(iter(examiner.probes))
-    return [
+    means = [
         (step, float(np.mean([row.k for row in rows if row.probe == probe])))
         for step, rows in readings.items()
     ]
+    return {"curve": means, "probe": probe}

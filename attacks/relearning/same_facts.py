@@ -77,6 +77,11 @@ class SameFacts(RelearningAttack[SameFactsParameters]):
         by = "exact" if chosen.known_by == "exact" else f"K {chosen.threshold:g}"
         return f"{chosen.limit} steps to {by} {chosen.changed}".strip()
 
+    @property
+    def taught(self) -> str:
+        """The very facts that are asked."""
+        return "the forget facts that are asked"
+
     def forward_tokens(self, examination: int) -> int:
         """The training, and an examination a checkpoint."""
         checkpoints = 1 + self.parameters.limit // self.parameters.every
@@ -109,7 +114,7 @@ class SameFacts(RelearningAttack[SameFactsParameters]):
         counts = Counter(step for step in times.values() if step is not None)
         notes = {
             **recipe(chosen, len(examples)),
-            "curve": curve(found, asking),
+            **curve(found, asking),
             "known_after": [(step, counts[step]) for step in sorted(counts)],
             "never": len(facts) - counts.total(),
         }

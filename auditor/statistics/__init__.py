@@ -27,9 +27,12 @@ from auditor.statistics.roc import (
     area_of_components,
     area_under_curve,
     clopper_pearson,
+    mean_roc_curve,
     nonmembers_needed,
     operating_point,
     placements,
+    roc_curve,
+    thinned_roc_curve,
 )
 from auditor.statistics.seeds import SeedSpread, SeedTrial, seed_spread, self_test
 from auditor.statistics.utility import Utility, UtilityAssessment, UtilityState, assess_utility
@@ -66,6 +69,7 @@ __all__ = [
     "area_of_components",
     "area_under_curve",
     "assess_utility",
+    "averaged_roc_curve",
     "clopper_pearson",
     "clopper_pearson_upper",
     "decide",
@@ -75,13 +79,17 @@ __all__ = [
     "leak_rate",
     "log_e_value",
     "mean_lower",
+    "mean_roc_curve",
     "nonmembers_needed",
     "operating_point",
     "placements",
     "power_at",
     "residual_lower",
     "residual_upper",
+    "roc_curve",
     "seed_spread",
     "self_test",
+    "thinned_roc_curve",
+    "thinned_roc_curve",
     "zero_noise_bound",
 ]

@@ -2,42 +2,106 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import Markup
 
 from auditor.certificate.schema import Certificate
+from reports.curves import NAMES, CurveGroup, Panel, curve_groups, curve_names
 from reports.matrix import AttackView
+from reports.plots.attack_matrix import attack_matrix
+from reports.plots.curves import curve_plot
+from reports.plots.distribution import (
+    WHOLE,
+    Spread,
+    band_names,
+    distribution_plot,
+    drawn,
+    spreads,
+)
 from reports.plots.knowledge import knowledge_plot
-from reports.plots.layers import largest_flip, layer_strips
+from reports.plots.layers import explained, largest_flip, layer_strips
 from reports.plots.residual import residual_plot
 
-ROWS = 16
+ROWS = 14
 """Attacks in one figure: as many as stay on one printed page."""
 
 
 @dataclass(frozen=True)
 class Plots:
-    """All figures of a page; each is split where there are many attacks."""
+    """All figures of a page; each is split where there are many attacks.
 
+    Attributes:
+        matrix: heat maps of all attacks.
+        residual: forest plots of residual knowledge.
+        knowledge: K of the models side by side.
+        layers: code-flip share by layer.
+        largest_flip: the share that is drawn in the strongest colour.
+        spreads: how D is spread, of every attack of which that is known.
+        distributions: histograms of those that matter most.
+        curves: the curves by name, each panel with its figure.
+        more_curves: names of curves that are not shown.
+    """
+
+    matrix: tuple[Markup, ...]
     residual: tuple[Markup, ...]
     knowledge: tuple[Markup, ...]
-    layers: Markup | None
+    layers: tuple[Markup, ...]
     largest_flip: float | None
+    spreads: tuple[Spread, ...]
+    distributions: tuple[Markup, ...]
+    curves: tuple[tuple[CurveGroup, tuple[tuple[Panel, Markup], ...]], ...]
+    more_curves: int
+    whole: float = WHOLE
+    """D from which a fact counts as told nearly whole."""
+    bands: tuple[str, ...] = band_names()
+    """Columns of the table of D."""
 
 
 def plots(certificate: Certificate, rows: Sequence[AttackView]) -> Plots:
     """Returns the figures of a certificate."""
     policy = certificate.policy
-    parts = [rows[start : start + ROWS] for start in range(0, len(rows), ROWS)]
     before = next((row.unlearned for row in rows if row.reference), None)
+    largest = largest_flip(rows)
+    found = spreads(rows)
+    parts = list(enumerate(_parts(rows), start=1))
     return Plots(
+        matrix=tuple(attack_matrix(part, position) for position, part in parts),
         residual=tuple(
-            residual_plot(part, policy.delta, policy.alpha, position)
-            for position, part in enumerate(parts, start=1)
+            residual_plot(part, policy.delta, policy.alpha, position) for position, part in parts
         ),
-        knowledge=tuple(
-            knowledge_plot(part, before, position) for position, part in enumerate(parts, start=1)
+        knowledge=tuple(knowledge_plot(part, before, position) for position, part in parts),
+        layers=tuple(
+            layer_strips(part, largest or 0.0, position)
+            for position, part in enumerate(_parts(explained(rows)), start=1)
         ),
-        layers=layer_strips(rows),
-        largest_flip=largest_flip(rows),
+        largest_flip=largest,
+        spreads=tuple(found),
+        distributions=tuple(
+            distribution_plot(spread, position)
+            for position, spread in enumerate(drawn(found), start=1)
+        ),
+        curves=_curves(rows),
+        more_curves=max(0, len(curve_names(rows)) - NAMES),
     )
+
+
+def _curves(
+    rows: Sequence[AttackView],
+) -> tuple[tuple[CurveGroup, tuple[tuple[Panel, Markup], ...]], ...]:
+    position = 0
+    found = []
+    for group in curve_groups(rows):
+        panels = []
+        for panel in group.panels:
+            position += 1
+            panels.append((panel, curve_plot(panel, position)))
+        found.append((group, tuple(panels)))
+    return tuple(found)
+
+
+def _parts(rows: Sequence[AttackView]) -> list[Sequence[AttackView]]:
+    """The rows in figures of nearly equal length, so that none is left with one row."""
+    figures = -(-len(rows) // ROWS)
+    edges = [round(len(rows) * edge / figures) for edge in range(figures + 1)] if figures else []
+    return [rows[start:end] for start, end in pairwise(edges)]

@@ -1,9 +1,10 @@
 """A matplotlib figure as SVG inside a page: same bytes every time, in the colours of the page."""
 
 import io
+import math
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -13,6 +14,8 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path
 
 # Colours by role. The stylesheet sets each for light, dark and print; the value here is what a
 # viewer without the stylesheet sees. No two may be equal.
@@ -57,8 +60,10 @@ _SETTINGS: dict[Any, Any] = {
     "font.sans-serif": ["DejaVu Sans"],
     "axes.unicode_minus": True,
     "path.simplify": False,
+    "hatch.linewidth": 0.7,
 }
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
+_NUMBER = re.compile(r"-?[0-9]+\.[0-9]{3,}")
 _FONT = re.compile(r"font(-family|-weight|-style)?:[^;]*(;|$)")
 
 
@@ -82,6 +87,45 @@ def canvas(height: float, width: float = WIDTH) -> Iterator[tuple[Figure, Axes]]
         yield figure, axes
 
 
+def segments(
+    axes: Axes, lines: Sequence[tuple[float, float, float, float]], color: str, lw: float
+) -> None:
+    """Draws many straight lines (x, y to x, y) as one element, which is what a page can bear."""
+    gap = math.nan
+    axes.plot(
+        [x for a, _, b, _ in lines for x in (a, b, gap)],
+        [y for _, a, _, b in lines for y in (a, b, gap)],
+        color=color,
+        lw=lw,
+        solid_capstyle="butt",
+    )
+
+
+def boxes(
+    axes: Axes, areas: Sequence[tuple[float, float, float, float]], color: str, alpha: float
+) -> None:
+    """Fills many rectangles (left, right, top, bottom) of one shade as one element."""
+    if alpha <= 0:
+        return
+    corners = [
+        point
+        for left, right, top, bottom in areas
+        for point in ((left, top), (right, top), (right, bottom), (left, bottom), (left, top))
+    ]
+    codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY] * len(areas)
+    axes.add_patch(PathPatch(Path(corners, codes), facecolor=color, alpha=alpha, lw=0))
+
+
+def hatched(axes: Axes, area: tuple[float, float, float, float]) -> None:
+    """Draws a cell (left, right, top, bottom) of which no number is known."""
+    left, right, top, bottom = area
+    axes.add_patch(
+        Rectangle(
+            (left, top), right - left, bottom - top, facecolor="none", edgecolor=LINE, hatch="///"
+        )
+    )
+
+
 def inline_svg(figure: Figure, name: str, title: str, description: str) -> Markup:
     """Returns a figure as an SVG element for a page.
 
@@ -95,12 +139,7 @@ def inline_svg(figure: Figure, name: str, title: str, description: str) -> Marku
     figure.savefig(written, format="svg", metadata={"Date": None}, transparent=True)
     root = ET.fromstring(written.getvalue())  # noqa: S314 - matplotlib wrote it just now
     _drop_namespaces(root)
-    for child in list(root):
-        if child.tag == "metadata":
-            root.remove(child)
-    for defs in root.findall("defs"):
-        for style in defs.findall("style"):
-            defs.remove(style)  # its rules would hold for the whole page
+    _strip(root)
     _own_names_and_colours(root, name)
     view_box = root.get("viewBox", "")
     root.attrib.clear()
@@ -126,6 +165,31 @@ def _drop_namespaces(root: ET.Element) -> None:
             element.attrib[key.rsplit("}", 1)[-1]] = element.attrib.pop(key)
 
 
+def _strip(element: ET.Element) -> None:
+    """Leaves out what does nothing inside a page, which is half of what matplotlib writes.
+
+    That is groups without attributes, white space, the clip at the figure's edge (the page cuts
+    there itself), and style elements, whose rules would hold for the whole page.
+    """
+    kept: list[ET.Element] = []
+    for child in element:
+        _strip(child)
+        empty = child.tag in ("defs", "g") and len(child) == 0
+        if child.tag in ("metadata", "style", "clipPath") or empty:
+            continue
+        child.attrib.pop("clip-path", None)
+        child.tail = None
+        if child.tag == "g" and not set(child.attrib) - {"id"}:
+            kept.extend(child)
+        else:
+            kept.append(child)
+    element[:] = kept
+    if element.tag != "text":
+        element.text = None
+    elif element.get("transform", "").startswith("rotate(-0 "):
+        element.attrib.pop("transform")
+
+
 def _own_names_and_colours(root: ET.Element, name: str) -> None:
     referred = set()
     for element in root.iter():
@@ -142,7 +206,10 @@ def _own_names_and_colours(root: ET.Element, name: str) -> None:
             elif key == "href":
                 element.set(key, f"#{name}-{value.removeprefix('#')}")
             elif "url(#" in value:
-                element.set(key, value.replace("url(#", f"url(#{name}-"))
+                value = value.replace("url(#", f"url(#{name}-")  # noqa: PLW2901
+                element.set(key, value)
+            if key in ("d", "x", "y", "transform"):
+                element.set(key, _NUMBER.sub(_rounded, value))
             if key == "style":
                 if element.tag == "text":
                     value = _only_size(value)
@@ -154,6 +221,11 @@ def _only_size(style: str) -> str:
     rest = _FONT.sub("", style.replace("font-size", "size")).strip("; ")
     rest = re.sub(r"size:[^;]*;?", "", rest).strip("; ")
     return f"font-size: {size.group(1) if size else SMALL}px; {rest}"
+
+
+def _rounded(written: re.Match[str]) -> str:
+    """Two decimals: a hundredth of a point is below what any screen or paper shows."""
+    return f"{float(written.group(0)):.2f}".rstrip("0").rstrip(".")
 
 
 def _variable(colour: re.Match[str]) -> str:

@@ -21,6 +21,7 @@ from reports.plots.drawing import (
     WIDTH,
     canvas,
     inline_svg,
+    segments,
 )
 from reports.visible_text import label
 
@@ -42,6 +43,10 @@ def knowledge_plot(rows: Sequence[AttackView], before: float | None, part: int) 
     """
     with canvas(TOP + ROW * len(rows) + BOTTOM) as (figure, axes):
         _frame(axes, TOP + ROW * len(rows) + 4)
+        tops = [TOP + ROW * index for index in range(len(rows))]
+        for value in TICKS:
+            x = _place(value)
+            segments(axes, [(x, top + 15.5, x, top + 31.0) for top in tops], LINE, 0.8)
         for index, view in enumerate(rows):
             _row(axes, view, TOP + ROW * index, before)
         return inline_svg(
@@ -71,8 +76,6 @@ def _frame(axes: Axes, floor: float) -> None:
 
 def _row(axes: Axes, view: AttackView, top: float, before: float | None) -> None:
     axes.text(LEFT, top + 12, label(view.row.label, 35), size=LABEL, color=INK)
-    for value in TICKS:
-        axes.plot([_place(value)] * 2, [top + 15.5, top + 31.0], color=LINE, lw=0.8)
     y = top + 23
     values = {
         "original": view.original,

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from statistics import fmean
 
 from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 
 from auditor.certificate.row import ExplanationPart
 from reports.arms import natural
@@ -19,6 +21,7 @@ from reports.plots.drawing import (
     SMALL,
     SOFT,
     WIDTH,
+    boxes,
     canvas,
     inline_svg,
 )
@@ -29,65 +32,77 @@ LEFT, RIGHT = 12.0, WIDTH - 12.0
 CELLS = 48
 """Cells of a strip: layers side by side share one where there are more."""
 
+SHADES = 24
+"""Shades of a strip that are told apart; cells of one shade are one element of the page."""
 
-def layer_strips(rows: Sequence[AttackView]) -> Markup | None:
-    """Returns one strip of layers per variant that has a code-flip share; None where none has."""
-    found = _explained(rows)
-    if not found:
-        return None
+
+def layer_strips(rows: Sequence[AttackView], largest: float, part: int) -> Markup:
+    """Returns one strip of layers per attack.
+
+    Args:
+        rows: from `explained`.
+        largest: from `largest_flip`, so that strips of all figures compare.
+        part: number of this figure, where there are many attacks.
+    """
+    floor = TOP + ROW * len(rows)
     said = []
-    largest = largest_flip(rows) or 1.0
-    with canvas(TOP + ROW * len(found) + BOTTOM) as (figure, axes):
-        for index, (name, explanation) in enumerate(found):
-            top = TOP + ROW * index
+    with canvas(floor + BOTTOM) as (figure, axes):
+        for index, view in enumerate(rows):
+            explanation = _explanation(view)
+            if explanation is None:
+                raise ValueError(f"{view.row.label} has no code-flip share to draw")
             cells = _cells(explanation.layers)
-            axes.text(LEFT, top + 11, label(name, 34), size=LABEL, color=INK)
-            axes.text(
-                RIGHT, top + 11, share(explanation.overall), size=LABEL, color=INK, ha="right"
-            )
-            step = (RIGHT - LEFT) / len(cells)
-            for position, value in enumerate(cells):
-                x = LEFT + step * position
-                axes.fill_between(
-                    [x, x + step],
-                    top + 16,
-                    top + 28,
-                    color=HEAT,
-                    alpha=_shade(value / largest),
-                    lw=0,
-                )
-            axes.plot(
-                [LEFT, RIGHT, RIGHT, LEFT, LEFT],
-                [top + 16, top + 16, top + 28, top + 28, top + 16],
-                color=LINE,
-                lw=0.8,
-            )
+            _strip(axes, view.row.label, explanation.overall, TOP + ROW * index)
+            _shaded(axes, cells, largest, TOP + ROW * index)
             said.append(
-                f"{label(name, 60)}: {share(explanation.overall)} overall, from "
+                f"{label(view.row.label, 60)}: {share(explanation.overall)} overall, from "
                 f"{share(min(cells))} to {share(max(cells))} by layer."
             )
-        floor = TOP + ROW * len(found) + 10
-        axes.text(LEFT, floor, "first layer", size=SMALL, color=SOFT)
-        axes.text(RIGHT, floor, "last layer", size=SMALL, color=SOFT, ha="right")
+        axes.text(LEFT, floor + 10, "first layer", size=SMALL, color=SOFT)
+        axes.text(RIGHT, floor + 10, "last layer", size=SMALL, color=SOFT, ha="right")
         return inline_svg(
-            figure, "layers", "Code-flip share by layer, for each rounding", " ".join(said)
+            figure,
+            f"layers-{part}",
+            "Code-flip share by layer, for each rounding",
+            " ".join(said),
         )
 
 
+def explained(rows: Sequence[AttackView]) -> list[AttackView]:
+    """Returns the attacks that have a code-flip share by layer."""
+    return [view for view in rows if _explanation(view) is not None]
+
+
 def largest_flip(rows: Sequence[AttackView]) -> float | None:
-    """Returns the largest share of a cell, which is drawn darkest."""
-    found = [cell for _, explanation in _explained(rows) for cell in _cells(explanation.layers)]
-    return max(found, default=None)
+    """Returns the largest share of a cell, which is drawn in the strongest colour."""
+    found = [_explanation(view) for view in rows]
+    return max((cell for part in found if part for cell in _cells(part.layers)), default=None)
 
 
-def _explained(rows: Sequence[AttackView]) -> list[tuple[str, ExplanationPart]]:
-    return [
-        (view.row.label, view.row.explanation)
-        for view in rows
-        if view.row.explanation is not None
-        and view.row.explanation.measure == FLIPS
-        and view.row.explanation.layers
-    ]
+def _explanation(view: AttackView) -> ExplanationPart | None:
+    explanation = view.row.explanation
+    if explanation is None or explanation.measure != FLIPS:
+        return None
+    known = all(math.isfinite(value) for value in explanation.layers.values())
+    return explanation if explanation.layers and known else None
+
+
+def _strip(axes: Axes, name: str, overall: float, top: float) -> None:
+    axes.text(LEFT, top + 11, label(name, 34), size=LABEL, color=INK)
+    axes.text(RIGHT, top + 11, share(overall), size=LABEL, color=INK, ha="right")
+    axes.add_patch(
+        Rectangle((LEFT, top + 16), RIGHT - LEFT, 12, facecolor="none", edgecolor=LINE, lw=0.8)
+    )
+
+
+def _shaded(axes: Axes, cells: Sequence[float], largest: float, top: float) -> None:
+    step = (RIGHT - LEFT) / len(cells)
+    shades = [_shade(value / largest if largest > 0 else 0.0) for value in cells]
+    order = sorted(range(len(cells)), key=lambda position: (shades[position], position))
+    for shade, positions in groupby(order, key=lambda position: shades[position]):
+        if shade > 0:
+            edges = [LEFT + step * position for position in positions]
+            boxes(axes, [(x, x + step, top + 16, top + 28) for x in edges], HEAT, shade)
 
 
 def _cells(layers: Mapping[str, float]) -> list[float]:
@@ -100,4 +115,5 @@ def _cells(layers: Mapping[str, float]) -> list[float]:
 
 def _shade(part: float) -> float:
     """Opacity; the root lets small shares be told from none."""
-    return round(math.sqrt(min(max(part, 0.0), 1.0)), 3)
+    strength = math.sqrt(min(max(part, 0.0), 1.0))
+    return math.ceil(SHADES * strength) / SHADES

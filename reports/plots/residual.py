@@ -19,12 +19,17 @@ from reports.plots.drawing import (
     SOFT,
     WIDTH,
     WITHIN,
+    boxes,
     canvas,
     inline_svg,
+    segments,
 )
 from reports.visible_text import label
 
 TOP, ROW, BOTTOM = 30.0, 33.0, 34.0
+NOTE = 11.0
+"""What a row is higher for the line on its gates."""
+
 LEFT, RIGHT = 12.0, WIDTH - 12.0
 MARKS = {"leak": ("D", LEAK, True), "within": ("o", WITHIN, True), "undecided": ("o", OPEN, False)}
 """Outcome to marker, colour and whether it is filled: never told apart by colour alone."""
@@ -49,15 +54,21 @@ def residual_plot(rows: Sequence[AttackView], delta: float, alpha: float, part: 
     def place(value: float) -> float:
         return LEFT + (min(max(value, low), high) - low) / (high - low) * (RIGHT - LEFT)
 
-    with canvas(TOP + ROW * len(rows) + BOTTOM) as (figure, axes):
-        _frame(axes, place, TOP + ROW * len(rows) + 4, delta)
-        for index, view in enumerate(rows):
-            _scale(axes, place, TOP + ROW * index, delta)
-            _row(axes, view, TOP + ROW * index, place, (low, high))
+    notes = [_note(view) for view in rows]
+    heights = [ROW + NOTE if note else ROW for note in notes]
+    tops = [TOP + sum(heights[:index]) for index in range(len(rows))]
+    floor = TOP + sum(heights)
+    with canvas(floor + BOTTOM) as (figure, axes):
+        _frame(axes, place, floor + 4, delta)
+        _scale(axes, place, tops, delta)
+        for view, note, top in zip(rows, notes, tops, strict=True):
+            _row(axes, view, top, place, (low, high))
+            if note:
+                _gates(axes, view, note, top + ROW + 6)
         return inline_svg(
             figure,
             f"residual-{part}",
-            "Residual knowledge under each attack, with bounds",
+            "Residual knowledge under each attack, with bounds and the gates that were not met",
             _description(rows, delta, alpha),
         )
 
@@ -87,13 +98,13 @@ def _frame(axes: Axes, place: Place, floor: float, delta: float) -> None:
     axes.plot([place(delta)] * 2, [TOP - 7, TOP], color=WITHIN, lw=1.6)
 
 
-def _scale(axes: Axes, place: Place, top: float, delta: float) -> None:
-    """Draws the scale beneath the label of a row, so that no line crosses a word."""
-    ends = [top + 15.5, top + 31.0]
-    axes.fill_between([place(-9.0), place(delta)], ends[0], ends[1], color=WITHIN, alpha=0.12, lw=0)
-    for value in (0.0, 0.5, 1.0):
-        axes.plot([place(value)] * 2, ends, color=LINE, lw=0.8)
-    axes.plot([place(delta)] * 2, ends, color=WITHIN, lw=1.6)
+def _scale(axes: Axes, place: Place, tops: Sequence[float], delta: float) -> None:
+    """Draws the scale beneath the label of each row, so that no line crosses a word."""
+    within = [(LEFT, place(delta), top + 15.5, top + 31.0) for top in tops]
+    boxes(axes, within, WITHIN, 0.12)
+    for value, color, width in (*((v, LINE, 0.8) for v in (0.0, 0.5, 1.0)), (delta, WITHIN, 1.6)):
+        x = place(value)
+        segments(axes, [(x, top + 15.5, x, top + 31.0) for top in tops], color, width)
 
 
 def _row(
@@ -109,7 +120,7 @@ def _row(
     axes.text(RIGHT, top + 12, view.rho, size=LABEL, color=INK, ha="right")
     y = top + 23
     _bounds(axes, (figures.rho_lower, figures.rho_upper), y, place, domain, colour)
-    if figures.rho is not None and math.isfinite(figures.rho):
+    if figures.rho is not None and domain[0] <= figures.rho <= domain[1]:
         axes.plot(
             [place(figures.rho)],
             [y],
@@ -119,6 +130,19 @@ def _row(
             mfc=colour if filled else PAPER,
             mew=1.4,
         )
+
+
+def _note(view: AttackView) -> str:
+    """What the row's part in the verdict is, where it is special, and which gates block a PASS."""
+    part = {"waived": "waived", "reported": "only reported"}.get(view.row.part, "")
+    blocking = f"not met: {', '.join(view.blocking)}" if view.blocking else ""
+    return "; ".join(said for said in (part, blocking) if said)
+
+
+def _gates(axes: Axes, view: AttackView, note: str, y: float) -> None:
+    if view.blocking:
+        axes.plot([LEFT + 3], [y - 3], marker="X", ms=5.5, color=OPEN, mew=0)
+    axes.text(LEFT + 10, y, label(note, 48), size=SMALL, color=SOFT)
 
 
 def _bounds(
@@ -152,8 +176,15 @@ def _description(rows: Sequence[AttackView], delta: float, alpha: float) -> str:
         name = label(view.row.label, 60)
         figures = view.row.figures
         if figures is None:
-            said.append(f"{name}: {view.result.words}, no measurement.")
+            said.append(f"{name}: {view.result.words}, no measurement{_also(view)}.")
         else:
             bounds = interval(figures.rho_lower, figures.rho_upper)
-            said.append(f"{name}: {number(figures.rho)} {bounds}, {view.result.words}.")
+            said.append(
+                f"{name}: {number(figures.rho)} {bounds}, {view.result.words}{_also(view)}."
+            )
     return " ".join(said)
+
+
+def _also(view: AttackView) -> str:
+    note = label(_note(view), 160)
+    return f", {note}" if note else ""
