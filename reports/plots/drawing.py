@@ -206,7 +206,7 @@ def _own_names_and_colours(root: ET.Element, name: str) -> None:
             elif key == "href":
                 element.set(key, f"#{name}-{value.removeprefix('#')}")
             elif "url(#" in value:
-                value = value.replace("url(#", f"url(#{name}-")  # noqa: PLW2901
+                value = value.replace("url(#", f"url(#{name}-")
                 element.set(key, value)
             if key in ("d", "x", "y", "transform"):
                 element.set(key, _NUMBER.sub(_rounded, value))
