@@ -1,0 +1,170 @@
+"""The curves that attacks report beside K, by name and attack, as the page shows them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from auditor.certificate.row import CurvePart
+from reports.arms import position
+from reports.matrix import AttackView, foremost
+
+Points = tuple[tuple[float, float], ...]
+
+ROC = "ROC"
+"""The name under which attacks report it: both axes are rates, and chance is the diagonal."""
+
+READING = {
+    "learning curve": "Knowledge while the model is taught. What was only hidden comes back in "
+    "fewer steps than a model needs that never knew it: compare the unlearned model with the "
+    "retrained ones, not with where it ends.",
+    ROC: "How well a score tells facts of the forget set from facts that no model was trained "
+    "on. On the diagonal it guesses. Above the retrained models, the unlearned model still "
+    "carries a trace.",
+}
+"""How a curve of this name is read; others are shown without."""
+
+POINTS = 100
+"""Points of a curve that are drawn; more cannot be told apart at the size of a figure."""
+
+LISTED = 12
+"""Points of a curve that its table lists."""
+
+LINES = 24
+"""Curves in one figure."""
+
+PANELS = 12
+"""Figures of one name."""
+
+NAMES = 8
+"""Names of curves that are shown; the field has few."""
+
+GREATEST = 1e12
+"""Numbers beyond this, and those that are none, are not drawn."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve: of whom, and its points that are numbers."""
+
+    of: str
+    points: Points
+
+    def thinned(self, limit: int) -> Points:
+        """At most `limit` points, evenly spaced in their order, the first and the last kept."""
+        if len(self.points) <= limit:
+            return self.points
+        step = (len(self.points) - 1) / (limit - 1)
+        return tuple(self.points[round(index * step)] for index in range(limit))
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The curves of one name under one attack.
+
+    Attributes:
+        view: the attack.
+        name: what the curves are.
+        x: what is along.
+        y: what is upwards.
+        lines: the curves that are drawn, in the order of the models.
+        left_out: how many more there are.
+        remarks: what limits them, each once.
+        points: most points that any of the curves has.
+    """
+
+    view: AttackView
+    name: str
+    x: str
+    y: str
+    lines: tuple[Line, ...]
+    left_out: int
+    remarks: tuple[str, ...]
+    points: int
+
+    @property
+    def drawn(self) -> int:
+        """Most points of a curve that are drawn."""
+        return min(self.points, POINTS)
+
+    @property
+    def listed(self) -> int:
+        """Most points of a curve that the table lists."""
+        return min(self.points, LISTED)
+
+    @property
+    def grid(self) -> tuple[float, ...] | None:
+        """The listed places along x, where they are the same for every curve."""
+        first, *others = [tuple(x for x, _ in line.thinned(LISTED)) for line in self.lines]
+        return first if all(other == first for other in others) else None
+
+
+@dataclass(frozen=True)
+class CurveGroup:
+    """All curves of one name.
+
+    Attributes:
+        name: what they are.
+        reading: how they are read; None for a name that is not known here.
+        panels: those that are drawn, of the attacks that matter most.
+        left_out: labels of the attacks whose curves are not drawn.
+    """
+
+    name: str
+    reading: str | None
+    panels: tuple[Panel, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether facts of the holdout set stand against those of the forget set."""
+        return self.name == ROC
+
+
+def curve_names(rows: Sequence[AttackView]) -> list[str]:
+    """Returns the names of all curves, in the order in which the certificate tells them."""
+    return list(dict.fromkeys(curve.name for view in rows for curve in view.row.curves))
+
+
+def curve_groups(rows: Sequence[AttackView]) -> tuple[CurveGroup, ...]:
+    """Returns the curves of the first `NAMES` names, grouped by name."""
+    panels: dict[str, list[Panel]] = {}
+    for name in curve_names(rows)[:NAMES]:
+        for view in foremost(rows):
+            told = [curve for curve in view.row.curves if curve.name == name]
+            for axes in dict.fromkeys((curve.x, curve.y) for curve in told):
+                panel = _panel(view, [c for c in told if (c.x, c.y) == axes])
+                if panel is not None:
+                    panels.setdefault(name, []).append(panel)
+    return tuple(
+        CurveGroup(
+            name,
+            READING.get(name),
+            tuple(found[:PANELS]),
+            tuple(panel.view.row.label for panel in found[PANELS:]),
+        )
+        for name, found in panels.items()
+    )
+
+
+def _panel(view: AttackView, curves: Sequence[CurvePart]) -> Panel | None:
+    ordered = sorted(curves, key=lambda curve: position(curve.of))
+    lines = [Line(curve.of, _sound(curve.points)) for curve in ordered]
+    lines = [line for line in lines if line.points]
+    if view.row.status != "measured" or not lines:
+        return None
+    return Panel(
+        view=view,
+        name=curves[0].name,
+        x=curves[0].x,
+        y=curves[0].y,
+        lines=tuple(lines[:LINES]),
+        left_out=len(curves) - len(lines[:LINES]),
+        remarks=tuple(dict.fromkeys(c.remark for c in ordered if c.remark)),
+        points=max(len(line.points) for line in lines),
+    )
+
+
+def _sound(points: Points) -> Points:
+    return tuple(
+        (x, y) for x, y in points if all(math.isfinite(v) and abs(v) <= GREATEST for v in (x, y))
+    )
