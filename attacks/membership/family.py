@@ -20,6 +20,7 @@ from auditor.statistics import (
     nonmembers_needed,
     operating_point,
     placements,
+    roc_corners,
     roc_curve,
     thinned_roc_curve,
 )
@@ -85,7 +86,7 @@ class MembershipAttack(Attack[P]):
         beaten = np.mean([1.0 - placements(s.holdout, s.forget) for s in scores], axis=0)
         points = [_points(s) for s in scores] if len(scores) == 1 else []
         curves = [roc_curve(s.forget, s.holdout) for s in scores]
-        roc = curves[0] if len(curves) == 1 else mean_roc_curve(curves)
+        corners = roc_corners(curves[0] if len(curves) == 1 else mean_roc_curve(curves))
         return Record(
             rows=tuple(
                 Row("forget", fact.id, fact.subject, str(self.probe), float(value), None)
@@ -98,7 +99,8 @@ class MembershipAttack(Attack[P]):
                 "scorings": len(scores),
                 "auc": asdict(area_of_components(k, beaten)),
                 "operating_points": [point for found in points for point in found],
-                "roc": thinned_roc_curve(roc).tolist(),
+                "roc": thinned_roc_curve(corners).tolist(),
+                "roc_corners": len(corners),
                 **notes,
             },
             arrays={
@@ -167,6 +169,8 @@ def _rests_on(noted: Mapping[str, Any]) -> Iterator[str]:
     yield f"the smallest false positive rate above 0 that these can show is 1/{others:,}"
     if noted["scorings"] > 1:
         yield f"mean of {noted['scorings']} curves, one a set of reference models"
+    if len(noted["roc"]) < noted["roc_corners"]:
+        yield f"{len(noted['roc'])} of its {noted['roc_corners']:,} corners are drawn"
 
 
 def _figures(notes: Mapping[str, Mapping[str, Any]]) -> Iterator[SideFigure]:

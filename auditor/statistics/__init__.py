@@ -31,6 +31,7 @@ from auditor.statistics.roc import (
     nonmembers_needed,
     operating_point,
     placements,
+    roc_corners,
     roc_curve,
     thinned_roc_curve,
 )
@@ -69,7 +70,6 @@ __all__ = [
     "area_of_components",
     "area_under_curve",
     "assess_utility",
-    "averaged_roc_curve",
     "clopper_pearson",
     "clopper_pearson_upper",
     "decide",
@@ -86,10 +86,10 @@ __all__ = [
     "power_at",
     "residual_lower",
     "residual_upper",
+    "roc_corners",
     "roc_curve",
     "seed_spread",
     "self_test",
-    "thinned_roc_curve",
     "thinned_roc_curve",
     "zero_noise_bound",
 ]

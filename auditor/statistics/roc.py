@@ -16,13 +16,11 @@ from auditor.statistics.betting import FloatArray, finite_vector
 from auditor.statistics.leak_rate import clopper_pearson_upper
 
 CONFIDENCE = 0.95
-_STRAIGHT = 1e-12
-"""Area of a parallelogram of two steps below which they are taken for one straight line; a corner
-of 100,000 members and as many non-members has 1e-10."""
 MOST_POINTS = 101
 """Points of a curve that is to be drawn."""
 _STRAIGHT = 1e-12
-"""Area between two neighbouring pieces of a curve below which they are one straight line."""
+"""Area between two neighbouring pieces of a curve below which they are one straight line. A corner
+of 100,000 members and as many non-members has 1e-10."""
 
 
 @dataclass(frozen=True)
@@ -171,13 +169,23 @@ def mean_roc_curve(curves: Sequence[FloatArray]) -> FloatArray:
     return np.column_stack([np.repeat(rates, 2), heights])
 
 
-def thinned_roc_curve(curve: FloatArray, most: int = MOST_POINTS) -> FloatArray:
-    """Returns at most `most` of the points of a ROC curve, the first and the last among them.
+def roc_corners(curve: FloatArray) -> FloatArray:
+    """Returns the points of a ROC curve at which it turns, and its two ends: the same curve."""
+    moved = np.append(True, (np.diff(curve, axis=0) != 0).any(axis=1))
+    points = curve[moved]
+    steps = np.diff(points, axis=0)
+    before, after = steps[:-1], steps[1:]
+    turns = np.abs(before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]) > _STRAIGHT
+    return np.asarray(points[np.concatenate([[True], turns, [True]])])
 
-    Points on a straight line between their neighbours go first, which changes nothing. If more
-    than `most` are left, a third of them are the first ones, where false alarms are fewest;
+
+def thinned_roc_curve(curve: FloatArray, most: int = MOST_POINTS) -> FloatArray:
+    """Returns at most `most` of the corners of a ROC curve, the first and the last among them.
+
+    If there are more, a third of what is kept are the first ones, where false alarms are fewest;
     another third lie evenly along the curve with the false positive rate on a logarithmic scale,
-    and the last along the curve as it is.
+    and the last along the curve as it is. The area below changes by no more than half of the
+    rectangles between neighbouring points.
 
     Args:
         curve: as `roc_curve` or `mean_roc_curve` returns it.
@@ -185,7 +193,7 @@ def thinned_roc_curve(curve: FloatArray, most: int = MOST_POINTS) -> FloatArray:
     """
     if most < 10:
         raise ValueError(f"a curve cannot be shown by {most} points")
-    corners = _corners(curve)
+    corners = roc_corners(curve)
     if len(corners) <= most:
         return corners
     alarms, hits = corners.T
@@ -197,69 +205,6 @@ def thinned_roc_curve(curve: FloatArray, most: int = MOST_POINTS) -> FloatArray:
         length = along + hits
         kept.append(np.searchsorted(length, np.linspace(length[0], length[-1], count)))
     return corners[np.unique(np.concatenate(kept))]
-
-
-def roc_curve(members: ArrayLike, nonmembers: ArrayLike) -> FloatArray:
-    """Returns the empirical ROC curve as points (false, true positive rate) [p, 2].
-
-    A point for every score that occurs, as the threshold at or above which an item is called a
-    member, from the highest to the lowest, after the point (0, 0); the last is (1, 1). The
-    straight lines between them count ties half, so the area below is that of `area_under_curve`.
-
-    Args:
-        members: scores of the positive class.
-        nonmembers: scores of the negative class.
-    """
-    positives, negatives = finite_vector(members, "members"), finite_vector(nonmembers, "others")
-    if not positives.size or not negatives.size:
-        raise ValueError("a ROC curve needs members and non-members")
-    thresholds = np.unique(np.concatenate([positives, negatives]))[::-1]
-    rates = [
-        (held.size - np.searchsorted(np.sort(held), thresholds, "left")) / held.size
-        for held in (negatives, positives)
-    ]
-    return np.vstack([np.zeros((1, 2)), np.stack(rates, axis=1)])
-
-
-def averaged_roc_curve(curves: Sequence[FloatArray]) -> FloatArray:
-    """Returns the mean true positive rate of ROC curves at each false positive rate [p, 2].
-
-    Vertical averaging (Fawcett 2006, doi 10.1016/j.patrec.2005.10.010), here without loss: where
-    a curve rises, its lower and its upper end are averaged apart. The area below is the mean area.
-
-    Args:
-        curves: as `roc_curve` returns them, one or more.
-    """
-    if len(curves) == 1:
-        return curves[0]
-    rates = np.unique(np.concatenate([curve[:, 0] for curve in curves]))
-    ends = np.mean([_ends_at(rates, curve) for curve in curves], axis=0)
-    points = np.stack([np.repeat(rates, 2), ends.ravel()], axis=1)
-    return points[np.append(True, np.diff(points, axis=0).any(axis=1))]
-
-
-def thinned_roc_curve(points: FloatArray, most: int) -> tuple[FloatArray, bool]:
-    """Returns at most `most` points of a ROC curve, and whether the curve is still the same.
-
-    Points on a straight line between their neighbours go first, which changes nothing. If too
-    many are left, half of `most` are the first corners, which tell of few false alarms; the
-    others follow at even distances along the curve, the last at (1, 1). Lines between them err
-    in area by no more than half of the rectangles that they span.
-
-    Args:
-        points: of the curve, from (0, 0) to (1, 1), both coordinates never falling [p, 2].
-        most: 4 or more.
-    """
-    steps = np.diff(points, axis=0)
-    bends = np.abs(steps[:-1, 0] * steps[1:, 1] - steps[:-1, 1] * steps[1:, 0]) > _STRAIGHT
-    corners = points[np.concatenate([[True], bends, [True]])]
-    if len(corners) <= most:
-        return corners, True
-    along = corners.sum(axis=1)
-    first = most // 2
-    targets = np.linspace(along[first - 1], along[-1], most - first + 1)[1:]
-    kept = np.concatenate([np.arange(first), np.searchsorted(along, targets)])
-    return corners[np.unique(kept)], False
 
 
 def nonmembers_needed(false_positive_rate: float) -> int:
@@ -332,31 +277,8 @@ def _limits(curve: FloatArray, rates: FloatArray) -> FloatArray:
     return np.column_stack([np.where(on, lim[at], between) for lim in (lowest, highest)])
 
 
-def _corners(curve: FloatArray) -> FloatArray:
-    """The points of a curve at which it turns, and its ends."""
-    moved = np.append(True, (np.diff(curve, axis=0) != 0).any(axis=1))
-    points = curve[moved]
-    before, after = np.diff(points[:-1], axis=0), np.diff(points[1:], axis=0)
-    turns = np.abs(before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]) > _STRAIGHT
-    return np.asarray(points[np.concatenate([[True], turns, [True]])])
-
-
 def _upper(count: int, n: int) -> float:
     return clopper_pearson_upper(count, n, 1 - CONFIDENCE)
-
-
-def _ends_at(rates: FloatArray, curve: FloatArray) -> FloatArray:
-    """Least and greatest true positive rate of a curve at each false positive rate [n, 2]."""
-    false, start = np.unique(curve[:, 0], return_index=True)
-    lows, highs = curve[start, 1], curve[np.append(start[1:], len(curve)) - 1, 1]
-    before = np.searchsorted(false, rates, "right") - 1
-    after = np.minimum(before + 1, false.size - 1)
-    width = np.where(after > before, false[after] - false[before], 1.0)
-    between = highs[before] + (rates - false[before]) / width * (lows[after] - highs[before])
-    met = false[before] == rates
-    return np.stack(
-        [np.where(met, lows[before], between), np.where(met, highs[before], between)], axis=1
-    )
 
 
 def _variance_of_mean(components: FloatArray, clusters: Sequence[str] | None) -> float:
