@@ -23,8 +23,8 @@ READING = {
 }
 """How a curve of this name is read; others are shown without."""
 
-POINTS = 100
-"""Points of a curve that are drawn; more cannot be told apart at the size of a figure."""
+POINTS = 200
+"""Points of a curve that are drawn: as many as an attack reports at most."""
 
 LISTED = 12
 """Points of a curve that its table lists."""
@@ -92,10 +92,13 @@ class Panel:
         return min(self.points, LISTED)
 
     @property
-    def grid(self) -> tuple[float, ...] | None:
-        """The listed places along x, where they are the same for every curve."""
-        first, *others = [tuple(x for x, _ in line.thinned(LISTED)) for line in self.lines]
-        return first if all(other == first for other in others) else None
+    def table(self) -> tuple[tuple[float, tuple[float, ...]], ...] | None:
+        """Listed places along x with the value of each line; None where the lines differ in x."""
+        places, *others = [tuple(x for x, _ in line.thinned(LISTED)) for line in self.lines]
+        if any(other != places for other in others):
+            return None
+        values = [[y for _, y in line.thinned(LISTED)] for line in self.lines]
+        return tuple(zip(places, zip(*values, strict=True), strict=True))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from reports.plots.knowledge import knowledge_plot
 from reports.plots.layers import explained, largest_flip, layer_strips
 from reports.plots.residual import residual_plot
 
-ROWS = 14
+ROWS = 12
 """Attacks in one figure: as many as stay on one printed page."""
 
 
