@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny_models import ARCHITECTURES, CONTEXT, make_model, make_tokenizer, open_directory, save
 
-from attacks.membership.family import privleak
+from attacks.membership.family import Scores, privleak
 from attacks.membership.gradient_norm import GradientNorm
 from attacks.membership.likelihood import Likelihood, LikelihoodParameters
 from attacks.membership.neighbourhood import Neighbourhood
@@ -17,7 +17,7 @@ from auditor.data.fact import Fact, FactSets
 from auditor.errors import MeasurementError, Unavailable
 from auditor.examiner import Examiner
 from auditor.findings import Finding
-from auditor.statistics import placements
+from auditor.statistics import placements, roc_corners, roc_curve
 
 
 def facts(prefix, count, text=False):
@@ -93,6 +93,31 @@ def test_k_is_the_share_of_the_holdout_that_is_outscored(score, found):
     expected = np.mean([placements(forget, holdout) for forget, holdout in scores], axis=0)
     assert [row.k for row in record.rows] == pytest.approx(expected.tolist())
     assert record.notes["auc"]["value"] == pytest.approx(expected.mean())
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_every_arm_has_a_roc_curve_of_its_own_scores(score, found):
+    notes = {arm: measured(found, arm, score=score).notes for arm in found}
+    curves = likelihood(score=score).curves(notes)
+    assert [(curve.name, curve.of) for curve in curves] == [("ROC", arm) for arm in found]
+    for curve in curves:
+        points = np.array(curve.points)
+        assert (np.diff(points, axis=0) >= 0).all()
+        assert (points[0].tolist(), points[-1].tolist()) == ([0, 0], [1, 1])
+        area = np.trapezoid(points[:, 1], points[:, 0])
+        assert area == pytest.approx(notes[curve.of]["auc"]["value"], abs=1e-12)
+        others = 12 if score == "recall" else 20
+        assert curve.remark.startswith(f"6 members, {others} holdout non-members; ")
+        assert f"is 1/{others}" in curve.remark
+
+
+@pytest.mark.parametrize("attack", [GradientNorm, Neighbourhood])
+def test_other_scores_have_a_roc_curve_too(attack, arms):
+    ask = attack(attack.parameters_type())
+    record = ask.measure(arms["unlearned"], EXAMINER, (), 0, NOWHERE)
+    (curve,) = ask.curves({"unlearned": record.notes})
+    expected = roc_corners(roc_curve(*(record.arrays[f"scores/{s}"][0] for s in Scores._fields)))
+    np.testing.assert_array_equal(curve.points, expected)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

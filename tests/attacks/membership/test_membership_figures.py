@@ -1,5 +1,7 @@
 """What stands beside K: the blind baseline, AUC, thresholds and PrivLeak."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from attacks.membership.family import Scores
 from attacks.membership.likelihood import Likelihood, LikelihoodParameters
 from attacks.membership.scored_texts import ScoredTexts
 from auditor.data.fact import Fact, FactSets
+from auditor.digests import canonical_json
 from auditor.statistics import area_under_curve
 from auditor.testbed import corpus
 
@@ -120,6 +123,55 @@ def test_a_large_holdout_gives_a_rate_at_one_percent():
     assert several["operating_points"] == []
     remark = ATTACK.side_figures({"unlearned": several})[0].remark
     assert "one a set of references" in remark
+
+
+def below(curve):
+    return np.trapezoid([y for _, y in curve.points], [x for x, _ in curve.points])
+
+
+@pytest.mark.parametrize("size", [40, 4000])
+def test_a_roc_curve_has_the_area_of_the_side_figure(size):
+    """Exactly where all its corners are drawn, otherwise within half of what they span."""
+    rng = np.random.default_rng(0)
+    notes = {
+        arm: noted([Scores(rng.normal(shift, 1, size), rng.normal(0, 1, size + 10))])
+        for arm, shift in (("unlearned", 0.5), ("original", 2.0), ("retrained-0", 0.0))
+    }
+    areas = {f.of: f.value for f in ATTACK.side_figures(notes) if f.name == "AUC"}
+    curves = ATTACK.curves(json.loads(canonical_json(notes)))
+    assert {curve.of for curve in curves} == set(notes)
+    for curve in curves:
+        steps = np.diff(curve.points, axis=0)
+        assert len(curve.points) <= 101
+        assert (steps >= 0).all()
+        thinned = len(curve.points) < notes[curve.of]["roc_corners"]
+        assert thinned == (size == 4000) == ("corners are drawn" in curve.remark)
+        within = steps.prod(axis=1).sum() / 2 if thinned else 0
+        assert abs(below(curve) - areas[curve.of]) <= within + 1e-12
+
+
+def test_a_curve_says_what_it_rests_on():
+    (curve,) = ATTACK.curves({"unlearned": noted([Scores(np.array([2.0, 1.0]), np.arange(4.0))])})
+    assert (curve.name, curve.x, curve.y) == ("ROC", "false positive rate", "true positive rate")
+    assert curve.points == [(0, 0), (0.25, 0), (0.75, 1), (1, 1)]  # two ties, one straight line
+    assert curve.remark == (
+        "2 members, 4 holdout non-members; the smallest false positive rate above 0 that these "
+        "can show is 1/4"
+    )
+
+
+def test_the_curve_of_several_scorings_has_their_mean_area():
+    rng = np.random.default_rng(0)
+    scorings = [Scores(rng.integers(0, 9, 30) + 1.0, rng.integers(0, 9, 20)) for _ in range(3)]
+    found = noted(scorings)
+    (curve,) = ATTACK.curves({"unlearned": found})
+    assert len(curve.points) == found["roc_corners"]
+    assert below(curve) == pytest.approx(found["auc"]["value"], abs=1e-12)
+    assert curve.remark.endswith("; mean of 3 curves, one a set of reference models")
+
+
+def test_what_noted_no_scores_has_no_curve():
+    assert ATTACK.curves({"comparison": {"not explained": "…"}}) == ()
 
 
 def test_the_area_of_averaged_placements_is_the_average_area():
