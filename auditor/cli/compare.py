@@ -67,7 +67,7 @@ def command(
     """
     from auditor.comparison.contrast import Given, compare
     from auditor.comparison.forms import COMPARISONS
-    from auditor.comparison.reading import read
+    from auditor.signing.reading import read
 
     given = [
         Given(path, *read(path), evidence)

@@ -10,8 +10,8 @@ from typing import Any
 from auditor.certificate.row import Part
 from auditor.certificate.schema import Certificate
 from auditor.comparison.paths import shown_path
-from auditor.comparison.reading import read
 from auditor.errors import AuditorError
+from auditor.signing.reading import read
 
 
 @dataclass(frozen=True)
