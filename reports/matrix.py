@@ -10,6 +10,7 @@ from auditor.certificate.schema import Certificate
 from reports.arms import ORIGINAL, UNLEARNED, baseline, baseline_mean
 from reports.number_format import count, interval, number, share
 from reports.result_words import Outcome, Result, result
+from reports.visible_text import label, visible
 
 FLIPS = "code-flip share"
 """The explanation that the quantization family gives."""
@@ -51,6 +52,13 @@ class AttackView:
     flips: str | None
     seconds: float | None
 
+    def name(self, width: int) -> str:
+        """Returns the label for a figure; without its family where it is too long with it."""
+        shown = label(self.row.label, width)
+        if shown == visible(self.row.label):
+            return shown
+        return label(self.row.label.partition("/")[2] or self.row.label, width)
+
 
 def attack_views(certificate: Certificate) -> tuple[AttackView, ...]:
     """Returns the rows: the model without attack first, then in the certificate's order."""
@@ -68,6 +76,11 @@ def tally(views: Sequence[AttackView]) -> dict[str, dict[Outcome, int]]:
     return counts
 
 
+def weight(view: AttackView) -> int:
+    """Returns 0 for an attack that found a leak, 1 for another mandatory one, 2 for the rest."""
+    return 0 if view.row.named else 1 if view.row.mandatory else 2
+
+
 def foremost(views: Iterable[AttackView]) -> list[AttackView]:
     """Returns the rows in the order in which they matter.
 
@@ -78,8 +91,7 @@ def foremost(views: Iterable[AttackView]) -> list[AttackView]:
     def rank(view: AttackView) -> tuple[int, float]:
         figures = view.row.figures
         rho = figures.rho if figures is not None else None
-        group = 0 if view.row.named else 1 if view.row.mandatory else 2
-        return group, math.inf if rho is None or math.isnan(rho) else -rho
+        return weight(view), math.inf if rho is None or math.isnan(rho) else -rho
 
     return sorted(views, key=rank)
 

@@ -94,7 +94,7 @@ class RelearningAttack(Attack[P]):
         return 3 * steps * self.parameters.batch_size * _TOKENS
 
     def curves(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Curve]:
-        """The learning curve of every arm, from before the training on."""
+        """The learning curve of every arm, from before the training on; K is a mean over seeds."""
         return tuple(
             Curve(
                 name="learning curve",
@@ -102,7 +102,7 @@ class RelearningAttack(Attack[P]):
                 x="optimiser steps",
                 y=f"mean K of the forget set ({noted['probe']})",
                 points=_spread([(step, k) for step, k in noted["curve"]]),
-                remark=f"{self.parameters.trained} on {self.taught}",
+                remark=f"{self.parameters.trained} on {self.taught}; first seed",
             )
             for arm, noted in notes.items()
             if "curve" in noted and "probe" in noted

@@ -37,7 +37,7 @@ def account(
         jobs: arm to keys of its measurements, the first seed first.
         store: where they are.
     """
-    notes = {arm: store.notes(keys[0]) for arm, keys in jobs.items()}
+    notes = {arm: store.notes(jobs[arm][0]) for arm in sorted(jobs, key=_place)}
     explanation = None
     if {"unlearned", "original"} <= jobs.keys():
         compared = (store.read(jobs[arm][0]) for arm in ("unlearned", "original"))
@@ -52,3 +52,9 @@ def account(
         side_figures=tuple(attack.side_figures(notes)),
         curves=tuple(attack.curves(notes)),
     )
+
+
+def _place(arm: str) -> tuple[int, int]:
+    """Sort key of the arms as a plan has them; a certificate read back may have another order."""
+    _, _, number = arm.partition("-")
+    return {"unlearned": 0, "original": 1}.get(arm, 2), int(number or 0)

@@ -70,7 +70,7 @@ def attack_matrix(rows: Sequence[AttackView], part: int) -> Markup:
 
 
 def _row(axes: Axes, view: AttackView, top: float) -> None:
-    axes.text(LEFT, top + 11, label(view.row.label, 33), size=LABEL, color=INK)
+    axes.text(LEFT, top + 11, view.name(33), size=LABEL, color=INK)
     found = view.result.outcome == "leak"
     axes.text(
         RIGHT,

@@ -42,7 +42,9 @@ DASHES: tuple[tuple[float, ...], ...] = ((), (4.0, 2.0), (1.5, 1.5), (6.0, 2.0, 
 DEPTH = {arms.ORIGINAL: 1, arms.UNLEARNED: 2}
 """What is drawn above what; the retrained models lie lowest."""
 
-KEY = (("unlearned", 12.0), ("retrained", 88.0), ("original", 164.0))
+KEY = (("unlearned", 12.0), ("retrained", 74.0), ("original", 135.0))
+CHANCE = 190.0
+"""Left edge of each entry of the key."""
 MARKED = 8
 """Points of a curve that bear its mark; those of a longer one would run into each other."""
 
@@ -80,8 +82,8 @@ def curve_plot(panel: Panel, position: int) -> Markup:
         if rates:
             ends = (along.place(0.0), upwards.place(0.0), along.place(1.0), upwards.place(1.0))
             segments(axes, [ends], SOFT, 0.9)
-            x, y = along.place(0.62), upwards.place(0.62) + 14
-            axes.text(x, y, "chance", size=SMALL, color=SOFT)
+            axes.plot([CHANCE, CHANCE + 12], [10, 10], color=SOFT, lw=0.9)
+            axes.text(CHANCE + 15, 13.5, "chance", size=LABEL, color=INK)
         _lines(axes, panel.lines, along, upwards)
         return inline_svg(
             figure,
@@ -147,9 +149,9 @@ def _frame(axes: Axes, panel: Panel, along: Scale, upwards: Scale, floor: float)
     for name, x in KEY:
         if name in present:
             marker, color = MARKS.get(name, BASELINES)
-            axes.plot([x, x + 16], [10, 10], color=color, lw=1.6)
-            axes.plot([x + 8], [10], marker=marker, ms=5.5, mfc=color, mec=PAPER, mew=0.8)
-            axes.text(x + 20, 13.5, name, size=LABEL, color=INK)
+            axes.plot([x, x + 12], [10, 10], color=color, lw=1.6)
+            axes.plot([x + 6], [10], marker=marker, ms=5.5, mfc=color, mec=PAPER, mew=0.8)
+            axes.text(x + 15, 13.5, name, size=LABEL, color=INK)
     axes.text(12, TOP - 10, f"↑ {label(panel.y, 48)}", size=SMALL, color=SOFT)
     axes.text(RIGHT, floor + 24, f"{label(panel.x, 46)} →", size=SMALL, color=SOFT, ha="right")
     for y in upwards.ticks:

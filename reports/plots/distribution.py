@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
-from reports.matrix import AttackView, foremost
+from reports.matrix import AttackView, foremost, weight
 from reports.number_format import count, plain, share
 from reports.plots.drawing import (
     BASELINE,
@@ -91,14 +91,18 @@ def band_names() -> tuple[str, ...]:
 
 
 def spreads(rows: Sequence[AttackView]) -> list[Spread]:
-    """Returns the distributions that the certificate has, those that matter first."""
+    """Returns the distributions that the certificate has, those that matter first.
+
+    Of attacks that count alike, those with the most facts told whole: under a low mean they are
+    what the figure is there to show.
+    """
     found = []
     for view in foremost(rows):
         told = view.row.distribution
         if view.row.status == "measured" and told is not None and _sound(told.unlearned):
             retrained = told.retrained if told.retrained and _sound(told.retrained) else None
             found.append(Spread(view, told.unlearned, retrained))
-    return found
+    return sorted(found, key=lambda spread: (weight(spread.view), -spread.whole / spread.facts))
 
 
 def drawn(found: Sequence[Spread]) -> list[Spread]:
@@ -117,7 +121,7 @@ def distribution_plot(spread: Spread, position: int) -> Markup:
     """
     most = max(*spread.unlearned, *(spread.retrained or ()))
     with canvas(HEIGHT) as (figure, axes):
-        axes.text(12.0, 12, label(spread.view.row.label, 44), size=LABEL, color=INK)
+        axes.text(12.0, 12, spread.view.name(44), size=LABEL, color=INK)
         whole = f"{share(spread.whole / spread.facts)} ({count(spread.whole)})"
         axes.text(RIGHT, 26, f"{whole} ▸", size=LABEL, color=LEAK, ha="right")
         _frame(axes, most)

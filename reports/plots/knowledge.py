@@ -75,7 +75,7 @@ def _frame(axes: Axes, floor: float) -> None:
 
 
 def _row(axes: Axes, view: AttackView, top: float, before: float | None) -> None:
-    axes.text(LEFT, top + 12, label(view.row.label, 35), size=LABEL, color=INK)
+    axes.text(LEFT, top + 12, view.name(35), size=LABEL, color=INK)
     y = top + 23
     values = {
         "original": view.original,

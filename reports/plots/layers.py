@@ -52,7 +52,7 @@ def layer_strips(rows: Sequence[AttackView], largest: float, part: int) -> Marku
             if explanation is None:
                 raise ValueError(f"{view.row.label} has no code-flip share to draw")
             cells = _cells(explanation.layers)
-            _strip(axes, view.row.label, explanation.overall, TOP + ROW * index)
+            _strip(axes, view, explanation.overall, TOP + ROW * index)
             _shaded(axes, cells, largest, TOP + ROW * index)
             said.append(
                 f"{label(view.row.label, 60)}: {share(explanation.overall)} overall, from "
@@ -87,8 +87,8 @@ def _explanation(view: AttackView) -> ExplanationPart | None:
     return explanation if explanation.layers and known else None
 
 
-def _strip(axes: Axes, name: str, overall: float, top: float) -> None:
-    axes.text(LEFT, top + 11, label(name, 34), size=LABEL, color=INK)
+def _strip(axes: Axes, view: AttackView, overall: float, top: float) -> None:
+    axes.text(LEFT, top + 11, view.name(34), size=LABEL, color=INK)
     axes.text(RIGHT, top + 11, share(overall), size=LABEL, color=INK, ha="right")
     axes.add_patch(
         Rectangle((LEFT, top + 16), RIGHT - LEFT, 12, facecolor="none", edgecolor=LINE, lw=0.8)

@@ -110,7 +110,7 @@ def _scale(axes: Axes, place: Place, tops: Sequence[float], delta: float) -> Non
 def _row(
     axes: Axes, view: AttackView, top: float, place: Place, domain: tuple[float, float]
 ) -> None:
-    axes.text(LEFT, top + 12, label(view.row.label, 35), size=LABEL, color=INK)
+    axes.text(LEFT, top + 12, view.name(35), size=LABEL, color=INK)
     figures = view.row.figures
     mark = MARKS.get(view.result.outcome)
     if figures is None or mark is None:

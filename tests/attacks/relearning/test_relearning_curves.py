@@ -75,7 +75,7 @@ def test_k_is_the_mean_of_the_points_after_the_first(remark, arms, tmp_path):
     for curve in curves:
         assert (curve.name, curve.x) == ("learning curve", "optimiser steps")
         assert curve.y == f"mean K of the forget set ({PROBE})"
-        assert curve.remark == remark
+        assert curve.remark == f"{remark}; first seed"
         steps, means = zip(*curve.points, strict=True)
         assert steps == (0, 1, 3)
         assert np.mean(means[1:]) == pytest.approx(mean_k(records[curve.of]), rel=1e-9)
@@ -105,7 +105,9 @@ def test_the_curve_of_the_same_facts_is_of_what_tells_that_they_are_known(
     for curve in curves:
         assert [step for step, _ in curve.points] == [0, 10, 20, 30]
         assert curve.y == f"mean K of the forget set ({probe})"
-        assert curve.remark == "LoRA of rank 16 trained on the forget facts that are asked"
+        assert (
+            curve.remark == "LoRA of rank 16 trained on the forget facts that are asked; first seed"
+        )
         assert curve.points[-1][1] > curve.points[0][1]
         subject = arms[curve.of]
         examples = subject.encode(phrasings(SETS.forget), end=True)

@@ -28,6 +28,16 @@ def test_what_the_evidence_says_is_what_the_certificate_says(copied, name):
     assert refuse_changed(certificate, store, SilentProgress()) == len(certificate.evidence.jobs)
 
 
+def test_the_order_of_fields_in_the_file_decides_nothing(copied):
+    """A signed file has its fields sorted, so its arms come in another order."""
+    path, store = copied("fail")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(content, sort_keys=True), encoding="utf-8")
+    certificate = read_certificate(path)
+    assert list(certificate.matrix[0].jobs)[0] == "original"
+    refuse_contradiction(certificate, store)
+
+
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
