@@ -1,0 +1,58 @@
+"""Two audits of the same facts with their evidence, which differ in the unlearned model alone."""
+
+import json
+import shutil
+
+import pytest
+
+from auditor.certificate.files import read_certificate, write_certificate
+from auditor.digests import digest
+from auditor.evidence.record import Cost, Record
+from auditor.evidence.store import EvidenceStore
+from auditor.verification.recall import recall
+from auditor.verification.recomputation import recomputed
+from benchmarks.large_audit import large_audit
+
+FACTS, VARIANTS = 60, 8
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """An audit whose unlearned model leaks under two attacks."""
+    root = tmp_path_factory.mktemp("finished")
+    large_audit(root, FACTS, VARIANTS, leaking=2)
+    return root
+
+
+def another_unlearned(source, target, change, **parts):
+    """The same audit of another unlearned model, whose rows are ``change(label, row)``."""
+    shutil.copytree(source / "evidence", target / "evidence")
+    store = EvidenceStore(target / "evidence")
+    before = read_certificate(source / "certificate.json")
+    content = json.loads(before.model_dump_json())
+    seals = content["evidence"]["jobs"]
+    for row, old in zip(content["matrix"], before.matrix, strict=True):
+        [key] = row["jobs"]["unlearned"]
+        identity = store.identity(key) | {"subject": digest("another")}
+        rows = tuple(change(old.label, measured) for measured in store.read(key).rows)
+        new = digest(identity)
+        store.write(new, identity, Record(rows=rows, notes={"forward_tokens": 1}), Cost(1.0, 1))
+        del seals[key]
+        seals[new] = store.seal(new)
+        row["jobs"]["unlearned"] = [new]
+    content["identity"]["arms"][0]["digest"] = digest("another")
+    skeleton = type(before).model_validate(content | parts)
+    again = recomputed(skeleton, recall(skeleton, store)).named()
+    write_certificate(again, target / "certificate.json")
+    return again
+
+
+@pytest.fixture
+def pair(finished, tmp_path):
+    """Folders of an audit and of the same with another unlearned model."""
+
+    def make(change, **parts):
+        another_unlearned(finished, tmp_path / "b", change, **parts)
+        return finished / "certificate.json", tmp_path / "b" / "certificate.json"
+
+    return make
