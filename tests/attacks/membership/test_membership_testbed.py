@@ -1,5 +1,6 @@
 """Membership on the default world: what it finds, and that it clears an honest model."""
 
+import numpy as np
 import pytest
 
 LIKELIHOOD = (
@@ -18,8 +19,15 @@ CASES = [
 def test_the_original_is_named_and_a_held_back_retrained_model_is_not(attack, parameters, attacked):
     for variant, row in attacked("original", attack, BASELINES, parameters).items():
         assert row.named, variant
+        assert {(curve.name, curve.of) for curve in row.curves} == {
+            ("ROC", arm) for arm in row.jobs
+        }
         areas = {figure.of: figure for figure in row.side_figures if figure.name == "AUC"}
         assert areas["original"].value > 0.98
+        assert {curve.of for curve in row.curves} == set(areas)
+        for curve in row.curves:
+            false, true = zip(*curve.points, strict=True)
+            assert np.trapezoid(true, false) == pytest.approx(areas[curve.of].value, abs=2e-3)
     for variant, row in attacked("retrained-2", attack, BASELINES, parameters).items():
         assert not row.named, variant
         assert not row.over_forgotten, variant
