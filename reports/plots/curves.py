@@ -15,7 +15,6 @@ from reports.number_format import plain
 from reports.plots.drawing import (
     BASELINE,
     INK,
-    LABEL,
     LINE,
     ORIGINAL,
     PAPER,
@@ -42,8 +41,8 @@ DASHES: tuple[tuple[float, ...], ...] = ((), (4.0, 2.0), (1.5, 1.5), (6.0, 2.0, 
 DEPTH = {arms.ORIGINAL: 1, arms.UNLEARNED: 2}
 """What is drawn above what; the retrained models lie lowest."""
 
-KEY = (("unlearned", 12.0), ("retrained", 74.0), ("original", 135.0))
-CHANCE = 190.0
+KEY = (("unlearned", 12.0), ("retrained", 76.0), ("original", 139.0))
+CHANCE = 196.0
 """Left edge of each entry of the key."""
 MARKED = 8
 """Points of a curve that bear its mark; those of a longer one would run into each other."""
@@ -83,7 +82,7 @@ def curve_plot(panel: Panel, position: int) -> Markup:
             ends = (along.place(0.0), upwards.place(0.0), along.place(1.0), upwards.place(1.0))
             segments(axes, [ends], SOFT, 0.9)
             axes.plot([CHANCE, CHANCE + 12], [10, 10], color=SOFT, lw=0.9)
-            axes.text(CHANCE + 15, 13.5, "chance", size=LABEL, color=INK)
+            axes.text(CHANCE + 15, 13, "chance", size=SMALL, color=INK)
         _lines(axes, panel.lines, along, upwards)
         return inline_svg(
             figure,
@@ -151,7 +150,7 @@ def _frame(axes: Axes, panel: Panel, along: Scale, upwards: Scale, floor: float)
             marker, color = MARKS.get(name, BASELINES)
             axes.plot([x, x + 12], [10, 10], color=color, lw=1.6)
             axes.plot([x + 6], [10], marker=marker, ms=5.5, mfc=color, mec=PAPER, mew=0.8)
-            axes.text(x + 15, 13.5, name, size=LABEL, color=INK)
+            axes.text(x + 15, 13, name, size=SMALL, color=INK)
     axes.text(12, TOP - 10, f"↑ {label(panel.y, 48)}", size=SMALL, color=SOFT)
     axes.text(RIGHT, floor + 24, f"{label(panel.x, 46)} →", size=SMALL, color=SOFT, ha="right")
     for y in upwards.ticks:
