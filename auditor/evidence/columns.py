@@ -1,6 +1,7 @@
 """Rows of knowledge as columns: how they are kept on disk, and how tables read them."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +40,7 @@ def knowledge(
     """Facts of one set under one probe, and K of each [facts], in the order of the rows."""
     wanted = _is(table["set"], set_name) & _is(table["probe"], probe)
     names, codes = _coded(table["fact"])
-    known = np.from_dlpack(table["k"].combine_chunks())
+    known = _numbers(table["k"].combine_chunks())
     return [names[code] for code in codes[wanted].tolist()], known[wanted]
 
 
@@ -56,19 +57,25 @@ def answers(table: pa.Table, set_name: SetName) -> dict[str, str]:
 def _is(column: pa.ChunkedArray, value: str) -> npt.NDArray[np.bool_]:
     """Which rows hold a value."""
     names, codes = _coded(column)
-    return codes == (names.index(value) if value in names else -1)
+    wanted: npt.NDArray[np.bool_] = codes == (names.index(value) if value in names else -1)
+    return wanted
 
 
 def _coded(column: pa.ChunkedArray) -> tuple[list[str], npt.NDArray[np.int32]]:
-    """The different values, and the place among them of each row's.
-
-    The arrays are shared by DLPack: every other way from arrow to numpy imports pandas, which
-    takes longer than everything else that a gate does.
-    """
+    """The different values, and the place among them of each row's."""
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     coded = column.combine_chunks()
-    return coded.dictionary.to_pylist(), np.from_dlpack(coded.indices)
+    return coded.dictionary.to_pylist(), _numbers(coded.indices)
+
+
+def _numbers(array: pa.Array) -> npt.NDArray[Any]:
+    """The numbers of an array without nulls.
+
+    They are shared by DLPack: every other way from arrow to numpy imports pandas, which takes
+    longer than everything else that a gate does.
+    """
+    return np.from_dlpack(array)
 
 
 def _texts(column: pa.ChunkedArray) -> list[str]:

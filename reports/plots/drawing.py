@@ -51,6 +51,9 @@ WIDTH = 264.0
 LABEL, SMALL = 9.5, 8.5
 """Points."""
 
+HATCH = 6.0
+"""Points between two lines of a hatched cell."""
+
 _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "auditor",
@@ -60,7 +63,6 @@ _SETTINGS: dict[Any, Any] = {
     "font.sans-serif": ["DejaVu Sans"],
     "axes.unicode_minus": True,
     "path.simplify": False,
-    "hatch.linewidth": 0.7,
 }
 _COLOUR = re.compile(r"#[0-9a-f]{6}\b")
 _NUMBER = re.compile(r"-?[0-9]+\.[0-9]{3,}")
@@ -117,13 +119,18 @@ def boxes(
 
 
 def hatched(axes: Axes, area: tuple[float, float, float, float]) -> None:
-    """Draws a cell (left, right, top, bottom) of which no number is known."""
+    """Draws a cell (left, right, top, bottom) of which no number is known: slanted lines."""
     left, right, top, bottom = area
-    axes.add_patch(
-        Rectangle(
-            (left, top), right - left, bottom - top, facecolor="none", edgecolor=LINE, hatch="///"
-        )
-    )
+    height = bottom - top
+    slants = []
+    foot = left - height + HATCH / 2
+    while foot < right:
+        start, end = max(foot, left), min(foot + height, right)
+        slants.append((start, bottom - (start - foot), end, bottom - (end - foot)))
+        foot += HATCH
+    segments(axes, slants, LINE, 0.7)
+    edge = Rectangle((left, top), right - left, height, facecolor="none", edgecolor=LINE, lw=0.8)
+    axes.add_patch(edge)
 
 
 def inline_svg(figure: Figure, name: str, title: str, description: str) -> Markup:
@@ -191,12 +198,7 @@ def _strip(element: ET.Element) -> None:
 
 
 def _own_names_and_colours(root: ET.Element, name: str) -> None:
-    referred = set()
-    for element in root.iter():
-        for key, value in element.attrib.items():
-            referred.update(re.findall(r"url\(#([^)]+)\)", value))
-            if key == "href":
-                referred.add(value.removeprefix("#"))
+    referred = {element.get("href", "").removeprefix("#") for element in root.iter()}
     for element in root.iter():
         if element.get("id") not in referred:
             element.attrib.pop("id", None)
@@ -205,12 +207,9 @@ def _own_names_and_colours(root: ET.Element, name: str) -> None:
                 element.set(key, f"{name}-{value}")
             elif key == "href":
                 element.set(key, f"#{name}-{value.removeprefix('#')}")
-            elif "url(#" in value:
-                value = value.replace("url(#", f"url(#{name}-")
-                element.set(key, value)
-            if key in ("d", "x", "y", "transform"):
+            elif key in ("d", "x", "y", "transform"):
                 element.set(key, _NUMBER.sub(_rounded, value))
-            if key == "style":
+            elif key == "style":
                 if element.tag == "text":
                     value = _only_size(value)
                 element.set(key, _COLOUR.sub(_variable, value))

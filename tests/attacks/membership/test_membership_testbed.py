@@ -24,7 +24,6 @@ def test_the_original_is_named_and_a_held_back_retrained_model_is_not(attack, pa
         }
         areas = {figure.of: figure for figure in row.side_figures if figure.name == "AUC"}
         assert areas["original"].value > 0.98
-        assert {curve.of for curve in row.curves} == set(areas)
         for curve in row.curves:
             false, true = zip(*curve.points, strict=True)
             assert np.trapezoid(true, false) == pytest.approx(areas[curve.of].value, abs=2e-3)

@@ -22,9 +22,6 @@ def test_facts_that_nobody_taught_come_back(attacked):
     curve = curves["unlearned"]
     assert curve[0] < 0.05 < curve[10] < curve[20] < curve[40]
     assert max(curves["retrained-0"].values()) < 0.02
-    drawn = {curve.of: dict(curve.points) for curve in found.curves}
-    assert drawn.keys() == found.jobs.keys()
-    assert drawn["unlearned"] == curve
     honest = row(attacked, "retrained-1", HELD_OUT, {"split": "attribute"})
     assert not honest.named
     assert honest.figures.rho_upper < 0.1

@@ -28,7 +28,10 @@ def finished(people, tmp_path_factory):
         "original": models["original"],
         "data": {name: str(people.facts(name)) for name in ("forget", "retain")},
         "profile": None,
-        "attacks": [{"attack": "quantization/bnb", "parameters": {"format": "nf4"}}],
+        "attacks": [
+            {"attack": "quantization/bnb", "parameters": {"format": "nf4"}},
+            {"attack": "relearning/held-out-facts", "parameters": {"checkpoints": [1, 2]}},
+        ],
         "probes": {"reported": ["rouge-l-recall"]},
         "policy": {
             "name": "test",
