@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,12 @@ from auditor.report import REPORTS
 from reports import comparison, leaderboard
 from reports.number_format import MISSING
 
+AXE = files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+RUN = "axe.run(document).then(found => JSON.stringify(found))"
+PLAIN_EDGES = """document.head.append(Object.assign(document.createElement('style'),
+    {textContent: '.scroller { background: none !important }'}))"""
+"""The shade at the edge of a wide table keeps axe from judging any contrast inside."""
+SERIOUS = {"serious", "critical"}
 NOWHERE = Path("/nonexistent/certificate.json")
 
 
@@ -122,10 +129,26 @@ def test_hostile_texts_are_inert_in_a_browser(tab, certificate, hostile, tmp_pat
     for name, written in pages.items():
         file = tmp_path / f"{name}.html"
         file.write_text(written, encoding="utf-8")
+        tab.view(360)
         tab.open(file)
+        assert tab.requests() == [file.as_uri()]
         assert MARKER not in tab.evaluate("document.title")
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert tab.evaluate("document.querySelectorAll('img, [onload], [onerror]').length") == 0
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(tab, text, tmp_path, width, scheme):
+    file = tmp_path / "page.html"
+    file.write_text(text, encoding="utf-8")
+    tab.view(width, scheme=scheme)
+    tab.open(file)
+    tab.evaluate(PLAIN_EDGES)
+    tab.evaluate(AXE)
+    found = json.loads(tab.evaluate(RUN))
+    assert len(found["passes"]) > 15, "axe ran its rules"
+    assert [rule["id"] for rule in found["violations"] if rule["impact"] in SERIOUS] == []
 
 
 def test_a_change_of_verdict_comes_first(certificate):
