@@ -17,6 +17,8 @@ from reports import arms, number_format, result_words, visible_text
 
 PLAN_LIMIT = 20_000
 """Characters of the plan that are shown."""
+FRONT_REASONS = 7
+"""Reasons on the front page; the others are folded below them, and unfolded on paper."""
 
 _HEADING = re.compile('<h2 id="([a-z-]+)">([^<]+)</h2>')
 """Only our templates write one: a text of somebody else has no ``<`` left by then."""
@@ -82,6 +84,7 @@ def environment() -> Environment:
         FLAGS=result_words.FLAGS,
         UNSAID=result_words.UNSAID,
         PLAN_LIMIT=PLAN_LIMIT,
+        FRONT_REASONS=FRONT_REASONS,
     )
     return page
 

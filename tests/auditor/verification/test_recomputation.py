@@ -34,7 +34,7 @@ def test_the_order_of_fields_in_the_file_decides_nothing(copied):
     content = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(content, sort_keys=True), encoding="utf-8")
     certificate = read_certificate(path)
-    assert list(certificate.matrix[0].jobs)[0] == "original"
+    assert next(iter(certificate.matrix[0].jobs)) == "original"
     refuse_contradiction(certificate, store)
 
 
