@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from auditor.comparison.interval import mean_interval
+from auditor.statistics import LAMBDA_GRID
 
 DIFFERENCES = arrays(float, st.integers(1, 60), elements=st.floats(-1, 1, width=32))
 
@@ -26,12 +27,19 @@ def test_a_wider_reach_is_the_same_bet_on_another_scale(values):
     assert doubled == pytest.approx(tuple(2 * np.array(mean_interval(values, 1.0, 0.05))))
 
 
-def test_no_change_at_all_is_an_interval_around_nothing():
-    # excluded where mean over lambda of (1 - lambda m / (1 + m))^60 falls to 0.025 mirrored
-    lower, upper = mean_interval(np.zeros(60), 1.0, 0.05)
+@pytest.mark.parametrize("facts", [30, 60, 1000])
+@pytest.mark.parametrize("alpha", [0.01, 0.05])
+def test_no_change_at_all_is_an_interval_around_nothing(facts, alpha):
+    lower, upper = mean_interval(np.zeros(facts), 1.0, alpha)
     assert lower == -upper
-    assert 0 < upper < 0.15
-    assert mean_interval(np.zeros(3), 1.0, 0.05)[1] > 0.7, "three facts prove little"
+    # -m is the bound where each fact multiplies the stake by 1 + lambda m / (1 + m), and the mean
+    # over the stakes is 2 / alpha: half of alpha for either side
+    capital = np.mean((1 + LAMBDA_GRID * upper / (1 + upper)) ** facts)
+    assert capital == pytest.approx(2 / alpha, rel=1e-3)
+
+
+def test_three_facts_prove_little():
+    assert mean_interval(np.zeros(3), 1.0, 0.05) == (-1.0, 1.0)
 
 
 def test_it_misses_the_truth_no_more_often_than_it_says():
