@@ -12,6 +12,7 @@ from auditor.certificate.files import (
     write_certificate,
 )
 from auditor.certificate.schema import SCHEMA_VERSION
+from auditor.digests import digest
 from auditor.engine.audit import run_audit
 from auditor.engine.execution import LocalExecutor
 from auditor.engine.preparation import prepare
@@ -47,6 +48,16 @@ def test_shipped_schema_is_that_of_the_model():
         "the certificate's form changed: raise SCHEMA_VERSION and ship its schema"
     )
     assert shipped_schema()["properties"]["schema_version"]["default"] == SCHEMA_VERSION
+
+
+RELEASED = {"3.0.0": "91fc8b05caeff7b46fdd34059f58fc4fb70e88117fc44eb013afb856ba32df4b"}
+"""Version to digest of its JSON Schema. A new form is a new line, and never an edited one."""
+
+
+def test_a_change_of_form_is_a_change_of_version():
+    assert digest(shipped_schema()) == RELEASED[SCHEMA_VERSION], (
+        "the certificate's form changed: raise SCHEMA_VERSION and add a line to RELEASED"
+    )
 
 
 def test_certificates_follow_their_schema(outcome, failing):
