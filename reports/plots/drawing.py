@@ -51,7 +51,7 @@ WIDTH = 264.0
 LABEL, SMALL = 9.5, 8.5
 """Points."""
 
-HATCH = 6.0
+HATCH = 8.0
 """Points between two lines of a hatched cell."""
 
 _SETTINGS: dict[Any, Any] = {
@@ -128,7 +128,7 @@ def hatched(axes: Axes, area: tuple[float, float, float, float]) -> None:
         start, end = max(foot, left), min(foot + height, right)
         slants.append((start, bottom - (start - foot), end, bottom - (end - foot)))
         foot += HATCH
-    segments(axes, slants, LINE, 0.7)
+    segments(axes, slants, LINE, 0.5)
     edge = Rectangle((left, top), right - left, height, facecolor="none", edgecolor=LINE, lw=0.8)
     axes.add_patch(edge)
 
@@ -175,14 +175,15 @@ def _drop_namespaces(root: ET.Element) -> None:
 def _strip(element: ET.Element) -> None:
     """Leaves out what does nothing inside a page, which is half of what matplotlib writes.
 
-    That is groups without attributes, white space, the clip at the figure's edge (the page cuts
-    there itself), and style elements, whose rules would hold for the whole page.
+    That is groups without attributes, white space, paths without ink, the clip at the figure's
+    edge (the page cuts there itself), and style elements, whose rules would hold for the whole
+    page.
     """
     kept: list[ET.Element] = []
     for child in element:
         _strip(child)
         empty = child.tag in ("defs", "g") and len(child) == 0
-        if child.tag in ("metadata", "style", "clipPath") or empty:
+        if child.tag in ("metadata", "style", "clipPath") or empty or _unseen(child):
             continue
         child.attrib.pop("clip-path", None)
         child.tail = None
@@ -195,6 +196,13 @@ def _strip(element: ET.Element) -> None:
         element.text = None
     elif element.get("transform", "").startswith("rotate(-0 "):
         element.attrib.pop("transform")
+
+
+def _unseen(element: ET.Element) -> bool:
+    """Whether it is a path of one point, as below a lone mark, or the ground of the figure."""
+    if element.tag != "path":
+        return False
+    return not re.search("[LCQ]", element.get("d", "")) or element.get("style") == "fill: none"
 
 
 def _own_names_and_colours(root: ET.Element, name: str) -> None:

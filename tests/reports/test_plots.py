@@ -1,0 +1,367 @@
+"""The figures of the page: what is drawn lies where the numbers are."""
+
+import re
+from xml.etree import ElementTree as ET
+
+import matplotlib as mpl
+import pytest
+from drawn_figure import Figure
+from hand_made_certificates import honest_certificate
+from hand_made_rows import row
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from parsed_page import Page
+
+from auditor.certificate.row import MatrixRow
+from reports.html import render
+from reports.matrix import attack_views, foremost
+from reports.number_format import MINUS
+from reports.plots.attack_matrix import RHO, attack_matrix
+from reports.plots.distribution import PANELS, distribution_plot, drawn, spreads
+from reports.plots.knowledge import knowledge_plot
+from reports.plots.layers import explained, largest_flip, layer_strips
+from reports.plots.residual import residual_plot
+
+NEAR = 0.02
+"""Points; places are written with two decimals."""
+
+TAGS = {"svg", "title", "desc", "defs", "path", "use", "text", "g"}
+
+
+@pytest.fixture
+def views(certificate):
+    """Makes the rows of the page from rows of the matrix."""
+
+    def make(*rows):
+        told = [r.model_dump() if isinstance(r, MatrixRow) else r for r in rows]
+        return attack_views(certificate("FAIL", matrix=told))
+
+    return make
+
+
+def with_figures(told, **changes):
+    return told | {"figures": told["figures"] | changes}
+
+
+def between(figure, low, high, part):
+    """The place of a part of the way between two numbers of the scale."""
+    return figure.x_of(low) + part * (figure.x_of(high) - figure.x_of(low))
+
+
+def crossing(figure, left, right):
+    """Slanted lines between two places: the hatching of a cell."""
+    return [
+        (a, b)
+        for path in figure.lines("line")
+        for a, b in path.segments
+        if a[0] != b[0] and a[1] != b[1] and left - NEAR <= min(a[0], b[0]) <= right
+    ]
+
+
+class TestResidual:
+    def drawn(self, views, told):
+        return Figure(residual_plot(views(told), 0.1, 0.05, 1))
+
+    @pytest.mark.parametrize("rho", [0.0, 0.25, 0.5, 0.8, 1.0])
+    def test_point_and_bounds_lie_at_their_numbers(self, views, rho):
+        told = row("quantization/bnb", "nf4", (0.8, 0.2, 0.9))
+        told = with_figures(told, rho=rho, rho_lower=rho - 0.05, rho_upper=rho + 0.075)
+        figure = self.drawn(views, told)
+        [(x, _)] = figure.marked("leak")
+        assert x == pytest.approx(between(figure, "0", "1", rho), abs=NEAR)
+        ends = max((p.box for p in figure.lines("leak")), key=lambda box: box[1] - box[0])
+        assert ends[0] == pytest.approx(between(figure, "0", "1", rho - 0.05), abs=NEAR)
+        assert ends[1] == pytest.approx(between(figure, "0", "1", rho + 0.075), abs=NEAR)
+
+    @pytest.mark.parametrize("delta", [0.05, 0.1, 0.3])
+    def test_the_margin_is_a_line_at_delta(self, views, delta):
+        told = row("none/as-is", "full precision", None, status="failed", reason="lost")
+        figure = Figure(residual_plot(views(told), delta, 0.05, 1))
+        places = [p.box[0] for p in figure.lines("within") if p.box[0] == p.box[1]]
+        assert places == pytest.approx([between(figure, "0", "1", delta)] * 2, abs=NEAR)
+        assert figure.says(f"δ = {delta}")
+
+    def test_a_bound_that_does_not_exist_is_an_arrow_at_the_edge(self, views):
+        told = with_figures(row("a/b", "c", (0.5, 0.2, 0.9), mandatory=False), rho_upper=None)
+        bounded = self.drawn(views, with_figures(told, rho_upper=0.9))
+        figure = self.drawn(views, told)
+        assert len(figure.marked("leak")) == len(bounded.marked("leak")) + 1
+        assert max(x for x, _ in figure.marked("leak")) > figure.x_of("1")
+
+    def test_what_lies_beyond_the_edge_is_not_drawn_at_the_edge(self, views):
+        told = with_figures(row("a/b", "c", (0.5, 0.2, 0.9)), rho=7.0, rho_lower=6.0)
+        figure = self.drawn(views, told | {"named": True})
+        diamonds = [m for m in figure.marks if "stroke-width: 1.4" in m.style]
+        assert diamonds == []
+        assert figure.says("7.000")
+
+    def test_gates_that_were_not_met_and_waivers_are_named(self, views):
+        within = row("none/as-is", "full precision", (0.2, 0.2, 0.9))
+        assert not self.drawn(views, within).says("not met")
+        blind = row("quantization/rtn", "2 bit", (0.02, 0.02, 0.03))
+        assert self.drawn(views, blind).says("not met: sensitivity, residual")
+        waived = row("a/b", "c", None, status="failed", reason="x", mandatory=False, waived=True)
+        figure = self.drawn(views, waived)
+        assert figure.says("waived; not met: measured")
+        assert figure.says("failed")
+        assert figure.marked("leak") == figure.marked("within") == []
+        reported = row("a/b", "c", (0.2, 0.2, 0.9), mandatory=False, reported=True)
+        assert self.drawn(views, reported).says("only reported")
+
+
+def test_knowledge_lies_at_its_numbers(views):
+    told = row("quantization/bnb", "nf4", (0.75, 0.25, 0.5))
+    figure = Figure(knowledge_plot(views(told), None, 1))
+    for color, number in (("unlearned", "0.75"), ("baseline", "0.25"), ("original", "0.5")):
+        assert figure.marked(color)[-1][0] == pytest.approx(figure.x_of(number), abs=NEAR)
+
+
+class TestAttackMatrix:
+    def test_every_number_stands_in_its_column(self, views):
+        told = row("quantization/bnb", "nf4", (0.81, 0.23, 0.94))
+        [view] = views(told)
+        figure = Figure(attack_matrix([view], 1))
+        for head, number in (
+            ("unlearned", "0.810"),
+            ("retrained", "0.230"),
+            ("original", "0.940"),
+            (RHO, view.rho),
+        ):
+            nth = 0 if head == RHO else -1
+            assert figure.x_of(number) == pytest.approx(figure.x_of(head, nth), abs=NEAR)
+        assert figure.says("leak found")
+
+    @given(st.lists(st.floats(0, 1), min_size=3, max_size=3))
+    @settings(max_examples=20, deadline=None)
+    def test_the_shade_grows_with_the_number(self, numbers):
+        view = bare_view(forget=numbers)
+        figure = Figure(attack_matrix([view], 1))
+        heads = ("unlearned", "retrained", "original")
+        shades = {
+            number: next(
+                (p.opacity for p in figure.filled("heat") if cell(p, figure.x_of(head))), 0.0
+            )
+            for head, number in zip(heads, numbers, strict=True)
+        }
+        ordered = [shades[number] for number in sorted(shades)]
+        assert ordered == sorted(ordered)
+        assert max(ordered) <= 0.45, "text keeps its contrast"
+
+    def test_a_missing_number_is_hatched_and_never_shaded_as_nought(self, views):
+        lost = row("quantization/awq", "4 bit", None, status="unavailable", reason="no GPU here")
+        figure = Figure(attack_matrix(views(lost), 1))
+        left, right = figure.x_of("unlearned") - 28, figure.x_of(RHO, 0) + 30
+        assert len(crossing(figure, left, right)) > 20
+        assert figure.says("no GPU here")
+        assert figure.says("unavailable")
+        assert not figure.says("0.000")
+        assert not [p for p in figure.filled("heat") if cell(p, figure.x_of("unlearned"))]
+
+    def test_nought_is_a_number_and_is_not_hatched(self, views):
+        figure = Figure(attack_matrix(views(row("a/b", "c", (0.0, 0.0, 0.5))), 1))
+        assert figure.says("0.000")
+        assert crossing(figure, 0, figure.width) == []
+
+    def test_one_missing_number_hatches_its_own_cell_alone(self, views):
+        figure = Figure(attack_matrix(views(row("a/b", "c", (0.5, 0.5, 0.52))), 1))
+        hatched = crossing(figure, 0, figure.width)
+        assert hatched
+        assert min(min(a[0], b[0]) for a, b in hatched) > figure.x_of("original") + 28
+        assert figure.says("not measured")
+
+
+def bare_view(forget):
+    unlearned, retrained, original = forget
+    told = row("a/b", "c", (0.5, 0.2, 0.9))
+    told["forget"]["rouge-l-recall"] = {
+        "unlearned": unlearned,
+        "retrained-0": retrained,
+        "original": original,
+    }
+    return attack_views(honest_certificate("FAIL", matrix=[told]))[0]
+
+
+def cell(path, middle):
+    left, right, top, _ = path.box
+    return left < middle < right and top < 60
+
+
+class TestDistribution:
+    def spread(self, views, unlearned, retrained=None, **changes):
+        told = row("quantization/bnb", "nf4", (0.5, 0.2, 0.9)) | changes
+        told["distribution"] = {"unlearned": unlearned, "retrained": retrained}
+        return spreads(views(told))
+
+    def counts(self, **bins):
+        return [bins.get(f"b{n}", 0) for n in range(40)]
+
+    def test_one_fact_of_five_thousand_is_seen_and_counted(self, views):
+        [spread] = self.spread(views, self.counts(b20=4999, b38=1))
+        figure = Figure(distribution_plot(spread, 1))
+        [bars] = figure.filled("unlearned")
+        far = [p for p in bars.points if p[0] > figure.x_of("0.5")]
+        height = max(y for _, y in far) - min(y for _, y in far)
+        assert height >= 4, "points"
+        assert between(figure, f"{MINUS}1", "1", 0.95) <= min(x for x, _ in far) + NEAR
+        assert max(x for x, _ in far) <= between(figure, f"{MINUS}1", "1", 0.975) + NEAR
+        assert figure.says("< 0.1 % (1)")
+
+    def test_bars_are_as_high_as_their_numbers(self, views):
+        [spread] = self.spread(views, self.counts(b3=1, b10=10, b20=100, b30=1000))
+        figure = Figure(distribution_plot(spread, 1))
+        [bars] = figure.filled("unlearned")
+        for number, place in (("1", 3), ("10", 10), ("100", 20), ("1,000", 30)):
+            middle = between(figure, f"{MINUS}1", "1", (place + 0.5) / 40)
+            top = min(y for x, y in bars.points if abs(x - middle) < 3)
+            label = next(y for said, x, y, _ in figure.texts if said == number and x < 40)
+            assert top == pytest.approx(label - 3, abs=NEAR)
+
+    def test_facts_are_counted_on_the_right_side_of_the_line(self, views):
+        [spread] = self.spread(views, self.counts(b29=7, b30=5, b39=2), self.counts(b30=3, b10=11))
+        assert (spread.whole, spread.by_chance, spread.facts) == (7, 3, 14)
+        assert spread.bands == (0, 0, 0, 7, 7)
+        figure = Figure(distribution_plot(spread, 1))
+        [line] = [p for p in figure.lines("leak") if p.box[0] == p.box[1]]
+        assert line.box[0] == pytest.approx(figure.x_of("0.5"), abs=NEAR)
+        assert line.box[0] == pytest.approx(between(figure, f"{MINUS}1", "1", 0.75), abs=NEAR)
+
+    def test_without_a_second_retrained_model_there_is_no_outline(self, views):
+        [alone] = self.spread(views, self.counts(b20=10))
+        [both] = self.spread(views, self.counts(b20=10), self.counts(b19=10))
+        assert Figure(distribution_plot(alone, 1)).lines("baseline") == []
+        assert len(Figure(distribution_plot(both, 1)).lines("baseline")) == 1
+
+    @pytest.mark.parametrize(
+        "counts", [[], [1] * 39, [0] * 40, [-1] + [1] * 39, [10**400] + [0] * 39]
+    )
+    def test_counts_that_are_none_are_not_drawn(self, views, counts):
+        assert self.spread(views, counts) == []
+
+    def test_those_that_matter_come_first_and_the_rest_is_told(self, certificate):
+        rows = []
+        for number in range(20):
+            told = row("quantization/bnb", f"level {number}", (0.2, 0.2, 0.9))
+            counts = self.counts(b20=400 - number, b35=number)
+            rows.append(told | {"distribution": {"unlearned": counts, "retrained": None}})
+        rows.append(row("a/advisory", "x", (0.2, 0.2, 0.9), mandatory=False))
+        shown = certificate("FAIL", matrix=rows)
+        found = spreads(attack_views(shown))
+        assert [s.whole for s in drawn(found)] == list(range(19, 19 - PANELS, -1))
+        page = Page(render(shown))
+        assert f"Drawn: {PANELS} of 21 attacks" in page.said
+        assert sum("distribution" in s.get("aria-labelledby", "") for s in page.named("svg")) == 12
+
+
+def test_layers_lie_in_their_order_and_the_largest_is_strongest(views):
+    told = row("quantization/bnb", "nf4", (0.8, 0.2, 0.9), flips=0.1)
+    told["explanation"]["layers"] = {f"layers.{n}": n / 100 for n in (10, 2, 0, 1)}
+    rows = explained(views(told))
+    figure = Figure(layer_strips(rows, largest_flip(rows), 1))
+    cells = sorted(figure.filled("heat"), key=lambda path: path.box[0])
+    shades = [cell.opacity for cell in cells]
+    assert len(shades) == 3, "no ink for a layer without changes"
+    assert shades == sorted(shades)
+    assert shades[-1] == 1.0
+    left, right, *_ = cells[-1].box
+    assert right - left == pytest.approx((264 - 24) / 4, abs=NEAR)
+
+
+def test_a_thousand_layers_are_few_elements(views):
+    told = row("quantization/bnb", "nf4", (0.8, 0.2, 0.9), flips=0.1)
+    told["explanation"]["layers"] = {f"layers.{n}": (n * 37 % 1000) / 1000 for n in range(1000)}
+    rows = explained(views(told))
+    assert len(Figure(layer_strips(rows, largest_flip(rows), 1)).paths) <= 25
+
+
+@pytest.mark.parametrize("verdict", ["PASS", "FAIL", "INCONCLUSIVE", "NOT AUDITABLE"])
+def test_every_figure_is_told_to_those_who_do_not_see_it(certificate, verdict):
+    for svg in pictures(render(certificate(verdict))):
+        title, desc = svg.find("title"), svg.find("desc")
+        assert svg.get("role") == "img"
+        assert svg.get("aria-labelledby") == f"{title.get('id')} {desc.get('id')}"
+        assert len(title.text) > 10
+        assert len(desc.text) > 10
+
+
+def test_the_numbers_of_the_figures_stand_in_a_table_too(certificate):
+    shown = certificate("FAIL")
+    text = render(shown)
+    tables = Page(" ".join(re.findall(r"<table.*?</table>", text, re.DOTALL))).said
+    for view in attack_views(shown):
+        for number in (view.rho, *(f"{v:.3f}" for v in (view.unlearned, view.original) if v)):
+            assert number in tables
+        for curve in view.row.curves:
+            assert f"{curve.points[-1][1]:.3f}" in tables
+    for spread in spreads(attack_views(shown)):
+        assert f"{spread.whole} " in tables
+
+
+def test_hostile_labels_stay_text(hostile):
+    found = pictures(render(hostile))
+    assert len(found) > 10
+    told = 0
+    for svg in found:
+        assert {element.tag for element in svg.iter()} <= TAGS
+        for element in svg.iter():
+            assert not [name for name in element.attrib if name.startswith("on")]
+            assert "url(" not in element.get("style", "")
+            if element.get("href"):
+                assert element.get("href").startswith("#")
+        said = "".join(svg.itertext())
+        told += "</script>" in said
+        assert not set("\x00\x1b\u202e") & set(said)
+    assert told > 10, "the labels are there, as text"
+    assert len(max(("".join(svg.itertext()) for svg in found), key=len)) < 20_000
+
+
+def test_settings_of_the_machine_change_nothing(certificate):
+    plain = render(certificate("FAIL"))
+    with mpl.rc_context({"lines.linewidth": 9, "font.size": 30, "svg.fonttype": "path"}):
+        assert render(certificate("FAIL")) == plain
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(0, 1),
+            st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True)),
+            st.one_of(st.none(), st.floats(-3, 3)),
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+@settings(max_examples=30, deadline=None)
+def test_nothing_is_drawn_outside_whatever_the_numbers(values):
+    rows = []
+    for known, rho, bound in values:
+        told = row("a/b", "c", (known, 0.2, 0.9))
+        rows.append(with_figures(told, rho=rho, rho_lower=bound, rho_upper=rho))
+    views = attack_views(honest_certificate("FAIL", matrix=rows))
+    for svg in (
+        residual_plot(views, 0.1, 0.05, 1),
+        attack_matrix(views, 1),
+        knowledge_plot(views, 0.5, 1),
+    ):
+        figure = Figure(svg)
+        for shape in figure.paths + figure.marks:
+            for x, y in shape.points:
+                assert -0.5 <= x <= figure.width + 0.5
+                assert -0.5 <= y <= figure.height + 0.5
+
+
+def test_the_foremost_are_the_leaks_then_the_mandatory_by_residual(views):
+    rows = [
+        row("a/within", "1", (0.2, 0.2, 0.9)),
+        row("a/advisory leak", "2", (0.6, 0.2, 0.9), mandatory=False),
+        row("a/leak", "3", (0.9, 0.2, 0.9)),
+        row("a/lost", "4", None, status="failed", reason="x"),
+        row("a/above", "5", (0.25, 0.2, 0.9)),
+    ]
+    order = [view.row.variant for view in foremost(views(*rows))]
+    assert order == ["3", "2", "5", "1", "4"]
+
+
+def pictures(text):
+    found = re.findall(r'<svg viewBox[^>]*role="img".*?</svg>', text, re.DOTALL)
+    return [ET.fromstring(svg) for svg in found]  # noqa: S314 - of our own page
