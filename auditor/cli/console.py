@@ -5,12 +5,16 @@ import os
 import warnings
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from auditor.certificate.schema import Certificate, VerdictPart
+from auditor.cli.foreign_text import foreign
 
 OUT = Console(soft_wrap=True)
 ERR = Console(stderr=True, soft_wrap=True)
+
+_SENTENCE = 1200
+"""Characters of a sentence that are shown: it may quote names of plugins and errors of models."""
 
 _STYLES = {"PASS": "bold green", "FAIL": "bold red"}
 
@@ -30,9 +34,9 @@ def print_summary(certificate: Certificate) -> None:
     print_verdict(certificate.verdict)
     for waiver in certificate.policy.waivers:
         said = f"{waiver.attack} until {waiver.until}: {waiver.reason} ({waiver.by})"
-        OUT.print(f"  [yellow]waived[/]: {escape(said)}")
+        OUT.print(Text.assemble("  ", ("waived", "yellow"), ": ", foreign(said, _SENTENCE)))
     for warning in certificate.warnings:
-        OUT.print(f"  [yellow]warning[/]: {escape(warning)}")
+        OUT.print(Text.assemble("  ", ("warning", "yellow"), ": ", foreign(warning, _SENTENCE)))
 
 
 def print_verdict(verdict: VerdictPart) -> None:
@@ -40,6 +44,6 @@ def print_verdict(verdict: VerdictPart) -> None:
     style = _STYLES.get(verdict.verdict, "bold yellow")
     flags = "".join(f" · {flag}" for flag in verdict.flags)
     OUT.print(f"[{style}]{verdict.verdict}[/]{flags}")
-    OUT.print(escape(verdict.claim))
+    OUT.print(foreign(verdict.claim, _SENTENCE))
     for reason in verdict.reasons:
-        OUT.print(f"  - {escape(reason)}")
+        OUT.print(Text.assemble("  - ", foreign(reason, _SENTENCE)))

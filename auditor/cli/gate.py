@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from rich.markup import escape
 
 from auditor.cli.console import OUT, print_verdict
 from auditor.cli.evidence import evidence_option, key_options, open_evidence, trusted_certificate
+from auditor.cli.foreign_text import foreign
 from auditor.cli.options import json_option
 
 
@@ -66,7 +66,7 @@ def command(
         return gated.verdict.exit_code
     print_verdict(gated.verdict)
     decided = "the audit's own" if gated.same_policy else "another than the audit's"
-    OUT.print(escape(f"policy: {demanded.name} ({decided}), {demanded.digest}"), highlight=False)
+    OUT.print(foreign(f"policy: {demanded.name} ({decided}), {demanded.digest}"))
     signed = f"signed by {', '.join(signers)}" if signers else "signatures: not checked (no --key)"
     OUT.print(signed, highlight=False)
     return gated.verdict.exit_code

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from auditor.cli.console import OUT
+from auditor.cli.foreign_text import foreign
 from auditor.cli.options import (
     json_option,
     out_option,
@@ -68,7 +69,9 @@ def command(
     estimates += [controls] if controls else []
     for entry in estimates:
         if entry.unavailable:
-            table.add_row(entry.label, entry.part, f"unavailable: {escape(entry.unavailable)}")
+            table.add_row(
+                entry.label, entry.part, foreign(f"unavailable: {entry.unavailable}", 600)
+            )
             continue
         table.add_row(
             entry.label,
@@ -84,7 +87,7 @@ def command(
     for line in _power_lines(needed):
         OUT.print(line, highlight=False)
     for warning in prepared.warnings:
-        OUT.print(f"[yellow]warning[/]: {escape(warning)}")
+        OUT.print(Text.assemble(("warning", "yellow"), ": ", foreign(warning, 1200)))
 
 
 _SETS: tuple[SetName, ...] = ("forget", "retain", "holdout")

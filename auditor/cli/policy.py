@@ -3,9 +3,9 @@
 import json
 
 import click
-from rich.markup import escape
 
 from auditor.cli.console import OUT
+from auditor.cli.foreign_text import foreign
 from auditor.cli.options import json_option
 from auditor.policy import load_policy, ready_made
 
@@ -50,10 +50,9 @@ def check_policy(policy: str, as_json: bool) -> None:
         content = checked.model_dump(mode="json") | {"digest": checked.digest}
         click.echo(json.dumps(content))
         return
-    OUT.print(f"{escape(checked.name)}: a valid policy", highlight=False)
+    OUT.print(foreign(f"{checked.name}: a valid policy"))
     OUT.print(f"digest: {checked.digest}", highlight=False)
     for waiver in checked.waivers:
         OUT.print(
-            escape(f"waives {waiver.attack} until {waiver.until}: {waiver.reason} ({waiver.by})"),
-            highlight=False,
+            foreign(f"waives {waiver.attack} until {waiver.until}: {waiver.reason} ({waiver.by})")
         )

@@ -1,13 +1,15 @@
 """`auditor sign`: a certificate, signed."""
 
 import json
+import os
 from pathlib import Path
 
 import click
 
+from auditor.certificate.schema import Certificate
 from auditor.cli.console import OUT
 from auditor.cli.options import json_option, passphrase_of, passphrase_option
-from auditor.errors import AuditorError
+from auditor.errors import AuditorError, Malformed
 
 _SUFFIX = ".dsse.json"
 
@@ -30,7 +32,8 @@ def command(
     """Sign a certificate, or add a signature to one that others have signed.
 
     The certificate becomes the predicate of an in-toto statement about the audited models, in a
-    DSSE envelope. A certificate whose content does not match its id is not signed.
+    DSSE envelope. A certificate whose content does not match its id is not signed, and no file is
+    written over but an envelope of another certificate.
     """
     if (key is None) == (not sigstore):
         raise AuditorError("give either --key with your secret key, or --sigstore.")
@@ -52,17 +55,20 @@ def _with_key(
 ) -> tuple[Path, dict[str, str]]:
     from auditor.signing.envelope import add_signature, sign
     from auditor.signing.keys import load_signer
-    from auditor.signing.reading import read
+    from auditor.signing.reading import parse
 
     signer = load_signer(key, passphrase)
-    certificate, claimed = read(source)
+    given = _bytes(source)
+    certificate, claimed = parse(given, str(source))
     if claimed is None:
         target = out or source.with_name(source.stem + _SUFFIX)
         content = sign(certificate, [signer])
     else:
         target = out or source
-        content = add_signature(source.read_bytes(), signer, str(source))
-    target.write_bytes(content)
+        content = add_signature(given, signer, str(source))
+    if claimed is None or not (target.exists() and target.samefile(source)):
+        _refuse_loss(target, certificate)
+    _write(target, content)
     return target, {
         "keyid": signer.public_key.keyid,
         "certificate": certificate.certificate_id,
@@ -74,6 +80,57 @@ def _keyless(source: Path, out: Path | None) -> Path:
     from auditor.signing.keyless import sign_keyless
     from auditor.signing.reading import read
 
+    certificate = read(source)[0]
     target = out or source.with_name(f"{source.stem}.sigstore.json")
-    target.write_text(sign_keyless(read(source)[0]), encoding="utf-8")
+    if target.exists():
+        raise AuditorError(f"{target} exists already; choose another place with --out.")
+    _write(target, sign_keyless(certificate).encode())
     return target
+
+
+def _bytes(source: Path) -> bytes:
+    try:
+        return source.read_bytes()
+    except OSError as error:
+        raise Malformed(f"the certificate {source} cannot be read: {error.strerror}.") from error
+
+
+def _refuse_loss(target: Path, certificate: Certificate) -> None:
+    """Refuse to write over signatures of this certificate, or over a file of another sort.
+
+    An envelope of another certificate is left from an earlier audit, and gives way.
+    """
+    from auditor.signing.reading import read
+
+    if not target.exists():
+        return
+    try:
+        held, keys = read(target)
+    except AuditorError as error:
+        raise AuditorError(
+            f"{target} exists and is no signed certificate, so it is not written over; choose "
+            "another place with --out."
+        ) from error
+    if keys is None:
+        raise AuditorError(
+            f"{target} is a certificate that nobody signed, and is not written over; choose "
+            "another place with --out."
+        )
+    if held == certificate:
+        raise AuditorError(
+            f"{target} holds this certificate, signed by {', '.join(keys) or 'nobody'}; sign that "
+            "file to add a signature, or choose another place with --out."
+        )
+
+
+def _write(target: Path, content: bytes) -> None:
+    """Write a file whole or not at all: the signatures that it holds already must not be lost."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)

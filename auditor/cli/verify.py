@@ -5,14 +5,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from rich.markup import escape
+from rich.text import Text
 
 from auditor.certificate.schema import Certificate
 from auditor.cli.console import OUT
 from auditor.cli.evidence import evidence_option, key_options, open_evidence, trusted_certificate
+from auditor.cli.foreign_text import foreign
 from auditor.cli.options import json_option, quiet_option
 from auditor.cli.progress import chosen_progress
 from auditor.errors import AuditorError
+
+_SHOWN = 600
+"""Characters of what a check found."""
 
 
 @click.command("verify")
@@ -65,8 +69,8 @@ def command(
         click.echo(json.dumps(report))
         return 0
     for name, said in checks.items():
-        mark = "[yellow]-[/]" if said.startswith("not checked") else "[green]✓[/]"
-        OUT.print(f"{mark} {name}: {escape(said)}", highlight=False)
+        mark = ("-", "yellow") if said.startswith("not checked") else ("✓", "green")
+        OUT.print(Text.assemble(mark, " ", foreign(f"{name}: {said}", _SHOWN)))
     OUT.print(f"the certificate says: [bold]{certificate.verdict.verdict}[/]", highlight=False)
     return 0
 

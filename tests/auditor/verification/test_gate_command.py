@@ -154,3 +154,16 @@ def test_no_model_library_is_loaded(passing):
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.splitlines()[-1] == "[]"
+
+
+def test_what_others_wrote_gives_the_terminal_no_orders(policy, passing, capsys):
+    waiver = {"attack": "prompting/gcg", "by": "b", "until": "2999-01-01", "reason": "r"}
+    name = "\x1b[31mred\x1b[0m \u202egnp [bold]x[/]"
+    demanded = [*load_policy("release-gate").mandatory, "prompting/gcg"]
+    file = policy(name=name, mandatory=demanded, waivers=[waiver], minimum_facts=9999)
+    assert run(["gate", str(passing), "--policy", str(file)]) == 3
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert r"The policy \x1b[31mred" in shown
+    assert "[bold]x[/]" in shown
