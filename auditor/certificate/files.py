@@ -51,23 +51,33 @@ def parse_certificate(content: Any, name: str) -> Certificate:
         raise Malformed(f"{name} is not a certificate: it has no schema_version.")
     if str(made_by).split(".")[0] != SCHEMA_VERSION.split(".")[0]:
         raise Malformed(
-            f"{name} has schema version {made_by}; this release reads {SCHEMA_VERSION}."
+            f"{name} has schema version {quoted(made_by)}; this release reads {SCHEMA_VERSION}."
         )
     try:
         certificate = Certificate.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
+        place = quoted(".".join(map(str, first["loc"])))
         raise Malformed(
-            f"{name} does not follow the certificate's schema: "
-            f"{'.'.join(map(str, first['loc']))}: {first['msg']}."
+            f"{name} does not follow the certificate's schema at {place}: {first['msg']}."
         ) from error
     try:
         content_digest = certificate.content_digest
-    except ValueError as error:  # JSON has no infinity, but Python reads 1e999 as one
-        raise Malformed(f"{name} holds a number that is not finite.") from error
+    except (ValueError, RecursionError) as error:
+        # JSON has no infinity, but Python reads 1e999 as one; and half a surrogate pair as text
+        raise Malformed(
+            f"{name} holds what has no canonical form: a number that is not finite, half a "
+            "character, or lists within lists without end."
+        ) from error
     if content_digest != certificate.certificate_id:
         raise Altered(f"{name} was edited: its content does not match its certificate_id.")
     return certificate
+
+
+def quoted(value: object, limit: int = 80) -> str:
+    """What someone else wrote, as an error may quote it: escaped for a terminal, and cut."""
+    said = ascii(value)
+    return said if len(said) <= limit else f"{said[:limit]}… (cut)"
 
 
 def json_schema() -> dict[str, Any]:

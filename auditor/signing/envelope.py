@@ -1,13 +1,15 @@
 """DSSE envelopes: signing a certificate, and opening what was signed.
 
-Only keys that the caller brings are trusted; a key or an id inside of the file proves nothing. The
-form is strict, so that no byte of a signed file can be changed without being noticed: no unknown or
-repeated fields, and base64 in its one canonical form.
+Only keys that the caller brings are trusted; a key or an id inside of the file proves nothing. An
+envelope has one form in bytes (canonical JSON, canonical base64), and any other is refused: what
+was signed cannot be changed, nor said in another way, without being noticed. What a signature does
+not cover is other signatures: those of keys that nobody brought are not looked at.
 """
 
 import base64
 import binascii
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,12 +17,15 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Key, Signature, Signer
 
+from auditor.certificate.files import quoted
 from auditor.certificate.schema import Certificate
 from auditor.digests import canonical_json
 from auditor.errors import Altered, AuditorError, Malformed, Replayed, Untrusted
 from auditor.signing.statement import certificate_of, statement
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
+
+_KEY_ID = re.compile(r"[0-9a-f]{64}")
 
 
 class Opened(NamedTuple):
@@ -84,11 +89,12 @@ def open_envelope(
         name: what errors call the envelope.
 
     Raises:
-        Malformed: it is no envelope of a certificate, or not in its strict form.
+        Malformed: it is no envelope of a certificate, or not in its canonical form.
         Altered: it was changed after it was signed.
         Replayed: the signature of a trusted key was made for something else, and stands beside a
             certificate that is whole in itself.
-        Untrusted: fewer than ``threshold`` trusted keys signed.
+        Untrusted: fewer than ``threshold`` trusted keys signed. Signatures of other keys are not
+            looked at; one of a trusted key that does not fit is refused, however many others do.
         AuditorError: the threshold cannot be reached with so few keys.
     """
     keys = {key.keyid: key for key in trusted}
@@ -146,43 +152,49 @@ def _diagnosed(envelope: Envelope, keyid: str, name: str) -> AuditorError:
 
 
 def _parsed(content: bytes, name: str) -> Envelope:
-    """The envelope, if it is in its strict form."""
+    """The envelope, if it is in its canonical form."""
     try:
         data = json.loads(content.decode("utf-8"), object_pairs_hook=_unrepeated)
     except (ValueError, RecursionError) as error:
         raise Malformed(f"{name} is not a signed certificate: {error}.") from error
+    if isinstance(data, dict) and "schema_version" in data:
+        raise Malformed(f"{name} is not signed: it is a certificate as `auditor sign` takes it.")
     _refuse_fields(data, {"payload", "payloadType", "signatures"}, name)
     if data["payloadType"] != PAYLOAD_TYPE:
-        raise Malformed(f"{name} signs {data['payloadType']!r}, not {PAYLOAD_TYPE}.")
+        raise Malformed(f"{name} signs {quoted(data['payloadType'])}, not {PAYLOAD_TYPE}.")
     if not isinstance(data["signatures"], list):
         raise Malformed(f"{name} is not an envelope: its signatures are no list.")
     signatures: dict[str, Signature] = {}
     for entry in data["signatures"]:
         _refuse_fields(entry, {"keyid", "sig"}, name)
         keyid = entry["keyid"]
-        if not isinstance(keyid, str) or keyid in signatures:
-            raise Malformed(f"{name} names a key that is no text, or one key twice.")
+        if not isinstance(keyid, str) or not _KEY_ID.fullmatch(keyid):
+            raise Malformed(f"{name} names a key {quoted(keyid)}, which is no sha256 in hex.")
+        if keyid in signatures:
+            raise Malformed(f"{name} names one key twice: {keyid}.")
         signatures[keyid] = Signature(keyid, _decoded(entry["sig"], name).hex())
-    return Envelope(_decoded(data["payload"], name), PAYLOAD_TYPE, signatures)
+    envelope = Envelope(_decoded(data["payload"], name), PAYLOAD_TYPE, signatures)
+    if canonical_json(envelope.to_dict()) != content:
+        raise Malformed(
+            f"{name} is not in its canonical form: it was formatted anew, or a line end was put "
+            "behind it, or its base64 has unused bits. Take the file as `auditor sign` wrote it."
+        )
+    return envelope
 
 
 def _refuse_fields(value: Any, fields: set[str], name: str) -> None:
     if not isinstance(value, dict) or value.keys() != fields:
         raise Malformed(
-            f"{name} is not an envelope in its strict form: {', '.join(sorted(fields))} are "
+            f"{name} is not an envelope: {', '.join(sorted(fields))} are "
             "expected, and nothing else."
         )
 
 
 def _decoded(text: Any, name: str) -> bytes:
-    """Base64 in its one canonical form."""
     try:
-        decoded = base64.b64decode(text, validate=True)
+        return base64.b64decode(text, validate=True)
     except (binascii.Error, TypeError, ValueError) as error:
         raise Malformed(f"{name} holds what is not base64 ({error}).") from error
-    if base64.b64encode(decoded).decode("ascii") != text:
-        raise Malformed(f"{name} holds base64 that is not in its canonical form.")
-    return decoded
 
 
 def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

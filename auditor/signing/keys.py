@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import (
     SECP256R1,
     EllipticCurvePrivateKey,
@@ -57,20 +58,18 @@ def generate(private: Path, public: Path, kind: KeyKind, passphrase: bytes | Non
     Raises:
         AuditorError: a file exists already; keys are never written over.
     """
-    for file in (private, public):
-        if file.exists():
-            raise AuditorError(f"{file} exists already, and a key is never written over.")
     key = _GENERATE[kind]()
     encryption: KeySerializationEncryption = NoEncryption()
     if passphrase is not None:
         encryption = BestAvailableEncryption(passphrase)
     secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
-    private.parent.mkdir(parents=True, exist_ok=True)
-    public.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as written:
-        written.write(secret)
-    public.write_bytes(_written(key.public_key(), Encoding.PEM))
+    # the public file first: if the secret one cannot be made, no secret is left lying about
+    _write_new(public, _written(key.public_key(), Encoding.PEM), 0o644)
+    try:
+        _write_new(private, secret, 0o600)
+    except (AuditorError, OSError):
+        public.unlink()
+        raise
     return key_id(key.public_key())
 
 
@@ -86,7 +85,7 @@ def load_signer(file: Path, passphrase: bytes | None = None) -> CryptoSigner:
         AuditorError: it is no secret key, of another algorithm, or the passphrase is wrong.
     """
     content = _content(file)
-    if b"PUBLIC KEY" in content:
+    if b"PUBLIC KEY" in content and b"PRIVATE KEY" not in content:
         raise AuditorError(f"{file} holds a public key; signing needs the private one.")
     try:
         key = load_pem_private_key(content, passphrase)
@@ -98,6 +97,8 @@ def load_signer(file: Path, passphrase: bytes | None = None) -> CryptoSigner:
     except ValueError as error:
         hint = " Is the passphrase right?" if passphrase else ""
         raise AuditorError(f"{file} holds no private key in PEM form.{hint}") from error
+    except UnsupportedAlgorithm as error:
+        raise AuditorError(f"{file} holds a key of another kind. {_SUPPORTED}") from error
     if not isinstance(key, Ed25519PrivateKey | EllipticCurvePrivateKey):
         raise AuditorError(f"{file} holds a key of another kind. {_SUPPORTED}")
     return CryptoSigner(key, _trusted(file, key.public_key()))
@@ -118,6 +119,8 @@ def load_public_key(file: Path) -> SSlibKey:
         key = load_pem_public_key(content)
     except ValueError as error:
         raise AuditorError(f"{file} holds no public key in PEM form.") from error
+    except UnsupportedAlgorithm as error:
+        raise AuditorError(f"{file} holds a key of another kind. {_SUPPORTED}") from error
     return _trusted(file, key)
 
 
@@ -131,6 +134,20 @@ def _trusted(file: Path, key: object) -> SSlibKey:
 
 def _written(key: _Public, encoding: Encoding) -> bytes:
     return key.public_bytes(encoding, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _write_new(file: Path, content: bytes, mode: int) -> None:
+    """Write a file that was not there before; where a link stands in its place, neither."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    except FileExistsError as error:
+        raise AuditorError(
+            f"{error.filename} exists already, and a key is never written over; choose another "
+            "name."
+        ) from error
+    with os.fdopen(descriptor, "wb") as written:
+        written.write(content)
 
 
 def _content(file: Path) -> bytes:

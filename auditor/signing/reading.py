@@ -22,11 +22,26 @@ def read(path: Path) -> tuple[Certificate, tuple[str, ...] | None]:
     """
     try:
         content = path.read_bytes()
-        data = json.loads(content)
     except OSError as error:
         raise Malformed(f"the certificate {path} cannot be read: {error.strerror}.") from error
+    return parse(content, str(path))
+
+
+def parse(content: bytes, name: str) -> tuple[Certificate, tuple[str, ...] | None]:
+    """The same for the bytes of a file.
+
+    Args:
+        content: a certificate, or an envelope.
+        name: what errors call it.
+
+    Raises:
+        Malformed: it is no certificate.
+        Altered: the certificate was edited.
+    """
+    try:
+        data = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise Malformed(f"{path} is not valid JSON ({error}).") from error
+        raise Malformed(f"{name} is not valid JSON ({error}).") from error
     if isinstance(data, dict) and "payloadType" in data:
-        return unchecked(content, str(path))
-    return parse_certificate(data, str(path)), None
+        return unchecked(content, name)
+    return parse_certificate(data, name), None

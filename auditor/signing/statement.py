@@ -6,7 +6,7 @@ from typing import Any
 from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
 from in_toto_attestation.v1.statement import STATEMENT_TYPE_URI, Statement
 
-from auditor.certificate.files import parse_certificate
+from auditor.certificate.files import parse_certificate, quoted
 from auditor.certificate.schema import SCHEMA_VERSION, Certificate
 from auditor.digests import canonical_json
 from auditor.errors import Malformed
@@ -19,12 +19,7 @@ PREDICATE_TYPE = (
 
 def statement(certificate: Certificate) -> bytes:
     """The Statement v1 of a certificate, as the bytes that are signed."""
-    content: dict[str, Any] = {
-        "_type": STATEMENT_TYPE_URI,
-        "subject": _subjects(certificate),
-        "predicateType": PREDICATE_TYPE,
-        "predicate": certificate.model_dump(mode="json"),
-    }
+    content = _content(certificate)
     Statement(
         [ResourceDescriptor(s["name"], digest=s["digest"]).pb for s in content["subject"]],
         PREDICATE_TYPE,
@@ -41,25 +36,39 @@ def certificate_of(payload: bytes, name: str) -> Certificate:
         name: what errors call it.
 
     Raises:
-        Malformed: it is no statement of a certificate, or its subjects are not the models that
-            the certificate names.
+        Malformed: it is no statement of a certificate, its subjects are not the models that the
+            certificate names, or it says more than that, or says it in other bytes.
         Altered: the certificate's content does not have the id that it names.
     """
     try:
         content = json.loads(payload)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Malformed(f"what {name} signs is not valid JSON ({error}).") from error
     if not isinstance(content, dict) or content.get("_type") != STATEMENT_TYPE_URI:
         raise Malformed(f"what {name} signs is not an in-toto Statement v1.")
     if content.get("predicateType") != PREDICATE_TYPE:
         raise Malformed(
-            f"{name} signs a statement of another type ({content.get('predicateType')}); this "
-            f"release reads {PREDICATE_TYPE}."
+            f"{name} signs a statement of another type ({quoted(content.get('predicateType'))}); "
+            f"this release reads {PREDICATE_TYPE}."
         )
     certificate = parse_certificate(content.get("predicate"), name)
     if content.get("subject") != _subjects(certificate):
         raise Malformed(f"{name} signs a certificate for other models than the certificate names.")
+    if payload != canonical_json(_content(certificate)):
+        raise Malformed(
+            f"what {name} signs is not the canonical statement of its certificate: a field is "
+            "repeated or unknown, or it was formatted anew."
+        )
     return certificate
+
+
+def _content(certificate: Certificate) -> dict[str, Any]:
+    return {
+        "_type": STATEMENT_TYPE_URI,
+        "subject": _subjects(certificate),
+        "predicateType": PREDICATE_TYPE,
+        "predicate": certificate.model_dump(mode="json"),
+    }
 
 
 def _subjects(certificate: Certificate) -> list[dict[str, Any]]:

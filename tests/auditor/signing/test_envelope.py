@@ -44,12 +44,26 @@ def test_no_byte_can_be_changed(small, keys, name):
                 open_envelope(bytes(changed), [public])
 
 
+def test_no_byte_can_be_changed_where_two_must_sign(small, keys):
+    (auditor, first), (owner, second) = keys["auditor"], keys["owner"]
+    content = sign(small(), [auditor, owner])
+    for position in range(len(content)):
+        changed = bytearray(content)
+        changed[position] ^= 0x01
+        with pytest.raises((Malformed, Altered, Untrusted, Replayed)):
+            open_envelope(bytes(changed), [first, second], threshold=2)
+
+
 def test_nothing_can_be_added_or_taken_away(small, keys):
     signer, public = keys["auditor"]
     content = sign(small(), [signer])
-    for changed in (content[:-1], content[1:], b"", content + b"x"):
+    for changed in (content[:-1], content[1:], b"", content + b"x", content + b"\n"):
         with pytest.raises(Malformed):
             open_envelope(changed, [public])
+    for position in range(0, len(content), 7):
+        for added in (b" ", b"\n", b"A", b"=", b"\x00"):
+            with pytest.raises((Malformed, Altered, Replayed, Untrusted)):
+                open_envelope(content[:position] + added + content[position:], [public])
     data = json.loads(content)
     for extra in ({"publicKey": "x"}, {"payload_": data["payload"]}):
         with pytest.raises(Malformed, match="nothing else"):
@@ -57,6 +71,89 @@ def test_nothing_can_be_added_or_taken_away(small, keys):
     doubled = content.replace(b'{"payload"', b'{"payload":"e30=","payload"', 1)
     with pytest.raises(Malformed, match="given twice"):
         open_envelope(doubled, [public])
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda data: json.dumps(data, indent=2).encode(),
+        lambda data: json.dumps(data).encode(),
+        lambda data: canonical_json(data).replace(b'"payload"', b'"\\u0070ayload"'),
+        lambda data: canonical_json(data).replace(b"+json", b"\\u002bjson"),
+        lambda data: (
+            b'{"signatures":%b,"payloadType":"%b","payload":"%b"}'
+            % (
+                canonical_json(data["signatures"]),
+                data["payloadType"].encode(),
+                data["payload"].encode(),
+            )
+        ),
+    ],
+    ids=["indented", "spaces", "escaped name", "escaped value", "other order"],
+)
+def test_the_same_said_in_other_bytes_is_refused(small, keys, say):
+    signer, public = keys["auditor"]
+    content = sign(small(), [signer])
+    said = say(json.loads(content))
+    assert json.loads(said) == json.loads(content)
+    with pytest.raises(Malformed, match="canonical form"):
+        open_envelope(said, [public])
+
+
+@pytest.mark.parametrize("keyid", ["\x1b[2J", "\ud800", "A" * 64, "a" * 65, "", 7, None])
+def test_ids_of_keys_are_digests(small, keys, keyid):
+    """An error or a page may show them: none may order a terminal about."""
+    data = json.loads(sign(small(), [keys["auditor"][0]]))
+    data["signatures"][0]["keyid"] = keyid
+    said = json.dumps(data, separators=(",", ":")).encode()
+    for look in (unchecked, lambda content: open_envelope(content, [keys["auditor"][1]])):
+        with pytest.raises(Malformed, match="no sha256 in hex") as refused:
+            look(said)
+        assert str(refused.value).isprintable()
+
+
+def test_a_key_inside_of_the_file_proves_nothing(small, keys):
+    """The forger signs with a key of their own and says whose it is, every way there is."""
+    stranger, _ = keys["stranger"]
+    trusted = keys["auditor"][1]
+    data = json.loads(sign(small(), [stranger]))
+    public = stranger.public_key.to_dict()
+    for forged in (
+        data | {"publicKey": public},
+        data | {"signatures": [data["signatures"][0] | {"publicKey": public}]},
+        data | {"signatures": [data["signatures"][0] | {"cert": "x"}]},
+    ):
+        with pytest.raises(Malformed, match="nothing else"):
+            open_envelope(canonical_json(forged), [trusted])
+
+
+def test_a_certificate_that_nobody_signed(small, keys):
+    plain = canonical_json(small().model_dump(mode="json"))
+    with pytest.raises(Malformed, match="is not signed"):
+        open_envelope(plain, [keys["auditor"][1]])
+
+
+def test_a_bad_signature_of_a_trusted_key_is_not_outvoted(small, keys):
+    (auditor, first), (owner, second) = keys["auditor"], keys["owner"]
+    data = json.loads(sign(small(), [auditor, owner]))
+    other = json.loads(sign(small("FAIL"), [owner]))
+    data["signatures"][1] = other["signatures"][0]
+    with pytest.raises(Replayed, match=second.keyid):
+        open_envelope(canonical_json(data), [first, second])
+    assert open_envelope(canonical_json(data), [first]).keys == (first.keyid,)
+
+
+def test_an_expiry_put_off_is_refused(small, keys):
+    """The id does not cover the timing; the signature does."""
+    signer, public = keys["auditor"]
+
+    def put_off(payload):
+        payload["predicate"]["timing"]["expires"] = "2099-01-01T00:00:00Z"
+
+    changed = edited(sign(small(), [signer]), put_off)
+    assert unchecked(changed).certificate.timing.expires.startswith("2099")
+    with pytest.raises(Replayed):
+        open_envelope(changed, [public])
 
 
 def test_base64_with_other_unused_bits_is_refused(small, keys):
