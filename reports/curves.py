@@ -29,6 +29,9 @@ POINTS = 200
 LISTED = 12
 """Points of a curve that its table lists."""
 
+COLUMNS = 6
+"""Curves that stand side by side in a table on half a sheet of paper."""
+
 LINES = 24
 """Curves in one figure."""
 
@@ -93,9 +96,12 @@ class Panel:
 
     @property
     def table(self) -> tuple[tuple[float, tuple[float, ...]], ...] | None:
-        """Listed places along x with the value of each line; None where the lines differ in x."""
+        """Listed places along x with the value of each line.
+
+        None where the lines differ in x, or are more than a page has columns for.
+        """
         places, *others = [tuple(x for x, _ in line.thinned(LISTED)) for line in self.lines]
-        if any(other != places for other in others):
+        if len(self.lines) > COLUMNS or any(other != places for other in others):
             return None
         values = [[y for _, y in line.thinned(LISTED)] for line in self.lines]
         return tuple(zip(places, zip(*values, strict=True), strict=True))

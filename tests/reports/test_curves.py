@@ -144,6 +144,7 @@ def test_no_figure_has_more_lines_and_no_name_more_figures_than_are_read(groups,
     assert len(group.panels) == PANELS
     assert len(group.left_out) == 3
     assert {len(panel.lines) for panel in group.panels} == {LINES}
+    assert group.panels[0].table is None, "one line for each, for no page has so many columns"
     assert {panel.left_out for panel in group.panels} == {5}
     names = [curve([(0, 1), (1, 2)], name=f"name {n}") for n in range(NAMES + 4)]
     told = [row("a/b", "c", KNOWN, curves=tuple(names))]
