@@ -4,6 +4,9 @@ import re
 from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
+NEAR = 0.02
+"""Points; places are written with two decimals."""
+
 NUMBERS = re.compile(r"-?[0-9.]+(?:e-?[0-9]+)?")
 
 
@@ -55,6 +58,10 @@ class Figure:
     def x_of(self, text, nth=-1):
         """Where a text stands; the last of equal ones, for scales stand below."""
         return [x for said, x, _, _ in self.texts if said == text][nth]
+
+    def between(self, low, high, part):
+        """The place of a part of the way between two numbers of the scale."""
+        return self.x_of(low) + part * (self.x_of(high) - self.x_of(low))
 
     def y_of(self, text):
         return [y for said, _, y, _ in self.texts if said == text][-1]

@@ -1,11 +1,12 @@
 """The figures of the page: what is drawn lies where the numbers are."""
 
 import re
+from importlib.resources import files
 from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
 import pytest
-from drawn_figure import Figure
+from drawn_figure import NEAR, Figure
 from hand_made_certificates import honest_certificate
 from hand_made_rows import row
 from hypothesis import given, settings
@@ -15,15 +16,10 @@ from parsed_page import Page
 from auditor.certificate.row import MatrixRow
 from reports.html import render
 from reports.matrix import attack_views, foremost
-from reports.number_format import MINUS
-from reports.plots.attack_matrix import RHO, attack_matrix
-from reports.plots.distribution import PANELS, distribution_plot, drawn, spreads
+from reports.plots.attack_matrix import RHO, STRONGEST, attack_matrix
+from reports.plots.distribution import spreads
 from reports.plots.knowledge import knowledge_plot
-from reports.plots.layers import explained, largest_flip, layer_strips
 from reports.plots.residual import residual_plot
-
-NEAR = 0.02
-"""Points; places are written with two decimals."""
 
 TAGS = {"svg", "title", "desc", "defs", "path", "use", "text", "g"}
 
@@ -41,11 +37,6 @@ def views(certificate):
 
 def with_figures(told, **changes):
     return told | {"figures": told["figures"] | changes}
-
-
-def between(figure, low, high, part):
-    """The place of a part of the way between two numbers of the scale."""
-    return figure.x_of(low) + part * (figure.x_of(high) - figure.x_of(low))
 
 
 def crossing(figure, left, right):
@@ -68,17 +59,17 @@ class TestResidual:
         told = with_figures(told, rho=rho, rho_lower=rho - 0.05, rho_upper=rho + 0.075)
         figure = self.drawn(views, told)
         [(x, _)] = figure.marked("leak")
-        assert x == pytest.approx(between(figure, "0", "1", rho), abs=NEAR)
+        assert x == pytest.approx(figure.between("0", "1", rho), abs=NEAR)
         ends = max((p.box for p in figure.lines("leak")), key=lambda box: box[1] - box[0])
-        assert ends[0] == pytest.approx(between(figure, "0", "1", rho - 0.05), abs=NEAR)
-        assert ends[1] == pytest.approx(between(figure, "0", "1", rho + 0.075), abs=NEAR)
+        assert ends[0] == pytest.approx(figure.between("0", "1", rho - 0.05), abs=NEAR)
+        assert ends[1] == pytest.approx(figure.between("0", "1", rho + 0.075), abs=NEAR)
 
     @pytest.mark.parametrize("delta", [0.05, 0.1, 0.3])
     def test_the_margin_is_a_line_at_delta(self, views, delta):
         told = row("none/as-is", "full precision", None, status="failed", reason="lost")
         figure = Figure(residual_plot(views(told), delta, 0.05, 1))
         places = [p.box[0] for p in figure.lines("within") if p.box[0] == p.box[1]]
-        assert places == pytest.approx([between(figure, "0", "1", delta)] * 2, abs=NEAR)
+        assert places == pytest.approx([figure.between("0", "1", delta)] * 2, abs=NEAR)
         assert figure.says(f"δ = {delta}")
 
     def test_a_bound_that_does_not_exist_is_an_arrow_at_the_edge(self, views):
@@ -186,91 +177,33 @@ def cell(path, middle):
     return left < middle < right and top < 60
 
 
-class TestDistribution:
-    def spread(self, views, unlearned, retrained=None, **changes):
-        told = row("quantization/bnb", "nf4", (0.5, 0.2, 0.9)) | changes
-        told["distribution"] = {"unlearned": unlearned, "retrained": retrained}
-        return spreads(views(told))
-
-    def counts(self, **bins):
-        return [bins.get(f"b{n}", 0) for n in range(40)]
-
-    def test_one_fact_of_five_thousand_is_seen_and_counted(self, views):
-        [spread] = self.spread(views, self.counts(b20=4999, b38=1))
-        figure = Figure(distribution_plot(spread, 1))
-        [bars] = figure.filled("unlearned")
-        far = [p for p in bars.points if p[0] > figure.x_of("0.5")]
-        height = max(y for _, y in far) - min(y for _, y in far)
-        assert height >= 4, "points"
-        assert between(figure, f"{MINUS}1", "1", 0.95) <= min(x for x, _ in far) + NEAR
-        assert max(x for x, _ in far) <= between(figure, f"{MINUS}1", "1", 0.975) + NEAR
-        assert figure.says("< 0.1 % (1)")
-
-    def test_bars_are_as_high_as_their_numbers(self, views):
-        [spread] = self.spread(views, self.counts(b3=1, b10=10, b20=100, b30=1000))
-        figure = Figure(distribution_plot(spread, 1))
-        [bars] = figure.filled("unlearned")
-        for number, place in (("1", 3), ("10", 10), ("100", 20), ("1,000", 30)):
-            middle = between(figure, f"{MINUS}1", "1", (place + 0.5) / 40)
-            top = min(y for x, y in bars.points if abs(x - middle) < 3)
-            label = next(y for said, x, y, _ in figure.texts if said == number and x < 40)
-            assert top == pytest.approx(label - 3, abs=NEAR)
-
-    def test_facts_are_counted_on_the_right_side_of_the_line(self, views):
-        [spread] = self.spread(views, self.counts(b29=7, b30=5, b39=2), self.counts(b30=3, b10=11))
-        assert (spread.whole, spread.by_chance, spread.facts) == (7, 3, 14)
-        assert spread.bands == (0, 0, 0, 7, 7)
-        figure = Figure(distribution_plot(spread, 1))
-        [line] = [p for p in figure.lines("leak") if p.box[0] == p.box[1]]
-        assert line.box[0] == pytest.approx(figure.x_of("0.5"), abs=NEAR)
-        assert line.box[0] == pytest.approx(between(figure, f"{MINUS}1", "1", 0.75), abs=NEAR)
-
-    def test_without_a_second_retrained_model_there_is_no_outline(self, views):
-        [alone] = self.spread(views, self.counts(b20=10))
-        [both] = self.spread(views, self.counts(b20=10), self.counts(b19=10))
-        assert Figure(distribution_plot(alone, 1)).lines("baseline") == []
-        assert len(Figure(distribution_plot(both, 1)).lines("baseline")) == 1
-
-    @pytest.mark.parametrize(
-        "counts", [[], [1] * 39, [0] * 40, [-1] + [1] * 39, [10**400] + [0] * 39]
-    )
-    def test_counts_that_are_none_are_not_drawn(self, views, counts):
-        assert self.spread(views, counts) == []
-
-    def test_those_that_matter_come_first_and_the_rest_is_told(self, certificate):
-        rows = []
-        for number in range(20):
-            told = row("quantization/bnb", f"level {number}", (0.2, 0.2, 0.9))
-            counts = self.counts(b20=400 - number, b35=number)
-            rows.append(told | {"distribution": {"unlearned": counts, "retrained": None}})
-        rows.append(row("a/advisory", "x", (0.2, 0.2, 0.9), mandatory=False))
-        shown = certificate("FAIL", matrix=rows)
-        found = spreads(attack_views(shown))
-        assert [s.whole for s in drawn(found)] == list(range(19, 19 - PANELS, -1))
-        page = Page(render(shown))
-        assert f"Drawn: {PANELS} of 21 attacks" in page.said
-        assert sum("distribution" in s.get("aria-labelledby", "") for s in page.named("svg")) == 12
+SHEETS = ("light", "dark", "more contrast", "dark, more contrast", "print")
+"""The blocks of roles in the stylesheet, in their order."""
 
 
-def test_layers_lie_in_their_order_and_the_largest_is_strongest(views):
-    told = row("quantization/bnb", "nf4", (0.8, 0.2, 0.9), flips=0.1)
-    told["explanation"]["layers"] = {f"layers.{n}": n / 100 for n in (10, 2, 0, 1)}
-    rows = explained(views(told))
-    figure = Figure(layer_strips(rows, largest_flip(rows), 1))
-    cells = sorted(figure.filled("heat"), key=lambda path: path.box[0])
-    shades = [cell.opacity for cell in cells]
-    assert len(shades) == 3, "no ink for a layer without changes"
-    assert shades == sorted(shades)
-    assert shades[-1] == 1.0
-    left, right, *_ = cells[-1].box
-    assert right - left == pytest.approx((264 - 24) / 4, abs=NEAR)
+@pytest.mark.parametrize("scheme", SHEETS)
+def test_a_number_on_the_strongest_shade_keeps_its_contrast(scheme):
+    css = files("reports").joinpath("templates", "certificate.css").read_text("utf-8")
+    blocks = [dict(re.findall(r"--(\w+): (#\w+)", b)) for b in re.findall(r":root \{([^}]*)", css)]
+    assert len(blocks) == len(SHEETS)
+    ground = blocks[1] if "dark" in scheme else {}
+    roles = blocks[0] | ground | blocks[SHEETS.index(scheme)]
+    for color in ("heat", "leak"):
+        pairs = zip(channels(roles[color]), channels(roles["card"]), strict=True)
+        shade = luminance([STRONGEST * over + (1 - STRONGEST) * card for over, card in pairs])
+        ink = luminance(channels(roles["ink"]))
+        assert (max(shade, ink) + 0.05) / (min(shade, ink) + 0.05) >= 4.5
 
 
-def test_a_thousand_layers_are_few_elements(views):
-    told = row("quantization/bnb", "nf4", (0.8, 0.2, 0.9), flips=0.1)
-    told["explanation"]["layers"] = {f"layers.{n}": (n * 37 % 1000) / 1000 for n in range(1000)}
-    rows = explained(views(told))
-    assert len(Figure(layer_strips(rows, largest_flip(rows), 1)).paths) <= 25
+def channels(color):
+    digits = color[1:] if len(color) == 7 else "".join(2 * digit for digit in color[1:])
+    return [int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+
+
+def luminance(rgb):
+    """Relative luminance of WCAG 2.2."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgb]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 @pytest.mark.parametrize("verdict", ["PASS", "FAIL", "INCONCLUSIVE", "NOT AUDITABLE"])
