@@ -76,7 +76,7 @@ def parse_certificate(content: Any, name: str) -> Certificate:
 
 def quoted(value: object, limit: int = 80) -> str:
     """What someone else wrote, as an error may quote it: escaped for a terminal, and cut."""
-    said = ascii(value)
+    said = ascii(value)[1:-1] if isinstance(value, str) else ascii(value)
     return said if len(said) <= limit else f"{said[:limit]}… (cut)"
 
 

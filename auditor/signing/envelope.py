@@ -169,7 +169,7 @@ def _parsed(content: bytes, name: str) -> Envelope:
         _refuse_fields(entry, {"keyid", "sig"}, name)
         keyid = entry["keyid"]
         if not isinstance(keyid, str) or not _KEY_ID.fullmatch(keyid):
-            raise Malformed(f"{name} names a key {quoted(keyid)}, which is no sha256 in hex.")
+            raise Malformed(f'{name} names a key "{quoted(keyid)}", which is no sha256 in hex.')
         if keyid in signatures:
             raise Malformed(f"{name} names one key twice: {keyid}.")
         signatures[keyid] = Signature(keyid, _decoded(entry["sig"], name).hex())
