@@ -100,9 +100,8 @@ def _shaded(axes: Axes, cells: Sequence[float], largest: float, top: float) -> N
     shades = [_shade(value / largest if largest > 0 else 0.0) for value in cells]
     order = sorted(range(len(cells)), key=lambda position: (shades[position], position))
     for shade, positions in groupby(order, key=lambda position: shades[position]):
-        if shade > 0:
-            edges = [LEFT + step * position for position in positions]
-            boxes(axes, [(x, x + step, top + 16, top + 28) for x in edges], HEAT, shade)
+        edges = [LEFT + step * position for position in positions]
+        boxes(axes, [(x, x + step, top + 16, top + 28) for x in edges], HEAT, shade)
 
 
 def _cells(layers: Mapping[str, float]) -> list[float]:

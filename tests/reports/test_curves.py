@@ -152,6 +152,14 @@ def test_no_figure_has_more_lines_and_no_name_more_figures_than_are_read(groups,
     assert "Not shown: curves of 4 more names." in said
 
 
+def test_the_curves_of_a_leak_are_drawn_however_late_it_comes(certificate):
+    told = (curve([(0, 1), (1, 2)]),)
+    rows = [row("a/b", f"level {n}", (0.2, 0.2, 0.9), curves=told) for n in range(PANELS + 3)]
+    rows.append(row("a/b", "leaking", (0.9, 0.2, 0.9), curves=told))
+    [group] = curve_groups(attack_views(certificate("FAIL", matrix=rows)))
+    assert group.panels[0].view.row.variant == "leaking"
+
+
 @pytest.mark.parametrize(
     "points", [[], [(0.0, math.nan)], [(math.inf, 1.0)], [(1e300, 0.0), (-1e300, 1.0)]]
 )

@@ -103,8 +103,10 @@ class TestResidual:
 def test_knowledge_lies_at_its_numbers(views):
     told = row("quantization/bnb", "nf4", (0.75, 0.25, 0.5))
     figure = Figure(knowledge_plot(views(told), None, 1))
-    for color, number in (("unlearned", "0.75"), ("baseline", "0.25"), ("original", "0.5")):
-        assert figure.marked(color)[-1][0] == pytest.approx(figure.x_of(number), abs=NEAR)
+    for color, number in (("unlearned", 0.75), ("baseline", 0.25), ("original", 0.5)):
+        x, _ = figure.marked(color)[-1]
+        assert x == pytest.approx(figure.x_of(f"{number}"), abs=NEAR)
+        assert x == pytest.approx(figure.between("0", "0.25", 4 * number), abs=NEAR)
 
 
 class TestAttackMatrix:
@@ -249,7 +251,9 @@ def test_hostile_labels_stay_text(hostile):
 
 def test_settings_of_the_machine_change_nothing(certificate):
     plain = render(certificate("FAIL"))
-    with mpl.rc_context({"lines.linewidth": 9, "font.size": 30, "svg.fonttype": "path"}):
+    with mpl.rc_context(
+        {"savefig.bbox": "tight", "lines.solid_joinstyle": "bevel", "font.size": 30}
+    ):
         assert render(certificate("FAIL")) == plain
 
 
