@@ -123,7 +123,8 @@ def distribution_plot(spread: Spread, position: int) -> Markup:
     with canvas(HEIGHT) as (figure, axes):
         axes.text(12.0, 12, spread.view.name(44), size=LABEL, color=INK)
         whole = f"{share(spread.whole / spread.facts)} ({count(spread.whole)})"
-        axes.text(RIGHT, 26, f"{whole} ▸", size=LABEL, color=LEAK, ha="right")
+        color = LEAK if spread.whole else SOFT
+        axes.text(RIGHT, 26, f"{whole} ▸", size=LABEL, color=color, ha="right")
         _frame(axes, most)
         _bars(axes, spread.unlearned, most)
         if spread.retrained is not None:
