@@ -5,6 +5,7 @@ from it by the same code as an audit's; only the models are missing.
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -280,9 +281,9 @@ def _certificate(
                 "determinism": "Drawn at random with a fixed seed.",
             },
             "timing": {
-                "issued": "2026-01-01T00:00:00Z",
+                "issued": datetime.now(UTC).isoformat(),
                 "expires": None,
-                "started": "2026-01-01T00:00:00Z",
+                "started": datetime.now(UTC).isoformat(),
                 "wall_seconds": 1.0,
                 "attack_seconds": {},
             },

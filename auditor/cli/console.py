@@ -3,12 +3,15 @@
 import logging
 import os
 import warnings
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
-from auditor.certificate.schema import Certificate, VerdictPart
 from auditor.cli.foreign_text import foreign
+
+if TYPE_CHECKING:  # the certificate brings numpy and scipy, which `--help` does without
+    from auditor.certificate.schema import Certificate, VerdictPart
 
 OUT = Console(soft_wrap=True)
 ERR = Console(stderr=True, soft_wrap=True)
@@ -29,7 +32,7 @@ def quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def print_summary(certificate: Certificate) -> None:
+def print_summary(certificate: "Certificate") -> None:
     """Say the verdict and why, and what to be wary of."""
     print_verdict(certificate.verdict)
     for waiver in certificate.policy.waivers:
@@ -39,7 +42,7 @@ def print_summary(certificate: Certificate) -> None:
         OUT.print(Text.assemble("  ", ("warning", "yellow"), ": ", foreign(warning, _SENTENCE)))
 
 
-def print_verdict(verdict: VerdictPart) -> None:
+def print_verdict(verdict: "VerdictPart") -> None:
     """Say a verdict and why."""
     style = _STYLES.get(verdict.verdict, "bold yellow")
     flags = "".join(f" · {flag}" for flag in verdict.flags)

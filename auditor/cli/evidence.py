@@ -53,7 +53,7 @@ def trusted_certificate(
     from auditor.signing.keys import load_public_key
 
     opened = open_envelope(
-        path.read_bytes(), [load_public_key(key) for key in keys], threshold=threshold
+        path.read_bytes(), [load_public_key(key) for key in keys], threshold, str(path)
     )
     return opened.certificate, opened.keys
 

@@ -42,15 +42,15 @@ def policy(tmp_path):
 
 @pytest.fixture(scope="module")
 def passing(tmp_path_factory):
-    return _fresh(large_audit(tmp_path_factory.mktemp("passing"), 120, 9))
+    return large_audit(tmp_path_factory.mktemp("passing"), 120, 9)
 
 
 @pytest.fixture(scope="module")
 def failing(tmp_path_factory):
-    return _fresh(large_audit(tmp_path_factory.mktemp("failing"), 120, 9, leaking=2))
+    return large_audit(tmp_path_factory.mktemp("failing"), 120, 9, leaking=2)
 
 
-def _fresh(path, days=0):
+def _aged(path, days):
     """The certificate, issued some days ago."""
     certificate = read_certificate(path)
     issued = (datetime.now(UTC) - timedelta(days=days)).isoformat()
@@ -67,7 +67,7 @@ def test_exit_codes_of_the_four_verdicts(gate, policy, passing, failing, tmp_pat
     code, report = gate(passing, policy(minimum_facts=121))
     assert (code, report["verdict"]["verdict"]) == (3, "INCONCLUSIVE")
     assert any("121 facts" in reason for reason in report["verdict"]["reasons"])
-    unknown = _fresh(large_audit(tmp_path / "unknown", 120, 7, known=False))
+    unknown = large_audit(tmp_path / "unknown", 120, 7, known=False)
     code, report = gate(unknown, "release-gate")
     assert (code, report["verdict"]["verdict"]) == (3, "NOT AUDITABLE")
 
@@ -102,7 +102,7 @@ def test_expired_waivers_and_certificates_are_refused(gate, policy, passing, tmp
     code, said = gate(passing, policy(waivers=[waiver]))
     assert code == 17
     assert "expired on 2020-01-01" in said
-    old = _fresh(large_audit(tmp_path / "old", 120, 7), days=200)
+    old = _aged(large_audit(tmp_path / "old", 120, 7), days=200)
     code, said = gate(old, "release-gate")
     assert code == 17
     assert "expired on" in said
@@ -120,7 +120,7 @@ def test_its_own_policy_gives_its_own_verdict(gate, passing, tmp_path):
 
 
 def test_changed_evidence_decides_nothing(gate, tmp_path):
-    path = _fresh(large_audit(tmp_path / "changed", 30, 7))
+    path = large_audit(tmp_path / "changed", 30, 7)
     rows = next((tmp_path / "changed" / "evidence" / "jobs").glob("*/*/rows.parquet"))
     content = bytearray(rows.read_bytes())
     content[len(content) // 2] ^= 1
