@@ -5,7 +5,7 @@ from auditor.report import REPORTS, Report, Signatures
 from reports.matrix import attack_views, tally
 from reports.page import environment, running_head, script, stylesheet
 from reports.plots import plots
-from reports.result_words import signature_state
+from reports.signature_words import signature_state
 
 
 def render(certificate: Certificate, signatures: Signatures | None = None) -> str:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from auditor.certificate.row import MatrixRow
-from auditor.report import Signatures
 
 Outcome = Literal["leak", "within", "undecided", "failed", "unavailable"]
 
@@ -41,45 +40,6 @@ def result(row: MatrixRow) -> Result:
     if row.gates and not why:
         return Result("within", "within margin" + over, why)
     return Result("undecided", "undecided" + over, why)
-
-
-KEY_DIGITS = 12
-"""Digits of a key's id that are shown."""
-
-KEYS = 8
-"""Keys that are named: a crowd of them must not push out whether they were checked."""
-
-
-@dataclass(frozen=True)
-class SignatureState:
-    """What is known of the signatures, in words.
-
-    Attributes:
-        state: for the colour.
-        words: what is known.
-        advice: what a reader does about it.
-    """
-
-    state: Literal["unsigned", "unchecked", "checked"]
-    words: str
-    advice: str
-
-
-def signature_state(signatures: Signatures | None) -> SignatureState:
-    """Returns what the front page says of the signatures; one without a key is none."""
-    if signatures is None or not signatures.keys:
-        advice = ": compare the id with that of the JSON file you were given"
-        return SignatureState("unsigned", "not signed", advice)
-    keys = ", ".join(f"{key[:KEY_DIGITS]}…" for key in signatures.keys[:KEYS])
-    if len(signatures.keys) > KEYS:
-        keys += f" and {len(signatures.keys) - KEYS} more"
-    if not signatures.checked:
-        several = "s" if len(signatures.keys) > 1 else ""
-        words = f"signed by key{several} {keys}; NOT checked when this page was made"
-        return SignatureState("unchecked", words, ": run")
-    words = f"signatures of {keys} checked against the keys that the maker of this page trusts"
-    advice = "; a page can be forged, so verify the envelope:"
-    return SignatureState("checked", words, advice)
 
 
 HEADLINES = {

@@ -1,23 +1,50 @@
-"""What is known of a certificate's signatures, in one sentence."""
+"""What is known of a certificate's signatures, in words."""
+
+from dataclasses import dataclass
+from typing import Literal
 
 from auditor.report import Signatures
-from reports.visible_text import inline
 
-KEYS_SHOWN = 8
+KEY_DIGITS = 12
+"""Digits of a key's id that are shown."""
+
+KEYS = 8
+"""Keys that are named: a crowd of them must not push out whether they were checked."""
+
+
+@dataclass(frozen=True)
+class SignatureState:
+    """What is known of the signatures, in words.
+
+    Attributes:
+        state: for the colour.
+        words: what is known.
+        advice: what a reader does about it.
+    """
+
+    state: Literal["unsigned", "unchecked", "checked"]
+    words: str
+    advice: str
+
+
+def signature_state(signatures: Signatures | None) -> SignatureState:
+    """Returns what the front page says of the signatures; one without a key is none."""
+    if signatures is None or not signatures.keys:
+        advice = ": compare the id with that of the JSON file you were given"
+        return SignatureState("unsigned", "not signed", advice)
+    keys = ", ".join(f"{key[:KEY_DIGITS]}…" for key in signatures.keys[:KEYS])
+    if len(signatures.keys) > KEYS:
+        keys += f" and {len(signatures.keys) - KEYS} more"
+    if not signatures.checked:
+        several = "s" if len(signatures.keys) > 1 else ""
+        words = f"signed by key{several} {keys}; NOT checked when this page was made"
+        return SignatureState("unchecked", words, ": run")
+    words = f"signatures of {keys} checked against the keys that the maker of this page trusts"
+    advice = "; a page can be forged, so verify the envelope:"
+    return SignatureState("checked", words, advice)
 
 
 def signature_sentence(signatures: Signatures | None) -> str:
-    """Returns the sentence; ids of keys are made visible, but not escaped."""
-    if signatures is None:
-        return "Not signed."
-    count = len(signatures.keys)
-    if not count:
-        return "Wrapped for signing, but nobody signed."
-    named = ", ".join(inline(key, 80) for key in signatures.keys[:KEYS_SHOWN])
-    more = f" and {count - KEYS_SHOWN} more" if count > KEYS_SHOWN else ""
-    if signatures.checked:
-        return (
-            "Signed, and checked against the keys that whoever made this report trusts: "
-            f"{named}{more}."
-        )
-    return f"Says it is signed by {named}{more}; the signatures were not checked for this report."
+    """Returns the same as a sentence, for reports that are plain text."""
+    words = signature_state(signatures).words
+    return f"{words[0].upper()}{words[1:]}."

@@ -138,7 +138,7 @@ def test_properties_say_which_certificate():
     signed = ET.fromstring(render(certificate, Signatures(("abc",), checked=False)))  # noqa: S314
     said = signed.find(".//property[@name='signatures']").get("value")
     assert "abc" in said
-    assert "not checked" in said
+    assert "NOT checked" in said
 
 
 @pytest.mark.parametrize("code", [0, 1, 8, 11, 0x1B, 0x7F, 0xD800, 0xDFFF, 0xFFFE, 0xFFFF, 0x202E])

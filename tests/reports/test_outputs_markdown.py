@@ -143,7 +143,7 @@ def test_state_of_the_signatures_is_said():
     certificate = honest_certificate("PASS")
     unchecked = render(certificate, Signatures(("abc",), checked=False))
     checked = render(certificate, Signatures(("abc",), checked=True))
-    assert "were not checked" in unchecked
+    assert "NOT checked when" in unchecked
     assert "not checked" not in checked
     assert "keys that whoever made this report trusts" in checked
 
