@@ -37,9 +37,9 @@ def signature_state(signatures: Signatures | None) -> SignatureState:
         keys += f" and {len(signatures.keys) - KEYS} more"
     if not signatures.checked:
         several = "s" if len(signatures.keys) > 1 else ""
-        words = f"signed by key{several} {keys}; NOT checked when this page was made"
+        words = f"signed by key{several} {keys}; NOT checked when this report was made"
         return SignatureState("unchecked", words, ": run")
-    words = f"signatures of {keys} checked against the keys that the maker of this page trusts"
+    words = f"signatures of {keys} checked against the keys that the maker of this report trusts"
     advice = "; a page can be forged, so verify the envelope:"
     return SignatureState("checked", words, advice)
 

@@ -69,7 +69,7 @@ def test_earlier_policies_and_redaction_are_on_the_front(certificate):
         (Signatures((), True), ["not signed"], ["signed by", "checked against"]),
         (
             Signatures(("0123456789abcdef",), False),
-            ["signed by key 0123456789ab…; NOT checked when this page was made", "auditor verify"],
+            ["signed by key 0123456789ab…; NOT checked when this report was made", "auditor verify"],
             ["not signed", "checked against", "0123456789abcdef"],
         ),
         (
@@ -91,7 +91,7 @@ def test_the_state_of_the_signatures_is_said(certificate, signatures, said, unsa
 def test_a_crowd_of_keys_does_not_hide_that_nobody_checked_them(certificate):
     keys = tuple(f"{number:064x}" for number in range(500))
     said = front(render(certificate("PASS"), Signatures(keys, False)))
-    assert "and 492 more; NOT checked when this page was made" in said
+    assert "and 492 more; NOT checked when this report was made" in said
 
 
 def test_no_certificate_id_reaches_the_stylesheet_unless_it_is_a_digest(hostile, certificate):

@@ -144,8 +144,8 @@ def test_state_of_the_signatures_is_said():
     unchecked = render(certificate, Signatures(("abc",), checked=False))
     checked = render(certificate, Signatures(("abc",), checked=True))
     assert "NOT checked when" in unchecked
-    assert "not checked" not in checked
-    assert "keys that whoever made this report trusts" in checked
+    assert "NOT checked" not in checked
+    assert "keys that the maker of this report trusts" in checked
 
 
 def test_many_attacks_are_cut_and_leaks_come_first():
