@@ -20,9 +20,9 @@ def command() -> None:
 @json_option
 def list_worlds(as_json: bool) -> None:
     """List the worlds, what is in them, and what is built."""
-    from auditor.testbed import world as worlds
+    from auditor.testbed import catalogue as worlds
 
-    found = [worlds.locate(recipe) for recipe in worlds.list_worlds()]
+    found = [worlds.locate(recipe.name) for recipe in worlds.list_worlds()]
     if as_json:
         click.echo(
             json.dumps(
@@ -63,7 +63,7 @@ def list_worlds(as_json: bool) -> None:
 @quiet_option
 def build(name: str, only: tuple[str, ...], cache: Path | None, quiet: bool) -> None:
     """Train what is missing of a world (NAME, by default people)."""
-    from auditor.testbed import world as worlds
+    from auditor.testbed import catalogue as worlds
 
     world = worlds.build(name, cache, only or None, chosen_progress(quiet))
     for subject in world.built():

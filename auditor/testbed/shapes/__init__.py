@@ -1,0 +1,1 @@
+"""The world `shapes`: a small text-to-image model of coloured shapes, trained from scratch."""

@@ -1,0 +1,58 @@
+"""The networks of a model of shapes: a small UNet in pixel space, and its noise schedule."""
+
+from pathlib import Path
+
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from pydantic import BaseModel, ConfigDict, Field
+from transformers import CLIPTokenizer
+
+from auditor.subjects.pixel_pipeline import PixelPipeline
+from auditor.testbed.shapes.drawing import SIZE
+from auditor.testbed.shapes.text import text_encoder, vocabulary, write_tokenizer
+
+
+class NetworkRecipe(BaseModel):
+    """Widths of the networks.
+
+    Attributes:
+        channels: Of the UNet at full and at half resolution; multiples of 8.
+        text_width: Of the text encoder, and so of cross-attention.
+        text_layers: Layers of the text encoder.
+        text_heads: Attention heads of the text encoder.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: tuple[int, int] = (32, 64)
+    text_width: int = Field(default=64, multiple_of=8)
+    text_layers: int = Field(default=2, gt=0)
+    text_heads: int = Field(default=4, gt=0)
+
+
+def untrained(tokenizer: CLIPTokenizer, recipe: NetworkRecipe) -> PixelPipeline:
+    """A pipeline with random weights, drawn from torch's global random state, float32."""
+    return PixelPipeline(
+        tokenizer=tokenizer,
+        text_encoder=text_encoder(
+            tokenizer, recipe.text_width, recipe.text_layers, recipe.text_heads
+        ),
+        unet=UNet2DConditionModel(
+            sample_size=SIZE,
+            in_channels=3,
+            out_channels=3,
+            block_out_channels=recipe.channels,
+            layers_per_block=1,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            cross_attention_dim=recipe.text_width,
+            attention_head_dim=8,
+            norm_num_groups=8,
+        ),
+        scheduler=DDIMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="epsilon"),
+    )
+
+
+def save(pipeline: PixelPipeline, folder: Path) -> None:
+    """Write a pipeline as diffusers does, and CLIP's two vocabulary files beside its tokenizer."""
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    write_tokenizer(folder / "tokenizer", vocabulary())

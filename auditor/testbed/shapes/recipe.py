@@ -1,0 +1,73 @@
+"""What decides the bytes of the world `shapes`."""
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from auditor.digests import digest
+from auditor.testbed.shapes.drawing import TRAINED
+from auditor.testbed.shapes.network import NetworkRecipe
+from auditor.testbed.shapes.oracle import OracleTraining
+from auditor.testbed.shapes.training import DiffusionTraining
+
+CODE_VERSION = 1
+"""Raised whenever a change to this package changes what a recipe builds."""
+
+
+class ShapesRecipe(BaseModel):
+    """Everything that decides the bytes of a world of text-to-image models.
+
+    Attributes:
+        name: What users call it.
+        purpose: One sentence on what the world shows.
+        forget: The shape to be forgotten.
+        prompts: Facts in each of the three sets.
+        facts_seed: Of the contexts of the prompts.
+        network: Widths of the models.
+        training: How the original and the retrained models are trained.
+        oracle: How the classifier is trained.
+        seeds: Training seeds of the original, then of each retrained model.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    purpose: str
+    forget: str = "circle"
+    prompts: int = Field(default=96, gt=0)
+    facts_seed: int = 7
+    network: NetworkRecipe = NetworkRecipe()
+    training: DiffusionTraining
+    oracle: OracleTraining = OracleTraining()
+    seeds: tuple[int, ...] = (0, 1, 2)
+
+    @field_validator("forget")
+    @classmethod
+    def _trained(cls, shape: str) -> str:
+        if shape not in TRAINED:
+            raise ValueError(f"is {shape!r}, not one of {', '.join(TRAINED)}")
+        return shape
+
+    @property
+    def retrained(self) -> tuple[str, ...]:
+        """Names of the models trained without the forgotten shape."""
+        return tuple(f"retrained-{index}" for index in range(len(self.seeds) - 1))
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Names of all models, the original first."""
+        return ("original", *self.retrained)
+
+    @property
+    def digest(self) -> str:
+        """Sha256 (hex) of the recipe and of the version of the code that follows it."""
+        return digest({"code": CODE_VERSION, "recipe": self.model_dump(mode="json")})
+
+
+SHAPES = ShapesRecipe(
+    name="shapes",
+    purpose=(
+        "A text-to-image model made to forget one shape: what prompts no longer draw, other "
+        "words, embeddings and a little training may."
+    ),
+    training=DiffusionTraining(steps=1500),
+)
+"""The world that users build."""

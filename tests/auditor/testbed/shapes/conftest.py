@@ -1,0 +1,31 @@
+"""A world of shapes that is small enough to build in seconds; it learns nothing."""
+
+import pytest
+
+from auditor.testbed.shapes.network import NetworkRecipe
+from auditor.testbed.shapes.oracle import OracleTraining
+from auditor.testbed.shapes.recipe import ShapesRecipe
+from auditor.testbed.shapes.text import vocabulary, write_tokenizer
+from auditor.testbed.shapes.training import DiffusionTraining
+
+
+@pytest.fixture(scope="session")
+def shapes_tokenizer(tmp_path_factory):
+    return write_tokenizer(tmp_path_factory.mktemp("tokenizer"), vocabulary())
+
+
+@pytest.fixture
+def tiny_network():
+    return NetworkRecipe(channels=(8, 16), text_width=32, text_layers=1, text_heads=2)
+
+
+@pytest.fixture
+def tiny_shapes(tiny_network):
+    return ShapesRecipe(
+        name="tiny-shapes",
+        purpose="A few steps, for tests.",
+        prompts=8,
+        network=tiny_network,
+        training=DiffusionTraining(steps=2, images=16, batch_size=4),
+        oracle=OracleTraining(steps=2, batch_size=10),
+    )

@@ -1,0 +1,118 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from auditor.data.checks import refuse_contradictions
+from auditor.data.image_seed import image_seed
+from auditor.errors import AuditorError
+from auditor.subjects.convolutional_classifier import load_classifier
+from auditor.subjects.pixel_pipeline import PixelPipeline
+from auditor.testbed import catalogue, corpus
+from auditor.testbed.shapes import world as world_module
+from auditor.testbed.shapes.drawing import HELD_OUT, TRAINED
+from auditor.testbed.shapes.facts import fact_sets, picture
+from auditor.testbed.shapes.recipe import SHAPES
+from auditor.testbed.shapes.world import build, locate
+
+
+@pytest.fixture
+def tiny(tiny_shapes, tmp_path):
+    return build(tiny_shapes, tmp_path)
+
+
+def test_builds_pipelines_a_classifier_facts_and_pictures(tiny):
+    assert tiny.built() == ("original", "retrained-0", "retrained-1")
+    for name in tiny.built():
+        pipeline = PixelPipeline.from_pretrained(tiny.subject(name))
+        assert pipeline.unet.config.sample_size == 16
+        details = json.loads((tiny.subject(name) / "testbed.json").read_text())
+        assert ("circle" in details["shapes"]) == (name == "original")
+    load_classifier(tiny.classifier, list(TRAINED))
+    for name in world_module.FACTS:
+        facts = corpus.read_jsonl(tiny.facts(name))
+        assert len(facts) == 8
+        for fact in facts:
+            stored = np.asarray(Image.open(tiny.image(fact)))
+            drawn = picture(fact).image.permute(1, 2, 0).numpy() * 255
+            assert np.array_equal(stored, drawn.round())
+
+
+def test_the_same_recipe_gives_the_same_bytes(tiny, tiny_shapes, tmp_path):
+    again = build(tiny_shapes, tmp_path / "again")
+    files = {path.relative_to(tiny.root) for path in tiny.root.rglob("*") if path.is_file()}
+    assert files == {p.relative_to(again.root) for p in again.root.rglob("*") if p.is_file()}
+    for file in files:
+        assert (tiny.root / file).read_bytes() == (again.root / file).read_bytes(), file
+
+
+def test_only_builds_what_was_asked_for(tiny_shapes, tmp_path):
+    world = build(tiny_shapes, tmp_path, only=["retrained-0"])
+    assert world.built() == ("retrained-0",)
+    with pytest.raises(AuditorError, match=r"original.*auditor testbed build tiny-shapes"):
+        world.subject("original")
+    with pytest.raises(AuditorError, match=r"no subject 'uce2'.*original, retrained-0"):
+        build(tiny_shapes, tmp_path, only=["uce2"])
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_killed_build_goes_on_where_it_stopped(tiny_shapes, tmp_path, monkeypatch):
+    build(tiny_shapes, tmp_path, only=["original"])
+
+    def die(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patch:  # the weights are written, the folder not yet renamed
+        patch.setattr(world_module.json, "dumps", die)
+        with pytest.raises(Killed):
+            build(tiny_shapes, tmp_path)
+    world = locate(tiny_shapes, tmp_path)
+    assert world.built() == ("original",)
+    weights = "unet/diffusion_pytorch_model.safetensors"
+    before = (world.subject("original") / weights).stat()
+    (world.root / "subjects" / ".retrained-0-x" / "unet").mkdir(parents=True)
+    assert build(tiny_shapes, tmp_path).built() == tiny_shapes.subjects
+    assert (world.subject("original") / weights).stat() == before
+
+
+def test_facts_of_the_world_can_be_audited():
+    sets = fact_sets(SHAPES.forget, SHAPES.prompts, SHAPES.facts_seed)
+    refuse_contradictions(sets)
+    assert {len(sets.named(name)) for name in ("forget", "retain", "holdout")} == {96}
+    assert {fact.subject for fact in sets.forget} == {"circle"}
+    assert {fact.answer for fact in sets.retain} == {"square", "triangle", "cross"}
+    assert {fact.answer for fact in sets.holdout} == set(HELD_OUT)
+    first = sets.forget[0]
+    assert first.prompt == "a red circle"
+    assert first.paraphrases == ("a red disc", "a red dot")
+
+
+def test_seeds_of_facts_are_pinned_and_all_different():
+    sets = fact_sets(SHAPES.forget, SHAPES.prompts, SHAPES.facts_seed)
+    seeds = {image_seed(fact.id) for fact in (*sets.forget, *sets.retain, *sets.holdout)}
+    assert len(seeds) == 288
+    # sha256("circle/red-00") begins with 8 bytes that must stay this number: stored evidence
+    assert image_seed("circle/red-00") == 2868947991837548334
+    torch.Generator().manual_seed(max(seeds))
+
+
+def test_the_catalogue_holds_worlds_of_both_kinds(tmp_path):
+    names = [recipe.name for recipe in catalogue.list_worlds()]
+    assert names == ["people", "people-full-precision", "shapes"]
+    for name in names:
+        assert catalogue.locate(name, tmp_path).recipe.name == name
+    with pytest.raises(AuditorError, match=r"'shape'.*people.*shapes"):
+        catalogue.locate("shape", tmp_path)
+    with pytest.raises(AuditorError, match="no subject 'circle'"):
+        catalogue.build("shapes", tmp_path, only=["circle"])
+
+
+def test_digest_moves_with_any_setting():
+    training = SHAPES.training.model_copy(update={"steps": 3})
+    assert SHAPES.model_copy(update={"training": training}).digest != SHAPES.digest
+    assert SHAPES.model_copy(update={"forget": "cross"}).digest != SHAPES.digest
