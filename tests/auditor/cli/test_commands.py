@@ -141,6 +141,7 @@ def test_lists_and_doctor_speak_json(capsys):
     assert [w["name"] for w in json.loads(capsys.readouterr().out)] == [
         "people",
         "people-full-precision",
+        "shapes",
     ]
     assert run(["doctor", "--json"]) == OK
     checks = {check["name"]: check["ok"] for check in json.loads(capsys.readouterr().out)}
