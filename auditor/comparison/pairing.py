@@ -85,13 +85,18 @@ def pair(
 
 
 def _case(audit: Audit, labels: Sequence[str]) -> Case:
-    """The case of the attacks that are paired; the original's evidence is not needed."""
+    """The case without the evidence that is not paired: other attacks, and the original's."""
     rows = tuple(
         row.model_copy(
-            update={"jobs": {arm: keys for arm, keys in row.jobs.items() if arm != "original"}}
+            update={
+                "jobs": {
+                    arm: keys
+                    for arm, keys in row.jobs.items()
+                    if row.label in labels and arm != "original"
+                }
+            }
         )
         for row in audit.certificate.matrix
-        if row.label in labels
     )
     # planted suppressions say nothing of the two unlearned models
     wanted = audit.certificate.model_copy(update={"matrix": rows, "positive_controls": ()})

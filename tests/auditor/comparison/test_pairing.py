@@ -10,7 +10,10 @@ from auditor.certificate.files import read_certificate
 from auditor.comparison.contrast import Given, compare
 from auditor.comparison.interval import mean_interval
 from auditor.comparison.pairing import FACTS as LISTED
+from auditor.comparison.pairing import Audit
+from auditor.comparison.pairing import pair as pair_audits
 from auditor.errors import EvidenceChanged
+from auditor.evidence.store import EvidenceStore
 
 NF4 = "quantization/bnb nf4"
 FACTS = 60
@@ -159,3 +162,15 @@ def test_a_redacted_certificate_keeps_its_texts(pair):
         for text in (fact.fact, fact.subject, fact.prompt, fact.answer, fact.said_a, fact.said_b):
             assert text.startswith("redacted:")
         assert fact.said_a != fact.said_b
+
+
+def test_a_mandatory_attack_that_only_one_audit_ran_does_not_stop_the_others(pair):
+    audits = [
+        Audit(read_certificate(path), path, EvidenceStore(path.parent / "evidence", read_only=True))
+        for path in pair(halved)
+    ]
+    labels = ["none/as-is full precision", NF4]
+    part, differences = pair_audits(*audits, labels)
+    assert part.possible
+    assert list(differences) == labels
+    assert differences[NF4].mean < 0 == differences[labels[0]].mean
