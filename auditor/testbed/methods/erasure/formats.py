@@ -1,0 +1,121 @@
+"""Erased weights on disk, in the forms that the erasure projects publish.
+
+| project | form | loaded by |
+| --- | --- | --- |
+| ESD | ``.safetensors`` of the trained tensors alone | ``load_state_dict(..., strict=False)`` |
+| ESD, older | ``.pt``, ``{"unet.<module>": {"weight": ..., "bias": ...}}`` | flattened |
+| UCE, RECE | ``.pt`` of the whole UNet's state dict, float32 | ``load_state_dict(...)`` |
+| MACE | a directory with the whole pipeline | ``from_pretrained`` |
+| AdvUnlearn | a directory ``text_encoder``, the UNet being untouched | ``from_pretrained`` |
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from diffusers import DiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+
+def write_delta(weights: Mapping[str, Tensor], path: Path) -> Path:
+    """ESD's form: changed tensors alone, by name in the UNet's state dict.
+
+    Args:
+        weights: As the erasures return them.
+        path: Of the ``.safetensors`` file; its folder is made.
+
+    Returns:
+        ``path``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(_plain(weights), path)
+    return path
+
+
+def write_nested_delta(weights: Mapping[str, Tensor], path: Path) -> Path:
+    """The older form of ESD: changed tensors in one dictionary a module, behind ``unet.``.
+
+    Args:
+        weights: As the erasures return them.
+        path: Of the ``.pt`` file; its folder is made.
+
+    Returns:
+        ``path``.
+    """
+    nested: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in _plain(weights).items():
+        module, _, parameter = name.rpartition(".")
+        nested.setdefault(f"unet.{module}", {})[parameter] = tensor
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(nested, path)
+    return path
+
+
+def write_unet_state(unet: UNet2DConditionModel, weights: Mapping[str, Tensor], path: Path) -> Path:
+    """The form of UCE and RECE: a state dict of the whole UNet, in float32.
+
+    A plain dictionary of tensors, so that ``torch.load(..., weights_only=True)`` reads it.
+
+    Args:
+        unet: The original, left as it was.
+        weights: As the erasures return them.
+        path: Of the ``.pt`` file; its folder is made.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ValueError: A changed tensor that the UNet does not have.
+    """
+    state = _plain(unet.state_dict())
+    foreign = sorted(weights.keys() - state.keys())
+    if foreign:
+        raise ValueError(f"the UNet has no {', '.join(foreign[:3])}")
+    state.update(_plain(weights))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({name: tensor.float() for name, tensor in state.items()}, path)
+    return path
+
+
+def write_pipeline(pipeline: DiffusionPipeline, unet: UNet2DConditionModel, path: Path) -> Path:
+    """MACE's form: the whole pipeline with another UNet in it.
+
+    Args:
+        pipeline: Of the original; has its own UNet again afterwards.
+        unet: The erased one.
+        path: Of the directory, which is made.
+
+    Returns:
+        ``path``.
+    """
+    original = pipeline.unet
+    pipeline.register_modules(unet=unet)
+    try:
+        pipeline.save_pretrained(path)
+    finally:
+        pipeline.register_modules(unet=original)
+    return path
+
+
+def write_text_encoder(text_encoder: PreTrainedModel, path: Path) -> Path:
+    """AdvUnlearn's form: an erased text encoder beside an untouched UNet.
+
+    Args:
+        text_encoder: The erased one.
+        path: Of the directory that holds ``text_encoder``; both are made.
+
+    Returns:
+        The directory ``text_encoder``.
+    """
+    directory = path / "text_encoder"
+    text_encoder.save_pretrained(directory)
+    return directory
+
+
+def _plain(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors without gradients, on the CPU, none sharing memory with another."""
+    return {
+        name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in weights.items()
+    }

@@ -1,0 +1,66 @@
+"""Small models for the erasures."""
+
+import string
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from tiny_unets import LENGTH, WIDTH, random_prompt, tiny_unet
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from auditor.testbed.methods.erasure import Erasure
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def unet():
+    return tiny_unet()
+
+
+@pytest.fixture
+def scheduler():
+    return DDIMScheduler(beta_schedule="squaredcos_cap_v2")
+
+
+@pytest.fixture
+def erasures():
+    """Two concepts; the first has two tokens, its target one."""
+    return [
+        Erasure(random_prompt(1, range(1, 3)), random_prompt(2, range(1, 2))),
+        Erasure(random_prompt(3), random_prompt(4)),
+    ]
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """Each letter is a word and a token."""
+    pieces = ["<|startoftext|>", "<|endoftext|>", *string.ascii_lowercase]
+    pieces += [f"{letter}</w>" for letter in string.ascii_lowercase]
+    ids = {piece: index for index, piece in enumerate(pieces)}
+    return CLIPTokenizer(vocab=ids, merges=[], model_max_length=LENGTH)
+
+
+@pytest.fixture(scope="session")
+def text_encoder(tokenizer):
+    torch.manual_seed(5)
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=WIDTH,
+            intermediate_size=32,
+            projection_dim=WIDTH,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=LENGTH,
+            bos_token_id=0,
+            eos_token_id=1,
+            pad_token_id=1,
+        )
+    ).eval()
