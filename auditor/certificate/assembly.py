@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from auditor.attack import Attack
 from auditor.certificate.checks import NOT_PLANTED, PositiveControlled, control_parts
 from auditor.certificate.decided import (
     decided_policy,
@@ -20,18 +21,12 @@ from auditor.certificate.schema import (
     Certificate,
     EvidencePart,
     IdentityPart,
-    ScopePart,
-    SetPart,
     TimingPart,
 )
-from auditor.certificate.wording import limitations, scope_statement, threat
+from auditor.certificate.wording import limitations, scope_part
 from auditor.certificate.worst import worst
-from auditor.data.fact import SetName
 from auditor.digests import digest
 from auditor.engine.audit import AuditOutcome
-from auditor.statistics import Decision
-
-_SETS: tuple[SetName, ...] = ("forget", "retain", "holdout")
 
 
 def assemble(
@@ -57,7 +52,7 @@ def assemble(
     parts: dict[str, Any] = {
         "verdict": decided_verdict(case, decision),
         "identity": _identity(outcome, earlier_policies),
-        "scope": _scope(outcome, decision),
+        "scope": scope_part(case, decision, _measured(outcome)),
         "policy": decided_policy(case),
         "matrix": tuple(
             matrix_row(case, trial, assessment, variant)
@@ -65,7 +60,11 @@ def assemble(
                 case.trials, decision.attacks, outcome.variants, strict=True
             )
         ),
-        "controls": tuple(control_parts(outcome, decision, controls)),
+        "controls": tuple(
+            control_parts(
+                decision, (c for v in outcome.variants for c in v.account.controls), controls
+            )
+        ),
         "utility": decided_utility(decision),
         "uncertainty": decided_uncertainty(case, decision),
         "positive_controls": controls.parts,
@@ -74,7 +73,7 @@ def assemble(
         "redaction": "none",
         "evidence": EvidencePart(jobs=seals, digest=digest(seals)),
         "warnings": tuple(prepared.warnings),
-        "limitations": limitations(prepared, decision, outcome.variants),
+        "limitations": limitations(case, decision),
         "reproduction": reproduction(outcome, command),
     }
     issued, days = datetime.now(UTC), prepared.plan.policy.valid_days
@@ -111,25 +110,10 @@ def _identity(outcome: AuditOutcome, earlier_policies: Sequence[str]) -> Identit
     )
 
 
-def _scope(outcome: AuditOutcome, decision: Decision) -> ScopePart:
-    prepared = outcome.prepared
-    measured = [v.variant.attack for v in outcome.variants if v.status == "measured"]
-    attacks = {attack.name: attack for attack in measured}
-    return ScopePart(
-        scope=prepared.plan.policy.scope,
-        statement=scope_statement(prepared),
-        sets={
-            name: SetPart(
-                facts=len(prepared.sets.named(name)),
-                subjects=len({fact.subject for fact in prepared.sets.named(name)}),
-            )
-            for name in _SETS
-        },
-        primary_probe=prepared.plan.probes.primary,
-        reported_probes=prepared.plan.probes.reported,
-        baseline_claim=decision.baseline_claim,
-        threats=tuple(threat(attack) for attack in attacks.values()),
-    )
+def _measured(outcome: AuditOutcome) -> list[type[Attack[Any]]]:
+    """The attacks that left evidence, each once."""
+    measured = [type(v.variant.attack) for v in outcome.variants if v.status == "measured"]
+    return list(dict.fromkeys(measured))
 
 
 def _utc(moment: datetime) -> str:

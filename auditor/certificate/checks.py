@@ -1,10 +1,10 @@
 """The checks on an audit itself: its controls."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from auditor import findings
 from auditor.certificate.schema import ControlPart, PositiveControlPart
-from auditor.engine.audit import AuditOutcome
 from auditor.statistics import Control, Decision
 
 _GATES = {
@@ -33,45 +33,44 @@ class PositiveControlled:
     """Job key to the digest of the evidence on the plants."""
 
 
+PLANTED = "planted suppression"
+"""Name of the control that says that nothing was planted."""
+
 NOT_PLANTED = PositiveControlled()
 """Nobody asked for controls."""
 
 
 def control_parts(
-    outcome: AuditOutcome, decision: Decision, controls: PositiveControlled
+    decision: Decision, own: Iterable[findings.Control], controls: PositiveControlled
 ) -> Iterator[ControlPart]:
-    """Everything that was checked on the audit itself, and whether it held."""
-    yield from _gates(decision)
-    yield from _own_checks(outcome)
+    """Everything that was checked on the audit itself, and whether it held.
+
+    Args:
+        decision: the verdict, with the gates of each attack.
+        own: what the attacks checked of their own evidence.
+        controls: what they made of what was planted for them.
+    """
+    yield from checked(decision, own)
     if controls.found is None:
         yield ControlPart(
-            name="planted suppression",
+            name=PLANTED,
             passed=None,
             sentence=f"Not run: {controls.reason or 'the plan does not ask for it'}. No shallow "
             "suppression was planted for the attacks to find.",
         )
     else:
-        yield from _planted(controls.found)
+        yield from planted(controls.found)
 
 
-def decided_controls(decision: Decision, found: Mapping[str, Control]) -> Iterator[ControlPart]:
-    """Those checks that follow from a decision and what was found of planted suppressions."""
+def checked(decision: Decision, own: Iterable[findings.Control]) -> Iterator[ControlPart]:
+    """The checks that need no plant."""
     yield from _gates(decision)
-    yield from _planted(found)
+    for control in dict.fromkeys(own):  # variants of one attack check the same texts
+        yield ControlPart(name=control.name, passed=control.passed, sentence=control.sentence)
 
 
-def _own_checks(outcome: AuditOutcome) -> Iterator[ControlPart]:
-    seen = set()
-    for variant in outcome.variants:
-        for control in variant.account.controls:
-            if control not in seen:  # variants of one attack check the same texts
-                seen.add(control)
-                yield ControlPart(
-                    name=control.name, passed=control.passed, sentence=control.sentence
-                )
-
-
-def _planted(found: Mapping[str, Control]) -> Iterator[ControlPart]:
+def planted(found: Mapping[str, Control]) -> Iterator[ControlPart]:
+    """Whether each attack found what was planted for it."""
     for label, control in found.items():
         yield ControlPart(
             name=f"{label}: finds a planted suppression",

@@ -1,21 +1,43 @@
 """The sentences of a certificate on its scope, its threats and its limitations."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from auditor.attack import Attack
-from auditor.certificate.schema import ThreatPart
+from auditor.certificate.case import Case
+from auditor.certificate.schema import ScopePart, SetPart, ThreatPart
 from auditor.documentation import documentation
-from auditor.engine.audit import VariantOutcome
-from auditor.engine.preparation import Prepared
 from auditor.statistics import Decision
 
 
-def scope_statement(prepared: Prepared) -> str:
+def scope_part(case: Case, decision: Decision, attacks: Iterable[type[Attack[Any]]]) -> ScopePart:
+    """What the claim is about, and against whom it holds.
+
+    Args:
+        case: what was decided on.
+        decision: the verdict.
+        attacks: those that were measured, each once.
+    """
+    primary, *reported = case.probes
+    return ScopePart(
+        scope=case.policy.scope,
+        statement=_statement(case),
+        sets={
+            name: SetPart(facts=len(facts), subjects=len({fact.subject for fact in facts}))
+            for name, facts in case.sets.items()
+        },
+        primary_probe=primary,
+        reported_probes=tuple(reported),
+        baseline_claim=decision.baseline_claim,
+        threats=tuple(_threat(attack) for attack in attacks),
+    )
+
+
+def _statement(case: Case) -> str:
     """What the claim is about."""
-    facts = prepared.sets.forget
+    facts = case.sets["forget"]
     subjects = len({fact.subject for fact in facts})
-    if prepared.plan.policy.scope == "census":
+    if case.policy.scope == "census":
         return (
             f"Census: the claim is about these {len(facts)} facts on {subjects} subject(s) and no "
             "others. Each fact counts once."
@@ -26,9 +48,9 @@ def scope_statement(prepared: Prepared) -> str:
     )
 
 
-def threat(attack: Attack[Any]) -> ThreatPart:
+def _threat(attack: type[Attack[Any]]) -> ThreatPart:
     """What an attack stands for, from its docstring."""
-    said = documentation(type(attack))
+    said = documentation(attack)
     return ThreatPart(
         attack=attack.name,
         family=attack.family,
@@ -41,24 +63,21 @@ def threat(attack: Attack[Any]) -> ThreatPart:
     )
 
 
-def limitations(
-    prepared: Prepared, decision: Decision, outcomes: Sequence[VariantOutcome]
-) -> tuple[str, ...]:
+def limitations(case: Case, decision: Decision) -> tuple[str, ...]:
     """What the certificate does not say."""
-    families = sorted(
-        {v.variant.attack.family for v in outcomes if v.status == "measured"} - {"none"}
-    )
+    measured = {trial.attack for trial in case.trials if trial.jobs}
+    families = sorted({name.partition("/")[0] for name in measured} - {"none"})
     found = [
         "Attacks give lower bounds: an attack that was not run, or a larger budget, may bring "
         "back what these did not. Forgetting cannot be proved from weights (arXiv 2110.11891).",
         f"Families of attack run here: {', '.join(families) or 'none'}. Others were not tried.",
         "Knowledge is what the primary probe "
-        f"({prepared.plan.probes.primary}) measures on the given prompts; other phrasings may "
+        f"({case.probes[0]}) measures on the given prompts; other phrasings may "
         "show more.",
     ]
     if decision.baseline_claim:
         found.append(f"Residual knowledge is {decision.baseline_claim}.")
-    if prepared.plan.policy.scope == "census":
+    if case.policy.scope == "census":
         found.append("Nothing is said about facts or subjects outside the audited set.")
     found.append(
         "The audit trusts its inputs: that the retrained models never saw the forget set, and "

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from auditor.certificate.case import Case
-from auditor.certificate.checks import decided_controls
+from auditor.certificate.checks import PLANTED, checked, planted
 from auditor.certificate.decided import (
     decided_policy,
     decided_row,
@@ -16,11 +16,11 @@ from auditor.certificate.decided import (
 from auditor.certificate.judgement import judge
 from auditor.certificate.matrix import told_row
 from auditor.certificate.redaction import redact
-from auditor.certificate.row import MatrixRow
-from auditor.certificate.schema import Certificate
+from auditor.certificate.schema import Certificate, ControlPart
+from auditor.certificate.wording import limitations, scope_part
 from auditor.certificate.worst import worst
 from auditor.digests import digest
-from auditor.engine.account import account
+from auditor.engine.account import NO_ACCOUNT, account
 from auditor.engine.expansion import instantiate
 from auditor.errors import Contradicted
 from auditor.evidence.store import EvidenceStore
@@ -43,10 +43,8 @@ def refuse_contradiction(certificate: Certificate, store: EvidenceStore) -> None
         EvidenceChanged: evidence is missing or was changed.
         AuditorError: an attack of the certificate is not installed here.
     """
-    again = recomputed(certificate, recall(certificate, store))
-    again = again.model_copy(
-        update={"matrix": tuple(_retold(row, certificate, store) for row in again.matrix)}
-    )
+    case = recall(certificate, store)
+    again = _told(recomputed(certificate, case), case, store)
     if certificate.redaction != "none":
         again = redact(again, store.redaction_key())
     stated, worked_out = (c.model_dump(mode="json") for c in (certificate, again))
@@ -62,10 +60,9 @@ def refuse_contradiction(certificate: Certificate, store: EvidenceStore) -> None
 
 
 def recomputed(certificate: Certificate, case: Case) -> Certificate:
-    """The certificate with every part that follows from its case worked out again."""
+    """The certificate with every part worked out again that follows from its case alone."""
     decision = judge(case)
     subjects, facts = worst(case)
-    controls = {part.name: part for part in decided_controls(decision, case.planted)}
     return certificate.model_copy(
         update={
             "verdict": decided_verdict(case, decision),
@@ -76,7 +73,7 @@ def recomputed(certificate: Certificate, case: Case) -> Certificate:
                     certificate.matrix, case.trials, decision.attacks, strict=True
                 )
             ),
-            "controls": tuple(controls.get(part.name, part) for part in certificate.controls),
+            "limitations": limitations(case, decision),
             "utility": decided_utility(decision),
             "uncertainty": decided_uncertainty(case, decision),
             "worst_subjects": subjects,
@@ -88,15 +85,40 @@ def recomputed(certificate: Certificate, case: Case) -> Certificate:
     )
 
 
-def _retold(row: MatrixRow, certificate: Certificate, store: EvidenceStore) -> MatrixRow:
-    """A row with what its attack says of the evidence, and is by its own definition."""
-    attack = instantiate(row.attack, row.parameters)
-    said = {
-        "variant": attack.variant,
-        "reported": not attack.decides,
-        "probe": attack.probe or certificate.scope.primary_probe,
-    }
-    return row.model_copy(update=said | told_row(account(attack, row.jobs, store)))
+def _told(certificate: Certificate, case: Case, store: EvidenceStore) -> Certificate:
+    """The same with what the attacks say of their evidence, and are by their own definition."""
+    decision = judge(case)
+    attacks = [instantiate(row.attack, row.parameters) for row in certificate.matrix]
+    accounts = [
+        account(attack, row.jobs, store) if row.jobs else NO_ACCOUNT
+        for attack, row in zip(attacks, certificate.matrix, strict=True)
+    ]
+    rows = tuple(
+        row.model_copy(
+            update=told_row(said)
+            | {
+                "variant": attack.variant,
+                "reported": not attack.decides,
+                "probe": attack.probe or case.probes[0],
+            }
+        )
+        for attack, row, said in zip(attacks, certificate.matrix, accounts, strict=True)
+    )
+    measured = [type(a) for a, row in zip(attacks, certificate.matrix, strict=True) if row.jobs]
+    own = (control for said in accounts for control in said.controls)
+    # why nothing was planted follows from no evidence
+    sown = planted(case.planted) if certificate.positive_controls else _not_planted(certificate)
+    return certificate.model_copy(
+        update={
+            "matrix": rows,
+            "scope": scope_part(case, decision, dict.fromkeys(measured)),
+            "controls": (*checked(decision, own), *sown),
+        }
+    )
+
+
+def _not_planted(certificate: Certificate) -> list[ControlPart]:
+    return [p for p in certificate.controls if p.name == PLANTED and p.passed is None][:1]
 
 
 def _differences(stated: Any, again: Any, where: str = "") -> Iterator[str]:

@@ -50,6 +50,16 @@ def test_the_order_of_fields_in_the_file_decides_nothing(copied):
         (lambda c: c["matrix"][1]["explanation"].update(overall=0.5), r"explanation\.overall"),
         (lambda c: c["matrix"][1]["notes"]["unlearned"].update(recipe="other"), "notes"),
         (lambda c: c["worst_facts"].pop(0), "worst_facts"),
+        (lambda c: c["limitations"].pop(), "limitations"),
+        (lambda c: c["scope"]["sets"]["forget"].update(facts=9), r"scope\.sets\.forget"),
+        (lambda c: c["scope"]["threats"].pop(), r"scope\.threats"),
+        (lambda c: c["controls"].pop(0), "controls"),
+        (
+            lambda c: c["controls"].append(
+                {"name": "x: finds a planted suppression", "passed": True, "sentence": "It does."}
+            ),
+            "controls",
+        ),
         (lambda c: c["utility"].update(mean_unlearned=0.99), "utility.mean_unlearned"),
         (lambda c: c["evidence"].update(digest="0" * 64), "evidence.digest"),
         (lambda c: c["policy"].update(delta=0.9), "policy.delta"),
