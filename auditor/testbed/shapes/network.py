@@ -1,9 +1,14 @@
 """The networks of a model of shapes: a small UNet in pixel space, and its noise schedule."""
 
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from pydantic import BaseModel, ConfigDict, Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import CLIPTokenizer
 
 from auditor.subjects.pixel_pipeline import PixelPipeline
@@ -56,3 +61,24 @@ def save(pipeline: PixelPipeline, folder: Path) -> None:
     """Write a pipeline as diffusers does, and CLIP's two vocabulary files beside its tokenizer."""
     pipeline.save_pretrained(folder, safe_serialization=True)
     write_tokenizer(folder / "tokenizer", vocabulary())
+
+
+def save_edited(original: Path, changed: Mapping[str, Tensor], folder: Path) -> None:
+    """Write a saved pipeline again with other tensors in its UNet, and everything else the same.
+
+    Args:
+        original: As :func:`save` wrote it.
+        changed: Tensors by name in the UNet's state dict.
+        folder: Existing and empty.
+
+    Raises:
+        ValueError: The UNet has no tensor of such a name.
+    """
+    shutil.copytree(original, folder, dirs_exist_ok=True)
+    weights = folder / "unet" / SAFETENSORS_WEIGHTS_NAME
+    state = load_file(weights)
+    if foreign := sorted(changed.keys() - state.keys()):
+        raise ValueError(f"the UNet has no {', '.join(foreign[:3])}")
+    save_file(
+        state | {name: t.contiguous() for name, t in changed.items()}, weights, {"format": "pt"}
+    )

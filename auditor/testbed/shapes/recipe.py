@@ -4,12 +4,17 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from auditor.digests import digest
 from auditor.testbed.shapes.drawing import TRAINED
+from auditor.testbed.shapes.erased import Erasures, MaterialRecipe
 from auditor.testbed.shapes.network import NetworkRecipe
 from auditor.testbed.shapes.oracle import OracleTraining
 from auditor.testbed.shapes.training import DiffusionTraining
 
 CODE_VERSION = 1
 """Raised whenever a change to this package changes what a recipe builds."""
+
+
+ERASURE_VERSION = 1
+"""Raised whenever a change to the erasures changes what a recipe builds."""
 
 
 class ShapesRecipe(BaseModel):
@@ -25,6 +30,9 @@ class ShapesRecipe(BaseModel):
         training: How the original and the retrained models are trained.
         oracle: How the classifier is trained.
         seeds: Training seeds of the original, then of each retrained model.
+        material: What the erasures are given.
+        erasures: How the erased models are made.
+        demo: The erased subject that the demo audits.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +46,9 @@ class ShapesRecipe(BaseModel):
     training: DiffusionTraining
     oracle: OracleTraining = OracleTraining()
     seeds: tuple[int, ...] = (0, 1, 2)
+    material: MaterialRecipe = MaterialRecipe()
+    erasures: Erasures = Erasures()
+    demo: str = "rece"
 
     @field_validator("forget")
     @classmethod
@@ -54,12 +65,23 @@ class ShapesRecipe(BaseModel):
     @property
     def subjects(self) -> tuple[str, ...]:
         """Names of all models, the original first."""
-        return ("original", *self.retrained)
+        return ("original", *self.retrained, *Erasures.names())
 
     @property
     def digest(self) -> str:
-        """Sha256 (hex) of the recipe and of the version of the code that follows it."""
-        return digest({"code": CODE_VERSION, "recipe": self.model_dump(mode="json")})
+        """Sha256 (hex) of what decides the trained models, and of the version of the code.
+
+        How models are erased is left out: it would name another folder, and minutes of training
+        would be done again for an erasure of seconds.
+        """
+        trained = self.model_dump(mode="json", exclude={"material", "erasures", "demo"})
+        return digest({"code": CODE_VERSION, "recipe": trained})
+
+    def erasure_digest(self, name: str) -> str:
+        """Sha256 (hex) of what decides one erased model beside the trained ones."""
+        settings = getattr(self.erasures, name).model_dump(mode="json")
+        given = self.material.model_dump(mode="json")
+        return digest({"code": ERASURE_VERSION, "material": given, "settings": settings})
 
 
 SHAPES = ShapesRecipe(

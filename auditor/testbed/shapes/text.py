@@ -27,13 +27,13 @@ def vocabulary() -> tuple[str, ...]:
 
 
 def write_tokenizer(folder: Path, words: Iterable[str]) -> CLIPTokenizer:
-    """Write ``vocab.json`` and ``merges.txt`` in CLIP's layout, and open them.
+    """Write a tokenizer with ``vocab.json`` and ``merges.txt`` in CLIP's layout, and open it.
 
     Each word becomes one token. Any other text is spelt in bytes, as in CLIP (arXiv
     2103.00020), so no token is ever unknown.
 
     Args:
-        folder: Existing; the two files are written to it.
+        folder: Existing; the files are written to it.
         words: In lower case.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -44,9 +44,11 @@ def write_tokenizer(folder: Path, words: Iterable[str]) -> CLIPTokenizer:
     (folder / "vocab.json").write_text(text, encoding="utf-8")
     lines = ["#version: 0.2", *map(" ".join, pairs)]
     (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return CLIPTokenizer(
+    tokenizer = CLIPTokenizer(
         str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=LENGTH
     )
+    tokenizer.save_pretrained(folder)
+    return tokenizer
 
 
 def merges(words: Iterable[str]) -> list[tuple[str, str]]:

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from diffusers.utils import numpy_to_pil
 from transformers import CLIPTokenizer
 
 from auditor.data.fact import Fact
 from auditor.progress import Progress, SilentProgress
+from auditor.subjects.pixel_pipeline import PixelPipeline
 from auditor.testbed import corpus
 from auditor.testbed.cache import (
     CachedWorld,
@@ -18,8 +20,9 @@ from auditor.testbed.cache import (
     world_folder,
 )
 from auditor.testbed.shapes.drawing import TRAINED
+from auditor.testbed.shapes.erased import SOURCES, Erasures, erase, material
 from auditor.testbed.shapes.facts import fact_sets, picture
-from auditor.testbed.shapes.network import save
+from auditor.testbed.shapes.network import save, save_edited
 from auditor.testbed.shapes.oracle import train_oracle
 from auditor.testbed.shapes.recipe import SHAPES, ShapesRecipe
 from auditor.testbed.shapes.text import vocabulary, write_tokenizer
@@ -36,6 +39,12 @@ class ShapesWorld(CachedWorld[ShapesRecipe]):
     def classifier(self) -> Path:
         """Folder of the classifier of concepts."""
         return self.root / "classifier"
+
+    def folder(self, name: str) -> Path:
+        """Where a subject is, or will be; an erased one is named by its settings, too."""
+        if name in Erasures.names():
+            return self.root / "subjects" / f"{name}-{self.recipe.erasure_digest(name)[:12]}"
+        return super().folder(name)
 
     def image(self, fact: Fact) -> Path:
         """Path of the picture that a fact asks for, a PNG."""
@@ -63,7 +72,7 @@ def build(
     Args:
         recipe: Of the world.
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
-        only: Subjects wanted. All, if None.
+        only: Subjects wanted; what they are made from is built too. All, if None.
         progress: Told what is being trained, and why.
 
     Raises:
@@ -74,12 +83,14 @@ def build(
     wanted = set(recipe.subjects if only is None else only)
     for subject in sorted(wanted):
         check_subject(recipe, subject)
+    if wanted & set(Erasures.names()):
+        wanted.add("original")
     with one_thread():
         _build_facts(world)
         _build_classifier(world, progress)
         for subject in recipe.subjects:
             if subject in wanted and subject not in world.built():
-                _build_trained(world, subject, progress)
+                _build_subject(world, subject, progress)
     return world
 
 
@@ -116,16 +127,26 @@ def _tokenizer(world: ShapesWorld) -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(folder)
 
 
+def _build_subject(world: ShapesWorld, name: str, progress: Progress) -> None:
+    if name in Erasures.names():
+        _build_erased(world, name, progress)
+    else:
+        _build_trained(world, name, progress)
+
+
+def trained_shapes(recipe: ShapesRecipe, name: str) -> list[str]:
+    """The shapes that the original, or a retrained model, learns."""
+    return [shape for shape in TRAINED if name == "original" or shape != recipe.forget]
+
+
 def _build_trained(world: ShapesWorld, name: str, progress: Progress) -> None:
     recipe = world.recipe
-    seed = recipe.seeds[recipe.subjects.index(name)]
-    if name == "original":
-        shapes = set(TRAINED)
-        why = f"{name}: learns {len(shapes)} shapes, the {recipe.forget} too"
-    else:
-        shapes = set(TRAINED) - {recipe.forget}
-        why = f"{name}: learns {len(shapes)} shapes and never sees a {recipe.forget}; the baseline"
     settings = recipe.training
+    seed = recipe.seeds[recipe.subjects.index(name)]
+    shapes = trained_shapes(recipe, name)
+    why = f"{name}: learns {len(shapes)} shapes, the {recipe.forget} too"
+    if name != "original":
+        why = f"{name}: learns {len(shapes)} shapes and never sees a {recipe.forget}; the baseline"
     pipeline = train(
         _tokenizer(world),
         recipe.network,
@@ -135,13 +156,28 @@ def _build_trained(world: ShapesWorld, name: str, progress: Progress) -> None:
         progress,
         why,
     )
-    details = {
-        "world": recipe.name,
-        "recipe": recipe.digest,
-        "subject": name,
-        "shapes": sorted(shapes),
-    }
     with finished_or_absent(world.folder(name)) as unfinished:
         save(pipeline, unfinished)
-        text = json.dumps(details, indent=2, sort_keys=True) + "\n"
-        (unfinished / "testbed.json").write_text(text, encoding="utf-8")
+        _write_details(world, name, {"shapes": shapes}, unfinished)
+
+
+def _build_erased(world: ShapesWorld, name: str, progress: Progress) -> None:
+    recipe = world.recipe
+    original = world.subject("original")
+    pipeline = PixelPipeline.from_pretrained(original)
+    given = material(pipeline, recipe.forget, recipe.material)
+    changed = erase(name, pipeline, given, recipe.erasures, progress)
+    details = {
+        "material": recipe.material.model_dump(mode="json"),
+        "settings": getattr(recipe.erasures, name).model_dump(mode="json"),
+        "source": SOURCES[name],
+    }
+    with finished_or_absent(world.folder(name)) as unfinished:
+        save_edited(original, changed, unfinished)
+        _write_details(world, name, details, unfinished)
+
+
+def _write_details(world: ShapesWorld, name: str, details: dict[str, Any], folder: Path) -> None:
+    made = {"world": world.recipe.name, "recipe": world.recipe.digest, "subject": name}
+    text = json.dumps(made | details, indent=2, sort_keys=True) + "\n"
+    (folder / "testbed.json").write_text(text, encoding="utf-8")

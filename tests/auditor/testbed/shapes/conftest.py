@@ -2,11 +2,19 @@
 
 import pytest
 
+from auditor.testbed.methods.erasure.settings import (
+    ESD_U_TESTBED,
+    ESD_X_TESTBED,
+    MACE_TESTBED,
+)
+from auditor.testbed.shapes.erased import Erasures, MaterialRecipe
 from auditor.testbed.shapes.network import NetworkRecipe
 from auditor.testbed.shapes.oracle import OracleTraining
 from auditor.testbed.shapes.recipe import ShapesRecipe
 from auditor.testbed.shapes.text import vocabulary, write_tokenizer
 from auditor.testbed.shapes.training import DiffusionTraining
+
+FEW_STEPS = {"iterations": 2, "batch_size": 2, "denoising_steps": 3}
 
 
 @pytest.fixture(scope="session")
@@ -28,4 +36,10 @@ def tiny_shapes(tiny_network):
         network=tiny_network,
         training=DiffusionTraining(steps=2, images=16, batch_size=4),
         oracle=OracleTraining(steps=2, batch_size=10),
+        material=MaterialRecipe(contexts=1, pictures=2),
+        erasures=Erasures(
+            esd_x=ESD_X_TESTBED.model_copy(update=FEW_STEPS),
+            esd_u=ESD_U_TESTBED.model_copy(update=FEW_STEPS),
+            mace=MACE_TESTBED.model_copy(update={"steps": 2, "batch_size": 2}),
+        ),
     )

@@ -54,6 +54,7 @@ def test_the_files_are_clips_and_the_same_every_time(tmp_path):
     for name in ("vocab.json", "merges.txt"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
     opened = CLIPTokenizer.from_pretrained(first)
+    assert opened.model_max_length == LENGTH
     assert opened.get_vocab() == json.loads((first / "vocab.json").read_text())
     assert sorted(opened.get_vocab().values()) == list(range(len(opened)))
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from auditor.data.checks import refuse_contradictions
 from auditor.data.image_seed import image_seed
@@ -11,11 +12,15 @@ from auditor.errors import AuditorError
 from auditor.subjects.convolutional_classifier import load_classifier
 from auditor.subjects.pixel_pipeline import PixelPipeline
 from auditor.testbed import catalogue, corpus
+from auditor.testbed.methods.erasure.settings import UceSettings
 from auditor.testbed.shapes import world as world_module
 from auditor.testbed.shapes.drawing import HELD_OUT, TRAINED
 from auditor.testbed.shapes.facts import fact_sets, picture
 from auditor.testbed.shapes.recipe import SHAPES
 from auditor.testbed.shapes.world import build, locate
+
+TRAINED_AGAIN = ("retrained-0", "retrained-1")
+ERASED = ("uce", "rece", "esd_x", "esd_u", "mace")
 
 
 @pytest.fixture
@@ -24,10 +29,11 @@ def tiny(tiny_shapes, tmp_path):
 
 
 def test_builds_pipelines_a_classifier_facts_and_pictures(tiny):
-    assert tiny.built() == ("original", "retrained-0", "retrained-1")
+    assert tiny.built() == ("original", *TRAINED_AGAIN, *ERASED)
     for name in tiny.built():
         pipeline = PixelPipeline.from_pretrained(tiny.subject(name))
         assert pipeline.unet.config.sample_size == 16
+    for name in ("original", *TRAINED_AGAIN):
         details = json.loads((tiny.subject(name) / "testbed.json").read_text())
         assert ("circle" in details["shapes"]) == (name == "original")
     load_classifier(tiny.classifier, list(TRAINED))
@@ -55,6 +61,38 @@ def test_only_builds_what_was_asked_for(tiny_shapes, tmp_path):
         world.subject("original")
     with pytest.raises(AuditorError, match=r"no subject 'uce2'.*original, retrained-0"):
         build(tiny_shapes, tmp_path, only=["uce2"])
+
+
+def test_erased_models_differ_from_the_original_where_their_method_says(tiny):
+    def unet(name):
+        return load_file(tiny.subject(name) / "unet" / "diffusion_pytorch_model.safetensors")
+
+    original = unet("original")
+    for name in ERASED:
+        changed = {
+            key for key, value in unet(name).items() if not torch.equal(value, original[key])
+        }
+        keys_and_values = {key for key in original if ".attn2.to_k" in key or ".attn2.to_v" in key}
+        if name in ("uce", "rece", "mace"):
+            assert changed == keys_and_values
+        elif name == "esd_x":
+            assert changed
+            assert all(".attn2." in key for key in changed)
+        else:
+            assert changed
+            assert not any(".attn2." in key for key in changed)
+        text = (tiny.subject(name) / "text_encoder" / "model.safetensors").read_bytes()
+        assert text == (tiny.subject("original") / "text_encoder/model.safetensors").read_bytes()
+        details = json.loads((tiny.subject(name) / "testbed.json").read_text())
+        assert details["source"].startswith("arXiv:")
+
+
+def test_another_erasure_trains_nothing_again(tiny, tiny_shapes, tmp_path):
+    erasures = tiny_shapes.erasures.model_copy(update={"uce": UceSettings(ridge=2)})
+    other = build(tiny_shapes.model_copy(update={"erasures": erasures}), tmp_path, only=["uce"])
+    assert other.subject("original") == tiny.subject("original")
+    assert other.subject("rece") == tiny.subject("rece")
+    assert other.subject("uce") != tiny.subject("uce")
 
 
 class Killed(BaseException):
