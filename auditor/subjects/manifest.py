@@ -1,16 +1,16 @@
 """Which files make a model, and their sha256 digests."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from pydantic import BaseModel, ConfigDict
-from safetensors import SafetensorError, safe_open
 
 from auditor.digests import digest, digest_file
 from auditor.errors import AuditorError
+from auditor.subjects.checkpoint_files import read_json, refuse_truncated
+from auditor.subjects.pipelines import find_pipeline
+from auditor.subjects.replacement_files import find_replacement
 from auditor.subjects.spec import SubjectSpec
 
 _SAFE = ("*.safetensors",)
@@ -25,7 +25,8 @@ class Manifest(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     files: dict[str, str]
-    """Relative file name to sha256 (hex). An adapter's files stand under ``adapter/``."""
+    """Relative file name to sha256 (hex). An adapter's files stand under ``adapter/``, those of a
+    text-to-image model's replacement under ``replacement/``."""
 
     @property
     def digest(self) -> str:
@@ -47,6 +48,10 @@ class Location(BaseModel):
     model: Path
     adapter: Path | None
     manifest: Manifest
+    replacement: Path | None = None
+    """File or directory that replaces weights of a text-to-image model."""
+    notes: tuple[str, ...] = ()
+    """What was chosen where the model's directory left a choice, and what was set aside."""
 
 
 def locate(spec: SubjectSpec) -> Location:
@@ -56,6 +61,8 @@ def locate(spec: SubjectSpec) -> Location:
         AuditorError: nothing is there, weights are pickled, truncated or missing, or the model
             brings its own code; each with the way out.
     """
+    if spec.kind == "text-to-image":
+        return _locate_pipeline(spec)
     model = _directory(spec.path, spec.revision, "model", spec.allow_pickle)
     adapter = _directory(spec.adapter, None, "adapter", spec.allow_pickle) if spec.adapter else None
     _refuse_adapter(model)
@@ -67,6 +74,23 @@ def locate(spec: SubjectSpec) -> Location:
     if adapter is not None:
         files |= {f"adapter/{k}": v for k, v in _checked_files(adapter, spec).items()}
     return Location(model=model, adapter=adapter, manifest=Manifest(files=files))
+
+
+def _locate_pipeline(spec: SubjectSpec) -> Location:
+    pipeline = find_pipeline(spec.path, spec.revision, spec.allow_pickle)
+    files = pipeline.files
+    replacement = None
+    if spec.replacement:
+        replacement = find_replacement(spec.replacement, spec.allow_pickle)
+    if replacement is not None:
+        files |= {f"replacement/{file.name}": file for file in replacement.files}
+    return Location(
+        model=pipeline.directory,
+        adapter=None,
+        manifest=Manifest(files={name: digest_file(file) for name, file in sorted(files.items())}),
+        replacement=replacement.path if replacement else None,
+        notes=pipeline.notes + (replacement.notes if replacement else ()),
+    )
 
 
 def _directory(name: str, revision: str | None, role: str, allow_pickle: bool) -> Path:
@@ -101,7 +125,7 @@ def _checked_files(directory: Path, spec: SubjectSpec) -> dict[str, str]:
             "(--allow-pickle) for this model if you trust its source."
         )
     for file in safe:
-        _refuse_truncated(file)
+        refuse_truncated(file)
     _refuse_missing_shards(directory, {p.name for p in safe})
     _refuse_unnamed_weights(directory, {p.name for p in safe}, spec.allow_pickle)
     weights = [*safe, *(pickled if spec.allow_pickle else ())]
@@ -124,7 +148,7 @@ def _refuse_unnamed_weights(directory: Path, safe: set[str], allow_pickle: bool)
             "what is loaded is what was hashed."
         )
     config = directory / "config.json"
-    if config.exists() and "transformers_weights" in _read_json(config):
+    if config.exists() and "transformers_weights" in read_json(config):
         raise AuditorError(
             f"{config} points to other weights (transformers_weights); an audit takes only those "
             "that lie beside it under their usual name."
@@ -144,22 +168,11 @@ def _matching(directory: Path, patterns: tuple[str, ...]) -> list[Path]:
     return sorted(p for pattern in patterns for p in directory.glob(pattern) if p.is_file())
 
 
-def _refuse_truncated(file: Path) -> None:
-    try:
-        with safe_open(file, framework="pt"):
-            return
-    except SafetensorError as error:
-        raise AuditorError(
-            f"{file} is not a whole safetensors file ({error}); it has {file.stat().st_size:,} "
-            "bytes. Copy or download it again."
-        ) from error
-
-
 def _refuse_missing_shards(directory: Path, present: set[str]) -> None:
     index = directory / "model.safetensors.index.json"
     if not index.exists():
         return
-    wanted = set(_read_json(index).get("weight_map", {}).values())
+    wanted = set(read_json(index).get("weight_map", {}).values())
     if missing := sorted(wanted - present):
         raise AuditorError(
             f"{index} names shards that are not there: {', '.join(missing)}. Download them again."
@@ -169,18 +182,8 @@ def _refuse_missing_shards(directory: Path, present: set[str]) -> None:
 def _refuse_remote_code(directory: Path) -> None:
     for name in ("config.json", "tokenizer_config.json"):
         file = directory / name
-        if file.exists() and "auto_map" in _read_json(file):
+        if file.exists() and "auto_map" in read_json(file):
             raise AuditorError(
                 f"{file} asks for Python code that comes with the model (auto_map). Set "
                 "`trust_remote_code: true` (--trust-remote-code) if you have read that code."
             )
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise AuditorError(f"{file} is not valid JSON ({error}).") from error
-    if not isinstance(content, dict):
-        raise AuditorError(f"{file} holds {type(content).__name__}, expected a JSON object.")
-    return content

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from auditor.errors import AuditorError
 from auditor.subjects.causal_lm import TOKEN_BUDGET, CausalLM
 from auditor.subjects.loading import load_tokenizer, read_config
 from auditor.subjects.manifest import Location
@@ -10,11 +11,20 @@ from auditor.subjects.subject import Subject
 
 
 def refuse_unopenable(spec: SubjectSpec, location: Location) -> None:
-    """Refuse, before any attack, what could not be opened later: configuration and tokenizer.
+    """Refuse, before any attack, what could not be opened later.
+
+    Of a language model configuration and tokenizer are tried, of a text-to-image model also its
+    layout, its scheduler, and whether the replacement's names and shapes fit.
 
     Raises:
-        AuditorError: either does not load, or belongs to another kind of model.
+        AuditorError: one does not load, or belongs to another kind of model.
     """
+    if spec.kind == "text-to-image":
+        # diffusers takes seconds to import, and language models do without it
+        from auditor.subjects.image_checks import refuse_unopenable_pipeline
+
+        refuse_unopenable_pipeline(spec, location)
+        return
     read_config(spec, location.model)
     load_tokenizer(spec, location)
 
@@ -26,6 +36,18 @@ def open_subject(
     token_budget: int = TOKEN_BUDGET,
     tick: Callable[[int], None] = lambda n: None,
 ) -> Subject:
-    """Open a located subject. Its weights are loaded when they are first needed."""
-    openers = {"causal-lm": CausalLM}
-    return openers[spec.kind](spec, location, prompt_format, token_budget, tick)
+    """Open a located subject. Its weights are loaded when they are first needed.
+
+    Raises:
+        AuditorError: a prompt format is given for a model that takes prompts as they are.
+    """
+    if spec.kind == "causal-lm":
+        return CausalLM(spec, location, prompt_format, token_budget, tick)
+    if prompt_format != PromptFormat():
+        raise AuditorError(
+            "a text-to-image model gets its prompts as they are; leave `format` out of the plan "
+            "and write the prompts in full."
+        )
+    from auditor.subjects.text_to_image import TextToImage
+
+    return TextToImage(spec, location, token_budget, tick)
