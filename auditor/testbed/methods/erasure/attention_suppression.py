@@ -170,7 +170,7 @@ def train_low_rank(
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             optimizer.step()
-            done(1, note=f"loss {loss.item():.2g}")
+            done(1, note=f"loss {loss.item():.3g}")
     return _low_rank(adapters, modules)
 
 

@@ -84,7 +84,7 @@ def esd(
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             optimizer.step()
-            done(1, note=f"loss {loss.item():.2g}")
+            done(1, note=f"loss {loss.item():.3g}")
     return {name: weight.detach().to("cpu", copy=True) for name, weight in trained.items()}
 
 

@@ -4,7 +4,7 @@ import string
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
 from tiny_unets import LENGTH, WIDTH, random_prompt, tiny_unet
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -64,3 +64,22 @@ def text_encoder(tokenizer):
             pad_token_id=1,
         )
     ).eval()
+
+
+@pytest.fixture
+def pipeline(tokenizer, text_encoder, scheduler):
+    """Stable Diffusion's layout: latents of 8 pixels a side, four channels."""
+    torch.manual_seed(6)
+    vae = AutoencoderKL(
+        block_out_channels=(8,), norm_num_groups=4, latent_channels=4, sample_size=8
+    )
+    return StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=tiny_unet(in_channels=4, out_channels=4),
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )

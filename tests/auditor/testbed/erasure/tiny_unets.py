@@ -1,8 +1,11 @@
 """A UNet of 65,000 random weights in Stable Diffusion's layout, and prompts of random numbers."""
 
+from contextlib import contextmanager
+
 import torch
 from diffusers import UNet2DConditionModel
 
+from auditor.progress import SilentProgress
 from auditor.testbed.methods.erasure import EncodedPrompt
 
 WIDTH = 16
@@ -57,3 +60,17 @@ def minimise(objective, *starts):
 def relative_error(found, expected):
     found, expected = found.double(), expected.double()
     return float((found - expected).norm() / expected.norm())
+
+
+class Listening(SilentProgress):
+    """Progress that keeps the losses it is told."""
+
+    def __init__(self):
+        self.losses = []
+
+    @contextmanager
+    def task(self, description, total):
+        def advance(n=1, note=""):
+            self.losses.append(float(note.removeprefix("loss ")))
+
+        yield advance
