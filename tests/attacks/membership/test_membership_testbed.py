@@ -26,7 +26,9 @@ def test_the_original_is_named_and_a_held_back_retrained_model_is_not(attack, pa
         assert areas["original"].value > 0.98
         for curve in row.curves:
             false, true = zip(*curve.points, strict=True)
-            assert np.trapezoid(true, false) == pytest.approx(areas[curve.of].value, abs=2e-3)
+            thinned = float(np.diff(false) @ np.diff(true)) / 2  # what lies between the corners
+            drawn = np.trapezoid(true, false)
+            assert drawn == pytest.approx(areas[curve.of].value, abs=thinned + 1e-9)
     for variant, row in attacked("retrained-2", attack, BASELINES, parameters).items():
         assert not row.named, variant
         assert not row.over_forgotten, variant
