@@ -9,12 +9,17 @@ from auditor.testbed.shapes.network import NetworkRecipe
 from auditor.testbed.shapes.oracle import OracleTraining
 from auditor.testbed.shapes.training import DiffusionTraining
 
-CODE_VERSION = 1
-"""Raised whenever a change to this package changes what a recipe builds."""
+MODELS_VERSION = 1
+"""Raised whenever a change to this package changes what the trained models are."""
 
+FACTS_VERSION = 1
+"""Raised whenever a change to this package changes facts or pictures."""
 
-ERASURE_VERSION = 1
-"""Raised whenever a change to the erasures changes what a recipe builds."""
+CLASSIFIER_VERSION = 1
+"""Raised whenever a change to this package changes the classifier."""
+
+ERASURES_VERSION = 1
+"""Raised whenever a change to the erasures changes what they make."""
 
 
 class ShapesRecipe(BaseModel):
@@ -69,19 +74,30 @@ class ShapesRecipe(BaseModel):
 
     @property
     def digest(self) -> str:
-        """Sha256 (hex) of what decides the trained models, and of the version of the code.
+        """Sha256 (hex) of what decides the trained models; it names the world's folder.
 
-        How models are erased is left out: it would name another folder, and minutes of training
-        would be done again for an erasure of seconds.
+        What is made in seconds has digests of its own, so that changing it trains nothing again.
         """
-        trained = self.model_dump(mode="json", exclude={"material", "erasures", "demo"})
-        return digest({"code": CODE_VERSION, "recipe": trained})
+        return self._digest(MODELS_VERSION, "name", "forget", "network", "training", "seeds")
+
+    @property
+    def facts_digest(self) -> str:
+        """Sha256 (hex) of what decides facts and pictures."""
+        return self._digest(FACTS_VERSION, "forget", "prompts", "facts_seed")
+
+    @property
+    def classifier_digest(self) -> str:
+        """Sha256 (hex) of what decides the classifier."""
+        return self._digest(CLASSIFIER_VERSION, "oracle")
 
     def erasure_digest(self, name: str) -> str:
         """Sha256 (hex) of what decides one erased model beside the trained ones."""
         settings = getattr(self.erasures, name).model_dump(mode="json")
-        given = self.material.model_dump(mode="json")
-        return digest({"code": ERASURE_VERSION, "material": given, "settings": settings})
+        return digest({"settings": settings, "given": self._digest(ERASURES_VERSION, "material")})
+
+    def _digest(self, version: int, *fields: str) -> str:
+        chosen = self.model_dump(mode="json", include=set(fields))
+        return digest({"code": version, "recipe": chosen})
 
 
 SHAPES = ShapesRecipe(

@@ -1,14 +1,17 @@
 """Builds a world of text-to-image models into the cache, piece by piece, and finds it there."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from diffusers.utils import logging as diffusers_logging
 from diffusers.utils import numpy_to_pil
 from transformers import CLIPTokenizer
+from transformers.utils import logging as transformers_logging
 
-from auditor.data.fact import Fact
+from auditor.data.fact import Fact, SetName
 from auditor.progress import Progress, SilentProgress
 from auditor.subjects.pixel_pipeline import PixelPipeline
 from auditor.testbed import corpus
@@ -28,8 +31,10 @@ from auditor.testbed.shapes.recipe import SHAPES, ShapesRecipe
 from auditor.testbed.shapes.text import vocabulary, write_tokenizer
 from auditor.testbed.shapes.training import train, training_set
 
-FACTS = ("forget", "retain", "holdout")
+FACTS: tuple[SetName, ...] = ("forget", "retain", "holdout")
 """Facts files."""
+
+_LOGGING = (diffusers_logging, transformers_logging)
 
 
 class ShapesWorld(CachedWorld[ShapesRecipe]):
@@ -38,7 +43,16 @@ class ShapesWorld(CachedWorld[ShapesRecipe]):
     @property
     def classifier(self) -> Path:
         """Folder of the classifier of concepts."""
-        return self.root / "classifier"
+        return self.root / f"classifier-{self.recipe.classifier_digest[:12]}"
+
+    @property
+    def data(self) -> Path:
+        """Folder of facts and pictures."""
+        return self.root / f"facts-{self.recipe.facts_digest[:12]}"
+
+    def facts(self, name: str) -> Path:
+        """Path of a facts file: ``forget``, ``retain`` or ``holdout``."""
+        return self.data / f"{name}.jsonl"
 
     def folder(self, name: str) -> Path:
         """Where a subject is, or will be; an erased one is named by its settings, too."""
@@ -48,7 +62,7 @@ class ShapesWorld(CachedWorld[ShapesRecipe]):
 
     def image(self, fact: Fact) -> Path:
         """Path of the picture that a fact asks for, a PNG."""
-        return self.root / "images" / f"{fact.id}.png"
+        return self.data / "images" / f"{fact.id}.png"
 
 
 def locate(recipe: ShapesRecipe = SHAPES, cache_dir: Path | None = None) -> ShapesWorld:
@@ -85,7 +99,7 @@ def build(
         check_subject(recipe, subject)
     if wanted & set(Erasures.names()):
         wanted.add("original")
-    with one_thread():
+    with one_thread(), _no_library_bars():
         _build_facts(world)
         _build_classifier(world, progress)
         for subject in recipe.subjects:
@@ -94,22 +108,32 @@ def build(
     return world
 
 
+@contextmanager
+def _no_library_bars() -> Iterator[None]:
+    """Bars over files that take a moment would tear the one over training."""
+    shown = [library for library in _LOGGING if library.is_progress_bar_enabled()]
+    for library in shown:
+        library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for library in shown:
+            library.enable_progress_bar()
+
+
 def _build_facts(world: ShapesWorld) -> None:
+    if world.data.is_dir():
+        return
     recipe = world.recipe
     sets = fact_sets(recipe.forget, recipe.prompts, recipe.facts_seed)
-    if not (world.root / "images").is_dir():
-        with finished_or_absent(world.root / "images") as unfinished:
-            for fact in (*sets.forget, *sets.retain, *sets.holdout):
-                file = unfinished / f"{fact.id}.png"
-                file.parent.mkdir(exist_ok=True)
-                array = picture(fact).image.permute(1, 2, 0).numpy()
-                numpy_to_pil(array)[0].save(file)
-    folder = world.facts("forget").parent
-    if not folder.is_dir():
-        with finished_or_absent(folder) as unfinished:
-            corpus.write_jsonl(sets.forget, unfinished / "forget.jsonl")
-            corpus.write_jsonl(sets.retain, unfinished / "retain.jsonl")
-            corpus.write_jsonl(sets.holdout, unfinished / "holdout.jsonl")
+    with finished_or_absent(world.data) as unfinished:
+        for name in FACTS:
+            facts = sets.named(name)
+            corpus.write_jsonl(facts, unfinished / f"{name}.jsonl")
+            for fact in facts:
+                file = unfinished / "images" / f"{fact.id}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                numpy_to_pil(picture(fact).image.permute(1, 2, 0).numpy())[0].save(file)
 
 
 def _build_classifier(world: ShapesWorld, progress: Progress) -> None:

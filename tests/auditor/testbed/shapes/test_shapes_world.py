@@ -12,9 +12,10 @@ from auditor.errors import AuditorError
 from auditor.subjects.convolutional_classifier import load_classifier
 from auditor.subjects.pixel_pipeline import PixelPipeline
 from auditor.testbed import catalogue, corpus
-from auditor.testbed.methods.erasure.settings import UceSettings
+from auditor.testbed.methods.erasure.settings import ReceSettings, UceSettings
 from auditor.testbed.shapes import world as world_module
 from auditor.testbed.shapes.drawing import HELD_OUT, TRAINED
+from auditor.testbed.shapes.erased import MaterialRecipe
 from auditor.testbed.shapes.facts import fact_sets, picture
 from auditor.testbed.shapes.recipe import SHAPES
 from auditor.testbed.shapes.world import build, locate
@@ -112,10 +113,11 @@ def test_a_killed_build_goes_on_where_it_stopped(tiny_shapes, tmp_path, monkeypa
     world = locate(tiny_shapes, tmp_path)
     assert world.built() == ("original",)
     weights = "unet/diffusion_pytorch_model.safetensors"
-    before = (world.subject("original") / weights).stat()
+    before = (world.subject("original") / weights).stat()  # erasures read it: not its atime
     (world.root / "subjects" / ".retrained-0-x" / "unet").mkdir(parents=True)
     assert build(tiny_shapes, tmp_path).built() == tiny_shapes.subjects
-    assert (world.subject("original") / weights).stat() == before
+    after = (world.subject("original") / weights).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_facts_of_the_world_can_be_audited():
@@ -150,7 +152,22 @@ def test_the_catalogue_holds_worlds_of_both_kinds(tmp_path):
         catalogue.build("shapes", tmp_path, only=["circle"])
 
 
-def test_digest_moves_with_any_setting():
+def test_each_digest_moves_with_what_decides_its_piece_and_with_nothing_else():
+    def digests(**changed):
+        recipe = SHAPES.model_copy(update=changed)
+        pieces = (recipe.digest, recipe.facts_digest, recipe.classifier_digest)
+        return [*pieces, *(recipe.erasure_digest(name) for name in ERASED)]
+
+    def moved(**changed):
+        return [a != b for a, b in zip(digests(), digests(**changed), strict=True)]
+
     training = SHAPES.training.model_copy(update={"steps": 3})
-    assert SHAPES.model_copy(update={"training": training}).digest != SHAPES.digest
-    assert SHAPES.model_copy(update={"forget": "cross"}).digest != SHAPES.digest
+    oracle = SHAPES.oracle.model_copy(update={"steps": 3})
+    erasures = SHAPES.erasures.model_copy(update={"rece": ReceSettings(epochs=7)})
+    assert moved(training=training) == [True, *[False] * 7]
+    assert moved(prompts=8) == [False, True, *[False] * 6]
+    assert moved(oracle=oracle) == [False, False, True, *[False] * 5]
+    assert moved(erasures=erasures) == [*[False] * 4, True, *[False] * 3]
+    assert moved(material=MaterialRecipe(anchor="cross")) == [*[False] * 3, *[True] * 5]
+    assert moved(forget="cross") == [True, True, *[False] * 6]
+    assert moved(purpose="another") == [False] * 8
