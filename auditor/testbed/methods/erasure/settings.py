@@ -120,6 +120,10 @@ class MaceSettings(_Settings):
     after_subject: bool = True
 
 
+TESTBED_ANCHOR = "square"
+"""What the testbed's concept is edited towards. The empty prompt, the published default, leaves
+chance: without a prompt, a model of few concepts still draws each of them at times."""
+
 UCE_PUBLISHED = UceSettings()
 UCE_TESTBED = UceSettings()
 

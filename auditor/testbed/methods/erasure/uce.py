@@ -32,7 +32,7 @@ def uce(
     Args:
         unet: Left as it was.
         erasures: Concepts, each with its target: an anchor such as "square", or the empty
-            prompt, which leaves what the model draws unasked.
+            prompt (the published default), which leaves what the model draws unasked.
         preserved: Prompts whose outputs are to stay, with the rows that count marked by their
             subject (from its last token on).
         settings: The published ones if ``None``.

@@ -26,7 +26,9 @@ from auditor.testbed.methods.erasure.attention_suppression import (
     suppression_loss,
     train_low_rank,
 )
+from auditor.testbed.methods.erasure.cross_attention import key_value_weights
 from auditor.testbed.methods.erasure.denoising import predicted_noise
+from auditor.testbed.methods.erasure.mace import fuse, refine
 from auditor.testbed.methods.erasure.settings import MACE_EXPLICIT, MaceSettings
 
 QUICK = MaceSettings(
@@ -188,6 +190,13 @@ def test_a_lora_has_its_rank(unet, scheduler):
     assert all(low.up.abs().max() > 0 for name, low in adapters.items() if "to_k" in name)
 
 
+def test_pixels_outside_the_mask_teach_a_lora_nothing(unet, scheduler):
+    shown = concept_images()
+    nowhere = MaskedImages(shown.images, shown.prompts, torch.zeros_like(shown.masks))
+    adapters = train_low_rank(unet, scheduler, nowhere, QUICK.model_copy(update={"steps": 3}))
+    assert all(not low.product().any() for low in adapters.values())
+
+
 def test_training_leaves_the_global_random_state_alone(unet, scheduler):
     settings = QUICK.model_copy(update={"steps": 1})
     torch.manual_seed(1)
@@ -224,6 +233,19 @@ def test_mace_turns_a_unet_away_from_two_concepts(unet, scheduler, concept):
     assert any(not torch.equal(fused[name], other[name]) for name in fused)
     load_weights(unet, fused)
     assert mass(unet, shown, settings) < 0.8 * before
+
+
+def test_mace_trains_its_lora_on_the_refined_unet(unet, scheduler, concept):
+    settings = QUICK.model_copy(update={"steps": 2, "refinement_ridge": 0.01})
+    refined = refine(key_value_weights(unet), concept.sentences, None, settings)
+    base = tiny_unet()
+    load_weights(base, refined)
+    adapters = train_low_rank(base, scheduler, concept.shown, settings, seed=3)
+    prompts = [sentence.concept for sentence in concept.sentences]
+    expected = fuse(refined, [adapters], [prompts], None, settings)
+    found = mace(unet, scheduler, [concept], None, settings, seed=3)
+    for name, tensor in found.items():
+        assert torch.equal(tensor, expected[name].float())
 
 
 def test_the_prior_is_weighed_as_published():
