@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from auditor.cli.audit import audit
 from auditor.engine.audit import run_audit
 from auditor.engine.execution import LocalExecutor
 from auditor.engine.ledger import Ledger, planned_jobs
@@ -73,3 +74,13 @@ def test_a_ledger_that_was_tampered_with_is_refused(begun):
     file.write_text("{")
     with pytest.raises(AuditorError, match="cannot be read"):
         begun()
+
+
+def test_the_command_refuses_it_too_and_says_the_way_out(begun, passing_plan, tmp_path):
+    _, _, _, store = begun(measure=True)
+    plan = passing_plan(attacks=[], policy=OTHER)
+    with pytest.raises(AuditorError, match="begin anew with another evidence store"):
+        audit(plan, tmp_path / "out", store.root, SilentProgress(), reports=())
+    assert not (tmp_path / "out" / "certificate.json").exists()
+    certificate = audit(plan, tmp_path / "new", tmp_path / "other", SilentProgress(), reports=())
+    assert certificate.policy.name == "lax"
