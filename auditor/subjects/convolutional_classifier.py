@@ -16,6 +16,9 @@ from auditor.errors import AuditorError
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 
+_GRID = 4
+"""Rows and columns that the last feature map is pooled to."""
+
 
 class ClassifierConfig(BaseModel):
     """What decides the shape of a classifier, and what its outputs mean."""
@@ -83,10 +86,6 @@ class ConvolutionalClassifier(nn.Module):
         (folder / _CONFIG).write_text(text, encoding="utf-8")
         state = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
         save_file(state, folder / _WEIGHTS)
-
-
-_GRID = 4
-"""Rows and columns that the last feature map is pooled to."""
 
 
 def load_classifier(folder: Path, concepts: Sequence[str] = ()) -> ConvolutionalClassifier:

@@ -82,6 +82,7 @@ class PixelPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers carri
             nothing = self.encode([""]).to(embeddings).expand_as(embeddings)
             embeddings = torch.cat([nothing, embeddings])
         self.scheduler.set_timesteps(num_inference_steps, device=sample.device)
+        sample = sample * self.scheduler.init_noise_sigma
         for timestep in self.progress_bar(self.scheduler.timesteps):
             seen = self.scheduler.scale_model_input(sample, timestep)
             noise = self.unet(

@@ -1,9 +1,10 @@
 """Builds a world of text-to-image models into the cache, piece by piece, and finds it there."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from diffusers.utils import logging as diffusers_logging
@@ -22,6 +23,7 @@ from auditor.testbed.cache import (
     one_thread,
     world_folder,
 )
+from auditor.testbed.methods.erasure.formats import write_delta, write_unet_state
 from auditor.testbed.shapes.drawing import TRAINED
 from auditor.testbed.shapes.erased import SOURCES, Erasures, erase, material
 from auditor.testbed.shapes.facts import fact_sets, picture
@@ -33,6 +35,16 @@ from auditor.testbed.shapes.training import train, training_set
 
 FACTS: tuple[SetName, ...] = ("forget", "retain", "holdout")
 """Facts files."""
+
+PUBLISHED: Mapping[str, str] = MappingProxyType(
+    {
+        "uce": "published.pt",
+        "rece": "published.pt",
+        "esd_x": "published.safetensors",
+        "esd_u": "published.safetensors",
+    }
+)
+"""Files that hold an erased UNet in its project's own form, in the subject's folder."""
 
 _LOGGING = (diffusers_logging, transformers_logging)
 
@@ -59,6 +71,18 @@ class ShapesWorld(CachedWorld[ShapesRecipe]):
         if name in Erasures.names():
             return self.root / "subjects" / f"{name}-{self.recipe.erasure_digest(name)[:12]}"
         return super().folder(name)
+
+    def published(self, name: str) -> Path:
+        """An erased subject as its project publishes such: a file beside the original, or a folder.
+
+        UCE and RECE: a ``.pt`` with the state dict of the whole UNet. ESD: a ``.safetensors``
+        with the changed tensors. MACE: the pipeline itself.
+
+        Raises:
+            AuditorError: The world has no such subject, or it is not built.
+        """
+        folder = self.subject(name)
+        return folder / PUBLISHED[name] if name in PUBLISHED else folder
 
     def image(self, fact: Fact) -> Path:
         """Path of the picture that a fact asks for, a PNG."""
@@ -198,6 +222,10 @@ def _build_erased(world: ShapesWorld, name: str, progress: Progress) -> None:
     }
     with finished_or_absent(world.folder(name)) as unfinished:
         save_edited(original, changed, unfinished)
+        if name in ("uce", "rece"):
+            write_unet_state(pipeline.unet, changed, unfinished / PUBLISHED[name])
+        elif name in PUBLISHED:
+            write_delta(changed, unfinished / PUBLISHED[name])
         _write_details(world, name, details, unfinished)
 
 

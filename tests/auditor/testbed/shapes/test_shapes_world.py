@@ -88,6 +88,24 @@ def test_erased_models_differ_from_the_original_where_their_method_says(tiny):
         assert details["source"].startswith("arXiv:")
 
 
+def test_erased_models_are_published_in_their_projects_forms(tiny):
+    name = "unet/diffusion_pytorch_model.safetensors"
+    original = load_file(tiny.subject("original") / name)
+    for erased in ERASED:
+        whole, published = load_file(tiny.subject(erased) / name), tiny.published(erased)
+        if erased == "mace":
+            assert published == tiny.subject(erased)
+            continue
+        if published.suffix == ".pt":
+            state = torch.load(published, weights_only=True)
+            assert state.keys() == original.keys()
+        else:
+            state = load_file(published)
+            assert 0 < len(state) < len(original)
+        merged = original | state
+        assert all(torch.equal(merged[key], whole[key]) for key in original)
+
+
 def test_another_erasure_trains_nothing_again(tiny, tiny_shapes, tmp_path):
     erasures = tiny_shapes.erasures.model_copy(update={"uce": UceSettings(ridge=2)})
     other = build(tiny_shapes.model_copy(update={"erasures": erasures}), tmp_path, only=["uce"])
