@@ -11,6 +11,7 @@ import diffusers
 import torch
 import transformers
 from diffusers import AutoencoderKL, ModelMixin, SchedulerMixin, UNet2DConditionModel
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import CLIPTextConfig, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -22,7 +23,17 @@ from auditor.subjects.spec import SubjectSpec
 from auditor.subjects.state_dicts import read_tensors
 from auditor.subjects.tensor_names import listed
 
-_FAULTS = (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError)
+_FAULTS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    ImportError,
+    AttributeError,
+    ZeroDivisionError,
+    StrictDataclassError,
+)
 """What the libraries raise on a configuration or a checkpoint that they cannot take."""
 
 
@@ -65,12 +76,14 @@ def load_parts(pipeline: Pipeline, spec: SubjectSpec, device: torch.device) -> P
     encoders = [c for name, c in sorted(found.items()) if name.startswith("text_encoder")]
     vae = None
     if "vae" in found:
-        vae = _network(AutoencoderKL, found["vae"], spec)
-        vae = vae.to(device, torch.float32 if vae.config.force_upcast else vae.dtype)
+        upcast = read_json(found["vae"].folder / "config.json").get("force_upcast", True)
+        dtype = torch.float32 if upcast else _dtype(spec, found["vae"])
+        vae = _network(AutoencoderKL, found["vae"], dtype).to(device)
     return Parts(
-        unet=_network(UNet2DConditionModel, found["unet"], spec).to(device),
+        unet=_network(UNet2DConditionModel, found["unet"], _dtype(spec, found["unet"])).to(device),
         text_encoders=[
-            _network(getattr(transformers, c.class_name), c, spec).to(device) for c in encoders
+            _network(getattr(transformers, c.class_name), c, _dtype(spec, c)).to(device)
+            for c in encoders
         ],
         tokenizers=load_tokenizers(pipeline),
         scheduler=load_scheduler(pipeline),
@@ -131,7 +144,7 @@ def skeletons(pipeline: Pipeline) -> dict[str, nn.Module]:
                 else:
                     network = getattr(transformers, component.class_name)
                     built[name] = network(CLIPTextConfig.from_dict(content))
-        except (*_FAULTS, AttributeError, ZeroDivisionError) as error:
+        except _FAULTS as error:
             raise AuditorError(
                 f"{file} does not load ({type(error).__name__}: {error})."
             ) from error
@@ -146,7 +159,7 @@ def load_vae_config(pipeline: Pipeline) -> Mapping[str, Any] | None:
         file = pipeline.components["vae"].folder / "config.json"
         try:
             config: Mapping[str, Any] = AutoencoderKL.from_config(read_json(file)).config
-        except (*_FAULTS, AttributeError, ZeroDivisionError) as error:
+        except _FAULTS as error:
             raise AuditorError(
                 f"{file} does not load ({type(error).__name__}: {error})."
             ) from error
@@ -170,8 +183,21 @@ def _from_library(library: Any, component: Component, base: type) -> Any:
             ) from error
 
 
-def _network(cls: Any, component: Component, spec: SubjectSpec) -> Any:
-    dtype = _stored_dtype(component) if spec.dtype == "auto" else getattr(torch, spec.dtype)
+def _dtype(spec: SubjectSpec, component: Component) -> torch.dtype:
+    """The wanted type, or the one that most of a component's tensors are stored in."""
+    if spec.dtype != "auto":
+        named: torch.dtype = getattr(torch, spec.dtype)
+        return named
+    stored: list[torch.dtype] = []
+    for name, file in component.files.items():
+        if name.endswith((".safetensors", ".bin")):
+            stored += [
+                t.dtype for t in read_tensors(file, "meta").values() if t.is_floating_point()
+            ]
+    return max(set(stored), key=stored.count, default=torch.float32)
+
+
+def _network(cls: Any, component: Component, dtype: torch.dtype) -> Any:
     named = {"torch_dtype" if issubclass(cls, ModelMixin) else "dtype": dtype}
     pickled = any(name.endswith(".bin") for name in component.files)
     with _staged(component) as folder:
@@ -204,17 +230,6 @@ def _network(cls: Any, component: Component, spec: SubjectSpec) -> Any:
             f"({listed(unknown)}). Check that both belong to the same model."
         )
     return model.eval()
-
-
-def _stored_dtype(component: Component) -> torch.dtype:
-    """The type that most of a component's tensors are stored in."""
-    stored: list[torch.dtype] = []
-    for name, file in component.files.items():
-        if name.endswith((".safetensors", ".bin")):
-            stored += [
-                t.dtype for t in read_tensors(file, "meta").values() if t.is_floating_point()
-            ]
-    return max(set(stored), key=stored.count, default=torch.float32)
 
 
 @contextmanager

@@ -98,7 +98,7 @@ def _read(replacement: Replacement, device: str) -> tuple[dict[str, Tensor], Pat
         raise AuditorError(f"{replacement.path} holds no factors of a LoRA.")
     if replacement.form in ("UNet", "text encoder") and adapter:
         raise AuditorError(f"{replacement.path} holds a LoRA under the name of a model.")
-    return tensors, replacement.path
+    return tensors, replacement.weights[0] if len(replacement.weights) == 1 else replacement.path
 
 
 def _fitted(

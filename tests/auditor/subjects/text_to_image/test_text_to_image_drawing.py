@@ -1,0 +1,224 @@
+"""What is drawn is what a deployer's pipeline draws, whatever is drawn beside it."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_pipelines import LAYOUTS, PROMPTS, SAMPLING, open_pipeline
+
+from auditor.errors import AuditorError, MeasurementError
+from auditor.subjects.denoising import add_noise, as_noise
+
+SEEDS = [5, 6, 7, 5]
+each_layout = pytest.mark.parametrize("layout", LAYOUTS)
+
+
+def deployed(pipeline, prompts, seeds, **options):
+    """Images of the library's own pipeline, one at a time."""
+    options = {
+        "num_inference_steps": SAMPLING["steps"],
+        "guidance_scale": SAMPLING["guidance"],
+        "output_type": "pt",
+    } | options
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    return torch.cat(
+        [
+            pipeline(prompt=prompt, generator=[generator], **options).images
+            for prompt, generator in zip(prompts, generators, strict=True)
+        ]
+    )
+
+
+def alike(images, expected):
+    torch.testing.assert_close(images, expected, atol=2e-5, rtol=0)
+
+
+@each_layout
+def test_images_are_those_of_the_deployed_pipeline(layout, subjects, pipelines):
+    images = subjects[layout].generate(PROMPTS, SEEDS)
+    side = 8 if layout == "pixel" else 16
+    assert images.shape == (len(PROMPTS), 3, side, side)
+    assert images.dtype == torch.float32
+    assert 0 <= images.min() < images.max() <= 1
+    alike(images, deployed(pipelines[layout], PROMPTS, SEEDS))
+
+
+def test_images_have_the_wanted_size_and_guidance(folders, pipelines):
+    sampling = {"steps": 2, "guidance": 1, "height": 8, "width": 24}
+    images = open_pipeline(folders["sdxl"], sampling=sampling).generate(PROMPTS[:1], [3])
+    assert images.shape == (1, 3, 8, 24)
+    options = {"num_inference_steps": 2, "guidance_scale": 1, "height": 8, "width": 24}
+    alike(images, deployed(pipelines["sdxl"], PROMPTS[:1], [3], **options))
+
+
+@each_layout
+def test_an_image_depends_on_its_prompt_and_seed_alone(layout, folders, subjects):
+    together = subjects[layout].generate(PROMPTS, SEEDS)
+    one_by_one = open_pipeline(folders[layout], token_budget=1).generate(PROMPTS, SEEDS)
+    alike(one_by_one, together)
+    order = [2, 0, 3, 1]
+    shuffled = subjects[layout].generate([PROMPTS[i] for i in order], [SEEDS[i] for i in order])
+    alike(shuffled, together[order])
+    others = subjects[layout].generate(["zzz", PROMPTS[1], "yyy"], [1, SEEDS[1], 2])
+    alike(others[1], together[1])
+    assert (together[0] - together[3]).abs().max() > 1e-3  # another prompt, the same seed
+    assert torch.equal(subjects[layout].generate(PROMPTS, SEEDS), together)
+
+
+def test_noise_on_the_way_comes_from_the_images_own_seed(sd1, tmp_path):
+    """An ancestral scheduler draws at each step."""
+    from diffusers import DDPMScheduler
+    from tiny_pipelines import edit_json
+
+    DDPMScheduler().save_pretrained(sd1 / "scheduler")
+    edit_json(sd1 / "model_index.json", scheduler=["diffusers", "DDPMScheduler"])
+    torch.manual_seed(0)
+    together = open_pipeline(sd1).generate(PROMPTS[:3], [5, 6, 5])
+    torch.manual_seed(1)
+    alike(open_pipeline(sd1, token_budget=1).generate(PROMPTS[:3], [5, 6, 5]), together)
+
+
+@each_layout
+def test_given_embeddings_draw_what_their_prompts_do(layout, subjects):
+    subject = subjects[layout]
+    embeddings = subject.encode(PROMPTS)
+    assert embeddings.shape == (4, 12, subject.unet.config.cross_attention_dim)
+    alike(subject.generate(PROMPTS, SEEDS, embeddings=embeddings), subject.generate(PROMPTS, SEEDS))
+    if layout != "sdxl":  # whose pooled text would be that of the empty prompt
+        alike(
+            subject.generate(None, SEEDS, embeddings=embeddings), subject.generate(PROMPTS, SEEDS)
+        )
+
+
+def test_embeddings_equal_those_of_diffusers(subjects, pipelines):
+    for layout in ("sd1", "sdxl"):
+        expected = pipelines[layout].encode_prompt(
+            PROMPTS[0], device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False
+        )[0]
+        torch.testing.assert_close(subjects[layout].encode(PROMPTS)[:1], expected)
+
+
+def test_nothing_asked_nothing_drawn(subjects):
+    assert subjects["sd1"].generate([], []).shape == (0, 3, 16, 16)
+    with pytest.raises(ValueError, match="2 prompts or embeddings for 1"):
+        subjects["sd1"].generate(["a", "b"], [0])
+    with pytest.raises(ValueError, match="prompts or embeddings"):
+        subjects["sd1"].generate(None, [0])
+
+
+def test_the_meter_counts_rows_through_the_unet(folders):
+    subject = open_pipeline(folders["pixel"])
+    subject.generate(PROMPTS, SEEDS)
+    assert subject.meter.forward_tokens == 3 * 4 * 2  # steps, images, with and without text
+    plain = open_pipeline(folders["pixel"], sampling={"steps": 5, "guidance": 1})
+    plain.generate(PROMPTS, SEEDS)
+    assert plain.meter.forward_tokens == 5 * 4
+    before = plain.meter.forward_tokens
+    batch = (torch.rand(2, 3, 8, 8), plain.encode(PROMPTS[:2]), torch.tensor([3, 5]))
+    plain.denoising_loss(*batch, torch.randn(2, 3, 8, 8))
+    assert plain.meter.forward_tokens == before + 2 * 3
+    with torch.no_grad():
+        plain.denoising_loss(*batch, torch.randn(2, 3, 8, 8))
+    assert plain.meter.forward_tokens == before + 2 * 3 + 2
+
+
+def test_a_batch_that_does_not_fit_is_halved(folders, subjects):
+    subject = open_pipeline(folders["sd1"])
+    sizes = []
+
+    def limited(module, args, kwargs):
+        sizes.append(len(args[0]))
+        if len(args[0]) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    handle = subject.unet.register_forward_pre_hook(limited, with_kwargs=True)
+    images = subject.generate(PROMPTS, SEEDS)
+    handle.remove()
+    assert sizes[0] == 8
+    assert set(sizes[1:]) == {4}
+    alike(images, subjects["sd1"].generate(PROMPTS, SEEDS))
+
+
+def test_an_image_that_is_not_finite_is_not_measured(folders):
+    subject = open_pipeline(folders["sd1"])
+    with subject.lent():
+        with torch.no_grad():
+            subject.unet.conv_out.bias.fill_(torch.nan)
+        with pytest.raises(MeasurementError, match="not finite"):
+            subject.generate(PROMPTS[:1], [0])
+        with pytest.raises(MeasurementError, match="not finite"):
+            subject.denoising_loss(
+                torch.rand(1, 3, 16, 16),
+                subject.encode(PROMPTS[:1]),
+                torch.tensor([3]),
+                torch.randn(1, 4, 8, 8),
+            )
+
+
+@each_layout
+def test_the_denoising_loss_is_that_of_its_definition(layout, subjects, pipelines):
+    """Written out with the deployer's own pipeline, one image at a time."""
+    subject, pipeline = subjects[layout], pipelines[layout]
+    generator = torch.Generator().manual_seed(1)
+    side = 8 if layout == "pixel" else 16
+    images = torch.rand(3, 3, side, side, generator=generator)
+    noise = torch.randn(3, *subject.input_shape, generator=generator)
+    timesteps = torch.tensor([10, 500, 980])
+    embeddings = subject.encode(PROMPTS[:3])
+    loss = subject.denoising_loss(images, embeddings, timesteps, noise, PROMPTS[:3])
+    assert loss.shape == (3,)
+    assert loss.requires_grad
+    for i in range(3):
+        clean = images[i : i + 1] * 2 - 1
+        if layout != "pixel":
+            latents = pipeline.vae.encode(clean).latent_dist.mode()
+            clean = latents * pipeline.vae.config.scaling_factor
+        alpha = pipeline.scheduler.alphas_cumprod[timesteps[i]]
+        noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise[i : i + 1]
+        added = None
+        if layout == "sdxl":
+            pooled = pipeline.encode_prompt(PROMPTS[i], device="cpu", num_images_per_prompt=1)[2]
+            size = torch.tensor([[16.0, 16, 0, 0, 16, 16]])
+            added = {"text_embeds": pooled, "time_ids": size}
+        output = pipeline.unet(
+            noisy, timesteps[i], embeddings[i : i + 1], added_cond_kwargs=added
+        ).sample
+        target = noise[i : i + 1]
+        if layout == "sd2":  # v of the true noise and image differs by this much
+            target = alpha.sqrt() * target - (1 - alpha).sqrt() * clean
+            error = (output - target).square().mean() * alpha
+        else:
+            error = (output - target).square().mean()
+        torch.testing.assert_close(loss[i], error, rtol=1e-3, atol=1e-6)
+
+
+def test_gradients_reach_embeddings_and_weights(folders):
+    subject = open_pipeline(folders["pixel"])
+    embeddings = subject.encode(PROMPTS[:2]).requires_grad_()
+    batch = (torch.rand(2, 3, 8, 8), embeddings, torch.tensor([10, 90]), torch.randn(2, 3, 8, 8))
+    with subject.lent():
+        subject.denoising_loss(*batch).sum().backward()
+        assert embeddings.grad.abs().sum() > 0
+        assert subject.unet.conv_in.weight.grad.abs().sum() > 0
+    assert subject.unet.conv_in.weight.grad is None
+
+
+@settings(deadline=None, max_examples=40)
+@given(signal=st.floats(0.01, 0.99), seed=st.integers(0, 2**16))
+def test_each_kind_of_prediction_stands_for_the_same_noise(signal, seed):
+    generator = torch.Generator().manual_seed(seed)
+    clean, noise = torch.randn(2, 1, 2, 3, 3, generator=generator, dtype=torch.float64)
+    kept = torch.tensor([signal], dtype=torch.float64)
+    noisy = add_noise(clean, noise, kept)
+    outputs = {
+        "epsilon": noise,
+        "sample": clean,
+        "v_prediction": kept.sqrt() * noise - (1 - kept).sqrt() * clean,
+    }
+    for kind, output in outputs.items():
+        torch.testing.assert_close(as_noise(output, noisy, kept, kind), noise)
+
+
+def test_a_size_that_the_autoencoder_cannot_make_is_refused(folders):
+    with pytest.raises(AuditorError, match="height of an image must be a multiple of 2"):
+        open_pipeline(folders["sd1"], sampling={"height": 15}).generate(["a"], [0])

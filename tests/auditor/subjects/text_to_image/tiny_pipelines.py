@@ -1,0 +1,163 @@
+"""Text-to-image pipelines of four layouts, random and small enough to build in a blink."""
+
+import json
+import string
+from pathlib import Path
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    EulerDiscreteScheduler,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+)
+
+from auditor.subjects.manifest import locate
+from auditor.subjects.pixel_pipeline import PixelPipeline
+from auditor.subjects.spec import SubjectSpec
+from auditor.subjects.text_to_image import TextToImage
+
+LAYOUTS = ("sd1", "sd2", "sdxl", "pixel")
+PROMPTS = ["a red circle", "", "blue square", "a disc, and a much longer text than fits"]
+SAMPLING = {"steps": 3, "guidance": 2.0}
+_LENGTH = 12
+
+
+def make_tokenizer() -> CLIPTokenizer:
+    """Letters and letters that end a word; no merges."""
+    letters = string.ascii_lowercase + string.digits + ","
+    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
+    return CLIPTokenizer(
+        vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=_LENGTH
+    )
+
+
+def shake(model: torch.nn.Module, seed: int) -> torch.nn.Module:
+    """Every parameter random (biases and norms too), so that a forgotten one shows."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.08 * torch.randn(parameter.shape, generator=generator))
+    return model.eval()
+
+
+def make_text_encoder(width: int = 16, *, projected: bool = False, seed: int = 0):
+    config = CLIPTextConfig(
+        vocab_size=len(make_tokenizer()),
+        hidden_size=width,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=_LENGTH,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+        projection_dim=8,
+    )
+    torch.manual_seed(seed)
+    return shake((CLIPTextModelWithProjection if projected else CLIPTextModel)(config), seed)
+
+
+def make_unet(channels: int = 4, width: int = 16, seed: int = 0, **more: object):
+    torch.manual_seed(seed)
+    return shake(
+        UNet2DConditionModel(
+            sample_size=8,
+            in_channels=channels,
+            out_channels=channels,
+            block_out_channels=(8, 16),
+            layers_per_block=1,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            cross_attention_dim=width,
+            attention_head_dim=8,
+            norm_num_groups=4,
+            **more,
+        ),
+        seed,
+    )
+
+
+def make_vae(seed: int = 0):
+    torch.manual_seed(seed)
+    return shake(
+        AutoencoderKL(
+            block_out_channels=(8, 8),
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            latent_channels=4,
+            norm_num_groups=4,
+            sample_size=16,
+        ),
+        seed,
+    )
+
+
+def make_pipeline(layout: str, seed: int = 0):
+    tokenizer, text_encoder = make_tokenizer(), make_text_encoder(seed=seed)
+    if layout == "pixel":
+        return PixelPipeline(
+            tokenizer=tokenizer,
+            text_encoder=text_encoder,
+            unet=make_unet(3, seed=seed),
+            scheduler=DDIMScheduler(beta_schedule="squaredcos_cap_v2"),
+        )
+    vae = make_vae(seed)
+    if layout == "sdxl":
+        added = {
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 4,
+            "projection_class_embeddings_input_dim": 6 * 4 + 8,
+        }
+        return StableDiffusionXLPipeline(
+            vae=vae,
+            text_encoder=text_encoder,
+            text_encoder_2=make_text_encoder(32, projected=True, seed=seed + 1),
+            tokenizer=tokenizer,
+            tokenizer_2=make_tokenizer(),
+            unet=make_unet(width=48, seed=seed, **added),
+            scheduler=EulerDiscreteScheduler(),
+            add_watermarker=False,
+        )
+    scheduler = (
+        PNDMScheduler(skip_prk_steps=True, beta_schedule="scaled_linear")
+        if layout == "sd1"
+        else DDIMScheduler(prediction_type="v_prediction")
+    )
+    return StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        unet=make_unet(seed=seed),
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+    )
+
+
+def spec(path: Path | str, **more: object) -> SubjectSpec:
+    return SubjectSpec(**{"path": str(path), "kind": "text-to-image", "sampling": SAMPLING} | more)
+
+
+def open_pipeline(path: Path | str, token_budget: int = 8192, **more: object) -> TextToImage:
+    found = spec(path, **more)
+    return TextToImage(found, locate(found), token_budget)
+
+
+def edit_json(file: Path, **changes: object) -> None:
+    """Set keys of a JSON file; None removes a key."""
+    content = json.loads(file.read_text())
+    for key, value in changes.items():
+        content.pop(key, None)
+        if value is not None:
+            content[key] = value
+    file.write_text(json.dumps(content))
