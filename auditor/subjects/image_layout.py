@@ -10,6 +10,9 @@ from auditor.errors import AuditorError
 _PLAIN = ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type", "time_cond_proj_dim")
 """Settings of UNets that want more than noise, time and text."""
 
+_SIZE_NUMBERS = 6
+"""Original size, crop and target size, two numbers each."""
+
 
 def refuse_unknown_layout(networks: Mapping[str, nn.Module], vae: Mapping[str, Any] | None) -> None:
     """Refuse a pipeline whose UNet wants other input than the pipeline's parts can give.
@@ -50,3 +53,12 @@ def refuse_unknown_layout(networks: Mapping[str, nn.Module], vae: Mapping[str, A
             f"the UNet's added conditioning is {added}, with {len(encoders)} text encoder(s); an "
             "audit knows none with one encoder, and text_time with two (SDXL)."
         )
+    if added is not None:
+        wanted = config.projection_class_embeddings_input_dim
+        pooled = encoders[-1].projection_dim  # type: ignore[union-attr]
+        if wanted != _SIZE_NUMBERS * config.addition_time_embed_dim + pooled:
+            raise AuditorError(
+                f"the UNet's added conditioning takes {wanted} numbers, but SDXL's six of the "
+                f"image's size ({config.addition_time_embed_dim} each) and the pooled text "
+                f"({pooled}) make another number; they are of different models."
+            )

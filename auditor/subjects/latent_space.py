@@ -27,7 +27,7 @@ class LatentSpace:
         return 3 if self.vae is None else int(self.vae.config.latent_channels)
 
     def input_shape(
-        self, sample_size: int | tuple[int, int], sampling: ImageSampling
+        self, sample_size: int | tuple[int, int] | None, sampling: ImageSampling
     ) -> tuple[int, int, int]:
         """Channels, height and width of the UNet's input for images of the wanted size.
 
@@ -72,14 +72,18 @@ def vae_factor(blocks: int) -> int:
 
 
 def input_size(
-    factor: int, sample_size: int | tuple[int, int], sampling: ImageSampling
+    factor: int, sample_size: int | tuple[int, int] | None, sampling: ImageSampling
 ) -> tuple[int, int]:
     """Height and width of the UNet's input.
 
     Raises:
-        AuditorError: the wanted size is no multiple of ``factor``.
+        AuditorError: the wanted size is no multiple of ``factor``, or there is none.
     """
-    usual = (sample_size, sample_size) if isinstance(sample_size, int) else tuple(sample_size)
+    if sample_size is None and None in (sampling.height, sampling.width):
+        raise AuditorError(
+            "the UNet's configuration names no sample_size; give `height` and `width` of an image."
+        )
+    usual = sample_size if isinstance(sample_size, tuple | list) else (sample_size,) * 2
     found = []
     for name, side, wanted in zip(
         ("height", "width"), usual, (sampling.height, sampling.width), strict=True
@@ -89,5 +93,5 @@ def input_size(
                 f"the {name} of an image must be a multiple of {factor} for this pipeline, not "
                 f"{wanted}."
             )
-        found.append(int(side) if wanted is None else wanted // factor)
+        found.append(int(side or 0) if wanted is None else wanted // factor)
     return found[0], found[1]

@@ -23,7 +23,7 @@ from auditor.subjects.spec import SubjectSpec
 from auditor.subjects.state_dicts import read_tensors
 from auditor.subjects.tensor_names import listed
 
-_FAULTS = (
+FAULTS = (
     OSError,
     ValueError,
     RuntimeError,
@@ -144,7 +144,7 @@ def skeletons(pipeline: Pipeline) -> dict[str, nn.Module]:
                 else:
                     network = getattr(transformers, component.class_name)
                     built[name] = network(CLIPTextConfig.from_dict(content))
-        except _FAULTS as error:
+        except FAULTS as error:
             raise AuditorError(
                 f"{file} does not load ({type(error).__name__}: {error})."
             ) from error
@@ -159,7 +159,7 @@ def load_vae_config(pipeline: Pipeline) -> Mapping[str, Any] | None:
         file = pipeline.components["vae"].folder / "config.json"
         try:
             config: Mapping[str, Any] = AutoencoderKL.from_config(read_json(file)).config
-        except _FAULTS as error:
+        except FAULTS as error:
             raise AuditorError(
                 f"{file} does not load ({type(error).__name__}: {error})."
             ) from error
@@ -177,7 +177,7 @@ def _from_library(library: Any, component: Component, base: type) -> Any:
     with _staged(component) as folder:
         try:
             return load(folder, local_files_only=True)
-        except _FAULTS as error:
+        except FAULTS as error:
             raise AuditorError(
                 f"{component.folder} has no {component.name} that loads ({error})."
             ) from error
@@ -210,7 +210,7 @@ def _network(cls: Any, component: Component, dtype: torch.dtype) -> Any:
                 ignore_mismatched_sizes=True,  # reported below, by name
                 **named,
             )
-        except _FAULTS as error:
+        except FAULTS as error:
             raise AuditorError(
                 f"{component.folder} does not load as {component.class_name} ({error})."
             ) from error

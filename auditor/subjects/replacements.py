@@ -12,10 +12,12 @@ from transformers import PretrainedConfig, PreTrainedModel
 from auditor.errors import AuditorError
 from auditor.subjects.checkpoint_files import read_json
 from auditor.subjects.lora import is_lora, low_ranks, merge_all, refuse_foreign
+from auditor.subjects.pipeline_loading import FAULTS
 from auditor.subjects.replacement_files import Replacement
 from auditor.subjects.state_dicts import read_tensors
 from auditor.subjects.tensor_names import OBSOLETE, RESPELLINGS, listed
 
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _COMPVIS = "model.diffusion_model."
 
 
@@ -130,10 +132,10 @@ def _fitted(
             f"{file} does not fit the pipeline's {part}: {len(other)} tensor(s) have another "
             f"shape: {listed(other)}."
         )
-    if odd := [name for name, tensor in named.items() if not tensor.is_floating_point()]:
+    if odd := [f"{n} is {t.dtype}" for n, t in named.items() if t.dtype not in _FLOATS]:
         raise AuditorError(
-            f"{file} holds tensors that are no floating-point numbers (quantized?): {listed(odd)}. "
-            "Give them as they were before."
+            f"{file} holds tensors that are no plain floating-point numbers (quantized?): "
+            f"{listed(odd)}. Give them as they were before."
         )
     missing = sorted(own.keys() - named.keys())
     whole = not missing
@@ -213,7 +215,10 @@ def _spellings(part: str, tensors: Mapping[str, Tensor]) -> Iterator[dict[str, T
 
 def _refuse_other_architecture(file: Path, part: str, network: nn.Module) -> None:
     """Refuse a configuration that makes another function of the same shapes."""
-    own, said = _settings(network.config), _settings(_config_of(read_json(file), network))
+    try:
+        own, said = _settings(network.config), _settings(_config_of(read_json(file), network))
+    except FAULTS as error:
+        raise AuditorError(f"{file} does not load ({type(error).__name__}: {error}).") from error
     if other := sorted(name for name in own.keys() & said.keys() if own[name] != said[name]):
         named = listed([f"{name} is {said[name]!r}, not {own[name]!r}" for name in other])
         raise AuditorError(f"{file} is not the architecture of the pipeline's {part}: {named}.")

@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from auditor.subjects.causal_lm import TOKEN_BUDGET
 from auditor.subjects.checkpoint_files import read_json
 from auditor.subjects.denoising import add_noise, as_noise, denoise, first_noise, guided
 from auditor.subjects.image_checks import hashed_pipeline, image_device
+from auditor.subjects.image_lending import lent_parts
 from auditor.subjects.image_text import Text, encode
 from auditor.subjects.latent_space import LatentSpace
 from auditor.subjects.manifest import Location
@@ -26,7 +28,6 @@ from auditor.subjects.replacement_files import find_replacement
 from auditor.subjects.replacements import apply
 from auditor.subjects.spec import SubjectSpec
 from auditor.subjects.subject import Subject
-from auditor.subjects.weights import lent
 
 
 class TextToImage(Subject):
@@ -56,8 +57,8 @@ class TextToImage(Subject):
     def parts(self) -> Parts:
         """The pipeline's components, with the replacement in place."""
         if self._opened is None:
-            pipeline = hashed_pipeline(self.spec, self.location)
-            parts = load_parts(pipeline, self.spec, image_device(self.spec))
+            files = hashed_pipeline(self.spec, self.location)
+            parts = load_parts(files, self.spec, image_device(self.spec))
             if self.location.replacement:
                 found = find_replacement(str(self.location.replacement), self.spec.allow_pickle)
                 self._replaced = (apply(found, parts.networks),)
@@ -226,21 +227,20 @@ class TextToImage(Subject):
 
     @contextmanager
     def lent(self) -> Iterator[nn.Module]:
-        """Lend UNet and text encoders to an attack; exactly restored afterwards.
+        """Lend UNet and text encoders to an attack; exactly restored afterwards."""
+        with lent_parts(self.parts, self.model) as model:
+            yield model
 
-        Raises:
-            RuntimeError: the attack left other modules, hooks or words in the tokenizer.
-        """
-        processors = self.unet.attn_processors
-        words = [len(tokenizer) for tokenizer in self.parts.tokenizers]
-        with lent(self.model) as model:
-            try:
-                yield model
-            finally:
-                if self.unet.attn_processors.keys() == processors.keys():
-                    self.unet.set_attn_processor(dict(processors))
-        if [len(tokenizer) for tokenizer in self.parts.tokenizers] != words:
-            raise RuntimeError("an attack left words in the tokenizer")
+    @contextmanager
+    def with_unet(self, unet: UNet2DConditionModel) -> Iterator["TextToImage"]:
+        """The same subject with another UNet (a quantized one, say); all else is shared."""
+        other = TextToImage(self.spec, self.location, self.token_budget, self._tick)
+        other.meter, other._replaced = self.meter, self._replaced
+        other._opened = replace(self.parts, unet=unet.eval())
+        try:
+            yield other
+        finally:
+            other.close()
 
     def directory(self, scratch: Path) -> Path:
         """A directory with the audited weights: a replacement is put in place, in ``scratch``."""

@@ -1,5 +1,7 @@
 """Weights that were lent come back bit for bit."""
 
+import copy
+
 import pytest
 import torch
 from peft import LoraConfig
@@ -132,6 +134,29 @@ def test_words_that_are_left_in_the_tokenizer_are_noticed(folders):
     subject = open_pipeline(folders["sd1"])
     with pytest.raises(RuntimeError, match="words in the tokenizer"), subject.lent():
         subject.tokenizer.add_tokens(["<circle>"])
+
+
+def test_another_unet_draws_with_all_else_shared(folders, tmp_path):
+    subject = open_pipeline(folders["sd1"])
+    before, digest = subject.generate(PROMPTS, [1, 2, 3, 4]), weights_digest(subject.model)
+    coarse = copy.deepcopy(subject.unet)
+    with torch.no_grad():
+        for parameter in coarse.parameters():
+            parameter.copy_((parameter * 8).round() / 8)
+    spent = subject.meter.forward_tokens
+    with subject.with_unet(coarse) as other:
+        images = other.generate(PROMPTS, [1, 2, 3, 4])
+        assert other.text_encoder is subject.text_encoder
+        with other.lent():
+            train(other)
+        assert torch.equal(other.generate(PROMPTS, [1, 2, 3, 4]), images)
+    assert not torch.equal(images, before)
+    assert subject.meter.forward_tokens > spent
+    assert weights_digest(subject.model) == digest
+    assert torch.equal(subject.generate(PROMPTS, [1, 2, 3, 4]), before)
+    coarse.save_pretrained(tmp_path / "coarse")
+    expected = open_pipeline(folders["sd1"], replacement=str(tmp_path / "coarse"))
+    assert torch.equal(expected.generate(PROMPTS, [1, 2, 3, 4]), images)
 
 
 def test_a_closed_subject_opens_again_the_same(folders):

@@ -275,6 +275,60 @@ def test_added_conditioning_needs_two_encoders(folders, tmp_path):
     assert "added conditioning is None, with 2 text encoder(s)" in refusal(folder)
 
 
+def test_added_conditioning_must_have_room_for_the_pooled_text(folders, tmp_path):
+    folder = shutil.copytree(folders["sdxl"], tmp_path / "sdxl")
+    edit_json(folder / "unet" / "config.json", projection_class_embeddings_input_dim=40)
+    assert "takes 40 numbers" in refusal(folder)
+
+
+OLDER = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+
+def test_the_older_names_of_the_autoencoders_attention_are_read(sd1, subjects):
+    """As Stable Diffusion 1 is published to this day."""
+    file = sd1 / "vae" / "diffusion_pytorch_model.safetensors"
+    renamed = {}
+    for name, tensor in load_file(file).items():
+        for new, old in OLDER.items():
+            name = name.replace(f"attentions.0.{new}.", f"attentions.0.{old}.")
+        renamed[name] = tensor
+    assert any("proj_attn" in name for name in renamed)
+    save_file(renamed, file, metadata={"format": "pt"})
+    after, before = (
+        open_pipeline(sd1).parts.vae.state_dict(),
+        subjects["sd1"].parts.vae.state_dict(),
+    )
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+
+
+def test_the_older_names_of_the_text_encoder_are_read(sd1, subjects):
+    file = sd1 / "text_encoder" / "model.safetensors"
+    tensors = {f"text_model.{n.removeprefix('text_model.')}": t for n, t in load_file(file).items()}
+    tensors["text_model.embeddings.position_ids"] = torch.arange(12)[None]
+    save_file(tensors, file, metadata={"format": "pt"})
+    assert torch.equal(open_pipeline(sd1).encode(PROMPTS), subjects["sd1"].encode(PROMPTS))
+
+
+def test_the_older_files_of_a_tokenizer_are_read(sd1, subjects):
+    model = json.loads((sd1 / "tokenizer" / "tokenizer.json").read_text())["model"]
+    (sd1 / "tokenizer" / "tokenizer.json").unlink()
+    (sd1 / "tokenizer" / "vocab.json").write_text(json.dumps(model["vocab"]))
+    assert "neither tokenizer.json nor vocab.json with merges.txt" in refusal(sd1)
+    (sd1 / "tokenizer" / "merges.txt").write_text("#version: 0.2\n")
+    subject = open_pipeline(sd1)
+    assert {"tokenizer/vocab.json", "tokenizer/merges.txt"} <= subject.manifest.files.keys()
+    assert torch.equal(subject.encode(PROMPTS), subjects["sd1"].encode(PROMPTS))
+
+
+def test_a_pipeline_of_the_hub_is_found_in_its_cache(sd1, tmp_path, monkeypatch):
+    cached = tmp_path / "cache" / "models--someone--tiny"
+    shutil.copytree(sd1, cached / "snapshots" / "abc123")
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text("abc123")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    assert files("someone/tiny") == files(sd1)
+
+
 def loading_fault(folder):
     with pytest.raises(AuditorError) as raised:
         assert open_pipeline(folder).model
@@ -313,6 +367,10 @@ def test_what_is_no_pipeline_is_refused(sd1, tmp_path):
 def test_settings_that_cannot_be_drawn_with_are_refused_early(sd1):
     assert "1001 steps are more than the 1000" in refusal(sd1, sampling={"steps": 1001})
     assert "width of an image must be a multiple of 2" in refusal(sd1, sampling={"width": 9})
+    edit_json(sd1 / "unet" / "config.json", sample_size=None)
+    assert "names no sample_size" in refusal(sd1, sampling={"width": 8})
+    sized = open_pipeline(sd1, sampling={"width": 8, "height": 16, "steps": 1})
+    assert sized.generate(["a"], [0]).shape == (1, 3, 16, 8)
     assert "is no device" in refusal(sd1, device_map="quantum")
 
 

@@ -24,7 +24,10 @@ from tiny_pipelines import (
 from auditor.errors import AuditorError
 from auditor.subjects.manifest import locate
 from auditor.subjects.opening import refuse_unopenable
+from auditor.subjects.replacement_files import find_replacement
+from auditor.subjects.replacements import apply
 from auditor.subjects.text_to_image import TextToImage
+from auditor.testbed.methods.erasure import formats
 
 
 def refusal(folder, replacement):
@@ -342,7 +345,7 @@ def faulty(fault, unet):
         ("half a layer", "lacks a part of layers"),
         ("compvis", "CompVis"),
         ("empty", "holds no tensors"),
-        ("integers", "no floating-point numbers"),
+        ("integers", "to_q.weight is torch.int8"),
         ("no tensor", "'optimizer' is list"),
         ("a tensor", "holds Tensor, expected a dict"),
     ],
@@ -350,6 +353,35 @@ def faulty(fault, unet):
 def test_each_fault_of_a_state_dict_has_its_message(fault, said, folders, unet, tmp_path):
     torch.save(faulty(fault, unet), tmp_path / "u.pt")
     assert said in refusal(folders["sd1"], tmp_path / "u.pt")
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.float8_e4m3fn])
+def test_quantized_tensors_are_refused_before_any_attack(dtype, folders, unet, tmp_path):
+    delta = {name: torch.zeros(t.shape, dtype=dtype) for name, t in trained(unet).items()}
+    save_file(delta, tmp_path / "u.safetensors")
+    assert f"is {dtype}" in refusal(folders["sd1"], tmp_path / "u.safetensors")
+
+
+@settings(
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_any_choice_of_whole_layers_replaces_these_and_nothing_else(data, tmp_path):
+    unet = make_unet()
+    before = {name: tensor.clone() for name, tensor in unet.state_dict().items()}
+    layers = [
+        name for name, m in unet.named_modules() if isinstance(m, torch.nn.Linear | torch.nn.Conv2d)
+    ]
+    chosen = data.draw(st.lists(st.sampled_from(layers), min_size=1, unique=True))
+    delta = {n: t + 1 for n, t in before.items() if n.rpartition(".")[0] in chosen}
+    nested = data.draw(st.booleans())
+    if nested:
+        formats.write_nested_delta(delta, tmp_path / "esd.pt")
+    else:
+        torch.save(delta, tmp_path / "esd.pt")
+    apply(find_replacement(str(tmp_path / "esd.pt")), {"unet": unet})
+    assert differing(before, unet.state_dict()) == delta.keys()
+    assert all(torch.equal(unet.state_dict()[name], tensor) for name, tensor in delta.items())
 
 
 def test_a_text_encoder_with_a_hole_is_refused(folders, tmp_path):
@@ -375,6 +407,39 @@ def test_numbers_that_are_not_finite_are_refused(folders, unet, tmp_path):
     save_file(delta, tmp_path / "nan.safetensors")
     with pytest.raises(AuditorError, match=f"not finite: {first}"):
         assert replaced(folders["sd1"], tmp_path / "nan.safetensors").model
+
+
+@pytest.mark.parametrize("form", ["esd", "older esd", "whole unet", "pipeline", "text encoder"])
+def test_what_the_reference_erasures_write_is_what_is_opened(form, folders, tmp_path):
+    pipeline, erased = make_pipeline("sd1"), make_unet(seed=9)
+    delta = trained(pipeline.unet)
+    encoder = make_text_encoder(seed=9)
+    expected = pipeline.unet.state_dict() | delta
+    if form == "pipeline":
+        subject = open_pipeline(formats.write_pipeline(pipeline, erased, tmp_path / "mace"))
+        expected = erased.state_dict()
+    elif form == "text encoder":
+        subject = replaced(folders["sd1"], formats.write_text_encoder(encoder, tmp_path))
+        expected = pipeline.unet.state_dict()
+        assert differing(encoder.state_dict(), subject.text_encoder.state_dict()) == set()
+    else:
+        path = {
+            "esd": lambda: formats.write_delta(delta, tmp_path / "esd.safetensors"),
+            "older esd": lambda: formats.write_nested_delta(delta, tmp_path / "esd.pt"),
+            "whole unet": lambda: formats.write_unet_state(
+                pipeline.unet, delta, tmp_path / "rece.pt"
+            ),
+        }[form]()
+        subject = replaced(folders["sd1"], path)
+    assert differing(expected, subject.unet.state_dict()) == set()
+
+
+def test_a_text_encoder_with_a_broken_configuration_is_refused(folders, tmp_path):
+    make_text_encoder(seed=9).save_pretrained(tmp_path / "te")
+    edit_json(tmp_path / "te" / "config.json", num_attention_heads=3)
+    assert "config.json does not load" in refusal(folders["sd1"], tmp_path / "te")
+    edit_json(tmp_path / "te" / "config.json", num_attention_heads=4)
+    assert "num_attention_heads is 4, not 2" in refusal(folders["sd1"], tmp_path / "te")
 
 
 def test_a_unet_of_another_function_is_refused(folders, tmp_path):
@@ -429,9 +494,6 @@ def test_a_replacement_that_is_not_there_or_not_known(folders, tmp_path):
 
 
 def test_two_encoders_that_fit_alike_are_not_chosen_between(folders, pipelines, tmp_path):
-    from auditor.subjects.replacement_files import find_replacement
-    from auditor.subjects.replacements import apply
-
     networks = {
         "unet": make_unet(),
         "text_encoder": make_text_encoder(),
