@@ -117,8 +117,9 @@ def _evidence(
 
 
 def _models(certificate: Certificate, models: tuple[str, ...]) -> dict[str, str]:
-    from auditor.verification.model import refuse_other_model
+    from auditor.verification.model import refuse_false_arms, refuse_other_model
 
+    refuse_false_arms(certificate)
     if not models:
         return {"model": "not checked: no model was given (--model)"}
     checked = {}

@@ -3,9 +3,27 @@
 from pathlib import Path
 
 from auditor.certificate.schema import ArmPart, Certificate
-from auditor.errors import AuditorError, ModelDiffers
+from auditor.digests import digest
+from auditor.errors import AuditorError, Contradicted, ModelDiffers
 from auditor.subjects.manifest import locate
 from auditor.subjects.spec import SubjectSpec
+
+
+def refuse_false_arms(certificate: Certificate) -> None:
+    """Refuse a certificate whose lists of files do not have the digests that it names.
+
+    The evidence is about models by their digests. Without this, other files could be listed under
+    the digest of the audited ones.
+
+    Raises:
+        Contradicted: names the model.
+    """
+    for part in certificate.identity.arms:
+        if digest(part.files) != part.digest:
+            raise Contradicted(
+                f"the files that the certificate lists for {part.arm} do not have the digest that "
+                "it names for them."
+            )
 
 
 def refuse_other_model(certificate: Certificate, arm: str, folder: Path) -> None:

@@ -104,6 +104,18 @@ def test_swapped_model_file(signed, verify, tmp_path):
     assert "not the original model" in said
 
 
+def test_another_model_cannot_be_listed_under_the_digest_of_the_audited_one(signed, verify):
+    """Whoever may sign puts the files of a better model into the list."""
+
+    def swap(content):
+        arms = {arm["arm"]: arm for arm in content["identity"]["arms"]}
+        arms["unlearned"]["files"] = arms["retrained-0"]["files"]
+
+    code, said = verify(signed(edit=swap))
+    assert code == 14
+    assert "lists for unlearned do not have the digest" in said
+
+
 def test_edited_verdict_in_a_signed_file(signed, verify):
     envelope = signed()
     data = json.loads(envelope.read_bytes())
