@@ -16,8 +16,14 @@ def refuse_false_arms(certificate: Certificate) -> None:
     the digest of the audited ones.
 
     Raises:
-        Contradicted: names the model.
+        Contradicted: names the model, or says that the models are not those of the plan.
     """
+    plan = certificate.reproduction.plan
+    baselines = [f"retrained-{number}" for number in range(len(plan.get("retrained", ())))]
+    if [part.arm for part in certificate.identity.arms] != ["unlearned", "original", *baselines]:
+        raise Contradicted("the certificate's models are not those of its plan.")
+    if certificate.redaction == "none" and digest(plan) != certificate.identity.plan_digest:
+        raise Contradicted("the certificate's plan does not have the digest that it names.")
     for part in certificate.identity.arms:
         if digest(part.files) != part.digest:
             raise Contradicted(

@@ -116,6 +116,19 @@ def test_another_model_cannot_be_listed_under_the_digest_of_the_audited_one(sign
     assert "lists for unlearned do not have the digest" in said
 
 
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda c: c["reproduction"]["plan"].update(seeds=[9]), "plan does not have the digest"),
+        (lambda c: c["reproduction"]["plan"]["retrained"].pop(), "not those of its plan"),
+    ],
+)
+def test_another_plan_than_was_run(signed, verify, edit, said):
+    code, shown = verify(signed(edit=edit))
+    assert code == 14
+    assert said in shown
+
+
 def test_edited_verdict_in_a_signed_file(signed, verify):
     envelope = signed()
     data = json.loads(envelope.read_bytes())
