@@ -168,6 +168,8 @@ def refuse_foreign(
             f"{listed(unknown)}."
         )
     layers = {name: known[name] for name in updates}
+    if len(set(layers.values())) < len(layers):
+        raise AuditorError(f"{file} changes a layer twice, under two names.")
     other = [
         f"{name} is {list(updates[name].delta.shape)}, not {list(layer.weight.shape)}"
         for name, layer in layers.items()

@@ -53,7 +53,8 @@ def find_replacement(name: str, allow_pickle: bool = False) -> Replacement:
             raise AuditorError(
                 f"replacement {path}: a state dict ends in .safetensors or {', '.join(PICKLED)}."
             )
-        return Replacement(path.resolve(), "state dict", (path.resolve(),))
+        # not resolved: in the hub's cache a name with its ending is a link to a name without
+        return Replacement(path.absolute(), "state dict", (path.absolute(),))
     if not path.is_dir():
         raise AuditorError(
             f"replacement {name}: no such file or directory. It must lie on this machine; download "

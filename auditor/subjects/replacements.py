@@ -208,9 +208,10 @@ def _spellings(part: str, tensors: Mapping[str, Tensor]) -> Iterator[dict[str, T
     yield stripped
     if part != "unet":
         kept = {n: t for n, t in stripped.items() if not n.endswith(OBSOLETE)}
-        yield from (
-            {respell(name): tensor for name, tensor in kept.items()} for respell in RESPELLINGS
-        )
+        for respell in RESPELLINGS:
+            respelt = {respell(name): tensor for name, tensor in kept.items()}
+            if len(respelt) == len(kept):  # else two of its keys would become one
+                yield respelt
 
 
 def _refuse_other_architecture(file: Path, part: str, network: nn.Module) -> None:

@@ -98,17 +98,20 @@ def _flat(content: Any, file: Path) -> dict[str, Tensor]:
         raise AuditorError(
             f"{file} holds {type(content).__name__}, expected a dict of names to tensors."
         )
-    tensors: dict[str, Tensor] = {}
+    found: list[tuple[str, Tensor]] = []
     for name, value in content.items():
         if isinstance(value, Tensor):
-            tensors[str(name)] = value
+            found.append((str(name), value))
         elif isinstance(value, Mapping) and all(
             isinstance(inner, Tensor) or inner is None for inner in value.values()
         ):
-            tensors |= {f"{name}.{key}": inner for key, inner in value.items() if inner is not None}
+            found += [(f"{name}.{key}", t) for key, t in value.items() if t is not None]
         else:
             raise AuditorError(
                 f"{file}: {name!r} is {type(value).__name__}, expected a tensor. Save the state "
                 "dict alone."
             )
-    return {name: tensor.detach() for name, tensor in tensors.items()}
+    tensors = {name: tensor.detach() for name, tensor in found}
+    if len(tensors) < len(found):
+        raise AuditorError(f"{file} holds a tensor twice, by its full name and by its layer.")
+    return tensors

@@ -34,9 +34,9 @@ class TextToImage(Subject):
     """A diffusion model that draws from text, in latents or in pixels.
 
     Its safety checker is set aside: an audit asks what the weights know. The meter's forward
-    tokens are rows through the UNet: steps x images, twice with guidance; a row whose gradient is
-    taken counts three times. A batch's token budget holds the positions (height x width of the
-    UNet's input) of all its rows.
+    tokens are rows through the UNet: the scheduler's steps x images, twice with guidance; a row
+    whose gradient may be taken counts three times. A batch's token budget holds the positions
+    (height x width of the UNet's input) of all its rows.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class TextToImage(Subject):
         *,
         embeddings: Tensor | None = None,
     ) -> Tensor:
-        """Draw images; one depends on its prompt and seed alone, not on those drawn beside it.
+        """Draw images; each depends, but for rounding, on its prompt and seed alone.
 
         Args:
             prompts: one an image; None where ``embeddings`` are given.

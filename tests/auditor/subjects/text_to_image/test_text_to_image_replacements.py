@@ -334,6 +334,7 @@ def faulty(fault, unet):
         "integers": delta | {first: delta[first].to(torch.int8)},
         "no tensor": delta | {"optimizer": [1, 2]},
         "a tensor": torch.ones(3),
+        "twice": delta | {first.rpartition(".")[0]: {first.rpartition(".")[2]: delta[first]}},
     }[fault]
 
 
@@ -348,6 +349,7 @@ def faulty(fault, unet):
         ("integers", "to_q.weight is torch.int8"),
         ("no tensor", "'optimizer' is list"),
         ("a tensor", "holds Tensor, expected a dict"),
+        ("twice", "holds a tensor twice"),
     ],
 )
 def test_each_fault_of_a_state_dict_has_its_message(fault, said, folders, unet, tmp_path):
@@ -382,6 +384,25 @@ def test_any_choice_of_whole_layers_replaces_these_and_nothing_else(data, tmp_pa
     apply(find_replacement(str(tmp_path / "esd.pt")), {"unet": unet})
     assert differing(before, unet.state_dict()) == delta.keys()
     assert all(torch.equal(unet.state_dict()[name], tensor) for name, tensor in delta.items())
+
+
+def test_a_text_encoder_with_a_key_in_two_spellings_is_refused(folders, tmp_path):
+    tensors = make_text_encoder(seed=9).state_dict()
+    name = next(iter(tensors))
+    bare = name.removeprefix("text_model.")
+    both = tensors | {bare: tensors[name], f"text_model.{bare}": tensors[name]}
+    torch.save(both, tmp_path / "te.pt")
+    assert "1 unknown key(s)" in refusal(folders["sd1"], tmp_path / "te.pt")
+
+
+def test_a_link_without_an_ending_behind_it_is_read(folders, unet, tmp_path):
+    """As the hub's cache keeps files."""
+    delta = trained(unet)
+    save_file(delta, tmp_path / "0123abcd")
+    (tmp_path / "esd.safetensors").symlink_to(tmp_path / "0123abcd")
+    subject = replaced(folders["sd1"], tmp_path / "esd.safetensors")
+    assert "replacement/esd.safetensors" in subject.manifest.files
+    assert differing(unet.state_dict(), subject.unet.state_dict()) == delta.keys()
 
 
 def test_a_text_encoder_with_a_hole_is_refused(folders, tmp_path):
@@ -474,6 +495,8 @@ def test_each_fault_of_a_lora_has_its_message(folders, unet, tmp_path):
         ("uses use_dora", pair, {"use_dora": True}),
         ("is a LOHA", pair, {"peft_type": "LOHA"}),
     ]
+    twice = pair | {f"unet.{name}": tensor.clone() for name, tensor in pair.items()}
+    faults.append(("changes a layer twice", twice, {}))
     for said, tensors, options in faults:
         assert said in refusal(folders["sd1"], lora(tmp_path, tensors, **options))
     nothing = lora(tmp_path, pair | {f"{key}.lora_B.weight": torch.zeros(16, 2)})
