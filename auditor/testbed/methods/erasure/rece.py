@@ -12,7 +12,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from auditor.progress import Progress, SilentProgress
-from auditor.testbed.methods.erasure.closed_form_edit import redirect
+from auditor.testbed.methods.erasure.closed_form_edit import redirect, second_moment
 from auditor.testbed.methods.erasure.cross_attention import as_parameters, key_value_weights
 from auditor.testbed.methods.erasure.encoded_prompts import (
     EncodedPrompt,
@@ -20,7 +20,7 @@ from auditor.testbed.methods.erasure.encoded_prompts import (
     pairs_from_subject,
 )
 from auditor.testbed.methods.erasure.settings import ReceSettings
-from auditor.testbed.methods.erasure.uce import preserved_moment, uce
+from auditor.testbed.methods.erasure.uce import preserved_rows, uce
 
 
 def adversarial_map(
@@ -89,7 +89,9 @@ def rece(
         start = uce(unet, erasures, preserved, settings.start)
     current = {name: matrix.to("cpu", torch.float64) for name, matrix in start.items()}
     inputs, replacements = pairs_from_subject(erasures)
-    kept = preserved_moment(preserved, settings.preserve_weight)
+    kept = second_moment(inputs, settings.hold_erased)
+    if preserved:
+        kept = kept + second_moment(preserved_rows(preserved), settings.preserve_weight)
     with (progress or SilentProgress()).task("RECE", settings.epochs) as advance:
         for _ in range(settings.epochs):
             harmful = adversarial_map(current, original, settings.regularisation)

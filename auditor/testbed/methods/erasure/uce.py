@@ -46,19 +46,22 @@ def uce(
     """
     settings = settings or UceSettings()
     inputs, replacements = pairs_from_subject(erasures)
+    kept = None
+    if preserved:
+        kept = second_moment(
+            preserved_rows(preserved), settings.weight_of_preserved(len(preserved))
+        )
     edited = redirect(
         key_value_weights(unet),
         inputs,
         replacements,
         weight=settings.erase_weight,
-        preserved=preserved_moment(preserved, settings.weight_of_preserved(len(preserved))),
+        preserved=kept,
         ridge=settings.ridge,
     )
     return as_parameters(unet, edited)
 
 
-def preserved_moment(preserved: Sequence[EncodedPrompt], weight: float) -> Tensor | None:
-    """``weight * sum c_p c_p^T`` over the rows of preserved prompts; ``None`` without any."""
-    if not preserved:
-        return None
-    return second_moment(torch.cat([rows_from_subject(prompt) for prompt in preserved]), weight)
+def preserved_rows(preserved: Sequence[EncodedPrompt]) -> Tensor:
+    """The rows of preserved prompts that count, [n, width]: from the last subject token on."""
+    return torch.cat([rows_from_subject(prompt) for prompt in preserved])

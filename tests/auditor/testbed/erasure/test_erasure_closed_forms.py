@@ -252,6 +252,20 @@ def test_rece_leaves_less_for_an_adversarial_embedding_to_find(unet, erasures):
     assert distances[0] < distances[1] < distances[2]
 
 
+def test_held_concepts_stay_erased(unet, erasures):
+    inputs, _ = by_hand(erasures)
+    start = uce(unet, erasures)
+
+    def moved(hold):
+        found = rece(unet, erasures, settings=ReceSettings(hold_erased=hold), start=start)
+        return sum(
+            float(squares(inputs @ (found[name] - start[name]).double().T)) for name in found
+        )
+
+    assert moved(1e4) < 1e-4 * moved(0.0)
+    assert moved(1.0) < moved(0.1) < moved(0.0)
+
+
 def test_rece_begins_where_it_is_told_to(unet, erasures):
     start = uce(unet, erasures, settings=UceSettings(ridge=5.0))
     unmoved = rece(unet, erasures, settings=ReceSettings(epochs=0), start=start)
