@@ -45,6 +45,16 @@ def model_component(
         raise AuditorError(
             f"{folder} holds an adapter (adapter_config.json); give it as `replacement`."
         )
+    content = read_json(folder / "config.json")
+    if "transformers_weights" in content:
+        raise AuditorError(
+            f"{folder / 'config.json'} points to other weights (transformers_weights); an audit "
+            "takes only those that lie beside it under their usual name."
+        )
+    if content.get("quantization_config"):
+        raise AuditorError(
+            f"{folder} is quantized already; an audit of a pipeline starts from the weights before."
+        )
     weights, notes = _weights(folder, library, allow_pickle)
     return Component(
         name,

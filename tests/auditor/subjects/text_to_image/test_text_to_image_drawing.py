@@ -2,12 +2,15 @@
 
 import pytest
 import torch
+from diffusers import DDPMScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_pipelines import LAYOUTS, PROMPTS, SAMPLING, open_pipeline
+from tiny_pipelines import LAYOUTS, PROMPTS, SAMPLING, edit_json, open_pipeline
 
 from auditor.errors import AuditorError, MeasurementError
 from auditor.subjects.denoising import add_noise, as_noise
+from auditor.subjects.opening import refuse_unopenable
+from auditor.testbed.shapes import network, text
 
 SEEDS = [5, 6, 7, 5]
 each_layout = pytest.mark.parametrize("layout", LAYOUTS)
@@ -43,6 +46,20 @@ def test_images_are_those_of_the_deployed_pipeline(layout, subjects, pipelines):
     alike(images, deployed(pipelines[layout], PROMPTS, SEEDS))
 
 
+def test_a_model_of_the_testbed_draws_what_its_pipeline_does(tmp_path):
+    torch.manual_seed(0)
+    recipe = network.NetworkRecipe(channels=(8, 16), text_width=16)
+    (tmp_path / "words").mkdir()
+    tokenizer = text.write_tokenizer(tmp_path / "words", text.vocabulary())
+    pipeline = network.untrained(tokenizer, recipe)
+    pipeline.set_progress_bar_config(disable=True)
+    network.save(pipeline, tmp_path / "original")
+    subject = open_pipeline(tmp_path / "original")
+    refuse_unopenable(subject.spec, subject.location)
+    prompts = ["a red circle", "a blue disc on a table"]
+    alike(subject.generate(prompts, [1, 2]), deployed(pipeline, prompts, [1, 2]))
+
+
 def test_images_have_the_wanted_size_and_guidance(folders, pipelines):
     sampling = {"steps": 2, "guidance": 1, "height": 8, "width": 24}
     images = open_pipeline(folders["sdxl"], sampling=sampling).generate(PROMPTS[:1], [3])
@@ -65,11 +82,8 @@ def test_an_image_depends_on_its_prompt_and_seed_alone(layout, folders, subjects
     assert torch.equal(subjects[layout].generate(PROMPTS, SEEDS), together)
 
 
-def test_noise_on_the_way_comes_from_the_images_own_seed(sd1, tmp_path):
+def test_noise_on_the_way_comes_from_the_images_own_seed(sd1):
     """An ancestral scheduler draws at each step."""
-    from diffusers import DDPMScheduler
-    from tiny_pipelines import edit_json
-
     DDPMScheduler().save_pretrained(sd1 / "scheduler")
     edit_json(sd1 / "model_index.json", scheduler=["diffusers", "DDPMScheduler"])
     torch.manual_seed(0)

@@ -235,6 +235,11 @@ FAULTS = {
     "code of its own": (index_fault(_class_name=["pipeline", "Mine"]), "Python code"),
     "a component's own code": (index_fault(unet=["my_unet", "MyUNet"]), "Python code that does"),
     "remote code": (config_fault("unet", auto_map={"AutoModel": "x.Y"}), "auto_map"),
+    "quantized": (config_fault("unet", quantization_config={"load_in_8bit": True}), "quantized"),
+    "other weights": (
+        config_fault("text_encoder", transformers_weights="../../elsewhere.safetensors"),
+        "points to other weights",
+    ),
     "a transformer": (index_fault(transformer=["diffusers", "SD3"]), "component transformer"),
     "another UNet": (index_fault(unet=["diffusers", "UNet3DConditionModel"]), "UNet3DCondition"),
     "no UNet": (index_fault(unet=None), "names no unet"),
