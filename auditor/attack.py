@@ -86,6 +86,8 @@ class Attack(ABC, Generic[P]):
     requires: ClassVar[Requirements] = Requirements()
     seeded: ClassVar[bool] = False
     """Whether its result depends on a seed; otherwise it runs once."""
+    kinds: ClassVar[tuple[str, ...]] = ("causal-lm",)
+    """Kinds of model (`SubjectSpec.kind`) that it can attack."""
     searches: ClassVar[bool] = False
     """Whether it has a search stage whose findings are pooled over the arms."""
     probe: ClassVar[str | None] = None

@@ -36,6 +36,7 @@ def expand(plan: AuditPlan) -> list[Variant]:
         AuditorError: an attack is unknown, its parameters are wrong, two variants have the same
             name, or the policy demands something that no installed attack provides.
     """
+    _refuse_kinds(plan)
     planned: dict[str, Attack[Any]] = {}
     defaults = default_levels()
     rank = PROFILES.index(plan.profile) if plan.profile else -1
@@ -67,6 +68,18 @@ def expand(plan: AuditPlan) -> list[Variant]:
         if label not in planned
     ]
     return chosen
+
+
+def _refuse_kinds(plan: AuditPlan) -> None:
+    """Refuse models of several kinds, and of a kind that nothing here measures."""
+    kinds = sorted({spec.kind for spec in plan.arms.values()})
+    if len(kinds) > 1:
+        raise AuditorError(f"the models are of different kinds: {', '.join(kinds)}.")
+    if kinds[0] not in ATTACKS.get(AS_IS).kinds:
+        raise AuditorError(
+            f"no installed attack measures models of the kind {kinds[0]}; {AS_IS} measures "
+            f"{', '.join(ATTACKS.get(AS_IS).kinds)}."
+        )
 
 
 def explicit(plan: AuditPlan) -> AuditPlan:

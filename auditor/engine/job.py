@@ -83,6 +83,7 @@ class Job(BaseModel):
             "kind": self.spec.kind,
             "dtype": self.spec.dtype,
             "device_map": self.spec.device_map,
+            "sampling": self.spec.sampling.model_dump() if self.spec.sampling else None,
             "facts": self.facts,
             "probes": list(self.probes),
             "format": self.format.model_dump(),

@@ -14,6 +14,9 @@ from auditor.policy import Policy, load_policy, ready_made
 from auditor.subjects.causal_lm import TOKEN_BUDGET
 from auditor.subjects.spec import PromptFormat, SubjectSpec
 
+_LOCATED = ("path", "adapter", "replacement")
+"""What of a model's spec names files."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -175,7 +178,7 @@ def anchored(content: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     def model(value: Any) -> Any:
         if isinstance(value, dict):
-            return {k: model(v) if k in ("path", "adapter") else v for k, v in value.items()}
+            return {k: model(v) if k in _LOCATED else v for k, v in value.items()}
         if isinstance(value, str) and (value.startswith((".", "~")) or (folder / value).is_dir()):
             return str(folder / Path(value).expanduser())
         return value

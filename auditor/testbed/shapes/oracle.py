@@ -1,8 +1,9 @@
 """The classifier that says which shape a picture shows, or none.
 
-It is trained on noisy pictures too, so that it judges what diffusion models draw, and on four
-sorts of pictures that show none: noise, blank paper, shapes that no model learns, and shapes of
-which half is missing. Without them every blur would count as some shape.
+It is trained on noisy pictures with other shades of ink and paper too, so that it judges what
+diffusion models draw, and on five sorts of pictures that show none: noise, blank paper, shapes
+that no model learns, shapes of which half is missing, and halves of two shapes put together.
+Without them every blur would count as some shape.
 """
 
 import random
@@ -30,32 +31,35 @@ class OracleTraining(BaseModel):
         batch_size: Pictures a step.
         learning_rate: Of AdamW, with a cosine decay.
         most_noise: Largest standard deviation of the noise added to a picture.
+        most_shade: Largest change of each channel of ink and of paper.
         seed: Of weights and pictures.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    steps: int = Field(default=600, gt=0)
+    steps: int = Field(default=1000, gt=0)
     batch_size: int = Field(default=64, gt=0)
     learning_rate: float = Field(default=2e-3, gt=0)
     most_noise: float = Field(default=0.25, ge=0)
+    most_shade: float = Field(default=0.15, ge=0)
     seed: int = 0
 
 
 def judged_pictures(
-    count: int, most_noise: float, chance: random.Random, noise: torch.Generator
+    count: int, settings: OracleTraining, chance: random.Random, noise: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Pictures [count, 3, SIZE, SIZE] in [0, 1] and their labels [count], every label as often."""
     pictures, labels = [], []
     for index in range(count):
         label = LABELS[index % len(LABELS)]
         if label == NONE:
-            pictures.append(_no_shape(chance, noise))
+            pictures.append(_no_shape(chance, noise, settings.most_shade))
         else:
-            pictures.append(draw(label, _color(chance), chance.getrandbits(32)).image)
+            mask = draw(label, _color(chance), chance.getrandbits(32)).mask
+            pictures.append(_shaded(mask, chance, noise, settings.most_shade))
         labels.append(LABELS.index(label))
     images = torch.stack(pictures)
-    amount = torch.rand(count, 1, 1, 1, generator=noise) * most_noise
+    amount = torch.rand(count, 1, 1, 1, generator=noise) * settings.most_noise
     images = images + amount * torch.randn(images.shape, generator=noise)
     return images.clamp(0, 1), torch.tensor(labels)
 
@@ -64,29 +68,40 @@ def _color(chance: random.Random) -> str:
     return chance.choice(sorted(COLORS))
 
 
-def _no_shape(chance: random.Random, noise: torch.Generator) -> Tensor:
-    kind = chance.choice(("noise", "blank", "held out", "half"))
+def _shaded(mask: Tensor, chance: random.Random, noise: torch.Generator, most: float) -> Tensor:
+    """A picture of a mask, its ink and its paper each a little off."""
+    ink = (torch.rand(3, 1, 1, generator=noise) * 2 - 1) * most
+    paper = -torch.rand(3, 1, 1, generator=noise) * most
+    return painted(mask, COLORS[_color(chance)]) + torch.where(mask, ink, paper)
+
+
+def _no_shape(chance: random.Random, noise: torch.Generator, most_shade: float) -> Tensor:
+    kind = chance.choice(("noise", "blank", "held out", "half", "two halves"))
     if kind == "noise":
         return torch.rand(3, SIZE, SIZE, generator=noise)
     if kind == "blank":
         return torch.rand(3, 1, 1, generator=noise).expand(3, SIZE, SIZE)
-    shape = chance.choice(sorted(HELD_OUT if kind == "held out" else TRAINED))
-    color = _color(chance)
-    drawing = draw(shape, color, chance.getrandbits(32))
+    names = sorted(HELD_OUT if kind == "held out" else TRAINED)
+    first, second = (
+        draw(name, _color(chance), chance.getrandbits(32)).mask for name in chance.sample(names, 2)
+    )
     if kind == "held out":
-        return drawing.image
-    return painted(_halved(drawing.mask, chance), COLORS[color])
+        mask = first
+    else:
+        kept = _half(first, chance)
+        mask = first & kept if kind == "half" else torch.where(kept, first, second)
+    return _shaded(mask, chance, noise, most_shade)
 
 
-def _halved(mask: Tensor, chance: random.Random) -> Tensor:
-    """A mask without its upper, lower, left or right half."""
+def _half(mask: Tensor, chance: random.Random) -> Tensor:
+    """Where a picture's upper, lower, left or right half is, seen from the middle of a shape."""
     inside = mask.nonzero()
     low, high = inside.min(0).values, inside.max(0).values
     middle = (low + high + 1) // 2
     axis = chance.randint(0, 1)
     along = torch.arange(SIZE)
     kept = along < middle[axis] if chance.random() < 0.5 else along >= middle[axis]
-    return mask & (kept[:, None] if axis == 0 else kept[None, :])
+    return (kept[:, None] if axis == 0 else kept[None, :]).expand(SIZE, SIZE)
 
 
 def train_oracle(settings: OracleTraining, progress: Progress) -> ConvolutionalClassifier:
@@ -106,9 +121,7 @@ def train_oracle(settings: OracleTraining, progress: Progress) -> ConvolutionalC
         "classifier: learns to tell the shapes, and pictures of none", settings.steps
     ) as advance:
         for _ in range(settings.steps):
-            images, labels = judged_pictures(
-                settings.batch_size, settings.most_noise, chance, noise
-            )
+            images, labels = judged_pictures(settings.batch_size, settings, chance, noise)
             loss = functional.cross_entropy(model(images), labels)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)

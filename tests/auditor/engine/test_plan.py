@@ -169,3 +169,15 @@ def test_plan_schema_forbids_what_it_does_not_know():
     with pytest.raises(AuditorError, match="surprise"):
         parse_plan(MINIMAL | {"surprise": 1}, "test")
     assert AuditPlan.model_config["extra"] == "forbid"
+
+
+def test_kinds_that_nothing_measures_are_refused():
+    images = {"path": "p", "kind": "text-to-image"}
+    plan = parse_plan(
+        MINIMAL | {"unlearned": images, "original": images, "retrained": [images]}, "test"
+    )
+    with pytest.raises(AuditorError, match="no installed attack measures models of the kind text"):
+        expand(plan)
+    mixed = parse_plan(MINIMAL | {"unlearned": images}, "test")
+    with pytest.raises(AuditorError, match="different kinds"):
+        expand(mixed)
