@@ -6,7 +6,7 @@ For a matrix W, inputs c with wanted outputs v*, and inputs c_p whose outputs ar
 
     W' = (sum w v* c^T + W (P + r I)) (sum w c c^T + P + r I)^-1,   P = sum b c_p c_p^T
 
-Gandikota et al., arXiv 2308.14761, equation 7 (its derivation has no ridge r; the authors'
+Gandikota et al., arXiv 2308.14761 (its derivation has no ridge r; the authors'
 program has); RECE, arXiv 2407.12383, and MACE, arXiv 2403.06135, use the same form.
 """
 

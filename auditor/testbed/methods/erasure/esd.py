@@ -20,7 +20,7 @@ from auditor.testbed.methods.erasure.settings import EsdSettings
 
 
 def erased_target(unconditional: Tensor, conditional: Tensor, negative_guidance: float) -> Tensor:
-    """``e_0(x_t) - eta (e_0(x_t, c) - e_0(x_t))``, arXiv 2303.07345, equation 7.
+    """``e_0(x_t) - eta (e_0(x_t, c) - e_0(x_t))``, arXiv 2303.07345.
 
     The authors' later program writes the target ``e_0(x_t, c) - eta' (e_0(x_t, c) - e_0(x_t))``.
     The two agree for ``eta' = eta + 1``: its default of 2 is the paper's 1, and its 1 (used for
