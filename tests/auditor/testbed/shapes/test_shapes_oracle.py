@@ -21,8 +21,9 @@ def oracle():
 
 @pytest.mark.parametrize("most_noise", [0, 0.25])
 def test_tells_shapes_and_pictures_of_none(oracle, most_noise):
+    settings = OracleTraining(most_noise=most_noise)
     images, labels = judged_pictures(
-        500, most_noise, random.Random(5), torch.Generator().manual_seed(5)
+        500, settings, random.Random(5), torch.Generator().manual_seed(5)
     )
     with torch.no_grad():
         told = oracle(images).argmax(-1)
@@ -38,7 +39,7 @@ def test_shapes_that_nothing_learns_are_none(oracle):
 
 
 def test_every_label_is_shown_as_often():
-    _, labels = judged_pictures(50, 0.1, random.Random(0), torch.Generator())
+    _, labels = judged_pictures(50, OracleTraining(), random.Random(0), torch.Generator())
     assert labels.bincount().tolist() == [10] * 5
 
 
