@@ -44,6 +44,9 @@ from auditor.testbed.methods.erasure.settings import (
 from auditor.testbed.shapes.captions import SYNONYMS, caption
 from auditor.testbed.shapes.drawing import COLORS, TRAINED, draw
 
+MACE_SHAPES = MACE_TESTBED.model_copy(update={"prior_weight": 1.0})
+"""Without a prior, half of the kept triangles and crosses are lost with the circles."""
+
 
 class MaterialRecipe(BaseModel):
     """What all erasures are given.
@@ -73,7 +76,7 @@ class Erasures(BaseModel):
     rece: ReceSettings = RECE_TESTBED
     esd_x: EsdSettings = ESD_X_TESTBED
     esd_u: EsdSettings = ESD_U_TESTBED
-    mace: MaceSettings = MACE_TESTBED
+    mace: MaceSettings = MACE_SHAPES
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from auditor.testbed.shapes.oracle import LABELS, OracleTraining, judged_picture
 
 @pytest.fixture(scope="module")
 def oracle():
-    return train_oracle(OracleTraining(steps=300), SilentProgress())
+    return train_oracle(OracleTraining(), SilentProgress())
 
 
 @pytest.mark.parametrize("most_noise", [0, 0.25])
