@@ -45,7 +45,7 @@ from auditor.testbed.shapes.captions import SYNONYMS, caption
 from auditor.testbed.shapes.drawing import COLORS, TRAINED, draw
 
 MACE_SHAPES = MACE_TESTBED.model_copy(update={"prior_weight": 1.0})
-"""Without a prior, half of the kept triangles and crosses are lost with the circles."""
+"""With a weaker prior, triangles and crosses are lost with the circles."""
 
 
 class MaterialRecipe(BaseModel):
