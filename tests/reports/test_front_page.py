@@ -69,7 +69,10 @@ def test_earlier_policies_and_redaction_are_on_the_front(certificate):
         (Signatures((), True), ["not signed"], ["signed by", "checked against"]),
         (
             Signatures(("0123456789abcdef",), False),
-            ["signed by key 0123456789ab…; NOT checked when this report was made", "auditor verify"],
+            [
+                "signed by key 0123456789ab…; NOT checked when this report was made",
+                "auditor verify",
+            ],
             ["not signed", "checked against", "0123456789abcdef"],
         ),
         (
