@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from auditor.certificate.files import write_certificate
+from auditor.certificate.judgement import judge
 from auditor.certificate.schema import Certificate
 from auditor.data.fact import Fact, FactSets, SetName
 from auditor.digests import digest
@@ -289,4 +290,5 @@ def _certificate(
             },
         }
     )
-    return recomputed(skeleton, recall(skeleton, store)).named()
+    case = recall(skeleton, store)
+    return recomputed(skeleton, case, judge(case)).named()

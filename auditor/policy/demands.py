@@ -67,11 +67,26 @@ def refuse_expired(policy: Policy, today: date) -> None:
         Expired: names the waiver.
     """
     for waiver in policy.waivers:
-        if waiver.until < today:
-            raise Expired(
-                f"the waiver of {waiver.attack} by {waiver.by} expired on {waiver.until}. Run the "
-                "attack, or have the waiver renewed in the policy and audit again."
-            )
+        refuse_expired_waiver(waiver.attack, waiver.by, waiver.until, today)
+
+
+def refuse_expired_waiver(attack: str, by: str, until: date, today: date) -> None:
+    """Refuse a waiver that holds no longer.
+
+    Args:
+        attack: what it lifts.
+        by: who answers for it.
+        until: the last day on which it holds.
+        today: the day of asking.
+
+    Raises:
+        Expired: names the waiver.
+    """
+    if until < today:
+        raise Expired(
+            f"the waiver of {attack} by {by} expired on {until}. Run the attack, or have the "
+            "waiver renewed in the policy and audit again."
+        )
 
 
 def shortfall(policy: Policy, label: str, parameters: Mapping[str, Any]) -> str | None:

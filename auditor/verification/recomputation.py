@@ -24,6 +24,7 @@ from auditor.engine.account import NO_ACCOUNT, account
 from auditor.engine.expansion import instantiate
 from auditor.errors import Contradicted
 from auditor.evidence.store import EvidenceStore
+from auditor.statistics import Decision
 from auditor.verification.recall import recall
 
 _SHOWN = 5
@@ -44,7 +45,8 @@ def refuse_contradiction(certificate: Certificate, store: EvidenceStore) -> None
         AuditorError: an attack of the certificate is not installed here.
     """
     case = recall(certificate, store)
-    again = _told(recomputed(certificate, case), case, store)
+    decision = judge(case)
+    again = _told(recomputed(certificate, case, decision), case, decision, store)
     if certificate.redaction != "none":
         again = redact(again, store.redaction_key())
     stated, worked_out = (c.model_dump(mode="json") for c in (certificate, again))
@@ -59,9 +61,14 @@ def refuse_contradiction(certificate: Certificate, store: EvidenceStore) -> None
         )
 
 
-def recomputed(certificate: Certificate, case: Case) -> Certificate:
-    """The certificate with every part worked out again that follows from its case alone."""
-    decision = judge(case)
+def recomputed(certificate: Certificate, case: Case, decision: Decision) -> Certificate:
+    """The certificate with every part worked out again that follows from its case alone.
+
+    Args:
+        certificate: what is not worked out is taken from it.
+        case: recalled from it and its evidence.
+        decision: on that case.
+    """
     subjects, facts = worst(case)
     return certificate.model_copy(
         update={
@@ -85,9 +92,10 @@ def recomputed(certificate: Certificate, case: Case) -> Certificate:
     )
 
 
-def _told(certificate: Certificate, case: Case, store: EvidenceStore) -> Certificate:
+def _told(
+    certificate: Certificate, case: Case, decision: Decision, store: EvidenceStore
+) -> Certificate:
     """The same with what the attacks say of their evidence, and are by their own definition."""
-    decision = judge(case)
     attacks = [instantiate(row.attack, row.parameters) for row in certificate.matrix]
     accounts = [
         account(attack, row.jobs, store) if row.jobs else NO_ACCOUNT

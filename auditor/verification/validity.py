@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from auditor.certificate.schema import Certificate
 from auditor.errors import Expired, Malformed
+from auditor.policy import refuse_expired_waiver
 
 
 def refuse_expired_certificate(
@@ -31,12 +32,9 @@ def refuse_expired_certificate(
             f"the certificate was issued on {issued:%Y-%m-%d} and expired on "
             f"{min(limits):%Y-%m-%d}. Audit the model again."
         )
+    today = now.astimezone(UTC).date()
     for waiver in certificate.policy.waivers:
-        if _moment(waiver.until).date() < now.astimezone(UTC).date():
-            raise Expired(
-                f"the waiver of {waiver.attack} by {waiver.by} expired on {waiver.until}. Run the "
-                "attack, or have the waiver renewed in the policy and audit again."
-            )
+        refuse_expired_waiver(waiver.attack, waiver.by, _moment(waiver.until).date(), today)
 
 
 def _moment(text: str) -> datetime:

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from auditor.certificate.files import read_certificate, write_certificate
+from auditor.certificate.judgement import judge
 from auditor.digests import digest
 from auditor.evidence.record import Cost, Record
 from auditor.evidence.store import EvidenceStore
@@ -42,7 +43,8 @@ def another_unlearned(source, target, change, **parts):
         row["jobs"]["unlearned"] = [new]
     content["identity"]["arms"][0]["digest"] = digest("another")
     skeleton = type(before).model_validate(content | parts)
-    again = recomputed(skeleton, recall(skeleton, store)).named()
+    case = recall(skeleton, store)
+    again = recomputed(skeleton, case, judge(case)).named()
     write_certificate(again, target / "certificate.json")
     return again
 

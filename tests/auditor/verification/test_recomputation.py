@@ -5,6 +5,7 @@ import json
 import pytest
 
 from auditor.certificate.files import read_certificate
+from auditor.certificate.judgement import judge
 from auditor.errors import Contradicted, EvidenceChanged
 from auditor.evidence.store import EvidenceStore
 from auditor.progress import SilentProgress
@@ -23,7 +24,8 @@ def test_what_the_evidence_says_is_what_the_certificate_says(copied, name):
     path, store = copied(name)
     certificate = read_certificate(path)
     assert certificate.verdict.verdict == name.upper()
-    assert recomputed(certificate, recall(certificate, store)) == certificate
+    case = recall(certificate, store)
+    assert recomputed(certificate, case, judge(case)) == certificate
     refuse_contradiction(certificate, store)
     assert refuse_changed(certificate, store, SilentProgress()) == len(certificate.evidence.jobs)
 

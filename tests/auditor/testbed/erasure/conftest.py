@@ -11,14 +11,6 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from auditor.testbed.methods.erasure import Erasure
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def unet():
     return tiny_unet()
