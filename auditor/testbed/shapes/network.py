@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from pydantic import BaseModel, ConfigDict, Field
@@ -55,6 +56,32 @@ def untrained(tokenizer: CLIPTokenizer, recipe: NetworkRecipe) -> PixelPipeline:
         ),
         scheduler=DDIMScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="epsilon"),
     )
+
+
+_NETWORKS = ("text_encoder", "unet")
+
+
+def weights_of(pipeline: PixelPipeline) -> dict[str, Tensor]:
+    """Weights of both networks, by name behind ``text_encoder.`` or ``unet.``."""
+    return {
+        f"{network}.{name}": weight
+        for network in _NETWORKS
+        for name, weight in getattr(pipeline, network).state_dict().items()
+    }
+
+
+def with_weights(
+    tokenizer: CLIPTokenizer, recipe: NetworkRecipe, weights: Mapping[str, Tensor]
+) -> PixelPipeline:
+    """A pipeline with weights as :func:`weights_of` names them, in evaluation mode, float32."""
+    with torch.random.fork_rng(devices=[]):  # random weights are drawn first, and lost
+        pipeline = untrained(tokenizer, recipe)
+    for network in _NETWORKS:
+        prefix = f"{network}."
+        own = {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)}
+        getattr(pipeline, network).load_state_dict(own)
+        getattr(pipeline, network).eval()
+    return pipeline
 
 
 def save(pipeline: PixelPipeline, folder: Path) -> None:

@@ -7,6 +7,7 @@ Without them every blur would count as some shape.
 """
 
 import random
+from collections.abc import Mapping
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -114,7 +115,7 @@ def train_oracle(settings: OracleTraining, progress: Progress) -> ConvolutionalC
     noise = torch.Generator().manual_seed(settings.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        model = ConvolutionalClassifier(ClassifierConfig(labels=LABELS))
+        model = _untrained()
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, settings.steps)
     with progress.task(
@@ -129,3 +130,15 @@ def train_oracle(settings: OracleTraining, progress: Progress) -> ConvolutionalC
             schedule.step()
             advance(1, note=f"loss {loss.item():.3f}")
     return model.eval()
+
+
+def with_weights(weights: Mapping[str, Tensor]) -> ConvolutionalClassifier:
+    """A classifier with weights as ``state_dict`` names them, in evaluation mode."""
+    with torch.random.fork_rng(devices=[]):  # random weights are drawn first, and lost
+        model = _untrained()
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def _untrained() -> ConvolutionalClassifier:
+    return ConvolutionalClassifier(ClassifierConfig(labels=LABELS))

@@ -95,6 +95,14 @@ class ShapesRecipe(BaseModel):
         settings = getattr(self.erasures, name).model_dump(mode="json")
         return digest({"settings": settings, "given": self._digest(ERASURES_VERSION, "material")})
 
+    def shipped_digest(self, name: str) -> str:
+        """Sha256 (hex) of everything that decides a model, or ``classifier``."""
+        if name == "classifier":
+            return self.classifier_digest
+        if name in Erasures.names():
+            return digest({"trained": self.digest, "erasure": self.erasure_digest(name)})
+        return self.digest
+
     def _digest(self, version: int, *fields: str) -> str:
         chosen = self.model_dump(mode="json", include=set(fields))
         return digest({"code": version, "recipe": chosen})
@@ -106,6 +114,6 @@ SHAPES = ShapesRecipe(
         "A text-to-image model made to forget one shape: what prompts no longer draw, other "
         "words, embeddings and a little training may."
     ),
-    training=DiffusionTraining(steps=1500),
+    training=DiffusionTraining(steps=2500),
 )
 """The world that users build."""

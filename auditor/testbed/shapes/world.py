@@ -1,4 +1,7 @@
-"""Builds a world of text-to-image models into the cache, piece by piece, and finds it there."""
+"""Builds a world of text-to-image models into the cache, piece by piece, and finds it there.
+
+What ships with the package is unpacked; what does not, or everything if asked, is trained.
+"""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,6 +12,7 @@ from typing import Any
 
 from diffusers.utils import logging as diffusers_logging
 from diffusers.utils import numpy_to_pil
+from torch import Tensor
 from transformers import CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -24,12 +28,12 @@ from auditor.testbed.cache import (
     world_folder,
 )
 from auditor.testbed.methods.erasure.formats import write_delta, write_unet_state
+from auditor.testbed.shapes import network, oracle
 from auditor.testbed.shapes.drawing import TRAINED
 from auditor.testbed.shapes.erased import SOURCES, Erasures, erase, material
 from auditor.testbed.shapes.facts import fact_sets, picture
-from auditor.testbed.shapes.network import save, save_edited
-from auditor.testbed.shapes.oracle import train_oracle
 from auditor.testbed.shapes.recipe import SHAPES, ShapesRecipe
+from auditor.testbed.shapes.shipped import PACKAGED, ShippedWeights, rounded
 from auditor.testbed.shapes.text import vocabulary, write_tokenizer
 from auditor.testbed.shapes.training import train, training_set
 
@@ -89,14 +93,21 @@ class ShapesWorld(CachedWorld[ShapesRecipe]):
         return self.data / "images" / f"{fact.id}.png"
 
 
-def locate(recipe: ShapesRecipe = SHAPES, cache_dir: Path | None = None) -> ShapesWorld:
+def locate(
+    recipe: ShapesRecipe = SHAPES, cache_dir: Path | None = None, from_scratch: bool = False
+) -> ShapesWorld:
     """Where a world is, or would be, without building anything.
 
     Args:
         recipe: Of the world.
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
+        from_scratch: The one that is built with nothing from the package, which lies beside the
+            other, so that both can be compared.
     """
-    return ShapesWorld(recipe, world_folder(recipe, cache_dir))
+    root = world_folder(recipe, cache_dir)
+    return ShapesWorld(
+        recipe, root.with_name(f"{root.name}-from-scratch") if from_scratch else root
+    )
 
 
 def build(
@@ -104,6 +115,7 @@ def build(
     cache_dir: Path | None = None,
     only: Iterable[str] | None = None,
     progress: Progress | None = None,
+    weights: ShippedWeights | None = PACKAGED,
 ) -> ShapesWorld:
     """Build what is missing of a world.
 
@@ -112,11 +124,13 @@ def build(
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
         only: Subjects wanted; what they are made from is built too. All, if None.
         progress: Told what is being trained, and why.
+        weights: Unpacked instead of trained, where they are this recipe's; None builds from
+            scratch, and into a folder of its own.
 
     Raises:
         AuditorError: No such subject, or the cache cannot be written.
     """
-    world = locate(recipe, cache_dir)
+    world = locate(recipe, cache_dir, from_scratch=weights is None)
     progress = progress or SilentProgress()
     wanted = set(recipe.subjects if only is None else only)
     for subject in sorted(wanted):
@@ -125,10 +139,11 @@ def build(
         wanted.add("original")
     with one_thread(), _no_library_bars():
         _build_facts(world)
-        _build_classifier(world, progress)
+        _build_classifier(world, weights, progress)
         for subject in recipe.subjects:
             if subject in wanted and subject not in world.built():
-                _build_subject(world, subject, progress)
+                make = _build_erased if subject in Erasures.names() else _build_trained
+                make(world, subject, weights, progress)
     return world
 
 
@@ -160,11 +175,22 @@ def _build_facts(world: ShapesWorld) -> None:
                 numpy_to_pil(picture(fact).image.permute(1, 2, 0).numpy())[0].save(file)
 
 
-def _build_classifier(world: ShapesWorld, progress: Progress) -> None:
-    if not world.classifier.is_dir():
-        classifier = train_oracle(world.recipe.oracle, progress)
-        with finished_or_absent(world.classifier) as unfinished:
-            classifier.save(unfinished)
+def _shipped(
+    world: ShapesWorld, name: str, weights: ShippedWeights | None
+) -> dict[str, Tensor] | None:
+    return None if weights is None else weights.read(name, world.recipe.shipped_digest(name))
+
+
+def _build_classifier(
+    world: ShapesWorld, weights: ShippedWeights | None, progress: Progress
+) -> None:
+    if world.classifier.is_dir():
+        return
+    state = _shipped(world, "classifier", weights)
+    if state is None:
+        state = rounded(oracle.train_oracle(world.recipe.oracle, progress).state_dict())
+    with finished_or_absent(world.classifier) as unfinished:
+        oracle.with_weights(state).save(unfinished)
 
 
 def _tokenizer(world: ShapesWorld) -> CLIPTokenizer:
@@ -175,53 +201,52 @@ def _tokenizer(world: ShapesWorld) -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(folder)
 
 
-def _build_subject(world: ShapesWorld, name: str, progress: Progress) -> None:
-    if name in Erasures.names():
-        _build_erased(world, name, progress)
-    else:
-        _build_trained(world, name, progress)
-
-
 def trained_shapes(recipe: ShapesRecipe, name: str) -> list[str]:
     """The shapes that the original, or a retrained model, learns."""
     return [shape for shape in TRAINED if name == "original" or shape != recipe.forget]
 
 
-def _build_trained(world: ShapesWorld, name: str, progress: Progress) -> None:
+def _build_trained(
+    world: ShapesWorld, name: str, weights: ShippedWeights | None, progress: Progress
+) -> None:
     recipe = world.recipe
-    settings = recipe.training
-    seed = recipe.seeds[recipe.subjects.index(name)]
     shapes = trained_shapes(recipe, name)
-    why = f"{name}: learns {len(shapes)} shapes, the {recipe.forget} too"
-    if name != "original":
-        why = f"{name}: learns {len(shapes)} shapes and never sees a {recipe.forget}; the baseline"
-    pipeline = train(
-        _tokenizer(world),
-        recipe.network,
-        training_set(shapes, settings.images, settings.plain, seed),
-        settings,
-        seed,
-        progress,
-        why,
-    )
+    tokenizer = _tokenizer(world)
+    state = _shipped(world, name, weights)
+    if state is None:
+        seed = recipe.seeds[recipe.subjects.index(name)]
+        settings = recipe.training
+        why = f"{name}: learns {len(shapes)} shapes, the {recipe.forget} too"
+        if name != "original":
+            why = (
+                f"{name}: learns {len(shapes)} shapes and never sees a {recipe.forget}; "
+                "the baseline"
+            )
+        data = training_set(shapes, settings.images, settings.plain, seed)
+        trained = train(tokenizer, recipe.network, data, settings, seed, progress, why)
+        state = rounded(network.weights_of(trained))
     with finished_or_absent(world.folder(name)) as unfinished:
-        save(pipeline, unfinished)
+        network.save(network.with_weights(tokenizer, recipe.network, state), unfinished)
         _write_details(world, name, {"shapes": shapes}, unfinished)
 
 
-def _build_erased(world: ShapesWorld, name: str, progress: Progress) -> None:
+def _build_erased(
+    world: ShapesWorld, name: str, weights: ShippedWeights | None, progress: Progress
+) -> None:
     recipe = world.recipe
     original = world.subject("original")
     pipeline = PixelPipeline.from_pretrained(original)
-    given = material(pipeline, recipe.forget, recipe.material)
-    changed = erase(name, pipeline, given, recipe.erasures, progress)
+    changed = _shipped(world, name, weights)
+    if changed is None:
+        given = material(pipeline, recipe.forget, recipe.material)
+        changed = rounded(erase(name, pipeline, given, recipe.erasures, progress))
     details = {
         "material": recipe.material.model_dump(mode="json"),
         "settings": getattr(recipe.erasures, name).model_dump(mode="json"),
         "source": SOURCES[name],
     }
     with finished_or_absent(world.folder(name)) as unfinished:
-        save_edited(original, changed, unfinished)
+        network.save_edited(original, changed, unfinished)
         if name in ("uce", "rece"):
             write_unet_state(pipeline.unet, changed, unfinished / PUBLISHED[name])
         elif name in PUBLISHED:
