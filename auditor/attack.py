@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeAlias
 
 import torch
 from pydantic import BaseModel, ConfigDict
+from typing_extensions import TypeVar
 
 from auditor.evidence.record import Record
 from auditor.examiner import Examiner
@@ -20,6 +21,7 @@ from auditor.statistics import PlantKind
 from auditor.subjects.causal_lm import CausalLM
 from auditor.subjects.grid import Grid
 from auditor.subjects.manifest import Location
+from auditor.subjects.subject import Subject
 
 Profile = Literal["quick", "standard", "exhaustive"]
 PROFILES: tuple[Profile, ...] = ("quick", "standard", "exhaustive")
@@ -44,6 +46,10 @@ ModelPath = Annotated[str, Located.MODEL]
 """Type of a parameter that names a model: a directory, or a name on the hub."""
 
 P = TypeVar("P", bound=Parameters)
+S = TypeVar("S", bound=Subject, default=CausalLM)
+"""The kind of model that an attack is for."""
+E = TypeVar("E", default=Examiner)
+"""Who asks models of that kind."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,11 @@ class Requirements:
     gpu: bool = False
     full_precision: bool = False
     """The checkpoint must not be quantized already."""
+    images: bool = False
+    """The plan must give pictures of the facts."""
 
 
-class Attack(ABC, Generic[P]):
+class Attack(ABC, Generic[P, S, E]):
     """A procedure that tries to bring forgotten knowledge back.
 
     Every attack runs on every arm with the same parameters, seeds and order of data.
@@ -159,15 +167,15 @@ class Attack(ABC, Generic[P]):
             return f"the checkpoint is quantized already ({method})"
         return None
 
-    def search(self, subject: CausalLM, examiner: Examiner, seed: int) -> Record | None:
+    def search(self, subject: S, examiner: E, seed: int) -> Record | None:
         """Look for prompts, suffixes or adapters on one arm (only if ``searches``)."""
         return None
 
     @abstractmethod
     def measure(
         self,
-        subject: CausalLM,
-        examiner: Examiner,
+        subject: S,
+        examiner: E,
         pool: Sequence[Finding],
         seed: int,
         scratch: Path,
@@ -215,9 +223,12 @@ class Attack(ABC, Generic[P]):
         return ()
 
 
-ATTACKS: Registry[type[Attack[Any]]] = Registry("attack", group="auditor.attacks")
+AnyAttack: TypeAlias = Attack[Any, Any, Any]
+"""An attack on models of any kind."""
 
-A = TypeVar("A", bound=type[Attack[Any]])
+ATTACKS: Registry[type[AnyAttack]] = Registry("attack", group="auditor.attacks")
+
+A = TypeVar("A", bound=type[AnyAttack])
 
 
 def attack(name: str) -> Callable[[A], A]:
@@ -237,7 +248,12 @@ def attack(name: str) -> Callable[[A], A]:
 
 
 def quantized_with(directory: Path) -> str | None:
-    """The method by which a checkpoint is quantized (``gptq``, ``awq``, ``bitsandbytes``)."""
-    config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    quantization = config.get("quantization_config")
+    """The method by which a checkpoint is quantized (``gptq``, ``awq``, ``bitsandbytes``).
+
+    A pipeline with a quantized component is refused before anybody asks.
+    """
+    file = directory / "config.json"
+    if not file.exists():
+        return None
+    quantization = json.loads(file.read_text(encoding="utf-8")).get("quantization_config")
     return str(quantization.get("quant_method", "unknown method")) if quantization else None

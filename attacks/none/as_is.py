@@ -2,17 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from auditor.attack import Attack, Level, Parameters, attack
 from auditor.evidence.record import Record
-from auditor.examiner import Examiner
 from auditor.findings import Finding
-from auditor.subjects.causal_lm import CausalLM
 
 
 @attack("none/as-is")
-class AsIs(Attack[Parameters]):
+class AsIs(Attack[Parameters, Any, Any]):
     """Ask the model as it was released, without any attack.
 
     Every plan contains it: it shows what the original knew, what unlearning took away, and what
@@ -20,7 +18,7 @@ class AsIs(Attack[Parameters]):
 
     Threat model: a curious user.
 
-    Access: questions and answers.
+    Access: questions and answers, or prompts and pictures.
 
     Cost: one pass over the forget, retain and holdout facts.
 
@@ -29,6 +27,7 @@ class AsIs(Attack[Parameters]):
     Source: the audit's own probes; see each of them.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = ("causal-lm", "text-to-image")
     levels: ClassVar[Sequence[Level]] = (Level(profile="quick", mandatory=True),)
 
     @property
@@ -38,8 +37,8 @@ class AsIs(Attack[Parameters]):
 
     def measure(
         self,
-        subject: CausalLM,
-        examiner: Examiner,
+        subject: Any,
+        examiner: Any,
         pool: Sequence[Finding],
         seed: int,
         scratch: Path,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from auditor.attack import Attack
+from auditor.attack import AnyAttack
 from auditor.certificate.checks import NOT_PLANTED, PositiveControlled, control_parts
 from auditor.certificate.decided import (
     decided_policy,
@@ -12,6 +12,7 @@ from auditor.certificate.decided import (
     decided_utility,
     decided_verdict,
 )
+from auditor.certificate.exhibits import exhibits
 from auditor.certificate.filing import case_of
 from auditor.certificate.judgement import judge
 from auditor.certificate.matrix import matrix_row
@@ -21,6 +22,7 @@ from auditor.certificate.schema import (
     Certificate,
     EvidencePart,
     IdentityPart,
+    SamplingPart,
     TimingPart,
 )
 from auditor.certificate.wording import limitations, scope_part
@@ -70,6 +72,7 @@ def assemble(
         "positive_controls": controls.parts,
         "worst_subjects": subjects,
         "worst_facts": facts,
+        "exhibits": exhibits(case),
         "redaction": "none",
         "evidence": EvidencePart(jobs=seals, digest=digest(seals)),
         "warnings": tuple(prepared.warnings),
@@ -100,6 +103,8 @@ def _identity(outcome: AuditOutcome, earlier_policies: Sequence[str]) -> Identit
                 dtype=spec.dtype,
                 digest=prepared.locations[arm].manifest.digest,
                 files=prepared.locations[arm].manifest.files,
+                replacement=spec.replacement,
+                sampling=SamplingPart(**spec.sampling.model_dump()) if spec.sampling else None,
             )
             for arm, spec in plan.arms.items()
         ),
@@ -110,7 +115,7 @@ def _identity(outcome: AuditOutcome, earlier_policies: Sequence[str]) -> Identit
     )
 
 
-def _measured(outcome: AuditOutcome) -> list[type[Attack[Any]]]:
+def _measured(outcome: AuditOutcome) -> list[type[AnyAttack]]:
     """The attacks that left evidence, each once."""
     measured = [type(v.variant.attack) for v in outcome.variants if v.status == "measured"]
     return list(dict.fromkeys(measured))

@@ -1,16 +1,15 @@
 """The sentences of a certificate on its scope, its threats and its limitations."""
 
 from collections.abc import Iterable
-from typing import Any
 
-from auditor.attack import Attack
+from auditor.attack import AnyAttack
 from auditor.certificate.case import Case
 from auditor.certificate.schema import ScopePart, SetPart, ThreatPart
 from auditor.documentation import documentation
 from auditor.statistics import Decision
 
 
-def scope_part(case: Case, decision: Decision, attacks: Iterable[type[Attack[Any]]]) -> ScopePart:
+def scope_part(case: Case, decision: Decision, attacks: Iterable[type[AnyAttack]]) -> ScopePart:
     """What the claim is about, and against whom it holds.
 
     Args:
@@ -48,7 +47,7 @@ def _statement(case: Case) -> str:
     )
 
 
-def _threat(attack: type[Attack[Any]]) -> ThreatPart:
+def _threat(attack: type[AnyAttack]) -> ThreatPart:
     """What an attack stands for, from its docstring."""
     said = documentation(attack)
     return ThreatPart(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from auditor.attack import ATTACKS, Attack
+from auditor.attack import ATTACKS, AnyAttack
 from auditor.documentation import SECTIONS, documentation
 
 
@@ -18,7 +18,7 @@ def page_name(attack: str) -> str:
     return f"{attack.replace('/', '-')}.md"
 
 
-def page(name: str, cls: type[Attack[Any]]) -> str:
+def page(name: str, cls: type[AnyAttack]) -> str:
     """An attack's page: what it does, against whom, what it costs, its levels and parameters."""
     said = documentation(cls)
     lines = [f"# {name}", "", said.summary, ""]
@@ -33,7 +33,7 @@ def page(name: str, cls: type[Attack[Any]]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def described_parameters(cls: type[Attack[Any]]) -> Iterator[tuple[str, str, str, str]]:
+def described_parameters(cls: type[AnyAttack]) -> Iterator[tuple[str, str, str, str]]:
     """Name, type, default and meaning of each parameter."""
     schema = cls.parameters_type.model_json_schema()
     for name, entry in schema.get("properties", {}).items():
@@ -62,7 +62,7 @@ def _value(value: Any) -> str:
     return str(value)
 
 
-def _running(cls: type[Attack[Any]]) -> list[str]:
+def _running(cls: type[AnyAttack]) -> list[str]:
     needs = cls.requires
     facts = [
         "Searches on every arm first; what all arms found is pooled and every arm is measured "
@@ -85,7 +85,7 @@ def _running(cls: type[Attack[Any]]) -> list[str]:
     return [f"* {fact}" for fact in facts]
 
 
-def _levels(name: str, cls: type[Attack[Any]]) -> list[str]:
+def _levels(name: str, cls: type[AnyAttack]) -> list[str]:
     if not cls.levels:
         return ["In no profile; a plan asks for it by name."]
     rows = ["| level | from profile | part in the verdict |", "| --- | --- | --- |"]
@@ -95,7 +95,7 @@ def _levels(name: str, cls: type[Attack[Any]]) -> list[str]:
     return rows
 
 
-def _parameters(cls: type[Attack[Any]]) -> list[str]:
+def _parameters(cls: type[AnyAttack]) -> list[str]:
     rows = [
         f"| `{name}` | {kind} | {default} | {_cell(meaning)} |"
         for name, kind, default, meaning in described_parameters(cls)

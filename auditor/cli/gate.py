@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,9 @@ from auditor.cli.console import OUT, print_verdict
 from auditor.cli.evidence import evidence_option, key_options, open_evidence, trusted_certificate
 from auditor.cli.foreign_text import foreign
 from auditor.cli.options import json_option
+
+if TYPE_CHECKING:
+    from auditor.certificate.schema import Certificate
 
 
 @click.command("gate")
@@ -52,7 +56,8 @@ def command(
         certificate, signers = read(certificate_file)[0], ()
     refuse_expired_certificate(certificate, now, demanded.valid_days)
     store = open_evidence(certificate_file, evidence)
-    gated = gate(certificate, store, demanded, _default() if demanded.mandatory is None else ())
+    default = _default(certificate) if demanded.mandatory is None else ()
+    gated = gate(certificate, store, demanded, default)
     if as_json:
         report = {
             "certificate": certificate.certificate_id,
@@ -72,8 +77,9 @@ def command(
     return gated.verdict.exit_code
 
 
-def _default() -> Iterator[str]:
+def _default(certificate: "Certificate") -> Iterator[str]:
     """What is mandatory where a policy lists nothing; asks the installed attacks, which is slow."""
     from auditor.engine.expansion import default_levels
 
-    return iter(default_levels())
+    unlearned = certificate.reproduction.plan["unlearned"]
+    return iter(default_levels(unlearned.get("kind", "causal-lm")))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from auditor.attack import Attack
+from auditor.attack import AnyAttack
 from auditor.errors import MeasurementError
 from auditor.evidence.store import EvidenceStore
 from auditor.findings import Control, Curve, Explanation, SideFigure
@@ -27,9 +27,7 @@ NO_ACCOUNT = Account({}, None, (), (), ())
 """Of an attack that left no evidence."""
 
 
-def account(
-    attack: Attack[Any], jobs: Mapping[str, Sequence[str]], store: EvidenceStore
-) -> Account:
+def account(attack: AnyAttack, jobs: Mapping[str, Sequence[str]], store: EvidenceStore) -> Account:
     """What an attack says of the evidence of its jobs.
 
     Args:

@@ -14,6 +14,7 @@ from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore
 from auditor.policy import AS_IS
 from auditor.probes.transcript import SPARE_TOKENS
+from auditor.subjects.checkpoint_files import read_json
 from auditor.subjects.loading import load_tokenizer
 from auditor.subjects.manifest import Location
 
@@ -49,6 +50,7 @@ def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
     """Estimate every variant: parameters times tokens at the measured speed of this machine."""
     rate = operations_per_second()
     sizes = {arm: weights_size(location) for arm, location in prepared.locations.items()}
+    width = positions(prepared)
     largest = max(size for _, size in sizes.values())
     found = []
     for variant in prepared.variants:
@@ -64,7 +66,7 @@ def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
         everything = variant.attack.name == AS_IS
         tokens = variant.attack.forward_tokens(examination_tokens(prepared, everything))
         seconds = sum(
-            2 * sizes[arm][0] * tokens / rate + sizes[arm][1] / _LOAD_BYTES_PER_SECOND
+            2 * sizes[arm][0] * tokens * width / rate + sizes[arm][1] / _LOAD_BYTES_PER_SECOND
             for arm, _ in waiting
         )
         found.append(
@@ -83,8 +85,12 @@ def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
 
 
 def examination_tokens(prepared: Prepared, with_holdout: bool) -> int:
-    """Tokens of one examination, by the original's tokenizer."""
+    """Tokens of one examination, by the original's tokenizer; or rows through a UNet."""
     plan = prepared.plan
+    if plan.unlearned.kind == "text-to-image":
+        drawing = plan.original.drawing
+        drawn = len(prepared.sets.forget) + len(prepared.sets.retain)
+        return drawn * drawing.steps * (2 if drawing.guidance > 1 else 1)
     tokenizer = load_tokenizer(plan.original, prepared.locations["original"])
     facts = [*prepared.sets.forget, *prepared.sets.retain]
     if with_holdout:
@@ -102,10 +108,26 @@ def examination_tokens(prepared: Prepared, with_holdout: bool) -> int:
     return tokens
 
 
+def positions(prepared: Prepared) -> int:
+    """How often a weight is used in what counts as one token.
+
+    Once in a language model. In a UNet a token is a whole row, whose weights slide over the
+    positions of its input; most of them sit where the resolution is half of that or less.
+    """
+    if prepared.plan.unlearned.kind == "causal-lm":
+        return 1
+    config = read_json(prepared.locations["original"].model / "unet" / "config.json")
+    side = config.get("sample_size") or 64
+    height, width = side if isinstance(side, list) else (side, side)
+    return max(1, height * width // 4)
+
+
 def weights_size(location: Location) -> tuple[int, int]:
-    """Parameters and bytes of a model's weights, from the headers of its files."""
+    """Parameters and bytes of a model's weights (of a pipeline its UNet's), from the headers."""
     parameters = size = 0
-    for file in sorted(location.model.glob("*.safetensors")):
+    folder = location.model / "unet"
+    folder = folder if folder.is_dir() else location.model
+    for file in sorted(folder.glob("*.safetensors")):
         size += file.stat().st_size
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118 - a safetensors handle is no mapping
@@ -113,7 +135,7 @@ def weights_size(location: Location) -> tuple[int, int]:
     if quantized_with(location.model):
         parameters *= 2
     if not parameters:
-        size = sum(file.stat().st_size for file in _pickled(location.model))
+        size = sum(file.stat().st_size for file in _pickled(folder))
         parameters = size // 2
     return parameters, size
 

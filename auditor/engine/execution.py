@@ -4,14 +4,17 @@ import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
+from auditor.data.fact import FactSets
+from auditor.engine.instruments import concepts_of, opened_classifier
 from auditor.engine.job import Job
 from auditor.errors import Unavailable
 from auditor.evidence.record import Cost, Record, refuse_malformed
 from auditor.evidence.store import EvidenceStore
 from auditor.examiner import Examiner
 from auditor.findings import Finding
+from auditor.image_examiner import ImageExaminer
 from auditor.progress import Advance, Progress
 from auditor.subjects.opening import open_subject
 from auditor.subjects.subject import Subject
@@ -98,15 +101,15 @@ def execute(job: Job, subject: Subject, store: EvidenceStore) -> Failure | None:
         OSError: the evidence could not be written (the audit fails, not the attack).
     """
     attack = job.instantiate()
-    examiner = Examiner(store.facts(job.facts), job.probes)
+    examiner = _examiner(job, store.facts(job.facts))
     pool = [Finding(entry.arm, entry.own, store.read(entry.key)) for entry in job.pool]
     before, began = subject.meter.forward_tokens, time.monotonic()
     try:
         with store.temporary_folder() as scratch:
             if job.stage == "search":
-                record = attack.search(subject, examiner, job.seed) or Record()  # type: ignore[arg-type]
+                record = attack.search(subject, examiner, job.seed) or Record()
             else:
-                record = attack.measure(subject, examiner, pool, job.seed, scratch)  # type: ignore[arg-type]
+                record = attack.measure(subject, examiner, pool, job.seed, scratch)
             tokens = subject.meter.forward_tokens - before
             record = replace(record, notes={**record.notes, "forward_tokens": tokens})
             refuse_malformed(record)
@@ -120,11 +123,20 @@ def execute(job: Job, subject: Subject, store: EvidenceStore) -> Failure | None:
     return None
 
 
+def _examiner(job: Job, sets: FactSets) -> Examiner | ImageExaminer:
+    if job.spec.kind == "causal-lm":
+        return Examiner(sets, job.probes)
+    tools = job.instruments
+    classifier = opened_classifier(tools.classifier, tools.classifier_digest, concepts_of(sets))
+    return ImageExaminer(sets, job.probes, classifier, tools.pictures)
+
+
 def _by_subject(
     jobs: Iterable[tuple[str, Job]],
 ) -> Iterable[list[tuple[str, Job]]]:
-    groups: dict[tuple[str, str, str | None], list[tuple[str, Job]]] = {}
+    groups: dict[tuple[Any, ...], list[tuple[str, Job]]] = {}
     for label, job in jobs:
-        opened_alike = (job.location.manifest.digest, job.spec.dtype, job.spec.device_map)
+        spec = job.spec
+        opened_alike = (job.location.manifest.digest, spec.dtype, spec.device_map, spec.sampling)
         groups.setdefault(opened_alike, []).append((label, job))
     return groups.values()

@@ -1,12 +1,13 @@
 """Which attacks at which levels: a profile, the plan's own, and what the policy demands."""
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, get_origin
 
 from pydantic import ValidationError
 
-from auditor.attack import ATTACKS, PROFILES, Attack
+from auditor.attack import ATTACKS, PROFILES, AnyAttack
 from auditor.engine.plan import AuditPlan
 from auditor.errors import AuditorError
 from auditor.policy import AS_IS, Policy, demands, waived
@@ -16,7 +17,7 @@ from auditor.policy import AS_IS, Policy, demands, waived
 class Variant:
     """One attack at one level, as a plan runs it or leaves it out."""
 
-    attack: Attack[Any]
+    attack: AnyAttack
     mandatory: bool
     waived: bool = False
     """The policy demands it, and a waiver lifts that."""
@@ -36,11 +37,11 @@ def expand(plan: AuditPlan) -> list[Variant]:
         AuditorError: an attack is unknown, its parameters are wrong, two variants have the same
             name, or the policy demands something that no installed attack provides.
     """
-    _refuse_kinds(plan)
-    planned: dict[str, Attack[Any]] = {}
-    defaults = default_levels()
+    kind = _only_kind(plan)
+    planned: dict[str, AnyAttack] = {}
+    defaults = default_levels(kind)
     rank = PROFILES.index(plan.profile) if plan.profile else -1
-    for name, cls in ATTACKS:
+    for name, cls in attacks_on(kind):
         for level in cls.levels:
             attack = instantiate(name, dict(level.parameters))
             label = Variant(attack, mandatory=False).label
@@ -48,6 +49,11 @@ def expand(plan: AuditPlan) -> list[Variant]:
                 planned[label] = attack
     asked: set[str] = set()
     for request in plan.attacks:
+        if kind not in ATTACKS.get(request.attack).kinds:
+            raise AuditorError(
+                f"{request.attack} attacks {', '.join(ATTACKS.get(request.attack).kinds)} models, "
+                f"and these are {kind}; take it out of `attacks:`."
+            )
         for parameters in _swept(request.attack, request.parameters):
             attack = instantiate(request.attack, parameters)
             label = Variant(attack, mandatory=False).label
@@ -70,8 +76,8 @@ def expand(plan: AuditPlan) -> list[Variant]:
     return chosen
 
 
-def _refuse_kinds(plan: AuditPlan) -> None:
-    """Refuse models of several kinds, and of a kind that nothing here measures."""
+def _only_kind(plan: AuditPlan) -> str:
+    """The one kind of the models; several are refused, and one that nothing here measures."""
     kinds = sorted({spec.kind for spec in plan.arms.values()})
     if len(kinds) > 1:
         raise AuditorError(f"the models are of different kinds: {', '.join(kinds)}.")
@@ -80,28 +86,35 @@ def _refuse_kinds(plan: AuditPlan) -> None:
             f"no installed attack measures models of the kind {kinds[0]}; {AS_IS} measures "
             f"{', '.join(ATTACKS.get(AS_IS).kinds)}."
         )
+    return kinds[0]
+
+
+def attacks_on(kind: str) -> Iterator[tuple[str, type[AnyAttack]]]:
+    """The installed attacks on models of a kind, by name."""
+    return ((name, cls) for name, cls in ATTACKS if kind in cls.kinds)
 
 
 def explicit(plan: AuditPlan) -> AuditPlan:
     """The plan with the mandatory attacks of its policy by name, so that its digest covers them."""
     if plan.policy.mandatory is not None:
         return plan
-    named = plan.policy.model_copy(update={"mandatory": tuple(default_levels())})
+    levels = default_levels(plan.unlearned.kind)
+    named = plan.policy.model_copy(update={"mandatory": tuple(levels)})
     return plan.model_copy(update={"policy": named})
 
 
-def default_levels() -> dict[str, Attack[Any]]:
-    """What is mandatory unless a policy says otherwise, by label."""
+def default_levels(kind: str = "causal-lm") -> dict[str, AnyAttack]:
+    """What is mandatory for models of a kind unless a policy says otherwise, by label."""
     attacks = [
         instantiate(name, dict(level.parameters))
-        for name, cls in ATTACKS
+        for name, cls in attacks_on(kind)
         for level in cls.levels
         if level.mandatory
     ]
     return {Variant(attack, mandatory=True).label: attack for attack in attacks}
 
 
-def instantiate(name: str, parameters: dict[str, Any]) -> Attack[Any]:
+def instantiate(name: str, parameters: dict[str, Any]) -> AnyAttack:
     """An attack with validated parameters.
 
     Raises:
@@ -133,10 +146,12 @@ def _swept(name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _mandatory(
-    policy: Policy, planned: dict[str, Attack[Any]], defaults: dict[str, Attack[Any]]
-) -> dict[str, Attack[Any]]:
+    policy: Policy,
+    planned: dict[str, AnyAttack],
+    defaults: dict[str, AnyAttack],
+) -> dict[str, AnyAttack]:
     known = defaults | planned
-    wanted: dict[str, Attack[Any]] = {}
+    wanted: dict[str, AnyAttack] = {}
     for demand in demands(policy, known, ()):
         if not demand.labels:
             raise AuditorError(

@@ -11,9 +11,10 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 import auditor
-from auditor.attack import ATTACKS, Attack
+from auditor.attack import ATTACKS, AnyAttack
 from auditor.digests import digest, digest_sources
 from auditor.engine.expansion import instantiate
+from auditor.engine.instruments import Instruments
 from auditor.subjects.manifest import Location
 from auditor.subjects.spec import PromptFormat, SubjectSpec
 
@@ -22,6 +23,7 @@ Stage = Literal["search", "measure"]
 _MISSING = "not installed"
 
 _MEASURING_LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "rouge-score", "peft")
+_LIBRARIES_OF_KIND = {"text-to-image": ("diffusers", "pillow")}
 _MEASURING_CODE = (
     "subjects",
     "data",
@@ -29,6 +31,7 @@ _MEASURING_CODE = (
     "attack.py",
     "findings.py",
     "examiner.py",
+    "image_examiner.py",
     "evidence/record.py",
 )
 
@@ -64,6 +67,7 @@ class Job(BaseModel):
     token_budget: int
     pool: tuple[Pooled, ...] = ()
     """The searches whose findings are measured, one an arm."""
+    instruments: Instruments = Instruments()
 
     @cached_property
     def key(self) -> str:
@@ -89,12 +93,13 @@ class Job(BaseModel):
             "format": self.format.model_dump(),
             "token_budget": self.token_budget,
             "pool": [entry.model_dump() for entry in self.pool],
+            "instruments": self.instruments.digests,
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
             "code": code_version(self.attack),
-            "libraries": library_versions(self.attack),
+            "libraries": library_versions(self.attack, self.spec.kind),
         }
 
-    def instantiate(self) -> Attack[Any]:
+    def instantiate(self) -> AnyAttack:
         """The attack with its parameters."""
         return instantiate(self.attack, self.parameters)
 
@@ -107,10 +112,12 @@ def code_version(attack: str) -> str:
     )
 
 
-def library_versions(attack: str) -> dict[str, str]:
-    """Versions of the libraries that a measurement depends on."""
+def library_versions(attack: str, kind: str) -> dict[str, str]:
+    """Versions of the libraries that a measurement of models of a kind depends on."""
     needed = map(_distribution, ATTACKS.get(attack).requires.packages)
-    return {name: installed_version(name) for name in sorted({*_MEASURING_LIBRARIES, *needed})}
+    own = _LIBRARIES_OF_KIND.get(kind, ())
+    names = sorted({*_MEASURING_LIBRARIES, *own, *needed})
+    return {name: installed_version(name) for name in names}
 
 
 @cache

@@ -5,12 +5,20 @@ from pathlib import Path
 from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from auditor.attack import ATTACKS, Located, Profile
 from auditor.data.source import DataSource
 from auditor.errors import AuditorError
 from auditor.policy import Policy, load_policy, ready_made
+from auditor.probes.kinds import USUAL
 from auditor.subjects.causal_lm import TOKEN_BUDGET
 from auditor.subjects.spec import PromptFormat, SubjectSpec
 
@@ -31,6 +39,9 @@ class DataSection(_Section):
     """What must stay. Without it utility is not measured and nothing can PASS."""
     holdout: DataSource | None = None
     """Like forget, but seen by no arm."""
+    images: str | None = None
+    """Folder with pictures of what facts ask a text-to-image model for, ``<fact id>.png``: what an
+    attacker has of a concept, and what drawings are compared with."""
 
     @field_validator("forget", "retain", "holdout", mode="before")
     @classmethod
@@ -41,10 +52,14 @@ class DataSection(_Section):
 class ProbeSection(_Section):
     """What "knows" means."""
 
-    primary: str = "answer-probability"
-    """The probe that decides. Named here, before any model is opened."""
-    reported: tuple[str, ...] = ("rouge-l-recall", "exact-memorisation", "extraction-strength")
+    primary: str = USUAL["causal-lm"][0]
+    """The probe that decides, for text-to-image models ``concept`` unless it is given. Named here,
+    before any model is opened."""
+    reported: tuple[str, ...] = USUAL["causal-lm"][1:]
     """Probes shown beside it."""
+    classifier: str | None = None
+    """Directory or hub name of the classifier that tells whether a concept is in a picture; needed
+    for text-to-image models."""
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -88,6 +103,28 @@ class AuditPlan(_Section):
     def _path_alone(cls, value: Any) -> Any:
         return {"path": value} if isinstance(value, str) else value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_probes(cls, content: Any) -> Any:
+        """What "knows" means depends on the kind of the models."""
+        if not isinstance(content, dict):
+            return content
+        model, probes = content.get("unlearned"), content.get("probes", {})
+        kind = model.get("kind") if isinstance(model, dict) else getattr(model, "kind", None)
+        if not isinstance(kind, str) or kind not in USUAL or not isinstance(probes, dict):
+            return content
+        primary, *reported = USUAL[kind]
+        return content | {"probes": {"primary": primary, "reported": reported} | probes}
+
+    @model_validator(mode="after")
+    def _plantable(self) -> "AuditPlan":
+        if self.controls and self.unlearned.kind != "causal-lm":
+            raise ValueError(
+                "`controls` are suppressions planted in language models; leave it out for "
+                f"{self.unlearned.kind} models"
+            )
+        return self
+
     @field_validator("policy", mode="before")
     @classmethod
     def _policy_by_name(cls, value: Any) -> Any:
@@ -109,8 +146,12 @@ class AuditPlan(_Section):
 
     @property
     def runs_controls(self) -> bool:
-        """Whether suppressions are planted: as the plan says, or as its profile does."""
-        return self.profile == "exhaustive" if self.controls is None else self.controls
+        """Whether suppressions are planted: as the plan says, or as its profile does.
+
+        They are planted in language models only.
+        """
+        usual = self.profile == "exhaustive" and self.unlearned.kind == "causal-lm"
+        return usual if self.controls is None else self.controls
 
     @property
     def arms(self) -> dict[str, SubjectSpec]:
@@ -195,6 +236,9 @@ def anchored(content: dict[str, Any], folder: Path) -> dict[str, Any]:
             result[name] = [model(v) for v in value] if isinstance(value, list) else model(value)
     if isinstance(result.get("data"), dict):
         result["data"] = {name: file(value) for name, value in result["data"].items()}
+    probes = result.get("probes")
+    if isinstance(probes, dict) and "classifier" in probes:
+        result["probes"] = probes | {"classifier": model(probes["classifier"])}
     policy = result.get("policy")
     if isinstance(policy, str) and policy not in ready_made():
         result["policy"] = file(policy)

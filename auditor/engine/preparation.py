@@ -2,21 +2,23 @@
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 from typing import Any
 
-from auditor.attack import Attack
+from auditor.attack import AnyAttack
 from auditor.data import checks
 from auditor.data.fact import FactSets
 from auditor.data.readers import read_facts
 from auditor.engine.expansion import Variant, default_levels, expand, explicit
+from auditor.engine.instruments import Instruments, find_instruments
 from auditor.engine.job import Job, Pooled, Stage
 from auditor.engine.plan import AuditPlan
 from auditor.errors import AuditorError
 from auditor.evidence.store import EvidenceStore
 from auditor.policy import Policy, refuse_expired, shortfall, unmet
-from auditor.probes.knowledge import PROBES
+from auditor.probes.kinds import find_probe
 from auditor.progress import Progress
 from auditor.subjects.manifest import Location, locate
 from auditor.subjects.opening import refuse_unopenable
@@ -52,6 +54,8 @@ class Prepared:
     """Digest of the sets in the store."""
     variants: list[Variant]
     warnings: list[str]
+    instruments: Instruments = field(default_factory=Instruments)
+    """Classifier and pictures, where the plan names some."""
 
     def only(self, variants: list[Variant]) -> "Prepared":
         """The same audit with fewer variants."""
@@ -61,6 +65,8 @@ class Prepared:
         """Why a variant cannot be measured here, or None."""
         if variant.left_out:
             return "the plan leaves it out"
+        if variant.attack.requires.images and self.instruments.pictures is None:
+            return "the plan gives no pictures of the facts (`data.images`)"
         for arm, location in self.locations.items():
             if reason := variant.attack.unavailable(location):
                 return f"{reason} ({arm})" if len(self.locations) > 1 else reason
@@ -114,7 +120,7 @@ class Prepared:
         parameters: dict[str, Any],
         pool: tuple[Pooled, ...] = (),
     ) -> Job:
-        attack: Attack[Any] = variant.attack
+        attack: AnyAttack = variant.attack
         return Job(
             stage=stage,
             attack=attack.name,
@@ -128,6 +134,7 @@ class Prepared:
             format=self.plan.format,
             token_budget=self.plan.token_budget,
             pool=pool,
+            instruments=self.instruments,
         )
 
 
@@ -148,29 +155,32 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     checks.refuse_contradictions(sets)
     _refuse_unreadable(plan, sets)
     _refuse_exposure(variants, sets)
+    instruments = find_instruments(plan, sets)
     locations = {}
     with progress.task(
         "hashing the models, so that the certificate can name them", len(plan.arms)
     ) as advance:
         for arm, spec in plan.arms.items():
             locations[arm] = locate(spec)
-            refuse_unopenable(spec, locations[arm])
+            refuse_unopenable(spec, locations[arm], plan.format)
             advance(1, arm)
     _refuse_circles(locations)
     found = [*checks.warnings(sets), *_arm_warnings(locations), *_precision_warnings(plan)]
     found += [*_weakened(plan, variants), *_unmet(plan, variants, sets)]
-    return Prepared(plan, locations, sets, store.put_facts(sets), variants, found)
+    facts = store.put_facts(sets)
+    return Prepared(plan, locations, sets, facts, variants, found, instruments)
 
 
 def _refuse_unreadable(plan: AuditPlan, sets: FactSets) -> None:
+    kind = plan.unlearned.kind
     for name in plan.probes.all:
-        PROBES.get(name)
+        find_probe(kind, name)
     if plan.policy.scope == "sampled" and all(f.subject == f.id for f in sets.forget):
         raise AuditorError(
             "the scope is `sampled`, but the forget facts name no subjects; map the column that "
             "holds them (`fields: {subject: …}`), or choose `scope: census`."
         )
-    primary = PROBES.get(plan.probes.primary)()
+    primary = find_probe(kind, plan.probes.primary)()
     lacking = [f.id for f in (*sets.forget, *sets.retain) if not primary.readable(f)]
     if lacking:
         raise AuditorError(
@@ -208,11 +218,13 @@ def _arm_warnings(locations: dict[str, Location]) -> list[str]:
     for arm, location in locations.items():
         differing = [
             name
-            for name in _TOKENIZER_FILES
-            if location.manifest.files.get(name) != original.get(name)
+            for name in sorted(original.keys() | location.manifest.files.keys())
+            if PurePosixPath(name).name in _TOKENIZER_FILES
+            and location.manifest.files.get(name) != original.get(name)
         ]
         if differing:
             found.append(f"{arm} has another {differing[0]} than the original")
+        found += [f"{arm}: {note}" for note in location.notes]
     return found
 
 
@@ -234,7 +246,7 @@ def _weakened(plan: AuditPlan, variants: list[Variant]) -> list[str]:
             found.append(
                 f"the policy asks less than by default: {name} is {value:g}, not {default:g}"
             )
-    usual = default_levels()
+    usual = default_levels(plan.unlearned.kind)
     mandatory = {v.label for v in variants if v.mandatory or v.waived}
     if dropped := [label for label in usual if label not in mandatory]:
         found.append(

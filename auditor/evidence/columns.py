@@ -19,8 +19,10 @@ SCHEMA = pa.schema(
         pa.field("probe", pa.string(), nullable=False),
         pa.field("k", pa.float64(), nullable=False),
         pa.field("answer", pa.string()),
+        pa.field("picture", pa.binary()),
     ]
 )
+"""Evidence of earlier releases has no pictures, not even the column."""
 
 DECIDING = ("set", "fact", "probe", "k")
 """The columns that a verdict needs."""
@@ -52,6 +54,18 @@ def answers(table: pa.Table, set_name: SetName) -> dict[str, str]:
     for fact, answer in zip(_texts(held["fact"]), held["answer"].to_pylist(), strict=True):
         said.setdefault(fact, answer)
     return said
+
+
+def pictures(table: pa.Table, set_name: SetName) -> dict[str, bytes]:
+    """Fact to what the model drew; facts of which it drew nothing are absent."""
+    if "picture" not in table.column_names:
+        return {}
+    wanted = pc.and_(pc.equal(table["set"], set_name), pc.is_valid(table["picture"]))
+    held = table.filter(wanted)
+    drawn: dict[str, bytes] = {}
+    for fact, picture in zip(_texts(held["fact"]), held["picture"].to_pylist(), strict=True):
+        drawn.setdefault(fact, picture)
+    return drawn
 
 
 def _is(column: pa.ChunkedArray, value: str) -> npt.NDArray[np.bool_]:

@@ -25,6 +25,8 @@ class Row(NamedTuple):
     """Knowledge in [0, 1]; higher is more."""
     answer: str | None
     """What the model said, where the probe made it speak."""
+    picture: bytes | None = None
+    """What the model drew, where it did: a small PNG."""
 
 
 @dataclass(frozen=True)

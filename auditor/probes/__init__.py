@@ -1,1 +1,1 @@
-"""What "knows" means: functions from a model's answer and a fact to knowledge K in [0, 1]."""
+"""What "knows" means: from what a model left behind and a fact to knowledge K in [0, 1]."""

@@ -5,50 +5,24 @@ Quirks of other tools that these do not share are named with each probe.
 
 import math
 import re
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from auditor.data.fact import Fact
+from auditor.probes.probe import Probe, Reading
 from auditor.probes.transcript import Transcript
 from auditor.registry import Registry
 
 if TYPE_CHECKING:
     from rouge_score.rouge_scorer import RougeScorer
 
-PROBES: Registry[type["Probe"]] = Registry("probe")
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One probe's view of one fact."""
-
-    k: float | None
-    """Knowledge in [0, 1]; None where the fact lacks what the probe needs."""
-    answer: str | None = None
-    """What the model said, where it said something."""
-
-
-class Probe(ABC):
-    """A definition of knowing."""
-
-    needs: ClassVar[tuple[str, ...]] = ()
-    """Optional fields of a fact without which it cannot be read."""
-
-    @abstractmethod
-    def read(self, transcript: Transcript) -> list[Reading]:
-        """One reading per fact, in the transcript's order."""
-
-    def readable(self, fact: Fact) -> bool:
-        """Whether the fact has what the probe needs."""
-        return all(getattr(fact, field) for field in self.needs)
+PROBES: Registry[type[Probe[Transcript]]] = Registry("probe")
 
 
 @PROBES.register("answer-probability")
-class AnswerProbability(Probe):
+class AnswerProbability(Probe[Transcript]):
     """K = exp(mean log-probability per answer token) (TOFU, arXiv 2401.06121).
 
     Length-normalised: the geometric mean of the token probabilities. The end-of-sequence token
@@ -61,7 +35,7 @@ class AnswerProbability(Probe):
 
 
 @PROBES.register("rouge-l-recall")
-class RougeLRecall(Probe):
+class RougeLRecall(Probe[Transcript]):
     """K = ROUGE-L recall of the greedy answer against the true one (TOFU, arXiv 2401.06121).
 
     Greedy and deterministic; FailureLLMUnlearning samples at temperature 0.9 without a seed.
@@ -90,7 +64,7 @@ class RougeLRecall(Probe):
 
 
 @PROBES.register("truth-ratio")
-class TruthRatio(Probe):
+class TruthRatio(Probe[Transcript]):
     """K = c / (c + w): c the length-normalised probability of the true answer, w that of the wrong.
 
     TOFU (arXiv 2401.06121) defines the ratio w / c, which has no upper bound, and its code and
@@ -115,7 +89,7 @@ class TruthRatio(Probe):
 
 
 @PROBES.register("exact-memorisation")
-class ExactMemorisation(Probe):
+class ExactMemorisation(Probe[Transcript]):
     """K = share of answer tokens that are the teacher-forced argmax (Tirumala et al., 2205.10770).
 
     Every answer token counts; open-unlearning drops the last one.
@@ -127,7 +101,7 @@ class ExactMemorisation(Probe):
 
 
 @PROBES.register("extraction-strength")
-class ExtractionStrength(Probe):
+class ExtractionStrength(Probe[Transcript]):
     """K = 1 - k/T: k answer tokens must be shown before the rest T - k is the argmax throughout.
 
     Carlini et al., arXiv 2012.07805. Zero where even the last token is wrong; open-unlearning's
@@ -140,7 +114,7 @@ class ExtractionStrength(Probe):
 
 
 @PROBES.register("multiple-choice")
-class MultipleChoice(Probe):
+class MultipleChoice(Probe[Transcript]):
     """K = 1 where the true answer is the most probable choice, length-normalised; ties share.
 
     The choices are the answer and the distractors, scored as continuations (as

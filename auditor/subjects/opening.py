@@ -10,16 +10,24 @@ from auditor.subjects.spec import PromptFormat, SubjectSpec
 from auditor.subjects.subject import Subject
 
 
-def refuse_unopenable(spec: SubjectSpec, location: Location) -> None:
+def refuse_unopenable(
+    spec: SubjectSpec, location: Location, prompt_format: PromptFormat | None = None
+) -> None:
     """Refuse, before any attack, what could not be opened later.
 
     Of a language model configuration and tokenizer are tried, of a text-to-image model also its
     layout, its scheduler, and whether the replacement's names and shapes fit.
 
     Raises:
-        AuditorError: one does not load, or belongs to another kind of model.
+        AuditorError: one does not load, or belongs to another kind of model; or a prompt format is
+            given for a model that takes prompts as they are.
     """
     if spec.kind == "text-to-image":
+        if prompt_format not in (None, PromptFormat()):
+            raise AuditorError(
+                "a text-to-image model gets its prompts as they are; leave `format` out of the "
+                "plan and write the prompts in full."
+            )
         # diffusers takes seconds to import, and language models do without it
         from auditor.subjects.image_checks import refuse_unopenable_pipeline
 
@@ -36,18 +44,9 @@ def open_subject(
     token_budget: int = TOKEN_BUDGET,
     tick: Callable[[int], None] = lambda n: None,
 ) -> Subject:
-    """Open a located subject. Its weights are loaded when they are first needed.
-
-    Raises:
-        AuditorError: a prompt format is given for a model that takes prompts as they are.
-    """
+    """Open a located subject. Its weights are loaded when they are first needed."""
     if spec.kind == "causal-lm":
         return CausalLM(spec, location, prompt_format, token_budget, tick)
-    if prompt_format != PromptFormat():
-        raise AuditorError(
-            "a text-to-image model gets its prompts as they are; leave `format` out of the plan "
-            "and write the prompts in full."
-        )
     from auditor.subjects.text_to_image import TextToImage
 
     return TextToImage(spec, location, token_budget, tick)

@@ -14,7 +14,7 @@ LAYERS = [
     {"registry"},
     {"probes"},
     {"evidence"},
-    {"examiner", "findings"},
+    {"examiner", "image_examiner", "findings"},
     {"attack"},
     {"engine"},
     {"testbed", "certificate"},

@@ -405,7 +405,7 @@ def test_a_subject_is_opened_by_its_kind(sd1):
     assert isinstance(subject, TextToImage)
     assert subject.token_budget == 77
     with pytest.raises(AuditorError, match="gets its prompts as they are"):
-        open_subject(found, location, PromptFormat(template="a photo of {prompt}"))
+        refuse_unopenable(found, location, PromptFormat(template="a photo of {prompt}"))
 
 
 def test_weights_keep_their_stored_type_unless_told_otherwise(sd1):
