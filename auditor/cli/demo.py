@@ -12,7 +12,13 @@ from auditor.errors import MeasurementError
 
 
 @click.command("demo")
-@click.option("--world", "name", default="people", show_default=True, help="Testbed world.")
+@click.option(
+    "--world",
+    "name",
+    default="people",
+    show_default=True,
+    help="Testbed world: people are language models, shapes are text-to-image models.",
+)
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -22,12 +28,13 @@ from auditor.errors import MeasurementError
 )
 @quiet_option
 def command(name: str, out: Path, quiet: bool) -> int:
-    """Train small models, audit one that only seems to have forgotten and one that never knew.
+    """Audit a small model that only seems to have forgotten, and one that never knew.
 
-    The first was unlearned with a small learning rate; the second was retrained without the
-    forget set, with another seed. Exit code 0 says that the demo showed what it should.
+    Both are of a testbed world, which is built first. The first was unlearned by a published
+    method; the second was trained without the forget set, with another seed. Exit code 0 says
+    that the demo showed what it should.
     """
-    from auditor.testbed import world as worlds
+    from auditor.testbed import catalogue as worlds
     from auditor.testbed.plans import world_plan
 
     progress = chosen_progress(quiet)

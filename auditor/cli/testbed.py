@@ -60,11 +60,35 @@ def list_worlds(as_json: bool) -> None:
     type=click.Path(file_okay=False, path_type=Path),
     help="Instead of the user's cache folder.",
 )
+@click.option(
+    "--from-scratch",
+    is_flag=True,
+    help="Unpack nothing that ships with the package: train shapes too, which takes about 45 "
+    "minutes, into a folder of its own.",
+)
 @quiet_option
-def build(name: str, only: tuple[str, ...], cache: Path | None, quiet: bool) -> None:
-    """Train what is missing of a world (NAME, by default people)."""
+def build(
+    name: str, only: tuple[str, ...], cache: Path | None, from_scratch: bool, quiet: bool
+) -> None:
+    """Build what is missing of a world (NAME, by default people).
+
+    Models are trained, but for those of shapes, which ship with the package.
+    """
     from auditor.testbed import catalogue as worlds
 
-    world = worlds.build(name, cache, only or None, chosen_progress(quiet))
+    world = worlds.build(name, cache, only or None, chosen_progress(quiet), from_scratch)
     for subject in world.built():
         OUT.print(f"{subject}: {world.subject(subject)}")
+
+
+@command.command("pack", hidden=True)
+@click.argument("name", default="shapes")
+@click.option("--cache", type=click.Path(file_okay=False, path_type=Path))
+def pack(name: str, cache: Path | None) -> None:
+    """Write the weights of a world built from scratch into the package, for those who keep it."""
+    from auditor.testbed import catalogue as worlds
+
+    files = worlds.pack(name, cache)
+    for file in files:
+        OUT.print(f"{file}: {file.stat().st_size / 1e6:.2f} MB")
+    OUT.print(f"together {sum(file.stat().st_size for file in files) / 1e6:.2f} MB")

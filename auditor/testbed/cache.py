@@ -38,6 +38,10 @@ class Recipe(Protocol):
         """Names of all models, the original first."""
 
     @property
+    def demo(self) -> str:
+        """The unlearned model that the demo audits."""
+
+    @property
     def digest(self) -> str:
         """Sha256 (hex) of everything that decides the world's bytes."""
 

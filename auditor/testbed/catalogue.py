@@ -6,10 +6,17 @@ from pathlib import Path
 from auditor.errors import AuditorError
 from auditor.progress import Progress
 from auditor.testbed import world as language
-from auditor.testbed.cache import CachedWorld, Recipe
+from auditor.testbed.cache import Recipe
 from auditor.testbed.recipe import WORLDS
 from auditor.testbed.shapes import world as shapes
+from auditor.testbed.shapes.packing import pack as pack_shapes
 from auditor.testbed.shapes.recipe import SHAPES
+from auditor.testbed.shapes.shipped import PACKAGED
+from auditor.testbed.shapes.world import ShapesWorld
+from auditor.testbed.world import World
+
+AnyWorld = World | ShapesWorld
+"""A world of language models, or of text-to-image models."""
 
 
 def list_worlds() -> tuple[Recipe, ...]:
@@ -17,7 +24,7 @@ def list_worlds() -> tuple[Recipe, ...]:
     return (*WORLDS.values(), SHAPES)
 
 
-def locate(name: str, cache_dir: Path | None = None) -> CachedWorld[Recipe]:
+def locate(name: str, cache_dir: Path | None = None) -> AnyWorld:
     """Where a world is, or would be, without building anything.
 
     Args:
@@ -38,7 +45,8 @@ def build(
     cache_dir: Path | None = None,
     only: Iterable[str] | None = None,
     progress: Progress | None = None,
-) -> CachedWorld[Recipe]:
+    from_scratch: bool = False,
+) -> AnyWorld:
     """Build what is missing of a world.
 
     Args:
@@ -46,14 +54,35 @@ def build(
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
         only: Subjects wanted; what they are made from is built too. All, if None.
         progress: Told what is being trained, and why.
+        from_scratch: Train what could be unpacked from the package, too; only `shapes` ships.
 
     Raises:
         AuditorError: No such world or subject, or the cache cannot be written.
     """
     _check(name)
     if name == SHAPES.name:
-        return shapes.build(SHAPES, cache_dir, only, progress)
+        shipped = None if from_scratch else PACKAGED
+        return shapes.build(SHAPES, cache_dir, only, progress, shipped)
     return language.build(name, cache_dir, only, progress)
+
+
+def pack(name: str, cache_dir: Path | None = None) -> tuple[Path, ...]:
+    """Write the weights of a world that was built from scratch to where the package ships them.
+
+    Args:
+        name: Of the world.
+        cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
+
+    Returns:
+        The files.
+
+    Raises:
+        AuditorError: No such world, one that does not ship, or one that is not built.
+    """
+    _check(name)
+    if name != SHAPES.name:
+        raise AuditorError(f"only {SHAPES.name} ships with the package, not {name}")
+    return pack_shapes(shapes.locate(SHAPES, cache_dir, from_scratch=True))
 
 
 def _check(name: str) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from auditor.attack import Profile
 from auditor.engine.plan import AuditPlan, parse_plan
-from auditor.testbed.world import World
+from auditor.testbed.catalogue import AnyWorld
+from auditor.testbed.shapes.plans import shapes_plan
+from auditor.testbed.shapes.world import ShapesWorld
 
 CALIBRATION_SAMPLES = 32
 """Texts that GPTQ is calibrated with; enough for models of this size."""
@@ -18,7 +20,7 @@ _GPTQ_BITS: dict[Profile, list[int]] = {
 
 
 def world_plan(
-    world: World, unlearned: str, retrained: Sequence[str], profile: Profile = "quick"
+    world: AnyWorld, unlearned: str, retrained: Sequence[str], profile: Profile = "quick"
 ) -> AuditPlan:
     """The plan of an audit of one of a world's subjects.
 
@@ -28,6 +30,8 @@ def world_plan(
         retrained: the subjects that it is compared with.
         profile: the attacks that are run.
     """
+    if isinstance(world, ShapesWorld):
+        return shapes_plan(world, unlearned, retrained, profile)
 
     def spec(subject: str) -> dict[str, str]:
         folder: Path = world.subject(subject)

@@ -43,7 +43,8 @@ def _changed(world: ShapesWorld, name: str) -> dict[str, Tensor]:
     """The tensors of the UNet that an erasure changed: ESD publishes them, others do not."""
     published = world.published(name)
     if published.suffix == ".safetensors":
-        return load_file(published)
+        delta: dict[str, Tensor] = load_file(published)
+        return delta
     original, erased = (
         load_file(world.subject(subject) / "unet" / SAFETENSORS_WEIGHTS_NAME)
         for subject in ("original", name)
