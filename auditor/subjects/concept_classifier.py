@@ -92,6 +92,22 @@ class ConceptClassifier(ABC):
             "does, or give a classifier that knows it."
         )
 
+    def rename(self, concepts: Sequence[str]) -> None:
+        """Call the labels of an audit's concepts as the audit does.
+
+        Raises:
+            AuditorError: no label, or more than one, is a concept's, or two concepts have one.
+        """
+        named: dict[int, str] = {}
+        for concept in dict.fromkeys(concepts):
+            other = named.setdefault(self.index(concept), concept)
+            if other != concept:
+                raise AuditorError(
+                    f"{other!r} and {concept!r} are one label of the classifier in {self.folder}, "
+                    f"{self.labels[self.index(concept)]!r}. Give both the same `answer`."
+                )
+        self.labels = tuple(named.get(i, label) for i, label in enumerate(self.labels))
+
     def _listed(self, concept: str) -> str:
         """The labels, the closest first where there are too many to list."""
         shown = self.labels

@@ -74,7 +74,8 @@ def open_classifier(folder: Path, concepts: Sequence[str]) -> ConceptClassifier:
 
     Args:
         folder: of a classifier; see ``locate_classifier`` for names on the hub.
-        concepts: what it must know; a CLIP's labels are these.
+        concepts: what it must know. A CLIP's labels are these; a label that lists a concept among
+            other names (``tench, Tinca tinca``) is called by the concept's name.
 
     Raises:
         AuditorError: the folder holds no classifier, one that is not safe to open, or one that
@@ -89,8 +90,7 @@ def open_classifier(folder: Path, concepts: Sequence[str]) -> ConceptClassifier:
         opened = ZeroShotClassifier(folder, concepts, device)
     else:
         opened = LabelClassifier(folder, device)
-    for concept in dict.fromkeys(concepts):
-        opened.index(concept)
+    opened.rename(concepts)
     return opened
 
 

@@ -198,11 +198,21 @@ def test_clip_needs_concepts_and_keeps_its_neutral_word(folders):
 
 @pytest.mark.parametrize("kind", ["plain", "vit"])
 def test_labels_by_their_names(folders, kind):
-    classifier = open_classifier(folders[kind], ["tench", "tinca Tinca", "crane", "Machine"])
-    assert classifier.index("tench") == classifier.index("tench, Tinca tinca") == 3
+    classifier = open_classifier(folders[kind], [])
+    assert classifier.labels == LABELS
+    for name in ("tench", "TINCA tinca", "tench, Tinca tinca"):
+        assert classifier.index(name) == 3
     assert classifier.index("crane") == 2  # the whole label goes before a name in a list
     with pytest.raises(AuditorError, match=r"more than one label.*'crane'.*'crane, machine'"):
         classifier.index("Crane")
+
+
+@pytest.mark.parametrize("kind", ["plain", "vit"])
+def test_labels_are_called_as_the_audit_does(folders, kind):
+    classifier = open_classifier(folders[kind], ["crane", "Machine", "tinca Tinca"])
+    assert classifier.labels == ("circle", "square", "crane", "tinca Tinca", "Machine")
+    with pytest.raises(AuditorError, match="'tench' and 'Tinca tinca' are one label"):
+        open_classifier(folders[kind], ["tench", "Tinca tinca"])
 
 
 @pytest.mark.parametrize("kind", ["plain", "vit"])
