@@ -11,7 +11,7 @@ from torch import Tensor
 from auditor.errors import AuditorError, MeasurementError
 from auditor.subjects.batching import run_batched
 
-_BATCH = 64
+BATCH = 64
 """Images judged at once, unless memory holds fewer."""
 
 _SHOWN = 20
@@ -120,18 +120,26 @@ class ConceptClassifier(ABC):
     def _batched(self, images: Tensor, run: Callable[[Tensor], Tensor], width: int) -> Tensor:
         if not len(images):
             return torch.zeros(0, width)
-        if not torch.isfinite(images).all():
-            raise MeasurementError("an image that is to be judged is not finite")
+        refuse_not_finite(images, "an image that is to be judged")
 
         @torch.no_grad()
         def judge(batch: list[int]) -> list[Tensor]:
             return list(run(images[batch]).to("cpu", torch.float32))
 
         # items of one token each: all images of a call have one size
-        found = torch.stack(run_batched([1] * len(images), _BATCH, judge))
-        if not torch.isfinite(found).all():
-            raise MeasurementError(f"the classifier in {self.folder} gave a number not finite")
+        found = torch.stack(run_batched([1] * len(images), BATCH, judge))
+        refuse_not_finite(found, f"what the classifier in {self.folder} says of an image")
         return found
+
+
+def refuse_not_finite(numbers: Tensor, what: str) -> None:
+    """Refuse NaN and infinities.
+
+    Raises:
+        MeasurementError: there is one.
+    """
+    if not torch.isfinite(numbers).all():
+        raise MeasurementError(f"{what} is not finite")
 
 
 def _folded(name: str) -> str:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from auditor.errors import AuditorError, Unavailable
-from auditor.subjects.concept_classifier import ConceptClassifier
+from auditor.subjects.batching import run_batched
+from auditor.subjects.concept_classifier import BATCH, ConceptClassifier, refuse_not_finite
 
 if TYPE_CHECKING:
     from transformers import BaseImageProcessor, PreTrainedModel
@@ -76,6 +77,70 @@ class LabelClassifier(ConceptClassifier):
         return _prepared(self._processor, images, self._model.device)
 
 
+class Clip:
+    """A CLIP (arXiv 2103.00020): embeddings of images and of texts in one space.
+
+    Raises:
+        AuditorError: the folder does not hold a whole one.
+    """
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        from transformers import CLIPModel
+
+        self._model = _load(CLIPModel, folder, device)
+        self._processor = _load_processor(folder)
+        self._tokenizer = _load_tokenizer(folder)
+
+    @property
+    def scale(self) -> Tensor:
+        """What cosines are multiplied by before a softmax."""
+        scale: Tensor = self._model.logit_scale.exp()
+        return scale
+
+    @torch.no_grad()
+    def images(self, images: Tensor) -> Tensor:
+        """Embeddings of one batch of images [n, 3, height, width], [n, width], of any length."""
+        given = _prepared(self._processor, images, self._model.device)
+        pooled = self._model.vision_model(**given).pooler_output
+        embedded: Tensor = self._model.visual_projection(pooled)
+        return embedded
+
+    @torch.no_grad()
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings of texts, [n, width], of any length; a text that is too long is cut."""
+        given = self._tokenizer(
+            list(texts),
+            padding=True,
+            truncation=True,
+            max_length=self._model.config.text_config.max_position_embeddings,
+            return_tensors="pt",
+        ).to(self._model.device)
+        pooled = self._model.text_model(
+            input_ids=given["input_ids"], attention_mask=given["attention_mask"]
+        ).pooler_output
+        embedded: Tensor = self._model.text_projection(pooled)
+        return embedded
+
+    def similarity(self, images: Tensor, texts: Sequence[str]) -> Tensor:
+        """Cosine of each image's embedding and that of its own text, [n] on the CPU.
+
+        Raises:
+            MeasurementError: an image or a cosine is not finite.
+        """
+        if len(images) != len(texts):
+            raise ValueError(f"{len(images)} images, but {len(texts)} texts")
+        refuse_not_finite(images, "an image")
+
+        def run(batch: list[int]) -> list[Tensor]:
+            described = self.images(images[batch])
+            asked = self.texts([texts[i] for i in batch])
+            return list(functional.cosine_similarity(described, asked).to("cpu", torch.float32))
+
+        found = torch.stack([torch.zeros(()), *run_batched([1] * len(images), BATCH, run)])[1:]
+        refuse_not_finite(found, "a cosine")
+        return found
+
+
 class ZeroShotClassifier(ConceptClassifier):
     """CLIP, asked for each concept by name (arXiv 2103.00020).
 
@@ -87,8 +152,6 @@ class ZeroShotClassifier(ConceptClassifier):
     """
 
     def __init__(self, folder: Path, concepts: Sequence[str], device: torch.device) -> None:
-        from transformers import CLIPModel
-
         names = tuple(dict.fromkeys(concepts))
         if not names:
             raise AuditorError(
@@ -97,49 +160,17 @@ class ZeroShotClassifier(ConceptClassifier):
         if NEUTRAL in names:
             raise AuditorError(f"{NEUTRAL!r} stands for an image without any concept; rename it.")
         super().__init__(folder, (*names, NEUTRAL))
-        self._model = _load(CLIPModel, folder, device)
-        self._processor = _load_processor(folder)
-        self._tokenizer = _load_tokenizer(folder)
-        with torch.no_grad():
-            self._texts = self._embedded([*(TEMPLATE.format(concept=n) for n in names), NEUTRAL])
-
-    @torch.no_grad()
-    def similarity(self, images: Tensor, texts: Sequence[str]) -> Tensor:
-        """Cosine of each image's embedding and that of its own text, [n] on the CPU.
-
-        Raises:
-            MeasurementError: an image or an embedding is not finite.
-        """
-        if not texts:
-            return torch.zeros(0)
-        described = functional.normalize(self.features(images), dim=-1)
-        return (described * self._embedded(texts).to("cpu", torch.float32)).sum(-1)
+        self.clip = Clip(folder, device)
+        prompts = [*(TEMPLATE.format(concept=name) for name in names), NEUTRAL]
+        self._texts = functional.normalize(self.clip.texts(prompts), dim=-1)
 
     def _judged(self, images: Tensor) -> Tensor:
         described = functional.normalize(self._described(images), dim=-1)
-        logits: Tensor = self._model.logit_scale.exp() * described @ self._texts.T
-        return logits.softmax(-1)
+        return (self.clip.scale * described @ self._texts.T).softmax(-1)
 
     def _described(self, images: Tensor) -> Tensor:
         """Embeddings of images, not normalised."""
-        given = _prepared(self._processor, images, self._model.device)
-        pooled = self._model.vision_model(**given).pooler_output
-        embedded: Tensor = self._model.visual_projection(pooled)
-        return embedded
-
-    def _embedded(self, texts: Sequence[str]) -> Tensor:
-        """Embeddings of texts, of length 1; a text that is too long is cut."""
-        given = self._tokenizer(
-            list(texts),
-            padding=True,
-            truncation=True,
-            max_length=self._model.config.text_config.max_position_embeddings,
-            return_tensors="pt",
-        ).to(self._model.device)
-        pooled = self._model.text_model(
-            input_ids=given["input_ids"], attention_mask=given["attention_mask"]
-        ).pooler_output
-        return functional.normalize(self._model.text_projection(pooled), dim=-1)
+        return self.clip.images(images)
 
 
 def is_zero_shot(config: dict[str, Any]) -> bool:

@@ -12,6 +12,7 @@ from auditor.subjects.checkpoint_files import read_json
 from auditor.subjects.concept_classifier import ConceptClassifier
 from auditor.subjects.convolutional_classifier import load_classifier
 from auditor.subjects.hugging_face_classifiers import (
+    Clip,
     LabelClassifier,
     ZeroShotClassifier,
     is_zero_shot,
@@ -19,7 +20,7 @@ from auditor.subjects.hugging_face_classifiers import (
 from auditor.subjects.manifest import Location, locate
 from auditor.subjects.spec import SubjectSpec
 
-__all__ = ["ConceptClassifier", "locate_classifier", "open_classifier", "open_clip"]
+__all__ = ["Clip", "ConceptClassifier", "locate_classifier", "open_classifier", "open_clip"]
 
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
@@ -94,8 +95,8 @@ def open_classifier(folder: Path, concepts: Sequence[str]) -> ConceptClassifier:
     return opened
 
 
-def open_clip(folder: Path, concepts: Sequence[str]) -> ZeroShotClassifier:
-    """Open a CLIP, which can also say how well an image fits a text.
+def open_clip(folder: Path) -> Clip:
+    """Open a CLIP, to ask how well images fit texts.
 
     Raises:
         AuditorError: the folder holds something else, or is not safe to open.
@@ -103,10 +104,10 @@ def open_clip(folder: Path, concepts: Sequence[str]) -> ZeroShotClassifier:
     _refuse_unsafe(folder)
     if not is_zero_shot(read_json(folder / "config.json")):
         raise AuditorError(
-            f"{folder} holds no CLIP (`model_type: clip` in config.json); give the folder of one, "
+            f"{folder} holds no CLIP (`model_type: clip` in config.json). Give the folder of one, "
             "with model.safetensors, tokenizer and preprocessor_config.json."
         )
-    return ZeroShotClassifier(folder, concepts, _device())
+    return Clip(folder, _device())
 
 
 def _device() -> torch.device:
