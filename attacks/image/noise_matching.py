@@ -1,0 +1,60 @@
+"""How well a prompt explains a picture: the error of the noise that the UNet predicts under it."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from auditor.errors import MeasurementError
+
+if TYPE_CHECKING:
+    from auditor.subjects.text_to_image import TextToImage
+
+_HALF_SCALE = 1024.0
+"""Factor of a loss in float16, whose small gradients would otherwise become zero."""
+
+
+def image_shape(subject: "TextToImage") -> tuple[int, int]:
+    """Height and width of the images that a subject draws, in pixels."""
+    from auditor.subjects.latent_space import LatentSpace  # costs seconds
+
+    factor = LatentSpace(subject.parts.vae).factor
+    _, height, width = subject.input_shape
+    return height * factor, width * factor
+
+
+def clean_inputs(subject: "TextToImage", images: Tensor, at_once: int) -> Tensor:
+    """What the UNet should denoise to, [n, *input_shape], for images [n, 3, height, width]."""
+    return torch.cat([subject.latents(part) for part in images.split(at_once)])
+
+
+def noised(subject: "TextToImage", clean: Tensor, timesteps: Tensor, noise: Tensor) -> Tensor:
+    """Clean inputs with the noise of their timesteps (arXiv 2006.11239, eq. 4)."""
+    from auditor.subjects.denoising import add_noise  # costs seconds
+
+    return add_noise(clean, noise.to(clean), subject.signal[timesteps.cpu()].to(clean))
+
+
+def squared_error(predicted: Tensor, wanted: Tensor) -> Tensor:
+    """Mean squared error of each row, [n] float32.
+
+    Raises:
+        MeasurementError: one is not finite.
+    """
+    error = (predicted.float() - wanted.to(predicted.device).float()).square().mean((1, 2, 3))
+    if not torch.isfinite(error).all():
+        raise MeasurementError("the denoising loss is not finite")
+    return error
+
+
+def gradient(loss: Tensor, variable: Tensor, dtype: torch.dtype) -> Tensor:
+    """Gradient of a loss with respect to one tensor and nothing else.
+
+    Args:
+        loss: float32.
+        variable: float32.
+        dtype: of the network between them.
+    """
+    scale = _HALF_SCALE if dtype == torch.float16 else 1.0
+    (found,) = torch.autograd.grad(loss * scale, variable)
+    return found / scale

@@ -1,0 +1,215 @@
+"""Concept inversion: names and slots in prompts, the training, and what it finds on the testbed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_image_examiner import image_examiner
+from tiny_pipelines import LAYOUTS, make_pipeline, open_pipeline
+
+from attacks.image.concept_inversion import ConceptInversion, ConceptInversionParameters
+from attacks.image.concept_names import concept_names, without_names
+from attacks.image.noise_matching import clean_inputs, image_shape, noised, squared_error
+from attacks.image.slot_encoding import SlotEncoder
+from auditor.data.fact import Fact
+from auditor.errors import Unavailable
+from auditor.findings import Finding
+from auditor.subjects.weights import weights_digest
+
+
+def fact(prompt, *paraphrases, answer="circle", subject="circle"):
+    return Fact(id=prompt, subject=subject, prompt=prompt, answer=answer, paraphrases=paraphrases)
+
+
+@pytest.fixture(scope="module")
+def pipelines(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pipelines")
+    for layout in LAYOUTS:
+        make_pipeline(layout).save_pretrained(root / layout)
+    return root
+
+
+@pytest.fixture
+def examiner(tmp_path):
+    return image_examiner(tmp_path)
+
+
+def small(**more):
+    return ConceptInversion(
+        ConceptInversionParameters(steps=4, batch=4, at_once=2, images=2, **more)
+    )
+
+
+class TestNames:
+    def test_a_paraphrase_gives_a_synonym(self):
+        names = concept_names([fact("a red circle near it", "a red disc near it")])
+        assert names == {"circle": ("circle", "disc")}
+
+    def test_a_synonym_leads_to_another_in_a_fact_without_the_concept(self):
+        facts = [fact("a circle", "a round thing"), fact("one round thing here", "one disc here")]
+        assert concept_names(facts)["circle"] == ("round thing", "circle", "disc")
+
+    def test_other_differences_are_no_names(self):
+        facts = [fact("a red circle", "one red circle", "a blue circle", "something else it is")]
+        assert concept_names(facts)["circle"] == ("circle",)
+
+    def test_articles_are_no_part_of_a_name(self):
+        assert concept_names([fact("draw a circle", "draw an oval")])["circle"] == (
+            "circle",
+            "oval",
+        )
+
+    def test_concepts_have_their_own(self):
+        facts = [fact("a circle", "a disc"), fact("a box", "a tile", answer="box", subject="box")]
+        assert concept_names(facts) == {"circle": ("circle", "disc"), "box": ("tile", "box")}
+
+    @pytest.mark.parametrize(
+        ("prompt", "pieces"),
+        [
+            ("a red Circle, big", ("a red ", None, ", big")),
+            ("circles and a disc", (None, " and a ", None)),
+            ("a semicircle", (None, "a semicircle")),
+            ("disc", (None,)),
+        ],
+    )
+    def test_a_slot_stands_for_each_name(self, prompt, pieces):
+        assert without_names(prompt, ("circle", "disc")) == pieces
+
+    def test_a_name_with_signs_is_read_literally(self):
+        assert without_names("an a.b (x) here", ("a.b (x)",)) == ("an ", None, " here")
+        assert without_names("an axb", ("a.b",)) == (None, "an axb")
+
+
+class TestSlots:
+    @pytest.mark.parametrize("layout", LAYOUTS)
+    def test_a_slot_filled_with_a_words_own_embedding_is_that_word(self, pipelines, layout):
+        subject = open_pipeline(pipelines / layout)
+        encoder = SlotEncoder(subject)
+        ids = torch.tensor(subject.tokenizer("dot", add_special_tokens=False)["input_ids"])
+        prompts = [("a ", None, " red"), (None,), ("a red ", None, "and more than fits in")]
+        filled = encoder.hidden(prompts, encoder.embeddings(ids)[None])
+        plain = subject.encode(["a dot red", "dot", "a red dot and more than fits in"])
+        torch.testing.assert_close(filled, plain)
+
+    def test_gradients_reach_the_slot_and_nothing_else(self, pipelines):
+        subject = open_pipeline(pipelines / "sd1")
+        encoder = SlotEncoder(subject)
+        given = torch.randn(1, 1, encoder.width, requires_grad=True)
+        (found,) = torch.autograd.grad(encoder.hidden([("a ", None)], given).sum(), given)
+        assert found.abs().sum() > 0
+        assert not subject.text_encoder.get_input_embeddings()._forward_hooks
+
+    def test_every_prompt_may_have_its_own(self, pipelines):
+        encoder = SlotEncoder(open_pipeline(pipelines / "sd1"))
+        given = torch.randn(2, 3, encoder.width)
+        together = encoder.hidden([(None, "a"), ("a ", None)], given)
+        for i, prompt in enumerate([(None, "a"), ("a ", None)]):
+            torch.testing.assert_close(encoder.hidden([prompt], given[i : i + 1])[0], together[i])
+
+
+class TestNoise:
+    @pytest.mark.parametrize("layout", LAYOUTS)
+    def test_the_error_is_the_subjects_denoising_loss(self, pipelines, layout):
+        subject = open_pipeline(pipelines / layout)
+        images = torch.rand(2, 3, *image_shape(subject))
+        timesteps, noise = torch.tensor([5, 900]), torch.randn(2, *subject.input_shape)
+        hidden = subject.encode(["a", "b"])
+        with torch.no_grad():
+            wanted = subject.denoising_loss(images, hidden, timesteps, noise)
+            noisy = noised(subject, clean_inputs(subject, images, 1), timesteps, noise)
+            found = squared_error(subject.predict_noise(noisy, timesteps, hidden), noise)
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+    def test_an_image_is_as_large_as_what_is_drawn(self, pipelines):
+        subject = open_pipeline(pipelines / "sd1")
+        assert image_shape(subject) == tuple(subject.generate(["a"], [1]).shape[2:])
+
+
+class TestAttack:
+    @pytest.mark.parametrize("layout", LAYOUTS)
+    def test_it_runs_through_and_leaves_the_subject_as_it_was(self, pipelines, layout, examiner):
+        subject = open_pipeline(pipelines / layout)
+        before, words = weights_digest(subject.model), len(subject.tokenizer)
+        attack = small(vectors=2)
+        found = attack.search(subject, examiner, seed=3)
+        assert found.arrays["vectors"].shape == (2, 2, SlotEncoder(subject).width)
+        assert np.isfinite(found.arrays["vectors"]).all()
+        assert found.notes["concepts"] == ["orb", "box"]
+        record = attack.measure(
+            subject, examiner, [Finding("unlearned", True, found)], 3, Path("unused")
+        )
+        assert [row.fact for row in record.rows] == ["orb/0", "orb/1", "box/0", "bar/0"]
+        assert weights_digest(subject.model) == before
+        assert len(subject.tokenizer) == words
+
+    def test_the_search_is_reproducible_and_depends_on_the_seed(self, pipelines, examiner):
+        subject = open_pipeline(pipelines / "pixel")
+        first, again, other = (
+            small().search(subject, examiner, seed).arrays["vectors"] for seed in (1, 1, 2)
+        )
+        assert np.array_equal(first, again)
+        assert not np.array_equal(first, other)
+
+    def test_memory_does_not_decide_the_result(self, pipelines, examiner):
+        subject = open_pipeline(pipelines / "sd1")
+        parameters = ConceptInversionParameters(steps=2, batch=4, images=2)
+        found = [
+            ConceptInversion(parameters.model_copy(update={"at_once": n})).search(
+                subject, examiner, 0
+            )
+            for n in (1, 4)
+        ]
+        np.testing.assert_allclose(*(f.arrays["vectors"] for f in found), rtol=1e-2, atol=1e-3)
+
+    def test_the_loss_goes_down(self, pipelines, examiner):
+        subject = open_pipeline(pipelines / "pixel")
+        attack = ConceptInversion(
+            ConceptInversionParameters(steps=60, batch=8, at_once=8, learning_rate=0.1)
+        )
+        notes = attack.search(subject, examiner, 0).notes
+        assert sum(notes["loss_last"]) < sum(notes["loss_first"])
+
+    def test_facts_are_asked_with_the_strongest_word_of_any_arm(self, pipelines, examiner):
+        subject = open_pipeline(pipelines / "pixel")
+        attack = small()
+        pool = [
+            Finding(arm, arm == "unlearned", attack.search(subject, examiner, seed))
+            for arm, seed in (("unlearned", 0), ("original", 1))
+        ]
+        one, two = (
+            {r.fact: r.k for r in attack.measure(subject, examiner, part, 0, Path("unused")).rows}
+            for part in (pool[:1], pool)
+        )
+        assert all(two[name] >= k for name, k in one.items())
+        assert any(two[name] > k for name, k in one.items())
+
+    def test_words_of_another_width_are_left_out(self, pipelines, examiner):
+        subject, other = open_pipeline(pipelines / "sd1"), open_pipeline(pipelines / "sdxl")
+        attack = small()
+        own = Finding("unlearned", True, attack.search(subject, examiner, 0))
+        wide = Finding("original", False, attack.search(other, examiner, 0))
+        alone, both = (
+            attack.measure(subject, examiner, pool, 0, Path("unused"))
+            for pool in ([own], [own, wide])
+        )
+        assert alone.rows == both.rows
+        with pytest.raises(Unavailable, match="as wide"):
+            attack.measure(subject, examiner, [wide], 0, Path("unused"))
+
+    def test_without_pictures_it_says_so(self, pipelines, tmp_path):
+        subject = open_pipeline(pipelines / "pixel")
+        with pytest.raises(Unavailable, match=r"data\.images"):
+            small().search(subject, image_examiner(tmp_path, pictures=False), 0)
+
+    def test_side_figures_name_every_arm(self, pipelines, examiner):
+        subject = open_pipeline(pipelines / "pixel")
+        attack = small()
+        pool = [Finding("unlearned", True, attack.search(subject, examiner, 0))]
+        notes = attack.measure(subject, examiner, pool, 0, Path("unused")).notes
+        figures = attack.side_figures({"unlearned": notes})
+        assert [f.name for f in figures] == [
+            "attack success rate",
+            "denoising loss at the end of the inversion",
+        ]
+        assert figures[1].value == np.mean(pool[0].record.notes["loss_last"])
