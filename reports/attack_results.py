@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from auditor.certificate.arm import ArmPart
 from auditor.certificate.row import MatrixRow
-from auditor.certificate.schema import ArmPart, Certificate
+from auditor.certificate.schema import Certificate
 from auditor.errors import AuditorError
 from reports.arms import UNLEARNED
 from reports.result_words import Result, result

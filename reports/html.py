@@ -2,6 +2,7 @@
 
 from auditor.certificate.schema import Certificate
 from auditor.report import REPORTS, Report, Signatures
+from reports.exhibits import gallery
 from reports.matrix import attack_views, tally
 from reports.page import environment, running_head, script, stylesheet
 from reports.plots import plots
@@ -19,6 +20,7 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
             rows=rows,
             tally=tally(rows),
             plots=plots(certificate, rows),
+            gallery=gallery(certificate),
             signature=signature_state(signatures),
             stylesheet=stylesheet(),
             running_head=running_head(certificate),

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from auditor.certificate.schema import Certificate
 from reports import arms, number_format, result_words, visible_text
+from reports.exhibits import shot
 
 PLAN_LIMIT = 20_000
 """Characters of the plan that are shown."""
@@ -75,6 +76,7 @@ def environment() -> Environment:
         baseline_mean=arms.baseline_mean,
         above_baseline=arms.above_baseline,
         script_hash=script_hash,
+        shot=shot,
         headings=headings,
         arms_in_order=lambda parts: sorted(parts, key=lambda part: arms.position(part.arm)),
         meaning=arms.meaning,

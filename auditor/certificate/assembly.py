@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from auditor.attack import AnyAttack
+from auditor.certificate.arm import ArmPart, SamplingPart
 from auditor.certificate.checks import NOT_PLANTED, PositiveControlled, control_parts
 from auditor.certificate.decided import (
     decided_policy,
@@ -18,11 +19,9 @@ from auditor.certificate.judgement import judge
 from auditor.certificate.matrix import matrix_row
 from auditor.certificate.reproduction import reproduction
 from auditor.certificate.schema import (
-    ArmPart,
     Certificate,
     EvidencePart,
     IdentityPart,
-    SamplingPart,
     TimingPart,
 )
 from auditor.certificate.wording import limitations, scope_part

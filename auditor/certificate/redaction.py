@@ -7,13 +7,16 @@ and answers are few and known, so that anybody can hash a list of candidates and
 
 Texts stand in more places than their own. What is done in each:
 
-* ``worst_facts`` and ``worst_subjects``: fact, subject, prompt, answer and answers of the models;
+* ``worst_facts``, ``worst_subjects`` and ``exhibits``: fact, subject, prompt, answer and answers of
+  the models;
 * notes of attacks: every text, and every name of an entry, that is not from the vocabulary of this
   module, of the certificate (arms, probes, parameters) or itself a digest;
 * why an attack failed or could not run: an error may quote what it stumbled over, so what an
   exception said is replaced, unless the words are the engine's own (a package is missing);
 * sentences that an attack or an error may have had a part in (reasons, gates, controls, remarks,
   warnings), and parameters: the texts known from the first place are replaced where they occur.
+
+Pictures show what texts say, so of each at most four by four cells of its mean colours are left.
 
 What stays: numbers, paths and names of models and files, labels of attacks, the claim, the policy,
 the plan but for parameters. ``facts_digest`` stays too: it is a plain digest, but of all texts of
@@ -26,9 +29,11 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from auditor.certificate.exhibit import content_of, text_of
 from auditor.certificate.row import MatrixRow
 from auditor.certificate.schema import Certificate
 from auditor.errors import AuditorError
+from auditor.evidence.picture import pixelated
 
 KEY_BYTES = 32
 """Least length of a key."""
@@ -58,6 +63,7 @@ _STATISTICS = frozenset(
     | {"mean_k", "n", "retain", "share", "step", "strongest", "tpr", "upper", "value", "variance"}
 )
 """Names inside of a note that say what a number is."""
+_OF_A_FACT = ("fact", "subject", "prompt", "answer")
 _WAYS = "wordings"
 """Name of the note whose entries are ways to ask, which the code of an attack names."""
 
@@ -92,6 +98,8 @@ def redact(certificate: Certificate, key: bytes) -> Certificate:
     content["worst_facts"] = [_fact(fact, mark) for fact in content["worst_facts"]]
     for subject in content["worst_subjects"]:
         subject["subject"] = mark(subject["subject"])
+    for exhibit in content.get("exhibits", {}).get("facts", ()):
+        _redact_exhibit(exhibit, mark)
     content["matrix"] = [
         _row(row, certificate.matrix[index], words, mark, sweep)
         for index, row in enumerate(content["matrix"])
@@ -115,6 +123,8 @@ def _texts(certificate: Certificate) -> Iterator[str]:
     """The texts of facts and answers that the certificate shows as such."""
     for fact in certificate.worst_facts:
         yield from (fact.fact, fact.subject, fact.prompt, fact.answer, *fact.said.values())
+    for shown in certificate.exhibits.facts if certificate.exhibits else ():
+        yield from (shown.fact, shown.subject, shown.prompt, shown.answer)
     for subject in certificate.worst_subjects:
         yield subject.subject
 
@@ -176,8 +186,17 @@ def _sweep_named(parts: list[dict[str, Any]], names: tuple[str, ...], sweep: Cha
 
 
 def _fact(fact: dict[str, Any], mark: Change) -> dict[str, Any]:
-    named = {name: mark(fact[name]) for name in ("fact", "subject", "prompt", "answer")}
+    named = {name: mark(fact[name]) for name in _OF_A_FACT}
     return fact | named | {"said": {arm: mark(said) for arm, said in fact["said"].items()}}
+
+
+def _redact_exhibit(exhibit: dict[str, Any], mark: Change) -> None:
+    exhibit.update({name: mark(exhibit[name]) for name in _OF_A_FACT})
+    for view in exhibit["views"]:
+        view["pictures"] = {
+            arm: text_of(pixelated(content_of(picture)))
+            for arm, picture in view["pictures"].items()
+        }
 
 
 def _row(

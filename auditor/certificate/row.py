@@ -8,6 +8,11 @@ ByArm = dict[str, float]
 """Mean K by arm (unlearned, original, retrained-0, …)."""
 
 
+def absent(value: object) -> bool:
+    """Whether a field that a minor version added is left out of the JSON."""
+    return value is None
+
+
 class Part(BaseModel):
     """Base of all parts of a certificate."""
 

@@ -2,12 +2,20 @@
 
 from typing import Any, Literal
 
-from auditor.certificate.row import ByArm, MatrixRow, Part
+from pydantic import Field
+
+from auditor.certificate.arm import ArmPart
+from auditor.certificate.exhibit import ExhibitsPart
+from auditor.certificate.row import ByArm, MatrixRow, Part, absent
 from auditor.digests import digest
 from auditor.statistics import PlantKind
 
-SCHEMA_VERSION = "3.0.0"
-"""Semantic version of the certificate's form; any change of form changes it."""
+SCHEMA_VERSION = "3.1.0"
+"""Semantic version of the certificate's form; any change of form changes it.
+
+Fields that a minor version adds are left out of the JSON where they are null. So a certificate of
+an earlier minor version has the content, and the id, that it was made with.
+"""
 
 
 class VerdictPart(Part):
@@ -22,20 +30,6 @@ class VerdictPart(Part):
     """Why, and what blocks a PASS."""
     exit_code: Literal[0, 1, 3, 4]
     """What the command line returns."""
-
-
-class ArmPart(Part):
-    """A model of the audit."""
-
-    arm: str
-    path: str
-    revision: str | None
-    adapter: str | None
-    dtype: str
-    digest: str
-    """Sha256 over the sorted names and digests of its files."""
-    files: dict[str, str]
-    """Relative name to sha256."""
 
 
 class SetPart(Part):
@@ -274,8 +268,11 @@ class Certificate(Part):
     """Empty where none were run."""
     worst_subjects: tuple[WorstSubjectPart, ...]
     worst_facts: tuple[WorstFactPart, ...]
+    exhibits: ExhibitsPart | None = Field(default=None, exclude_if=absent)
+    """Absent where the evidence holds no pictures."""
     redaction: Literal["none", "keyed digests"]
-    """Whether texts and names of the facts are shown, or digests in their place."""
+    """Whether texts, names and pictures of the facts are shown, or digests and coarse cells in
+    their place."""
     evidence: EvidencePart
     warnings: tuple[str, ...]
     limitations: tuple[str, ...]

@@ -16,7 +16,7 @@ SUBJECTS = 100
 
 
 @dataclass(frozen=True)
-class _Excess:
+class Excess:
     """What U knows beyond R under every attack that the primary probe decides.
 
     Other measures have scales of their own, and are not compared.
@@ -33,6 +33,19 @@ class _Excess:
         return difference
 
 
+def measured_excess(case: Case) -> Excess | None:
+    """What U knows beyond R; None where no attack measured every fact on every arm."""
+    measured = []
+    for trial in case.trials:
+        if trial.status == "measured" and trial.probe == case.probes[0]:
+            table = case.matrix(trial, case.compared, "forget")
+            if table is not None:
+                measured.append((trial, table))
+    if not measured:
+        return None
+    return Excess([trial for trial, _ in measured], np.stack([table for _, table in measured]))
+
+
 def worst(
     case: Case, facts: int = FACTS, subjects: int = SUBJECTS
 ) -> tuple[tuple[WorstSubjectPart, ...], tuple[WorstFactPart, ...]]:
@@ -43,19 +56,13 @@ def worst(
         facts: how many are wanted at most; where U knows no more than R, nothing is listed.
         subjects: the same for subjects.
     """
-    measured = []
-    for trial in case.trials:
-        if trial.status == "measured" and trial.probe == case.probes[0]:
-            table = case.matrix(trial, case.compared, "forget")
-            if table is not None:
-                measured.append((trial, table))
-    if not measured:
+    found = measured_excess(case)
+    if found is None:
         return (), ()
-    found = _Excess([trial for trial, _ in measured], np.stack([table for _, table in measured]))
     return _subjects(case, found, subjects), _facts(case, found, facts)
 
 
-def _facts(case: Case, found: _Excess, count: int) -> tuple[WorstFactPart, ...]:
+def _facts(case: Case, found: Excess, count: int) -> tuple[WorstFactPart, ...]:
     strongest = found.excess.argmax(axis=0)
     said: dict[tuple[int, str], dict[str, str]] = {}
 
@@ -71,7 +78,7 @@ def _facts(case: Case, found: _Excess, count: int) -> tuple[WorstFactPart, ...]:
             prompt=fact.prompt,
             answer=fact.answer,
             attack=trial.label,
-            k=_by_arm(case, found.known[which, :, index]),
+            k=by_arm(case, found.known[which, :, index]),
             said={
                 arm: said[which, arm][fact.id]
                 for arm in case.compared
@@ -82,7 +89,7 @@ def _facts(case: Case, found: _Excess, count: int) -> tuple[WorstFactPart, ...]:
     return tuple(part(index) for index in _largest(found.excess.max(axis=0), count))
 
 
-def _subjects(case: Case, found: _Excess, count: int) -> tuple[WorstSubjectPart, ...]:
+def _subjects(case: Case, found: Excess, count: int) -> tuple[WorstSubjectPart, ...]:
     names = [fact.subject for fact in case.sets["forget"]]
     order = list(dict.fromkeys(names))
     place = {name: number for number, name in enumerate(order)}
@@ -91,14 +98,14 @@ def _subjects(case: Case, found: _Excess, count: int) -> tuple[WorstSubjectPart,
     known = np.stack(
         [[np.bincount(member, weights=row) / sizes for row in table] for table in found.known]
     )  # [trials, arms, subjects]
-    means = _Excess(found.trials, known)
+    means = Excess(found.trials, known)
     strongest = means.excess.argmax(axis=0)
     return tuple(
         WorstSubjectPart(
             subject=order[index],
             facts=int(sizes[index]),
             attack=found.trials[strongest[index]].label,
-            k=_by_arm(case, known[strongest[index], :, index]),
+            k=by_arm(case, known[strongest[index], :, index]),
         )
         for index in _largest(means.excess.max(axis=0), count)
     )
@@ -109,5 +116,6 @@ def _largest(excess: npt.NDArray[np.float64], count: int) -> list[int]:
     return [int(index) for index in order if excess[index] > 0][:count]
 
 
-def _by_arm(case: Case, column: npt.NDArray[np.float64]) -> dict[str, float]:
+def by_arm(case: Case, column: npt.NDArray[np.float64]) -> dict[str, float]:
+    """K of each compared arm, from K as [arms]."""
     return {arm: float(k) for arm, k in zip(case.compared, column, strict=True)}

@@ -21,7 +21,8 @@ class Evidence:
     arm: str
     seed: int
     rows: pa.Table
-    """Columns as in `columns.SCHEMA`; the answers may be left out where nobody asks for them."""
+    """Columns as in `columns.SCHEMA`; those that nobody asks for (answers, pictures) may be left
+    out."""
 
 
 class EvidenceTable:
@@ -75,3 +76,10 @@ class EvidenceTable:
         for entry in self._cells.get((attack, variant, arm), []):
             said = columns.answers(entry.rows, set_name) | said
         return said
+
+    def pictures(self, attack: str, variant: str, arm: str, set_name: SetName) -> dict[str, bytes]:
+        """What the arm drew of each fact, where it was made to draw (first seed)."""
+        drawn: dict[str, bytes] = {}
+        for entry in self._cells.get((attack, variant, arm), []):
+            drawn = columns.pictures(entry.rows, set_name) | drawn
+        return drawn

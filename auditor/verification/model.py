@@ -1,8 +1,11 @@
 """Whether a model on disk is the one that was audited."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from auditor.certificate.schema import ArmPart, Certificate
+from auditor.certificate.arm import ArmPart
+from auditor.certificate.schema import Certificate
 from auditor.digests import digest
 from auditor.errors import AuditorError, Contradicted, ModelDiffers
 from auditor.subjects.manifest import locate
@@ -25,6 +28,13 @@ def refuse_false_arms(certificate: Certificate) -> None:
     if certificate.redaction == "none" and digest(plan) != certificate.identity.plan_digest:
         raise Contradicted("the certificate's plan does not have the digest that it names.")
     for part in certificate.identity.arms:
+        planned = _planned(certificate, part.arm)
+        sampling = part.sampling.model_dump() if part.sampling else None
+        if (part.replacement, sampling) != (planned.get("replacement"), planned.get("sampling")):
+            raise Contradicted(
+                f"the certificate says of {part.arm} what its plan does not: another replacement "
+                "of weights, or another way of drawing."
+            )
         if digest(part.files) != part.digest:
             raise Contradicted(
                 f"the files that the certificate lists for {part.arm} do not have the digest that "
@@ -60,10 +70,18 @@ def refuse_other_model(certificate: Certificate, arm: str, folder: Path) -> None
 
 
 def _spec(certificate: Certificate, arm: str) -> SubjectSpec:
+    return SubjectSpec.model_validate(_planned(certificate, arm))
+
+
+def _planned(certificate: Certificate, arm: str) -> Mapping[str, Any]:
+    """What the plan says of a model."""
     plan = certificate.reproduction.plan
     name, _, number = arm.partition("-")
-    said = plan[name][int(number)] if number else plan[name]
-    return SubjectSpec.model_validate(said)
+    said = plan.get(name)
+    said = said[int(number)] if number and said else said
+    if not isinstance(said, dict):
+        raise Contradicted(f"the certificate's plan does not say what {arm} is.")
+    return said
 
 
 def _differing(part: ArmPart, files: dict[str, str]) -> list[str]:

@@ -13,6 +13,7 @@ from auditor.certificate.decided import (
     decided_utility,
     decided_verdict,
 )
+from auditor.certificate.exhibits import exhibits
 from auditor.certificate.judgement import judge
 from auditor.certificate.matrix import told_row
 from auditor.certificate.redaction import redact
@@ -85,6 +86,7 @@ def recomputed(certificate: Certificate, case: Case, decision: Decision) -> Cert
             "uncertainty": decided_uncertainty(case, decision),
             "worst_subjects": subjects,
             "worst_facts": facts,
+            "exhibits": exhibits(case),
             "evidence": certificate.evidence.model_copy(
                 update={"digest": digest(certificate.evidence.jobs)}
             ),

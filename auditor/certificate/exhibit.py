@@ -1,0 +1,97 @@
+"""What models drew, as parts of a certificate."""
+
+import base64
+import binascii
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
+
+from auditor.certificate.row import ByArm, Part
+from auditor.evidence.picture import BYTES, fault
+
+BUDGET = 1_500_000
+"""Characters of all pictures of a certificate at most."""
+
+
+def text_of(content: bytes) -> str:
+    """A picture's bytes as a certificate holds them."""
+    return base64.b64encode(content).decode("ascii")
+
+
+def content_of(text: str) -> bytes:
+    """The bytes of a picture, which are checked to be one.
+
+    Raises:
+        ValueError: it is not the base64 of a PNG, or of one that is too large.
+    """
+    try:
+        content = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ValueError("a picture that is not base64") from error
+    if text_of(content) != text:
+        raise ValueError("a picture whose base64 is not in its one form")
+    if found := fault(content):
+        raise ValueError(f"a picture that {found}")
+    return content
+
+
+def _checked(text: str) -> str:
+    content_of(text)
+    return text
+
+
+Picture = Annotated[
+    str,
+    Field(
+        max_length=4 * -(-BYTES // 3),
+        json_schema_extra={"contentEncoding": "base64", "contentMediaType": "image/png"},
+    ),
+    AfterValidator(_checked),
+]
+"""A small PNG in base64, checked to be one whenever a certificate is made or read."""
+
+
+class ViewPart(Part):
+    """What the models made of a fact under one attack."""
+
+    attack: str
+    """Label."""
+    k: ByArm
+    """K by arm, over all seeds."""
+    pictures: dict[str, Picture]
+    """Arm to what it drew, with the first seed."""
+
+
+class ExhibitPart(Part):
+    """A fact of which the models drew something."""
+
+    fact: str
+    subject: str
+    prompt: str
+    answer: str
+    views: tuple[ViewPart, ...]
+    """Without attack, if that was measured; then under the attack that brings out most; then under
+    others of whose worst facts this is one."""
+
+
+class ExhibitsPart(Part):
+    """Pictures of the facts of which the unlearned model knows most beyond the retrained ones."""
+
+    facts: tuple[ExhibitPart, ...]
+    """Worst first."""
+    pictured: int
+    """Facts of which the evidence holds pictures."""
+    left_out: int
+    """Views (a fact under an attack) of which the evidence holds pictures and this does not."""
+
+    @model_validator(mode="after")
+    def _within_budget(self) -> "ExhibitsPart":
+        size = sum(
+            len(picture)
+            for fact in self.facts
+            for view in fact.views
+            for picture in view.pictures.values()
+        )
+        if size > BUDGET:
+            raise ValueError(f"pictures of {size:,} characters, and no more than {BUDGET:,} fit")
+        return self

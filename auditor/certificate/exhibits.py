@@ -1,0 +1,133 @@
+"""Pictures from the evidence, of the facts of which the unlearned model knows too much.
+
+A certificate cannot carry all of them. It carries, for the facts that matter most, what every model
+drew without attack and under the attack that brings out most; then, attack by attack, the facts
+that each brings out most. Whatever does not fit is counted.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from auditor.certificate.case import Case
+from auditor.certificate.exhibit import BUDGET, ExhibitPart, ExhibitsPart, ViewPart, text_of
+from auditor.certificate.worst import Excess, by_arm, measured_excess
+from auditor.evidence.picture import fault
+from auditor.policy import AS_IS
+
+FACTS = 12
+"""Facts in a certificate."""
+PER_ATTACK = 4
+"""Of these, facts under each attack."""
+
+_View = tuple[int, int]
+"""Places of an attack and of a fact."""
+
+
+def exhibits(case: Case, budget: int = BUDGET) -> ExhibitsPart | None:
+    """The pictures that a certificate carries; None where its evidence has none.
+
+    Args:
+        case: the evidence.
+        budget: characters of all pictures together.
+    """
+    found = measured_excess(case)
+    if found is None:
+        return None
+    pictured = _pictured(case, found)
+    if not pictured.any():
+        return None
+    seen = np.where(pictured, found.excess, -np.inf)
+    facts = _facts(seen)
+    views = _within(budget, _views(case, found, _order(found, seen, facts), facts))
+    forget = case.sets["forget"]
+    return ExhibitsPart(
+        facts=tuple(
+            ExhibitPart(
+                fact=forget[index].id,
+                subject=forget[index].subject,
+                prompt=forget[index].prompt,
+                answer=forget[index].answer,
+                views=shown,
+            )
+            for index in facts
+            if (shown := tuple(view for (_, about), view in views.items() if about == index))
+        ),
+        pictured=int(pictured.any(axis=0).sum()),
+        left_out=int(pictured.sum()) - len(views),
+    )
+
+
+def _pictured(case: Case, found: Excess) -> npt.NDArray[np.bool_]:
+    """Whether the evidence has a picture by the unlearned model, as [trials, facts]."""
+    drawn = [
+        case.table.pictures(trial.attack, trial.variant, "unlearned", "forget").keys()
+        for trial in found.trials
+    ]
+    return np.array([[fact.id in drew for fact in case.sets["forget"]] for drew in drawn])
+
+
+def _facts(seen: npt.NDArray[np.float64]) -> list[int]:
+    """The facts that are shown, worst first.
+
+    Half of them are the worst whatever the attack, the next the worst of each attack: one that
+    brings out other facts is not left without any.
+
+    Args:
+        seen: excess as [trials, facts]; minus infinity where there is no picture.
+    """
+    worst = _falling(seen.max(axis=0))
+    own = [int(seen[trial].argmax()) for trial in _falling(seen.max(axis=1))]
+    chosen = list(dict.fromkeys([*worst[: FACTS // 2], *own, *worst]))[:FACTS]
+    return sorted(chosen, key=worst.index)
+
+
+def _order(found: Excess, seen: npt.NDArray[np.float64], facts: list[int]) -> list[_View]:
+    """What is to be shown, in the order in which it matters."""
+    as_is = [place for place, trial in enumerate(found.trials) if trial.attack == AS_IS]
+    attacks = [place for place in _falling(seen[:, facts].max(axis=1)) if place not in as_is]
+    order: list[_View] = []
+    for fact in facts:
+        order += [(place, fact) for place in as_is]
+        order += [(place, fact) for place in _falling(seen[:, fact]) if place in attacks][:1]
+    for place in attacks:
+        order += [(place, facts[which]) for which in _falling(seen[place, facts])[:PER_ATTACK]]
+    return [(place, fact) for place, fact in dict.fromkeys(order) if np.isfinite(seen[place, fact])]
+
+
+def _falling(values: npt.NDArray[np.float64]) -> list[int]:
+    """Places of finite values, the largest first."""
+    order = np.argsort(-values, kind="stable")
+    return [int(place) for place in order if np.isfinite(values[place])]
+
+
+def _views(
+    case: Case, found: Excess, order: list[_View], facts: list[int]
+) -> Iterator[tuple[_View, ViewPart]]:
+    """Views with at least one picture that may be shown."""
+    names = {index: case.sets["forget"][index].id for index in facts}
+    drawn: dict[tuple[int, str], dict[str, bytes]] = {}
+    for place, index in order:
+        trial, pictures = found.trials[place], {}
+        for arm in case.compared:
+            if (place, arm) not in drawn:
+                every = case.table.pictures(trial.attack, trial.variant, arm, "forget")
+                drawn[place, arm] = {n: every[n] for n in names.values() if n in every}
+            content = drawn[place, arm].get(names[index])
+            if content is not None and fault(content) is None:
+                pictures[arm] = text_of(content)
+        if pictures:
+            k = by_arm(case, found.known[place, :, index])
+            yield (place, index), ViewPart(attack=trial.label, k=k, pictures=pictures)
+
+
+def _within(budget: int, views: Iterator[tuple[_View, ViewPart]]) -> dict[_View, ViewPart]:
+    """The first views whose pictures fit together."""
+    chosen: dict[_View, ViewPart] = {}
+    for place, view in views:
+        budget -= sum(map(len, view.pictures.values()))
+        if budget < 0:
+            break
+        chosen[place] = view
+    return chosen

@@ -1,0 +1,114 @@
+"""Pictures of a certificate, as the page shows them."""
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from auditor.certificate.exhibit import ExhibitPart, ViewPart, content_of
+from auditor.certificate.schema import Certificate
+from reports.arms import above_baseline, in_order
+
+COARSE = 32
+"""Pixels of the longer side up to which each pixel is drawn as a sharp square."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A fact before the attack that brings out most of it, and under it; either may lack."""
+
+    fact: ExhibitPart
+    before: ViewPart | None
+    after: ViewPart | None
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """What the page shows of a certificate's pictures.
+
+    Attributes:
+        arms: all that drew anything, in the order of the comparison.
+        pairs: each fact before and after, worst first.
+        attacks: label of an attack to the facts under it, the worst first; so are the attacks.
+        pictured: facts of which the evidence holds pictures.
+        left_out: views that are in the evidence only.
+    """
+
+    arms: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+    attacks: tuple[tuple[str, tuple[tuple[ExhibitPart, ViewPart], ...]], ...]
+    pictured: int
+    left_out: int
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture that is fit for a page."""
+
+    source: Markup
+    """Its bytes as the address of an image."""
+    width: int
+    height: int
+
+    @property
+    def coarse(self) -> bool:
+        """Whether it has so few pixels that a browser would blur it."""
+        return max(self.width, self.height) <= COARSE
+
+
+def gallery(certificate: Certificate) -> Gallery | None:
+    """Returns the pictures in the order in which they are shown; None where there are none."""
+    exhibits = certificate.exhibits
+    if exhibits is None or not exhibits.facts:
+        return None
+    references = {row.label for row in certificate.matrix if row.attack.startswith("none/")}
+    arms = {arm for fact in exhibits.facts for view in fact.views for arm in view.pictures}
+    under: dict[str, list[tuple[ExhibitPart, ViewPart]]] = {}
+    for fact in exhibits.facts:
+        for view in fact.views:
+            if view.attack not in references:
+                under.setdefault(view.attack, []).append((fact, view))
+    for facts in under.values():
+        facts.sort(key=lambda shown: _rank(shown[1]))
+    return Gallery(
+        arms=tuple(in_order(arms)),
+        pairs=tuple(_pairs(exhibits.facts, references)),
+        attacks=tuple(
+            (label, tuple(facts))
+            for label, facts in sorted(under.items(), key=lambda entry: _rank(entry[1][0][1]))
+        ),
+        pictured=exhibits.pictured,
+        left_out=exhibits.left_out,
+    )
+
+
+def shot(picture: str) -> Shot | None:
+    """Returns a picture for a page; None for what is none, wherever the certificate came from.
+
+    The address holds nothing but base64 of our own making, so it needs no escaping.
+    """
+    try:
+        content = content_of(picture)
+    except ValueError:
+        return None
+    source = f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
+    width, height = (int.from_bytes(content[at : at + 4]) for at in (16, 20))  # of its first part
+    return Shot(Markup(source), width, height)  # noqa: S704
+
+
+def _pairs(facts: tuple[ExhibitPart, ...], references: set[str]) -> Iterator[Pair]:
+    for fact in facts:
+        before = [view for view in fact.views if view.attack in references]
+        attacked = [view for view in fact.views if view.attack not in references]
+        yield Pair(
+            fact,
+            before[0] if before else None,
+            min(attacked, key=_rank) if attacked else None,
+        )
+
+
+def _rank(view: ViewPart) -> float:
+    """The higher above the retrained models, the earlier; what is not known comes last."""
+    above = above_baseline(view.k)
+    return 2.0 if above is None else -above
