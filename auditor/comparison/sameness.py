@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from auditor.certificate.schema import ArmPart, Certificate
+from auditor.certificate.arm import ArmPart
+from auditor.certificate.schema import Certificate
 from auditor.comparison.schema import ModelChange, Obstacle, Subject, ValueChange
 
 _UNLEARNED, _ORIGINAL = "unlearned", "original"
