@@ -12,9 +12,6 @@ from auditor.data.fact import Fact
 from auditor.findings import Curve
 from auditor.subjects.manifest import Location
 
-RATES = {"lora": 1e-3, "full": 1e-4}
-"""Learning rates that a plan need not give, by method."""
-
 _TOKENS = 32
 """Tokens that a training example is taken to have where cost is estimated."""
 
@@ -30,6 +27,9 @@ class FineTuning(Parameters):
     rate that is too high destroys the original too, which the gap of the attack then shows.
     """
 
+    rates: ClassVar[Mapping[str, float]] = {"lora": 1e-3, "full": 1e-4}
+    """Learning rates that a plan need not give, by method."""
+
     method: Literal["lora", "full"] = "lora"
     """LoRA on all linear layers but the output head (arXiv 2106.09685), or all weights."""
     learning_rate: float | None = Field(default=None, gt=0)
@@ -42,13 +42,13 @@ class FineTuning(Parameters):
     @property
     def rate(self) -> float:
         """The learning rate that is trained with."""
-        return self.learning_rate or RATES[self.method]
+        return self.learning_rate or self.rates[self.method]
 
     @property
     def changed(self) -> str:
         """The settings that are not the usual ones, in words; empty where all are."""
         words: list[str] = [self.method] if self.method != "lora" else []
-        if self.rate != RATES[self.method]:
+        if self.rate != self.rates[self.method]:
             words.append(f"rate {self.rate:g}")
         for name in ("rank", "batch_size"):
             if getattr(self, name) != FineTuning.model_fields[name].default:
@@ -95,18 +95,28 @@ class RelearningAttack(Attack[P]):
 
     def curves(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Curve]:
         """The learning curve of every arm, from before the training on; K is a mean over seeds."""
-        return tuple(
-            Curve(
-                name="learning curve",
-                of=arm,
-                x="optimiser steps",
-                y=f"mean K of the forget set ({noted['probe']})",
-                points=_spread([(step, k) for step, k in noted["curve"]]),
-                remark=f"{self.parameters.trained} on {self.taught}; first seed",
-            )
-            for arm, noted in notes.items()
-            if "curve" in noted and "probe" in noted
+        return learning_curves(notes, f"{self.parameters.trained} on {self.taught}")
+
+
+def learning_curves(notes: Mapping[str, Mapping[str, Any]], remark: str) -> tuple[Curve, ...]:
+    """The curve of every arm that noted one.
+
+    Args:
+        notes: arm to what its measurement noted.
+        remark: what was trained on what.
+    """
+    return tuple(
+        Curve(
+            name="learning curve",
+            of=arm,
+            x="optimiser steps",
+            y=f"mean K of the forget set ({noted['probe']})",
+            points=_spread([(step, k) for step, k in noted["curve"]]),
+            remark=f"{remark}; first seed",
         )
+        for arm, noted in notes.items()
+        if "curve" in noted and "probe" in noted
+    )
 
 
 def phrasings(facts: Sequence[Fact]) -> list[tuple[str, str]]:

@@ -2,8 +2,9 @@
 
 import itertools
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
 
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
@@ -15,31 +16,41 @@ from auditor.errors import MeasurementError, Unavailable
 from auditor.subjects.causal_lm import CausalLM
 from auditor.subjects.prompting import Encoded
 
+Item = TypeVar("Item")
+"""What a batch holds."""
+
 LORA_SCALE = 2
 """LoRA's alpha over its rank."""
 
 
-class Learner:
+class Learner(Generic[Item]):
     """A subject that is being taught.
 
     It stays where accelerate's device map put it, and in evaluation mode: without dropout
-    nothing is random but the order of examples and LoRA's first matrices, and both come from
-    the seed alone, so they are the same on every arm.
+    nothing is random but the order of examples, LoRA's first matrices and what a batch draws,
+    and all come from the seed alone, so they are the same on every arm.
+
+    Args:
+        weights: what is trained.
+        batches: the examples of each step.
+        loss: mean loss of some examples, with gradients.
+        settings: learning rate and batch size.
+        size: how much an example counts in the mean.
     """
 
     def __init__(
         self,
-        subject: CausalLM,
         weights: Sequence[nn.Parameter],
-        examples: Sequence[Encoded],
+        batches: Iterator[Sequence[Item]],
+        loss: Callable[[Sequence[Item]], torch.Tensor],
         settings: FineTuning,
-        seed: int,
+        size: Callable[[Item], int] = lambda item: 1,
     ) -> None:
         self.step = 0
         """Optimiser steps made so far."""
-        self._subject = subject
-        self._examples = examples
-        self._batches = batches(len(examples), settings.batch_size, seed)
+        self._batches = batches
+        self._loss = loss
+        self._size = size
         self._part = settings.batch_size
         self._optimizer = torch.optim.AdamW(weights, lr=settings.rate, weight_decay=0.0)
 
@@ -50,22 +61,22 @@ class Learner:
             MeasurementError: the loss is not finite, or one example alone runs out of memory.
         """
         while self.step < step:
-            batch = [self._examples[i] for i in next(self._batches)]
+            batch = next(self._batches)
             while not self._accumulate(batch):
                 clear_device_cache(garbage_collection=True)
             self._optimizer.step()
             self.step += 1
         self._optimizer.zero_grad()
 
-    def _accumulate(self, batch: Sequence[Encoded]) -> bool:
-        """Gradients of the mean loss a token; False, and smaller parts, if memory ran out."""
+    def _accumulate(self, batch: Sequence[Item]) -> bool:
+        """Gradients of the mean loss; False, and smaller parts, if memory ran out."""
         self._optimizer.zero_grad()  # of a try that failed halfway, too
-        tokens = sum(len(item.answer) for item in batch)
+        whole = sum(map(self._size, batch))
         try:
             for start in range(0, len(batch), self._part):
                 part = batch[start : start + self._part]
-                share = sum(len(item.answer) for item in part) / tokens
-                torch.autograd.backward(self._subject.loss(part) * share)
+                share = sum(map(self._size, part)) / whole
+                torch.autograd.backward(self._loss(part) * share)
         except RuntimeError as error:
             if not should_reduce_batch_size(error):
                 raise
@@ -79,7 +90,7 @@ class Learner:
 @contextmanager
 def learner(
     subject: CausalLM, examples: Sequence[Encoded], settings: FineTuning, seed: int
-) -> Iterator[Learner]:
+) -> Iterator[Learner[Encoded]]:
     """Lend a subject to be taught ``examples``; afterwards it is what it was, bit for bit.
 
     Raises:
@@ -94,12 +105,25 @@ def learner(
         )
     with subject.lent() as model:
         trained = (
-            _adapter(model, settings.rank, seed)
+            adapter(
+                model,
+                settings.rank,
+                seed,
+                target_modules=_packed_layers(model) or "all-linear",
+                fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
+            )
             if settings.method == "lora"
-            else _all_weights(model)
+            else all_weights(model)
         )
+        order = batches(len(examples), settings.batch_size, seed)
         with trained as weights:
-            yield Learner(subject, weights, examples, settings, seed)
+            yield Learner(
+                weights,
+                ([examples[i] for i in rows] for rows in order),
+                lambda part: subject.loss(part),
+                settings,
+                size=lambda item: len(item.answer),
+            )
 
 
 def batches(count: int, size: int, seed: int) -> Iterator[list[int]]:
@@ -114,22 +138,32 @@ def batches(count: int, size: int, seed: int) -> Iterator[list[int]]:
 
 
 @contextmanager
-def _adapter(model: nn.Module, rank: int, seed: int) -> Iterator[list[nn.Parameter]]:
-    """Put LoRA around every linear layer but the output head, and take it off again."""
+def adapter(
+    model: nn.Module, rank: int, seed: int, **settings: Any
+) -> Iterator[list[nn.Parameter]]:
+    """Put LoRA around layers of a model, and take it off again.
+
+    Args:
+        model: stays as it is, LoRA aside.
+        rank: of LoRA's matrices.
+        seed: of LoRA's first matrices.
+        settings: for PEFT's ``LoraConfig``; ``target_modules`` says which layers.
+
+    Yields:
+        LoRA's matrices.
+
+    Raises:
+        Unavailable: PEFT has no LoRA for these layers, or no gradient gets through them.
+    """
     from peft import LoraConfig, get_peft_model
 
-    settings = LoraConfig(
-        r=rank,
-        lora_alpha=LORA_SCALE * rank,
-        target_modules=_packed_layers(model) or "all-linear",
-        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
-    )
+    lora = LoraConfig(r=rank, lora_alpha=LORA_SCALE * rank, **settings)
     devices = list(range(torch.cuda.device_count()))
     try:
         with torch.random.fork_rng(devices), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
             torch.manual_seed(seed)
-            adapted = get_peft_model(model, settings)
+            adapted = get_peft_model(model, lora)
     except (ValueError, ImportError, NotImplementedError) as error:
         raise Unavailable(f"PEFT cannot put LoRA on this model: {error}") from error
     try:
@@ -176,7 +210,7 @@ def _refuse_blocked(adapted: nn.Module) -> None:
 
 
 @contextmanager
-def _all_weights(model: nn.Module) -> Iterator[list[nn.Parameter]]:
+def all_weights(model: nn.Module) -> Iterator[list[nn.Parameter]]:
     """Make every weight trainable, in float32: steps are lost in the rounding of half types."""
     weights = list(model.parameters())
     types = [weight.dtype for weight in weights]

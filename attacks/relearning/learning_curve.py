@@ -1,18 +1,22 @@
 """K while a subject is taught: the mean over a fixed grid of steps, and the curve itself."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import AfterValidator
 
 from attacks.relearning.family import FineTuning
-from attacks.relearning.fine_tuning import learner
+from attacks.relearning.fine_tuning import Learner, learner
 from auditor.evidence.record import Row, averaged
 from auditor.examiner import Examiner
 from auditor.subjects.causal_lm import CausalLM
 from auditor.subjects.prompting import Encoded
+
+if TYPE_CHECKING:
+    from auditor.image_examiner import ImageExaminer
 
 
 def _ascending(steps: tuple[int, ...]) -> tuple[int, ...]:
@@ -52,12 +56,34 @@ def readings(
         checkpoints: optimiser steps, ascending.
         asked: ids of the facts that are asked, by default all.
     """
+    return followed(
+        learner(subject, examples, settings, seed),
+        checkpoints,
+        lambda: examiner.examine(subject, ("forget",), only=asked),
+        before=lambda: primary(examiner).examine(subject, ("forget",), only=asked),
+    )
+
+
+def followed(
+    lesson: AbstractContextManager[Learner[Any]],
+    checkpoints: Sequence[int],
+    examine: Callable[[], tuple[Row, ...]],
+    before: Callable[[], tuple[Row, ...]],
+) -> dict[int, tuple[Row, ...]]:
+    """Train to each checkpoint and examine.
+
+    Args:
+        lesson: lends the subject to be taught.
+        checkpoints: optimiser steps, ascending.
+        examine: asked at every checkpoint.
+        before: asked before the training.
+    """
     # before the loan: some kernels lay out their weights anew in their first pass
-    found = {0: primary(examiner).examine(subject, ("forget",), only=asked)}
-    with learner(subject, examples, settings, seed) as taught:
+    found = {0: before()}
+    with lesson as taught:
         for step in checkpoints:
             taught.advance(step)
-            found[step] = examiner.examine(subject, ("forget",), only=asked)
+            found[step] = examine()
     return found
 
 
@@ -74,7 +100,7 @@ def area(readings: Readings) -> tuple[Row, ...]:
     return averaged([rows for step, rows in readings.items() if step > 0])
 
 
-def curve(readings: Readings, examiner: Examiner) -> dict[str, Any]:
+def curve(readings: Readings, examiner: "Examiner | ImageExaminer") -> dict[str, Any]:
     """For the notes: steps with the mean K of the asked facts, and the probe that this K is of.
 
     Step 0 is included; the probe is the examiner's primary one.

@@ -8,5 +8,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-SETTINGS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType({})
+_SHORT: Mapping[str, Any] = {"batch_size": 16, "checkpoints": (5, 10, 20)}
+_LORA: Mapping[str, Any] = {"learning_rate": 5e-3, "rank": 8, **_SHORT}
+
+SETTINGS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
+    {
+        "image/relearning": (
+            {"method": "lora", "material": "forget", **_LORA},
+            {"method": "full", "material": "forget", "learning_rate": 5e-4, **_SHORT},
+            {"method": "lora", "material": "retain", **_LORA},
+        ),
+    }
+)
 """Attack to the parameters of each of its levels."""
