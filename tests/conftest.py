@@ -15,10 +15,25 @@ from auditor.engine.plan import parse_plan
 from auditor.engine.preparation import prepare
 from auditor.evidence.store import EvidenceStore
 from auditor.progress import SilentProgress
+from auditor.testbed import catalogue
 from auditor.testbed import world as worlds
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start; the cores are shared
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers", "rebuild: trains the world `shapes` from nothing, 40 minutes; run by hand"
+    )
+
+
+def pytest_collection_modifyitems(config, items):
+    if "rebuild" in config.option.markexpr:
+        return
+    for item in items:
+        if item.get_closest_marker("rebuild"):
+            item.add_marker(pytest.mark.skip(reason="run by hand: pytest -m rebuild"))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,6 +62,15 @@ def people():
     with FileLock(world.root.with_suffix(".lock")):  # one of the test processes trains, all wait
         recipe = world.recipe
         return worlds.build("people", only=("original", *recipe.retrained, recipe.demo))
+
+
+@pytest.fixture(scope="session")
+def shapes_world():
+    """The world of text-to-image models: all of its subjects, unpacked from the package."""
+    world = catalogue.locate("shapes")
+    world.root.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(world.root.with_suffix(".lock")):  # one of the test processes unpacks, all wait
+        return catalogue.build("shapes")
 
 
 @pytest.fixture(scope="session")
