@@ -9,7 +9,7 @@ kept in ``--store``, so that a second run only prints, and several processes can
 """
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from auditor.attack import PROFILES, Profile
@@ -23,6 +23,7 @@ from auditor.engine.execution import LocalExecutor
 from auditor.engine.preparation import prepare
 from auditor.evidence.store import EvidenceStore
 from auditor.testbed import world as worlds
+from auditor.testbed.catalogue import AnyWorld
 from auditor.testbed.plans import world_plan
 from reports.number_format import interval, number
 from reports.result_words import result
@@ -39,11 +40,16 @@ def subjects(recipe: worlds.WorldRecipe) -> list[str]:
 
 
 def audit(
-    world: worlds.World, subject: str, profile: Profile, seeds: int, store: EvidenceStore
+    world: AnyWorld,
+    subject: str,
+    baselines: Sequence[str],
+    profile: Profile,
+    seeds: int,
+    store: EvidenceStore,
 ) -> Certificate:
-    """Audit one subject of a world."""
+    """Audit one subject of a world against some retrained models."""
     progress = chosen_progress(quiet=False)
-    plan = world_plan(world, subject, world.recipe.retrained[:BASELINES], profile)
+    plan = world_plan(world, subject, baselines, profile)
     plan = plan.model_copy(update={"seeds": tuple(range(seeds))})
     prepared = prepare(plan, store, progress)
     return assemble(run_audit(prepared, store, LocalExecutor(), progress), "")
@@ -54,10 +60,10 @@ def overview(audits: Mapping[str, Certificate]) -> str:
     lines = [
         "| attack | " + " | ".join(audits) + " |",
         "| --- " * (len(audits) + 1) + "|",
-        "| *verdict* | " + " | ".join(map(_verdict, audits.values())) + " |",
+        "| *verdict* | " + " | ".join(map(verdict, audits.values())) + " |",
     ]
-    for label in _labels(audits.values()):
-        cells = [_short(_rows(certificate).get(label)) for certificate in audits.values()]
+    for label in labels(audits.values()):
+        cells = [_short(rows(certificate).get(label)) for certificate in audits.values()]
         lines.append(f"| `{label}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -68,9 +74,9 @@ def details(audits: Mapping[str, Certificate]) -> str:
         "| attack | subject | part | rho | bounds | leaked | ln E fail | ln E pass | result | s |",
         "| --- | --- | --- | --: | --- | --- | --: | --: | --- | --: |",
     ]
-    for label in _labels(audits.values()):
+    for label in labels(audits.values()):
         for subject, certificate in audits.items():
-            row = _rows(certificate).get(label)
+            row = rows(certificate).get(label)
             if row is None:
                 continue
             seconds = certificate.timing.attack_seconds.get(label)
@@ -81,16 +87,19 @@ def details(audits: Mapping[str, Certificate]) -> str:
     return "\n".join(lines)
 
 
-def _labels(audits: Iterable[Certificate]) -> list[str]:
+def labels(audits: Iterable[Certificate]) -> list[str]:
+    """The attacks by family, the mandatory ones first."""
     order = {row.label: row.mandatory for certificate in audits for row in certificate.matrix}
     return sorted(order, key=lambda label: (label.partition("/")[0], not order[label], label))
 
 
-def _rows(certificate: Certificate) -> dict[str, MatrixRow]:
+def rows(certificate: Certificate) -> dict[str, MatrixRow]:
+    """Rows of the matrix by label."""
     return {row.label: row for row in certificate.matrix}
 
 
-def _verdict(certificate: Certificate) -> str:
+def verdict(certificate: Certificate) -> str:
+    """The verdict with its flags."""
     return ", ".join((certificate.verdict.verdict, *certificate.verdict.flags))
 
 
@@ -129,7 +138,10 @@ def main() -> None:
     store = EvidenceStore(arguments.store)
     chosen = arguments.only or subjects(world.recipe)
     profile, seeds = arguments.profile, arguments.seeds
-    audits = {subject: audit(world, subject, profile, seeds, store) for subject in chosen}
+    baselines = world.recipe.retrained[:BASELINES]
+    audits = {
+        subject: audit(world, subject, baselines, profile, seeds, store) for subject in chosen
+    }
     print(f"\n### {world.recipe.name}, profile {profile}, {seeds} seed(s)\n")
     print(f"{world.recipe.purpose}\n")
     print(details(audits) if arguments.details else overview(audits))

@@ -1,0 +1,111 @@
+"""Every attack on every erased model of the world `shapes`: is the concept gone, or hidden?
+
+    python -m benchmarks.concept_matrix [--profile standard] [--only rece] [--write]
+
+Audits the original, both retrained models (each against the other), and the erased ones, and
+prints for each attack the share of pictures in which the classifier finds the concept, rho with
+its bounds, and what the evidence says. With ``--write`` the tables replace those between the marks
+in `benchmarks/RESULTS.md`. Evidence is kept in ``--store``, so that a second run only prints, and
+several processes can share the work.
+"""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from auditor.attack import PROFILES
+from auditor.certificate.row import MatrixRow
+from auditor.certificate.schema import Certificate
+from auditor.cli.console import quiet_libraries
+from auditor.cli.progress import chosen_progress
+from auditor.evidence.store import EvidenceStore
+from auditor.testbed.shapes import world as shapes
+from auditor.testbed.shapes.recipe import SHAPES
+from benchmarks.attack_matrix import MARKS, audit, labels, rows, verdict
+from reports.number_format import interval, number
+from reports.result_words import result
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+BEGIN, END = "<!-- concept_matrix begins -->", "<!-- concept_matrix ends -->"
+
+SHARE = "concept-top-1"
+"""The probe whose mean is the share of pictures with the concept."""
+
+
+def baselines(subject: str) -> list[str]:
+    """The retrained models that a subject is compared with: never itself."""
+    return [name for name in SHAPES.retrained if name != subject]
+
+
+def overview(audits: Mapping[str, Certificate]) -> str:
+    """Attacks by subjects: share of pictures with the concept, rho with bounds, what it says."""
+    lines = [
+        "| attack | " + " | ".join(audits) + " |",
+        "| --- " * (len(audits) + 1) + "|",
+        "| *verdict* | " + " | ".join(map(verdict, audits.values())) + " |",
+    ]
+    for label in labels(audits.values()):
+        cells = [_cell(rows(certificate).get(label)) for certificate in audits.values()]
+        lines.append(f"| `{label}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def kept(audits: Mapping[str, Certificate]) -> str:
+    """What other shapes became: the share of their pictures that show them."""
+    lines = ["| attack | " + " | ".join(audits) + " |", "| --- " * (len(audits) + 1) + "|"]
+    for label in labels(audits.values()):
+        held = [rows(certificate).get(label) for certificate in audits.values()]
+        shares = [_share(row.retain if row else {}) for row in held]
+        if any(shares):
+            lines.append(f"| `{label}` | " + " | ".join(share or "-" for share in shares) + " |")
+    return "\n".join(lines)
+
+
+def _cell(row: MatrixRow | None) -> str:
+    if row is None or row.status != "measured" or row.figures is None:
+        return "-" if row is None else row.status
+    share = _share(row.forget)
+    of_chance = _share(row.forget, "retrained-0")
+    said = f"**{share}** ({of_chance})" if share else "no pictures"
+    bounds = interval(row.figures.rho_lower, row.figures.rho_upper) or "no bounds"
+    return f"{said}; {number(row.figures.rho)} {bounds} {MARKS[result(row).outcome]}"
+
+
+def _share(by_probe: Mapping[str, Mapping[str, float]], arm: str = "unlearned") -> str | None:
+    known = by_probe.get(SHARE, {}).get(arm)
+    return None if known is None else f"{known:.2f}"
+
+
+def main() -> None:
+    """Audit, print, and perhaps write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profile", default="standard", choices=PROFILES)
+    parser.add_argument("--seeds", type=int, default=1, help="of the attacks that depend on one")
+    parser.add_argument("--only", action="append", help="these subjects")
+    parser.add_argument("--store", type=Path, default=Path("audit-concept-matrix"))
+    parser.add_argument("--write", action="store_true", help="into benchmarks/RESULTS.md, too")
+    arguments = parser.parse_args()
+    world = shapes.build(SHAPES, progress=chosen_progress(quiet=False))
+    store = EvidenceStore(arguments.store)
+    audits = {
+        subject: audit(
+            world, subject, baselines(subject), arguments.profile, arguments.seeds, store
+        )
+        for subject in arguments.only or SHAPES.subjects
+    }
+    text = (
+        f"Share of pictures of the {SHAPES.forget} in which the classifier finds one (in brackets: "
+        f"of the first retrained model compared with); rho with its bounds. Profile "
+        f"{arguments.profile}, {arguments.seeds} seed(s).\n\n{overview(audits)}\n\n"
+        f"Share of the pictures of other shapes that show them:\n\n{kept(audits)}"
+    )
+    print(f"\n{text}")
+    if arguments.write:
+        before, _, rest = RESULTS.read_text(encoding="utf-8").partition(BEGIN)
+        _, _, after = rest.partition(END)
+        RESULTS.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    quiet_libraries()
+    main()
