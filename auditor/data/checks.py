@@ -25,10 +25,17 @@ def refuse_contradictions(sets: FactSets) -> None:
         )
 
 
-def warnings(sets: FactSets) -> list[str]:
-    """What may weaken an audit and is printed in its certificate."""
+def warnings(sets: FactSets, *, of_pictures: bool = False) -> list[str]:
+    """What may weaken an audit and is printed in its certificate.
+
+    Args:
+        sets: of the audit.
+        of_pictures: facts ask for pictures; then each is a prompt with a seed of its own, and many
+            share one concept.
+    """
     found = []
-    same = Counter((_normal(f.subject), _normal(f.answer)) for f in sets.forget)
+    facts = () if of_pictures else sets.forget
+    same = Counter((_normal(f.subject), _normal(f.answer)) for f in facts)
     if repeated := sum(n - 1 for n in same.values()):
         found.append(
             f"{repeated} forget fact(s) share subject and answer with another; if they ask the "

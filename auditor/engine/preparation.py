@@ -1,45 +1,26 @@
 """Everything that can be checked before a model is loaded, checked."""
 
-import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import PurePosixPath
 from typing import Any
 
 from auditor.attack import AnyAttack
 from auditor.data import checks
 from auditor.data.fact import FactSets
 from auditor.data.readers import read_facts
-from auditor.engine.expansion import Variant, default_levels, expand, explicit
+from auditor.engine.expansion import Variant, expand, explicit
 from auditor.engine.instruments import Instruments, find_instruments
 from auditor.engine.job import Job, Pooled, Stage
 from auditor.engine.plan import AuditPlan
+from auditor.engine.weaknesses import weaknesses
 from auditor.errors import AuditorError
 from auditor.evidence.store import EvidenceStore
-from auditor.policy import Policy, refuse_expired, shortfall, unmet
+from auditor.policy import refuse_expired
 from auditor.probes.kinds import find_probe
 from auditor.progress import Progress
 from auditor.subjects.manifest import Location, locate
 from auditor.subjects.opening import refuse_unopenable
-
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-)
-
-
-_STRICTER: dict[str, Callable[[float, float], bool]] = {
-    "delta": operator.lt,
-    "alpha": operator.lt,
-    "leak_limit": operator.lt,
-    "utility_margin": operator.lt,
-    "minimum_gap": operator.gt,
-}
-"""For each number of a policy, how to tell that the first of two values asks more."""
 
 
 @dataclass(frozen=True)
@@ -165,8 +146,7 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
             refuse_unopenable(spec, locations[arm], plan.format)
             advance(1, arm)
     _refuse_circles(locations)
-    found = [*checks.warnings(sets), *_arm_warnings(locations), *_precision_warnings(plan)]
-    found += [*_weakened(plan, variants), *_unmet(plan, variants, sets)]
+    found = weaknesses(plan, variants, sets, locations)
     facts = store.put_facts(sets)
     return Prepared(plan, locations, sets, facts, variants, found, instruments)
 
@@ -207,72 +187,6 @@ def _refuse_circles(locations: dict[str, Location]) -> None:
             raise AuditorError(f"the original model and {arm} have the same weights.")
     if len(set(retrained.values())) < len(retrained):
         raise AuditorError("two of the retrained models have the same weights.")
-
-
-def _arm_warnings(locations: dict[str, Location]) -> list[str]:
-    found = []
-    original = locations["original"].manifest.files
-    digests = {arm: location.manifest.weights_digest for arm, location in locations.items()}
-    if digests["unlearned"] == digests["original"]:
-        found.append("the unlearned and the original model have the same weights")
-    for arm, location in locations.items():
-        differing = [
-            name
-            for name in sorted(original.keys() | location.manifest.files.keys())
-            if PurePosixPath(name).name in _TOKENIZER_FILES
-            and location.manifest.files.get(name) != original.get(name)
-        ]
-        if differing:
-            found.append(f"{arm} has another {differing[0]} than the original")
-        found += [f"{arm}: {note}" for note in location.notes]
-    return found
-
-
-def _precision_warnings(plan: AuditPlan) -> list[str]:
-    dtypes = {arm: spec.dtype for arm, spec in plan.arms.items()}
-    if len(set(dtypes.values())) == 1:
-        return []
-    listed = ", ".join(f"{arm} {dtype}" for arm, dtype in dtypes.items())
-    return [f"the models are opened at different precision: {listed}"]
-
-
-def _weakened(plan: AuditPlan, variants: list[Variant]) -> list[str]:
-    """How the plan asks for less than it would by default."""
-    found = []
-    for name, stricter in _STRICTER.items():
-        value = getattr(plan.policy, name)
-        default = Policy.model_fields[name].default
-        if stricter(default, value):
-            found.append(
-                f"the policy asks less than by default: {name} is {value:g}, not {default:g}"
-            )
-    usual = default_levels(plan.unlearned.kind)
-    mandatory = {v.label for v in variants if v.mandatory or v.waived}
-    if dropped := [label for label in usual if label not in mandatory]:
-        found.append(
-            "the policy does not demand what is mandatory by default: " + ", ".join(dropped)
-        )
-    for variant in variants:
-        level = usual.get(variant.label)
-        if level is None or level.parameters == variant.attack.parameters:
-            continue
-        changed = [
-            f"{name} {getattr(variant.attack.parameters, name)} instead of {value}"
-            for name, value in level.parameters
-            if getattr(variant.attack.parameters, name) != value
-        ]
-        found.append(f"{variant.label} runs with {', '.join(changed)}")
-    return found
-
-
-def _unmet(plan: AuditPlan, variants: list[Variant], sets: FactSets) -> list[str]:
-    """What stands between this plan and a PASS, whatever the models know."""
-    short = [
-        shortfall(plan.policy, v.label, v.attack.parameters.model_dump(mode="json"))
-        for v in variants
-        if v.mandatory
-    ]
-    return [*unmet(plan.policy, len(sets.forget), len(plan.retrained)), *filter(None, short)]
 
 
 def _refuse_exposure(variants: list[Variant], sets: FactSets) -> None:
