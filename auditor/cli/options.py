@@ -30,6 +30,27 @@ def plan_options(command: Command) -> Command:
             click.option("--retain", metavar="FILE", help="Facts that must stay."),
             click.option("--holdout", metavar="FILE", help="Facts like forget that no model saw."),
             click.option(
+                "--kind",
+                type=click.Choice(["causal-lm", "text-to-image"]),
+                help="What sort of models they are.  [default: causal-lm]",
+            ),
+            click.option(
+                "--replacement",
+                metavar="FILE",
+                help="Of a text-to-image model: the erased weights, put into the pipeline that "
+                "--unlearned names.",
+            ),
+            click.option(
+                "--classifier",
+                metavar="MODEL",
+                help="Of a text-to-image model: what tells concepts in pictures.",
+            ),
+            click.option(
+                "--images",
+                metavar="FOLDER",
+                help="Of a text-to-image model: pictures of the facts, named by their ids.",
+            ),
+            click.option(
                 "--profile",
                 type=click.Choice(["quick", "standard", "exhaustive"]),
                 help="Ready-made set of attacks.  [default: quick]",
@@ -124,15 +145,19 @@ def plan_from(options: dict[str, Any]) -> Any:
         )
     shared = {
         name: given[name]
-        for name in ("dtype", "device_map", "allow_pickle", "trust_remote_code")
+        for name in ("kind", "dtype", "device_map", "allow_pickle", "trust_remote_code")
         if name in given
     }
+    erased = {name: given[name] for name in ("replacement",) if name in given}
+    data = ("forget", "retain", "holdout", "images")
     content: dict[str, Any] = {
-        "unlearned": {"path": given["unlearned"], **shared},
+        "unlearned": {"path": given["unlearned"], **erased, **shared},
         "original": {"path": given["original"], **shared},
         "retrained": [{"path": path, **shared} for path in given["retrained"]],
-        "data": {name: given[name] for name in ("forget", "retain", "holdout") if name in given},
+        "data": {name: given[name] for name in data if name in given},
     }
+    if "classifier" in given:
+        content["probes"] = {"classifier": given["classifier"]}
     if "profile" in given:
         content["profile"] = given["profile"]
     if controls is not None:
