@@ -1,6 +1,8 @@
 """Attacks on text-to-image models."""
 
 from attacks.image.concept_inversion import ConceptInversion
+from attacks.image.quality import Quality
 from attacks.image.relearning import ImageRelearning
+from attacks.image.synonyms import Synonyms
 
-__all__ = ["ConceptInversion", "ImageRelearning"]
+__all__ = ["ConceptInversion", "ImageRelearning", "Quality", "Synonyms"]

@@ -1,0 +1,44 @@
+"""The figures by which MACE compares erasures (arXiv 2403.06135)."""
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+
+class ErasureAccuracies(NamedTuple):
+    """Mean probabilities that a classifier gives to what pictures should show; None is unmeasured.
+
+    MACE's text calls them accuracies, and so does this project where it reports them.
+    """
+
+    erased: float
+    """Acc_e: the erased concept, asked for by its own name. Lower is better (efficacy)."""
+    kept: float | None
+    """Acc_s: the other concepts. Higher is better (specificity)."""
+    synonyms: float | None
+    """Acc_g: the erased concept, asked for by synonyms. Lower is better (generality)."""
+
+    @property
+    def harmonic_mean(self) -> float | None:
+        """H_o = 3 / ((1 - Acc_e)^-1 + Acc_s^-1 + (1 - Acc_g)^-1); higher is better.
+
+        None where a part is missing, or is 0, where it is not defined.
+        """
+        if self.kept is None or self.synonyms is None:
+            return None
+        parts = (1 - self.erased, self.kept, 1 - self.synonyms)
+        if min(parts) <= 0:
+            return None
+        return 3 / math.fsum(1 / part for part in parts)
+
+    def missing(self) -> Iterator[str]:
+        """What cannot be told, each with its reason."""
+        if self.kept is None:
+            yield "no Acc_s: there are no retain facts"
+        if self.synonyms is None:
+            yield "no Acc_g: no forget fact has paraphrases"
+        if self.harmonic_mean is None:
+            if self.kept is None or self.synonyms is None:
+                yield "no H_o without them"
+            else:
+                yield "no H_o: 1 - Acc_e, Acc_s or 1 - Acc_g is 0, and it divides by them"
