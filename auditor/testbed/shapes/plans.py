@@ -42,7 +42,7 @@ def shapes_plan(
         "unlearned": spec(unlearned),
         "original": spec("original"),
         "retrained": [spec(subject) for subject in retrained],
-        "data": facts | {"images": str(world.data / "images")},
+        "data": facts | {"images": str(world.image_folder)},
         "probes": {"classifier": str(world.classifier)},
         "profile": profile,
     }
@@ -52,18 +52,12 @@ def shapes_plan(
 
 
 def _requests(plan: AuditPlan, original: Path) -> Iterator[dict[str, Any]]:
-    """Settings that replace a level which the plan would run, or that stand for no level at all.
-
-    The latter need what no level can know, such as where the original is; the profile quick
-    leaves them out.
-    """
+    """Settings of the levels that the plan runs; they replace those of the profile."""
     planned = {variant.label for variant in expand(plan) if not variant.left_out}
-    every = {variant.label for variant in expand(plan.model_copy(update={"profile": "exhaustive"}))}
     for attack, levels in SETTINGS.items():
         for parameters in levels:
             filled = _filled(parameters, original)
-            label = Variant(instantiate(attack, filled), mandatory=False).label
-            if label in planned or (label not in every and plan.profile != "quick"):
+            if Variant(instantiate(attack, filled), mandatory=False).label in planned:
                 yield {"attack": attack, "parameters": filled}
 
 

@@ -88,9 +88,14 @@ class ShapesWorld(CachedWorld[ShapesRecipe]):
         folder = self.subject(name)
         return folder / PUBLISHED[name] if name in PUBLISHED else folder
 
+    @property
+    def image_folder(self) -> Path:
+        """Folder of the pictures that facts ask for, ``<fact id>.png``."""
+        return self.data / "images"
+
     def image(self, fact: Fact) -> Path:
         """Path of the picture that a fact asks for, a PNG."""
-        return self.data / "images" / f"{fact.id}.png"
+        return self.image_folder / f"{fact.id}.png"
 
 
 def locate(
