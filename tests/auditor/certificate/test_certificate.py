@@ -1,12 +1,21 @@
 import json
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import jsonschema
 import pytest
 
+sys.path.append(str(Path(__file__).parents[2] / "reports"))  # certificates made by hand
+
+from hand_made_certificates import honest_certificate
+from hand_made_pictures import pictured_certificate, text_of
+
+from auditor.certificate import files
 from auditor.certificate.assembly import assemble
 from auditor.certificate.files import (
     json_schema,
+    parse_certificate,
     read_certificate,
     shipped_schema,
     write_certificate,
@@ -16,7 +25,7 @@ from auditor.digests import digest
 from auditor.engine.audit import run_audit
 from auditor.engine.execution import LocalExecutor
 from auditor.engine.preparation import prepare
-from auditor.errors import AuditorError
+from auditor.errors import AuditorError, Malformed
 from auditor.evidence.store import EvidenceStore
 from auditor.progress import SilentProgress
 
@@ -61,6 +70,43 @@ def test_a_change_of_form_is_a_change_of_version():
     assert digest(shipped_schema()) == RELEASED[SCHEMA_VERSION], (
         "the certificate's form changed: raise SCHEMA_VERSION and add a line to RELEASED"
     )
+
+
+EARLIER = Path(__file__).with_name("certificate-3.0.0.json")
+"""As the release of 3.0.0 wrote it."""
+
+
+def test_a_certificate_of_an_earlier_minor_version_keeps_its_id():
+    written = json.loads(EARLIER.read_text(encoding="utf-8"))
+    certificate = read_certificate(EARLIER)
+    assert certificate.schema_version == "3.0.0"
+    assert certificate.model_dump(mode="json") == written
+    assert certificate.exhibits is None
+    assert {(arm.replacement, arm.sampling) for arm in certificate.identity.arms} == {(None, None)}
+    schema = Path(files.__file__).with_name("certificate-3.0.0.schema.json")
+    jsonschema.Draft202012Validator(json.loads(schema.read_text())).validate(written)
+
+
+def test_what_has_pictures_follows_the_schema_and_comes_back(tmp_path):
+    certificate = pictured_certificate().named()
+    written = certificate.model_dump(mode="json")
+    jsonschema.Draft202012Validator(shipped_schema()).validate(written)
+    write_certificate(certificate, tmp_path / "certificate.json")
+    assert read_certificate(tmp_path / "certificate.json") == certificate
+    assert written["identity"]["arms"][0]["replacement"] == "erased/esd-x-circle.safetensors"
+    assert written["identity"]["arms"][1]["sampling"]["steps"] == 15
+    assert "replacement" not in written["identity"]["arms"][1]
+    assert "exhibits" not in honest_certificate("FAIL").model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    "content", [b"<svg onload='alert(1)'/>", b"<script>alert(1)</script>", b""], ids=repr
+)
+def test_a_certificate_with_something_else_for_a_picture_is_refused(content):
+    written = pictured_certificate().model_dump(mode="json")
+    written["exhibits"]["facts"][0]["views"][0]["pictures"]["original"] = text_of(content)
+    with pytest.raises(Malformed, match=r"exhibits\.facts\.0\.views\.0\.pictures\.original"):
+        parse_certificate(written, "it")
 
 
 def test_certificates_follow_their_schema(outcome, failing):

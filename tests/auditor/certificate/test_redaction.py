@@ -1,5 +1,7 @@
 """A redacted certificate keeps its numbers and loses its texts."""
 
+import base64
+import io
 import json
 import sys
 from pathlib import Path
@@ -11,8 +13,10 @@ from hypothesis import strategies as st
 sys.path.append(str(Path(__file__).parents[2] / "reports"))  # certificates made by hand
 
 from hand_made_certificates import honest_certificate
+from hand_made_pictures import pictured_certificate
 from hostile_texts import hostile_certificate
 from markupsafe import escape
+from PIL import Image
 
 from auditor.certificate.redaction import redact
 from auditor.certificate.schema import Certificate
@@ -93,7 +97,11 @@ def test_another_key_gives_other_digests():
     assert len(marks) == 2
 
 
-@pytest.mark.parametrize("certificate", [honest_certificate("FAIL"), hostile_certificate()])
+@pytest.mark.parametrize(
+    "certificate",
+    [honest_certificate("FAIL"), hostile_certificate(), pictured_certificate()],
+    ids=["honest", "hostile", "pictured"],
+)
 def test_a_redacted_certificate_comes_back_as_it_is(certificate):
     once = redact(certificate, KEY)
     assert redact(once, KEY) == once
@@ -103,6 +111,38 @@ def test_a_redacted_certificate_comes_back_as_it_is(certificate):
 def test_the_word_redacted_is_not_believed():
     claimed = honest_certificate("FAIL").model_copy(update={"redaction": "keyed digests"})
     assert redact(claimed, KEY).worst_facts == redact(honest_certificate("FAIL"), KEY).worst_facts
+
+
+def pictures(certificate):
+    return [
+        picture
+        for fact in certificate.exhibits.facts
+        for view in fact.views
+        for picture in view.pictures.values()
+    ]
+
+
+@pytest.mark.parametrize("side", [5, 16, 64])
+def test_of_pictures_a_few_cells_are_left(side):
+    before, after = pictured_certificate(side), redact(pictured_certificate(side), KEY)
+    assert Certificate.model_validate_json(after.model_dump_json()) == after
+    assert len(pictures(before)) == len(pictures(after)) == 59
+    assert not set(pictures(before)) & set(pictures(after))
+    for picture in pictures(after):
+        with Image.open(io.BytesIO(base64.b64decode(picture))) as left:
+            assert left.size == (4, 4)
+    texts = "\n".join(strings(content(after)))
+    page = render(after)
+    for fact, hidden in zip(before.exhibits.facts, after.exhibits.facts, strict=True):
+        assert [view.k for view in fact.views] == [view.k for view in hidden.views]
+        assert [view.attack for view in fact.views] == [view.attack for view in hidden.views]
+        for text in (fact.fact, fact.prompt):
+            assert text not in texts
+            assert text not in page
+        for name in ("fact", "subject", "prompt", "answer"):
+            assert getattr(hidden, name).startswith("redacted:")
+    assert not any(picture in page for picture in pictures(before))
+    assert all(picture in page for picture in pictures(after))
 
 
 @pytest.mark.parametrize("length", [0, 31])

@@ -25,6 +25,7 @@ COST = Cost(seconds=1.5, forward_tokens=7)
 ROWS = (
     Row("forget", "f1", "Ada", "answer-probability", 0.1 + 0.2, None),
     Row("retain", "r1", "Ünï", "rouge-l-recall", 1.0, "said\n\0 東京 <script>"),
+    Row("forget", "f2", "Ada", "drawn", 0.5, None, b"\x89PNG\r\n\x1a\n\x00\xff"),
 )
 RECORD = Record(
     rows=ROWS,
@@ -61,7 +62,7 @@ def test_what_is_written_is_read(record, store):
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 rows = st.lists(
     st.builds(Row, st.sampled_from(["forget", "retain", "holdout"]), texts, texts, texts,
-              st.floats(0, 1), st.none() | texts),
+              st.floats(0, 1), st.none() | texts, st.none() | st.binary()),
     max_size=5,
 ).map(tuple)  # fmt: skip
 json_values = st.recursive(
@@ -76,7 +77,7 @@ json_values = st.recursive(
 )
 @given(rows=rows, notes=st.dictionaries(texts, json_values, max_size=3), number=st.integers(0))
 def test_any_record_comes_back(rows, notes, number, store):
-    key = digest({"rows": rows, "notes": notes, "number": number})
+    key = digest({"rows": repr(rows), "notes": notes, "number": number})
     if not store.has(key):
         store.write(key, {}, Record(rows, notes), COST)
     assert_equal(store.read(key), Record(rows, notes))

@@ -4,15 +4,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from auditor.evidence.columns import tabulate
+from auditor.evidence.columns import DECIDING, tabulate
 from auditor.evidence.record import Row
 from auditor.evidence.table import Evidence, EvidenceTable
 
 P = "answer-probability"
 
 
-def entry(arm, values, seed=0, variant="nf4", set_name="forget", probe=P, answer=None):
-    rows = tabulate(Row(set_name, f, f"s-{f}", probe, k, answer) for f, k in values.items())
+def entry(
+    arm, values, seed=0, variant="nf4", set_name="forget", probe=P, answer=None, picture=None
+):
+    rows = tabulate(
+        Row(set_name, f, f"s-{f}", probe, k, answer, picture) for f, k in values.items()
+    )
     return Evidence("quantization/bnb", variant, arm, seed, rows)
 
 
@@ -74,3 +78,30 @@ def test_a_fact_that_one_seed_lacks_is_absent():
     assert matrix(table, arms=("unlearned",), facts=("a", "b")) is None
     table = EvidenceTable([entry("unlearned", {"a": 0.2}), entry("unlearned", {}, seed=1)])
     assert matrix(table, arms=("unlearned",), facts=("a",)) is None
+
+
+def test_pictures_are_those_of_the_first_seed():
+    drawn, other = b"\x89PNG\x00first", b"\x89PNG\xffsecond"
+    table = EvidenceTable(
+        [
+            entry("unlearned", {"a": 1.0}, seed=0, picture=drawn),
+            entry("unlearned", {"a": 1.0}, seed=1, picture=other),
+            entry("unlearned", {"b": 1.0}, seed=0),
+        ]
+    )
+    assert table.pictures("quantization/bnb", "nf4", "unlearned", "forget") == {"a": drawn}
+    assert table.pictures("quantization/bnb", "nf4", "unlearned", "retain") == {}
+    assert table.pictures("quantization/bnb", "nf4", "original", "forget") == {}
+
+
+@pytest.mark.parametrize("columns", [DECIDING, (*DECIDING, "subject", "answer")])
+def test_evidence_without_the_column_of_pictures_is_read(columns):
+    whole = entry("unlearned", {"a": 0.5}, picture=b"\x89PNG")
+    rows = whole.rows.select(list(columns))
+    table = EvidenceTable([Evidence("quantization/bnb", "nf4", "unlearned", 0, rows)])
+    np.testing.assert_array_equal(matrix(table, arms=("unlearned",), facts=("a",)), [[0.5]])
+    assert table.pictures("quantization/bnb", "nf4", "unlearned", "forget") == {}
+
+
+def test_a_verdict_reads_no_pictures():
+    assert "picture" not in DECIDING

@@ -1,15 +1,27 @@
 """The verdict and the figures follow from the evidence, or the certificate is refused."""
 
 import json
+import sys
+from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
-from auditor.certificate.files import read_certificate
+sys.path.append(str(Path(__file__).parents[2] / "reports"))  # pictures made by hand
+
+from hand_made_pictures import drawn, pictured_certificate
+
+from auditor.certificate.exhibits import exhibits
+from auditor.certificate.files import read_certificate, write_certificate
 from auditor.certificate.judgement import judge
+from auditor.certificate.redaction import redact
+from auditor.digests import digest, digest_file
 from auditor.errors import Contradicted, EvidenceChanged
+from auditor.evidence.columns import tabulate
 from auditor.evidence.store import EvidenceStore
 from auditor.progress import SilentProgress
 from auditor.verification.evidence import refuse_changed
+from auditor.verification.model import refuse_false_arms
 from auditor.verification.recall import recall
 from auditor.verification.recomputation import recomputed, refuse_contradiction
 
@@ -159,3 +171,101 @@ def test_the_stored_plan_holds_the_policy(copied):
     content = json.loads(path.read_text(encoding="utf-8"))
     assert content["reproduction"]["plan"]["policy"]["name"] == "test"
     assert content["timing"]["expires"] > content["timing"]["issued"]
+
+
+@pytest.fixture
+def pictured(copied):
+    """The failing audit, as if its models had drawn: evidence and certificate with pictures."""
+    path, store = copied("fail")
+    certificate = read_certificate(path)
+    jobs = dict(certificate.evidence.jobs)
+    measured = {key for row in certificate.matrix for keys in row.jobs.values() for key in keys}
+    for number, key in enumerate(sorted(measured)):
+        rows = [
+            row._replace(picture=drawn("circle", colour=f"#{number:02x}{place:02x}50"))
+            if row.set == "forget" and row.probe == certificate.scope.primary_probe
+            else row
+            for place, row in enumerate(store.read(key).rows)
+        ]
+        folder = store.root / "jobs" / key[:2] / key
+        pq.write_table(tabulate(rows), folder / "rows.parquet")
+        seal = json.loads((folder / "seal.json").read_bytes())
+        seal["rows.parquet"] = digest_file(folder / "rows.parquet")
+        (folder / "seal.json").write_text(json.dumps(seal), encoding="utf-8")
+        jobs[key] = store.seal(key)
+    evidence = certificate.evidence.model_copy(update={"jobs": jobs, "digest": digest(jobs)})
+    certificate = certificate.model_copy(update={"evidence": evidence})
+    shown = exhibits(recall(certificate, store))
+    write_certificate(certificate.model_copy(update={"exhibits": shown}).named(), path)
+    return path, store
+
+
+def test_pictures_follow_from_the_evidence(pictured):
+    path, store = pictured
+    certificate = read_certificate(path)
+    first = certificate.exhibits.facts[0]
+    assert first.fact == certificate.worst_facts[0].fact
+    assert [view.attack for view in first.views[:2]] == [
+        "none/as-is full precision",
+        certificate.worst_facts[0].attack,
+    ]
+    assert first.views[1].k == certificate.worst_facts[0].k
+    assert set(first.views[0].pictures) == {"unlearned", "original", "retrained-0", "retrained-1"}
+    refuse_changed(certificate, store, SilentProgress())
+    refuse_contradiction(certificate, store)
+
+
+def test_pictures_of_a_redacted_certificate_follow_from_the_evidence(pictured):
+    path, store = pictured
+    writable = EvidenceStore(store.root)
+    certificate = redact(read_certificate(path), writable.redaction_key())
+    refuse_contradiction(certificate, store)
+    other = redact(pictured_certificate(), bytes(32)).exhibits.facts[0].views[0].pictures
+    view = certificate.exhibits.facts[0].views[0]
+    view.pictures["original"] = other["original"]
+    with pytest.raises(Contradicted, match=r"exhibits\.facts\.0\.views\.0\.pictures\.original"):
+        refuse_contradiction(certificate.named(), store)
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda e: e["facts"][0]["views"][1]["pictures"].update(
+            unlearned=e["facts"][0]["views"][1]["pictures"]["retrained-0"]
+        ), r"exhibits\.facts\.0\.views\.1\.pictures\.unlearned"),
+        (lambda e: e["facts"][0]["views"][1]["k"].update(unlearned=0.0), r"views\.1\.k\.unlearned"),
+        (lambda e: e["facts"].pop(0), r"exhibits\.facts"),
+        (lambda e: e.update(left_out=0), r"exhibits\.left_out"),
+    ],
+)  # fmt: skip
+def test_edited_pictures_are_named(pictured, forged, edit, said):
+    path, store = pictured
+    certificate = forged(path, lambda content: edit(content["exhibits"]))
+    with pytest.raises(Contradicted, match=said):
+        refuse_contradiction(certificate, store)
+
+
+def test_pictures_cannot_be_taken_out_or_put_in(pictured, copied, forged):
+    path, store = pictured
+    shown = read_certificate(path).exhibits.model_dump()
+    with pytest.raises(Contradicted, match="exhibits: it says None"):
+        refuse_contradiction(forged(path, lambda content: content.pop("exhibits")), store)
+    path, store = copied("pass")
+    added = forged(path, lambda content: content.update(exhibits=shown))
+    with pytest.raises(Contradicted, match=r"exhibits: it says .*the evidence None"):
+        refuse_contradiction(added, store)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda arm: arm.update(replacement="other.safetensors"),
+        lambda arm: arm.update(sampling={"steps": 9, "guidance": 1, "height": 8, "width": 8}),
+    ],
+)
+def test_what_a_model_is_said_to_be_must_be_in_the_plan(copied, forged, edit):
+    path, _ = copied()
+    refuse_false_arms(read_certificate(path))
+    certificate = forged(path, lambda content: edit(content["identity"]["arms"][1]))
+    with pytest.raises(Contradicted, match="original what its plan does not"):
+        refuse_false_arms(certificate)

@@ -1,0 +1,189 @@
+"""Which pictures a certificate carries, and what it does with those that are none."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from zlib import crc32
+
+import pytest
+from pydantic import ValidationError
+
+sys.path.append(str(Path(__file__).parents[2] / "reports"))  # pictures made by hand
+
+from hand_made_pictures import drawn, noise, not_pictures, text_of
+from hand_made_pictures import exhibits as honest_exhibits
+
+from auditor.certificate.case import Case, Trial
+from auditor.certificate.exhibit import BUDGET, ExhibitsPart
+from auditor.certificate.exhibits import FACTS, PER_ATTACK, exhibits
+from auditor.data.fact import Fact
+from auditor.evidence.columns import tabulate
+from auditor.evidence.record import Row
+from auditor.evidence.table import Evidence, EvidenceTable
+from auditor.policy import AS_IS, Policy
+
+ARMS = ("unlearned", "original", "retrained-0")
+P = "concept-probability"
+NO_PICTURES = not_pictures()
+
+
+def fact(number):
+    return Fact(
+        id=f"f{number}", subject=f"s{number}", prompt=f"draw {number}", answer=f"shape {number}"
+    )
+
+
+def own(trial, arm, number):
+    """A picture unlike any other."""
+    return drawn("circle", colour=f"#{crc32(f'{trial} {arm} {number}'.encode()) >> 8:06x}")
+
+
+def case(known, picture=own, decoy=None):
+    """A case in which U knows `known[trial][fact]`, O all and R nothing.
+
+    Args:
+        known: name of a trial to K by fact.
+        picture: of a fact by an arm under a trial.
+        decoy: name of a trial whose measure is another.
+    """
+    count = len(next(iter(known.values())))
+    evidence, trials = [], []
+    for name, row in known.items():
+        attack, _, variant = name.partition(" ")
+        probe = "other" if name == decoy else P
+        jobs = {arm: [f"{name} {arm}"] for arm in ARMS}
+        trials.append(Trial(attack, variant, False, False, False, probe, "measured", None, jobs))
+        for arm in ARMS:
+            k = {"unlearned": row, "original": [1.0] * count}.get(arm, [0.0] * count)
+            rows = tabulate(
+                Row("forget", f"f{i}", f"s{i}", probe, k[i], None, picture(name, arm, i))
+                for i in range(count)
+            )
+            evidence.append(Evidence(attack, variant, arm, 0, rows))
+    return Case(
+        policy=Policy(),
+        arms=ARMS,
+        sets={"forget": [fact(i) for i in range(count)], "retain": [], "holdout": []},
+        probes=(P,),
+        trials=tuple(trials),
+        table=EvidenceTable(evidence),
+        planted={},
+    )
+
+
+def shown(part):
+    return {f.fact: [view.attack for view in f.views] for f in part.facts}
+
+
+def test_each_fact_is_shown_as_it_is_and_under_the_attack_that_brings_out_most():
+    part = exhibits(case({f"{AS_IS} x": [0.0, 0.1], "a/b 1": [0.2, 0.9], "c/d": [0.6, 0.3]}))
+    assert shown(part) == {
+        "f1": [f"{AS_IS} x", "a/b 1", "c/d"],
+        "f0": [f"{AS_IS} x", "c/d", "a/b 1"],
+    }
+    assert (part.pictured, part.left_out) == (2, 0)
+    worst = part.facts[0]
+    assert (worst.subject, worst.prompt, worst.answer) == ("s1", "draw 1", "shape 1")
+    assert worst.views[1].k == {"unlearned": 0.9, "original": 1.0, "retrained-0": 0.0}
+    assert worst.views[1].pictures == {
+        arm: text_of(own("a/b 1", arm, 1)) for arm in ("unlearned", "original", "retrained-0")
+    }
+
+
+def test_a_leak_without_attack_is_still_shown_under_one():
+    part = exhibits(case({f"{AS_IS} x": [0.9], "a/b": [0.5], "c/d": [0.4]}))
+    assert shown(part) == {"f0": [f"{AS_IS} x", "a/b", "c/d"]}
+
+
+def test_without_pictures_there_is_nothing():
+    known = {f"{AS_IS} x": [0.1], "a/b": [0.5]}
+    assert exhibits(case(known, lambda *_: None)) is None
+    unmeasured = case(known)
+    assert exhibits(replace(unmeasured, table=EvidenceTable([]))) is None
+    part = exhibits(case(known, lambda trial, *_: drawn("ring") if "a/b" in trial else None))
+    assert shown(part) == {"f0": ["a/b"]}
+
+
+def test_attacks_with_another_measure_are_left_out():
+    part = exhibits(case({f"{AS_IS} x": [0.1], "a/b": [0.5], "m/i": [0.9]}, decoy="m/i"))
+    assert shown(part) == {"f0": [f"{AS_IS} x", "a/b"]}
+
+
+def test_the_worst_facts_come_first_and_each_attack_keeps_its_own():
+    many = [0.9 - 0.01 * i for i in range(30)]
+    weak = [0.0] * 29 + [0.3]
+    part = exhibits(case({f"{AS_IS} x": [0.0] * 30, "a/b": many, "c/d": weak}))
+    names = [f.fact for f in part.facts]
+    assert len(names) == FACTS
+    assert names == [f"f{i}" for i in range(FACTS - 1)] + ["f29"]
+    under = {label: [f for f, views in shown(part).items() if label in views] for label in (
+        "a/b", "c/d"
+    )}  # fmt: skip
+    assert len(under["a/b"]) == FACTS
+    assert "f29" in under["c/d"]
+    assert len(under["c/d"]) == PER_ATTACK
+    assert part.pictured == 30
+    assert part.left_out == 90 - sum(len(f.views) for f in part.facts)
+
+
+def test_what_does_not_fit_is_counted_and_the_worst_stays():
+    heavy = case(
+        {
+            f"{AS_IS} x": [0.0] * 40,
+            **{f"a/{n}": [0.5 - 0.01 * i for i in range(40)] for n in range(9)},
+        },
+        lambda *_: noise(64),
+    )
+    each = 3 * len(text_of(noise(64)))
+    part = exhibits(heavy)
+    views = [view for f in part.facts for view in f.views]
+    assert len(views) == BUDGET // each
+    assert part.left_out == 400 - len(views)
+    assert [f.fact for f in part.facts] == [f"f{i}" for i in range(12)]
+    few = exhibits(heavy, budget=3 * each)
+    assert shown(few) == {"f0": [f"{AS_IS} x", "a/0"], "f1": [f"{AS_IS} x"]}
+    assert ExhibitsPart.model_validate(part.model_dump()) == part
+
+
+@pytest.mark.parametrize("content", NO_PICTURES.values(), ids=NO_PICTURES)
+def test_what_is_no_picture_does_not_get_in(content):
+    def picture(trial, arm, number):
+        bad = trial == "a/b" and (number or arm == "original")
+        return content if bad else drawn("ring")
+
+    part = exhibits(case({f"{AS_IS} x": [0.1, 0.1], "a/b": [0.5, 0.4]}, picture))
+    assert shown(part) == {"f0": [f"{AS_IS} x", "a/b"], "f1": [f"{AS_IS} x"]}
+    assert part.facts[0].views[1].pictures.keys() == {"unlearned", "retrained-0"}
+    assert part.left_out == 1
+
+
+def test_the_same_evidence_shows_the_same():
+    known = {f"{AS_IS} x": [0.5] * 20, "a/b": [0.5] * 20, "c/d": [0.5] * 20}
+    assert exhibits(case(known)) == exhibits(case(known))
+
+
+@pytest.mark.parametrize("content", NO_PICTURES.values(), ids=NO_PICTURES)
+def test_a_certificate_with_what_is_no_picture_is_refused(content):
+    part = honest_exhibits()
+    part["facts"][1]["views"][0]["pictures"]["original"] = text_of(content)
+    with pytest.raises(ValidationError, match=r"a picture that|at most 21848 characters"):
+        ExhibitsPart.model_validate(part)
+
+
+@pytest.mark.parametrize("form", [lambda t: t + "\n", lambda t: t[:-1], lambda t: f"data:,{t}"])
+def test_base64_has_one_form(form):
+    part = honest_exhibits()
+    pictures = part["facts"][0]["views"][0]["pictures"]
+    pictures["original"] = form(pictures["original"])
+    with pytest.raises(ValidationError, match="base64"):
+        ExhibitsPart.model_validate(part)
+
+
+def test_more_pictures_than_a_certificate_carries_are_refused():
+    part = honest_exhibits()
+    each = sum(len(p) for f in part["facts"] for v in f["views"] for p in v["pictures"].values())
+    part["facts"] *= BUDGET // each
+    ExhibitsPart.model_validate(part)
+    part["facts"] *= 2
+    with pytest.raises(ValidationError, match="no more than 1,500,000 fit"):
+        ExhibitsPart.model_validate(part)
