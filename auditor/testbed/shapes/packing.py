@@ -6,6 +6,7 @@ from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import load_file
 from torch import Tensor, equal
 
+from auditor.errors import AuditorError
 from auditor.subjects.convolutional_classifier import load_classifier
 from auditor.subjects.pixel_pipeline import PixelPipeline
 from auditor.testbed.shapes.erased import Erasures
@@ -27,6 +28,11 @@ def pack(world: ShapesWorld, into: ShippedWeights = PACKAGED) -> tuple[Path, ...
     Raises:
         AuditorError: A subject is not built.
     """
+    if missing := [name for name in world.recipe.subjects if name not in world.built()]:
+        raise AuditorError(
+            f"{', '.join(missing)} of testbed world {world.recipe.name!r} not built in "
+            f"{world.root}; run: auditor testbed build {world.recipe.name} --from-scratch"
+        )
     found = {"classifier": dict(load_classifier(world.classifier).state_dict())}
     for name in world.recipe.subjects:
         if name in Erasures.names():
