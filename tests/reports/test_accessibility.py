@@ -4,10 +4,11 @@ import json
 from importlib.resources import files
 
 import pytest
+from hand_made_pictures import pictured_certificate
 
 pytestmark = pytest.mark.slow
 
-CASES = ("PASS", "FAIL", "INCONCLUSIVE", "NOT AUDITABLE", "hostile")
+CASES = ("PASS", "FAIL", "INCONCLUSIVE", "NOT AUDITABLE", "hostile", "pictures")
 AXE = files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
 RUN = "axe.run(document, {resultTypes: ['violations']}).then(found => JSON.stringify(found))"
 PLAIN_EDGES = """document.head.append(Object.assign(document.createElement('style'),
@@ -34,7 +35,11 @@ def violations(tab):
 def opened(tab, saved, certificate, hostile):
     def open_(case, width, scheme):
         tab.view(width, scheme=scheme)
-        tab.open(saved(hostile if case == "hostile" else certificate(case)))
+        if case == "pictures":
+            shown = pictured_certificate()
+        else:
+            shown = hostile if case == "hostile" else certificate(case)
+        tab.open(saved(shown))
         return tab
 
     return open_
@@ -48,8 +53,9 @@ def test_axe_finds_nothing_serious(opened, case, scheme):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious_on_a_telephone(opened, scheme):
-    found = violations(opened("FAIL", 360, scheme))
+@pytest.mark.parametrize("case", ["FAIL", "pictures"])
+def test_axe_finds_nothing_serious_on_a_telephone(opened, case, scheme):
+    found = violations(opened(case, 360, scheme))
     assert [v for v in found if v[1] in SERIOUS] == []
 
 
