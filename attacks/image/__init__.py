@@ -2,7 +2,8 @@
 
 from attacks.image.concept_inversion import ConceptInversion
 from attacks.image.quality import Quality
+from attacks.image.quantization import ImageQuantization
 from attacks.image.relearning import ImageRelearning
 from attacks.image.synonyms import Synonyms
 
-__all__ = ["ConceptInversion", "ImageRelearning", "Quality", "Synonyms"]
+__all__ = ["ConceptInversion", "ImageQuantization", "ImageRelearning", "Quality", "Synonyms"]

@@ -76,7 +76,7 @@ class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
                 copy.model, bnb.nn.Linear8bitLt if eight else bnb.nn.Linear4bit
             )
             codes = (
-                (name, layer.weight.data if eight else _nibbles(layer.weight.data))
+                (name, layer.weight.data if eight else nibbles(layer.weight.data))
                 for name, layer in layers.items()
             )
             yield Quantized(copy, codes, {"format": self.parameters.format})
@@ -97,6 +97,6 @@ class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
         )
 
 
-def _nibbles(packed: torch.Tensor) -> torch.Tensor:
+def nibbles(packed: torch.Tensor) -> torch.Tensor:
     """Two 4-bit codes out of each byte, the high one first."""
     return torch.stack((packed >> 4, packed & 0xF), dim=-1)

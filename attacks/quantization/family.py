@@ -1,7 +1,7 @@
 """What all quantization attacks share: measure the rounded model, keep its codes."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -103,7 +103,12 @@ def refuse_group_size(model: Any, size: int) -> None:
     Raises:
         Unavailable: it does not divide the inputs of every layer.
     """
-    for name, layer in linear_layers(model).items():
+    refuse_rest(linear_layers(model), size)
+
+
+def refuse_rest(layers: Mapping[str, Any], size: int) -> None:
+    """Refuse a group size that leaves a rest in one of some layers, as `refuse_group_size` does."""
+    for name, layer in layers.items():
         inputs = layer.weight.shape[0 if isinstance(layer, Conv1D) else 1]
         if size != -1 and (size < 1 or inputs % size):
             raise Unavailable(

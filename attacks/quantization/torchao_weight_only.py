@@ -85,7 +85,7 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
     def quantized(self, subject: CausalLM, scratch: Path) -> Iterator[Quantized]:
         """Load a copy through transformers with a ``TorchAoConfig``."""
         self._refuse(subject.model)
-        config, tensor = self._config()
+        config, tensor = weight_only(self.parameters.format, self.parameters.group_size)
         with subject.reloaded(scratch, quantization_config=TorchAoConfig(config)) as copy:
             layers = linear_layers(copy.model)
             left = [n for n, layer in layers.items() if not isinstance(layer.weight.data, tensor)]
@@ -121,19 +121,26 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
                 "set `dtype: bfloat16` for all models, or use int4"
             )
 
-    def _config(self) -> tuple[Any, type[Any]]:
-        """Configuration of torchao, and the class of the weights that it makes."""
-        ao: Any = importlib.import_module("torchao.quantization")
-        size = self.parameters.group_size
-        if self.parameters.format == "int8":
-            return ao.Int8WeightOnlyConfig(set_inductor_config=False), ao.Int8Tensor
-        if self.parameters.format == "int4":
-            config = ao.IntxWeightOnlyConfig(
-                weight_dtype=torch.int4,  # type: ignore[attr-defined]
-                granularity=ao.PerGroup(size),
-            )
-            return config, ao.IntxUnpackedToInt8Tensor
-        tiles = ao.Int4WeightOnlyConfig(
-            group_size=size, int4_packing_format="tile_packed_to_4d", set_inductor_config=False
+
+def weight_only(format_: str, group_size: int) -> tuple[Any, type[Any]]:
+    """Configuration of torchao, and the class of the weights that it makes.
+
+    Args:
+        format_: ``int8``, ``int4`` or ``int4-tinygemm``.
+        group_size: inputs that share a scale in 4 bits.
+    """
+    ao: Any = importlib.import_module("torchao.quantization")
+    if format_ == "int8":
+        return ao.Int8WeightOnlyConfig(set_inductor_config=False), ao.Int8Tensor
+    if format_ == "int4":
+        config = ao.IntxWeightOnlyConfig(
+            weight_dtype=torch.int4,  # type: ignore[attr-defined]
+            granularity=ao.PerGroup(group_size),
         )
-        return tiles, ao.Int4TilePackedTo4dTensor
+        return config, ao.IntxUnpackedToInt8Tensor
+    tiles = ao.Int4WeightOnlyConfig(
+        group_size=group_size,
+        int4_packing_format="tile_packed_to_4d",
+        set_inductor_config=False,
+    )
+    return tiles, ao.Int4TilePackedTo4dTensor

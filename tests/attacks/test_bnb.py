@@ -9,7 +9,7 @@ from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_director
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, MixtralConfig
 from transformers.pytorch_utils import Conv1D
 
-from attacks.quantization.bnb import BitsAndBytes, BitsAndBytesParameters, _nibbles
+from attacks.quantization.bnb import BitsAndBytes, BitsAndBytesParameters, nibbles
 from attacks.quantization.family import assert_quantized, linear_layers
 from attacks.quantization.rtn import RoundToNearest, RoundToNearestParameters
 from auditor.errors import MeasurementError
@@ -100,7 +100,7 @@ def test_int8_codes_are_rows_over_127(subjects, tmp_path):
 
 def test_nibbles_are_read_high_one_first():
     packed = torch.tensor([[0x12], [0xF0]], dtype=torch.uint8)
-    assert _nibbles(packed).reshape(-1).tolist() == [1, 2, 15, 0]
+    assert nibbles(packed).reshape(-1).tolist() == [1, 2, 15, 0]
 
 
 def test_two_models_that_differ_a_little_share_most_codes(tmp_path, examiner):
@@ -173,7 +173,7 @@ def test_merged_adapter_weights_are_what_is_quantized(directories, examiner, tmp
     with attack("nf4").quantized(subject, tmp_path / "scratch") as state:
         for name, codes in state.codes:
             packed, _ = functional.quantize_4bit(plain[name], blocksize=64, quant_type="nf4")
-            assert torch.equal(codes.reshape(-1), _nibbles(packed).reshape(-1)), name
+            assert torch.equal(codes.reshape(-1), nibbles(packed).reshape(-1)), name
     with_adapter = attack("nf4").measure(subject, examiner, [], 0, tmp_path / "scratch")
     without = attack("nf4").measure(open_directory(directories["llama"]), examiner, [], 0, tmp_path)
     share = attack("nf4").explain(with_adapter, without)

@@ -13,6 +13,7 @@ _LORA: Mapping[str, Any] = {"learning_rate": 5e-3, "rank": 8, **_SHORT}
 
 SETTINGS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
     {
+        "image/quantization": ({"format": "torchao-int4", "group_size": 32},),
         "image/relearning": (
             {"method": "lora", "material": "forget", **_LORA},
             {"method": "full", "material": "forget", "learning_rate": 5e-4, **_SHORT},
