@@ -64,8 +64,12 @@ class Quality(ImageAttack[QualityParameters]):
     100 max(cosine, 0) over pictures and their prompts, of the retain and of the forget facts.
     What could not be measured is absent, and the remark of the first figure says why.
 
-    FID is biased upwards with few pictures, and both distances depend on the features: compare
-    arms, which have equally many pictures and the same features, and not other people's numbers.
+    The classifier's features are, of this project's own network, the last feature map's mean over
+    the picture; of a CLIP the embedding; of others what the last linear layer is given. They are
+    divided by the root of their mean square over the given pictures, since both distances grow
+    with them; Inception's are taken as they are. FID is biased upwards with few pictures, and both
+    distances depend on the features: compare arms, which have equally many pictures and the same
+    features, and not other people's numbers.
 
     It is reported and counts towards no verdict: the verdict's own test of utility is K of the
     retain facts under none/as-is.
@@ -186,6 +190,11 @@ class Quality(ImageAttack[QualityParameters]):
         real, made = (
             self._features(examiner, images, scratch) for images in (given, drawn[pictured])
         )
+        if self.parameters.features == "classifier":
+            unit = real.square().mean().sqrt()
+            if unit == 0:
+                raise Unavailable("the classifier's features of the given pictures are all 0")
+            real, made = real / unit, made / unit
         size = min(self.parameters.subset_size, len(pictured))
         return {
             "pictures_compared": len(pictured),

@@ -2,11 +2,13 @@
 
 import importlib.util
 import math
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from scipy.linalg import sqrtm
 from tiny_pipelines import make_pipeline, make_tokenizer, open_pipeline
 from transformers import (
@@ -128,6 +130,29 @@ def test_other_pictures_are_further_away(subject, classifier, own_pictures, tmp_
     _, far = measured(subject, examiner_of(classifier, black), tmp_path)
     assert far["FID"].value > near["FID"].value + 1e-4
     assert far["KID"].value > near["KID"].value
+
+
+def test_the_distances_do_not_grow_with_the_classifier_s_features(
+    subject, classifier, tmp_path, tmp_path_factory
+):
+    folder = tmp_path_factory.mktemp("larger")
+    shutil.copytree(classifier.folder, folder, dirs_exist_ok=True)
+    state = load_file(folder / "model.safetensors")
+    last = [name for name in state if name.startswith("convolutions.1.")]
+    assert len(last) == 2
+    save_file(
+        {k: 5 * v if k in last else v for k, v in state.items()}, folder / "model.safetensors"
+    )
+    larger = open_classifier(folder, ["circle", "square"])
+    black = tmp_path / "black"
+    black.mkdir()
+    for fact in RETAIN:
+        Image.new("RGB", (8, 8), (fact.id.encode()[1], 0, 90)).save(black / f"{fact.id}.png")
+    pictures = find_pictures(black, SETS)
+    _, figures = measured(subject, examiner_of(classifier, pictures), tmp_path)
+    _, scaled = measured(subject, examiner_of(larger, pictures), tmp_path)
+    for name in ("FID", "KID"):
+        assert scaled[name].value == pytest.approx(figures[name].value, rel=1e-3)
 
 
 def test_without_pictures_or_clip_the_reasons_are_told(subject, classifier, tmp_path):

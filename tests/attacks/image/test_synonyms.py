@@ -77,6 +77,13 @@ def test_measuring_twice_gives_the_same(subject, classifier, tmp_path):
     assert measured(subject, examiner, tmp_path) == measured(subject, examiner, tmp_path)
 
 
+@pytest.mark.parametrize("layout", ["sd1", "sdxl"])
+def test_it_runs_on_latents(classifier, tmp_path, layout):
+    make_pipeline(layout).save_pretrained(tmp_path / layout)
+    record = measured(open_pipeline(tmp_path / layout), examiner_of(classifier), tmp_path)
+    assert len(record.rows) == 2 * len(FORGET + RETAIN)
+
+
 def test_without_paraphrases_there_is_nothing_to_ask(subject, classifier, tmp_path):
     with pytest.raises(Unavailable, match="paraphrases"):
         measured(subject, examiner_of(classifier, forget=FORGET[2:]), tmp_path)
