@@ -83,8 +83,8 @@ class Quality(ImageAttack[QualityParameters]):
     A leak: none by itself. A model that draws nothing well has not forgotten one concept.
 
     Source: FID arXiv 1706.08500, KID 1801.01401, CLIP score 2104.08718 (with the factor 100 of
-    papers on text-to-image models in the place of 2.5), all as ESD (2303.07345), MACE (2403.06135)
-    and their successors report them.
+    papers on text-to-image models in the place of 2.5). ESD (2303.07345) and MACE (2403.06135)
+    report FID and CLIP score of erased models.
     """
 
     parameters_type = QualityParameters
