@@ -12,13 +12,19 @@ MINIMUM_OVERLAP = 20
 """Characters of an answer or passage from which finding it in another text means something."""
 
 
-def refuse_contradictions(sets: FactSets) -> None:
+def refuse_contradictions(sets: FactSets, *, of_pictures: bool = False) -> None:
     """Refuse sets that cannot be audited.
+
+    Args:
+        sets: of the audit.
+        of_pictures: facts ask for pictures; then the same prompt may be asked under several ids,
+            each of which is another seed.
 
     Raises:
         AuditorError: ids or facts occur twice, or a fact stands in two sets; all are named.
     """
-    problems = [*_repeated_ids(sets), *_repeated_facts(sets), *_shared_facts(sets)]
+    repeated = () if of_pictures else _repeated_facts(sets)
+    problems = [*_repeated_ids(sets), *repeated, *_shared_facts(sets)]
     if problems:
         raise AuditorError(
             f"{len(problems)} contradiction(s) in the data:\n  " + "\n  ".join(problems)

@@ -133,7 +133,7 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
         retain=read_facts(plan.data.retain, "retain") if plan.data.retain else (),
         holdout=read_facts(plan.data.holdout, "holdout") if plan.data.holdout else (),
     )
-    checks.refuse_contradictions(sets)
+    checks.refuse_contradictions(sets, of_pictures=plan.unlearned.kind == "text-to-image")
     _refuse_unreadable(plan, sets)
     _refuse_exposure(variants, sets)
     instruments = find_instruments(plan, sets)

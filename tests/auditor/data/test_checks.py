@@ -104,3 +104,13 @@ def test_forget_text_inside_calibration_text_is_found():
 
 def test_a_short_answer_alone_proves_nothing():
     assert forget_text_within(sets([fact("a")]), ["She lived in Turin."]) == []
+
+
+def test_one_prompt_under_several_ids_is_several_seeds_of_a_picture():
+    drawn = sets([fact("a-0", subject="a"), fact("a-1", subject="a")])
+    refuse_contradictions(drawn, of_pictures=True)
+    assert len(warnings(drawn)) == len(warnings(drawn, of_pictures=True)) + 1
+    with pytest.raises(AuditorError, match="asks and answers the same"):
+        refuse_contradictions(drawn)
+    with pytest.raises(AuditorError, match="stands in the retain set too"):
+        refuse_contradictions(sets([fact("a")], [fact("b")]), of_pictures=True)
