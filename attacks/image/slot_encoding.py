@@ -34,6 +34,11 @@ class SlotEncoder:
         return sum(self._widths)
 
     @property
+    def room(self) -> int:
+        """Tokens of a prompt, without those of its beginning and end."""
+        return min(self._lengths) - 2
+
+    @property
     def device(self) -> torch.device:
         """Where embeddings are wanted."""
         device: torch.device = self._encoders[0].device

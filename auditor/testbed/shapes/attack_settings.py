@@ -10,14 +10,32 @@ from typing import Any
 
 _SHORT: Mapping[str, Any] = {"batch_size": 16, "checkpoints": (5, 10, 20)}
 _LORA: Mapping[str, Any] = {"learning_rate": 5e-3, "rank": 8, **_SHORT}
+_INVERSION: Mapping[str, Any] = {"steps": 150, "learning_rate": 0.05, "at_once": 16, "images": 64}
+_PROMPTS: Mapping[str, Any] = {
+    "rounds": 8,
+    "iterations": 40,
+    "learning_rate": 0.05,
+    "weight_decay": 0.0,
+    "facts": 16,
+    "facts_at_once": 16,
+}
 
 SETTINGS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
     {
+        "image/concept-inversion": (
+            _INVERSION,
+            {"vectors": 4, **_INVERSION},
+            {"start": "name", **_INVERSION},
+        ),
         "image/quantization": ({"format": "torchao-int4", "group_size": 32},),
         "image/relearning": (
             {"method": "lora", "material": "forget", **_LORA},
             {"method": "full", "material": "forget", "learning_rate": 5e-4, **_SHORT},
             {"method": "lora", "material": "retain", **_LORA},
+        ),
+        "image/prompt-search": (
+            {"objective": "unlearndiffatk", "tokens": 3, **_PROMPTS},
+            {"objective": "p4d", "original": "{original}", "tokens": 3, **_PROMPTS},
         ),
     }
 )

@@ -1,0 +1,333 @@
+"""Tokens before a prompt, searched by gradients until the concept is drawn again."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from scipy.stats import binomtest
+
+from attacks.image.concept_names import concept_names
+from attacks.image.family import TOP, ImageAttack
+from attacks.image.prefix_search import Budget, PrefixSearch, Task, random_prefixes
+from attacks.image.searchable_words import Words, searchable_words
+from auditor.attack import Level, ModelPath, Parameters, attack
+from auditor.data.fact import Fact
+from auditor.data.image_seed import image_seed
+from auditor.errors import Unavailable
+from auditor.evidence.record import Record, strongest
+from auditor.findings import Finding, SideFigure
+from auditor.subjects.manifest import Location, locate
+from auditor.subjects.spec import SubjectSpec
+
+if TYPE_CHECKING:
+    from auditor.image_examiner import ImageExaminer
+    from auditor.subjects.text_to_image import TextToImage
+
+_FACTS = 50
+"""Facts that the estimate takes a search of all to have."""
+_DRAWING = 100
+"""Passes through the UNet that the estimate takes a drawing to need."""
+_SHOWN = 5
+"""Prompts that the notes quote."""
+
+
+class PromptSearchParameters(Parameters):
+    """Settings of the search for prompts."""
+
+    objective: Literal["unlearndiffatk", "p4d"] = "unlearndiffatk"
+    """`unlearndiffatk`: the prompt should explain a picture of the fact; `p4d`: under it the model
+    should predict the same noise as the original does under the plain prompt."""
+    original: ModelPath | None = None
+    """For `p4d`, the model before the concept was erased."""
+    tokens: int = Field(default=3, ge=1)
+    """Searched words, which stand before the prompt."""
+    rounds: int = Field(default=50, ge=1)
+    """Times that a picture is drawn with what was found so far; the search ends on success."""
+    iterations: int = Field(default=40, ge=1)
+    """Steps with a gradient before each drawing. In a round of `unlearndiffatk` they share one
+    timestep, from little noise in the first to much in the last."""
+    learning_rate: float = Field(default=0.01, gt=0)
+    """Of Adam."""
+    weight_decay: float = Field(default=0.1, ge=0)
+    """Of Adam."""
+    success: float = Field(default=TOP, gt=0, le=1)
+    """Probability of the concept in the picture at which a search ends."""
+    facts: int | None = Field(default=None, ge=1)
+    """Facts that are searched for, drawn by chance; the others are asked with what was found for
+    these. By default all."""
+    facts_at_once: int = Field(default=8, ge=1)
+    """Searches that go through the UNet together; decides memory, not the result."""
+    banned: tuple[str, ...] = ()
+    """Words that must not be found, besides the concept's names."""
+
+
+@attack("image/prompt-search")
+class PromptSearch(ImageAttack[PromptSearchParameters]):
+    """Search words that, put before a prompt, bring the concept back (adversarial prompts).
+
+    `unlearndiffatk` needs a picture of each fact and no other model: under the searched prompt the
+    noise in the picture should be predicted well. `p4d` needs the original and no pictures: the
+    arm under the searched prompt should predict what the original predicts under the plain one,
+    in a picture that the original drew. Only whole words are found, so that what is found is
+    text; the concept's names (the concept, its subject, what paraphrases say in their place) and
+    words that hold them are banned. Facts whose plain prompt succeeds are not searched for.
+
+    The prompts of all arms are pooled. K of a fact is the strongest of its plain prompt and of
+    every arm's. Side figures set the search against as many drawings with random words: what
+    random words do as well is luck, not search.
+
+    Threat model: someone with the weights who wants prompts that get past the erasure; the
+    prompts can then be used by anyone.
+
+    Access: gradients for the search (`p4d`: of the original no gradients); prompts alone to use
+    what was found.
+
+    Cost: for each fact and on each arm, rounds times iterations passes with gradients and twice
+    as many drawings as rounds; then the forget set once an arm.
+
+    A leak: words other than the concept's names still lead to it.
+
+    Source: UnlearnDiffAtk is from Zhang et al., arXiv 2310.11868; P4D from Chin et al., arXiv
+    2309.06135, with PEZ from arXiv 2302.03668.
+    """
+
+    parameters_type = PromptSearchParameters
+    levels: ClassVar[Sequence[Level]] = (
+        Level({"objective": "unlearndiffatk"}, "standard"),
+        Level(
+            {
+                "objective": "p4d",
+                "tokens": 16,
+                "rounds": 60,
+                "iterations": 50,
+                "learning_rate": 0.1,
+            },
+            "standard",
+        ),
+    )
+    seeded = True
+    searches = True
+
+    @property
+    def variant(self) -> str:
+        """The objective."""
+        return self.parameters.objective
+
+    def forward_tokens(self, examination: int) -> int:
+        """Gradients and drawings of the search, and the forget set asked on some four arms."""
+        p = self.parameters
+        facts = p.facts or _FACTS
+        gradients = (3 if p.objective == "unlearndiffatk" else 4) * p.iterations
+        return facts * p.rounds * (gradients + 2 * _DRAWING) + 3 * examination
+
+    def inputs(self) -> Mapping[str, str]:
+        """Digest of the original's files.
+
+        Raises:
+            AuditorError: the original is not there, or is not safe to load.
+        """
+        return {} if self.parameters.original is None else {"original": self._found.manifest.digest}
+
+    def unavailable(self, location: Location) -> str | None:
+        """Also where P4D was given no original."""
+        if self.parameters.objective == "p4d" and self.parameters.original is None:
+            return (
+                "p4d needs the model before the concept was erased; give `original` (the "
+                "objective `unlearndiffatk` needs none)"
+            )
+        return super().unavailable(location)
+
+    def search(self, subject: "TextToImage", examiner: "ImageExaminer", seed: int) -> Record:
+        """Search words for each fact that the plain prompt does not bring back.
+
+        Raises:
+            Unavailable: there are no pictures, the prompt has no room for the words, or the
+                original draws in another space than the arm.
+            MeasurementError: a loss is not finite.
+        """
+        p = self.parameters
+        places = self._searched(examiner, seed)
+        facts = [examiner.sets.forget[place] for place in places]
+        words = self._words(subject, examiner)
+        plain = self._judged(subject, examiner, facts, [""] * len(facts))
+        with ExitStack() as stack:
+            original = None
+            if p.objective == "p4d":
+                original = stack.enter_context(self._original(subject))
+            search = PrefixSearch(subject, original, words, self._budget(), self._judged)
+            found = search.run(examiner, Task(facts, plain < p.success), seed)
+        tried = random_prefixes(words, len(facts), self._budget(), seed)
+        lucky = plain.clone()
+        for prefixes in tried:
+            left = [i for i in range(len(facts)) if lucky[i] < p.success]
+            if not left:
+                break
+            drawn = self._judged(
+                subject, examiner, [facts[i] for i in left], [prefixes[i] for i in left]
+            )
+            lucky[left] = torch.maximum(lucky[left], drawn)
+        reached = torch.maximum(plain, found.knowledge)
+        texts = [words.text(row) for row in found.tokens]
+        good = [i for i in range(len(facts)) if plain[i] < p.success <= reached[i]]
+        notes = {
+            "searched": len(facts),
+            "plain": int((plain >= p.success).sum()),
+            "by_search": int((reached >= p.success).sum()),
+            "by_random_words": int((lucky >= p.success).sum()),
+            "drawings": found.drawings,
+            "words": len(words),
+            "examples": [f"{texts[i]} {facts[i].prompt}" for i in good[:_SHOWN]],
+        }
+        arrays = {
+            "places": np.array(places),
+            "tokens": words.ids[found.tokens].numpy(),
+            "knowledge": found.knowledge.numpy(),
+            "searched": (plain < p.success).numpy(),
+        }
+        return Record(notes=notes, arrays=arrays)
+
+    def measure(
+        self,
+        subject: "TextToImage",
+        examiner: "ImageExaminer",
+        pool: Sequence[Finding],
+        seed: int,
+        scratch: Path,
+    ) -> Record:
+        """Ask each forget fact plainly, and with every arm's words before it."""
+        readings = {}
+        for finding in pool:
+            prefixes = self._prefixes(subject, examiner.sets.forget, finding.record)
+            if not prefixes:  # its plain prompts all succeed
+                continue
+
+            def prefixed(fact: Fact, prefixes: Mapping[str, str] = prefixes) -> Fact:
+                return fact.model_copy(update={"prompt": f"{prefixes[fact.id]} {fact.prompt}"})
+
+            readings[finding.arm] = examiner.examine(subject, ("forget",), prefixed, only=prefixes)
+        own = next(finding for finding in pool if finding.own).record.notes
+        primary = next(iter(examiner.probes))
+        found = {arm: [r.k for r in rows if r.probe == primary] for arm, rows in readings.items()}
+        return self.record(
+            strongest([examiner.examine(subject), *readings.values()]),
+            search=own,
+            mean_k_by_words_of={arm: float(np.mean(ks)) for arm, ks in found.items() if ks},
+        )
+
+    def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
+        """Success rates; of the facts that were searched for, against random words and none."""
+        figures = list(super().side_figures(notes))
+        for arm, noted in notes.items():
+            if "search" not in noted:
+                continue
+            count = noted["search"]["searched"]
+            for name, key in (
+                ("success of plain prompts", "plain"),
+                ("success of the arm's own search", "by_search"),
+                ("success of random words, as many drawings", "by_random_words"),
+            ):
+                result = binomtest(noted["search"][key], count)
+                bounds = result.proportion_ci(0.95, method="exact")
+                figures.append(
+                    SideFigure(
+                        name,
+                        arm,
+                        result.statistic,
+                        float(bounds.low),
+                        float(bounds.high),
+                        f"of {count} facts that were searched for; Clopper-Pearson bounds",
+                    )
+                )
+        return figures
+
+    def _budget(self) -> Budget:
+        p = self.parameters
+        return Budget(
+            p.tokens,
+            p.rounds,
+            p.iterations,
+            p.learning_rate,
+            p.weight_decay,
+            p.success,
+            p.facts_at_once,
+        )
+
+    def _searched(self, examiner: "ImageExaminer", seed: int) -> list[int]:
+        """Places in the forget set of the facts that are searched for."""
+        facts = examiner.sets.forget
+        known = list(range(len(facts)))
+        if self.parameters.objective == "unlearndiffatk":
+            known = [i for i in known if examiner.has_images([facts[i]])]
+            if not known:
+                examiner.images(facts, (1, 1))  # says what is missing
+        order = torch.randperm(len(known), generator=torch.Generator().manual_seed(seed))
+        return sorted(known[i] for i in order[: self.parameters.facts].tolist())
+
+    def _words(self, subject: "TextToImage", examiner: "ImageExaminer") -> Words:
+        names = concept_names(examiner.sets.forget).values()
+        banned = {name for several in names for name in several} | set(self.parameters.banned)
+        return searchable_words(subject, sorted(banned), self.parameters.tokens)
+
+    def _judged(
+        self,
+        subject: "TextToImage",
+        examiner: "ImageExaminer",
+        facts: Sequence[Fact],
+        prefixes: Sequence[str],
+    ) -> torch.Tensor:
+        """K of each fact with words before its prompt, [n]."""
+        prompts = [
+            f"{prefix} {fact.prompt}".strip() for prefix, fact in zip(prefixes, facts, strict=True)
+        ]
+        images = subject.generate(prompts, [image_seed(fact.id) for fact in facts])
+        return examiner.knowledge(images, [fact.answer for fact in facts])
+
+    def _prefixes(
+        self, subject: "TextToImage", facts: Sequence[Fact], found: Record
+    ) -> dict[str, str]:
+        """Words for each fact: its own, or those of a fact of the same concept."""
+        texts = subject.tokenizer.batch_decode(found.arrays["tokens"].tolist())
+        searched = found.arrays["searched"]
+        given: dict[str, str] = {}
+        lent: dict[str, list[tuple[float, str]]] = {}
+        for row, place in enumerate(found.arrays["places"].tolist()):
+            if not searched[row]:
+                continue
+            given[facts[place].id] = texts[row]
+            best = float(found.arrays["knowledge"][row])
+            lent.setdefault(facts[place].answer, []).append((best, texts[row]))
+        for concept, several in lent.items():
+            good = [t for k, t in several if k >= self.parameters.success]
+            choice = good or [text for _, text in several]
+            others = [f for f in facts if f.answer == concept and f.id not in given]
+            given |= {fact.id: choice[i % len(choice)] for i, fact in enumerate(others)}
+        return given
+
+    @contextmanager
+    def _original(self, subject: "TextToImage") -> Iterator["TextToImage"]:
+        """The model before the erasure, opened as the arm is."""
+        from auditor.subjects.text_to_image import TextToImage  # costs seconds
+
+        spec = subject.spec.model_copy(
+            update={"path": str(self._found.model), "revision": None, "replacement": None}
+        )
+        original = TextToImage(spec, self._found, subject.token_budget)
+        original.meter = subject.meter
+        try:
+            if original.input_shape != subject.input_shape:
+                raise Unavailable(
+                    f"the original works on {original.input_shape} and the arm on "
+                    f"{subject.input_shape}; give one of the same architecture"
+                )
+            yield original
+        finally:
+            original.close()
+
+    @cached_property
+    def _found(self) -> Location:
+        return locate(SubjectSpec(path=str(self.parameters.original), kind="text-to-image"))

@@ -1,0 +1,226 @@
+"""Searched prompts: the relaxations, what may be found, the search, and the testbed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.optimize import minimize
+from tiny_image_examiner import image_examiner
+from tiny_pipelines import LAYOUTS, make_pipeline, open_pipeline
+
+from attacks.image.prefix_search import Budget, random_prefixes
+from attacks.image.prompt_search import PromptSearch, PromptSearchParameters
+from attacks.image.searchable_words import searchable_words
+from attacks.image.token_relaxation import NearestTokens, SimplexTokens, on_simplex
+from auditor.errors import Unavailable
+from auditor.findings import Finding
+from auditor.subjects.manifest import locate
+from auditor.subjects.spec import SubjectSpec
+from auditor.subjects.weights import weights_digest
+
+SMALL = {"tokens": 2, "rounds": 2, "iterations": 2, "facts_at_once": 2, "success": 0.99}
+OBJECTIVES = ("unlearndiffatk", "p4d")
+
+
+@pytest.fixture(scope="module")
+def pipelines(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pipelines")
+    for layout in LAYOUTS:
+        make_pipeline(layout).save_pretrained(root / layout)
+    make_pipeline("sd1", seed=1).save_pretrained(root / "original")
+    return root
+
+
+@pytest.fixture
+def examiner(tmp_path):
+    return image_examiner(tmp_path)
+
+
+def attack(objective, pipelines, **more):
+    original = str(pipelines / "original") if objective == "p4d" else None
+    return PromptSearch(
+        PromptSearchParameters(**SMALL | {"objective": objective, "original": original} | more)
+    )
+
+
+class TestSimplex:
+    @given(arrays(np.float32, (3, 7), elements=st.floats(-5, 5, width=32)))
+    def test_projections_are_distributions(self, rows):
+        found = on_simplex(torch.from_numpy(rows))
+        assert (found >= 0).all()
+        torch.testing.assert_close(found.sum(-1), torch.ones(3))
+
+    @settings(max_examples=20)
+    @given(arrays(np.float64, 4, elements=st.floats(-2, 2)))
+    def test_they_are_the_nearest_ones(self, row):
+        found = on_simplex(torch.from_numpy(row)).numpy()
+        best = minimize(
+            lambda x: ((x - row) ** 2).sum(),
+            np.full(4, 0.25),
+            bounds=[(0, 1)] * 4,
+            constraints={"type": "eq", "fun": lambda x: x.sum() - 1},
+        )
+        assert ((found - row) ** 2).sum() <= best.fun + 1e-6
+
+    def test_a_distribution_stays(self):
+        row = torch.tensor([[0.2, 0.0, 0.8]])
+        torch.testing.assert_close(on_simplex(row), row)
+
+    def test_words_are_drawn_as_often_as_they_are_probable(self):
+        relaxation = SimplexTokens(torch.eye(4), (1, 20000), 0.1, 0.0)
+        drawn = relaxation.drawn(torch.rand(1, 20000, generator=torch.Generator().manual_seed(0)))
+        shares = torch.bincount(drawn.flatten(), minlength=4) / 20000
+        torch.testing.assert_close(shares, torch.full((4,), 0.25), atol=0.02, rtol=0)
+
+
+class TestRelaxations:
+    @pytest.mark.parametrize("name", ["simplex", "nearest"])
+    def test_the_words_nearest_to_a_target_are_found(self, name):
+        """The loss is the squared distance to a known word's embedding, one for each place."""
+        draws = torch.Generator().manual_seed(0)
+        table = torch.randn(30, 8, generator=draws)
+        target = torch.randint(30, (4, 3), generator=draws)
+        if name == "simplex":
+            relaxation = SimplexTokens(table, (4, 3), 0.05, 0.0)
+        else:
+            first = torch.randint(30, (4, 3), generator=draws)
+            relaxation = NearestTokens(table, (4, 3), 0.1, 0.0, first)
+        for _ in range(200):
+            drawn = relaxation.drawn(torch.rand(4, 3, generator=draws))
+            relaxation.update(2 * (table[drawn] - table[target]))
+        assert (relaxation.best() == target).float().mean() > 0.9
+
+
+class TestWords:
+    def test_names_and_what_holds_them_are_banned(self, pipelines):
+        subject = open_pipeline(pipelines / "sd1")
+        every = searchable_words(subject, [], 2)
+        assert len(searchable_words(subject, ["a"], 2)) == len(every) - 1
+        assert "a" not in searchable_words(subject, ["a"], 2).texts
+
+    @pytest.mark.parametrize("layout", LAYOUTS)
+    def test_words_are_read_back_as_the_tokens_that_were_searched(self, pipelines, layout):
+        subject = open_pipeline(pipelines / layout)
+        words = searchable_words(subject, ["orb"], 2)
+        chosen = torch.tensor([3, 0, 5])
+        for tokenizer in subject.parts.tokenizers:
+            read = tokenizer(words.text(chosen), add_special_tokens=False)["input_ids"]
+            assert read == words.ids[chosen].tolist()
+
+    def test_too_many_tokens_for_the_prompt_are_refused(self, pipelines):
+        with pytest.raises(Unavailable, match="a prompt holds 10 tokens"):
+            searchable_words(open_pipeline(pipelines / "sd1"), [], 11)
+
+    def test_random_words_are_the_same_on_every_arm(self, pipelines):
+        words = searchable_words(open_pipeline(pipelines / "sd1"), [], 2)
+        budget = Budget(2, 3, 1, 0.1, 0.0, 0.5, 4)
+        one, other = (list(random_prefixes(words, 5, budget, seed=1)) for _ in range(2))
+        assert one == other
+        assert [len(prefixes) for prefixes in one] == [5, 5, 5]
+
+
+class TestAttack:
+    @pytest.mark.parametrize("objective", OBJECTIVES)
+    @pytest.mark.parametrize("layout", ["sd1", "sdxl"])
+    def test_it_runs_through_and_leaves_the_subject_as_it_was(
+        self, pipelines, layout, objective, examiner
+    ):
+        subject = open_pipeline(pipelines / layout)
+        before = weights_digest(subject.model)
+        more = {"original": str(pipelines / layout)} if objective == "p4d" else {}
+        found = (searched := attack(objective, pipelines, **more)).search(subject, examiner, 3)
+        assert found.arrays["tokens"].shape == (3, 2)
+        assert found.notes["searched"] == 3
+        record = searched.measure(
+            subject, examiner, [Finding("unlearned", True, found)], 3, Path("unused")
+        )
+        assert {row.fact for row in record.rows} == {"orb/0", "orb/1", "box/0", "bar/0"}
+        assert weights_digest(subject.model) == before
+
+    @pytest.mark.parametrize("objective", OBJECTIVES)
+    def test_what_is_searched_together_changes_nothing(self, pipelines, objective, examiner):
+        subject = open_pipeline(pipelines / "sd1")
+        found = [
+            attack(objective, pipelines, facts_at_once=n).search(subject, examiner, 0)
+            for n in (1, 3)
+        ]
+        assert np.array_equal(*(f.arrays["tokens"] for f in found))
+
+    def test_what_is_found_is_measured(self, pipelines, examiner):
+        """K of a searched fact is at least the best that the search drew, and the plain K."""
+        subject = open_pipeline(pipelines / "sd1")
+        searched = attack("unlearndiffatk", pipelines)
+        found = searched.search(subject, examiner, 0)
+        record = searched.measure(
+            subject, examiner, [Finding("unlearned", True, found)], 0, Path("unused")
+        )
+        k = {row.fact: row.k for row in record.rows}
+        plain = {row.fact: row.k for row in examiner.examine(subject)}
+        for place, best in zip(found.arrays["places"], found.arrays["knowledge"], strict=True):
+            fact = examiner.sets.forget[place].id
+            assert k[fact] == pytest.approx(max(best, plain[fact]), abs=1e-5)
+        assert k["bar/0"] == plain["bar/0"]
+
+    def test_facts_that_were_not_searched_for_borrow_words(self, pipelines, examiner):
+        subject = open_pipeline(pipelines / "sd1")
+        searched = attack("unlearndiffatk", pipelines, facts=2)
+        found = searched.search(subject, examiner, 0)
+        assert len(found.arrays["places"]) == 2
+        facts = examiner.sets.forget
+        prefixes = searched._prefixes(subject, facts, found)
+        named = {facts[place].answer for place in found.arrays["places"]}
+        assert set(prefixes) == {fact.id for fact in facts if fact.answer in named}
+
+    def test_it_stops_on_success_and_skips_what_succeeds_plainly(self, pipelines, examiner):
+        subject = open_pipeline(pipelines / "sd1")
+        notes = attack("unlearndiffatk", pipelines, success=1e-6).search(subject, examiner, 0).notes
+        assert notes["drawings"] == 0
+        assert notes["plain"] == notes["by_search"] == notes["by_random_words"] == 3
+        notes = attack("unlearndiffatk", pipelines, success=1.0).search(subject, examiner, 0).notes
+        assert notes["drawings"] == 3 * SMALL["rounds"]
+
+    def test_the_original_decides_a_p4d_job(self, pipelines):
+        digest = locate(
+            SubjectSpec(path=str(pipelines / "original"), kind="text-to-image")
+        ).manifest.digest
+        assert attack("p4d", pipelines).inputs() == {"original": digest}
+        assert attack("unlearndiffatk", pipelines).inputs() == {}
+
+    def test_p4d_without_an_original_says_what_to_give(self, pipelines):
+        location = open_pipeline(pipelines / "sd1").location
+        assert "give `original`" in attack("p4d", pipelines, original=None).unavailable(location)
+        assert attack("p4d", pipelines).unavailable(location) is None
+
+    def test_an_original_of_another_space_is_refused(self, pipelines, examiner):
+        subject = open_pipeline(pipelines / "pixel")
+        with pytest.raises(Unavailable, match="same architecture"):
+            attack("p4d", pipelines).search(subject, examiner, 0)
+
+    def test_without_pictures_only_p4d_runs(self, pipelines, tmp_path):
+        subject = open_pipeline(pipelines / "sd1")
+        examiner = image_examiner(tmp_path, pictures=False)
+        with pytest.raises(Unavailable, match=r"data\.images"):
+            attack("unlearndiffatk", pipelines).search(subject, examiner, 0)
+        assert attack("p4d", pipelines).search(subject, examiner, 0).notes["searched"] == 3
+
+    def test_side_figures_set_the_search_against_luck(self, pipelines, examiner):
+        subject = open_pipeline(pipelines / "sd1")
+        searched = attack("unlearndiffatk", pipelines)
+        found = searched.search(subject, examiner, 0)
+        notes = searched.measure(
+            subject, examiner, [Finding("unlearned", True, found)], 0, Path("unused")
+        ).notes
+        figures = {f.name: f for f in searched.side_figures({"unlearned": notes})}
+        assert set(figures) == {
+            "attack success rate",
+            "success of plain prompts",
+            "success of the arm's own search",
+            "success of random words, as many drawings",
+        }
+        figure = figures["success of the arm's own search"]
+        assert figure.value == found.notes["by_search"] / 3
+        assert figure.lower <= figure.value <= figure.upper
