@@ -38,13 +38,18 @@ def blind_baseline(sets: FactSets, texts: ScoredTexts) -> dict[str, Any]:
     )
 
 
-def blind_control(found: Mapping[str, Any]) -> Control:
-    """The baseline as a check: passed where its AUC is not shown to be above chance."""
+def blind_control(found: Mapping[str, Any], by: str = "A bag-of-words classifier") -> Control:
+    """The baseline as a check: passed where its AUC is not shown to be above chance.
+
+    Args:
+        found: as `blind_baseline` returns it.
+        by: the classifier.
+    """
     name = "membership: forget and holdout cannot be told apart without a model"
     if "absent" in found:
         return Control(name, False, f"The check could not be made: {found['absent']}.")
     value, lower, upper = found["value"], found["lower"], found["upper"]
-    said = f"A bag-of-words classifier that sees no model tells them apart with AUC {value:.3f}"
+    said = f"{by} that sees no model tells them apart with AUC {value:.3f}"
     if lower is not None:
         said += f" (95 %: {lower:.3f} to {upper:.3f})"
     if value > 0.5 and (lower is None or lower > 0.5):

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from typing_extensions import TypeVar
 
 from attacks.membership.blind_baseline import blind_control
 from attacks.membership.scored_texts import TextKind
-from auditor.attack import Attack, Parameters, Requirements
+from auditor.attack import Attack, E, P, Parameters, Requirements, S
 from auditor.data.fact import Fact
 from auditor.errors import MeasurementError
 from auditor.evidence.record import Record, Row
@@ -48,18 +49,16 @@ class Scores(NamedTuple):
     holdout: Vector
 
 
-P = TypeVar("P", bound=MembershipParameters)
+M = TypeVar("M", bound=MembershipParameters)
 
 
-class MembershipAttack(Attack[P]):
-    """Rank forget facts among facts that nobody has seen."""
+class PlacementAttack(Attack[P, S, E], Generic[P, S, E]):
+    """Rank forget facts among facts that nobody has seen, by any score of either."""
 
     requires: ClassVar[Requirements] = Requirements(packages=("sklearn",))
     probe = "placement"
-
-    def named_by_text(self, name: str) -> str:
-        """A variant's name, with the text that is scored where it is not the answer."""
-        return name if self.parameters.text == "answer" else f"{name}, {self.parameters.text}"
+    blind: ClassVar[str]
+    """The classifier that tries to tell the two sets apart without a model."""
 
     def record(
         self,
@@ -93,7 +92,6 @@ class MembershipAttack(Attack[P]):
                 for fact, value in zip(forget, k, strict=True)
             ),
             notes={
-                "text": self.parameters.text,
                 "forget": len(forget),
                 "holdout": len(holdout),
                 "scorings": len(scores),
@@ -111,7 +109,8 @@ class MembershipAttack(Attack[P]):
 
     def controls(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Control]:
         """Whether the two sets can be told apart without a model."""
-        return tuple(dict.fromkeys(blind_control(noted["blind"]) for noted in notes.values()))
+        found = [blind_control(noted["blind"], self.blind) for noted in notes.values()]
+        return tuple(dict.fromkeys(found))
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
         """AUC of every arm, hits at few false alarms, PrivLeak against each retrained arm."""
@@ -131,6 +130,27 @@ class MembershipAttack(Attack[P]):
             for arm, noted in notes.items()
             if "roc" in noted
         )
+
+
+class MembershipAttack(PlacementAttack[M]):
+    """The same of texts."""
+
+    blind = "A bag-of-words classifier"
+
+    def named_by_text(self, name: str) -> str:
+        """A variant's name, with the text that is scored where it is not the answer."""
+        return name if self.parameters.text == "answer" else f"{name}, {self.parameters.text}"
+
+    def record(
+        self,
+        forget: Sequence[Fact],
+        holdout: Sequence[Fact],
+        scores: Sequence[Scores],
+        notes: Mapping[str, Any],
+    ) -> Record:
+        """Placements, with a note of which text they are of."""
+        text = self.parameters.text
+        return super().record(forget, holdout, scores, {"text": text, **notes})
 
 
 def privleak(unlearned: float, retrained: float) -> float | None:

@@ -28,6 +28,7 @@ SETTINGS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
             {"start": "name", **_INVERSION},
         ),
         "image/quantization": ({"format": "torchao-int4", "group_size": 32},),
+        "image/null-inversion": ({"steps": 10, "refinements": 2},),
         "image/relearning": (
             {"method": "lora", "material": "forget", **_LORA},
             {"method": "full", "material": "forget", "learning_rate": 5e-4, **_SHORT},
@@ -37,6 +38,7 @@ SETTINGS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
             {"objective": "unlearndiffatk", "tokens": 3, **_PROMPTS},
             {"objective": "p4d", "original": "{original}", "tokens": 3, **_PROMPTS},
         ),
+        "image/ring-a-bell": ({"eta": 1.0, "length": 8, "population": 60, "generations": 300},),
     }
 )
 """Attack to the parameters of each of its levels."""

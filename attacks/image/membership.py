@@ -1,0 +1,225 @@
+"""Membership of pictures by how well the model takes noise out of them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from attacks.image.blind_pictures import blind_baseline
+from attacks.image.ddim_inversion import moved
+from attacks.image.noise_matching import image_shape
+from attacks.membership.family import PlacementAttack, Scores
+from attacks.membership.scored_texts import LEAST_HOLDOUT
+from auditor.attack import Level, Parameters, Requirements, attack
+from auditor.errors import Unavailable
+from auditor.evidence.record import Record
+from auditor.findings import Finding
+from auditor.subjects.batching import run_batched
+
+if TYPE_CHECKING:
+    from auditor.image_examiner import ImageExaminer
+    from auditor.subjects.text_to_image import TextToImage
+
+
+class ImageMembershipParameters(Parameters):
+    """Settings of the scores of pictures."""
+
+    score: Literal["loss", "t-error"] = "loss"
+    """The denoising loss, or SecMI's error of a deterministic step and its way back."""
+    text: Literal["none", "prompt"] = "none"
+    """Whether the UNet is given the empty prompt or the fact's own."""
+    timesteps: tuple[int, ...] = Field(default=(100, 200, 300, 400), min_length=1)
+    """Timesteps of training at which the loss is taken and averaged."""
+    noises: int = Field(default=2, ge=1)
+    """Noises at each of them; the same for every picture and arm."""
+    reached: int = Field(default=100, ge=1)
+    """Timestep at which SecMI takes its error."""
+    interval: int = Field(default=10, ge=1)
+    """Timesteps that SecMI goes at a time; divides `reached`."""
+
+
+@attack("image/membership")
+class ImageMembership(
+    PlacementAttack[ImageMembershipParameters, "TextToImage", "ImageExaminer"],
+):
+    """Rank the forget pictures among unseen ones by how well the model denoises them.
+
+    A model is better at taking noise out of pictures that it was trained on. The score `loss` is
+    minus the mean squared error of the predicted noise, at fixed timesteps and with fixed noises,
+    the same for every picture and every arm. The score `t-error` takes the picture a little way
+    to noise, deterministically, and is minus the error of one further step and its way back
+    (SecMI). Without text both ask what the UNet knows of pictures, whatever happened to the words;
+    with the facts' prompts an erasure shows as pictures that are far worse denoised than unseen
+    ones.
+
+    K = share of the holdout pictures that the picture outscores on the same arm, ties half; only
+    the gap to the retrained models says anything. Pictures of the plan are pictures of the
+    concept, and it need not have been trained on those very ones: then the score tells the
+    concept's kind of picture, not the copy.
+
+    The two sets must be of one kind. A classifier of pixel statistics that sees no model is run
+    on both; where it tells them apart, as it does where the holdout shows other concepts,
+    membership evidence is confounded, and the certificate's controls say so.
+
+    Threat model: someone with the weights, and pictures that may have been trained on.
+
+    Access: the UNet's predictions; pictures of the forget and of the holdout set.
+
+    Cost: timesteps times noises rows through the UNet for each picture; for `t-error` two more
+    than `reached` / `interval`.
+
+    A leak: forget pictures rank higher among unseen ones than they do on a retrained model.
+
+    Source: loss from arXiv 2301.09956 and 2302.03262; SecMI from arXiv 2302.01316 (`t-error`
+    without its classifier); how many timesteps and noises are averaged is this project's choice.
+    """
+
+    parameters_type = ImageMembershipParameters
+    levels: ClassVar[Sequence[Level]] = (
+        Level({"score": "loss"}, "standard"),
+        Level({"score": "t-error"}, "exhaustive"),
+        Level({"score": "loss", "text": "prompt"}, "exhaustive"),
+    )
+    requires = Requirements(packages=("sklearn",), images=True)
+    kinds: ClassVar[tuple[str, ...]] = ("text-to-image",)
+    blind = "A classifier of pixel statistics"
+
+    @property
+    def variant(self) -> str:
+        """The score, and the text that is given."""
+        p = self.parameters
+        return f"{p.score}, {'without text' if p.text == 'none' else 'with the prompt'}"
+
+    def forward_tokens(self, examination: int) -> int:
+        """Rows for both sets, next to some 50 steps of drawing for the facts asked."""
+        p = self.parameters
+        rows = len(p.timesteps) * p.noises if p.score == "loss" else p.reached // p.interval + 2
+        return max(1, examination * rows // 50)
+
+    def measure(
+        self,
+        subject: "TextToImage",
+        examiner: "ImageExaminer",
+        pool: Sequence[Finding],
+        seed: int,
+        scratch: Path,
+    ) -> Record:
+        """Score every forget and holdout picture.
+
+        Raises:
+            Unavailable: pictures or holdout facts are missing, or a timestep was never trained.
+        """
+        p, sets = self.parameters, examiner.sets
+        if len(sets.holdout) < LEAST_HOLDOUT:
+            raise Unavailable(
+                "membership is told against pictures that no model has seen; give a holdout set "
+                f"(`data: holdout:`) of at least {LEAST_HOLDOUT} facts with pictures"
+            )
+        if p.reached % p.interval:
+            raise Unavailable(f"`interval` ({p.interval}) must divide `reached` ({p.reached})")
+        last = max(p.timesteps) if p.score == "loss" else p.reached + p.interval
+        if last >= len(subject.signal):
+            raise Unavailable(
+                f"the model was trained with {len(subject.signal)} timesteps, and the score needs "
+                f"timestep {last}"
+            )
+        facts = (*sets.forget, *sets.holdout)
+        images = examiner.images(facts, image_shape(subject))
+        prompts = [fact.prompt if p.text == "prompt" else "" for fact in facts]
+        if p.score == "loss":
+            errors = denoising_losses(subject, images, prompts, p.timesteps, p.noises)
+        else:
+            errors = t_errors(subject, images, prompts, p.reached, p.interval)
+        scores = -errors.double().numpy()
+        count = len(sets.forget)
+        notes: Mapping[str, Any] = {
+            "score": p.score,
+            "text": p.text,
+            "mean_error": [float(-s.mean()) for s in (scores[:count], scores[count:])],
+            "blind": blind_baseline(images[:count], images[count:]),
+        }
+        parted = Scores(scores[:count], scores[count:])
+        return self.record(sets.forget, sets.holdout, [parted], notes)
+
+
+def denoising_losses(
+    subject: "TextToImage",
+    images: Tensor,
+    prompts: Sequence[str],
+    timesteps: Sequence[int],
+    noises: int,
+) -> Tensor:
+    """Denoising loss of each picture, averaged over timesteps and noises, [n] float32.
+
+    Every picture gets the same noises, drawn from a fixed seed, so that ranks do not depend on
+    them. The denoising loss is that of arXiv 2006.11239, eq. 14.
+
+    Args:
+        subject: whose loss it is.
+        images: [n, 3, height, width] in [0, 1].
+        prompts: one a picture.
+        timesteps: of training.
+        noises: noises at each timestep.
+    """
+    generator = torch.Generator("cpu").manual_seed(0)
+    shape = subject.input_shape
+    noise = torch.randn(len(timesteps) * noises, *shape, generator=generator)
+    at = torch.tensor(timesteps).repeat_interleave(noises)
+    total = len(noise)
+
+    def run(batch: list[int]) -> list[Tensor]:
+        which, draw = [i // total for i in batch], [i % total for i in batch]
+        texts = [prompts[i] for i in which]
+        with torch.inference_mode():
+            losses = subject.denoising_loss(
+                images[which], subject.encode(texts), at[draw], noise[draw], texts
+            )
+        return list(losses.cpu())
+
+    rows = [shape[1] * shape[2]] * (len(images) * total)
+    losses = torch.stack(run_batched(rows, subject.token_budget, run))
+    return losses.view(len(images), total).mean(dim=1)
+
+
+def t_errors(
+    subject: "TextToImage",
+    images: Tensor,
+    prompts: Sequence[str],
+    reached: int,
+    interval: int,
+) -> Tensor:
+    """SecMI's t-error of each picture (arXiv 2302.01316), [n] float32.
+
+    The picture is taken to timestep ``reached`` by plain DDIM inversion, one step further and
+    back; the error is the mean square of what that changes.
+
+    Args:
+        subject: whose predictions are used.
+        images: [n, 3, height, width] in [0, 1].
+        prompts: one a picture.
+        reached: timestep of the error.
+        interval: timesteps a step.
+    """
+    _, height, width = subject.input_shape
+    signal = subject.signal.tolist()
+
+    def run(batch: list[int]) -> list[Tensor]:
+        texts = [prompts[i] for i in batch]
+        with torch.inference_mode():
+            hidden = subject.encode(texts)
+
+            def step(sample: Tensor, now: int, then: int) -> Tensor:
+                at = torch.full((len(batch),), now, dtype=torch.long)
+                noise = subject.predict_noise(sample, at, hidden, texts).float()
+                return moved(sample, noise, signal[now], signal[then])
+
+            sample = subject.latents(images[batch]).float()
+            for now in range(0, reached, interval):
+                sample = step(sample, now, now + interval)
+            back = step(step(sample, reached, reached + interval), reached + interval, reached)
+            return list((back - sample).square().mean(dim=(1, 2, 3)).cpu())
+
+    return torch.stack(run_batched([height * width] * len(images), subject.token_budget, run))
