@@ -17,6 +17,7 @@ Texts stand in more places than their own. What is done in each:
   warnings), and parameters: the texts known from the first place are replaced where they occur.
 
 Pictures show what texts say, so of each at most four by four cells of its mean colours are left.
+That hides a face or a style; a plain shape on a plain ground may still be guessed from its cells.
 
 What stays: numbers, paths and names of models and files, labels of attacks, the claim, the policy,
 the plan but for parameters. ``facts_digest`` stays too: it is a plain digest, but of all texts of

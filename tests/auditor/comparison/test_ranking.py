@@ -7,7 +7,7 @@ import pytest
 from hand_made_certificates import honest_certificate
 
 from auditor.certificate.files import write_certificate
-from auditor.certificate.schema import Certificate
+from auditor.certificate.schema import SCHEMA_VERSION, Certificate
 from auditor.comparison.collection import collect
 from auditor.comparison.ranking import rank
 from auditor.errors import AuditorError
@@ -118,7 +118,7 @@ def test_nothing_is_dropped_silently(tmp_path):
         "deep.json": "[" * 200_000,
         "infinite.json": text.replace('"delta": 0.1', '"delta": 1e999'),
         "envelope.json": '{"payloadType": "x"}',
-        "later.json": text.replace('"3.0.0"', '"9.0.0"'),
+        "later.json": text.replace(f'"{SCHEMA_VERSION}"', '"9.0.0"'),
     }
     for name, content in bad.items():
         (tmp_path / name).write_text(content, encoding="utf-8", errors="surrogateescape")
