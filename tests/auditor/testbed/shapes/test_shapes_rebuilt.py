@@ -24,6 +24,9 @@ from auditor.testbed.shapes.world import build
 TOLERANCE = 0.15
 """Largest difference of two shares of 96 pictures: three standard errors where a share is 0.85."""
 
+LEAST_KEPT = {"esd_x": 0.75, "esd_u": 0.65}
+"""Of the other shapes, in contexts as well as plain. ESD keeps none of them by what it asks for."""
+
 
 def shares(pipeline, world):
     """Share of the pictures that show what was asked for: of the erased shape, and of others."""
@@ -59,7 +62,7 @@ def test_what_ships_has_forgotten_and_kept_what_it_should(shapes_world):
     for name in SHAPES.subjects[1:]:
         forgotten, kept = drawn[name]
         assert forgotten <= (0.03 if name in SHAPES.retrained else 0.28), name
-        assert kept >= (0.53 if name == "esd_u" else 0.84), name
+        assert kept >= LEAST_KEPT.get(name, 0.84), name
 
 
 @pytest.mark.slow
@@ -98,5 +101,5 @@ def test_the_world_built_from_nothing_is_as_good(shapes_world):
     rebuilt = build(SHAPES, weights=None)
     for name in SHAPES.subjects:
         again, shipped = (shares(opened(world, name), world) for world in (rebuilt, shapes_world))
-        tolerance = TOLERANCE if name != "esd_u" else 2 * TOLERANCE
+        tolerance = 2 * TOLERANCE if name in LEAST_KEPT else TOLERANCE
         assert again == pytest.approx(shipped, abs=tolerance), name
