@@ -26,6 +26,10 @@ def blind_baseline(forget: Tensor, holdout: Tensor) -> dict[str, Any]:
     A logistic regression on a thumbnail of 8 x 8 pixels, and on the means and deviations of each
     colour and of its differences between neighbouring pixels. Pictures count as independent.
 
+    The scores of a cross-validation depend on each other, which the interval does not know: over
+    simulated sets that are drawn alike its lower bound lies above 0.5 in about 8 % of cases, not
+    in 2.5 %.
+
     Args:
         forget: pictures [m, 3, height, width] in [0, 1].
         holdout: pictures [n, 3, height, width] in [0, 1].

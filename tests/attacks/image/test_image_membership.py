@@ -1,0 +1,242 @@
+"""Membership of pictures: the scores by hand, a model that memorised, and the blind baseline."""
+
+import pytest
+import torch
+from tiny_image_examiner import facts, image_examiner
+from tiny_pipelines import LAYOUTS, make_pipeline, open_pipeline
+
+from attacks.image.blind_pictures import blind_baseline, pixel_statistics
+from attacks.image.membership import (
+    ImageMembership,
+    ImageMembershipParameters,
+    denoising_losses,
+    t_errors,
+)
+from attacks.membership.blind_baseline import blind_control
+from auditor.data.fact import Fact
+from auditor.data.pictures import find_pictures
+from auditor.digests import canonical_json
+from auditor.errors import Unavailable
+from auditor.image_examiner import ImageExaminer
+from auditor.subjects.denoising import add_noise
+from auditor.subjects.weights import weights_digest
+
+VARIANTS = [{}, {"text": "prompt"}, {"score": "t-error"}, {"score": "t-error", "text": "prompt"}]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pipelines")
+    for layout in LAYOUTS:
+        make_pipeline(layout).save_pretrained(root / layout)
+    return root
+
+
+@pytest.fixture(scope="module")
+def subjects(root):
+    """Layout to a tiny subject; a test leaves it as it found it."""
+    return {layout: open_pipeline(root / layout) for layout in LAYOUTS}
+
+
+@pytest.fixture(scope="module")
+def examiner(tmp_path_factory):
+    """Twelve holdout facts beside the usual ones, each with a picture of noise."""
+    folder = tmp_path_factory.mktemp("examiner")
+    holdout = tuple(
+        Fact(id=f"new/{i}", subject="new", prompt=f"a new {i}", answer="new") for i in range(12)
+    )
+    one = image_examiner(folder)
+    for number, fact in enumerate(holdout):
+        file = folder / "images" / f"{fact.id}.png"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes((folder / "images/orb/0.png").read_bytes())
+        if number:
+            _noise(file, number)
+    sets = facts().model_copy(update={"holdout": holdout})
+    return ImageExaminer(sets, ["concept"], one.classifier, find_pictures(folder / "images", sets))
+
+
+def _noise(file, seed):
+    from PIL import Image
+
+    pixels = torch.randint(
+        256, (16, 16, 3), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8
+    )
+    Image.fromarray(pixels.numpy()).save(file)
+
+
+def pictures(count, size=8, seed=0):
+    return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def attack(**more):
+    return ImageMembership(ImageMembershipParameters(**more))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_loss_is_the_mean_over_timesteps_and_noises_of_what_is_worked_out_by_hand(
+    layout, subjects
+):
+    subject = subjects[layout]
+    size = 8 if layout == "pixel" else 16
+    images, prompts = pictures(2, size), ["a red orb", ""]
+    found = denoising_losses(subject, images, prompts, (20, 300), 2)
+    noise = torch.randn(4, *subject.input_shape, generator=torch.Generator().manual_seed(0))
+    for image, prompt, loss in zip(images, prompts, found, strict=True):
+        by_hand = []
+        for number, timestep in enumerate((20, 20, 300, 300)):
+            at, given = torch.tensor([timestep]), noise[[number]]
+            with torch.no_grad():
+                noisy = add_noise(subject.latents(image[None]), given, subject.signal[at])
+                seen = subject.predict_noise(noisy, at, subject.encode([prompt]), [prompt])
+            by_hand.append((seen - given).square().mean())
+        assert float(loss) == pytest.approx(float(torch.stack(by_hand).mean()), rel=1e-4)
+
+
+def test_the_t_error_is_zero_where_the_noise_does_not_change_on_the_way(subjects, monkeypatch):
+    """A UNet that always sees the same noise goes back the way it came; another does not."""
+    subject = subjects["pixel"]
+    images = pictures(2)
+    assert (t_errors(subject, images, ["", ""], 100, 10) > 1e-9).all()
+    constant = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    monkeypatch.setattr(subject, "predict_noise", lambda sample, *_: constant.expand_as(sample))
+    assert (t_errors(subject, images, ["", ""], 100, 10) < 1e-12).all()
+
+
+@pytest.mark.parametrize("more", VARIANTS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_it_runs_on_every_layout_and_leaves_nothing_behind(
+    layout, more, subjects, examiner, tmp_path
+):
+    subject, own = subjects[layout], attack(**more)
+    digest, state = weights_digest(subject.model), torch.random.get_rng_state()
+    record = own.measure(subject, examiner, [], 0, tmp_path)
+    assert weights_digest(subject.model) == digest
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert [(row.set, row.fact, row.probe) for row in record.rows] == [
+        ("forget", fact.id, "placement") for fact in examiner.sets.forget
+    ]
+    assert (record.notes["forget"], record.notes["holdout"]) == (3, 12)
+    again = own.measure(subject, examiner, [], 1, tmp_path)
+    assert again.rows == record.rows
+    canonical_json(record.notes)
+    notes = {"unlearned": record.notes, "retrained-0": record.notes}
+    assert {curve.of for curve in own.curves(notes)} == set(notes)
+    assert {figure.name for figure in own.side_figures(notes)} >= {"AUC"}
+
+
+def test_the_same_picture_ties(subjects, examiner, tmp_path):
+    """The first holdout picture is the first forget picture: it counts as half."""
+    record = attack().measure(subjects["pixel"], examiner, [], 0, tmp_path)
+    own, other = record.arrays["scores/forget"][0], record.arrays["scores/holdout"][0]
+    assert own[0] == pytest.approx(other[0], rel=1e-5)
+    below = (other[1:] < own[0]).sum()
+    assert record.rows[0].k * 12 == pytest.approx(below + 0.5, abs=0.51)
+
+
+def test_batches_change_nothing(root, subjects):
+    images, prompts = pictures(3), ["a", "b", "c"]
+    single = open_pipeline(root / "pixel", token_budget=1)
+    for score in (
+        lambda subject: denoising_losses(subject, images, prompts, (10, 200), 2),
+        lambda subject: t_errors(subject, images, prompts, 40, 10),
+    ):
+        torch.testing.assert_close(score(single), score(subjects["pixel"]), rtol=1e-3, atol=1e-9)
+
+
+def test_a_model_that_memorised_pictures_is_found_out(root):
+    """A tiny UNet is fitted to three pictures of noise; others are drawn alike."""
+    subject = open_pipeline(root / "pixel")
+    seen, unseen = ((pictures(n, seed=n) > 0.5).float() for n in (3, 20))
+    draws = torch.Generator().manual_seed(0)
+    empty = subject.encode([""]).expand(6, -1, -1)
+
+    def losses():
+        found = denoising_losses(subject, torch.cat([seen, unseen]), [""] * 23, (300,), 4)
+        return found[:3], found[3:]
+
+    before, others_before = losses()
+    assert before.max() > others_before.min()
+    optimizer = torch.optim.AdamW(subject.unet.parameters(), lr=1e-2)
+    for _ in range(100):
+        noise = torch.randn(6, 3, 8, 8, generator=draws)
+        at = torch.randint(200, 600, (6,), generator=draws)
+        loss = subject.denoising_loss(seen.repeat(2, 1, 1, 1), empty, at, noise).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    after, others_after = losses()
+    assert after.max() < 0.7 * others_after.min()
+
+
+def test_pictures_drawn_alike_are_not_told_apart():
+    """Over 20 draws hardly ever: 8 in 100 are told apart by chance, so more than 5 would not be."""
+    controls = [
+        blind_control(blind_baseline(pictures(40, seed=i), pictures(40, seed=100 + i)))
+        for i in range(20)
+    ]
+    assert sum(control.passed for control in controls) >= 15
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda x: (x + 0.2).clamp(0, 1),
+        lambda x: torch.nn.functional.avg_pool2d(x, 3, 1, 1),
+        lambda x: x * torch.tensor([1.0, 0.7, 1.0])[:, None, None],
+    ],
+    ids=["brighter", "smoother", "another hue"],
+)
+def test_pictures_that_differ_are_told_apart_and_said_to_confound(other):
+    found = blind_baseline(pictures(30), other(pictures(30, seed=1)))
+    assert found["value"] > 0.95
+    own = attack()
+    (control,) = own.controls({"unlearned": {"blind": found}, "original": {"blind": found}})
+    assert not control.passed
+    assert "pixel statistics" in control.sentence
+    assert "confounded" in control.sentence
+
+
+def test_a_baseline_of_one_picture_is_no_pass():
+    assert "absent" in blind_baseline(pictures(1), pictures(30))
+    assert not blind_control(blind_baseline(pictures(1), pictures(30))).passed
+
+
+def test_statistics_are_finite_and_the_same_for_a_picture_of_one_colour():
+    flat = torch.full((2, 3, 16, 16), 0.25)
+    found = pixel_statistics(flat)
+    assert found.shape == (2, 3 * 64 + 18)
+    assert (found[:, : 3 * 64] == 0.25).all()
+    assert (found[:, 3 * 64 + 3 :] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"timesteps": (5, 1000)}, "timestep 1000"),
+        ({"score": "t-error", "reached": 995, "interval": 5}, "timestep 1000"),
+        ({"score": "t-error", "interval": 30}, "divide"),
+    ],
+)
+def test_it_refuses_timesteps_that_were_never_trained(more, message, subjects, examiner, tmp_path):
+    with pytest.raises(Unavailable, match=message):
+        attack(**more).measure(subjects["pixel"], examiner, [], 0, tmp_path)
+
+
+def test_it_needs_a_holdout_set_with_pictures(subjects, examiner, tmp_path):
+    few = examiner.sets.model_copy(update={"holdout": examiner.sets.holdout[:9]})
+    asked = ImageExaminer(few, ["concept"], examiner.classifier, examiner.pictures)
+    with pytest.raises(Unavailable, match="10 facts"):
+        attack().measure(subjects["pixel"], asked, [], 0, tmp_path)
+    blank = ImageExaminer(examiner.sets, ["concept"], examiner.classifier, None)
+    with pytest.raises(Unavailable, match="no pictures"):
+        attack().measure(subjects["pixel"], blank, [], 0, tmp_path)
+
+
+def test_variants_are_named_by_score_and_text():
+    assert [attack(**more).variant for more in VARIANTS] == [
+        "loss, without text",
+        "loss, with the prompt",
+        "t-error, without text",
+        "t-error, with the prompt",
+    ]
