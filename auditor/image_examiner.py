@@ -11,6 +11,7 @@ from auditor.data.fact import Fact, FactSets, SetName
 from auditor.data.image_seed import image_seed
 from auditor.data.pictures import Pictures
 from auditor.errors import Unavailable
+from auditor.evidence.picture import SIDE
 from auditor.evidence.record import Row
 from auditor.probes.concept import CONCEPT_PROBES
 from auditor.probes.drawn import Drawn
@@ -18,9 +19,6 @@ from auditor.subjects.image_classifiers import ConceptClassifier
 
 if TYPE_CHECKING:
     from auditor.subjects.text_to_image import TextToImage
-
-THUMBNAIL = 64
-"""Pixels of the longer side of a picture that is kept as evidence."""
 
 
 class ImageExaminer:
@@ -132,7 +130,7 @@ def _thumbnail(image: Tensor) -> bytes:
     """A picture [3, height, width] in [0, 1] as a small PNG."""
     pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
     small = Image.fromarray(pixels)
-    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    small.thumbnail((SIDE, SIDE))
     stream = io.BytesIO()
     small.save(stream, "PNG", optimize=True)
     return stream.getvalue()

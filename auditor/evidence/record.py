@@ -12,6 +12,7 @@ import numpy.typing as npt
 from auditor.data.fact import SetName
 from auditor.digests import canonical_json
 from auditor.errors import MeasurementError
+from auditor.evidence.picture import fault
 
 
 class Row(NamedTuple):
@@ -44,13 +45,15 @@ def refuse_malformed(record: Record) -> None:
     """Refuse a record that is no evidence, before it is kept.
 
     Raises:
-        MeasurementError: a K is not a number in [0, 1], a fact was measured twice, or the notes
-            cannot be said in JSON.
+        MeasurementError: a K is not a number in [0, 1], a fact was measured twice, a picture is
+            none, or the notes cannot be said in JSON.
     """
     seen = set()
     for row in record.rows:
         if not (math.isfinite(row.k) and 0 <= row.k <= 1):
             raise MeasurementError(f"K of {row.fact} by {row.probe} is {row.k}, not in [0, 1]")
+        if row.picture is not None and (wrong := fault(row.picture)):
+            raise MeasurementError(f"the picture of {row.fact} {wrong}")
         place = (row.set, row.fact, row.probe)
         if place in seen:
             raise MeasurementError(f"{row.fact} was measured twice by {row.probe}")

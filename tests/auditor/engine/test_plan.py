@@ -3,7 +3,7 @@ import yaml
 
 from auditor.attack import ATTACKS
 from auditor.cli.main import OK, run
-from auditor.engine.expansion import expand
+from auditor.engine.expansion import default_levels, expand
 from auditor.engine.job import Job, Pooled, code_version
 from auditor.engine.plan import AuditPlan, load_plan, parse_plan
 from auditor.errors import AuditorError
@@ -171,13 +171,14 @@ def test_plan_schema_forbids_what_it_does_not_know():
     assert AuditPlan.model_config["extra"] == "forbid"
 
 
-def test_kinds_that_nothing_measures_are_refused():
+def test_a_plan_runs_the_attacks_on_its_kind_of_models():
     images = {"path": "p", "kind": "text-to-image"}
-    plan = parse_plan(
-        MINIMAL | {"unlearned": images, "original": images, "retrained": [images]}, "test"
-    )
-    with pytest.raises(AuditorError, match="no installed attack measures models of the kind text"):
-        expand(plan)
-    mixed = parse_plan(MINIMAL | {"unlearned": images}, "test")
-    with pytest.raises(AuditorError, match="different kinds"):
-        expand(mixed)
+    arms = {"unlearned": images, "original": images, "retrained": [images]}
+    plan = parse_plan(MINIMAL | arms | {"profile": "exhaustive"}, "test")
+    assert {"text-to-image"} == {k for v in expand(plan) for k in v.attack.kinds} - {"causal-lm"}
+    assert not set(default_levels("text-to-image")) & set(default_levels()) - {
+        "none/as-is full precision"
+    }
+    assert plan.probes.all == ("concept", "concept-top-1")
+    with pytest.raises(AuditorError, match="different kinds: causal-lm, text-to-image"):
+        expand(parse_plan(MINIMAL | {"original": images}, "test"))
