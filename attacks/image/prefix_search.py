@@ -1,34 +1,20 @@
 """The search for words before prompts: gradients, drawings, and as many drawings without search."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from attacks.image.noise_matching import (
-    clean_inputs,
-    gradient,
-    image_shape,
-    noised,
-    squared_error,
-)
+from attacks.image.noise_objective import NoiseObjective
 from attacks.image.searchable_words import Words
-from attacks.image.slot_encoding import SlotEncoder
-from attacks.image.token_relaxation import NearestTokens, SimplexTokens, TokenRelaxation
-from auditor.data.fact import Fact
-from auditor.data.image_seed import image_seed
+from attacks.image.token_relaxation import TokenRelaxation
 
-if TYPE_CHECKING:
-    from auditor.image_examiner import ImageExaminer
-    from auditor.subjects.text_to_image import TextToImage
-
-Judge = Callable[
-    ["TextToImage", "ImageExaminer", Sequence[Fact], Sequence[str]],
-    Tensor,
-]
-"""K of facts with words before their prompts."""
+Judge = Callable[[Sequence[int], Sequence[str]], Tensor]
+"""K of facts, by number, with words before their prompts."""
+Drawn = Literal["last", "lowest-loss"]
+"""What is drawn at the end of a round."""
 
 
 @dataclass(frozen=True)
@@ -38,19 +24,8 @@ class Budget:
     tokens: int
     rounds: int
     iterations: int
-    learning_rate: float
-    weight_decay: float
     success: float
-    at_once: int
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is searched for."""
-
-    facts: Sequence[Fact]
-    wanted: Tensor
-    """Whether a fact is searched for at all, [n] booleans."""
+    drawn: Drawn
 
 
 @dataclass
@@ -60,141 +35,92 @@ class Found:
     tokens: Tensor
     """Numbers of words, [n, tokens]."""
     knowledge: Tensor
-    """The best K that was drawn with them, [n]; 0 where nothing was searched."""
+    """The best K that was drawn with them, [n]; 0 where nothing was drawn."""
     drawings: int = 0
     """Pictures drawn in the search."""
 
 
-class PrefixSearch:
-    """Searches on one arm.
+def search_prefixes(
+    objective: NoiseObjective,
+    relaxation: TokenRelaxation,
+    words: Words,
+    prompts: Sequence[str],
+    clean: Tensor,
+    draws: Sequence[torch.Generator],
+    budget: Budget,
+    judge: Judge,
+) -> Found:
+    """Search words for several prompts together; each ends when it succeeds.
 
     Args:
-        subject: the arm.
-        original: the model before the erasure, for P4D; None for UnlearnDiffAtk.
-        words: to be found.
+        objective: what is made small.
+        relaxation: the words' stand-ins, one row a prompt.
+        words: which can be found.
+        prompts: plain.
+        clean: what is noised for each prompt.
+        draws: a generator for each, so that no search depends on what is searched beside it.
         budget: how much is searched.
         judge: draws and judges.
     """
-
-    def __init__(
-        self,
-        subject: "TextToImage",
-        original: "TextToImage | None",
-        words: Words,
-        budget: Budget,
-        judge: Judge,
-    ) -> None:
-        self._subject, self._original = subject, original
-        self._words, self._budget, self._judge = words, budget, judge
-        self._encoder = SlotEncoder(subject)
-
-    def run(self, examiner: "ImageExaminer", task: Task, seed: int) -> Found:
-        """Search for all wanted facts, some at once."""
-        n = len(task.facts)
-        found = Found(torch.zeros(n, self._budget.tokens, dtype=torch.long), torch.zeros(n))
-        # a generator a fact: what else is searched for, on this arm or another, changes nothing
-        draws = [torch.Generator().manual_seed(seed * n + i) for i in range(n)]
-        wanted = task.wanted.nonzero()[:, 0]
-        for start in range(0, len(wanted), self._budget.at_once):
-            part = wanted[start : start + self._budget.at_once]
-            rows = part.tolist()
-            some = self._some(examiner, [task.facts[i] for i in rows], [draws[i] for i in rows])
-            found.tokens[part], found.knowledge[part] = some.tokens, some.knowledge
-            found.drawings += some.drawings
-        return found
-
-    def _some(
-        self,
-        examiner: "ImageExaminer",
-        facts: Sequence[Fact],
-        draws: Sequence[torch.Generator],
-    ) -> Found:
-        budget, subject = self._budget, self._subject
-        clean = self._clean(examiner, facts)
-        relaxation = self._relaxation(draws)
-        found = Found(relaxation.best().cpu(), torch.zeros(len(facts)))
-        active = list(range(len(facts)))
-        for number in range(budget.rounds):
-            for _ in range(budget.iterations):
-                chances = torch.stack([torch.rand(budget.tokens, generator=d) for d in draws])
-                drawn = relaxation.drawn(chances)
-                slope = torch.zeros((*drawn.shape, self._encoder.width), device=drawn.device)
-                slope[active] = self._gradient(
-                    [facts[i] for i in active],
-                    drawn[active],
-                    clean[active],
-                    number,
-                    [draws[i] for i in active],
-                )
-                relaxation.update(slope)
-            best = relaxation.best().cpu()
-            prefixes = [self._words.text(best[i]) for i in active]
-            judged = self._judge(subject, examiner, [facts[i] for i in active], prefixes)
-            found.drawings += len(active)
-            for i, k in zip(active, judged.tolist(), strict=True):
-                if k > found.knowledge[i]:
-                    found.tokens[i], found.knowledge[i] = best[i], k
-            active = [i for i in active if found.knowledge[i] < budget.success]
-            if not active:
-                break
-        return found
-
-    def _gradient(
-        self,
-        facts: Sequence[Fact],
-        drawn: Tensor,
-        clean: Tensor,
-        number: int,
-        draws: Sequence[torch.Generator],
-    ) -> Tensor:
-        """Of each fact's loss with respect to its words' embeddings, [n, tokens, width]."""
-        prompts = [fact.prompt for fact in facts]
-        timesteps = self._timesteps(number, draws)
-        shape = self._subject.input_shape
-        noise = torch.stack([torch.randn(shape, generator=d) for d in draws])
-        noisy = noised(self._subject, clean, timesteps, noise)
-        wanted = noise
-        if self._original is not None:
-            with torch.no_grad():
-                plain = self._original.encode(prompts)
-                wanted = self._original.predict_noise(noisy, timesteps, plain, prompts)
-        given = self._words.table[drawn].requires_grad_()
-        with torch.enable_grad():
-            hidden = self._encoder.hidden([(None, prompt) for prompt in prompts], given)
-            predicted = self._subject.predict_noise(noisy, timesteps, hidden, prompts)
-            loss = squared_error(predicted, wanted).sum()
-            return gradient(loss, given, self._subject.unet.dtype)
-
-    def _relaxation(self, draws: Sequence[torch.Generator]) -> TokenRelaxation:
-        budget, table = self._budget, self._words.table
-        shape = (len(draws), budget.tokens)
-        if self._original is None:
-            return SimplexTokens(table, shape, budget.learning_rate, budget.weight_decay)
-        first = [torch.randint(len(table), (budget.tokens,), generator=d) for d in draws]
-        return NearestTokens(
-            table, shape, budget.learning_rate, budget.weight_decay, torch.stack(first)
-        )
-
-    def _clean(self, examiner: "ImageExaminer", facts: Sequence[Fact]) -> Tensor:
-        """What is noised: the facts' pictures, or what the original draws for them."""
-        if self._original is None:
-            images = examiner.images(facts, image_shape(self._subject))
-        else:
-            prompts = [fact.prompt for fact in facts]
-            images = self._original.generate(prompts, [image_seed(f.id) for f in facts])
-        return clean_inputs(self._subject, images, self._budget.at_once)
-
-    def _timesteps(self, number: int, draws: Sequence[torch.Generator]) -> Tensor:
-        """One for each fact, [n]: the round's own, or random ones for P4D."""
-        steps = len(self._subject.signal)
-        if self._original is not None:
-            return torch.cat([torch.randint(steps, (1,), generator=d) for d in draws])
-        return torch.full((len(draws),), int((number + 0.5) * steps / self._budget.rounds))
+    found = Found(relaxation.best().cpu(), torch.zeros(len(prompts)))
+    active = list(range(len(prompts)))
+    tried: list[set[tuple[int, ...]]] = [set() for _ in prompts]
+    for number in range(budget.rounds):
+        own = [draws[i] for i in active]
+        plain = [prompts[i] for i in active]
+        visited: list[list[tuple[float, tuple[int, ...]]]] = [[] for _ in prompts]
+        trial = None
+        for _ in range(budget.iterations):
+            if trial is None or budget.drawn == "last":  # losses compare under the same noise
+                trial = objective.trial(number, plain, clean[active], own)
+            chances = torch.zeros(len(prompts), budget.tokens)
+            chances[active] = torch.stack([torch.rand(budget.tokens, generator=d) for d in own])
+            drawn = relaxation.drawn(chances)
+            slope = torch.zeros_like(words.table[drawn])
+            slope[active], losses = objective.slope(trial, words.table[drawn[active]])
+            relaxation.update(slope)
+            for i, loss in zip(active, losses.tolist(), strict=True):
+                visited[i].append((loss, tuple(drawn[i].tolist())))
+        last = relaxation.best().cpu()
+        chosen = last
+        if budget.drawn == "lowest-loss":
+            chosen = last.clone()
+            for i in active:
+                new = [each for each in sorted(visited[i]) if each[1] not in tried[i]]
+                if new:
+                    chosen[i] = torch.tensor(new[0][1])
+                tried[i].add(tuple(chosen[i].tolist()))
+        judged = judge(active, [words.text(chosen[i]) for i in active])
+        found.drawings += len(active)
+        for i, k in zip(active, judged.tolist(), strict=True):
+            if k > found.knowledge[i]:
+                found.tokens[i], found.knowledge[i] = chosen[i], k
+        active = [i for i in active if found.knowledge[i] < budget.success]
+        if not active:
+            break
+    return found
 
 
-def random_prefixes(words: Words, facts: int, budget: Budget, seed: int) -> Iterator[list[str]]:
-    """Random words for every fact, once a round."""
-    draws = torch.Generator().manual_seed(seed)
+def random_knowledge(
+    words: Words, plain: Tensor, draws: Sequence[torch.Generator], budget: Budget, judge: Judge
+) -> Tensor:
+    """The best K of each fact with random words, drawn as often as a search draws, [n].
+
+    Args:
+        words: to choose from.
+        plain: K without words; what succeeds so is not drawn again.
+        draws: a generator for each fact.
+        budget: of the search that this is compared with.
+        judge: draws and judges.
+    """
+    best = plain.clone()
     for _ in range(budget.rounds):
-        chosen = torch.randint(len(words), (facts, budget.tokens), generator=draws)
-        yield [words.text(row) for row in chosen]
+        active = [i for i in range(len(best)) if best[i] < budget.success]
+        if not active:
+            break
+        prefixes = [
+            words.text(torch.randint(len(words), (budget.tokens,), generator=draws[i]))
+            for i in active
+        ]
+        best[active] = torch.maximum(best[active], judge(active, prefixes))
+    return best

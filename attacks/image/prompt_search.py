@@ -1,7 +1,7 @@
 """Tokens before a prompt, searched by gradients until the concept is drawn again."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -10,11 +10,14 @@ import numpy as np
 import torch
 from pydantic import Field
 from scipy.stats import binomtest
+from torch import Tensor
 
 from attacks.image.concept_names import concept_names
 from attacks.image.family import TOP, ImageAttack
-from attacks.image.prefix_search import Budget, PrefixSearch, Task, random_prefixes
+from attacks.image.noise_objective import NoiseObjective
+from attacks.image.prefix_search import Budget, Drawn, Found, random_knowledge, search_prefixes
 from attacks.image.searchable_words import Words, searchable_words
+from attacks.image.token_relaxation import NearestTokens, SimplexTokens, TokenRelaxation
 from auditor.attack import Level, ModelPath, Parameters, attack
 from auditor.data.fact import Fact
 from auditor.data.image_seed import image_seed
@@ -55,6 +58,12 @@ class PromptSearchParameters(Parameters):
     """Of Adam."""
     weight_decay: float = Field(default=0.1, ge=0)
     """Of Adam."""
+    copies: int = Field(default=1, ge=1)
+    """Noised pictures of each fact a step."""
+    drawn: Drawn = "last"
+    """What is drawn at the end of a round: what the search stands at (`last`, as published), or
+    what had the `lowest-loss` in the round and was not drawn yet; noise is then drawn once a round
+    instead of every step."""
     success: float = Field(default=TOP, gt=0, le=1)
     """Probability of the concept in the picture at which a search ends."""
     facts: int | None = Field(default=None, ge=1)
@@ -131,7 +140,9 @@ class PromptSearch(ImageAttack[PromptSearchParameters]):
         Raises:
             AuditorError: the original is not there, or is not safe to load.
         """
-        return {} if self.parameters.original is None else {"original": self._found.manifest.digest}
+        return (
+            {} if self.parameters.original is None else {"original": self._located.manifest.digest}
+        )
 
     def unavailable(self, location: Location) -> str | None:
         """Also where P4D was given no original."""
@@ -154,23 +165,14 @@ class PromptSearch(ImageAttack[PromptSearchParameters]):
         places = self._searched(examiner, seed)
         facts = [examiner.sets.forget[place] for place in places]
         words = self._words(subject, examiner)
-        plain = self._judged(subject, examiner, facts, [""] * len(facts))
-        with ExitStack() as stack:
-            original = None
-            if p.objective == "p4d":
-                original = stack.enter_context(self._original(subject))
-            search = PrefixSearch(subject, original, words, self._budget(), self._judged)
-            found = search.run(examiner, Task(facts, plain < p.success), seed)
-        tried = random_prefixes(words, len(facts), self._budget(), seed)
-        lucky = plain.clone()
-        for prefixes in tried:
-            left = [i for i in range(len(facts)) if lucky[i] < p.success]
-            if not left:
-                break
-            drawn = self._judged(
-                subject, examiner, [facts[i] for i in left], [prefixes[i] for i in left]
-            )
-            lucky[left] = torch.maximum(lucky[left], drawn)
+        budget = Budget(p.tokens, p.rounds, p.iterations, p.success, p.drawn)
+
+        def judge(numbers: Sequence[int], prefixes: Sequence[str]) -> Tensor:
+            return _judged(subject, examiner, [facts[i] for i in numbers], prefixes)
+
+        plain = judge(range(len(facts)), [""] * len(facts))
+        found = self._found(subject, examiner, facts, plain, words, budget, seed)
+        lucky = random_knowledge(words, plain, _generators(len(facts), seed), budget, judge)
         reached = torch.maximum(plain, found.knowledge)
         texts = [words.text(row) for row in found.tokens]
         good = [i for i in range(len(facts)) if plain[i] < p.success <= reached[i]]
@@ -245,16 +247,54 @@ class PromptSearch(ImageAttack[PromptSearchParameters]):
                 )
         return figures
 
-    def _budget(self) -> Budget:
+    def _found(
+        self,
+        subject: "TextToImage",
+        examiner: "ImageExaminer",
+        facts: Sequence[Fact],
+        plain: Tensor,
+        words: Words,
+        budget: Budget,
+        seed: int,
+    ) -> Found:
+        """Search for the facts whose plain prompt does not succeed, some at once."""
         p = self.parameters
-        return Budget(
-            p.tokens,
-            p.rounds,
-            p.iterations,
-            p.learning_rate,
-            p.weight_decay,
-            p.success,
-            p.facts_at_once,
+        found = Found(torch.zeros(len(facts), p.tokens, dtype=torch.long), torch.zeros(len(facts)))
+        wanted = [i for i in range(len(facts)) if plain[i] < p.success]
+        generators = _generators(len(facts), seed)
+        with self._original(subject) if wanted and p.objective == "p4d" else nullcontext() as base:
+            objective = NoiseObjective(subject, base, p.copies, p.rounds)
+            for start in range(0, len(wanted), p.facts_at_once):
+                part = wanted[start : start + p.facts_at_once]
+                some, draws = [facts[i] for i in part], [generators[i] for i in part]
+
+                def judge(
+                    numbers: Sequence[int], prefixes: Sequence[str], some: Sequence[Fact] = some
+                ) -> Tensor:
+                    return _judged(subject, examiner, [some[i] for i in numbers], prefixes)
+
+                each = search_prefixes(
+                    objective,
+                    self._relaxation(words, draws),
+                    words,
+                    [fact.prompt for fact in some],
+                    objective.clean(examiner, some, p.facts_at_once),
+                    draws,
+                    budget,
+                    judge,
+                )
+                found.tokens[part], found.knowledge[part] = each.tokens, each.knowledge
+                found.drawings += each.drawings
+        return found
+
+    def _relaxation(self, words: Words, draws: Sequence[torch.Generator]) -> TokenRelaxation:
+        p = self.parameters
+        shape = (len(draws), p.tokens)
+        if p.objective == "unlearndiffatk":
+            return SimplexTokens(words.table, shape, p.learning_rate, p.weight_decay)
+        first = [torch.randint(len(words), (p.tokens,), generator=d) for d in draws]
+        return NearestTokens(
+            words.table, shape, p.learning_rate, p.weight_decay, torch.stack(first)
         )
 
     def _searched(self, examiner: "ImageExaminer", seed: int) -> list[int]:
@@ -272,20 +312,6 @@ class PromptSearch(ImageAttack[PromptSearchParameters]):
         names = concept_names(examiner.sets.forget).values()
         banned = {name for several in names for name in several} | set(self.parameters.banned)
         return searchable_words(subject, sorted(banned), self.parameters.tokens)
-
-    def _judged(
-        self,
-        subject: "TextToImage",
-        examiner: "ImageExaminer",
-        facts: Sequence[Fact],
-        prefixes: Sequence[str],
-    ) -> torch.Tensor:
-        """K of each fact with words before its prompt, [n]."""
-        prompts = [
-            f"{prefix} {fact.prompt}".strip() for prefix, fact in zip(prefixes, facts, strict=True)
-        ]
-        images = subject.generate(prompts, [image_seed(fact.id) for fact in facts])
-        return examiner.knowledge(images, [fact.answer for fact in facts])
 
     def _prefixes(
         self, subject: "TextToImage", facts: Sequence[Fact], found: Record
@@ -314,9 +340,9 @@ class PromptSearch(ImageAttack[PromptSearchParameters]):
         from auditor.subjects.text_to_image import TextToImage  # costs seconds
 
         spec = subject.spec.model_copy(
-            update={"path": str(self._found.model), "revision": None, "replacement": None}
+            update={"path": str(self._located.model), "revision": None, "replacement": None}
         )
-        original = TextToImage(spec, self._found, subject.token_budget)
+        original = TextToImage(spec, self._located, subject.token_budget)
         original.meter = subject.meter
         try:
             if original.input_shape != subject.input_shape:
@@ -329,5 +355,24 @@ class PromptSearch(ImageAttack[PromptSearchParameters]):
             original.close()
 
     @cached_property
-    def _found(self) -> Location:
+    def _located(self) -> Location:
         return locate(SubjectSpec(path=str(self.parameters.original), kind="text-to-image"))
+
+
+def _generators(count: int, seed: int) -> list[torch.Generator]:
+    """One a fact, so that what else is searched for, on this arm or another, changes nothing."""
+    return [torch.Generator().manual_seed(seed * count + i) for i in range(count)]
+
+
+def _judged(
+    subject: "TextToImage",
+    examiner: "ImageExaminer",
+    facts: Sequence[Fact],
+    prefixes: Sequence[str],
+) -> Tensor:
+    """K of facts with words before their prompts, [n]."""
+    prompts = [
+        f"{prefix} {fact.prompt}".strip() for prefix, fact in zip(prefixes, facts, strict=True)
+    ]
+    images = subject.generate(prompts, [image_seed(fact.id) for fact in facts])
+    return examiner.knowledge(images, [fact.answer for fact in facts])

@@ -12,10 +12,12 @@ from scipy.optimize import minimize
 from tiny_image_examiner import image_examiner
 from tiny_pipelines import LAYOUTS, make_pipeline, open_pipeline
 
-from attacks.image.prefix_search import Budget, random_prefixes
+from attacks.image.noise_objective import NoiseObjective
+from attacks.image.prefix_search import Budget, random_knowledge
 from attacks.image.prompt_search import PromptSearch, PromptSearchParameters
 from attacks.image.searchable_words import searchable_words
 from attacks.image.token_relaxation import NearestTokens, SimplexTokens, on_simplex
+from auditor.data.image_seed import image_seed
 from auditor.errors import Unavailable
 from auditor.findings import Finding
 from auditor.subjects.manifest import locate
@@ -115,12 +117,54 @@ class TestWords:
         with pytest.raises(Unavailable, match="a prompt holds 10 tokens"):
             searchable_words(open_pipeline(pipelines / "sd1"), [], 11)
 
-    def test_random_words_are_the_same_on_every_arm(self, pipelines):
+    def test_random_words_are_drawn_until_they_succeed(self, pipelines):
         words = searchable_words(open_pipeline(pipelines / "sd1"), [], 2)
-        budget = Budget(2, 3, 1, 0.1, 0.0, 0.5, 4)
-        one, other = (list(random_prefixes(words, 5, budget, seed=1)) for _ in range(2))
-        assert one == other
-        assert [len(prefixes) for prefixes in one] == [5, 5, 5]
+        budget = Budget(2, 3, 1, 0.5, "last")
+        asked = []
+
+        def judge(numbers, prefixes):
+            asked.append((tuple(numbers), tuple(prefixes)))
+            return torch.tensor([0.9 if i == 2 else 0.1 for i in numbers])
+
+        def draws():
+            return [torch.Generator().manual_seed(i) for i in range(3)]
+
+        best = random_knowledge(words, torch.tensor([0.8, 0.2, 0.0]), draws(), budget, judge)
+        assert best.tolist() == pytest.approx([0.8, 0.2, 0.9])
+        assert [numbers for numbers, _ in asked] == [(1, 2), (1,), (1,)]
+        first = [prefixes[0] for _, prefixes in asked]
+        random_knowledge(words, torch.zeros(3), draws(), budget, judge)
+        assert [prefixes[1] for _, prefixes in asked[3:]] == first  # whatever is drawn beside it
+
+
+class TestObjective:
+    def test_p4d_wants_what_the_original_predicts_under_the_plain_prompt(self, pipelines, examiner):
+        subject, original = (open_pipeline(pipelines / name) for name in ("sd1", "original"))
+        facts = examiner.sets.forget
+        prompts = [fact.prompt for fact in facts]
+        objective = NoiseObjective(subject, original, copies=2, rounds=4)
+        clean = objective.clean(examiner, facts, 2)
+        drawn = original.generate(prompts, [image_seed(fact.id) for fact in facts])
+        torch.testing.assert_close(clean, subject.latents(drawn), rtol=1e-4, atol=1e-4)
+        draws = [torch.Generator().manual_seed(i) for i in range(len(facts))]
+        trial = objective.trial(0, prompts, clean, draws)
+        hidden = original.encode(prompts).repeat_interleave(2, 0)
+        with torch.no_grad():
+            wanted = original.predict_noise(trial.noisy, trial.timesteps, hidden)
+        torch.testing.assert_close(trial.wanted, wanted)
+
+    def test_the_loss_falls_along_the_slope(self, pipelines, examiner):
+        subject = open_pipeline(pipelines / "sd1")
+        facts = examiner.sets.forget
+        objective = NoiseObjective(subject, None, copies=1, rounds=4)
+        clean = objective.clean(examiner, facts, 3)
+        draws = [torch.Generator().manual_seed(i) for i in range(len(facts))]
+        trial = objective.trial(2, [fact.prompt for fact in facts], clean, draws)
+        assert trial.timesteps.tolist() == [625] * 3
+        given = torch.randn(len(facts), 2, 16, generator=draws[0])
+        slope, before = objective.slope(trial, given)
+        _, after = objective.slope(trial, given - 0.01 * slope / slope.norm())
+        assert after.sum() < before.sum()
 
 
 class TestAttack:
@@ -141,11 +185,12 @@ class TestAttack:
         assert {row.fact for row in record.rows} == {"orb/0", "orb/1", "box/0", "bar/0"}
         assert weights_digest(subject.model) == before
 
+    @pytest.mark.parametrize("drawn", ["last", "lowest-loss"])
     @pytest.mark.parametrize("objective", OBJECTIVES)
-    def test_what_is_searched_together_changes_nothing(self, pipelines, objective, examiner):
+    def test_what_is_searched_together_changes_nothing(self, pipelines, objective, drawn, examiner):
         subject = open_pipeline(pipelines / "sd1")
         found = [
-            attack(objective, pipelines, facts_at_once=n).search(subject, examiner, 0)
+            attack(objective, pipelines, facts_at_once=n, drawn=drawn).search(subject, examiner, 0)
             for n in (1, 3)
         ]
         assert np.array_equal(*(f.arrays["tokens"] for f in found))
