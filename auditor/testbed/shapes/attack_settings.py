@@ -32,7 +32,7 @@ SETTINGS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
         "image/relearning": (
             {"method": "lora", "material": "forget", **_LORA},
             {"method": "full", "material": "forget", "learning_rate": 5e-4, **_SHORT},
-            {"method": "lora", "material": "retain", **_LORA},
+            {"method": "lora", "material": "retain", **_LORA, "checkpoints": (10, 20, 40)},
         ),
         "image/prompt-search": (
             {"objective": "unlearndiffatk", "tokens": 3, **_PROMPTS},

@@ -1,7 +1,9 @@
 """Rounded UNets: every format on every layout, what is rounded, and that the subject stays."""
 
+import numpy as np
 import pytest
 import torch
+from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_examiner import image_examiner
 from tiny_pipelines import LAYOUTS, make_pipeline, open_pipeline
 from torch import nn
@@ -167,3 +169,20 @@ def test_levels_have_names_of_their_own():
     names = [a.variant for a in attacks]
     assert len(set(names)) == len(names)
     assert {"int8", "nf4", "rtn-2", "rtn-2 cross-attention"} < set(names)
+
+
+@pytest.mark.slow
+def test_two_bits_undo_erasures_that_eight_keep(shapes_world, tmp_path):
+    examiner = shapes_examiner(shapes_world, 24)
+
+    def k(name, **chosen):
+        subject = open_shapes(shapes_world, name)
+        rows = quantization(**chosen).measure(subject, examiner, [], 0, tmp_path).rows
+        return np.mean([row.k for row in rows if row.set == "forget"])
+
+    coarse = {"format": "rtn-2", "layers": "linear"}
+    assert k("original", **coarse) > 0.7
+    assert k("retrained-0", **coarse) < 0.1
+    for name in ("rece", "mace"):
+        assert k(name, **coarse) > 0.3
+        assert k(name, format="int8") < 0.1

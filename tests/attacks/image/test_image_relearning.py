@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_examiner import image_examiner
 from tiny_pipelines import LAYOUTS, make_pipeline, open_pipeline
 
@@ -14,6 +15,7 @@ from attacks.image.relearning import ImageRelearning, ImageRelearningParameters
 from auditor.digests import canonical_json
 from auditor.errors import Unavailable
 from auditor.subjects.weights import weights_digest
+from auditor.testbed.shapes.attack_settings import SETTINGS
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +195,19 @@ def test_levels_have_names_of_their_own():
     ]
     assert [a.variant for a in attacks] == ["lora forget", "full forget", "lora retain"]
     assert attacks[0].forward_tokens(10) == 3 * 200 * 4 + 5 * 10
+
+
+@pytest.mark.slow
+def test_erased_shapes_are_drawn_again_and_a_new_one_is_not(shapes_world, tmp_path):
+    examiner = shapes_examiner(shapes_world, 24)
+    attack = ImageRelearning(ImageRelearningParameters(**SETTINGS["image/relearning"][0]))
+
+    def k(name):
+        subject = open_shapes(shapes_world, name)
+        record = attack.measure(subject, examiner, [], 0, tmp_path)
+        assert record.notes["curve"][0][1] < 0.1
+        return np.mean([row.k for row in record.rows])
+
+    retrained = k("retrained-0")
+    assert retrained < 0.25
+    assert min(k("uce"), k("mace")) > retrained + 0.25
