@@ -18,13 +18,15 @@ def fact_sets(forget: str, prompts: int, seed: int) -> FactSets:
 
     Args:
         forget: The shape to be forgotten, a name in ``TRAINED``.
-        prompts: Facts a set; a multiple of the colours spreads them evenly.
+        prompts: Facts to forget, and of the holdout; a multiple of the colours spreads them
+            evenly. Twice as many are kept: whether other shapes are still drawn is told from the
+            mean over them, and one picture more or less of 96 is a percent.
         seed: Of the contexts, which all sets share.
     """
     kept = [shape for shape in TRAINED if shape != forget]
     return FactSets(
         forget=_facts([forget], prompts, seed),
-        retain=_facts(kept, prompts, seed),
+        retain=_facts(kept, 2 * prompts, seed),
         holdout=_facts(list(HELD_OUT), prompts, seed),
     )
 

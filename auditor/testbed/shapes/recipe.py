@@ -12,7 +12,7 @@ from auditor.testbed.shapes.training import DiffusionTraining
 MODELS_VERSION = 1
 """Raised whenever a change to this package changes what the trained models are."""
 
-FACTS_VERSION = 1
+FACTS_VERSION = 2
 """Raised whenever a change to this package changes facts or pictures."""
 
 CLASSIFIER_VERSION = 1
@@ -29,7 +29,7 @@ class ShapesRecipe(BaseModel):
         name: What users call it.
         purpose: One sentence on what the world shows.
         forget: The shape to be forgotten.
-        prompts: Facts in each of the three sets.
+        prompts: Facts to forget; as many are held out, and twice as many kept.
         facts_seed: Of the contexts of the prompts.
         network: Widths of the models.
         training: How the original and the retrained models are trained.
