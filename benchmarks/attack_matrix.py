@@ -9,10 +9,10 @@ kept in ``--store``, so that a second run only prints, and several processes can
 """
 
 import argparse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from auditor.attack import PROFILES, Profile
+from auditor.attack import PROFILES
 from auditor.certificate.assembly import assemble
 from auditor.certificate.row import MatrixRow
 from auditor.certificate.schema import Certificate
@@ -20,10 +20,10 @@ from auditor.cli.console import quiet_libraries
 from auditor.cli.progress import chosen_progress
 from auditor.engine.audit import run_audit
 from auditor.engine.execution import LocalExecutor
+from auditor.engine.plan import AuditPlan
 from auditor.engine.preparation import prepare
 from auditor.evidence.store import EvidenceStore
 from auditor.testbed import world as worlds
-from auditor.testbed.catalogue import AnyWorld
 from auditor.testbed.plans import world_plan
 from reports.number_format import interval, number
 from reports.result_words import result
@@ -39,17 +39,9 @@ def subjects(recipe: worlds.WorldRecipe) -> list[str]:
     return ["original", *recipe.retrained[BASELINES:], *recipe.methods]
 
 
-def audit(
-    world: AnyWorld,
-    subject: str,
-    baselines: Sequence[str],
-    profile: Profile,
-    seeds: int,
-    store: EvidenceStore,
-) -> Certificate:
-    """Audit one subject of a world against some retrained models."""
+def audit(plan: AuditPlan, seeds: int, store: EvidenceStore) -> Certificate:
+    """Audit with so many seeds of the attacks that depend on one."""
     progress = chosen_progress(quiet=False)
-    plan = world_plan(world, subject, baselines, profile)
     plan = plan.model_copy(update={"seeds": tuple(range(seeds))})
     prepared = prepare(plan, store, progress)
     return assemble(run_audit(prepared, store, LocalExecutor(), progress), "")
@@ -140,7 +132,8 @@ def main() -> None:
     profile, seeds = arguments.profile, arguments.seeds
     baselines = world.recipe.retrained[:BASELINES]
     audits = {
-        subject: audit(world, subject, baselines, profile, seeds, store) for subject in chosen
+        subject: audit(world_plan(world, subject, baselines, profile), seeds, store)
+        for subject in chosen
     }
     print(f"\n### {world.recipe.name}, profile {profile}, {seeds} seed(s)\n")
     print(f"{world.recipe.purpose}\n")

@@ -13,20 +13,27 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from auditor.attack import PROFILES
+from auditor.attack import PROFILES, Profile
 from auditor.certificate.row import MatrixRow
 from auditor.certificate.schema import Certificate
 from auditor.cli.console import quiet_libraries
 from auditor.cli.progress import chosen_progress
+from auditor.engine.plan import AttackRequest, AuditPlan
 from auditor.evidence.store import EvidenceStore
 from auditor.testbed.shapes import world as shapes
+from auditor.testbed.shapes.attack_settings import SETTINGS
+from auditor.testbed.shapes.plans import shapes_plan
 from auditor.testbed.shapes.recipe import SHAPES
+from auditor.testbed.shapes.world import ShapesWorld
 from benchmarks.attack_matrix import MARKS, audit, labels, rows, verdict
 from reports.number_format import interval, number
 from reports.result_words import result
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 BEGIN, END = "<!-- concept_matrix begins -->", "<!-- concept_matrix ends -->"
+
+REPORTED = ("image/null-inversion",)
+"""Attacks that no profile but exhaustive runs."""
 
 SHARE = "concept-top-1"
 """The probe whose mean is the share of pictures with the concept."""
@@ -35,6 +42,17 @@ SHARE = "concept-top-1"
 def baselines(subject: str) -> list[str]:
     """The retrained models that a subject is compared with: never itself."""
     return [name for name in SHAPES.retrained if name != subject]
+
+
+def plan(world: ShapesWorld, subject: str, profile: Profile) -> AuditPlan:
+    """The plan of a subject's audit, with the attack that is only reported, too."""
+    planned = shapes_plan(world, subject, baselines(subject), profile)
+    reported = tuple(
+        AttackRequest(attack=name, parameters=dict(parameters))
+        for name in REPORTED
+        for parameters in SETTINGS[name]
+    )
+    return planned.model_copy(update={"attacks": planned.attacks + reported})
 
 
 def overview(audits: Mapping[str, Certificate]) -> str:
@@ -88,9 +106,7 @@ def main() -> None:
     world = shapes.build(SHAPES, progress=chosen_progress(quiet=False))
     store = EvidenceStore(arguments.store)
     audits = {
-        subject: audit(
-            world, subject, baselines(subject), arguments.profile, arguments.seeds, store
-        )
+        subject: audit(plan(world, subject, arguments.profile), arguments.seeds, store)
         for subject in arguments.only or SHAPES.subjects
     }
     text = (

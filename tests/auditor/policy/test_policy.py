@@ -27,17 +27,24 @@ WAIVER = {"attack": "quantization/bnb nf4", "reason": "r", "by": "b", "until": "
 
 
 def test_ready_made_policies_demand_what_is_mandatory_by_default():
-    assert set(ready_made()) == {"quick", "release-gate", "research"}
+    images = {"image-quick", "image-release-gate"}
+    assert set(ready_made()) == {"quick", "release-gate", "research"} | images
     for name in ready_made():
         policy = load_policy(name)
+        levels = default_levels("text-to-image" if name in images else "causal-lm")
         assert policy.name == name
-        assert set(policy.mandatory) == set(default_levels())
+        assert set(policy.mandatory) == set(levels)
     gate, research = load_policy("release-gate"), load_policy("research")
     assert gate.minimum_retrained == 2
     assert research.delta < gate.delta
     assert all(
         shortfall(gate, label, a.parameters.model_dump(mode="json")) is None
         for label, a in default_levels().items()
+    )
+    assert all(
+        shortfall(load_policy("image-release-gate"), label, a.parameters.model_dump(mode="json"))
+        is None
+        for label, a in default_levels("text-to-image").items()
     )
 
 
