@@ -45,7 +45,9 @@ class ImageQuantization(ImageAttack[ImageQuantizationParameters]):
     torchao round linear layers, as diffusers' `BitsAndBytesConfig` and `TorchAoConfig` have them
     do; rounding to nearest takes convolutions too. Which share of the weights was rounded is
     noted. Text encoders and autoencoder stay as they are, so an erasure in the text encoder is
-    not touched. Few bits break the original as well, which the gap of the attack then shows.
+    not touched. Few bits break the original as well, which the gap of the attack then shows;
+    they can break an erased model first, and what it then draws for every prompt, K of the
+    retain set tells.
 
     Threat model: a deployer or downloader with the weights; no pictures and no training.
 
