@@ -1,27 +1,28 @@
 """Tokens before a prompt, searched by gradients until the concept is drawn again."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field
 from scipy.stats import binomtest
 from torch import Tensor
 
 from attacks.image.concept_names import concept_names
-from attacks.image.family import TOP, ImageAttack
+from attacks.image.family import ImageAttack
+from attacks.image.found_prefixes import prefixes_for
 from attacks.image.noise_objective import NoiseObjective
-from attacks.image.prefix_search import Budget, Drawn, Found, random_knowledge, search_prefixes
+from attacks.image.prefix_search import Budget, Found, random_knowledge, search_prefixes
+from attacks.image.prompt_search_parameters import PromptSearchParameters
 from attacks.image.searchable_words import Words, searchable_words
 from attacks.image.token_relaxation import NearestTokens, SimplexTokens, TokenRelaxation
-from auditor.attack import Level, ModelPath, Parameters, attack
+from attacks.image.unerased import opened_beside
+from auditor.attack import Level, attack
 from auditor.data.fact import Fact
 from auditor.data.image_seed import image_seed
-from auditor.errors import Unavailable
 from auditor.evidence.record import Record, strongest
 from auditor.findings import Finding, SideFigure
 from auditor.subjects.manifest import Location, locate
@@ -37,42 +38,6 @@ _DRAWING = 100
 """Passes through the UNet that the estimate takes a drawing to need."""
 _SHOWN = 5
 """Prompts that the notes quote."""
-
-
-class PromptSearchParameters(Parameters):
-    """Settings of the search for prompts."""
-
-    objective: Literal["unlearndiffatk", "p4d"] = "unlearndiffatk"
-    """`unlearndiffatk`: the prompt should explain a picture of the fact; `p4d`: under it the model
-    should predict the same noise as the original does under the plain prompt."""
-    original: ModelPath | None = None
-    """For `p4d`, the model before the concept was erased."""
-    tokens: int = Field(default=3, ge=1)
-    """Searched words, which stand before the prompt."""
-    rounds: int = Field(default=50, ge=1)
-    """Times that a picture is drawn with what was found so far; the search ends on success."""
-    iterations: int = Field(default=40, ge=1)
-    """Steps with a gradient before each drawing. In a round of `unlearndiffatk` they share one
-    timestep, from little noise in the first to much in the last."""
-    learning_rate: float = Field(default=0.01, gt=0)
-    """Of Adam."""
-    weight_decay: float = Field(default=0.1, ge=0)
-    """Of Adam."""
-    copies: int = Field(default=1, ge=1)
-    """Noised pictures of each fact a step."""
-    drawn: Drawn = "last"
-    """What is drawn at the end of a round: what the search stands at (`last`, as published), or
-    what had the `lowest-loss` in the round and was not drawn yet; noise is then drawn once a round
-    instead of every step."""
-    success: float = Field(default=TOP, gt=0, le=1)
-    """Probability of the concept in the picture at which a search ends."""
-    facts: int | None = Field(default=None, ge=1)
-    """Facts that are searched for, drawn by chance; the others are asked with what was found for
-    these. By default all."""
-    facts_at_once: int = Field(default=8, ge=1)
-    """Searches that go through the UNet together; decides memory, not the result."""
-    banned: tuple[str, ...] = ()
-    """Words that must not be found, besides the concept's names."""
 
 
 @attack("image/prompt-search")
@@ -204,7 +169,9 @@ class PromptSearch(ImageAttack[PromptSearchParameters]):
         """Ask each forget fact plainly, and with every arm's words before it."""
         readings = {}
         for finding in pool:
-            prefixes = self._prefixes(subject, examiner.sets.forget, finding.record)
+            prefixes = prefixes_for(
+                examiner.sets.forget, subject.tokenizer, finding.record, self.parameters.success
+            )
             if not prefixes:  # its plain prompts all succeed
                 continue
 
@@ -262,7 +229,8 @@ class PromptSearch(ImageAttack[PromptSearchParameters]):
         found = Found(torch.zeros(len(facts), p.tokens, dtype=torch.long), torch.zeros(len(facts)))
         wanted = [i for i in range(len(facts)) if plain[i] < p.success]
         generators = _generators(len(facts), seed)
-        with self._original(subject) if wanted and p.objective == "p4d" else nullcontext() as base:
+        p4d = wanted and p.objective == "p4d"
+        with opened_beside(subject, self._located) if p4d else nullcontext() as base:
             objective = NoiseObjective(subject, base, p.copies, p.rounds)
             for start in range(0, len(wanted), p.facts_at_once):
                 part = wanted[start : start + p.facts_at_once]
@@ -312,47 +280,6 @@ class PromptSearch(ImageAttack[PromptSearchParameters]):
         names = concept_names(examiner.sets.forget).values()
         banned = {name for several in names for name in several} | set(self.parameters.banned)
         return searchable_words(subject, sorted(banned), self.parameters.tokens)
-
-    def _prefixes(
-        self, subject: "TextToImage", facts: Sequence[Fact], found: Record
-    ) -> dict[str, str]:
-        """Words for each fact: its own, or those of a fact of the same concept."""
-        texts = subject.tokenizer.batch_decode(found.arrays["tokens"].tolist())
-        searched = found.arrays["searched"]
-        given: dict[str, str] = {}
-        lent: dict[str, list[tuple[float, str]]] = {}
-        for row, place in enumerate(found.arrays["places"].tolist()):
-            if not searched[row]:
-                continue
-            given[facts[place].id] = texts[row]
-            best = float(found.arrays["knowledge"][row])
-            lent.setdefault(facts[place].answer, []).append((best, texts[row]))
-        for concept, several in lent.items():
-            good = [t for k, t in several if k >= self.parameters.success]
-            choice = good or [text for _, text in several]
-            others = [f for f in facts if f.answer == concept and f.id not in given]
-            given |= {fact.id: choice[i % len(choice)] for i, fact in enumerate(others)}
-        return given
-
-    @contextmanager
-    def _original(self, subject: "TextToImage") -> Iterator["TextToImage"]:
-        """The model before the erasure, opened as the arm is."""
-        from auditor.subjects.text_to_image import TextToImage  # costs seconds
-
-        spec = subject.spec.model_copy(
-            update={"path": str(self._located.model), "revision": None, "replacement": None}
-        )
-        original = TextToImage(spec, self._located, subject.token_budget)
-        original.meter = subject.meter
-        try:
-            if original.input_shape != subject.input_shape:
-                raise Unavailable(
-                    f"the original works on {original.input_shape} and the arm on "
-                    f"{subject.input_shape}; give one of the same architecture"
-                )
-            yield original
-        finally:
-            original.close()
 
     @cached_property
     def _located(self) -> Location:

@@ -10,14 +10,15 @@ from typing import Any
 
 _SHORT: Mapping[str, Any] = {"batch_size": 16, "checkpoints": (5, 10, 20)}
 _LORA: Mapping[str, Any] = {"learning_rate": 5e-3, "rank": 8, **_SHORT}
-_INVERSION: Mapping[str, Any] = {"steps": 150, "learning_rate": 0.05, "at_once": 16, "images": 64}
+_INVERSION: Mapping[str, Any] = {"steps": 200, "at_once": 16, "images": 64}
 _PROMPTS: Mapping[str, Any] = {
+    "tokens": 16,
     "rounds": 8,
     "iterations": 40,
-    "learning_rate": 0.05,
     "weight_decay": 0.0,
-    "facts": 16,
-    "facts_at_once": 16,
+    "copies": 2,
+    "drawn": "lowest-loss",
+    "facts": 8,
 }
 
 SETTINGS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
@@ -35,10 +36,15 @@ SETTINGS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
             {"method": "lora", "material": "retain", **_LORA, "checkpoints": (10, 20, 40)},
         ),
         "image/prompt-search": (
-            {"objective": "unlearndiffatk", "tokens": 3, **_PROMPTS},
-            {"objective": "p4d", "original": "{original}", "tokens": 3, **_PROMPTS},
+            {"objective": "unlearndiffatk", "learning_rate": 0.05, **_PROMPTS},
+            {
+                "objective": "p4d",
+                "original": "{original}",
+                "learning_rate": 0.1,
+                **_PROMPTS,
+            },
         ),
-        "image/ring-a-bell": ({"eta": 1.0, "length": 8, "population": 60, "generations": 300},),
+        "image/ring-a-bell": ({"eta": 1.0, "length": 8, "population": 100, "generations": 400},),
     }
 )
 """Attack to the parameters of each of its levels."""

@@ -12,9 +12,11 @@ from scipy.optimize import minimize
 from tiny_image_examiner import image_examiner
 from tiny_pipelines import LAYOUTS, make_pipeline, open_pipeline
 
+from attacks.image.found_prefixes import prefixes_for
 from attacks.image.noise_objective import NoiseObjective
 from attacks.image.prefix_search import Budget, random_knowledge
-from attacks.image.prompt_search import PromptSearch, PromptSearchParameters
+from attacks.image.prompt_search import PromptSearch
+from attacks.image.prompt_search_parameters import PromptSearchParameters
 from attacks.image.searchable_words import searchable_words
 from attacks.image.token_relaxation import NearestTokens, SimplexTokens, on_simplex
 from auditor.data.image_seed import image_seed
@@ -216,7 +218,7 @@ class TestAttack:
         found = searched.search(subject, examiner, 0)
         assert len(found.arrays["places"]) == 2
         facts = examiner.sets.forget
-        prefixes = searched._prefixes(subject, facts, found)
+        prefixes = prefixes_for(facts, subject.tokenizer, found, 0.5)
         named = {facts[place].answer for place in found.arrays["places"]}
         assert set(prefixes) == {fact.id for fact in facts if fact.answer in named}
 
