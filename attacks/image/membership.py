@@ -1,9 +1,12 @@
 """Membership of pictures by how well the model takes noise out of them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -16,7 +19,7 @@ from attacks.membership.scored_texts import LEAST_HOLDOUT
 from auditor.attack import Level, Parameters, Requirements, attack
 from auditor.errors import Unavailable
 from auditor.evidence.record import Record
-from auditor.findings import Finding
+from auditor.findings import Finding, SideFigure
 from auditor.subjects.batching import run_batched
 
 if TYPE_CHECKING:
@@ -59,6 +62,9 @@ class ImageMembership(
     the gap to the retrained models says anything. Pictures of the plan are pictures of the
     concept, and it need not have been trained on those very ones: then the score tells the
     concept's kind of picture, not the copy.
+
+    Where every forget picture is denoised better than any of the holdout, a placement says no
+    more; the mean errors of both sets stand beside it, and compare across the arms.
 
     The two sets must be of one kind. A classifier of pixel statistics that sees no model is run
     on both; where it tells them apart, as it does where the holdout shows other concepts,
@@ -138,11 +144,37 @@ class ImageMembership(
         notes: Mapping[str, Any] = {
             "score": p.score,
             "text": p.text,
-            "mean_error": [float(-s.mean()) for s in (scores[:count], scores[count:])],
+            "errors": {"forget": summary(-scores[:count]), "holdout": summary(-scores[count:])},
             "blind": blind_baseline(images[:count], images[count:]),
         }
         parted = Scores(scores[:count], scores[count:])
         return self.record(sets.forget, sets.holdout, [parted], notes)
+
+    def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
+        """The errors themselves, which go on where a placement can rise no further."""
+        figures = list(super().side_figures(notes))
+        for arm, noted in notes.items():
+            for name, error in noted["errors"].items():
+                figures.append(
+                    SideFigure(
+                        f"{noted['score']} of {name} pictures",
+                        arm,
+                        error["mean"],
+                        error["lower"],
+                        error["upper"],
+                        "mean over pictures, normal bounds; low is well denoised",
+                    )
+                )
+        return figures
+
+
+def summary(errors: npt.NDArray[np.float64]) -> dict[str, float | None]:
+    """Mean of errors [n] with normal bounds at 95 %, which a single one has not."""
+    mean = float(errors.mean())
+    if len(errors) < 2:
+        return {"mean": mean, "lower": None, "upper": None}
+    half = 1.96 * float(errors.std(ddof=1)) / math.sqrt(len(errors))
+    return {"mean": mean, "lower": max(0.0, mean - half), "upper": mean + half}
 
 
 def denoising_losses(

@@ -1,7 +1,9 @@
 """Membership of pictures: the scores by hand, a model that memorised, and the blind baseline."""
 
+import numpy as np
 import pytest
 import torch
+from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_examiner import facts, image_examiner
 from tiny_pipelines import LAYOUTS, make_pipeline, open_pipeline
 
@@ -15,6 +17,8 @@ from attacks.image.membership import (
 from attacks.membership.blind_baseline import blind_control
 from auditor.data.fact import Fact
 from auditor.data.pictures import find_pictures
+from auditor.data.readers import read_facts
+from auditor.data.source import DataSource
 from auditor.digests import canonical_json
 from auditor.errors import Unavailable
 from auditor.image_examiner import ImageExaminer
@@ -122,7 +126,12 @@ def test_it_runs_on_every_layout_and_leaves_nothing_behind(
     canonical_json(record.notes)
     notes = {"unlearned": record.notes, "retrained-0": record.notes}
     assert {curve.of for curve in own.curves(notes)} == set(notes)
-    assert {figure.name for figure in own.side_figures(notes)} >= {"AUC"}
+    figures = {(figure.name, figure.of): figure for figure in own.side_figures(notes)}
+    assert ("AUC", "retrained-0") in figures
+    error = figures[f"{record.notes['score']} of holdout pictures", "unlearned"]
+    scores = record.arrays["scores/holdout"][0]
+    assert error.value == pytest.approx(-scores.mean())
+    assert error.lower < error.value < error.upper
 
 
 def test_the_same_picture_ties(subjects, examiner, tmp_path):
@@ -240,3 +249,25 @@ def test_variants_are_named_by_score_and_text():
         "t-error, without text",
         "t-error, with the prompt",
     ]
+
+
+@pytest.mark.slow
+def test_a_cut_from_the_words_leaves_the_picture_known(shapes_world, tmp_path):
+    """Without text UCE's model denoises circles as the original does, a retrained one far worse."""
+    one = shapes_examiner(shapes_world, 24)
+    holdout = read_facts(DataSource(path=str(shapes_world.facts("holdout"))), "holdout")[:24]
+    sets = one.sets.model_copy(update={"holdout": tuple(holdout)})
+    pictured = find_pictures(shapes_world.image_folder, sets)
+    examiner = ImageExaminer(sets, ["concept"], one.classifier, pictured)
+    records = {
+        name: attack().measure(open_shapes(shapes_world, name), examiner, [], 0, tmp_path)
+        for name in ("original", "retrained-0", "uce")
+    }
+    error = {name: record.notes["errors"]["forget"]["mean"] for name, record in records.items()}
+    assert error["uce"] < 2 * error["original"]
+    assert error["retrained-0"] > 10 * error["uce"]
+    placed = {name: np.mean([row.k for row in record.rows]) for name, record in records.items()}
+    assert placed["original"] > 0.99
+    assert placed["retrained-0"] < placed["uce"]
+    (control,) = attack().controls({n: record.notes for n, record in records.items()})
+    assert not control.passed

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from diffusers import DDIMScheduler
+from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_examiner import image_examiner
 from tiny_pipelines import LAYOUTS, make_pipeline, open_pipeline
 
@@ -21,6 +22,7 @@ from auditor.digests import canonical_json
 from auditor.errors import Unavailable
 from auditor.subjects.denoising import add_noise
 from auditor.subjects.weights import weights_digest
+from auditor.testbed.shapes.attack_settings import SETTINGS
 
 PATH = [(1, 0.9), (2, 0.6), (3, 0.3), (4, 0.1)]
 
@@ -187,3 +189,17 @@ def test_it_says_whether_it_tells_models_apart():
     assert not control.passed
     assert separation({"original": noted(50), "unlearned": noted(50)}) == ()
     assert not NullInversion.decides
+
+
+@pytest.mark.slow
+def test_circles_come_back_from_a_model_that_never_saw_one(shapes_world, tmp_path):
+    """So the attack's control fails, and nobody takes the success on U for evidence."""
+    examiner = shapes_examiner(shapes_world, 24)
+    attack = NullInversion(NullInversionParameters(**SETTINGS["image/null-inversion"][0]))
+    notes = {
+        name: attack.measure(open_shapes(shapes_world, name), examiner, [], 0, tmp_path).notes
+        for name in ("original", "retrained-0")
+    }
+    assert min(noted["pictures_with_concept"] for noted in notes.values()) >= 22
+    (control,) = attack.controls(notes)
+    assert not control.passed

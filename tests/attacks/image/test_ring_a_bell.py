@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_examiner import facts, image_examiner
 from tiny_pipelines import LAYOUTS, make_pipeline, make_tokenizer, open_pipeline
 
@@ -17,6 +18,7 @@ from auditor.errors import Unavailable
 from auditor.findings import Finding
 from auditor.image_examiner import ImageExaminer
 from auditor.subjects.weights import weights_digest
+from auditor.testbed.shapes.attack_settings import SETTINGS as REDUCED
 
 SETTINGS = Evolution(length=5, population=40, generations=60, crossover=0.5, mutation=0.25)
 
@@ -275,3 +277,21 @@ def test_variants_are_told_apart_by_what_is_searched_not_by_the_budget():
     assert made[0] == made[1]
     assert len(set(made)) == 3
     json.dumps(made)
+
+
+@pytest.mark.slow
+def test_the_original_draws_circles_for_words_that_name_none(shapes_world, tmp_path):
+    examiner = shapes_examiner(shapes_world, 24)
+    attack = RingABell(RingABellParameters(**REDUCED["image/ring-a-bell"][0]))
+
+    def found(name):
+        subject = open_shapes(shapes_world, name)
+        record = attack.search(subject, examiner, 0)
+        (texts,) = record.notes["found"].values()
+        assert not any(word in text for word in ("circle", "disc", "dot") for text in texts)
+        pool = [Finding("unlearned", True, record)]
+        rows = attack.measure(subject, examiner, pool, 0, tmp_path).rows
+        return np.mean([row.k for row in rows])
+
+    assert found("original") > 0.2
+    assert found("retrained-0") < 0.1
