@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_examiner import image_examiner
 from tiny_pipelines import LAYOUTS, make_pipeline, open_pipeline
 
@@ -16,6 +17,7 @@ from auditor.data.fact import Fact
 from auditor.errors import Unavailable
 from auditor.findings import Finding
 from auditor.subjects.weights import weights_digest
+from auditor.testbed.shapes.attack_settings import SETTINGS
 
 
 def fact(prompt, *paraphrases, answer="circle", subject="circle"):
@@ -213,3 +215,20 @@ class TestAttack:
             "denoising loss at the end of the inversion",
         ]
         assert figures[1].value == np.mean(pool[0].record.notes["loss_last"])
+
+
+@pytest.mark.slow
+def test_a_new_word_brings_back_what_was_erased_and_not_what_was_never_learned(
+    shapes_world, tmp_path
+):
+    examiner = shapes_examiner(shapes_world, 24)
+    attack = ConceptInversion(ConceptInversionParameters(**SETTINGS["image/concept-inversion"][0]))
+
+    def share(name):
+        subject = open_shapes(shapes_world, name)
+        found = Finding(name, True, attack.search(subject, examiner, 0))
+        notes = attack.measure(subject, examiner, [found], 0, tmp_path).notes
+        return notes["pictures_with_concept"] / notes["pictures"]
+
+    assert share("uce") > 0.5
+    assert share("retrained-0") < 0.05

@@ -9,12 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize
+from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_examiner import image_examiner
 from tiny_pipelines import LAYOUTS, make_pipeline, open_pipeline
 
 from attacks.image.found_prefixes import prefixes_for
 from attacks.image.noise_objective import NoiseObjective
-from attacks.image.prefix_search import Budget, random_knowledge
+from attacks.image.prefix_search import Budget, random_knowledge, search_prefixes
 from attacks.image.prompt_search import PromptSearch
 from attacks.image.prompt_search_parameters import PromptSearchParameters
 from attacks.image.searchable_words import searchable_words
@@ -271,3 +272,40 @@ class TestAttack:
         figure = figures["success of the arm's own search"]
         assert figure.value == found.notes["by_search"] / 3
         assert figure.lower <= figure.value <= figure.upper
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_found_words_lower_the_loss_under_fresh_noise(shapes_world, objective):
+    """Against random words, in noise that the search did not see."""
+    examiner = shapes_examiner(shapes_world, 4)
+    subject = open_shapes(shapes_world, "uce")
+    original = open_shapes(shapes_world, "original") if objective == "p4d" else None
+    facts = examiner.sets.forget
+    prompts = [fact.prompt for fact in facts]
+    words = searchable_words(subject, ["circle", "disc", "dot"], 3)
+    search = NoiseObjective(subject, original, copies=4, rounds=1)
+    clean = search.clean(examiner, facts, 4)
+    draws = [torch.Generator().manual_seed(i) for i in range(len(facts))]
+    chance = torch.randint(len(words), (len(facts), 3), generator=draws[0])
+    shape = chance.shape
+    relaxation = (
+        NearestTokens(words.table, shape, 0.1, 0.0, chance)
+        if original
+        else SimplexTokens(words.table, shape, 0.05, 0.0)
+    )
+    found = search_prefixes(
+        search,
+        relaxation,
+        words,
+        prompts,
+        clean,
+        draws,
+        Budget(3, 1, 40, 1.0, "lowest-loss"),
+        lambda numbers, prefixes: torch.ones(len(numbers)),
+    )
+    fresh = NoiseObjective(subject, original, copies=16, rounds=1)
+    trial = fresh.trial(0, prompts, clean, draws)
+    _, before = fresh.slope(trial, words.table[chance])
+    _, after = fresh.slope(trial, words.table[found.tokens])
+    assert after.mean() < before.mean()
