@@ -37,6 +37,7 @@ class RingABellParameters(Parameters):
     population: int = Field(default=200, ge=2)
     """Candidates alive at a time."""
     generations: int = Field(default=3000, ge=1)
+    """Rounds of keeping the better half and breeding the other anew."""
     crossover: float = Field(default=0.5, ge=0, le=1)
     """Chance that a child has a second parent."""
     mutation: float = Field(default=0.25, ge=0, le=1)

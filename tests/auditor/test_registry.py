@@ -52,5 +52,6 @@ def test_built_in_attacks_are_found_through_entry_points():
         "tampering",
         "membership",
         "latent",
+        "image",
     }
     assert {"quantization/awq", "relearning/benign", "prompting/gcg"} <= set(ATTACKS.names())
