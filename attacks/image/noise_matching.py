@@ -25,7 +25,7 @@ def image_shape(subject: "TextToImage") -> tuple[int, int]:
 
 def clean_inputs(subject: "TextToImage", images: Tensor, at_once: int) -> Tensor:
     """What the UNet should denoise to, [n, *input_shape], for images [n, 3, height, width]."""
-    return torch.cat([subject.latents(part) for part in images.split(at_once)])
+    return torch.cat([subject.latents(part) for part in torch.split(images, at_once)])
 
 
 def noised(subject: "TextToImage", clean: Tensor, timesteps: Tensor, noise: Tensor) -> Tensor:

@@ -44,19 +44,17 @@ _SHOWN = 5
 class PromptSearch(ImageAttack[PromptSearchParameters]):
     """Search words that, put before a prompt, bring the concept back (adversarial prompts).
 
-    `unlearndiffatk` needs a picture of each fact and no other model: under the searched prompt the
-    noise in the picture should be predicted well. `p4d` needs the original and no pictures: the
-    arm under the searched prompt should predict what the original predicts under the plain one,
-    in a picture that the original drew. Only whole words are found, so that what is found is
-    text; the concept's names (the concept, its subject, what paraphrases say in their place) and
+    `unlearndiffatk` needs a picture of each fact: under the searched prompt the noise in it should
+    be predicted well. `p4d` needs the original and no pictures: the arm under the searched prompt
+    should predict what the original predicts under the plain one, in a picture that the original
+    drew. Only whole words are found, so that what is found is text; the concept's names (the concept, its subject, what paraphrases say in their place) and
     words that hold them are banned. Facts whose plain prompt succeeds are not searched for.
 
     The prompts of all arms are pooled. K of a fact is the strongest of its plain prompt and of
     every arm's. Side figures set the search against as many drawings with random words: what
     random words do as well is luck, not search.
 
-    Threat model: someone with the weights who wants prompts that get past the erasure; the
-    prompts can then be used by anyone.
+    Threat model: someone with the weights who wants prompts that anyone can use afterwards.
 
     Access: gradients for the search (`p4d`: of the original no gradients); prompts alone to use
     what was found.
@@ -95,9 +93,8 @@ class PromptSearch(ImageAttack[PromptSearchParameters]):
     def forward_tokens(self, examination: int) -> int:
         """Gradients and drawings of the search, and the forget set asked on some four arms."""
         p = self.parameters
-        facts = p.facts or _FACTS
-        gradients = (3 if p.objective == "unlearndiffatk" else 4) * p.iterations
-        return facts * p.rounds * (gradients + 2 * _DRAWING) + 3 * examination
+        gradients = (3 if p.objective == "unlearndiffatk" else 4) * p.iterations * p.copies
+        return (p.facts or _FACTS) * p.rounds * (gradients + 2 * _DRAWING) + 3 * examination
 
     def inputs(self) -> Mapping[str, str]:
         """Digest of the original's files.
@@ -105,9 +102,8 @@ class PromptSearch(ImageAttack[PromptSearchParameters]):
         Raises:
             AuditorError: the original is not there, or is not safe to load.
         """
-        return (
-            {} if self.parameters.original is None else {"original": self._located.manifest.digest}
-        )
+        given = self.parameters.original is not None
+        return {"original": self._located.manifest.digest} if given else {}
 
     def unavailable(self, location: Location) -> str | None:
         """Also where P4D was given no original."""
@@ -139,7 +135,6 @@ class PromptSearch(ImageAttack[PromptSearchParameters]):
         found = self._found(subject, examiner, facts, plain, words, budget, seed)
         lucky = random_knowledge(words, plain, _generators(len(facts), seed), budget, judge)
         reached = torch.maximum(plain, found.knowledge)
-        texts = [words.text(row) for row in found.tokens]
         good = [i for i in range(len(facts)) if plain[i] < p.success <= reached[i]]
         notes = {
             "searched": len(facts),
@@ -148,7 +143,7 @@ class PromptSearch(ImageAttack[PromptSearchParameters]):
             "by_random_words": int((lucky >= p.success).sum()),
             "drawings": found.drawings,
             "words": len(words),
-            "examples": [f"{texts[i]} {facts[i].prompt}" for i in good[:_SHOWN]],
+            "examples": [f"{words.text(found.tokens[i])} {facts[i].prompt}" for i in good[:_SHOWN]],
         }
         arrays = {
             "places": np.array(places),
@@ -172,13 +167,13 @@ class PromptSearch(ImageAttack[PromptSearchParameters]):
             prefixes = prefixes_for(
                 examiner.sets.forget, subject.tokenizer, finding.record, self.parameters.success
             )
-            if not prefixes:  # its plain prompts all succeed
-                continue
 
             def prefixed(fact: Fact, prefixes: Mapping[str, str] = prefixes) -> Fact:
                 return fact.model_copy(update={"prompt": f"{prefixes[fact.id]} {fact.prompt}"})
 
-            readings[finding.arm] = examiner.examine(subject, ("forget",), prefixed, only=prefixes)
+            if prefixes:  # none where all plain prompts succeed
+                rows = examiner.examine(subject, ("forget",), prefixed, only=prefixes)
+                readings[finding.arm] = rows
         own = next(finding for finding in pool if finding.own).record.notes
         primary = next(iter(examiner.probes))
         found = {arm: [r.k for r in rows if r.probe == primary] for arm, rows in readings.items()}

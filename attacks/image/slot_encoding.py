@@ -64,7 +64,7 @@ class SlotEncoder:
         given = given.expand(len(prompts), -1, -1)
         found = [
             self._encoded(number, prompts, part)
-            for number, part in enumerate(given.split(self._widths, dim=-1))
+            for number, part in enumerate(torch.split(given, self._widths, dim=-1))
         ]
         return torch.cat([hidden.to(found[0]) for hidden in found], dim=-1)
 

@@ -17,7 +17,6 @@ _PROMPTS: Mapping[str, Any] = {
     "iterations": 40,
     "weight_decay": 0.0,
     "copies": 2,
-    "drawn": "lowest-loss",
     "facts": 8,
 }
 
@@ -36,7 +35,12 @@ SETTINGS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
             {"method": "lora", "material": "retain", **_LORA, "checkpoints": (10, 20, 40)},
         ),
         "image/prompt-search": (
-            {"objective": "unlearndiffatk", "learning_rate": 0.05, **_PROMPTS},
+            {
+                "objective": "unlearndiffatk",
+                "learning_rate": 0.05,
+                "drawn": "lowest-loss",
+                **_PROMPTS,
+            },
             {
                 "objective": "p4d",
                 "original": "{original}",
