@@ -72,6 +72,8 @@ class ImageExaminer:
             for fact in self.sets.named(name)
             if fact.answer in self.classifier.labels and (only is None or fact.id in only)
         ]
+        if not asked:
+            return ()
         prompts = [rewrite(fact).prompt for _, fact in asked]
         seeds = [image_seed(fact.id) for _, fact in asked]
         given = None if embeddings is None else embeddings(prompts)

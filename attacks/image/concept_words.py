@@ -1,9 +1,10 @@
-"""The words by which prompts name a concept, and the same prompts without them."""
+"""Prompts without the words by which they name a concept, and words that hold none of those."""
 
 import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from attacks.image.concept_names import concept_names, without_names
 from auditor.data.fact import Fact
 
 if TYPE_CHECKING:
@@ -16,30 +17,6 @@ LEAST_PART = 3
 """Letters from which a banned word also bans the tokens that hold it."""
 
 
-def names(fact: Fact) -> tuple[str, ...]:
-    """The concept's name, and what the paraphrases say where the prompt says the name.
-
-    A paraphrase that changes more than one stretch of words counts only if the name is in what
-    lies between the first and the last change, and then all of that.
-    """
-    found = [fact.answer.lower()]
-    prompt = fact.prompt.lower().split()
-    for paraphrase in fact.paraphrases:
-        own, other = _changed(prompt, paraphrase.lower().split())
-        if _pattern([fact.answer]).search(own) and other:
-            found.append(other)
-    return tuple(dict.fromkeys(found))
-
-
-def _changed(one: Sequence[str], other: Sequence[str]) -> tuple[str, str]:
-    """What lies between the words that both begin with and those that both end with."""
-    shorter = min(len(one), len(other))
-    start = next((i for i in range(shorter) if one[i] != other[i]), shorter)
-    room = shorter - start
-    end = next((i for i in range(room) if one[-1 - i] != other[-1 - i]), room)
-    return " ".join(one[start : len(one) - end]), " ".join(other[start : len(other) - end])
-
-
 def pairs(facts: Sequence[Fact], without: Without) -> Iterator[tuple[str, str]]:
     """Prompts and paraphrases that name the concept, each with the same text without it.
 
@@ -47,7 +24,7 @@ def pairs(facts: Sequence[Fact], without: Without) -> Iterator[tuple[str, str]]:
         facts: of one concept.
         without: what stands in the concept's place; distractors take turns from fact to fact.
     """
-    named = _pattern([name for fact in facts for name in names(fact)])
+    names = concept_names(facts)
     for number, fact in enumerate(facts):
         put = ""
         if without == "distractor":
@@ -55,15 +32,10 @@ def pairs(facts: Sequence[Fact], without: Without) -> Iterator[tuple[str, str]]:
                 continue
             put = fact.distractors[number % len(fact.distractors)]
         for text in (fact.prompt, *fact.paraphrases):
-            parts = named.split(text)
-            if len(parts) > 1:
-                yield text, " ".join(put.join(parts).split())
-
-
-def _pattern(words: Sequence[str]) -> re.Pattern[str]:
-    """Matches any of the words, whole; the longest first."""
-    longest = sorted(set(words), key=lambda word: (-len(word), word))
-    return re.compile("|".join(rf"(?<!\w){re.escape(w)}(?!\w)" for w in longest), re.IGNORECASE)
+            pieces = without_names(text, names[fact.answer])
+            if pieces != (None, text):
+                bare = "".join(put if piece is None else piece for piece in pieces)
+                yield text, " ".join(bare.split())
 
 
 def tokens(tokenizer: "PreTrainedTokenizerBase", banned: Sequence[str]) -> list[str]:

@@ -294,8 +294,7 @@ def _judged(
     prefixes: Sequence[str],
 ) -> Tensor:
     """K of facts with words before their prompts, [n]."""
-    prompts = [
-        f"{prefix} {fact.prompt}".strip() for prefix, fact in zip(prefixes, facts, strict=True)
-    ]
+    asked = zip(prefixes, facts, strict=True)
+    prompts = [f"{prefix} {fact.prompt}".strip() for prefix, fact in asked]
     images = subject.generate(prompts, [image_seed(fact.id) for fact in facts])
     return examiner.knowledge(images, [fact.answer for fact in facts])

@@ -10,7 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from attacks.image.concept_words import Without, names, pairs, tokens
+from attacks.image.concept_names import concept_names
+from attacks.image.concept_words import Without, pairs, tokens
 from attacks.image.family import ImageAttack
 from attacks.image.genetic_search import Distance, Evolution, evolve
 from auditor.attack import Level, Parameters, attack
@@ -107,7 +108,8 @@ class RingABell(ImageAttack[RingABellParameters]):
         arrays: dict[str, npt.NDArray[np.generic]] = {}
         found, searched = {}, {}
         for concept, facts in concepts(examiner.sets.forget).items():
-            banned = [name for fact in facts for name in names(fact)] if p.ban else []
+            named = concept_names(facts).values() if p.ban else ()
+            banned = [name for names in named for name in names]
             words = tokens(subject.tokenizer, [*banned, *p.banned])
             if not words:
                 raise Unavailable("the tokenizer reads none of its tokens back from their text")

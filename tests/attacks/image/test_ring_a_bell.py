@@ -9,7 +9,7 @@ from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_examiner import facts, image_examiner
 from tiny_pipelines import LAYOUTS, make_pipeline, make_tokenizer, open_pipeline
 
-from attacks.image.concept_words import names, pairs, tokens
+from attacks.image.concept_words import pairs, tokens
 from attacks.image.genetic_search import Evolution, evolve
 from attacks.image.ring_a_bell import RingABell, RingABellParameters, concept_vector, distances
 from auditor.data.fact import Fact
@@ -111,16 +111,6 @@ def test_without_mutation_only_tokens_that_were_there_can_be_found():
     best = evolve(far, 1000, 1, settings, generator()).best[0]
     assert all(best[place] in first[0][0, :, place] for place in range(4))
     assert best.sum() > first[0][0].sum(dim=1).max()
-
-
-def test_synonyms_are_what_the_paraphrases_say_in_the_names_place():
-    one = fact(
-        "a photo of a golf ball on grass",
-        "golf ball",
-        ("a photo of a small white sphere on grass", "a picture of a golf ball on grass"),
-    )
-    assert names(one) == ("golf ball", "small white sphere")
-    assert names(fact("nothing named", "circle", ("nothing said",))) == ("circle",)
 
 
 def test_pairs_lack_the_name_and_nothing_else():
