@@ -6,6 +6,7 @@ from auditor.cli.main import OK, run
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # six minutes of one core, which other tests may share
 def test_demo_of_a_text_to_image_model_shows_a_fail_and_a_pass(shapes_world, tmp_path, capsys):
     out = tmp_path / "demo"
     assert run(["demo", "--world", "shapes", "--out", str(out), "--quiet"]) == OK
