@@ -7,7 +7,7 @@ import pytest
 import torch
 from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_examiner import image_examiner
-from tiny_pipelines import LAYOUTS, make_pipeline, open_pipeline
+from tiny_pipelines import LAYOUTS, open_pipeline
 
 from attacks.image.concept_inversion import ConceptInversion, ConceptInversionParameters
 from attacks.image.concept_names import concept_names, without_names
@@ -22,19 +22,6 @@ from auditor.testbed.shapes.attack_settings import SETTINGS
 
 def fact(prompt, *paraphrases, answer="circle", subject="circle"):
     return Fact(id=prompt, subject=subject, prompt=prompt, answer=answer, paraphrases=paraphrases)
-
-
-@pytest.fixture(scope="module")
-def pipelines(tmp_path_factory):
-    root = tmp_path_factory.mktemp("pipelines")
-    for layout in LAYOUTS:
-        make_pipeline(layout).save_pretrained(root / layout)
-    return root
-
-
-@pytest.fixture
-def examiner(tmp_path):
-    return image_examiner(tmp_path)
 
 
 def small(**more):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_examiner import facts, image_examiner
-from tiny_pipelines import LAYOUTS, make_pipeline, open_pipeline
+from tiny_pipelines import LAYOUTS, open_pipeline
 
 from attacks.image.blind_pictures import blind_baseline, pixel_statistics
 from attacks.image.membership import (
@@ -26,20 +26,6 @@ from auditor.subjects.denoising import add_noise
 from auditor.subjects.weights import weights_digest
 
 VARIANTS = [{}, {"text": "prompt"}, {"score": "t-error"}, {"score": "t-error", "text": "prompt"}]
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("pipelines")
-    for layout in LAYOUTS:
-        make_pipeline(layout).save_pretrained(root / layout)
-    return root
-
-
-@pytest.fixture(scope="module")
-def subjects(root):
-    """Layout to a tiny subject; a test leaves it as it found it."""
-    return {layout: open_pipeline(root / layout) for layout in LAYOUTS}
 
 
 @pytest.fixture(scope="module")
@@ -143,9 +129,9 @@ def test_the_same_picture_ties(subjects, examiner, tmp_path):
     assert record.rows[0].k * 12 == pytest.approx(below + 0.5, abs=0.51)
 
 
-def test_batches_change_nothing(root, subjects):
+def test_batches_change_nothing(pipelines, subjects):
     images, prompts = pictures(3), ["a", "b", "c"]
-    single = open_pipeline(root / "pixel", token_budget=1)
+    single = open_pipeline(pipelines / "pixel", token_budget=1)
     for score in (
         lambda subject: denoising_losses(subject, images, prompts, (10, 200), 2),
         lambda subject: t_errors(subject, images, prompts, 40, 10),
@@ -153,9 +139,9 @@ def test_batches_change_nothing(root, subjects):
         torch.testing.assert_close(score(single), score(subjects["pixel"]), rtol=1e-3, atol=1e-9)
 
 
-def test_a_model_that_memorised_pictures_is_found_out(root):
+def test_a_model_that_memorised_pictures_is_found_out(pipelines):
     """A tiny UNet is fitted to three pictures of noise; others are drawn alike."""
-    subject = open_pipeline(root / "pixel")
+    subject = open_pipeline(pipelines / "pixel")
     seen, unseen = ((pictures(n, seed=n) > 0.5).float() for n in (3, 20))
     draws = torch.Generator().manual_seed(0)
     empty = subject.encode([""]).expand(6, -1, -1)

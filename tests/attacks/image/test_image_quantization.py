@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 from shapes_subjects import open_shapes, shapes_examiner
-from tiny_image_examiner import image_examiner
-from tiny_pipelines import LAYOUTS, make_pipeline, open_pipeline
+from tiny_pipelines import LAYOUTS, make_pipeline
 from torch import nn
 
 from attacks.image.quantization import ImageQuantization, ImageQuantizationParameters
@@ -15,20 +14,6 @@ from auditor.subjects.weights import weights_digest
 
 GROUP = 8
 """Divides the inputs of all layers of the tiny pipelines."""
-
-
-@pytest.fixture(scope="module")
-def subjects(tmp_path_factory):
-    """Layout to a tiny subject; a test leaves it as it found it."""
-    root = tmp_path_factory.mktemp("pipelines")
-    for layout in LAYOUTS:
-        make_pipeline(layout).save_pretrained(root / layout)
-    return {layout: open_pipeline(root / layout) for layout in LAYOUTS}
-
-
-@pytest.fixture(scope="module")
-def examiner(tmp_path_factory):
-    return image_examiner(tmp_path_factory.mktemp("examiner"))
 
 
 def quantization(**more):

@@ -18,20 +18,6 @@ from auditor.subjects.weights import weights_digest
 from auditor.testbed.shapes.attack_settings import SETTINGS
 
 
-@pytest.fixture(scope="module")
-def subjects(tmp_path_factory):
-    """Layout to a tiny subject; a test leaves it as it found it."""
-    root = tmp_path_factory.mktemp("pipelines")
-    for layout in LAYOUTS:
-        make_pipeline(layout).save_pretrained(root / layout)
-    return {layout: open_pipeline(root / layout) for layout in LAYOUTS}
-
-
-@pytest.fixture(scope="module")
-def examiner(tmp_path_factory):
-    return image_examiner(tmp_path_factory.mktemp("examiner"))
-
-
 def parameters(**more):
     short = {"checkpoints": (1, 3), "pictures": 2, "batch_size": 2}
     return ImageRelearningParameters(**short | more)

@@ -5,7 +5,7 @@ import torch
 from diffusers import DDIMScheduler
 from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_examiner import image_examiner
-from tiny_pipelines import LAYOUTS, make_pipeline, open_pipeline
+from tiny_pipelines import LAYOUTS, open_pipeline
 
 from attacks.image.ddim_inversion import (
     inverted,
@@ -25,25 +25,6 @@ from auditor.subjects.weights import weights_digest
 from auditor.testbed.shapes.attack_settings import SETTINGS
 
 PATH = [(1, 0.9), (2, 0.6), (3, 0.3), (4, 0.1)]
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("pipelines")
-    for layout in LAYOUTS:
-        make_pipeline(layout).save_pretrained(root / layout)
-    return root
-
-
-@pytest.fixture(scope="module")
-def subjects(root):
-    """Layout to a tiny subject; a test leaves it as it found it."""
-    return {layout: open_pipeline(root / layout) for layout in LAYOUTS}
-
-
-@pytest.fixture(scope="module")
-def examiner(tmp_path_factory):
-    return image_examiner(tmp_path_factory.mktemp("examiner"))
 
 
 def normal(*shape, seed=0):
@@ -152,10 +133,10 @@ def test_it_runs_on_every_layout_and_leaves_nothing_behind(layout, subjects, exa
     canonical_json(record.notes)
 
 
-def test_batches_change_nothing(root, subjects, examiner):
+def test_batches_change_nothing(pipelines, subjects, examiner):
     given = examiner.images(examiner.sets.forget, (8, 8))
     whole = through_noise(subjects["pixel"], given, 3, 1)
-    single = through_noise(open_pipeline(root / "pixel", token_budget=1), given, 3, 1)
+    single = through_noise(open_pipeline(pipelines / "pixel", token_budget=1), given, 3, 1)
     for one, other in zip(whole, single, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 

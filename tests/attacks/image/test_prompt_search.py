@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.optimize import minimize
 from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_examiner import image_examiner
-from tiny_pipelines import LAYOUTS, make_pipeline, open_pipeline
+from tiny_pipelines import LAYOUTS, open_pipeline
 
 from attacks.image.found_prefixes import prefixes_for
 from attacks.image.noise_objective import NoiseObjective
@@ -29,20 +29,6 @@ from auditor.subjects.weights import weights_digest
 
 SMALL = {"tokens": 2, "rounds": 2, "iterations": 2, "facts_at_once": 2, "success": 0.99}
 OBJECTIVES = ("unlearndiffatk", "p4d")
-
-
-@pytest.fixture(scope="module")
-def pipelines(tmp_path_factory):
-    root = tmp_path_factory.mktemp("pipelines")
-    for layout in LAYOUTS:
-        make_pipeline(layout).save_pretrained(root / layout)
-    make_pipeline("sd1", seed=1).save_pretrained(root / "original")
-    return root
-
-
-@pytest.fixture
-def examiner(tmp_path):
-    return image_examiner(tmp_path)
 
 
 def attack(objective, pipelines, **more):

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from scipy.linalg import sqrtm
-from tiny_pipelines import make_pipeline, make_tokenizer, open_pipeline
+from tiny_pipelines import make_tokenizer
 from transformers import (
     CLIPConfig,
     CLIPImageProcessorPil,
@@ -35,13 +35,6 @@ RETAIN = tuple(
     Fact(id=f"s{i}", subject="s", prompt=f"square {i}", answer="square") for i in range(6)
 )
 SETS = FactSets(forget=FORGET, retain=RETAIN)
-
-
-@pytest.fixture(scope="module")
-def subject(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pixel")
-    make_pipeline("pixel").save_pretrained(folder)
-    return open_pipeline(folder)
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +77,7 @@ def drawn(subject, facts):
     return subject.generate([f.prompt for f in facts], [image_seed(f.id) for f in facts])
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def own_pictures(tmp_path_factory, subject):
     """The pictures that the subject itself draws of the retain facts, as files."""
     folder = tmp_path_factory.mktemp("pictures")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from shapes_subjects import open_shapes, shapes_examiner
-from tiny_image_examiner import facts, image_examiner
-from tiny_pipelines import LAYOUTS, make_pipeline, make_tokenizer, open_pipeline
+from tiny_image_examiner import facts
+from tiny_pipelines import LAYOUTS, make_tokenizer
 
 from attacks.image.concept_words import pairs, tokens
 from attacks.image.genetic_search import Evolution, evolve
@@ -32,20 +32,6 @@ def fact(prompt, answer="circle", paraphrases=(), distractors=()):
         paraphrases=paraphrases,
         distractors=distractors,
     )
-
-
-@pytest.fixture(scope="module")
-def subjects(tmp_path_factory):
-    """Layout to a tiny subject; a test leaves it as it found it."""
-    root = tmp_path_factory.mktemp("pipelines")
-    for layout in LAYOUTS:
-        make_pipeline(layout).save_pretrained(root / layout)
-    return {layout: open_pipeline(root / layout) for layout in LAYOUTS}
-
-
-@pytest.fixture(scope="module")
-def examiner(tmp_path_factory):
-    return image_examiner(tmp_path_factory.mktemp("examiner"))
 
 
 def parameters(**more):

@@ -24,14 +24,6 @@ RETAIN = (Fact(id="s", subject="s", prompt="square", answer="square"),)
 
 
 @pytest.fixture(scope="module")
-def subject(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pixel")
-    pipeline = make_pipeline("pixel")
-    pipeline.save_pretrained(folder)
-    return open_pipeline(folder)
-
-
-@pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
     folder = tmp_path_factory.mktemp("classifier")
     labels = ("circle", "square", "none")
