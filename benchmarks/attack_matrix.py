@@ -9,7 +9,7 @@ kept in ``--store``, so that a second run only prints, and several processes can
 """
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from auditor.attack import PROFILES
@@ -47,15 +47,24 @@ def audit(plan: AuditPlan, seeds: int, store: EvidenceStore) -> Certificate:
     return assemble(run_audit(prepared, store, LocalExecutor(), progress), "")
 
 
-def overview(audits: Mapping[str, Certificate]) -> str:
-    """Attacks by subjects: the point estimate of rho, and what its evidence says."""
+def overview(
+    audits: Mapping[str, Certificate], cell: Callable[[MatrixRow | None], str] | None = None
+) -> str:
+    """Attacks by subjects.
+
+    Args:
+        audits: subject to its certificate.
+        cell: what is said of an attack on a subject; by default the point estimate of rho, and
+            what its evidence says.
+    """
+    cell = cell or _short
     lines = [
         "| attack | " + " | ".join(audits) + " |",
         "| --- " * (len(audits) + 1) + "|",
-        "| *verdict* | " + " | ".join(map(verdict, audits.values())) + " |",
+        "| *verdict* | " + " | ".join(map(_verdict, audits.values())) + " |",
     ]
     for label in labels(audits.values()):
-        cells = [_short(rows(certificate).get(label)) for certificate in audits.values()]
+        cells = [cell(rows(certificate).get(label)) for certificate in audits.values()]
         lines.append(f"| `{label}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -90,7 +99,7 @@ def rows(certificate: Certificate) -> dict[str, MatrixRow]:
     return {row.label: row for row in certificate.matrix}
 
 
-def verdict(certificate: Certificate) -> str:
+def _verdict(certificate: Certificate) -> str:
     """The verdict with its flags."""
     return ", ".join((certificate.verdict.verdict, *certificate.verdict.flags))
 

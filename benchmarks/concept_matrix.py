@@ -15,7 +15,6 @@ from pathlib import Path
 
 from auditor.attack import PROFILES, Profile
 from auditor.certificate.row import MatrixRow
-from auditor.certificate.schema import Certificate
 from auditor.cli.console import quiet_libraries
 from auditor.cli.progress import chosen_progress
 from auditor.engine.plan import AttackRequest, AuditPlan
@@ -25,7 +24,7 @@ from auditor.testbed.shapes.attack_settings import SETTINGS
 from auditor.testbed.shapes.plans import shapes_plan
 from auditor.testbed.shapes.recipe import SHAPES
 from auditor.testbed.shapes.world import ShapesWorld
-from benchmarks.attack_matrix import MARKS, audit, labels, rows, verdict
+from benchmarks.attack_matrix import MARKS, audit, overview
 from reports.number_format import interval, number
 from reports.result_words import result
 
@@ -55,30 +54,6 @@ def plan(world: ShapesWorld, subject: str, profile: Profile) -> AuditPlan:
     return planned.model_copy(update={"attacks": planned.attacks + reported})
 
 
-def overview(audits: Mapping[str, Certificate]) -> str:
-    """Attacks by subjects: share of pictures with the concept, rho with bounds, what it says."""
-    lines = [
-        "| attack | " + " | ".join(audits) + " |",
-        "| --- " * (len(audits) + 1) + "|",
-        "| *verdict* | " + " | ".join(map(verdict, audits.values())) + " |",
-    ]
-    for label in labels(audits.values()):
-        cells = [_cell(rows(certificate).get(label)) for certificate in audits.values()]
-        lines.append(f"| `{label}` | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def kept(audits: Mapping[str, Certificate]) -> str:
-    """What other shapes became: the share of their pictures that show them."""
-    lines = ["| attack | " + " | ".join(audits) + " |", "| --- " * (len(audits) + 1) + "|"]
-    for label in labels(audits.values()):
-        held = [rows(certificate).get(label) for certificate in audits.values()]
-        shares = [_share(row.retain if row else {}) for row in held]
-        if any(shares):
-            lines.append(f"| `{label}` | " + " | ".join(share or "-" for share in shares) + " |")
-    return "\n".join(lines)
-
-
 def _cell(row: MatrixRow | None) -> str:
     if row is None or row.status != "measured" or row.figures is None:
         return "-" if row is None else row.status
@@ -87,6 +62,10 @@ def _cell(row: MatrixRow | None) -> str:
     said = f"**{share}** ({of_chance})" if share else "no pictures"
     bounds = interval(row.figures.rho_lower, row.figures.rho_upper) or "no bounds"
     return f"{said}; {number(row.figures.rho)} {bounds} {MARKS[result(row).outcome]}"
+
+
+def _kept(row: MatrixRow | None) -> str:
+    return (_share(row.retain) if row else None) or "-"
 
 
 def _share(by_probe: Mapping[str, Mapping[str, float]], arm: str = "unlearned") -> str | None:
@@ -112,8 +91,8 @@ def main() -> None:
     text = (
         f"Share of pictures of the {SHAPES.forget} in which the classifier finds one (in brackets: "
         f"of the first retrained model compared with); rho with its bounds. Profile "
-        f"{arguments.profile}, {arguments.seeds} seed(s).\n\n{overview(audits)}\n\n"
-        f"Share of the pictures of other shapes that show them:\n\n{kept(audits)}"
+        f"{arguments.profile}, {arguments.seeds} seed(s).\n\n{overview(audits, _cell)}\n\n"
+        f"Share of the pictures of other shapes that show them:\n\n{overview(audits, _kept)}"
     )
     print(f"\n{text}")
     if arguments.write:
