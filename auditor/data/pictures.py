@@ -1,12 +1,16 @@
 """Pictures of facts: what an attacker has of a concept, and what a drawing is compared with."""
 
+import hashlib
+import io
+import struct
+import zlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
@@ -16,6 +20,18 @@ from auditor.errors import AuditorError, MeasurementError, Unavailable
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 """Of the files that are looked for, in this order."""
+_FORMATS = ("PNG", "JPEG", "WEBP")
+"""What a file may hold, whatever its name: some of the library's other formats run programs."""
+_FAILURES = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+"""What the library raises where a file is damaged, or was made to do damage."""
 
 
 class Pictures(BaseModel):
@@ -37,9 +53,11 @@ class Pictures(BaseModel):
     def read(self, facts: Sequence[Fact], height: int, width: int) -> Tensor:
         """The facts' pictures, [n, 3, height, width] float32 in [0, 1].
 
+        Where a picture is transparent, white shows through.
+
         Raises:
             Unavailable: a fact has none.
-            MeasurementError: a file is no picture any more.
+            MeasurementError: a file is not the one that was hashed, or is no picture.
         """
         missing = [fact.id for fact in facts if fact.id not in self.names]
         if missing:
@@ -49,8 +67,23 @@ class Pictures(BaseModel):
             )
         if not facts:
             return torch.zeros(0, 3, height, width)
-        files = (self.folder / self.names[fact.id] for fact in facts)
-        return torch.stack([_read(file, height, width) for file in files])
+        return torch.stack([self._read(fact.id, height, width) for fact in facts])
+
+    def _read(self, fact: str, height: int, width: int) -> Tensor:
+        file = self.folder / self.names[fact]
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise MeasurementError(f"{file} cannot be read: {error}") from error
+        if hashlib.sha256(content).hexdigest() != self.digests[fact]:
+            raise MeasurementError(f"{file} was changed since it was hashed")
+        try:
+            image = _decoded(content)
+        except _FAILURES as error:
+            raise MeasurementError(f"{file} cannot be read as a picture: {error}") from error
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.BICUBIC)
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
 
 
 def find_pictures(folder: Path, sets: FactSets) -> Pictures:
@@ -69,7 +102,7 @@ def find_pictures(folder: Path, sets: FactSets) -> Pictures:
         if place.is_absolute() or ".." in place.parts:
             continue
         for ending in ENDINGS:
-            if (folder / f"{fact.id}{ending}").is_file():
+            if _is_file(folder / f"{fact.id}{ending}"):
                 names[fact.id] = f"{fact.id}{ending}"
                 break
     if not names:
@@ -84,12 +117,18 @@ def find_pictures(folder: Path, sets: FactSets) -> Pictures:
     )
 
 
-def _read(file: Path, height: int, width: int) -> Tensor:
+def _is_file(place: Path) -> bool:
     try:
-        with Image.open(file) as opened:
-            image = opened.convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise MeasurementError(f"{file} cannot be read as a picture: {error}") from error
-    if image.size != (width, height):
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+        return place.is_file()
+    except (OSError, ValueError):  # an id that is too long for a name, or cannot be one
+        return False
+
+
+def _decoded(content: bytes) -> Image.Image:
+    """A picture in RGB, on white."""
+    with Image.open(io.BytesIO(content), formats=_FORMATS) as opened:
+        if not opened.has_transparency_data:
+            return opened.convert("RGB")
+        image = opened.convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("RGB")
