@@ -32,7 +32,7 @@ def noised(subject: "TextToImage", clean: Tensor, timesteps: Tensor, noise: Tens
     """Clean inputs with the noise of their timesteps (arXiv 2006.11239, eq. 4)."""
     from auditor.subjects.denoising import add_noise  # costs seconds
 
-    return add_noise(clean, noise.to(clean), subject.signal[timesteps.cpu()].to(clean))
+    return add_noise(clean, noise.to(clean), subject.signal[timesteps.cpu()])
 
 
 def squared_error(predicted: Tensor, wanted: Tensor) -> Tensor:

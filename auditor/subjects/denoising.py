@@ -14,9 +14,12 @@ Predict = Callable[[Tensor, Tensor], Tensor]
 
 
 def add_noise(clean: Tensor, noise: Tensor, signal: Tensor) -> Tensor:
-    """x_t = √ᾱ x_0 + √(1 - ᾱ) ε (arXiv 2006.11239, eq. 4), with ᾱ of each row in ``signal`` [n]."""
-    kept = signal.view(-1, 1, 1, 1)
-    return kept.sqrt() * clean + (1 - kept).sqrt() * noise
+    """x_t = √ᾱ x_0 + √(1 - ᾱ) ε (arXiv 2006.11239, eq. 4), with ᾱ of each row in ``signal`` [n].
+
+    ``signal`` is best given in float32, whatever type the images have.
+    """
+    of_image, of_noise = _shares(signal, clean)
+    return of_image * clean + of_noise * noise
 
 
 def as_noise(output: Tensor, noisy: Tensor, signal: Tensor, kind: str) -> Tensor:
@@ -25,16 +28,26 @@ def as_noise(output: Tensor, noisy: Tensor, signal: Tensor, kind: str) -> Tensor
     Args:
         output: what the UNet gave, [n, c, h, w].
         noisy: what it was given.
-        signal: ᾱ of each row, [n].
+        signal: ᾱ of each row, [n], best in float32.
         kind: ``epsilon``, ``v_prediction`` (v = √ᾱ ε - √(1 - ᾱ) x_0, arXiv 2202.00512,
             appendix D) or ``sample`` (x_0).
     """
     if kind == "epsilon":
         return output
-    kept = signal.view(-1, 1, 1, 1)
+    of_image, of_noise = _shares(signal, output)
     if kind == "v_prediction":
-        return kept.sqrt() * output + (1 - kept).sqrt() * noisy
-    return (noisy - kept.sqrt() * output) / (1 - kept).sqrt()
+        return of_image * output + of_noise * noisy
+    return (noisy - of_image * output) / of_noise
+
+
+def _shares(signal: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """√ᾱ and √(1 - ᾱ) of each row, [n, 1, 1, 1].
+
+    They are rounded to the images' type only at the end: in bfloat16 the ᾱ of the first timesteps
+    is 1, and no noise would be left.
+    """
+    kept = signal.to(like.device).view(-1, 1, 1, 1)
+    return kept.sqrt().to(like.dtype), (1 - kept).sqrt().to(like.dtype)
 
 
 def guided(output: Tensor, guidance: float) -> Tensor:

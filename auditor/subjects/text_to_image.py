@@ -187,10 +187,9 @@ class TextToImage(Subject):
         text = self._given(prompts, embeddings, len(noisy))
         timesteps = timesteps.to(self.unet.device)
         noisy = noisy.to(self.unet.device, self.unet.dtype)
-        signal = self.signal[timesteps.cpu()].to(self.unet.device)
         output = self._unet(noisy, timesteps, text)
         kind = self.parts.scheduler.config.prediction_type
-        return as_noise(output, noisy, signal.to(output.dtype), kind)
+        return as_noise(output, noisy, self.signal[timesteps.cpu()], kind)
 
     def denoising_loss(
         self,
@@ -217,8 +216,7 @@ class TextToImage(Subject):
         """
         clean = self.latents(images)
         noise = noise.to(clean)
-        signal = self.signal[timesteps.cpu()].to(clean)
-        noisy = add_noise(clean, noise, signal)
+        noisy = add_noise(clean, noise, self.signal[timesteps.cpu()])
         predicted = self.predict_noise(noisy, timesteps, embeddings, prompts)
         loss = (predicted.float() - noise.float()).square().mean(dim=(1, 2, 3))
         if not torch.isfinite(loss).all():

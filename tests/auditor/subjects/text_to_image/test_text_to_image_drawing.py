@@ -233,6 +233,36 @@ def test_each_kind_of_prediction_stands_for_the_same_noise(signal, seed):
         torch.testing.assert_close(as_noise(output, noisy, kept, kind), noise)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_least_noise_is_not_lost_in_half_types(dtype):
+    """ᾱ of Stable Diffusion's first timestep is 0.99915, which bfloat16 rounds to 1."""
+    generator = torch.Generator().manual_seed(0)
+    clean, noise = torch.randn(2, 1, 4, 8, 8, generator=generator).to(dtype)
+    signal = torch.tensor([0.99915])
+    deviation = float((1 - signal).sqrt())
+    added = add_noise(torch.zeros_like(clean), noise, signal)
+    torch.testing.assert_close(added, (deviation * noise.float()).to(dtype), rtol=0.02, atol=1e-3)
+    noisy = add_noise(clean, noise, signal)
+    assert noisy.dtype == dtype
+    assert as_noise(clean, noisy, signal, "sample").isfinite().all()
+    seen = as_noise(torch.zeros_like(clean), noise, signal, "v_prediction")
+    torch.testing.assert_close(seen, (deviation * noise.float()).to(dtype), rtol=0.02, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction", "sample"])
+def test_a_pipeline_in_bfloat16_sees_its_first_noise_as_one_in_float32_does(kind, sd1):
+    edit_json(sd1 / "scheduler" / "scheduler_config.json", prediction_type=kind)
+    noisy = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    seen = {}
+    for dtype in ("bfloat16", "float32"):
+        subject = open_pipeline(sd1, dtype=dtype)
+        with torch.no_grad():
+            embeddings = subject.encode(PROMPTS[:2])
+            seen[dtype] = subject.predict_noise(noisy, torch.tensor([0, 0]), embeddings).float()
+    error = (seen["bfloat16"] - seen["float32"]).square().mean().sqrt()
+    assert error < 0.05 * seen["float32"].square().mean().sqrt()
+
+
 def test_a_size_that_the_autoencoder_cannot_make_is_refused(folders):
     with pytest.raises(AuditorError, match="height of an image must be a multiple of 2"):
         open_pipeline(folders["sd1"], sampling={"height": 15}).generate(["a"], [0])
