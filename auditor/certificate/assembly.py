@@ -107,6 +107,7 @@ def _identity(outcome: AuditOutcome, earlier_policies: Sequence[str]) -> Identit
             )
             for arm, spec in plan.arms.items()
         ),
+        instruments=prepared.instruments.digests or None,
         facts_digest=prepared.facts,
         plan_digest=digest(plan.model_dump(mode="json")),
         policy_digest=plan.policy.digest,

@@ -51,6 +51,9 @@ class IdentityPart(Part):
     earlier_policies: tuple[str, ...]
     """Digests of other policies under which the same model and facts were audited before, as far
     as the evidence store knows."""
+    instruments: dict[str, str] | None = Field(default=None, exclude_if=absent)
+    """What measured beside the probes' own code (``classifier``), and what was shown to the
+    attacks (``pictures``): name to sha256 over the files."""
 
 
 class ThreatPart(Part):

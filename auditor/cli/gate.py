@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -12,9 +11,6 @@ from auditor.cli.console import OUT, print_verdict
 from auditor.cli.evidence import evidence_option, key_options, open_evidence, trusted_certificate
 from auditor.cli.foreign_text import foreign
 from auditor.cli.options import json_option
-
-if TYPE_CHECKING:
-    from auditor.certificate.schema import Certificate
 
 
 @click.command("gate")
@@ -44,7 +40,7 @@ def command(
     """
     from auditor.policy import load_policy, refuse_expired
     from auditor.signing.reading import read
-    from auditor.verification.gate import gate
+    from auditor.verification.gate import gate, measured_kind
     from auditor.verification.validity import refuse_expired_certificate
 
     now = datetime.now(UTC)
@@ -56,7 +52,8 @@ def command(
         certificate, signers = read(certificate_file)[0], ()
     refuse_expired_certificate(certificate, now, demanded.valid_days)
     store = open_evidence(certificate_file, evidence)
-    default = _default(certificate) if demanded.mandatory is None else ()
+    kind = measured_kind(certificate, store)
+    default = _default(kind) if demanded.mandatory is None else ()
     gated = gate(certificate, store, demanded, default)
     if as_json:
         report = {
@@ -77,9 +74,8 @@ def command(
     return gated.verdict.exit_code
 
 
-def _default(certificate: "Certificate") -> Iterator[str]:
+def _default(kind: str) -> Iterator[str]:
     """What is mandatory where a policy lists nothing; asks the installed attacks, which is slow."""
     from auditor.engine.expansion import default_levels
 
-    unlearned = certificate.reproduction.plan["unlearned"]
-    return iter(default_levels(unlearned.get("kind", "causal-lm")))
+    return iter(default_levels(kind))

@@ -47,6 +47,12 @@ def obstacles(a: Certificate, b: Certificate) -> tuple[Obstacle, ...]:
             "difference is computed between figures of two probes.",
         ),
         (
+            a.identity.instruments != b.identity.instruments,
+            "instruments",
+            "Their figures were measured with another classifier, or the attacks were shown other "
+            "pictures.",
+        ),
+        (
             original_digest(a) != original_digest(b),
             "original model",
             "Their original models differ, and residual knowledge is a share of what the original "

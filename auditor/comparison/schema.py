@@ -4,7 +4,9 @@ from typing import Any, Literal
 
 from auditor.certificate.row import Part
 
-Subject = Literal["facts", "original model", "retrained models", "primary probe", "scope", "policy"]
+Subject = Literal[
+    "facts", "original model", "retrained models", "primary probe", "instruments", "scope", "policy"
+]
 """What two certificates must share for their figures to be of one measure."""
 
 

@@ -116,10 +116,14 @@ def positions(prepared: Prepared) -> int:
     """
     if prepared.plan.unlearned.kind == "causal-lm":
         return 1
-    config = read_json(prepared.locations["original"].model / "unet" / "config.json")
-    side = config.get("sample_size") or 64
+    pipeline = prepared.locations["original"].model
+    side = read_json(pipeline / "unet" / "config.json").get("sample_size") or 64
     height, width = side if isinstance(side, list) else (side, side)
-    return max(1, height * width // 4)
+    drawing = prepared.plan.original.drawing
+    vae = pipeline / "vae" / "config.json"
+    factor = 2 ** (len(read_json(vae)["block_out_channels"]) - 1) if vae.exists() else 1
+    height, width = (drawing.height or height * factor), (drawing.width or width * factor)
+    return max(1, height * width // factor**2 // 4)
 
 
 def weights_size(location: Location) -> tuple[int, int]:

@@ -99,7 +99,13 @@ def explicit(plan: AuditPlan) -> AuditPlan:
 
 
 def default_levels(kind: str = "causal-lm") -> dict[str, AnyAttack]:
-    """What is mandatory for models of a kind unless a policy says otherwise, by label."""
+    """What is mandatory for models of a kind unless a policy says otherwise, by label.
+
+    Raises:
+        AuditorError: nothing here measures models of that kind.
+    """
+    if kind not in ATTACKS.get(AS_IS).kinds:
+        raise AuditorError(f"no installed attack measures models of the kind {kind!r}.")
     attacks = [
         instantiate(name, dict(level.parameters))
         for name, cls in attacks_on(kind)

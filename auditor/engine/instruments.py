@@ -60,7 +60,7 @@ def find_instruments(plan: AuditPlan, sets: FactSets) -> Instruments:
         )
     from auditor.subjects.image_classifiers import locate_classifier
 
-    location = locate_classifier(plan.probes.classifier)
+    location = locate_classifier(plan.probes.classifier, plan.probes.classifier_revision)
     concepts = concepts_of(sets)
     digest = location.manifest.digest
     opened_classifier(location.model, digest, concepts)

@@ -1,20 +1,17 @@
 """A job: one attack at one level on one model. Its key is everything that decides its result."""
 
-import inspect
-import sys
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
 
-import auditor
 from auditor.attack import ATTACKS, AnyAttack
-from auditor.digests import digest, digest_sources
+from auditor.digests import digest
 from auditor.engine.expansion import instantiate
 from auditor.engine.instruments import Instruments
+from auditor.engine.sources import code_version
 from auditor.subjects.manifest import Location
 from auditor.subjects.spec import PromptFormat, SubjectSpec
 
@@ -23,17 +20,9 @@ Stage = Literal["search", "measure"]
 _MISSING = "not installed"
 
 _MEASURING_LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "rouge-score", "peft")
-_LIBRARIES_OF_KIND = {"text-to-image": ("diffusers", "pillow")}
-_MEASURING_CODE = (
-    "subjects",
-    "data",
-    "probes",
-    "attack.py",
-    "findings.py",
-    "examiner.py",
-    "image_examiner.py",
-    "evidence/record.py",
-)
+_LIBRARIES_OF_KIND = {
+    "text-to-image": ("bitsandbytes", "diffusers", "pillow", "torchao", "torchmetrics")
+}
 
 
 class Pooled(BaseModel):
@@ -104,14 +93,6 @@ class Job(BaseModel):
         return instantiate(self.attack, self.parameters)
 
 
-def code_version(attack: str) -> str:
-    """Digest of the sources that measure: this package's and the attack's own."""
-    root = Path(auditor.__file__).parent
-    return digest(
-        [digest_sources(root / part for part in _MEASURING_CODE), digest_sources([_home(attack)])]
-    )
-
-
 def library_versions(attack: str, kind: str) -> dict[str, str]:
     """Versions of the libraries that a measurement of models of a kind depends on."""
     needed = map(_distribution, ATTACKS.get(attack).requires.packages)
@@ -134,10 +115,3 @@ def installed_version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return _MISSING
-
-
-def _home(attack: str) -> Path:
-    """The folder of the attack's package, or its file where it stands alone."""
-    cls = ATTACKS.get(attack)
-    file = Path(inspect.getfile(cls))
-    return file.parent if sys.modules[cls.__module__].__package__ else file

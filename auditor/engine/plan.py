@@ -60,6 +60,8 @@ class ProbeSection(_Section):
     classifier: str | None = None
     """Directory or hub name of the classifier that tells whether a concept is in a picture; needed
     for text-to-image models."""
+    classifier_revision: str | None = None
+    """Commit, tag or branch of a classifier on the hub."""
 
     @property
     def all(self) -> tuple[str, ...]:

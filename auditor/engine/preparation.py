@@ -135,6 +135,7 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     )
     checks.refuse_contradictions(sets, of_pictures=plan.unlearned.kind == "text-to-image")
     _refuse_unreadable(plan, sets)
+    _refuse_unlike_drawing(plan)
     _refuse_exposure(variants, sets)
     instruments = find_instruments(plan, sets)
     locations = {}
@@ -167,6 +168,15 @@ def _refuse_unreadable(plan: AuditPlan, sets: FactSets) -> None:
             f"the primary probe {plan.probes.primary} cannot read {len(lacking)} fact(s) (it needs "
             f"{', '.join(primary.needs) or 'an answer in letters or digits'}): "
             f"{', '.join(lacking[:5])}{' …' if lacking[5:] else ''}."
+        )
+
+
+def _refuse_unlike_drawing(plan: AuditPlan) -> None:
+    unlike = [arm for arm, spec in plan.arms.items() if spec.drawing != plan.unlearned.drawing]
+    if unlike:
+        raise AuditorError(
+            f"{', '.join(unlike)} would draw in another way than the unlearned model; give all "
+            "models the same `sampling`, so that only their weights differ."
         )
 
 

@@ -19,6 +19,9 @@ _TOKENIZER_FILES = (
     "chat_template.jinja",
 )
 
+_BESIDE_THE_NETWORK = ("scheduler/", "vae/")
+"""Parts of a pipeline that no erasure touches, and that decide what is drawn."""
+
 _STRICTER: dict[str, Callable[[float, float], bool]] = {
     "delta": operator.lt,
     "alpha": operator.lt,
@@ -56,7 +59,9 @@ def _arm_warnings(locations: Mapping[str, Location]) -> list[str]:
         differing = [
             name
             for name in sorted(original.keys() | location.manifest.files.keys())
-            if PurePosixPath(name).name in _TOKENIZER_FILES
+            if (
+                PurePosixPath(name).name in _TOKENIZER_FILES or name.startswith(_BESIDE_THE_NETWORK)
+            )
             and location.manifest.files.get(name) != original.get(name)
         ]
         if differing:

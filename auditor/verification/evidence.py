@@ -75,9 +75,10 @@ def _refuse_foreign(
                 "parameters": row.parameters,
                 "subject": digests.get(arm),
                 "facts": certificate.identity.facts_digest,
+                "instruments": certificate.identity.instruments or {},
             }
             for name, value in expected.items():
-                if said.get(name) != value:
+                if said.get(name, {}) != value:
                     raise Contradicted(
                         f"{row.label}, {arm}: the job {key[:12]}… measured another {name} than the "
                         "certificate says."

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from auditor.certificate.decided import decided_verdict
 from auditor.certificate.judgement import judge
 from auditor.certificate.schema import Certificate, VerdictPart
+from auditor.errors import Contradicted
 from auditor.evidence.columns import DECIDING
 from auditor.evidence.store import EvidenceStore
-from auditor.policy import Policy
+from auditor.policy import AS_IS, Policy
 from auditor.verification.recall import recall
 from auditor.verification.standing import under
 
@@ -28,6 +29,20 @@ class Gated:
     policy: Policy
     same_policy: bool
     missing: tuple[str, ...]
+
+
+def measured_kind(certificate: Certificate, store: EvidenceStore) -> str:
+    """The kind of models that the evidence is about, as its jobs say under their own digest.
+
+    Raises:
+        Contradicted: the certificate names no evidence of the model as it is.
+        EvidenceChanged: that evidence is missing or was changed.
+    """
+    as_is = next((row for row in certificate.matrix if row.attack == AS_IS), None)
+    keys = as_is.jobs.get("unlearned", ()) if as_is else ()
+    if not keys:
+        raise Contradicted("the certificate names no evidence of the unlearned model as it is.")
+    return str(store.identity(keys[0]).get("kind", "causal-lm"))
 
 
 def gate(

@@ -11,6 +11,8 @@ import yaml
 from safetensors.torch import load_file, save_file
 from tiny_pipelines import make_pipeline
 
+from auditor.certificate.files import write_certificate
+from auditor.certificate.schema import Certificate
 from auditor.cli.main import run
 from auditor.subjects.convolutional_classifier import ClassifierConfig, ConvolutionalClassifier
 
@@ -78,6 +80,11 @@ def audit(plan, out):
     return code, json.loads((out / "certificate.json").read_text())
 
 
+def rewrite(certificate, file):
+    """Write an edited certificate under an id that fits it."""
+    write_certificate(Certificate.model_validate(certificate).named(), file)
+
+
 @pytest.mark.parametrize("layout", ["sd1", "sdxl"])
 def test_random_pipelines_run_through_and_are_not_auditable(layout, plan_file, tmp_path):
     code, certificate = audit(plan_file(layout), tmp_path / "out")
@@ -88,6 +95,46 @@ def test_random_pipelines_run_through_and_are_not_auditable(layout, plan_file, t
     assert set(row["forget"]) == {"concept", "concept-top-1"}
     page = (tmp_path / "out" / "certificate.html").read_text()
     assert "NOT AUDITABLE" in page
+
+
+def test_other_parts_beside_the_network_are_warned_of(tiny, plan_file, tmp_path, capsys):
+    other = shutil.copytree(tiny / "sd1-retrained", tmp_path / "other")
+    file = other / "scheduler" / "scheduler_config.json"
+    settings = json.loads(file.read_text()) | {"set_alpha_to_one": True}
+    file.write_text(json.dumps(settings))
+    audit(plan_file(retrained={"path": str(other)}), tmp_path / "out")
+    said = json.loads((tmp_path / "out" / "certificate.json").read_text())["warnings"]
+    assert any("retrained-0 has another scheduler/scheduler_config.json" in text for text in said)
+
+
+def test_what_judges_is_named_and_checked(plan_file, tmp_path, capsys):
+    out = tmp_path / "out"
+    _, certificate = audit(plan_file(), out)
+    named = certificate["identity"]["instruments"]
+    assert set(named) == {"classifier"}
+    assert named["classifier"][:12] in (out / "certificate.html").read_text()
+    assert run(["verify", str(out / "certificate.json"), "--unsigned", "--quiet"]) == 0
+    named["classifier"] = "0" * 64
+    rewrite(certificate, out / "certificate.json")
+    capsys.readouterr()
+    assert run(["verify", str(out / "certificate.json"), "--unsigned", "--quiet"]) == 14
+    assert "measured another instruments" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_gate_without_a_list_demands_what_the_kind_of_the_evidence_does(
+    plan_file, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    _, certificate = audit(plan_file(), out)
+    certificate["reproduction"]["plan"]["unlearned"]["kind"] = "nonsense"
+    rewrite(certificate, out / "certificate.json")
+    policy = tmp_path / "ours.yaml"
+    policy.write_text("delta: 0.1")
+    capsys.readouterr()
+    code = run(["gate", str(out / "certificate.json"), "--policy", str(policy), "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert code == NOT_AUDITABLE
+    assert "image/concept-inversion 1 vector" in report["missing"]
 
 
 def test_a_classifier_that_lacks_the_concept(tiny, plan_file, tmp_path, capsys):
@@ -154,6 +201,7 @@ def test_a_state_dict_with_other_keys(change, tiny, plan_file, tmp_path, capsys)
             {"retrained": {"kind": "causal-lm", "sampling": None}},
             "different kinds: causal-lm, text-to-image",
         ),
+        ({"retrained": {"sampling": {"steps": 3}}}, "retrained-0 would draw in another way"),
         ({"probes": {"primary": "rouge-l-recall", "classifier": "x"}}, "rouge-l-recall"),
     ],
 )

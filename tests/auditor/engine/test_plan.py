@@ -4,8 +4,9 @@ import yaml
 from auditor.attack import ATTACKS
 from auditor.cli.main import OK, run
 from auditor.engine.expansion import default_levels, expand
-from auditor.engine.job import Job, Pooled, code_version
+from auditor.engine.job import Job, Pooled
 from auditor.engine.plan import AuditPlan, load_plan, parse_plan
+from auditor.engine.sources import borrowed, code_version
 from auditor.errors import AuditorError
 from auditor.subjects.manifest import Location, Manifest
 from auditor.subjects.spec import PromptFormat, SubjectSpec
@@ -163,6 +164,14 @@ def test_code_version_covers_the_attack_and_nothing_beside_it():
     versions = {name: code_version(name) for name in ATTACKS.names()}
     assert versions["quantization/rtn"] == versions["quantization/bnb"], "one package"
     assert versions["none/as-is"] != versions["quantization/rtn"]
+
+
+def test_code_version_covers_what_an_attack_takes_from_others():
+    taken = borrowed("image/quantization")
+    assert {"attacks.quantization.rtn", "attacks.relearning.fine_tuning"} <= taken.keys()
+    assert all(file.is_file() for file in taken.values())
+    assert not any(name.startswith("attacks.image") for name in taken)
+    assert borrowed("none/as-is") == {}
 
 
 def test_plan_schema_forbids_what_it_does_not_know():
