@@ -93,8 +93,8 @@ def path_of(subject: "TextToImage", steps: int) -> list[tuple[int, float]]:
 
 
 def without_text(subject: "TextToImage", count: int) -> Noise:
-    """What the UNet predicts under the empty prompt, for ``count`` inputs, in float32."""
-    empty = subject.encode([""]).expand(count, -1, -1)
+    """What the UNet predicts without text, for ``count`` inputs, in float32."""
+    empty = subject.empty_text().repeated(count)
 
     def predict(sample: Tensor, timestep: int) -> Tensor:
         at = torch.full((count,), timestep, dtype=torch.long)

@@ -24,6 +24,7 @@ from auditor.subjects.batching import run_batched
 
 if TYPE_CHECKING:
     from auditor.image_examiner import ImageExaminer
+    from auditor.subjects.image_text import Text
     from auditor.subjects.text_to_image import TextToImage
 
 
@@ -33,7 +34,7 @@ class ImageMembershipParameters(Parameters):
     score: Literal["loss", "t-error"] = "loss"
     """The denoising loss, or SecMI's error of a deterministic step and its way back."""
     text: Literal["none", "prompt"] = "none"
-    """Whether the UNet is given the empty prompt or the fact's own."""
+    """Whether the UNet is given no text, as guidance has it, or the fact's prompt."""
     timesteps: tuple[int, ...] = Field(default=(100, 200, 300, 400), min_length=1)
     """Timesteps of training at which the loss is taken and averaged."""
     noises: int = Field(default=2, ge=1)
@@ -134,7 +135,7 @@ class ImageMembership(
             )
         facts = (*sets.forget, *sets.holdout)
         images = examiner.images(facts, image_shape(subject))
-        prompts = [fact.prompt if p.text == "prompt" else "" for fact in facts]
+        prompts = [fact.prompt for fact in facts] if p.text == "prompt" else None
         if p.score == "loss":
             errors = denoising_losses(subject, images, prompts, p.timesteps, p.noises)
         else:
@@ -180,7 +181,7 @@ def summary(errors: npt.NDArray[np.float64]) -> dict[str, float | None]:
 def denoising_losses(
     subject: "TextToImage",
     images: Tensor,
-    prompts: Sequence[str],
+    prompts: Sequence[str] | None,
     timesteps: Sequence[int],
     noises: int,
 ) -> Tensor:
@@ -192,7 +193,7 @@ def denoising_losses(
     Args:
         subject: whose loss it is.
         images: [n, 3, height, width] in [0, 1].
-        prompts: one a picture.
+        prompts: one a picture; None for no text.
         timesteps: of training.
         noises: noises at each timestep.
     """
@@ -204,11 +205,9 @@ def denoising_losses(
 
     def run(batch: list[int]) -> list[Tensor]:
         which, draw = [i // total for i in batch], [i % total for i in batch]
-        texts = [prompts[i] for i in which]
         with torch.inference_mode():
-            losses = subject.denoising_loss(
-                images[which], subject.encode(texts), at[draw], noise[draw], texts
-            )
+            text = _text(subject, prompts, which)
+            losses = subject.denoising_loss(images[which], text, at[draw], noise[draw])
         return list(losses.cpu())
 
     rows = [shape[1] * shape[2]] * (len(images) * total)
@@ -219,7 +218,7 @@ def denoising_losses(
 def t_errors(
     subject: "TextToImage",
     images: Tensor,
-    prompts: Sequence[str],
+    prompts: Sequence[str] | None,
     reached: int,
     interval: int,
 ) -> Tensor:
@@ -231,7 +230,7 @@ def t_errors(
     Args:
         subject: whose predictions are used.
         images: [n, 3, height, width] in [0, 1].
-        prompts: one a picture.
+        prompts: one a picture; None for no text.
         reached: timestep of the error.
         interval: timesteps a step.
     """
@@ -239,13 +238,12 @@ def t_errors(
     signal = subject.signal.tolist()
 
     def run(batch: list[int]) -> list[Tensor]:
-        texts = [prompts[i] for i in batch]
         with torch.inference_mode():
-            hidden = subject.encode(texts)
+            text = _text(subject, prompts, batch)
 
             def step(sample: Tensor, now: int, then: int) -> Tensor:
                 at = torch.full((len(batch),), now, dtype=torch.long)
-                noise = subject.predict_noise(sample, at, hidden, texts).float()
+                noise = subject.predict_noise(sample, at, text).float()
                 return moved(sample, noise, signal[now], signal[then])
 
             sample = subject.latents(images[batch]).float()
@@ -255,3 +253,10 @@ def t_errors(
             return list((back - sample).square().mean(dim=(1, 2, 3)).cpu())
 
     return torch.stack(run_batched([height * width] * len(images), subject.token_budget, run))
+
+
+def _text(subject: "TextToImage", prompts: Sequence[str] | None, rows: list[int]) -> "Text":
+    """What the UNet gets for some pictures."""
+    if prompts is None:
+        return subject.empty_text().repeated(len(rows))
+    return subject.text([prompts[i] for i in rows])

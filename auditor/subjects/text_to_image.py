@@ -110,7 +110,22 @@ class TextToImage(Subject):
 
     def encode(self, prompts: Sequence[str]) -> Tensor:
         """What cross-attention gets, [n, length, width]; a prompt that is too long is cut."""
-        return self._text(prompts).hidden
+        return self.text(prompts).hidden
+
+    def text(self, prompts: Sequence[str]) -> Text:
+        """All that the UNet gets of prompts, pooled text included."""
+        text = encode(self.parts, prompts, self.token_budget)
+        return text.to(self.unet.device, self.unet.dtype)
+
+    def empty_text(self) -> Text:
+        """What the UNet gets in a single row without text, as guidance has it.
+
+        It is the empty prompt's, or zeros where SDXL was trained with those (2307.01952's pipeline
+        says so: ``force_zeros_for_empty_prompt``).
+        """
+        zeros = read_json(self.location.model / INDEX).get("force_zeros_for_empty_prompt", True)
+        text = self.text([""])
+        return text.zeros() if zeros and text.pooled is not None else text
 
     def generate(
         self,
@@ -136,7 +151,7 @@ class TextToImage(Subject):
         text = self._given(prompts, embeddings, len(seeds))
         space, settings = self._space(), self.spec.drawing
         shape = self.input_shape
-        nothing = self._nothing() if settings.guidance > 1 else None
+        nothing = self.empty_text() if settings.guidance > 1 else None
         if not seeds:
             return torch.zeros(0, 3, shape[1] * space.factor, shape[2] * space.factor)
 
@@ -170,7 +185,7 @@ class TextToImage(Subject):
         self,
         noisy: Tensor,
         timesteps: Tensor,
-        embeddings: Tensor,
+        text: Tensor | Text,
         prompts: Sequence[str] | None = None,
     ) -> Tensor:
         """The noise that the UNet sees, without guidance, with gradients where they are enabled.
@@ -178,13 +193,14 @@ class TextToImage(Subject):
         Args:
             noisy: the UNet's input, [n, *input_shape].
             timesteps: of training, [n] integers.
-            embeddings: for cross-attention, [n, length, width].
-            prompts: whose pooled text SDXL gets; by default the empty prompt's.
+            text: n encoded prompts, or embeddings for cross-attention alone, [n, length, width].
+            prompts: whose pooled text SDXL gets with embeddings; by default the empty prompt's.
 
         Returns:
             [n, *input_shape], converted to noise where the UNet predicts v or the image.
         """
-        text = self._given(prompts, embeddings, len(noisy))
+        if isinstance(text, Tensor):
+            text = self._given(prompts, text, len(noisy))
         timesteps = timesteps.to(self.unet.device)
         noisy = noisy.to(self.unet.device, self.unet.dtype)
         output = self._unet(noisy, timesteps, text)
@@ -194,7 +210,7 @@ class TextToImage(Subject):
     def denoising_loss(
         self,
         images: Tensor,
-        embeddings: Tensor,
+        text: Tensor | Text,
         timesteps: Tensor,
         noise: Tensor,
         prompts: Sequence[str] | None = None,
@@ -203,7 +219,7 @@ class TextToImage(Subject):
 
         Args:
             images: [n, 3, height, width] in [0, 1].
-            embeddings: for cross-attention, [n, length, width].
+            text: as for :meth:`predict_noise`.
             timesteps: of training, [n] integers.
             noise: [n, *input_shape]: of latents where the pipeline has an autoencoder.
             prompts: as for :meth:`predict_noise`.
@@ -217,7 +233,7 @@ class TextToImage(Subject):
         clean = self.latents(images)
         noise = noise.to(clean)
         noisy = add_noise(clean, noise, self.signal[timesteps.cpu()])
-        predicted = self.predict_noise(noisy, timesteps, embeddings, prompts)
+        predicted = self.predict_noise(noisy, timesteps, text, prompts)
         loss = (predicted.float() - noise.float()).square().mean(dim=(1, 2, 3))
         if not torch.isfinite(loss).all():
             raise MeasurementError("the denoising loss is not finite")
@@ -261,15 +277,6 @@ class TextToImage(Subject):
     def _space(self) -> LatentSpace:
         return LatentSpace(self.parts.vae)
 
-    def _text(self, prompts: Sequence[str]) -> Text:
-        text = encode(self.parts, prompts, self.token_budget)
-        return text.to(self.unet.device, self.unet.dtype)
-
-    def _nothing(self) -> Text:
-        zeros = read_json(self.location.model / INDEX).get("force_zeros_for_empty_prompt", True)
-        text = self._text([""])
-        return text.zeros() if zeros and text.pooled is not None else text
-
     def _given(self, prompts: Sequence[str] | None, embeddings: Tensor | None, count: int) -> Text:
         if prompts is None and embeddings is None:
             raise ValueError("give prompts or embeddings")
@@ -277,10 +284,10 @@ class TextToImage(Subject):
             if given is not None and len(given) != count:
                 raise ValueError(f"{len(given)} prompts or embeddings for {count} images")
         if embeddings is None:
-            return self._text(prompts or [])
+            return self.text(prompts or [])
         pooled = None
         if len(self.parts.text_encoders) == 2:
-            pooled = self._text(prompts if prompts is not None else [""] * count).pooled
+            pooled = self.text(prompts if prompts is not None else [""] * count).pooled
         return Text(embeddings.to(self.unet.device, self.unet.dtype), pooled)
 
     def _unet(self, sample: Tensor, timestep: Tensor, text: Text) -> Tensor:

@@ -8,6 +8,7 @@ from tiny_image_examiner import facts, image_examiner
 from tiny_pipelines import LAYOUTS, open_pipeline
 
 from attacks.image.blind_pictures import blind_baseline, pixel_statistics
+from attacks.image.ddim_inversion import moved
 from attacks.image.membership import (
     ImageMembership,
     ImageMembershipParameters,
@@ -91,6 +92,43 @@ def test_the_t_error_is_zero_where_the_noise_does_not_change_on_the_way(subjects
     constant = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     monkeypatch.setattr(subject, "predict_noise", lambda sample, *_: constant.expand_as(sample))
     assert (t_errors(subject, images, ["", ""], 100, 10) < 1e-12).all()
+
+
+@pytest.mark.parametrize("score", ["loss", "t-error"])
+def test_without_text_sdxl_is_asked_with_zeros(score, subjects, examiner, tmp_path):
+    subject = subjects["sdxl"]
+    images = examiner.images(examiner.sets.forget, (16, 16))[:1]
+    record = attack(score=score).measure(subject, examiner, [], 0, tmp_path)
+    noise = torch.randn(8, *subject.input_shape, generator=torch.Generator().manual_seed(0))
+    added = {
+        "text_embeds": torch.zeros(1, 8),
+        "time_ids": torch.tensor([[16.0, 16, 0, 0, 16, 16]]),
+    }
+
+    def seen(noisy, timestep):
+        hidden = torch.zeros(1, 12, 48)
+        return subject.unet(
+            noisy, timestep, encoder_hidden_states=hidden, added_cond_kwargs=added
+        ).sample
+
+    with torch.no_grad():
+        clean = subject.latents(images)
+        if score == "loss":
+            errors = []
+            for number, timestep in enumerate((100, 100, 200, 200, 300, 300, 400, 400)):
+                given = noise[[number]]
+                noisy = add_noise(clean, given, subject.signal[[timestep]])
+                errors.append((seen(noisy, timestep) - given).square().mean())
+            error = torch.stack(errors).mean()
+        else:
+            signal = subject.signal.tolist()
+            sample = clean
+            for now in range(0, 100, 10):
+                sample = moved(sample, seen(sample, now), signal[now], signal[now + 10])
+            there = moved(sample, seen(sample, 100), signal[100], signal[110])
+            back = moved(there, seen(there, 110), signal[110], signal[100])
+            error = (back - sample).square().mean()
+    assert -record.arrays["scores/forget"][0][0] == pytest.approx(float(error), rel=1e-3)
 
 
 @pytest.mark.parametrize("more", VARIANTS)

@@ -103,6 +103,24 @@ def test_regeneration_is_the_librarys_deterministic_sampling(layout, subjects):
     torch.testing.assert_close(found, sample, rtol=1e-3, atol=1e-3)
 
 
+def test_sdxl_is_asked_with_the_zeros_that_it_was_trained_with(subjects):
+    """Written out with the UNet itself."""
+    subject = subjects["sdxl"]
+    noisy = normal(2, *subject.input_shape)
+    with torch.no_grad():
+        found = without_text(subject, 2)(noisy, 300)
+        wanted = subject.unet(
+            noisy,
+            300,
+            encoder_hidden_states=torch.zeros(2, 12, 48),
+            added_cond_kwargs={
+                "text_embeds": torch.zeros(2, 8),
+                "time_ids": torch.tensor([[16.0, 16, 0, 0, 16, 16]] * 2),
+            },
+        ).sample
+    torch.testing.assert_close(found, wanted)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_a_model_drew_is_taken_back_to_its_noise(layout, subjects):
     subject = subjects[layout]

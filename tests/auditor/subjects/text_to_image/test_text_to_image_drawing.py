@@ -1,5 +1,7 @@
 """What is drawn is what a deployer's pipeline draws, whatever is drawn beside it."""
 
+import shutil
+
 import pytest
 import torch
 from diffusers import DDPMScheduler
@@ -110,6 +112,23 @@ def test_embeddings_equal_those_of_diffusers(subjects, pipelines):
             PROMPTS[0], device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=False
         )[0]
         torch.testing.assert_close(subjects[layout].encode(PROMPTS)[:1], expected)
+
+
+@pytest.mark.parametrize("zeros", [True, False, None])
+def test_sdxl_without_text_gets_zeros_where_its_pipeline_says_so(zeros, folders, tmp_path):
+    folder = shutil.copytree(folders["sdxl"], tmp_path / "sdxl")
+    edit_json(folder / "model_index.json", force_zeros_for_empty_prompt=zeros)
+    subject = open_pipeline(folder)
+    empty, prompt = subject.empty_text(), subject.text([""])
+    for found, plain in ((empty.hidden, prompt.hidden), (empty.pooled, prompt.pooled)):
+        assert plain.abs().max() > 0
+        torch.testing.assert_close(found, plain if zeros is False else torch.zeros_like(plain))
+
+
+def test_stable_diffusion_without_text_gets_the_empty_prompt(subjects):
+    empty = subjects["sd1"].empty_text()
+    assert torch.equal(empty.hidden, subjects["sd1"].encode([""]))
+    assert empty.pooled is None
 
 
 def test_nothing_asked_nothing_drawn(subjects):
