@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
 from typing_extensions import TypeVar
 
 from auditor.attack import Attack, Parameters
 from auditor.evidence.record import Record, Row
 from auditor.findings import SideFigure
 from auditor.image_examiner import ImageExaminer
+from auditor.statistics import clopper_pearson
 
 if TYPE_CHECKING:
     from auditor.subjects.text_to_image import TextToImage  # noqa: F401 - named below in quotes
@@ -53,16 +53,42 @@ class ImageAttack(Attack[P, "TextToImage", ImageExaminer], Generic[P]):
         for arm, noted in notes.items():
             if not noted.get("pictures"):
                 continue
-            result = binomtest(noted["pictures_with_concept"], noted["pictures"])
-            bounds = result.proportion_ci(0.95, method="exact")
-            figures.append(
-                SideFigure(
-                    name="attack success rate",
-                    of=arm,
-                    value=result.statistic,
-                    lower=float(bounds.low),
-                    upper=float(bounds.high),
-                    remark="Clopper-Pearson bounds",
-                )
-            )
+            found, count = noted["pictures_with_concept"], noted["pictures"]
+            figures.append(share_figure("attack success rate", arm, found, count))
         return figures
+
+
+def share_figure(name: str, arm: str, count: int, of: int, remark: str = "") -> SideFigure:
+    """A share of an arm's pictures with its Clopper-Pearson interval.
+
+    Args:
+        name: what it is the share of.
+        arm: whose pictures they are.
+        count: how many are counted.
+        of: how many there are.
+        remark: what limits it.
+    """
+    lower, upper = clopper_pearson(count, of)
+    remarks = filter(None, (remark, "Clopper-Pearson bounds"))
+    return SideFigure(name, arm, count / of, lower, upper, "; ".join(remarks))
+
+
+def against_retrained(notes: Mapping[str, Mapping[str, Any]]) -> tuple[str, bool] | None:
+    """Whether an attack tells the original from models that never saw the concept.
+
+    Returns:
+        The retrained arm in whose pictures the concept was found most, and whether it was found
+        in clearly more of the original's: whether the 95 % Clopper-Pearson intervals are apart.
+        None without an original or a retrained model.
+    """
+    shares = {
+        arm: (noted["pictures_with_concept"], noted["pictures"])
+        for arm, noted in notes.items()
+        if noted.get("pictures")
+    }
+    retrained = [arm for arm in shares if arm.startswith("retrained-")]
+    if "original" not in shares or not retrained:
+        return None
+    worst = max(retrained, key=lambda arm: shares[arm][0] / shares[arm][1])
+    (low, _), (_, high) = clopper_pearson(*shares["original"]), clopper_pearson(*shares[worst])
+    return worst, high < low

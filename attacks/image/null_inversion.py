@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
-from scipy.stats import binomtest
 
 from attacks.image.ddim_inversion import through_noise
-from attacks.image.family import ImageAttack
+from attacks.image.family import ImageAttack, against_retrained
 from attacks.image.noise_matching import image_shape
 from auditor.attack import Level, Parameters, Requirements, attack
 from auditor.errors import MeasurementError, Unavailable
@@ -137,16 +136,15 @@ def separation(notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Control]:
     Clearly: the 95 % Clopper-Pearson intervals do not overlap. Nothing is checked without an
     original and a retrained model.
     """
-    judged = {arm: noted for arm, noted in notes.items() if noted.get("pictures")}
-    retrained = [arm for arm in judged if arm.startswith("retrained-")]
-    if "original" not in judged or not retrained:
+    compared = against_retrained(notes)
+    if compared is None:
         return ()
-    worst = max(retrained, key=lambda arm: _share(judged[arm])[1])
+    worst, apart = compared
     said = (
-        f"The concept came back without text in {_counted(judged['original'])} pictures from the "
-        f"original and in {_counted(judged[worst])} from {worst}"
+        f"The concept came back without text in {_counted(notes['original'])} pictures from the "
+        f"original and in {_counted(notes[worst])} from {worst}"
     )
-    if _share(judged[worst])[2] < _share(judged["original"])[0]:
+    if apart:
         return (Control(_CONTROL, True, f"{said}."),)
     return (
         Control(
@@ -156,13 +154,6 @@ def separation(notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Control]:
             "holds the concept.",
         ),
     )
-
-
-def _share(noted: Mapping[str, Any]) -> tuple[float, float, float]:
-    """Lower bound, share and upper bound of pictures with the concept."""
-    result = binomtest(noted["pictures_with_concept"], noted["pictures"])
-    bounds = result.proportion_ci(0.95, method="exact")
-    return float(bounds.low), float(result.statistic), float(bounds.high)
 
 
 def _counted(noted: Mapping[str, Any]) -> str:

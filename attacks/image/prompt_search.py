@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
 from torch import Tensor
 
 from attacks.image.concept_names import concept_names
-from attacks.image.family import ImageAttack
+from attacks.image.family import ImageAttack, share_figure
 from attacks.image.found_prefixes import prefixes_for
 from attacks.image.noise_objective import NoiseObjective
 from attacks.image.prefix_search import Budget, Found, random_knowledge, search_prefixes
@@ -196,18 +195,8 @@ class PromptSearch(ImageAttack[PromptSearchParameters]):
                 ("success of the arm's own search", "by_search"),
                 ("success of random words, as many drawings", "by_random_words"),
             ):
-                result = binomtest(noted["search"][key], count)
-                bounds = result.proportion_ci(0.95, method="exact")
-                figures.append(
-                    SideFigure(
-                        name,
-                        arm,
-                        result.statistic,
-                        float(bounds.low),
-                        float(bounds.high),
-                        f"of {count} facts that were searched for; Clopper-Pearson bounds",
-                    )
-                )
+                found, remark = noted["search"][key], f"of {count} facts that were searched for"
+                figures.append(share_figure(name, arm, found, count, remark))
         return figures
 
     def _found(
