@@ -37,13 +37,14 @@ class NullInversion(ImageAttack[NullInversionParameters]):
     the model's own deterministic sampling, again without text, leads to the picture. An erasure
     that cuts the way from words to the concept has no part in either direction. Each step is
     refined: the noise that explains a step is that of its end, which is found by predicting it
-    again and again. TINA minimises the same self-consistency error by gradient descent, with
-    three times the cost a refinement.
+    again and again. TINA, as far as notes on its paper tell (the paper itself was not read),
+    lessens the same self-consistency error with an optimiser; a refinement that needs a gradient
+    costs some three times what one costs here.
 
     It is reported and decides nothing. The picture itself is handed to the model, so that it comes
     back is no proof that the model holds the concept: a model that was never shown one may carry
     it through just as well. Whether it does is checked on the retrained models, and the
-    certificate's controls say what came out; TINA has no such check.
+    certificate's controls say what came out. Those notes name no such check of TINA's.
 
     Threat model: someone with the weights, or an API that takes latents, and pictures of the
     concept.
@@ -54,8 +55,8 @@ class NullInversion(ImageAttack[NullInversionParameters]):
 
     A leak: pictures come back from the unlearned model that do not from a retrained one.
 
-    Source: TINA, arXiv 2603.17828; DDIM inversion from arXiv 2010.02502 and 2105.05233, fixed
-    points as in arXiv 2309.04907.
+    Source: TINA, arXiv 2603.17828, at second hand; DDIM inversion from arXiv 2010.02502 and
+    2105.05233, fixed points as in arXiv 2309.04907.
     """
 
     parameters_type = NullInversionParameters
