@@ -31,11 +31,22 @@ class ImageAttack(Attack[P, "TextToImage", ImageExaminer], Generic[P]):
         self,
         rows: Sequence[Row],
         arrays: Mapping[str, npt.NDArray[np.generic]] | None = None,
+        *,
+        counted: Sequence[Row] | None = None,
         **notes: Any,
     ) -> Record:
-        """The rows as a record that notes in how many pictures the concept was found."""
-        probe = rows[0].probe if rows else None
-        judged = [row.k for row in rows if row.set == "forget" and row.probe == probe]
+        """The rows as a record that notes in how many pictures the concept was found.
+
+        Args:
+            rows: what was measured.
+            arrays: to be kept with it.
+            counted: rows of single pictures; by default ``rows``, which are no such thing where K
+                is a mean over several.
+            notes: to be kept with it.
+        """
+        counted = rows if counted is None else counted
+        probe = counted[0].probe if counted else None
+        judged = [row.k for row in counted if row.set == "forget" and row.probe == probe]
         found = sum(k >= TOP for k in judged)
         return Record(
             rows=tuple(rows),

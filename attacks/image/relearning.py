@@ -1,6 +1,7 @@
 """A few pictures bring an erased concept back."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -16,7 +17,7 @@ from auditor.attack import Level, Requirements, attack
 from auditor.data.fact import Fact
 from auditor.errors import Unavailable
 from auditor.evidence.record import Record
-from auditor.findings import Curve, Finding
+from auditor.findings import Curve, Finding, SideFigure
 
 if TYPE_CHECKING:
     from auditor.image_examiner import ImageExaminer
@@ -119,11 +120,18 @@ class ImageRelearning(ImageAttack[ImageRelearningParameters]):
         )
         return self.record(
             area(found),
+            counted=found[settings.checkpoints[-1]],
             **recipe(settings, len(facts)),
             material=settings.material,
             taught=[fact.id for fact in facts],
             **curve(found, examiner),
         )
+
+    def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
+        """The success rate where the training ended; K itself is a mean over the checkpoints."""
+        last = f"after the last step, {self.parameters.checkpoints[-1]}"
+        figures = super().side_figures(notes)
+        return [replace(figure, remark=f"{last}; {figure.remark}") for figure in figures]
 
     def curves(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Curve]:
         """The learning curve of every arm, from before the training on; K is a mean over facts."""

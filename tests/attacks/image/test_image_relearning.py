@@ -14,6 +14,7 @@ from attacks.image.noise_matching import image_shape
 from attacks.image.relearning import ImageRelearning, ImageRelearningParameters
 from auditor.digests import canonical_json
 from auditor.errors import Unavailable
+from auditor.image_examiner import ImageExaminer
 from auditor.subjects.weights import weights_digest
 from auditor.testbed.shapes.attack_settings import SETTINGS
 
@@ -61,8 +62,30 @@ def test_k_is_the_mean_of_the_curve_after_its_start(subjects, examiner, tmp_path
     assert np.mean(means[1:]) == pytest.approx(np.mean([row.k for row in record.rows]))
     assert curve.of == "unlearned"
     assert "LoRA of rank 4 trained on pictures of the forgotten concept" in curve.remark
-    (figure,) = attack.side_figures(notes)
-    assert figure.value == np.mean([row.k >= 0.5 for row in record.rows])
+
+
+def test_success_is_counted_in_the_pictures_after_the_last_step(subjects, examiner, tmp_path):
+    """The means of two checkpoints are 0.45, 0.3 and 0.6: one success, where two pictures show."""
+    ids = [fact.id for fact in examiner.sets.forget]
+    readings = []
+
+    class Known(ImageExaminer):
+        """Draws as ever, with the K that is wanted at each step."""
+
+        def examine(self, *asked):
+            ks = [(0.0, 0.0, 0.0), (0.9, 0.0, 0.6), (0.0, 0.6, 0.6)][len(readings)]
+            rows = super().examine(*asked)
+            readings.append([row._replace(k=ks[ids.index(row.fact)]) for row in rows])
+            return tuple(readings[-1])
+
+    known = Known(examiner.sets, ["concept"], examiner.classifier, examiner.pictures)
+    attack = ImageRelearning(parameters(learning_rate=1e-2))
+    record = attack.measure(subjects["pixel"], known, [], 0, tmp_path)
+    assert [row.k for row in record.rows] == [0.45, 0.3, 0.6]
+    assert [row.picture for row in record.rows] == [row.picture for row in readings[2]]
+    (figure,) = attack.side_figures({"unlearned": record.notes})
+    assert figure.value == 2 / 3
+    assert figure.remark == "after the last step, 3; Clopper-Pearson bounds"
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
