@@ -3,7 +3,10 @@
 import pytest
 from scipy.stats import binomtest
 
-from attacks.image.family import against_retrained, share_figure
+from attacks.image.family import TOP_1, ImageAttack, against_retrained, share_figure
+from attacks.image.synonyms import Synonyms
+from auditor.evidence.record import Row
+from auditor.probes.concept import CONCEPT_PROBES
 
 
 @pytest.mark.parametrize(("count", "of"), [(0, 5), (5, 5), (7, 50)])
@@ -25,3 +28,30 @@ def test_the_original_is_set_against_the_worst_retrained_model():
     assert against_retrained(arms | {"original": noted(42)}) == ("retrained-1", False)
     assert against_retrained(arms | {"original": {}}) is None
     assert against_retrained({"original": noted(50), "unlearned": noted(0)}) is None
+
+
+def rows(probe, *ks):
+    return [Row("forget", str(i), "orb", probe, k, None) for i, k in enumerate(ks)]
+
+
+def success(given):
+    attack = Synonyms(Synonyms.parameters_type())
+    notes = attack.record([*given, Row("retain", "kept", "bar", given[0].probe, 1.0, None)]).notes
+    return next(f for f in ImageAttack.side_figures(attack, {"unlearned": notes}))
+
+
+def test_success_is_counted_by_the_most_probable_label_where_that_is_measured():
+    """0.4 may be the largest of several, and 0.6 not, where the labels do not share a whole."""
+    given = [*rows("concept", 0.4, 0.6, 0.1), *rows(TOP_1, 1.0, 0.0, 1.0)]
+    figure = success(given)
+    assert figure.value == 2 / 3
+    assert figure.remark == (
+        "the concept is the classifier's most probable label; Clopper-Pearson bounds"
+    )
+    assert TOP_1 in CONCEPT_PROBES.names()
+
+
+def test_otherwise_it_is_counted_by_the_primary_probe_from_one_half_on():
+    figure = success([*rows("concept", 0.4, 0.6, 0.1, 0.5), *rows("other", 1.0, 1.0, 1.0, 1.0)])
+    assert figure.value == 2 / 4
+    assert figure.remark == "K by concept is 0.5 or more; Clopper-Pearson bounds"

@@ -85,7 +85,7 @@ def test_success_is_counted_in_the_pictures_after_the_last_step(subjects, examin
     assert [row.picture for row in record.rows] == [row.picture for row in readings[2]]
     (figure,) = attack.side_figures({"unlearned": record.notes})
     assert figure.value == 2 / 3
-    assert figure.remark == "after the last step, 3; Clopper-Pearson bounds"
+    assert figure.remark.startswith("after the last step, 3; K by concept is 0.5 or more; ")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
