@@ -13,10 +13,9 @@ from attacks.image.concept_names import Pieces, concept_names, without_names
 from attacks.image.family import ImageAttack
 from attacks.image.noise_matching import (
     clean_inputs,
+    denoising_loss,
     gradient,
     image_shape,
-    noised,
-    squared_error,
 )
 from attacks.image.slot_encoding import SlotEncoder
 from auditor.attack import Level, Parameters, Requirements, attack
@@ -231,13 +230,17 @@ class ConceptInversion(ImageAttack[ConceptInversionParameters]):
             vectors.grad, total = torch.zeros_like(vectors), 0.0
             for part in torch.split(torch.arange(p.batch), p.at_once):
                 rows = chosen[part].tolist()
-                noisy = noised(subject, clean[rows], timesteps[part], noise[part])
                 with torch.enable_grad():
                     hidden = encoder.hidden([prompts[i] for i in rows], vectors[None])
-                    predicted = subject.predict_noise(
-                        noisy, timesteps[part], hidden, [pooled[i] for i in rows]
+                    errors = denoising_loss(
+                        subject,
+                        clean[rows],
+                        timesteps[part],
+                        noise[part],
+                        hidden,
+                        [pooled[i] for i in rows],
                     )
-                    loss = squared_error(predicted, noise[part]).sum() / p.batch
+                    loss = errors.sum() / p.batch
                     vectors.grad += gradient(loss, vectors, subject.unet.dtype)
                 total += loss.item()
             optimizer.step()

@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from attacks.image.noise_matching import clean_inputs, noised, squared_error
+from attacks.image.noise_matching import clean_inputs, denoising_loss, half_scale
 from attacks.relearning.family import FineTuning
 from attacks.relearning.fine_tuning import Learner, adapter, all_weights, batches
 
 if TYPE_CHECKING:
+    from auditor.subjects.image_text import Text
     from auditor.subjects.text_to_image import TextToImage
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 """Projections of self- and cross-attention, which LoRA is put around."""
-
-_HALF_SCALE = 1024.0
-"""Factor of a loss in float16, whose small gradients would otherwise become zero."""
 
 
 class Noised(NamedTuple):
@@ -55,10 +53,10 @@ def denoising_learner(
         Unavailable: the UNet has no layers that PEFT can put LoRA around.
     """
     clean = clean_inputs(subject, images, at_once=1)
-    embeddings = subject.encode(prompts)
+    text = subject.text(prompts)
 
     def loss(part: Sequence[Noised]) -> Tensor:
-        return _loss(subject, clean, embeddings, prompts, part)
+        return _loss(subject, clean, text, part)
 
     with subject.lent():
         trained = (
@@ -92,22 +90,10 @@ def noised_batches(
         yield [Noised(*drawn) for drawn in zip(rows, times, noise, strict=True)]
 
 
-def _loss(
-    subject: "TextToImage",
-    clean: Tensor,
-    embeddings: Tensor,
-    prompts: Sequence[str],
-    part: Sequence[Noised],
-) -> Tensor:
+def _loss(subject: "TextToImage", clean: Tensor, text: "Text", part: Sequence[Noised]) -> Tensor:
     rows = [item.picture for item in part]
     timesteps = torch.tensor([item.timestep for item in part])
     noise = torch.stack([item.noise for item in part])
-    predicted = subject.predict_noise(
-        noised(subject, clean[rows], timesteps, noise),
-        timesteps,
-        embeddings[rows],
-        [prompts[row] for row in rows],
-    )
-    error = squared_error(predicted, noise).mean()
+    error = denoising_loss(subject, clean[rows], timesteps, noise, text.rows(rows)).mean()
     # AdamW divides a factor of the gradient out again
-    return error * _HALF_SCALE if subject.unet.dtype == torch.float16 else error
+    return error * half_scale(subject.unet.dtype)

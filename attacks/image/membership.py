@@ -13,7 +13,7 @@ from torch import Tensor
 
 from attacks.image.blind_pictures import blind_baseline
 from attacks.image.ddim_inversion import moved
-from attacks.image.noise_matching import image_shape
+from attacks.image.noise_matching import denoising_loss, image_shape
 from attacks.membership.family import PlacementAttack, Scores
 from attacks.membership.scored_texts import LEAST_HOLDOUT
 from auditor.attack import Level, Parameters, Requirements, attack
@@ -202,12 +202,12 @@ def denoising_losses(
     noise = torch.randn(len(timesteps) * noises, *shape, generator=generator)
     at = torch.tensor(timesteps).repeat_interleave(noises)
     total = len(noise)
+    clean, text = _clean(subject, images), _text(subject, prompts, len(images))
 
     def run(batch: list[int]) -> list[Tensor]:
         which, draw = [i // total for i in batch], [i % total for i in batch]
         with torch.inference_mode():
-            text = _text(subject, prompts, which)
-            losses = subject.denoising_loss(images[which], text, at[draw], noise[draw])
+            losses = denoising_loss(subject, clean[which], at[draw], noise[draw], text.rows(which))
         return list(losses.cpu())
 
     rows = [shape[1] * shape[2]] * (len(images) * total)
@@ -236,17 +236,18 @@ def t_errors(
     """
     _, height, width = subject.input_shape
     signal = subject.signal.tolist()
+    clean, text = _clean(subject, images), _text(subject, prompts, len(images))
 
     def run(batch: list[int]) -> list[Tensor]:
+        given = text.rows(batch)
         with torch.inference_mode():
-            text = _text(subject, prompts, batch)
 
             def step(sample: Tensor, now: int, then: int) -> Tensor:
                 at = torch.full((len(batch),), now, dtype=torch.long)
-                noise = subject.predict_noise(sample, at, text).float()
+                noise = subject.predict_noise(sample, at, given).float()
                 return moved(sample, noise, signal[now], signal[then])
 
-            sample = subject.latents(images[batch]).float()
+            sample = clean[batch].float()
             for now in range(0, reached, interval):
                 sample = step(sample, now, now + interval)
             back = step(step(sample, reached, reached + interval), reached + interval, reached)
@@ -255,8 +256,16 @@ def t_errors(
     return torch.stack(run_batched([height * width] * len(images), subject.token_budget, run))
 
 
-def _text(subject: "TextToImage", prompts: Sequence[str] | None, rows: list[int]) -> "Text":
-    """What the UNet gets for some pictures."""
-    if prompts is None:
-        return subject.empty_text().repeated(len(rows))
-    return subject.text([prompts[i] for i in rows])
+def _clean(subject: "TextToImage", images: Tensor) -> Tensor:
+    """What the UNet should denoise to; every picture is encoded once."""
+    _, height, width = subject.input_shape
+
+    def run(batch: list[int]) -> list[Tensor]:
+        return list(subject.latents(images[batch]))
+
+    return torch.stack(run_batched([height * width] * len(images), subject.token_budget, run))
+
+
+def _text(subject: "TextToImage", prompts: Sequence[str] | None, count: int) -> "Text":
+    """What the UNet gets for the pictures; every prompt is encoded once."""
+    return subject.empty_text().repeated(count) if prompts is None else subject.text(prompts)

@@ -1,5 +1,6 @@
 """How well a prompt explains a picture: the error of the noise that the UNet predicts under it."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -8,10 +9,15 @@ from torch import Tensor
 from auditor.errors import MeasurementError
 
 if TYPE_CHECKING:
+    from auditor.subjects.image_text import Text
     from auditor.subjects.text_to_image import TextToImage
 
 _HALF_SCALE = 1024.0
-"""Factor of a loss in float16, whose small gradients would otherwise become zero."""
+
+
+def half_scale(dtype: torch.dtype) -> float:
+    """Factor of a loss through a network of this type: small gradients become zero in float16."""
+    return _HALF_SCALE if dtype == torch.float16 else 1.0
 
 
 def image_shape(subject: "TextToImage") -> tuple[int, int]:
@@ -47,6 +53,34 @@ def squared_error(predicted: Tensor, wanted: Tensor) -> Tensor:
     return error
 
 
+def denoising_loss(
+    subject: "TextToImage",
+    clean: Tensor,
+    timesteps: Tensor,
+    noise: Tensor,
+    text: "Tensor | Text",
+    prompts: Sequence[str] | None = None,
+) -> Tensor:
+    """Mean squared error of the predicted noise (arXiv 2006.11239, eq. 14), with gradients.
+
+    Args:
+        subject: who predicts.
+        clean: what the UNet should denoise to, [n, *input_shape].
+        timesteps: of training, [n] integers.
+        noise: of the shape of ``clean``.
+        text: n encoded prompts, or embeddings for cross-attention alone.
+        prompts: whose pooled text SDXL gets with embeddings.
+
+    Returns:
+        [n] float32.
+
+    Raises:
+        MeasurementError: a loss is not finite.
+    """
+    noisy = noised(subject, clean, timesteps, noise)
+    return squared_error(subject.predict_noise(noisy, timesteps, text, prompts), noise)
+
+
 def gradient(loss: Tensor, variable: Tensor, dtype: torch.dtype) -> Tensor:
     """Gradient of a loss with respect to one tensor and nothing else.
 
@@ -55,6 +89,6 @@ def gradient(loss: Tensor, variable: Tensor, dtype: torch.dtype) -> Tensor:
         variable: float32.
         dtype: of the network between them.
     """
-    scale = _HALF_SCALE if dtype == torch.float16 else 1.0
+    scale = half_scale(dtype)
     (found,) = torch.autograd.grad(loss * scale, variable)
     return found / scale

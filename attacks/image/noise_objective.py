@@ -94,8 +94,8 @@ class NoiseObjective:
         if self._original is not None:
             repeated = _repeated(prompts, self._copies)
             with torch.no_grad():
-                plain = self._original.encode(repeated)
-                wanted = self._original.predict_noise(noisy, timesteps, plain, repeated)
+                plain = self._original.text(repeated)
+                wanted = self._original.predict_noise(noisy, timesteps, plain)
         return Trial(prompts, self._copies, noisy, timesteps, wanted)
 
     def slope(self, trial: Trial, given: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,11 +11,10 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from auditor.errors import MeasurementError
 from auditor.subjects.batching import run_batched
 from auditor.subjects.causal_lm import TOKEN_BUDGET
 from auditor.subjects.checkpoint_files import read_json
-from auditor.subjects.denoising import add_noise, as_noise, denoise, first_noise, guided
+from auditor.subjects.denoising import as_noise, denoise, first_noise, guided
 from auditor.subjects.image_checks import hashed_pipeline, image_device
 from auditor.subjects.image_lending import lent_parts
 from auditor.subjects.image_text import Text, encode
@@ -201,43 +200,12 @@ class TextToImage(Subject):
         """
         if isinstance(text, Tensor):
             text = self._given(prompts, text, len(noisy))
+        text = text.to(self.unet.device, self.unet.dtype)  # a UNet in training may be wider
         timesteps = timesteps.to(self.unet.device)
         noisy = noisy.to(self.unet.device, self.unet.dtype)
         output = self._unet(noisy, timesteps, text)
         kind = self.parts.scheduler.config.prediction_type
         return as_noise(output, noisy, self.signal[timesteps.cpu()], kind)
-
-    def denoising_loss(
-        self,
-        images: Tensor,
-        text: Tensor | Text,
-        timesteps: Tensor,
-        noise: Tensor,
-        prompts: Sequence[str] | None = None,
-    ) -> Tensor:
-        """Mean squared error of the predicted noise (arXiv 2006.11239, eq. 14), with gradients.
-
-        Args:
-            images: [n, 3, height, width] in [0, 1].
-            text: as for :meth:`predict_noise`.
-            timesteps: of training, [n] integers.
-            noise: [n, *input_shape]: of latents where the pipeline has an autoencoder.
-            prompts: as for :meth:`predict_noise`.
-
-        Returns:
-            [n] float32.
-
-        Raises:
-            MeasurementError: a loss is not finite.
-        """
-        clean = self.latents(images)
-        noise = noise.to(clean)
-        noisy = add_noise(clean, noise, self.signal[timesteps.cpu()])
-        predicted = self.predict_noise(noisy, timesteps, text, prompts)
-        loss = (predicted.float() - noise.float()).square().mean(dim=(1, 2, 3))
-        if not torch.isfinite(loss).all():
-            raise MeasurementError("the denoising loss is not finite")
-        return loss
 
     @contextmanager
     def lent(self) -> Iterator[nn.Module]:

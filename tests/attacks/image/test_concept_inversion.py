@@ -11,7 +11,6 @@ from tiny_pipelines import LAYOUTS, open_pipeline
 
 from attacks.image.concept_inversion import ConceptInversion, ConceptInversionParameters
 from attacks.image.concept_names import concept_names, without_names
-from attacks.image.noise_matching import clean_inputs, image_shape, noised, squared_error
 from attacks.image.slot_encoding import SlotEncoder
 from auditor.data.fact import Fact
 from auditor.errors import Unavailable
@@ -95,24 +94,6 @@ class TestSlots:
         together = encoder.hidden([(None, "a"), ("a ", None)], given)
         for i, prompt in enumerate([(None, "a"), ("a ", None)]):
             torch.testing.assert_close(encoder.hidden([prompt], given[i : i + 1])[0], together[i])
-
-
-class TestNoise:
-    @pytest.mark.parametrize("layout", LAYOUTS)
-    def test_the_error_is_the_subjects_denoising_loss(self, pipelines, layout):
-        subject = open_pipeline(pipelines / layout)
-        images = torch.rand(2, 3, *image_shape(subject))
-        timesteps, noise = torch.tensor([5, 900]), torch.randn(2, *subject.input_shape)
-        hidden = subject.encode(["a", "b"])
-        with torch.no_grad():
-            wanted = subject.denoising_loss(images, hidden, timesteps, noise)
-            noisy = noised(subject, clean_inputs(subject, images, 1), timesteps, noise)
-            found = squared_error(subject.predict_noise(noisy, timesteps, hidden), noise)
-        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
-
-    def test_an_image_is_as_large_as_what_is_drawn(self, pipelines):
-        subject = open_pipeline(pipelines / "sd1")
-        assert image_shape(subject) == tuple(subject.generate(["a"], [1]).shape[2:])
 
 
 class TestAttack:

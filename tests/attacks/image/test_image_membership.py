@@ -15,6 +15,7 @@ from attacks.image.membership import (
     denoising_losses,
     t_errors,
 )
+from attacks.image.noise_matching import denoising_loss
 from attacks.membership.blind_baseline import blind_control
 from auditor.data.fact import Fact
 from auditor.data.pictures import find_pictures
@@ -177,12 +178,34 @@ def test_batches_change_nothing(pipelines, subjects):
         torch.testing.assert_close(score(single), score(subjects["pixel"]), rtol=1e-3, atol=1e-9)
 
 
+@pytest.mark.parametrize("score", ["loss", "t-error"])
+def test_every_picture_and_prompt_is_encoded_once(score, pipelines):
+    subject = open_pipeline(pipelines / "sdxl")
+    encoded = {"pictures": 0, "prompts": 0, "pooled": 0}
+
+    def count(name):
+        def hook(module, inputs, output):
+            encoded[name] += len(output.last_hidden_state if name != "pictures" else output)
+
+        return hook
+
+    subject.parts.vae.encoder.register_forward_hook(count("pictures"))
+    subject.parts.text_encoders[0].register_forward_hook(count("prompts"))
+    subject.parts.text_encoders[1].register_forward_hook(count("pooled"))
+    images, prompts = pictures(3, 16), ["a", "b", "c"]
+    if score == "loss":
+        denoising_losses(subject, images, prompts, (10, 200), 2)
+    else:
+        t_errors(subject, images, prompts, 40, 10)
+    assert encoded == {"pictures": 3, "prompts": 3, "pooled": 3}
+
+
 def test_a_model_that_memorised_pictures_is_found_out(pipelines):
     """A tiny UNet is fitted to three pictures of noise; others are drawn alike."""
     subject = open_pipeline(pipelines / "pixel")
     seen, unseen = ((pictures(n, seed=n) > 0.5).float() for n in (3, 20))
     draws = torch.Generator().manual_seed(0)
-    empty = subject.encode([""]).expand(6, -1, -1)
+    empty = subject.empty_text().repeated(6)
 
     def losses():
         found = denoising_losses(subject, torch.cat([seen, unseen]), [""] * 23, (300,), 4)
@@ -194,7 +217,8 @@ def test_a_model_that_memorised_pictures_is_found_out(pipelines):
     for _ in range(100):
         noise = torch.randn(6, 3, 8, 8, generator=draws)
         at = torch.randint(200, 600, (6,), generator=draws)
-        loss = subject.denoising_loss(seen.repeat(2, 1, 1, 1), empty, at, noise).mean()
+        clean = subject.latents(seen).repeat(2, 1, 1, 1)
+        loss = denoising_loss(subject, clean, at, noise, empty).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

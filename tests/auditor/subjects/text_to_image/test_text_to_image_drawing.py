@@ -147,11 +147,11 @@ def test_the_meter_counts_rows_through_the_unet(folders):
     plain.generate(PROMPTS, SEEDS)
     assert plain.meter.forward_tokens == 5 * 4
     before = plain.meter.forward_tokens
-    batch = (torch.rand(2, 3, 8, 8), plain.encode(PROMPTS[:2]), torch.tensor([3, 5]))
-    plain.denoising_loss(*batch, torch.randn(2, 3, 8, 8))
+    batch = (torch.rand(2, 3, 8, 8), torch.tensor([3, 5]), plain.encode(PROMPTS[:2]))
+    plain.predict_noise(*batch)
     assert plain.meter.forward_tokens == before + 2 * 3
     with torch.no_grad():
-        plain.denoising_loss(*batch, torch.randn(2, 3, 8, 8))
+        plain.predict_noise(*batch)
     assert plain.meter.forward_tokens == before + 2 * 3 + 2
 
 
@@ -179,58 +179,14 @@ def test_an_image_that_is_not_finite_is_not_measured(folders):
             subject.unet.conv_out.bias.fill_(torch.nan)
         with pytest.raises(MeasurementError, match="not finite"):
             subject.generate(PROMPTS[:1], [0])
-        with pytest.raises(MeasurementError, match="not finite"):
-            subject.denoising_loss(
-                torch.rand(1, 3, 16, 16),
-                subject.encode(PROMPTS[:1]),
-                torch.tensor([3]),
-                torch.randn(1, 4, 8, 8),
-            )
-
-
-@each_layout
-def test_the_denoising_loss_is_that_of_its_definition(layout, subjects, pipelines):
-    """Written out with the deployer's own pipeline, one image at a time."""
-    subject, pipeline = subjects[layout], pipelines[layout]
-    generator = torch.Generator().manual_seed(1)
-    side = 8 if layout == "pixel" else 16
-    images = torch.rand(3, 3, side, side, generator=generator)
-    noise = torch.randn(3, *subject.input_shape, generator=generator)
-    timesteps = torch.tensor([10, 500, 980])
-    embeddings = subject.encode(PROMPTS[:3])
-    loss = subject.denoising_loss(images, embeddings, timesteps, noise, PROMPTS[:3])
-    assert loss.shape == (3,)
-    assert loss.requires_grad
-    for i in range(3):
-        clean = images[i : i + 1] * 2 - 1
-        if layout != "pixel":
-            latents = pipeline.vae.encode(clean).latent_dist.mode()
-            clean = latents * pipeline.vae.config.scaling_factor
-        alpha = pipeline.scheduler.alphas_cumprod[timesteps[i]]
-        noisy = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise[i : i + 1]
-        added = None
-        if layout == "sdxl":
-            pooled = pipeline.encode_prompt(PROMPTS[i], device="cpu", num_images_per_prompt=1)[2]
-            size = torch.tensor([[16.0, 16, 0, 0, 16, 16]])
-            added = {"text_embeds": pooled, "time_ids": size}
-        output = pipeline.unet(
-            noisy, timesteps[i], embeddings[i : i + 1], added_cond_kwargs=added
-        ).sample
-        target = noise[i : i + 1]
-        if layout == "sd2":  # v of the true noise and image differs by this much
-            target = alpha.sqrt() * target - (1 - alpha).sqrt() * clean
-            error = (output - target).square().mean() * alpha
-        else:
-            error = (output - target).square().mean()
-        torch.testing.assert_close(loss[i], error, rtol=1e-3, atol=1e-6)
 
 
 def test_gradients_reach_embeddings_and_weights(folders):
     subject = open_pipeline(folders["pixel"])
     embeddings = subject.encode(PROMPTS[:2]).requires_grad_()
-    batch = (torch.rand(2, 3, 8, 8), embeddings, torch.tensor([10, 90]), torch.randn(2, 3, 8, 8))
+    noisy = torch.randn(2, 3, 8, 8)
     with subject.lent():
-        subject.denoising_loss(*batch).sum().backward()
+        subject.predict_noise(noisy, torch.tensor([10, 90]), embeddings).sum().backward()
         assert embeddings.grad.abs().sum() > 0
         assert subject.unet.conv_in.weight.grad.abs().sum() > 0
     assert subject.unet.conv_in.weight.grad is None

@@ -22,14 +22,11 @@ def train(subject, steps=2):
     generator = torch.Generator().manual_seed(0)
     trainable = [p for p in subject.model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=0.05)
-    side = subject.input_shape[1] * (1 if subject.parts.vae is None else 2)
     for _ in range(steps):
-        loss = subject.denoising_loss(
-            torch.rand(2, 3, side, side, generator=generator),
-            subject.encode(PROMPTS[:2]),
-            torch.tensor([100, 700]),
-            torch.randn(2, *subject.input_shape, generator=generator),
-        ).mean()
+        noise = torch.randn(2, *subject.input_shape, generator=generator)
+        timesteps = torch.tensor([100, 700])
+        predicted = subject.predict_noise(noise, timesteps, subject.text(PROMPTS[:2]))
+        loss = (predicted - noise).square().mean()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
