@@ -100,7 +100,7 @@ class PromptSearch(ImageAttack[PromptSearchParameters]):
         """Digest of the original's files.
 
         Raises:
-            AuditorError: the original is not there, or is not safe to load.
+            AuditorError: the original is not there, or is no pipeline that opens.
         """
         given = self.parameters.original is not None
         return {"original": self._located.manifest.digest} if given else {}
@@ -268,7 +268,9 @@ class PromptSearch(ImageAttack[PromptSearchParameters]):
 
     @cached_property
     def _located(self) -> Location:
-        return locate(SubjectSpec(path=str(self.parameters.original), kind="text-to-image"))
+        # hashing runs no pickle; whether one may be loaded is the arm's to say, in `opened_beside`
+        path = str(self.parameters.original)
+        return locate(SubjectSpec(path=path, kind="text-to-image", allow_pickle=True))
 
 
 def _generators(count: int, seed: int) -> list[torch.Generator]:

@@ -20,6 +20,7 @@ def opened_beside(subject: "TextToImage", location: Location) -> Iterator["TextT
         location: of the other pipeline.
 
     Raises:
+        AuditorError: it holds pickled weights, which the arm is not allowed either.
         Unavailable: its UNet works on another space than the arm's.
     """
     from auditor.subjects.text_to_image import TextToImage  # costs seconds

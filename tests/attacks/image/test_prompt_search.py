@@ -1,5 +1,6 @@
 """Searched prompts: the relaxations, what may be found, the search, and the testbed."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from safetensors.torch import load_file
 from scipy.optimize import minimize
 from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_examiner import image_examiner
@@ -21,7 +23,7 @@ from attacks.image.prompt_search_parameters import PromptSearchParameters
 from attacks.image.searchable_words import searchable_words
 from attacks.image.token_relaxation import NearestTokens, SimplexTokens, on_simplex
 from auditor.data.image_seed import image_seed
-from auditor.errors import Unavailable
+from auditor.errors import AuditorError, Unavailable
 from auditor.findings import Finding
 from auditor.subjects.manifest import locate
 from auditor.subjects.spec import SubjectSpec
@@ -223,6 +225,24 @@ class TestAttack:
         ).manifest.digest
         assert attack("p4d", pipelines).inputs() == {"original": digest}
         assert attack("unlearndiffatk", pipelines).inputs() == {}
+
+    def test_a_pickled_original_opens_where_the_arm_may_be_pickled(
+        self, pipelines, examiner, tmp_path
+    ):
+        pickled = tmp_path / "pickled"
+        shutil.copytree(pipelines / "original", pickled)
+        weights = pickled / "unet" / "diffusion_pytorch_model.safetensors"
+        torch.save(load_file(weights), weights.with_suffix(".bin"))
+        weights.unlink()
+        found = []
+        for original in (pipelines / "original", pickled):
+            searched = attack("p4d", pipelines, original=str(original))
+            assert searched.inputs().keys() == {"original"}
+            subject = open_pipeline(pipelines / "sd1", allow_pickle=True)
+            found.append(searched.search(subject, examiner, 0).notes)
+        assert found[0] == found[1]
+        with pytest.raises(AuditorError, match=r"only pickled weights.*allow_pickle"):
+            searched.search(open_pipeline(pipelines / "sd1"), examiner, 0)
 
     def test_p4d_without_an_original_says_what_to_give(self, pipelines):
         location = open_pipeline(pipelines / "sd1").location
