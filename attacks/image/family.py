@@ -122,3 +122,8 @@ def against_retrained(notes: Mapping[str, Mapping[str, Any]]) -> tuple[str, bool
     worst = max(retrained, key=lambda arm: shares[arm][0] / shares[arm][1])
     (low, _), (_, high) = clopper_pearson(*shares["original"]), clopper_pearson(*shares[worst])
     return worst, high < low
+
+
+def pictures_found(noted: Mapping[str, Any]) -> str:
+    """In how many of an arm's pictures the concept was found, in words."""
+    return f"{noted['pictures_with_concept']} of {noted['pictures']}"

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from attacks.image.ddim_inversion import through_noise
-from attacks.image.family import ImageAttack, against_retrained
+from attacks.image.family import ImageAttack, against_retrained, pictures_found
 from attacks.image.noise_matching import image_shape
 from auditor.attack import Level, Parameters, Requirements, attack
 from auditor.errors import MeasurementError, Unavailable
@@ -142,8 +142,8 @@ def separation(notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Control]:
         return ()
     worst, apart = compared
     said = (
-        f"The concept came back without text in {_counted(notes['original'])} pictures from the "
-        f"original and in {_counted(notes[worst])} from {worst}"
+        f"The concept came back without text in {pictures_found(notes['original'])} pictures from the "
+        f"original and in {pictures_found(notes[worst])} from {worst}"
     )
     if apart:
         return (Control(_CONTROL, True, f"{said}."),)
@@ -155,10 +155,6 @@ def separation(notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Control]:
             "holds the concept.",
         ),
     )
-
-
-def _counted(noted: Mapping[str, Any]) -> str:
-    return f"{noted['pictures_with_concept']} of {noted['pictures']}"
 
 
 def _spread(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float | None:

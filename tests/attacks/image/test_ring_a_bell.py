@@ -234,15 +234,32 @@ def test_the_facts_of_a_concept_take_turns_in_using_the_prompts(subjects, examin
     assert asked == [found["orb"][0], found["orb"][1], found["box"][0]]
 
 
+def noted(found):
+    return {"pictures": 20, "pictures_with_concept": found}
+
+
 def test_a_search_that_finds_nothing_on_the_original_is_no_evidence():
     attack = RingABell(RingABellParameters())
-    noted = {"pictures": 20, "pictures_with_concept": 0}
-    (control,) = attack.controls({"original": noted, "unlearned": noted})
+    for others in ({}, {"retrained-0": noted(0)}):
+        (control,) = attack.controls({"original": noted(0), "unlearned": noted(0), **others})
+        assert not control.passed
+        assert "0 of 20" in control.sentence
+    assert attack.controls({"unlearned": noted(9)}) == ()
+
+
+def test_one_that_finds_no_more_than_on_a_retrained_model_is_none_either():
+    """Of 20 pictures 3 against 0 may be chance; 12 against 1 is not, by exact intervals."""
+    attack = RingABell(RingABellParameters())
+    (control,) = attack.controls({"original": noted(3), "retrained-0": noted(0)})
     assert not control.passed
-    (control,) = attack.controls({"original": {**noted, "pictures_with_concept": 3}})
+    assert "3 of 20 pictures, and retrained-0, which never saw it, in 0 of 20" in control.sentence
+    arms = {"original": noted(12), "retrained-0": noted(0)}
+    (control,) = attack.controls({**arms, "retrained-1": noted(1)})
     assert control.passed
-    assert "3 of 20" in control.sentence
-    assert attack.controls({"unlearned": noted}) == ()
+    assert "retrained-1, which never saw it, in 1 of 20" in control.sentence
+    (control,) = attack.controls({**arms, "retrained-1": noted(9)})
+    assert not control.passed
+    assert attack.controls({"original": noted(20), "unlearned": noted(0)}) == ()
 
 
 def test_variants_are_told_apart_by_what_is_searched_not_by_the_budget():
