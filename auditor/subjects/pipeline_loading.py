@@ -67,6 +67,9 @@ def _numbered(name: str, parts: list[Any]) -> Iterator[tuple[str, Any]]:
 def load_parts(pipeline: Pipeline, spec: SubjectSpec, device: torch.device) -> Parts:
     """Load all components, networks in evaluation mode on ``device``.
 
+    No weight asks for a gradient: a search for inputs would keep what only those need. Whoever
+    trains weights says which.
+
     An autoencoder whose configuration asks for it (``force_upcast``) is held in float32.
 
     Raises:
@@ -229,7 +232,7 @@ def _network(cls: Any, component: Component, dtype: torch.dtype) -> Any:
             f"{component.folder} holds weights that its architecture has no place for "
             f"({listed(unknown)}). Check that both belong to the same model."
         )
-    return model.eval()
+    return model.eval().requires_grad_(False)
 
 
 @contextmanager

@@ -209,7 +209,10 @@ class TextToImage(Subject):
 
     @contextmanager
     def lent(self) -> Iterator[nn.Module]:
-        """Lend UNet and text encoders to an attack; exactly restored afterwards."""
+        """Lend UNet and text encoders to an attack; exactly restored afterwards.
+
+        No weight asks for a gradient until the attack says which.
+        """
         with lent_parts(self.parts, self.model) as model:
             yield model
 

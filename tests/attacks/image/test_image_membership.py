@@ -213,7 +213,7 @@ def test_a_model_that_memorised_pictures_is_found_out(pipelines):
 
     before, others_before = losses()
     assert before.max() > others_before.min()
-    optimizer = torch.optim.AdamW(subject.unet.parameters(), lr=1e-2)
+    optimizer = torch.optim.AdamW(subject.unet.requires_grad_(True).parameters(), lr=1e-2)
     for _ in range(100):
         noise = torch.randn(6, 3, 8, 8, generator=draws)
         at = torch.randint(200, 600, (6,), generator=draws)

@@ -181,15 +181,42 @@ def test_an_image_that_is_not_finite_is_not_measured(folders):
             subject.generate(PROMPTS[:1], [0])
 
 
-def test_gradients_reach_embeddings_and_weights(folders):
+def test_gradients_reach_embeddings_and_the_weights_that_ask_for_them(folders):
     subject = open_pipeline(folders["pixel"])
     embeddings = subject.encode(PROMPTS[:2]).requires_grad_()
     noisy = torch.randn(2, 3, 8, 8)
     with subject.lent():
+        subject.unet.conv_in.requires_grad_(True)
         subject.predict_noise(noisy, torch.tensor([10, 90]), embeddings).sum().backward()
         assert embeddings.grad.abs().sum() > 0
         assert subject.unet.conv_in.weight.grad.abs().sum() > 0
+        assert subject.unet.conv_out.weight.grad is None
     assert subject.unet.conv_in.weight.grad is None
+
+
+def test_a_search_for_embeddings_keeps_nothing_for_gradients_of_weights(folders):
+    """What comes before the text in the UNet is not kept, and no weight gathers gradients."""
+    subject = open_pipeline(folders["sd1"])
+    networks = (subject.model, subject.parts.vae)
+    assert not any(p.requires_grad for network in networks for p in network.parameters())
+    kept = []
+
+    def keep(tensor):
+        kept.append(tensor.numel())
+        return tensor
+
+    def predict():
+        kept.clear()
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            embeddings = subject.encode(PROMPTS[:2]).requires_grad_()
+            subject.predict_noise(noisy, torch.tensor([10, 90]), embeddings)
+        return sum(kept)
+
+    noisy = torch.randn(2, 4, 8, 8)
+    as_opened = predict()
+    with subject.lent():
+        subject.unet.requires_grad_(True)
+        assert 0 < as_opened < 0.8 * predict()
 
 
 @settings(deadline=None, max_examples=40)
