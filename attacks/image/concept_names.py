@@ -20,10 +20,15 @@ def concept_names(facts: Iterable[Fact]) -> Mapping[str, tuple[str, ...]]:
     They are the concept itself, the subject, and what stands in a paraphrase in the place where
     the prompt, or another paraphrase, has a name.
     """
+    return {concept: _names(members) for concept, members in by_concept(facts).items()}
+
+
+def by_concept(facts: Iterable[Fact]) -> dict[str, list[Fact]]:
+    """Facts by concept (their answer), in their order."""
     concepts: dict[str, list[Fact]] = {}
     for fact in facts:
         concepts.setdefault(fact.answer, []).append(fact)
-    return {concept: _names(members) for concept, members in concepts.items()}
+    return concepts
 
 
 def _names(facts: Sequence[Fact]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from auditor.errors import MeasurementError
 from auditor.subjects.batching import run_batched
+from auditor.subjects.devices import first_device
 from auditor.subjects.state_dicts import read_tensors
 
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
@@ -45,7 +46,7 @@ def inception_features(images: Tensor, weights: Path, scratch: Path) -> Tensor:
         ) from error
     finally:
         safe.unlink()
-    device = torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    device = first_device()
     network = network.eval().to(device)
     pixels = (images * 255).round().clamp(0, 255).to(torch.uint8)
 

@@ -142,8 +142,8 @@ def separation(notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Control]:
         return ()
     worst, apart = compared
     said = (
-        f"The concept came back without text in {pictures_found(notes['original'])} pictures from the "
-        f"original and in {pictures_found(notes[worst])} from {worst}"
+        f"The concept came back without text in {pictures_found(notes['original'])} pictures "
+        f"from the original and in {pictures_found(notes[worst])} from {worst}"
     )
     if apart:
         return (Control(_CONTROL, True, f"{said}."),)

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from attacks.image.concept_names import concept_names
+from attacks.image.concept_names import by_concept, concept_names
 from attacks.image.concept_words import Without, pairs, tokens
 from attacks.image.family import ImageAttack, against_retrained, pictures_found
 from attacks.image.genetic_search import Distance, Evolution, evolve
@@ -107,7 +107,7 @@ class RingABell(ImageAttack[RingABellParameters]):
         generator = torch.Generator("cpu").manual_seed(seed)
         arrays: dict[str, npt.NDArray[np.generic]] = {}
         found, searched = {}, {}
-        for concept, facts in concepts(examiner.sets.forget).items():
+        for concept, facts in by_concept(examiner.sets.forget).items():
             named = concept_names(facts).values() if p.ban else ()
             banned = [name for names in named for name in names]
             words = tokens(subject.tokenizer, [*banned, *p.banned])
@@ -153,7 +153,7 @@ class RingABell(ImageAttack[RingABellParameters]):
         for found in texts.values():
             place = {
                 fact.id: found[concept][number % len(found[concept])]
-                for concept, facts in concepts(examiner.sets.forget).items()
+                for concept, facts in by_concept(examiner.sets.forget).items()
                 for number, fact in enumerate(facts)
             }
 
@@ -210,14 +210,6 @@ class RingABell(ImageAttack[RingABellParameters]):
 
 
 _CONTROL = "ring-a-bell: the prompts found make the original draw the concept"
-
-
-def concepts(facts: Sequence[Fact]) -> dict[str, list[Fact]]:
-    """Facts by concept, in their order."""
-    found: dict[str, list[Fact]] = {}
-    for fact in facts:
-        found.setdefault(fact.answer, []).append(fact)
-    return found
 
 
 def concept_vector(subject: "TextToImage", facts: Sequence[Fact], without: Without) -> Tensor:

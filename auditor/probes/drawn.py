@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from functools import cached_property
 
-import torch
 from torch import Tensor
 
 from auditor.data.fact import Fact
@@ -34,9 +33,7 @@ class Drawn:
     @cached_property
     def own(self) -> Tensor:
         """The probability of each fact's own concept, [n]."""
-        labels = self.classifier.labels
-        columns = torch.tensor([labels.index(f.answer) for f in self.facts], dtype=torch.long)
-        return self.probabilities.gather(1, columns[:, None])[:, 0]
+        return self.classifier.own(self.probabilities, [fact.answer for fact in self.facts])
 
     @cached_property
     def seen(self) -> list[str]:

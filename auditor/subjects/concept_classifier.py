@@ -54,8 +54,16 @@ class ConceptClassifier(ABC):
         """
         if len(images) != len(concepts):
             raise ValueError(f"{len(images)} images, but {len(concepts)} concepts")
+        return self.own(self.probabilities(images), concepts)
+
+    def own(self, probabilities: Tensor, concepts: Sequence[str]) -> Tensor:
+        """Of every label's probability, [n, labels], that of each image's own concept, [n].
+
+        Raises:
+            AuditorError: there is no label for a concept.
+        """
         columns = torch.tensor([self.index(concept) for concept in concepts], dtype=torch.long)
-        return self.probabilities(images).gather(1, columns[:, None])[:, 0]
+        return probabilities.gather(1, columns[:, None])[:, 0]
 
     def features(self, images: Tensor) -> Tensor:
         """What the classifier makes of images before it names them, [n, width].

@@ -1,7 +1,6 @@
 """A small image classifier as a folder: ``config.json`` with its labels, and safetensors."""
 
 import json
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -53,12 +52,16 @@ class ConvolutionalClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [n, labels] of images [n, 3, height, width] in [0, 1]."""
+        hidden = functional.adaptive_avg_pool2d(self.feature_map(images), _GRID)
+        logits: Tensor = self.output(hidden.flatten(1))
+        return logits
+
+    def feature_map(self, images: Tensor) -> Tensor:
+        """What the last convolution makes of images, [n, channels, rows, columns]."""
         hidden = images * 2 - 1
         for convolution in self.convolutions:
             hidden = functional.relu(convolution(hidden))
-        hidden = functional.adaptive_avg_pool2d(hidden, _GRID)
-        logits: Tensor = self.output(hidden.flatten(1))
-        return logits
+        return hidden
 
     @torch.no_grad()
     def probability(self, images: Tensor, concept: str) -> Tensor:
@@ -88,16 +91,14 @@ class ConvolutionalClassifier(nn.Module):
         save_file(state, folder / _WEIGHTS)
 
 
-def load_classifier(folder: Path, concepts: Sequence[str] = ()) -> ConvolutionalClassifier:
+def load_classifier(folder: Path) -> ConvolutionalClassifier:
     """Open a classifier in evaluation mode.
 
     Args:
         folder: With ``config.json`` and ``model.safetensors``.
-        concepts: Labels that it must have.
 
     Raises:
-        AuditorError: A file is missing or damaged, the weights are another network's, or a label
-            is missing.
+        AuditorError: A file is missing or damaged, or the weights are another network's.
     """
     try:
         config = ClassifierConfig.model_validate_json((folder / _CONFIG).read_bytes())
@@ -108,9 +109,4 @@ def load_classifier(folder: Path, concepts: Sequence[str] = ()) -> Convolutional
             f"{folder} holds no classifier that opens ({error}); expected {_CONFIG} with labels "
             f"and channels, and the weights of that network in {_WEIGHTS}."
         ) from error
-    if missing := [concept for concept in concepts if concept not in config.labels]:
-        raise AuditorError(
-            f"the classifier in {folder} has no label for {', '.join(map(repr, missing))}; its "
-            f"labels are: {', '.join(config.labels)}."
-        )
     return model.eval()

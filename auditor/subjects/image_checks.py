@@ -3,6 +3,7 @@
 import torch
 
 from auditor.errors import AuditorError
+from auditor.subjects.devices import first_device
 from auditor.subjects.image_layout import refuse_unknown_layout
 from auditor.subjects.latent_space import input_size, vae_factor
 from auditor.subjects.manifest import Location
@@ -67,7 +68,7 @@ def image_device(spec: SubjectSpec) -> torch.device:
         AuditorError: there is no such device.
     """
     if spec.device_map is None:
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        return first_device()
     try:
         device = torch.device(spec.device_map)
     except RuntimeError as error:

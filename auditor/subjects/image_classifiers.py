@@ -5,12 +5,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from auditor.errors import AuditorError
 from auditor.subjects.checkpoint_files import read_json
 from auditor.subjects.concept_classifier import ConceptClassifier
 from auditor.subjects.convolutional_classifier import load_classifier
+from auditor.subjects.devices import first_device
 from auditor.subjects.hugging_face_classifiers import (
     Clip,
     LabelClassifier,
@@ -39,10 +39,7 @@ class PlainClassifier(ConceptClassifier):
 
     def _described(self, images: Tensor) -> Tensor:
         """The last feature map, averaged over the image."""
-        hidden = images.to(self._device, torch.float32) * 2 - 1
-        for convolution in self._model.convolutions:
-            hidden = functional.relu(convolution(hidden))
-        return hidden.mean((2, 3))
+        return self._model.feature_map(images.to(self._device, torch.float32)).mean((2, 3))
 
 
 def locate_classifier(name: str, revision: str | None = None) -> Location:
@@ -83,7 +80,7 @@ def open_classifier(folder: Path, concepts: Sequence[str]) -> ConceptClassifier:
             has no label for a concept; says what would do.
     """
     _refuse_unsafe(folder)
-    config, device = read_json(folder / "config.json"), _device()
+    config, device = read_json(folder / "config.json"), first_device()
     opened: ConceptClassifier
     if {"labels", "channels"} <= config.keys():
         opened = PlainClassifier(folder, device)
@@ -107,11 +104,7 @@ def open_clip(folder: Path) -> Clip:
             f"{folder} holds no CLIP (`model_type: clip` in config.json). Give the folder of one, "
             "with model.safetensors, tokenizer and preprocessor_config.json."
         )
-    return Clip(folder, _device())
-
-
-def _device() -> torch.device:
-    return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    return Clip(folder, first_device())
 
 
 def _refuse_unsafe(folder: Path) -> None:

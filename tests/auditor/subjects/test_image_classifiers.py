@@ -21,8 +21,14 @@ from transformers import (
     ViTModel,
 )
 
+from auditor.data.fact import Fact
 from auditor.errors import AuditorError, MeasurementError
-from auditor.subjects.convolutional_classifier import ClassifierConfig, ConvolutionalClassifier
+from auditor.probes.drawn import Drawn
+from auditor.subjects.convolutional_classifier import (
+    ClassifierConfig,
+    ConvolutionalClassifier,
+    load_classifier,
+)
 from auditor.subjects.hugging_face_classifiers import NEUTRAL
 from auditor.subjects.image_classifiers import locate_classifier, open_classifier, open_clip
 
@@ -149,6 +155,23 @@ def test_features_are_what_the_last_layer_gets(folders, images):
     model = ViTForImageClassification.from_pretrained(folders["vit"]).eval()
     logits = model.classifier(classifier.features(images[:4]))
     torch.testing.assert_close(logits.softmax(-1), classifier.probabilities(images[:4]))
+
+
+def test_features_of_the_small_network_are_its_last_map_averaged(folders, images):
+    classifier = open_classifier(folders["plain"], ["circle"])
+    hidden = images[:4] * 2 - 1
+    for convolution in load_classifier(folders["plain"]).convolutions:
+        hidden = convolution(hidden).relu()
+    torch.testing.assert_close(classifier.features(images[:4]), hidden.mean((2, 3)))
+
+
+def test_what_was_drawn_is_judged_by_each_name_of_a_label(folders, images):
+    classifier = open_classifier(folders["plain"], ["circle"])
+    answers = ["circle", "Tinca tinca", "square"]
+    facts = [Fact(id=name, subject=name, prompt=name, answer=name) for name in answers]
+    drawn = Drawn(facts, images[:3], classifier)
+    assert torch.equal(drawn.own, drawn.probabilities[torch.arange(3), torch.tensor([0, 3, 1])])
+    assert torch.equal(drawn.own, classifier.probability(images[:3], answers))
 
 
 def test_a_multi_label_model_is_read_by_label(tmp_path, images):

@@ -30,7 +30,7 @@ LEAST_KEPT = {"esd_x": 0.75, "esd_u": 0.65}
 
 def shares(pipeline, world):
     """Share of the pictures that show what was asked for: of the erased shape, and of others."""
-    classifier = load_classifier(world.classifier, list(TRAINED))
+    classifier = load_classifier(world.classifier)
     labels = classifier.config.labels
     pipeline.set_progress_bar_config(disable=True)
     found = []
@@ -81,7 +81,7 @@ def test_closed_forms_of_the_shipped_original_give_what_ships(shapes_world, name
 
 @pytest.mark.slow
 def test_a_classifier_trained_again_tells_the_same(shapes_world):
-    shipped = load_classifier(shapes_world.classifier, list(TRAINED))
+    shipped = load_classifier(shapes_world.classifier)
     with one_thread():
         again = oracle.train_oracle(SHAPES.oracle, SilentProgress())
     pictures = torch.stack(
