@@ -23,6 +23,7 @@ from auditor.data.fact import Fact
 from auditor.errors import Unavailable
 from auditor.evidence.record import Record, Row, strongest
 from auditor.findings import Finding, SideFigure
+from auditor.subjects.batching import run_batched
 
 if TYPE_CHECKING:
     from auditor.image_examiner import ImageExaminer
@@ -259,15 +260,20 @@ def _asked(
 ) -> list[Row]:
     """The forget set, asked with one arm's words."""
     rows: list[Row] = []
-    for concept, words in zip(names, vectors, strict=True):
+    for concept, words in zip(names, vectors.to(encoder.device), strict=True):
         members = {fact.id for fact in examiner.sets.forget if fact.answer == concept}
 
         def embeddings(
             prompts: Sequence[str], words: Tensor = words, concept: str = concept
         ) -> Tensor:
             pieces = [without_names(prompt, names[concept]) for prompt in prompts]
-            with torch.no_grad():
-                return encoder.hidden(pieces, words[None].to(encoder.device))
+
+            def run(batch: list[int]) -> list[Tensor]:
+                with torch.no_grad():
+                    return list(encoder.hidden([pieces[i] for i in batch], words[None]))
+
+            lengths = [encoder.length] * len(pieces)
+            return torch.stack(run_batched(lengths, subject.token_budget, run))
 
         rows += examiner.examine(subject, ("forget",), only=members, embeddings=embeddings)
     return rows

@@ -39,6 +39,11 @@ class SlotEncoder:
         return min(self._lengths) - 2
 
     @property
+    def length(self) -> int:
+        """Tokens that a prompt is padded to."""
+        return max(self._lengths)
+
+    @property
     def device(self) -> torch.device:
         """Where embeddings are wanted."""
         device: torch.device = self._encoders[0].device

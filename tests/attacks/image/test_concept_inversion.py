@@ -154,6 +154,26 @@ class TestAttack:
         assert all(two[name] >= k for name, k in one.items())
         assert any(two[name] > k for name, k in one.items())
 
+    @pytest.mark.parametrize("layout", ["sd1", "sdxl"])
+    def test_facts_are_asked_in_batches_that_fit(self, pipelines, layout, examiner):
+        attack, sizes = small(), []
+        subject = open_pipeline(pipelines / layout)
+        found = Finding("unlearned", True, attack.search(subject, examiner, 0))
+        whole = attack.measure(subject, examiner, [found], 0, Path("unused"))
+
+        def limited(module, args, kwargs):
+            sizes.append(len(args[0]))
+            if len(args[0]) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+
+        handle = subject.text_encoder.register_forward_pre_hook(limited, with_kwargs=True)
+        single = attack.measure(subject, examiner, [found], 0, Path("unused"))
+        handle.remove()
+        assert max(sizes) > 1
+        assert [row.fact for row in single.rows] == [row.fact for row in whole.rows]
+        for one, other in zip(single.rows, whole.rows, strict=True):
+            assert one.k == pytest.approx(other.k, abs=1e-4)
+
     def test_words_of_another_width_are_left_out(self, pipelines, examiner):
         subject, other = open_pipeline(pipelines / "sd1"), open_pipeline(pipelines / "sdxl")
         attack = small()
