@@ -67,7 +67,8 @@ def kernel_distance(real: Tensor, drawn: Tensor, subsets: int, size: int, seed: 
         )
     metric.update(real.double(), real=True)
     metric.update(drawn.double(), real=False)
-    with torch.random.fork_rng(devices=[]):
+    devices = list(range(torch.cuda.device_count()))  # seeded too
+    with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         mean, _ = metric.compute()
     return _finite("KID", mean)

@@ -214,6 +214,15 @@ def test_the_subsets_of_the_kernel_distance_come_from_its_seed():
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_kernel_distance_leaves_the_generators_of_gpus_alone():
+    given = torch.randn(2, 30, 4, generator=torch.Generator().manual_seed(0))
+    before = torch.cuda.get_rng_state_all()
+    kernel_distance(*given, 10, 5, 1)
+    for one, other in zip(torch.cuda.get_rng_state_all(), before, strict=True):
+        assert torch.equal(one, other)
+
+
 def test_a_distance_that_is_not_finite_is_no_number():
     broken = torch.full((4, 2), math.nan)
     with pytest.raises(MeasurementError, match="KID is not finite"):
