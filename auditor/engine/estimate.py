@@ -112,7 +112,9 @@ def positions(prepared: Prepared) -> int:
     """How often a weight is used in what counts as one token.
 
     Once in a language model. In a UNet a token is a whole row, whose weights slide over the
-    positions of its input; most of them sit where the resolution is half of that or less.
+    positions of its input; most of them sit where the resolution is a fraction of that. On average
+    each is used at about a ninth of the positions in Stable Diffusion 1.5 (860 M weights, some
+    0.4 T multiplications for 64 x 64 latents).
     """
     if prepared.plan.unlearned.kind == "causal-lm":
         return 1
@@ -123,7 +125,7 @@ def positions(prepared: Prepared) -> int:
     vae = pipeline / "vae" / "config.json"
     factor = 2 ** (len(read_json(vae)["block_out_channels"]) - 1) if vae.exists() else 1
     height, width = (drawing.height or height * factor), (drawing.width or width * factor)
-    return max(1, height * width // factor**2 // 4)
+    return max(1, height * width // factor**2 // 9)
 
 
 def weights_size(location: Location) -> tuple[int, int]:
