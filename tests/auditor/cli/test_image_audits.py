@@ -218,6 +218,29 @@ def test_pictures_that_are_not_there(tiny, plan_file, tmp_path, capsys):
     assert "cat-0.png" in capsys.readouterr().err
 
 
+def test_flags_say_what_a_plan_does(tiny, tmp_path, capsys):
+    state = load_file(tiny / "sd1-unlearned" / "unet" / "diffusion_pytorch_model.safetensors")
+    delta = tmp_path / "delta.safetensors"
+    save_file({name: value for name, value in state.items() if "attn2" in name}, delta)
+    flags = {
+        "kind": "text-to-image",
+        "unlearned": tiny / "sd1-original",
+        "replacement": delta,
+        "original": tiny / "sd1-original",
+        "retrained": tiny / "sd1-retrained",
+        "forget": tiny / "forget.jsonl",
+        "retain": tiny / "retain.jsonl",
+        "classifier": tiny / "classifier",
+    }
+    given = [text for name, value in flags.items() for text in (f"--{name}", str(value))]
+    capsys.readouterr()
+    assert run(["plan", *given, "--json"]) == 0
+    variants = json.loads(capsys.readouterr().out)["variants"]
+    assert {entry["label"].partition("/")[0] for entry in variants} == {"none", "image"}
+    inversion = next(e for e in variants if e["label"].startswith("image/concept-inversion"))
+    assert "data.images" in inversion["unavailable"]
+
+
 def test_the_template_for_pictures_is_a_plan(tmp_path, monkeypatch):
     from auditor.engine.plan import load_plan
 
