@@ -67,9 +67,10 @@ class ImageMembership(
     Where every forget picture is denoised better than any of the holdout, a placement says no
     more; the mean errors of both sets stand beside it, and compare across the arms.
 
-    The two sets must be of one kind. A classifier of pixel statistics that sees no model is run
-    on both; where it tells them apart, as it does where the holdout shows other concepts,
-    membership evidence is confounded, and the certificate's controls say so.
+    It is reported and decides nothing. The two sets would have to be of one kind, and a holdout of
+    other concepts is not: one retrained model ranks an unseen concept among others of its kind
+    otherwise than the next one does. A classifier of pixel statistics that sees no model is run
+    on both sets; where it tells them apart, the certificate's controls say so.
 
     Threat model: someone with the weights, and pictures that may have been trained on.
 
@@ -92,6 +93,7 @@ class ImageMembership(
     )
     requires = Requirements(packages=("sklearn",), images=True)
     kinds: ClassVar[tuple[str, ...]] = ("text-to-image",)
+    decides = False
     blind = "A classifier of pixel statistics"
 
     @property
