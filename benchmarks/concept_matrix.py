@@ -61,7 +61,8 @@ def _cell(row: MatrixRow | None) -> str:
     of_chance = _share(row.forget, "retrained-0")
     said = f"**{share}** ({of_chance})" if share else "no pictures"
     bounds = interval(row.figures.rho_lower, row.figures.rho_upper) or "no bounds"
-    return f"{said}; {number(row.figures.rho)} {bounds} {MARKS[result(row).outcome]}"
+    mark = "reported" if row.reported else MARKS[result(row).outcome]
+    return f"{said}; {number(row.figures.rho)} {bounds} {mark}"
 
 
 def _kept(row: MatrixRow | None) -> str:
