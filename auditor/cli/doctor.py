@@ -24,6 +24,8 @@ _PACKAGES = (
     "gptqmodel",
     "bitsandbytes",
     "torchao",
+    "diffusers",
+    "torchmetrics",
     "datasets",
 )
 _DISK_WANTED = 2e9
