@@ -13,7 +13,7 @@ from tiny_pipelines import make_pipeline
 
 from auditor.certificate.files import write_certificate
 from auditor.certificate.schema import Certificate
-from auditor.cli.main import run
+from auditor.cli.main import OK, run
 from auditor.subjects.convolutional_classifier import ClassifierConfig, ConvolutionalClassifier
 
 ARMS = ("unlearned", "original", "retrained")
@@ -281,3 +281,26 @@ def test_the_published_formats(erasure, shapes_world, tmp_path):
     known = row["forget"]["concept"]
     assert known["original"] > known["unlearned"] + 0.3
     assert row["retain"]["concept"]["unlearned"] > 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)  # six minutes of one core, which other tests may share
+def test_demo_of_a_text_to_image_model_shows_a_fail_and_a_pass(shapes_world, tmp_path, capsys):
+    out = tmp_path / "demo"
+    assert run(["demo", "--world", "shapes", "--out", str(out), "--quiet"]) == OK
+    said = capsys.readouterr().out
+    assert "exit code of this audit: 1" in said
+    assert "exit code of this audit: 0" in said
+    failed, passed = (
+        json.loads((out / name / "certificate.json").read_text())
+        for name in ("unlearned", "retrained")
+    )
+    assert failed["verdict"]["verdict"] == "FAIL"
+    assert failed["utility"]["state"] == "kept"
+    assert any(
+        row["attack"] == "image/concept-inversion" for row in failed["matrix"] if row["named"]
+    )
+    assert passed["verdict"]["verdict"] == "PASS"
+    assert all(row["status"] == "measured" for row in passed["matrix"])
+    for name in ("unlearned", "retrained"):
+        assert "data:image/png;base64," in (out / name / "certificate.html").read_text()
