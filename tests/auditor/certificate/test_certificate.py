@@ -1,13 +1,9 @@
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
 import pytest
-
-sys.path.append(str(Path(__file__).parents[2] / "reports"))  # certificates made by hand
-
 from hand_made_certificates import honest_certificate
 from hand_made_pictures import pictured_certificate, text_of
 

@@ -1,17 +1,12 @@
 """Which pictures a certificate carries, and what it does with those that are none."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 from zlib import crc32
 
 import pytest
-from pydantic import ValidationError
-
-sys.path.append(str(Path(__file__).parents[2] / "reports"))  # pictures made by hand
-
 from hand_made_pictures import drawn, noise, not_pictures, text_of
 from hand_made_pictures import exhibits as honest_exhibits
+from pydantic import ValidationError
 
 from auditor.certificate.case import Case, Trial
 from auditor.certificate.exhibit import BUDGET, ExhibitsPart

@@ -3,18 +3,13 @@
 import base64
 import io
 import json
-import sys
-from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
-
-sys.path.append(str(Path(__file__).parents[2] / "reports"))  # certificates made by hand
-
 from hand_made_certificates import honest_certificate
 from hand_made_pictures import pictured_certificate
 from hostile_texts import hostile_certificate
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 from markupsafe import escape
 from PIL import Image
 

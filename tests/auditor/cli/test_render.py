@@ -1,13 +1,9 @@
 """`auditor render`: forms, places, redaction, and what is refused."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[2] / "reports"))  # certificates made by hand
-
 from hand_made_certificates import honest_certificate
 
 import reports.html

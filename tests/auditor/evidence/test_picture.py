@@ -1,17 +1,12 @@
 """What passes as a picture, and what redaction leaves of it."""
 
 import io
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from hand_made_pictures import chunk, drawn, noise, not_pictures, png
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-sys.path.append(str(Path(__file__).parents[2] / "reports"))  # pictures made by hand
-
-from hand_made_pictures import chunk, drawn, noise, not_pictures, png
 from PIL import Image
 
 from auditor.evidence.picture import BYTES, CELLS, SIDE, fault, pixelated

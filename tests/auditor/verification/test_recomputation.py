@@ -1,14 +1,9 @@
 """The verdict and the figures follow from the evidence, or the certificate is refused."""
 
 import json
-import sys
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-
-sys.path.append(str(Path(__file__).parents[2] / "reports"))  # pictures made by hand
-
 from hand_made_pictures import drawn, pictured_certificate
 
 from auditor.certificate.exhibits import exhibits

@@ -1,15 +1,10 @@
 """A folder with certificates and an audit of which half is done, and a server over it."""
 
 import http.client
-import sys
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Thread
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[2] / "reports"))  # certificates made by hand
-
 from hand_made_certificates import honest_certificate
 from running_audit import RunningAudit
 
