@@ -147,10 +147,13 @@ def test_a_damaged_file_is_no_measurement(folder, name):
         reading(folder, broken()[name])
 
 
-def test_too_many_pixels_are_refused(folder, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 7)
-    with pytest.raises(MeasurementError, match="cannot be read as a picture"):
-        reading(folder, encoded(plain()))
+def test_too_many_pixels_are_refused(folder):
+    side = 20_000  # squared more than PIL opens; the file itself has a hundred bytes
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(b"\0"))
+    bomb = encoded(plain())[:8] + header + pixels + chunk(b"IEND", b"")
+    with pytest.raises(MeasurementError, match="decompression bomb"):
+        reading(folder, bomb)
 
 
 @pytest.mark.parametrize("form", ["PNG", "WEBP"])
