@@ -68,6 +68,7 @@ class Requirements:
     """What an attack needs of the machine and of the model."""
 
     packages: tuple[str, ...] = ()
+    """Import packages that every variant needs."""
     gpu: bool = False
     full_precision: bool = False
     """The checkpoint must not be quantized already."""
@@ -137,6 +138,11 @@ class Attack(ABC, Generic[P, S, E]):
         """
         return None
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Import packages that this variant needs; their versions are part of its identity."""
+        return self.requires.packages
+
     def forward_tokens(self, examination: int) -> int:
         """Estimated tokens through the model, if one examination takes ``examination``.
 
@@ -158,7 +164,7 @@ class Attack(ABC, Generic[P, S, E]):
 
     def unavailable(self, location: Location) -> str | None:
         """Why the attack cannot run here on this model, or None."""
-        for package in self.requires.packages:
+        for package in self.packages:
             if importlib.util.find_spec(package) is None:
                 return f"the package {package} is not installed"
         if self.requires.gpu and not torch.cuda.is_available():

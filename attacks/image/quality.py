@@ -1,6 +1,5 @@
 """What an erasure cost: pictures of what was to stay, beside given ones and their prompts."""
 
-import importlib.util
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -97,6 +96,12 @@ class Quality(ImageAttack[QualityParameters]):
         """Whose features FID and KID are measured in."""
         return f"{self.parameters.features} features"
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Also those that run Inception, where its features are asked for."""
+        of_inception = ("torch_fidelity", "torchvision")
+        return super().packages + (of_inception if self.parameters.features == "inception" else ())
+
     def inputs(self) -> Mapping[str, str]:
         """Digests of Inception's weights and of the CLIP.
 
@@ -116,15 +121,9 @@ class Quality(ImageAttack[QualityParameters]):
         return found
 
     def unavailable(self, location: Location) -> str | None:
-        """Also where Inception's weights or its package are missing."""
-        if self.parameters.features == "inception":
-            if self.parameters.inception is None:
-                return (
-                    f"no weights of Inception are given (`inception`: torch-fidelity's {WEIGHTS})"
-                )
-            for package in ("torch_fidelity", "torchvision"):
-                if importlib.util.find_spec(package) is None:
-                    return f"the package {package} is not installed"
+        """Also where Inception's weights are missing."""
+        if self.parameters.features == "inception" and self.parameters.inception is None:
+            return f"no weights of Inception are given (`inception`: torch-fidelity's {WEIGHTS})"
         return super().unavailable(location)
 
     def measure(

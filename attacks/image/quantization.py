@@ -1,7 +1,6 @@
 """Rounding the weights of an erased UNet."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -14,7 +13,6 @@ from attacks.quantization.family import QuantizationParameters
 from auditor.attack import Level, Requirements, attack
 from auditor.evidence.record import Record
 from auditor.findings import Explanation, Finding
-from auditor.subjects.manifest import Location
 
 if TYPE_CHECKING:
     from auditor.image_examiner import ImageExaminer
@@ -85,15 +83,13 @@ class ImageQuantization(ImageAttack[ImageQuantizationParameters]):
         layers = self.parameters.layers
         return self.parameters.format + ("" if layers == "all" else f" {layers}")
 
-    def unavailable(self, location: Location) -> str | None:
-        """Also where the format's library is missing."""
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The library that rounds to the format; none for rounding to nearest."""
         format_ = self.parameters.format
-        package = {"int8": "bitsandbytes", "nf4": "bitsandbytes", "fp4": "bitsandbytes"}.get(
-            format_, "torchao" if format_.startswith("torchao") else None
-        )
-        if package is not None and find_spec(package) is None:
-            return f"the package {package} is not installed"
-        return super().unavailable(location)
+        if format_.startswith("rtn"):
+            return ()
+        return ("torchao",) if format_.startswith("torchao") else ("bitsandbytes",)
 
     def measure(
         self,

@@ -85,12 +85,14 @@ def document(out: Path) -> None:
 def _describe(name: str, cls: Any) -> dict[str, Any]:
     levels = [
         {
-            "variant": cls(cls.parameters_type(**level.parameters)).variant,
+            "variant": variant.variant,
+            "packages": list(variant.packages),
             "parameters": dict(level.parameters),
             "profile": level.profile,
             "part": cls.part(level.mandatory),
         }
         for level in cls.levels
+        for variant in [cls(cls.parameters_type(**level.parameters))]
     ]
     return {
         "name": name,

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from auditor.attack import ATTACKS, AnyAttack
+from auditor.attack import AnyAttack
 from auditor.digests import digest
 from auditor.engine.expansion import instantiate
 from auditor.engine.instruments import Instruments
@@ -20,9 +20,7 @@ Stage = Literal["search", "measure"]
 _MISSING = "not installed"
 
 _MEASURING_LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "rouge-score", "peft")
-_LIBRARIES_OF_KIND = {
-    "text-to-image": ("bitsandbytes", "diffusers", "pillow", "torchao", "torchmetrics")
-}
+_LIBRARIES_OF_KIND = {"text-to-image": ("diffusers", "pillow")}
 
 
 class Pooled(BaseModel):
@@ -85,7 +83,7 @@ class Job(BaseModel):
             "instruments": self.instruments.digests,
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
             "code": code_version(self.attack),
-            "libraries": library_versions(self.attack, self.spec.kind),
+            "libraries": library_versions(self.instantiate(), self.spec.kind),
         }
 
     def instantiate(self) -> AnyAttack:
@@ -93,9 +91,9 @@ class Job(BaseModel):
         return instantiate(self.attack, self.parameters)
 
 
-def library_versions(attack: str, kind: str) -> dict[str, str]:
+def library_versions(attack: AnyAttack, kind: str) -> dict[str, str]:
     """Versions of the libraries that a measurement of models of a kind depends on."""
-    needed = map(_distribution, ATTACKS.get(attack).requires.packages)
+    needed = map(_distribution, attack.packages)
     own = _LIBRARIES_OF_KIND.get(kind, ())
     names = sorted({*_MEASURING_LIBRARIES, *own, *needed})
     return {name: installed_version(name) for name in names}

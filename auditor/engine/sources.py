@@ -22,6 +22,7 @@ _MEASURING_CODE = (
     "image_examiner.py",
     "engine/instruments.py",
     "evidence/record.py",
+    "evidence/picture.py",
 )
 
 

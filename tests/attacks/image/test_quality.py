@@ -3,6 +3,7 @@
 import importlib.util
 import math
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -237,6 +238,14 @@ def test_weights_of_inception_are_asked_for(subject):
     given = Quality(QualityParameters(features="inception", inception="/nowhere/weights.pth"))
     with pytest.raises(AuditorError, match="is no file"):
         given.inputs()
+
+
+def test_a_missing_package_of_inception_is_named(subject, tmp_path, monkeypatch):
+    parameters = QualityParameters(features="inception", inception=str(tmp_path / "weights.pth"))
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    missing = "the package torch_fidelity is not installed"
+    assert Quality(parameters).unavailable(subject.location) == missing
+    assert Quality(QualityParameters()).unavailable(subject.location) is None
 
 
 def test_what_decides_the_result_is_named(tmp_path, clip):

@@ -120,7 +120,7 @@ def job(**changes):
     fields = {
         "stage": "measure",
         "attack": "quantization/rtn",
-        "parameters": {"bits": 4, "group_size": None, "code_sample": 10},
+        "parameters": {"bits": 4, "code_sample": 10},
         "inputs": {},
         "seed": 0,
         "spec": SubjectSpec(path="here", **spec),
@@ -142,7 +142,7 @@ def test_where_a_model_lies_does_not_decide_a_result():
     "change",
     [
         {"stage": "search"},
-        {"attack": "quantization/bnb"},
+        {"attack": "quantization/gptq"},
         {"parameters": {"bits": 3}},
         {"inputs": {"calibration": "c"}},
         {"seed": 1},
@@ -158,6 +158,20 @@ def test_where_a_model_lies_does_not_decide_a_result():
 )
 def test_everything_else_does(change):
     assert job(**change).key != job().key
+
+
+@pytest.mark.parametrize(
+    ("format_", "library"), [("nf4", "bitsandbytes"), ("torchao-int8", "torchao"), ("rtn-4", None)]
+)
+def test_a_result_depends_on_the_libraries_that_its_variant_needs(format_, library):
+    measured = job(
+        attack="image/quantization",
+        parameters={"format": format_},
+        spec={"kind": "text-to-image"},
+    ).identity["libraries"]
+    assert {"torch", "diffusers", "pillow"} <= measured.keys()
+    assert measured.keys() & {"bitsandbytes", "torchao", "torchmetrics"} == {library} - {None}
+    assert "not installed" not in measured.values()
 
 
 def test_code_version_covers_the_attack_and_nothing_beside_it():
