@@ -33,6 +33,8 @@ def started(tmp_path):
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ | environment,
+            # where tests run in the background, Ctrl-C is ignored, and a child inherits that
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         processes.append(process)
         return process, process.stdout.readline().strip()
