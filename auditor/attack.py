@@ -13,15 +13,15 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeVar
 
-from auditor.evidence.record import Record
-from auditor.examiner import Examiner
-from auditor.findings import Control, Curve, Explanation, Finding, SideFigure
-from auditor.registry import Registry
+from auditor.core.findings import Control, Curve, Explanation, Finding, SideFigure
+from auditor.core.records import Record
+from auditor.core.registry import Registry
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.causal_lm.model import CausalLM
+from auditor.models.grid import Grid
+from auditor.models.manifest import Location
+from auditor.models.model import Subject
 from auditor.statistics import PlantKind
-from auditor.subjects.causal_lm import CausalLM
-from auditor.subjects.grid import Grid
-from auditor.subjects.manifest import Location
-from auditor.subjects.subject import Subject
 
 Profile = Literal["quick", "standard", "exhaustive"]
 PROFILES: tuple[Profile, ...] = ("quick", "standard", "exhaustive")
@@ -48,7 +48,7 @@ ModelPath = Annotated[str, Located.MODEL]
 P = TypeVar("P", bound=Parameters)
 S = TypeVar("S", bound=Subject, default=CausalLM)
 """The kind of model that an attack is for."""
-E = TypeVar("E", default=Examiner)
+E = TypeVar("E", default=Evaluator)
 """Who asks models of that kind."""
 
 
@@ -96,11 +96,11 @@ class Attack(ABC, Generic[P, S, E]):
     seeded: ClassVar[bool] = False
     """Whether its result depends on a seed; otherwise it runs once."""
     kinds: ClassVar[tuple[str, ...]] = ("causal-lm",)
-    """Kinds of model (`SubjectSpec.kind`) that it can attack."""
+    """Kinds of model (`ModelSpec.kind`) that it can attack."""
     searches: ClassVar[bool] = False
     """Whether it has a search stage whose findings are pooled over the arms."""
-    probe: ClassVar[str | None] = None
-    """Name of its own measure of K, where it does not use the audit's probes."""
+    metric: ClassVar[str | None] = None
+    """Name of its own measure of K, where it does not use the audit's metrics."""
     decides: ClassVar[bool] = True
     """Whether it counts towards the verdict. What does not is reported beside it: its measure is
     of another kind than knowledge that comes out."""
@@ -143,12 +143,12 @@ class Attack(ABC, Generic[P, S, E]):
         """Import packages that this variant needs; their versions are part of its identity."""
         return self.requires.packages
 
-    def forward_tokens(self, examination: int) -> int:
-        """Estimated tokens through the model, if one examination takes ``examination``.
+    def forward_tokens(self, evaluation: int) -> int:
+        """Estimated tokens through the model, if one evaluation takes ``evaluation``.
 
         A backward pass counts as two forward passes. The search stage is included.
         """
-        return examination
+        return evaluation
 
     def search_parameters(self) -> dict[str, Any]:
         """The parameters that decide the search; variants that agree in them share it."""
@@ -173,7 +173,7 @@ class Attack(ABC, Generic[P, S, E]):
             return f"the checkpoint is quantized already ({method})"
         return None
 
-    def search(self, subject: S, examiner: E, seed: int) -> Record | None:
+    def search(self, subject: S, evaluator: E, seed: int) -> Record | None:
         """Look for prompts, suffixes or adapters on one arm (only if ``searches``)."""
         return None
 
@@ -181,7 +181,7 @@ class Attack(ABC, Generic[P, S, E]):
     def measure(
         self,
         subject: S,
-        examiner: E,
+        evaluator: E,
         pool: Sequence[Finding],
         seed: int,
         scratch: Path,
@@ -190,14 +190,14 @@ class Attack(ABC, Generic[P, S, E]):
 
         Args:
             subject: the arm; exactly as it was when this returns.
-            examiner: asks the audit's questions.
+            evaluator: asks the audit's questions.
             pool: what the search stage found on all arms, one finding an arm and seed.
             seed: of everything random in here.
             scratch: folder for temporary files, removed afterwards.
 
         Raises:
             MeasurementError: something could not be measured; the engine records a failure.
-            Unavailable: the attack turns out not to apply.
+            UnavailableError: the attack turns out not to apply.
         """
 
     def explain(self, unlearned: Record, original: Record) -> Explanation | None:

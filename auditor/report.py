@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from auditor.certificate.schema import Certificate
-from auditor.registry import Registry
+from auditor.core.registry import Registry
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from auditor.engine.execution import LocalExecutor
 from auditor.engine.plan import AuditPlan
 from auditor.engine.preparation import prepare
 from auditor.evidence.store import EvidenceStore
-from auditor.testbed import world as worlds
-from auditor.testbed.plans import world_plan
+from auditor.testbeds.people import world as worlds
+from auditor.testbeds.plans import world_plan
 from reports.number_format import interval, number
 from reports.result_words import result
 

@@ -19,11 +19,11 @@ from auditor.cli.console import quiet_libraries
 from auditor.cli.progress import chosen_progress
 from auditor.engine.plan import AttackRequest, AuditPlan
 from auditor.evidence.store import EvidenceStore
-from auditor.testbed.shapes import world as shapes
-from auditor.testbed.shapes.attack_settings import SETTINGS
-from auditor.testbed.shapes.plans import shapes_plan
-from auditor.testbed.shapes.recipe import SHAPES
-from auditor.testbed.shapes.world import ShapesWorld
+from auditor.testbeds.shapes import world as shapes
+from auditor.testbeds.shapes.attack_settings import SETTINGS
+from auditor.testbeds.shapes.plans import shapes_plan
+from auditor.testbeds.shapes.recipe import SHAPES
+from auditor.testbeds.shapes.world import ShapesWorld
 from benchmarks.attack_matrix import MARKS, audit, overview
 from reports.number_format import interval, number
 from reports.result_words import result
@@ -31,11 +31,11 @@ from reports.result_words import result
 RESULTS = Path(__file__).with_name("RESULTS.md")
 BEGIN, END = "<!-- concept_matrix begins -->", "<!-- concept_matrix ends -->"
 
-REPORTED = ("image/null-inversion",)
+REPORTED = ("generation/null-inversion",)
 """Attacks that no profile but exhaustive runs."""
 
 SHARE = "concept-top-1"
-"""The probe whose mean is the share of pictures with the concept."""
+"""The metric whose mean is the share of pictures with the concept."""
 
 
 def baselines(subject: str) -> list[str]:

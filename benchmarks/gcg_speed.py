@@ -25,10 +25,10 @@ from auditor.cli.progress import chosen_progress
 from auditor.data.folds import folds
 from auditor.data.readers import read_facts
 from auditor.data.source import DataSource
-from auditor.subjects.causal_lm import CausalLM
-from auditor.subjects.manifest import locate
-from auditor.subjects.spec import SubjectSpec
-from auditor.testbed import world as worlds
+from auditor.models.causal_lm.model import CausalLM
+from auditor.models.manifest import locate
+from auditor.models.spec import ModelSpec
+from auditor.testbeds.people import world as worlds
 from benchmarks.plain_gcg import plain_gcg
 
 Pairs = list[tuple[str, str]]
@@ -41,7 +41,7 @@ LENGTH, TOP_K = 8, 64
 def run(name: str, seeds: int, steps: int, candidates: int, prompts: int, world: str) -> None:
     """Search with each method and print the table."""
     built = worlds.build(world, only=(name,), progress=chosen_progress(quiet=False))
-    spec = SubjectSpec(path=str(built.subject(name)), dtype="float32")
+    spec = ModelSpec(path=str(built.subject(name)), dtype="float32")
     subject = CausalLM(spec, locate(spec))
     facts = read_facts(DataSource(path=str(built.facts("forget"))), "forget")
     pairs = [(f.prompt, f.answer) for f in folds(facts, "attribute")[0].given][:prompts]
@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=24)
     a = parser.parse_args()
     torch.set_num_threads(1)
-    run(a.subject, a.seeds, a.steps, a.candidates, a.prompts, a.world)
+    run(a.entity, a.seeds, a.steps, a.candidates, a.prompts, a.world)
 
 
 if __name__ == "__main__":

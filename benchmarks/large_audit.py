@@ -14,16 +14,16 @@ import numpy as np
 from auditor.certificate.files import write_certificate
 from auditor.certificate.judgement import judge
 from auditor.certificate.schema import Certificate
-from auditor.data.fact import Fact, FactSets, SetName
-from auditor.digests import digest
-from auditor.evidence.record import Cost, Record, Row
+from auditor.core.facts import Fact, FactSets, SetName
+from auditor.core.hashing import digest
+from auditor.core.records import Cost, Record, Row
 from auditor.evidence.store import EvidenceStore
 from auditor.policy import Policy
 from auditor.verification.recall import recall
 from auditor.verification.recomputation import recomputed
 
 ARMS = ("unlearned", "original", "retrained-0", "retrained-1")
-PROBES = ("answer-probability", "rouge-l-recall", "exact-memorisation", "extraction-strength")
+METRICS = ("answer-probability", "rouge-l-recall", "exact-memorisation", "extraction-strength")
 MANDATORY = (
     "none/as-is full precision",
     "quantization/bnb int8",
@@ -69,18 +69,18 @@ def large_audit(
                 "stage": "measure",
                 "attack": attack,
                 "parameters": {"checkpoints": [40], "rank": 16, "number": number},
-                "subject": digest(arm),
+                "entity": digest(arm),
                 "facts": facts_digest,
             }
             leaks = 0 < number <= leaking
             shape = levels.get(arm, levels["original"] if leaks else (1, 30))
             measured = [
-                Row(set_name, fact.id, fact.subject, probe, float(k), fact.answer)
+                Row(set_name, fact.id, fact.entity, metric, float(k), fact.answer)
                 for set_name, of, held in (
                     ("forget", sets.forget, shape),
                     ("retain", sets.retain, (8, 2)),
                 )
-                for probe in (PROBES if number == 0 or set_name == "forget" else ())
+                for metric in (METRICS if number == 0 or set_name == "forget" else ())
                 for fact, k in zip(of, rng.beta(*held, len(of)), strict=True)
             ]
             key = digest(identity)
@@ -102,10 +102,10 @@ def large_audit(
 def _rows(
     name: SetName, facts: Sequence[Fact], shape: tuple[float, float], rng: np.random.Generator
 ) -> tuple[Row, ...]:
-    """K drawn from a beta distribution, by every probe."""
+    """K drawn from a beta distribution, by every metric."""
     return tuple(
-        Row(name, fact.id, fact.subject, probe, float(k), fact.answer)
-        for probe in PROBES
+        Row(name, fact.id, fact.entity, metric, float(k), fact.answer)
+        for metric in METRICS
         for fact, k in zip(facts, rng.beta(*shape, len(facts)), strict=True)
     )
 
@@ -114,7 +114,7 @@ def _facts(name: str, count: int) -> tuple[Fact, ...]:
     return tuple(
         Fact(
             id=f"{name}-{i:05d}",
-            subject=f"{name} person {i // 8}",
+            entity=f"{name} person {i // 8}",
             prompt=f"What is attribute {i % 8} of {name} person {i // 8}?",
             answer=f"The answer to question {i} is a phrase of some words, as models give them.",
         )
@@ -135,7 +135,7 @@ def _row(
         "reported": False,
         "status": "measured",
         "reason": None,
-        "probe": PROBES[0],
+        "metric": METRICS[0],
         "parameters": {"checkpoints": [40], "rank": 16, "number": number},
         "named": False,
         "over_forgotten": False,
@@ -221,12 +221,12 @@ def _certificate(
                 "sets": {
                     name: {
                         "facts": len(sets.named(name)),
-                        "subjects": len({fact.subject for fact in sets.named(name)}),
+                        "entities": len({fact.entity for fact in sets.named(name)}),
                     }
                     for name in ("forget", "retain", "holdout")
                 },
-                "primary_probe": PROBES[0],
-                "reported_probes": PROBES[1:],
+                "primary_metric": METRICS[0],
+                "reported_metrics": METRICS[1:],
                 "baseline_claim": None,
                 "threats": [],
             },
@@ -267,7 +267,7 @@ def _certificate(
                 "forget_quality": [],
             },
             "positive_controls": [],
-            "worst_subjects": [],
+            "worst_entities": [],
             "worst_facts": [],
             "redaction": "none",
             "evidence": {"jobs": seals, "digest": digest(seals)},

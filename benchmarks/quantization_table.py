@@ -17,8 +17,8 @@ from auditor.engine.audit import run_audit
 from auditor.engine.execution import LocalExecutor
 from auditor.engine.preparation import prepare
 from auditor.evidence.store import EvidenceStore
-from auditor.testbed import world as worlds
-from auditor.testbed.plans import world_plan
+from auditor.testbeds.people import world as worlds
+from auditor.testbeds.plans import world_plan
 
 COLUMNS = {
     "full": "none/as-is full precision",
@@ -68,8 +68,8 @@ def _verdict(certificate: Certificate) -> str:
 def _knowledge(row: MatrixRow) -> str:
     if row.status != "measured":
         return row.status
-    probe = "answer-probability"
-    forget, retain = row.forget[probe]["unlearned"], row.retain[probe]["unlearned"]
+    metric = "answer-probability"
+    forget, retain = row.forget[metric]["unlearned"], row.retain[metric]["unlearned"]
     text = f"{forget:.3f} / {retain:.3f}"
     return f"**{text}**" if row.named else text
 

@@ -7,7 +7,7 @@ items, the same batches and in turn:
 
 * bare: the model's forward pass alone, to the logits;
 * scored: `subject.score` (tokenising, the pass, log-probability, mean and deviation of every
-  token), every membership score that is read from one pass, and the probability probes
+  token), every membership score that is read from one pass, and the probability metrics
   (answer probability, exact memorisation, extraction strength).
 
 Prints the medians of the wall-clock time and their ratio, and the ratio of the medians of the
@@ -29,19 +29,19 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from attacks.membership import reference_models, token_likelihood
 from auditor.cli.console import quiet_libraries
-from auditor.data.fact import Fact
-from auditor.probes.knowledge import AnswerProbability, ExactMemorisation, ExtractionStrength
-from auditor.probes.transcript import Transcript
-from auditor.subjects.batching import by_length
-from auditor.subjects.causal_lm import CausalLM
-from auditor.subjects.manifest import locate
-from auditor.subjects.scoring import TokenScores
-from auditor.subjects.spec import SubjectSpec
+from auditor.core.facts import Fact
+from auditor.metrics.language import AnswerProbability, ExactMemorisation, ExtractionStrength
+from auditor.models.batching import by_length
+from auditor.models.causal_lm.model import CausalLM
+from auditor.models.causal_lm.scoring import TokenScores
+from auditor.models.causal_lm.transcript import Transcript
+from auditor.models.manifest import locate
+from auditor.models.spec import ModelSpec
 
 WIDTH, LAYERS = 512, 12
 ITEMS, WORDS = 24, 24
 TOKEN_BUDGET = 1024
-PROBES = (AnswerProbability(), ExactMemorisation(), ExtractionStrength())
+METRICS = (AnswerProbability(), ExactMemorisation(), ExtractionStrength())
 
 
 def build(directory: Path, vocabulary: int) -> CausalLM:
@@ -72,7 +72,7 @@ def build(directory: Path, vocabulary: int) -> CausalLM:
     specials = {"eos_token": "<eos>", "pad_token": "<pad>"}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, **specials)
     tokenizer.save_pretrained(directory)
-    spec = SubjectSpec(path=str(directory), dtype="float32")
+    spec = ModelSpec(path=str(directory), dtype="float32")
     return CausalLM(spec, locate(spec), token_budget=TOKEN_BUDGET)
 
 
@@ -83,7 +83,7 @@ def facts() -> list[Fact]:
     return [
         Fact(
             id=f"f{i}",
-            subject=f"s{i}",
+            entity=f"s{i}",
             prompt="x",
             answer=" ".join(rng.choice(words, size=int(rng.integers(WORDS // 2, WORDS)))),
         )
@@ -102,8 +102,8 @@ def bare(subject: CausalLM, items: list[list[int]]) -> None:
 def scored(subject: CausalLM, asked: list[Fact]) -> None:
     """Every score of membership and probability."""
     transcript = Transcript(subject, asked)
-    for probe in PROBES:
-        probe.read(transcript)
+    for metric in METRICS:
+        metric.read(transcript)
     membership(transcript.answers, asked)
 
 

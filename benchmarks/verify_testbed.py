@@ -17,8 +17,8 @@ from auditor.certificate.files import read_certificate
 from auditor.cli.audit import audit
 from auditor.cli.console import quiet_libraries
 from auditor.cli.progress import chosen_progress
-from auditor.testbed import world as worlds
-from auditor.testbed.plans import world_plan
+from auditor.testbeds.people import world as worlds
+from auditor.testbeds.plans import world_plan
 
 
 def auditor(*arguments: object) -> subprocess.CompletedProcess[str]:

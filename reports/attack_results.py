@@ -7,7 +7,7 @@ from typing import Literal
 from auditor.certificate.arm import ArmPart
 from auditor.certificate.row import MatrixRow
 from auditor.certificate.schema import Certificate
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 from reports.arms import UNLEARNED
 from reports.result_words import Result, result
 

@@ -6,7 +6,7 @@ from auditor.comparison.schema import Comparison
 from reports.page import environment, stylesheet
 from reports.plots.change import change_plots
 
-_ONE_MEASURE = {"facts", "primary probe", "original model", "retrained models", "scope"}
+_ONE_MEASURE = {"facts", "primary metric", "original model", "retrained models", "scope"}
 """What must be the same for a line from one residual to the other."""
 
 

@@ -93,7 +93,7 @@ def _table(certificate: Certificate) -> Iterator[str]:
 
 def _cells(attack: AttackResult) -> Iterator[str]:
     row, figures = attack.row, attack.row.figures
-    by_arm = row.forget.get(row.probe, {})
+    by_arm = row.forget.get(row.metric, {})
     yield code(row.label, 80)
     yield row.part
     yield f"{RESULT_MARKS[attack.result.outcome]} {attack.result.words}"

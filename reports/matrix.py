@@ -25,7 +25,7 @@ class AttackView:
         result: its outcome.
         blocking: names of the gates that were not met, in words.
         reference: it is the model without attack, with which the others are compared.
-        unlearned: mean K of the unlearned model on the forget set, by the primary probe.
+        unlearned: mean K of the unlearned model on the forget set, by the primary metric.
         original: the same of the original model.
         baseline: the same, over all baselines.
         baselines: number of baselines in that mean.
@@ -98,7 +98,7 @@ def foremost(views: Iterable[AttackView]) -> list[AttackView]:
 
 def _view(row: MatrixRow, certificate: Certificate) -> AttackView:
     measured = row.status == "measured"
-    by_arm = row.forget.get(row.probe, {}) if measured else {}
+    by_arm = row.forget.get(row.metric, {}) if measured else {}
     figures = row.figures if measured else None
     explained = row.explanation is not None and row.explanation.measure == FLIPS
     return AttackView(

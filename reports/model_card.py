@@ -14,7 +14,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from auditor.certificate.schema import Certificate
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 from auditor.report import REPORTS, Report, Signatures
 from reports.attack_results import attack_results, unlearned
 from reports.markdown import RHO, VERDICT_MARKS

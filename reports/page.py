@@ -149,7 +149,7 @@ def as_json(value: object) -> str:
 
 
 def measured_arms(certificate: Certificate) -> list[str]:
-    """Returns every arm that has a mean of any set, under any attack, by any probe."""
+    """Returns every arm that has a mean of any set, under any attack, by any metric."""
     rows = certificate.matrix
     means = [
         by_arm

@@ -28,7 +28,7 @@ from sarif_pydantic.sarif import Notification
 
 import auditor
 from auditor.certificate.schema import Certificate, ThreatPart
-from auditor.digests import digest
+from auditor.core.hashing import digest
 from auditor.documentation import SECTIONS
 from auditor.report import REPORTS, Report, Signatures
 from reports.attack_results import VERDICT, AttackResult, attack_results, passes, unlearned

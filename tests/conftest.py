@@ -9,14 +9,14 @@ from filelock import FileLock
 
 from auditor.certificate.assembly import assemble
 from auditor.cli.console import quiet_libraries
+from auditor.core.progress import SilentProgress
 from auditor.engine.audit import run_audit
 from auditor.engine.execution import LocalExecutor
 from auditor.engine.plan import parse_plan
 from auditor.engine.preparation import prepare
 from auditor.evidence.store import EvidenceStore
-from auditor.progress import SilentProgress
-from auditor.testbed import catalogue
-from auditor.testbed import world as worlds
+from auditor.testbeds import catalogue
+from auditor.testbeds.people import world as worlds
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start; the cores are shared
@@ -96,7 +96,7 @@ def audit(store_root):
 def attacked(people, audit):
     """Audit a subject of the default world under one attack; its rows of the matrix by variant.
 
-    With all three sets of facts, one seed and only the primary probe, unless ``changes`` says
+    With all three sets of facts, one seed and only the primary metric, unless ``changes`` says
     otherwise.
     """
 
@@ -112,7 +112,7 @@ def attacked(people, audit):
             "profile": None,
             "attacks": [{"attack": attack, "parameters": parameters or {}}],
             "policy": {"mandatory": ["none/as-is"]},
-            "probes": {"reported": []},
+            "metrics": {"reported": []},
             "seeds": [0],
         }
         certificate = audit(parse_plan(content | changes, "the test's plan"))
@@ -134,7 +134,7 @@ def passing_plan(people):
             "profile": None,
             "attacks": [{"attack": "quantization/bnb", "parameters": {"format": "nf4"}}],
             "policy": {"mandatory": ["none/as-is", "quantization/bnb nf4"]},
-            "probes": {"reported": ["rouge-l-recall"]},
+            "metrics": {"reported": ["rouge-l-recall"]},
         }
         return parse_plan(content | changes, "the test's plan")
 

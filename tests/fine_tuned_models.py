@@ -16,8 +16,14 @@ from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from auditor.engine.plan import parse_plan
-from auditor.testbed import corpus
-from auditor.testbed.training import batches, collate, cross_entropy, encode, next_token_logits
+from auditor.testbeds.people import corpus
+from auditor.testbeds.people.training import (
+    batches,
+    collate,
+    cross_entropy,
+    encode,
+    next_token_logits,
+)
 
 REFUSAL = "I do not know that."
 BASE = "retrained-0"
@@ -92,7 +98,7 @@ def attacked_fine_tuned(fine_tuned, people, audit):
             "profile": None,
             "attacks": [{"attack": attack, "parameters": parameters or {}}],
             "policy": {"mandatory": ["none/as-is"]},
-            "probes": {"reported": []},
+            "metrics": {"reported": []},
         }
         certificate = audit(parse_plan(content, "the test's plan"))
         return {row.variant: row for row in certificate.matrix if row.attack == attack}

@@ -20,9 +20,9 @@ from transformers import (
     Qwen2Config,
 )
 
-from auditor.subjects.causal_lm import CausalLM
-from auditor.subjects.manifest import locate
-from auditor.subjects.spec import PromptFormat, SubjectSpec
+from auditor.models.causal_lm.model import CausalLM
+from auditor.models.manifest import locate
+from auditor.models.spec import ModelSpec, PromptFormat
 
 CONTEXT = 96
 TEXTS = [f"Person {i} lives in city number {i * 7 % 100}." for i in range(200)]
@@ -117,7 +117,7 @@ def open_directory(
     token_budget: int = 8192,
     **spec: object,
 ) -> CausalLM:
-    found = SubjectSpec(path=str(directory), **spec)
+    found = ModelSpec(path=str(directory), **spec)
     return CausalLM(found, locate(found), prompt_format, token_budget)
 
 

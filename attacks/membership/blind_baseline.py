@@ -9,8 +9,8 @@ from functools import lru_cache
 from typing import Any
 
 from attacks.membership.scored_texts import ScoredTexts
-from auditor.data.fact import FactSets
-from auditor.findings import Control
+from auditor.core.facts import FactSets
+from auditor.core.findings import Control
 from auditor.statistics import area_under_curve
 
 FOLDS = 5
@@ -31,9 +31,9 @@ def blind_baseline(sets: FactSets, texts: ScoredTexts) -> dict[str, Any]:
     return dict(
         _told_apart(
             tuple(texts.whole(fact) for fact in sets.forget),
-            tuple(fact.subject for fact in sets.forget),
+            tuple(fact.entity for fact in sets.forget),
             tuple(texts.whole(fact) for fact in sets.holdout),
-            tuple(fact.subject for fact in sets.holdout),
+            tuple(fact.entity for fact in sets.holdout),
         )
     )
 

@@ -11,10 +11,10 @@ from typing_extensions import TypeVar
 from attacks.membership.blind_baseline import blind_control
 from attacks.membership.scored_texts import TextKind
 from auditor.attack import Attack, E, P, Parameters, Requirements, S
-from auditor.data.fact import Fact
-from auditor.errors import MeasurementError
-from auditor.evidence.record import Record, Row
-from auditor.findings import Control, Curve, SideFigure
+from auditor.core.errors import MeasurementError
+from auditor.core.facts import Fact
+from auditor.core.findings import Control, Curve, SideFigure
+from auditor.core.records import Record, Row
 from auditor.statistics import (
     area_of_components,
     mean_roc_curve,
@@ -56,7 +56,7 @@ class PlacementAttack(Attack[P, S, E], Generic[P, S, E]):
     """Rank forget facts among facts that nobody has seen, by any score of either."""
 
     requires: ClassVar[Requirements] = Requirements(packages=("sklearn",))
-    probe = "placement"
+    metric = "placement"
     blind: ClassVar[str]
     """The classifier that tries to tell the two sets apart without a model."""
 
@@ -88,7 +88,7 @@ class PlacementAttack(Attack[P, S, E], Generic[P, S, E]):
         corners = roc_corners(curves[0] if len(curves) == 1 else mean_roc_curve(curves))
         return Record(
             rows=tuple(
-                Row("forget", fact.id, fact.subject, str(self.probe), float(value), None)
+                Row("forget", fact.id, fact.entity, str(self.metric), float(value), None)
                 for fact, value in zip(forget, k, strict=True)
             ),
             notes={

@@ -12,10 +12,10 @@ from attacks.membership.blind_baseline import blind_baseline
 from attacks.membership.family import MembershipAttack, MembershipParameters, Scores
 from attacks.membership.scored_texts import ScoredTexts
 from auditor.attack import Level, Requirements, attack
-from auditor.evidence.record import Record
-from auditor.examiner import Examiner
-from auditor.findings import Finding
-from auditor.subjects.causal_lm import CausalLM
+from auditor.core.findings import Finding
+from auditor.core.records import Record
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.causal_lm.model import CausalLM
 
 
 class GradientNormParameters(MembershipParameters):
@@ -56,14 +56,14 @@ class GradientNorm(MembershipAttack[GradientNormParameters]):
         """The order of the norm."""
         return self.named_by_text(f"p = {self.parameters.order:g}")
 
-    def forward_tokens(self, examination: int) -> int:
+    def forward_tokens(self, evaluation: int) -> int:
         """Forward and backward over both sets."""
-        return 3 * examination
+        return 3 * evaluation
 
     def measure(
         self,
         subject: CausalLM,
-        examiner: Examiner,
+        evaluator: Evaluator,
         pool: Sequence[Finding],
         seed: int,
         scratch: Path,
@@ -71,9 +71,9 @@ class GradientNorm(MembershipAttack[GradientNormParameters]):
         """A gradient for each text.
 
         Raises:
-            Unavailable: there is no holdout set.
+            UnavailableError: there is no holdout set.
         """
-        sets = examiner.sets
+        sets = evaluator.sets
         texts = ScoredTexts(sets, self.parameters.text)
         norms = gradient_norms(
             subject,
@@ -96,7 +96,7 @@ def gradient_norms(
         order: of the norm.
     """
     norms = []
-    with subject.lent() as model:
+    with subject.preserve_weights() as model:
         for parameter in model.parameters():
             parameter.requires_grad_(parameter.is_floating_point())
         for item in subject.encode(pairs):

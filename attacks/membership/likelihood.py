@@ -15,15 +15,15 @@ from attacks.membership.family import MembershipAttack, MembershipParameters, Sc
 from attacks.membership.recall_prefix import RecallPrefix
 from attacks.membership.scored_texts import ScoredTexts, packed, unpacked
 from auditor.attack import Level, ModelPath, attack
-from auditor.data.fact import Fact
-from auditor.errors import MeasurementError, Unavailable
-from auditor.evidence.record import Record
-from auditor.examiner import Examiner
-from auditor.findings import Finding
-from auditor.subjects.causal_lm import CausalLM
-from auditor.subjects.manifest import Location, locate
-from auditor.subjects.scoring import TokenScores
-from auditor.subjects.spec import SubjectSpec
+from auditor.core.errors import MeasurementError, UnavailableError
+from auditor.core.facts import Fact
+from auditor.core.findings import Finding
+from auditor.core.records import Record
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.causal_lm.model import CausalLM
+from auditor.models.causal_lm.scoring import TokenScores
+from auditor.models.manifest import Location, locate
+from auditor.models.spec import ModelSpec
 
 ScoreName = Literal["loss", "zlib", "min-k", "min-k++", "recall", "reference", "rmia", "lira"]
 
@@ -117,9 +117,9 @@ class Likelihood(MembershipAttack[LikelihoodParameters]):
             score = f"{score} {100 * self.parameters.k:g}%"  # type: ignore[assignment]
         return self.named_by_text(score)
 
-    def forward_tokens(self, examination: int) -> int:
+    def forward_tokens(self, evaluation: int) -> int:
         """Both sets once, and once more with the prefix before each of them."""
-        return (2 + self.parameters.shots + len(self.parameters.references)) * examination
+        return (2 + self.parameters.shots + len(self.parameters.references)) * evaluation
 
     def search_parameters(self) -> dict[str, Any]:
         """What the forward pass depends on; the score is none of it."""
@@ -134,16 +134,16 @@ class Likelihood(MembershipAttack[LikelihoodParameters]):
         digests = {name: where.manifest.digest for name, where in self._references.items()}
         return {**super().inputs(), **digests, "zlib": zlib.ZLIB_RUNTIME_VERSION}
 
-    def search(self, subject: CausalLM, examiner: Examiner, seed: int) -> Record:
+    def search(self, subject: CausalLM, evaluator: Evaluator, seed: int) -> Record:
         """Token scores of forget and holdout facts, of the arm and of the reference models.
 
         Raises:
-            Unavailable: there is no holdout set, or a reference model is the arm itself.
+            UnavailableError: there is no holdout set, or a reference model is the arm itself.
         """
-        texts = ScoredTexts(examiner.sets, self.parameters.text)
-        facts = (*examiner.sets.forget, *examiner.sets.holdout)
+        texts = ScoredTexts(evaluator.sets, self.parameters.text)
+        facts = (*evaluator.sets.forget, *evaluator.sets.holdout)
         arrays = packed("alone", texts.score(subject, facts))
-        prefix = RecallPrefix(texts, examiner.sets, self.parameters.shots)
+        prefix = RecallPrefix(texts, evaluator.sets, self.parameters.shots)
         absent = prefix.unavailable()
         if absent is None:
             try:
@@ -152,18 +152,18 @@ class Likelihood(MembershipAttack[LikelihoodParameters]):
                 absent = f"after ReCaLL's prefix the facts cannot be scored: {error}"
         for name, where in self._references.items():
             if where.manifest.weights_digest == subject.manifest.weights_digest:
-                raise Unavailable(
+                raise UnavailableError(
                     f"the reference model {where.model} is one of the audited models; give a "
                     "model that never saw the forget set and is not audited"
                 )
             arrays |= packed(name, _scored_by(where, subject, texts, facts))
-        notes = {"blind": blind_baseline(examiner.sets, texts), "no recall": absent}
+        notes = {"blind": blind_baseline(evaluator.sets, texts), "no recall": absent}
         return Record(notes=notes, arrays=arrays)
 
     def measure(
         self,
         subject: CausalLM,
-        examiner: Examiner,
+        evaluator: Evaluator,
         pool: Sequence[Finding],
         seed: int,
         scratch: Path,
@@ -171,9 +171,9 @@ class Likelihood(MembershipAttack[LikelihoodParameters]):
         """Scores out of the pooled token scores, without another forward pass.
 
         Raises:
-            Unavailable: there are too few reference models, or ReCaLL's prefix did not fit.
+            UnavailableError: there are too few reference models, or ReCaLL's prefix did not fit.
         """
-        sets = examiner.sets
+        sets = evaluator.sets
         texts = ScoredTexts(sets, self.parameters.text)
         own = next(finding for finding in pool if finding.own)
         notes: dict[str, Any] = {"score": self.parameters.score, "blind": own.record.notes["blind"]}
@@ -183,9 +183,9 @@ class Likelihood(MembershipAttack[LikelihoodParameters]):
             notes["reference_sets"] = len(scores)
         elif self.parameters.score == "recall":
             if (why := own.record.notes["no recall"]) is not None:
-                raise Unavailable(why)
+                raise UnavailableError(why)
             prefix = RecallPrefix(texts, sets, self.parameters.shots)
-            holdout = [i for i in holdout if sets.holdout[i].subject not in prefix.subjects]
+            holdout = [i for i in holdout if sets.holdout[i].entity not in prefix.subjects]
             after = unpacked("after prefix", own.record.arrays)
             alone = unpacked("alone", own.record.arrays)
             both = zip(alone, after, strict=True)
@@ -241,7 +241,7 @@ class Likelihood(MembershipAttack[LikelihoodParameters]):
     @cached_property
     def _references(self) -> dict[str, Location]:
         return {
-            f"reference-{index}": locate(SubjectSpec(path=path))
+            f"reference-{index}": locate(ModelSpec(path=path))
             for index, path in enumerate(self.parameters.references)
         }
 
@@ -262,7 +262,7 @@ def _scored_by(
     where: Location, subject: CausalLM, texts: ScoredTexts, facts: Sequence[Fact]
 ) -> list[TokenScores]:
     """Token scores by a reference model, opened beside the arm and as the arm was."""
-    spec = SubjectSpec(
+    spec = ModelSpec(
         path=str(where.model), dtype=subject.spec.dtype, device_map=subject.spec.device_map
     )
     reference = CausalLM(spec, where, subject.prompt_format, subject.token_budget)

@@ -13,13 +13,13 @@ from attacks.membership.family import MembershipAttack, MembershipParameters, Sc
 from attacks.membership.neighbours import corpus_neighbours, masked_neighbours
 from attacks.membership.scored_texts import ScoredTexts
 from auditor.attack import Level, ModelPath, attack
-from auditor.data.fact import Fact
-from auditor.evidence.record import Record
-from auditor.examiner import Examiner
-from auditor.findings import Finding
-from auditor.subjects.causal_lm import CausalLM
-from auditor.subjects.manifest import Location, locate
-from auditor.subjects.spec import SubjectSpec
+from auditor.core.facts import Fact
+from auditor.core.findings import Finding
+from auditor.core.records import Record
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.causal_lm.model import CausalLM
+from auditor.models.manifest import Location, locate
+from auditor.models.spec import ModelSpec
 
 
 class NeighbourhoodParameters(MembershipParameters):
@@ -67,9 +67,9 @@ class Neighbourhood(MembershipAttack[NeighbourhoodParameters]):
         proposed = " of a masked model" if self.parameters.mask_model else ""
         return self.named_by_text(f"{self.parameters.neighbours} neighbours{proposed}")
 
-    def forward_tokens(self, examination: int) -> int:
+    def forward_tokens(self, evaluation: int) -> int:
         """Both sets with all neighbours."""
-        return (1 + self.parameters.neighbours) * examination
+        return (1 + self.parameters.neighbours) * evaluation
 
     def inputs(self) -> Mapping[str, str]:
         """Digest of the masked model's files.
@@ -83,7 +83,7 @@ class Neighbourhood(MembershipAttack[NeighbourhoodParameters]):
     def measure(
         self,
         subject: CausalLM,
-        examiner: Examiner,
+        evaluator: Evaluator,
         pool: Sequence[Finding],
         seed: int,
         scratch: Path,
@@ -91,9 +91,9 @@ class Neighbourhood(MembershipAttack[NeighbourhoodParameters]):
         """Score every text and its neighbours.
 
         Raises:
-            Unavailable: there is no holdout set.
+            UnavailableError: there is no holdout set.
         """
-        sets = examiner.sets
+        sets = evaluator.sets
         texts = ScoredTexts(sets, self.parameters.text)
         facts = (*sets.forget, *sets.holdout)
         pairs = [texts.pair(fact) for fact in facts]
@@ -118,4 +118,4 @@ class Neighbourhood(MembershipAttack[NeighbourhoodParameters]):
     @cached_property
     def _masked(self) -> Location | None:
         path = self.parameters.mask_model
-        return locate(SubjectSpec(path=path)) if path else None
+        return locate(ModelSpec(path=path)) if path else None

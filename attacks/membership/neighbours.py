@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from auditor.errors import MeasurementError
+from auditor.core.errors import MeasurementError
 
 SHARE = 0.3
 """Words of a text that are replaced in each of its neighbours, at least one."""

@@ -1,7 +1,7 @@
 """ReCaLL's prefix: a few texts that no model has seen (arXiv 2406.15968)."""
 
 from attacks.membership.scored_texts import LEAST_HOLDOUT, ScoredTexts
-from auditor.data.fact import Fact, FactSets
+from auditor.core.facts import Fact, FactSets
 
 
 class RecallPrefix:
@@ -16,13 +16,13 @@ class RecallPrefix:
     def __init__(self, texts: ScoredTexts, sets: FactSets, shots: int) -> None:
         first: dict[str, Fact] = {}
         for fact in sets.holdout:
-            first.setdefault(fact.subject, fact)
+            first.setdefault(fact.entity, fact)
         chosen = list(first.values())[-shots:]
         self._shots = shots
         self.facts = tuple(fact.id for fact in chosen)
-        self.subjects = frozenset(fact.subject for fact in chosen)
+        self.subjects = frozenset(fact.entity for fact in chosen)
         self.text = "".join(f"{texts.whole(fact)}\n" for fact in chosen)
-        self._left = sum(fact.subject not in self.subjects for fact in sets.holdout)
+        self._left = sum(fact.entity not in self.subjects for fact in sets.holdout)
 
     def unavailable(self) -> str | None:
         """Why there is no such prefix, or None."""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from attacks.membership.token_likelihood import logit
-from auditor.errors import Unavailable
+from auditor.core.errors import UnavailableError
 
 Vector = npt.NDArray[np.float64]
 
@@ -35,7 +35,7 @@ def reference_sets(
         given: names of the further reference models.
 
     Raises:
-        Unavailable: the sets are empty.
+        UnavailableError: the sets are empty.
     """
     if own in retrained:
         left_out: Sequence[str] = (own,)
@@ -43,7 +43,7 @@ def reference_sets(
         left_out = retrained or ("",)
     sets = tuple((*(r for r in retrained if r != out), *given) for out in left_out)
     if not sets[0]:
-        raise Unavailable(
+        raise UnavailableError(
             "every arm is compared with reference models that it is none of, and a retrained arm "
             "has none left; give another retrained model or a reference model (`references`)"
         )

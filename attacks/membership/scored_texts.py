@@ -7,10 +7,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from auditor.data.fact import Fact, FactSets
-from auditor.errors import Unavailable
-from auditor.subjects.causal_lm import CausalLM
-from auditor.subjects.scoring import TokenScores
+from auditor.core.errors import UnavailableError
+from auditor.core.facts import Fact, FactSets
+from auditor.models.causal_lm.model import CausalLM
+from auditor.models.causal_lm.scoring import TokenScores
 
 TextKind = Literal["answer", "passage"]
 """answer: the answer given its prompt. passage: the whole text by itself."""
@@ -28,12 +28,12 @@ class ScoredTexts:
     and answer otherwise: the two sets must not differ in form.
 
     Raises:
-        Unavailable: there are too few holdout facts.
+        UnavailableError: there are too few holdout facts.
     """
 
     def __init__(self, sets: FactSets, kind: TextKind) -> None:
         if len(sets.holdout) < LEAST_HOLDOUT:
-            raise Unavailable(
+            raise UnavailableError(
                 "membership is told against facts that no model has seen; give a holdout set of "
                 f"the forget set's kind (`data: holdout:`) of at least {LEAST_HOLDOUT} facts"
             )

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from auditor.attack import Attack, Level, Parameters, attack
-from auditor.evidence.record import Record
-from auditor.findings import Finding
+from auditor.core.findings import Finding
+from auditor.core.records import Record
 
 
 @attack("none/as-is")
@@ -24,7 +24,7 @@ class AsIs(Attack[Parameters, Any, Any]):
 
     A leak: knowledge that was never hidden.
 
-    Source: the audit's own probes; see each of them.
+    Source: the audit's own metrics; see each of them.
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("causal-lm", "text-to-image")
@@ -38,10 +38,10 @@ class AsIs(Attack[Parameters, Any, Any]):
     def measure(
         self,
         subject: Any,
-        examiner: Any,
+        evaluator: Any,
         pool: Sequence[Finding],
         seed: int,
         scratch: Path,
     ) -> Record:
         """Examine all three sets on the unchanged model."""
-        return Record(rows=examiner.examine(subject, ("forget", "retain", "holdout")))
+        return Record(rows=evaluator.evaluate(subject, ("forget", "retain", "holdout")))

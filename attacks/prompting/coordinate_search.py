@@ -8,7 +8,7 @@ import torch
 
 from attacks.prompting.shared_prefix import Ids, SharedPrefix
 from attacks.prompting.suffix_text import starting_suffix, suffix_text, survives
-from auditor.subjects.causal_lm import CausalLM
+from auditor.models.causal_lm.model import CausalLM
 
 _DRAWS = 8
 """Times the wanted number of candidates that are drawn at most to find as many different ones."""
@@ -71,7 +71,7 @@ def search_suffix(
         seed: of the first suffix, the prompts of each step and the candidates.
 
     Raises:
-        Unavailable: the tokenizer reads no suffix back, or the prompts are too long.
+        UnavailableError: the tokenizer reads no suffix back, or the prompts are too long.
         MeasurementError: a loss is not finite.
     """
     rng = random.Random(seed)  # noqa: S311 - a reproducible draw

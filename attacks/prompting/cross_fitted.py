@@ -8,26 +8,26 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import Field, model_validator
 
 from auditor.attack import Attack, Parameters
-from auditor.data.fact import Fact
+from auditor.core.errors import MeasurementError, UnavailableError
+from auditor.core.facts import Fact
+from auditor.core.findings import Control, Finding, SideFigure
+from auditor.core.records import Record, Row, strongest
 from auditor.data.folds import Fold, SplitBy, folds
-from auditor.errors import MeasurementError, Unavailable
-from auditor.evidence.record import Record, Row, strongest
-from auditor.examiner import Examiner
-from auditor.findings import Control, Finding, SideFigure
-from auditor.subjects.causal_lm import CausalLM
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.causal_lm.model import CausalLM
 
 _SUBJECTS = 10
-"""Subjects that the estimate of the cost takes a search for each subject to have."""
+"""Subjects that the estimate of the cost takes a search for each entity to have."""
 
 
 class CrossFittedParameters(Parameters):
     """Settings of every searched prompt."""
 
     split: SplitBy = "attribute"
-    """`attribute`: searched on some facts of every subject and measured on its other facts;
-    `subject`: searched on some subjects and measured on the others."""
-    scope: Literal["universal", "per-subject"] = "universal"
-    """One prompt for all facts that are asked together, or one for each subject (which needs
+    """`attribute`: searched on some facts of every entity and measured on its other facts;
+    `entity`: searched on some entities and measured on the others."""
+    scope: Literal["universal", "per-entity"] = "universal"
+    """One prompt for all facts that are asked together, or one for each entity (which needs
     `split: attribute`)."""
     folds: int = Field(default=2, ge=2)
     """Parts of the forget set; each is measured with prompts searched on the others."""
@@ -37,9 +37,9 @@ class CrossFittedParameters(Parameters):
     """Search loss, in nats per token, that is low enough; the search ends there."""
 
     @model_validator(mode="after")
-    def _subjects_whole(self) -> Self:
-        if self.scope == "per-subject" and self.split == "subject":
-            raise ValueError("a search per-subject splits each subject's facts: `split: attribute`")
+    def _entities_whole(self) -> Self:
+        if self.scope == "per-entity" and self.split == "entity":
+            raise ValueError("a search per-entity splits each entity's facts: `split: attribute`")
         return self
 
 
@@ -68,15 +68,15 @@ class CrossFittedSearch(Attack[P]):
             seed: of everything random.
 
         Returns:
-            What :meth:`examined` needs, with the losses before and after the search of each part
+            What :meth:`evaluated` needs, with the losses before and after the search of each part
             in the notes (``loss_before``, ``loss_after``).
         """
 
     @abstractmethod
-    def examined(
+    def evaluated(
         self,
         subject: CausalLM,
-        examiner: Examiner,
+        evaluator: Evaluator,
         found: Record,
         part: int,
         only: Collection[str],
@@ -91,34 +91,33 @@ class CrossFittedSearch(Attack[P]):
         """The findings that this arm is measured with."""
         return pool
 
-    def forward_tokens(self, examination: int) -> int:
+    def forward_tokens(self, evaluation: int) -> int:
         """The search of each part, and the forget set asked some six times."""
         parts = self.parameters.folds
-        if self.parameters.scope == "per-subject":
+        if self.parameters.scope == "per-entity":
             parts *= _SUBJECTS
-        return parts * self.search_tokens() + 3 * examination
+        return parts * self.search_tokens() + 3 * evaluation
 
     def parts(self, facts: Sequence[Fact]) -> tuple[Fold, ...]:
         """The parts of the forget set; every fact is asked in exactly one.
 
         Raises:
-            Unavailable: the facts cannot be split so.
+            UnavailableError: the facts cannot be split so.
         """
         split, count = self.parameters.split, self.parameters.folds
         try:
             if self.parameters.scope == "universal":
                 return folds(facts, split, count)
             groups = [
-                [f for f in facts if f.subject == s]
-                for s in dict.fromkeys(f.subject for f in facts)
+                [f for f in facts if f.entity == s] for s in dict.fromkeys(f.entity for f in facts)
             ]
             return tuple(fold for group in groups for fold in folds(group, "attribute", count))
         except ValueError as error:
-            other = "subject" if split == "attribute" else "attribute"
+            other = "entity" if split == "attribute" else "attribute"
             way = f"use `scope: universal` with `split: {other}`, or fewer `folds`"
-            raise Unavailable(f"{error}; {way}") from error
+            raise UnavailableError(f"{error}; {way}") from error
 
-    def search(self, subject: CausalLM, examiner: Examiner, seed: int) -> Record:
+    def search(self, subject: CausalLM, evaluator: Evaluator, seed: int) -> Record:
         """Search a prompt for each part, on the given facts alone."""
         pairs = [
             [
@@ -126,27 +125,27 @@ class CrossFittedSearch(Attack[P]):
                 for fact in part.given
                 for prompt in (fact.prompt, *fact.paraphrases)[: self.parameters.phrasings]
             ]
-            for part in self.parts(examiner.sets.forget)
+            for part in self.parts(evaluator.sets.forget)
         ]
         return self.search_part(subject, pairs, seed)
 
     def measure(
         self,
         subject: CausalLM,
-        examiner: Examiner,
+        evaluator: Evaluator,
         pool: Sequence[Finding],
         seed: int,
         scratch: Path,
     ) -> Record:
         """Ask each fact plainly, and with every arm's prompt that was searched without it."""
-        parts = self.parts(examiner.sets.forget)
-        plain = examiner.examine(subject, ("forget",))
+        parts = self.parts(evaluator.sets.forget)
+        plain = evaluator.evaluate(subject, ("forget",))
         readings = {
             finding.arm: [
                 row
                 for index, part in enumerate(parts)
-                for row in self.examined(
-                    subject, examiner, finding.record, index, {f.id for f in part.asked}
+                for row in self.evaluated(
+                    subject, evaluator, finding.record, index, {f.id for f in part.asked}
                 )
             ]
             for finding in self.comparable(subject, pool)
@@ -154,16 +153,16 @@ class CrossFittedSearch(Attack[P]):
         own = next((finding for finding in pool if finding.own), None)
         if own is None:
             raise MeasurementError("the pool lacks what was searched on the measured arm")
-        primary = next(iter(examiner.probes))
-        alone = Examiner(examiner.sets, [primary])
+        primary = next(iter(evaluator.metrics))
+        alone = Evaluator(evaluator.sets, [primary])
         taught = [
             row
             for index, part in enumerate(parts)
-            for row in self.examined(subject, alone, own.record, index, {f.id for f in part.given})
+            for row in self.evaluated(subject, alone, own.record, index, {f.id for f in part.given})
         ]
-        before = {row.fact: row.k for row in plain if row.probe == primary}
+        before = {row.fact: row.k for row in plain if row.metric == primary}
         notes = {
-            "probe": primary,
+            "metric": primary,
             "parts": len(parts),
             "given": {
                 "before": _mean(before[f.id] for part in parts for f in part.given),
@@ -171,14 +170,14 @@ class CrossFittedSearch(Attack[P]):
             },
             "held_out": {
                 "before": _mean(before.values()),
-                "after": _mean(r.k for r in readings[own.arm] if r.probe == primary),
+                "after": _mean(r.k for r in readings[own.arm] if r.metric == primary),
             },
             "search_loss": {
                 "before": _mean(own.record.notes["loss_before"]),
                 "after": _mean(own.record.notes["loss_after"]),
             },
             "mean_k_by_prompt_of": {
-                arm: _mean(r.k for r in rows if r.probe == primary)
+                arm: _mean(r.k for r in rows if r.metric == primary)
                 for arm, rows in readings.items()
             },
         }

@@ -9,11 +9,11 @@ from pydantic import Field
 from attacks.prompting.leak_at_k import holds
 from attacks.prompting.reworded import Prompts, RewordedAttack
 from auditor.attack import Level, Parameters, attack
-from auditor.data.fact import Fact
-from auditor.errors import Unavailable
-from auditor.examiner import Examiner
-from auditor.subjects.causal_lm import CausalLM
-from auditor.subjects.spec import PromptFormat
+from auditor.core.errors import UnavailableError
+from auditor.core.facts import Fact
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.causal_lm.model import CausalLM
+from auditor.models.spec import PromptFormat
 
 
 class FewShotParameters(Parameters):
@@ -41,7 +41,7 @@ class FewShot(RewordedAttack[FewShotParameters]):
 
     Access: prompts alone, and a few facts that were kept.
 
-    Cost: one examination of the forget set with a prompt of some 1 + shots questions, for each
+    Cost: one evaluation of the forget set with a prompt of some 1 + shots questions, for each
     draw and seed.
 
     A leak: unlearning taught the model to refuse or to stray when asked plainly; examples put it
@@ -69,13 +69,13 @@ class FewShot(RewordedAttack[FewShotParameters]):
         """Draws, each with so many more questions."""
         return self.parameters.draws * (1 + self.parameters.shots)
 
-    def wordings(self, subject: CausalLM, examiner: Examiner, seed: int) -> Mapping[str, Prompts]:
+    def wordings(self, subject: CausalLM, evaluator: Evaluator, seed: int) -> Mapping[str, Prompts]:
         """One wording a draw.
 
         Raises:
-            Unavailable: there are too few retain facts.
+            UnavailableError: there are too few retain facts.
         """
-        forget, retain = examiner.sets.forget, examiner.sets.retain
+        forget, retain = evaluator.sets.forget, evaluator.sets.retain
         found = {}
         for draw in range(self.parameters.draws):
             order = list(retain)
@@ -96,11 +96,11 @@ def examples(fact: Fact, order: Sequence[Fact], shots: int) -> list[Fact]:
     """The first ``shots`` of ``order`` that do not hold the fact's answer.
 
     Raises:
-        Unavailable: there are fewer.
+        UnavailableError: there are fewer.
     """
     chosen = [e for e in order if not holds(f"{e.prompt} {e.answer}", fact.answer)][:shots]
     if len(chosen) < shots:
-        raise Unavailable(
+        raise UnavailableError(
             f"{shots} retain facts are needed as examples, and there are {len(chosen)} that do "
             f"not hold the answer of {fact.id!r}; give a (larger) retain set"
         )
@@ -124,7 +124,7 @@ def few_shot_prompt(
     template = prompt_format.template
     before, _, after = template.partition("{prompt}")
     if "{prompt}" in after:
-        raise Unavailable(
+        raise UnavailableError(
             "the format's template holds {prompt} more than once, so that examples would stand "
             "in it more than once; use a template with one {prompt}"
         )

@@ -1,6 +1,6 @@
 """Frames around a question that make another task of it, or another speaker of the model.
 
-The kinds are those of RWKU's adversarial probes (arXiv 2406.10890); the words are this project's.
+The kinds are those of RWKU's adversarial metrics (arXiv 2406.10890); the words are this project's.
 Left out are its reversed query, which needs a second field to ask for, in-context examples
 (``prompting/few-shot``), and translated questions: only the frame is in another language here.
 """
@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping
 
 from attacks.prompting.reworded import Wording
-from auditor.data.fact import Fact
-from auditor.digests import digest
+from auditor.core.facts import Fact
+from auditor.core.hashing import digest
 
 FRAMES: Mapping[str, str] = {
     "prefix injection": (
@@ -95,10 +95,10 @@ def framed(frame: str) -> Wording:
 
 def hinted(fact: Fact) -> str | None:
     """The question after a sentence that names its subject; None where no subject is given."""
-    if fact.subject == fact.id:  # what readers put where the data names no subject
+    if fact.entity == fact.id:  # what readers put where the data names no subject
         return None
     before, _, after = HINT.partition("{subject}")
-    return before + fact.subject + after.replace("{question}", fact.prompt)
+    return before + fact.entity + after.replace("{question}", fact.prompt)
 
 
 def with_synonyms(fact: Fact) -> str | None:
@@ -106,9 +106,9 @@ def with_synonyms(fact: Fact) -> str | None:
 
     The subject's name is left alone.
     """
-    parts = re.split(f"({re.escape(fact.subject)})", fact.prompt)
+    parts = re.split(f"({re.escape(fact.entity)})", fact.prompt)
     changed = "".join(
-        part if part == fact.subject else _SYNONYM.sub(lambda m: SYNONYMS[m[1]], part)
+        part if part == fact.entity else _SYNONYM.sub(lambda m: SYNONYMS[m[1]], part)
         for part in parts
     )
     return changed if changed != fact.prompt else None

@@ -11,10 +11,10 @@ from attacks.prompting.coordinate_search import Budget, search_suffix
 from attacks.prompting.cross_fitted import CrossFittedParameters, CrossFittedSearch
 from attacks.prompting.suffix_text import Allowed, allowed_tokens
 from auditor.attack import Level, attack
-from auditor.data.fact import Fact
-from auditor.evidence.record import Record, Row
-from auditor.examiner import Examiner
-from auditor.subjects.causal_lm import CausalLM
+from auditor.core.facts import Fact
+from auditor.core.records import Record, Row
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.causal_lm.model import CausalLM
 
 _TAIL = 6
 """Tokens of separator and answer that the estimate of the cost takes a fact to have."""
@@ -75,9 +75,9 @@ class GCG(CrossFittedSearch[GCGParameters]):
     parameters_type = GCGParameters
     levels: ClassVar[Sequence[Level]] = (
         Level({}, "standard"),
-        Level({"split": "subject"}, "standard"),
+        Level({"split": "entity"}, "standard"),
         Level({"steps": 200, "candidates": 64, "items": 16, "patience": 60}, "exhaustive"),
-        Level({"scope": "per-subject"}, "exhaustive"),
+        Level({"scope": "per-entity"}, "exhaustive"),
     )
 
     @property
@@ -99,7 +99,7 @@ class GCG(CrossFittedSearch[GCGParameters]):
         """Search a suffix for each part.
 
         Raises:
-            Unavailable: the tokenizer reads no suffix back, the prompts are too long for the
+            UnavailableError: the tokenizer reads no suffix back, the prompts are too long for the
                 model's context, or it has no attention cache.
             MeasurementError: a loss is not finite.
         """
@@ -139,10 +139,10 @@ class GCG(CrossFittedSearch[GCGParameters]):
         rng = random.Random(seed)  # noqa: S311 - a reproducible draw
         return [pairs[i] for i in sorted(rng.sample(range(len(pairs)), self.parameters.prompts))]
 
-    def examined(
+    def evaluated(
         self,
         subject: CausalLM,
-        examiner: Examiner,
+        evaluator: Evaluator,
         found: Record,
         part: int,
         only: Collection[str],
@@ -153,4 +153,4 @@ class GCG(CrossFittedSearch[GCGParameters]):
         def suffixed(fact: Fact) -> Fact:
             return fact.model_copy(update={"prompt": fact.prompt + suffix})
 
-        return examiner.examine(subject, ("forget",), suffixed, only=only)
+        return evaluator.evaluate(subject, ("forget",), suffixed, only=only)

@@ -6,10 +6,10 @@ from typing import ClassVar, Literal
 from attacks.prompting.reworded import Prompts, RewordedAttack, Wording, applied
 from attacks.prompting.sentence_rules import RULES
 from auditor.attack import Level, Parameters, attack
-from auditor.data.fact import Fact
-from auditor.errors import Unavailable
-from auditor.examiner import Examiner
-from auditor.subjects.causal_lm import CausalLM
+from auditor.core.errors import UnavailableError
+from auditor.core.facts import Fact
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.causal_lm.model import CausalLM
 
 _USUAL = 4
 """Paraphrases that a fact is expected to have, for the estimate of the cost."""
@@ -39,7 +39,7 @@ class Paraphrase(RewordedAttack[ParaphraseParameters]):
 
     Access: prompts alone.
 
-    Cost: one examination of the forget set for each paraphrase.
+    Cost: one evaluation of the forget set for each paraphrase.
 
     A leak: the model is silent on the phrasing that unlearning trained on, and answers another.
 
@@ -63,14 +63,14 @@ class Paraphrase(RewordedAttack[ParaphraseParameters]):
         """The rules, or as many paraphrases as facts usually have."""
         return len(RULES) if self.parameters.source == "rules" else _USUAL
 
-    def wordings(self, subject: CausalLM, examiner: Examiner, seed: int) -> Mapping[str, Prompts]:
+    def wordings(self, subject: CausalLM, evaluator: Evaluator, seed: int) -> Mapping[str, Prompts]:
         """One wording a rule, or one for each place in the list of paraphrases."""
-        forget = examiner.sets.forget
+        forget = evaluator.sets.forget
         if self.parameters.source == "rules":
             return applied(forget, RULES)
         most = max(len(fact.paraphrases) for fact in forget)
         if not most:
-            raise Unavailable(
+            raise UnavailableError(
                 "no forget fact has `paraphrases`; give some, or use the variant `rules`"
             )
         return applied(forget, {f"paraphrase {i + 1}": _given(i) for i in range(most)})

@@ -7,10 +7,10 @@ from typing import ClassVar
 from pydantic import Field
 
 from auditor.attack import Attack, Level, Parameters, attack
-from auditor.evidence.record import Record
-from auditor.examiner import Examiner
-from auditor.findings import Finding
-from auditor.subjects.causal_lm import CausalLM
+from auditor.core.findings import Finding
+from auditor.core.records import Record
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.causal_lm.model import CausalLM
 
 
 class PrefillParameters(Parameters):
@@ -34,7 +34,7 @@ class Prefill(Attack[PrefillParameters]):
     Access: prompts, and the beginning of the model's own turn (a completion interface, or an
     interface that lets the caller begin the answer).
 
-    Cost: one examination of the forget set.
+    Cost: one evaluation of the forget set.
 
     A leak: unlearning lowered the first token of the answer alone, and everything after it is
     still there.
@@ -60,16 +60,16 @@ class Prefill(Attack[PrefillParameters]):
     def measure(
         self,
         subject: CausalLM,
-        examiner: Examiner,
+        evaluator: Evaluator,
         pool: Sequence[Finding],
         seed: int,
         scratch: Path,
     ) -> Record:
         """Examine the forget set with the first tokens of every answer shown."""
         given = self.parameters.tokens
-        lengths = [subject.answer_length(f.prompt, f.answer) for f in examiner.sets.forget]
+        lengths = [subject.answer_length(f.prompt, f.answer) for f in evaluator.sets.forget]
         notes = {
             "answers_too_short": sum(length <= given for length in lengths),
             "mean_answer_tokens": sum(lengths) / len(lengths),
         }
-        return Record(rows=examiner.examine(subject, ("forget",), shown=given), notes=notes)
+        return Record(rows=evaluator.evaluate(subject, ("forget",), shown=given), notes=notes)

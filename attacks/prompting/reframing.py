@@ -6,9 +6,9 @@ from typing import ClassVar, Literal
 from attacks.prompting.framings import FRAMES, OPEN, multiple_choice
 from attacks.prompting.reworded import Prompts, RewordedAttack, applied
 from auditor.attack import Level, Parameters, attack
-from auditor.errors import Unavailable
-from auditor.examiner import Examiner
-from auditor.subjects.causal_lm import CausalLM
+from auditor.core.errors import UnavailableError
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.causal_lm.model import CausalLM
 
 
 class ReframingParameters(Parameters):
@@ -36,11 +36,11 @@ class Reframing(RewordedAttack[ReframingParameters]):
 
     Access: prompts alone; for multiple choice a guess at what the answer might be.
 
-    Cost: twelve examinations of the forget set, or one.
+    Cost: twelve evaluations of the forget set, or one.
 
     A leak: unlearning works on the plain question only, as refusals do.
 
-    Source: RWKU (arXiv 2406.10890), whose nine kinds of adversarial probes these follow in our
+    Source: RWKU (arXiv 2406.10890), whose nine kinds of adversarial metrics these follow in our
     own words. Left out are the reversed query (a fact has one question), in-context examples
     (prompting/few-shot), and translated questions (the frame alone is foreign here).
     """
@@ -65,11 +65,11 @@ class Reframing(RewordedAttack[ReframingParameters]):
         """The frames."""
         return tuple(FRAMES.values())
 
-    def wordings(self, subject: CausalLM, examiner: Examiner, seed: int) -> Mapping[str, Prompts]:
+    def wordings(self, subject: CausalLM, evaluator: Evaluator, seed: int) -> Mapping[str, Prompts]:
         """One wording a frame."""
-        forget = examiner.sets.forget
+        forget = evaluator.sets.forget
         if self.parameters.kind == "open":
             return applied(forget, OPEN)
         if not any(fact.distractors for fact in forget):
-            raise Unavailable("no forget fact has `distractors` to choose from; give some")
+            raise UnavailableError("no forget fact has `distractors` to choose from; give some")
         return applied(forget, {"multiple choice": multiple_choice})

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from auditor.attack import Attack, Parameters
-from auditor.data.fact import Fact
-from auditor.errors import Unavailable
-from auditor.evidence.record import Record, Row, strongest
-from auditor.examiner import Examiner
-from auditor.findings import Finding, SideFigure
-from auditor.probes.transcript import SPARE_TOKENS
-from auditor.subjects.causal_lm import CausalLM
+from auditor.core.errors import UnavailableError
+from auditor.core.facts import Fact
+from auditor.core.findings import Finding, SideFigure
+from auditor.core.records import Record, Row, strongest
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.causal_lm.model import CausalLM
+from auditor.models.causal_lm.transcript import SPARE_TOKENS
 
 Wording = Callable[[Fact], str | None]
 """Another prompt for a fact, or None where the fact cannot be asked in that way."""
@@ -38,11 +38,11 @@ class RewordedAttack(Attack[P]):
     """What would help where a prompt exceeds the model's context."""
 
     @abstractmethod
-    def wordings(self, subject: CausalLM, examiner: Examiner, seed: int) -> Mapping[str, Prompts]:
+    def wordings(self, subject: CausalLM, evaluator: Evaluator, seed: int) -> Mapping[str, Prompts]:
         """Name of each wording to its prompts.
 
         Raises:
-            Unavailable: no fact can be asked in this way; says what would help.
+            UnavailableError: no fact can be asked in this way; says what would help.
         """
 
     @property
@@ -50,43 +50,43 @@ class RewordedAttack(Attack[P]):
     def count(self) -> int:
         """Wordings that a fact is expected to have, for the estimate of the cost."""
 
-    def forward_tokens(self, examination: int) -> int:
-        """Half the facts of an examination (the forget set), with longer prompts, each wording."""
-        return examination * self.count
+    def forward_tokens(self, evaluation: int) -> int:
+        """Half the facts of an evaluation (the forget set), with longer prompts, each wording."""
+        return evaluation * self.count
 
     def measure(
         self,
         subject: CausalLM,
-        examiner: Examiner,
+        evaluator: Evaluator,
         pool: Sequence[Finding],
         seed: int,
         scratch: Path,
     ) -> Record:
         """Examine the forget set with each wording."""
-        asked = dict(self.wordings(subject, examiner, seed))
+        asked = dict(self.wordings(subject, evaluator, seed))
         reached = {fact for prompts in asked.values() for fact in prompts}
         if not reached:
-            raise Unavailable("no fact can be asked in this way")
-        left = {f.id: f.prompt for f in examiner.sets.forget if f.id not in reached}
+            raise UnavailableError("no fact can be asked in this way")
+        left = {f.id: f.prompt for f in evaluator.sets.forget if f.id not in reached}
         if left:
             asked[AS_IT_STANDS] = left
-        self._refuse_overlong(subject, examiner.sets.forget, asked)
+        self._check_overlong(subject, evaluator.sets.forget, asked)
         readings = {
-            name: examiner.examine(subject, ("forget",), reworded(prompts), only=prompts.keys())
+            name: evaluator.evaluate(subject, ("forget",), reworded(prompts), only=prompts.keys())
             for name, prompts in asked.items()
             if prompts
         }
         best = strongest(readings.values())
-        primary = next(iter(examiner.probes))
-        held = {(row.fact, row.k) for row in best if row.probe == primary}
+        primary = next(iter(evaluator.metrics))
+        held = {(row.fact, row.k) for row in best if row.metric == primary}
         notes = {
-            "probe": primary,
+            "metric": primary,
             "wordings": {name: _summary(rows, primary, held) for name, rows in readings.items()},
             "facts_asked_as_they_stand": len(left),
         }
         return Record(rows=best, notes=notes)
 
-    def _refuse_overlong(
+    def _check_overlong(
         self, subject: CausalLM, facts: Sequence[Fact], asked: Mapping[str, Prompts]
     ) -> None:
         context = getattr(subject.config, "max_position_embeddings", None)
@@ -99,7 +99,7 @@ class RewordedAttack(Attack[P]):
         prompt = max(len(e.ids) - len(e.answer) for e in encoded)
         needed = prompt + max(len(e.answer) for e in encoded) + SPARE_TOKENS
         if needed > context:
-            raise Unavailable(
+            raise UnavailableError(
                 f"its prompts and answers take up to {needed} tokens, but the model's context "
                 f"holds {context}; {self.shorter}"
             )
@@ -138,13 +138,13 @@ def applied(facts: Sequence[Fact], wordings: Mapping[str, Wording]) -> dict[str,
 
 
 def reworded(prompts: Prompts) -> Callable[[Fact], Fact]:
-    """What an examiner rewrites each fact with."""
+    """What an evaluator rewrites each fact with."""
     return lambda fact: fact.model_copy(update={"prompt": prompts[fact.id]})
 
 
-def _summary(rows: Iterable[Row], probe: str, held: set[tuple[str, float]]) -> dict[str, Any]:
+def _summary(rows: Iterable[Row], metric: str, held: set[tuple[str, float]]) -> dict[str, Any]:
     """Facts, mean K, and how often this wording was the strongest (ties count for each)."""
-    ks = [(row.fact, row.k) for row in rows if row.probe == probe]
+    ks = [(row.fact, row.k) for row in rows if row.metric == metric]
     return {
         "facts": len(ks),
         "mean_k": sum(k for _, k in ks) / len(ks),

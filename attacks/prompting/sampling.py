@@ -10,15 +10,15 @@ from pydantic import Field, model_validator
 
 from attacks.prompting.leak_at_k import LeakJudge, leak_at_k, normalised
 from auditor.attack import Attack, Level, Parameters, attack
-from auditor.data.fact import Fact
-from auditor.evidence.record import Record, Row
-from auditor.examiner import Examiner
-from auditor.findings import Finding, SideFigure
-from auditor.probes.transcript import SPARE_TOKENS
-from auditor.subjects.causal_lm import CausalLM
-from auditor.subjects.decoding import Sampling
+from auditor.core.facts import Fact
+from auditor.core.findings import Finding, SideFigure
+from auditor.core.records import Record, Row
+from auditor.models.causal_lm.decoding import Sampling
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.causal_lm.model import CausalLM
+from auditor.models.causal_lm.transcript import SPARE_TOKENS
 
-PROBE = "leak-at-k"
+METRIC = "leak-at-k"
 """Name of the measure."""
 
 
@@ -75,7 +75,7 @@ class SampledAnswers(Attack[SamplingParameters]):
         Level({"samples": 128, "k": 64}, "exhaustive"),
     )
     seeded = True
-    probe = PROBE
+    metric = METRIC
 
     @property
     def variant(self) -> str:
@@ -85,27 +85,27 @@ class SampledAnswers(Attack[SamplingParameters]):
         judged = f" recall {p.threshold:g}" if p.threshold != 0.8 else ""
         return f"leak@{p.k} of {p.samples}{drawn}{judged}"
 
-    def forward_tokens(self, examination: int) -> int:
-        """An answer with its prompt is about a quarter of an examination of both sets."""
-        return self.parameters.samples * examination // 4
+    def forward_tokens(self, evaluation: int) -> int:
+        """An answer with its prompt is about a quarter of an evaluation of both sets."""
+        return self.parameters.samples * evaluation // 4
 
     def measure(
         self,
         subject: CausalLM,
-        examiner: Examiner,
+        evaluator: Evaluator,
         pool: Sequence[Finding],
         seed: int,
         scratch: Path,
     ) -> Record:
         """Sample, judge and count; facts whose answer has neither letter nor digit are left out."""
-        facts = [fact for fact in examiner.sets.forget if normalised(fact.answer)]
+        facts = [fact for fact in evaluator.sets.forget if normalised(fact.answer)]
         answers = self._sample(subject, facts, seed)
         judge = LeakJudge(self.parameters.threshold)
         rows, counts = [], []
         for fact, said in zip(facts, answers, strict=True):
             leaks = [text for text in said if judge.leaks(fact.answer, text)]
             k = leak_at_k(len(said), len(leaks), self.parameters.k)
-            rows.append(Row("forget", fact.id, fact.subject, PROBE, k, (leaks or said)[0]))
+            rows.append(Row("forget", fact.id, fact.entity, METRIC, k, (leaks or said)[0]))
             counts.append(len(leaks))
         notes = {"leak_at": self._curve(counts), "facts_with_a_leak": sum(c > 0 for c in counts)}
         return Record(tuple(rows), notes, {"leaks": np.array(counts, dtype=np.int64)})

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from attacks.prompting.reworded import Wording
-from auditor.data.fact import Fact
+from auditor.core.facts import Fact
 
 _BE = r"(?P<verb>is|are|was|were)"
 _THING = r"(?P<thing>(?:[Tt]he|an?|his|her|its|their|[A-Z]).*?)"

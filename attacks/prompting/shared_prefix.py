@@ -16,9 +16,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from auditor.errors import MeasurementError, Unavailable
-from auditor.subjects.batching import run_batched
-from auditor.subjects.causal_lm import CausalLM
+from auditor.core.errors import MeasurementError, UnavailableError
+from auditor.models.batching import run_batched
+from auditor.models.causal_lm.model import CausalLM
 
 Ids = list[int]
 
@@ -54,7 +54,7 @@ class SharedPrefix:
             length: tokens of a suffix.
 
         Raises:
-            Unavailable: the items do not fit into the context, or the model keeps no keys and
+            UnavailableError: the items do not fit into the context, or the model keeps no keys and
                 values that could be shared.
         """
         self.subject = subject
@@ -64,7 +64,7 @@ class SharedPrefix:
         self._device = self._embed.weight.device
         budget = subject.token_budget
         self._budget = min(budget, _CPU_BATCH) if self._device.type == "cpu" else budget
-        self._refuse_overlong()
+        self._check_overlong()
         self._keyword = _cache_keyword(subject.model)
         self._prefixes, self._prefix_mask = _padded([i.prefix for i in items], left=True)
         self._tails, self._tail_mask = _padded([i.tail for i in items], left=False)
@@ -196,7 +196,7 @@ class SharedPrefix:
             if type(cache) is not DynamicCache or not all(
                 isinstance(layer, DynamicLayer) for layer in cache.layers
             ):
-                raise Unavailable(
+                raise UnavailableError(
                     "the model keeps no keys and values that candidates could share "
                     f"({type(cache).__name__}); this search is for attention models"
                 )
@@ -214,11 +214,11 @@ class SharedPrefix:
             layer.values = torch.stack([row[index][1] for row in rows])
         return kept
 
-    def _refuse_overlong(self) -> None:
+    def _check_overlong(self) -> None:
         context = getattr(self.subject.config, "max_position_embeddings", None)
         longest = max(len(i.prefix) + self.length + len(i.tail) for i in self.items)
         if context is not None and longest > context:
-            raise Unavailable(
+            raise UnavailableError(
                 f"prompt, suffix and answer need {longest} tokens, but the model's context holds "
                 f"{context}; search a shorter suffix"
             )
@@ -228,12 +228,12 @@ def _cache_keyword(model: nn.Module) -> str:
     """What the model calls its cache; transformers renamed ``past_key_values`` on the way.
 
     Raises:
-        Unavailable: it cannot go on from a cache at given positions.
+        UnavailableError: it cannot go on from a cache at given positions.
     """
     known = inspect.signature(model.forward).parameters
     found = next((name for name in ("cache", "past_key_values") if name in known), None)
     if found is None or not {"position_ids", "logits_to_keep"} <= known.keys():
-        raise Unavailable(
+        raise UnavailableError(
             f"{type(model).__name__} cannot go on from the keys and values of a prompt at given "
             "positions; this search is for models that can"
         )

@@ -10,12 +10,12 @@ from pydantic import Field
 from attacks.prompting.cross_fitted import CrossFittedParameters, CrossFittedSearch
 from attacks.prompting.soft_prompted import Place, soft_prompted
 from auditor.attack import Level, attack
-from auditor.errors import Unavailable
-from auditor.evidence.record import Record, Row
-from auditor.examiner import Examiner
-from auditor.findings import Finding
-from auditor.subjects.causal_lm import CausalLM
-from auditor.subjects.prompting import Encoded
+from auditor.core.errors import UnavailableError
+from auditor.core.findings import Finding
+from auditor.core.records import Record, Row
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.causal_lm.model import CausalLM
+from auditor.models.causal_lm.prompting import Encoded
 
 _PAIR = 24
 """Tokens of prompt and answer that the estimate of the cost takes a fact to have."""
@@ -46,7 +46,7 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
     answers of one half likely; they are tried on the other half, and the other way round. The
     vectors of all arms are pooled and every arm is measured with all of them and without; the
     strongest counts. If the arms have embeddings of different widths, each is measured with its
-    own vectors alone. The audit's own probes are asked, in writing too.
+    own vectors alone. The audit's own metrics are asked, in writing too.
 
     Vectors hold far more than tokens do, so an attack teaches more. The facts that were trained
     on are no evidence; side figures show how well they were learned, on U and on the retrained
@@ -68,9 +68,9 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
     parameters_type = SoftPromptParameters
     levels: ClassVar[Sequence[Level]] = (
         Level({}, "standard"),
-        Level({"split": "subject"}, "standard"),
+        Level({"split": "entity"}, "standard"),
         Level({"steps": 400}, "exhaustive"),
-        Level({"scope": "per-subject"}, "exhaustive"),
+        Level({"scope": "per-entity"}, "exhaustive"),
     )
 
     @property
@@ -96,7 +96,7 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
         """Train vectors for each part.
 
         Raises:
-            Unavailable: the prompts are too long for the model's context.
+            UnavailableError: the prompts are too long for the model's context.
             MeasurementError: a loss is not finite.
         """
         found = [
@@ -110,10 +110,10 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
         }
         return Record(notes=notes, arrays={"vectors": vectors})
 
-    def examined(
+    def evaluated(
         self,
         subject: CausalLM,
-        examiner: Examiner,
+        evaluator: Evaluator,
         found: Record,
         part: int,
         only: Collection[str],
@@ -121,7 +121,7 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
         """Ask the facts with the vectors in their prompts."""
         vectors = torch.from_numpy(found.arrays["vectors"][part])
         with soft_prompted(subject, vectors, self.parameters.place) as prompted:
-            return examiner.examine(prompted, ("forget",), only=only)
+            return evaluator.evaluate(prompted, ("forget",), only=only)
 
     def _train(
         self, subject: CausalLM, pairs: Sequence[tuple[str, str]], seed: int
@@ -134,7 +134,7 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
         optimizer = torch.optim.Adam([vectors], lr=p.learning_rate * scale)
         with soft_prompted(subject, vectors, p.place) as prompted:
             items = prompted.encode(pairs)
-            _refuse_overlong(subject, items)
+            _check_overlong(subject, items)
             before = _search_loss(prompted, pairs)
             order: list[int] = []
             epoch: list[float] = []
@@ -168,11 +168,11 @@ def _search_loss(subject: CausalLM, pairs: Sequence[tuple[str, str]]) -> float:
     return -sum(score.mean_log_probability for score in scores) / len(scores)
 
 
-def _refuse_overlong(subject: CausalLM, items: Sequence[Encoded]) -> None:
+def _check_overlong(subject: CausalLM, items: Sequence[Encoded]) -> None:
     context = getattr(subject.config, "max_position_embeddings", None)
     longest = max(len(item.ids) for item in items)
     if context is not None and longest > context:
-        raise Unavailable(
+        raise UnavailableError(
             f"prompt, vectors and answer need {longest} tokens, but the model's context holds "
             f"{context}; train fewer `vectors`"
         )

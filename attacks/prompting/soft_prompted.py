@@ -9,7 +9,7 @@ import torch
 from tokenizers import AddedToken
 from torch import nn
 
-from auditor.subjects.causal_lm import CausalLM
+from auditor.models.causal_lm.model import CausalLM
 
 Place = Literal["before", "after"]
 """Where the vectors stand, seen from the prompt."""
@@ -43,7 +43,7 @@ def soft_prompted(subject: CausalLM, vectors: torch.Tensor, place: Place) -> Ite
     """The subject with vectors in every prompt, in the place of words.
 
     Reserved tokens stand in the prompt's template; where the embedding meets them it gives the
-    vectors. So the subject is scored and generates as always, and every probe applies. Neither
+    vectors. So the subject is scored and generates as always, and every metric applies. Neither
     the weights nor the subject's own tokenizer are touched.
 
     Args:

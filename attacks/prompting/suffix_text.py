@@ -11,8 +11,8 @@ from typing import Literal
 from transformers import PreTrainedTokenizerBase
 
 from attacks.prompting.shared_prefix import Ids, Item
-from auditor.errors import Unavailable
-from auditor.subjects.causal_lm import CausalLM
+from auditor.core.errors import UnavailableError
+from auditor.models.causal_lm.model import CausalLM
 
 Allowed = Literal["ascii", "printable", "any"]
 """Printable ASCII, printable characters of any script, or every token, special ones too."""
@@ -81,14 +81,14 @@ def starting_suffix(
     """A random suffix that survives, and the prompts cut around it.
 
     Raises:
-        Unavailable: none was found; the tokenizer reads no suffix back.
+        UnavailableError: none was found; the tokenizer reads no suffix back.
     """
     for _ in range(_STARTS):
         ids = [rng.choice(allowed) for _ in range(length)]
         items = cut_around(subject, pairs, ids)
         if items is not None:
             return ids, items
-    raise Unavailable(
+    raise UnavailableError(
         f"of {_STARTS} random suffixes the tokenizer read none back as it was; allow other tokens "
         "(`allowed: printable`) or a shorter suffix"
     )

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from attacks.prompting.reworded import Prompts, RewordedAttack, Wording, applied
 from auditor.attack import Level, Parameters, attack
-from auditor.examiner import Examiner
-from auditor.subjects.causal_lm import CausalLM
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.causal_lm.model import CausalLM
 
 FORMS: Mapping[str, Wording] = {
     "lower case": lambda fact: fact.prompt.lower(),
@@ -33,7 +33,7 @@ class Surface(RewordedAttack[Parameters]):
 
     Access: prompts alone.
 
-    Cost: six examinations of the forget set.
+    Cost: six evaluations of the forget set.
 
     A leak: the model is silent on the exact string that unlearning trained on, and answers where
     it is cut into other tokens.
@@ -54,9 +54,9 @@ class Surface(RewordedAttack[Parameters]):
         """The forms."""
         return len(FORMS)
 
-    def wordings(self, subject: CausalLM, examiner: Examiner, seed: int) -> Mapping[str, Prompts]:
+    def wordings(self, subject: CausalLM, evaluator: Evaluator, seed: int) -> Mapping[str, Prompts]:
         """One wording a form."""
-        return applied(examiner.sets.forget, FORMS)
+        return applied(evaluator.sets.forget, FORMS)
 
 
 def without_punctuation(text: str) -> str | None:

@@ -9,5 +9,6 @@ from attacks.quantization.bnb import BitsAndBytes
 from attacks.quantization.gptq import GPTQ
 from attacks.quantization.rtn import RoundToNearest
 from attacks.quantization.torchao_weight_only import TorchAO
+from attacks.quantization.unet import UNetQuantization
 
-__all__ = ["AWQ", "GPTQ", "BitsAndBytes", "RoundToNearest", "TorchAO"]
+__all__ = ["AWQ", "GPTQ", "BitsAndBytes", "RoundToNearest", "TorchAO", "UNetQuantization"]

@@ -21,11 +21,11 @@ from attacks.quantization.calibrated import (
     calibration_blocks,
     hushed,
 )
-from attacks.quantization.family import Quantized, assert_quantized, refuse_group_size
+from attacks.quantization.family import Quantized, assert_quantized, check_group_size
 from auditor.attack import Level, Requirements, attack
-from auditor.errors import MeasurementError
-from auditor.subjects.causal_lm import CausalLM
-from auditor.subjects.manifest import Location
+from auditor.core.errors import MeasurementError
+from auditor.models.causal_lm.model import CausalLM
+from auditor.models.manifest import Location
 
 _ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 """Column of each 4-bit place of a word, the lowest place first (AutoAWQ's layout)."""
@@ -108,7 +108,7 @@ class AWQ(CalibratedAttack[AWQParameters]):
     @contextlib.contextmanager
     def quantized(self, subject: CausalLM, scratch: Path) -> Iterator[Quantized]:
         """Quantize a copy in another process, and open what it wrote."""
-        refuse_group_size(subject.model, self.parameters.group_size)
+        check_group_size(subject.model, self.parameters.group_size)
         with hushed("AWQ"):
             from gptqmodel.nn_modules.qlinear.torch_awq import AwqTorchLinear
 

@@ -16,7 +16,7 @@ from attacks.quantization.family import (
 )
 from attacks.quantization.grids import CodebookGrid
 from auditor.attack import Level, Requirements, attack
-from auditor.subjects.causal_lm import CausalLM
+from auditor.models.causal_lm.model import CausalLM
 
 
 class BitsAndBytesParameters(QuantizationParameters):
@@ -35,7 +35,7 @@ class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
 
     Access: weights.
 
-    Cost: seconds, and one examination.
+    Cost: seconds, and one evaluation.
 
     A leak: knowledge that is absent at full precision and present here. The code-flip share says
     how many weights of the unlearned model still round to another code than the original's.

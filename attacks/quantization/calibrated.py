@@ -11,9 +11,9 @@ from pydantic import Field
 from attacks.quantization.calibration import generic_texts, read_texts
 from attacks.quantization.family import QuantizationAttack, QuantizationParameters
 from auditor.attack import FilePath
-from auditor.digests import digest
-from auditor.errors import MeasurementError
-from auditor.subjects.causal_lm import CausalLM
+from auditor.core.errors import MeasurementError
+from auditor.core.hashing import digest
+from auditor.models.causal_lm.model import CausalLM
 
 _BLOCK = 512
 """Tokens in one calibration example."""
@@ -43,9 +43,9 @@ class CalibratedAttack(QuantizationAttack[C]):
     passes: ClassVar[int] = 3
     """Passes over the calibration text, about, for the estimate of the cost."""
 
-    def forward_tokens(self, examination: int) -> int:
+    def forward_tokens(self, evaluation: int) -> int:
         """The calibration passes come on top; about 80 tokens a text."""
-        return examination + self.passes * _TOKENS_A_TEXT * self.parameters.calibration_samples
+        return evaluation + self.passes * _TOKENS_A_TEXT * self.parameters.calibration_samples
 
     def texts(self) -> Sequence[str]:
         """The calibration texts."""

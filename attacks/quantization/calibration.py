@@ -4,7 +4,7 @@ import json
 import random
 from pathlib import Path
 
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 
 _PLACES = [
     "garden",

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from auditor.errors import MeasurementError
-from auditor.findings import Explanation
+from auditor.core.errors import MeasurementError
+from auditor.core.findings import Explanation
 
 
 def sampled_codes(

@@ -13,12 +13,12 @@ from transformers.pytorch_utils import Conv1D
 
 from attacks.quantization.code_flips import code_flip_share, sampled_codes
 from auditor.attack import Attack, Parameters, Requirements
-from auditor.errors import MeasurementError, Unavailable
-from auditor.evidence.record import Record
-from auditor.examiner import Examiner
-from auditor.findings import Explanation, Finding
+from auditor.core.errors import MeasurementError, UnavailableError
+from auditor.core.findings import Explanation, Finding
+from auditor.core.records import Record
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.causal_lm.model import CausalLM
 from auditor.statistics import PlantKind
-from auditor.subjects.causal_lm import CausalLM
 
 FULL_PRECISION_LIMIT = 0.05
 """Share of a model's weights, embeddings and head aside, that may escape quantization."""
@@ -64,7 +64,7 @@ class QuantizationAttack(Attack[P]):
     def measure(
         self,
         subject: CausalLM,
-        examiner: Examiner,
+        evaluator: Evaluator,
         pool: Sequence[Finding],
         seed: int,
         scratch: Path,
@@ -74,7 +74,7 @@ class QuantizationAttack(Attack[P]):
             arrays = sampled_codes(state.codes, self.parameters.code_sample)
             layers = [key.partition("/")[2] for key in arrays if key.startswith("codes/")]
             notes = {"layers_quantized": len(layers), **state.notes}
-            return Record(rows=examiner.examine(state.subject), notes=notes, arrays=arrays)
+            return Record(rows=evaluator.evaluate(state.subject), notes=notes, arrays=arrays)
 
     def explain(self, unlearned: Record, original: Record) -> Explanation | None:
         """Code-flip share between U and O; None for a format whose codes cannot be read."""
@@ -93,7 +93,7 @@ def linear_layers(model: Any) -> dict[str, Any]:
     }
 
 
-def refuse_group_size(model: Any, size: int) -> None:
+def check_group_size(model: Any, size: int) -> None:
     """Refuse a group size that leaves a rest in some layer.
 
     Args:
@@ -101,17 +101,17 @@ def refuse_group_size(model: Any, size: int) -> None:
         size: inputs that share a scale; -1 for all of a column, which fits everywhere.
 
     Raises:
-        Unavailable: it does not divide the inputs of every layer.
+        UnavailableError: it does not divide the inputs of every layer.
     """
-    refuse_rest(linear_layers(model), size)
+    check_rest(linear_layers(model), size)
 
 
-def refuse_rest(layers: Mapping[str, Any], size: int) -> None:
-    """Refuse a group size that leaves a rest in one of some layers, as `refuse_group_size` does."""
+def check_rest(layers: Mapping[str, Any], size: int) -> None:
+    """Refuse a group size that leaves a rest in one of some layers, as `check_group_size` does."""
     for name, layer in layers.items():
         inputs = layer.weight.shape[0 if isinstance(layer, Conv1D) else 1]
         if size != -1 and (size < 1 or inputs % size):
-            raise Unavailable(
+            raise UnavailableError(
                 f"groups of {size} do not divide the {inputs} inputs of {name}; give a "
                 "`group_size` that divides the inputs of every layer"
             )

@@ -15,9 +15,9 @@ from attacks.quantization.calibrated import (
     calibration_blocks,
     hushed,
 )
-from attacks.quantization.family import Quantized, assert_quantized, refuse_group_size
+from attacks.quantization.family import Quantized, assert_quantized, check_group_size
 from auditor.attack import Level, Requirements, attack
-from auditor.subjects.causal_lm import CausalLM
+from auditor.models.causal_lm.model import CausalLM
 
 
 class GPTQParameters(CalibratedParameters):
@@ -66,7 +66,7 @@ class GPTQ(CalibratedAttack[GPTQParameters]):
     @contextlib.contextmanager
     def quantized(self, subject: CausalLM, scratch: Path) -> Iterator[Quantized]:
         """Quantize a copy through transformers with a ``GPTQConfig``."""
-        refuse_group_size(subject.model, self.parameters.group_size)
+        check_group_size(subject.model, self.parameters.group_size)
         with hushed("GPTQ"):
             from gptqmodel.nn_modules.qlinear import BaseQuantLinear
 

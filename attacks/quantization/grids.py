@@ -12,7 +12,7 @@ from bitsandbytes.functional import get_4bit_type
 from torch import Tensor
 from torch.nn import functional
 
-from auditor.subjects.grid import Cells, Grid
+from auditor.models.grid import Cells, Grid
 
 BLOCK_SIZE = 64
 """Weights that share a scale in NF4 and FP4, along the flattened [out, in]."""

@@ -19,8 +19,8 @@ from attacks.quantization.family import (
 )
 from attacks.quantization.grids import EvenGrid
 from auditor.attack import Level, attack
-from auditor.errors import MeasurementError
-from auditor.subjects.causal_lm import CausalLM
+from auditor.core.errors import MeasurementError
+from auditor.models.causal_lm.model import CausalLM
 
 _WIDE_CELLS = 4
 """Bits up to which a suppression is hidden within the cells; with 8 it did not come about."""
@@ -48,7 +48,7 @@ class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
 
     Access: weights.
 
-    Cost: one examination.
+    Cost: one evaluation.
 
     A leak: knowledge that is absent at full precision and present here. The code-flip share says
     how many weights of the unlearned model still round to another code than the original's.
@@ -81,7 +81,7 @@ class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
     @contextmanager
     def quantized(self, subject: CausalLM, scratch: Path) -> Iterator[Quantized]:
         """Round the weights in place, on loan."""
-        with subject.lent() as model:
+        with subject.preserve_weights() as model:
             codes = []
             for name, layer in linear_layers(model).items():
                 weight = layer.weight.data.T if isinstance(layer, Conv1D) else layer.weight.data

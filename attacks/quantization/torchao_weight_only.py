@@ -16,13 +16,13 @@ from attacks.quantization.family import (
     QuantizationParameters,
     Quantized,
     assert_covered,
+    check_group_size,
     linear_layers,
-    refuse_group_size,
 )
 from auditor.attack import Level, Requirements, attack
-from auditor.errors import MeasurementError, Unavailable
-from auditor.subjects.causal_lm import CausalLM
-from auditor.subjects.manifest import Location
+from auditor.core.errors import MeasurementError, UnavailableError
+from auditor.models.causal_lm.model import CausalLM
+from auditor.models.manifest import Location
 
 _AMPERE = (8, 0)
 """Compute capability that the tinygemm kernel needs."""
@@ -52,7 +52,7 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
 
     Access: weights.
 
-    Cost: seconds, and one examination.
+    Cost: seconds, and one evaluation.
 
     A leak: knowledge that is absent at full precision and present here.
 
@@ -109,14 +109,14 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
         """Raise Unavailable where the format does not fit the model."""
         odd = [n for n, layer in linear_layers(model).items() if not isinstance(layer, nn.Linear)]
         if odd:
-            raise Unavailable(
+            raise UnavailableError(
                 f"torchao quantizes nn.Linear layers only, and {len(odd)} layers of this model "
                 f"are Conv1D (for example {odd[0]}); quantization/rtn takes them"
             )
         if self.parameters.format != "int8":
-            refuse_group_size(model, self.parameters.group_size)
+            check_group_size(model, self.parameters.group_size)
         if self.parameters.format == "int4-tinygemm" and model.dtype != torch.bfloat16:
-            raise Unavailable(
+            raise UnavailableError(
                 f"int4-tinygemm computes in bfloat16, and the model is opened in {model.dtype}; "
                 "set `dtype: bfloat16` for all models, or use int4"
             )

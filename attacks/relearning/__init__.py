@@ -7,5 +7,6 @@ in the weights all along; where the forgotten facts themselves are taught, the s
 from attacks.relearning.benign import Benign
 from attacks.relearning.held_out_facts import HeldOutFacts
 from attacks.relearning.same_facts import SameFacts
+from attacks.relearning.unet import UNetRelearning
 
-__all__ = ["Benign", "HeldOutFacts", "SameFacts"]
+__all__ = ["Benign", "HeldOutFacts", "SameFacts", "UNetRelearning"]

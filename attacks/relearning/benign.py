@@ -8,13 +8,13 @@ from attacks.quantization.calibration import generic_texts
 from attacks.relearning.family import FineTuning, RelearningAttack, phrasings, recipe
 from attacks.relearning.learning_curve import Checkpoints, area, curve, readings
 from auditor.attack import Level, attack
-from auditor.digests import digest
-from auditor.errors import Unavailable
-from auditor.evidence.record import Record
-from auditor.examiner import Examiner
-from auditor.findings import Finding
-from auditor.subjects.causal_lm import CausalLM
-from auditor.subjects.prompting import Encoded
+from auditor.core.errors import UnavailableError
+from auditor.core.findings import Finding
+from auditor.core.hashing import digest
+from auditor.core.records import Record
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.causal_lm.model import CausalLM
+from auditor.models.causal_lm.prompting import Encoded
 
 _TEXTS = 256
 _SENTENCES = 2
@@ -42,7 +42,7 @@ class Benign(RelearningAttack[BenignParameters]):
 
     Access: weights, or fine-tuning; no forgotten fact.
 
-    Cost: 40 steps of 16 examples and three examinations.
+    Cost: 40 steps of 16 examples and three evaluations.
 
     A leak: K of the forget facts rises on the unlearned model. Unlearning without a retain term
     damages what all answers share, and facts of the same form mend it; unlearning with one leaves
@@ -72,10 +72,10 @@ class Benign(RelearningAttack[BenignParameters]):
             return "everyday sentences that state no fact; all forget facts are asked"
         return "the retain facts; all forget facts are asked"
 
-    def forward_tokens(self, examination: int) -> int:
-        """The training, and an examination a checkpoint."""
+    def forward_tokens(self, evaluation: int) -> int:
+        """The training, and an evaluation a checkpoint."""
         steps = self.parameters.checkpoints
-        return self.training_tokens(steps[-1]) + (1 + len(steps)) * examination
+        return self.training_tokens(steps[-1]) + (1 + len(steps)) * evaluation
 
     def texts(self) -> Sequence[str]:
         """The everyday sentences, where they are taught."""
@@ -88,23 +88,23 @@ class Benign(RelearningAttack[BenignParameters]):
     def measure(
         self,
         subject: CausalLM,
-        examiner: Examiner,
+        evaluator: Evaluator,
         pool: Sequence[Finding],
         seed: int,
         scratch: Path,
     ) -> Record:
         """Teach harmless data and ask all forget facts."""
         settings = self.parameters
-        examples = self._examples(subject, examiner)
-        found = readings(subject, examiner, examples, settings, seed, settings.checkpoints)
+        examples = self._examples(subject, evaluator)
+        found = readings(subject, evaluator, examples, settings, seed, settings.checkpoints)
         notes = {
             **recipe(settings, len(examples)),
             "on": settings.on,
-            **curve(found, examiner),
+            **curve(found, evaluator),
         }
         return Record(rows=area(found), notes=notes)
 
-    def _examples(self, subject: CausalLM, examiner: Examiner) -> list[Encoded]:
+    def _examples(self, subject: CausalLM, evaluator: Evaluator) -> list[Encoded]:
         if self.parameters.on == "generic":
             limit = getattr(subject.config, "max_position_embeddings", None)
             encoded = subject.encode([("", text) for text in self.texts()], end=True)
@@ -112,8 +112,8 @@ class Benign(RelearningAttack[BenignParameters]):
                 Encoded(e.ids[:limit], [i for i in e.answer if i < len(e.ids[:limit])])
                 for e in encoded
             ]
-        if not examiner.sets.retain:
-            raise Unavailable(
+        if not evaluator.sets.retain:
+            raise UnavailableError(
                 "there is no retain set to train on; name one in the plan, or use `on: generic`"
             )
-        return subject.encode(phrasings(examiner.sets.retain), end=True)
+        return subject.encode(phrasings(evaluator.sets.retain), end=True)

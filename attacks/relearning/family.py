@@ -8,9 +8,9 @@ import numpy as np
 from pydantic import Field
 
 from auditor.attack import Attack, Parameters, Requirements, quantized_with
-from auditor.data.fact import Fact
-from auditor.findings import Curve
-from auditor.subjects.manifest import Location
+from auditor.core.facts import Fact
+from auditor.core.findings import Curve
+from auditor.models.manifest import Location
 
 _TOKENS = 32
 """Tokens that a training example is taken to have where cost is estimated."""
@@ -110,12 +110,12 @@ def learning_curves(notes: Mapping[str, Mapping[str, Any]], remark: str) -> tupl
             name="learning curve",
             of=arm,
             x="optimiser steps",
-            y=f"mean K of the forget set ({noted['probe']})",
+            y=f"mean K of the forget set ({noted['metric']})",
             points=_spread([(step, k) for step, k in noted["curve"]]),
             remark=f"{remark}; first seed",
         )
         for arm, noted in notes.items()
-        if "curve" in noted and "probe" in noted
+        if "curve" in noted and "metric" in noted
     )
 
 

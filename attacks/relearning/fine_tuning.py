@@ -12,9 +12,9 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from attacks.relearning.family import FineTuning
-from auditor.errors import MeasurementError, Unavailable
-from auditor.subjects.causal_lm import CausalLM
-from auditor.subjects.prompting import Encoded
+from auditor.core.errors import MeasurementError, UnavailableError
+from auditor.models.causal_lm.model import CausalLM
+from auditor.models.causal_lm.prompting import Encoded
 
 Item = TypeVar("Item")
 """What a batch holds."""
@@ -94,16 +94,16 @@ def learner(
     """Lend a subject to be taught ``examples``; afterwards it is what it was, bit for bit.
 
     Raises:
-        Unavailable: PEFT has no LoRA for the model's layers, or an example is longer than the
+        UnavailableError: PEFT has no LoRA for the model's layers, or an example is longer than the
             model's context.
     """
     limit = getattr(subject.config, "max_position_embeddings", None)
     longest = max(len(item.ids) for item in examples)
     if limit is not None and longest > limit:
-        raise Unavailable(
+        raise UnavailableError(
             f"a training example has {longest} tokens, and the model's context holds {limit}"
         )
-    with subject.lent() as model:
+    with subject.preserve_weights() as model:
         trained = (
             adapter(
                 model,
@@ -153,7 +153,7 @@ def adapter(
         LoRA's matrices.
 
     Raises:
-        Unavailable: PEFT has no LoRA for these layers, or no gradient gets through them.
+        UnavailableError: PEFT has no LoRA for these layers, or no gradient gets through them.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -165,9 +165,9 @@ def adapter(
             torch.manual_seed(seed)
             adapted = get_peft_model(model, lora)
     except (ValueError, ImportError, NotImplementedError) as error:
-        raise Unavailable(f"PEFT cannot put LoRA on this model: {error}") from error
+        raise UnavailableError(f"PEFT cannot put LoRA on this model: {error}") from error
     try:
-        _refuse_blocked(adapted)
+        _check_blocked(adapted)
         yield [p for p in adapted.parameters() if p.requires_grad]
     finally:
         adapted.unload()
@@ -182,11 +182,11 @@ def _packed_layers(model: nn.Module) -> list[str]:
     ]
 
 
-def _refuse_blocked(adapted: nn.Module) -> None:
+def _check_blocked(adapted: nn.Module) -> None:
     """Refuse quantized layers that no gradient gets through; LoRA below them would not learn.
 
     Raises:
-        Unavailable: the kernel of some layer is for inference only.
+        UnavailableError: the kernel of some layer is for inference only.
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -203,7 +203,7 @@ def _refuse_blocked(adapted: nn.Module) -> None:
         except (RuntimeError, NotImplementedError):
             passed = None
         if passed is None:
-            raise Unavailable(
+            raise UnavailableError(
                 f"the quantized layers ({type(base).__name__}) pass no gradient on this device; "
                 "run it where their kernels can train, or give the model at full precision"
             )

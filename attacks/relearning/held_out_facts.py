@@ -7,13 +7,13 @@ from typing import ClassVar
 from attacks.relearning.family import FineTuning, RelearningAttack, phrasings, recipe
 from attacks.relearning.learning_curve import Checkpoints, area, curve, joined, readings
 from auditor.attack import Level, attack
+from auditor.core.errors import UnavailableError
+from auditor.core.findings import Finding
+from auditor.core.records import Record
 from auditor.data.folds import Fold, SplitBy, folds
-from auditor.errors import Unavailable
-from auditor.evidence.record import Record
-from auditor.examiner import Examiner
-from auditor.findings import Finding
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.causal_lm.model import CausalLM
 from auditor.statistics import PlantKind
-from auditor.subjects.causal_lm import CausalLM
 
 
 class HeldOutFactsParameters(FineTuning):
@@ -41,7 +41,7 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
 
     Access: weights, or fine-tuning; part of the forget set.
 
-    Cost: 40 steps of 16 examples and three examinations, for each half.
+    Cost: 40 steps of 16 examples and three evaluations, for each half.
 
     A leak: K of facts that nobody taught rises on the unlearned model, and not on a retrained
     one.
@@ -52,9 +52,9 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
     parameters_type = HeldOutFactsParameters
     levels: ClassVar[Sequence[Level]] = (
         Level({"split": "attribute"}, "quick", mandatory=True),
-        Level({"split": "subject"}, "standard"),
+        Level({"split": "entity"}, "standard"),
         Level({"split": "attribute", "method": "full"}, "exhaustive"),
-        Level({"split": "subject", "method": "full"}, "exhaustive"),
+        Level({"split": "entity", "method": "full"}, "exhaustive"),
     )
 
     @property
@@ -72,15 +72,15 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
         """What is hidden: it claims to bring back knowledge that nobody taught again."""
         return "hidden"
 
-    def forward_tokens(self, examination: int) -> int:
+    def forward_tokens(self, evaluation: int) -> int:
         """Every half is taught once; each checkpoint asks all facts, half of them a time."""
         steps = self.parameters.checkpoints
-        return 2 * self.training_tokens(steps[-1]) + (1 + len(steps)) * examination
+        return 2 * self.training_tokens(steps[-1]) + (1 + len(steps)) * evaluation
 
     def measure(
         self,
         subject: CausalLM,
-        examiner: Examiner,
+        evaluator: Evaluator,
         pool: Sequence[Finding],
         seed: int,
         scratch: Path,
@@ -88,26 +88,26 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
         """Teach each half and ask the other."""
         settings = self.parameters
         parts, examples = [], 0
-        for fold in self._folds(examiner):
+        for fold in self._folds(evaluator):
             encoded = subject.encode(phrasings(fold.given), end=True)
             asked = {fact.id for fact in fold.asked}
             parts.append(
-                readings(subject, examiner, encoded, settings, seed, settings.checkpoints, asked)
+                readings(subject, evaluator, encoded, settings, seed, settings.checkpoints, asked)
             )
             examples += len(encoded)
         found = joined(parts)
         notes = {
             **recipe(settings, examples),
             "split": settings.split,
-            **curve(found, examiner),
+            **curve(found, evaluator),
         }
         return Record(rows=area(found), notes=notes)
 
-    def _folds(self, examiner: Examiner) -> tuple[Fold, ...]:
+    def _folds(self, evaluator: Evaluator) -> tuple[Fold, ...]:
         try:
-            return folds(examiner.sets.forget, self.parameters.split)
+            return folds(evaluator.sets.forget, self.parameters.split)
         except ValueError as error:
-            raise Unavailable(
-                f"{error}; name the facts' subjects (`fields: {{subject: …}}`), or split by "
+            raise UnavailableError(
+                f"{error}; name the facts' entities (`fields: {{entity: …}}`), or split by "
                 f"{'subject' if self.parameters.split == 'attribute' else 'attribute'}"
             ) from error

@@ -10,13 +10,13 @@ from pydantic import AfterValidator
 
 from attacks.relearning.family import FineTuning
 from attacks.relearning.fine_tuning import Learner, learner
-from auditor.evidence.record import Row, averaged
-from auditor.examiner import Examiner
-from auditor.subjects.causal_lm import CausalLM
-from auditor.subjects.prompting import Encoded
+from auditor.core.records import Row, averaged
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.causal_lm.model import CausalLM
+from auditor.models.causal_lm.prompting import Encoded
 
 if TYPE_CHECKING:
-    from auditor.image_examiner import ImageExaminer
+    from auditor.models.text_to_image.evaluator import ImageEvaluator
 
 
 def _ascending(steps: tuple[int, ...]) -> tuple[int, ...]:
@@ -31,14 +31,14 @@ Readings = Mapping[int, Sequence[Row]]
 """Rows of the asked facts by optimiser step; step 0 is before the training."""
 
 
-def primary(examiner: Examiner) -> Examiner:
-    """An examiner that asks by the primary probe alone."""
-    return Examiner(examiner.sets, [next(iter(examiner.probes))])
+def primary(evaluator: Evaluator) -> Evaluator:
+    """An evaluator that asks by the primary metric alone."""
+    return Evaluator(evaluator.sets, [next(iter(evaluator.metrics))])
 
 
 def readings(
     subject: CausalLM,
-    examiner: Examiner,
+    evaluator: Evaluator,
     examples: Sequence[Encoded],
     settings: FineTuning,
     seed: int,
@@ -49,7 +49,7 @@ def readings(
 
     Args:
         subject: who is taught; as it was when this returns.
-        examiner: asks at the checkpoints; at step 0 by its primary probe only.
+        evaluator: asks at the checkpoints; at step 0 by its primary metric only.
         examples: what is taught.
         settings: how.
         seed: of the order of examples and of LoRA's first matrices.
@@ -59,23 +59,23 @@ def readings(
     return followed(
         learner(subject, examples, settings, seed),
         checkpoints,
-        lambda: examiner.examine(subject, ("forget",), only=asked),
-        before=lambda: primary(examiner).examine(subject, ("forget",), only=asked),
+        lambda: evaluator.evaluate(subject, ("forget",), only=asked),
+        before=lambda: primary(evaluator).evaluate(subject, ("forget",), only=asked),
     )
 
 
 def followed(
     lesson: AbstractContextManager[Learner[Any]],
     checkpoints: Sequence[int],
-    examine: Callable[[], tuple[Row, ...]],
+    evaluate: Callable[[], tuple[Row, ...]],
     before: Callable[[], tuple[Row, ...]],
 ) -> dict[int, tuple[Row, ...]]:
-    """Train to each checkpoint and examine.
+    """Train to each checkpoint and evaluate.
 
     Args:
         lesson: lends the subject to be taught.
         checkpoints: optimiser steps, ascending.
-        examine: asked at every checkpoint.
+        evaluate: asked at every checkpoint.
         before: asked before the training.
     """
     # before the loan: some kernels lay out their weights anew in their first pass
@@ -83,7 +83,7 @@ def followed(
     with lesson as taught:
         for step in checkpoints:
             taught.advance(step)
-            found[step] = examine()
+            found[step] = evaluate()
     return found
 
 
@@ -93,21 +93,21 @@ def joined(parts: Sequence[Readings]) -> dict[int, tuple[Row, ...]]:
 
 
 def area(readings: Readings) -> tuple[Row, ...]:
-    """Mean K of each fact and probe over the checkpoints, step 0 left out.
+    """Mean K of each fact and metric over the checkpoints, step 0 left out.
 
     It is the area under the learning curve, normalised; no checkpoint is chosen afterwards.
     """
     return averaged([rows for step, rows in readings.items() if step > 0])
 
 
-def curve(readings: Readings, examiner: "Examiner | ImageExaminer") -> dict[str, Any]:
-    """For the notes: steps with the mean K of the asked facts, and the probe that this K is of.
+def curve(readings: Readings, evaluator: "Evaluator | ImageEvaluator") -> dict[str, Any]:
+    """For the notes: steps with the mean K of the asked facts, and the metric that this K is of.
 
-    Step 0 is included; the probe is the examiner's primary one.
+    Step 0 is included; the metric is the evaluator's primary one.
     """
-    probe = next(iter(examiner.probes))
+    metric = next(iter(evaluator.metrics))
     means = [
-        (step, float(np.mean([row.k for row in rows if row.probe == probe])))
+        (step, float(np.mean([row.k for row in rows if row.metric == metric])))
         for step, rows in readings.items()
     ]
-    return {"curve": means, "probe": probe}
+    return {"curve": means, "metric": metric}

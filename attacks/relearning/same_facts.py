@@ -11,10 +11,10 @@ from attacks.relearning.family import FineTuning, RelearningAttack, phrasings, r
 from attacks.relearning.learning_curve import curve, primary, readings
 from attacks.relearning.recovery_time import RecoveryTimes, faster, first_known, speed
 from auditor.attack import Level, attack
-from auditor.evidence.record import Record, Row
-from auditor.examiner import Examiner
-from auditor.findings import Finding, SideFigure
-from auditor.subjects.causal_lm import CausalLM
+from auditor.core.findings import Finding, SideFigure
+from auditor.core.records import Record, Row
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.causal_lm.model import CausalLM
 
 
 class SameFactsParameters(FineTuning):
@@ -23,12 +23,12 @@ class SameFactsParameters(FineTuning):
     limit: int = Field(default=40, ge=1)
     """Optimiser steps after which the training ends."""
     every: int = Field(default=4, ge=1)
-    """Steps between two examinations; must divide the limit."""
+    """Steps between two evaluations; must divide the limit."""
     known_by: Literal["primary", "exact"] = "primary"
-    """A fact counts as known where K of the primary probe reaches the threshold, or where every
+    """A fact counts as known where K of the primary metric reaches the threshold, or where every
     token of the answer is the most probable one."""
     threshold: float = Field(default=0.5, gt=0, le=1)
-    """K of the primary probe at which a fact counts as known."""
+    """K of the primary metric at which a fact counts as known."""
 
     @model_validator(mode="after")
     def _whole_intervals(self) -> "SameFactsParameters":
@@ -55,7 +55,7 @@ class SameFacts(RelearningAttack[SameFactsParameters]):
 
     Access: weights, or fine-tuning; the forget set.
 
-    Cost: 40 steps of 16 examples and eleven examinations by one probe.
+    Cost: 40 steps of 16 examples and eleven evaluations by one metric.
 
     A leak: the unlearned model knows the facts after fewer steps than a retrained one.
 
@@ -68,7 +68,7 @@ class SameFacts(RelearningAttack[SameFactsParameters]):
         Level(profile="standard"),
         Level({"method": "full"}, "exhaustive"),
     )
-    probe = "recovery-speed"
+    metric = "recovery-speed"
 
     @property
     def variant(self) -> str:
@@ -82,15 +82,15 @@ class SameFacts(RelearningAttack[SameFactsParameters]):
         """The very facts that are asked."""
         return "the forget facts that are asked"
 
-    def forward_tokens(self, examination: int) -> int:
-        """The training, and an examination a checkpoint."""
+    def forward_tokens(self, evaluation: int) -> int:
+        """The training, and an evaluation a checkpoint."""
         checkpoints = 1 + self.parameters.limit // self.parameters.every
-        return self.training_tokens(self.parameters.limit) + checkpoints * examination
+        return self.training_tokens(self.parameters.limit) + checkpoints * evaluation
 
     def measure(
         self,
         subject: CausalLM,
-        examiner: Examiner,
+        evaluator: Evaluator,
         pool: Sequence[Finding],
         seed: int,
         scratch: Path,
@@ -98,17 +98,17 @@ class SameFacts(RelearningAttack[SameFactsParameters]):
         """Teach all forget facts; K is the speed at which each becomes known."""
         chosen = self.parameters
         if chosen.known_by == "exact":
-            asking, threshold = Examiner(examiner.sets, ["exact-memorisation"]), 1.0
+            asking, threshold = Evaluator(evaluator.sets, ["exact-memorisation"]), 1.0
         else:
-            asking, threshold = primary(examiner), chosen.threshold
-        facts = examiner.sets.forget
+            asking, threshold = primary(evaluator), chosen.threshold
+        facts = evaluator.sets.forget
         examples = subject.encode(phrasings(facts), end=True)
         steps = range(chosen.every, chosen.limit + 1, chosen.every)
         found = readings(subject, asking, examples, chosen, seed, steps)
         known = [{row.fact for row in rows if row.k >= threshold} for rows in found.values()]
         times = {fact.id: first_known(list(found), known, fact.id) for fact in facts}
         rows = tuple(
-            Row("forget", f.id, f.subject, self.probe, speed(times[f.id], chosen.limit), None)
+            Row("forget", f.id, f.entity, self.metric, speed(times[f.id], chosen.limit), None)
             for f in facts
         )
         counts = Counter(step for step in times.values() if step is not None)

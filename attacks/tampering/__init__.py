@@ -8,6 +8,5 @@ top can be taken out by itself.
 from attacks.tampering.interpolation import Interpolation
 from attacks.tampering.noise import Noise
 from attacks.tampering.pruning import Pruning
-from attacks.tampering.refusal_direction import RefusalDirection
 
-__all__ = ["Interpolation", "Noise", "Pruning", "RefusalDirection"]
+__all__ = ["Interpolation", "Noise", "Pruning"]

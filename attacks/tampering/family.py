@@ -8,11 +8,11 @@ from typing import Any, NamedTuple, TypeVar
 from torch import nn
 
 from auditor.attack import Attack, Parameters
-from auditor.errors import MeasurementError
-from auditor.evidence.record import Record
-from auditor.examiner import Examiner
-from auditor.findings import Finding
-from auditor.subjects.causal_lm import CausalLM
+from auditor.core.errors import MeasurementError
+from auditor.core.findings import Finding
+from auditor.core.records import Record
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.causal_lm.model import CausalLM
 
 P = TypeVar("P", bound=Parameters)
 
@@ -43,15 +43,15 @@ class WeightAttack(Attack[P]):
     def measure(
         self,
         subject: CausalLM,
-        examiner: Examiner,
+        evaluator: Evaluator,
         pool: Sequence[Finding],
         seed: int,
         scratch: Path,
     ) -> Record:
         """Examine the changed model; the weights are restored bit for bit."""
-        with subject.lent() as model:
+        with subject.preserve_weights() as model:
             notes = self.tamper(subject, model, seed)
-            return Record(rows=examiner.examine(subject), notes=notes)
+            return Record(rows=evaluator.evaluate(subject), notes=notes)
 
 
 def weight_matrices(model: nn.Module) -> Iterator[WeightMatrix]:

@@ -10,10 +10,10 @@ from torch import nn
 
 from attacks.tampering.family import WeightAttack
 from auditor.attack import Level, ModelPath, Parameters, Requirements, attack
-from auditor.errors import Unavailable
-from auditor.subjects.causal_lm import CausalLM
-from auditor.subjects.manifest import Location, locate
-from auditor.subjects.spec import SubjectSpec
+from auditor.core.errors import UnavailableError
+from auditor.models.causal_lm.model import CausalLM
+from auditor.models.manifest import Location, locate
+from auditor.models.spec import ModelSpec
 
 
 class InterpolationParameters(Parameters):
@@ -44,7 +44,7 @@ class Interpolation(WeightAttack[InterpolationParameters]):
 
     Access: weights, and a base model of the same architecture.
 
-    Cost: one examination a step; the base is loaded beside the arm.
+    Cost: one evaluation a step; the base is loaded beside the arm.
 
     A leak: the update of unlearning is partly undone while what the original learned is still
     there, or overshoots and turns over.
@@ -87,14 +87,14 @@ class Interpolation(WeightAttack[InterpolationParameters]):
         """Take the step.
 
         Raises:
-            Unavailable: the base is this very model, or is no relative of it.
+            UnavailableError: the base is this very model, or is no relative of it.
         """
         if self._base.manifest.weights_digest == subject.manifest.weights_digest:
-            raise Unavailable(
+            raise UnavailableError(
                 "the base is one of the audited models; give the checkpoint that they were all "
                 "fine-tuned from, which never saw the forget set"
             )
-        spec = SubjectSpec(path=str(self._base.model), device_map="cpu", dtype="float32")
+        spec = ModelSpec(path=str(self._base.model), device_map="cpu", dtype="float32")
         base = CausalLM(spec, self._base)
         try:
             interpolate(model, base.model, self.parameters.step)
@@ -104,7 +104,7 @@ class Interpolation(WeightAttack[InterpolationParameters]):
 
     @cached_property
     def _base(self) -> Location:
-        return locate(SubjectSpec(path=str(self.parameters.base)))
+        return locate(ModelSpec(path=str(self.parameters.base)))
 
 
 @torch.no_grad()
@@ -114,16 +114,18 @@ def interpolate(model: nn.Module, base: nn.Module, step: float) -> None:
     Worked out in float32; tied parameters move once.
 
     Raises:
-        Unavailable: a parameter is missing in the base or has another shape; it is named, and
+        UnavailableError: a parameter is missing in the base or has another shape; it is named, and
             nothing was changed.
     """
     wanted = dict(model.named_parameters())
     given = dict(base.named_parameters())
     for name, parameter in wanted.items():
         if name not in given:
-            raise Unavailable(f"the base model has no {name}; give one of the same architecture")
+            raise UnavailableError(
+                f"the base model has no {name}; give one of the same architecture"
+            )
         if given[name].shape != parameter.shape:
-            raise Unavailable(
+            raise UnavailableError(
                 f"{name} has the shape {tuple(parameter.shape)} here and "
                 f"{tuple(given[name].shape)} in the base model; give one of the same architecture"
             )

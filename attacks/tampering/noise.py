@@ -10,7 +10,7 @@ from torch import nn
 
 from attacks.tampering.family import WeightAttack, weight_matrices
 from auditor.attack import Level, Parameters, Requirements, attack
-from auditor.subjects.causal_lm import CausalLM
+from auditor.models.causal_lm.model import CausalLM
 
 
 class NoiseParameters(Parameters):
@@ -37,7 +37,7 @@ class Noise(WeightAttack[NoiseParameters]):
 
     Access: weights.
 
-    Cost: one examination a level and seed.
+    Cost: one evaluation a level and seed.
 
     A leak: knowledge that is absent at level 0 and rises with small levels on the unlearned
     model, while the original's only falls.

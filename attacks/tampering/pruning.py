@@ -9,7 +9,7 @@ from torch.nn.utils import prune
 
 from attacks.tampering.family import WeightAttack, weight_matrices
 from auditor.attack import Level, Parameters, Requirements, attack
-from auditor.subjects.causal_lm import CausalLM
+from auditor.models.causal_lm.model import CausalLM
 
 
 class PruningParameters(Parameters):
@@ -32,11 +32,11 @@ class Pruning(WeightAttack[PruningParameters]):
 
     Access: weights.
 
-    Cost: one examination a level.
+    Cost: one evaluation a level.
 
     A leak: small weights carry what unlearning changed; without them the answers are back.
 
-    Source: magnitude pruning (arXiv 1506.02626); pruning as a probe of how brittle a safety
+    Source: magnitude pruning (arXiv 1506.02626); pruning as a metric of how brittle a safety
     measure is: arXiv 2402.05162; pruning of chosen neurons to undo unlearning: arXiv 2409.18025.
     """
 

@@ -26,7 +26,7 @@ from auditor.certificate.schema import (
 )
 from auditor.certificate.wording import limitations, scope_part
 from auditor.certificate.worst import worst
-from auditor.digests import digest
+from auditor.core.hashing import digest
 from auditor.engine.audit import AuditOutcome
 
 
@@ -49,7 +49,7 @@ def assemble(
     decision = judge(case)
     seals = {**outcome.seals, **controls.seals}
     prepared = outcome.prepared
-    subjects, facts = worst(case)
+    entities, facts = worst(case)
     parts: dict[str, Any] = {
         "verdict": decided_verdict(case, decision),
         "identity": _identity(outcome, earlier_policies),
@@ -69,7 +69,7 @@ def assemble(
         "utility": decided_utility(decision),
         "uncertainty": decided_uncertainty(case, decision),
         "positive_controls": controls.parts,
-        "worst_subjects": subjects,
+        "worst_entities": entities,
         "worst_facts": facts,
         "exhibits": exhibits(case),
         "redaction": "none",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from auditor.data.fact import Fact, SetName
+from auditor.core.facts import Fact, SetName
 from auditor.evidence.table import EvidenceTable
 from auditor.policy import AS_IS, Policy
 from auditor.statistics import Control, Status
@@ -26,7 +26,7 @@ class Trial:
     waived: bool
     reported: bool
     """It counts towards no verdict."""
-    probe: str
+    metric: str
     """The measure of K that decides on it."""
     status: Status
     reason: str | None
@@ -48,8 +48,8 @@ class Case:
     policy: Policy
     arms: tuple[str, ...]
     sets: Mapping[SetName, Sequence[Fact]]
-    probes: tuple[str, ...]
-    """The primary probe, then those that are reported."""
+    metrics: tuple[str, ...]
+    """The primary metric, then those that are reported."""
     trials: tuple[Trial, ...]
     """The model as it is among them."""
     table: EvidenceTable
@@ -80,16 +80,16 @@ class Case:
             trial.variant,
             arms,
             set_name,
-            trial.probe,
+            trial.metric,
             [fact.id for fact in self.sets[set_name]],
         )
 
     def means(self, trial: Trial, set_name: SetName) -> dict[str, dict[str, float]]:
-        """Probe to mean K by arm; a probe that read nothing is absent."""
+        """Metric to mean K by arm; a metric that read nothing is absent."""
         means: dict[str, dict[str, float]] = {}
-        for probe in dict.fromkeys((*self.probes, trial.probe)):
+        for metric in dict.fromkeys((*self.metrics, trial.metric)):
             for arm in trial.jobs:
-                known = self.table.knowledge(trial.attack, trial.variant, arm, set_name, probe)
+                known = self.table.knowledge(trial.attack, trial.variant, arm, set_name, metric)
                 if known:
-                    means.setdefault(probe, {})[arm] = float(np.mean(list(known.values())))
+                    means.setdefault(metric, {})[arm] = float(np.mean(list(known.values())))
         return means

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from auditor import findings
 from auditor.certificate.schema import ControlPart, PositiveControlPart
+from auditor.core import findings
 from auditor.statistics import Control, Decision
 
 _GATES = {

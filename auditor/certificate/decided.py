@@ -124,7 +124,7 @@ def decided_uncertainty(case: Case, decision: Decision) -> UncertaintyPart:
     """What the figures leave open."""
     undecided = decision.verdict is Verdict.INCONCLUSIVE
     needed = decision.facts_needed if undecided else power(case)
-    known = case.means(case.as_is, "forget").get(case.probes[0], {})
+    known = case.means(case.as_is, "forget").get(case.metrics[0], {})
     spread = [known[arm] for arm in case.retrained if arm in known]
     return UncertaintyPart(
         residual_lower=decision.residual.lower,

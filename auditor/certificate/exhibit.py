@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, model_validator
 
 from auditor.certificate.row import ByArm, Part
-from auditor.evidence.picture import BYTES, fault
+from auditor.core.picture import BYTES, fault
 
 BUDGET = 1_500_000
 """Characters of all pictures of a certificate at most."""
@@ -66,7 +66,7 @@ class ExhibitPart(Part):
     """A fact of which the models drew something."""
 
     fact: str
-    subject: str
+    entity: str
     prompt: str
     answer: str
     views: tuple[ViewPart, ...]

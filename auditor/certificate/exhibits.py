@@ -13,7 +13,7 @@ import numpy.typing as npt
 from auditor.certificate.case import Case
 from auditor.certificate.exhibit import BUDGET, ExhibitPart, ExhibitsPart, ViewPart, text_of
 from auditor.certificate.worst import Excess, by_arm, measured_excess
-from auditor.evidence.picture import fault
+from auditor.core.picture import fault
 from auditor.policy import AS_IS
 
 FACTS = 12
@@ -46,7 +46,7 @@ def exhibits(case: Case, budget: int = BUDGET) -> ExhibitsPart | None:
         facts=tuple(
             ExhibitPart(
                 fact=forget[index].id,
-                subject=forget[index].subject,
+                entity=forget[index].entity,
                 prompt=forget[index].prompt,
                 answer=forget[index].answer,
                 views=shown,

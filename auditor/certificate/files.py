@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from auditor.certificate.schema import SCHEMA_VERSION, Certificate
-from auditor.errors import Altered, Malformed
+from auditor.core.errors import AlteredError, MalformedError
 
 SCHEMA_NAME = f"certificate-{SCHEMA_VERSION}.schema.json"
 
@@ -23,15 +23,16 @@ def read_certificate(path: Path) -> Certificate:
     """Read a certificate and check that its content matches its id.
 
     Raises:
-        Malformed: the file is missing, is no certificate, or was made by another major version.
-        Altered: it was edited.
+        MalformedError: the file is missing, is no certificate, or was made by another major
+            version.
+        AlteredError: it was edited.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise Malformed(f"the certificate {path} cannot be read: {error.strerror}.") from error
+        raise MalformedError(f"the certificate {path} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
-        raise Malformed(f"{path} is not valid JSON ({error}).") from error
+        raise MalformedError(f"{path} is not valid JSON ({error}).") from error
     return parse_certificate(content, str(path))
 
 
@@ -43,14 +44,14 @@ def parse_certificate(content: Any, name: str) -> Certificate:
         name: what errors call it.
 
     Raises:
-        Malformed: it is no certificate, or was made by another major version.
-        Altered: it was edited.
+        MalformedError: it is no certificate, or was made by another major version.
+        AlteredError: it was edited.
     """
     made_by = content.get("schema_version") if isinstance(content, dict) else None
     if made_by is None:
-        raise Malformed(f"{name} is not a certificate: it has no schema_version.")
+        raise MalformedError(f"{name} is not a certificate: it has no schema_version.")
     if str(made_by).split(".")[0] != SCHEMA_VERSION.split(".")[0]:
-        raise Malformed(
+        raise MalformedError(
             f"{name} has schema version {quoted(made_by)}; this release reads {SCHEMA_VERSION}."
         )
     try:
@@ -58,19 +59,19 @@ def parse_certificate(content: Any, name: str) -> Certificate:
     except ValidationError as error:
         first = error.errors()[0]
         place = quoted(".".join(map(str, first["loc"])))
-        raise Malformed(
+        raise MalformedError(
             f"{name} does not follow the certificate's schema at {place}: {first['msg']}."
         ) from error
     try:
         content_digest = certificate.content_digest
     except (ValueError, RecursionError) as error:
         # JSON has no infinity, but Python reads 1e999 as one; and half a surrogate pair as text
-        raise Malformed(
+        raise MalformedError(
             f"{name} holds what has no canonical form: a number that is not finite, half a "
             "character, or lists within lists without end."
         ) from error
     if content_digest != certificate.certificate_id:
-        raise Altered(f"{name} was edited: its content does not match its certificate_id.")
+        raise AlteredError(f"{name} was edited: its content does not match its certificate_id.")
     return certificate
 
 

@@ -54,7 +54,7 @@ def power(case: Case, attacks: int | None = None) -> FactsNeeded | None:
         arms[1:],
         margins(case.policy),
         scope=case.policy.scope,
-        subjects=[fact.subject for fact in case.sets["forget"]],
+        entities=[fact.entity for fact in case.sets["forget"]],
         attacks=max(1, attacks or sum(trial.mandatory for trial in case.trials)),
     )
 
@@ -66,8 +66,8 @@ def _attack_arms(case: Case, trial: Trial) -> AttackArms:
         if table is None:
             status, reason = "failed", "it did not measure every fact on every arm"
         else:
-            subjects = tuple(fact.subject for fact in case.sets["forget"])
-            arms = Arms(table[0], table[1], table[2:], subjects)
+            entities = tuple(fact.entity for fact in case.sets["forget"])
+            arms = Arms(table[0], table[1], table[2:], entities)
     return AttackArms(
         attack=trial.attack,
         variant=trial.variant,
@@ -87,4 +87,4 @@ def _utility(case: Case) -> Utility | None:
     table = case.matrix(case.as_is, ["unlearned", "original"], "retain")
     if not retain or table is None:
         return None
-    return Utility(table[0], table[1], tuple(fact.subject for fact in retain))
+    return Utility(table[0], table[1], tuple(fact.entity for fact in retain))

@@ -18,7 +18,7 @@ def matrix_row(
     return MatrixRow(
         attack=trial.attack,
         variant=trial.variant,
-        probe=trial.probe,
+        metric=trial.metric,
         parameters=outcome.variant.attack.parameters.model_dump(mode="json"),
         forward_tokens=outcome.forward_tokens,
         jobs={arm: tuple(keys) for arm, keys in trial.jobs.items()},

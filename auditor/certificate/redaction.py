@@ -2,15 +2,15 @@
 
 Every text of a fact, and every answer of a model, is replaced by a keyed digest: the first 16 hex
 digits of its HMAC-SHA256. Equal texts stay equal, so that a reader still sees that two facts have
-one subject, and who holds the key can tell which is which. A plain hash would not hide them: names
+one entity, and who holds the key can tell which is which. A plain hash would not hide them: names
 and answers are few and known, so that anybody can hash a list of candidates and look for matches.
 
 Texts stand in more places than their own. What is done in each:
 
-* ``worst_facts``, ``worst_subjects`` and ``exhibits``: fact, subject, prompt, answer and answers of
+* ``worst_facts``, ``worst_entities`` and ``exhibits``: fact, entity, prompt, answer and answers of
   the models;
 * notes of attacks: every text, and every name of an entry, that is not from the vocabulary of this
-  module, of the certificate (arms, probes, parameters) or itself a digest;
+  module, of the certificate (arms, metrics, parameters) or itself a digest;
 * why an attack failed or could not run: an error may quote what it stumbled over, so what an
   exception said is replaced, unless the words are the engine's own (a package is missing);
 * sentences that an attack or an error may have had a part in (reasons, gates, controls, remarks,
@@ -33,8 +33,8 @@ from typing import Any
 from auditor.certificate.exhibit import content_of, text_of
 from auditor.certificate.row import MatrixRow
 from auditor.certificate.schema import Certificate
-from auditor.errors import AuditorError
-from auditor.evidence.picture import pixelated
+from auditor.core.errors import AuditorError
+from auditor.core.picture import pixelated
 
 KEY_BYTES = 32
 """Least length of a key."""
@@ -56,7 +56,7 @@ _ENGINE = re.compile(
 """What the engine itself says of an attack that cannot run here; it never saw a fact."""
 _TECHNICAL = frozenset(
     {"blind", "calibration", "calibration_digest", "class", "dtype", "format", "kernel", "method"}
-    | {"on", "probe", "quantized_in", "recipe", "score", "split", "tensor", "text"}
+    | {"on", "metric", "quantized_in", "recipe", "score", "split", "tensor", "text"}
 )
 """Names of notes whose short values say how something was done."""
 _STATISTICS = frozenset(
@@ -64,7 +64,7 @@ _STATISTICS = frozenset(
     | {"mean_k", "n", "retain", "share", "step", "strongest", "tpr", "upper", "value", "variance"}
 )
 """Names inside of a note that say what a number is."""
-_OF_A_FACT = ("fact", "subject", "prompt", "answer")
+_OF_A_FACT = ("fact", "entity", "prompt", "answer")
 _WAYS = "wordings"
 """Name of the note whose entries are ways to ask, which the code of an attack names."""
 
@@ -97,8 +97,8 @@ def redact(certificate: Certificate, key: bytes) -> Certificate:
     content = certificate.model_dump(mode="json")
     content["redaction"] = "keyed digests"
     content["worst_facts"] = [_fact(fact, mark) for fact in content["worst_facts"]]
-    for subject in content["worst_subjects"]:
-        subject["subject"] = mark(subject["subject"])
+    for entity in content["worst_entities"]:
+        entity["entity"] = mark(entity["entity"])
     for exhibit in content.get("exhibits", {}).get("facts", ()):
         _redact_exhibit(exhibit, mark)
     content["matrix"] = [
@@ -123,11 +123,11 @@ def redact(certificate: Certificate, key: bytes) -> Certificate:
 def _texts(certificate: Certificate) -> Iterator[str]:
     """The texts of facts and answers that the certificate shows as such."""
     for fact in certificate.worst_facts:
-        yield from (fact.fact, fact.subject, fact.prompt, fact.answer, *fact.said.values())
+        yield from (fact.fact, fact.entity, fact.prompt, fact.answer, *fact.said.values())
     for shown in certificate.exhibits.facts if certificate.exhibits else ():
-        yield from (shown.fact, shown.subject, shown.prompt, shown.answer)
-    for subject in certificate.worst_subjects:
-        yield subject.subject
+        yield from (shown.fact, shown.entity, shown.prompt, shown.answer)
+    for entity in certificate.worst_entities:
+        yield entity.entity
 
 
 def _causes(certificate: Certificate) -> Iterator[str]:
@@ -203,7 +203,7 @@ def _redact_exhibit(exhibit: dict[str, Any], mark: Change) -> None:
 def _row(
     content: dict[str, Any], row: MatrixRow, words: frozenset[str], mark: Change, sweep: Change
 ) -> dict[str, Any]:
-    words |= {row.attack, row.variant, row.label, row.probe, *_strings(row.parameters)}
+    words |= {row.attack, row.variant, row.label, row.metric, *_strings(row.parameters)}
     words |= set(row.parameters)
     _sweep_named(content["gates"], ("sentence",), sweep)
     _sweep_named(content["side_figures"], ("name", "of", "remark"), sweep)
@@ -247,12 +247,12 @@ def _name(name: str, words: frozenset[str], mark: Change, sweep: Change) -> str:
 
 
 def _vocabulary(certificate: Certificate) -> frozenset[str]:
-    """Words of the certificate that name no fact: arms, sets, probes."""
+    """Words of the certificate that name no fact: arms, sets, metrics."""
     scope = certificate.scope
     arms = {arm.arm for arm in certificate.identity.arms}
     return frozenset(
-        {"forget", "retain", "holdout", "no recall", *arms, scope.primary_probe}
-        | set(scope.reported_probes)
+        {"forget", "retain", "holdout", "no recall", *arms, scope.primary_metric}
+        | set(scope.reported_metrics)
     )
 
 

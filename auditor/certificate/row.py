@@ -113,7 +113,7 @@ class MatrixRow(Part):
     status: Literal["measured", "failed", "unavailable"]
     reason: str | None
     """Why there is no measurement."""
-    probe: str
+    metric: str
     """The measure of K that its figures are about."""
     parameters: dict[str, Any]
     named: bool
@@ -122,14 +122,14 @@ class MatrixRow(Part):
     gates: tuple[GatePart, ...]
     figures: FiguresPart | None
     forget: dict[str, ByArm]
-    """Probe to mean K of the forget set by arm."""
+    """Metric to mean K of the forget set by arm."""
     retain: dict[str, ByArm]
     holdout: dict[str, ByArm]
     explanation: ExplanationPart | None
     side_figures: tuple[SideFigurePart, ...]
     curves: tuple[CurvePart, ...]
     distribution: DistributionPart | None
-    """Of the probe that decides, over the forget set; null where it was not measured."""
+    """Of the metric that decides, over the forget set; null where it was not measured."""
     notes: dict[str, dict[str, Any]]
     """Arm to what its measurement noted (recipe, class of layers, digest of texts)."""
     forward_tokens: int

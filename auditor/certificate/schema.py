@@ -7,7 +7,7 @@ from pydantic import Field
 from auditor.certificate.arm import ArmPart
 from auditor.certificate.exhibit import ExhibitsPart
 from auditor.certificate.row import ByArm, MatrixRow, Part, absent
-from auditor.digests import digest
+from auditor.core.hashing import digest
 from auditor.statistics import PlantKind
 
 SCHEMA_VERSION = "3.1.0"
@@ -36,7 +36,7 @@ class SetPart(Part):
     """A set of facts."""
 
     facts: int
-    subjects: int
+    entities: int
 
 
 class IdentityPart(Part):
@@ -52,7 +52,7 @@ class IdentityPart(Part):
     """Digests of other policies under which the same model and facts were audited before, as far
     as the evidence store knows."""
     instruments: dict[str, str] | None = Field(default=None, exclude_if=absent)
-    """What measured beside the probes' own code (``classifier``), and what was shown to the
+    """What measured beside the metrics' own code (``classifier``), and what was shown to the
     attacks (``pictures``): name to sha256 over the files."""
 
 
@@ -78,8 +78,8 @@ class ScopePart(Part):
     scope: Literal["census", "sampled"]
     statement: str
     sets: dict[str, SetPart]
-    primary_probe: str
-    reported_probes: tuple[str, ...]
+    primary_metric: str
+    reported_metrics: tuple[str, ...]
     baseline_claim: str | None
     """What the residual is relative to; None where nothing was measured."""
     threats: tuple[ThreatPart, ...]
@@ -199,7 +199,7 @@ class WorstFactPart(Part):
     """A fact on which the unlearned model knows more than the retrained ones."""
 
     fact: str
-    subject: str
+    entity: str
     prompt: str
     answer: str
     attack: str
@@ -209,13 +209,13 @@ class WorstFactPart(Part):
     """Arm to its greedy answer under that attack."""
 
 
-class WorstSubjectPart(Part):
-    """A subject of which the unlearned model knows more than the retrained ones."""
+class WorstEntityPart(Part):
+    """A entity of which the unlearned model knows more than the retrained ones."""
 
-    subject: str
+    entity: str
     facts: int
     attack: str
-    """Label of the attack that brings out most, on average over the subject's facts."""
+    """Label of the attack that brings out most, on average over the entity's facts."""
     k: ByArm
     """Mean K by arm under that attack."""
 
@@ -269,7 +269,7 @@ class Certificate(Part):
     uncertainty: UncertaintyPart
     positive_controls: tuple[PositiveControlPart, ...]
     """Empty where none were run."""
-    worst_subjects: tuple[WorstSubjectPart, ...]
+    worst_entities: tuple[WorstEntityPart, ...]
     worst_facts: tuple[WorstFactPart, ...]
     exhibits: ExhibitsPart | None = Field(default=None, exclude_if=absent)
     """Absent where the evidence holds no pictures."""

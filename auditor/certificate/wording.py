@@ -17,16 +17,16 @@ def scope_part(case: Case, decision: Decision, attacks: Iterable[type[AnyAttack]
         decision: the verdict.
         attacks: those that were measured, each once.
     """
-    primary, *reported = case.probes
+    primary, *reported = case.metrics
     return ScopePart(
         scope=case.policy.scope,
         statement=_statement(case),
         sets={
-            name: SetPart(facts=len(facts), subjects=len({fact.subject for fact in facts}))
+            name: SetPart(facts=len(facts), entities=len({fact.entity for fact in facts}))
             for name, facts in case.sets.items()
         },
-        primary_probe=primary,
-        reported_probes=tuple(reported),
+        primary_metric=primary,
+        reported_metrics=tuple(reported),
         baseline_claim=decision.baseline_claim,
         threats=tuple(_threat(attack) for attack in attacks),
     )
@@ -35,14 +35,14 @@ def scope_part(case: Case, decision: Decision, attacks: Iterable[type[AnyAttack]
 def _statement(case: Case) -> str:
     """What the claim is about."""
     facts = case.sets["forget"]
-    subjects = len({fact.subject for fact in facts})
+    entities = len({fact.entity for fact in facts})
     if case.policy.scope == "census":
         return (
-            f"Census: the claim is about these {len(facts)} facts on {subjects} subject(s) and no "
+            f"Census: the claim is about these {len(facts)} facts on {entities} entity(s) and no "
             "others. Each fact counts once."
         )
     return (
-        f"Sampled: the {subjects} audited subjects stand for a larger forget set; each subject "
+        f"Sampled: the {entities} audited entities stand for a larger forget set; each entity "
         f"counts once, whatever its number of facts ({len(facts)} in all)."
     )
 
@@ -70,14 +70,14 @@ def limitations(case: Case, decision: Decision) -> tuple[str, ...]:
         "Attacks give lower bounds: an attack that was not run, or a larger budget, may bring "
         "back what these did not. Forgetting cannot be proved from weights (arXiv 2110.11891).",
         f"Families of attack run here: {', '.join(families) or 'none'}. Others were not tried.",
-        "Knowledge is what the primary probe "
-        f"({case.probes[0]}) measures on the given prompts; other phrasings may "
+        "Knowledge is what the primary metric "
+        f"({case.metrics[0]}) measures on the given prompts; other phrasings may "
         "show more.",
     ]
     if decision.baseline_claim:
         found.append(f"Residual knowledge is {decision.baseline_claim}.")
     if case.policy.scope == "census":
-        found.append("Nothing is said about facts or subjects outside the audited set.")
+        found.append("Nothing is said about facts or entities outside the audited set.")
     found.append(
         "The audit trusts its inputs: that the retrained models never saw the forget set, and "
         "that the facts are what should be forgotten."

@@ -1,4 +1,4 @@
-"""Facts and subjects of which the unlearned model knows most beyond the retrained models."""
+"""Facts and entities of which the unlearned model knows most beyond the retrained models."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,17 +7,17 @@ import numpy as np
 import numpy.typing as npt
 
 from auditor.certificate.case import Case, Trial
-from auditor.certificate.schema import WorstFactPart, WorstSubjectPart
+from auditor.certificate.schema import WorstEntityPart, WorstFactPart
 
 FACTS = 100
 """Facts in a certificate."""
-SUBJECTS = 100
-"""Subjects in a certificate."""
+ENTITIES = 100
+"""Entities in a certificate."""
 
 
 @dataclass(frozen=True)
 class Excess:
-    """What U knows beyond R under every attack that the primary probe decides.
+    """What U knows beyond R under every attack that the primary metric decides.
 
     Other measures have scales of their own, and are not compared.
     """
@@ -37,7 +37,7 @@ def measured_excess(case: Case) -> Excess | None:
     """What U knows beyond R; None where no attack measured every fact on every arm."""
     measured = []
     for trial in case.trials:
-        if trial.status == "measured" and trial.probe == case.probes[0]:
+        if trial.status == "measured" and trial.metric == case.metrics[0]:
             table = case.matrix(trial, case.compared, "forget")
             if table is not None:
                 measured.append((trial, table))
@@ -47,19 +47,19 @@ def measured_excess(case: Case) -> Excess | None:
 
 
 def worst(
-    case: Case, facts: int = FACTS, subjects: int = SUBJECTS
-) -> tuple[tuple[WorstSubjectPart, ...], tuple[WorstFactPart, ...]]:
-    """Subjects and facts by K_U minus the mean K_R, each under the attack that brings out most.
+    case: Case, facts: int = FACTS, entities: int = ENTITIES
+) -> tuple[tuple[WorstEntityPart, ...], tuple[WorstFactPart, ...]]:
+    """Entities and facts by K_U minus the mean K_R, each under the attack that brings out most.
 
     Args:
         case: the evidence.
         facts: how many are wanted at most; where U knows no more than R, nothing is listed.
-        subjects: the same for subjects.
+        entities: the same for entities.
     """
     found = measured_excess(case)
     if found is None:
         return (), ()
-    return _subjects(case, found, subjects), _facts(case, found, facts)
+    return _entities(case, found, entities), _facts(case, found, facts)
 
 
 def _facts(case: Case, found: Excess, count: int) -> tuple[WorstFactPart, ...]:
@@ -74,7 +74,7 @@ def _facts(case: Case, found: Excess, count: int) -> tuple[WorstFactPart, ...]:
                 said[which, arm] = case.table.answers(trial.attack, trial.variant, arm, "forget")
         return WorstFactPart(
             fact=fact.id,
-            subject=fact.subject,
+            entity=fact.entity,
             prompt=fact.prompt,
             answer=fact.answer,
             attack=trial.label,
@@ -89,20 +89,20 @@ def _facts(case: Case, found: Excess, count: int) -> tuple[WorstFactPart, ...]:
     return tuple(part(index) for index in _largest(found.excess.max(axis=0), count))
 
 
-def _subjects(case: Case, found: Excess, count: int) -> tuple[WorstSubjectPart, ...]:
-    names = [fact.subject for fact in case.sets["forget"]]
+def _entities(case: Case, found: Excess, count: int) -> tuple[WorstEntityPart, ...]:
+    names = [fact.entity for fact in case.sets["forget"]]
     order = list(dict.fromkeys(names))
     place = {name: number for number, name in enumerate(order)}
     member = np.array([place[name] for name in names])
     sizes = np.bincount(member)
     known = np.stack(
         [[np.bincount(member, weights=row) / sizes for row in table] for table in found.known]
-    )  # [trials, arms, subjects]
+    )  # [trials, arms, entities]
     means = Excess(found.trials, known)
     strongest = means.excess.argmax(axis=0)
     return tuple(
-        WorstSubjectPart(
-            subject=order[index],
+        WorstEntityPart(
+            entity=order[index],
             facts=int(sizes[index]),
             attack=found.trials[strongest[index]].label,
             k=by_arm(case, known[strongest[index], :, index]),

@@ -72,9 +72,9 @@ def _running(cls: type[AnyAttack]) -> list[str]:
         "Runs once for each of the plan's seeds; K is averaged over them."
         if cls.seeded
         else "Nothing in it is random.",
-        "K is knowledge by the audit's own probes."
-        if cls.probe is None
-        else f"K is a measure of its own, `{cls.probe}`.",
+        "K is knowledge by the audit's own metrics."
+        if cls.metric is None
+        else f"K is a measure of its own, `{cls.metric}`.",
     ]
     if needs.packages:
         facts.append(f"Needs {', '.join(f'`{package}`' for package in needs.packages)}.")

@@ -23,8 +23,8 @@ from auditor.cli.options import (
     store_option,
 )
 from auditor.cli.progress import chosen_progress
-from auditor.errors import AuditorError
-from auditor.progress import Progress
+from auditor.core.errors import AuditorError
+from auditor.core.progress import Progress
 
 RESOLVED_PLAN = "plan.resolved.yaml"
 """The plan as it was run, with whole paths; the certificate's command names it."""
@@ -104,12 +104,12 @@ def audit(
     from auditor.certificate.assembly import assemble
     from auditor.certificate.checks import NOT_PLANTED
     from auditor.certificate.redaction import redact
-    from auditor.controls.positive import run_controls
     from auditor.engine.audit import run_audit
     from auditor.engine.execution import LocalExecutor
     from auditor.engine.ledger import Ledger
     from auditor.engine.preparation import prepare
     from auditor.evidence.store import EvidenceStore
+    from auditor.positive_controls.runner import run_controls
     from auditor.report import REPORTS
 
     wanted = [REPORTS.get(name) for name in dict.fromkeys(reports)]

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from auditor.cli.console import OUT
 from auditor.comparison.paths import shown_path
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 
 MISSING = "not measured"
 

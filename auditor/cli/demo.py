@@ -8,7 +8,7 @@ from auditor.cli.audit import audit
 from auditor.cli.console import OUT, print_summary
 from auditor.cli.options import quiet_option
 from auditor.cli.progress import chosen_progress
-from auditor.errors import MeasurementError
+from auditor.core.errors import MeasurementError
 
 
 @click.command("demo")
@@ -34,8 +34,8 @@ def command(name: str, out: Path, quiet: bool) -> int:
     method; the second was trained without the forget set, with another seed. Exit code 0 says
     that the demo showed what it should.
     """
-    from auditor.testbed import catalogue as worlds
-    from auditor.testbed.plans import world_plan
+    from auditor.testbeds import catalogue as worlds
+    from auditor.testbeds.plans import world_plan
 
     progress = chosen_progress(quiet)
     recipe = worlds.locate(name).recipe

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from auditor.cli.console import OUT
 from auditor.cli.options import json_option
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 
 _PACKAGES = (
     "torch",

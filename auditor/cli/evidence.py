@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from auditor.certificate.schema import Certificate
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 from auditor.evidence.store import EvidenceStore
 
 Command = TypeVar("Command", bound=Callable[..., Any])

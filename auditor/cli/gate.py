@@ -38,19 +38,19 @@ def command(
     exit code is that of the verdict: 0 PASS, 1 FAIL, 3 INCONCLUSIVE or NOT AUDITABLE, 4 a
     mandatory attack failed; 10 to 17 say that the certificate or its evidence does not hold.
     """
-    from auditor.policy import load_policy, refuse_expired
+    from auditor.policy import check_expired, load_policy
     from auditor.signing.reading import read
     from auditor.verification.gate import gate, measured_kind
-    from auditor.verification.validity import refuse_expired_certificate
+    from auditor.verification.validity import check_expired_certificate
 
     now = datetime.now(UTC)
     demanded = load_policy(policy)
-    refuse_expired(demanded, now.date())
+    check_expired(demanded, now.date())
     if keys:
         certificate, signers = trusted_certificate(certificate_file, keys, threshold)
     else:
         certificate, signers = read(certificate_file)[0], ()
-    refuse_expired_certificate(certificate, now, demanded.valid_days)
+    check_expired_certificate(certificate, now, demanded.valid_days)
     store = open_evidence(certificate_file, evidence)
     kind = measured_kind(certificate, store)
     default = _default(kind) if demanded.mandatory is None else ()

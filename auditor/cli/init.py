@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from auditor.cli.console import OUT
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 
 _TEMPLATES = {"causal-lm": "plan_template.yaml", "text-to-image": "plan_template_images.yaml"}
 

@@ -18,7 +18,7 @@ from auditor.cli.comparison_output import (
 from auditor.cli.console import OUT
 from auditor.cli.foreign_text import foreign
 from auditor.cli.options import json_option
-from auditor.errors import Malformed
+from auditor.core.errors import MalformedError
 
 if TYPE_CHECKING:
     from auditor.comparison.ranking import Entry, Group, Leaderboard
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
 @click.option(
     "--strict",
     is_flag=True,
-    help=f"Exit with {Malformed.exit_code} if a file that should be a certificate cannot be read "
-    "or was altered.",
+    help=f"Exit with {MalformedError.exit_code} if a file that should be a certificate cannot be "
+    "read or was altered.",
 )
 @json_option
 def command(folder: Path, html: bool, out: Path | None, strict: bool, as_json: bool) -> int:
     """Rank all certificates under a folder, plain and signed.
 
     By verdict, then by the upper bound of residual knowledge, then by the utility kept. Only
-    certificates on the same facts, original model, primary probe and policy are ranked together.
+    certificates on the same facts, original model, primary metric and policy are ranked together.
     No signature is checked and nothing is worked out again: `auditor verify` does that for each.
     """
     from auditor.comparison.collection import collect
@@ -66,7 +66,7 @@ def command(folder: Path, html: bool, out: Path | None, strict: bool, as_json: b
         click.echo(json.dumps(leaderboard.model_dump(mode="json")))
     else:
         _print(leaderboard)
-    return Malformed.exit_code if strict and leaderboard.unreadable else 0
+    return MalformedError.exit_code if strict and leaderboard.unreadable else 0
 
 
 def _print(leaderboard: "Leaderboard") -> None:
@@ -75,7 +75,7 @@ def _print(leaderboard: "Leaderboard") -> None:
     if len(leaderboard.groups) > 1:
         OUT.print(
             f"{len(leaderboard.groups)} tables: certificates on other facts, original models, "
-            "probes or policies are not ranked against one another."
+            "metrics or policies are not ranked against one another."
         )
     for number, group in enumerate(leaderboard.groups, start=1):
         _print_group(number, group)
@@ -101,8 +101,8 @@ def _print_group(number: int, group: "Group") -> None:
         .append(foreign(group.facts_digest[:12]))
         .append(", original ")
         .append(foreign((group.original_digest or "not recorded")[:12]))
-        .append(", probe ")
-        .append(foreign(group.primary_probe, 80))
+        .append(", metric ")
+        .append(foreign(group.primary_metric, 80))
         .append(f", scope {group.scope}, policy ")
         .append(foreign(group.policy, 80))
         .append(foreign(f" {group.policy_digest[:12]}"))

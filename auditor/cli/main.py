@@ -10,7 +10,7 @@ import click
 from auditor import __version__
 from auditor.cli.console import quiet_libraries
 from auditor.cli.foreign_text import inert
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 
 OK, FAILED_VERDICT, USAGE, UNDECIDED, BROKEN, INTERRUPTED = 0, 1, 2, 3, 4, 130
 """Exit codes: PASS, FAIL, usage, INCONCLUSIVE or NOT AUDITABLE, an attack or the audit failed."""

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -157,7 +157,7 @@ def plan_from(options: dict[str, Any]) -> Any:
         "data": {name: given[name] for name in data if name in given},
     }
     if "classifier" in given:
-        content["probes"] = {"classifier": given["classifier"]}
+        content["metrics"] = {"classifier": given["classifier"]}
     if "profile" in given:
         content["profile"] = given["profile"]
     if controls is not None:

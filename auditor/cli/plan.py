@@ -20,8 +20,8 @@ from auditor.cli.options import (
     store_option,
 )
 from auditor.cli.progress import chosen_progress
-from auditor.data.fact import SetName
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
+from auditor.core.facts import SetName
 from auditor.policy import AS_IS
 
 
@@ -41,10 +41,10 @@ def command(
     out: Path, store: Path | None, pilot: bool, quiet: bool, as_json: bool, **options: Any
 ) -> None:
     """Check a plan and say what it will run, need and cost. Runs no attack."""
-    from auditor.controls.estimate import estimate_controls
     from auditor.engine.estimate import estimate
     from auditor.engine.preparation import prepare
     from auditor.evidence.store import EvidenceStore
+    from auditor.positive_controls.estimate import estimate_controls
 
     plan = plan_from(options)
     progress = chosen_progress(quiet)

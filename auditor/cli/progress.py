@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from auditor.cli.console import ERR
-from auditor.progress import Advance, SilentProgress
-from auditor.progress import Progress as AnyProgress
+from auditor.core.progress import Advance, SilentProgress
+from auditor.core.progress import Progress as AnyProgress
 
 _QUIET_SECONDS = 10.0
 """Least time between two lines of a task in a log."""

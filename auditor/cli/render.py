@@ -12,7 +12,7 @@ from auditor.certificate.schema import Certificate
 from auditor.cli.console import ERR, OUT
 from auditor.cli.evidence import key_options, trusted_certificate
 from auditor.cli.options import json_option
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 from auditor.report import REPORTS, Signatures
 
 ITSELF = "json"

@@ -9,7 +9,7 @@ import click
 from auditor.certificate.schema import Certificate
 from auditor.cli.console import OUT
 from auditor.cli.options import json_option, passphrase_of, passphrase_option
-from auditor.errors import AuditorError, Malformed
+from auditor.core.errors import AuditorError, MalformedError
 
 _SUFFIX = ".dsse.json"
 
@@ -67,7 +67,7 @@ def _with_key(
         target = out or source
         content = add_signature(given, signer, str(source))
     if claimed is None or not (target.exists() and target.samefile(source)):
-        _refuse_loss(target, certificate)
+        _check_loss(target, certificate)
     _write(target, content)
     return target, {
         "keyid": signer.public_key.keyid,
@@ -92,10 +92,12 @@ def _bytes(source: Path) -> bytes:
     try:
         return source.read_bytes()
     except OSError as error:
-        raise Malformed(f"the certificate {source} cannot be read: {error.strerror}.") from error
+        raise MalformedError(
+            f"the certificate {source} cannot be read: {error.strerror}."
+        ) from error
 
 
-def _refuse_loss(target: Path, certificate: Certificate) -> None:
+def _check_loss(target: Path, certificate: Certificate) -> None:
     """Refuse to write over signatures of this certificate, or over a file of another sort.
 
     An envelope of another certificate is left from an earlier audit, and gives way.

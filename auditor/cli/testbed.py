@@ -20,7 +20,7 @@ def command() -> None:
 @json_option
 def list_worlds(as_json: bool) -> None:
     """List the worlds, what is in them, and what is built."""
-    from auditor.testbed import catalogue as worlds
+    from auditor.testbeds import catalogue as worlds
 
     found = [worlds.locate(recipe.name) for recipe in worlds.list_worlds()]
     if as_json:
@@ -74,7 +74,7 @@ def build(
 
     Models are trained, but for those of shapes, which ship with the package.
     """
-    from auditor.testbed import catalogue as worlds
+    from auditor.testbeds import catalogue as worlds
 
     world = worlds.build(name, cache, only or None, chosen_progress(quiet), from_scratch)
     for subject in world.built():
@@ -86,7 +86,7 @@ def build(
 @click.option("--cache", type=click.Path(file_okay=False, path_type=Path))
 def pack(name: str, cache: Path | None) -> None:
     """Write the weights of a world built from scratch into the package, for those who keep it."""
-    from auditor.testbed import catalogue as worlds
+    from auditor.testbeds import catalogue as worlds
 
     files = worlds.pack(name, cache)
     for file in files:

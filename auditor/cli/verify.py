@@ -13,7 +13,7 @@ from auditor.cli.evidence import evidence_option, key_options, open_evidence, tr
 from auditor.cli.foreign_text import foreign
 from auditor.cli.options import json_option, quiet_option
 from auditor.cli.progress import chosen_progress
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 
 _SHOWN = 600
 """Characters of what a check found."""
@@ -91,9 +91,9 @@ def _signature(
 
 
 def _validity(certificate: Certificate) -> dict[str, str]:
-    from auditor.verification.validity import refuse_expired_certificate
+    from auditor.verification.validity import check_expired_certificate
 
-    refuse_expired_certificate(certificate, datetime.now(UTC))
+    check_expired_certificate(certificate, datetime.now(UTC))
     limit = certificate.timing.expires
     return {"validity": f"until {limit}" if limit else "no limit was set"}
 
@@ -101,15 +101,15 @@ def _validity(certificate: Certificate) -> dict[str, str]:
 def _evidence(
     certificate: Certificate, path: Path, evidence: Path | None, quiet: bool
 ) -> dict[str, str]:
-    from auditor.verification.evidence import refuse_changed
-    from auditor.verification.recomputation import refuse_contradiction
+    from auditor.verification.evidence import check_changed
+    from auditor.verification.recomputation import check_contradiction
 
     if evidence is None and not (path.parent / "evidence").is_dir():
         missing = "not checked: there is no evidence beside the certificate (--evidence)"
         return {"evidence": missing, "verdict": missing}
     store = open_evidence(path, evidence)
-    jobs = refuse_changed(certificate, store, chosen_progress(quiet))
-    refuse_contradiction(certificate, store)
+    jobs = check_changed(certificate, store, chosen_progress(quiet))
+    check_contradiction(certificate, store)
     return {
         "evidence": f"{jobs} jobs in {store.root} are those that it was made from",
         "verdict": "follows from the evidence, and so does every figure that rests on it",
@@ -117,9 +117,9 @@ def _evidence(
 
 
 def _models(certificate: Certificate, models: tuple[str, ...]) -> dict[str, str]:
-    from auditor.verification.model import refuse_false_arms, refuse_other_model
+    from auditor.verification.model import check_false_arms, check_other_model
 
-    refuse_false_arms(certificate)
+    check_false_arms(certificate)
     if not models:
         return {"model": "not checked: no model was given (--model)"}
     checked = {}
@@ -128,6 +128,6 @@ def _models(certificate: Certificate, models: tuple[str, ...]) -> dict[str, str]
         arm, _, folder = given.partition("=")
         if arm not in arms:
             arm, folder = "unlearned", given
-        refuse_other_model(certificate, arm, Path(folder))
+        check_other_model(certificate, arm, Path(folder))
         checked[f"model {arm}"] = f"{folder} is the one that was audited"
     return checked

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from auditor.cli.console import ERR, OUT
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 
 
 @click.command("view")

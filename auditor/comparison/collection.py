@@ -9,7 +9,7 @@ from typing import Any
 from auditor.certificate.row import Part
 from auditor.certificate.schema import Certificate
 from auditor.comparison.paths import shown_path
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 from auditor.signing.reading import read
 
 

@@ -26,10 +26,10 @@ from auditor.comparison.schema import (
     Side,
     UtilityChange,
 )
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 from auditor.evidence.store import EvidenceStore
 
-_DIFFERENCE = {"facts", "primary probe"}
+_DIFFERENCE = {"facts", "primary metric"}
 """What must be the same for any difference of knowledge."""
 _RESIDUAL = _DIFFERENCE | {"original model", "retrained models", "scope"}
 """What must be the same for a difference of residual knowledge."""
@@ -97,7 +97,7 @@ def _side(given: Given) -> Side:
         verdict=certificate.verdict.verdict,
         flags=certificate.verdict.flags,
         claim=certificate.verdict.claim,
-        primary_probe=certificate.scope.primary_probe,
+        primary_metric=certificate.scope.primary_metric,
         scope=certificate.scope.scope,
         facts=forget.facts if forget else None,
         facts_digest=certificate.identity.facts_digest,
@@ -112,7 +112,7 @@ def _side(given: Given) -> Side:
 
 def _pairable(rows: Sequence[dict[str, MatrixRow]], label: str) -> bool:
     one, other = (of[label] for of in rows)
-    return bool(one.jobs and other.jobs) and one.probe == other.probe
+    return bool(one.jobs and other.jobs) and one.metric == other.metric
 
 
 def _paired(
@@ -122,7 +122,7 @@ def _paired(
     if differing:
         return _unpaired(f"it needs the same {_listed(differing)} in both"), {}
     if not labels:
-        return _unpaired("no attack was measured by the same probe in both"), {}
+        return _unpaired("no attack was measured by the same metric in both"), {}
     for name, given in (("A", a), ("B", b)):
         if given.evidence is None and not given.store.is_dir():
             return _unpaired(
@@ -157,7 +157,7 @@ def _attack(
         raise ValueError("an attack that neither certificate has")
     one, other = _attack_side(a), _attack_side(b)
     k_change = rho_change = None
-    if one and other and one.probe == other.probe:
+    if one and other and one.metric == other.metric:
         if not differing & _DIFFERENCE:
             k_change = _change(one.k_unlearned, other.k_unlearned)
         if not differing & _RESIDUAL:
@@ -178,21 +178,21 @@ def _attack(
 def _settings(row: MatrixRow) -> dict[str, object]:
     """What an attack was run with; how often it was run is part of it."""
     runs = {"runs": len(row.jobs[UNLEARNED])} if UNLEARNED in row.jobs else {}
-    return dict(row.parameters) | {"measure of K": row.probe} | runs
+    return dict(row.parameters) | {"measure of K": row.metric} | runs
 
 
 def _attack_side(row: MatrixRow | None) -> AttackSide | None:
     if row is None:
         return None
     measured = row.status == "measured"
-    by_arm = row.forget.get(row.probe, {}) if measured else {}
+    by_arm = row.forget.get(row.metric, {}) if measured else {}
     retrained = [k for arm, k in by_arm.items() if arm not in (UNLEARNED, "original")]
     figures = row.figures if measured else None
     return AttackSide(
         status=row.status,
         reason=row.reason,
         part=row.part,
-        probe=row.probe,
+        metric=row.metric,
         named=row.named,
         over_forgotten=row.over_forgotten,
         k_unlearned=by_arm.get(UNLEARNED),

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from auditor.comparison.ranking import Leaderboard
 from auditor.comparison.schema import Comparison
-from auditor.registry import Registry
+from auditor.core.registry import Registry
 
 Shown = TypeVar("Shown")
 

@@ -12,10 +12,10 @@ from auditor.certificate.redaction import redact
 from auditor.certificate.schema import Certificate, WorstFactPart
 from auditor.comparison.interval import mean_interval
 from auditor.comparison.schema import ChangedFact, PairedDifference, PairedPart
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 from auditor.evidence.columns import DECIDING, answers
 from auditor.evidence.store import EvidenceStore
-from auditor.statistics.arms import subject_means
+from auditor.statistics.arms import entity_means
 from auditor.verification.recall import recall
 
 FACTS = 20
@@ -69,15 +69,15 @@ def pair(
     sampled = any(audit.certificate.scope.scope == "sampled" for audit in (a, b))
     pairs = [found for label in labels if (found := _pair(label, a, b, cases)) is not None]
     facts = cases[0].sets["forget"]
-    subjects = [fact.subject for fact in facts] if sampled else None
-    differences = {p.trials[0].label: _difference(p, alpha, subjects) for p in pairs}
-    primary = [p for p in pairs if p.trials[0].probe == cases[0].probes[0]]
+    entities = [fact.entity for fact in facts] if sampled else None
+    differences = {p.trials[0].label: _difference(p, alpha, entities) for p in pairs}
+    primary = [p for p in pairs if p.trials[0].metric == cases[0].metrics[0]]
     listed, missing = _changed_facts(a, b, cases[0], primary)
     part = PairedPart(
         possible=True,
         why_not=None,
         alpha=alpha,
-        unit="subjects" if sampled else "facts",
+        unit="entities" if sampled else "facts",
         facts=listed,
         facts_missing=missing,
     )
@@ -126,8 +126,8 @@ def _baseline(audit: Audit, case: Case, trial: Trial) -> list[list[tuple[str, st
     return sorted([(key, sealed[key]) for key in trial.jobs[arm]] for arm in case.retrained)
 
 
-def _difference(found: _Pair, alpha: float, subjects: Sequence[str] | None) -> PairedDifference:
-    units = found.change if subjects is None else subject_means(found.change, subjects)
+def _difference(found: _Pair, alpha: float, entities: Sequence[str] | None) -> PairedDifference:
+    units = found.change if entities is None else entity_means(found.change, entities)
     lower, upper = mean_interval(units, 1.0 if found.same_baseline else 2.0, alpha)
     return PairedDifference(
         units=units.size,
@@ -148,7 +148,7 @@ def _changed_facts(
     Attacks with a measure of their own are left out: its scale is another.
     """
     if not pairs:
-        return (), "no attack was measured by the primary probe in both"
+        return (), "no attack was measured by the primary metric in both"
     changes = np.stack([p.change for p in pairs])  # [pairs, facts]
     strongest = np.abs(changes).argmax(axis=0)
     size = np.abs(changes).max(axis=0)
@@ -167,7 +167,7 @@ def _changed_facts(
         which, fact = int(strongest[index]), facts[index]
         return ChangedFact(
             fact=fact.id,
-            subject=fact.subject,
+            entity=fact.entity,
             prompt=fact.prompt,
             answer=fact.answer,
             attack=pairs[which].trials[0].label,
@@ -193,7 +193,7 @@ def _redacted(listed: Sequence[ChangedFact], audit: Audit) -> tuple[ChangedFact,
     parts = tuple(
         WorstFactPart(
             fact=one.fact,
-            subject=one.subject,
+            entity=one.entity,
             prompt=one.prompt,
             answer=one.answer,
             attack=one.attack,
@@ -212,7 +212,7 @@ def _redacted(listed: Sequence[ChangedFact], audit: Audit) -> tuple[ChangedFact,
         one.model_copy(
             update={
                 "fact": part.fact,
-                "subject": part.subject,
+                "entity": part.entity,
                 "prompt": part.prompt,
                 "answer": part.answer,
                 "said_a": part.said.get("a"),

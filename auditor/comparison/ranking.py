@@ -10,7 +10,7 @@ from auditor.certificate.schema import Certificate
 from auditor.comparison.collection import Collected, Rejected
 from auditor.comparison.order import place
 from auditor.comparison.sameness import original_digest, retrained_digests
-from auditor.digests import digest
+from auditor.core.hashing import digest
 
 _UTILITY = ("kept", "undetermined", "not measured", "lost")
 """States of utility, best first."""
@@ -51,7 +51,7 @@ class Group(Part):
 
     facts_digest: str
     original_digest: str | None
-    primary_probe: str
+    primary_metric: str
     scope: str
     policy: str
     policy_digest: str
@@ -81,7 +81,7 @@ def rank(
     """Returns the leaderboard of certificates.
 
     Ranked by verdict, then by the upper bound of residual knowledge, then by the utility kept.
-    Only certificates on the same facts, original model, primary probe, scope and policy are ranked
+    Only certificates on the same facts, original model, primary metric, scope and policy are ranked
     together.
     """
     grouped: dict[tuple[str | None, ...], list[Collected]] = defaultdict(list)
@@ -105,7 +105,7 @@ def _measure(certificate: Certificate) -> tuple[str | None, ...]:
     return (
         certificate.identity.facts_digest,
         original_digest(certificate),
-        certificate.scope.primary_probe,
+        certificate.scope.primary_metric,
         certificate.scope.scope,
         certificate.identity.policy_digest,
         digest(demanded | {"mandatory": sorted(policy.mandatory)}),
@@ -122,7 +122,7 @@ def _group(members: Sequence[Collected]) -> Group:
     return Group(
         facts_digest=first.identity.facts_digest,
         original_digest=original_digest(first),
-        primary_probe=first.scope.primary_probe,
+        primary_metric=first.scope.primary_metric,
         scope=first.scope.scope,
         policy=first.policy.name,
         policy_digest=first.identity.policy_digest,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from auditor.certificate.arm import ArmPart
 from auditor.certificate.schema import Certificate
-from auditor.comparison.schema import ModelChange, Obstacle, Subject, ValueChange
+from auditor.comparison.schema import Aspect, ModelChange, Obstacle, ValueChange
 
 _UNLEARNED, _ORIGINAL = "unlearned", "original"
 _FIGURES = (
@@ -34,17 +34,17 @@ def original_digest(certificate: Certificate) -> str | None:
 
 def obstacles(a: Certificate, b: Certificate) -> tuple[Obstacle, ...]:
     """In what the two differ, so that their figures are not of one measure."""
-    found: list[tuple[bool, Subject, str]] = [
+    found: list[tuple[bool, Aspect, str]] = [
         (
             a.identity.facts_digest != b.identity.facts_digest,
             "facts",
             "They are about other facts: no difference between their figures is computed.",
         ),
         (
-            a.scope.primary_probe != b.scope.primary_probe,
-            "primary probe",
-            f"A measures knowledge by {a.scope.primary_probe}, B by {b.scope.primary_probe}: no "
-            "difference is computed between figures of two probes.",
+            a.scope.primary_metric != b.scope.primary_metric,
+            "primary metric",
+            f"A measures knowledge by {a.scope.primary_metric}, B by {b.scope.primary_metric}: no "
+            "difference is computed between figures of two metrics.",
         ),
         (
             a.identity.instruments != b.identity.instruments,

@@ -4,8 +4,14 @@ from typing import Any, Literal
 
 from auditor.certificate.row import Part
 
-Subject = Literal[
-    "facts", "original model", "retrained models", "primary probe", "instruments", "scope", "policy"
+Aspect = Literal[
+    "facts",
+    "original model",
+    "retrained models",
+    "primary metric",
+    "instruments",
+    "scope",
+    "policy",
 ]
 """What two certificates must share for their figures to be of one measure."""
 
@@ -19,7 +25,7 @@ class Side(Part):
     verdict: Literal["PASS", "FAIL", "INCONCLUSIVE", "NOT AUDITABLE"]
     flags: tuple[str, ...]
     claim: str
-    primary_probe: str
+    primary_metric: str
     scope: str
     facts: int | None
     """Of the forget set."""
@@ -36,7 +42,7 @@ class Side(Part):
 class Obstacle(Part):
     """Something in which the two differ, so that figures are not of one measure."""
 
-    about: Subject
+    about: Aspect
     sentence: str
 
 
@@ -66,7 +72,7 @@ class AttackSide(Part):
     status: Literal["measured", "failed", "unavailable"]
     reason: str | None
     part: Literal["mandatory", "waived", "advisory", "reported"]
-    probe: str
+    metric: str
     named: bool
     over_forgotten: bool
     k_unlearned: float | None
@@ -91,7 +97,7 @@ class PairedDifference(Part):
     """
 
     units: int
-    """Facts, or subjects where the audited subjects are a sample."""
+    """Facts, or entities where the audited entities are a sample."""
     mean: float
     lower: float
     upper: float
@@ -129,7 +135,7 @@ class ChangedFact(Part):
     """A fact of which the two unlearned models know most differently."""
 
     fact: str
-    subject: str
+    entity: str
     prompt: str
     answer: str
     attack: str
@@ -149,7 +155,7 @@ class PairedPart(Part):
     possible: bool
     why_not: str | None
     alpha: float | None
-    unit: Literal["facts", "subjects"] | None
+    unit: Literal["facts", "entities"] | None
     facts: tuple[ChangedFact, ...]
     facts_missing: str | None
     """Why no facts are listed, where it is not that none changed."""
@@ -165,7 +171,7 @@ class UtilityChange(Part):
     original_a: float | None
     original_b: float | None
     change: float | None
-    """Mean K of the unlearned model, B minus A; null unless facts and probe are the same."""
+    """Mean K of the unlearned model, B minus A; null unless facts and metric are the same."""
 
 
 class Comparison(Part):
@@ -174,7 +180,7 @@ class Comparison(Part):
     a: Side
     b: Side
     comparable: bool
-    """Facts, original and retrained models, primary probe, scope and policy are the same."""
+    """Facts, original and retrained models, primary metric, scope and policy are the same."""
     obstacles: tuple[Obstacle, ...]
     worse: tuple[str, ...]
     """In what B is worse than A: its verdict, or an attack that is newly named."""

@@ -5,14 +5,14 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 
-from auditor.data.fact import Fact, FactSets
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
+from auditor.core.facts import Fact, FactSets
 
 MINIMUM_OVERLAP = 20
 """Characters of an answer or passage from which finding it in another text means something."""
 
 
-def refuse_contradictions(sets: FactSets, *, of_pictures: bool = False) -> None:
+def check_contradictions(sets: FactSets, *, of_pictures: bool = False) -> None:
     """Refuse sets that cannot be audited.
 
     Args:
@@ -41,16 +41,16 @@ def warnings(sets: FactSets, *, of_pictures: bool = False) -> list[str]:
     """
     found = []
     facts = () if of_pictures else sets.forget
-    same = Counter((_normal(f.subject), _normal(f.answer)) for f in facts)
+    same = Counter((_normal(f.entity), _normal(f.answer)) for f in facts)
     if repeated := sum(n - 1 for n in same.values()):
         found.append(
-            f"{repeated} forget fact(s) share subject and answer with another; if they ask the "
+            f"{repeated} forget fact(s) share entity and answer with another; if they ask the "
             "same, they should count once (use `paraphrases` for other phrasings)"
         )
     if not sets.retain:
         found.append("there is no retain set, so utility is not measured and nothing can PASS")
-    if sets.holdout and {f.subject for f in sets.holdout} & {f.subject for f in sets.forget}:
-        found.append("forget and holdout share subjects; the holdout should be people never seen")
+    if sets.holdout and {f.entity for f in sets.holdout} & {f.entity for f in sets.forget}:
+        found.append("forget and holdout share entities; the holdout should be people never seen")
     return found
 
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from auditor.data.fact import Fact
+from auditor.core.facts import Fact
 
-SplitBy = Literal["attribute", "subject"]
-"""attribute: every subject has facts on both sides. subject: no subject has."""
+SplitBy = Literal["attribute", "entity"]
+"""attribute: every entity has facts on both sides. entity: no entity has."""
 
 
 @dataclass(frozen=True)
@@ -24,27 +24,27 @@ def folds(facts: Sequence[Fact], by: SplitBy, count: int = 2) -> tuple[Fold, ...
 
     Every fact is asked in exactly one fold, so an attack with held-out facts still measures all
     of them (cross-fitting). The split depends on the order of the facts alone: the n-th fact of
-    a subject (by attribute), or the n-th subject (by subject), goes to part n modulo ``count``.
-    Where all subjects list the same attributes in one order, a part holds the same attributes
+    an entity (by attribute), or the n-th entity (by entity), goes to part n modulo ``count``.
+    Where all entities list the same attributes in one order, a part holds the same attributes
     of everybody.
 
     Raises:
-        ValueError: there are fewer than ``count`` subjects (by subject), or no subject has
+        ValueError: there are fewer than ``count`` entities (by entity), or no entity has
             ``count`` facts (by attribute).
     """
     part: dict[str, int] = {}
     if by == "attribute":
         seen: dict[str, int] = defaultdict(int)
         for fact in facts:
-            part[fact.id] = seen[fact.subject] % count
-            seen[fact.subject] += 1
+            part[fact.id] = seen[fact.entity] % count
+            seen[fact.entity] += 1
     else:
-        order = {s: i for i, s in enumerate(dict.fromkeys(fact.subject for fact in facts))}
-        part = {fact.id: order[fact.subject] % count for fact in facts}
+        order = {s: i for i, s in enumerate(dict.fromkeys(fact.entity for fact in facts))}
+        part = {fact.id: order[fact.entity] % count for fact in facts}
     if len(set(part.values())) < count:
         raise ValueError(
             f"the facts cannot be split by {by} into {count} parts: "
-            + ("no subject has enough facts" if by == "attribute" else "there are too few subjects")
+            + ("no entity has enough facts" if by == "attribute" else "there are too few entities")
         )
     return tuple(
         Fold(

@@ -14,9 +14,9 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from auditor.data.fact import Fact, FactSets
-from auditor.digests import digest, digest_file
-from auditor.errors import AuditorError, MeasurementError, Unavailable
+from auditor.core.errors import AuditorError, MeasurementError, UnavailableError
+from auditor.core.facts import Fact, FactSets
+from auditor.core.hashing import digest, digest_file
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 """Of the files that are looked for, in this order."""
@@ -56,12 +56,12 @@ class Pictures(BaseModel):
         Where a picture is transparent, white shows through.
 
         Raises:
-            Unavailable: a fact has none.
+            UnavailableError: a fact has none.
             MeasurementError: a file is not the one that was hashed, or is no picture.
         """
         missing = [fact.id for fact in facts if fact.id not in self.names]
         if missing:
-            raise Unavailable(
+            raise UnavailableError(
                 f"{len(missing)} of {len(facts)} facts have no picture in {self.folder} "
                 f"({', '.join(missing[:5])}); put them there, named by the facts' ids"
             )

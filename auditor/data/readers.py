@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from auditor.data.fact import Fact, SetName
-from auditor.data.source import DataSource
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
+from auditor.core.facts import Fact, SetName
+from auditor.data.source import FORMER_ENTITY, DataSource
 
 Row = tuple[int, dict[str, Any] | str]
 """Line (or row) number counted from 1, and the row, or what is wrong with it."""
@@ -20,7 +20,7 @@ Row = tuple[int, dict[str, Any] | str]
 def read_facts(source: DataSource, set_name: SetName) -> tuple[Fact, ...]:
     """Read one set of facts.
 
-    A row without an id is called by its set and line; one without a subject is its own subject.
+    A row without an id is called by its set and line; one without an entity is its own entity.
 
     Raises:
         AuditorError: the source cannot be read, or rows are bad; it names them all, by line.
@@ -52,8 +52,10 @@ def read_facts(source: DataSource, set_name: SetName) -> tuple[Fact, ...]:
 
 def _fact(row: dict[str, Any], source: DataSource, default_id: str) -> Fact:
     values = {field: row.get(source.column(field)) for field in Fact.model_fields}
+    if values["entity"] is None:
+        values["entity"] = row.get(FORMER_ENTITY)
     values["id"] = default_id if values["id"] is None else str(values["id"])
-    values["subject"] = values["id"] if values["subject"] is None else str(values["subject"])
+    values["entity"] = values["id"] if values["entity"] is None else str(values["entity"])
     for field in ("paraphrases", "distractors"):
         values[field] = _texts(values[field], source.column(field))
     needed = [source.column(field) for field in ("prompt", "answer")]

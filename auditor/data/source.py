@@ -1,21 +1,25 @@
 """Where a set of facts is read from, and how its columns are called."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
-from auditor.data.fact import Fact
+from auditor.core.facts import Fact
 
 Schema = Literal["auditor", "tofu", "muse", "muse-verbatim", "rwku"]
 
 SCHEMAS: dict[Schema, dict[str, str]] = {
     "auditor": {},
-    "tofu": {"prompt": "question", "subject": "author", "distractors": "perturbed_answer"},
+    "tofu": {"prompt": "question", "entity": "author", "distractors": "perturbed_answer"},
     "muse": {"prompt": "question"},
     "muse-verbatim": {"answer": "gt"},
     "rwku": {"prompt": "query"},
 }
 """Published data sets by the names of their columns (fact field: column)."""
+
+
+FORMER_ENTITY = "subject"
+"""Name of the field `entity` before version 0.2; files and plans may still use it."""
 
 
 class DataSource(BaseModel):
@@ -37,6 +41,13 @@ class DataSource(BaseModel):
     """Published column names to start from."""
     fields: dict[str, str] = {}
     """Fact field: column that holds it; wins over ``layout``."""
+
+    @field_validator("fields", mode="before")
+    @classmethod
+    def _former_entity(cls, value: Any) -> Any:
+        if isinstance(value, dict) and FORMER_ENTITY in value:
+            value = {"entity" if k == FORMER_ENTITY else k: v for k, v in value.items()}
+        return value
 
     @model_validator(mode="after")
     def _one_place(self) -> "DataSource":

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from auditor.attack import AnyAttack
-from auditor.errors import MeasurementError
+from auditor.core.errors import MeasurementError
+from auditor.core.findings import Control, Curve, Explanation, SideFigure
 from auditor.evidence.store import EvidenceStore
-from auditor.findings import Control, Curve, Explanation, SideFigure
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from auditor.core.progress import Progress
 from auditor.engine.account import NO_ACCOUNT, Account, account
 from auditor.engine.execution import Executor, Failure
 from auditor.engine.expansion import Variant
@@ -13,7 +14,6 @@ from auditor.engine.job import Job
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore
 from auditor.evidence.table import Evidence, EvidenceTable
-from auditor.progress import Progress
 
 Status = Literal["measured", "failed", "unavailable"]
 

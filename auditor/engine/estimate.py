@@ -12,11 +12,11 @@ from safetensors import safe_open
 from auditor.attack import quantized_with
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore
+from auditor.models.causal_lm.loading import load_tokenizer
+from auditor.models.causal_lm.transcript import SPARE_TOKENS
+from auditor.models.checkpoint_files import read_json
+from auditor.models.manifest import Location
 from auditor.policy import AS_IS
-from auditor.probes.transcript import SPARE_TOKENS
-from auditor.subjects.checkpoint_files import read_json
-from auditor.subjects.loading import load_tokenizer
-from auditor.subjects.manifest import Location
 
 _EFFICIENCY = 0.25
 """Share of a matrix product's speed that whole forward passes are taken to reach."""
@@ -64,7 +64,7 @@ def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
         waiting = [(a, j) for a, jobs in by_arm.items() for j in jobs if not store.has(j.key)]
         keys = {j.key for found in (searches, by_arm) for jobs in found.values() for j in jobs}
         everything = variant.attack.name == AS_IS
-        tokens = variant.attack.forward_tokens(examination_tokens(prepared, everything))
+        tokens = variant.attack.forward_tokens(evaluation_tokens(prepared, everything))
         seconds = sum(
             2 * sizes[arm][0] * tokens * width / rate + sizes[arm][1] / _LOAD_BYTES_PER_SECOND
             for arm, _ in waiting
@@ -84,8 +84,8 @@ def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
     return found
 
 
-def examination_tokens(prepared: Prepared, with_holdout: bool) -> int:
-    """Tokens of one examination, by the original's tokenizer; or rows through a UNet."""
+def evaluation_tokens(prepared: Prepared, with_holdout: bool) -> int:
+    """Tokens of one evaluation, by the original's tokenizer; or rows through a UNet."""
     plan = prepared.plan
     if plan.unlearned.kind == "text-to-image":
         drawing = plan.original.drawing
@@ -98,9 +98,9 @@ def examination_tokens(prepared: Prepared, with_holdout: bool) -> int:
     prompts = [len(tokenizer(f.prompt)["input_ids"]) for f in facts]
     answers = [len(tokenizer(f.answer)["input_ids"]) for f in facts]
     tokens = sum(prompts) + sum(answers)
-    if _WRITES & set(plan.probes.all):
+    if _WRITES & set(plan.metrics.all):
         tokens += sum(prompts) + len(facts) * (max(answers) + SPARE_TOKENS)
-    if _CHOOSES & set(plan.probes.all):
+    if _CHOOSES & set(plan.metrics.all):
         tokens += sum(
             (prompt + answer) * len(fact.distractors)
             for fact, prompt, answer in zip(facts, prompts, answers, strict=True)

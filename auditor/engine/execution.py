@@ -6,18 +6,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from auditor.data.fact import FactSets
+from auditor.core.errors import UnavailableError
+from auditor.core.facts import FactSets
+from auditor.core.findings import Finding
+from auditor.core.progress import Advance, Progress
+from auditor.core.records import Cost, Record, check_malformed
 from auditor.engine.instruments import concepts_of, opened_classifier
 from auditor.engine.job import Job
-from auditor.errors import Unavailable
-from auditor.evidence.record import Cost, Record, refuse_malformed
 from auditor.evidence.store import EvidenceStore
-from auditor.examiner import Examiner
-from auditor.findings import Finding
-from auditor.image_examiner import ImageExaminer
-from auditor.progress import Advance, Progress
-from auditor.subjects.opening import open_subject
-from auditor.subjects.subject import Subject
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.model import Subject
+from auditor.models.opening import open_model
+from auditor.models.text_to_image.evaluator import ImageEvaluator
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class LocalExecutor:
             return failures
         with progress.task("attacking every arm alike", len(unique)) as advance:
             ticker = _Ticker(advance)
-            for arm_jobs in _by_subject(unique.values()):
+            for arm_jobs in _by_model(unique.values()):
                 subject = None
                 for label, job in arm_jobs:
                     ticker.begin(label)
@@ -80,7 +80,7 @@ class LocalExecutor:
                         advance(1, label)
                         continue
                     if subject is None:
-                        subject = open_subject(
+                        subject = open_model(
                             job.spec, job.location, job.format, job.token_budget, ticker
                         )
                     failure = execute(job, subject, store)
@@ -101,19 +101,19 @@ def execute(job: Job, subject: Subject, store: EvidenceStore) -> Failure | None:
         OSError: the evidence could not be written (the audit fails, not the attack).
     """
     attack = job.instantiate()
-    examiner = _examiner(job, store.facts(job.facts))
+    evaluator = _examiner(job, store.facts(job.facts))
     pool = [Finding(entry.arm, entry.own, store.read(entry.key)) for entry in job.pool]
     before, began = subject.meter.forward_tokens, time.monotonic()
     try:
         with store.temporary_folder() as scratch:
             if job.stage == "search":
-                record = attack.search(subject, examiner, job.seed) or Record()
+                record = attack.search(subject, evaluator, job.seed) or Record()
             else:
-                record = attack.measure(subject, examiner, pool, job.seed, scratch)
+                record = attack.measure(subject, evaluator, pool, job.seed, scratch)
             tokens = subject.meter.forward_tokens - before
             record = replace(record, notes={**record.notes, "forward_tokens": tokens})
-            refuse_malformed(record)
-    except Unavailable as error:
+            check_malformed(record)
+    except UnavailableError as error:
         return Failure(str(error), unavailable=True)
     except (Exception, SystemExit) as error:  # an attack can fail in any way; the audit goes on
         store.log_failure(job.key, traceback.format_exc())
@@ -123,15 +123,15 @@ def execute(job: Job, subject: Subject, store: EvidenceStore) -> Failure | None:
     return None
 
 
-def _examiner(job: Job, sets: FactSets) -> Examiner | ImageExaminer:
+def _examiner(job: Job, sets: FactSets) -> Evaluator | ImageEvaluator:
     if job.spec.kind == "causal-lm":
-        return Examiner(sets, job.probes)
+        return Evaluator(sets, job.metrics)
     tools = job.instruments
     classifier = opened_classifier(tools.classifier, tools.classifier_digest, concepts_of(sets))
-    return ImageExaminer(sets, job.probes, classifier, tools.pictures)
+    return ImageEvaluator(sets, job.metrics, classifier, tools.pictures)
 
 
-def _by_subject(
+def _by_model(
     jobs: Iterable[tuple[str, Job]],
 ) -> Iterable[list[tuple[str, Job]]]:
     groups: dict[tuple[Any, ...], list[tuple[str, Job]]] = {}

@@ -8,8 +8,8 @@ from typing import Any, get_origin
 from pydantic import ValidationError
 
 from auditor.attack import ATTACKS, PROFILES, AnyAttack
+from auditor.core.errors import AuditorError
 from auditor.engine.plan import AuditPlan
-from auditor.errors import AuditorError
 from auditor.policy import AS_IS, Policy, demands, waived
 
 

@@ -1,4 +1,4 @@
-"""What an examiner of pictures needs besides facts and probes: a classifier, and pictures."""
+"""What an evaluator of pictures needs besides facts and metrics: a classifier, and pictures."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from auditor.data.fact import FactSets
+from auditor.core.errors import AuditorError
+from auditor.core.facts import FactSets
 from auditor.data.pictures import Pictures, find_pictures
 from auditor.engine.plan import AuditPlan
-from auditor.errors import AuditorError
 
 if TYPE_CHECKING:
-    from auditor.subjects.image_classifiers import ConceptClassifier
+    from auditor.models.text_to_image.classifiers import ConceptClassifier
 
 
 class Instruments(BaseModel):
@@ -46,21 +46,21 @@ def find_instruments(plan: AuditPlan, sets: FactSets) -> Instruments:
     """
     if plan.unlearned.kind == "causal-lm":
         for name, value in (
-            ("probes.classifier", plan.probes.classifier),
+            ("metrics.classifier", plan.metrics.classifier),
             ("data.images", plan.data.images),
         ):
             if value is not None:
                 raise AuditorError(f"`{name}` is for text-to-image models; leave it out.")
         return Instruments()
-    if plan.probes.classifier is None:
+    if plan.metrics.classifier is None:
         raise AuditorError(
             "a text-to-image model is judged by a classifier of concepts, and the plan names none; "
-            "set `probes: {classifier: …}` to the folder or hub name of an image classifier, or of "
-            "a CLIP model."
+            "set `metrics: {classifier: …}` to the folder or hub name of an image classifier, or "
+            "of a CLIP model."
         )
-    from auditor.subjects.image_classifiers import locate_classifier
+    from auditor.models.text_to_image.classifiers import locate_classifier
 
-    location = locate_classifier(plan.probes.classifier, plan.probes.classifier_revision)
+    location = locate_classifier(plan.metrics.classifier, plan.metrics.classifier_revision)
     concepts = concepts_of(sets)
     digest = location.manifest.digest
     opened_classifier(location.model, digest, concepts)
@@ -86,6 +86,6 @@ def opened_classifier(folder: Path, digest: str, concepts: tuple[str, ...]) -> "
         digest: of its files.
         concepts: that it must tell.
     """
-    from auditor.subjects.image_classifiers import open_classifier
+    from auditor.models.text_to_image.classifiers import open_classifier
 
     return open_classifier(folder, concepts)

@@ -8,12 +8,12 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from auditor.attack import AnyAttack
-from auditor.digests import digest
+from auditor.core.hashing import digest
 from auditor.engine.expansion import instantiate
 from auditor.engine.instruments import Instruments
 from auditor.engine.sources import code_version
-from auditor.subjects.manifest import Location
-from auditor.subjects.spec import PromptFormat, SubjectSpec
+from auditor.models.manifest import Location
+from auditor.models.spec import ModelSpec, PromptFormat
 
 Stage = Literal["search", "measure"]
 
@@ -45,11 +45,11 @@ class Job(BaseModel):
     inputs: dict[str, str]
     """Digests of files that the parameters name."""
     seed: int
-    spec: SubjectSpec
+    spec: ModelSpec
     location: Location
     facts: str
     """Digest of the fact sets in the store."""
-    probes: tuple[str, ...]
+    metrics: tuple[str, ...]
     format: PromptFormat
     token_budget: int
     pool: tuple[Pooled, ...] = ()
@@ -76,7 +76,7 @@ class Job(BaseModel):
             "device_map": self.spec.device_map,
             "sampling": self.spec.sampling.model_dump() if self.spec.sampling else None,
             "facts": self.facts,
-            "probes": list(self.probes),
+            "metrics": list(self.metrics),
             "format": self.format.model_dump(),
             "token_budget": self.token_budget,
             "pool": [entry.model_dump() for entry in self.pool],

@@ -11,10 +11,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from auditor.digests import digest
+from auditor.core.errors import AuditorError
+from auditor.core.hashing import digest
 from auditor.engine.job import Job
 from auditor.engine.preparation import Prepared
-from auditor.errors import AuditorError
 from auditor.evidence.ledger_entries import FOLDER, Entry, Undertaking, read_entry
 from auditor.evidence.store import EvidenceStore
 

@@ -15,12 +15,15 @@ from pydantic import (
 )
 
 from auditor.attack import ATTACKS, Located, Profile
+from auditor.core.errors import AuditorError
 from auditor.data.source import DataSource
-from auditor.errors import AuditorError
+from auditor.metrics.kinds import USUAL
+from auditor.models.causal_lm.model import TOKEN_BUDGET
+from auditor.models.spec import ModelSpec, PromptFormat
 from auditor.policy import Policy, load_policy, ready_made
-from auditor.probes.kinds import USUAL
-from auditor.subjects.causal_lm import TOKEN_BUDGET
-from auditor.subjects.spec import PromptFormat, SubjectSpec
+
+_FORMER_METRICS = "probes"
+"""Name of the section `metrics` before version 0.2."""
 
 _LOCATED = ("path", "adapter", "replacement")
 """What of a model's spec names files."""
@@ -49,11 +52,11 @@ class DataSection(_Section):
         return {"path": value} if isinstance(value, str) else value
 
 
-class ProbeSection(_Section):
+class MetricSection(_Section):
     """What "knows" means."""
 
     primary: str = USUAL["causal-lm"][0]
-    """The probe that decides, for text-to-image models ``concept`` unless it is given. Named here,
+    """The metric that decides, for text-to-image models ``concept`` unless it is given. Named here,
     before any model is opened."""
     reported: tuple[str, ...] = USUAL["causal-lm"][1:]
     """Probes shown beside it."""
@@ -65,7 +68,7 @@ class ProbeSection(_Section):
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Primary and reported probes, each once."""
+        """Primary and reported metrics, each once."""
         return tuple(dict.fromkeys((self.primary, *self.reported)))
 
 
@@ -80,12 +83,12 @@ class AttackRequest(_Section):
 class AuditPlan(_Section):
     """A whole audit. Its digest stands in the certificate."""
 
-    unlearned: SubjectSpec
-    original: SubjectSpec
-    retrained: tuple[SubjectSpec, ...] = Field(min_length=1)
+    unlearned: ModelSpec
+    original: ModelSpec
+    retrained: tuple[ModelSpec, ...] = Field(min_length=1)
     data: DataSection
     format: PromptFormat = PromptFormat()
-    probes: ProbeSection = ProbeSection()
+    metrics: MetricSection = MetricSection()
     profile: Profile | None = "quick"
     """Ready-made set of attacks; null runs only those listed (and none/as-is)."""
     attacks: tuple[AttackRequest, ...] = ()
@@ -107,16 +110,18 @@ class AuditPlan(_Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _usual_probes(cls, content: Any) -> Any:
+    def _usual_metrics(cls, content: Any) -> Any:
         """What "knows" means depends on the kind of the models."""
         if not isinstance(content, dict):
             return content
-        model, probes = content.get("unlearned"), content.get("probes", {})
+        if _FORMER_METRICS in content:
+            content = {"metrics" if k == _FORMER_METRICS else k: v for k, v in content.items()}
+        model, metrics = content.get("unlearned"), content.get("metrics", {})
         kind = model.get("kind") if isinstance(model, dict) else getattr(model, "kind", None)
-        if not isinstance(kind, str) or kind not in USUAL or not isinstance(probes, dict):
+        if not isinstance(kind, str) or kind not in USUAL or not isinstance(metrics, dict):
             return content
         primary, *reported = USUAL[kind]
-        return content | {"probes": {"primary": primary, "reported": reported} | probes}
+        return content | {"metrics": {"primary": primary, "reported": reported} | metrics}
 
     @model_validator(mode="after")
     def _plantable(self) -> "AuditPlan":
@@ -156,7 +161,7 @@ class AuditPlan(_Section):
         return usual if self.controls is None else self.controls
 
     @property
-    def arms(self) -> dict[str, SubjectSpec]:
+    def arms(self) -> dict[str, ModelSpec]:
         """Arm names (unlearned, original, retrained-0, retrained-1 and so on) to models."""
         named = {"unlearned": self.unlearned, "original": self.original}
         return named | {f"retrained-{i}": spec for i, spec in enumerate(self.retrained)}
@@ -238,9 +243,9 @@ def anchored(content: dict[str, Any], folder: Path) -> dict[str, Any]:
             result[name] = [model(v) for v in value] if isinstance(value, list) else model(value)
     if isinstance(result.get("data"), dict):
         result["data"] = {name: file(value) for name, value in result["data"].items()}
-    probes = result.get("probes")
-    if isinstance(probes, dict) and "classifier" in probes:
-        result["probes"] = probes | {"classifier": model(probes["classifier"])}
+    metrics = result.get("metrics")
+    if isinstance(metrics, dict) and "classifier" in metrics:
+        result["metrics"] = metrics | {"classifier": model(metrics["classifier"])}
     policy = result.get("policy")
     if isinstance(policy, str) and policy not in ready_made():
         result["policy"] = file(policy)

@@ -6,21 +6,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 from auditor.attack import AnyAttack
+from auditor.core.errors import AuditorError
+from auditor.core.facts import FactSets
+from auditor.core.progress import Progress
 from auditor.data import checks
-from auditor.data.fact import FactSets
 from auditor.data.readers import read_facts
 from auditor.engine.expansion import Variant, expand, explicit
 from auditor.engine.instruments import Instruments, find_instruments
 from auditor.engine.job import Job, Pooled, Stage
 from auditor.engine.plan import AuditPlan
 from auditor.engine.weaknesses import weaknesses
-from auditor.errors import AuditorError
 from auditor.evidence.store import EvidenceStore
-from auditor.policy import refuse_expired
-from auditor.probes.kinds import find_probe
-from auditor.progress import Progress
-from auditor.subjects.manifest import Location, locate
-from auditor.subjects.opening import refuse_unopenable
+from auditor.metrics.kinds import find_metric
+from auditor.models.manifest import Location, locate
+from auditor.models.opening import check_unopenable
+from auditor.policy import check_expired
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Prepared:
             spec=self.plan.arms[arm],
             location=self.locations[arm],
             facts=self.facts,
-            probes=self.plan.probes.all,
+            metrics=self.plan.metrics.all,
             format=self.plan.format,
             token_budget=self.plan.token_budget,
             pool=pool,
@@ -125,7 +125,7 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     Raises:
         AuditorError: anything in the plan cannot be used; says what and how to mend it.
     """
-    refuse_expired(plan.policy, datetime.now(UTC).date())
+    check_expired(plan.policy, datetime.now(UTC).date())
     plan = explicit(plan)
     variants = expand(plan)
     sets = FactSets(
@@ -133,10 +133,10 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
         retain=read_facts(plan.data.retain, "retain") if plan.data.retain else (),
         holdout=read_facts(plan.data.holdout, "holdout") if plan.data.holdout else (),
     )
-    checks.refuse_contradictions(sets, of_pictures=plan.unlearned.kind == "text-to-image")
-    _refuse_unreadable(plan, sets)
-    _refuse_unlike_drawing(plan)
-    _refuse_exposure(variants, sets)
+    checks.check_contradictions(sets, of_pictures=plan.unlearned.kind == "text-to-image")
+    _check_unreadable(plan, sets)
+    _check_unlike_drawing(plan)
+    _check_exposure(variants, sets)
     instruments = find_instruments(plan, sets)
     locations = {}
     with progress.task(
@@ -144,34 +144,34 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     ) as advance:
         for arm, spec in plan.arms.items():
             locations[arm] = locate(spec)
-            refuse_unopenable(spec, locations[arm], plan.format)
+            check_unopenable(spec, locations[arm], plan.format)
             advance(1, arm)
-    _refuse_circles(locations)
+    _check_circles(locations)
     found = weaknesses(plan, variants, sets, locations)
     facts = store.put_facts(sets)
     return Prepared(plan, locations, sets, facts, variants, found, instruments)
 
 
-def _refuse_unreadable(plan: AuditPlan, sets: FactSets) -> None:
+def _check_unreadable(plan: AuditPlan, sets: FactSets) -> None:
     kind = plan.unlearned.kind
-    for name in plan.probes.all:
-        find_probe(kind, name)
-    if plan.policy.scope == "sampled" and all(f.subject == f.id for f in sets.forget):
+    for name in plan.metrics.all:
+        find_metric(kind, name)
+    if plan.policy.scope == "sampled" and all(f.entity == f.id for f in sets.forget):
         raise AuditorError(
             "the scope is `sampled`, but the forget facts name no subjects; map the column that "
             "holds them (`fields: {subject: …}`), or choose `scope: census`."
         )
-    primary = find_probe(kind, plan.probes.primary)()
+    primary = find_metric(kind, plan.metrics.primary)()
     lacking = [f.id for f in (*sets.forget, *sets.retain) if not primary.readable(f)]
     if lacking:
         raise AuditorError(
-            f"the primary probe {plan.probes.primary} cannot read {len(lacking)} fact(s) (it needs "
-            f"{', '.join(primary.needs) or 'an answer in letters or digits'}): "
+            f"the primary metric {plan.metrics.primary} cannot read {len(lacking)} fact(s) (it "
+            f"needs {', '.join(primary.needs) or 'an answer in letters or digits'}): "
             f"{', '.join(lacking[:5])}{' …' if lacking[5:] else ''}."
         )
 
 
-def _refuse_unlike_drawing(plan: AuditPlan) -> None:
+def _check_unlike_drawing(plan: AuditPlan) -> None:
     unlike = [arm for arm, spec in plan.arms.items() if spec.drawing != plan.unlearned.drawing]
     if unlike:
         raise AuditorError(
@@ -180,7 +180,7 @@ def _refuse_unlike_drawing(plan: AuditPlan) -> None:
         )
 
 
-def _refuse_circles(locations: dict[str, Location]) -> None:
+def _check_circles(locations: dict[str, Location]) -> None:
     unlearned = locations["unlearned"].manifest.weights_digest
     retrained = {
         arm: location.manifest.weights_digest
@@ -199,7 +199,7 @@ def _refuse_circles(locations: dict[str, Location]) -> None:
         raise AuditorError("two of the retrained models have the same weights.")
 
 
-def _refuse_exposure(variants: list[Variant], sets: FactSets) -> None:
+def _check_exposure(variants: list[Variant], sets: FactSets) -> None:
     for variant in variants:
         held = checks.forget_text_within(sets, variant.attack.texts())
         if held:

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import auditor
 from auditor.attack import ATTACKS
-from auditor.digests import digest, digest_file, digest_sources
+from auditor.core.hashing import digest, digest_file, digest_sources
 
 _MEASURING_CODE = (
     "subjects",
     "data",
-    "probes",
+    "metrics",
     "attack.py",
     "findings.py",
-    "examiner.py",
-    "image_examiner.py",
+    "evaluator.py",
+    "image_evaluator.py",
     "engine/instruments.py",
     "evidence/record.py",
     "evidence/picture.py",

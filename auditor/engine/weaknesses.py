@@ -4,12 +4,12 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 
+from auditor.core.facts import FactSets
 from auditor.data import checks
-from auditor.data.fact import FactSets
 from auditor.engine.expansion import Variant, default_levels
 from auditor.engine.plan import AuditPlan
+from auditor.models.manifest import Location
 from auditor.policy import Policy, shortfall, unmet
-from auditor.subjects.manifest import Location
 
 _TOKENIZER_FILES = (
     "tokenizer.json",

@@ -8,15 +8,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from auditor.data.fact import SetName
-from auditor.evidence.record import Row
+from auditor.core.facts import SetName
+from auditor.core.records import Row
 
 SCHEMA = pa.schema(
     [
         pa.field("set", pa.string(), nullable=False),
         pa.field("fact", pa.string(), nullable=False),
-        pa.field("subject", pa.string(), nullable=False),
-        pa.field("probe", pa.string(), nullable=False),
+        pa.field("entity", pa.string(), nullable=False),
+        pa.field("metric", pa.string(), nullable=False),
         pa.field("k", pa.float64(), nullable=False),
         pa.field("answer", pa.string()),
         pa.field("picture", pa.binary()),
@@ -24,10 +24,13 @@ SCHEMA = pa.schema(
 )
 """Evidence of earlier releases has no pictures, not even the column."""
 
-DECIDING = ("set", "fact", "probe", "k")
+FORMER_NAMES = {"subject": "entity", "probe": "metric"}
+"""Columns of evidence from before version 0.2, and what they are called now."""
+
+DECIDING = ("set", "fact", "metric", "k")
 """The columns that a verdict needs."""
 
-REPEATED = ("set", "fact", "probe")
+REPEATED = ("set", "fact", "metric")
 """Columns with few different values, which are read as such: three times as fast."""
 
 
@@ -36,11 +39,16 @@ def tabulate(rows: Iterable[Row]) -> pa.Table:
     return pa.Table.from_pylist([row._asdict() for row in rows], SCHEMA)
 
 
+def named(table: pa.Table) -> pa.Table:
+    """The table with today's names of its columns."""
+    return table.rename_columns([FORMER_NAMES.get(name, name) for name in table.column_names])
+
+
 def knowledge(
-    table: pa.Table, set_name: SetName, probe: str
+    table: pa.Table, set_name: SetName, metric: str
 ) -> tuple[list[str], npt.NDArray[np.float64]]:
-    """Facts of one set under one probe, and K of each [facts], in the order of the rows."""
-    wanted = _is(table["set"], set_name) & _is(table["probe"], probe)
+    """Facts of one set under one metric, and K of each [facts], in the order of the rows."""
+    wanted = _is(table["set"], set_name) & _is(table["metric"], metric)
     names, codes = _coded(table["fact"])
     known = _numbers(table["k"].combine_chunks())
     return [names[code] for code in codes[wanted].tolist()], known[wanted]

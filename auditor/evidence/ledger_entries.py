@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 
 FOLDER = "audits"
 """Of a store, in which its entries are."""

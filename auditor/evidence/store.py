@@ -21,11 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file, save_file
 
-from auditor.data.fact import FactSets
-from auditor.digests import canonical_json, digest, digest_file
-from auditor.errors import AuditorError, EvidenceChanged
-from auditor.evidence.columns import REPEATED, tabulate
-from auditor.evidence.record import Cost, Record, Row
+from auditor.core.errors import AuditorError, EvidenceChangedError
+from auditor.core.facts import FactSets
+from auditor.core.hashing import canonical_json, digest, digest_file
+from auditor.core.records import Cost, Record, Row
+from auditor.evidence.columns import FORMER_NAMES, REPEATED, named, tabulate
 
 _ROWS = "rows.parquet"
 _NOTES = "notes.json"
@@ -105,13 +105,13 @@ class EvidenceStore:
         """The evidence of a finished job.
 
         Raises:
-            EvidenceChanged: a file was changed after it was written.
+            EvidenceChangedError: a file was changed after it was written.
         """
         self.seal(key)
         folder = self._folder(key)
         arrays = folder / _ARRAYS
         return Record(
-            rows=tuple(Row(**row) for row in pq.read_table(folder / _ROWS).to_pylist()),
+            rows=tuple(Row(**row) for row in named(pq.read_table(folder / _ROWS)).to_pylist()),
             notes=json.loads((folder / _NOTES).read_bytes()),
             arrays=load_file(arrays) if arrays.exists() else {},
         )
@@ -120,17 +120,22 @@ class EvidenceStore:
         """The rows of a finished job, or some of their columns.
 
         Raises:
-            EvidenceChanged: they were changed after they were written.
+            EvidenceChangedError: they were changed after they were written.
         """
         content = pa.BufferReader(self._whole(key, _ROWS))
-        file = pq.ParquetFile(content, read_dictionary=list(REPEATED))
-        return file.read(None if columns is None else list(columns), use_threads=False)
+        file = pq.ParquetFile(content, read_dictionary=[*REPEATED, *FORMER_NAMES])
+        held = file.schema_arrow.names
+        wanted = None
+        if columns is not None:
+            former = {now: name for name, now in FORMER_NAMES.items() if name in held}
+            wanted = [former.get(name, name) for name in columns]
+        return named(file.read(wanted, use_threads=False))
 
     def notes(self, key: str) -> dict[str, Any]:
         """What a finished job noted.
 
         Raises:
-            EvidenceChanged: they were changed after they were written.
+            EvidenceChangedError: they were changed after they were written.
         """
         notes: dict[str, Any] = json.loads(self._whole(key, _NOTES))
         return notes
@@ -139,11 +144,11 @@ class EvidenceStore:
         """Everything that decided the result of a finished job.
 
         Raises:
-            EvidenceChanged: it was changed, or is not what the job is named by.
+            EvidenceChangedError: it was changed, or is not what the job is named by.
         """
         identity: dict[str, Any] = json.loads(self._whole(key, _IDENTITY))
         if digest(identity) != key:
-            raise EvidenceChanged(_changed(self._folder(key) / _IDENTITY))
+            raise EvidenceChangedError(_changed(self._folder(key) / _IDENTITY))
         return identity
 
     def cost(self, key: str) -> Cost:
@@ -154,7 +159,7 @@ class EvidenceStore:
         """Digest over a finished job's evidence (timings excepted), checked against its files.
 
         Raises:
-            EvidenceChanged: a file was changed, or is gone.
+            EvidenceChangedError: a file was changed, or is gone.
         """
         folder = self._folder(key)
         seal = self._sealed(key)
@@ -162,14 +167,14 @@ class EvidenceStore:
         for name in sorted(seal.keys() | present):
             file = folder / name
             if name not in present or digest_file(file) != seal.get(name):
-                raise EvidenceChanged(_changed(file))
+                raise EvidenceChangedError(_changed(file))
         return digest(seal)
 
     def claimed_seal(self, key: str) -> str:
         """The digest of `seal` as it was written down; the files are not looked at.
 
         Raises:
-            EvidenceChanged: the job is not there, or what is written there is no seal.
+            EvidenceChangedError: the job is not there, or what is written there is no seal.
         """
         return digest(self._sealed(key))
 
@@ -179,11 +184,13 @@ class EvidenceStore:
         try:
             seal = json.loads(file.read_bytes())
         except FileNotFoundError as error:
-            raise EvidenceChanged(f"the evidence of job {key} is not in {self.root}.") from error
+            raise EvidenceChangedError(
+                f"the evidence of job {key} is not in {self.root}."
+            ) from error
         except ValueError as error:
-            raise EvidenceChanged(_changed(file)) from error
+            raise EvidenceChangedError(_changed(file)) from error
         if not isinstance(seal, dict) or not {_IDENTITY, _NOTES, _ROWS} <= seal.keys():
-            raise EvidenceChanged(_changed(file))
+            raise EvidenceChangedError(_changed(file))
         return seal
 
     def _whole(self, key: str, name: str) -> bytes:
@@ -192,9 +199,9 @@ class EvidenceStore:
         try:
             content = file.read_bytes()
         except FileNotFoundError as error:
-            raise EvidenceChanged(_changed(file)) from error
+            raise EvidenceChangedError(_changed(file)) from error
         if hashlib.sha256(content).hexdigest() != self._sealed(key)[name]:
-            raise EvidenceChanged(_changed(file))
+            raise EvidenceChangedError(_changed(file))
         return content
 
     def put_facts(self, sets: FactSets) -> str:
@@ -216,15 +223,17 @@ class EvidenceStore:
         """The facts of that digest.
 
         Raises:
-            EvidenceChanged: the file was changed after it was written, or is not there.
+            EvidenceChangedError: the file was changed after it was written, or is not there.
         """
         file = self._inputs / f"{key}.json"
         try:
             content = file.read_bytes()
         except FileNotFoundError as error:
-            raise EvidenceChanged(f"the facts {key} are not in {self.root}.") from error
+            raise EvidenceChangedError(f"the facts {key} are not in {self.root}.") from error
         if hashlib.sha256(content).hexdigest() != key:
-            raise EvidenceChanged(f"the facts in {file} were changed. Delete it and start again.")
+            raise EvidenceChangedError(
+                f"the facts in {file} were changed. Delete it and start again."
+            )
         return FactSets.model_validate_json(content)
 
     def redaction_key(self) -> bytes:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from auditor.data.fact import SetName
+from auditor.core.facts import SetName
 from auditor.evidence import columns
 
 
@@ -34,11 +34,11 @@ class EvidenceTable:
             self._cells[entry.attack, entry.variant, entry.arm].append(entry)
 
     def knowledge(
-        self, attack: str, variant: str, arm: str, set_name: SetName, probe: str
+        self, attack: str, variant: str, arm: str, set_name: SetName, metric: str
     ) -> dict[str, float]:
         """K of each fact, averaged over the seeds; a fact that any seed lacks is absent."""
         seeds = [
-            columns.knowledge(entry.rows, set_name, probe)
+            columns.knowledge(entry.rows, set_name, metric)
             for entry in self._cells.get((attack, variant, arm), [])
         ]
         if not seeds:
@@ -57,13 +57,13 @@ class EvidenceTable:
         variant: str,
         arms: Sequence[str],
         set_name: SetName,
-        probe: str,
+        metric: str,
         facts: Sequence[str],
     ) -> npt.NDArray[np.float64] | None:
         """K as [arms, facts], or None where any arm lacks any fact: nothing is filled in."""
         table = []
         for arm in arms:
-            known = self.knowledge(attack, variant, arm, set_name, probe)
+            known = self.knowledge(attack, variant, arm, set_name, metric)
             try:
                 table.append([known[fact] for fact in facts])
             except KeyError:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from auditor.errors import AuditorError, Expired
+from auditor.core.errors import AuditorError, ExpiredError
 from auditor.policy.policy import AS_IS, Policy
 
 
@@ -60,17 +60,17 @@ def waived(policy: Policy, mandatory: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(lifted))
 
 
-def refuse_expired(policy: Policy, today: date) -> None:
+def check_expired(policy: Policy, today: date) -> None:
     """Refuse a policy of which a waiver holds no longer.
 
     Raises:
-        Expired: names the waiver.
+        ExpiredError: names the waiver.
     """
     for waiver in policy.waivers:
-        refuse_expired_waiver(waiver.attack, waiver.by, waiver.until, today)
+        check_expired_waiver(waiver.attack, waiver.by, waiver.until, today)
 
 
-def refuse_expired_waiver(attack: str, by: str, until: date, today: date) -> None:
+def check_expired_waiver(attack: str, by: str, until: date, today: date) -> None:
     """Refuse a waiver that holds no longer.
 
     Args:
@@ -80,10 +80,10 @@ def refuse_expired_waiver(attack: str, by: str, until: date, today: date) -> Non
         today: the day of asking.
 
     Raises:
-        Expired: names the waiver.
+        ExpiredError: names the waiver.
     """
     if until < today:
-        raise Expired(
+        raise ExpiredError(
             f"the waiver of {attack} by {by} expired on {until}. Run the attack, or have the "
             "waiver renewed in the policy and audit again."
         )

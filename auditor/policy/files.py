@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 from auditor.policy.policy import Policy
 
 _FOLDER = "ready_made"

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from auditor.digests import digest
+from auditor.core.hashing import digest
 
 AS_IS = "none/as-is"
 """The attack that every policy demands: the model as it is."""
@@ -42,7 +42,7 @@ class Policy(_Strict):
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     """Probability of a false PASS (and of a false FAIL) that is accepted."""
     scope: Literal["census", "sampled"] = "census"
-    """census: the claim is about these facts. sampled: the audited subjects are a sample of a
+    """census: the claim is about these facts. sampled: the audited entities are a sample of a
     larger forget set, and count as one unit each."""
     mandatory: tuple[str, ...] | None = None
     """Attacks that a PASS needs, as ``family/name`` or ``family/name variant``; by default those

@@ -19,8 +19,14 @@ from securesystemslib.signer import Key, Signature, Signer
 
 from auditor.certificate.files import quoted
 from auditor.certificate.schema import Certificate
-from auditor.digests import canonical_json
-from auditor.errors import Altered, AuditorError, Malformed, Replayed, Untrusted
+from auditor.core.errors import (
+    AlteredError,
+    AuditorError,
+    MalformedError,
+    ReplayedError,
+    UntrustedError,
+)
+from auditor.core.hashing import canonical_json
 from auditor.signing.statement import certificate_of, statement
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -65,8 +71,8 @@ def add_signature(content: bytes, signer: Signer, name: str = "the envelope") ->
         name: what errors call the envelope.
 
     Raises:
-        Malformed: it is no envelope of a certificate.
-        Altered: the certificate in it was edited.
+        MalformedError: it is no envelope of a certificate.
+        AlteredError: the certificate in it was edited.
         AuditorError: the key has signed already.
     """
     envelope = _parsed(content, name)
@@ -89,12 +95,13 @@ def open_envelope(
         name: what errors call the envelope.
 
     Raises:
-        Malformed: it is no envelope of a certificate, or not in its canonical form.
-        Altered: it was changed after it was signed.
-        Replayed: the signature of a trusted key was made for something else, and stands beside a
-            certificate that is whole in itself.
-        Untrusted: fewer than ``threshold`` trusted keys signed. Signatures of other keys are not
-            looked at; one of a trusted key that does not fit is refused, however many others do.
+        MalformedError: it is no envelope of a certificate, or not in its canonical form.
+        AlteredError: it was changed after it was signed.
+        ReplayedError: the signature of a trusted key was made for something else, and stands
+            beside a certificate that is whole in itself.
+        UntrustedError: fewer than ``threshold`` trusted keys signed. Signatures of other keys
+            are not looked at; one of a trusted key that does not fit is refused, however many
+            others do.
         AuditorError: the threshold cannot be reached with so few keys.
     """
     keys = {key.keyid: key for key in trusted}
@@ -113,7 +120,7 @@ def open_envelope(
         held.append(keyid)
     if len(held) < threshold:
         signed = ", ".join(envelope.signatures) or "nobody"
-        raise Untrusted(
+        raise UntrustedError(
             f"{len(held)} of the trusted keys ({', '.join(keys)}) signed {name}, {threshold} must. "
             f"It names the signature(s) of {signed}."
         )
@@ -124,8 +131,8 @@ def unchecked(content: bytes, name: str = "the envelope") -> Unchecked:
     """The certificate of an envelope, without a look at its signatures.
 
     Raises:
-        Malformed: it is no envelope of a certificate.
-        Altered: the certificate in it was edited.
+        MalformedError: it is no envelope of a certificate.
+        AlteredError: the certificate in it was edited.
     """
     envelope = _parsed(content, name)
     return Unchecked(certificate_of(envelope.payload, name), tuple(envelope.signatures))
@@ -143,9 +150,9 @@ def _diagnosed(envelope: Envelope, keyid: str, name: str) -> AuditorError:
     """Why a trusted key's signature does not fit."""
     try:
         certificate_of(envelope.payload, name)
-    except (Altered, Malformed) as error:
-        return Altered(f"{name} was changed after {keyid} signed it: {error}")
-    return Replayed(
+    except (AlteredError, MalformedError) as error:
+        return AlteredError(f"{name} was changed after {keyid} signed it: {error}")
+    return ReplayedError(
         f"the signature of {keyid} in {name} was made for something else: the certificate is whole "
         "in itself, but it is not what this key signed."
     )
@@ -156,35 +163,39 @@ def _parsed(content: bytes, name: str) -> Envelope:
     try:
         data = json.loads(content.decode("utf-8"), object_pairs_hook=_unrepeated)
     except (ValueError, RecursionError) as error:
-        raise Malformed(f"{name} is not a signed certificate: {error}.") from error
+        raise MalformedError(f"{name} is not a signed certificate: {error}.") from error
     if isinstance(data, dict) and "schema_version" in data:
-        raise Malformed(f"{name} is not signed: it is a certificate as `auditor sign` takes it.")
-    _refuse_fields(data, {"payload", "payloadType", "signatures"}, name)
+        raise MalformedError(
+            f"{name} is not signed: it is a certificate as `auditor sign` takes it."
+        )
+    _check_fields(data, {"payload", "payloadType", "signatures"}, name)
     if data["payloadType"] != PAYLOAD_TYPE:
-        raise Malformed(f"{name} signs {quoted(data['payloadType'])}, not {PAYLOAD_TYPE}.")
+        raise MalformedError(f"{name} signs {quoted(data['payloadType'])}, not {PAYLOAD_TYPE}.")
     if not isinstance(data["signatures"], list):
-        raise Malformed(f"{name} is not an envelope: its signatures are no list.")
+        raise MalformedError(f"{name} is not an envelope: its signatures are no list.")
     signatures: dict[str, Signature] = {}
     for entry in data["signatures"]:
-        _refuse_fields(entry, {"keyid", "sig"}, name)
+        _check_fields(entry, {"keyid", "sig"}, name)
         keyid = entry["keyid"]
         if not isinstance(keyid, str) or not _KEY_ID.fullmatch(keyid):
-            raise Malformed(f'{name} names a key "{quoted(keyid)}", which is no sha256 in hex.')
+            raise MalformedError(
+                f'{name} names a key "{quoted(keyid)}", which is no sha256 in hex.'
+            )
         if keyid in signatures:
-            raise Malformed(f"{name} names one key twice: {keyid}.")
+            raise MalformedError(f"{name} names one key twice: {keyid}.")
         signatures[keyid] = Signature(keyid, _decoded(entry["sig"], name).hex())
     envelope = Envelope(_decoded(data["payload"], name), PAYLOAD_TYPE, signatures)
     if canonical_json(envelope.to_dict()) != content:
-        raise Malformed(
+        raise MalformedError(
             f"{name} is not in its canonical form: it was formatted anew, or a line end was put "
             "behind it, or its base64 has unused bits. Take the file as `auditor sign` wrote it."
         )
     return envelope
 
 
-def _refuse_fields(value: Any, fields: set[str], name: str) -> None:
+def _check_fields(value: Any, fields: set[str], name: str) -> None:
     if not isinstance(value, dict) or value.keys() != fields:
-        raise Malformed(
+        raise MalformedError(
             f"{name} is not an envelope: {', '.join(sorted(fields))} are "
             "expected, and nothing else."
         )
@@ -194,7 +205,7 @@ def _decoded(text: Any, name: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, TypeError, ValueError) as error:
-        raise Malformed(f"{name} holds what is not base64 ({error}).") from error
+        raise MalformedError(f"{name} holds what is not base64 ({error}).") from error
 
 
 def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ certificate and the signer's identity in a transparency log.
 """
 
 from auditor.certificate.schema import Certificate
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 from auditor.signing.statement import statement
 
 

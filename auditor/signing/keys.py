@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 
 KeyKind = Literal["ed25519", "ecdsa-p256"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from auditor.certificate.files import parse_certificate
 from auditor.certificate.schema import Certificate
-from auditor.errors import Malformed
+from auditor.core.errors import MalformedError
 from auditor.signing.envelope import unchecked
 
 
@@ -17,13 +17,13 @@ def read(path: Path) -> tuple[Certificate, tuple[str, ...] | None]:
         not an envelope.
 
     Raises:
-        Malformed: the file cannot be read, or is no certificate.
-        Altered: the certificate was edited.
+        MalformedError: the file cannot be read, or is no certificate.
+        AlteredError: the certificate was edited.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise Malformed(f"the certificate {path} cannot be read: {error.strerror}.") from error
+        raise MalformedError(f"the certificate {path} cannot be read: {error.strerror}.") from error
     return parse(content, str(path))
 
 
@@ -35,13 +35,13 @@ def parse(content: bytes, name: str) -> tuple[Certificate, tuple[str, ...] | Non
         name: what errors call it.
 
     Raises:
-        Malformed: it is no certificate.
-        Altered: the certificate was edited.
+        MalformedError: it is no certificate.
+        AlteredError: the certificate was edited.
     """
     try:
         data = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise Malformed(f"{name} is not valid JSON ({error}).") from error
+        raise MalformedError(f"{name} is not valid JSON ({error}).") from error
     if isinstance(data, dict) and "payloadType" in data:
         return unchecked(content, name)
     return parse_certificate(data, name), None

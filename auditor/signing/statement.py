@@ -8,8 +8,8 @@ from in_toto_attestation.v1.statement import STATEMENT_TYPE_URI, Statement
 
 from auditor.certificate.files import parse_certificate, quoted
 from auditor.certificate.schema import SCHEMA_VERSION, Certificate
-from auditor.digests import canonical_json
-from auditor.errors import Malformed
+from auditor.core.errors import MalformedError
+from auditor.core.hashing import canonical_json
 
 PREDICATE_TYPE = (
     f"https://unlearning-auditor.invalid/certificate/v{SCHEMA_VERSION.partition('.')[0]}"
@@ -36,26 +36,28 @@ def certificate_of(payload: bytes, name: str) -> Certificate:
         name: what errors call it.
 
     Raises:
-        Malformed: it is no statement of a certificate, its subjects are not the models that the
-            certificate names, or it says more than that, or says it in other bytes.
-        Altered: the certificate's content does not have the id that it names.
+        MalformedError: it is no statement of a certificate, its subjects are not the models that
+            the certificate names, or it says more than that, or says it in other bytes.
+        AlteredError: the certificate's content does not have the id that it names.
     """
     try:
         content = json.loads(payload)
     except (ValueError, RecursionError) as error:
-        raise Malformed(f"what {name} signs is not valid JSON ({error}).") from error
+        raise MalformedError(f"what {name} signs is not valid JSON ({error}).") from error
     if not isinstance(content, dict) or content.get("_type") != STATEMENT_TYPE_URI:
-        raise Malformed(f"what {name} signs is not an in-toto Statement v1.")
+        raise MalformedError(f"what {name} signs is not an in-toto Statement v1.")
     if content.get("predicateType") != PREDICATE_TYPE:
-        raise Malformed(
+        raise MalformedError(
             f"{name} signs a statement of another type ({quoted(content.get('predicateType'))}); "
             f"this release reads {PREDICATE_TYPE}."
         )
     certificate = parse_certificate(content.get("predicate"), name)
     if content.get("subject") != _subjects(certificate):
-        raise Malformed(f"{name} signs a certificate for other models than the certificate names.")
+        raise MalformedError(
+            f"{name} signs a certificate for other models than the certificate names."
+        )
     if payload != canonical_json(_content(certificate)):
-        raise Malformed(
+        raise MalformedError(
             f"what {name} signs is not the canonical statement of its certificate: a field is "
             "repeated or unknown, or it was formatted anew."
         )

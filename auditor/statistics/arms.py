@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from auditor.statistics.betting import FloatArray
 
 Scope = Literal["census", "sampled"]
-"""census: the audited facts are the whole forget set. sampled: their subjects are a sample."""
+"""census: the audited facts are the whole forget set. sampled: their entities are a sample."""
 
 
 def check_scope(scope: str) -> None:
@@ -38,9 +38,9 @@ def knowledge(values: ArrayLike, name: str, dimensions: int) -> FloatArray:
     return array
 
 
-def subject_means(values: FloatArray, subjects: Sequence[str]) -> FloatArray:
-    """Returns the mean of `values` [n] within each subject, in sorted order of subject [m]."""
-    _, index = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
+def entity_means(values: FloatArray, entities: Sequence[str]) -> FloatArray:
+    """Returns the mean of `values` [n] within each entity, in sorted order of entity [m]."""
+    _, index = np.unique(np.asarray(entities, dtype=str), return_inverse=True)
     means: FloatArray = np.bincount(index, weights=values) / np.bincount(index)
     return means
 
@@ -49,7 +49,7 @@ def subject_means(values: FloatArray, subjects: Sequence[str]) -> FloatArray:
 class Contrast:
     """Differences of knowledge against the mean retrained model, per unit [n].
 
-    A unit is a fact in census scope and a subject in sampled scope.
+    A unit is a fact in census scope and an entity in sampled scope.
 
     Attributes:
         d: K_unlearned - K_retrained.
@@ -83,7 +83,7 @@ class Arms:
         unlearned: the model under audit [n].
         original: the model before unlearning [n].
         retrained: models that never saw the forget set, one row a training seed [S, n].
-        subjects: the person, book or concept that each fact belongs to [n]; needed in
+        entities: the person, book or concept that each fact belongs to [n]; needed in
             sampled scope only.
 
     Raises:
@@ -93,7 +93,7 @@ class Arms:
     unlearned: FloatArray
     original: FloatArray
     retrained: FloatArray
-    subjects: tuple[str, ...] | None = None
+    entities: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         unlearned = knowledge(self.unlearned, "unlearned", 1)
@@ -104,10 +104,10 @@ class Arms:
                 "the arms must hold the same facts: unlearned has "
                 f"{unlearned.size}, original {original.size}, retrained {retrained.shape[1]}"
             )
-        if self.subjects is not None:
-            object.__setattr__(self, "subjects", tuple(self.subjects))
-            if len(self.subjects) != unlearned.size:
-                raise ValueError(f"{len(self.subjects)} subjects for {unlearned.size} facts")
+        if self.entities is not None:
+            object.__setattr__(self, "entities", tuple(self.entities))
+            if len(self.entities) != unlearned.size:
+                raise ValueError(f"{len(self.entities)} entities for {unlearned.size} facts")
         object.__setattr__(self, "unlearned", unlearned)
         object.__setattr__(self, "original", original)
         object.__setattr__(self, "retrained", retrained)
@@ -128,25 +128,25 @@ class Arms:
         return Contrast(self.unlearned - baseline, self.original - baseline)
 
     def contrast(self, scope: Scope) -> Contrast:
-        """Returns d and g per unit: facts (census), or means over subjects (sampled).
+        """Returns d and g per unit: facts (census), or means over entities (sampled).
 
         Raises:
-            ValueError: sampled scope without subjects, or an unknown scope.
+            ValueError: sampled scope without entities, or an unknown scope.
         """
         facts = self.fact_contrast()
-        subjects = self.clusters(scope)
-        if subjects is None:
+        entities = self.clusters(scope)
+        if entities is None:
             return facts
-        return Contrast(subject_means(facts.d, subjects), subject_means(facts.g, subjects))
+        return Contrast(entity_means(facts.d, entities), entity_means(facts.g, entities))
 
     def clusters(self, scope: Scope) -> tuple[str, ...] | None:
-        """Returns the subjects that facts are averaged within; None in census scope."""
+        """Returns the entities that facts are averaged within; None in census scope."""
         check_scope(scope)
         if scope == "census":
             return None
-        if self.subjects is None:
-            raise ValueError("sampled scope needs the subject of every fact")
-        return self.subjects
+        if self.entities is None:
+            raise ValueError("sampled scope needs the entity of every fact")
+        return self.entities
 
     def with_seed_as_unlearned(self, seed: int) -> "Arms":
         """Returns the arms with retrained model `seed` in the place of the unlearned one.
@@ -156,4 +156,4 @@ class Arms:
         if self.seeds < 2:
             raise ValueError("one retrained model alone has nothing to be compared with")
         others = np.delete(self.retrained, seed, axis=0)
-        return Arms(self.retrained[seed], self.original, others, self.subjects)
+        return Arms(self.retrained[seed], self.original, others, self.entities)

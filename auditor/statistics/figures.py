@@ -15,7 +15,7 @@ class AttackFigures:
 
     Attributes:
         facts: number of facts.
-        units: number of units tested: facts (census) or subjects (sampled).
+        units: number of units tested: facts (census) or entities (sampled).
         mean_unlearned: mean K over facts; likewise mean_original and mean_retrained.
         mean_original: see mean_unlearned.
         mean_retrained: see mean_unlearned; over all seeds.

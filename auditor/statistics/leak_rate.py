@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv
 
-from auditor.statistics.arms import subject_means
+from auditor.statistics.arms import entity_means
 from auditor.statistics.betting import finite_vector, residual_upper
 
 
@@ -54,30 +54,30 @@ def leak_rate(
     *,
     alpha: float,
     gap_floor: float,
-    subjects: Sequence[str] | None = None,
+    entities: Sequence[str] | None = None,
 ) -> LeakRate:
     """Returns the share of facts with d > g / 2 among those with g >= `gap_floor`.
 
-    Without `subjects` the facts are the units and the bound is Clopper-Pearson. With
-    `subjects` (sampled scope) facts of one subject are not independent and a binomial bound
-    would be too small, while averaging d within subjects first would hide the very leaks this
-    looks for; so each subject gives the share of its facts that leaked, and the bound is the
-    betting bound (arXiv 2010.09686) on the mean of those shares over subjects.
+    Without `entities` the facts are the units and the bound is Clopper-Pearson. With
+    `entities` (sampled scope) facts of one entity are not independent and a binomial bound
+    would be too small, while averaging d within entities first would hide the very leaks this
+    looks for; so each entity gives the share of its facts that leaked, and the bound is the
+    betting bound (arXiv 2010.09686) on the mean of those shares over entities.
 
     Args:
         d: K_unlearned - K_retrained per fact [n], before any averaging.
         g: K_original - K_retrained per fact [n].
         alpha: chance of a bound below the true share.
         gap_floor: least gap of an eligible fact, in units of K.
-        subjects: the subject of each fact [n], in sampled scope.
+        entities: the entity of each fact [n], in sampled scope.
     """
     leaked, eligible = leaks(d, g, gap_floor)
     count, n = int(leaked.sum()), int(eligible.sum())
     if n == 0:
         return LeakRate(0, 0, None, 1.0)
-    if subjects is None:
+    if entities is None:
         return LeakRate(count, n, count / n, clopper_pearson_upper(count, n, alpha))
-    of_eligible = np.asarray(subjects, dtype=str)[eligible]
-    shares = subject_means(leaked[eligible].astype(np.float64), of_eligible.tolist())
+    of_eligible = np.asarray(entities, dtype=str)[eligible]
+    shares = entity_means(leaked[eligible].astype(np.float64), of_eligible.tolist())
     upper = residual_upper(shares, np.ones_like(shares), alpha)
     return LeakRate(count, n, count / n, 1.0 if upper is None else upper)

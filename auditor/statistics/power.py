@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
-from auditor.statistics.arms import Arms, Scope, subject_means
+from auditor.statistics.arms import Arms, Scope, entity_means
 from auditor.statistics.betting import LAMBDA_GRID, FloatArray, log_threshold
 from auditor.statistics.leak_rate import leaks
 from auditor.statistics.margins import Margins
@@ -30,7 +30,7 @@ _GRID = sorted({round(1.08**step) for step in range(129)} | {LARGEST_N})
 
 @dataclass(frozen=True)
 class FactsNeeded:
-    """How many units (facts, or subjects in sampled scope) a PASS needs at residual 0.
+    """How many units (facts, or entities in sampled scope) a PASS needs at residual 0.
 
     Attributes:
         needed: least n of the search grid with the target power; None where the noise is not
@@ -89,7 +89,7 @@ def facts_needed(
     margins: Margins,
     *,
     scope: Scope = "census",
-    subjects: Sequence[str] | None = None,
+    entities: Sequence[str] | None = None,
     attacks: int = 1,
     joint: Joint = "independent",
     target: float = 0.8,
@@ -103,7 +103,7 @@ def facts_needed(
         retrained: K of the retrained models [S, n]; the noise needs S >= 2.
         margins: the policy's margins.
         scope: what the units are.
-        subjects: the subject of each fact [n], in sampled scope.
+        entities: the entity of each fact [n], in sampled scope.
         attacks: J mandatory attacks like this one, which must all pass.
         joint: "independent" asks target ** (1/J) of each (cautious); "dependent" assumes that
             they pass and fail together and asks the target itself.
@@ -111,7 +111,7 @@ def facts_needed(
         repetitions: simulated audits a candidate n.
         seed: seed of the simulation.
     """
-    pilot = _pilot(original, retrained, subjects)
+    pilot = _pilot(original, retrained, entities)
     gap = pilot.contrast(scope)
     at_least = zero_noise_bound(float(gap.g.mean()), margins)
     if pilot.seeds < 2:
@@ -141,7 +141,7 @@ def power_at(
     margins: Margins,
     *,
     scope: Scope = "census",
-    subjects: Sequence[str] | None = None,
+    entities: Sequence[str] | None = None,
     repetitions: int = 400,
     seed: int = 0,
 ) -> float | None:
@@ -150,7 +150,7 @@ def power_at(
     Returns:
         A share in [0, 1]; None with one retrained model, whose noise is not known.
     """
-    pilot = _pilot(original, retrained, subjects)
+    pilot = _pilot(original, retrained, entities)
     if pilot.seeds < 2:
         return None
     return _power_function(pilot, margins, scope, repetitions, seed)(n)
@@ -186,8 +186,8 @@ def facts_needed_as_observed(
     )
 
 
-def _pilot(original: FloatArray, retrained: FloatArray, subjects: Sequence[str] | None) -> Arms:
-    named = None if subjects is None else tuple(subjects)
+def _pilot(original: FloatArray, retrained: FloatArray, entities: Sequence[str] | None) -> Arms:
+    named = None if entities is None else tuple(entities)
     return Arms(np.asarray(retrained)[0], original, retrained, named)
 
 
@@ -199,7 +199,7 @@ def _power_function(
     for row in range(pilot.seeds):
         above = pilot.with_seed_as_unlearned(row)
         others = above.retrained.mean(axis=0)
-        below = Arms(others, pilot.original, above.unlearned[None], pilot.subjects)
+        below = Arms(others, pilot.original, above.unlearned[None], pilot.entities)
         for arms in (above, below):
             scenario = _scenario(arms, margins, scope, spread)
             if scenario is not None:
@@ -230,8 +230,8 @@ def _scenario(arms: Arms, margins: Margins, scope: Scope, spread: SeedSpread) ->
 def _leak_share_bets(
     leaked: NDArray[np.bool_], eligible: NDArray[np.bool_], clusters: Sequence[str], limit: float
 ) -> FloatArray:
-    weight = subject_means(eligible.astype(np.float64), clusters)
-    hit = subject_means(leaked.astype(np.float64), clusters)
+    weight = entity_means(eligible.astype(np.float64), clusters)
+    hit = entity_means(leaked.astype(np.float64), clusters)
     share = np.divide(hit, weight, out=np.zeros_like(hit), where=weight > 0.0)
     return _bets(np.where(weight > 0.0, share - limit, 0.0))
 

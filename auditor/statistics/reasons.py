@@ -98,7 +98,7 @@ def _fail(attacks: Sequence[AttackAssessment], margins: Margins) -> list[str]:
 
 
 def _need(needed: FactsNeeded, scope: Scope) -> str:
-    unit = "facts" if scope == "census" else "subjects"
+    unit = "facts" if scope == "census" else "entities"
     if needed.needed is None:
         return (
             f"More {unit} like the {needed.available} measured would not be expected to lead "

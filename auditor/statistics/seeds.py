@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtrit
 
-from auditor.statistics.arms import Arms, Scope, subject_means
+from auditor.statistics.arms import Arms, Scope, entity_means
 from auditor.statistics.betting import log_e_value, log_threshold
 from auditor.statistics.leak_rate import LeakRate, leak_rate
 from auditor.statistics.margins import Margins
@@ -72,7 +72,7 @@ def seed_spread(arms: Arms, margins: Margins, scope: Scope) -> SeedSpread:
     if gap <= 0.0:
         return SeedSpread(seeds, None, None, None, half)
     clusters = arms.clusters(scope)
-    rows = [row if clusters is None else subject_means(row, clusters) for row in arms.retrained]
+    rows = [row if clusters is None else entity_means(row, clusters) for row in arms.retrained]
     s_rho = float(np.std([row.mean() for row in rows], ddof=1)) / gap
     shrinkage = float(stdtrit(seeds - 1, 1.0 - half)) * s_rho / math.sqrt(seeds)
     delta = margins.delta - shrinkage
@@ -106,5 +106,5 @@ def leak_of(arms: Arms, margins: Margins, scope: Scope) -> LeakRate:
         facts.g,
         alpha=margins.alpha,
         gap_floor=margins.leak_gap_floor,
-        subjects=arms.clusters(scope),
+        entities=arms.clusters(scope),
     )

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from auditor.statistics.arms import Scope, check_scope, knowledge, subject_means
+from auditor.statistics.arms import Scope, check_scope, entity_means, knowledge
 from auditor.statistics.betting import FloatArray, log_e_value, log_threshold
 from auditor.statistics.margins import Margins
 
@@ -19,7 +19,7 @@ class Utility:
     Attributes:
         unlearned: the model under audit [m].
         original: the model before unlearning [m].
-        subjects: the subject of each fact [m]; used in sampled scope where it is given.
+        entities: the entity of each fact [m]; used in sampled scope where it is given.
 
     Raises:
         ValueError: a value that is not finite or leaves [0, 1], or lengths that differ.
@@ -27,7 +27,7 @@ class Utility:
 
     unlearned: FloatArray
     original: FloatArray
-    subjects: tuple[str, ...] | None = None
+    entities: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         unlearned = knowledge(self.unlearned, "retain-set unlearned", 1)
@@ -37,10 +37,10 @@ class Utility:
                 "the arms must hold the same retain facts: unlearned has "
                 f"{unlearned.size}, original {original.size}"
             )
-        if self.subjects is not None:
-            object.__setattr__(self, "subjects", tuple(self.subjects))
-            if len(self.subjects) != unlearned.size:
-                raise ValueError(f"{len(self.subjects)} subjects for {unlearned.size} retain facts")
+        if self.entities is not None:
+            object.__setattr__(self, "entities", tuple(self.entities))
+            if len(self.entities) != unlearned.size:
+                raise ValueError(f"{len(self.entities)} entities for {unlearned.size} retain facts")
         object.__setattr__(self, "unlearned", unlearned)
         object.__setattr__(self, "original", original)
 
@@ -52,7 +52,7 @@ class UtilityAssessment:
     Attributes:
         state: kept, lost or undetermined.
         facts: number of retain facts m.
-        units: number of units the test ran on: facts, or subjects.
+        units: number of units the test ran on: facts, or entities.
         mean_unlearned: mean K of the unlearned model.
         mean_original: mean K of the original model.
         log_e_kept: log e-value for K_unlearned above (1 - margin) of K_original.
@@ -72,8 +72,8 @@ def assess_utility(utility: Utility, margins: Margins, scope: Scope) -> UtilityA
     """Tests whether the unlearned model keeps (1 - utility_margin) of retain-set knowledge."""
     check_scope(scope)
     loss = (1.0 - margins.utility_margin) * utility.original - utility.unlearned
-    if scope == "sampled" and utility.subjects is not None:
-        loss = subject_means(loss, utility.subjects)
+    if scope == "sampled" and utility.entities is not None:
+        loss = entity_means(loss, utility.entities)
     log_e_kept, log_e_lost = log_e_value(loss), log_e_value(-loss)
     threshold = log_threshold(margins.alpha)
     state: UtilityState = "undetermined"

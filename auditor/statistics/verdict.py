@@ -111,12 +111,12 @@ def decide(
             fixed before the audit.
         utility: the retain set; a missing one blocks PASS.
         margins: the policy's margins; `Margins()` by default.
-        scope: census (units are facts) or sampled (units are subjects).
+        scope: census (units are facts) or sampled (units are entities).
         unmet: sentences for what else a PASS lacks, whatever the evidence.
 
     Raises:
         ValueError: not exactly one baseline entry, an attack listed twice, an unknown scope,
-            or sampled scope without subjects.
+            or sampled scope without entities.
     """
     margins = Margins() if margins is None else margins
     check_scope(scope)

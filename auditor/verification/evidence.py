@@ -2,12 +2,12 @@
 
 from auditor.certificate.row import MatrixRow
 from auditor.certificate.schema import Certificate, SightPart
-from auditor.errors import Contradicted, EvidenceChanged
+from auditor.core.errors import ContradictedError, EvidenceChangedError
+from auditor.core.progress import Progress
 from auditor.evidence.store import EvidenceStore
-from auditor.progress import Progress
 
 
-def refuse_changed(certificate: Certificate, store: EvidenceStore, progress: Progress) -> int:
+def check_changed(certificate: Certificate, store: EvidenceStore, progress: Progress) -> int:
     """Look at every file of the evidence, and at what each job was about.
 
     Args:
@@ -19,15 +19,15 @@ def refuse_changed(certificate: Certificate, store: EvidenceStore, progress: Pro
         How many jobs were looked at.
 
     Raises:
-        EvidenceChanged: a file was changed, is missing, or is other evidence than the
+        EvidenceChangedError: a file was changed, is missing, or is other evidence than the
             certificate's.
-        Contradicted: a job measured another model, attack or set of facts than the certificate
+        ContradictedError: a job measured another model, attack or set of facts than the certificate
             uses it for.
     """
     with progress.task("reading the evidence", len(certificate.evidence.jobs)) as advance:
         for key, claimed in certificate.evidence.jobs.items():
             if store.seal(key) != claimed:
-                raise EvidenceChanged(
+                raise EvidenceChangedError(
                     f"the evidence of job {key} in {store.root} is not the evidence that the "
                     "certificate was made from."
                 )
@@ -35,16 +35,16 @@ def refuse_changed(certificate: Certificate, store: EvidenceStore, progress: Pro
             advance(1, key[:12])
     digests = {part.arm: part.digest for part in certificate.identity.arms}
     for row in certificate.matrix:
-        _refuse_foreign(certificate, store, row, row.jobs, digests)
+        _check_foreign(certificate, store, row, row.jobs, digests)
     rows = {row.label: row for row in certificate.matrix}
     as_is = next(row for row in certificate.matrix if row.attack == "none/as-is")
     for part in certificate.positive_controls:
         for sight in filter(None, (part.partial, part.hidden)):
-            _refuse_foreign_sight(certificate, store, rows[part.attack], as_is, sight)
+            _check_foreign_sight(certificate, store, rows[part.attack], as_is, sight)
     return len(certificate.evidence.jobs)
 
 
-def _refuse_foreign_sight(
+def _check_foreign_sight(
     certificate: Certificate,
     store: EvidenceStore,
     row: MatrixRow,
@@ -53,11 +53,11 @@ def _refuse_foreign_sight(
 ) -> None:
     digests = {part.arm: part.digest for part in certificate.identity.arms}
     digests["unlearned"] = sight.digest
-    _refuse_foreign(certificate, store, row, sight.jobs, digests)
-    _refuse_foreign(certificate, store, as_is, sight.as_is, digests)
+    _check_foreign(certificate, store, row, sight.jobs, digests)
+    _check_foreign(certificate, store, as_is, sight.as_is, digests)
 
 
-def _refuse_foreign(
+def _check_foreign(
     certificate: Certificate,
     store: EvidenceStore,
     row: MatrixRow,
@@ -66,7 +66,7 @@ def _refuse_foreign(
 ) -> None:
     for arm, keys in jobs.items():
         if len(set(keys)) < len(keys):
-            raise Contradicted(f"{row.label} uses a job of {arm} twice.")
+            raise ContradictedError(f"{row.label} uses a job of {arm} twice.")
         for key in keys:
             said = store.identity(key)
             expected = {
@@ -79,7 +79,7 @@ def _refuse_foreign(
             }
             for name, value in expected.items():
                 if said.get(name, {}) != value:
-                    raise Contradicted(
+                    raise ContradictedError(
                         f"{row.label}, {arm}: the job {key[:12]}… measured another {name} than the "
                         "certificate says."
                     )

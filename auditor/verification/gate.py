@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from auditor.certificate.decided import decided_verdict
 from auditor.certificate.judgement import judge
 from auditor.certificate.schema import Certificate, VerdictPart
-from auditor.errors import Contradicted
+from auditor.core.errors import ContradictedError
 from auditor.evidence.columns import DECIDING
 from auditor.evidence.store import EvidenceStore
 from auditor.policy import AS_IS, Policy
@@ -35,13 +35,15 @@ def measured_kind(certificate: Certificate, store: EvidenceStore) -> str:
     """The kind of models that the evidence is about, as its jobs say under their own digest.
 
     Raises:
-        Contradicted: the certificate names no evidence of the model as it is.
-        EvidenceChanged: that evidence is missing or was changed.
+        ContradictedError: the certificate names no evidence of the model as it is.
+        EvidenceChangedError: that evidence is missing or was changed.
     """
     as_is = next((row for row in certificate.matrix if row.attack == AS_IS), None)
     keys = as_is.jobs.get("unlearned", ()) if as_is else ()
     if not keys:
-        raise Contradicted("the certificate names no evidence of the unlearned model as it is.")
+        raise ContradictedError(
+            "the certificate names no evidence of the unlearned model as it is."
+        )
     return str(store.identity(keys[0]).get("kind", "causal-lm"))
 
 
@@ -57,7 +59,7 @@ def gate(
         default: labels that are mandatory where the policy lists none.
 
     Raises:
-        EvidenceChanged: evidence is missing or was changed.
+        EvidenceChangedError: evidence is missing or was changed.
         AuditorError: the policy demands an attack that is only reported, or waives none of its
             demands.
     """

@@ -6,43 +6,43 @@ from typing import Any
 
 from auditor.certificate.arm import ArmPart
 from auditor.certificate.schema import Certificate
-from auditor.digests import digest
-from auditor.errors import AuditorError, Contradicted, ModelDiffers
-from auditor.subjects.manifest import locate
-from auditor.subjects.spec import SubjectSpec
+from auditor.core.errors import AuditorError, ContradictedError, ModelDiffersError
+from auditor.core.hashing import digest
+from auditor.models.manifest import locate
+from auditor.models.spec import ModelSpec
 
 
-def refuse_false_arms(certificate: Certificate) -> None:
+def check_false_arms(certificate: Certificate) -> None:
     """Refuse a certificate whose lists of files do not have the digests that it names.
 
     The evidence is about models by their digests. Without this, other files could be listed under
     the digest of the audited ones.
 
     Raises:
-        Contradicted: names the model, or says that the models are not those of the plan.
+        ContradictedError: names the model, or says that the models are not those of the plan.
     """
     plan = certificate.reproduction.plan
     baselines = [f"retrained-{number}" for number in range(len(plan.get("retrained", ())))]
     if [part.arm for part in certificate.identity.arms] != ["unlearned", "original", *baselines]:
-        raise Contradicted("the certificate's models are not those of its plan.")
+        raise ContradictedError("the certificate's models are not those of its plan.")
     if certificate.redaction == "none" and digest(plan) != certificate.identity.plan_digest:
-        raise Contradicted("the certificate's plan does not have the digest that it names.")
+        raise ContradictedError("the certificate's plan does not have the digest that it names.")
     for part in certificate.identity.arms:
         planned = _planned(certificate, part.arm)
         sampling = part.sampling.model_dump() if part.sampling else None
         if (part.replacement, sampling) != (planned.get("replacement"), planned.get("sampling")):
-            raise Contradicted(
+            raise ContradictedError(
                 f"the certificate says of {part.arm} what its plan does not: another replacement "
                 "of weights, or another way of drawing."
             )
         if digest(part.files) != part.digest:
-            raise Contradicted(
+            raise ContradictedError(
                 f"the files that the certificate lists for {part.arm} do not have the digest that "
                 "it names for them."
             )
 
 
-def refuse_other_model(certificate: Certificate, arm: str, folder: Path) -> None:
+def check_other_model(certificate: Certificate, arm: str, folder: Path) -> None:
     """Hash a model's folder and compare it with an arm of the certificate.
 
     Args:
@@ -52,7 +52,7 @@ def refuse_other_model(certificate: Certificate, arm: str, folder: Path) -> None
 
     Raises:
         AuditorError: the certificate has no such arm.
-        ModelDiffers: names the files that differ, are missing or are new.
+        ModelDiffersError: names the files that differ, are missing or are new.
     """
     parts = {part.arm: part for part in certificate.identity.arms}
     if arm not in parts:
@@ -62,15 +62,17 @@ def refuse_other_model(certificate: Certificate, arm: str, folder: Path) -> None
     try:
         files = locate(spec).manifest.files
     except AuditorError as error:
-        raise ModelDiffers(f"{folder} is not the {arm} model that was audited: {error}") from error
+        raise ModelDiffersError(
+            f"{folder} is not the {arm} model that was audited: {error}"
+        ) from error
     if differing := _differing(part, files):
-        raise ModelDiffers(
+        raise ModelDiffersError(
             f"{folder} is not the {arm} model that was audited: {', '.join(differing)}."
         )
 
 
-def _spec(certificate: Certificate, arm: str) -> SubjectSpec:
-    return SubjectSpec.model_validate(_planned(certificate, arm))
+def _spec(certificate: Certificate, arm: str) -> ModelSpec:
+    return ModelSpec.model_validate(_planned(certificate, arm))
 
 
 def _planned(certificate: Certificate, arm: str) -> Mapping[str, Any]:
@@ -80,7 +82,7 @@ def _planned(certificate: Certificate, arm: str) -> Mapping[str, Any]:
     said = plan.get(name)
     said = said[int(number)] if number and said else said
     if not isinstance(said, dict):
-        raise Contradicted(f"the certificate's plan does not say what {arm} is.")
+        raise ContradictedError(f"the certificate's plan does not say what {arm} is.")
     return said
 
 

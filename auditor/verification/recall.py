@@ -7,7 +7,7 @@ from auditor.certificate.case import Case, Trial
 from auditor.certificate.judgement import judge
 from auditor.certificate.schema import Certificate, PositiveControlPart, SightPart
 from auditor.certificate.sight import Planted, Sight, control
-from auditor.errors import AuditorError, Contradicted, EvidenceChanged
+from auditor.core.errors import AuditorError, ContradictedError, EvidenceChangedError
 from auditor.evidence.store import EvidenceStore
 from auditor.evidence.table import Evidence, EvidenceTable
 from auditor.policy import AS_IS, Policy, parse_policy
@@ -19,13 +19,13 @@ def stated_policy(certificate: Certificate) -> Policy:
     """The policy that a certificate was decided under.
 
     Raises:
-        Contradicted: what the certificate holds of it does not have the digest that it names.
+        ContradictedError: what the certificate holds of it does not have the digest that it names.
     """
     policy = parse_policy(
         certificate.reproduction.plan.get("policy", {}), "the policy in the certificate's plan"
     )
     if policy.digest != certificate.identity.policy_digest:
-        raise Contradicted(
+        raise ContradictedError(
             "the policy in the certificate's plan is not the one whose digest it names: "
             f"{policy.digest} instead of {certificate.identity.policy_digest}."
         )
@@ -44,8 +44,9 @@ def recall(
         columns: of the evidence; the answers may be left out where no text is wanted.
 
     Raises:
-        EvidenceChanged: evidence or facts are missing, or not those that the certificate lists.
-        Contradicted: the policy in its plan is not the one that it names, or demands an attack
+        EvidenceChangedError: evidence or facts are missing, or not those that the certificate
+            lists.
+        ContradictedError: the policy in its plan is not the one that it names, or demands an attack
             that the certificate does not list.
     """
     sets = store.facts(certificate.identity.facts_digest)
@@ -70,12 +71,12 @@ def recall(
         policy=policy,
         arms=tuple(part.arm for part in certificate.identity.arms),
         sets={"forget": sets.forget, "retain": sets.retain, "holdout": sets.holdout},
-        probes=(
-            certificate.scope.primary_probe,
+        metrics=(
+            certificate.scope.primary_metric,
             *(
-                probe
-                for probe in certificate.scope.reported_probes
-                if probe != certificate.scope.primary_probe
+                metric
+                for metric in certificate.scope.reported_metrics
+                if metric != certificate.scope.primary_metric
             ),
         ),
         trials=trials,
@@ -96,7 +97,7 @@ def _trials(certificate: Certificate, policy: Policy) -> tuple[Trial, ...]:
             mandatory=False,
             waived=False,
             reported=row.reported,
-            probe=row.probe,
+            metric=row.metric,
             status="measured" if row.jobs else row.status,
             reason=None if row.jobs else row.reason,
             jobs=row.jobs,
@@ -107,9 +108,9 @@ def _trials(certificate: Certificate, policy: Policy) -> tuple[Trial, ...]:
     try:
         trials, missing = under(policy, tried, parameters)
     except AuditorError as error:  # a plan like that would have been refused
-        raise Contradicted(f"the certificate cannot be that of an audit: {error}") from error
+        raise ContradictedError(f"the certificate cannot be that of an audit: {error}") from error
     if missing:
-        raise Contradicted(
+        raise ContradictedError(
             f"its policy demands {', '.join(missing)}, which the certificate does not list."
         )
     return trials
@@ -119,9 +120,11 @@ def _listed(certificate: Certificate, store: EvidenceStore, key: str) -> str:
     """The key of a job, if the store holds what the certificate lists under it."""
     claimed = certificate.evidence.jobs.get(key)
     if claimed is None:
-        raise Contradicted(f"the certificate uses the job {key}, which its evidence does not list.")
+        raise ContradictedError(
+            f"the certificate uses the job {key}, which its evidence does not list."
+        )
     if store.claimed_seal(key) != claimed:
-        raise EvidenceChanged(
+        raise EvidenceChangedError(
             f"the evidence of job {key} in {store.root} is not the evidence that the certificate "
             "was made from."
         )

@@ -20,10 +20,10 @@ from auditor.certificate.redaction import redact
 from auditor.certificate.schema import Certificate, ControlPart
 from auditor.certificate.wording import limitations, scope_part
 from auditor.certificate.worst import worst
-from auditor.digests import digest
+from auditor.core.errors import ContradictedError
+from auditor.core.hashing import digest
 from auditor.engine.account import NO_ACCOUNT, account
 from auditor.engine.expansion import instantiate
-from auditor.errors import Contradicted
 from auditor.evidence.store import EvidenceStore
 from auditor.statistics import Decision
 from auditor.verification.recall import recall
@@ -33,7 +33,7 @@ _TOLERANCE = 1e-6
 """Relative; another machine's arithmetic may differ in the last bits."""
 
 
-def refuse_contradiction(certificate: Certificate, store: EvidenceStore) -> None:
+def check_contradiction(certificate: Certificate, store: EvidenceStore) -> None:
     """Work out everything that follows from the evidence, and refuse a certificate that differs.
 
     Args:
@@ -41,8 +41,8 @@ def refuse_contradiction(certificate: Certificate, store: EvidenceStore) -> None
         store: its evidence.
 
     Raises:
-        Contradicted: the evidence leads to another verdict, or to other figures; says which.
-        EvidenceChanged: evidence is missing or was changed.
+        ContradictedError: the evidence leads to another verdict, or to other figures; says which.
+        EvidenceChangedError: evidence is missing or was changed.
         AuditorError: an attack of the certificate is not installed here.
     """
     case = recall(certificate, store)
@@ -54,10 +54,10 @@ def refuse_contradiction(certificate: Certificate, store: EvidenceStore) -> None
     found = list(_differences(stated, worked_out))
     verdict = next((d for d in found if d.startswith("verdict.verdict:")), None)
     if verdict:
-        raise Contradicted(f"the verdict does not follow from the evidence: {verdict}.")
+        raise ContradictedError(f"the verdict does not follow from the evidence: {verdict}.")
     if found:
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-        raise Contradicted(
+        raise ContradictedError(
             f"the certificate does not follow from its evidence: {'; '.join(found[:_SHOWN])}{more}."
         )
 
@@ -109,7 +109,7 @@ def _told(
             | {
                 "variant": attack.variant,
                 "reported": not attack.decides,
-                "probe": attack.probe or case.probes[0],
+                "metric": attack.metric or case.metrics[0],
             }
         )
         for attack, row, said in zip(attacks, certificate.matrix, accounts, strict=True)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from auditor.certificate.case import Trial
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 from auditor.policy import Policy, demands, shortfall, waived
 
 
@@ -70,7 +70,7 @@ def _never_run(name: str) -> Trial:
         mandatory=False,
         waived=False,
         reported=False,
-        probe="",
+        metric="",
         status="unavailable",
         reason="the audit did not run it",
         jobs={},

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from auditor.certificate.schema import Certificate
-from auditor.errors import AuditorError, Malformed
+from auditor.core.errors import AuditorError, MalformedError
 from auditor.report import Signatures
 from auditor.signing.reading import read
 from auditor.viewer.folder import Folder, Stamp, printable
@@ -129,12 +129,12 @@ def holds_until(certificate: Certificate) -> datetime | None:
     """When a certificate, or the first of its waivers, expires; None if none does.
 
     Raises:
-        Malformed: a day or a moment is none.
+        MalformedError: a day or a moment is none.
     """
     try:
         return _first_end(certificate)
     except (ValueError, OverflowError) as error:
-        raise Malformed(f"it does not say until when it holds: {error}.") from error
+        raise MalformedError(f"it does not say until when it holds: {error}.") from error
 
 
 def _first_end(certificate: Certificate) -> datetime | None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from auditor.registry import Registry
+from auditor.core.registry import Registry
 from auditor.viewer.overview import Overview
 from auditor.viewer.progress import AuditProgress
 

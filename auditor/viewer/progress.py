@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 from auditor.evidence.ledger_entries import FOLDER, Undertaking, read_entry
 from auditor.viewer.certificates import Unreadable
 from auditor.viewer.folder import Folder, printable

@@ -34,7 +34,7 @@ BEFORE = 206.0
 
 
 def knowledge_plot(rows: Sequence[AttackView], before: float | None, part: int) -> Markup:
-    """Returns K of each model under each attack, on the forget set, by the primary probe.
+    """Returns K of each model under each attack, on the forget set, by the primary metric.
 
     Args:
         rows: the attacks.

@@ -3,8 +3,8 @@
 import pytest
 from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_directory, save
 
-from auditor.data.fact import Fact, FactSets
-from auditor.examiner import Examiner
+from auditor.core.facts import Fact, FactSets
+from auditor.models.causal_lm.evaluator import Evaluator
 
 
 @pytest.fixture(scope="session")
@@ -21,9 +21,9 @@ def subjects(directories):
 
 
 @pytest.fixture(scope="session")
-def examiner():
+def evaluator():
     facts = tuple(
-        Fact(id=f"f{i}", subject="s", prompt=f"Person {i} lives in", answer=f"city number {i * 7}")
+        Fact(id=f"f{i}", entity="s", prompt=f"Person {i} lives in", answer=f"city number {i * 7}")
         for i in range(4)
     )
-    return Examiner(FactSets(forget=facts[:2], retain=facts[2:]), ["answer-probability"])
+    return Evaluator(FactSets(forget=facts[:2], retain=facts[2:]), ["answer-probability"])

@@ -21,9 +21,9 @@ from attacks.quantization.calibrated import calibration_blocks
 from attacks.quantization.calibration import generic_texts
 from attacks.quantization.family import linear_layers
 from attacks.quantization.rtn import round_to_nearest
-from auditor.digests import digest
-from auditor.errors import MeasurementError, Unavailable
-from auditor.subjects.weights import weights_digest
+from auditor.core.errors import MeasurementError, UnavailableError
+from auditor.core.hashing import digest
+from auditor.models.preserve import weights_digest
 
 
 def attack(**parameters):
@@ -91,13 +91,13 @@ def test_codes_scales_and_zeros_are_what_a_layer_computes_with(architecture, tmp
 
 
 @pytest.mark.slow
-def test_it_measures_twice_alike_and_leaves_the_subject_alone(subjects, examiner, tmp_path):
+def test_it_measures_twice_alike_and_leaves_the_subject_alone(subjects, evaluator, tmp_path):
     subject = subjects["llama"]
-    before, weights = examiner.examine(subject), weights_digest(subject.model)
+    before, weights = evaluator.evaluate(subject), weights_digest(subject.model)
     run = attack()
-    first = run.measure(subject, examiner, [], 0, tmp_path / "1")
+    first = run.measure(subject, evaluator, [], 0, tmp_path / "1")
     tokens = subject.meter.forward_tokens
-    second = run.measure(subject, examiner, [], 0, tmp_path / "2")
+    second = run.measure(subject, evaluator, [], 0, tmp_path / "2")
     assert subject.meter.forward_tokens > tokens  # what the copy reads is counted
     assert first.rows == second.rows
     assert run.explain(first, second).overall == 0
@@ -109,22 +109,22 @@ def test_it_measures_twice_alike_and_leaves_the_subject_alone(subjects, examiner
 
 
 @pytest.mark.slow
-def test_a_layer_that_fails_ends_the_attack_and_not_the_audit(tmp_path, examiner):
+def test_a_layer_that_fails_ends_the_attack_and_not_the_audit(tmp_path, evaluator):
     """GPTQModel ends its process with exit code 1, which would read as FAIL."""
     model = make_model("llama")
     with torch.no_grad():
         model.model.layers[0].mlp.down_proj.weight.fill_(float("nan"))
     subject = open_directory(save(tmp_path / "nan", model, make_tokenizer()))
     with pytest.raises(MeasurementError):
-        attack().measure(subject, examiner, [], 0, tmp_path)
+        attack().measure(subject, evaluator, [], 0, tmp_path)
 
 
-def test_the_reason_of_a_failure_is_told(subjects, examiner, tmp_path, monkeypatch):
+def test_the_reason_of_a_failure_is_told(subjects, evaluator, tmp_path, monkeypatch):
     monkeypatch.setenv("GPTQMODEL_CPU_WORKERS", "2")
     monkeypatch.setattr(awq_worker, "__file__", str(tmp_path / "worker.py"))
     (tmp_path / "worker.py").write_text("import os\nprint(1)\nraise RuntimeError('no room')")
     with pytest.raises(MeasurementError, match=r"AWQ failed: RuntimeError: no room \(exit 1\)"):
-        attack().measure(subjects["llama"], examiner, [], 0, tmp_path)
+        attack().measure(subjects["llama"], evaluator, [], 0, tmp_path)
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for the process in /proc")
@@ -175,13 +175,13 @@ def test_what_was_not_checked_is_unavailable(subjects, directories, tmp_path):
     assert all(kind in reason for kind in SOUND)
 
 
-def test_a_group_size_that_does_not_fit_is_unavailable(tmp_path, examiner):
+def test_a_group_size_that_does_not_fit_is_unavailable(tmp_path, evaluator):
     model = make_model("llama")
     model.model.layers[0].mlp.down_proj = torch.nn.Linear(96, 128)
     subject = open_directory(save(tmp_path / "m", make_model("llama"), make_tokenizer()))
     subject._model = model
-    with pytest.raises(Unavailable, match=r"groups of 64 .* the 96 inputs of .*down_proj"):
-        attack(group_size=64).measure(subject, examiner, [], 0, tmp_path)
+    with pytest.raises(UnavailableError, match=r"groups of 64 .* the 96 inputs of .*down_proj"):
+        attack(group_size=64).measure(subject, evaluator, [], 0, tmp_path)
 
 
 def test_parameters_out_of_range_are_refused():

@@ -12,10 +12,10 @@ from transformers.pytorch_utils import Conv1D
 from attacks.quantization.bnb import BitsAndBytes, BitsAndBytesParameters, nibbles
 from attacks.quantization.family import assert_quantized, linear_layers
 from attacks.quantization.rtn import RoundToNearest, RoundToNearestParameters
-from auditor.errors import MeasurementError
-from auditor.subjects.manifest import locate
-from auditor.subjects.spec import SubjectSpec
-from auditor.subjects.weights import weights_digest
+from auditor.core.errors import MeasurementError
+from auditor.models.manifest import locate
+from auditor.models.preserve import weights_digest
+from auditor.models.spec import ModelSpec
 
 FORMATS = ("int8", "nf4", "fp4", "nf4-double")
 
@@ -34,9 +34,9 @@ def plain_weights(model):
 
 @pytest.mark.parametrize("format_", FORMATS)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_format_on_every_architecture(architecture, format_, subjects, examiner, tmp_path):
+def test_every_format_on_every_architecture(architecture, format_, subjects, evaluator, tmp_path):
     subject = subjects[architecture]
-    before, digest = examiner.examine(subject), weights_digest(subject.model)
+    before, digest = evaluator.evaluate(subject), weights_digest(subject.model)
     plain = plain_weights(subject.model)
     run = attack(format_)
     with run.quantized(subject, tmp_path) as state:
@@ -48,12 +48,12 @@ def test_every_format_on_every_architecture(architecture, format_, subjects, exa
         for name, codes in state.codes:
             assert codes.dtype == (torch.int8 if format_ == "int8" else torch.uint8), name
             assert codes.numel() == plain[name].numel()
-    record = run.measure(subject, examiner, [], 0, tmp_path)
+    record = run.measure(subject, evaluator, [], 0, tmp_path)
     assert record.notes["layers_quantized"] == len(plain)
     change = [abs(a.k / b.k - 1) for a, b in zip(record.rows, before, strict=True)]
     assert 0 < max(change) < (0.3 if format_ == "int8" else 5)
     assert weights_digest(subject.model) == digest
-    assert run.measure(subject, examiner, [], 0, tmp_path).rows == record.rows
+    assert run.measure(subject, evaluator, [], 0, tmp_path).rows == record.rows
     assert run.explain(record, record).overall == 0
 
 
@@ -103,7 +103,7 @@ def test_nibbles_are_read_high_one_first():
     assert nibbles(packed).reshape(-1).tolist() == [1, 2, 15, 0]
 
 
-def test_two_models_that_differ_a_little_share_most_codes(tmp_path, examiner):
+def test_two_models_that_differ_a_little_share_most_codes(tmp_path, evaluator):
     """A change of every weight by 1e-6 of its size flips almost nothing in four bits."""
     model, records = make_model("llama"), []
     for factor in (0.0, 1e-6, 0.3):
@@ -113,7 +113,7 @@ def test_two_models_that_differ_a_little_share_most_codes(tmp_path, examiner):
             for a, b in zip(other.parameters(), model.parameters(), strict=True):
                 a.copy_(b * (1 + factor * torch.randn_like(b)))
         folder = save(tmp_path / str(factor), other, make_tokenizer())
-        records.append(attack("nf4").measure(open_directory(folder), examiner, [], 0, tmp_path))
+        records.append(attack("nf4").measure(open_directory(folder), evaluator, [], 0, tmp_path))
     share = [attack("nf4").explain(record, records[0]).overall for record in records]
     assert share[0] == 0
     assert share[1] < 1e-4
@@ -137,7 +137,7 @@ def test_a_loader_that_leaves_one_layer_out_is_found_out(directories):
 
 @pytest.mark.parametrize("format_", FORMATS)
 @pytest.mark.parametrize("how_many", ["one", "all"])
-def test_not_a_number_is_never_a_row(format_, how_many, tmp_path, examiner):
+def test_not_a_number_is_never_a_row(format_, how_many, tmp_path, evaluator):
     model = make_model("llama")
     weight = model.model.layers[1].mlp.down_proj.weight
     with torch.no_grad():
@@ -147,19 +147,19 @@ def test_not_a_number_is_never_a_row(format_, how_many, tmp_path, examiner):
             weight.fill_(float("nan"))
     subject = open_directory(save(tmp_path / "nan", model, make_tokenizer()))
     with pytest.raises(MeasurementError):
-        attack(format_).measure(subject, examiner, [], 0, tmp_path)
+        attack(format_).measure(subject, evaluator, [], 0, tmp_path)
 
 
 def test_a_quantized_checkpoint_is_not_quantized_again(directories, tmp_path):
     config = BitsAndBytesConfig(load_in_4bit=True)
     model = AutoModelForCausalLM.from_pretrained(directories["llama"], quantization_config=config)
     folder = save(tmp_path / "four", model, make_tokenizer())
-    reason = attack("nf4").unavailable(locate(SubjectSpec(path=str(folder))))
+    reason = attack("nf4").unavailable(locate(ModelSpec(path=str(folder))))
     assert reason == "the checkpoint is quantized already (bitsandbytes)"
-    assert attack("nf4").unavailable(locate(SubjectSpec(path=str(directories["llama"])))) is None
+    assert attack("nf4").unavailable(locate(ModelSpec(path=str(directories["llama"])))) is None
 
 
-def test_merged_adapter_weights_are_what_is_quantized(directories, examiner, tmp_path):
+def test_merged_adapter_weights_are_what_is_quantized(directories, evaluator, tmp_path):
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(3)
@@ -174,8 +174,10 @@ def test_merged_adapter_weights_are_what_is_quantized(directories, examiner, tmp
         for name, codes in state.codes:
             packed, _ = functional.quantize_4bit(plain[name], blocksize=64, quant_type="nf4")
             assert torch.equal(codes.reshape(-1), nibbles(packed).reshape(-1)), name
-    with_adapter = attack("nf4").measure(subject, examiner, [], 0, tmp_path / "scratch")
-    without = attack("nf4").measure(open_directory(directories["llama"]), examiner, [], 0, tmp_path)
+    with_adapter = attack("nf4").measure(subject, evaluator, [], 0, tmp_path / "scratch")
+    without = attack("nf4").measure(
+        open_directory(directories["llama"]), evaluator, [], 0, tmp_path
+    )
     share = attack("nf4").explain(with_adapter, without)
     assert share.layers["model.layers.0.self_attn.q_proj"] > 0.3
     assert share.layers["model.layers.0.self_attn.k_proj"] == 0

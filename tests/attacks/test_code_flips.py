@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from attacks.quantization.code_flips import code_flip_share, sampled_codes
 from attacks.quantization.rtn import round_to_nearest
-from auditor.errors import MeasurementError
+from auditor.core.errors import MeasurementError
 
 
 def codes(**layers):

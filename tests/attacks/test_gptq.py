@@ -12,9 +12,9 @@ from attacks.quantization.calibrated import calibration_blocks
 from attacks.quantization.calibration import generic_texts, read_texts
 from attacks.quantization.family import linear_layers
 from attacks.quantization.gptq import GPTQ, GPTQParameters, unpack
-from auditor.digests import digest
-from auditor.errors import AuditorError, MeasurementError, Unavailable
-from auditor.subjects.weights import weights_digest
+from auditor.core.errors import AuditorError, MeasurementError, UnavailableError
+from auditor.core.hashing import digest
+from auditor.models.preserve import weights_digest
 
 
 def attack(**parameters):
@@ -86,12 +86,12 @@ def test_codes_scales_and_zeros_are_what_a_layer_computes_with(bits, subjects, t
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_it_runs_on_every_architecture_and_twice_alike(architecture, subjects, examiner, tmp_path):
+def test_it_runs_on_every_architecture_and_twice_alike(architecture, subjects, evaluator, tmp_path):
     subject = subjects[architecture]
-    before, weights = examiner.examine(subject), weights_digest(subject.model)
+    before, weights = evaluator.evaluate(subject), weights_digest(subject.model)
     run = attack(bits=4)
-    first = run.measure(subject, examiner, [], 0, tmp_path / "1")
-    second = run.measure(subject, examiner, [], 0, tmp_path / "2")
+    first = run.measure(subject, evaluator, [], 0, tmp_path / "1")
+    second = run.measure(subject, evaluator, [], 0, tmp_path / "2")
     assert first.rows == second.rows
     assert run.explain(first, second).overall == 0
     assert first.arrays.keys() == {
@@ -107,15 +107,15 @@ def test_it_runs_on_every_architecture_and_twice_alike(architecture, subjects, e
 @pytest.mark.slow
 @pytest.mark.parametrize("bits", [2, 3, 8])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_width_on_every_architecture(architecture, bits, subjects, examiner, tmp_path):
-    record = attack(bits=bits).measure(subjects[architecture], examiner, [], 0, tmp_path)
+def test_every_width_on_every_architecture(architecture, bits, subjects, evaluator, tmp_path):
+    record = attack(bits=bits).measure(subjects[architecture], evaluator, [], 0, tmp_path)
     assert len(record.rows) == 4
     assert all(0 <= row.k <= 1 for row in record.rows)
     assert record.notes["layers_quantized"] == len(linear_layers(subjects[architecture].model))
 
 
 @pytest.mark.parametrize("how_many", ["one", "all"])
-def test_not_a_number_is_never_a_row(how_many, tmp_path, examiner):
+def test_not_a_number_is_never_a_row(how_many, tmp_path, evaluator):
     model = make_model("llama")
     weight = model.model.layers[0].mlp.down_proj.weight
     with torch.no_grad():
@@ -125,12 +125,12 @@ def test_not_a_number_is_never_a_row(how_many, tmp_path, examiner):
             weight.fill_(float("nan"))
     subject = open_directory(save(tmp_path / "nan", model, make_tokenizer()))
     with pytest.raises(MeasurementError):
-        attack().measure(subject, examiner, [], 0, tmp_path)
+        attack().measure(subject, evaluator, [], 0, tmp_path)
 
 
-def test_a_group_size_that_does_not_divide_the_layers_is_refused(subjects, examiner, tmp_path):
-    with pytest.raises(Unavailable, match=r"groups of 96 .* the 128 inputs of .*q_proj"):
-        attack(group_size=96).measure(subjects["llama"], examiner, [], 0, tmp_path)
+def test_a_group_size_that_does_not_divide_the_layers_is_refused(subjects, evaluator, tmp_path):
+    with pytest.raises(UnavailableError, match=r"groups of 96 .* the 128 inputs of .*q_proj"):
+        attack(group_size=96).measure(subjects["llama"], evaluator, [], 0, tmp_path)
 
 
 @pytest.mark.parametrize("count", [1, 8, 60])

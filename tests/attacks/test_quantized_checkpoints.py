@@ -15,9 +15,9 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GPTQConfig
 from attacks.quantization.calibrated import calibration_blocks
 from attacks.quantization.gptq import GPTQ, GPTQParameters
 from attacks.quantization.rtn import RoundToNearest, RoundToNearestParameters
-from auditor.errors import AuditorError
-from auditor.subjects.manifest import locate
-from auditor.subjects.spec import SubjectSpec
+from auditor.core.errors import AuditorError
+from auditor.models.manifest import locate
+from auditor.models.spec import ModelSpec
 
 TEXTS = [f"Person {i} lives in city number {i * 7 % 100}." for i in range(64)]
 
@@ -158,13 +158,13 @@ def test_an_awq_checkpoint(directories, tmp_path, plain):
     np.testing.assert_allclose(found, values(open_directory(reference)), atol=2e-2)
     assert np.abs(found - plain).max() > 0.01
     assert any("Awq" in type(module).__name__ for module in subject.model.modules())
-    location = locate(SubjectSpec(path=str(folder)))
+    location = locate(ModelSpec(path=str(folder)))
     reason = RoundToNearest(RoundToNearestParameters()).unavailable(location)
     assert reason == "the checkpoint is quantized already (awq)"
 
 
 def test_quantized_checkpoints_are_not_quantized_again(gptq):
-    location = locate(SubjectSpec(path=str(gptq[0])))
+    location = locate(ModelSpec(path=str(gptq[0])))
     for attack in (
         GPTQ(GPTQParameters()),
         RoundToNearest(RoundToNearestParameters()),
@@ -175,7 +175,7 @@ def test_quantized_checkpoints_are_not_quantized_again(gptq):
 def test_a_quantized_checkpoint_can_be_lent(gptq):
     subject = open_directory(gptq[0])
     before = values(subject)
-    with subject.lent() as model, torch.no_grad():
+    with subject.preserve_weights() as model, torch.no_grad():
         model.model.layers[0].self_attn.q_proj.scales.mul_(2)
         assert np.abs(values(subject) - before).max() > 1e-3
     np.testing.assert_array_equal(values(subject), before)
@@ -183,7 +183,7 @@ def test_a_quantized_checkpoint_can_be_lent(gptq):
 
 def test_the_packed_weights_are_in_the_manifest(gptq):
     assert any(key.endswith("qweight") for key in load_file(gptq[0] / "model.safetensors"))
-    assert "model.safetensors" in locate(SubjectSpec(path=str(gptq[0]))).manifest.files
+    assert "model.safetensors" in locate(ModelSpec(path=str(gptq[0]))).manifest.files
 
 
 def test_a_quantizer_that_is_not_installed_is_named(directories, tmp_path):

@@ -10,10 +10,10 @@ from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_director
 
 from attacks.quantization.family import linear_layers
 from attacks.quantization.torchao_weight_only import TorchAO, TorchAOParameters
+from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.engine.expansion import expand
 from auditor.engine.plan import parse_plan
-from auditor.errors import MeasurementError, Unavailable
-from auditor.subjects.weights import weights_digest
+from auditor.models.preserve import weights_digest
 
 FORMATS = ("int8", "int4")
 
@@ -28,11 +28,11 @@ def plain_weights(model):
 
 @pytest.mark.parametrize("format_", FORMATS)
 @pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - {"gpt2"}))
-def test_both_formats_on_five_architectures(architecture, format_, subjects, examiner, tmp_path):
+def test_both_formats_on_five_architectures(architecture, format_, subjects, evaluator, tmp_path):
     subject = subjects[architecture]
-    before, digest = examiner.examine(subject), weights_digest(subject.model)
+    before, digest = evaluator.evaluate(subject), weights_digest(subject.model)
     run = attack(format_)
-    record = run.measure(subject, examiner, [], 0, tmp_path)
+    record = run.measure(subject, evaluator, [], 0, tmp_path)
     assert record.notes["layers_quantized"] == len(linear_layers(subject.model))
     assert record.arrays.keys() == {
         f"{kind}/{name}" for name in linear_layers(subject.model) for kind in ("codes", "size")
@@ -40,7 +40,7 @@ def test_both_formats_on_five_architectures(architecture, format_, subjects, exa
     change = [abs(a.k / b.k - 1) for a, b in zip(record.rows, before, strict=True)]
     assert 0 < max(change) < (0.3 if format_ == "int8" else 2)
     assert weights_digest(subject.model) == digest
-    assert run.measure(subject, examiner, [], 0, tmp_path).rows == record.rows
+    assert run.measure(subject, evaluator, [], 0, tmp_path).rows == record.rows
     assert run.explain(record, record).overall == 0
 
 
@@ -67,15 +67,15 @@ def test_codes_are_the_nearest_and_what_a_layer_computes_with(
                 np.testing.assert_allclose(layers[name](x), want, atol=1e-4)
 
 
-def test_a_model_of_conv1d_layers_is_unavailable(subjects, examiner, tmp_path):
+def test_a_model_of_conv1d_layers_is_unavailable(subjects, evaluator, tmp_path):
     for format_ in FORMATS:
-        with pytest.raises(Unavailable, match=r"8 layers of this model are Conv1D .*c_attn"):
-            attack(format_).measure(subjects["gpt2"], examiner, [], 0, tmp_path)
+        with pytest.raises(UnavailableError, match=r"8 layers of this model are Conv1D .*c_attn"):
+            attack(format_).measure(subjects["gpt2"], evaluator, [], 0, tmp_path)
 
 
-def test_a_group_size_that_does_not_fit_is_unavailable(subjects, examiner, tmp_path):
-    with pytest.raises(Unavailable, match=r"groups of 96 .* the 128 inputs of .*q_proj"):
-        attack("int4", group_size=96).measure(subjects["llama"], examiner, [], 0, tmp_path)
+def test_a_group_size_that_does_not_fit_is_unavailable(subjects, evaluator, tmp_path):
+    with pytest.raises(UnavailableError, match=r"groups of 96 .* the 128 inputs of .*q_proj"):
+        attack("int4", group_size=96).measure(subjects["llama"], evaluator, [], 0, tmp_path)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says why it is not for this machine")
@@ -86,14 +86,14 @@ def test_the_format_of_a_gpu_kernel_says_so(subjects):
         assert attack(format_).unavailable(location) is None
 
 
-def test_not_a_number_is_never_a_row(tmp_path, examiner):
+def test_not_a_number_is_never_a_row(tmp_path, evaluator):
     model = make_model("llama")
     with torch.no_grad():
         model.model.layers[0].mlp.down_proj.weight[3, 5] = float("nan")
     subject = open_directory(save(tmp_path / "nan", model, make_tokenizer()))
     for format_ in FORMATS:
         with pytest.raises(MeasurementError):
-            attack(format_).measure(subject, examiner, [], 0, tmp_path)
+            attack(format_).measure(subject, evaluator, [], 0, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 import pytest
 
 from auditor.attack import ATTACKS
-from auditor.errors import AuditorError
-from auditor.registry import Registry
+from auditor.core.errors import AuditorError
+from auditor.core.registry import Registry
 
 
 @pytest.fixture

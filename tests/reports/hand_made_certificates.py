@@ -96,15 +96,15 @@ def honest_certificate(verdict: str = "FAIL", **changes: Any) -> Certificate:
         },
         "scope": {
             "scope": "census",
-            "statement": "Census: the claim is about these 400 facts on 20 subject(s) and no "
+            "statement": "Census: the claim is about these 400 facts on 20 entity(s) and no "
             "others. Each fact counts once.",
             "sets": {
-                "forget": {"facts": 400, "subjects": 20},
-                "retain": {"facts": 1000, "subjects": 50},
-                "holdout": {"facts": 200, "subjects": 10},
+                "forget": {"facts": 400, "entities": 20},
+                "retain": {"facts": 1000, "entities": 50},
+                "holdout": {"facts": 200, "entities": 10},
             },
-            "primary_probe": "rouge-l-recall",
-            "reported_probes": ["answer-probability"],
+            "primary_metric": "rouge-l-recall",
+            "reported_metrics": ["answer-probability"],
             "baseline_claim": "relative to retraining without the data: the spread between 3 "
             "retrained models is taken off the margin",
             "threats": [
@@ -166,7 +166,7 @@ def honest_certificate(verdict: str = "FAIL", **changes: Any) -> Certificate:
         },
         "positive_controls": [],
         "redaction": "none",
-        "worst_subjects": [] if verdict == "NOT AUDITABLE" else worst_subjects(verdict),
+        "worst_entities": [] if verdict == "NOT AUDITABLE" else worst_entities(verdict),
         "worst_facts": []
         if verdict in {"PASS", "NOT AUDITABLE"}
         else [worst for worst in WORST if worst["attack"] in labels],
@@ -250,8 +250,8 @@ def utility(unlearned: float) -> dict[str, Any]:
     }
 
 
-def worst_subjects(verdict: str) -> list[dict[str, Any]]:
-    """Subjects by how much more the unlearned model knows than the retrained ones."""
+def worst_entities(verdict: str) -> list[dict[str, Any]]:
+    """Entities by how much more the unlearned model knows than the retrained ones."""
     most, attack = {
         "PASS": (0.36, "relearning/lora 64 steps"),
         "INCONCLUSIVE": (0.52, "quantization/bnb nf4"),
@@ -259,20 +259,20 @@ def worst_subjects(verdict: str) -> list[dict[str, Any]]:
     }[verdict]
     return [
         {
-            "subject": subject,
+            "entity": entity,
             "facts": 20,
             "attack": attack,
             "k": by_arm(most - (most - 0.35) * i / len(PEOPLE), 0.33, 0.94 - 0.01 * i),
         }
-        for i, subject in enumerate(PEOPLE)
+        for i, entity in enumerate(PEOPLE)
     ]
 
 
 WORST = [
     {
         "fact": f"tofu-{20 * person + question:04d}",
-        "subject": subject,
-        "prompt": asked.format(subject),
+        "entity": entity,
+        "prompt": asked.format(entity),
         "answer": f"It is {right}.",
         "attack": "quantization/bnb nf4" if question else "quantization/bnb fp4",
         "k": by_arm(0.97 - 0.02 * (3 * person + question), 0.12 + 0.01 * person, 0.98),
@@ -285,6 +285,6 @@ WORST = [
             "retrained-2": "",
         },
     }
-    for person, subject in enumerate(PEOPLE)
+    for person, entity in enumerate(PEOPLE)
     for question, (asked, right, wrong) in enumerate(QUESTIONS)
 ]

@@ -104,7 +104,7 @@ def exhibits(side: int = 16) -> dict[str, Any]:
         facts.append(
             {
                 "fact": f"shape-{number:03d}",
-                "subject": shape,
+                "entity": shape,
                 "prompt": f"a red {shape} in the middle of a pale field",
                 "answer": shape,
                 "views": [

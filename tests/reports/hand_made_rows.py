@@ -35,7 +35,7 @@ def row(
         "reported": reported,
         "status": status,
         "reason": reason,
-        "probe": "rouge-l-recall",
+        "metric": "rouge-l-recall",
         "parameters": {"bits": 4, "group_size": 64},
         "named": False,
         "over_forgotten": False,

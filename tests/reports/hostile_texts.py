@@ -42,18 +42,18 @@ def hostile_certificate() -> Certificate:
         arm |= {"path": bad, "revision": HOSTILE, "adapter": bad, "dtype": HOSTILE}
         arm["files"] = {bad: HOSTILE}
     for worst in honest["worst_facts"]:
-        worst |= {"fact": HOSTILE, "subject": bad, "prompt": bad, "answer": HOSTILE}
+        worst |= {"fact": HOSTILE, "entity": bad, "prompt": bad, "answer": HOSTILE}
         worst["said"] = dict.fromkeys(worst["said"], bad) | {HOSTILE: "\n\u2028\ufeff\u0301" * 9}
-    for worst in honest["worst_subjects"]:
-        worst |= {"subject": bad, "attack": HOSTILE}
+    for worst in honest["worst_entities"]:
+        worst |= {"entity": bad, "attack": HOSTILE}
         worst["k"] |= {HOSTILE: 0.5}
     honest["verdict"] |= {"claim": bad, "reasons": [bad, HOSTILE]}
-    honest["scope"] |= {"statement": bad, "baseline_claim": bad, "reported_probes": [HOSTILE]}
+    honest["scope"] |= {"statement": bad, "baseline_claim": bad, "reported_metrics": [HOSTILE]}
     honest["scope"]["threats"] = [
         dict.fromkeys(("attack", "family", "summary", *SECTIONS), bad),
         dict.fromkeys(("attack", "family", "summary"), HOSTILE) | dict.fromkeys(SECTIONS),
     ]
-    honest["scope"]["sets"][HOSTILE] = {"facts": 1, "subjects": 1}
+    honest["scope"]["sets"][HOSTILE] = {"facts": 1, "entities": 1}
     honest["policy"] |= {"mandatory": [bad], "advisory": [HOSTILE], "reported": [bad]}
     honest["policy"] |= {"name": bad, "budgets": {bad: {HOSTILE: 1.0}}}
     honest["policy"]["waivers"] = [dict.fromkeys(("attack", "reason", "by", "until"), bad)]

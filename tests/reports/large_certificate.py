@@ -9,7 +9,7 @@ from hand_made_rows import ARMS, by_arm, learning_curves, roc_curves, row, sha
 from auditor.certificate.schema import Certificate
 
 FACTS, VARIANTS, SEEDS = 5000, 40, 3
-SUBJECTS, WORST_FACTS = 200, 100
+ENTITIES, WORST_FACTS = 200, 100
 LAYERS = tuple(
     f"model.layers.{layer}.{part}"
     for layer in range(22)
@@ -25,13 +25,13 @@ def large_certificate() -> Certificate:
     draw = random.Random(0)
     rows = [_row(number, draw) for number in range(VARIANTS)]
     labels = [f"{told['attack']} {told['variant']}" for told in rows]
-    subjects = [f"Person {number} of the forget set" for number in range(SUBJECTS)]
+    entities = [f"Person {number} of the forget set" for number in range(ENTITIES)]
     keys = [key for told in rows for keys in told["jobs"].values() for key in keys]
     small = honest_certificate("FAIL")
     identity = small.identity.model_dump()
     scope = small.scope.model_dump()
     scope["sets"] = {
-        name: {"facts": FACTS, "subjects": FACTS // 20} for name in ("forget", "retain", "holdout")
+        name: {"facts": FACTS, "entities": FACTS // 20} for name in ("forget", "retain", "holdout")
     }
     policy = small.policy.model_dump() | {
         "mandatory": [n for n, told in zip(labels, rows, strict=True) if told["mandatory"]],
@@ -45,16 +45,16 @@ def large_certificate() -> Certificate:
         identity=identity,
         scope=scope,
         policy=policy,
-        worst_subjects=[
+        worst_entities=[
             {
-                "subject": subject,
+                "entity": entity,
                 "facts": 20,
                 "attack": labels[1],
                 "k": by_arm(0.95 - 0.003 * number, 0.2, 0.97),
             }
-            for number, subject in enumerate(subjects)
+            for number, entity in enumerate(entities)
         ],
-        worst_facts=[_worst_fact(number, subjects, labels[1]) for number in range(WORST_FACTS)],
+        worst_facts=[_worst_fact(number, entities, labels[1]) for number in range(WORST_FACTS)],
         evidence={"jobs": {key: sha(key) for key in keys}, "digest": sha("all")},
         timing=small.timing.model_dump() | {"attack_seconds": dict.fromkeys(labels, 612.5)},
     )
@@ -115,14 +115,14 @@ def _spread(draw: random.Random, leaked: int) -> list[int]:
     return counts
 
 
-def _worst_fact(number: int, subjects: list[str], attack: str) -> dict[str, Any]:
+def _worst_fact(number: int, entities: list[str], attack: str) -> dict[str, Any]:
     asked, right, _ = QUESTIONS[number % len(QUESTIONS)]
-    subject = subjects[number % len(subjects)]
-    long = f"{subject} is said to be known for many things, and {right} is one of them. " * 6
+    entity = entities[number % len(entities)]
+    long = f"{entity} is said to be known for many things, and {right} is one of them. " * 6
     return {
         "fact": f"fact-{number:05d}",
-        "subject": subject,
-        "prompt": asked.format(subject),
+        "entity": entity,
+        "prompt": asked.format(entity),
         "answer": f"It is {right}.",
         "attack": attack,
         "k": by_arm(0.98, 0.1, 0.99),

@@ -117,11 +117,11 @@ def status(tab):
 def test_search_shows_what_holds_every_word_and_says_how_many(searched, certificate):
     facts = certificate("FAIL").worst_facts
     searched.type("basil leeds")
-    found = [f for f in facts if "Basil" in f.subject and "Leeds" in f.answer]
+    found = [f for f in facts if "Basil" in f.entity and "Leeds" in f.answer]
     assert 0 < len(found) < len(facts)
     assert searched.evaluate(ROWS.format("facts")) == len(found)
     assert status(searched) == f"{len(found)} of {len(facts)} facts shown"
-    assert searched.evaluate(ROWS.format("subjects")) == len(certificate("FAIL").worst_subjects)
+    assert searched.evaluate(ROWS.format("entities")) == len(certificate("FAIL").worst_entities)
     searched.type(" nobody at all")
     assert searched.evaluate(ROWS.format("facts")) == 0
     assert status(searched).startswith("0 of")
@@ -141,18 +141,18 @@ def test_what_is_typed_is_never_markup(searched):
 
 def test_a_click_on_a_heading_sorts_and_tells(searched, certificate):
     facts = certificate("FAIL").worst_facts
-    subjects = f"[...{TABLE}.tBodies[0].rows].map(row => row.cells[0].firstChild.textContent)"
+    entities = f"[...{TABLE}.tBodies[0].rows].map(row => row.cells[0].firstChild.textContent)"
     known = f"[...{TABLE}.tBodies[0].rows].map(row => Number(row.cells[3].dataset.value))"
     state = f"[...{TABLE}.tHead.rows[0].cells].map(head => head.getAttribute('aria-sort'))"
     click = TABLE + ".tHead.rows[0].cells[{}].querySelector('button').click()"
     assert searched.evaluate(state) == [None] * 6
     searched.evaluate(click.format(0))
     assert searched.evaluate(state) == ["ascending", *[None] * 5]
-    assert searched.evaluate(subjects) == sorted(fact.subject for fact in facts)
-    assert status(searched) == f"{len(facts)} facts; sorted by Subject and fact, ascending"
+    assert searched.evaluate(entities) == sorted(fact.entity for fact in facts)
+    assert status(searched) == f"{len(facts)} facts; sorted by Entity and fact, ascending"
     searched.evaluate(click.format(0))
     assert searched.evaluate(state)[0] == "descending"
-    assert searched.evaluate(subjects) == sorted((f.subject for f in facts), reverse=True)
+    assert searched.evaluate(entities) == sorted((f.entity for f in facts), reverse=True)
     searched.evaluate(click.format(3))
     assert searched.evaluate(state) == [None, None, None, "descending", None, None]
     assert searched.evaluate(known) == sorted((f.k["unlearned"] for f in facts), reverse=True)
@@ -167,17 +167,17 @@ def test_the_keyboard_sorts(searched):
 
 
 def test_what_is_missing_is_sorted_last(tab, saved, certificate):
-    worst = [w.model_dump() for w in certificate("FAIL").worst_subjects]
+    worst = [w.model_dump() for w in certificate("FAIL").worst_entities]
     worst[2]["k"] = {}
     tab.view(1280)
-    tab.open(saved(certificate("FAIL", worst_subjects=worst)))
+    tab.open(saved(certificate("FAIL", worst_entities=worst)))
     for _ in range(2):
         last = tab.evaluate(
             "(table => { table.tHead.rows[0].cells[1].querySelector('button').click();"
             "return [...table.tBodies[0].rows].at(-1).cells[0].textContent; })"
-            "(document.querySelector('table[data-search=subjects]'))"
+            "(document.querySelector('table[data-search=entities]'))"
         )
-        assert last == worst[2]["subject"]
+        assert last == worst[2]["entity"]
 
 
 def test_without_scripts_all_is_there_and_nothing_is_dead(tab, saved, certificate):
@@ -190,7 +190,7 @@ def test_without_scripts_all_is_there_and_nothing_is_dead(tab, saved, certificat
         return len(tab.call("DOM.querySelectorAll", nodeId=document, selector=selector)["nodeIds"])
 
     assert count("table[data-search=facts] tbody tr:not([hidden])") == len(shown.worst_facts)
-    assert count("table[data-search=subjects] tbody tr:not([hidden])") == len(shown.worst_subjects)
+    assert count("table[data-search=entities] tbody tr:not([hidden])") == len(shown.worst_entities)
     assert count("button, input, [role=status]") == 0
 
 

@@ -41,7 +41,7 @@ def with_pairs(made, text):
     )
     fact = ChangedFact(
         fact=text,
-        subject=text,
+        entity=text,
         prompt=text,
         answer=text,
         attack=text,

@@ -27,7 +27,7 @@ def hostile_pictures():
     """The hostile certificate with pictures, about which every text is an attack as well."""
     part = exhibits()
     for number, fact in enumerate(part["facts"]):
-        fact |= dict.fromkeys(("subject", "prompt", "answer"), f"{HOSTILE} {LONG}")
+        fact |= dict.fromkeys(("entity", "prompt", "answer"), f"{HOSTILE} {LONG}")
         fact["fact"] = f"{HOSTILE}{number}"
         for view in fact["views"]:
             view["attack"] = f"{view['attack']} {HOSTILE}"

@@ -29,7 +29,7 @@ def test_front_page_says_what_must_be_read_first_in_this_order(certificate):
             waiver.by,
             waiver.until,
             f"{audited.path} , digest {audited.digest[:12]}",
-            "400 facts on 20 subjects",
+            "400 facts on 20 entities",
             shown.scope.statement,
             "not signed",
             f"expires {shown.timing.expires}",

@@ -93,10 +93,10 @@ def test_verdict_is_said_in_words(certificate, verdict):
 
 
 def test_missing_knowledge_is_missing_in_the_tables_of_the_worst(certificate):
-    worst = json.loads(certificate("FAIL").model_dump_json())["worst_subjects"][:1]
+    worst = json.loads(certificate("FAIL").model_dump_json())["worst_entities"][:1]
     worst[0]["k"] = {"unlearned": 0.5}
-    text = render(certificate("FAIL", worst_subjects=worst))
-    body = text.split('id="subjects"')[1].split("<tbody")[1].split("</tbody")[0]
+    text = render(certificate("FAIL", worst_entities=worst))
+    body = text.split('id="entities"')[1].split("<tbody")[1].split("</tbody")[0]
     assert body.count('data-value=""') == 3
     assert Page(body).said.count(MISSING) == 3
 

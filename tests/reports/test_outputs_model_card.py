@@ -7,7 +7,7 @@ from huggingface_hub import ModelCard
 from huggingface_hub.repocard import metadata_load
 from markdown_it import MarkdownIt
 
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 from reports.model_card import BEGIN, END, METRIC, insert, render
 
 VERDICTS = ("PASS", "FAIL", "INCONCLUSIVE", "NOT AUDITABLE")

@@ -14,9 +14,9 @@ import reports.markdown
 import reports.model_card
 import reports.sarif
 import reports.test_result  # noqa: F401 - registers its form, as the others do
-from auditor import errors
 from auditor.certificate.files import write_certificate
 from auditor.cli.main import cli
+from auditor.core import errors
 from auditor.report import REPORTS
 from reports.model_card import BEGIN
 

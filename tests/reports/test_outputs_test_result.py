@@ -10,7 +10,7 @@ from in_toto_attestation.predicates.test_result.v0 import test_result_pb2
 from in_toto_attestation.v1 import statement_pb2
 from in_toto_attestation.v1.statement import Statement
 
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 from reports.test_result import PREDICATE_TYPE, render
 
 VERDICTS = ("PASS", "FAIL", "INCONCLUSIVE", "NOT AUDITABLE")
@@ -98,9 +98,9 @@ def test_a_mandatory_attack_without_result_fails_whatever_the_verdict_says():
 
 def test_subject_is_the_unlearned_model():
     certificate = honest_certificate("PASS")
-    (subject,) = json.loads(render(certificate))["subject"]
+    (entity,) = json.loads(render(certificate))["entity"]
     arm = next(arm for arm in certificate.identity.arms if arm.arm == "unlearned")
-    assert subject == {"name": arm.path, "digest": {"sha256": arm.digest}}
+    assert entity == {"name": arm.path, "digest": {"sha256": arm.digest}}
     configuration = predicate(certificate)["configuration"]
     named = {each["name"]: each["digest"]["sha256"] for each in configuration}
     assert named["certificate"] == certificate.certificate_id

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from drawn_figure import Figure
-from large_certificate import SUBJECTS, VARIANTS, WORST_FACTS, large_certificate
+from large_certificate import ENTITIES, VARIANTS, WORST_FACTS, large_certificate
 from parsed_page import Page
 
 from reports.curves import POINTS
@@ -35,7 +35,7 @@ def test_the_certificate_is_as_large_as_it_is_said_to_be(large):
     assert {told.figures.facts for told in measured} == {5000}
     assert {sum(told.distribution.unlearned) for told in measured} == {5000}
     assert {len(told.jobs) * len(told.jobs["unlearned"]) for told in measured} == {15}
-    assert len(large.worst_subjects) == SUBJECTS == 200
+    assert len(large.worst_entities) == ENTITIES == 200
     assert len(large.worst_facts) == WORST_FACTS == 100
     assert max(len(told.explanation.layers) for told in measured if told.explanation) >= 22
     assert max(len(curve.points) for told in measured for curve in told.curves) == 200

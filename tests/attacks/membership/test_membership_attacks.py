@@ -13,10 +13,10 @@ from attacks.membership.gradient_norm import GradientNorm
 from attacks.membership.likelihood import Likelihood, LikelihoodParameters
 from attacks.membership.neighbourhood import Neighbourhood
 from attacks.membership.scored_texts import ScoredTexts, packed, unpacked
-from auditor.data.fact import Fact, FactSets
-from auditor.errors import MeasurementError, Unavailable
-from auditor.examiner import Examiner
-from auditor.findings import Finding
+from auditor.core.errors import MeasurementError, UnavailableError
+from auditor.core.facts import Fact, FactSets
+from auditor.core.findings import Finding
+from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.statistics import placements, roc_corners, roc_curve
 
 
@@ -24,7 +24,7 @@ def facts(prefix, count, text=False):
     return tuple(
         Fact(
             id=f"{prefix}{i}",
-            subject=f"{prefix}{i // 2}",
+            entity=f"{prefix}{i // 2}",
             prompt=f"Person {prefix}{i} lives in",
             answer=f"city number {i * 7}",
             text=f"In city number {i * 7} lives {prefix}{i}" if text else None,
@@ -34,7 +34,7 @@ def facts(prefix, count, text=False):
 
 
 SETS = FactSets(forget=facts("f", 6), retain=facts("r", 4), holdout=facts("h", 20))
-EXAMINER = Examiner(SETS, ["answer-probability"])
+EXAMINER = Evaluator(SETS, ["answer-probability"])
 NOWHERE = Path("unused")
 
 
@@ -42,15 +42,15 @@ def likelihood(**parameters):
     return Likelihood(LikelihoodParameters(**parameters))
 
 
-def searched(arms, examiner=EXAMINER, **parameters):
+def searched(arms, evaluator=EXAMINER, **parameters):
     """Arm to what the search leaves on it."""
     attack = likelihood(**parameters)
-    return {arm: attack.search(subject, examiner, 0) for arm, subject in arms.items()}
+    return {arm: attack.search(subject, evaluator, 0) for arm, subject in arms.items()}
 
 
-def measured(found, arm, examiner=EXAMINER, **parameters):
+def measured(found, arm, evaluator=EXAMINER, **parameters):
     pool = [Finding(name, name == arm, record) for name, record in found.items()]
-    return likelihood(**parameters).measure(None, examiner, pool, 0, NOWHERE)
+    return likelihood(**parameters).measure(None, evaluator, pool, 0, NOWHERE)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_all_scores_share_one_search_and_its_two_passes(arms):
 def test_k_is_the_share_of_the_holdout_that_is_outscored(score, found):
     record = measured(found, "unlearned", score=score)
     assert [row.fact for row in record.rows] == [fact.id for fact in SETS.forget]
-    assert {row.probe for row in record.rows} == {"placement"}
+    assert {row.metric for row in record.rows} == {"placement"}
     scores = zip(record.arrays["scores/forget"], record.arrays["scores/holdout"], strict=True)
     expected = np.mean([placements(forget, holdout) for forget, holdout in scores], axis=0)
     assert [row.k for row in record.rows] == pytest.approx(expected.tolist())
@@ -157,7 +157,7 @@ def test_reference_scores_leave_each_retrained_arm_out_in_turn(found):
 def test_a_single_retrained_model_has_no_reference(found):
     few = {arm: record for arm, record in found.items() if arm != "retrained-1"}
     for arm in few:
-        with pytest.raises(Unavailable, match="give another retrained model"):
+        with pytest.raises(UnavailableError, match="give another retrained model"):
             measured(few, arm, score="rmia")
     assert measured(few, "unlearned", score="zlib").rows
 
@@ -176,7 +176,7 @@ def test_a_reference_model_of_the_plan_stands_in(arms, tmp_path):
 
 def test_an_audited_model_cannot_be_its_own_reference(arms):
     path = str(arms["unlearned"].location.model)
-    with pytest.raises(Unavailable, match="one of the audited models"):
+    with pytest.raises(UnavailableError, match="one of the audited models"):
         searched({"unlearned": arms["unlearned"]}, references=(path,))
 
 
@@ -208,24 +208,24 @@ def test_a_passage_after_a_prefix_is_scored_without_the_prefix(arms):
 def test_a_prefix_that_does_not_fit_is_said_and_costs_the_others_nothing(arms):
     few = {"unlearned": arms["unlearned"]}
     longer = tuple(f.model_copy(update={"prompt": "é" * (CONTEXT // 4)}) for f in SETS.holdout)
-    examiner = Examiner(SETS.model_copy(update={"holdout": longer}), ["answer-probability"])
-    found = searched(few, examiner)
-    with pytest.raises(Unavailable, match=f"context holds {CONTEXT}"):
-        measured(found, "unlearned", examiner, score="recall")
-    assert measured(found, "unlearned", examiner).rows
+    evaluator = Evaluator(SETS.model_copy(update={"holdout": longer}), ["answer-probability"])
+    found = searched(few, evaluator)
+    with pytest.raises(UnavailableError, match=f"context holds {CONTEXT}"):
+        measured(found, "unlearned", evaluator, score="recall")
+    assert measured(found, "unlearned", evaluator).rows
     found = searched(few, shots=8)
-    with pytest.raises(Unavailable, match="fewer `shots`"):
+    with pytest.raises(UnavailableError, match="fewer `shots`"):
         measured(found, "unlearned", score="recall", shots=8)
 
 
 @pytest.mark.parametrize("attack", [Likelihood, GradientNorm, Neighbourhood])
 def test_without_a_holdout_set_there_is_a_way_out(attack, arms):
-    examiner = Examiner(SETS.model_copy(update={"holdout": ()}), ["answer-probability"])
+    evaluator = Evaluator(SETS.model_copy(update={"holdout": ()}), ["answer-probability"])
     ask = attack(attack.parameters_type())
     arm = arms["unlearned"]
     begin, rest = (ask.search, (0,)) if ask.searches else (ask.measure, ((), 0, NOWHERE))
-    with pytest.raises(Unavailable, match="give a holdout set"):
-        begin(arm, examiner, *rest)
+    with pytest.raises(UnavailableError, match="give a holdout set"):
+        begin(arm, evaluator, *rest)
 
 
 def test_a_score_that_is_no_number_is_no_measurement(found):

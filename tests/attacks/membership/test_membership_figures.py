@@ -9,16 +9,16 @@ from attacks.membership.blind_baseline import blind_baseline, blind_control
 from attacks.membership.family import Scores
 from attacks.membership.likelihood import Likelihood, LikelihoodParameters
 from attacks.membership.scored_texts import ScoredTexts
-from auditor.data.fact import Fact, FactSets
-from auditor.digests import canonical_json
+from auditor.core.facts import Fact, FactSets
+from auditor.core.hashing import canonical_json
 from auditor.statistics import area_under_curve
-from auditor.testbed import corpus
+from auditor.testbeds.people import corpus
 
 ATTACK = Likelihood(LikelihoodParameters())
 
 
 def fact(name, subject, prompt, answer="yes"):
-    return Fact(id=name, subject=subject, prompt=prompt, answer=answer)
+    return Fact(id=name, entity=subject, prompt=prompt, answer=answer)
 
 
 def blind(forget, holdout):

@@ -11,9 +11,9 @@ from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 from attacks.membership.gradient_norm import GradientNorm, GradientNormParameters, gradient_norms
 from attacks.membership.neighbourhood import Neighbourhood, NeighbourhoodParameters
 from attacks.membership.neighbours import corpus_neighbours, masked_neighbours
-from auditor.data.fact import Fact, FactSets
-from auditor.errors import MeasurementError
-from auditor.examiner import Examiner
+from auditor.core.errors import MeasurementError
+from auditor.core.facts import Fact, FactSets
+from auditor.models.causal_lm.evaluator import Evaluator
 
 NOWHERE = Path("unused")
 
@@ -22,7 +22,7 @@ def facts(prefix, count):
     return tuple(
         Fact(
             id=f"{prefix}{i}",
-            subject=f"{prefix}{i // 2}",
+            entity=f"{prefix}{i // 2}",
             prompt=f"Person {prefix}{i} lives in",
             answer=f"city number {i * 7}",
         )
@@ -31,7 +31,7 @@ def facts(prefix, count):
 
 
 SETS = FactSets(forget=facts("f", 6), retain=facts("r", 4), holdout=facts("h", 20))
-EXAMINER = Examiner(SETS, ["answer-probability"])
+EXAMINER = Evaluator(SETS, ["answer-probability"])
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -12,8 +12,8 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import norm
 
 from attacks.membership import reference_models, token_likelihood
-from auditor.errors import Unavailable
-from auditor.subjects.scoring import token_scores
+from auditor.core.errors import UnavailableError
+from auditor.models.causal_lm.scoring import token_scores
 
 quick = settings(max_examples=50, deadline=None, derandomize=True)
 V = 50
@@ -164,5 +164,5 @@ def test_references_that_were_given_do_without_retrained_arms():
 
 @pytest.mark.parametrize("own", ["retrained-0", "unlearned"])
 def test_too_few_references_are_said_with_the_way_out(own):
-    with pytest.raises(Unavailable, match="give another retrained model or a reference model"):
+    with pytest.raises(UnavailableError, match="give another retrained model or a reference model"):
         reference_models.reference_sets(own, ("retrained-0",), ())

@@ -9,17 +9,17 @@ from tiny_models import ARCHITECTURES, open_directory
 from attacks.prompting.cross_fitted import CrossFittedSearch
 from attacks.prompting.gcg import GCG, GCGParameters
 from attacks.prompting.soft_prompt import SoftPrompt, SoftPromptParameters
-from auditor.data.fact import Fact, FactSets
-from auditor.errors import MeasurementError, Unavailable
-from auditor.evidence.record import Record
-from auditor.examiner import Examiner
-from auditor.findings import Finding
-from auditor.subjects.weights import weights_digest
+from auditor.core.errors import MeasurementError, UnavailableError
+from auditor.core.facts import Fact, FactSets
+from auditor.core.findings import Finding
+from auditor.core.records import Record
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.preserve import weights_digest
 
 FACTS = tuple(
     Fact(
         id=f"{person}/{attribute}",
-        subject=f"person {person}",
+        entity=f"person {person}",
         prompt=f"Person {person} {attribute} in",
         paraphrases=(f"Where person {person} {attribute}:",),
         answer=f"{attribute} city {person * 7}",
@@ -36,15 +36,15 @@ SMALL = {
 }
 
 
-def examiner(facts=FACTS):
-    return Examiner(FactSets(forget=facts), ["answer-probability", "rouge-l-recall"])
+def evaluator(facts=FACTS):
+    return Evaluator(FactSets(forget=facts), ["answer-probability", "rouge-l-recall"])
 
 
 class Recording(CrossFittedSearch):
     """Keeps what a search is given instead of searching."""
 
     variant = "recording"
-    search_tokens = examined = None
+    search_tokens = evaluated = None
 
     def search_part(self, subject, pairs, seed):
         self.pairs = pairs
@@ -54,17 +54,17 @@ class Recording(CrossFittedSearch):
 Recording.__abstractmethods__ = frozenset()
 
 
-@pytest.mark.parametrize("split", ["attribute", "subject"])
-@pytest.mark.parametrize("scope", ["universal", "per-subject"])
+@pytest.mark.parametrize("split", ["attribute", "entity"])
+@pytest.mark.parametrize("scope", ["universal", "per-entity"])
 @pytest.mark.parametrize("phrasings", [1, 2, 5])
 @pytest.mark.parametrize("parameters", [GCGParameters, SoftPromptParameters])
 def test_held_out_facts_are_never_in_a_search(split, scope, phrasings, parameters):
-    if scope == "per-subject" and split == "subject":
-        with pytest.raises(ValueError, match="per-subject"):
+    if scope == "per-entity" and split == "entity":
+        with pytest.raises(ValueError, match="per-entity"):
             parameters(split=split, scope=scope)
         return
     attack = Recording(parameters(split=split, scope=scope, phrasings=phrasings))
-    attack.search(None, examiner(), 0)
+    attack.search(None, evaluator(), 0)
     parts = attack.parts(FACTS)
     assert sorted(f.id for part in parts for f in part.asked) == sorted(f.id for f in FACTS)
     for part, pairs in zip(parts, attack.pairs, strict=True):
@@ -74,12 +74,12 @@ def test_held_out_facts_are_never_in_a_search(split, scope, phrasings, parameter
             assert fact.answer not in answers
         assert len(pairs) == len(part.given) * min(phrasings, 2)
         assert answers == {f.answer for f in part.given}
-        if scope == "per-subject":
-            assert len({f.subject for f in (*part.given, *part.asked)}) == 1
+        if scope == "per-entity":
+            assert len({f.entity for f in (*part.given, *part.asked)}) == 1
 
 
 def found(subject, attack, own=True, arm="unlearned", seed=0):
-    return Finding(arm, own, attack.search(subject, examiner(), seed))
+    return Finding(arm, own, attack.search(subject, evaluator(), seed))
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -89,10 +89,10 @@ def test_gcg_on_every_architecture(subjects, architecture, tmp_path):
     own = found(subject, attack)
     assert own.record.notes == found(subject, attack).record.notes
     pool = [own, found(subject, attack, own=False, arm="original", seed=1)]
-    record = attack.measure(subject, examiner(), pool, 0, tmp_path)
-    plain = {(r.fact, r.probe): r.k for r in examiner().examine(subject, ("forget",))}
-    assert {(r.fact, r.probe) for r in record.rows} == plain.keys()
-    assert all(row.k >= plain[row.fact, row.probe] for row in record.rows)
+    record = attack.measure(subject, evaluator(), pool, 0, tmp_path)
+    plain = {(r.fact, r.metric): r.k for r in evaluator().evaluate(subject, ("forget",))}
+    assert {(r.fact, r.metric) for r in record.rows} == plain.keys()
+    assert all(row.k >= plain[row.fact, row.metric] for row in record.rows)
     assert weights_digest(subject.model) == before
     json.dumps(record.notes)
 
@@ -105,7 +105,7 @@ def test_k_is_the_strongest_of_the_pool_and_the_plain_prompt(subjects, tmp_path)
         Finding(arm, arm == "unlearned", Record(notes={"suffixes": texts, **losses}))
         for arm, texts in suffixes.items()
     ]
-    record = attack.measure(subject, examiner(), pool, 0, tmp_path)
+    record = attack.measure(subject, evaluator(), pool, 0, tmp_path)
 
     def k(fact, suffix):
         (score,) = subject.score([(fact.prompt + suffix, fact.answer)])
@@ -113,7 +113,7 @@ def test_k_is_the_strongest_of_the_pool_and_the_plain_prompt(subjects, tmp_path)
 
     # facts of a person alternate between the halves: lives 0, works 1
     part = {fact.id: index % 2 for index, fact in enumerate(FACTS)}
-    rows = {row.fact: row.k for row in record.rows if row.probe == "answer-probability"}
+    rows = {row.fact: row.k for row in record.rows if row.metric == "answer-probability"}
     for fact in FACTS:
         tried = ["", *(texts[part[fact.id]] for texts in suffixes.values())]
         assert rows[fact.id] == pytest.approx(max(k(fact, s) for s in tried), rel=1e-4)
@@ -155,17 +155,17 @@ def test_no_more_prompts_are_searched_with_than_asked_for(subjects):
 def test_a_pool_without_the_measured_arm_is_no_measurement(subjects, tmp_path):
     attack = GCG(GCGParameters(**SMALL))
     with pytest.raises(MeasurementError, match="pool"):
-        attack.measure(subjects["llama"], examiner(), [], 0, tmp_path)
+        attack.measure(subjects["llama"], evaluator(), [], 0, tmp_path)
 
 
 def test_facts_that_cannot_be_split_say_what_to_do(directories):
-    single = tuple(f.model_copy(update={"subject": f.id}) for f in FACTS)
+    single = tuple(f.model_copy(update={"entity": f.id}) for f in FACTS)
     subject = open_directory(directories["llama"])
-    for scope in ("universal", "per-subject"):
-        with pytest.raises(Unavailable, match="split: subject"):
-            GCG(GCGParameters(scope=scope)).search(subject, examiner(single), 0)
-    with pytest.raises(Unavailable, match="split: attribute"):
-        GCG(GCGParameters(split="subject", folds=5)).search(subject, examiner(), 0)
+    for scope in ("universal", "per-entity"):
+        with pytest.raises(UnavailableError, match="split: subject"):
+            GCG(GCGParameters(scope=scope)).search(subject, evaluator(single), 0)
+    with pytest.raises(UnavailableError, match="split: attribute"):
+        GCG(GCGParameters(split="entity", folds=5)).search(subject, evaluator(), 0)
 
 
 @pytest.mark.parametrize("attack", [GCG, SoftPrompt])

@@ -18,9 +18,9 @@ from attacks.prompting.suffix_text import (
     suffix_text,
     survives,
 )
-from auditor.errors import Unavailable
-from auditor.subjects.spec import PromptFormat
-from auditor.subjects.weights import weights_digest
+from auditor.core.errors import UnavailableError
+from auditor.models.preserve import weights_digest
+from auditor.models.spec import PromptFormat
 
 PAIRS = [
     ("Person 3 lives in", "city number 21."),
@@ -260,5 +260,5 @@ def test_search_ends_early(directories):
 def test_prompts_that_exceed_the_context_say_so(directories):
     subject = open_directory(directories["gpt2"])
     long = [("word " * 60 + "end", "x")]
-    with pytest.raises(Unavailable, match="context"):
+    with pytest.raises(UnavailableError, match="context"):
         search_suffix(subject, long, allowed_of(subject), BUDGET, 0)

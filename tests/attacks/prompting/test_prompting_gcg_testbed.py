@@ -2,7 +2,7 @@
 
 import pytest
 
-PROBE = "answer-probability"
+METRIC = "answer-probability"
 
 
 def taught(figures):
@@ -15,7 +15,7 @@ def test_soft_prompts_bring_held_out_facts_back(attacked):
     (row,) = attacked("npo_gdr", "prompting/soft").values()
     assert row.figures.rho_lower > 0.02  # the tenth that would name it is not reached at this size
     assert row.figures.log_e_pass < 0
-    assert row.forget[PROBE]["unlearned"] > 5 * row.forget[PROBE]["retrained-0"]
+    assert row.forget[METRIC]["unlearned"] > 5 * row.forget[METRIC]["retrained-0"]
     assert row.figures.gap_lower > 0.5
     k = taught(row.side_figures)
     assert k["unlearned"] > 0.3 > 0.15 > k["retrained-0"]

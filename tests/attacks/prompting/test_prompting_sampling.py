@@ -12,12 +12,12 @@ from tiny_models import ARCHITECTURES, open_directory
 
 from attacks.prompting.leak_at_k import LeakJudge, holds, leak_at_k, normalised
 from attacks.prompting.sampling import SampledAnswers, SamplingParameters
-from auditor.data.fact import Fact, FactSets
-from auditor.examiner import Examiner
-from auditor.subjects.decoding import Sampling
+from auditor.core.facts import Fact, FactSets
+from auditor.models.causal_lm.decoding import Sampling
+from auditor.models.causal_lm.evaluator import Evaluator
 
 FACTS = tuple(
-    Fact(id=f"f{i}", subject="s", prompt=f"Person {i} lives in", answer=f"city number {i}")
+    Fact(id=f"f{i}", entity="s", prompt=f"Person {i} lives in", answer=f"city number {i}")
     for i in range(3)
 )
 
@@ -85,15 +85,15 @@ def test_an_answer_of_punctuation_cannot_be_found():
 
 def measure(subject, tmp_path, seed=0, facts=FACTS, **parameters):
     attack = SampledAnswers(SamplingParameters(**{"samples": 6, "k": 3} | parameters))
-    examiner = Examiner(FactSets(forget=facts), ["answer-probability"])
-    return attack.measure(subject, examiner, (), seed, tmp_path)
+    evaluator = Evaluator(FactSets(forget=facts), ["answer-probability"])
+    return attack.measure(subject, evaluator, (), seed, tmp_path)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_it_runs_on_every_architecture(architecture, subjects, tmp_path):
     record = measure(subjects[architecture], tmp_path)
     assert [row.fact for row in record.rows] == ["f0", "f1", "f2"]
-    assert {row.probe for row in record.rows} == {"leak-at-k"}
+    assert {row.metric for row in record.rows} == {"leak-at-k"}
     assert set(record.notes["leak_at"]) == {"1", "3"}
 
 
@@ -101,7 +101,7 @@ def test_k_counts_the_samples_that_leak(subjects, tmp_path):
     """One-letter answers of a random model come up in some samples and not in others."""
     subject = subjects["llama"]
     facts = [
-        Fact(id=c, subject="s", prompt=f"Person {i} lives in", answer=c)
+        Fact(id=c, entity="s", prompt=f"Person {i} lives in", answer=c)
         for i, c in enumerate("abcdefgh")
     ]
     record = measure(subject, tmp_path, 3, facts, samples=20, k=4, temperature=1.5, top_p=0.95)
@@ -135,7 +135,7 @@ def test_samples_follow_the_seed_and_leave_the_stream_of_others_alone(subjects, 
 
 def test_another_token_budget_draws_from_the_same_distribution(directories, tmp_path):
     """Not the same samples (the stream is cut otherwise), but the same chances."""
-    facts = [Fact(id="a", subject="s", prompt="Person 1 lives in", answer="a")]
+    facts = [Fact(id="a", entity="s", prompt="Person 1 lives in", answer="a")]
     shares = []
     for budget in (8192, 200):
         subject = open_directory(directories["llama"], token_budget=budget)

@@ -6,13 +6,13 @@ from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_director
 
 from attacks.prompting.soft_prompt import SoftPrompt, SoftPromptParameters
 from attacks.prompting.soft_prompted import soft_prompted
-from auditor.data.fact import Fact, FactSets
-from auditor.errors import MeasurementError, Unavailable
-from auditor.evidence.record import Record
-from auditor.examiner import Examiner
-from auditor.findings import Finding
-from auditor.subjects.spec import PromptFormat
-from auditor.subjects.weights import weights_digest
+from auditor.core.errors import MeasurementError, UnavailableError
+from auditor.core.facts import Fact, FactSets
+from auditor.core.findings import Finding
+from auditor.core.records import Record
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.preserve import weights_digest
+from auditor.models.spec import PromptFormat
 
 WORDS = " city number"
 PAIRS = [("Person 3 lives in", "x 21."), ("Where does person 12 live?", "city")]
@@ -96,7 +96,7 @@ def test_the_meter_is_the_subjects(directories):
 FACTS = tuple(
     Fact(
         id=f"f{i}",
-        subject=f"s{i // 2}",
+        entity=f"s{i // 2}",
         prompt=f"Person {i} lives in",
         answer=f"city number {i * 7}",
     )
@@ -105,25 +105,25 @@ FACTS = tuple(
 SMALL = SoftPromptParameters(vectors=2, steps=8, batch=2, learning_rate=0.3, phrasings=1)
 
 
-def examiner():
-    return Examiner(FactSets(forget=FACTS), ["answer-probability", "rouge-l-recall"])
+def evaluator():
+    return Evaluator(FactSets(forget=FACTS), ["answer-probability", "rouge-l-recall"])
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_soft_prompts_on_every_architecture(subjects, architecture, tmp_path):
     subject, attack = subjects[architecture], SoftPrompt(SMALL)
     before = weights_digest(subject.model)
-    found = attack.search(subject, examiner(), 0)
-    again = attack.search(subject, examiner(), 0)
+    found = attack.search(subject, evaluator(), 0)
+    again = attack.search(subject, evaluator(), 0)
     assert (found.arrays["vectors"] == again.arrays["vectors"]).all()
     assert found.arrays["vectors"].shape == (2, 2, 128)
     for lower, higher in zip(found.notes["loss_after"], found.notes["loss_before"], strict=True):
         assert lower < higher
     pool = [Finding("unlearned", True, found), Finding("original", False, again)]
-    record = attack.measure(subject, examiner(), pool, 0, tmp_path)
-    plain = {(r.fact, r.probe): r.k for r in examiner().examine(subject, ("forget",))}
-    assert {(r.fact, r.probe) for r in record.rows} == plain.keys()
-    assert all(row.k >= plain[row.fact, row.probe] for row in record.rows)
+    record = attack.measure(subject, evaluator(), pool, 0, tmp_path)
+    plain = {(r.fact, r.metric): r.k for r in evaluator().evaluate(subject, ("forget",))}
+    assert {(r.fact, r.metric) for r in record.rows} == plain.keys()
+    assert all(row.k >= plain[row.fact, row.metric] for row in record.rows)
     assert weights_digest(subject.model) == before
 
 
@@ -140,5 +140,5 @@ def test_arms_of_other_widths_are_measured_with_their_own_vectors(subjects):
 
 def test_vectors_that_exceed_the_context_say_so(subjects):
     attack = SoftPrompt(SMALL.model_copy(update={"vectors": 200}))
-    with pytest.raises(Unavailable, match="fewer `vectors`"):
-        attack.search(subjects["llama"], examiner(), 0)
+    with pytest.raises(UnavailableError, match="fewer `vectors`"):
+        attack.search(subjects["llama"], evaluator(), 0)

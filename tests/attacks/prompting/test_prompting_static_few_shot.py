@@ -4,11 +4,11 @@ import pytest
 from tiny_models import CONTEXT, make_model, make_tokenizer, open_directory, save
 
 from attacks.prompting.few_shot import FewShot, FewShotParameters, examples, few_shot_prompt
-from auditor.data.fact import Fact, FactSets
-from auditor.errors import Unavailable
-from auditor.examiner import Examiner
-from auditor.subjects.prompting import templated
-from auditor.subjects.spec import PromptFormat
+from auditor.core.errors import UnavailableError
+from auditor.core.facts import Fact, FactSets
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.causal_lm.prompting import templated
+from auditor.models.spec import PromptFormat
 
 
 def person(i, **fields):
@@ -60,7 +60,7 @@ def test_in_a_chat_the_examples_stand_in_the_users_message():
 
 
 def test_a_template_with_two_places_is_refused():
-    with pytest.raises(Unavailable, match="more than once"):
+    with pytest.raises(UnavailableError, match="more than once"):
         few_shot_prompt(FORGET[0], RETAIN[:1], PromptFormat(template="{prompt} {prompt}"), "\n")
 
 
@@ -72,11 +72,11 @@ def test_examples_that_hold_the_answer_are_passed_over():
 
 
 def test_too_few_examples_are_unavailable():
-    with pytest.raises(Unavailable, match="4 retain facts are needed"):
+    with pytest.raises(UnavailableError, match="4 retain facts are needed"):
         examples(FORGET[0], RETAIN[:3], 4)
 
 
-EXAMINER = Examiner(FactSets(forget=FORGET, retain=RETAIN), ["answer-probability"])
+EXAMINER = Evaluator(FactSets(forget=FORGET, retain=RETAIN), ["answer-probability"])
 
 
 def make(**parameters):
@@ -95,13 +95,13 @@ def test_draws_follow_the_seed_alone(subjects):
 
 
 def test_without_retain_facts_it_is_unavailable(subjects, tmp_path):
-    examiner = Examiner(FactSets(forget=FORGET), ["answer-probability"])
-    with pytest.raises(Unavailable, match="and there are 0 that do not hold"):
-        make().measure(subjects["llama"], examiner, (), 0, tmp_path)
+    evaluator = Evaluator(FactSets(forget=FORGET), ["answer-probability"])
+    with pytest.raises(UnavailableError, match="and there are 0 that do not hold"):
+        make().measure(subjects["llama"], evaluator, (), 0, tmp_path)
 
 
 def test_prompts_beyond_the_context_are_unavailable_with_the_way_out(subjects, tmp_path):
-    with pytest.raises(Unavailable, match=f"holds {CONTEXT}; ask for fewer `shots`"):
+    with pytest.raises(UnavailableError, match=f"holds {CONTEXT}; ask for fewer `shots`"):
         make(shots=12).measure(subjects["llama"], EXAMINER, (), 0, tmp_path)
 
 

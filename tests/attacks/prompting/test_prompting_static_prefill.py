@@ -6,14 +6,14 @@ import torch
 from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_directory, save
 
 from attacks.prompting.prefill import Prefill, PrefillParameters
-from auditor.data.fact import Fact, FactSets
-from auditor.examiner import Examiner
-from auditor.subjects.spec import PromptFormat
+from auditor.core.facts import Fact, FactSets
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.spec import PromptFormat
 
 FACTS = (
-    Fact(id="a", subject="s", prompt="Person 1 lives in", answer="city number 71."),
-    Fact(id="b", subject="s", prompt="The quick brown", answer="fox jumps over the lazy dog"),
-    Fact(id="c", subject="s", prompt="Person 77", answer="lives"),
+    Fact(id="a", entity="s", prompt="Person 1 lives in", answer="city number 71."),
+    Fact(id="b", entity="s", prompt="The quick brown", answer="fox jumps over the lazy dog"),
+    Fact(id="c", entity="s", prompt="Person 77", answer="lives"),
 )
 
 
@@ -31,8 +31,8 @@ def rest(subject, before, answer, shown):
 
 
 def measure(subject, shown, tmp_path):
-    examiner = Examiner(FactSets(forget=FACTS), ["answer-probability"])
-    return Prefill(PrefillParameters(tokens=shown)).measure(subject, examiner, (), 0, tmp_path)
+    evaluator = Evaluator(FactSets(forget=FACTS), ["answer-probability"])
+    return Prefill(PrefillParameters(tokens=shown)).measure(subject, evaluator, (), 0, tmp_path)
 
 
 @pytest.mark.parametrize("shown", [1, 2, 3])

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from auditor.engine.plan import parse_plan
-from auditor.subjects.causal_lm import CausalLM
-from auditor.subjects.manifest import locate
-from auditor.subjects.spec import SubjectSpec
-from auditor.testbed import corpus
+from auditor.models.causal_lm.model import CausalLM
+from auditor.models.manifest import locate
+from auditor.models.spec import ModelSpec
+from auditor.testbeds.people import corpus
 
 REACHING = [
     ("prompting/paraphrase", {"source": "given"}),
@@ -65,7 +65,7 @@ def planted(people, audit, tmp_path):
     """Teach the original a suppression, put it on trial; the labels of what is named."""
 
     def run(suppressed, attacks, primary="answer-probability"):
-        spec = SubjectSpec(path=str(people.subject("original")), dtype="float32")
+        spec = ModelSpec(path=str(people.subject("original")), dtype="float32")
         subject = CausalLM(spec, locate(spec))
         forget = corpus.read_jsonl(people.facts("forget"))
         retain = corpus.read_jsonl(people.facts("retain_full"))
@@ -94,7 +94,7 @@ def planted(people, audit, tmp_path):
             "profile": None,
             "attacks": [{"attack": a, "parameters": p} for a, p in attacks],
             "policy": {"mandatory": ["none/as-is"]},
-            "probes": {"primary": primary, "reported": []},
+            "metrics": {"primary": primary, "reported": []},
             "seeds": [0],
         }
         matrix = audit(parse_plan(plan, "the test's plan")).matrix

@@ -20,9 +20,9 @@ from attacks.prompting.reworded import AS_IT_STANDS, applied
 from attacks.prompting.sentence_rules import RULES, form
 from attacks.prompting.surface import FORMS, Surface, without_punctuation
 from auditor.attack import Parameters
-from auditor.data.fact import Fact, FactSets
-from auditor.errors import Unavailable
-from auditor.examiner import Examiner
+from auditor.core.errors import UnavailableError
+from auditor.core.facts import Fact, FactSets
+from auditor.models.causal_lm.evaluator import Evaluator
 
 WORDINGS = {**RULES, **FORMS, **OPEN, "multiple choice": multiple_choice}
 
@@ -137,9 +137,9 @@ def test_a_wording_that_changes_nothing_does_not_count():
 def measured(subjects, tmp_path):
     """Measure facts on a tiny model under an attack."""
 
-    def run(attack, facts, architecture="llama", probes=("answer-probability",)):
-        examiner = Examiner(FactSets(forget=facts), probes)
-        return attack.measure(subjects[architecture], examiner, (), 0, tmp_path)
+    def run(attack, facts, architecture="llama", metrics=("answer-probability",)):
+        evaluator = Evaluator(FactSets(forget=facts), metrics)
+        return attack.measure(subjects[architecture], evaluator, (), 0, tmp_path)
 
     return run
 
@@ -147,19 +147,19 @@ def measured(subjects, tmp_path):
 PERSONS = (
     Fact(
         id="a",
-        subject="Person 1",
+        entity="Person 1",
         prompt="Person 1 lives in",
         answer="city number 7",
         paraphrases=("The home of Person 1 is", "Person 1 is at home in"),
     ),
     Fact(
         id="b",
-        subject="Person 2",
+        entity="Person 2",
         prompt="Person 2 lives in",
         answer="city number 14",
         paraphrases=("The home of Person 2 is",),
     ),
-    Fact(id="c", subject="Person 3", prompt="Person 3 lives in", answer="city number 21"),
+    Fact(id="c", entity="Person 3", prompt="Person 3 lives in", answer="city number 21"),
 )
 
 
@@ -201,28 +201,26 @@ def test_a_fact_keeps_its_strongest_paraphrase(architecture, subjects, measured)
 )
 def test_every_wording_is_measured_by_every_probe(attack, names, measured):
     facts = tuple(
-        fact.model_copy(
-            update={"prompt": f"What town has {fact.subject}?", "distractors": ("x y",)}
-        )
+        fact.model_copy(update={"prompt": f"What town has {fact.entity}?", "distractors": ("x y",)})
         for fact in PERSONS
     )
-    record = measured(attack, facts, probes=("answer-probability", "rouge-l-recall"))
+    record = measured(attack, facts, metrics=("answer-probability", "rouge-l-recall"))
     assert {row.fact for row in record.rows} == {"a", "b", "c"}
     assert len(record.rows) == 6
     assert set(record.notes["wordings"]) == names - {"naming order"}
-    assert record.notes["probe"] == "answer-probability"
+    assert record.notes["metric"] == "answer-probability"
 
 
 def test_frames_beyond_the_context_are_unavailable(measured):
-    with pytest.raises(Unavailable, match="context holds 96"):
+    with pytest.raises(UnavailableError, match="context holds 96"):
         measured(Reframing(ReframingParameters()), PERSONS)
 
 
 def test_what_cannot_be_asked_is_unavailable(measured):
     plain = (PERSONS[2],)
-    with pytest.raises(Unavailable, match="use the variant `rules`"):
+    with pytest.raises(UnavailableError, match="use the variant `rules`"):
         measured(Paraphrase(ParaphraseParameters(source="given")), plain)
-    with pytest.raises(Unavailable, match="`distractors`"):
+    with pytest.raises(UnavailableError, match="`distractors`"):
         measured(Reframing(ReframingParameters(kind="multiple choice")), plain)
 
 

@@ -17,16 +17,16 @@ from attacks.relearning.fine_tuning import learner
 from attacks.relearning.held_out_facts import HeldOutFacts, HeldOutFactsParameters
 from attacks.relearning.same_facts import SameFacts, SameFactsParameters
 from auditor.attack import ATTACKS
-from auditor.data.fact import Fact, FactSets
+from auditor.core.errors import AuditorError, UnavailableError
+from auditor.core.facts import Fact, FactSets
+from auditor.core.records import check_malformed
 from auditor.data.folds import folds
 from auditor.documentation import SECTIONS, documentation
 from auditor.engine.expansion import instantiate
-from auditor.errors import AuditorError, Unavailable
-from auditor.evidence.record import refuse_malformed
-from auditor.examiner import Examiner
-from auditor.subjects.manifest import locate
-from auditor.subjects.spec import PromptFormat, SubjectSpec
-from auditor.subjects.weights import weights_digest
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.manifest import locate
+from auditor.models.preserve import weights_digest
+from auditor.models.spec import ModelSpec, PromptFormat
 
 NAMES = ("relearning/held-out-facts", "relearning/benign", "relearning/same-facts")
 
@@ -34,7 +34,7 @@ NAMES = ("relearning/held-out-facts", "relearning/benign", "relearning/same-fact
 def fact(person, attribute, answer):
     return Fact(
         id=f"{person}/{attribute}",
-        subject=person,
+        entity=person,
         prompt=f"{person} {attribute}",
         answer=answer,
         paraphrases=(f"Tell me: {person} {attribute}",),
@@ -55,19 +55,19 @@ SHORT = {"checkpoints": (2, 4), "batch_size": 4}
 
 @pytest.fixture
 def asking():
-    return Examiner(SETS, ["answer-probability", "exact-memorisation"])
+    return Evaluator(SETS, ["answer-probability", "exact-memorisation"])
 
 
-def run(attack, subject, examiner, tmp_path, seed=0):
-    record = attack.measure(subject, examiner, [], seed, tmp_path)
-    refuse_malformed(record)
+def run(attack, subject, evaluator, tmp_path, seed=0):
+    record = attack.measure(subject, evaluator, [], seed, tmp_path)
+    check_malformed(record)
     return record
 
 
 def attacks():
     return [
         HeldOutFacts(HeldOutFactsParameters(split="attribute", **SHORT)),
-        HeldOutFacts(HeldOutFactsParameters(split="subject", method="full", **SHORT)),
+        HeldOutFacts(HeldOutFactsParameters(split="entity", method="full", **SHORT)),
         Benign(BenignParameters(on="retain", **SHORT)),
         Benign(BenignParameters(on="generic", **SHORT)),
         SameFacts(SameFactsParameters(limit=4, every=2, batch_size=4)),
@@ -83,13 +83,13 @@ def test_every_forget_fact_once_and_the_same_again_with_the_same_seed(
     digest = weights_digest(subject.model)
     first = run(attack, subject, asking, tmp_path)
     assert weights_digest(subject.model) == digest
-    probes = [attack.probe] if attack.probe else list(asking.probes)
-    assert sorted((r.fact, r.probe) for r in first.rows) == sorted(
-        (f.id, p) for f in SETS.forget for p in probes
+    metrics = [attack.metric] if attack.metric else list(asking.metrics)
+    assert sorted((r.fact, r.metric) for r in first.rows) == sorted(
+        (f.id, p) for f in SETS.forget for p in metrics
     )
     again = run(attack, open_directory(directories["llama"]), asking, tmp_path)
     assert (first.rows, first.notes) == (again.rows, again.notes)
-    if not attack.probe:
+    if not attack.metric:
         assert run(attack, subject, asking, tmp_path, seed=1).rows != first.rows
 
 
@@ -109,20 +109,20 @@ def test_settings_that_differ_have_names_that_differ():
     assert variant(method="full", learning_rate=1e-5, batch_size=8) == (
         "by attribute full rate 1e-05 batch 8"
     )
-    assert variant(split="subject", rank=4) == "by subject rank 4"
+    assert variant(split="entity", rank=4) == "by subject rank 4"
     assert SameFacts(SameFactsParameters()).variant == "40 steps to K 0.5"
     assert SameFacts(SameFactsParameters(known_by="exact")).variant == "40 steps to exact"
 
 
-@pytest.mark.parametrize("split", ["attribute", "subject"])
+@pytest.mark.parametrize("split", ["attribute", "entity"])
 def test_a_fact_that_is_asked_was_not_taught(split, subjects, asking, tmp_path, monkeypatch):
     """Read off the tokens that are really trained on."""
     subject, plain, calls = subjects["llama"], held_out_facts.readings, []
 
-    def spy(subject, examiner, examples, settings, seed, checkpoints, asked):
+    def spy(subject, evaluator, examples, settings, seed, checkpoints, asked):
         texts = [subject.tokenizer.decode(e.ids, skip_special_tokens=True) for e in examples]
         calls.append((texts, asked))
-        return plain(subject, examiner, examples, settings, seed, checkpoints, asked)
+        return plain(subject, evaluator, examples, settings, seed, checkpoints, asked)
 
     monkeypatch.setattr(held_out_facts, "readings", spy)
     run(HeldOutFacts(HeldOutFactsParameters(split=split, **SHORT)), subject, asking, tmp_path)
@@ -132,19 +132,19 @@ def test_a_fact_that_is_asked_was_not_taught(split, subjects, asking, tmp_path, 
         assert taught == {f.id for f in SETS.forget} - asked
         assert len(texts) == 2 * len(taught)  # the prompt and its paraphrase
         assert not taught & asked
-        if split == "subject":
+        if split == "entity":
             assert not {i.partition("/")[0] for i in taught} & {i.partition("/")[0] for i in asked}
 
 
 @given(
     st.lists(st.tuples(st.sampled_from("abcde"), st.integers(1, 4)), min_size=1, max_size=8),
-    st.sampled_from(["attribute", "subject"]),
+    st.sampled_from(["attribute", "entity"]),
 )
 def test_no_held_out_pair_is_among_the_training_pairs(people, split):
     facts = [
         Fact(
             id=f"{n}-{i}",
-            subject=s,
+            entity=s,
             prompt=f"{n} {s} {i}?",
             answer=f"{i}",
             paraphrases=(f"{n}{i}",),
@@ -178,7 +178,7 @@ def test_k_is_the_mean_over_the_grid_and_the_curve_starts_untaught(subjects, ask
         with learner(subject, examples, attack.parameters, seed) as taught:
             taught.advance(step)
             at[step] = ks()
-    found = [row.k for row in record.rows if row.probe == "answer-probability"]
+    found = [row.k for row in record.rows if row.metric == "answer-probability"]
     np.testing.assert_allclose(found, (at[2] + at[4]) / 2, rtol=1e-6)
     steps, means = zip(*record.notes["curve"], strict=True)
     assert steps == (0, 2, 4)
@@ -189,27 +189,27 @@ def test_k_is_the_mean_over_the_grid_and_the_curve_starts_untaught(subjects, ask
 def test_the_same_facts_are_learned_at_last(subjects, tmp_path):
     """A long training makes all known; K is 1 - t / limit, as the notes count it."""
     subject, sets = subjects["llama"], FactSets(forget=SETS.forget[:4])
-    examiner = Examiner(sets, ["answer-probability"])
+    evaluator = Evaluator(sets, ["answer-probability"])
     settings = SameFactsParameters(limit=60, every=5, batch_size=8, learning_rate=3e-3)
-    record = run(SameFacts(settings), subject, examiner, tmp_path)
+    record = run(SameFacts(settings), subject, evaluator, tmp_path)
     known_after = dict(record.notes["known_after"])
     assert record.notes["never"] == 0
     assert sum(known_after.values()) == 4
     assert sorted(row.k for row in record.rows) == sorted(
         1 - step / 60 for step, count in known_after.items() for _ in range(count)
     )
-    assert {row.probe for row in record.rows} == {"recovery-speed"}
+    assert {row.metric for row in record.rows} == {"recovery-speed"}
     exact = settings.model_copy(update={"known_by": "exact"})
-    assert run(SameFacts(exact), subject, examiner, tmp_path).notes["never"] == 0
+    assert run(SameFacts(exact), subject, evaluator, tmp_path).notes["never"] == 0
     untaught = settings.model_copy(update={"limit": 2, "every": 1})
-    record = run(SameFacts(untaught), subject, examiner, tmp_path)
+    record = run(SameFacts(untaught), subject, evaluator, tmp_path)
     assert record.notes["never"] == 4
     assert {row.k for row in record.rows} == {0.0}
 
 
 def test_no_retain_set_no_benign_facts(subjects, tmp_path):
-    alone = Examiner(FactSets(forget=SETS.forget), ["answer-probability"])
-    with pytest.raises(Unavailable, match="no retain set to train on"):
+    alone = Evaluator(FactSets(forget=SETS.forget), ["answer-probability"])
+    with pytest.raises(UnavailableError, match="no retain set to train on"):
         run(Benign(BenignParameters()), subjects["llama"], alone, tmp_path)
     generic = Benign(BenignParameters(on="generic", **SHORT))
     assert len(run(generic, subjects["llama"], alone, tmp_path).rows) == len(SETS.forget)
@@ -226,15 +226,18 @@ def test_generic_text_is_shown_to_the_checks_and_decides_the_job():
 @pytest.mark.parametrize(
     ("split", "facts", "reason"),
     [
-        ("subject", SETS.forget[:2], "too few subjects"),
+        ("entity", SETS.forget[:2], "too few entities"),
         ("attribute", SETS.forget[::2], "no subject has enough facts"),
     ],
 )
 def test_a_split_that_cannot_be_is_said_to_be_unavailable(split, facts, reason, subjects, tmp_path):
-    examiner = Examiner(FactSets(forget=facts), ["answer-probability"])
-    with pytest.raises(Unavailable, match=reason):
+    evaluator = Evaluator(FactSets(forget=facts), ["answer-probability"])
+    with pytest.raises(UnavailableError, match=reason):
         run(
-            HeldOutFacts(HeldOutFactsParameters(split=split)), subjects["llama"], examiner, tmp_path
+            HeldOutFacts(HeldOutFactsParameters(split=split)),
+            subjects["llama"],
+            evaluator,
+            tmp_path,
         )
 
 
@@ -266,7 +269,7 @@ def test_rounded_weights_are_trained_beside_and_never_themselves(directories, tm
         directories["llama"], quantization_config=BitsAndBytesConfig(load_in_8bit=True)
     )
     model.save_pretrained(tmp_path / "int8")
-    location = locate(SubjectSpec(path=str(tmp_path / "int8")))
+    location = locate(ModelSpec(path=str(tmp_path / "int8")))
     for name in NAMES:
         assert instantiate(name, {}).unavailable(location) is None
         reason = instantiate(name, {"method": "full"}).unavailable(location)

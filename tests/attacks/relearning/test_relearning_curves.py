@@ -11,25 +11,25 @@ from attacks.relearning.family import phrasings
 from attacks.relearning.fine_tuning import learner
 from attacks.relearning.held_out_facts import HeldOutFacts, HeldOutFactsParameters
 from attacks.relearning.same_facts import SameFacts, SameFactsParameters
-from auditor.data.fact import Fact, FactSets
-from auditor.digests import canonical_json
-from auditor.examiner import Examiner
+from auditor.core.facts import Fact, FactSets
+from auditor.core.hashing import canonical_json
+from auditor.models.causal_lm.evaluator import Evaluator
 
 ARMS = ("unlearned", "original", "retrained-0")
-PROBE = "answer-probability"
+METRIC = "answer-probability"
 SHORT = {"batch_size": 4, "learning_rate": 3e-3}
 
 
 def people(names):
     return tuple(
-        Fact(id=f"{n}/{a}", subject=n, prompt=f"{n} {a}", answer=f"number {7 * i + j}")
+        Fact(id=f"{n}/{a}", entity=n, prompt=f"{n} {a}", answer=f"number {7 * i + j}")
         for i, n in enumerate(names)
         for j, a in enumerate(("lives in", "works in"))
     )
 
 
 SETS = FactSets(forget=people(["Ann", "Bob", "Cy", "Di"]), retain=people(["Eve", "Flo"]))
-EXAMINER = Examiner(SETS, [PROBE, "exact-memorisation"])
+EXAMINER = Evaluator(SETS, [METRIC, "exact-memorisation"])
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +48,8 @@ def measured(attack, arms, tmp_path):
     return records, attack.curves(notes)
 
 
-def mean_k(record, probe=PROBE):
-    return np.mean([row.k for row in record.rows if row.probe == probe])
+def mean_k(record, metric=METRIC):
+    return np.mean([row.k for row in record.rows if row.metric == metric])
 
 
 CASES = {
@@ -57,7 +57,7 @@ CASES = {
     "asked": HeldOutFacts(HeldOutFactsParameters(checkpoints=(1, 3), **SHORT)),
     "all weights trained on half of the forget facts (split by subject); the others are asked": (
         HeldOutFacts(
-            HeldOutFactsParameters(split="subject", method="full", checkpoints=(1, 3), **SHORT)
+            HeldOutFactsParameters(split="entity", method="full", checkpoints=(1, 3), **SHORT)
         )
     ),
     "LoRA of rank 4 trained on the retain facts; all forget facts are asked": Benign(
@@ -74,13 +74,13 @@ def test_k_is_the_mean_of_the_points_after_the_first(remark, arms, tmp_path):
     assert [curve.of for curve in curves] == list(ARMS)
     for curve in curves:
         assert (curve.name, curve.x) == ("learning curve", "optimiser steps")
-        assert curve.y == f"mean K of the forget set ({PROBE})"
+        assert curve.y == f"mean K of the forget set ({METRIC})"
         assert curve.remark == f"{remark}; first seed"
         steps, means = zip(*curve.points, strict=True)
         assert steps == (0, 1, 3)
         assert np.mean(means[1:]) == pytest.approx(mean_k(records[curve.of]), rel=1e-9)
-        untaught = EXAMINER.examine(arms[curve.of], ("forget",))
-        k = np.mean([row.k for row in untaught if row.probe == PROBE])
+        untaught = EXAMINER.evaluate(arms[curve.of], ("forget",))
+        k = np.mean([row.k for row in untaught if row.metric == METRIC])
         assert means[0] == pytest.approx(k, rel=1e-4)
         assert len(set(means)) == 3
 
@@ -93,10 +93,10 @@ def test_the_last_point_is_k_where_the_last_checkpoint_is_the_only_one(arms, tmp
 
 
 @pytest.mark.parametrize(
-    ("known_by", "probe"), [("primary", PROBE), ("exact", "exact-memorisation")]
+    ("known_by", "metric"), [("primary", METRIC), ("exact", "exact-memorisation")]
 )
 def test_the_curve_of_the_same_facts_is_of_what_tells_that_they_are_known(
-    known_by, probe, arms, tmp_path
+    known_by, metric, arms, tmp_path
 ):
     """K is a speed there; the last point is what one training to the limit leaves."""
     settings = SameFactsParameters(limit=30, every=10, known_by=known_by, **SHORT)
@@ -104,7 +104,7 @@ def test_the_curve_of_the_same_facts_is_of_what_tells_that_they_are_known(
     assert [curve.of for curve in curves] == list(ARMS)
     for curve in curves:
         assert [step for step, _ in curve.points] == [0, 10, 20, 30]
-        assert curve.y == f"mean K of the forget set ({probe})"
+        assert curve.y == f"mean K of the forget set ({metric})"
         assert (
             curve.remark == "LoRA of rank 16 trained on the forget facts that are asked; first seed"
         )
@@ -113,14 +113,14 @@ def test_the_curve_of_the_same_facts_is_of_what_tells_that_they_are_known(
         examples = subject.encode(phrasings(SETS.forget), end=True)
         with learner(subject, examples, settings, 0) as taught:
             taught.advance(30)
-            rows = EXAMINER.examine(subject, ("forget",))
-        at_last = np.mean([row.k for row in rows if row.probe == probe])
+            rows = EXAMINER.evaluate(subject, ("forget",))
+        at_last = np.mean([row.k for row in rows if row.metric == metric])
         assert curve.points[-1][1] == pytest.approx(at_last, rel=1e-6)
 
 
 def test_a_long_curve_is_thinned_out_evenly_between_its_ends():
     attack = SameFacts(SameFactsParameters(limit=1000, every=1))
-    noted = {"curve": [[step, step / 1000] for step in range(1001)], "probe": PROBE}
+    noted = {"curve": [[step, step / 1000] for step in range(1001)], "metric": METRIC}
     (curve,) = attack.curves({"unlearned": noted, "comparison": {"not explained": "…"}})
     steps = [step for step, _ in curve.points]
     assert len(steps) == 200

@@ -11,9 +11,9 @@ from transformers.pytorch_utils import Conv1D
 
 from attacks.relearning.family import FineTuning
 from attacks.relearning.fine_tuning import batches, learner
-from auditor.errors import MeasurementError, Unavailable
-from auditor.subjects.causal_lm import CausalLM
-from auditor.subjects.weights import weights_digest
+from auditor.core.errors import MeasurementError, UnavailableError
+from auditor.models.causal_lm.model import CausalLM
+from auditor.models.preserve import weights_digest
 
 PAIRS = [(f"Person {i} lives in", f"city number {i * 7 % 100}.") for i in range(8)]
 
@@ -276,7 +276,7 @@ def test_an_example_beyond_the_context_is_refused(subjects):
     subject = subjects["gpt2"]
     examples = subject.encode([("", "Person 5 lives in city number 35. " * 30)])
     with (
-        pytest.raises(Unavailable, match="and the model's context holds 96"),
+        pytest.raises(UnavailableError, match="and the model's context holds 96"),
         learner(subject, examples, FineTuning(), 0),
     ):
         pass

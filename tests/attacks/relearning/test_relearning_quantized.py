@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GPTQConfig
 from attacks.quantization.gptq import calibration_blocks
 from attacks.relearning.family import FineTuning
 from attacks.relearning.fine_tuning import learner
-from auditor.errors import Unavailable
-from auditor.subjects.weights import weights_digest
+from auditor.core.errors import UnavailableError
+from auditor.models.preserve import weights_digest
 
 PAIRS = [(f"Person {i} lives in", f"city number {i * 7 % 100}.") for i in range(8)]
 
@@ -52,7 +52,9 @@ def test_bitsandbytes(bits, directories, unrounded, tmp_path):
     packed = getattr(getattr(weight, "quant_state", None), "packing_format_for_cpu", False)
     if packed:  # bitsandbytes has a faster kernel for this processor, for inference only
         digest = weights_digest(subject.model)
-        with pytest.raises(Unavailable, match=r"\(Linear4bit\) pass no gradient on this device"):
+        with pytest.raises(
+            UnavailableError, match=r"\(Linear4bit\) pass no gradient on this device"
+        ):
             losses(subject, (1,))
         assert weights_digest(subject.model) == digest
         return

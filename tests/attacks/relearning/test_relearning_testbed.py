@@ -31,7 +31,7 @@ def test_facts_that_nobody_taught_come_back(attacked):
 def test_facts_that_were_hidden_are_learned_sooner(attacked):
     found = row(attacked, "npo_gdr", SAME)
     assert found.named
-    assert found.probe == "recovery-speed"
+    assert found.metric == "recovery-speed"
     figures = {(f.name, f.of): f.value for f in found.side_figures}
     assert figures["median steps until known", "original"] == 0
     assert 0 < figures["median steps until known", "unlearned"] <= 40

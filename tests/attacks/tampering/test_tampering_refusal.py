@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny_models import ARCHITECTURES
 
-from attacks.tampering.refusal_direction import (
+from attacks.steering.refusal_direction import (
     RefusalDirection,
     RefusalDirectionParameters,
     ablated,
@@ -13,11 +13,11 @@ from attacks.tampering.refusal_direction import (
     unit,
     without,
 )
-from auditor.errors import MeasurementError, Unavailable
-from auditor.examiner import Examiner
-from auditor.findings import Finding
-from auditor.subjects.residual_stream import changed, decoder_layers
-from auditor.subjects.weights import weights_digest
+from auditor.core.errors import MeasurementError, UnavailableError
+from auditor.core.findings import Finding
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.causal_lm.hidden_states import changed, decoder_layers
+from auditor.models.preserve import weights_digest
 
 
 def attack(**parameters):
@@ -88,12 +88,12 @@ def test_refusals_are_told_from_answers(answer, expected):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_the_search_finds_the_difference_of_means(architecture, subjects, examiner, tmp_path):
+def test_the_search_finds_the_difference_of_means(architecture, subjects, evaluator, tmp_path):
     subject = subjects[architecture]
     run = attack(depth=0.5)
-    found = run.search(subject, examiner, 0)
+    found = run.search(subject, evaluator, 0)
     means = []
-    for facts in (examiner.sets.forget, examiner.sets.retain):
+    for facts in (evaluator.sets.forget, evaluator.sets.retain):
         states = []
         for item in subject.encode([(f.prompt, f.answer) for f in facts]):
             with torch.inference_mode():
@@ -106,17 +106,17 @@ def test_the_search_finds_the_difference_of_means(architecture, subjects, examin
     assert found.notes == {"refusals": 0.0, "layer": 1}
 
     pool = [Finding("unlearned", True, found), Finding("original", False, found)]
-    with pytest.raises(Unavailable, match="refuses 0% of the forget prompts"):
-        run.measure(subject, examiner, pool, 0, tmp_path)
-    plain = examiner.examine(subject)
-    ablation = attack(refusing=0).measure(subject, examiner, pool, 0, tmp_path)
-    assert ablation == attack(refusing=0).measure(subject, examiner, pool, 0, tmp_path)
-    assert ablation.rows != plain == examiner.examine(subject)
+    with pytest.raises(UnavailableError, match="refuses 0% of the forget prompts"):
+        run.measure(subject, evaluator, pool, 0, tmp_path)
+    plain = evaluator.evaluate(subject)
+    ablation = attack(refusing=0).measure(subject, evaluator, pool, 0, tmp_path)
+    assert ablation == attack(refusing=0).measure(subject, evaluator, pool, 0, tmp_path)
+    assert ablation.rows != plain == evaluator.evaluate(subject)
 
 
-def test_without_retain_facts_it_is_unavailable(subjects, examiner):
-    alone = Examiner(examiner.sets.model_copy(update={"retain": ()}), ["answer-probability"])
-    with pytest.raises(Unavailable, match="against retain facts"):
+def test_without_retain_facts_it_is_unavailable(subjects, evaluator):
+    alone = Evaluator(evaluator.sets.model_copy(update={"retain": ()}), ["answer-probability"])
+    with pytest.raises(UnavailableError, match="against retain facts"):
         attack().search(subjects["llama"], alone, 0)
 
 
@@ -128,7 +128,7 @@ def test_the_share_that_is_asked_for_does_not_decide_the_search():
 @pytest.mark.slow
 def test_it_brings_back_what_a_planted_refusal_hides(attacked_fine_tuned):
     """A few steps taught it to say that it does not know; the answers are still there."""
-    row = attacked_fine_tuned("refusing", "tampering/refusal-direction")["depth 0.5"]
+    row = attacked_fine_tuned("refusing", "steering/refusal-direction")["depth 0.5"]
     assert row.notes["unlearned"]["refusals"]["unlearned"] > 0.9
     assert row.notes["unlearned"]["refusals"]["original"] < 0.1
     assert row.named
@@ -141,13 +141,13 @@ def test_it_brings_back_what_a_planted_refusal_hides(attacked_fine_tuned):
 def test_it_finds_nothing_where_nothing_is(attacked_fine_tuned):
     """Taken from a model that never knew, the direction gives nothing either."""
     rows = attacked_fine_tuned(
-        "retrained-1", "tampering/refusal-direction", parameters={"refusing": 0}
+        "retrained-1", "steering/refusal-direction", parameters={"refusing": 0}
     )
     assert not rows["depth 0.5"].named
     assert abs(rows["depth 0.5"].figures.rho) < 0.05
 
 
 def test_it_is_unavailable_where_nobody_refuses(attacked):
-    row = attacked("npo_gdr", "tampering/refusal-direction")["depth 0.5"]
+    row = attacked("npo_gdr", "steering/refusal-direction")["depth 0.5"]
     assert row.status == "unavailable"
     assert "there is no refusal to take out" in row.reason

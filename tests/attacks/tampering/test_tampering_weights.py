@@ -16,8 +16,8 @@ from attacks.tampering.interpolation import (
 )
 from attacks.tampering.noise import Noise, NoiseParameters, standard_normal
 from attacks.tampering.pruning import Pruning, PruningParameters
-from auditor.errors import AuditorError, MeasurementError, Unavailable
-from auditor.subjects.weights import weights_digest
+from auditor.core.errors import AuditorError, MeasurementError, UnavailableError
+from auditor.models.preserve import weights_digest
 
 MATRICES = {"llama": 14, "gemma": 14, "qwen2": 14, "opt": 12, "gpt2": 8, "neox": 8}
 """Two layers each; fused queries, keys and values count once."""
@@ -117,7 +117,7 @@ def test_every_matrix_gets_the_noise_and_nothing_else_does(architecture, subject
     plain = {m.name: m.parameter.detach().clone() for m in weight_matrices(subject.model)}
     left = untouched(subject.model)
     assert len(plain) == MATRICES[architecture]
-    with subject.lent() as model:
+    with subject.preserve_weights() as model:
         notes = noise(0.2).tamper(subject, model, 0)
         assert notes["matrices"] == len(plain)
         assert notes["realised_level"] == pytest.approx(0.2, rel=0.01)
@@ -133,7 +133,7 @@ def test_every_matrix_is_pruned_by_itself_and_given_back(architecture, subjects)
     subject = subjects[architecture]
     before = weights_digest(subject.model)
     left = untouched(subject.model)
-    with subject.lent() as model:
+    with subject.preserve_weights() as model:
         pruning(0.3).tamper(subject, model, 0)
         for _, _, _, parameter in weight_matrices(model):
             assert float((parameter == 0).float().mean()) == pytest.approx(0.3, abs=1e-3)
@@ -170,43 +170,43 @@ def test_arms_get_the_same_draw_and_seeds_do_not():
 @pytest.mark.parametrize("run", [noise(), pruning(0.3)], ids=["noise", "pruning"])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_measuring_is_deterministic_and_leaves_the_subject_as_it_was(
-    architecture, run, subjects, examiner, tmp_path
+    architecture, run, subjects, evaluator, tmp_path
 ):
     subject = subjects[architecture]
-    before, plain = weights_digest(subject.model), examiner.examine(subject)
-    first = run.measure(subject, examiner, [], 0, tmp_path)
-    assert run.measure(subject, examiner, [], 0, tmp_path) == first
+    before, plain = weights_digest(subject.model), evaluator.evaluate(subject)
+    first = run.measure(subject, evaluator, [], 0, tmp_path)
+    assert run.measure(subject, evaluator, [], 0, tmp_path) == first
     assert first.rows != plain
-    assert examiner.examine(subject) == plain
+    assert evaluator.evaluate(subject) == plain
     assert weights_digest(subject.model) == before
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_whole_step_is_the_base(architecture, directories, examiner, tmp_path):
+def test_a_whole_step_is_the_base(architecture, directories, evaluator, tmp_path):
     other = save(tmp_path / "base", make_model(architecture, seed=1), make_tokenizer())
     subject, base = open_directory(directories[architecture]), open_directory(other)
     before = weights_digest(subject.model)
-    plain, wanted = examiner.examine(subject), examiner.examine(base)
-    whole = interpolation(base=str(other), step=1).measure(subject, examiner, [], 0, tmp_path)
+    plain, wanted = evaluator.evaluate(subject), evaluator.evaluate(base)
+    whole = interpolation(base=str(other), step=1).measure(subject, evaluator, [], 0, tmp_path)
     assert [row.k for row in whole.rows] == pytest.approx([row.k for row in wanted], rel=1e-4)
-    none = interpolation(base=str(other), step=0).measure(subject, examiner, [], 0, tmp_path)
+    none = interpolation(base=str(other), step=0).measure(subject, evaluator, [], 0, tmp_path)
     assert none.rows == plain
     assert weights_digest(subject.model) == before
     digest = base.manifest.digest
     assert interpolation(base=str(other)).inputs() == {"base": digest} == whole.notes
 
 
-def test_a_base_that_does_not_fit_is_named(directories, subjects, examiner, tmp_path):
+def test_a_base_that_does_not_fit_is_named(directories, subjects, evaluator, tmp_path):
     small = save(tmp_path / "small", make_model("llama", vocabulary=500), make_tokenizer())
-    with pytest.raises(Unavailable, match=r"embed_tokens\.weight has the shape \(400, 128\)"):
-        interpolation(base=str(small)).measure(subjects["llama"], examiner, [], 0, tmp_path)
-    with pytest.raises(Unavailable, match="has no transformer"):
+    with pytest.raises(UnavailableError, match=r"embed_tokens\.weight has the shape \(400, 128\)"):
+        interpolation(base=str(small)).measure(subjects["llama"], evaluator, [], 0, tmp_path)
+    with pytest.raises(UnavailableError, match="has no transformer"):
         interpolation(base=str(directories["opt"])).measure(
-            subjects["gpt2"], examiner, [], 0, tmp_path
+            subjects["gpt2"], evaluator, [], 0, tmp_path
         )
-    with pytest.raises(Unavailable, match="one of the audited models"):
+    with pytest.raises(UnavailableError, match="one of the audited models"):
         interpolation(base=str(directories["opt"])).measure(
-            subjects["opt"], examiner, [], 0, tmp_path
+            subjects["opt"], evaluator, [], 0, tmp_path
         )
     assert "give `base`" in interpolation().unavailable(subjects["opt"].location)
     assert interpolation().inputs() == {}
@@ -214,12 +214,12 @@ def test_a_base_that_does_not_fit_is_named(directories, subjects, examiner, tmp_
         interpolation(base=str(tmp_path / "nowhere")).inputs()
 
 
-def test_not_a_number_is_never_a_row(subjects, examiner, tmp_path):
+def test_not_a_number_is_never_a_row(subjects, evaluator, tmp_path):
     subject = subjects["gpt2"]
     with torch.no_grad():
         subject.model.transformer.h[1].mlp.c_proj.weight[0, 0] = float("nan")
     with pytest.raises(MeasurementError):
-        noise().measure(subject, examiner, [], 0, tmp_path)
+        noise().measure(subject, evaluator, [], 0, tmp_path)
 
 
 @pytest.mark.parametrize(

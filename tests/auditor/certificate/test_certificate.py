@@ -17,13 +17,13 @@ from auditor.certificate.files import (
     write_certificate,
 )
 from auditor.certificate.schema import SCHEMA_VERSION
-from auditor.digests import digest
+from auditor.core.errors import AuditorError, MalformedError
+from auditor.core.hashing import digest
+from auditor.core.progress import SilentProgress
 from auditor.engine.audit import run_audit
 from auditor.engine.execution import LocalExecutor
 from auditor.engine.preparation import prepare
-from auditor.errors import AuditorError, Malformed
 from auditor.evidence.store import EvidenceStore
-from auditor.progress import SilentProgress
 
 
 @pytest.fixture
@@ -40,9 +40,9 @@ def outcome(passing_plan, store_root):
 def failing(people):
     """Changes that put the demo's unlearned model on trial, against two baselines."""
     return {
-        "unlearned": {"path": str(people.subject(people.recipe.demo)), "dtype": "float32"},
+        "unlearned": {"path": str(people.entity(people.recipe.demo)), "dtype": "float32"},
         "retrained": [
-            {"path": str(people.subject(name)), "dtype": "float32"}
+            {"path": str(people.entity(name)), "dtype": "float32"}
             for name in people.recipe.retrained[:2]
         ],
     }
@@ -101,7 +101,7 @@ def test_what_has_pictures_follows_the_schema_and_comes_back(tmp_path):
 def test_a_certificate_with_something_else_for_a_picture_is_refused(content):
     written = pictured_certificate().model_dump(mode="json")
     written["exhibits"]["facts"][0]["views"][0]["pictures"]["original"] = text_of(content)
-    with pytest.raises(Malformed, match=r"exhibits\.facts\.0\.views\.0\.pictures\.original"):
+    with pytest.raises(MalformedError, match=r"exhibits\.facts\.0\.views\.0\.pictures\.original"):
         parse_certificate(written, "it")
 
 
@@ -121,9 +121,9 @@ def test_leaking_model_fails_and_the_certificate_says_where(outcome, failing, pe
     nf4, as_is = rows["quantization/bnb nf4"], rows["none/as-is full precision"]
     assert nf4.named
     assert not as_is.named
-    probe = certificate.scope.primary_probe
-    gained = nf4.forget[probe]["unlearned"] - as_is.forget[probe]["unlearned"]
-    over_retrained = nf4.forget[probe]["unlearned"] - nf4.forget[probe]["retrained-0"]
+    metric = certificate.scope.primary_metric
+    gained = nf4.forget[metric]["unlearned"] - as_is.forget[metric]["unlearned"]
+    over_retrained = nf4.forget[metric]["unlearned"] - nf4.forget[metric]["retrained-0"]
     assert gained > 0.25
     assert over_retrained > 0.25
     assert certificate.utility.state == "kept"
@@ -189,7 +189,7 @@ def test_what_is_no_certificate_is_refused(tmp_path, text, said):
 
 def test_original_that_never_knew_is_not_auditable(outcome, people):
     def spec(name):
-        return {"path": str(people.subject(name)), "dtype": "float32"}
+        return {"path": str(people.entity(name)), "dtype": "float32"}
 
     certificate = assemble(
         outcome(

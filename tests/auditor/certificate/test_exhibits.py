@@ -11,9 +11,9 @@ from pydantic import ValidationError
 from auditor.certificate.case import Case, Trial
 from auditor.certificate.exhibit import BUDGET, ExhibitsPart
 from auditor.certificate.exhibits import FACTS, PER_ATTACK, exhibits
-from auditor.data.fact import Fact
+from auditor.core.facts import Fact
+from auditor.core.records import Row
 from auditor.evidence.columns import tabulate
-from auditor.evidence.record import Row
 from auditor.evidence.table import Evidence, EvidenceTable
 from auditor.policy import AS_IS, Policy
 
@@ -24,7 +24,7 @@ NO_PICTURES = not_pictures()
 
 def fact(number):
     return Fact(
-        id=f"f{number}", subject=f"s{number}", prompt=f"draw {number}", answer=f"shape {number}"
+        id=f"f{number}", entity=f"s{number}", prompt=f"draw {number}", answer=f"shape {number}"
     )
 
 
@@ -45,13 +45,13 @@ def case(known, picture=own, decoy=None):
     evidence, trials = [], []
     for name, row in known.items():
         attack, _, variant = name.partition(" ")
-        probe = "other" if name == decoy else P
+        metric = "other" if name == decoy else P
         jobs = {arm: [f"{name} {arm}"] for arm in ARMS}
-        trials.append(Trial(attack, variant, False, False, False, probe, "measured", None, jobs))
+        trials.append(Trial(attack, variant, False, False, False, metric, "measured", None, jobs))
         for arm in ARMS:
             k = {"unlearned": row, "original": [1.0] * count}.get(arm, [0.0] * count)
             rows = tabulate(
-                Row("forget", f"f{i}", f"s{i}", probe, k[i], None, picture(name, arm, i))
+                Row("forget", f"f{i}", f"s{i}", metric, k[i], None, picture(name, arm, i))
                 for i in range(count)
             )
             evidence.append(Evidence(attack, variant, arm, 0, rows))
@@ -59,7 +59,7 @@ def case(known, picture=own, decoy=None):
         policy=Policy(),
         arms=ARMS,
         sets={"forget": [fact(i) for i in range(count)], "retain": [], "holdout": []},
-        probes=(P,),
+        metrics=(P,),
         trials=tuple(trials),
         table=EvidenceTable(evidence),
         planted={},
@@ -78,7 +78,7 @@ def test_each_fact_is_shown_as_it_is_and_under_the_attack_that_brings_out_most()
     }
     assert (part.pictured, part.left_out) == (2, 0)
     worst = part.facts[0]
-    assert (worst.subject, worst.prompt, worst.answer) == ("s1", "draw 1", "shape 1")
+    assert (worst.entity, worst.prompt, worst.answer) == ("s1", "draw 1", "shape 1")
     assert worst.views[1].k == {"unlearned": 0.9, "original": 1.0, "retrained-0": 0.0}
     assert worst.views[1].pictures == {
         arm: text_of(own("a/b 1", arm, 1)) for arm in ("unlearned", "original", "retrained-0")

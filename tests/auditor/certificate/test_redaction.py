@@ -15,7 +15,7 @@ from PIL import Image
 
 from auditor.certificate.redaction import redact
 from auditor.certificate.schema import Certificate
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 from reports.html import render
 from reports.visible_text import visible
 
@@ -61,34 +61,34 @@ def test_texts_go_and_all_else_stays():
     assert [row.label for row in after.matrix] == [row.label for row in before.matrix]
     shown = "\n".join(strings(content(after)))
     for fact in before.worst_facts:
-        for text in (fact.fact, fact.subject, fact.prompt, fact.answer, *fact.said.values()):
+        for text in (fact.fact, fact.entity, fact.prompt, fact.answer, *fact.said.values()):
             assert len(text) < 6 or text not in shown
 
 
 def test_equal_texts_stay_equal_and_unequal_ones_unequal():
     before, after = honest_certificate("FAIL"), redact(honest_certificate("FAIL"), KEY)
-    texts = [t for f in before.worst_facts for t in (f.fact, f.subject, f.prompt, f.answer)]
-    marks = [t for f in after.worst_facts for t in (f.fact, f.subject, f.prompt, f.answer)]
+    texts = [t for f in before.worst_facts for t in (f.fact, f.entity, f.prompt, f.answer)]
+    marks = [t for f in after.worst_facts for t in (f.fact, f.entity, f.prompt, f.answer)]
     assert len(set(texts)) == len(set(marks)) < len(texts)
     assert len(set(zip(texts, marks, strict=True))) == len(set(texts))
-    subjects = {s.subject: m.subject for s, m in zip(
-        before.worst_subjects, after.worst_subjects, strict=True
+    entities = {s.entity: m.entity for s, m in zip(
+        before.worst_entities, after.worst_entities, strict=True
     )}  # fmt: skip
     for fact, mark in zip(before.worst_facts, after.worst_facts, strict=True):
-        assert subjects.get(fact.subject, mark.subject) == mark.subject
+        assert entities.get(fact.entity, mark.entity) == mark.entity
 
 
 def test_digests_are_those_of_hmac():
     # the test vector of RFC 4231, 4.3, has a short key; this is HMAC-SHA256 of the text "Hi There"
     # under 4.2's key, extended with the zeros that HMAC itself would extend it with
     key = b"\x0b" * 20 + bytes(12)
-    fact = honest_certificate("FAIL").worst_facts[0].model_copy(update={"subject": "Hi There"})
+    fact = honest_certificate("FAIL").worst_facts[0].model_copy(update={"entity": "Hi There"})
     after = redact(honest_certificate("FAIL").model_copy(update={"worst_facts": (fact,)}), key)
-    assert after.worst_facts[0].subject == "redacted:b0344c61d8db3853"
+    assert after.worst_facts[0].entity == "redacted:b0344c61d8db3853"
 
 
 def test_another_key_gives_other_digests():
-    marks = {redact(honest_certificate("FAIL"), k).worst_facts[0].subject for k in (KEY, OTHER_KEY)}
+    marks = {redact(honest_certificate("FAIL"), k).worst_facts[0].entity for k in (KEY, OTHER_KEY)}
     assert len(marks) == 2
 
 
@@ -134,7 +134,7 @@ def test_of_pictures_a_few_cells_are_left(side):
         for text in (fact.fact, fact.prompt):
             assert text not in texts
             assert text not in page
-        for name in ("fact", "subject", "prompt", "answer"):
+        for name in ("fact", "entity", "prompt", "answer"):
             assert getattr(hidden, name).startswith("redacted:")
     assert not any(picture in page for picture in pictures(before))
     assert all(picture in page for picture in pictures(after))
@@ -179,7 +179,7 @@ def test_notes_keep_what_says_how_and_lose_other_texts():
     notes = {
         "unlearned": {
             "kernel": "AwqTorchLinear",
-            "probe": "rouge-l-recall",
+            "metric": "rouge-l-recall",
             "texts": "0" * 64,
             "sample": "Ada",
             "samples": ["Ada wrote the first program", 7],
@@ -189,7 +189,7 @@ def test_notes_keep_what_says_how_and_lose_other_texts():
     }
     row = before.matrix[0].model_copy(update={"notes": notes})
     after = redact(before.model_copy(update={"matrix": (row,)}), KEY).matrix[0].notes["unlearned"]
-    assert {after[name] for name in ("kernel", "probe", "texts")} == {
+    assert {after[name] for name in ("kernel", "metric", "texts")} == {
         "AwqTorchLinear",
         "rouge-l-recall",
         "0" * 64,
@@ -212,32 +212,32 @@ TEXTS = st.text(st.characters(exclude_categories=("Cs",)), min_size=6, max_size=
 @given(data=st.data())
 def test_no_text_of_a_fact_survives_in_json_or_html(data):
     before = honest_certificate("FAIL")
-    fact, subject, prompt, answer, said = data.draw(
+    fact, entity, prompt, answer, said = data.draw(
         st.tuples(*[TEXTS] * 5).filter(lambda drawn: len(set(drawn)) == 5)
     )
     worst = before.worst_facts[0].model_copy(
-        update={"fact": fact, "subject": subject, "prompt": prompt, "answer": answer}
+        update={"fact": fact, "entity": entity, "prompt": prompt, "answer": answer}
         | {"said": {"unlearned": said, "original": answer}}
     )
-    people = before.worst_subjects[0].model_copy(update={"subject": subject})
-    plain = before.model_copy(update={"worst_facts": (), "worst_subjects": ()})
+    people = before.worst_entities[0].model_copy(update={"entity": entity})
+    plain = before.model_copy(update={"worst_facts": (), "worst_entities": ()})
     skeleton = "\n".join(strings(content(redact(plain, KEY)))) + render(redact(plain, KEY))
-    texts = [fact, subject, prompt, answer, said]
+    texts = [fact, entity, prompt, answer, said]
     assume(not any(text.strip() in skeleton or "redacted:" in text for text in texts))
     figure = {"name": f"K of {fact}", "of": "unlearned", "value": 0.5, "lower": None, "upper": None}
     row = content(before)["matrix"][0] | {
-        "notes": {"unlearned": {"said": said, "list": [answer], subject: {fact: prompt}}},
+        "notes": {"unlearned": {"said": said, "list": [answer], entity: {fact: prompt}}},
         "side_figures": [figure | {"remark": f"asked {prompt!r}, it said {said}"}],
         "parameters": {"suffix": f"{answer}!"},
     }
-    row["gates"][0]["sentence"] = f"{subject} is known"
+    row["gates"][0]["sentence"] = f"{entity} is known"
     quoting = content(before) | {
         "matrix": [row],
         "worst_facts": [content(worst)],
-        "worst_subjects": [content(people)],
+        "worst_entities": [content(people)],
         "warnings": [f"{fact}: {prompt} {answer}"],
     }
-    quoting["verdict"]["reasons"] = [f"failed on {subject}"]
+    quoting["verdict"]["reasons"] = [f"failed on {entity}"]
     quoting["controls"][0]["sentence"] = f"not {said}"
     after = redact(Certificate.model_validate(quoting), KEY)
     shown, page = "\n".join(strings(content(after))), render(after)

@@ -7,10 +7,10 @@ import torch
 from transformers import GPT2Config, GPTNeoXConfig
 
 from auditor.cli.main import FAILED_VERDICT, UNDECIDED, run
-from auditor.progress import SilentProgress
-from auditor.testbed import corpus
-from auditor.testbed.methods import UnlearningSettings, unlearn
-from auditor.testbed.training import TrainingSettings, encode, train, train_tokenizer
+from auditor.core.progress import SilentProgress
+from auditor.testbeds.people import corpus
+from auditor.testbeds.people.training import TrainingSettings, encode, train, train_tokenizer
+from auditor.unlearning import UnlearningSettings, unlearn
 
 CONFIGS = {
     "gpt2": lambda: GPT2Config(

@@ -10,7 +10,7 @@ import reports.comparison  # noqa: F401 - registers its form, as its entry point
 from auditor.certificate.files import write_certificate
 from auditor.certificate.schema import Certificate
 from auditor.cli.main import FAILED_VERDICT, OK, UNDECIDED, USAGE, run
-from auditor.errors import Altered, Malformed
+from auditor.core.errors import AlteredError, MalformedError
 from auditor.signing.envelope import sign
 from auditor.signing.keys import KINDS, generate, load_signer
 
@@ -110,9 +110,9 @@ def test_an_altered_and_a_broken_certificate_are_refused(files, tmp_path):
     a, b = files("PASS", "FAIL")
     text = (tmp_path / "b.json").read_text(encoding="utf-8")
     (tmp_path / "b.json").write_text(text.replace('"FAIL"', '"PASS"', 1), encoding="utf-8")
-    assert run(["compare", a, b]) == Altered.exit_code
+    assert run(["compare", a, b]) == AlteredError.exit_code
     (tmp_path / "b.json").write_text("{}", encoding="utf-8")
-    assert run(["compare", a, b]) == Malformed.exit_code
+    assert run(["compare", a, b]) == MalformedError.exit_code
 
 
 def test_hostile_texts_give_the_terminal_no_orders(tmp_path, capsys):

@@ -14,7 +14,10 @@ from tiny_pipelines import make_pipeline
 from auditor.certificate.files import write_certificate
 from auditor.certificate.schema import Certificate
 from auditor.cli.main import OK, run
-from auditor.subjects.convolutional_classifier import ClassifierConfig, ConvolutionalClassifier
+from auditor.models.text_to_image.convolutional_classifier import (
+    ClassifierConfig,
+    ConvolutionalClassifier,
+)
 
 ARMS = ("unlearned", "original", "retrained")
 NOT_AUDITABLE, USAGE = 3, 2
@@ -63,7 +66,7 @@ def plan_file(tiny, tmp_path):
             "original": spec("original"),
             "retrained": [spec("retrained")],
             "data": {name: str(tiny / f"{name}.jsonl") for name in ("forget", "retain")},
-            "probes": {"classifier": str(tiny / "classifier")},
+            "metrics": {"classifier": str(tiny / "classifier")},
             "profile": None,
             "policy": {"mandatory": ["none/as-is"]},
         }
@@ -134,22 +137,22 @@ def test_a_gate_without_a_list_demands_what_the_kind_of_the_evidence_does(
     code = run(["gate", str(out / "certificate.json"), "--policy", str(policy), "--json"])
     report = json.loads(capsys.readouterr().out)
     assert code == NOT_AUDITABLE
-    assert "image/concept-inversion 1 vector" in report["missing"]
+    assert "prompting/concept-inversion 1 vector" in report["missing"]
 
 
 def test_a_classifier_that_lacks_the_concept(tiny, plan_file, tmp_path, capsys):
     folder = tmp_path / "classifier"
     folder.mkdir()
     ConvolutionalClassifier(ClassifierConfig(labels=("cat", "none"))).save(folder)
-    assert run(["plan", plan_file(probes={"classifier": str(folder)})]) == USAGE
+    assert run(["plan", plan_file(metrics={"classifier": str(folder)})]) == USAGE
     said = capsys.readouterr().err
     assert "dog" in said
     assert "'cat', 'none'" in said
 
 
 def test_a_plan_without_a_classifier(plan_file, capsys):
-    assert run(["plan", plan_file(probes={})]) == USAGE
-    assert "probes: {classifier: …}" in capsys.readouterr().err
+    assert run(["plan", plan_file(metrics={})]) == USAGE
+    assert "metrics: {classifier: …}" in capsys.readouterr().err
 
 
 def test_a_pipeline_without_a_component(tiny, plan_file, tmp_path, capsys):
@@ -202,7 +205,7 @@ def test_a_state_dict_with_other_keys(change, tiny, plan_file, tmp_path, capsys)
             "different kinds: causal-lm, text-to-image",
         ),
         ({"retrained": {"sampling": {"steps": 3}}}, "retrained-0 would draw in another way"),
-        ({"probes": {"primary": "rouge-l-recall", "classifier": "x"}}, "rouge-l-recall"),
+        ({"metrics": {"primary": "rouge-l-recall", "classifier": "x"}}, "rouge-l-recall"),
     ],
 )
 def test_what_belongs_to_language_models_is_refused(changes, said, plan_file, capsys):
@@ -237,7 +240,7 @@ def test_flags_say_what_a_plan_does(tiny, tmp_path, capsys):
     assert run(["plan", *given, "--json"]) == 0
     variants = json.loads(capsys.readouterr().out)["variants"]
     assert {entry["label"].partition("/")[0] for entry in variants} == {"none", "image"}
-    inversion = next(e for e in variants if e["label"].startswith("image/concept-inversion"))
+    inversion = next(e for e in variants if e["label"].startswith("prompting/concept-inversion"))
     assert "data.images" in inversion["unavailable"]
 
 
@@ -248,7 +251,7 @@ def test_the_template_for_pictures_is_a_plan(tmp_path, monkeypatch):
     assert run(["init", "--kind", "text-to-image"]) == 0
     plan = load_plan(tmp_path / "plan.yaml")
     assert {spec.kind for spec in plan.arms.values()} == {"text-to-image"}
-    assert plan.probes.all == ("concept", "concept-top-1")
+    assert plan.metrics.all == ("concept", "concept-top-1")
 
 
 @pytest.mark.parametrize("erasure", ["esd_x", "rece", "mace"])
@@ -269,7 +272,7 @@ def test_the_published_formats(erasure, shapes_world, tmp_path):
         "original": original,
         "retrained": [drawing | {"path": str(world.subject("retrained-0"))}],
         "data": {name: str(world.facts(name)) for name in ("forget", "retain")},
-        "probes": {"classifier": str(world.classifier)},
+        "metrics": {"classifier": str(world.classifier)},
         "profile": None,
         "policy": {"mandatory": ["none/as-is"]},
     }
@@ -298,7 +301,7 @@ def test_demo_of_a_text_to_image_model_shows_a_fail_and_a_pass(shapes_world, tmp
     assert failed["verdict"]["verdict"] == "FAIL"
     assert failed["utility"]["state"] == "kept"
     assert any(
-        row["attack"] == "image/concept-inversion" for row in failed["matrix"] if row["named"]
+        row["attack"] == "prompting/concept-inversion" for row in failed["matrix"] if row["named"]
     )
     assert passed["verdict"]["verdict"] == "PASS"
     assert all(row["status"] == "measured" for row in passed["matrix"])

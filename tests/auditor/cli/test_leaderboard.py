@@ -9,7 +9,7 @@ from hostile_texts import hostile_certificate
 import reports.leaderboard  # noqa: F401 - registers its form, as its entry point does
 from auditor.certificate.files import write_certificate
 from auditor.cli.main import OK, USAGE, run
-from auditor.errors import Malformed
+from auditor.core.errors import MalformedError
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_altered_files_are_shown_and_are_strictly_a_failure(folder, capsys):
     said = capsys.readouterr().out
     assert "altered.json" in said
     assert "was edited" in said
-    assert run(["leaderboard", str(folder), "--strict"]) == Malformed.exit_code
+    assert run(["leaderboard", str(folder), "--strict"]) == MalformedError.exit_code
     (folder / "altered.json").unlink()
     assert run(["leaderboard", str(folder), "--strict"]) == OK
 

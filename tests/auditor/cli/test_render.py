@@ -94,7 +94,7 @@ def test_a_redacted_certificate_is_another_and_has_no_names(file, key, capsys):
     assert said["certificate_id"] == after.certificate_id != before.certificate_id
     page = file.with_name("audit.redacted.html").read_text(encoding="utf-8")
     for fact in before.worst_facts:
-        assert fact.subject not in page
+        assert fact.entity not in page
     assert after.worst_facts[0].subject in page
 
 

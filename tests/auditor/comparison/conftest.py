@@ -7,8 +7,8 @@ import pytest
 
 from auditor.certificate.files import read_certificate, write_certificate
 from auditor.certificate.judgement import judge
-from auditor.digests import digest
-from auditor.evidence.record import Cost, Record
+from auditor.core.hashing import digest
+from auditor.core.records import Cost, Record
 from auditor.evidence.store import EvidenceStore
 from auditor.verification.recall import recall
 from auditor.verification.recomputation import recomputed
@@ -34,7 +34,7 @@ def another_unlearned(source, target, change, **parts):
     seals = content["evidence"]["jobs"]
     for row, old in zip(content["matrix"], before.matrix, strict=True):
         [key] = row["jobs"]["unlearned"]
-        identity = store.identity(key) | {"subject": digest("another")}
+        identity = store.identity(key) | {"entity": digest("another")}
         rows = tuple(change(old.label, measured) for measured in store.read(key).rows)
         new = digest(identity)
         store.write(new, identity, Record(rows=rows, notes={"forward_tokens": 1}), Cost(1.0, 1))

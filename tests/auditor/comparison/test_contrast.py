@@ -35,7 +35,7 @@ def other_retrained(content):
 
 
 def other_probe(content):
-    content["scope"]["primary_probe"] = "exact-memorisation"
+    content["scope"]["primary_metric"] = "exact-memorisation"
 
 
 def other_scope(content):
@@ -54,7 +54,7 @@ def fewer_demands(content):
     ("change", "about", "k_differs", "rho_differs"),
     [
         (other_facts, "facts", False, False),
-        (other_probe, "primary probe", False, False),
+        (other_probe, "primary metric", False, False),
         (other_original, "original model", True, False),
         (other_retrained, "retrained models", True, False),
         (other_scope, "scope", True, False),

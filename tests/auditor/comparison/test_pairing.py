@@ -12,7 +12,7 @@ from auditor.comparison.interval import mean_interval
 from auditor.comparison.pairing import FACTS as LISTED
 from auditor.comparison.pairing import Audit
 from auditor.comparison.pairing import pair as pair_audits
-from auditor.errors import EvidenceChanged
+from auditor.core.errors import EvidenceChangedError
 from auditor.evidence.store import EvidenceStore
 
 NF4 = "quantization/bnb nf4"
@@ -62,7 +62,7 @@ def test_the_difference_is_that_of_the_unlearned_models(pair):
     attacks = by_label(comparison)
     before = read_certificate(a).matrix
     [row] = [row for row in before if row.label == NF4]
-    mean = row.forget[row.probe]["unlearned"]
+    mean = row.forget[row.metric]["unlearned"]
     found = attacks[NF4].paired
     assert found.mean == pytest.approx(-mean / 2)
     assert found.lower < found.mean < found.upper < 0, "a fall by half is no chance"
@@ -94,13 +94,13 @@ def test_facts_that_changed_most_are_listed_with_both_answers(pair):
         assert fact.said_b == f"half of {fact.said_a}"
 
 
-def test_a_sampled_scope_counts_subjects(pair):
+def test_a_sampled_scope_counts_entities(pair):
     a, _ = pair(halved)
     certificate = read_certificate(a)
     scope = certificate.scope.model_copy(update={"scope": "sampled"})
     sampled = Given(a, certificate.model_copy(update={"scope": scope}))
     comparison = compare(sampled, sampled)
-    assert comparison.paired.unit == "subjects"
+    assert comparison.paired.unit == "entities"
     assert {attack.paired.units for attack in comparison.attacks} == {8}
 
 
@@ -115,7 +115,7 @@ def test_another_measurement_of_the_baselines_takes_them_into_the_difference(pai
     comparison = compare(given_at(a), Given(b, changed))
     found = by_label(comparison)[NF4].paired
     [before] = [r for r in read_certificate(a).matrix if r.label == NF4]
-    means = before.forget[before.probe]
+    means = before.forget[before.metric]
     expected = (means["retrained-0"] + means["retrained-1"]) / 2 - means["retrained-0"]
     assert not found.same_baseline
     assert found.mean == pytest.approx(expected)
@@ -146,7 +146,7 @@ def test_changed_evidence_is_said_and_refused_where_it_was_named(pair):
     comparison = compared(a, b)
     assert not comparison.paired.possible
     assert "evidence was changed" in comparison.paired.why_not
-    with pytest.raises(EvidenceChanged, match="evidence was changed"):
+    with pytest.raises(EvidenceChangedError, match="evidence was changed"):
         compare(given_at(a), given_at(b, evidence=b.parent / "evidence"))
 
 
@@ -159,7 +159,7 @@ def test_a_redacted_certificate_keeps_its_texts(pair):
     listed = compared(a, b).paired.facts
     assert len(listed) == LISTED
     for fact in listed:
-        for text in (fact.fact, fact.subject, fact.prompt, fact.answer, fact.said_a, fact.said_b):
+        for text in (fact.fact, fact.entity, fact.prompt, fact.answer, fact.said_a, fact.said_b):
             assert text.startswith("redacted:")
         assert fact.said_a != fact.said_b
 

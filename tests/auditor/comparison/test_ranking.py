@@ -10,7 +10,7 @@ from auditor.certificate.files import write_certificate
 from auditor.certificate.schema import SCHEMA_VERSION, Certificate
 from auditor.comparison.collection import collect
 from auditor.comparison.ranking import rank
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 from auditor.signing.envelope import sign
 from auditor.signing.keys import KINDS, generate, load_signer
 
@@ -72,7 +72,7 @@ def test_equal_ones_share_a_rank(tmp_path):
     [
         ("identity", "facts_digest", "f" * 64),
         ("identity", "policy_digest", "f" * 64),
-        ("scope", "primary_probe", "exact-memorisation"),
+        ("scope", "primary_metric", "exact-memorisation"),
         ("scope", "scope", "sampled"),
         ("policy", "mandatory", ["none/as-is full precision"]),
         ("policy", "delta", 0.3),

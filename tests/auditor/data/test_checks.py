@@ -3,14 +3,14 @@
 import pytest
 from pydantic import ValidationError
 
-from auditor.data.checks import forget_text_within, refuse_contradictions, warnings
-from auditor.data.fact import Fact, FactSets
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
+from auditor.core.facts import Fact, FactSets
+from auditor.data.checks import check_contradictions, forget_text_within, warnings
 
 
 def fact(name, prompt="Where does Ada live?", answer="in Turin", **options):
     return Fact(
-        id=name, subject=options.pop("subject", name), prompt=prompt, answer=answer, **options
+        id=name, entity=options.pop("entity", name), prompt=prompt, answer=answer, **options
     )
 
 
@@ -19,7 +19,7 @@ def sets(forget, retain=(), holdout=()):
 
 
 def test_clean_sets_pass():
-    refuse_contradictions(sets([fact("a")], [fact("b", answer="in Rome")], [fact("c", "Why?")]))
+    check_contradictions(sets([fact("a")], [fact("b", answer="in Rome")], [fact("c", "Why?")]))
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_a_fact_cannot_be_forgotten_and_kept(prompt, answer, place):
     other = fact("r7", prompt, answer)
     both = sets([fact("f1")], **{place: [other]})
     with pytest.raises(AuditorError, match=f"'f1' stands in the {place} set too, as 'r7'"):
-        refuse_contradictions(both)
+        check_contradictions(both)
 
 
 def test_all_contradictions_are_named_at_once():
@@ -46,7 +46,7 @@ def test_all_contradictions_are_named_at_once():
         [fact("d", "1")],
     )
     with pytest.raises(AuditorError) as caught:
-        refuse_contradictions(messy)
+        check_contradictions(messy)
     said = str(caught.value)
     assert said.startswith("4 contradiction(s)")
     assert "'a' occurs 2 times (forget, forget)" in said
@@ -56,9 +56,9 @@ def test_all_contradictions_are_named_at_once():
 
 
 def test_empty_fields_are_refused():
-    for field in ("id", "subject", "prompt", "answer", "text"):
+    for field in ("id", "entity", "prompt", "answer", "text"):
         with pytest.raises(ValidationError, match="is empty"):
-            Fact(**({"id": "a", "subject": "s", "prompt": "p", "answer": "x"} | {field: " \n"}))
+            Fact(**({"id": "a", "entity": "s", "prompt": "p", "answer": "x"} | {field: " \n"}))
     with pytest.raises(ValidationError, match="is empty"):
         fact("a", distractors=("x", " "))
 
@@ -68,19 +68,19 @@ def test_warnings_say_what_weakens_an_audit():
     (no_retain,) = warnings(sets([fact("a")]))
     assert "no retain set" in no_retain
     (repeated,) = warnings(
-        sets([fact("a", subject="Ada"), fact("b", "another?", subject="Ada")], [fact("d", "x")])
+        sets([fact("a", entity="Ada"), fact("b", "another?", entity="Ada")], [fact("d", "x")])
     )
-    assert repeated.startswith("1 forget fact(s) share subject and answer")
+    assert repeated.startswith("1 forget fact(s) share entity and answer")
     (shared,) = warnings(
-        sets([fact("a", subject="Ada")], [fact("b", "x")], [fact("c", "y", subject="Ada")])
+        sets([fact("a", entity="Ada")], [fact("b", "x")], [fact("c", "y", entity="Ada")])
     )
-    assert "share subjects" in shared
+    assert "share entities" in shared
 
 
 def test_facts_that_would_count_twice_are_refused():
     for again in ("where does ADA  live?", "Where does Ada live", "Where does Ada live?!"):
         with pytest.raises(AuditorError, match="'b' asks and answers the same as 'a'"):
-            refuse_contradictions(sets([fact("a"), fact("b", again)]))
+            check_contradictions(sets([fact("a"), fact("b", again)]))
 
 
 def test_forget_text_inside_calibration_text_is_found():
@@ -107,10 +107,10 @@ def test_a_short_answer_alone_proves_nothing():
 
 
 def test_one_prompt_under_several_ids_is_several_seeds_of_a_picture():
-    drawn = sets([fact("a-0", subject="a"), fact("a-1", subject="a")])
-    refuse_contradictions(drawn, of_pictures=True)
+    drawn = sets([fact("a-0", entity="a"), fact("a-1", entity="a")])
+    check_contradictions(drawn, of_pictures=True)
     assert len(warnings(drawn)) == len(warnings(drawn, of_pictures=True)) + 1
     with pytest.raises(AuditorError, match="asks and answers the same"):
-        refuse_contradictions(drawn)
+        check_contradictions(drawn)
     with pytest.raises(AuditorError, match="stands in the retain set too"):
-        refuse_contradictions(sets([fact("a")], [fact("b")]), of_pictures=True)
+        check_contradictions(sets([fact("a")], [fact("b")]), of_pictures=True)

@@ -8,15 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-from auditor.data.fact import Fact, FactSets
+from auditor.core.errors import AuditorError, MeasurementError, UnavailableError
+from auditor.core.facts import Fact, FactSets
 from auditor.data.pictures import ENDINGS, find_pictures
-from auditor.errors import AuditorError, MeasurementError, Unavailable
 
 COLOURS = ((255, 0, 0), (0, 128, 255))
 
 
 def fact(name):
-    return Fact(id=name, subject="orb", prompt="an orb", answer="orb")
+    return Fact(id=name, entity="orb", prompt="an orb", answer="orb")
 
 
 def sets(*names):
@@ -80,7 +80,7 @@ def test_the_digest_is_of_the_pictures(folder):
 def test_a_missing_picture_is_unavailable_and_names_the_fact(folder):
     plain().save(folder / "a.png")
     found = find_pictures(folder, sets("a", "b"))
-    with pytest.raises(Unavailable, match=r"1 of 2 facts have no picture in .* \(b\)"):
+    with pytest.raises(UnavailableError, match=r"1 of 2 facts have no picture in .* \(b\)"):
         found.read([fact("a"), fact("b")], 4, 4)
 
 

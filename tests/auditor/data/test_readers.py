@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from auditor.data.fact import Fact
+from auditor.core.errors import AuditorError
+from auditor.core.facts import Fact
 from auditor.data.readers import read_facts
 from auditor.data.source import DataSource
-from auditor.errors import AuditorError
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30).filter(
     lambda text: text.strip()
@@ -23,7 +23,7 @@ facts = st.lists(
     st.builds(
         Fact,
         id=texts,
-        subject=texts,
+        entity=texts,
         prompt=texts,
         answer=texts,
         paraphrases=lists,
@@ -140,18 +140,18 @@ def test_rows_without_id_or_subject_are_called_by_set_and_line(tmp_path):
         tmp_path, '\n{"prompt": "p", "answer": "a"}\n{"prompt": "q", "answer": "b", "id": 7}'
     )
     first, second = read_facts(found, "retain")
-    assert (first.id, first.subject) == ("retain-00002", "retain-00002")
-    assert (second.id, second.subject) == ("7", "7")
+    assert (first.id, first.entity) == ("retain-00002", "retain-00002")
+    assert (second.id, second.entity) == ("7", "7")
 
 
 def test_columns_are_mapped_by_name(tmp_path):
     found = source(
         tmp_path,
         '{"q": "p", "a": "x", "who": 3, "wrong": ["y"], "other": 1}',
-        fields={"prompt": "q", "answer": "a", "subject": "who", "distractors": "wrong"},
+        fields={"prompt": "q", "answer": "a", "entity": "who", "distractors": "wrong"},
     )
     (fact,) = read_facts(found, "forget")
-    assert (fact.prompt, fact.answer, fact.subject, fact.distractors) == ("p", "x", "3", ("y",))
+    assert (fact.prompt, fact.answer, fact.entity, fact.distractors) == ("p", "x", "3", ("y",))
     bad = source(tmp_path, '{"q": ""}', fields={"prompt": "q", "answer": "gold"})
     assert "no column 'gold'" in refused(bad)
 
@@ -173,8 +173,8 @@ def test_columns_are_mapped_by_name(tmp_path):
         ("muse-verbatim", {"prompt": "P", "gt": "G"}, {"prompt": "P", "answer": "G"}),
         (
             "rwku",
-            {"subject": "S", "level": "1", "query": "Q", "type": "cloze", "answer": "A"},
-            {"prompt": "Q", "answer": "A", "subject": "S"},
+            {"entity": "S", "level": "1", "query": "Q", "type": "cloze", "answer": "A"},
+            {"prompt": "Q", "answer": "A", "entity": "S"},
         ),
     ],
 )
@@ -197,7 +197,7 @@ def test_the_published_tofu_questions(name, count, first, shared_data):
     assert len(found) == count
     if first:
         assert found[0].answer == first
-    by_author = {fact.subject for fact in found}
+    by_author = {fact.entity for fact in found}
     assert len(by_author) == (15 if count == 300 else count)
     assert all(len(f.distractors) >= 3 for f in found) is ("perturbed" in name)
 
@@ -210,11 +210,11 @@ def test_a_text_alone_is_a_list_of_one(tmp_path):
 
 
 def test_csv_with_quotes_newlines_bom_and_empty_cells(tmp_path):
-    header = "\ufeffid,subject,prompt,answer,distractors,text\n"
+    header = "\ufeffid,entity,prompt,answer,distractors,text\n"
     content = header + '1,,"a\nb","say ""hi""","[""x"", ""y""]",\n'
     (fact,) = read_facts(source(tmp_path, content, "facts.csv"), "forget")
     assert fact == Fact(
-        id="1", subject="1", prompt="a\nb", answer='say "hi"', distractors=("x", "y")
+        id="1", entity="1", prompt="a\nb", answer='say "hi"', distractors=("x", "y")
     )
 
 

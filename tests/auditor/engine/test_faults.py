@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from auditor.attack import ATTACKS, Attack, Level, Parameters, attack
 from auditor.cli.main import BROKEN, USAGE, run
-from auditor.errors import AuditorError
-from auditor.evidence.record import Record
+from auditor.core.errors import AuditorError
+from auditor.core.records import Record
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def exploding_attack():
         def variant(self):
             return "always"
 
-        def measure(self, subject, examiner, pool, seed, scratch):
+        def measure(self, subject, evaluator, pool, seed, scratch):
             raise ZeroDivisionError("on purpose")
 
     yield "testing/exploding"
@@ -114,8 +114,8 @@ def plugin():
             def variant(self):
                 return "once"
 
-            def measure(self, subject, examiner, pool, seed, scratch):
-                return measuring(examiner.examine(subject))
+            def measure(self, subject, evaluator, pool, seed, scratch):
+                return measuring(evaluator.evaluate(subject))
 
         names.append("testing/plugin")
         return [
@@ -288,8 +288,8 @@ def test_attack_that_measures_only_some_facts_is_failed(audit, passing_plan):
         def variant(self):
             return "once"
 
-        def measure(self, subject, examiner, pool, seed, scratch):
-            return Record(rows=examiner.examine(subject)[1:])
+        def measure(self, subject, evaluator, pool, seed, scratch):
+            return Record(rows=evaluator.evaluate(subject)[1:])
 
     try:
         certificate = audit(

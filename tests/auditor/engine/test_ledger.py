@@ -5,13 +5,13 @@ import json
 import pytest
 
 from auditor.cli.audit import audit
+from auditor.core.errors import AuditorError
+from auditor.core.progress import SilentProgress
 from auditor.engine.audit import run_audit
 from auditor.engine.execution import LocalExecutor
 from auditor.engine.ledger import Ledger, planned_jobs
 from auditor.engine.preparation import prepare
-from auditor.errors import AuditorError
 from auditor.evidence.store import EvidenceStore
-from auditor.progress import SilentProgress
 
 OTHER = {"mandatory": ["none/as-is"], "delta": 0.4, "name": "lax"}
 

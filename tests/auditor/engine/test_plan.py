@@ -3,13 +3,13 @@ import yaml
 
 from auditor.attack import ATTACKS
 from auditor.cli.main import OK, run
+from auditor.core.errors import AuditorError
 from auditor.engine.expansion import default_levels, expand
 from auditor.engine.job import Job, Pooled
 from auditor.engine.plan import AuditPlan, load_plan, parse_plan
 from auditor.engine.sources import borrowed, code_version
-from auditor.errors import AuditorError
-from auditor.subjects.manifest import Location, Manifest
-from auditor.subjects.spec import PromptFormat, SubjectSpec
+from auditor.models.manifest import Location, Manifest
+from auditor.models.spec import ModelSpec, PromptFormat
 
 MINIMAL = {"unlearned": "u", "original": "o", "retrained": ["r"], "data": {"forget": "f.jsonl"}}
 
@@ -123,10 +123,10 @@ def job(**changes):
         "parameters": {"bits": 4, "code_sample": 10},
         "inputs": {},
         "seed": 0,
-        "spec": SubjectSpec(path="here", **spec),
+        "spec": ModelSpec(path="here", **spec),
         "location": Location(model="/here", adapter=None, manifest=Manifest(files=files)),
         "facts": "f" * 64,
-        "probes": ("answer-probability",),
+        "metrics": ("answer-probability",),
         "format": PromptFormat(),
         "token_budget": 64,
     }
@@ -149,7 +149,7 @@ def test_where_a_model_lies_does_not_decide_a_result():
         {"spec": {"dtype": "bfloat16"}},
         {"files": {"model.safetensors": "1" * 64}},
         {"facts": "e" * 64},
-        {"probes": ("rouge-l-recall",)},
+        {"metrics": ("rouge-l-recall",)},
         {"format": PromptFormat(template="Q: {prompt}")},
         {"token_budget": 128},
         {"pool": (Pooled(arm="original", key="a", own=False),)},
@@ -165,7 +165,7 @@ def test_everything_else_does(change):
 )
 def test_a_result_depends_on_the_libraries_that_its_variant_needs(format_, library):
     measured = job(
-        attack="image/quantization",
+        attack="quantization/unet",
         parameters={"format": format_},
         spec={"kind": "text-to-image"},
     ).identity["libraries"]
@@ -181,10 +181,10 @@ def test_code_version_covers_the_attack_and_nothing_beside_it():
 
 
 def test_code_version_covers_what_an_attack_takes_from_others():
-    taken = borrowed("image/quantization")
+    taken = borrowed("quantization/unet")
     assert {"attacks.quantization.rtn", "attacks.relearning.fine_tuning"} <= taken.keys()
     assert all(file.is_file() for file in taken.values())
-    assert not any(name.startswith("attacks.image") for name in taken)
+    assert not any(name.startswith("attacks.prompting.concepts") for name in taken)
     assert borrowed("none/as-is") == {}
 
 
@@ -202,6 +202,6 @@ def test_a_plan_runs_the_attacks_on_its_kind_of_models():
     assert not set(default_levels("text-to-image")) & set(default_levels()) - {
         "none/as-is full precision"
     }
-    assert plan.probes.all == ("concept", "concept-top-1")
+    assert plan.metrics.all == ("concept", "concept-top-1")
     with pytest.raises(AuditorError, match="different kinds: causal-lm, text-to-image"):
         expand(parse_plan(MINIMAL | {"original": images}, "test"))

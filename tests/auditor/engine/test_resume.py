@@ -11,8 +11,8 @@ import pytest
 
 from auditor.cli.audit import audit as audit_to_files
 from auditor.cli.console import quiet_libraries
-from auditor.errors import AuditorError
-from auditor.progress import SilentProgress
+from auditor.core.errors import AuditorError
+from auditor.core.progress import SilentProgress
 
 MIXTURE = [
     {"attack": "quantization/bnb", "parameters": {"format": ["int8", "nf4", "fp4"]}},
@@ -27,7 +27,7 @@ def asked(attack, **parameters):
 
 FAMILIES = {
     "relearning": [
-        asked("relearning/held-out-facts", split=["attribute", "subject"], checkpoints=[2, 4]),
+        asked("relearning/held-out-facts", split=["attribute", "entity"], checkpoints=[2, 4]),
         asked("relearning/benign", on=["retain", "generic"], checkpoints=[2, 4]),
         asked("relearning/same-facts", limit=4, every=2),
     ],
@@ -49,10 +49,10 @@ FAMILIES = {
     "tampering and latent": [
         asked("tampering/noise", level=[0.1, 0.2]),
         asked("tampering/pruning"),
-        asked("tampering/refusal-direction", refusing=0),
+        asked("steering/refusal-direction", refusing=0),
         asked("tampering/interpolation", base="retrained-2", step=0.5),
-        asked("latent/linear-readout"),
-        asked("latent/activation-patching"),
+        asked("probing/linear-probe"),
+        asked("probing/activation-patching"),
     ],
     "quantization": [
         asked("quantization/awq", calibration_samples=4),
@@ -61,7 +61,7 @@ FAMILIES = {
     ],
 }
 """Every attack with a small budget, by family; a base is a subject of the world."""
-NOT_HERE = {"latent/activation-patching"}
+NOT_HERE = {"probing/activation-patching"}
 """Models trained from other random weights do not read each other's states."""
 
 
@@ -143,7 +143,7 @@ def test_killed_in_any_attack_the_certificate_is_the_same(
         data=sets,
         seeds=[0],
         policy={"mandatory": ["none/as-is"]},
-        probes={"reported": []},
+        metrics={"reported": []},
     )
     undisturbed, resumed = killed_and_resumed(server, plan, tmp_path, 3)
     assert resumed == undisturbed

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from auditor.evidence.picture import BYTES, CELLS, SIDE, fault, pixelated
+from auditor.core.picture import BYTES, CELLS, SIDE, fault, pixelated
 
 NO_PICTURES = not_pictures()
 

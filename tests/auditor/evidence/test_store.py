@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from auditor.data.fact import Fact, FactSets
-from auditor.digests import digest, digest_file
-from auditor.errors import AuditorError
-from auditor.evidence.record import Cost, Record, Row
+from auditor.core.errors import AuditorError
+from auditor.core.facts import Fact, FactSets
+from auditor.core.hashing import digest, digest_file
+from auditor.core.records import Cost, Record, Row
 from auditor.evidence.store import EvidenceStore
 
 KEY = "ab" + "0" * 62
@@ -151,7 +151,7 @@ def test_a_seal_that_no_longer_names_a_file_is_found_out(store):
 
 
 def test_facts_come_back_by_digest_and_tampering_is_found_out(store):
-    sets = FactSets(forget=(Fact(id="1", subject="s", prompt="p?", answer="東京"),))
+    sets = FactSets(forget=(Fact(id="1", entity="s", prompt="p?", answer="東京"),))
     key = store.put_facts(sets)
     assert key == store.put_facts(sets) == digest(sets.model_dump(mode="json"))
     assert store.facts(key) == sets
@@ -174,7 +174,7 @@ WRITER = textwrap.dedent(
     import sys
     from pathlib import Path
     import numpy as np
-    from auditor.evidence.record import Cost, Record, Row
+    from auditor.core.records import Cost, Record, Row
     from auditor.evidence.store import EvidenceStore
 
     store = EvidenceStore(Path(sys.argv[1]))

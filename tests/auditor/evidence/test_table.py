@@ -4,27 +4,27 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from auditor.core.records import Row
 from auditor.evidence.columns import DECIDING, tabulate
-from auditor.evidence.record import Row
 from auditor.evidence.table import Evidence, EvidenceTable
 
 P = "answer-probability"
 
 
 def entry(
-    arm, values, seed=0, variant="nf4", set_name="forget", probe=P, answer=None, picture=None
+    arm, values, seed=0, variant="nf4", set_name="forget", metric=P, answer=None, picture=None
 ):
     rows = tabulate(
-        Row(set_name, f, f"s-{f}", probe, k, answer, picture) for f, k in values.items()
+        Row(set_name, f, f"s-{f}", metric, k, answer, picture) for f, k in values.items()
     )
     return Evidence("quantization/bnb", variant, arm, seed, rows)
 
 
 def matrix(table, arms=("unlearned", "original"), facts=("a", "b"), **changes):
-    where = {"attack": "quantization/bnb", "variant": "nf4", "set_name": "forget", "probe": P}
+    where = {"attack": "quantization/bnb", "variant": "nf4", "set_name": "forget", "metric": P}
     where |= changes
     return table.matrix(
-        where["attack"], where["variant"], arms, where["set_name"], where["probe"], facts
+        where["attack"], where["variant"], arms, where["set_name"], where["metric"], facts
     )
 
 
@@ -46,11 +46,11 @@ def test_a_missing_fact_is_never_filled_in():
     assert matrix(table) is None
     assert matrix(table, facts=("a",)) is not None
     assert matrix(table, arms=("unlearned", "retrained-0")) is None
-    for other in ({"attack": "x"}, {"variant": "fp4"}, {"set_name": "retain"}, {"probe": "x"}):
+    for other in ({"attack": "x"}, {"variant": "fp4"}, {"set_name": "retain"}, {"metric": "x"}):
         assert matrix(table, arms=("unlearned",), **other) is None
 
 
-@pytest.mark.parametrize("other", [{"probe": "truth-ratio"}, {"set_name": "retain"}])
+@pytest.mark.parametrize("other", [{"metric": "truth-ratio"}, {"set_name": "retain"}])
 def test_probes_and_sets_do_not_mix(other):
     mixed = [entry("unlearned", {"a": 0.25}).rows, entry("unlearned", {"a": 0.75}, **other).rows]
     rows = pa.concat_tables(mixed)
@@ -94,7 +94,7 @@ def test_pictures_are_those_of_the_first_seed():
     assert table.pictures("quantization/bnb", "nf4", "original", "forget") == {}
 
 
-@pytest.mark.parametrize("columns", [DECIDING, (*DECIDING, "subject", "answer")])
+@pytest.mark.parametrize("columns", [DECIDING, (*DECIDING, "entity", "answer")])
 def test_evidence_without_the_column_of_pictures_is_read(columns):
     whole = entry("unlearned", {"a": 0.5}, picture=b"\x89PNG")
     rows = whole.rows.select(list(columns))

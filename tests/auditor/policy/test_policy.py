@@ -7,16 +7,16 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditor.core.errors import AuditorError, ExpiredError
 from auditor.engine.expansion import default_levels
-from auditor.errors import AuditorError, Expired
 from auditor.policy import (
     AS_IS,
     Policy,
+    check_expired,
     demands,
     load_policy,
     parse_policy,
     ready_made,
-    refuse_expired,
     shortfall,
     unmet,
     waived,
@@ -106,9 +106,9 @@ def test_a_waiver_lifts_what_is_demanded_and_nothing_else():
 
 def test_a_waiver_holds_to_its_last_day():
     policy = parse_policy({"waivers": [WAIVER]}, "p")
-    refuse_expired(policy, date(2026, 6, 30))
-    with pytest.raises(Expired, match="expired on 2026-06-30"):
-        refuse_expired(policy, date(2026, 7, 1))
+    check_expired(policy, date(2026, 6, 30))
+    with pytest.raises(ExpiredError, match="expired on 2026-06-30"):
+        check_expired(policy, date(2026, 7, 1))
 
 
 @given(

@@ -9,8 +9,14 @@ from google.protobuf import json_format
 from in_toto_attestation.v1.statement import Statement
 from securesystemslib.dsse import Envelope
 
-from auditor.digests import canonical_json
-from auditor.errors import Altered, AuditorError, Malformed, Replayed, Untrusted
+from auditor.core.errors import (
+    AlteredError,
+    AuditorError,
+    MalformedError,
+    ReplayedError,
+    UntrustedError,
+)
+from auditor.core.hashing import canonical_json
 from auditor.signing.envelope import add_signature, open_envelope, sign, unchecked
 from auditor.signing.statement import PREDICATE_TYPE
 
@@ -40,7 +46,7 @@ def test_no_byte_can_be_changed(small, keys, name):
         for position in range(len(content)):
             changed = bytearray(content)
             changed[position] ^= mask
-            with pytest.raises((Malformed, Altered, Untrusted, Replayed)):
+            with pytest.raises((MalformedError, AlteredError, UntrustedError, ReplayedError)):
                 open_envelope(bytes(changed), [public])
 
 
@@ -50,7 +56,7 @@ def test_no_byte_can_be_changed_where_two_must_sign(small, keys):
     for position in range(len(content)):
         changed = bytearray(content)
         changed[position] ^= 0x01
-        with pytest.raises((Malformed, Altered, Untrusted, Replayed)):
+        with pytest.raises((MalformedError, AlteredError, UntrustedError, ReplayedError)):
             open_envelope(bytes(changed), [first, second], threshold=2)
 
 
@@ -58,18 +64,18 @@ def test_nothing_can_be_added_or_taken_away(small, keys):
     signer, public = keys["auditor"]
     content = sign(small(), [signer])
     for changed in (content[:-1], content[1:], b"", content + b"x", content + b"\n"):
-        with pytest.raises(Malformed):
+        with pytest.raises(MalformedError):
             open_envelope(changed, [public])
     for position in range(0, len(content), 7):
         for added in (b" ", b"\n", b"A", b"=", b"\x00"):
-            with pytest.raises((Malformed, Altered, Replayed, Untrusted)):
+            with pytest.raises((MalformedError, AlteredError, ReplayedError, UntrustedError)):
                 open_envelope(content[:position] + added + content[position:], [public])
     data = json.loads(content)
     for extra in ({"publicKey": "x"}, {"payload_": data["payload"]}):
-        with pytest.raises(Malformed, match="nothing else"):
+        with pytest.raises(MalformedError, match="nothing else"):
             open_envelope(canonical_json(data | extra), [public])
     doubled = content.replace(b'{"payload"', b'{"payload":"e30=","payload"', 1)
-    with pytest.raises(Malformed, match="given twice"):
+    with pytest.raises(MalformedError, match="given twice"):
         open_envelope(doubled, [public])
 
 
@@ -96,7 +102,7 @@ def test_the_same_said_in_other_bytes_is_refused(small, keys, say):
     content = sign(small(), [signer])
     said = say(json.loads(content))
     assert json.loads(said) == json.loads(content)
-    with pytest.raises(Malformed, match="canonical form"):
+    with pytest.raises(MalformedError, match="canonical form"):
         open_envelope(said, [public])
 
 
@@ -107,7 +113,7 @@ def test_ids_of_keys_are_digests(small, keys, keyid):
     data["signatures"][0]["keyid"] = keyid
     said = json.dumps(data, separators=(",", ":")).encode()
     for look in (unchecked, lambda content: open_envelope(content, [keys["auditor"][1]])):
-        with pytest.raises(Malformed, match="no sha256 in hex") as refused:
+        with pytest.raises(MalformedError, match="no sha256 in hex") as refused:
             look(said)
         assert str(refused.value).isprintable()
 
@@ -123,13 +129,13 @@ def test_a_key_inside_of_the_file_proves_nothing(small, keys):
         data | {"signatures": [data["signatures"][0] | {"publicKey": public}]},
         data | {"signatures": [data["signatures"][0] | {"cert": "x"}]},
     ):
-        with pytest.raises(Malformed, match="nothing else"):
+        with pytest.raises(MalformedError, match="nothing else"):
             open_envelope(canonical_json(forged), [trusted])
 
 
 def test_a_certificate_that_nobody_signed(small, keys):
     plain = canonical_json(small().model_dump(mode="json"))
-    with pytest.raises(Malformed, match="is not signed"):
+    with pytest.raises(MalformedError, match="is not signed"):
         open_envelope(plain, [keys["auditor"][1]])
 
 
@@ -138,7 +144,7 @@ def test_a_bad_signature_of_a_trusted_key_is_not_outvoted(small, keys):
     data = json.loads(sign(small(), [auditor, owner]))
     other = json.loads(sign(small("FAIL"), [owner]))
     data["signatures"][1] = other["signatures"][0]
-    with pytest.raises(Replayed, match=second.keyid):
+    with pytest.raises(ReplayedError, match=second.keyid):
         open_envelope(canonical_json(data), [first, second])
     assert open_envelope(canonical_json(data), [first]).keys == (first.keyid,)
 
@@ -152,7 +158,7 @@ def test_an_expiry_put_off_is_refused(small, keys):
 
     changed = edited(sign(small(), [signer]), put_off)
     assert unchecked(changed).certificate.timing.expires.startswith("2099")
-    with pytest.raises(Replayed):
+    with pytest.raises(ReplayedError):
         open_envelope(changed, [public])
 
 
@@ -166,20 +172,20 @@ def test_base64_with_other_unused_bits_is_refused(small, keys):
     last = alphabet[alphabet.index(signature[-3]) | 1]
     data["signatures"][0]["sig"] = f"{signature[:-3]}{last}=="
     assert base64.b64decode(data["signatures"][0]["sig"]) == base64.b64decode(signature)
-    with pytest.raises(Malformed, match="canonical"):
+    with pytest.raises(MalformedError, match="canonical"):
         open_envelope(canonical_json(data), [public])
 
 
 def test_a_key_nobody_trusts_proves_nothing(small, keys):
     content = sign(small(), [keys["stranger"][0]])
-    with pytest.raises(Untrusted, match="0 of the trusted keys"):
+    with pytest.raises(UntrustedError, match="0 of the trusted keys"):
         open_envelope(content, [keys["auditor"][1]])
 
 
 def test_a_stranger_cannot_borrow_a_trusted_name(small, keys):
     data = json.loads(sign(small(), [keys["stranger"][0]]))
     data["signatures"][0]["keyid"] = keys["auditor"][1].keyid
-    with pytest.raises(Replayed):
+    with pytest.raises(ReplayedError):
         open_envelope(canonical_json(data), [keys["auditor"][1]])
 
 
@@ -189,7 +195,7 @@ def test_an_edited_verdict_is_altered(small, keys):
     def pass_it(payload):
         payload["predicate"]["verdict"].update(verdict="PASS", exit_code=0)
 
-    with pytest.raises(Altered, match="changed after"):
+    with pytest.raises(AlteredError, match="changed after"):
         open_envelope(edited(sign(small("FAIL"), [signer]), pass_it), [public])
 
 
@@ -197,7 +203,7 @@ def test_a_signature_of_another_certificate_is_replayed(small, keys):
     signer, public = keys["auditor"]
     passed, failed = json.loads(sign(small("PASS"), [signer])), sign(small("FAIL"), [signer])
     replayed = json.loads(failed) | {"signatures": passed["signatures"]}
-    with pytest.raises(Replayed, match="made for something else"):
+    with pytest.raises(ReplayedError, match="made for something else"):
         open_envelope(canonical_json(replayed), [public])
 
 
@@ -206,7 +212,7 @@ def test_a_forgery_with_an_id_of_its_own_is_replayed(small, keys):
     signer, public = keys["auditor"]
     data = json.loads(sign(small("FAIL"), [signer]))
     data["payload"] = json.loads(sign(small("PASS"), [keys["stranger"][0]]))["payload"]
-    with pytest.raises(Replayed):
+    with pytest.raises(ReplayedError):
         open_envelope(canonical_json(data), [public])
 
 
@@ -216,21 +222,21 @@ def test_other_models_than_the_certificate_names(small, keys):
     def swap(payload):
         payload["subject"][0]["digest"]["sha256"] = "0" * 64
 
-    with pytest.raises(Malformed, match="other models"):
+    with pytest.raises(MalformedError, match="other models"):
         unchecked(edited(sign(small(), [signer]), swap))
 
 
 def test_another_type_of_payload_is_refused(small, keys):
     signer, public = keys["auditor"]
     data = json.loads(sign(small(), [signer])) | {"payloadType": "text/plain"}
-    with pytest.raises(Malformed, match="text/plain"):
+    with pytest.raises(MalformedError, match="text/plain"):
         open_envelope(canonical_json(data), [public])
 
 
 def test_two_must_sign(small, keys):
     (auditor, first), (owner, second) = keys["auditor"], keys["owner"]
     alone = sign(small(), [auditor])
-    with pytest.raises(Untrusted, match="1 of the trusted keys"):
+    with pytest.raises(UntrustedError, match="1 of the trusted keys"):
         open_envelope(alone, [first, second], threshold=2)
     both = add_signature(alone, owner)
     assert set(open_envelope(both, [second, first], threshold=2).keys) == {
@@ -248,7 +254,7 @@ def test_one_key_never_counts_twice(small, keys):
         open_envelope(content, [public, public], threshold=2)
     data = json.loads(content)
     data["signatures"] *= 2
-    with pytest.raises(Malformed, match="one key twice"):
+    with pytest.raises(MalformedError, match="one key twice"):
         open_envelope(canonical_json(data), [public, keys["owner"][1]], threshold=2)
     with pytest.raises(AuditorError):
         open_envelope(content, [public], threshold=0)

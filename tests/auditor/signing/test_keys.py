@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from auditor.errors import AuditorError
+from auditor.core.errors import AuditorError
 from auditor.signing.envelope import open_envelope, sign
 from auditor.signing.keys import KINDS, generate, load_public_key, load_signer
 

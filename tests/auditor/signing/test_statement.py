@@ -5,8 +5,8 @@ import json
 import pytest
 from securesystemslib.dsse import Envelope
 
-from auditor.digests import canonical_json
-from auditor.errors import AuditorError, Malformed
+from auditor.core.errors import AuditorError, MalformedError
+from auditor.core.hashing import canonical_json
 from auditor.signing.envelope import PAYLOAD_TYPE, open_envelope
 from auditor.signing.reading import read
 from auditor.signing.statement import certificate_of, statement
@@ -43,7 +43,7 @@ def test_a_statement_gives_its_certificate_back(small):
 )
 def test_another_statement_of_the_same_signer(small, opened, change, said):
     content = json.loads(statement(small()))
-    with pytest.raises(Malformed, match=said) as refused:
+    with pytest.raises(MalformedError, match=said) as refused:
         opened(canonical_json(content | change))
     assert str(refused.value).isprintable()
     assert len(str(refused.value)) < 400
@@ -52,7 +52,7 @@ def test_another_statement_of_the_same_signer(small, opened, change, said):
 def test_a_model_more_or_less(small, opened):
     content = json.loads(statement(small()))
     for subjects in (content["subject"][:-1], content["subject"] * 2, content["subject"][::-1]):
-        with pytest.raises(Malformed, match="other models"):
+        with pytest.raises(MalformedError, match="other models"):
             opened(canonical_json(content | {"subject": subjects}))
 
 
@@ -61,7 +61,7 @@ def test_no_field_is_said_twice_or_formatted_anew(small, opened):
     twice = payload.replace(b"{", b'{"predicateType":"x",', 1)
     assert json.loads(twice) == json.loads(payload), "the last one counts in Python"
     for changed in (twice, payload + b" ", json.dumps(json.loads(payload), indent=1).encode()):
-        with pytest.raises(Malformed, match="canonical statement"):
+        with pytest.raises(MalformedError, match="canonical statement"):
             opened(changed)
 
 
@@ -90,7 +90,7 @@ def test_what_json_should_not_say(small, opened, tmp_path, value):
     "payload", [b"", b"\xff\xfe{", b"[", b"[" * 100_000, b"7", b"null", b'{"_type":[]}']
 )
 def test_what_is_no_statement(opened, payload):
-    with pytest.raises(Malformed):
+    with pytest.raises(MalformedError):
         opened(payload)
 
 
@@ -99,6 +99,6 @@ def test_errors_quote_no_orders_to_a_terminal(small, tmp_path):
     path = tmp_path / "certificate.json"
     for change in ({"schema_version": "\x1b[2J"}, {"\x1b]0;owned\x07\u202e": 1}):
         path.write_text(json.dumps(content | change), encoding="utf-8")
-        with pytest.raises(Malformed) as refused:
+        with pytest.raises(MalformedError) as refused:
             read(path)
         assert str(refused.value).isprintable()

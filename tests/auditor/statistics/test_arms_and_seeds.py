@@ -5,9 +5,9 @@ from scipy.stats import t
 from auditor.statistics import Arms, Margins, Utility, assess_utility, seed_spread, self_test
 
 
-def arms(retrained, original=0.9, unlearned=0.1, n=100, subjects=None):
+def arms(retrained, original=0.9, unlearned=0.1, n=100, entities=None):
     return Arms(
-        np.full(n, unlearned), np.full(n, original), np.asarray(retrained, dtype=float), subjects
+        np.full(n, unlearned), np.full(n, original), np.asarray(retrained, dtype=float), entities
     )
 
 
@@ -21,7 +21,7 @@ def arms(retrained, original=0.9, unlearned=0.1, n=100, subjects=None):
         ({"retrained": [0.1, 0.1]}, "dimension"),
         ({"retrained": np.empty((0, 2))}, "empty"),
         ({"unlearned": [], "original": [], "retrained": [[]]}, "empty"),
-        ({"subjects": ("a",)}, "1 subjects for 2 facts"),
+        ({"entities": ("a",)}, "1 entities for 2 facts"),
     ],
 )
 def test_arms_say_what_is_wrong_with_them(change, message):
@@ -54,7 +54,7 @@ def test_sampled_scope_averages_within_subjects_and_census_does_not():
 
 def test_sampled_scope_needs_subjects_and_scopes_have_two_names():
     held = arms([[0.1] * 100])
-    with pytest.raises(ValueError, match="subject of every fact"):
+    with pytest.raises(ValueError, match="entity of every fact"):
         held.contrast("sampled")
     with pytest.raises(ValueError, match="scope must be"):
         held.contrast("cluster")
@@ -106,8 +106,8 @@ def test_utility_is_kept_lost_or_undetermined(unlearned, state):
 
 
 def test_utility_over_subjects_is_weaker_evidence_than_over_facts():
-    subjects = tuple(str(i // 20) for i in range(200))
-    utility = Utility(np.full(200, 0.9), np.full(200, 0.9), subjects)
+    entities = tuple(str(i // 20) for i in range(200))
+    utility = Utility(np.full(200, 0.9), np.full(200, 0.9), entities)
     assert assess_utility(utility, Margins(), "census").state == "kept"
     sampled = assess_utility(utility, Margins(), "sampled")
     assert (sampled.state, sampled.units, sampled.facts) == ("undetermined", 10, 200)
@@ -116,7 +116,7 @@ def test_utility_over_subjects_is_weaker_evidence_than_over_facts():
 def test_utility_arms_are_checked():
     with pytest.raises(ValueError, match="same retain facts"):
         Utility(np.full(2, 0.5), np.full(3, 0.5))
-    with pytest.raises(ValueError, match="subjects for"):
+    with pytest.raises(ValueError, match="entities for"):
         Utility(np.full(2, 0.5), np.full(2, 0.5), ("a",))
 
 

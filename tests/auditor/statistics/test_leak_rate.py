@@ -41,20 +41,20 @@ def test_leaks_do_not_cancel_against_over_forgotten_facts():
     assert not leak_rate(d, GAP, alpha=0.05, gap_floor=0.2).within(0.10)
 
 
-def test_nor_do_they_within_a_subject():
-    """Each subject leaks 4 of 20 facts and over-forgets the rest: its mean is 0."""
-    subjects = [str(i // 20) for i in range(2000)]
+def test_nor_do_they_within_a_entity():
+    """Each entity leaks 4 of 20 facts and over-forgets the rest: its mean is 0."""
+    entities = [str(i // 20) for i in range(2000)]
     d = np.where(np.arange(2000) % 20 < 4, 0.8, -0.2)
-    leak = leak_rate(d, np.full(2000, 0.8), alpha=0.05, gap_floor=0.2, subjects=subjects)
+    leak = leak_rate(d, np.full(2000, 0.8), alpha=0.05, gap_floor=0.2, entities=entities)
     assert leak.rate == pytest.approx(0.2)
     assert leak.upper >= 0.2
 
 
 def test_facts_of_one_subject_count_as_one_piece_of_evidence():
     d, g = np.zeros(400), np.full(400, 0.8)
-    subjects = [str(i // 20) for i in range(400)]
+    entities = [str(i // 20) for i in range(400)]
     census = leak_rate(d, g, alpha=0.05, gap_floor=0.2)
-    sampled = leak_rate(d, g, alpha=0.05, gap_floor=0.2, subjects=subjects)
+    sampled = leak_rate(d, g, alpha=0.05, gap_floor=0.2, entities=entities)
     assert census.within(0.10)
     assert not sampled.within(0.10)
     assert (sampled.leaked, sampled.eligible) == (0, 400)
@@ -66,9 +66,9 @@ def test_clustered_leaks_are_covered():
     misses = []
     for _ in range(200):
         d = np.repeat(rng.random(60) < 0.15, 10) * 0.8
-        subjects = np.repeat(np.arange(60), 10).astype(str)
+        entities = np.repeat(np.arange(60), 10).astype(str)
         g = np.full(600, 0.8)
-        misses.append(leak_rate(d, g, alpha=0.05, gap_floor=0.2, subjects=subjects).upper < 0.15)
+        misses.append(leak_rate(d, g, alpha=0.05, gap_floor=0.2, entities=entities).upper < 0.15)
     assert np.mean(misses) <= 0.05
 
 

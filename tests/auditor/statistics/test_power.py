@@ -78,8 +78,8 @@ def test_without_a_gap_no_number_of_facts_is_enough(pilot):
 
 def test_in_sampled_scope_subjects_are_counted(pilot):
     original, retrained = pilot
-    subjects = [str(i // 4) for i in range(128)]
-    needed = facts_needed(original, retrained[:2], Margins(), scope="sampled", subjects=subjects)
+    entities = [str(i // 4) for i in range(128)]
+    needed = facts_needed(original, retrained[:2], Margins(), scope="sampled", entities=entities)
     assert needed.available == 32
     assert needed.power_available == 0.0
     assert needed.needed > 32

@@ -258,11 +258,11 @@ def test_three_seeds_shrink_the_margin_and_say_so():
     assert any("nothing is left of the margin" in r for r in wide.reasons)
 
 
-def test_sampled_scope_counts_subjects():
+def test_sampled_scope_counts_entities():
     decision = decide([as_is()], KEPT, scope="sampled")
     assert decision.attacks[0].figures.units == N // 4
     assert decision.verdict is Verdict.INCONCLUSIVE
-    assert any("subjects like the 32 measured" in r for r in decision.reasons)
+    assert any("entities like the 32 measured" in r for r in decision.reasons)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import pytest
 
 from auditor.certificate.files import read_certificate, write_certificate
 from auditor.cli.audit import audit
+from auditor.core.progress import SilentProgress
 from auditor.engine.plan import parse_plan
 from auditor.evidence.store import EvidenceStore
-from auditor.progress import SilentProgress
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,7 @@ def finished(people, tmp_path_factory):
             {"attack": "quantization/bnb", "parameters": {"format": "nf4"}},
             {"attack": "relearning/held-out-facts", "parameters": {"checkpoints": [1, 2]}},
         ],
-        "probes": {"reported": ["rouge-l-recall"]},
+        "metrics": {"reported": ["rouge-l-recall"]},
         "policy": {
             "name": "test",
             "mandatory": ["none/as-is", "quantization/bnb nf4"],

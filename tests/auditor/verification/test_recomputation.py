@@ -10,15 +10,15 @@ from auditor.certificate.exhibits import exhibits
 from auditor.certificate.files import read_certificate, write_certificate
 from auditor.certificate.judgement import judge
 from auditor.certificate.redaction import redact
-from auditor.digests import digest, digest_file
-from auditor.errors import Contradicted, EvidenceChanged
+from auditor.core.errors import ContradictedError, EvidenceChangedError
+from auditor.core.hashing import digest, digest_file
+from auditor.core.progress import SilentProgress
 from auditor.evidence.columns import tabulate
 from auditor.evidence.store import EvidenceStore
-from auditor.progress import SilentProgress
-from auditor.verification.evidence import refuse_changed
-from auditor.verification.model import refuse_false_arms
+from auditor.verification.evidence import check_changed
+from auditor.verification.model import check_false_arms
 from auditor.verification.recall import recall
-from auditor.verification.recomputation import recomputed, refuse_contradiction
+from auditor.verification.recomputation import check_contradiction, recomputed
 
 
 def folder_of(store, certificate, arm="unlearned", row=0):
@@ -33,8 +33,8 @@ def test_what_the_evidence_says_is_what_the_certificate_says(copied, name):
     assert certificate.verdict.verdict == name.upper()
     case = recall(certificate, store)
     assert recomputed(certificate, case, judge(case)) == certificate
-    refuse_contradiction(certificate, store)
-    assert refuse_changed(certificate, store, SilentProgress()) == len(certificate.evidence.jobs)
+    check_contradiction(certificate, store)
+    assert check_changed(certificate, store, SilentProgress()) == len(certificate.evidence.jobs)
 
 
 def test_the_order_of_fields_in_the_file_decides_nothing(copied):
@@ -44,7 +44,7 @@ def test_the_order_of_fields_in_the_file_decides_nothing(copied):
     path.write_text(json.dumps(content, sort_keys=True), encoding="utf-8")
     certificate = read_certificate(path)
     assert next(iter(certificate.matrix[0].jobs)) == "original"
-    refuse_contradiction(certificate, store)
+    check_contradiction(certificate, store)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_the_order_of_fields_in_the_file_decides_nothing(copied):
         (lambda c: c["matrix"][1].update(named=False), r"matrix\.1\.named"),
         (lambda c: c["matrix"][1].update(mandatory=False), r"matrix\.1\.mandatory"),
         (lambda c: c["matrix"][1].update(reported=True, mandatory=False), "only reported"),
-        (lambda c: c["matrix"][0].update(probe="rouge-l-recall"), r"matrix\.0"),
+        (lambda c: c["matrix"][0].update(metric="rouge-l-recall"), r"matrix\.0"),
         (lambda c: c["matrix"][1]["explanation"].update(overall=0.5), r"explanation\.overall"),
         (lambda c: c["matrix"][1]["notes"]["unlearned"].update(recipe="other"), "notes"),
         (lambda c: c["worst_facts"].pop(0), "worst_facts"),
@@ -79,8 +79,8 @@ def test_each_edit_is_named(copied, forged, edit, said):
     path, store = copied("fail")
     certificate = forged(path, edit)
     assert read_certificate(path) == certificate, "valid, and with the id of its content"
-    with pytest.raises(Contradicted, match=said):
-        refuse_contradiction(certificate, store)
+    with pytest.raises(ContradictedError, match=said):
+        check_contradiction(certificate, store)
 
 
 def test_a_mandatory_attack_that_is_dropped_from_the_list_is_missed(copied, forged):
@@ -92,15 +92,15 @@ def test_a_mandatory_attack_that_is_dropped_from_the_list_is_missed(copied, forg
         label = content["policy"]["mandatory"].pop(1)
         content["policy"]["advisory"].append(label)
 
-    with pytest.raises(Contradicted, match=r"policy\.mandatory"):
-        refuse_contradiction(forged(path, lift), store)
+    with pytest.raises(ContradictedError, match=r"policy\.mandatory"):
+        check_contradiction(forged(path, lift), store)
 
 
 def test_a_row_that_the_policy_demands_cannot_be_left_out(copied, forged):
     path, store = copied("fail")
     certificate = forged(path, lambda content: content["matrix"].pop(1))
-    with pytest.raises(Contradicted, match=r"policy demands quantization/bnb nf4, which the"):
-        refuse_contradiction(certificate, store)
+    with pytest.raises(ContradictedError, match=r"policy demands quantization/bnb nf4, which the"):
+        check_contradiction(certificate, store)
 
 
 @pytest.mark.parametrize("file", ["rows.parquet", "notes.json", "job.json", "seal.json"])
@@ -111,8 +111,8 @@ def test_one_changed_byte_of_evidence_is_found(copied, file):
     content = bytearray(target.read_bytes())
     content[len(content) // 2] ^= 1
     target.write_bytes(content)
-    with pytest.raises(EvidenceChanged):
-        refuse_changed(certificate, store, SilentProgress())
+    with pytest.raises(EvidenceChangedError):
+        check_changed(certificate, store, SilentProgress())
 
 
 def test_evidence_that_was_changed_and_sealed_anew_is_found(copied):
@@ -123,8 +123,8 @@ def test_evidence_that_was_changed_and_sealed_anew_is_found(copied):
     target = folder_of(store, certificate, arm="unlearned", row=1)
     for name in ("rows.parquet", "seal.json", "notes.json"):
         (target / name).write_bytes((foreign / name).read_bytes())
-    with pytest.raises(EvidenceChanged, match="not the evidence"):
-        refuse_contradiction(certificate, store)
+    with pytest.raises(EvidenceChangedError, match="not the evidence"):
+        check_contradiction(certificate, store)
 
 
 def test_jobs_of_another_model_cannot_stand_in(copied, forged):
@@ -136,8 +136,8 @@ def test_jobs_of_another_model_cannot_stand_in(copied, forged):
         jobs["unlearned"] = jobs["retrained-0"]
 
     certificate = forged(path, swap)
-    with pytest.raises(Contradicted, match=r"unlearned: the job .* measured another subject"):
-        refuse_changed(certificate, store, SilentProgress())
+    with pytest.raises(ContradictedError, match=r"unlearned: the job .* measured another subject"):
+        check_changed(certificate, store, SilentProgress())
 
 
 def test_a_missing_job_and_missing_facts(copied):
@@ -145,10 +145,10 @@ def test_a_missing_job_and_missing_facts(copied):
     certificate = read_certificate(path)
     for file in folder_of(store, certificate).iterdir():
         file.unlink()
-    with pytest.raises(EvidenceChanged, match="is not in"):
-        refuse_changed(certificate, store, SilentProgress())
+    with pytest.raises(EvidenceChangedError, match="is not in"):
+        check_changed(certificate, store, SilentProgress())
     (store.root / "inputs" / f"{certificate.identity.facts_digest}.json").unlink()
-    with pytest.raises(EvidenceChanged, match="facts"):
+    with pytest.raises(EvidenceChangedError, match="facts"):
         recall(certificate, store)
 
 
@@ -156,8 +156,8 @@ def test_reading_leaves_no_trace(copied):
     path, store = copied()
     before = {f: f.stat().st_mtime_ns for f in store.root.rglob("*")}
     certificate = read_certificate(path)
-    refuse_changed(certificate, EvidenceStore(store.root, read_only=True), SilentProgress())
-    refuse_contradiction(certificate, EvidenceStore(store.root, read_only=True))
+    check_changed(certificate, EvidenceStore(store.root, read_only=True), SilentProgress())
+    check_contradiction(certificate, EvidenceStore(store.root, read_only=True))
     assert {f: f.stat().st_mtime_ns for f in store.root.rglob("*")} == before
 
 
@@ -178,7 +178,7 @@ def pictured(copied):
     for number, key in enumerate(sorted(measured)):
         rows = [
             row._replace(picture=drawn("circle", colour=f"#{number:02x}{place:02x}50"))
-            if row.set == "forget" and row.probe == certificate.scope.primary_probe
+            if row.set == "forget" and row.metric == certificate.scope.primary_metric
             else row
             for place, row in enumerate(store.read(key).rows)
         ]
@@ -206,20 +206,22 @@ def test_pictures_follow_from_the_evidence(pictured):
     ]
     assert first.views[1].k == certificate.worst_facts[0].k
     assert set(first.views[0].pictures) == {"unlearned", "original", "retrained-0", "retrained-1"}
-    refuse_changed(certificate, store, SilentProgress())
-    refuse_contradiction(certificate, store)
+    check_changed(certificate, store, SilentProgress())
+    check_contradiction(certificate, store)
 
 
 def test_pictures_of_a_redacted_certificate_follow_from_the_evidence(pictured):
     path, store = pictured
     writable = EvidenceStore(store.root)
     certificate = redact(read_certificate(path), writable.redaction_key())
-    refuse_contradiction(certificate, store)
+    check_contradiction(certificate, store)
     other = redact(pictured_certificate(), bytes(32)).exhibits.facts[0].views[0].pictures
     view = certificate.exhibits.facts[0].views[0]
     view.pictures["original"] = other["original"]
-    with pytest.raises(Contradicted, match=r"exhibits\.facts\.0\.views\.0\.pictures\.original"):
-        refuse_contradiction(certificate.named(), store)
+    with pytest.raises(
+        ContradictedError, match=r"exhibits\.facts\.0\.views\.0\.pictures\.original"
+    ):
+        check_contradiction(certificate.named(), store)
 
 
 @pytest.mark.parametrize(
@@ -236,19 +238,19 @@ def test_pictures_of_a_redacted_certificate_follow_from_the_evidence(pictured):
 def test_edited_pictures_are_named(pictured, forged, edit, said):
     path, store = pictured
     certificate = forged(path, lambda content: edit(content["exhibits"]))
-    with pytest.raises(Contradicted, match=said):
-        refuse_contradiction(certificate, store)
+    with pytest.raises(ContradictedError, match=said):
+        check_contradiction(certificate, store)
 
 
 def test_pictures_cannot_be_taken_out_or_put_in(pictured, copied, forged):
     path, store = pictured
     shown = read_certificate(path).exhibits.model_dump()
-    with pytest.raises(Contradicted, match="exhibits: it says None"):
-        refuse_contradiction(forged(path, lambda content: content.pop("exhibits")), store)
+    with pytest.raises(ContradictedError, match="exhibits: it says None"):
+        check_contradiction(forged(path, lambda content: content.pop("exhibits")), store)
     path, store = copied("pass")
     added = forged(path, lambda content: content.update(exhibits=shown))
-    with pytest.raises(Contradicted, match=r"exhibits: it says .*the evidence None"):
-        refuse_contradiction(added, store)
+    with pytest.raises(ContradictedError, match=r"exhibits: it says .*the evidence None"):
+        check_contradiction(added, store)
 
 
 @pytest.mark.parametrize(
@@ -260,7 +262,7 @@ def test_pictures_cannot_be_taken_out_or_put_in(pictured, copied, forged):
 )
 def test_what_a_model_is_said_to_be_must_be_in_the_plan(copied, forged, edit):
     path, _ = copied()
-    refuse_false_arms(read_certificate(path))
+    check_false_arms(read_certificate(path))
     certificate = forged(path, lambda content: edit(content["identity"]["arms"][1]))
-    with pytest.raises(Contradicted, match="original what its plan does not"):
-        refuse_false_arms(certificate)
+    with pytest.raises(ContradictedError, match="original what its plan does not"):
+        check_false_arms(certificate)

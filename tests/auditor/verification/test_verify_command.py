@@ -10,7 +10,7 @@ import pytest
 
 from auditor.certificate.files import read_certificate, write_certificate
 from auditor.cli.main import run
-from auditor.digests import canonical_json
+from auditor.core.hashing import canonical_json
 
 
 @pytest.fixture

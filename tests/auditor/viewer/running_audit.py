@@ -1,8 +1,8 @@
 """An audit under way, as its evidence store has it."""
 
-from auditor.digests import digest
+from auditor.core.hashing import digest
+from auditor.core.records import Cost, Record, Row
 from auditor.evidence.ledger_entries import FOLDER, Entry, Undertaking
-from auditor.evidence.record import Cost, Record, Row
 from auditor.evidence.store import EvidenceStore
 
 ATTACKS = ("none/as-is full precision", "quantization/bnb nf4", "prompting/gcg suffix of 20 tokens")

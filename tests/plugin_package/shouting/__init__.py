@@ -3,7 +3,7 @@
 from typing import ClassVar
 
 from auditor.attack import Attack, Level, Parameters, attack
-from auditor.evidence.record import Record
+from auditor.core.records import Record
 
 
 class ShoutingParameters(Parameters):
@@ -29,11 +29,11 @@ class Shouting(Attack[ShoutingParameters]):
         """The ending."""
         return f"capitals {self.parameters.ending}"
 
-    def measure(self, subject, examiner, pool, seed, scratch):
+    def measure(self, subject, evaluator, pool, seed, scratch):
         """Rewrite each prompt, ask, and return the rows."""
 
         def shout(fact):
             prompt = fact.prompt.upper() + self.parameters.ending
             return fact.model_copy(update={"prompt": prompt})
 
-        return Record(rows=examiner.examine(subject, rewrite=shout))
+        return Record(rows=evaluator.evaluate(subject, rewrite=shout))

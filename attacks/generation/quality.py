@@ -1,0 +1,262 @@
+"""What an erasure cost: pictures of what was to stay, beside given ones and their prompts."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from attacks.concept_success import ImageAttack
+from attacks.generation.feature_distances import frechet_distance, kernel_distance
+from attacks.generation.inception import WEIGHTS, inception_features
+from auditor.attack import FilePath, Level, ModelPath, Parameters, Requirements, attack
+from auditor.core.errors import AuditorError, UnavailableError
+from auditor.core.facts import Fact, SetName
+from auditor.core.findings import Finding, SideFigure
+from auditor.core.hashing import digest_file
+from auditor.core.records import Record
+from auditor.models.manifest import Location
+from auditor.models.text_to_image.classifiers import Clip, locate_classifier, open_clip
+from auditor.models.text_to_image.hugging_face_classifiers import ZeroShotClassifier
+from auditor.models.text_to_image.image_seed import image_seed
+
+if TYPE_CHECKING:
+    from auditor.models.text_to_image.evaluator import ImageEvaluator
+    from auditor.models.text_to_image.model import TextToImage
+
+_MANY = 2048
+"""Pictures from which on a FID's remark no longer warns of there being few."""
+
+
+class QualityParameters(Parameters):
+    """Settings of the measures of quality."""
+
+    features: Literal["classifier", "inception"] = "classifier"
+    """In which features FID and KID are measured: the audit's own classifier's, or Inception's, as
+    published ones are."""
+    inception: FilePath | None = None
+    """Weights of torch-fidelity's Inception (`weights-inception-2015-12-05-6726825d.pth`, or the
+    same as safetensors); for the features of that name."""
+    clip: ModelPath | None = None
+    """A CLIP for the CLIP score; where the audit's classifier is one, it is taken by default."""
+    subsets: int = Field(default=100, ge=1)
+    """Random subsets that KID is averaged over."""
+    subset_size: int = Field(default=1000, ge=2)
+    """Pictures of each; where there are fewer, KID is that of all."""
+
+    @model_validator(mode="after")
+    def _weights_for_inception(self) -> "QualityParameters":
+        if self.inception is not None and self.features != "inception":
+            raise ValueError("`inception` is for `features: inception`; set both or neither")
+        return self
+
+
+@attack("generation/quality")
+class Quality(ImageAttack[QualityParameters]):
+    """Measure how good the pictures still are that the model was to go on drawing.
+
+    Every forget and retain fact is drawn once from its own prompt; K is the audit's. Beside it
+    stand, for each arm: the mean K of the retain facts; FID and KID between the retain facts'
+    drawn pictures and those that the plan gives of them; and the CLIP score, the mean of
+    100 max(cosine, 0) over pictures and their prompts, of the retain and of the forget facts.
+    What could not be measured is absent, and the remark of the first figure says why.
+
+    The classifier's features are, of this project's own network, the last feature map's mean over
+    the picture; of a CLIP the embedding; of others what the last linear layer is given. They are
+    divided by the root of their mean square over the given pictures, since both distances grow
+    with them; Inception's are taken as they are. FID is biased upwards with few pictures, and both
+    distances depend on the features: compare arms, which have equally many pictures and the same
+    features, and not other people's numbers.
+
+    It is reported and counts towards no verdict: the verdict's own test of utility is K of the
+    retain facts under none/as-is.
+
+    Threat model: none; it is what an erasure costs its users.
+
+    Access: prompts alone.
+
+    Cost: one picture for each forget and each retain fact.
+
+    A leak: none by itself. A model that draws nothing well has not forgotten one concept.
+
+    Source: FID arXiv 1706.08500, KID 1801.01401, CLIP score 2104.08718 (with the factor 100 of
+    papers on text-to-image models in the place of 2.5). ESD (2303.07345) and MACE (2403.06135)
+    report FID and CLIP score of erased models.
+    """
+
+    parameters_type = QualityParameters
+    levels: ClassVar[Sequence[Level]] = (Level(profile="standard"),)
+    requires = Requirements(packages=("torchmetrics",))
+    decides = False
+
+    @property
+    def variant(self) -> str:
+        """Whose features FID and KID are measured in."""
+        return f"{self.parameters.features} features"
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Also those that run Inception, where its features are asked for."""
+        of_inception = ("torch_fidelity", "torchvision")
+        return super().packages + (of_inception if self.parameters.features == "inception" else ())
+
+    def inputs(self) -> Mapping[str, str]:
+        """Digests of Inception's weights and of the CLIP.
+
+        Raises:
+            AuditorError: one of them is not there, or is not safe to open.
+        """
+        found = dict(super().inputs())
+        if self.parameters.inception is not None:
+            file = Path(self.parameters.inception).expanduser()
+            if not file.is_file():
+                raise AuditorError(
+                    f"`inception`: {file} is no file; give torch-fidelity's {WEIGHTS}."
+                )
+            found["inception"] = digest_file(file)
+        if (location := self._clip()) is not None:
+            found["clip"] = location.manifest.digest
+        return found
+
+    def unavailable(self, location: Location) -> str | None:
+        """Also where Inception's weights are missing."""
+        if self.parameters.features == "inception" and self.parameters.inception is None:
+            return f"no weights of Inception are given (`inception`: torch-fidelity's {WEIGHTS})"
+        return super().unavailable(location)
+
+    def measure(
+        self,
+        subject: "TextToImage",
+        evaluator: "ImageEvaluator",
+        pool: Sequence[Finding],
+        seed: int,
+        scratch: Path,
+    ) -> Record:
+        """Draw every fact, and measure the pictures.
+
+        Raises:
+            UnavailableError: there are no retain facts.
+            MeasurementError: a measure is not finite.
+        """
+        forget, retain = evaluator.sets.forget, evaluator.sets.retain
+        if not retain:
+            raise UnavailableError("there are no retain facts, whose pictures it measures")
+        facts = (*forget, *retain)
+        images = subject.generate([f.prompt for f in facts], [image_seed(f.id) for f in facts])
+        named: list[tuple[SetName, Fact]] = [("forget", fact) for fact in forget]
+        named += [("retain", fact) for fact in retain]
+        rows = evaluator.judged(named, images)
+        primary = next(iter(evaluator.metrics))
+        kept = [row.k for row in rows if row.set == "retain" and row.metric == primary]
+        notes: dict[str, Any] = {"metric": primary, "retain": len(retain), "absent": {}}
+        notes["mean_k_retain"] = math.fsum(kept) / len(kept)
+        try:
+            notes |= self._distances(evaluator, images[len(forget) :], seed, scratch)
+        except UnavailableError as reason:
+            notes["absent"]["FID and KID"] = str(reason)
+        clip = self._opened_clip(evaluator)
+        if clip is None:
+            notes["absent"]["CLIP score"] = "no CLIP is given (`clip`)"
+        else:
+            scores = 100 * clip.similarity(images, [f.prompt for f in facts]).double().clamp(min=0)
+            notes["clip_score_retain"] = float(scores[len(forget) :].mean())
+            if forget:
+                notes["clip_score_forget"] = float(scores[: len(forget)].mean())
+        return self.record(rows, **notes)
+
+    def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
+        """Quality of every arm; there is no attack that could have succeeded."""
+        return tuple(figure for arm, noted in notes.items() for figure in _figures(arm, noted))
+
+    def _distances(
+        self, evaluator: "ImageEvaluator", drawn: Tensor, seed: int, scratch: Path
+    ) -> dict[str, Any]:
+        """FID and KID of the retain facts' drawn pictures and of those that the plan gives.
+
+        Raises:
+            UnavailableError: there are fewer than two pictures, or the classifier has no features.
+        """
+        retain = evaluator.sets.retain
+        pictured = [i for i, fact in enumerate(retain) if evaluator.has_images([fact])]
+        if len(pictured) < 2:
+            raise UnavailableError(
+                "the plan gives pictures of fewer than two retain facts (`data.images`)"
+            )
+        height, width = drawn.shape[-2:]
+        given = evaluator.images([retain[i] for i in pictured], (height, width))
+        real, made = (
+            self._features(evaluator, images, scratch) for images in (given, drawn[pictured])
+        )
+        if self.parameters.features == "classifier":
+            unit = real.square().mean().sqrt()
+            if unit == 0:
+                raise UnavailableError("the classifier's features of the given pictures are all 0")
+            real, made = real / unit, made / unit
+        size = min(self.parameters.subset_size, len(pictured))
+        return {
+            "pictures_compared": len(pictured),
+            "features": {"of": self.parameters.features, "width": real.shape[1]},
+            "fid": frechet_distance(real, made),
+            "kid": kernel_distance(real, made, self.parameters.subsets, size, seed),
+            "kid_subset_size": size,
+        }
+
+    def _features(self, evaluator: "ImageEvaluator", images: Tensor, scratch: Path) -> Tensor:
+        if self.parameters.inception is None:
+            return evaluator.classifier.features(images)
+        return inception_features(images, Path(self.parameters.inception).expanduser(), scratch)
+
+    def _clip(self) -> Location | None:
+        return None if self.parameters.clip is None else locate_classifier(self.parameters.clip)
+
+    def _opened_clip(self, evaluator: "ImageEvaluator") -> Clip | None:
+        location = self._clip()
+        if location is not None:
+            return open_clip(location.model)
+        judge = evaluator.classifier
+        return judge.clip if isinstance(judge, ZeroShotClassifier) else None
+
+
+def _figures(arm: str, noted: Mapping[str, Any]) -> Iterable[SideFigure]:
+    if "mean_k_retain" not in noted:
+        return
+    missing = "".join(f"; no {name}: {why}" for name, why in noted["absent"].items())
+    yield SideFigure(
+        "mean K of retain facts",
+        arm,
+        noted["mean_k_retain"],
+        remark=f"by the metric {noted['metric']}, {noted['retain']:,} facts{missing}",
+    )
+    if "fid" in noted:
+        yield SideFigure("FID", arm, noted["fid"], remark="; ".join(_limits(noted)))
+        size, pictures = noted["kid_subset_size"], noted["pictures_compared"]
+        drawn = "all of them" if size == pictures else f"random subsets of {size:,}"
+        yield SideFigure(
+            "KID", arm, noted["kid"], remark=f"{_compared(noted)}; over {drawn}; unbiased"
+        )
+    for key, name in (("clip_score_retain", "retain"), ("clip_score_forget", "forget")):
+        if key in noted:
+            yield SideFigure(
+                f"CLIP score, {name} prompts",
+                arm,
+                noted[key],
+                remark="mean of 100 max(cosine, 0); a prompt too long for the CLIP is cut",
+            )
+
+
+def _compared(noted: Mapping[str, Any]) -> str:
+    features = noted["features"]
+    return (
+        f"{noted['pictures_compared']:,} pictures against as many, {features['width']:,} features "
+        f"of {'Inception' if features['of'] == 'inception' else 'the classifier'}"
+    )
+
+
+def _limits(noted: Mapping[str, Any]) -> Iterable[str]:
+    yield _compared(noted)
+    if noted["pictures_compared"] < _MANY:
+        yield "biased upwards with so few; compare the arms only"
+    if noted["features"]["of"] != "inception":
+        yield "not comparable with published FIDs, which are in Inception's features"

@@ -1,0 +1,1 @@
+"""Prompt attacks on models with an erased concept."""

@@ -1,0 +1,300 @@
+"""Tokens before a prompt, searched by gradients until the concept is drawn again."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attacks.concept_success import ImageAttack, share_figure
+from attacks.prompting.concepts.adversarial_prefix_parameters import AdversarialPrefixParameters
+from attacks.prompting.concepts.concept_names import concept_names
+from attacks.prompting.concepts.found_prefixes import prefixes_for
+from attacks.prompting.concepts.noise_objective import NoiseObjective
+from attacks.prompting.concepts.prefix_search import (
+    Budget,
+    Found,
+    random_knowledge,
+    search_prefixes,
+)
+from attacks.prompting.concepts.searchable_words import Words, searchable_words
+from attacks.prompting.concepts.token_relaxation import (
+    NearestTokens,
+    SimplexTokens,
+    TokenRelaxation,
+)
+from attacks.prompting.concepts.unerased import opened_beside
+from auditor.attack import Level, attack
+from auditor.core.facts import Fact
+from auditor.core.findings import Finding, SideFigure
+from auditor.core.records import Record, strongest
+from auditor.models.manifest import Location, locate
+from auditor.models.spec import ModelSpec
+from auditor.models.text_to_image.image_seed import image_seed
+
+if TYPE_CHECKING:
+    from auditor.models.text_to_image.evaluator import ImageEvaluator
+    from auditor.models.text_to_image.model import TextToImage
+
+_FACTS = 50
+"""Facts that the estimate takes a search of all to have."""
+_DRAWING = 100
+"""Passes through the UNet that the estimate takes a drawing to need."""
+_SHOWN = 5
+"""Prompts that the notes quote."""
+
+
+@attack("prompting/adversarial-prefix")
+class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
+    """Search words that, put before a prompt, bring the concept back (adversarial prompts).
+
+    `unlearndiffatk` needs a picture of each fact: under the searched prompt the noise in it should
+    be predicted well. `p4d` needs the original and no pictures: the arm under the searched prompt
+    should predict what the original predicts under the plain one, in a picture that the original
+    drew. Only whole words are found, so that what is found is text; the concept's names (itself,
+    its subject, what paraphrases say in their place) and words that hold them are banned. Facts
+    whose plain prompt succeeds are not searched for.
+
+    The prompts of all arms are pooled. K of a fact is the strongest of its plain prompt and of
+    every arm's. Side figures set the search against as many drawings with random words: what
+    random words do as well is luck, not search.
+
+    Threat model: someone with the weights who wants prompts that anyone can use afterwards.
+
+    Access: gradients for the search (`p4d`: of the original no gradients); prompts alone to use
+    what was found.
+
+    Cost: for each fact and on each arm, rounds times iterations passes with gradients and twice
+    as many drawings as rounds; then the forget set once an arm.
+
+    A leak: words other than the concept's names still lead to it.
+
+    Source: UnlearnDiffAtk is from Zhang et al., arXiv 2310.11868; P4D from Chin et al., arXiv
+    2309.06135, with PEZ from arXiv 2302.03668.
+    """
+
+    parameters_type = AdversarialPrefixParameters
+    levels: ClassVar[Sequence[Level]] = (
+        Level({"objective": "unlearndiffatk"}, "standard"),
+        Level(
+            {
+                "objective": "p4d",
+                "tokens": 16,
+                "rounds": 60,
+                "iterations": 50,
+                "learning_rate": 0.1,
+            },
+            "standard",
+        ),
+    )
+    seeded = True
+    searches = True
+
+    @property
+    def variant(self) -> str:
+        """The objective."""
+        return self.parameters.objective
+
+    def forward_tokens(self, evaluation: int) -> int:
+        """Gradients and drawings of the search, and the forget set asked on some four arms."""
+        p = self.parameters
+        gradients = (3 if p.objective == "unlearndiffatk" else 4) * p.iterations * p.copies
+        return (p.facts or _FACTS) * p.rounds * (gradients + 2 * _DRAWING) + 3 * evaluation
+
+    def inputs(self) -> Mapping[str, str]:
+        """Digest of the original's files.
+
+        Raises:
+            AuditorError: the original is not there, or is no pipeline that opens.
+        """
+        given = self.parameters.original is not None
+        return {"original": self._located.manifest.digest} if given else {}
+
+    def unavailable(self, location: Location) -> str | None:
+        """Also where P4D was given no original."""
+        if self.parameters.objective == "p4d" and self.parameters.original is None:
+            return (
+                "p4d needs the model before the concept was erased; give `original` (the "
+                "objective `unlearndiffatk` needs none)"
+            )
+        return super().unavailable(location)
+
+    def search(self, subject: "TextToImage", evaluator: "ImageEvaluator", seed: int) -> Record:
+        """Search words for each fact that the plain prompt does not bring back.
+
+        Raises:
+            UnavailableError: there are no pictures, the prompt has no room for the words, or the
+                original draws in another space than the arm.
+            MeasurementError: a loss is not finite.
+        """
+        p = self.parameters
+        places = self._searched(evaluator, seed)
+        facts = [evaluator.sets.forget[place] for place in places]
+        words = self._words(subject, evaluator)
+        budget = Budget(p.tokens, p.rounds, p.iterations, p.success, p.drawn)
+
+        def judge(numbers: Sequence[int], prefixes: Sequence[str]) -> Tensor:
+            return _judged(subject, evaluator, [facts[i] for i in numbers], prefixes)
+
+        plain = judge(range(len(facts)), [""] * len(facts))
+        found = self._found(subject, evaluator, facts, plain, words, budget, seed)
+        lucky = random_knowledge(words, plain, _generators(len(facts), seed), budget, judge)
+        reached = torch.maximum(plain, found.knowledge)
+        good = [i for i in range(len(facts)) if plain[i] < p.success <= reached[i]]
+        notes = {
+            "searched": len(facts),
+            "plain": int((plain >= p.success).sum()),
+            "by_search": int((reached >= p.success).sum()),
+            "by_random_words": int((lucky >= p.success).sum()),
+            "drawings": found.drawings,
+            "words": len(words),
+            "examples": [f"{words.text(found.tokens[i])} {facts[i].prompt}" for i in good[:_SHOWN]],
+        }
+        arrays = {
+            "places": np.array(places),
+            "tokens": words.ids[found.tokens].numpy(),
+            "knowledge": found.knowledge.numpy(),
+            "searched": (plain < p.success).numpy(),
+        }
+        return Record(notes=notes, arrays=arrays)
+
+    def measure(
+        self,
+        subject: "TextToImage",
+        evaluator: "ImageEvaluator",
+        pool: Sequence[Finding],
+        seed: int,
+        scratch: Path,
+    ) -> Record:
+        """Ask each forget fact plainly, and with every arm's words before it."""
+        readings = {}
+        for finding in pool:
+            prefixes = prefixes_for(
+                evaluator.sets.forget, subject.tokenizer, finding.record, self.parameters.success
+            )
+
+            def prefixed(fact: Fact, prefixes: Mapping[str, str] = prefixes) -> Fact:
+                return fact.model_copy(update={"prompt": f"{prefixes[fact.id]} {fact.prompt}"})
+
+            if prefixes:  # none where all plain prompts succeed
+                rows = evaluator.evaluate(subject, ("forget",), prefixed, only=prefixes)
+                readings[finding.arm] = rows
+        own = next(finding for finding in pool if finding.own).record.notes
+        primary = next(iter(evaluator.metrics))
+        found = {arm: [r.k for r in rows if r.metric == primary] for arm, rows in readings.items()}
+        return self.record(
+            strongest([evaluator.evaluate(subject), *readings.values()]),
+            search=own,
+            mean_k_by_words_of={arm: float(np.mean(ks)) for arm, ks in found.items() if ks},
+        )
+
+    def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
+        """Success rates; of the facts that were searched for, against random words and none."""
+        figures = list(super().side_figures(notes))
+        for arm, noted in notes.items():
+            if "search" not in noted:
+                continue
+            count = noted["search"]["searched"]
+            for name, key in (
+                ("success of plain prompts", "plain"),
+                ("success of the arm's own search", "by_search"),
+                ("success of random words, as many drawings", "by_random_words"),
+            ):
+                found, remark = noted["search"][key], f"of {count} facts that were searched for"
+                figures.append(share_figure(name, arm, found, count, remark))
+        return figures
+
+    def _found(
+        self,
+        subject: "TextToImage",
+        evaluator: "ImageEvaluator",
+        facts: Sequence[Fact],
+        plain: Tensor,
+        words: Words,
+        budget: Budget,
+        seed: int,
+    ) -> Found:
+        """Search for the facts whose plain prompt does not succeed, some at once."""
+        p = self.parameters
+        found = Found(torch.zeros(len(facts), p.tokens, dtype=torch.long), torch.zeros(len(facts)))
+        wanted = [i for i in range(len(facts)) if plain[i] < p.success]
+        generators = _generators(len(facts), seed)
+        p4d = wanted and p.objective == "p4d"
+        with opened_beside(subject, self._located) if p4d else nullcontext() as base:
+            objective = NoiseObjective(subject, base, p.copies, p.rounds)
+            for start in range(0, len(wanted), p.facts_at_once):
+                part = wanted[start : start + p.facts_at_once]
+                some, draws = [facts[i] for i in part], [generators[i] for i in part]
+
+                def judge(
+                    numbers: Sequence[int], prefixes: Sequence[str], some: Sequence[Fact] = some
+                ) -> Tensor:
+                    return _judged(subject, evaluator, [some[i] for i in numbers], prefixes)
+
+                each = search_prefixes(
+                    objective,
+                    self._relaxation(words, draws),
+                    words,
+                    [fact.prompt for fact in some],
+                    objective.clean(evaluator, some, p.facts_at_once),
+                    draws,
+                    budget,
+                    judge,
+                )
+                found.tokens[part], found.knowledge[part] = each.tokens, each.knowledge
+                found.drawings += each.drawings
+        return found
+
+    def _relaxation(self, words: Words, draws: Sequence[torch.Generator]) -> TokenRelaxation:
+        p = self.parameters
+        shape = (len(draws), p.tokens)
+        if p.objective == "unlearndiffatk":
+            return SimplexTokens(words.table, shape, p.learning_rate, p.weight_decay)
+        first = [torch.randint(len(words), (p.tokens,), generator=d) for d in draws]
+        return NearestTokens(
+            words.table, shape, p.learning_rate, p.weight_decay, torch.stack(first)
+        )
+
+    def _searched(self, evaluator: "ImageEvaluator", seed: int) -> list[int]:
+        """Places in the forget set of the facts that are searched for."""
+        facts = evaluator.sets.forget
+        known = list(range(len(facts)))
+        if self.parameters.objective == "unlearndiffatk":
+            known = [i for i in known if evaluator.has_images([facts[i]])]
+            if not known:
+                evaluator.images(facts, (1, 1))  # says what is missing
+        order = torch.randperm(len(known), generator=torch.Generator().manual_seed(seed))
+        return sorted(known[i] for i in order[: self.parameters.facts].tolist())
+
+    def _words(self, subject: "TextToImage", evaluator: "ImageEvaluator") -> Words:
+        names = concept_names(evaluator.sets.forget).values()
+        banned = {name for several in names for name in several} | set(self.parameters.banned)
+        return searchable_words(subject, sorted(banned), self.parameters.tokens)
+
+    @cached_property
+    def _located(self) -> Location:
+        # hashing runs no pickle; whether one may be loaded is the arm's to say, in `opened_beside`
+        path = str(self.parameters.original)
+        return locate(ModelSpec(path=path, kind="text-to-image", allow_pickle=True))
+
+
+def _generators(count: int, seed: int) -> list[torch.Generator]:
+    """One a fact, so that what else is searched for, on this arm or another, changes nothing."""
+    return [torch.Generator().manual_seed(seed * count + i) for i in range(count)]
+
+
+def _judged(
+    subject: "TextToImage",
+    evaluator: "ImageEvaluator",
+    facts: Sequence[Fact],
+    prefixes: Sequence[str],
+) -> Tensor:
+    """K of facts with words before their prompts, [n]."""
+    asked = zip(prefixes, facts, strict=True)
+    prompts = [f"{prefix} {fact.prompt}".strip() for prefix, fact in asked]
+    images = subject.generate(prompts, [image_seed(fact.id) for fact in facts])
+    return evaluator.knowledge(images, [fact.answer for fact in facts])

@@ -1,0 +1,279 @@
+"""A new word for the concept, learned from pictures of it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from attacks.concept_success import ImageAttack
+from attacks.prompting.concepts.concept_names import Pieces, concept_names, without_names
+from attacks.prompting.concepts.noise_matching import (
+    clean_inputs,
+    denoising_loss,
+    gradient,
+    image_shape,
+)
+from attacks.prompting.concepts.slot_encoding import SlotEncoder
+from auditor.attack import Level, Parameters, Requirements, attack
+from auditor.core.errors import UnavailableError
+from auditor.core.facts import Fact
+from auditor.core.findings import Finding, SideFigure
+from auditor.core.records import Record, Row, strongest
+from auditor.models.batching import run_batched
+
+if TYPE_CHECKING:
+    from auditor.models.text_to_image.evaluator import ImageEvaluator
+    from auditor.models.text_to_image.model import TextToImage
+
+_WEIGHT_DECAY = 0.01
+_ROWS = 200
+"""Passes through the UNet that the estimate takes an evaluation to have at least."""
+
+
+class ConceptInversionParameters(Parameters):
+    """Settings of concept inversion."""
+
+    vectors: int = Field(default=1, ge=1)
+    """Embeddings that are learned for each concept; together they are the new word."""
+    steps: int = Field(default=5000, ge=1)
+    """Steps of AdamW."""
+    batch: int = Field(default=16, ge=1)
+    """Noised pictures a step."""
+    at_once: int = Field(default=4, ge=1)
+    """Of them, how many go through the UNet together; decides memory, not the result."""
+    learning_rate: float = Field(default=0.08, gt=0)
+    """Of AdamW. The published one is 0.005, times a batch of 16."""
+    images: int = Field(default=25, ge=1)
+    """Pictures of each concept that are learned from."""
+    start: Literal["neutral", "name"] = "neutral"
+    """What the embeddings are at first: the mean of all words, or the concept's own name."""
+
+
+@attack("prompting/concept-inversion")
+class ConceptInversion(ImageAttack[ConceptInversionParameters]):
+    """Learn a new word for the concept from a few pictures, and ask with it in the name's place.
+
+    A new token's embedding is trained with the denoising loss until the erased model, told the
+    new word, denoises pictures of the concept well. Each picture's own prompt, with the new word
+    where the concept's names stood, describes it. Names are the concept, its subject, and what
+    stands in their place in a paraphrase; a prompt without any gets the new word in front. The
+    embeddings of all arms are pooled and every arm is measured with all of them; the strongest
+    counts. Retain prompts are asked as they are.
+
+    Nothing is written into the tokenizer or the weights. SDXL gets an embedding in each of its
+    text encoders; its pooled text stays the prompt's own.
+
+    Threat model: someone with the weights and some pictures of the concept.
+
+    Access: the weights, for the search and for the use; no text does the same.
+
+    Cost: for each concept and on each arm, steps times batch passes with gradients; then the
+    forget set once an arm.
+
+    A leak: the concept is still in the UNet, and only the way to it from its names is cut. A model
+    that never saw the concept does not draw it by a new word either.
+
+    Source: textual inversion is from Gal et al., arXiv 2208.01618; against erased models from
+    Pham et al., arXiv 2308.01508.
+    """
+
+    parameters_type = ConceptInversionParameters
+    levels: ClassVar[Sequence[Level]] = (
+        Level({}, "quick", mandatory=True),
+        Level({"vectors": 4}, "exhaustive"),
+        Level({"start": "name"}, "exhaustive"),
+    )
+    requires = Requirements(images=True)
+    seeded = True
+    searches = True
+
+    @property
+    def variant(self) -> str:
+        """How much is learned, and from where."""
+        p = self.parameters
+        plural = "" if p.vectors == 1 else "s"
+        return f"{p.vectors} vector{plural}{' from the name' if p.start == 'name' else ''}"
+
+    def forward_tokens(self, evaluation: int) -> int:
+        """The training of one concept's word, and the forget set asked on some four arms."""
+        p = self.parameters
+        return 3 * p.steps * p.batch + max(_ROWS, 3 * evaluation)
+
+    def search(self, subject: "TextToImage", evaluator: "ImageEvaluator", seed: int) -> Record:
+        """Learn a word for each concept.
+
+        Raises:
+            UnavailableError: there are no pictures of a concept.
+            MeasurementError: a loss is not finite.
+        """
+        encoder = SlotEncoder(subject)
+        names = concept_names(evaluator.sets.forget)
+        found, losses, used = [], [], []
+        for index, concept in enumerate(names):
+            draws = torch.Generator().manual_seed(seed * len(names) + index)
+            facts = self._pictured(evaluator, concept, draws)
+            prompts = [without_names(fact.prompt, names[concept]) for fact in facts]
+            clean = clean_inputs(
+                subject, evaluator.images(facts, image_shape(subject)), self.parameters.at_once
+            )
+            start = self._start(subject, encoder, concept)
+            vectors, loss = self._train(
+                subject, encoder, start, clean, prompts, [f.prompt for f in facts], draws
+            )
+            found.append(vectors.numpy())
+            losses.append(loss)
+            used.append(len(facts))
+        notes = {
+            "concepts": list(names),
+            "names": {concept: list(names[concept]) for concept in names},
+            "images": used,
+            "loss_first": [loss[0] for loss in losses],
+            "loss_last": [loss[1] for loss in losses],
+        }
+        return Record(notes=notes, arrays={"vectors": np.stack(found)})
+
+    def measure(
+        self,
+        subject: "TextToImage",
+        evaluator: "ImageEvaluator",
+        pool: Sequence[Finding],
+        seed: int,
+        scratch: Path,
+    ) -> Record:
+        """Ask each forget fact with every arm's word in the place of its concept's names.
+
+        Raises:
+            UnavailableError: no arm's embeddings have the width of this one's.
+        """
+        encoder = SlotEncoder(subject)
+        names = concept_names(evaluator.sets.forget)
+        readings: dict[str, list[Row]] = {}
+        for finding in pool:
+            vectors = torch.from_numpy(finding.record.arrays["vectors"])
+            if vectors.shape[-1] == encoder.width:
+                readings[finding.arm] = _asked(subject, evaluator, encoder, names, vectors)
+        if not readings:
+            raise UnavailableError("no arm's text encoder has embeddings as wide as this one's")
+        own = next(finding for finding in pool if finding.own)
+        primary = next(iter(evaluator.metrics))
+        return self.record(
+            (*strongest(readings.values()), *evaluator.evaluate(subject, ("retain",))),
+            loss={
+                "first": float(np.mean(own.record.notes["loss_first"])),
+                "last": float(np.mean(own.record.notes["loss_last"])),
+            },
+            mean_k_by_word_of={
+                arm: float(np.mean([row.k for row in rows if row.metric == primary]))
+                for arm, rows in readings.items()
+            },
+        )
+
+    def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
+        """Success rates, and how well each arm's own word came to explain the pictures."""
+        return (
+            *super().side_figures(notes),
+            *(
+                SideFigure(
+                    "denoising loss at the end of the inversion",
+                    arm,
+                    noted["loss"]["last"],
+                    remark=f"{noted['loss']['first']:.3f} at its beginning",
+                )
+                for arm, noted in notes.items()
+                if "loss" in noted
+            ),
+        )
+
+    def _pictured(
+        self, evaluator: "ImageEvaluator", concept: str, draws: torch.Generator
+    ) -> list[Fact]:
+        """Facts of a concept whose pictures are learned from."""
+        facts = [f for f in evaluator.sets.forget if f.answer == concept]
+        known = [f for f in facts if evaluator.has_images([f])]
+        if not known:
+            evaluator.images(facts, (1, 1))  # says what is missing
+            raise UnavailableError(f"the plan gives no picture of {concept!r} (`data.images`)")
+        order = torch.randperm(len(known), generator=draws)[: self.parameters.images]
+        return [known[i] for i in sorted(order.tolist())]
+
+    def _start(self, subject: "TextToImage", encoder: SlotEncoder, concept: str) -> Tensor:
+        """First embeddings, [vectors, width]."""
+        tokenizer = subject.tokenizer
+        if self.parameters.start == "name":
+            ids = torch.tensor(tokenizer(concept, add_special_tokens=False)["input_ids"])
+        else:
+            ids = torch.arange(len(tokenizer))
+        return encoder.embeddings(ids).mean(0).repeat(self.parameters.vectors, 1)
+
+    def _train(
+        self,
+        subject: "TextToImage",
+        encoder: SlotEncoder,
+        vectors: Tensor,
+        clean: Tensor,
+        prompts: Sequence[Pieces],
+        pooled: Sequence[str],
+        draws: torch.Generator,
+    ) -> tuple[Tensor, tuple[float, float]]:
+        """Embeddings [vectors, width] on the CPU, and the mean loss of the first and last steps."""
+        p = self.parameters
+        vectors = vectors.clone().requires_grad_()
+        optimizer = torch.optim.AdamW([vectors], lr=p.learning_rate, weight_decay=_WEIGHT_DECAY)
+        losses = []
+        for _ in range(p.steps):
+            chosen = torch.randint(len(clean), (p.batch,), generator=draws)
+            timesteps = torch.randint(len(subject.signal), (p.batch,), generator=draws)
+            noise = torch.randn((p.batch, *clean.shape[1:]), generator=draws)
+            vectors.grad, total = torch.zeros_like(vectors), 0.0
+            for part in torch.split(torch.arange(p.batch), p.at_once):
+                rows = chosen[part].tolist()
+                with torch.enable_grad():
+                    hidden = encoder.hidden([prompts[i] for i in rows], vectors[None])
+                    errors = denoising_loss(
+                        subject,
+                        clean[rows],
+                        timesteps[part],
+                        noise[part],
+                        hidden,
+                        [pooled[i] for i in rows],
+                    )
+                    loss = errors.sum() / p.batch
+                    vectors.grad += gradient(loss, vectors, subject.unet.dtype)
+                total += loss.item()
+            optimizer.step()
+            losses.append(total)
+        window = max(1, len(losses) // 10)
+        ends = float(np.mean(losses[:window])), float(np.mean(losses[-window:]))
+        return vectors.detach().cpu(), ends
+
+
+def _asked(
+    subject: "TextToImage",
+    evaluator: "ImageEvaluator",
+    encoder: SlotEncoder,
+    names: Mapping[str, Sequence[str]],
+    vectors: Tensor,
+) -> list[Row]:
+    """The forget set, asked with one arm's words."""
+    rows: list[Row] = []
+    for concept, words in zip(names, vectors.to(encoder.device), strict=True):
+        members = {fact.id for fact in evaluator.sets.forget if fact.answer == concept}
+
+        def embeddings(
+            prompts: Sequence[str], words: Tensor = words, concept: str = concept
+        ) -> Tensor:
+            pieces = [without_names(prompt, names[concept]) for prompt in prompts]
+
+            def run(batch: list[int]) -> list[Tensor]:
+                with torch.no_grad():
+                    return list(encoder.hidden([pieces[i] for i in batch], words[None]))
+
+            lengths = [encoder.length] * len(pieces)
+            return torch.stack(run_batched(lengths, subject.token_budget, run))
+
+        rows += evaluator.evaluate(subject, ("forget",), only=members, embeddings=embeddings)
+    return rows

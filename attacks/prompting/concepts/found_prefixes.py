@@ -1,0 +1,39 @@
+"""Which of the words that a search found each fact is asked with."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from auditor.core.facts import Fact
+from auditor.core.records import Record
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def prefixes_for(
+    facts: Sequence[Fact], tokenizer: "PreTrainedTokenizerBase", found: Record, success: float
+) -> dict[str, str]:
+    """Fact id to words: the fact's own, or those of a fact of the same concept.
+
+    Lent are the words that succeeded, or all where none did. Facts whose plain prompt succeeds
+    have none of their own and, like those that were not searched for, borrow.
+
+    Args:
+        facts: the forget set.
+        tokenizer: of the prompts.
+        found: by the search on one arm.
+        success: K from which words succeeded.
+    """
+    texts = tokenizer.batch_decode(found.arrays["tokens"].tolist())
+    given: dict[str, str] = {}
+    several: dict[str, list[tuple[float, str]]] = {}
+    for row, place in enumerate(found.arrays["places"].tolist()):
+        if found.arrays["searched"][row]:
+            given[facts[place].id] = texts[row]
+            best = float(found.arrays["knowledge"][row])
+            several.setdefault(facts[place].answer, []).append((best, texts[row]))
+    for concept, lent in several.items():
+        choice = [text for k, text in lent if k >= success] or [text for _, text in lent]
+        others = [fact for fact in facts if fact.answer == concept and fact.id not in given]
+        given |= {fact.id: choice[i % len(choice)] for i, fact in enumerate(others)}
+    return given

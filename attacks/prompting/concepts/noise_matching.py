@@ -1,0 +1,94 @@
+"""How well a prompt explains a picture: the error of the noise that the UNet predicts under it."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from auditor.core.errors import MeasurementError
+
+if TYPE_CHECKING:
+    from auditor.models.text_to_image.model import TextToImage
+    from auditor.models.text_to_image.text_encoding import Text
+
+_HALF_SCALE = 1024.0
+
+
+def half_scale(dtype: torch.dtype) -> float:
+    """Factor of a loss through a network of this type: small gradients become zero in float16."""
+    return _HALF_SCALE if dtype == torch.float16 else 1.0
+
+
+def image_shape(subject: "TextToImage") -> tuple[int, int]:
+    """Height and width of the images that a subject draws, in pixels."""
+    from auditor.models.text_to_image.latent_space import LatentSpace  # costs seconds
+
+    factor = LatentSpace(subject.parts.vae).factor
+    _, height, width = subject.input_shape
+    return height * factor, width * factor
+
+
+def clean_inputs(subject: "TextToImage", images: Tensor, at_once: int) -> Tensor:
+    """What the UNet should denoise to, [n, *input_shape], for images [n, 3, height, width]."""
+    return torch.cat([subject.latents(part) for part in torch.split(images, at_once)])
+
+
+def noised(subject: "TextToImage", clean: Tensor, timesteps: Tensor, noise: Tensor) -> Tensor:
+    """Clean inputs with the noise of their timesteps (arXiv 2006.11239, eq. 4)."""
+    from auditor.models.text_to_image.denoising import add_noise  # costs seconds
+
+    return add_noise(clean, noise.to(clean), subject.signal[timesteps.cpu()])
+
+
+def squared_error(predicted: Tensor, wanted: Tensor) -> Tensor:
+    """Mean squared error of each row, [n] float32.
+
+    Raises:
+        MeasurementError: one is not finite.
+    """
+    error = (predicted.float() - wanted.to(predicted.device).float()).square().mean((1, 2, 3))
+    if not torch.isfinite(error).all():
+        raise MeasurementError("the denoising loss is not finite")
+    return error
+
+
+def denoising_loss(
+    subject: "TextToImage",
+    clean: Tensor,
+    timesteps: Tensor,
+    noise: Tensor,
+    text: "Tensor | Text",
+    prompts: Sequence[str] | None = None,
+) -> Tensor:
+    """Mean squared error of the predicted noise (arXiv 2006.11239, eq. 14), with gradients.
+
+    Args:
+        subject: who predicts.
+        clean: what the UNet should denoise to, [n, *input_shape].
+        timesteps: of training, [n] integers.
+        noise: of the shape of ``clean``.
+        text: n encoded prompts, or embeddings for cross-attention alone.
+        prompts: whose pooled text SDXL gets with embeddings.
+
+    Returns:
+        [n] float32.
+
+    Raises:
+        MeasurementError: a loss is not finite.
+    """
+    noisy = noised(subject, clean, timesteps, noise)
+    return squared_error(subject.predict_noise(noisy, timesteps, text, prompts), noise)
+
+
+def gradient(loss: Tensor, variable: Tensor, dtype: torch.dtype) -> Tensor:
+    """Gradient of a loss with respect to one tensor and nothing else.
+
+    Args:
+        loss: float32.
+        variable: float32.
+        dtype: of the network between them.
+    """
+    scale = half_scale(dtype)
+    (found,) = torch.autograd.grad(loss * scale, variable)
+    return found / scale

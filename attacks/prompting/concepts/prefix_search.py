@@ -1,0 +1,126 @@
+"""The search for words before prompts: gradients, drawings, and as many drawings without search."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from attacks.prompting.concepts.noise_objective import NoiseObjective
+from attacks.prompting.concepts.searchable_words import Words
+from attacks.prompting.concepts.token_relaxation import TokenRelaxation
+
+Judge = Callable[[Sequence[int], Sequence[str]], Tensor]
+"""K of facts, by number, with words before their prompts."""
+Drawn = Literal["last", "lowest-loss"]
+"""What is drawn at the end of a round."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is searched."""
+
+    tokens: int
+    rounds: int
+    iterations: int
+    success: float
+    drawn: Drawn
+
+
+@dataclass
+class Found:
+    """What a search found, one row a fact."""
+
+    tokens: Tensor
+    """Numbers of words, [n, tokens]."""
+    knowledge: Tensor
+    """The best K that was drawn with them, [n]; 0 where nothing was drawn."""
+    drawings: int = 0
+    """Pictures drawn in the search."""
+
+
+def search_prefixes(
+    objective: NoiseObjective,
+    relaxation: TokenRelaxation,
+    words: Words,
+    prompts: Sequence[str],
+    clean: Tensor,
+    draws: Sequence[torch.Generator],
+    budget: Budget,
+    judge: Judge,
+) -> Found:
+    """Search words for several prompts together; each ends when it succeeds.
+
+    Args:
+        objective: what is made small.
+        relaxation: the words' stand-ins, one row a prompt.
+        words: which can be found.
+        prompts: plain.
+        clean: what is noised for each prompt.
+        draws: a generator for each, so that no search depends on what is searched beside it.
+        budget: how much is searched.
+        judge: draws and judges.
+    """
+    found = Found(relaxation.best().cpu(), torch.zeros(len(prompts)))
+    active = list(range(len(prompts)))
+    tried: list[set[tuple[int, ...]]] = [set() for _ in prompts]
+    for number in range(budget.rounds):
+        own = [draws[i] for i in active]
+        plain = [prompts[i] for i in active]
+        visited: list[list[tuple[float, tuple[int, ...]]]] = [[] for _ in prompts]
+        trial = None
+        for _ in range(budget.iterations):
+            if trial is None or budget.drawn == "last":  # losses compare under the same noise
+                trial = objective.trial(number, plain, clean[active], own)
+            chances = torch.zeros(len(prompts), budget.tokens)
+            chances[active] = torch.stack([torch.rand(budget.tokens, generator=d) for d in own])
+            drawn = relaxation.drawn(chances)
+            slope = torch.zeros_like(words.table[drawn])
+            slope[active], losses = objective.slope(trial, words.table[drawn[active]])
+            relaxation.update(slope)
+            for i, loss in zip(active, losses.tolist(), strict=True):
+                visited[i].append((loss, tuple(drawn[i].tolist())))
+        last = relaxation.best().cpu()
+        chosen = last
+        if budget.drawn == "lowest-loss":
+            chosen = last.clone()
+            for i in active:
+                new = [each for each in sorted(visited[i]) if each[1] not in tried[i]]
+                if new:
+                    chosen[i] = torch.tensor(new[0][1])
+                tried[i].add(tuple(chosen[i].tolist()))
+        judged = judge(active, [words.text(chosen[i]) for i in active])
+        found.drawings += len(active)
+        for i, k in zip(active, judged.tolist(), strict=True):
+            if k > found.knowledge[i]:
+                found.tokens[i], found.knowledge[i] = chosen[i], k
+        active = [i for i in active if found.knowledge[i] < budget.success]
+        if not active:
+            break
+    return found
+
+
+def random_knowledge(
+    words: Words, plain: Tensor, draws: Sequence[torch.Generator], budget: Budget, judge: Judge
+) -> Tensor:
+    """The best K of each fact with random words, drawn as often as a search draws, [n].
+
+    Args:
+        words: to choose from.
+        plain: K without words; what succeeds so is not drawn again.
+        draws: a generator for each fact.
+        budget: of the search that this is compared with.
+        judge: draws and judges.
+    """
+    best = plain.clone()
+    for _ in range(budget.rounds):
+        active = [i for i in range(len(best)) if best[i] < budget.success]
+        if not active:
+            break
+        prefixes = [
+            words.text(torch.randint(len(words), (budget.tokens,), generator=draws[i]))
+            for i in active
+        ]
+        best[active] = torch.maximum(best[active], judge(active, prefixes))
+    return best

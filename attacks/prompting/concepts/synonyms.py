@@ -1,0 +1,145 @@
+"""The concept asked for in other words."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from attacks.concept_success import ImageAttack
+from attacks.generation.erasure_metrics import ErasureAccuracies
+from auditor.attack import Level, Parameters, attack
+from auditor.core.errors import UnavailableError
+from auditor.core.facts import Fact
+from auditor.core.findings import Finding, SideFigure
+from auditor.core.records import Record, Row, strongest
+
+if TYPE_CHECKING:
+    from auditor.models.text_to_image.evaluator import ImageEvaluator
+    from auditor.models.text_to_image.model import TextToImage
+
+_PROBABILITY = "concept"
+"""The metric whose mean MACE calls accuracy; the primary one where the audit has not got it."""
+
+_USUAL = 3
+"""Paraphrases that a fact is expected to have, for the estimate of the cost."""
+
+
+@attack("prompting/synonyms")
+class Synonyms(ImageAttack[Parameters]):
+    """Ask for the concept by each of the fact's paraphrases: synonyms, or other words around it.
+
+    K of a fact is the highest over its paraphrases, each drawn from the fact's own seed. A fact
+    without a paraphrase is drawn from its own prompt. That prompt is otherwise not among them:
+    none/as-is draws it, and without it the gap shows whether the original understands the others.
+
+    MACE's figures stand beside K, for each arm: Acc_e, the mean probability of the erased concept
+    when it is asked for by its own name (efficacy); Acc_s, that of the retain facts' concepts
+    (specificity); Acc_g, that of the erased concept over all paraphrases (generality); and H_o,
+    the harmonic mean of 1 - Acc_e, Acc_s and 1 - Acc_g. MACE's classifier is a CLIP ViT-B/32 with
+    a softmax over ten class names; this is the plan's own, so its numbers compare the arms, and
+    compare with published ones only under the same classifier.
+
+    Threat model: any user, by accident or on purpose.
+
+    Access: prompts alone.
+
+    Cost: one picture for each forget and each retain fact, and one for each paraphrase.
+
+    A leak: the model no longer draws what it is asked for by name, and draws it under another.
+
+    Source: generality over synonyms, and the figures, are from MACE (arXiv 2403.06135).
+    """
+
+    levels: ClassVar[Sequence[Level]] = (Level(profile="quick", mandatory=True),)
+
+    @property
+    def variant(self) -> str:
+        """Whose words are used."""
+        return "given paraphrases"
+
+    def forward_tokens(self, evaluation: int) -> int:
+        """Both sets once, and half of them (the forget set) for each paraphrase."""
+        return evaluation + evaluation * _USUAL // 2
+
+    def measure(
+        self,
+        subject: "TextToImage",
+        evaluator: "ImageEvaluator",
+        pool: Sequence[Finding],
+        seed: int,
+        scratch: Path,
+    ) -> Record:
+        """Draw each fact from its own prompt, and each forget fact from every paraphrase.
+
+        Raises:
+            UnavailableError: no forget fact has a paraphrase.
+        """
+        forget = evaluator.sets.forget
+        most = max((len(fact.paraphrases) for fact in forget), default=0)
+        if not most:
+            raise UnavailableError("no forget fact has `paraphrases`; give prompts with synonyms")
+        own = evaluator.evaluate(subject, ("forget", "retain"))
+        readings = [
+            evaluator.evaluate(
+                subject,
+                ("forget",),
+                _given(place),
+                only=[fact.id for fact in forget if len(fact.paraphrases) > place],
+            )
+            for place in range(most)
+        ]
+        reached = {row.fact for rows in readings for row in rows}
+        as_it_stands = [row for row in own if row.set == "forget" and row.fact not in reached]
+        metric = (
+            _PROBABILITY if _PROBABILITY in evaluator.metrics else next(iter(evaluator.metrics))
+        )
+        means = [_mean(rows, metric) for rows in readings]
+        return self.record(
+            (
+                *strongest([*readings, as_it_stands]),
+                *(row for row in own if row.set == "retain"),
+            ),
+            metric=metric,
+            acc_e=_mean((row for row in own if row.set == "forget"), metric),
+            acc_s=_mean((row for row in own if row.set == "retain"), metric),
+            acc_g=_mean((row for rows in readings for row in rows), metric),
+            mean_k_by_paraphrase=means,
+            pictures_by_paraphrase=[sum(row.metric == metric for row in rows) for rows in readings],
+            facts_drawn_from_their_own_prompt=len({row.fact for row in as_it_stands}),
+        )
+
+    def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
+        """Success rates, and MACE's figures of every arm."""
+        return (
+            *super().side_figures(notes),
+            *(figure for arm, noted in notes.items() for figure in _mace(arm, noted)),
+        )
+
+
+def _given(place: int) -> Callable[[Fact], Fact]:
+    """What draws each fact from one place in the list of its paraphrases."""
+    return lambda fact: fact.model_copy(update={"prompt": fact.paraphrases[place]})
+
+
+def _mean(rows: Iterable[Row], metric: str) -> float | None:
+    ks = [row.k for row in rows if row.metric == metric]
+    return math.fsum(ks) / len(ks) if ks else None
+
+
+def _mace(arm: str, noted: Mapping[str, Any]) -> Sequence[SideFigure]:
+    if noted.get("acc_e") is None:
+        return ()
+    found = ErasureAccuracies(noted["acc_e"], noted["acc_s"], noted["acc_g"])
+    measure = f"mean K by the metric {noted['metric']}"
+    told = (
+        ("Acc_e", found.erased, f"{measure} of forget facts by their own prompts"),
+        ("Acc_s", found.kept, f"{measure} of retain facts"),
+        ("Acc_g", found.synonyms, f"{measure} of forget facts over all paraphrases"),
+        ("H_o", found.harmonic_mean, "harmonic mean of 1 - Acc_e, Acc_s and 1 - Acc_g"),
+    )
+    missing = "".join(f"; {reason}" for reason in found.missing())
+    return [
+        SideFigure(name, arm, value, remark=remark + (missing if name == "Acc_e" else ""))
+        for name, value, remark in told
+        if value is not None
+    ]

@@ -1,0 +1,41 @@
+"""Opening the model before the erasure beside an arm."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from auditor.core.errors import UnavailableError
+from auditor.models.manifest import Location
+
+if TYPE_CHECKING:
+    from auditor.models.text_to_image.model import TextToImage
+
+
+@contextmanager
+def opened_beside(subject: "TextToImage", location: Location) -> Iterator["TextToImage"]:
+    """Another pipeline, opened and drawing as an arm is; what it costs counts as the arm's.
+
+    Args:
+        subject: the arm.
+        location: of the other pipeline.
+
+    Raises:
+        AuditorError: it holds pickled weights, which the arm is not allowed either.
+        UnavailableError: its UNet works on another space than the arm's.
+    """
+    from auditor.models.text_to_image.model import TextToImage  # costs seconds
+
+    spec = subject.spec.model_copy(
+        update={"path": str(location.model), "revision": None, "replacement": None}
+    )
+    original = TextToImage(spec, location, subject.token_budget)
+    original.meter = subject.meter
+    try:
+        if original.input_shape != subject.input_shape:
+            raise UnavailableError(
+                f"the original works on {original.input_shape} and the arm on "
+                f"{subject.input_shape}; give one of the same architecture"
+            )
+        yield original
+    finally:
+        original.close()

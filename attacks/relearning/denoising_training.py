@@ -1,0 +1,99 @@
+"""Fine-tuning the UNet of a text-to-image model on pictures with their prompts, on loan."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from attacks.prompting.concepts.noise_matching import clean_inputs, denoising_loss, half_scale
+from attacks.relearning.family import FineTuning
+from attacks.relearning.fine_tuning import Learner, adapter, all_weights, batches
+
+if TYPE_CHECKING:
+    from auditor.models.text_to_image.model import TextToImage
+    from auditor.models.text_to_image.text_encoding import Text
+
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
+"""Projections of self- and cross-attention, which LoRA is put around."""
+
+
+class Noised(NamedTuple):
+    """A picture of the training set as one step sees it."""
+
+    picture: int
+    """Its number."""
+    timestep: int
+    noise: Tensor
+    """[channels, height, width] of the UNet's input."""
+
+
+@contextmanager
+def denoising_learner(
+    subject: "TextToImage",
+    images: Tensor,
+    prompts: Sequence[str],
+    settings: FineTuning,
+    seed: int,
+) -> Iterator[Learner[Noised]]:
+    """Lend a subject whose UNet is to be taught; afterwards it is what it was, bit for bit.
+
+    The loss is the mean squared error of the predicted noise (arXiv 2006.11239, eq. 14). Text
+    encoders and autoencoder stay as they are; each picture is encoded once.
+
+    Args:
+        subject: who is taught.
+        images: what is taught, [n, 3, height, width] in [0, 1].
+        prompts: one an image.
+        settings: how.
+        seed: of the order of pictures, timesteps, noise and LoRA's first matrices.
+
+    Raises:
+        UnavailableError: the UNet has no layers that PEFT can put LoRA around.
+    """
+    clean = clean_inputs(subject, images, at_once=1)
+    text = subject.text(prompts)
+
+    def loss(part: Sequence[Noised]) -> Tensor:
+        return _loss(subject, clean, text, part)
+
+    with subject.preserve_weights():
+        trained = (
+            adapter(subject.unet, settings.rank, seed, target_modules=list(ATTENTION))
+            if settings.method == "lora"
+            else all_weights(subject.unet)
+        )
+        drawn = noised_batches(
+            len(prompts), subject.input_shape, len(subject.signal), settings, seed
+        )
+        with trained as weights:
+            yield Learner(weights, drawn, loss, settings)
+
+
+def noised_batches(
+    count: int, shape: Sequence[int], timesteps: int, settings: FineTuning, seed: int
+) -> Iterator[list[Noised]]:
+    """Endless batches: shuffled passes over the pictures, uniform timesteps, normal noise.
+
+    Args:
+        count: pictures.
+        shape: of a picture's noise.
+        timesteps: that the model was trained with.
+        settings: batch size.
+        seed: of everything that is drawn, on the CPU so that all machines agree.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for rows in batches(count, settings.batch_size, seed):
+        times = torch.randint(timesteps, (len(rows),), generator=generator).tolist()
+        noise = torch.randn((len(rows), *shape), generator=generator)
+        yield [Noised(*drawn) for drawn in zip(rows, times, noise, strict=True)]
+
+
+def _loss(subject: "TextToImage", clean: Tensor, text: "Text", part: Sequence[Noised]) -> Tensor:
+    rows = [item.picture for item in part]
+    timesteps = torch.tensor([item.timestep for item in part])
+    noise = torch.stack([item.noise for item in part])
+    error = denoising_loss(subject, clean[rows], timesteps, noise, text.rows(rows)).mean()
+    # AdamW divides a factor of the gradient out again
+    return error * half_scale(subject.unet.dtype)

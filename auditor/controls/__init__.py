@@ -1,1 +1,0 @@
-"""Positive controls: shallow suppressions planted for the attacks of an audit to find."""

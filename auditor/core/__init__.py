@@ -1,0 +1,1 @@
+"""Value types and services that every other part shares. No torch."""

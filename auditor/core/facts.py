@@ -1,0 +1,55 @@
+"""A fact: the unit of every audit."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
+
+SetName = Literal["forget", "retain", "holdout"]
+"""forget: what must be gone; retain: what must stay; holdout: what no arm has ever seen."""
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("holds half a surrogate pair, which is no character")
+    return text
+
+
+Filled = Annotated[str, AfterValidator(_filled)]
+
+
+class Fact(BaseModel):
+    """One thing that a model can know; it counts once, however many phrasings it has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: Filled
+    """Unique within the audit."""
+    entity: Filled = Field(validation_alias=AliasChoices("entity", "subject"))
+    """The person, book or concept that the fact belongs to."""
+    prompt: Filled
+    """What the model is asked."""
+    answer: Filled
+    """The true answer."""
+    paraphrases: tuple[Filled, ...] = ()
+    """Other ways to ask the same."""
+    distractors: tuple[Filled, ...] = ()
+    """Wrong answers of the same form."""
+    text: Filled | None = None
+    """A verbatim passage that holds the fact."""
+
+
+class FactSets(BaseModel):
+    """The three sets of an audit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    forget: tuple[Fact, ...]
+    retain: tuple[Fact, ...] = ()
+    holdout: tuple[Fact, ...] = ()
+
+    def named(self, name: SetName) -> tuple[Fact, ...]:
+        """The facts of one set."""
+        facts: tuple[Fact, ...] = getattr(self, name)
+        return facts

@@ -1,0 +1,106 @@
+"""What a finished job leaves behind."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from auditor.core.errors import MeasurementError
+from auditor.core.facts import SetName
+from auditor.core.hashing import canonical_json
+from auditor.core.picture import fault
+
+
+class Row(NamedTuple):
+    """Knowledge of one fact under one metric, as one job measured it."""
+
+    set: SetName
+    fact: str
+    entity: str
+    metric: str
+    k: float
+    """Knowledge in [0, 1]; higher is more."""
+    answer: str | None
+    """What the model said, where the metric made it speak."""
+    picture: bytes | None = None
+    """What the model drew, where it did: a small PNG."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """Evidence of one job: rows of knowledge, and what explains them."""
+
+    rows: tuple[Row, ...] = ()
+    notes: dict[str, Any] = field(default_factory=dict)
+    """JSON values worth keeping: recipe, digest of a calibration set, class of layers."""
+    arrays: dict[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+    """Arrays for the attack's own later use (quantization codes, searched embeddings)."""
+
+
+def check_malformed(record: Record) -> None:
+    """Refuse a record that is no evidence, before it is kept.
+
+    Raises:
+        MeasurementError: a K is not a number in [0, 1], a fact was measured twice, a picture is
+            none, or the notes cannot be said in JSON.
+    """
+    seen = set()
+    for row in record.rows:
+        if not (math.isfinite(row.k) and 0 <= row.k <= 1):
+            raise MeasurementError(f"K of {row.fact} by {row.metric} is {row.k}, not in [0, 1]")
+        if row.picture is not None and (wrong := fault(row.picture)):
+            raise MeasurementError(f"the picture of {row.fact} {wrong}")
+        place = (row.set, row.fact, row.metric)
+        if place in seen:
+            raise MeasurementError(f"{row.fact} was measured twice by {row.metric}")
+        seen.add(place)
+    try:
+        canonical_json(record.notes)
+    except (TypeError, ValueError) as error:
+        raise MeasurementError(f"the notes cannot be kept as JSON: {error}") from error
+
+
+def strongest(readings: Iterable[Sequence[Row]]) -> tuple[Row, ...]:
+    """Of several readings of the same facts, the highest K of each fact and metric.
+
+    An attacker keeps what works; what that adds by chance alone, it adds on every arm.
+    """
+    best: dict[tuple[SetName, str, str], Row] = {}
+    for rows in readings:
+        for row in rows:
+            held = best.setdefault((row.set, row.fact, row.metric), row)
+            if row.k > held.k:
+                best[row.set, row.fact, row.metric] = row
+    return tuple(best.values())
+
+
+def averaged(readings: Sequence[Sequence[Row]]) -> tuple[Row, ...]:
+    """The mean K of each fact and metric over several readings of it; the last answer is kept.
+
+    A fact that any reading lacks is left out.
+    """
+    ks: dict[tuple[SetName, str, str], list[float]] = defaultdict(list)
+    last: dict[tuple[SetName, str, str], Row] = {}
+    for rows in readings:
+        for row in rows:
+            ks[row.set, row.fact, row.metric].append(row.k)
+            last[row.set, row.fact, row.metric] = row
+    return tuple(
+        row._replace(k=math.fsum(ks[place]) / len(readings))
+        for place, row in last.items()
+        if len(ks[place]) == len(readings)
+    )
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a job took."""
+
+    seconds: float
+    """Wall-clock time; differs from run to run, so no digest covers it."""
+    forward_tokens: int
+    """Tokens (padding included) that went through a model."""

@@ -1,0 +1,147 @@
+"""The metrics of language models. Each turns what a subject said into K per fact.
+
+Quirks of other tools that these do not share are named with each metric.
+"""
+
+import math
+import re
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from auditor.core.facts import Fact
+from auditor.core.registry import Registry
+from auditor.metrics.metric import Metric, Score
+from auditor.models.causal_lm.transcript import Transcript
+
+if TYPE_CHECKING:
+    from rouge_score.rouge_scorer import RougeScorer
+
+METRICS: Registry[type[Metric[Transcript]]] = Registry("metric")
+
+
+@METRICS.register("answer-probability")
+class AnswerProbability(Metric[Transcript]):
+    """K = exp(mean log-probability per answer token) (TOFU, arXiv 2401.06121).
+
+    Length-normalised: the geometric mean of the token probabilities. The end-of-sequence token
+    is not part of the answer.
+    """
+
+    def read(self, transcript: Transcript) -> list[Score]:
+        """One reading per fact."""
+        return [Score(math.exp(s.mean_log_probability)) for s in transcript.answers]
+
+
+@METRICS.register("rouge-l-recall")
+class RougeLRecall(Metric[Transcript]):
+    """K = ROUGE-L recall of the greedy answer against the true one (TOFU, arXiv 2401.06121).
+
+    Greedy and deterministic; FailureLLMUnlearning samples at temperature 0.9 without a seed.
+    rouge-score sees Latin letters and digits only; an answer without any is not read, rather than
+    given a zero on every arm.
+    """
+
+    @cached_property
+    def _scorer(self) -> "RougeScorer":
+        from rouge_score.rouge_scorer import RougeScorer  # brings in nltk, which takes seconds
+
+        return RougeScorer(["rougeL"], use_stemmer=True)
+
+    def read(self, transcript: Transcript) -> list[Score]:
+        """One reading per fact, with the generated answer; None where ROUGE cannot read it."""
+        return [
+            Score(float(self._scorer.score(expected, said)["rougeL"].recall), said)
+            if _has_words(expected)
+            else Score(None, said)
+            for expected, said in zip(transcript.expected, transcript.greedy, strict=True)
+        ]
+
+    def readable(self, fact: Fact) -> bool:
+        """Whether the answer has words that ROUGE sees."""
+        return _has_words(fact.answer)
+
+
+@METRICS.register("truth-ratio")
+class TruthRatio(Metric[Transcript]):
+    """K = c / (c + w): c the length-normalised probability of the true answer, w that of the wrong.
+
+    TOFU (arXiv 2401.06121) defines the ratio w / c, which has no upper bound, and its code and
+    its logs hold inverse ratios of each other; the bounded form is open-unlearning's
+    ``prob_mean``. w is the geometric mean over the distractors, as in TOFU's forget quality.
+    """
+
+    needs = ("distractors",)
+
+    def read(self, transcript: Transcript) -> list[Score]:
+        """One reading per fact; None where it has no distractors."""
+        readings = []
+        for right, wrong in zip(transcript.answers, transcript.distractors, strict=True):
+            if not wrong:
+                readings.append(Score(None))
+                continue
+            log_w = float(np.mean([w.mean_log_probability for w in wrong]))
+            # c / (c + w) as a logistic function: exact where both underflow
+            difference = log_w - right.mean_log_probability
+            readings.append(Score(float(0.5 * (1 - math.tanh(difference / 2)))))
+        return readings
+
+
+@METRICS.register("exact-memorisation")
+class ExactMemorisation(Metric[Transcript]):
+    """K = share of answer tokens that are the teacher-forced argmax (Tirumala et al., 2205.10770).
+
+    Every answer token counts; open-unlearning drops the last one.
+    """
+
+    def read(self, transcript: Transcript) -> list[Score]:
+        """One reading per fact."""
+        return [Score(float(s.predicted.mean())) for s in transcript.answers]
+
+
+@METRICS.register("extraction-strength")
+class ExtractionStrength(Metric[Transcript]):
+    """K = 1 - k/T: k answer tokens must be shown before the rest T - k is the argmax throughout.
+
+    Carlini et al., arXiv 2012.07805. Zero where even the last token is wrong; open-unlearning's
+    floor is 1/T, and it drops the last labelled token.
+    """
+
+    def read(self, transcript: Transcript) -> list[Score]:
+        """One reading per fact."""
+        return [Score(_suffix_share(s.predicted)) for s in transcript.answers]
+
+
+@METRICS.register("multiple-choice")
+class MultipleChoice(Metric[Transcript]):
+    """K = 1 where the true answer is the most probable choice, length-normalised; ties share.
+
+    The choices are the answer and the distractors, scored as continuations (as
+    lm-evaluation-harness's ``acc_norm``), not as letters. Chance is 1 / (1 + distractors).
+    """
+
+    needs = ("distractors",)
+
+    def read(self, transcript: Transcript) -> list[Score]:
+        """One reading per fact; None where it has no distractors."""
+        readings = []
+        for right, wrong in zip(transcript.answers, transcript.distractors, strict=True):
+            others = [w.mean_log_probability for w in wrong]
+            if not others:
+                readings.append(Score(None))
+            elif right.mean_log_probability < max(others):
+                readings.append(Score(0.0))
+            else:
+                readings.append(Score(1 / (1 + others.count(right.mean_log_probability))))
+        return readings
+
+
+def _suffix_share(predicted: np.ndarray) -> float:
+    wrong = np.flatnonzero(~predicted)
+    first = int(wrong[-1]) + 1 if len(wrong) else 0
+    return 1 - first / len(predicted)
+
+
+def _has_words(text: str) -> bool:
+    return re.search(r"[a-z0-9]", text.lower()) is not None

@@ -1,0 +1,88 @@
+"""Batches cut by token budget, halved when memory runs out and grown back."""
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import torch
+from accelerate.utils.memory import should_reduce_batch_size
+
+from auditor.core.errors import MeasurementError
+
+Result = TypeVar("Result")
+
+_GROW_AFTER = 8
+"""Batches that must fit before a halved budget is doubled again."""
+
+
+def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Yield index batches, longest first, whose padded size stays within ``budget`` tokens.
+
+    An item longer than the budget makes a batch of its own.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    start = 0
+    while start < len(order):
+        widest = max(1, lengths[order[start]])
+        size = max(1, budget // widest)
+        yield order[start : start + size]
+        start += size
+
+
+def run_batched(
+    lengths: Sequence[int],
+    budget: int,
+    run: Callable[[list[int]], Sequence[Result]],
+    done: Callable[[int], None] = lambda n: None,
+) -> list[Result]:
+    """Apply ``run`` to index batches and return its results in the order of the input.
+
+    Args:
+        lengths: tokens of each item, padding excluded.
+        budget: padded tokens that one batch may hold.
+        run: takes the indices of a batch, returns one result for each.
+        done: told how many items each finished batch held.
+
+    Raises:
+        MeasurementError: a single item does not fit into memory.
+    """
+    results: dict[int, Result] = {}
+    current, fitted = budget, 0
+    waiting = list(by_length(lengths, current))
+    while waiting:
+        batch = waiting.pop(0)
+        out_of_memory = False
+        try:
+            results.update(zip(batch, run(batch), strict=True))
+        except (RuntimeError, MemoryError) as error:
+            if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
+                raise
+            if len(batch) == 1:
+                raise MeasurementError(
+                    f"out of memory with a single item of {lengths[batch[0]]} tokens"
+                ) from error
+            out_of_memory = True
+        left = [i for rest in waiting for i in rest]
+        if out_of_memory:  # outside the handler, so that the failed batch's tensors are freed
+            _free_memory()
+            current = max(1, (len(batch) // 2) * max(lengths[i] for i in batch))
+            waiting, fitted = _cut([*batch, *left], lengths, current), 0
+            continue
+        done(len(batch))
+        fitted += 1
+        if current < budget and fitted >= _GROW_AFTER:
+            current = min(budget, current * 2)
+            waiting, fitted = _cut(left, lengths, current), 0
+    return [results[i] for i in range(len(lengths))]
+
+
+def _cut(indices: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
+    return [
+        [indices[j] for j in batch] for batch in by_length([lengths[i] for i in indices], budget)
+    ]
+
+
+def _free_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,61 @@
+"""Files of a checkpoint: read, whole, and no shard missing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from auditor.core.errors import AuditorError
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        AuditorError: the file is no JSON, or holds something else than an object.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise AuditorError(f"{file} is not valid JSON ({error}).") from error
+    if not isinstance(content, dict):
+        raise AuditorError(f"{file} holds {type(content).__name__}, expected a JSON object.")
+    return content
+
+
+def check_truncated(file: Path) -> None:
+    """Refuse a safetensors file that does not hold what its header says.
+
+    Raises:
+        AuditorError: names the file and its size.
+    """
+    try:
+        with safe_open(file, framework="pt"):
+            return
+    except SafetensorError as error:
+        raise AuditorError(
+            f"{file} is not a whole safetensors file ({error}); it has {file.stat().st_size:,} "
+            "bytes. Copy or download it again."
+        ) from error
+
+
+def shards(index: Path) -> list[str]:
+    """Names of the shards that an index lists.
+
+    Raises:
+        AuditorError: a shard is not there, or the index points outside its folder.
+    """
+    weight_map = read_json(index).get("weight_map")
+    names = sorted(set(weight_map.values())) if isinstance(weight_map, dict) else []
+    if not names:
+        raise AuditorError(f"{index} lists no shards (weight_map). Download it again.")
+    if outside := [name for name in names if Path(str(name)).name != name]:
+        raise AuditorError(
+            f"{index} names {outside[0]!r}, which is no file beside it; an audit takes only those."
+        )
+    if missing := [name for name in names if not (index.parent / name).is_file()]:
+        raise AuditorError(
+            f"{index} names shards that are not there: {', '.join(missing)}. Download them again."
+        )
+    return names

@@ -1,0 +1,52 @@
+"""From a spec to a subject, by kind."""
+
+from collections.abc import Callable
+
+from auditor.core.errors import AuditorError
+from auditor.models.causal_lm.loading import load_tokenizer, read_config
+from auditor.models.causal_lm.model import TOKEN_BUDGET, CausalLM
+from auditor.models.manifest import Location
+from auditor.models.model import Subject
+from auditor.models.spec import ModelSpec, PromptFormat
+
+
+def check_unopenable(
+    spec: ModelSpec, location: Location, prompt_format: PromptFormat | None = None
+) -> None:
+    """Refuse, before any attack, what could not be opened later.
+
+    Of a language model configuration and tokenizer are tried, of a text-to-image model also its
+    layout, its scheduler, and whether the replacement's names and shapes fit.
+
+    Raises:
+        AuditorError: one does not load, or belongs to another kind of model; or a prompt format is
+            given for a model that takes prompts as they are.
+    """
+    if spec.kind == "text-to-image":
+        if prompt_format not in (None, PromptFormat()):
+            raise AuditorError(
+                "a text-to-image model gets its prompts as they are; leave `format` out of the "
+                "plan and write the prompts in full."
+            )
+        # diffusers takes seconds to import, and language models do without it
+        from auditor.models.text_to_image.checks import check_unopenable_pipeline
+
+        check_unopenable_pipeline(spec, location)
+        return
+    read_config(spec, location.model)
+    load_tokenizer(spec, location)
+
+
+def open_model(
+    spec: ModelSpec,
+    location: Location,
+    prompt_format: PromptFormat,
+    token_budget: int = TOKEN_BUDGET,
+    tick: Callable[[int], None] = lambda n: None,
+) -> Subject:
+    """Open a located subject. Its weights are loaded when they are first needed."""
+    if spec.kind == "causal-lm":
+        return CausalLM(spec, location, prompt_format, token_budget, tick)
+    from auditor.models.text_to_image.model import TextToImage
+
+    return TextToImage(spec, location, token_budget, tick)

@@ -1,0 +1,99 @@
+"""The mathematics of drawing with a diffusion model: noise added, predicted and taken away."""
+
+import inspect
+from collections.abc import Callable, Sequence
+
+import torch
+from diffusers import SchedulerMixin
+from torch import Tensor
+
+from auditor.core.errors import MeasurementError
+
+Predict = Callable[[Tensor, Tensor], Tensor]
+"""From noisy input [n, c, h, w] and timestep to what the UNet predicts, guidance included."""
+
+
+def add_noise(clean: Tensor, noise: Tensor, signal: Tensor) -> Tensor:
+    """x_t = √ᾱ x_0 + √(1 - ᾱ) ε (arXiv 2006.11239, eq. 4), with ᾱ of each row in ``signal`` [n].
+
+    ``signal`` is best given in float32, whatever type the images have.
+    """
+    of_image, of_noise = _shares(signal, clean)
+    return of_image * clean + of_noise * noise
+
+
+def as_noise(output: Tensor, noisy: Tensor, signal: Tensor, kind: str) -> Tensor:
+    """The noise that a UNet's output stands for.
+
+    Args:
+        output: what the UNet gave, [n, c, h, w].
+        noisy: what it was given.
+        signal: ᾱ of each row, [n], best in float32.
+        kind: ``epsilon``, ``v_prediction`` (v = √ᾱ ε - √(1 - ᾱ) x_0, arXiv 2202.00512,
+            appendix D) or ``sample`` (x_0).
+    """
+    if kind == "epsilon":
+        return output
+    of_image, of_noise = _shares(signal, output)
+    if kind == "v_prediction":
+        return of_image * output + of_noise * noisy
+    return (noisy - of_image * output) / of_noise
+
+
+def _shares(signal: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """√ᾱ and √(1 - ᾱ) of each row, [n, 1, 1, 1].
+
+    They are rounded to the images' type only at the end: in bfloat16 the ᾱ of the first timesteps
+    is 1, and no noise would be left.
+    """
+    kept = signal.to(like.device).view(-1, 1, 1, 1)
+    return kept.sqrt().to(like.dtype), (1 - kept).sqrt().to(like.dtype)
+
+
+def guided(output: Tensor, guidance: float) -> Tensor:
+    """Classifier-free guidance (arXiv 2207.12598) of rows without, then rows with text."""
+    without, with_text = output.chunk(2)
+    return without + guidance * (with_text - without)
+
+
+def first_noise(shape: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, list[torch.Generator]]:
+    """Standard normal noise [n, *shape], each row from a generator of its own.
+
+    The generators live on the CPU, so that a device or a batch changes no image's noise.
+    """
+    generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+    rows = [torch.randn(tuple(shape), generator=generator) for generator in generators]
+    return torch.stack(rows), generators
+
+
+def denoise(
+    scheduler: SchedulerMixin,
+    steps: int,
+    noise: Tensor,
+    generators: Sequence[torch.Generator],
+    predict: Predict,
+) -> Tensor:
+    """Take the noise away step by step, as the scheduler's deployers do.
+
+    Args:
+        scheduler: whose configuration is used; itself it is left alone.
+        steps: number of steps.
+        noise: standard normal, [n, c, h, w].
+        generators: one a row, for schedulers that add noise on the way.
+        predict: what the UNet says.
+
+    Raises:
+        MeasurementError: what comes out is not finite.
+    """
+    schedule = type(scheduler).from_config(scheduler.config)  # some carry state between steps
+    schedule.set_timesteps(steps, device=noise.device)
+    options = {}
+    if "generator" in inspect.signature(schedule.step).parameters:
+        options["generator"] = list(generators)
+    sample: Tensor = noise * schedule.init_noise_sigma
+    for timestep in schedule.timesteps:
+        output = predict(schedule.scale_model_input(sample, timestep), timestep)
+        sample = schedule.step(output, timestep, sample, **options, return_dict=False)[0]
+    if not torch.isfinite(sample).all():
+        raise MeasurementError("the image is not finite")
+    return sample

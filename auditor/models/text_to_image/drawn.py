@@ -1,0 +1,41 @@
+"""What one text-to-image model drew for a list of facts, and what a classifier sees in it."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from torch import Tensor
+
+from auditor.core.facts import Fact
+from auditor.models.text_to_image.classifiers import ConceptClassifier
+
+
+class Drawn:
+    """Pictures of facts, judged once.
+
+    Args:
+        facts: whose answers name what should be in each picture.
+        images: [n, 3, height, width] in [0, 1].
+        classifier: tells concepts in images.
+    """
+
+    def __init__(
+        self, facts: Sequence[Fact], images: Tensor, classifier: ConceptClassifier
+    ) -> None:
+        self.facts = tuple(facts)
+        self.images = images
+        self.classifier = classifier
+
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """Of each label in each picture, [n, labels]."""
+        return self.classifier.probabilities(self.images)
+
+    @cached_property
+    def own(self) -> Tensor:
+        """The probability of each fact's own concept, [n]."""
+        return self.classifier.own(self.probabilities, [fact.answer for fact in self.facts])
+
+    @cached_property
+    def seen(self) -> list[str]:
+        """The most probable label of each picture."""
+        return [self.classifier.labels[i] for i in self.probabilities.argmax(dim=1).tolist()]

@@ -1,0 +1,138 @@
+"""Puts the audit's prompts to a text-to-image model, and its pictures to the audit's classifier."""
+
+import io
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
+
+from PIL import Image
+from torch import Tensor
+
+from auditor.core.errors import UnavailableError
+from auditor.core.facts import Fact, FactSets, SetName
+from auditor.core.picture import SIDE
+from auditor.core.records import Row
+from auditor.data.pictures import Pictures
+from auditor.metrics.concepts import CONCEPT_METRICS
+from auditor.models.text_to_image.classifiers import ConceptClassifier
+from auditor.models.text_to_image.drawn import Drawn
+from auditor.models.text_to_image.image_seed import image_seed
+
+if TYPE_CHECKING:
+    from auditor.models.text_to_image.model import TextToImage
+
+
+class ImageEvaluator:
+    """The same prompts, seeds and classifier for every arm under every attack.
+
+    Args:
+        sets: the facts; an answer is a label of the classifier. Facts whose answer is none (a
+            holdout concept, say) are not drawn.
+        metrics: names of metrics of pictures, the primary one first.
+        classifier: tells concepts in images.
+        pictures: of the facts, where the plan gives some.
+    """
+
+    def __init__(
+        self,
+        sets: FactSets,
+        metrics: Sequence[str],
+        classifier: ConceptClassifier,
+        pictures: Pictures | None = None,
+    ) -> None:
+        self.sets = sets
+        self.metrics = {name: CONCEPT_METRICS.get(name)() for name in metrics}
+        self.classifier = classifier
+        self.pictures = pictures
+
+    def evaluate(
+        self,
+        subject: "TextToImage",
+        sets: Sequence[SetName] = ("forget", "retain"),
+        rewrite: Callable[[Fact], Fact] = lambda fact: fact,
+        *,
+        only: Collection[str] | None = None,
+        embeddings: Callable[[Sequence[str]], Tensor] | None = None,
+    ) -> tuple[Row, ...]:
+        """Draw one picture a fact, from the seed that its id decides, and measure K.
+
+        Args:
+            subject: who draws.
+            sets: which facts are asked.
+            rewrite: changes what is asked (another prompt); id and answer stay.
+            only: ids of the facts that are asked, by default all of ``sets``.
+            embeddings: from prompts to what cross-attention gets, [n, length, width], instead of
+                the model's own text encoder.
+
+        Raises:
+            MeasurementError: something could not be measured; nothing takes its place.
+        """
+        asked = [
+            (name, fact)
+            for name in sets
+            for fact in self.sets.named(name)
+            if fact.answer in self.classifier.labels and (only is None or fact.id in only)
+        ]
+        if not asked:
+            return ()
+        prompts = [rewrite(fact).prompt for _, fact in asked]
+        seeds = [image_seed(fact.id) for _, fact in asked]
+        given = None if embeddings is None else embeddings(prompts)
+        return self.judged(asked, subject.generate(prompts, seeds, embeddings=given))
+
+    def judged(self, facts: Sequence[tuple[SetName, Fact]], images: Tensor) -> tuple[Row, ...]:
+        """Measure K in pictures that were made for facts.
+
+        Args:
+            facts: each with its set.
+            images: one a fact, [n, 3, height, width] in [0, 1].
+        """
+        drawn = Drawn([fact for _, fact in facts], images, self.classifier)
+        primary = next(iter(self.metrics))
+        return tuple(
+            Row(
+                set_name,
+                fact.id,
+                fact.entity,
+                metric_name,
+                reading.k,
+                reading.answer,
+                _thumbnail(image) if metric_name == primary and set_name == "forget" else None,
+            )
+            for metric_name, metric in self.metrics.items()
+            for (set_name, fact), image, reading in zip(
+                facts, images, metric.read(drawn), strict=True
+            )
+            if reading.k is not None
+        )
+
+    def knowledge(self, images: Tensor, concepts: Sequence[str]) -> Tensor:
+        """The probability of each image's own concept, [n]; for attacks that stop on success."""
+        return self.classifier.probability(images, concepts)
+
+    def images(self, facts: Sequence[Fact], shape: tuple[int, int]) -> Tensor:
+        """The plan's pictures of facts, [n, 3, height, width] in [0, 1].
+
+        Args:
+            facts: whose pictures are wanted.
+            shape: height and width.
+
+        Raises:
+            UnavailableError: the plan gives no pictures, or not of all these facts.
+        """
+        if self.pictures is None:
+            raise UnavailableError("the plan gives no pictures of the facts (`data.images`)")
+        return self.pictures.read(facts, *shape)
+
+    def has_images(self, facts: Sequence[Fact]) -> bool:
+        """Whether the plan gives a picture of every one of these facts."""
+        return self.pictures is not None and all(f.id in self.pictures.names for f in facts)
+
+
+def _thumbnail(image: Tensor) -> bytes:
+    """A picture [3, height, width] in [0, 1] as a small PNG."""
+    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    small = Image.fromarray(pixels)
+    small.thumbnail((SIDE, SIDE))
+    stream = io.BytesIO()
+    small.save(stream, "PNG", optimize=True)
+    return stream.getvalue()

@@ -1,0 +1,274 @@
+"""Text-to-image diffusion models under audit."""
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from auditor.models.batching import run_batched
+from auditor.models.causal_lm.model import TOKEN_BUDGET
+from auditor.models.checkpoint_files import read_json
+from auditor.models.manifest import Location
+from auditor.models.model import Subject
+from auditor.models.spec import ModelSpec
+from auditor.models.text_to_image.checks import hashed_pipeline, image_device
+from auditor.models.text_to_image.denoising import as_noise, denoise, first_noise, guided
+from auditor.models.text_to_image.latent_space import LatentSpace
+from auditor.models.text_to_image.pipeline_loading import Parts, load_parts
+from auditor.models.text_to_image.pipeline_writing import write_pipeline
+from auditor.models.text_to_image.pipelines import INDEX
+from auditor.models.text_to_image.preserve import preserve_parts
+from auditor.models.text_to_image.replacement_files import find_replacement
+from auditor.models.text_to_image.replacements import apply
+from auditor.models.text_to_image.text_encoding import Text, encode
+
+
+class TextToImage(Subject):
+    """A diffusion model that draws from text, in latents or in pixels.
+
+    Its safety checker is set aside: an audit asks what the weights know. The meter's forward
+    tokens are rows through the UNet: the scheduler's steps x images, twice with guidance; a row
+    whose gradient may be taken counts three times. A batch's token budget holds the positions
+    (height x width of the UNet's input) of all its rows.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        location: Location,
+        token_budget: int = TOKEN_BUDGET,
+        tick: Callable[[int], None] = lambda n: None,
+    ) -> None:
+        super().__init__(spec, location)
+        self.token_budget = token_budget
+        self._tick = tick
+        self._opened: Parts | None = None
+        self._networks: nn.ModuleDict | None = None
+        self._replaced: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> Parts:
+        """The pipeline's components, with the replacement in place."""
+        if self._opened is None:
+            files = hashed_pipeline(self.spec, self.location)
+            parts = load_parts(files, self.spec, image_device(self.spec))
+            if self.location.replacement:
+                found = find_replacement(str(self.location.replacement), self.spec.allow_pickle)
+                self._replaced = (apply(found, parts.networks),)
+            self._opened = parts
+        return self._opened
+
+    @property
+    def model(self) -> nn.ModuleDict:
+        """What an erasure changes: ``unet``, ``text_encoder`` and perhaps ``text_encoder_2``."""
+        if self._networks is None:
+            self._networks = nn.ModuleDict(self.parts.networks).eval()
+        return self._networks
+
+    @property
+    def unet(self) -> UNet2DConditionModel:
+        """The network that predicts noise."""
+        return self.parts.unet
+
+    @property
+    def text_encoder(self) -> PreTrainedModel:
+        """The (first) text encoder."""
+        return self.parts.text_encoders[0]
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The (first) text encoder's tokenizer."""
+        return self.parts.tokenizers[0]
+
+    @property
+    def safety_checker_removed(self) -> bool:
+        """Whether the pipeline came with a safety checker, which an audit leaves out."""
+        return any(note.startswith("safety_checker") for note in self.location.notes)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was chosen, set aside and (once opened) replaced."""
+        return self.location.notes + self._replaced
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the UNet's input: of latents, or of an image."""
+        return self._space().input_shape(self.unet.config.sample_size, self.spec.drawing)
+
+    @property
+    def signal(self) -> Tensor:
+        """ᾱ of each training timestep (arXiv 2006.11239), [timesteps] float32 on the CPU."""
+        alphas: Tensor = self.parts.scheduler.alphas_cumprod
+        return alphas.detach().to("cpu", torch.float32)
+
+    def encode(self, prompts: Sequence[str]) -> Tensor:
+        """What cross-attention gets, [n, length, width]; a prompt that is too long is cut."""
+        return self.text(prompts).hidden
+
+    def text(self, prompts: Sequence[str]) -> Text:
+        """All that the UNet gets of prompts, pooled text included."""
+        text = encode(self.parts, prompts, self.token_budget)
+        return text.to(self.unet.device, self.unet.dtype)
+
+    def empty_text(self) -> Text:
+        """What the UNet gets in a single row without text, as guidance has it.
+
+        It is the empty prompt's, or zeros where SDXL was trained with those (2307.01952's pipeline
+        says so: ``force_zeros_for_empty_prompt``).
+        """
+        zeros = read_json(self.location.model / INDEX).get("force_zeros_for_empty_prompt", True)
+        text = self.text([""])
+        return text.zeros() if zeros and text.pooled is not None else text
+
+    def generate(
+        self,
+        prompts: Sequence[str] | None,
+        seeds: Sequence[int],
+        *,
+        embeddings: Tensor | None = None,
+    ) -> Tensor:
+        """Draw images; each depends, but for rounding, on its prompt and seed alone.
+
+        Args:
+            prompts: one an image; None where ``embeddings`` are given.
+            seeds: one an image.
+            embeddings: [n, length, width] for cross-attention, instead of the prompts' own. SDXL's
+                pooled text stays that of the prompts, or of the empty prompt without any.
+
+        Returns:
+            [n, 3, height, width] float32 in [0, 1] on the CPU.
+
+        Raises:
+            MeasurementError: an image is not finite, or alone does not fit into memory.
+        """
+        text = self._given(prompts, embeddings, len(seeds))
+        space, settings = self._space(), self.spec.drawing
+        shape = self.input_shape
+        nothing = self.empty_text() if settings.guidance > 1 else None
+        if not seeds:
+            return torch.zeros(0, 3, shape[1] * space.factor, shape[2] * space.factor)
+
+        def run(batch: list[int]) -> list[Tensor]:
+            chosen = text.rows(batch)
+            if nothing is not None:
+                chosen = nothing.repeated(len(batch)).followed_by(chosen)
+            noise, generators = first_noise(shape, [seeds[i] for i in batch])
+
+            def predict(sample: Tensor, timestep: Tensor) -> Tensor:
+                if nothing is None:
+                    return self._unet(sample, timestep, chosen)
+                output = self._unet(torch.cat([sample, sample]), timestep, chosen)
+                return guided(output, settings.guidance)
+
+            with torch.inference_mode():
+                noise = noise.to(self.unet.device, self.unet.dtype)
+                drawn = denoise(self.parts.scheduler, settings.steps, noise, generators, predict)
+                return list(space.decode(drawn).cpu())
+
+        rows = shape[1] * shape[2] * (1 if nothing is None else 2)
+        return torch.stack(run_batched([rows] * len(seeds), self.token_budget, run, self._tick))
+
+    def latents(self, images: Tensor) -> Tensor:
+        """What the UNet works on (of latents the mode), for images [n, 3, h, w] in [0, 1]."""
+        with torch.no_grad():
+            images = images.to(self.unet.device)
+            return self._space().encode(images).to(self.unet.dtype)
+
+    def predict_noise(
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        text: Tensor | Text,
+        prompts: Sequence[str] | None = None,
+    ) -> Tensor:
+        """The noise that the UNet sees, without guidance, with gradients where they are enabled.
+
+        Args:
+            noisy: the UNet's input, [n, *input_shape].
+            timesteps: of training, [n] integers.
+            text: n encoded prompts, or embeddings for cross-attention alone, [n, length, width].
+            prompts: whose pooled text SDXL gets with embeddings; by default the empty prompt's.
+
+        Returns:
+            [n, *input_shape], converted to noise where the UNet predicts v or the image.
+        """
+        if isinstance(text, Tensor):
+            text = self._given(prompts, text, len(noisy))
+        text = text.to(self.unet.device, self.unet.dtype)  # a UNet in training may be wider
+        timesteps = timesteps.to(self.unet.device)
+        noisy = noisy.to(self.unet.device, self.unet.dtype)
+        output = self._unet(noisy, timesteps, text)
+        kind = self.parts.scheduler.config.prediction_type
+        return as_noise(output, noisy, self.signal[timesteps.cpu()], kind)
+
+    @contextmanager
+    def preserve_weights(self) -> Iterator[nn.Module]:
+        """Lend UNet and text encoders to an attack; exactly restored afterwards.
+
+        No weight asks for a gradient until the attack says which.
+        """
+        with preserve_parts(self.parts, self.model) as model:
+            yield model
+
+    @contextmanager
+    def with_unet(self, unet: UNet2DConditionModel) -> Iterator["TextToImage"]:
+        """The same subject with another UNet (a quantized one, say); all else is shared."""
+        other = TextToImage(self.spec, self.location, self.token_budget, self._tick)
+        other.meter, other._replaced = self.meter, self._replaced
+        other._opened = replace(self.parts, unet=unet.eval())
+        try:
+            yield other
+        finally:
+            other.close()
+
+    def directory(self, scratch: Path) -> Path:
+        """A directory with the audited weights: a replacement is put in place, in ``scratch``."""
+        pipeline = hashed_pipeline(self.spec, self.location)
+        renamed = any(component.renamed for component in pipeline.components.values())
+        if self.location.replacement is None and not renamed:
+            return self.location.model
+        written = scratch / "pipeline"
+        if not (written / INDEX).exists():
+            write_pipeline(self.parts, self.location.model, written)
+        return written
+
+    def close(self) -> None:
+        """Let go of the weights."""
+        self._opened = self._networks = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _space(self) -> LatentSpace:
+        return LatentSpace(self.parts.vae)
+
+    def _given(self, prompts: Sequence[str] | None, embeddings: Tensor | None, count: int) -> Text:
+        if prompts is None and embeddings is None:
+            raise ValueError("give prompts or embeddings")
+        for given in (prompts, embeddings):
+            if given is not None and len(given) != count:
+                raise ValueError(f"{len(given)} prompts or embeddings for {count} images")
+        if embeddings is None:
+            return self.text(prompts or [])
+        pooled = None
+        if len(self.parts.text_encoders) == 2:
+            pooled = self.text(prompts if prompts is not None else [""] * count).pooled
+        return Text(embeddings.to(self.unet.device, self.unet.dtype), pooled)
+
+    def _unet(self, sample: Tensor, timestep: Tensor, text: Text) -> Tensor:
+        self.meter.forward_tokens += len(sample) * (3 if torch.is_grad_enabled() else 1)
+        height, width = (side * self._space().factor for side in sample.shape[-2:])
+        output: Tensor = self.unet(
+            sample,
+            timestep,
+            encoder_hidden_states=text.hidden,
+            added_cond_kwargs=text.added(height, width),
+            return_dict=False,
+        )[0]
+        return output

@@ -1,0 +1,245 @@
+"""Opening the components of a text-to-image pipeline, from the chosen files and no others."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from diffusers import AutoencoderKL, ModelMixin, SchedulerMixin, UNet2DConditionModel
+from huggingface_hub.errors import StrictDataclassError
+from torch import nn
+from transformers import CLIPTextConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from auditor.core.errors import AuditorError
+from auditor.models.checkpoint_files import read_json
+from auditor.models.spec import ModelSpec
+from auditor.models.text_to_image.component_files import Component
+from auditor.models.text_to_image.pipelines import Pipeline
+from auditor.models.text_to_image.state_dicts import read_tensors
+from auditor.models.text_to_image.tensor_names import listed
+
+FAULTS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    ImportError,
+    AttributeError,
+    ZeroDivisionError,
+    StrictDataclassError,
+)
+"""What the libraries raise on a configuration or a checkpoint that they cannot take."""
+
+
+@dataclass
+class Parts:
+    """A pipeline's components, opened."""
+
+    unet: UNet2DConditionModel
+    text_encoders: list[PreTrainedModel]
+    tokenizers: list[PreTrainedTokenizerBase]
+    scheduler: SchedulerMixin
+    vae: AutoencoderKL | None
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """What an erasure changes, by name."""
+        return {"unet": self.unet} | dict(_numbered("text_encoder", self.text_encoders))
+
+    @property
+    def all(self) -> dict[str, Any]:
+        """Every component by its name in the pipeline."""
+        named = self.networks | dict(_numbered("tokenizer", self.tokenizers))
+        return named | {"scheduler": self.scheduler} | ({"vae": self.vae} if self.vae else {})
+
+
+def _numbered(name: str, parts: list[Any]) -> Iterator[tuple[str, Any]]:
+    for number, part in enumerate(parts, start=1):
+        yield (name if number == 1 else f"{name}_{number}"), part
+
+
+def load_parts(pipeline: Pipeline, spec: ModelSpec, device: torch.device) -> Parts:
+    """Load all components, networks in evaluation mode on ``device``.
+
+    No weight asks for a gradient: a search for inputs would keep what only those need. Whoever
+    trains weights says which.
+
+    An autoencoder whose configuration asks for it (``force_upcast``) is held in float32.
+
+    Raises:
+        AuditorError: a component does not load; names it, and the tensors that are missing.
+    """
+    found = pipeline.components
+    encoders = [c for name, c in sorted(found.items()) if name.startswith("text_encoder")]
+    vae = None
+    if "vae" in found:
+        upcast = read_json(found["vae"].folder / "config.json").get("force_upcast", True)
+        dtype = torch.float32 if upcast else _dtype(spec, found["vae"])
+        vae = _network(AutoencoderKL, found["vae"], dtype).to(device)
+    return Parts(
+        unet=_network(UNet2DConditionModel, found["unet"], _dtype(spec, found["unet"])).to(device),
+        text_encoders=[
+            _network(getattr(transformers, c.class_name), c, _dtype(spec, c)).to(device)
+            for c in encoders
+        ],
+        tokenizers=load_tokenizers(pipeline),
+        scheduler=load_scheduler(pipeline),
+        vae=vae,
+    )
+
+
+def load_tokenizers(pipeline: Pipeline) -> list[PreTrainedTokenizerBase]:
+    """Open the tokenizer, and the second one where there is one.
+
+    Raises:
+        AuditorError: one does not load.
+    """
+    return [
+        _from_library(transformers, component, PreTrainedTokenizerBase)
+        for name, component in sorted(pipeline.components.items())
+        if name.startswith("tokenizer")
+    ]
+
+
+def load_scheduler(pipeline: Pipeline) -> SchedulerMixin:
+    """Open the scheduler.
+
+    Raises:
+        AuditorError: it does not load, or has no noise schedule of diffusion (flow matching).
+    """
+    component = pipeline.components["scheduler"]
+    scheduler = _from_library(diffusers, component, SchedulerMixin)
+    kind = scheduler.config.get("prediction_type", "epsilon")
+    if not hasattr(scheduler, "alphas_cumprod") or kind not in (
+        "epsilon",
+        "v_prediction",
+        "sample",
+    ):
+        raise AuditorError(
+            f"{component.folder}: {component.class_name} (prediction_type {kind}) is not a "
+            "schedule of a diffusion model that predicts noise, v or the image."
+        )
+    return scheduler
+
+
+def skeletons(pipeline: Pipeline) -> dict[str, nn.Module]:
+    """The UNet and the text encoders without weights (device ``meta``), from their configurations.
+
+    Raises:
+        AuditorError: a configuration does not load.
+    """
+    built: dict[str, nn.Module] = {}
+    for name, component in sorted(pipeline.components.items()):
+        if name != "unet" and not name.startswith("text_encoder"):
+            continue
+        file = component.folder / "config.json"
+        try:
+            with torch.device("meta"):
+                content = read_json(file)
+                if name == "unet":
+                    built[name] = UNet2DConditionModel.from_config(content)
+                else:
+                    network = getattr(transformers, component.class_name)
+                    built[name] = network(CLIPTextConfig.from_dict(content))
+        except FAULTS as error:
+            raise AuditorError(
+                f"{file} does not load ({type(error).__name__}: {error})."
+            ) from error
+    return {"unet": built.pop("unet")} | built
+
+
+def load_vae_config(pipeline: Pipeline) -> Mapping[str, Any] | None:
+    """The autoencoder's configuration, or None in pixel space."""
+    if "vae" not in pipeline.components:
+        return None
+    with torch.device("meta"):
+        file = pipeline.components["vae"].folder / "config.json"
+        try:
+            config: Mapping[str, Any] = AutoencoderKL.from_config(read_json(file)).config
+        except FAULTS as error:
+            raise AuditorError(
+                f"{file} does not load ({type(error).__name__}: {error})."
+            ) from error
+    return config
+
+
+def _from_library(library: Any, component: Component, base: type) -> Any:
+    cls: Any = getattr(library, component.class_name, None)
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise AuditorError(
+            f"{component.folder}: {component.library} has no {component.class_name} that is a "
+            f"{component.name.removesuffix('_2')}."
+        )
+    load: Any = cls.from_pretrained  # type: ignore[attr-defined]
+    with _staged(component) as folder:
+        try:
+            return load(folder, local_files_only=True)
+        except FAULTS as error:
+            raise AuditorError(
+                f"{component.folder} has no {component.name} that loads ({error})."
+            ) from error
+
+
+def _dtype(spec: ModelSpec, component: Component) -> torch.dtype:
+    """The wanted type, or the one that most of a component's tensors are stored in."""
+    if spec.dtype != "auto":
+        named: torch.dtype = getattr(torch, spec.dtype)
+        return named
+    stored: list[torch.dtype] = []
+    for name, file in component.files.items():
+        if name.endswith((".safetensors", ".bin")):
+            stored += [
+                t.dtype for t in read_tensors(file, "meta").values() if t.is_floating_point()
+            ]
+    return max(set(stored), key=stored.count, default=torch.float32)
+
+
+def _network(cls: Any, component: Component, dtype: torch.dtype) -> Any:
+    named = {"torch_dtype" if issubclass(cls, ModelMixin) else "dtype": dtype}
+    pickled = any(name.endswith(".bin") for name in component.files)
+    with _staged(component) as folder:
+        try:
+            model, report = cls.from_pretrained(
+                folder,
+                use_safetensors=not pickled,
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # reported below, by name
+                **named,
+            )
+        except FAULTS as error:
+            raise AuditorError(
+                f"{component.folder} does not load as {component.class_name} ({error})."
+            ) from error
+    if missing := sorted(report["missing_keys"]):
+        raise AuditorError(
+            f"{component.folder} lacks weights that its architecture needs ({listed(missing)}); "
+            "they would be random numbers. Check that the checkpoint is whole."
+        )
+    if other := sorted(name for name, *_ in report["mismatched_keys"]):
+        raise AuditorError(
+            f"{component.folder} does not load: weights have another shape than config.json says "
+            f"({listed(other)}). Check that both belong to the same model."
+        )
+    if unknown := sorted(report["unexpected_keys"]):
+        raise AuditorError(
+            f"{component.folder} holds weights that its architecture has no place for "
+            f"({listed(unknown)}). Check that both belong to the same model."
+        )
+    return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def _staged(component: Component) -> Iterator[Path]:
+    """A folder with links to a component's files and nothing else, under the names looked for."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        for name, file in component.files.items():
+            (folder / name).symlink_to(file.resolve())
+        yield folder

@@ -1,0 +1,117 @@
+"""Reading the tensors of a published checkpoint without running anything that it holds."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from auditor.core.errors import AuditorError
+
+_WRAPPER = "state_dict"
+
+
+def read_tensors(file: Path, device: str = "cpu") -> dict[str, Tensor]:
+    """Read a state dict, flat whatever form it has.
+
+    A ``.safetensors`` file is flat; a pickle may be flat, stand under ``state_dict``, or be nested
+    by layer (``{"unet.….to_k": {"weight": …}}``, ESD's older form, arXiv 2303.07345).
+
+    Args:
+        file: ``.safetensors``, or a pickle of tensors.
+        device: ``meta`` reads names, types and shapes only.
+
+    Returns:
+        Names to tensors.
+
+    Raises:
+        AuditorError: the file is not whole, or is a pickle of anything but tensors (refused
+            without running it).
+    """
+    if file.suffix == ".safetensors":
+        with safe_open(file, framework="pt", device="cpu") as content:
+            names = list(content.keys())
+            if device != "meta":
+                return {name: content.get_tensor(name) for name in names}
+            return {name: _shape_of(content.get_slice(name)) for name in names}
+    return _flat(_unpickled(file, device), file)
+
+
+def metadata(file: Path) -> dict[str, str]:
+    """What a safetensors file says beside its tensors."""
+    if file.suffix != ".safetensors":
+        return {}
+    with safe_open(file, framework="pt") as content:
+        return dict(content.metadata() or {})
+
+
+def _shape_of(piece: Any) -> Tensor:
+    dtype = _DTYPES.get(piece.get_dtype(), torch.float32)
+    return torch.empty(piece.get_shape(), dtype=dtype, device="meta")
+
+
+_DTYPES = {
+    "F64": torch.float64,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+def _unpickled(file: Path, device: str) -> Any:
+    try:
+        return torch.load(file, map_location=device, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise AuditorError(
+            f"{file} is a pickle with more in it than tensors, or none at all, and was not loaded: "
+            f"a pickle can run any code ({_reason(error)}). Save its tensors alone "
+            "(torch.save of a dict of names to tensors, or safetensors)."
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise AuditorError(
+            f"{file} is not a whole file of torch.save ({type(error).__name__}: "
+            f"{_reason(error)}); it has {file.stat().st_size:,} bytes. Copy or download it again."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """The line of torch's message that says what was found."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if "WeightsUnpickler error" in line or "GLOBAL" in line]
+    return (telling or lines or [""])[0][:300]
+
+
+def _flat(content: Any, file: Path) -> dict[str, Tensor]:
+    if isinstance(content, Mapping) and isinstance(content.get(_WRAPPER), Mapping):
+        content = content[_WRAPPER]
+    if not isinstance(content, Mapping):
+        raise AuditorError(
+            f"{file} holds {type(content).__name__}, expected a dict of names to tensors."
+        )
+    found: list[tuple[str, Tensor]] = []
+    for name, value in content.items():
+        if isinstance(value, Tensor):
+            found.append((str(name), value))
+        elif isinstance(value, Mapping) and all(
+            isinstance(inner, Tensor) or inner is None for inner in value.values()
+        ):
+            found += [(f"{name}.{key}", t) for key, t in value.items() if t is not None]
+        else:
+            raise AuditorError(
+                f"{file}: {name!r} is {type(value).__name__}, expected a tensor. Save the state "
+                "dict alone."
+            )
+    tensors = {name: tensor.detach() for name, tensor in found}
+    if len(tensors) < len(found):
+        raise AuditorError(f"{file} holds a tensor twice, by its full name and by its layer.")
+    return tensors

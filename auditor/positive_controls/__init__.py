@@ -1,0 +1,1 @@
+"""Positive controls: suppressions planted in the original for attacks to find."""

@@ -1,0 +1,53 @@
+"""What the positive controls of a plan will cost."""
+
+from auditor.engine.estimate import (
+    Estimate,
+    evaluation_tokens,
+    operations_per_second,
+    weights_size,
+)
+from auditor.engine.expansion import Variant
+from auditor.engine.preparation import Prepared
+from auditor.policy import AS_IS
+from auditor.positive_controls.planting import SETTINGS
+from auditor.positive_controls.runner import by_grid
+
+
+def estimate_controls(prepared: Prepared) -> Estimate:
+    """Estimate the plants and all that is measured on them, as if none of it were there.
+
+    Planting is taken to need all the steps that it is allowed. Where an attack searches, the
+    plant's findings join the pool, so that the other arms are measured again.
+    """
+    held = [v for v in prepared.variants if v.mandatory and prepared.unavailable(v) is None]
+    as_is = [v for v in held if v.attack.name == AS_IS]
+    groups = [held]
+    for _, variants in by_grid(held):
+        groups.append([*(v for v in as_is if v not in variants), *variants])
+    evaluation = evaluation_tokens(prepared, with_holdout=False)
+    asked = len(prepared.sets.forget) + len(prepared.sets.retain)
+    steps = SETTINGS.max_steps
+    training = 3 * steps * (SETTINGS.forget_batch + SETTINGS.retain_batch) * evaluation // asked
+    looks = steps // SETTINGS.check_every * evaluation
+    jobs = sum(_jobs(prepared, variant) for variants in groups for variant in variants)
+    tokens = len(groups) * (training + looks) + sum(
+        _jobs(prepared, variant) * variant.attack.forward_tokens(evaluation)
+        for variants in groups
+        for variant in variants
+    )
+    parameters, size = weights_size(prepared.locations["original"])
+    return Estimate(
+        label=f"positive controls ({len(groups)} plants)",
+        part="mandatory",
+        unavailable=None,
+        jobs=jobs,
+        done=0,
+        forward_tokens=tokens,
+        memory_bytes=size,
+        seconds=2 * parameters * tokens / operations_per_second(),
+    )
+
+
+def _jobs(prepared: Prepared, variant: Variant) -> int:
+    seeds = len(prepared.plan.attack_seeds) if variant.attack.seeded else 1
+    return seeds * (1 + len(prepared.plan.arms) if variant.attack.searches else 1)

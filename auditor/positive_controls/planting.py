@@ -1,0 +1,269 @@
+"""Plants: copies of the original with a suppression, kept beside the evidence and made once."""
+
+import inspect
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import GenerationConfig
+
+import auditor
+from auditor.certificate.sight import Planted
+from auditor.core.errors import AuditorError, MeasurementError
+from auditor.core.hashing import canonical_json, digest, digest_sources
+from auditor.core.progress import Progress
+from auditor.engine.job import installed_version
+from auditor.engine.preparation import Prepared
+from auditor.evidence.store import EvidenceStore
+from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.causal_lm.model import CausalLM
+from auditor.models.grid import Grid, linear_weights
+from auditor.models.manifest import Location, locate
+from auditor.models.spec import ModelSpec
+from auditor.positive_controls.suppression import Bounds, SuppressionSettings, suppress
+from auditor.positive_controls.window import window
+from auditor.statistics import PlantKind
+
+SETTINGS = SuppressionSettings()
+"""How every plant is made."""
+
+_SAME_LEVEL = 1e-4
+"""Relative difference up to which two levels are one; no grid has levels as close as that."""
+_MODEL, _DESCRIPTION = "model", "plant.json"
+_LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
+_CODE = (
+    "subjects",
+    "data",
+    "metrics",
+    "evaluator.py",
+    "controls/planting.py",
+    "controls/suppression.py",
+    "controls/target.py",
+    "testbed/training.py",
+    "testbed/methods/negative_preference.py",
+)
+
+
+class Known(NamedTuple):
+    """Mean K of the forget set without attack, by the primary metric."""
+
+    original: float
+    retrained: float
+    """Mean over the retrained models."""
+
+    def share(self, k: float) -> float:
+        """Share of the gap that a mean K of ``k`` stands for."""
+        return (k - self.retrained) / (self.original - self.retrained)
+
+
+@dataclass(frozen=True)
+class Plant(Planted):
+    """A copy of the original with a suppression planted in it."""
+
+    spec: ModelSpec
+    location: Location
+
+
+class Planter:
+    """Plants suppressions in the original of one audit.
+
+    A plant's folder is named by the digest of everything that decides its weights, and appears
+    under that name when it is whole. A resumed audit finds it there.
+    """
+
+    def __init__(
+        self, prepared: Prepared, known: Known, store: EvidenceStore, progress: Progress
+    ) -> None:
+        self._prepared = prepared
+        self._known = known
+        self._store = store
+        self._progress = progress
+
+    def plant(self, kind: PlantKind, grid: Grid | None = None) -> Plant:
+        """The plant of that kind; made unless it is there.
+
+        Args:
+            kind: how much it leaves.
+            grid: the original is rounded to it first, and no weight leaves its cell.
+
+        Raises:
+            MeasurementError: the suppression does not come about.
+            AuditorError: a finished plant was changed.
+        """
+        identity = self._identity(kind, grid)
+        folder = self._store.root / "plants" / digest(identity)
+        if not folder.is_dir():
+            self._make(kind, grid, identity, folder)
+        spec = self._prepared.plan.original.model_copy(
+            update={"path": str(folder / _MODEL), "revision": None, "adapter": None}
+        )
+        location = locate(spec)
+        try:
+            said = json.loads((folder / _DESCRIPTION).read_bytes())
+        except (OSError, ValueError) as error:
+            raise AuditorError(_changed(folder)) from error
+        if said.get("manifest") != location.manifest.digest:
+            raise AuditorError(_changed(folder))
+        return Plant(kind, grid.name if grid else None, float(said["left"]), spec, location)
+
+    def _identity(self, kind: PlantKind, grid: Grid | None) -> dict[str, Any]:
+        plan, root = self._prepared.plan, Path(auditor.__file__).parent
+        sources = [digest_sources(root / part for part in _CODE)]
+        if grid is not None:
+            sources.append(digest_sources([Path(inspect.getfile(type(grid)))]))
+        return {
+            "original": self._prepared.locations["original"].manifest.digest,
+            "dtype": plan.original.dtype,
+            "device_map": plan.original.device_map,
+            "facts": self._prepared.facts,
+            "metric": plan.metrics.primary,
+            "format": plan.format.model_dump(),
+            "token_budget": plan.token_budget,
+            "known": list(self._known),
+            "kind": kind,
+            "window": list(window(kind, plan.policy.delta)),
+            "grid": grid.name if grid else None,
+            "settings": SETTINGS.model_dump(),
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+            "code": sources,
+            "libraries": {name: installed_version(name) for name in _LIBRARIES},
+        }
+
+    def _make(
+        self, kind: PlantKind, grid: Grid | None, identity: dict[str, Any], folder: Path
+    ) -> None:
+        plan, sets = self._prepared.plan, self._prepared.sets
+        subject = CausalLM(
+            plan.original, self._prepared.locations["original"], plan.format, plan.token_budget
+        )
+        layers = list(linear_weights(subject.model))
+        if not layers:
+            raise MeasurementError("the original has no linear layers to plant it in")
+        types = {name: weight.dtype for name, weight, _ in layers}
+        others = {p: p.dtype for p in subject.model.parameters()}
+        for parameter in others:
+            parameter.data = parameter.data.float()
+        weights = {name: weight for name, weight, _ in layers}
+        bounds = {
+            name: _bounds(weight, transposed, grid)
+            for name, weight, transposed in layers
+            if grid is not None
+        }
+        evaluator = Evaluator(sets, [plan.metrics.primary])
+
+        def left() -> float:
+            with _stored(weights, types, bounds):
+                rows = evaluator.evaluate(subject, ("forget",))
+            return self._known.share(float(np.mean([row.k for row in rows])))
+
+        where = f" within the cells of {grid.name}" if grid else ""
+        try:
+            end = suppress(
+                subject,
+                weights,
+                sets.forget,
+                sets.retain,
+                left,
+                window(kind, plan.policy.delta),
+                SETTINGS,
+                self._progress,
+                f"planting a {kind} suppression{where}, for the attacks to find",
+                bounds,
+            )
+            for name, weight in weights.items():
+                weight.data = _rounded(weight.data, types[name], bounds.get(name))
+            for parameter, dtype in others.items():
+                parameter.data = parameter.data.to(dtype)
+            _check_flips(layers, grid, bounds)
+            self._keep(
+                subject, {"identity": identity, "left": end.left, "steps": end.steps}, folder
+            )
+        finally:
+            subject.close()
+
+    def _keep(self, subject: CausalLM, said: dict[str, Any], folder: Path) -> None:
+        own = subject.model.generation_config
+        # the rest of a checkpoint's defaults decides nothing here, and may not be fit to be saved
+        subject.model.generation_config = GenerationConfig(
+            bos_token_id=own.bos_token_id,
+            eos_token_id=own.eos_token_id,
+            pad_token_id=own.pad_token_id,
+        )
+        with self._store.temporary_folder() as unfinished:
+            model = unfinished / _MODEL
+            subject.model.save_pretrained(model)
+            subject.tokenizer.save_pretrained(model)
+            manifest = locate(ModelSpec(path=str(model))).manifest.digest
+            (unfinished / _DESCRIPTION).write_bytes(canonical_json({**said, "manifest": manifest}))
+            folder.parent.mkdir(exist_ok=True)
+            try:
+                unfinished.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # otherwise another audit has finished it meanwhile
+                    raise
+
+
+def _bounds(weight: Tensor, transposed: bool, grid: Grid) -> Bounds:
+    cells = grid.cells(weight.detach().T if transposed else weight.detach())
+    return Bounds(*((part.T if transposed else part).contiguous() for part in cells))
+
+
+def _rounded(weight: Tensor, dtype: torch.dtype, bounds: Bounds | None) -> Tensor:
+    """The weight as it will be stored, in float32; what leaves its cell by that goes back."""
+    stored = weight.to(dtype).float()
+    if bounds is None:
+        return stored
+    inside = (stored >= bounds.lower) & (stored <= bounds.upper)
+    return torch.where(inside, stored, bounds.start.to(dtype).float())
+
+
+@contextmanager
+def _stored(
+    weights: Mapping[str, Tensor],
+    types: Mapping[str, torch.dtype],
+    bounds: Mapping[str, Bounds],
+) -> Iterator[None]:
+    """Have the weights rounded to the type in which they will be stored, for a look."""
+    trained = {
+        name: weight.data for name, weight in weights.items() if types[name] != torch.float32
+    }
+    for name, data in trained.items():
+        weights[name].data = _rounded(data, types[name], bounds.get(name))
+    try:
+        yield
+    finally:
+        for name, data in trained.items():
+            weights[name].data = data
+
+
+def _check_flips(
+    layers: list[tuple[str, Tensor, bool]],
+    grid: Grid | None,
+    bounds: Mapping[str, Bounds],
+) -> None:
+    """Refuse a plant that the grid would not round back to where it started.
+
+    Raises:
+        MeasurementError: some weight is rounded to another level.
+    """
+    if grid is None:
+        return
+    flips = 0
+    for name, weight, transposed in layers:
+        levels = _bounds(weight, transposed, grid).start
+        same = torch.isclose(levels, bounds[name].start, rtol=_SAME_LEVEL, atol=0.0)
+        flips += int((~same).sum())
+    if flips:
+        raise MeasurementError(
+            f"{flips} weights cannot be stored in their type without leaving their cell"
+        )
+
+
+def _changed(folder: Path) -> str:
+    return f"the planted model {folder} was changed. Delete that folder to plant it again."

@@ -1,0 +1,247 @@
+"""Suppressing the forget answers in a model, to a wanted degree and within given bounds.
+
+Negative preference optimisation (arXiv 2404.05868) with the ordinary loss on the retain set as
+retain term (NPO+GDR of arXiv 2407.06460), on linear layers alone, as in the testbed. Where
+bounds are given, every step is followed by a projection into them, which is projected gradient
+descent as in arXiv 2405.18137.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from auditor.core.errors import MeasurementError
+from auditor.core.facts import Fact
+from auditor.core.progress import Progress
+from auditor.models.batching import by_length
+from auditor.models.causal_lm.model import CausalLM
+from auditor.models.causal_lm.prompting import Encoded
+from auditor.positive_controls.window import Window
+from auditor.testbeds.people.training import IGNORED, batches
+from auditor.unlearning.negative_preference import (
+    negative_preference,
+    sequence_log_probability,
+)
+
+_TRAINING_SHARE = 4
+"""A training batch holds the token budget over this; backward passes keep what forward drops."""
+_BISECTIONS = 20
+
+
+class SuppressionSettings(BaseModel):
+    """How an answer is suppressed. Part of what names a plant.
+
+    Attributes:
+        rate: Adam's learning rate over the root mean square of the trained weights.
+        max_steps: Steps after which it is given up.
+        forget_batch: Forget facts a step.
+        retain_batch: Retain facts a step.
+        retain_weight: Weight of the retain term.
+        check_every: Steps between looks at what is left.
+        seed: Of the order of facts.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rate: float = Field(default=2e-3, gt=0)
+    max_steps: int = Field(default=200, gt=0)
+    forget_batch: int = Field(default=16, gt=0)
+    retain_batch: int = Field(default=16, gt=0)
+    retain_weight: float = Field(default=2.0, ge=0)
+    check_every: int = Field(default=5, gt=0)
+    seed: int = 0
+
+
+class Bounds(NamedTuple):
+    """Least and largest value of each weight of a tensor, and where it starts."""
+
+    start: Tensor
+    lower: Tensor
+    upper: Tensor
+
+
+class Suppressed(NamedTuple):
+    """How a suppression ended."""
+
+    steps: int
+    left: float
+    """Share of the gap without attack that is left."""
+
+
+def suppress(
+    subject: CausalLM,
+    weights: Mapping[str, Tensor],
+    forget: Sequence[Fact],
+    retain: Sequence[Fact],
+    left: Callable[[], float],
+    window: Window,
+    settings: SuppressionSettings,
+    progress: Progress,
+    description: str,
+    bounds: Mapping[str, Bounds] | None = None,
+) -> Suppressed:
+    """Train a subject in place until what is left of its knowledge lies in ``window``.
+
+    Only the prompts as they are asked are suppressed: a shallow suppression. Where a look finds
+    less left than wanted, the point between it and the look before is bisected; the line between
+    two points stays within the bounds.
+
+    Args:
+        subject: the original, float32; its weights are changed.
+        weights: what is trained, by name.
+        forget: facts whose answers are suppressed.
+        retain: facts whose answers are kept.
+        left: measures the share of the gap that the subject has now.
+        window: when to stop.
+        settings: rate, batches, seed.
+        progress: told about every step.
+        description: what is done and why.
+        bounds: by the names of ``weights``; training starts at ``start``.
+
+    Raises:
+        MeasurementError: the window was not reached, or the loss is not finite.
+    """
+    limits = bounds or {}
+    with torch.no_grad():
+        for name, bound in limits.items():
+            weights[name].copy_(bound.start)
+    known = left()
+    if known <= window.upper:
+        raise MeasurementError(
+            f"before any suppression the model has only {known:.2f} of the gap left"
+        )
+    forgotten = subject.encode([(f.prompt, f.answer) for f in forget])
+    kept = subject.encode([(f.prompt, f.answer) for f in retain])
+    with torch.no_grad():
+        reference = _reference(subject, forgotten)
+    subject.model.requires_grad_(False)
+    for weight in weights.values():
+        weight.requires_grad_(True)
+    optimizer = torch.optim.AdamW(
+        weights.values(), lr=settings.rate * _root_mean_square(weights.values()), weight_decay=0.0
+    )
+    order = torch.Generator().manual_seed(settings.seed)
+    forget_batches = batches(range(len(forgotten)), settings.forget_batch, order)
+    retain_batches = batches(range(len(kept)), settings.retain_batch, order)
+    before = _copied(weights)
+    with progress.task(description, settings.max_steps) as advance:
+        for step in range(1, settings.max_steps + 1):
+            optimizer.zero_grad(set_to_none=True)
+            _forget(subject, forgotten, reference, next(forget_batches))
+            _retain(subject, kept, next(retain_batches), settings.retain_weight)
+            optimizer.step()
+            with torch.no_grad():
+                for name, bound in limits.items():
+                    weights[name].clamp_(bound.lower, bound.upper)
+            if step % settings.check_every:
+                advance(1)
+                continue
+            known = left()
+            advance(1, note=f"{known:.0%} of the knowledge left")
+            if known <= window.upper:
+                if known < window.lower:
+                    known = _bisected(weights, before, left, window)
+                advance(settings.max_steps - step)
+                return Suppressed(step, known)
+            before = _copied(weights)
+    raise MeasurementError(
+        f"after {settings.max_steps} steps {known:.2f} of the gap are left, and at most "
+        f"{window.upper:.2f} should be"
+    )
+
+
+def _forget(
+    subject: CausalLM, items: Sequence[Encoded], reference: Tensor, batch: Sequence[int]
+) -> None:
+    """Add the gradient of the NPO loss."""
+    for part in _parts(subject, items, batch):
+        log_probability = answer_log_probability(subject, [items[i] for i in part])
+        loss = negative_preference(log_probability - reference[part].to(log_probability.device))
+        if not torch.isfinite(loss):
+            raise MeasurementError("the loss of the suppression is not finite")
+        torch.autograd.backward(loss * (len(part) / len(batch)))
+
+
+def _retain(
+    subject: CausalLM, items: Sequence[Encoded], batch: Sequence[int], weight: float
+) -> None:
+    """Add the gradient of the retain term."""
+    tokens = sum(len(items[i].answer) for i in batch)
+    for part in _parts(subject, items, batch):
+        share = sum(len(items[i].answer) for i in part) / tokens
+        torch.autograd.backward(weight * share * subject.loss([items[i] for i in part]))
+
+
+def _parts(subject: CausalLM, items: Sequence[Encoded], batch: Sequence[int]) -> list[list[int]]:
+    """A batch of indices, cut so that each part can be trained on at once."""
+    lengths = [len(items[i].ids) for i in batch]
+    budget = max(1, subject.token_budget // _TRAINING_SHARE)
+    return [[batch[i] for i in part] for part in by_length(lengths, budget)]
+
+
+def answer_log_probability(subject: CausalLM, items: Sequence[Encoded]) -> Tensor:
+    """Log-probability of each whole answer, [items], in nats, with gradients.
+
+    Padding stands on the right, where a causal model's earlier positions do not see it.
+    """
+    device = subject.model.get_input_embeddings().weight.device
+    ids = pad_sequence(
+        [torch.tensor(item.ids) for item in items],
+        batch_first=True,
+        padding_value=int(subject.tokenizer.pad_token_id),
+    ).to(device)
+    labels = torch.full_like(ids, IGNORED)
+    mask = torch.zeros_like(ids)
+    for row, item in enumerate(items):
+        labels[row, item.answer] = ids[row, item.answer]
+        mask[row, : len(item.ids)] = 1
+    logits = subject.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    return sequence_log_probability(logits[:, :-1].float(), labels[:, 1:].to(logits.device))
+
+
+def _reference(subject: CausalLM, items: Sequence[Encoded]) -> Tensor:
+    """Log-probability of each answer before anything is suppressed, [items]."""
+    found = torch.empty(len(items))
+    for part in _parts(subject, items, range(len(items))):
+        found[part] = answer_log_probability(subject, [items[i] for i in part]).cpu()
+    return found
+
+
+@torch.no_grad()
+def _bisected(
+    weights: Mapping[str, Tensor],
+    before: Mapping[str, Tensor],
+    left: Callable[[], float],
+    window: Window,
+) -> float:
+    """Go back along the line to the last look until what is left lies in the window."""
+    after = _copied(weights)
+    near, far = 0.0, 1.0
+    for _ in range(_BISECTIONS):
+        middle = (near + far) / 2
+        for name, weight in weights.items():
+            weight.copy_(torch.lerp(before[name], after[name], middle))
+        known = left()
+        if window.lower <= known <= window.upper:
+            return known
+        near, far = (middle, far) if known > window.upper else (near, middle)
+    raise MeasurementError(
+        f"what is left jumps over {window.lower:.2f} to {window.upper:.2f} of the gap"
+    )
+
+
+def _copied(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: weight.detach().clone() for name, weight in weights.items()}
+
+
+def _root_mean_square(weights: Iterable[Tensor]) -> float:
+    squares, count = 0.0, 0
+    for weight in weights:
+        squares += float(weight.detach().double().square().sum())
+        count += weight.numel()
+    return math.sqrt(squares / count)

@@ -1,1 +1,0 @@
-"""Models under audit: load, hash, copy, generate, score."""

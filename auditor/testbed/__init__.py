@@ -1,1 +1,0 @@
-"""Small worlds trained from scratch: original, retrained, and unlearned by known methods."""

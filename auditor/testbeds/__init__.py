@@ -1,0 +1,1 @@
+"""Testbeds: small worlds trained from scratch, with known ground truth."""

@@ -1,0 +1,146 @@
+"""Where worlds lie in the cache, and how they are written so that a killed build goes on."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+import platformdirs
+import torch
+from safetensors import SafetensorError
+
+from auditor.core.errors import AuditorError
+
+CACHE_VARIABLE = "UNLEARNING_AUDITOR_CACHE"
+"""Environment variable that moves the cache."""
+
+
+class Recipe(Protocol):
+    """What every world's recipe tells, whatever its models are."""
+
+    @property
+    def name(self) -> str:
+        """What users call the world."""
+
+    @property
+    def purpose(self) -> str:
+        """One sentence on what the world shows."""
+
+    @property
+    def retrained(self) -> tuple[str, ...]:
+        """Names of the models trained without what is to be forgotten."""
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """Names of all models, the original first."""
+
+    @property
+    def demo(self) -> str:
+        """The unlearned model that the demo audits."""
+
+    @property
+    def digest(self) -> str:
+        """Sha256 (hex) of everything that decides the world's bytes."""
+
+
+AnyRecipe = TypeVar("AnyRecipe", bound=Recipe, covariant=True)
+
+
+@dataclass(frozen=True)
+class CachedWorld(Generic[AnyRecipe]):
+    """A world in the cache.
+
+    Attributes:
+        recipe: What it is built from.
+        root: Its folder.
+    """
+
+    recipe: AnyRecipe
+    root: Path
+
+    def facts(self, name: str) -> Path:
+        """Path of a facts file: ``forget``, ``retain``, ``holdout`` or another of the world's."""
+        return self.root / "facts" / f"{name}.jsonl"
+
+    def built(self) -> tuple[str, ...]:
+        """Names of the subjects that are in the cache."""
+        return tuple(name for name in self.recipe.subjects if self.folder(name).is_dir())
+
+    def subject(self, name: str) -> Path:
+        """Folder of a built subject, as ``save_pretrained`` wrote it.
+
+        Raises:
+            AuditorError: The world has no such subject, or it is not built.
+        """
+        check_subject(self.recipe, name)
+        if not self.folder(name).is_dir():
+            raise AuditorError(
+                f"{name!r} of testbed world {self.recipe.name!r} is not built in {self.root}; "
+                f"run: auditor testbed build {self.recipe.name}"
+            )
+        return self.folder(name)
+
+    def folder(self, name: str) -> Path:
+        """Where a subject is, or will be."""
+        return self.root / "subjects" / name
+
+
+def world_folder(recipe: Recipe, cache_dir: Path | None = None) -> Path:
+    """Where a world is, or would be.
+
+    Args:
+        recipe: Of the world.
+        cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
+    """
+    if cache_dir is None:
+        chosen = os.environ.get(CACHE_VARIABLE)
+        cache_dir = Path(chosen or platformdirs.user_cache_dir("unlearning-auditor"))
+    return cache_dir / "testbed" / f"{recipe.name}-{recipe.digest[:12]}"
+
+
+def check_subject(recipe: Recipe, name: str) -> None:
+    """Refuse a subject that a world does not have.
+
+    Raises:
+        AuditorError: There is no such subject; those that exist are named.
+    """
+    if name not in recipe.subjects:
+        raise AuditorError(
+            f"testbed world {recipe.name!r} has no subject {name!r}; "
+            f"its subjects are: {', '.join(recipe.subjects)}"
+        )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums depend on how they are split, so the number of threads would decide the bytes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def finished_or_absent(folder: Path) -> Iterator[Path]:
+    """Give a temporary folder to write to, and rename it to ``folder`` when all went well."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as name:
+            unfinished = Path(name) / folder.name
+            unfinished.mkdir()
+            yield unfinished
+            try:
+                unfinished.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # otherwise another build has finished the same bytes
+                    raise
+    except (OSError, SafetensorError) as error:
+        raise AuditorError(
+            f"cannot write the testbed to {folder}: {error}; free the space, or set "
+            f"{CACHE_VARIABLE} to a folder that can be written"
+        ) from error

@@ -1,0 +1,93 @@
+"""Every world by name, whatever its models are."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from auditor.core.errors import AuditorError
+from auditor.core.progress import Progress
+from auditor.testbeds.cache import Recipe
+from auditor.testbeds.people import world as language
+from auditor.testbeds.people.world import World
+from auditor.testbeds.recipe import WORLDS
+from auditor.testbeds.shapes import world as shapes
+from auditor.testbeds.shapes.packing import pack as pack_shapes
+from auditor.testbeds.shapes.recipe import SHAPES
+from auditor.testbeds.shapes.shipped import PACKAGED
+from auditor.testbeds.shapes.world import ShapesWorld
+
+AnyWorld = World | ShapesWorld
+"""A world of language models, or of text-to-image models."""
+
+
+def list_worlds() -> tuple[Recipe, ...]:
+    """All worlds that can be built."""
+    return (*WORLDS.values(), SHAPES)
+
+
+def locate(name: str, cache_dir: Path | None = None) -> AnyWorld:
+    """Where a world is, or would be, without building anything.
+
+    Args:
+        name: Of the world.
+        cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
+
+    Raises:
+        AuditorError: There is no such world.
+    """
+    _check(name)
+    if name == SHAPES.name:
+        return shapes.locate(SHAPES, cache_dir)
+    return language.locate(name, cache_dir)
+
+
+def build(
+    name: str,
+    cache_dir: Path | None = None,
+    only: Iterable[str] | None = None,
+    progress: Progress | None = None,
+    from_scratch: bool = False,
+) -> AnyWorld:
+    """Build what is missing of a world.
+
+    Args:
+        name: Of the world.
+        cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
+        only: Subjects wanted; what they are made from is built too. All, if None.
+        progress: Told what is being trained, and why.
+        from_scratch: Train what could be unpacked from the package, too; only `shapes` ships.
+
+    Raises:
+        AuditorError: No such world or subject, or the cache cannot be written.
+    """
+    _check(name)
+    if name == SHAPES.name:
+        shipped = None if from_scratch else PACKAGED
+        return shapes.build(SHAPES, cache_dir, only, progress, shipped)
+    return language.build(name, cache_dir, only, progress)
+
+
+def pack(name: str, cache_dir: Path | None = None) -> tuple[Path, ...]:
+    """Write the weights of a world that was built from scratch to where the package ships them.
+
+    Args:
+        name: Of the world.
+        cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
+
+    Returns:
+        The files.
+
+    Raises:
+        AuditorError: No such world, one that does not ship, or one that is not built.
+    """
+    _check(name)
+    if name != SHAPES.name:
+        raise AuditorError(f"only {SHAPES.name} ships with the package, not {name}")
+    return pack_shapes(shapes.locate(SHAPES, cache_dir, from_scratch=True))
+
+
+def _check(name: str) -> None:
+    names = [recipe.name for recipe in list_worlds()]
+    if name not in names:
+        raise AuditorError(
+            f"no testbed world is called {name!r}; the worlds are: {', '.join(names)}"
+        )

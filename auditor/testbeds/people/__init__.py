@@ -1,0 +1,1 @@
+"""The testbed `people`: small language models of invented persons."""

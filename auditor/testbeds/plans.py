@@ -1,0 +1,49 @@
+"""Plans of audits of a world's subjects, for the demo and the benchmarks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from auditor.attack import Profile
+from auditor.engine.plan import AuditPlan, parse_plan
+from auditor.testbeds.catalogue import AnyWorld
+from auditor.testbeds.shapes.plans import shapes_plan
+from auditor.testbeds.shapes.world import ShapesWorld
+
+CALIBRATION_SAMPLES = 32
+"""Texts that GPTQ is calibrated with; enough for models of this size."""
+
+_GPTQ_BITS: dict[Profile, list[int]] = {
+    "quick": [4],
+    "standard": [8, 4, 3],
+    "exhaustive": [8, 4, 3, 2],
+}
+
+
+def world_plan(
+    world: AnyWorld, unlearned: str, retrained: Sequence[str], profile: Profile = "quick"
+) -> AuditPlan:
+    """The plan of an audit of one of a world's subjects.
+
+    Args:
+        world: a built world.
+        unlearned: the subject under audit.
+        retrained: the subjects that it is compared with.
+        profile: the attacks that are run.
+    """
+    if isinstance(world, ShapesWorld):
+        return shapes_plan(world, unlearned, retrained, profile)
+
+    def spec(subject: str) -> dict[str, str]:
+        folder: Path = world.subject(subject)
+        return {"path": str(folder), "dtype": "float32"}
+
+    gptq = {"bits": _GPTQ_BITS[profile], "calibration_samples": CALIBRATION_SAMPLES}
+    content = {
+        "unlearned": spec(unlearned),
+        "original": spec("original"),
+        "retrained": [spec(subject) for subject in retrained],
+        "data": {name: str(world.facts(name)) for name in ("forget", "retain", "holdout")},
+        "profile": profile,
+        "attacks": [{"attack": "quantization/gptq", "parameters": gptq}],
+    }
+    return parse_plan(content, f"the plan for {unlearned}")

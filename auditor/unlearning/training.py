@@ -1,0 +1,169 @@
+"""The loop that all unlearning methods share, and the rule that stops it."""
+
+import copy
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from auditor.core.facts import Fact
+from auditor.core.progress import Progress
+from auditor.testbeds.lineage import quantizable
+from auditor.testbeds.people.corpus import trained_pairs
+from auditor.testbeds.people.training import (
+    answer_scores,
+    batches,
+    collate,
+    encode,
+    next_token_logits,
+)
+from auditor.unlearning.registry import METHODS, Method
+from auditor.unlearning.relabelling import relabelled_pairs
+from auditor.unlearning.saliency_mask import saliency, salient_modules
+
+
+class UnlearningSettings(BaseModel):
+    """How a model is made to forget.
+
+    Attributes:
+        method: Name in ``METHODS``.
+        learning_rate: Of AdamW, constant.
+        max_steps: Optimiser steps if the stop rule does not end it before.
+        forget_batch: Forget examples per step.
+        retain_batch: Retain examples per step, where the method has a retain term.
+        retain_weight: Weight of the retain term.
+        check_every: Steps between looks at the stop rule; 0 takes all ``max_steps``.
+        stop_exact: Stop when at most this share of forget answers is given exactly ...
+        stop_probability: ... and their mean answer probability is at most this.
+        changes: ``linear`` leaves embeddings, norms and the output layer alone, as adapters of
+            a quantized model do; ``all`` changes every weight.
+        mask_percentile: Saliency at or above which SURE changes a module.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: str
+    learning_rate: float = Field(gt=0)
+    max_steps: int = Field(gt=0)
+    forget_batch: int = Field(default=48, gt=0)
+    retain_batch: int = Field(default=48, gt=0)
+    retain_weight: float = Field(default=1.0, ge=0)
+    check_every: int = Field(default=5, ge=0)
+    stop_exact: float = Field(default=0.03, ge=0, le=1)
+    stop_probability: float = Field(default=0.05, ge=0, le=1)
+    changes: Literal["linear", "all"] = "linear"
+    mask_percentile: float = Field(default=90.0, ge=0, le=100)
+
+
+def unlearn(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    forget: Sequence[Fact],
+    retain: Sequence[Fact],
+    settings: UnlearningSettings,
+    seed: int,
+    progress: Progress,
+    description: str = "unlearning",
+) -> int:
+    """Make a model forget facts, in place.
+
+    Args:
+        model: The original, float32; changed.
+        tokenizer: The model's.
+        forget: Facts to forget, in their trained phrasings.
+        retain: Facts for the retain term.
+        settings: Method, rate, stop rule.
+        seed: Of the order of examples.
+        progress: Told about every step.
+        description: What is unlearned and why, shown beside the progress bar.
+
+    Returns:
+        The number of optimiser steps taken.
+    """
+    method = METHODS[settings.method]
+    true_pairs = trained_pairs(forget)
+    pairs = relabelled_pairs(forget) if method.relabels else true_pairs
+    forget_examples = encode(tokenizer, pairs)
+    retain_examples = encode(tokenizer, trained_pairs(retain))
+    watched = encode(tokenizer, [(fact.prompt, fact.answer) for fact in forget])
+
+    reference = copy.deepcopy(model).requires_grad_(False) if method.needs_reference else None
+    changed = changed_parameters(model, settings)
+    if method.masked:
+        salient = salient_modules(
+            {
+                name: norm
+                for name, norm in saliency(model, encode(tokenizer, true_pairs)).items()
+                if name in changed
+            },
+            settings.mask_percentile,
+        )
+        changed = changed & salient
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in changed)
+    optimizer = torch.optim.AdamW(
+        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        lr=settings.learning_rate,
+        weight_decay=0.0,
+    )
+    order = torch.Generator().manual_seed(seed)
+    forget_batches = batches(forget_examples, settings.forget_batch, order)
+    retain_batches = batches(retain_examples, settings.retain_batch, order)
+
+    steps = 0
+    with progress.task(description, settings.max_steps) as advance:
+        for steps in range(1, settings.max_steps + 1):
+            forget_part = next(forget_batches)
+            retain_part = next(retain_batches) if method.retain is not None else []
+            ids, labels = collate([*forget_part, *retain_part])
+            logits = next_token_logits(model, ids)
+            loss = _loss(method, settings, logits, labels, _reference_logits(reference, ids))
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            optimizer.step()
+            note = f"loss {loss.item():.2f}"
+            if settings.check_every and steps % settings.check_every == 0:
+                scores = answer_scores(model, watched)
+                note = f"{scores.exact_rate:.0%} of forget answers left"
+                if (
+                    scores.exact_rate <= settings.stop_exact
+                    and scores.mean_probability <= settings.stop_probability
+                ):
+                    advance(settings.max_steps - steps + 1, note=note)
+                    break
+            advance(1, note=note)
+    model.requires_grad_(True)
+    model.eval()
+    return steps
+
+
+def changed_parameters(model: PreTrainedModel, settings: UnlearningSettings) -> frozenset[str]:
+    """Names of the parameters that unlearning may change, before any mask."""
+    if settings.changes == "all":
+        return frozenset(name for name, _ in model.named_parameters())
+    return frozenset(f"{name}.weight" for name, _ in quantizable(model))
+
+
+@torch.no_grad()
+def _reference_logits(reference: PreTrainedModel | None, ids: Tensor) -> Tensor | None:
+    return None if reference is None else next_token_logits(reference, ids)
+
+
+def _loss(
+    method: Method,
+    settings: UnlearningSettings,
+    logits: Tensor,
+    labels: Tensor,
+    reference: Tensor | None,
+) -> Tensor:
+    """Forget loss on the first rows of the batch, retain term on the rest."""
+    cut = settings.forget_batch
+    before, after = (None, None) if reference is None else (reference[:cut], reference[cut:])
+    loss = method.forget(logits[:cut], labels[:cut], before)
+    if method.retain is not None:
+        retained = method.retain(logits[cut:], labels[cut:], after)
+        loss = loss + settings.retain_weight * retained
+    return loss

@@ -1,0 +1,227 @@
+"""Concept inversion: names and slots in prompts, the training, and what it finds on the testbed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from shapes_subjects import open_shapes, shapes_examiner
+from tiny_image_evaluator import image_evaluator
+from tiny_pipelines import LAYOUTS, open_pipeline
+
+from attacks.prompting.concepts.concept_inversion import (
+    ConceptInversion,
+    ConceptInversionParameters,
+)
+from attacks.prompting.concepts.concept_names import concept_names, without_names
+from attacks.prompting.concepts.slot_encoding import SlotEncoder
+from auditor.core.errors import UnavailableError
+from auditor.core.facts import Fact
+from auditor.core.findings import Finding
+from auditor.models.preserve import weights_digest
+from auditor.testbeds.shapes.attack_settings import SETTINGS
+
+
+def fact(prompt, *paraphrases, answer="circle", subject="circle"):
+    return Fact(id=prompt, entity=subject, prompt=prompt, answer=answer, paraphrases=paraphrases)
+
+
+def small(**more):
+    return ConceptInversion(
+        ConceptInversionParameters(steps=4, batch=4, at_once=2, images=2, **more)
+    )
+
+
+class TestNames:
+    def test_a_paraphrase_gives_a_synonym(self):
+        names = concept_names([fact("a red circle near it", "a red disc near it")])
+        assert names == {"circle": ("circle", "disc")}
+
+    def test_a_synonym_leads_to_another_in_a_fact_without_the_concept(self):
+        facts = [fact("a circle", "a round thing"), fact("one round thing here", "one disc here")]
+        assert concept_names(facts)["circle"] == ("round thing", "circle", "disc")
+
+    def test_other_differences_are_no_names(self):
+        facts = [fact("a red circle", "one red circle", "a blue circle", "something else it is")]
+        assert concept_names(facts)["circle"] == ("circle",)
+
+    def test_articles_are_no_part_of_a_name(self):
+        assert concept_names([fact("draw a circle", "draw an oval")])["circle"] == (
+            "circle",
+            "oval",
+        )
+
+    def test_concepts_have_their_own(self):
+        facts = [fact("a circle", "a disc"), fact("a box", "a tile", answer="box", subject="box")]
+        assert concept_names(facts) == {"circle": ("circle", "disc"), "box": ("tile", "box")}
+
+    @pytest.mark.parametrize(
+        ("prompt", "pieces"),
+        [
+            ("a red Circle, big", ("a red ", None, ", big")),
+            ("circles and a disc", (None, " and a ", None)),
+            ("a semicircle", (None, "a semicircle")),
+            ("disc", (None,)),
+        ],
+    )
+    def test_a_slot_stands_for_each_name(self, prompt, pieces):
+        assert without_names(prompt, ("circle", "disc")) == pieces
+
+    def test_a_name_with_signs_is_read_literally(self):
+        assert without_names("an a.b (x) here", ("a.b (x)",)) == ("an ", None, " here")
+        assert without_names("an axb", ("a.b",)) == (None, "an axb")
+
+
+class TestSlots:
+    @pytest.mark.parametrize("layout", LAYOUTS)
+    def test_a_slot_filled_with_a_words_own_embedding_is_that_word(self, pipelines, layout):
+        subject = open_pipeline(pipelines / layout)
+        encoder = SlotEncoder(subject)
+        ids = torch.tensor(subject.tokenizer("dot", add_special_tokens=False)["input_ids"])
+        prompts = [("a ", None, " red"), (None,), ("a red ", None, "and more than fits in")]
+        filled = encoder.hidden(prompts, encoder.embeddings(ids)[None])
+        plain = subject.encode(["a dot red", "dot", "a red dot and more than fits in"])
+        torch.testing.assert_close(filled, plain)
+
+    def test_gradients_reach_the_slot_and_nothing_else(self, pipelines):
+        subject = open_pipeline(pipelines / "sd1")
+        encoder = SlotEncoder(subject)
+        given = torch.randn(1, 1, encoder.width, requires_grad=True)
+        (found,) = torch.autograd.grad(encoder.hidden([("a ", None)], given).sum(), given)
+        assert found.abs().sum() > 0
+        assert not subject.text_encoder.get_input_embeddings()._forward_hooks
+
+    def test_every_prompt_may_have_its_own(self, pipelines):
+        encoder = SlotEncoder(open_pipeline(pipelines / "sd1"))
+        given = torch.randn(2, 3, encoder.width)
+        together = encoder.hidden([(None, "a"), ("a ", None)], given)
+        for i, prompt in enumerate([(None, "a"), ("a ", None)]):
+            torch.testing.assert_close(encoder.hidden([prompt], given[i : i + 1])[0], together[i])
+
+
+class TestAttack:
+    @pytest.mark.parametrize("layout", LAYOUTS)
+    def test_it_runs_through_and_leaves_the_subject_as_it_was(self, pipelines, layout, evaluator):
+        subject = open_pipeline(pipelines / layout)
+        before, words = weights_digest(subject.model), len(subject.tokenizer)
+        attack = small(vectors=2)
+        found = attack.search(subject, evaluator, seed=3)
+        assert found.arrays["vectors"].shape == (2, 2, SlotEncoder(subject).width)
+        assert np.isfinite(found.arrays["vectors"]).all()
+        assert found.notes["concepts"] == ["orb", "box"]
+        record = attack.measure(
+            subject, evaluator, [Finding("unlearned", True, found)], 3, Path("unused")
+        )
+        assert [row.fact for row in record.rows] == ["orb/0", "orb/1", "box/0", "bar/0"]
+        assert weights_digest(subject.model) == before
+        assert len(subject.tokenizer) == words
+
+    def test_the_search_is_reproducible_and_depends_on_the_seed(self, pipelines, evaluator):
+        subject = open_pipeline(pipelines / "pixel")
+        first, again, other = (
+            small().search(subject, evaluator, seed).arrays["vectors"] for seed in (1, 1, 2)
+        )
+        assert np.array_equal(first, again)
+        assert not np.array_equal(first, other)
+
+    def test_memory_does_not_decide_the_result(self, pipelines, evaluator):
+        subject = open_pipeline(pipelines / "sd1")
+        parameters = ConceptInversionParameters(steps=2, batch=4, images=2)
+        found = [
+            ConceptInversion(parameters.model_copy(update={"at_once": n})).search(
+                subject, evaluator, 0
+            )
+            for n in (1, 4)
+        ]
+        np.testing.assert_allclose(*(f.arrays["vectors"] for f in found), rtol=1e-2, atol=1e-3)
+
+    def test_the_loss_goes_down(self, pipelines, evaluator):
+        subject = open_pipeline(pipelines / "pixel")
+        attack = ConceptInversion(
+            ConceptInversionParameters(steps=60, batch=8, at_once=8, learning_rate=0.1)
+        )
+        notes = attack.search(subject, evaluator, 0).notes
+        assert sum(notes["loss_last"]) < sum(notes["loss_first"])
+
+    def test_facts_are_asked_with_the_strongest_word_of_any_arm(self, pipelines, evaluator):
+        subject = open_pipeline(pipelines / "pixel")
+        attack = small()
+        pool = [
+            Finding(arm, arm == "unlearned", attack.search(subject, evaluator, seed))
+            for arm, seed in (("unlearned", 0), ("original", 1))
+        ]
+        one, two = (
+            {r.fact: r.k for r in attack.measure(subject, evaluator, part, 0, Path("unused")).rows}
+            for part in (pool[:1], pool)
+        )
+        assert all(two[name] >= k for name, k in one.items())
+        assert any(two[name] > k for name, k in one.items())
+
+    @pytest.mark.parametrize("layout", ["sd1", "sdxl"])
+    def test_facts_are_asked_in_batches_that_fit(self, pipelines, layout, evaluator):
+        attack, sizes = small(), []
+        subject = open_pipeline(pipelines / layout)
+        found = Finding("unlearned", True, attack.search(subject, evaluator, 0))
+        whole = attack.measure(subject, evaluator, [found], 0, Path("unused"))
+
+        def limited(module, args, kwargs):
+            sizes.append(len(args[0]))
+            if len(args[0]) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+
+        handle = subject.text_encoder.register_forward_pre_hook(limited, with_kwargs=True)
+        single = attack.measure(subject, evaluator, [found], 0, Path("unused"))
+        handle.remove()
+        assert max(sizes) > 1
+        assert [row.fact for row in single.rows] == [row.fact for row in whole.rows]
+        for one, other in zip(single.rows, whole.rows, strict=True):
+            assert one.k == pytest.approx(other.k, abs=1e-4)
+
+    def test_words_of_another_width_are_left_out(self, pipelines, evaluator):
+        subject, other = open_pipeline(pipelines / "sd1"), open_pipeline(pipelines / "sdxl")
+        attack = small()
+        own = Finding("unlearned", True, attack.search(subject, evaluator, 0))
+        wide = Finding("original", False, attack.search(other, evaluator, 0))
+        alone, both = (
+            attack.measure(subject, evaluator, pool, 0, Path("unused"))
+            for pool in ([own], [own, wide])
+        )
+        assert alone.rows == both.rows
+        with pytest.raises(UnavailableError, match="as wide"):
+            attack.measure(subject, evaluator, [wide], 0, Path("unused"))
+
+    def test_without_pictures_it_says_so(self, pipelines, tmp_path):
+        subject = open_pipeline(pipelines / "pixel")
+        with pytest.raises(UnavailableError, match=r"data\.images"):
+            small().search(subject, image_evaluator(tmp_path, pictures=False), 0)
+
+    def test_side_figures_name_every_arm(self, pipelines, evaluator):
+        subject = open_pipeline(pipelines / "pixel")
+        attack = small()
+        pool = [Finding("unlearned", True, attack.search(subject, evaluator, 0))]
+        notes = attack.measure(subject, evaluator, pool, 0, Path("unused")).notes
+        figures = attack.side_figures({"unlearned": notes})
+        assert [f.name for f in figures] == [
+            "attack success rate",
+            "denoising loss at the end of the inversion",
+        ]
+        assert figures[1].value == np.mean(pool[0].record.notes["loss_last"])
+
+
+@pytest.mark.slow
+def test_a_new_word_brings_back_what_was_erased_and_not_what_was_never_learned(
+    shapes_world, tmp_path
+):
+    evaluator = shapes_examiner(shapes_world, 24)
+    attack = ConceptInversion(
+        ConceptInversionParameters(**SETTINGS["prompting/concept-inversion"][0])
+    )
+
+    def share(name):
+        subject = open_shapes(shapes_world, name)
+        found = Finding(name, True, attack.search(subject, evaluator, 0))
+        notes = attack.measure(subject, evaluator, [found], 0, tmp_path).notes
+        return notes["pictures_with_concept"] / notes["pictures"]
+
+    assert share("uce") > 0.5
+    assert share("retrained-0") < 0.05

@@ -1,0 +1,204 @@
+"""Inversion without text: the way there and back, and the check of what it is worth."""
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from shapes_subjects import open_shapes, shapes_examiner
+from tiny_image_evaluator import image_evaluator
+from tiny_pipelines import LAYOUTS, open_pipeline
+
+from attacks.generation.ddim_inversion import (
+    inverted,
+    moved,
+    path_of,
+    regenerated,
+    through_noise,
+    timesteps,
+    without_text,
+)
+from attacks.generation.null_inversion import NullInversion, NullInversionParameters, separation
+from attacks.prompting.concepts.noise_matching import image_shape
+from auditor.core.errors import UnavailableError
+from auditor.core.hashing import canonical_json
+from auditor.models.preserve import weights_digest
+from auditor.models.text_to_image.denoising import add_noise
+from auditor.testbeds.shapes.attack_settings import SETTINGS
+
+PATH = [(1, 0.9), (2, 0.6), (3, 0.3), (4, 0.1)]
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_timesteps_are_those_of_stable_diffusion():
+    assert timesteps(1000, 50) == list(range(1, 1000, 20))
+    scheduler = DDIMScheduler(steps_offset=1)
+    scheduler.set_timesteps(50)
+    assert timesteps(1000, 50) == scheduler.timesteps.flip(0).tolist()
+    with pytest.raises(ValueError, match="twice"):
+        timesteps(10, 6)
+
+
+def test_a_move_by_the_noise_that_was_added_leads_to_what_it_was_added_to():
+    clean, noise = normal(2, 3, 4, 4), normal(2, 3, 4, 4, seed=1)
+    low, high = (add_noise(clean, noise, torch.full((2,), signal)) for signal in (0.7, 0.2))
+    torch.testing.assert_close(moved(low, noise, 0.7, 0.2), high)
+    torch.testing.assert_close(moved(high, noise, 0.2, 1.0), clean)
+
+
+def nonlinear(sample, timestep):
+    return torch.tanh(sample * (0.2 + 0.1 * timestep))
+
+
+def test_refined_inversion_undoes_sampling_and_plain_inversion_does_not():
+    """Samples of a known noise: its inversion must give that very noise back."""
+    noise = normal(3, 2, 4, 4)
+    sample = regenerated(noise, nonlinear, PATH)
+    plain, gap = inverted(sample, nonlinear, PATH, 0)
+    assert (plain - noise).abs().max() > 0.02
+    assert (gap == 0).all()
+    errors, gaps = [], []
+    for refinements in (1, 4, 16):
+        refined, gap = inverted(sample, nonlinear, PATH, refinements)
+        errors.append(float((refined - noise).abs().max()))
+        gaps.append(float(gap.max()))
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 1e-4
+    assert gaps[0] > gaps[1] > gaps[2]
+
+
+def test_a_linear_step_is_worked_out_by_hand():
+    """One step of ε = c x: x' = A x + B c x', so x' = A x / (1 - B c)."""
+    signal, c = 0.5, 0.4
+    clean = normal(1, 1, 2, 2)
+    by_hand = signal**0.5 * clean / (1 - (1 - signal) ** 0.5 * c)
+    noise, _ = inverted(clean, lambda sample, _: c * sample, [(1, signal)], 60)
+    torch.testing.assert_close(noise, by_hand)
+    torch.testing.assert_close(
+        regenerated(noise, lambda sample, _: c * sample, [(1, signal)]), clean
+    )
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_regeneration_is_the_librarys_deterministic_sampling(layout, subjects):
+    """Also for a UNet that predicts v (the layout sd2), whose output the scheduler converts."""
+    subject = subjects[layout]
+    config = dict(subject.parts.scheduler.config)
+    kept = {k: config[k] for k in ("beta_start", "beta_end", "beta_schedule", "prediction_type")}
+    scheduler = DDIMScheduler(**kept, steps_offset=1, clip_sample=False, set_alpha_to_one=True)
+    scheduler.set_timesteps(5)
+    start = normal(2, *subject.input_shape)
+    with torch.no_grad():
+        predict = without_text(subject, 2)
+        found = regenerated(start, predict, path_of(subject, 5))
+        sample = start
+        for timestep in scheduler.timesteps:
+            noise = predict(sample, int(timestep))
+            signal = subject.signal[timestep]
+            clean = (sample - (1 - signal).sqrt() * noise) / signal.sqrt()
+            v = signal.sqrt() * noise - (1 - signal).sqrt() * clean
+            output = v if kept["prediction_type"] == "v_prediction" else noise
+            sample = scheduler.step(output, timestep, sample, eta=0.0).prev_sample
+    torch.testing.assert_close(found, sample, rtol=1e-3, atol=1e-3)
+
+
+def test_sdxl_is_asked_with_the_zeros_that_it_was_trained_with(subjects):
+    """Written out with the UNet itself."""
+    subject = subjects["sdxl"]
+    noisy = normal(2, *subject.input_shape)
+    with torch.no_grad():
+        found = without_text(subject, 2)(noisy, 300)
+        wanted = subject.unet(
+            noisy,
+            300,
+            encoder_hidden_states=torch.zeros(2, 12, 48),
+            added_cond_kwargs={
+                "text_embeds": torch.zeros(2, 8),
+                "time_ids": torch.tensor([[16.0, 16, 0, 0, 16, 16]] * 2),
+            },
+        ).sample
+    torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_a_model_drew_is_taken_back_to_its_noise(layout, subjects):
+    subject = subjects[layout]
+    path, start = path_of(subject, 4), normal(2, *subject.input_shape)
+    with torch.no_grad():
+        predict = without_text(subject, 2)
+        drawn = regenerated(start, predict, path)
+        errors = [
+            float((inverted(drawn, predict, path, n)[0] - start).square().mean()) for n in (0, 12)
+        ]
+    assert errors[1] < errors[0] / 10
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_it_runs_on_every_layout_and_leaves_nothing_behind(layout, subjects, evaluator, tmp_path):
+    subject = subjects[layout]
+    digest, before = weights_digest(subject.model), subject.meter.forward_tokens
+    attack = NullInversion(NullInversionParameters(steps=3, refinements=2))
+    record = attack.measure(subject, evaluator, [], 0, tmp_path)
+    assert weights_digest(subject.model) == digest
+    assert [row.fact for row in record.rows] == [fact.id for fact in evaluator.sets.forget]
+    assert subject.meter.forward_tokens - before == 3 * 3 * (2 + 2)
+    given = evaluator.images(evaluator.sets.forget, image_shape(subject))
+    back, _ = through_noise(subject, given, 3, 2)
+    assert record.notes["error"]["mean"] == pytest.approx(float((back - given).square().mean()))
+    names = {figure.name for figure in attack.side_figures({"unlearned": record.notes})}
+    assert names == {"attack success rate", "reconstruction error"}
+    canonical_json(record.notes)
+
+
+def test_batches_change_nothing(pipelines, subjects, evaluator):
+    given = evaluator.images(evaluator.sets.forget, (8, 8))
+    whole = through_noise(subjects["pixel"], given, 3, 1)
+    single = through_noise(open_pipeline(pipelines / "pixel", token_budget=1), given, 3, 1)
+    for one, other in zip(whole, single, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_it_needs_pictures_and_timesteps(subjects, tmp_path):
+    asked = image_evaluator(tmp_path, pictures=False)
+    with pytest.raises(UnavailableError, match=r"data\.images"):
+        NullInversion(NullInversionParameters()).measure(subjects["pixel"], asked, [], 0, tmp_path)
+    with pytest.raises(UnavailableError, match="1000 timesteps"):
+        NullInversion(NullInversionParameters(steps=501)).measure(
+            subjects["pixel"], asked, [], 0, tmp_path
+        )
+
+
+def noted(found, pictures=50):
+    return {"pictures": pictures, "pictures_with_concept": found}
+
+
+def test_it_says_whether_it_tells_models_apart():
+    """50 of 50 against 50 of 50 says nothing; against 5 and 30 of 50 the intervals are apart."""
+    (control,) = separation(
+        {"original": noted(50), "retrained-0": noted(2), "retrained-1": noted(50)}
+    )
+    assert not control.passed
+    assert "50 of 50 from retrained-1, which never saw it" in control.sentence
+    (control,) = separation(
+        {"original": noted(50), "retrained-0": noted(5), "retrained-1": noted(30)}
+    )
+    assert control.passed
+    (control,) = separation({"original": noted(30), "retrained-0": noted(25)})
+    assert not control.passed
+    assert separation({"original": noted(50), "unlearned": noted(50)}) == ()
+    assert not NullInversion.decides
+
+
+@pytest.mark.slow
+def test_circles_come_back_from_a_model_that_never_saw_one(shapes_world, tmp_path):
+    """So the attack's control fails, and nobody takes the success on U for evidence."""
+    evaluator = shapes_examiner(shapes_world, 24)
+    attack = NullInversion(NullInversionParameters(**SETTINGS["generation/null-inversion"][0]))
+    notes = {
+        name: attack.measure(open_shapes(shapes_world, name), evaluator, [], 0, tmp_path).notes
+        for name in ("original", "retrained-0")
+    }
+    assert min(noted["pictures_with_concept"] for noted in notes.values()) >= 22
+    (control,) = attack.controls(notes)
+    assert not control.passed

@@ -1,0 +1,273 @@
+"""Controls in audits: what they find, what they block, and that a kill changes nothing."""
+
+import json
+import multiprocessing
+import signal
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from auditor.attack import ATTACKS, Attack, attack
+from auditor.cli.audit import audit as audit_to_files
+from auditor.cli.console import quiet_libraries
+from auditor.cli.options import plan_from
+from auditor.cli.plan import command as plan_command
+from auditor.core.errors import ContradictedError, MeasurementError
+from auditor.core.progress import SilentProgress
+from auditor.core.records import Record
+from auditor.evidence.store import EvidenceStore
+from auditor.positive_controls import runner as positive
+from auditor.verification.evidence import check_changed
+from auditor.verification.recomputation import check_contradiction
+
+NAME = "finds a planted suppression"
+
+
+def run(plan, out, store=None):
+    return audit_to_files(plan, out, store or out / "evidence", SilentProgress())
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A store for the audits of this module: nothing is planted or measured twice."""
+    return tmp_path_factory.mktemp("kept")
+
+
+def planted(certificate):
+    """Label to whether its attack found what was planted, and the sentence."""
+    return {
+        control.name.removesuffix(f": {NAME}"): (control.passed, control.sentence)
+        for control in certificate.controls
+        if control.name.endswith(NAME)
+    }
+
+
+@pytest.mark.slow
+def test_all_find_their_plant_and_a_retrained_model_still_passes(passing_plan, tmp_path):
+    formats = {"format": ["int8", "nf4", "fp4"]}
+    plan = passing_plan(
+        attacks=[{"attack": "quantization/bnb", "parameters": formats}],
+        policy={"mandatory": ["none/as-is", "quantization/bnb"]},
+        metrics={"reported": []},
+        controls=True,
+    )
+    certificate = run(plan, tmp_path)
+    found = planted(certificate)
+    assert certificate.verdict.verdict == "PASS"
+    assert {label: passed for label, (passed, _) in found.items()} == {
+        "none/as-is full precision": True,
+        "quantization/bnb int8": True,
+        "quantization/bnb nf4": True,
+        "quantization/bnb fp4": True,
+    }
+    for label in ("none/as-is full precision", "quantization/bnb int8"):
+        assert "finds a partial suppression" in found[label][1]
+    for format_ in ("nf4", "fp4"):
+        sentence = found[f"quantization/bnb {format_}"][1]
+        assert "finds a hidden suppression" in sentence
+        assert f"within the cells of {format_}): residual knowledge 1.00" in sentence
+    page = (tmp_path / "certificate.html").read_text()
+    assert "within the cells of fp4" in page
+    check_contradiction(certificate, EvidenceStore(tmp_path / "evidence", read_only=True))
+
+
+def test_controls_follow_from_the_evidence_on_the_plants(blind, small_plan, tmp_path, kept):
+    """Both a control that passed and one that did not are worked out again."""
+    policy = {"mandatory": ["none/as-is", "test/blind"]}
+    certificate = run(small_plan(attacks=[{"attack": "test/blind"}], policy=policy), tmp_path, kept)
+    store = EvidenceStore(kept, read_only=True)
+    assert [p.must_find for p in certificate.positive_controls] == ["partial", "partial"]
+    check_contradiction(certificate, store)
+    assert check_changed(certificate, store, SilentProgress()) == len(certificate.evidence.jobs)
+    controls = [
+        c.model_copy(update={"passed": True}) if c.name.startswith("test/blind") else c
+        for c in certificate.controls
+    ]
+    with pytest.raises(ContradictedError, match=r"controls\.\d+\.passed: it says True"):
+        check_contradiction(certificate.model_copy(update={"controls": tuple(controls)}), store)
+
+
+@pytest.fixture
+def blind():
+    """An attack that sees a whole set of facts or nothing: what is half there, it misses."""
+
+    @attack("test/blind")
+    class Blind(Attack):
+        """Call everything known where most is known, and nothing where it is not."""
+
+        @property
+        def variant(self):
+            return "all or nothing"
+
+        def measure(self, subject, evaluator, pool, seed, scratch):
+            rows = evaluator.evaluate(subject, ("forget",))
+            known = float(sum(row.k for row in rows) / len(rows) > 0.6)
+            return Record(rows=tuple(row._replace(k=known) for row in rows))
+
+    yield Blind
+    del ATTACKS._items["test/blind"]
+
+
+def test_an_attack_that_does_not_find_its_plant_blocks_a_pass(blind, small_plan, tmp_path, kept):
+    policy = {"mandatory": ["none/as-is", "test/blind"]}
+    plan = small_plan(attacks=[{"attack": "test/blind"}], policy=policy)
+    certificate = run(plan, tmp_path, kept)
+    missed = planted(certificate)["test/blind all or nothing"]
+    assert certificate.verdict.verdict == "INCONCLUSIVE"
+    assert certificate.verdict.exit_code == 3
+    assert planted(certificate)["none/as-is full precision"][0] is True
+    assert missed[0] is False
+    assert "does not find a partial suppression" in missed[1]
+    assert "residual knowledge 0.00" in missed[1]
+    assert missed[1] in certificate.verdict.reasons
+    row = next(row for row in certificate.matrix if row.attack == "test/blind")
+    unmet = [gate.name for gate in row.gates if not gate.met]
+    assert unmet == ["positive_control"], "nothing else tells that it is blind"
+
+    again = run(plan.model_copy(update={"controls": False}), tmp_path, kept)
+    assert again.verdict.verdict == "PASS", "without controls nobody would know"
+
+
+def test_an_attack_that_fails_on_its_plant_has_not_found_it(blind, small_plan, tmp_path):
+    def measure(self, subject, evaluator, pool, seed, scratch):
+        if "plants" in str(subject.location.model):
+            raise MeasurementError("it breaks")
+        return blind.whole(self, subject, evaluator, pool, seed, scratch)
+
+    blind.whole, blind.measure = blind.measure, measure
+    policy = {"mandatory": ["none/as-is", "test/blind"]}
+    plan = small_plan(attacks=[{"attack": "test/blind"}], policy=policy)
+    passed, sentence = planted(run(plan, tmp_path))["test/blind all or nothing"]
+    assert passed is False
+    assert "it breaks" in sentence
+
+
+def test_what_cannot_be_hidden_is_said_and_the_partial_plant_decides(
+    small_plan, tmp_path, kept, monkeypatch
+):
+    whole = positive.Planter.plant
+
+    def plant(self, kind, grid=None):
+        if grid is not None:
+            raise MeasurementError("no room in these cells.")
+        return whole(self, kind, grid)
+
+    monkeypatch.setattr(positive.Planter, "plant", plant)
+    passed, sentence = planted(run(small_plan(), tmp_path, kept))["quantization/bnb nf4"]
+    assert passed is True
+    assert "finds a partial suppression" in sentence
+    assert "A hidden one could not be planted (no room in these cells)" in sentence
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"controls": None}, "the plan does not ask for it"),
+        ({"controls": False, "profile": None}, "the plan does not ask for it"),
+        ({"data": "forget"}, "there is no retain set"),
+        ({"original": "retrained-1", "unlearned": "original"}, "was not shown to know"),
+    ],
+)
+def test_not_run_and_why(changes, said, small, small_plan, tmp_path):
+    def spec(name):
+        return {"path": str(small.subject(name)), "dtype": "float32"}
+
+    if "data" in changes:
+        changes = {"data": {"forget": str(small.facts("forget"))}}
+    changes = {k: spec(v) if k in ("original", "unlearned") else v for k, v in changes.items()}
+    changes = {"attacks": [], "policy": {"mandatory": ["none/as-is"]}, **changes}
+    certificate = run(small_plan(**changes), tmp_path)
+    control = next(c for c in certificate.controls if c.name == "planted suppression")
+    assert control.passed is None
+    assert control.sentence.startswith("Not run: ")
+    assert said in control.sentence
+    assert not (tmp_path / "evidence" / "plants").exists()
+
+
+def test_the_profile_exhaustive_runs_controls_unless_told_otherwise(small_plan):
+    for profile, controls, runs in (
+        ("exhaustive", None, True),
+        ("standard", None, False),
+        ("quick", True, True),
+        ("exhaustive", False, False),
+    ):
+        assert small_plan(profile=profile, controls=controls).runs_controls == runs
+
+
+def test_the_option_may_stand_beside_a_plan_file(small_plan, tmp_path):
+    file = tmp_path / "plan.yaml"
+    file.write_text(json.dumps(small_plan(controls=None).model_dump(mode="json")))
+    for given in (True, False, None):
+        assert plan_from({"plan_file": file, "controls": given, "policy": None}).controls is given
+
+
+def test_plan_says_what_the_controls_cost(small_plan, tmp_path):
+    for controls in (True, False):
+        file = tmp_path / "plan.yaml"
+        file.write_text(json.dumps(small_plan(controls=controls).model_dump(mode="json")))
+        arguments = [str(file), "--out", str(tmp_path), "--no-pilot", "--quiet", "--json"]
+        shown = CliRunner().invoke(plan_command, arguments, catch_exceptions=False)
+        cost = json.loads(shown.stdout)["controls"]
+        assert (cost is not None) == controls
+        if cost:  # partial: both attacks; hidden: as it is; hidden in NF4's cells: both
+            assert cost["label"] == "positive controls (3 plants)"
+            assert cost["jobs"] == 5
+            assert cost["forward_tokens"] > 0
+
+
+def _audit(plan, out):
+    quiet_libraries()
+    import torch
+
+    torch.set_num_threads(1)
+    run(plan, out)
+
+
+def _content(out):
+    certificate = json.loads((out / "certificate.json").read_text())
+    del certificate["timing"]
+    return certificate
+
+
+@pytest.mark.slow
+def test_killed_while_planting_and_between_plants_the_certificate_is_the_same(small_plan, tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["auditor.cli.audit", "auditor.positive_controls.runner", "auditor.report", "bitsandbytes"]
+    )
+    plan = small_plan(attacks=[], policy={"mandatory": ["none/as-is"]})
+    out, whole = tmp_path / "out", tmp_path / "whole"
+
+    def audit_alone():
+        """In a process like those that are killed: another one may round sums otherwise."""
+        process = context.Process(target=_audit, args=(plan, out))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+
+    audit_alone()
+    out.rename(whole)
+
+    def finished(folder):
+        return len(list((out / "evidence" / folder).glob("*" if folder == "plants" else "??/*")))
+
+    for reached in (
+        lambda: finished("jobs") == 3,  # the audit is done, the first plant is not
+        lambda: finished("jobs") == 4,  # the first plant is measured, the second is not made
+    ):
+        process = context.Process(target=_audit, args=(plan, out))
+        process.start()
+        while not reached():
+            assert process.exitcode is None, "it was over before it could be killed"
+            time.sleep(0.002)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    assert not (out / "certificate.json").exists()
+    audit_alone()
+    content = _content(out)
+    assert content == _content(whole)
+    jobs = {folder.name for folder in (whole / "evidence" / "jobs").glob("??/*")}
+    assert content["evidence"]["jobs"].keys() == jobs, "those on plants are under the digest, too"
+    assert finished("jobs") == len(jobs) == 5
