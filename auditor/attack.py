@@ -21,7 +21,7 @@ from auditor.models.causal_lm.model import CausalLM
 from auditor.models.grid import Grid
 from auditor.models.manifest import Location
 from auditor.models.model import AuditedModel
-from auditor.statistics import PlantKind
+from auditor.core.roles import ControlKind
 
 Profile = Literal["quick", "standard", "exhaustive"]
 PROFILES: tuple[Profile, ...] = ("quick", "standard", "exhaustive")
@@ -121,7 +121,7 @@ class Attack(ABC, Generic[P, S, E]):
         """Short name of the level or configuration, unique within the attack."""
 
     @property
-    def must_find(self) -> PlantKind:
+    def required_control(self) -> ControlKind:
         """Which planted suppression it must find for its positive control.
 
         ``partial`` is for attacks that measure what is there: they must neither blur nor destroy

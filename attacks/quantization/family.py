@@ -18,7 +18,7 @@ from auditor.core.findings import Explanation, Finding
 from auditor.core.records import Record
 from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
-from auditor.statistics import PlantKind
+from auditor.core.roles import ControlKind
 
 FULL_PRECISION_LIMIT = 0.05
 """Share of a model's weights, embeddings and head aside, that may escape quantization."""
@@ -49,9 +49,9 @@ class QuantizationAttack(Attack[P]):
     requires: ClassVar[Requirements] = Requirements(full_precision=True)
 
     @property
-    def must_find(self) -> PlantKind:
+    def required_control(self) -> ControlKind:
         """What was hidden within the cells of its rounding, where they can be said."""
-        return "partial" if self.grid is None else "hidden"
+        return "visible" if self.grid is None else "obfuscated"
 
     @abstractmethod
     def quantized(self, subject: CausalLM, scratch: Path) -> AbstractContextManager[Quantized]:

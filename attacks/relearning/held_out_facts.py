@@ -9,11 +9,12 @@ from attacks.relearning.learning_curve import Checkpoints, area, curve, joined, 
 from auditor.attack import Level, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.findings import Finding
+from auditor.core.messages import Message, message
 from auditor.core.records import Record
 from auditor.data.folds import Fold, SplitBy, folds
 from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
-from auditor.statistics import PlantKind
+from auditor.core.roles import ControlKind
 
 
 class HeldOutFactsParameters(FineTuning):
@@ -63,14 +64,14 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
         return f"by {self.parameters.split} {self.parameters.changed}".strip()
 
     @property
-    def taught(self) -> str:
+    def taught(self) -> Message:
         """One half of the forget facts at a time."""
-        return f"half of the forget facts (split by {self.parameters.split}); the others are asked"
+        return message("half_of_forget_facts_taught", split=self.parameters.split)
 
     @property
-    def must_find(self) -> PlantKind:
-        """What is hidden: it claims to bring back knowledge that nobody taught again."""
-        return "hidden"
+    def required_control(self) -> ControlKind:
+        """The obfuscated one: it claims to bring back knowledge that nobody taught again."""
+        return "obfuscated"
 
     def forward_tokens(self, evaluation: int) -> int:
         """Every half is taught once; each checkpoint asks all facts, half of them a time."""

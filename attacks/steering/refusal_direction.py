@@ -157,7 +157,7 @@ class RefusalDirection(Attack[RefusalDirectionParameters]):
     def side_figures(self, notes: dict[str, Any]) -> Sequence[SideFigure]:  # type: ignore[override]
         """How often each arm refused before."""
         return tuple(
-            SideFigure(name="share of forget prompts refused, before", of=arm, value=share)
+            SideFigure("share_refused_before", arm, share)
             for arm, share in notes.get("unlearned", {}).get("refusals", {}).items()
         )
 
