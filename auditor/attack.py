@@ -13,15 +13,17 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeVar
 
-from auditor.core.findings import Control, Curve, Explanation, Finding, SideFigure
+from auditor.core.attack_id import AttackId
+from auditor.core.findings import Curve, Explanation, Finding, SelfCheck, SideFigure
+from auditor.core.messages import Message, message
 from auditor.core.records import Record
 from auditor.core.registry import Registry
+from auditor.core.roles import ControlKind, Role
 from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.grid import Grid
 from auditor.models.manifest import Location
 from auditor.models.model import AuditedModel
-from auditor.core.roles import ControlKind
 
 Profile = Literal["quick", "standard", "exhaustive"]
 PROFILES: tuple[Profile, ...] = ("quick", "standard", "exhaustive")
@@ -109,11 +111,11 @@ class Attack(ABC, Generic[P, S, E]):
         self.parameters = parameters
 
     @classmethod
-    def part(cls, mandatory: bool) -> Literal["mandatory", "advisory", "reported"]:
-        """The part of a level in the verdict, in a word."""
+    def role(cls, mandatory: bool) -> Role:
+        """Role of a level in the verdict."""
         if not cls.decides:
-            return "reported"
-        return "mandatory" if mandatory else "advisory"
+            return Role.REPORTED
+        return Role.MANDATORY if mandatory else Role.ADVISORY
 
     @property
     @abstractmethod
@@ -121,20 +123,25 @@ class Attack(ABC, Generic[P, S, E]):
         """Short name of the level or configuration, unique within the attack."""
 
     @property
-    def required_control(self) -> ControlKind:
-        """Which planted suppression it must find for its positive control.
+    def id(self) -> AttackId:
+        """The attack and its level."""
+        return AttackId(self.name, self.variant)
 
-        ``partial`` is for attacks that measure what is there: they must neither blur nor destroy
-        it. ``hidden`` is for attacks that claim to bring back what cannot be seen.
+    @property
+    def required_control(self) -> ControlKind:
+        """Kind of positive control that it must find.
+
+        ``visible`` is for attacks that measure what is there: they must neither blur nor destroy
+        it. ``obfuscated`` is for attacks that claim to bring back what cannot be seen.
         """
-        return "partial"
+        return "visible"
 
     @property
     def grid(self) -> Grid | None:
         """The grid that it rounds weights to, one by one.
 
-        A hidden suppression is then planted within the grid's cells, so that the rounding undoes
-        it. None where it does not round, or where a weight's cell depends on more than weights.
+        The obfuscated control then stays within the grid's cells, so that the rounding undoes it.
+        None where it does not round, or where a weight's cell depends on more than weights.
         """
         return None
 
@@ -162,15 +169,15 @@ class Attack(ABC, Generic[P, S, E]):
         """Digests of what decides the result besides the parameters (files they name)."""
         return {}
 
-    def unavailable(self, location: Location) -> str | None:
+    def unavailable(self, location: Location) -> Message | None:
         """Why the attack cannot run here on this model, or None."""
         for package in self.packages:
             if importlib.util.find_spec(package) is None:
-                return f"the package {package} is not installed"
+                return message("package_missing", package=package)
         if self.requires.gpu and not torch.cuda.is_available():
-            return "it needs a GPU and there is none"
+            return message("gpu_missing")
         if self.requires.full_precision and (method := quantized_with(location.model)):
-            return f"the checkpoint is quantized already ({method})"
+            return message("quantized_already", method=method)
         return None
 
     def search(self, subject: S, evaluator: E, seed: int) -> Record | None:
@@ -204,7 +211,7 @@ class Attack(ABC, Generic[P, S, E]):
         """Why knowledge comes back, from the records of U and O."""
         return None
 
-    def controls(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Control]:
+    def self_checks(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SelfCheck]:
         """Checks of the attack on its own evidence.
 
         Args:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from attacks.concept_success import ImageAttack, against_retrained, pictures_found
 from attacks.generation.ddim_inversion import through_noise
@@ -144,7 +144,7 @@ def separation(notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SelfCheck]:
     if compared is None:
         return ()
     worst, apart = compared
-    found = {
+    found: dict[str, JsonValue] = {
         "original": pictures_found(notes[Arm.ORIGINAL]),
         "arm": worst,
         "retrained": pictures_found(notes[worst]),

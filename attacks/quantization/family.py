@@ -16,9 +16,9 @@ from auditor.attack import Attack, Parameters, Requirements
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.findings import Explanation, Finding
 from auditor.core.records import Record
+from auditor.core.roles import ControlKind
 from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
-from auditor.core.roles import ControlKind
 
 FULL_PRECISION_LIMIT = 0.05
 """Share of a model's weights, embeddings and head aside, that may escape quantization."""

@@ -11,10 +11,10 @@ from auditor.core.errors import UnavailableError
 from auditor.core.findings import Finding
 from auditor.core.messages import Message, message
 from auditor.core.records import Record
+from auditor.core.roles import ControlKind
 from auditor.data.folds import Fold, SplitBy, folds
 from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
-from auditor.core.roles import ControlKind
 
 
 class HeldOutFactsParameters(FineTuning):

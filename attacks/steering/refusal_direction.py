@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import nn
 
 from auditor.attack import Attack, Level, Parameters, attack
+from auditor.core.arms import Arm
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.facts import Fact
 from auditor.core.findings import Finding, SideFigure
@@ -143,10 +144,10 @@ class RefusalDirection(Attack[RefusalDirectionParameters]):
         scratch: Path,
     ) -> Record:
         """Examine the arm without its direction, if the unlearned model refuses."""
-        refusals = {finding.arm: float(finding.record.notes["refusals"]) for finding in pool}
-        if refusals["unlearned"] < self.parameters.refusing:
+        refusals = {str(finding.arm): float(finding.record.notes["refusals"]) for finding in pool}
+        if refusals[Arm.UNLEARNED] < self.parameters.refusing:
             raise UnavailableError(
-                f"the unlearned model refuses {refusals['unlearned']:.0%} of the forget prompts, "
+                f"the unlearned model refuses {refusals[Arm.UNLEARNED]:.0%} of the forget prompts, "
                 f"less than {self.parameters.refusing:.0%}: there is no refusal to take out"
             )
         own = next(finding.record for finding in pool if finding.own)

@@ -91,7 +91,7 @@ def _levels(name: str, cls: type[AnyAttack]) -> list[str]:
     rows = ["| level | from profile | part in the verdict |", "| --- | --- | --- |"]
     for level in cls.levels:
         variant = cls(cls.parameters_type(**level.parameters)).variant
-        rows.append(f"| `{name} {variant}` | {level.profile} | {cls.part(level.mandatory)} |")
+        rows.append(f"| `{name} {variant}` | {level.profile} | {cls.role(level.mandatory)} |")
     return rows
 
 

@@ -89,7 +89,7 @@ def _describe(name: str, cls: Any) -> dict[str, Any]:
             "packages": list(variant.packages),
             "parameters": dict(level.parameters),
             "profile": level.profile,
-            "part": cls.part(level.mandatory),
+            "role": cls.role(level.mandatory),
         }
         for level in cls.levels
         for variant in [cls(cls.parameters_type(**level.parameters))]

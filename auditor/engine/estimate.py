@@ -4,12 +4,13 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from safetensors import safe_open
 
 from auditor.attack import quantized_with
+from auditor.core.messages import Message
+from auditor.core.roles import Role
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore
 from auditor.models.causal_lm.loading import load_tokenizer
@@ -32,9 +33,9 @@ class Estimate:
     """Rough cost of one variant over all arms."""
 
     label: str
-    part: Literal["mandatory", "advisory", "reported"]
+    role: Role
     """In the verdict."""
-    unavailable: str | None
+    unavailable: Message | None
     jobs: int
     """Searches and measurements; a search that variants share counts with each."""
     done: int
@@ -54,10 +55,10 @@ def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
     largest = max(size for _, size in sizes.values())
     found = []
     for variant in prepared.variants:
-        part = variant.attack.part(variant.mandatory)
+        role = variant.role
         unavailable = prepared.unavailable(variant)
         if unavailable is not None:
-            found.append(Estimate(variant.label, part, unavailable, 0, 0, 0, 0, 0.0))
+            found.append(Estimate(variant.label, role, unavailable, 0, 0, 0, 0, 0.0))
             continue
         searches = prepared.searches(variant) if variant.attack.searches else {}
         by_arm = prepared.measurements(variant, searches)
@@ -72,7 +73,7 @@ def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
         found.append(
             Estimate(
                 label=variant.label,
-                part=part,
+                role=role,
                 unavailable=None,
                 jobs=len(keys),
                 done=sum(map(store.has, keys)),
