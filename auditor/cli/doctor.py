@@ -34,7 +34,10 @@ _DISK_WANTED = 2e9
 @click.command("doctor")
 @json_option
 def command(as_json: bool) -> int:
-    """Check the machine, the packages and the plugins; exit code 2 if an audit could not run."""
+    """Check the machine, the packages and the plugins.
+
+    Exit code 2 says that an audit could not run.
+    """
     checks = [*_machine(), *_packages(), *_plugins()]
     if as_json:
         click.echo(json.dumps(checks))
