@@ -35,7 +35,7 @@ class _SoftPrompted(CausalLM):
         )
         self.meter = base.meter
         self._tokenizer = tokenizer
-        self._model = base.model
+        self._model = base.network
 
 
 @contextmanager
@@ -68,7 +68,7 @@ def soft_prompted(subject: CausalLM, vectors: torch.Tensor, place: Place) -> Ite
         given = vectors.to(device=output.device, dtype=output.dtype)
         return torch.where(reserved.unsqueeze(-1), given[place.clamp(0, count - 1)], output)
 
-    embedding = subject.model.get_input_embeddings()
+    embedding = subject.network.get_input_embeddings()
     handles = [embedding.register_forward_pre_hook(hide), embedding.register_forward_hook(put)]
     try:
         yield prompted

@@ -108,7 +108,7 @@ class AWQ(CalibratedAttack[AWQParameters]):
     @contextlib.contextmanager
     def quantized(self, subject: CausalLM, scratch: Path) -> Iterator[Quantized]:
         """Quantize a copy in another process, and open what it wrote."""
-        check_group_size(subject.model, self.parameters.group_size)
+        check_group_size(subject.network, self.parameters.group_size)
         with hushed("AWQ"):
             from gptqmodel.nn_modules.qlinear.torch_awq import AwqTorchLinear
 
@@ -121,11 +121,11 @@ class AWQ(CalibratedAttack[AWQParameters]):
         copy.meter = subject.meter
         try:
             with hushed("AWQ"):
-                layers = assert_quantized(copy.model, AwqTorchLinear)
+                layers = assert_quantized(copy.network, AwqTorchLinear)
             notes = {
                 "bits": self.parameters.bits,
                 "kernel": AwqTorchLinear.__name__,
-                "quantized_in": _half(subject.model.dtype),
+                "quantized_in": _half(subject.network.dtype),
                 **self.calibration_notes(),
             }
             yield Quantized(copy, ((n, c) for n, c in _codes(folder) if n in layers), notes)
@@ -138,7 +138,7 @@ class AWQ(CalibratedAttack[AWQParameters]):
             "output": str(folder.resolve()),
             "group_size": self.parameters.group_size,
             "blocks": calibration_blocks(subject, self.texts()),
-            "dtype": _half(subject.model.dtype),
+            "dtype": _half(subject.network.dtype),
             "device": "cuda:0" if torch.cuda.is_available() else "cpu",
             "threads": torch.get_num_threads(),
             "trust_remote_code": subject.spec.trust_remote_code,

@@ -97,7 +97,7 @@ class Interpolation(WeightAttack[InterpolationParameters]):
         spec = ModelSpec(path=str(self._base.model), device_map="cpu", dtype="float32")
         base = CausalLM(spec, self._base)
         try:
-            interpolate(model, base.model, self.parameters.step)
+            interpolate(model, base.network, self.parameters.step)
         finally:
             base.close()
         return {"base": self._base.manifest.digest}

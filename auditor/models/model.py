@@ -19,7 +19,7 @@ class Meter:
     """Tokens (padding included) that went through a model."""
 
 
-class Subject(ABC):
+class AuditedModel(ABC):
     """A model under audit. Opened from its spec; its weights are loaded when first needed."""
 
     def __init__(self, spec: ModelSpec, location: Location) -> None:
@@ -34,7 +34,7 @@ class Subject(ABC):
 
     @property
     @abstractmethod
-    def model(self) -> nn.Module:
+    def network(self) -> nn.Module:
         """The loaded network, in evaluation mode."""
 
     @abstractmethod

@@ -29,7 +29,7 @@ from auditor.models.causal_lm.prompting import (
 )
 from auditor.models.causal_lm.scoring import TokenScores, token_scores
 from auditor.models.manifest import Location
-from auditor.models.model import Subject
+from auditor.models.model import AuditedModel
 from auditor.models.preserve import preserve_weights
 from auditor.models.spec import ModelSpec, PromptFormat
 
@@ -40,7 +40,7 @@ TOKEN_BUDGET = 8192
 """Padded tokens in one batch, unless the plan says otherwise."""
 
 
-class CausalLM(Subject):
+class CausalLM(AuditedModel):
     """A causal language model: scores given answers and generates its own."""
 
     def __init__(
@@ -59,7 +59,7 @@ class CausalLM(Subject):
         self._tokenizer: PreTrainedTokenizerBase | None = None
 
     @property
-    def model(self) -> PreTrainedModel:
+    def network(self) -> PreTrainedModel:
         """The loaded network, in evaluation mode."""
         if self._model is None:
             self._model = load(self.spec, self.location)
@@ -101,7 +101,7 @@ class CausalLM(Subject):
         def run(batch: list[int]) -> list[TokenScores]:
             ids, mask = self._padded([encoded[i].ids for i in batch], left=False)
             with torch.inference_mode():
-                logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+                logits = self.network(input_ids=ids, attention_mask=mask, use_cache=False).logits
             self.meter.forward_tokens += ids.numel()
             return token_scores(logits, ids, [encoded[i].answer for i in batch])
 
@@ -135,7 +135,7 @@ class CausalLM(Subject):
             encode_prompt(self.tokenizer, p, self.prompt_format) for p in prompts
         ]
         self._check_context(max((len(e) for e in encoded), default=0) + max_new_tokens)
-        stop = self.model.generation_config.eos_token_id
+        stop = self.network.generation_config.eos_token_id
         config = GenerationConfig(
             max_new_tokens=max_new_tokens,
             do_sample=sampling is not None,
@@ -150,8 +150,8 @@ class CausalLM(Subject):
 
         def run(batch: list[int]) -> list[str]:
             ids, mask = self._padded([encoded[i] for i in batch], left=True)
-            with torch.inference_mode(), decoding(self.model, config):
-                out = self.model.generate(
+            with torch.inference_mode(), decoding(self.network, config):
+                out = self.network.generate(
                     input_ids=ids,
                     attention_mask=mask,
                     logits_processor=LogitsProcessorList([RefuseNotFinite()]),
@@ -187,7 +187,7 @@ class CausalLM(Subject):
         for row, item in enumerate(items):
             labels[row, item.answer] = ids[row, item.answer]
         self.meter.forward_tokens += 3 * ids.numel()
-        output = self.model(input_ids=ids, attention_mask=mask, labels=labels, use_cache=False)
+        output = self.network(input_ids=ids, attention_mask=mask, labels=labels, use_cache=False)
         loss: torch.Tensor = output.loss
         if not torch.isfinite(loss):
             raise MeasurementError("the loss is not finite")
@@ -204,7 +204,7 @@ class CausalLM(Subject):
     @contextmanager
     def preserve_weights(self) -> Iterator[nn.Module]:
         """Lend the weights to an attack that changes them; exactly restored afterwards."""
-        with preserve_weights(self.model) as model:
+        with preserve_weights(self.network) as model:
             yield model
 
     @contextmanager
@@ -232,7 +232,7 @@ class CausalLM(Subject):
             return self.location.model
         merged = scratch / "merged"
         if not merged.exists():
-            self.model.save_pretrained(merged)
+            self.network.save_pretrained(merged)
             self.tokenizer.save_pretrained(merged)
         return merged
 
@@ -251,7 +251,7 @@ class CausalLM(Subject):
             place = slice(width - len(row), width) if left else slice(0, len(row))
             ids[i, place] = torch.tensor(row)
             mask[i, place] = 1
-        device = self.model.get_input_embeddings().weight.device
+        device = self.network.get_input_embeddings().weight.device
         return ids.to(device), mask.to(device)
 
     def _check_context(self, longest: int) -> None:
