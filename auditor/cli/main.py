@@ -20,7 +20,7 @@ OK, FAILED_VERDICT, USAGE, UNDECIDED, BROKEN, INTERRUPTED = 0, 1, 2, 3, 4, 130
 _FILE_ERRORS = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
 """What a wrong path or a lack of rights leads to."""
 
-_COMMANDS = {
+SUMMARIES = {
     "audit": "Attack all models alike, decide, and write a certificate.",
     "plan": "Check a plan and estimate what it costs. Runs no attack.",
     "init": "Write a commented plan to start from.",
@@ -49,10 +49,10 @@ class _Commands(click.Group):
     """Imports the module of a command when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(SUMMARIES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in SUMMARIES:
             return None
         command: click.Command = importlib.import_module(f"auditor.cli.{cmd_name}").command
         return command
@@ -60,15 +60,15 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
-            close = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+        if args and args[0] not in SUMMARIES and not args[0].startswith("-"):
+            close = difflib.get_close_matches(args[0], SUMMARIES, n=1)
             hint = f" Did you mean {close[0]}?" if close else ""
             raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+            formatter.write_dl(list(SUMMARIES.items()))
 
 
 @click.group(

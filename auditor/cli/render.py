@@ -48,8 +48,8 @@ def command(
 ) -> None:
     """Write a certificate as a web page or in other forms.
 
-    No model is needed. CERT is a certificate or a signed envelope. With --key its signatures are checked first, and
-    nothing is written if they do not hold.
+    No model is needed. CERT is a certificate or a signed envelope. With --key its signatures are
+    checked first, and nothing is written if they do not hold.
     """
     if listed:
         _print_forms(as_json)

@@ -4,8 +4,6 @@ import re
 from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 
-from packaging.requirements import Requirement
-
 from auditor.core.errors import AuditorError
 
 DISTRIBUTION = "unlearning-auditor"
@@ -50,6 +48,8 @@ def distributions(extra: str) -> tuple[str, ...]:
 
     They are read from the metadata of the installed package, so that they stand in one place.
     """
+    from packaging.requirements import Requirement  # the command line needs it for errors alone
+
     try:
         declared = requires(DISTRIBUTION) or []
     except PackageNotFoundError:  # run from a folder of sources

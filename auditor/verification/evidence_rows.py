@@ -51,8 +51,7 @@ def _check_listed(certificate: Certificate, store: EvidenceStore, key: str) -> N
         )
     if store.claimed_seal(key) != listed:
         raise EvidenceChangedError(
-            f"the evidence of job {key} in {store.root} is not the evidence that the certificate "
-            "was made from."
+            f"the evidence of job {key} is not the evidence that the certificate was made from."
         )
 
 
