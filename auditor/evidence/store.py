@@ -123,8 +123,9 @@ class EvidenceStore:
             EvidenceChangedError: they were changed after they were written.
         """
         content = pa.BufferReader(self._whole(key, _ROWS))
-        file = pq.ParquetFile(content, read_dictionary=[*REPEATED, *FORMER_NAMES])
-        held = file.schema_arrow.names
+        held = pq.read_schema(content).names
+        repeated = [name for name in held if FORMER_NAMES.get(name, name) in REPEATED]
+        file = pq.ParquetFile(content, read_dictionary=repeated)
         wanted = None
         if columns is not None:
             former = {now: name for name, now in FORMER_NAMES.items() if name in held}
