@@ -59,6 +59,10 @@ class ExpiredError(AuditorError):
     exit_code = 17
 
 
+class UnrepresentableError(AuditorError, ValueError):
+    """A value has no canonical JSON: NaN, an infinity, an integer that is no double, a key no string."""
+
+
 class MeasurementError(Exception):
     """A number could not be measured (NaN logits, a backend that returned nothing).
 

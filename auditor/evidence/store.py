@@ -23,8 +23,8 @@ from safetensors.numpy import load_file, save_file
 
 from auditor.core.errors import AuditorError, EvidenceChangedError
 from auditor.core.facts import FactSets
-from auditor.core.hashing import canonical_json, digest, digest_file
-from auditor.core.records import Cost, Record, Row
+from auditor.core.hashing import canonical_json, digest, digest_file, has_digest
+from auditor.core.records import Cost, Record, Row, notes_json
 from auditor.evidence.columns import FORMER_NAMES, REPEATED, named, tabulate
 
 _ROWS = "rows.parquet"
@@ -81,7 +81,7 @@ class EvidenceStore:
         final = self._folder(key)
         with self.temporary_folder() as folder:
             (folder / _IDENTITY).write_bytes(canonical_json(identity))
-            (folder / _NOTES).write_bytes(canonical_json(record.notes))
+            (folder / _NOTES).write_bytes(notes_json(record.notes))
             pq.write_table(tabulate(record.rows), folder / _ROWS)
             if record.arrays:
                 # safetensors writes the memory of a strided array as if it were contiguous
@@ -147,7 +147,7 @@ class EvidenceStore:
             EvidenceChangedError: it was changed, or is not what the job is named by.
         """
         identity: dict[str, Any] = json.loads(self._whole(key, _IDENTITY))
-        if digest(identity) != key:
+        if not has_digest(identity, key):
             raise EvidenceChangedError(_changed(self._folder(key) / _IDENTITY))
         return identity
 
