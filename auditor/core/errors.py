@@ -60,7 +60,7 @@ class ExpiredError(AuditorError):
 
 
 class UnrepresentableError(AuditorError, ValueError):
-    """A value has no canonical JSON: NaN, an infinity, an integer that is no double, a key no string."""
+    """A value has no canonical JSON: no finite double, no text, or a key that is no string."""
 
 
 class MeasurementError(Exception):
