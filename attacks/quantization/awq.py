@@ -114,14 +114,10 @@ class AWQ(CalibratedAttack[AWQParameters]):
 
         folder = scratch / "awq"
         _run(self._job(subject, scratch, folder), scratch)
-        subject.tokenizer.save_pretrained(folder)
-        spec = subject.spec.model_copy(update={"path": str(folder), "adapter": None})
-        location = Location(model=folder, adapter=None, manifest=subject.manifest)
-        copy = CausalLM(spec, location, subject.prompt_format, subject.token_budget, subject._tick)
-        copy.meter = subject.meter
-        try:
+        with contextlib.ExitStack() as stack:
             with hushed("AWQ"):
-                layers = assert_quantized(copy.network, AwqTorchLinear)
+                copy = stack.enter_context(subject.reloaded(scratch, folder))
+            layers = assert_quantized(copy.network, AwqTorchLinear)
             notes = {
                 "bits": self.parameters.bits,
                 "kernel": AwqTorchLinear.__name__,
@@ -129,8 +125,6 @@ class AWQ(CalibratedAttack[AWQParameters]):
                 **self.calibration_notes(),
             }
             yield Quantized(copy, ((n, c) for n, c in _codes(folder) if n in layers), notes)
-        finally:
-            copy.close()
 
     def _job(self, subject: CausalLM, scratch: Path, folder: Path) -> awq_worker.Job:
         return {

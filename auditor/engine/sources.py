@@ -13,16 +13,15 @@ from auditor.attack import ATTACKS
 from auditor.core.hashing import digest, digest_file, digest_sources
 
 _MEASURING_CODE = (
-    "subjects",
+    "models",
     "data",
     "metrics",
     "attack.py",
-    "findings.py",
-    "evaluator.py",
-    "image_evaluator.py",
+    "core/facts.py",
+    "core/findings.py",
+    "core/picture.py",
+    "core/records.py",
     "engine/instruments.py",
-    "evidence/record.py",
-    "evidence/picture.py",
 )
 
 

@@ -38,15 +38,14 @@ _SAME_LEVEL = 1e-4
 _MODEL, _DESCRIPTION = "model", "plant.json"
 _LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
 _CODE = (
-    "subjects",
+    "models",
     "data",
     "metrics",
-    "evaluator.py",
-    "controls/planting.py",
-    "controls/suppression.py",
-    "controls/target.py",
-    "testbed/training.py",
-    "testbed/methods/negative_preference.py",
+    "positive_controls/planting.py",
+    "positive_controls/suppression.py",
+    "positive_controls/window.py",
+    "testbeds/people/training.py",
+    "unlearning/negative_preference.py",
 )
 
 

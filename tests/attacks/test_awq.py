@@ -179,7 +179,7 @@ def test_a_group_size_that_does_not_fit_is_unavailable(tmp_path, evaluator):
     model = make_model("llama")
     model.model.layers[0].mlp.down_proj = torch.nn.Linear(96, 128)
     subject = open_directory(save(tmp_path / "m", make_model("llama"), make_tokenizer()))
-    subject._model = model
+    subject = subject.copy_with(network=model)
     with pytest.raises(UnavailableError, match=r"groups of 64 .* the 96 inputs of .*down_proj"):
         attack(group_size=64).measure(subject, evaluator, [], 0, tmp_path)
 
