@@ -33,7 +33,7 @@ def evidence_rows(
             for key in keys:
                 _check_listed(certificate, store, key)
                 rows = store.rows(key, columns)
-                said = {
+                said: dict[str, str | int] = {
                     "attack": row.attack,
                     "variant": row.variant,
                     "arm": arm,
