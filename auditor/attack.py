@@ -20,7 +20,7 @@ from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.grid import Grid
 from auditor.models.manifest import Location
-from auditor.models.model import Subject
+from auditor.models.model import AuditedModel
 
 if TYPE_CHECKING:
     from auditor.statistics import PlantKind
@@ -48,7 +48,7 @@ ModelPath = Annotated[str, Located.MODEL]
 """Type of a parameter that names a model: a directory, or a name on the hub."""
 
 P = TypeVar("P", bound=Parameters)
-S = TypeVar("S", bound=Subject, default=CausalLM)
+S = TypeVar("S", bound=AuditedModel, default=CausalLM)
 """The kind of model that an attack is for."""
 E = TypeVar("E", default=Evaluator)
 """Who asks models of that kind."""

@@ -45,13 +45,15 @@ def run(name: str, seeds: int, steps: int, candidates: int, prompts: int, world:
     subject = CausalLM(spec, locate(spec))
     facts = read_facts(DataSource(path=str(built.facts("forget"))), "forget")
     pairs = [(f.prompt, f.answer) for f in folds(facts, "attribute")[0].given][:prompts]
-    allowed = allowed_tokens(subject.tokenizer, "ascii", subject.model.config.vocab_size)
+    allowed = allowed_tokens(subject.tokenizer, "ascii", subject.network.config.vocab_size)
     lines: dict[str, list[tuple[float, float, float, bool]]] = {}
     for seed in range(seeds):
         start, items = starting_suffix(subject, pairs, LENGTH, allowed, random.Random(seed))
 
         def plain(items: list[Item] = items, start: list[int] = start, seed: int = seed) -> Result:
-            found = plain_gcg(subject.model, items, start, allowed, steps, candidates, TOP_K, seed)
+            found = plain_gcg(
+                subject.network, items, start, allowed, steps, candidates, TOP_K, seed
+            )
             return found.ids, found.loss, found.evaluated
 
         def shared(some: int, finalists: int, seed: int = seed) -> Result:

@@ -96,7 +96,7 @@ def bare(subject: CausalLM, items: list[list[int]]) -> None:
     for batch in by_length([len(ids) for ids in items], TOKEN_BUDGET):
         ids, mask = subject._padded([items[i] for i in batch], left=False)
         with torch.inference_mode():
-            subject.model(input_ids=ids, attention_mask=mask, use_cache=False)
+            subject.network(input_ids=ids, attention_mask=mask, use_cache=False)
 
 
 def scored(subject: CausalLM, asked: list[Fact]) -> None:
@@ -163,7 +163,7 @@ def main() -> None:
     for vocabulary in arguments.vocabulary or [8_000, 32_000]:
         with tempfile.TemporaryDirectory() as folder:
             subject = build(Path(folder), vocabulary)
-            parameters = sum(p.numel() for p in subject.model.parameters())
+            parameters = sum(p.numel() for p in subject.network.parameters())
             for threads in arguments.threads or [1, 2]:
                 torch.set_num_threads(threads)
                 (plain, plain_cpu), (full, full_cpu) = compare(

@@ -151,7 +151,7 @@ class Likelihood(MembershipAttack[LikelihoodParameters]):
             except MeasurementError as error:  # too long with it; the other scores stand
                 absent = f"after ReCaLL's prefix the facts cannot be scored: {error}"
         for name, where in self._references.items():
-            if where.manifest.weights_digest == subject.manifest.weights_digest:
+            if subject.has_weights_of(where.manifest):
                 raise UnavailableError(
                     f"the reference model {where.model} is one of the audited models; give a "
                     "model that never saw the forget set and is not audited"

@@ -108,7 +108,7 @@ class ActivationPatching(Attack[ActivationPatchingParameters]):
         """
         retain = self._checked(evaluator)
         items = _encoded(subject, (*evaluator.sets.forget, *retain))
-        count = len(decoder_layers(subject.model))
+        count = len(decoder_layers(subject.network))
         layers = evenly_spaced(count, self.parameters.layers)
         found = hidden_states(subject, items, layers)
         return Record(

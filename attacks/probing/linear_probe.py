@@ -96,7 +96,7 @@ class LinearProbe(Attack[LinearProbeParameters]):
     ) -> Record:
         """Fit on retain facts, rank the answers to forget facts."""
         fitted, kept = _split(evaluator.sets.retain)
-        count = len(decoder_layers(subject.model))
+        count = len(decoder_layers(subject.network))
         chosen = max(1, round(self.parameters.depth * count))
         layers = sorted({chosen, *evenly_spaced(count, self.parameters.layers)})
         embeddings = output_embeddings(subject)

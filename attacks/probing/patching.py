@@ -32,7 +32,7 @@ def log_probabilities(
     Raises:
         MeasurementError: the logits are not finite.
     """
-    modules = decoder_layers(subject.model)
+    modules = decoder_layers(subject.network)
 
     def run(batch: list[int]) -> list[float]:
         part = [items[i] for i in batch]

@@ -111,7 +111,7 @@ def beaten(true: float, wrong: Vectors) -> float:
 
 def output_embeddings(subject: CausalLM) -> States:
     """The rows of the output head, centred over the vocabulary, [vocabulary, width]."""
-    weight = subject.model.get_output_embeddings().weight.detach().float().cpu().numpy()
+    weight = subject.network.get_output_embeddings().weight.detach().float().cpu().numpy()
     return np.asarray(weight - weight.mean(0), dtype=np.float32)
 
 

@@ -104,7 +104,7 @@ class GCG(CrossFittedSearch[GCGParameters]):
             MeasurementError: a loss is not finite.
         """
         p = self.parameters
-        rows = subject.model.get_input_embeddings().weight.shape[0]
+        rows = subject.network.get_input_embeddings().weight.shape[0]
         allowed = allowed_tokens(subject.tokenizer, p.allowed, rows)
         budget = Budget(
             p.length,

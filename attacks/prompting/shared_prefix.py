@@ -60,12 +60,12 @@ class SharedPrefix:
         self.subject = subject
         self.items = tuple(items)
         self.length = length
-        self._embed = subject.model.get_input_embeddings()
+        self._embed = subject.network.get_input_embeddings()
         self._device = self._embed.weight.device
         budget = subject.token_budget
         self._budget = min(budget, _CPU_BATCH) if self._device.type == "cpu" else budget
         self._check_overlong()
-        self._keyword = _cache_keyword(subject.model)
+        self._keyword = _cache_keyword(subject.network)
         self._prefixes, self._prefix_mask = _padded([i.prefix for i in items], left=True)
         self._tails, self._tail_mask = _padded([i.tail for i in items], left=False)
         self._first = self._prefix_mask.sum(1, keepdim=True)
@@ -146,7 +146,7 @@ class SharedPrefix:
         tails = self._tail_mask[rows, :longest]
         mask = torch.cat([self._prefix_mask[rows], between, tails], 1)
         inputs[self._keyword] = self._selected(rows)
-        logits: torch.Tensor = self.subject.model(
+        logits: torch.Tensor = self.subject.network(
             **inputs,
             attention_mask=mask.to(self._device),
             position_ids=(self._first[rows] + torch.arange(self.length + longest)).to(self._device),
@@ -185,7 +185,7 @@ class SharedPrefix:
 
         def run(batch: list[int]) -> list[list[tuple[torch.Tensor, torch.Tensor]]]:
             with torch.no_grad():
-                output = self.subject.model(
+                output = self.subject.network(
                     input_ids=self._prefixes[batch].to(self._device),
                     attention_mask=self._prefix_mask[batch].to(self._device),
                     position_ids=positions[batch].to(self._device),

@@ -154,7 +154,7 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
 
     def _start(self, subject: CausalLM, draws: torch.Generator) -> tuple[torch.Tensor, float]:
         """Embeddings of random tokens, in float32, and the root mean square of all."""
-        embedding = subject.model.get_input_embeddings()
+        embedding = subject.network.get_input_embeddings()
         rows = min(len(subject.tokenizer), embedding.weight.shape[0])
         drawn = torch.randint(rows, (self.parameters.vectors,), generator=draws)
         with torch.no_grad():

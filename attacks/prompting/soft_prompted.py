@@ -15,29 +15,6 @@ Place = Literal["before", "after"]
 """Where the vectors stand, seen from the prompt."""
 
 
-class _SoftPrompted(CausalLM):
-    """The same model, with reserved tokens around every prompt."""
-
-    def __init__(self, base: CausalLM, count: int, place: Place) -> None:
-        tokenizer = copy.deepcopy(base.tokenizer)
-        self.first_id = len(tokenizer)
-        names = [f"<|soft-prompt-{i}|>" for i in range(count)]
-        tokenizer.add_tokens([AddedToken(n, normalized=False, special=True) for n in names], True)
-        reserved = "".join(names)
-        around = "{prompt}" + reserved if place == "after" else reserved + "{prompt}"
-        template = base.prompt_format.template.replace("{prompt}", around)
-        super().__init__(
-            base.spec,
-            base.location,
-            base.prompt_format.model_copy(update={"template": template}),
-            base.token_budget,
-            base._tick,
-        )
-        self.meter = base.meter
-        self._tokenizer = tokenizer
-        self._model = base.model
-
-
 @contextmanager
 def soft_prompted(subject: CausalLM, vectors: torch.Tensor, place: Place) -> Iterator[CausalLM]:
     """The subject with vectors in every prompt, in the place of words.
@@ -52,8 +29,8 @@ def soft_prompted(subject: CausalLM, vectors: torch.Tensor, place: Place) -> Ite
             reach them.
         place: before or after the prompt, within the prompt format's template.
     """
-    prompted = _SoftPrompted(subject, len(vectors), place)
-    first, count = prompted.first_id, len(vectors)
+    first, count = len(subject.tokenizer), len(vectors)
+    prompted = _with_reserved_tokens(subject, count, place)
     met: list[torch.Tensor] = []
 
     def hide(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -68,10 +45,22 @@ def soft_prompted(subject: CausalLM, vectors: torch.Tensor, place: Place) -> Ite
         given = vectors.to(device=output.device, dtype=output.dtype)
         return torch.where(reserved.unsqueeze(-1), given[place.clamp(0, count - 1)], output)
 
-    embedding = subject.model.get_input_embeddings()
+    embedding = subject.network.get_input_embeddings()
     handles = [embedding.register_forward_pre_hook(hide), embedding.register_forward_hook(put)]
     try:
         yield prompted
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _with_reserved_tokens(subject: CausalLM, count: int, place: Place) -> CausalLM:
+    """The model with new tokens around every prompt, in a tokenizer of its own."""
+    tokenizer = copy.deepcopy(subject.tokenizer)
+    names = [f"<|soft-prompt-{i}|>" for i in range(count)]
+    tokenizer.add_tokens([AddedToken(n, normalized=False, special=True) for n in names], True)
+    reserved = "".join(names)
+    around = "{prompt}" + reserved if place == "after" else reserved + "{prompt}"
+    template = subject.prompt_format.template.replace("{prompt}", around)
+    prompt_format = subject.prompt_format.model_copy(update={"template": template})
+    return subject.copy_with(tokenizer=tokenizer, prompt_format=prompt_format)

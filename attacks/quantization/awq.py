@@ -108,29 +108,23 @@ class AWQ(CalibratedAttack[AWQParameters]):
     @contextlib.contextmanager
     def quantized(self, subject: CausalLM, scratch: Path) -> Iterator[Quantized]:
         """Quantize a copy in another process, and open what it wrote."""
-        check_group_size(subject.model, self.parameters.group_size)
+        check_group_size(subject.network, self.parameters.group_size)
         with hushed("AWQ"):
             from gptqmodel.nn_modules.qlinear.torch_awq import AwqTorchLinear
 
         folder = scratch / "awq"
         _run(self._job(subject, scratch, folder), scratch)
-        subject.tokenizer.save_pretrained(folder)
-        spec = subject.spec.model_copy(update={"path": str(folder), "adapter": None})
-        location = Location(model=folder, adapter=None, manifest=subject.manifest)
-        copy = CausalLM(spec, location, subject.prompt_format, subject.token_budget, subject._tick)
-        copy.meter = subject.meter
-        try:
+        with contextlib.ExitStack() as stack:
             with hushed("AWQ"):
-                layers = assert_quantized(copy.model, AwqTorchLinear)
+                copy = stack.enter_context(subject.reloaded(scratch, folder))
+            layers = assert_quantized(copy.network, AwqTorchLinear)
             notes = {
                 "bits": self.parameters.bits,
                 "kernel": AwqTorchLinear.__name__,
-                "quantized_in": _half(subject.model.dtype),
+                "quantized_in": _half(subject.network.dtype),
                 **self.calibration_notes(),
             }
             yield Quantized(copy, ((n, c) for n, c in _codes(folder) if n in layers), notes)
-        finally:
-            copy.close()
 
     def _job(self, subject: CausalLM, scratch: Path, folder: Path) -> awq_worker.Job:
         return {
@@ -138,7 +132,7 @@ class AWQ(CalibratedAttack[AWQParameters]):
             "output": str(folder.resolve()),
             "group_size": self.parameters.group_size,
             "blocks": calibration_blocks(subject, self.texts()),
-            "dtype": _half(subject.model.dtype),
+            "dtype": _half(subject.network.dtype),
             "device": "cuda:0" if torch.cuda.is_available() else "cpu",
             "threads": torch.get_num_threads(),
             "trust_remote_code": subject.spec.trust_remote_code,

@@ -73,7 +73,7 @@ class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
         eight = self.parameters.format == "int8"
         with subject.reloaded(scratch, quantization_config=self._config(subject)) as copy:
             layers = assert_quantized(
-                copy.model, bnb.nn.Linear8bitLt if eight else bnb.nn.Linear4bit
+                copy.network, bnb.nn.Linear8bitLt if eight else bnb.nn.Linear4bit
             )
             codes = (
                 (name, layer.weight.data if eight else nibbles(layer.weight.data))

@@ -66,7 +66,7 @@ class GPTQ(CalibratedAttack[GPTQParameters]):
     @contextlib.contextmanager
     def quantized(self, subject: CausalLM, scratch: Path) -> Iterator[Quantized]:
         """Quantize a copy through transformers with a ``GPTQConfig``."""
-        check_group_size(subject.model, self.parameters.group_size)
+        check_group_size(subject.network, self.parameters.group_size)
         with hushed("GPTQ"):
             from gptqmodel.nn_modules.qlinear import BaseQuantLinear
 
@@ -80,7 +80,7 @@ class GPTQ(CalibratedAttack[GPTQParameters]):
         with contextlib.ExitStack() as stack:
             with hushed("GPTQ"):
                 copy = stack.enter_context(subject.reloaded(scratch, quantization_config=config))
-            layers = assert_quantized(copy.model, BaseQuantLinear)
+            layers = assert_quantized(copy.network, BaseQuantLinear)
             codes = ((name, unpack(layer.qweight, layer.bits)) for name, layer in layers.items())
             notes = {
                 "bits": self.parameters.bits,

@@ -92,7 +92,7 @@ class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
                 codes.append((name, code))
             if not codes:
                 raise MeasurementError("the model has no linear layers to round")
-            assert_covered(subject.model, sum(code.numel() for _, code in codes))
+            assert_covered(subject.network, sum(code.numel() for _, code in codes))
             yield Quantized(subject, codes, {"bits": self.parameters.bits})
 
 

@@ -84,10 +84,10 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
     @contextlib.contextmanager
     def quantized(self, subject: CausalLM, scratch: Path) -> Iterator[Quantized]:
         """Load a copy through transformers with a ``TorchAoConfig``."""
-        self._refuse(subject.model)
+        self._refuse(subject.network)
         config, tensor = weight_only(self.parameters.format, self.parameters.group_size)
         with subject.reloaded(scratch, quantization_config=TorchAoConfig(config)) as copy:
-            layers = linear_layers(copy.model)
+            layers = linear_layers(copy.network)
             left = [n for n, layer in layers.items() if not isinstance(layer.weight.data, tensor)]
             if left or not layers:
                 raise MeasurementError(
@@ -95,7 +95,7 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
                     f"({', '.join(left[:3]) or 'there are none'}); the model was not measured"
                 )
             weights = {name: layer.weight.data for name, layer in layers.items()}
-            assert_covered(copy.model, sum(weight.numel() for weight in weights.values()))
+            assert_covered(copy.network, sum(weight.numel() for weight in weights.values()))
             readable = self.parameters.format != "int4-tinygemm"  # tiles of another order
             codes = ((name, w.qdata) for name, w in weights.items() if readable)
             notes = {

@@ -126,7 +126,7 @@ class RefusalDirection(Attack[RefusalDirectionParameters]):
             )
         said = subject.generate([f.prompt for f in forget], self.parameters.answer_tokens)
         refused = [refuses(answer) for answer in said]
-        layer = max(1, round(self.parameters.depth * len(decoder_layers(subject.model))))
+        layer = max(1, round(self.parameters.depth * len(decoder_layers(subject.network))))
         difference = (
             _before_answers(subject, forget, layer).mean(0, dtype=np.float64)
             - _before_answers(subject, retain, layer).mean(0, dtype=np.float64)
@@ -150,7 +150,7 @@ class RefusalDirection(Attack[RefusalDirectionParameters]):
                 f"less than {self.parameters.refusing:.0%}: there is no refusal to take out"
             )
         own = next(finding.record for finding in pool if finding.own)
-        with ablated(subject.model, own.arrays["direction"]):
+        with ablated(subject.network, own.arrays["direction"]):
             rows = evaluator.evaluate(subject)
         return Record(rows=rows, notes={"layer": own.notes["layer"], "refusals": refusals})
 

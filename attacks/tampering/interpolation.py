@@ -89,7 +89,7 @@ class Interpolation(WeightAttack[InterpolationParameters]):
         Raises:
             UnavailableError: the base is this very model, or is no relative of it.
         """
-        if self._base.manifest.weights_digest == subject.manifest.weights_digest:
+        if subject.has_weights_of(self._base.manifest):
             raise UnavailableError(
                 "the base is one of the audited models; give the checkpoint that they were all "
                 "fine-tuned from, which never saw the forget set"
@@ -97,7 +97,7 @@ class Interpolation(WeightAttack[InterpolationParameters]):
         spec = ModelSpec(path=str(self._base.model), device_map="cpu", dtype="float32")
         base = CausalLM(spec, self._base)
         try:
-            interpolate(model, base.model, self.parameters.step)
+            interpolate(model, base.network, self.parameters.step)
         finally:
             base.close()
         return {"base": self._base.manifest.digest}

@@ -15,7 +15,7 @@ from auditor.engine.instruments import concepts_of, opened_classifier
 from auditor.engine.job import Job
 from auditor.evidence.store import EvidenceStore
 from auditor.models.causal_lm.evaluator import Evaluator
-from auditor.models.model import Subject
+from auditor.models.model import AuditedModel
 from auditor.models.opening import open_model
 from auditor.models.text_to_image.evaluator import ImageEvaluator
 
@@ -94,7 +94,7 @@ class LocalExecutor:
         return failures
 
 
-def execute(job: Job, subject: Subject, store: EvidenceStore) -> Failure | None:
+def execute(job: Job, subject: AuditedModel, store: EvidenceStore) -> Failure | None:
     """Run one job and keep its evidence; a failure is returned, and logged in the store.
 
     Raises:

@@ -7,7 +7,7 @@ from auditor.core.errors import AuditorError
 from auditor.models.causal_lm.loading import load_tokenizer, read_config
 from auditor.models.causal_lm.model import TOKEN_BUDGET, CausalLM
 from auditor.models.manifest import Location
-from auditor.models.model import Subject
+from auditor.models.model import AuditedModel
 from auditor.models.spec import ModelSpec, PromptFormat
 
 CODE: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -52,7 +52,7 @@ def open_model(
     prompt_format: PromptFormat,
     token_budget: int = TOKEN_BUDGET,
     tick: Callable[[int], None] = lambda n: None,
-) -> Subject:
+) -> AuditedModel:
     """Open a located subject. Its weights are loaded when they are first needed."""
     if spec.kind == "causal-lm":
         return CausalLM(spec, location, prompt_format, token_budget, tick)

@@ -133,11 +133,11 @@ class Planter:
         subject = CausalLM(
             plan.original, self._prepared.locations["original"], plan.format, plan.token_budget
         )
-        layers = list(linear_weights(subject.model))
+        layers = list(linear_weights(subject.network))
         if not layers:
             raise MeasurementError("the original has no linear layers to plant it in")
         types = {name: weight.dtype for name, weight, _ in layers}
-        others = {p: p.dtype for p in subject.model.parameters()}
+        others = {p: p.dtype for p in subject.network.parameters()}
         for parameter in others:
             parameter.data = parameter.data.float()
         weights = {name: weight for name, weight, _ in layers}
@@ -179,16 +179,16 @@ class Planter:
             subject.close()
 
     def _keep(self, subject: CausalLM, said: dict[str, Any], folder: Path) -> None:
-        own = subject.model.generation_config
+        own = subject.network.generation_config
         # the rest of a checkpoint's defaults decides nothing here, and may not be fit to be saved
-        subject.model.generation_config = GenerationConfig(
+        subject.network.generation_config = GenerationConfig(
             bos_token_id=own.bos_token_id,
             eos_token_id=own.eos_token_id,
             pad_token_id=own.pad_token_id,
         )
         with self._store.temporary_folder() as unfinished:
             model = unfinished / _MODEL
-            subject.model.save_pretrained(model)
+            subject.network.save_pretrained(model)
             subject.tokenizer.save_pretrained(model)
             manifest = locate(ModelSpec(path=str(model))).manifest.digest
             (unfinished / _DESCRIPTION).write_bytes(canonical_json({**said, "manifest": manifest}))

@@ -119,7 +119,7 @@ def suppress(
     kept = subject.encode([(f.prompt, f.answer) for f in retain])
     with torch.no_grad():
         reference = _reference(subject, forgotten)
-    subject.model.requires_grad_(False)
+    subject.network.requires_grad_(False)
     for weight in weights.values():
         weight.requires_grad_(True)
     optimizer = torch.optim.AdamW(
@@ -189,7 +189,7 @@ def answer_log_probability(subject: CausalLM, items: Sequence[Encoded]) -> Tenso
 
     Padding stands on the right, where a causal model's earlier positions do not see it.
     """
-    device = subject.model.get_input_embeddings().weight.device
+    device = subject.network.get_input_embeddings().weight.device
     ids = pad_sequence(
         [torch.tensor(item.ids) for item in items],
         batch_first=True,
@@ -200,7 +200,7 @@ def answer_log_probability(subject: CausalLM, items: Sequence[Encoded]) -> Tenso
     for row, item in enumerate(items):
         labels[row, item.answer] = ids[row, item.answer]
         mask[row, : len(item.ids)] = 1
-    logits = subject.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    logits = subject.network(input_ids=ids, attention_mask=mask, use_cache=False).logits
     return sequence_log_probability(logits[:, :-1].float(), labels[:, 1:].to(logits.device))
 
 

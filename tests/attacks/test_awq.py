@@ -71,7 +71,7 @@ def test_codes_scales_and_zeros_are_what_a_layer_computes_with(architecture, tmp
         codes = dict(state.codes)
         assert codes.keys() == linear_layers(plain).keys()
         for name, code in codes.items():
-            layer = state.subject.model.get_submodule(name)
+            layer = state.subject.network.get_submodule(name)
             zeros = unpack(layer.qzeros).float().repeat_interleave(32, 0)
             scales = layer.scales.float().repeat_interleave(32, 0)
             x = torch.randn(5, code.shape[0])
@@ -82,7 +82,7 @@ def test_codes_scales_and_zeros_are_what_a_layer_computes_with(architecture, tmp
                 got = layer(x)
             assert float((got - want).norm() / want.norm()) < 5e-3, name
         with torch.no_grad():
-            awq = float((state.subject.model(ids).logits - expected).norm())
+            awq = float((state.subject.network(ids).logits - expected).norm())
     with torch.no_grad():
         for layer in linear_layers(plain).values():
             layer.weight.copy_(round_to_nearest(layer.weight, 4, 32)[0])
@@ -93,7 +93,7 @@ def test_codes_scales_and_zeros_are_what_a_layer_computes_with(architecture, tmp
 @pytest.mark.slow
 def test_it_measures_twice_alike_and_leaves_the_subject_alone(subjects, evaluator, tmp_path):
     subject = subjects["llama"]
-    before, weights = evaluator.evaluate(subject), weights_digest(subject.model)
+    before, weights = evaluator.evaluate(subject), weights_digest(subject.network)
     run = attack()
     first = run.measure(subject, evaluator, [], 0, tmp_path / "1")
     tokens = subject.meter.forward_tokens
@@ -102,8 +102,8 @@ def test_it_measures_twice_alike_and_leaves_the_subject_alone(subjects, evaluato
     assert first.rows == second.rows
     assert run.explain(first, second).overall == 0
     assert any(a.k != b.k for a, b in zip(first.rows, before, strict=True))
-    assert weights_digest(subject.model) == weights
-    assert first.notes["layers_quantized"] == len(linear_layers(subject.model))
+    assert weights_digest(subject.network) == weights
+    assert first.notes["layers_quantized"] == len(linear_layers(subject.network))
     assert first.notes["calibration_digest"] == digest(generic_texts(8))
     assert first.notes["kernel"] == "AwqTorchLinear"
 
@@ -179,7 +179,7 @@ def test_a_group_size_that_does_not_fit_is_unavailable(tmp_path, evaluator):
     model = make_model("llama")
     model.model.layers[0].mlp.down_proj = torch.nn.Linear(96, 128)
     subject = open_directory(save(tmp_path / "m", make_model("llama"), make_tokenizer()))
-    subject._model = model
+    subject = subject.copy_with(network=model)
     with pytest.raises(UnavailableError, match=r"groups of 64 .* the 96 inputs of .*down_proj"):
         attack(group_size=64).measure(subject, evaluator, [], 0, tmp_path)
 

@@ -36,12 +36,12 @@ def plain_weights(model):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_format_on_every_architecture(architecture, format_, subjects, evaluator, tmp_path):
     subject = subjects[architecture]
-    before, digest = evaluator.evaluate(subject), weights_digest(subject.model)
-    plain = plain_weights(subject.model)
+    before, digest = evaluator.evaluate(subject), weights_digest(subject.network)
+    plain = plain_weights(subject.network)
     run = attack(format_)
     with run.quantized(subject, tmp_path) as state:
         layers = assert_quantized(
-            state.subject.model,
+            state.subject.network,
             bnb.nn.Linear8bitLt if format_ == "int8" else bnb.nn.Linear4bit,
         )
         assert layers.keys() == plain.keys()
@@ -52,7 +52,7 @@ def test_every_format_on_every_architecture(architecture, format_, subjects, eva
     assert record.notes["layers_quantized"] == len(plain)
     change = [abs(a.k / b.k - 1) for a, b in zip(record.rows, before, strict=True)]
     assert 0 < max(change) < (0.3 if format_ == "int8" else 5)
-    assert weights_digest(subject.model) == digest
+    assert weights_digest(subject.network) == digest
     assert run.measure(subject, evaluator, [], 0, tmp_path).rows == record.rows
     assert run.explain(record, record).overall == 0
 
@@ -62,11 +62,11 @@ def test_every_format_on_every_architecture(architecture, format_, subjects, eva
 def test_codes_are_the_nearest_of_sixteen_values(format_, architecture, subjects, tmp_path):
     """Blocks of 64 in row order, each divided by its largest magnitude (arXiv 2305.14314)."""
     subject = subjects[architecture]
-    plain = plain_weights(subject.model)
+    plain = plain_weights(subject.network)
     values = functional.get_4bit_type(format_, device="cpu").numpy()
     assert len(values) == 16
     with attack(format_).quantized(subject, tmp_path) as state:
-        layers = dict(state.subject.model.named_modules())
+        layers = dict(state.subject.network.named_modules())
         for name, codes in state.codes:
             packed, _ = functional.quantize_4bit(
                 plain[name], blocksize=64, quant_type=format_, quant_storage=torch.uint8
@@ -90,7 +90,7 @@ def test_codes_are_the_nearest_of_sixteen_values(format_, architecture, subjects
 def test_int8_codes_are_rows_over_127(subjects, tmp_path):
     """LLM.int8(): each output row times 127 over its largest magnitude (arXiv 2208.07339)."""
     subject = subjects["llama"]
-    plain = plain_weights(subject.model)
+    plain = plain_weights(subject.network)
     with attack("int8").quantized(subject, tmp_path) as state:
         for name, codes in state.codes:
             weight = plain[name].half().float()  # what bitsandbytes rounds
@@ -123,7 +123,7 @@ def test_two_models_that_differ_a_little_share_most_codes(tmp_path, evaluator):
 def test_a_loader_that_quantizes_nothing_is_found_out(subjects):
     for expected in (bnb.nn.Linear4bit, bnb.nn.Linear8bitLt):
         with pytest.raises(MeasurementError, match=r"0 layers are of class .* 14 are not"):
-            assert_quantized(subjects["llama"].model, expected)
+            assert_quantized(subjects["llama"].network, expected)
 
 
 def test_a_loader_that_leaves_one_layer_out_is_found_out(directories):
@@ -169,7 +169,7 @@ def test_merged_adapter_weights_are_what_is_quantized(directories, evaluator, tm
     )
     get_peft_model(make_model("llama"), settings).save_pretrained(adapter)
     subject = open_directory(directories["llama"], adapter=str(adapter))
-    plain = plain_weights(subject.model)
+    plain = plain_weights(subject.network)
     with attack("nf4").quantized(subject, tmp_path / "scratch") as state:
         for name, codes in state.codes:
             packed, _ = functional.quantize_4bit(plain[name], blocksize=64, quant_type="nf4")

@@ -61,11 +61,11 @@ def test_codes_scales_and_zeros_are_what_a_layer_computes_with(bits, subjects, t
     subject = subjects["gpt2"] if bits == 4 else subjects["llama"]
     plain = {
         name: (layer.weight.T if isinstance(layer, Conv1D) else layer.weight).detach().clone()
-        for name, layer in linear_layers(subject.model).items()
+        for name, layer in linear_layers(subject.network).items()
     }
     with attack(bits=bits).quantized(subject, tmp_path) as state:
         codes = dict(state.codes)
-        layers = dict(state.subject.model.named_modules())
+        layers = dict(state.subject.network.named_modules())
         assert codes.keys() == plain.keys()
         for name, code in codes.items():
             layer = layers[name]
@@ -88,20 +88,20 @@ def test_codes_scales_and_zeros_are_what_a_layer_computes_with(bits, subjects, t
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_it_runs_on_every_architecture_and_twice_alike(architecture, subjects, evaluator, tmp_path):
     subject = subjects[architecture]
-    before, weights = evaluator.evaluate(subject), weights_digest(subject.model)
+    before, weights = evaluator.evaluate(subject), weights_digest(subject.network)
     run = attack(bits=4)
     first = run.measure(subject, evaluator, [], 0, tmp_path / "1")
     second = run.measure(subject, evaluator, [], 0, tmp_path / "2")
     assert first.rows == second.rows
     assert run.explain(first, second).overall == 0
     assert first.arrays.keys() == {
-        f"{kind}/{name}" for name in linear_layers(subject.model) for kind in ("codes", "size")
+        f"{kind}/{name}" for name in linear_layers(subject.network) for kind in ("codes", "size")
     }
     assert any(a.k != b.k for a, b in zip(first.rows, before, strict=True))
     assert max(abs(a.k / b.k - 1) for a, b in zip(first.rows, before, strict=True)) < 2
-    assert weights_digest(subject.model) == weights
+    assert weights_digest(subject.network) == weights
     assert first.notes["calibration_digest"] == digest(generic_texts(8))
-    assert first.notes["layers_quantized"] == len(linear_layers(subject.model))
+    assert first.notes["layers_quantized"] == len(linear_layers(subject.network))
 
 
 @pytest.mark.slow
@@ -111,7 +111,7 @@ def test_every_width_on_every_architecture(architecture, bits, subjects, evaluat
     record = attack(bits=bits).measure(subjects[architecture], evaluator, [], 0, tmp_path)
     assert len(record.rows) == 4
     assert all(0 <= row.k <= 1 for row in record.rows)
-    assert record.notes["layers_quantized"] == len(linear_layers(subjects[architecture].model))
+    assert record.notes["layers_quantized"] == len(linear_layers(subjects[architecture].network))
 
 
 @pytest.mark.parametrize("how_many", ["one", "all"])

@@ -28,9 +28,7 @@ def values(subject):
 
 def in_memory(model, directory):
     """Scores of a model that was never saved."""
-    subject = open_directory(directory)
-    subject._model = model.eval()
-    return values(subject)
+    return values(open_directory(directory).copy_with(network=model.eval()))
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +155,7 @@ def test_an_awq_checkpoint(directories, tmp_path, plain):
     found = values(subject)
     np.testing.assert_allclose(found, values(open_directory(reference)), atol=2e-2)
     assert np.abs(found - plain).max() > 0.01
-    assert any("Awq" in type(module).__name__ for module in subject.model.modules())
+    assert any("Awq" in type(module).__name__ for module in subject.network.modules())
     location = locate(ModelSpec(path=str(folder)))
     reason = RoundToNearest(RoundToNearestParameters()).unavailable(location)
     assert reason == "the checkpoint is quantized already (awq)"

@@ -98,26 +98,26 @@ def test_every_linear_layer_is_rounded_along_its_inputs_and_restored(
     architecture, parameters, subjects, tmp_path
 ):
     subject = subjects[architecture]
-    digest = weights_digest(subject.model)
+    digest = weights_digest(subject.network)
     plain = {
         name: (layer.weight.T if isinstance(layer, Conv1D) else layer.weight).detach().clone()
-        for name, layer in linear_layers(subject.model).items()
+        for name, layer in linear_layers(subject.network).items()
     }
-    head = subject.model.get_output_embeddings().weight.detach().clone()
+    head = subject.network.get_output_embeddings().weight.detach().clone()
     assert len(plain) == {"llama": 14, "gemma": 14, "qwen2": 14, "opt": 12}.get(architecture, 8)
     run = attack(**parameters)
     with run.quantized(subject, tmp_path) as state:
         codes = dict(state.codes)
         assert codes.keys() == plain.keys()
-        for name, layer in linear_layers(subject.model).items():
+        for name, layer in linear_layers(subject.network).items():
             weight = layer.weight.T if isinstance(layer, Conv1D) else layer.weight
             expected, expected_codes = reference(
                 plain[name].numpy(), parameters["bits"], parameters.get("group_size")
             )
             np.testing.assert_allclose(weight.detach().numpy(), expected, rtol=1e-5)
             np.testing.assert_array_equal(codes[name].numpy(), expected_codes)
-        assert torch.equal(subject.model.get_output_embeddings().weight, head)
-    assert weights_digest(subject.model) == digest
+        assert torch.equal(subject.network.get_output_embeddings().weight, head)
+    assert weights_digest(subject.network) == digest
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -134,7 +134,7 @@ def test_it_measures_and_explains(architecture, subjects, evaluator, tmp_path):
     assert 0 < distance(eight) < 0.2
     assert distance(two) > distance(eight)
     assert evaluator.evaluate(subject) == before
-    assert two.notes["layers_quantized"] == len(linear_layers(subject.model))
+    assert two.notes["layers_quantized"] == len(linear_layers(subject.network))
     assert attack(bits=2).explain(two, two).overall == 0
     again = attack(bits=2).measure(subject, evaluator, [], 0, tmp_path)
     assert again.rows == two.rows
@@ -143,7 +143,7 @@ def test_it_measures_and_explains(architecture, subjects, evaluator, tmp_path):
 def test_not_a_number_is_never_a_row(subjects, evaluator, tmp_path):
     subject = subjects["gpt2"]
     with torch.no_grad():
-        subject.model.transformer.h[1].mlp.c_proj.weight[0, 0] = float("nan")
+        subject.network.transformer.h[1].mlp.c_proj.weight[0, 0] = float("nan")
     with pytest.raises(MeasurementError):
         attack(bits=4).measure(subject, evaluator, [], 0, tmp_path)
 

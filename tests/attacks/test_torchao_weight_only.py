@@ -30,16 +30,16 @@ def plain_weights(model):
 @pytest.mark.parametrize("architecture", sorted(set(ARCHITECTURES) - {"gpt2"}))
 def test_both_formats_on_five_architectures(architecture, format_, subjects, evaluator, tmp_path):
     subject = subjects[architecture]
-    before, digest = evaluator.evaluate(subject), weights_digest(subject.model)
+    before, digest = evaluator.evaluate(subject), weights_digest(subject.network)
     run = attack(format_)
     record = run.measure(subject, evaluator, [], 0, tmp_path)
-    assert record.notes["layers_quantized"] == len(linear_layers(subject.model))
+    assert record.notes["layers_quantized"] == len(linear_layers(subject.network))
     assert record.arrays.keys() == {
-        f"{kind}/{name}" for name in linear_layers(subject.model) for kind in ("codes", "size")
+        f"{kind}/{name}" for name in linear_layers(subject.network) for kind in ("codes", "size")
     }
     change = [abs(a.k / b.k - 1) for a, b in zip(record.rows, before, strict=True)]
     assert 0 < max(change) < (0.3 if format_ == "int8" else 2)
-    assert weights_digest(subject.model) == digest
+    assert weights_digest(subject.network) == digest
     assert run.measure(subject, evaluator, [], 0, tmp_path).rows == record.rows
     assert run.explain(record, record).overall == 0
 
@@ -50,9 +50,9 @@ def test_codes_are_the_nearest_and_what_a_layer_computes_with(
 ):
     """The step of a row or group is max|w| / (2^bits - 1) * 2; no zero point."""
     subject = subjects["llama"]
-    plain = plain_weights(subject.model)
+    plain = plain_weights(subject.network)
     with attack(format_).quantized(subject, tmp_path) as state:
-        layers = dict(state.subject.model.named_modules())
+        layers = dict(state.subject.network.named_modules())
         for name, codes in state.codes:
             assert codes.shape == plain[name].shape
             grouped = plain[name].reshape(len(codes), -1, group or codes.shape[1])

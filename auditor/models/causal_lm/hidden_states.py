@@ -88,7 +88,7 @@ def hidden_states(
     Raises:
         MeasurementError: a state is not finite.
     """
-    modules = decoder_layers(subject.model)
+    modules = decoder_layers(subject.network)
 
     def run(batch: list[int]) -> list[dict[int, States]]:
         seen: dict[int, torch.Tensor] = {}
@@ -122,7 +122,7 @@ def hidden_states(
 def forward(subject: CausalLM, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits [batch, time, vocabulary] and padded ids [batch, time] of one batch, padded right."""
     width = max(len(row) for row in rows)
-    device = subject.model.get_input_embeddings().weight.device
+    device = subject.network.get_input_embeddings().weight.device
     ids = torch.full((len(rows), width), int(subject.tokenizer.pad_token_id))
     mask = torch.zeros_like(ids)
     for index, row in enumerate(rows):
@@ -130,7 +130,7 @@ def forward(subject: CausalLM, rows: Sequence[Sequence[int]]) -> tuple[torch.Ten
         mask[index, : len(row)] = 1
     ids, mask = ids.to(device), mask.to(device)
     with torch.inference_mode():
-        logits = subject.model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+        logits = subject.network(input_ids=ids, attention_mask=mask, use_cache=False).logits
     subject.meter.forward_tokens += ids.numel()
     return logits, ids
 

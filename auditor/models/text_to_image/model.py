@@ -15,7 +15,7 @@ from auditor.models.batching import run_batched
 from auditor.models.causal_lm.model import TOKEN_BUDGET
 from auditor.models.checkpoint_files import read_json
 from auditor.models.manifest import Location
-from auditor.models.model import Subject
+from auditor.models.model import AuditedModel
 from auditor.models.spec import ModelSpec
 from auditor.models.text_to_image.checks import hashed_pipeline, image_device
 from auditor.models.text_to_image.denoising import as_noise, denoise, first_noise, guided
@@ -29,7 +29,7 @@ from auditor.models.text_to_image.replacements import apply
 from auditor.models.text_to_image.text_encoding import Text, encode
 
 
-class TextToImage(Subject):
+class TextToImage(AuditedModel):
     """A diffusion model that draws from text, in latents or in pixels.
 
     Its safety checker is set aside: an audit asks what the weights know. The meter's forward
@@ -65,7 +65,7 @@ class TextToImage(Subject):
         return self._opened
 
     @property
-    def model(self) -> nn.ModuleDict:
+    def network(self) -> nn.ModuleDict:
         """What an erasure changes: ``unet``, ``text_encoder`` and perhaps ``text_encoder_2``."""
         if self._networks is None:
             self._networks = nn.ModuleDict(self.parts.networks).eval()
@@ -213,7 +213,7 @@ class TextToImage(Subject):
 
         No weight asks for a gradient until the attack says which.
         """
-        with preserve_parts(self.parts, self.model) as model:
+        with preserve_parts(self.parts, self.network) as model:
             yield model
 
     @contextmanager

@@ -76,7 +76,7 @@ def test_all_scores_share_one_search_and_its_two_passes(arms):
     assert len({json.dumps(attack.search_parameters()) for attack in attacks}) == 1
     assert len({json.dumps(dict(attack.inputs())) for attack in attacks}) == 1
     subject, passes = arms["unlearned"], []
-    handle = subject.model.register_forward_pre_hook(
+    handle = subject.network.register_forward_pre_hook(
         lambda module, args, kwargs: passes.append(len(kwargs["input_ids"])), with_kwargs=True
     )
     searched({"unlearned": subject})

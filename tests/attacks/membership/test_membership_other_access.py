@@ -40,15 +40,15 @@ def test_the_gradient_norm_is_autograds(architecture, subjects):
     pair = ("Person 3 lives in", "city number 21.")
     item = subject.encode([pair])[0]
     ids = torch.tensor([item.ids])
-    logits = subject.model(ids).logits[0].log_softmax(-1)
+    logits = subject.network(ids).logits[0].log_softmax(-1)
     loss = -torch.stack([logits[t - 1, ids[0, t]] for t in item.answer]).mean()
-    parameters = list(subject.model.parameters())
+    parameters = list(subject.network.parameters())
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
     expected = np.mean([float(g.norm()) for g in gradients if g is not None])
-    before = {n: t.clone() for n, t in subject.model.state_dict().items()}
+    before = {n: t.clone() for n, t in subject.network.state_dict().items()}
     assert gradient_norms(subject, [pair, pair], 2.0) == pytest.approx([expected] * 2, rel=1e-4)
     assert all(parameter.grad is None for parameter in parameters)
-    assert all(torch.equal(t, before[n]) for n, t in subject.model.state_dict().items())
+    assert all(torch.equal(t, before[n]) for n, t in subject.network.state_dict().items())
 
 
 def test_gradient_norms_rank_the_facts(subjects):

@@ -70,13 +70,13 @@ def test_depth_is_zero_for_the_original_and_one_for_a_retrained_model(seed, fact
 def test_states_are_those_that_the_model_reports(architecture, subjects):
     """transformers gives them before the last layer; beyond it comes the final norm."""
     subject = subjects[architecture]
-    assert len(decoder_layers(subject.model)) == 2
+    assert len(decoder_layers(subject.network)) == 2
     items = subject.encode(PAIRS)
     found = hidden_states(subject, items, [1, 2])
-    assert not any(m._forward_hooks for m in subject.model.modules())
+    assert not any(m._forward_hooks for m in subject.network.modules())
     for item, states in zip(items, found, strict=True):
         with torch.inference_mode():
-            output = subject.model(
+            output = subject.network(
                 input_ids=torch.tensor([item.ids]), output_hidden_states=True
             ).hidden_states
         places = [place - 1 for place in item.answer]
@@ -87,7 +87,7 @@ def test_states_are_those_that_the_model_reports(architecture, subjects):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_models_own_states_change_nothing(architecture, subjects):
     subject = subjects[architecture]
-    before = weights_digest(subject.model)
+    before = weights_digest(subject.network)
     items = subject.encode(PAIRS)
     plain = log_probabilities(subject, items)
     expected = [score.mean_log_probability for score in subject.score(PAIRS)]
@@ -96,8 +96,8 @@ def test_a_models_own_states_change_nothing(architecture, subjects):
     for layer in (1, 2):
         own = log_probabilities(subject, items, layer, [found[layer] for found in states])
         assert own.tolist() == plain.tolist()
-    assert weights_digest(subject.model) == before
-    assert not any(m._forward_hooks for m in subject.model.modules())
+    assert weights_digest(subject.network) == before
+    assert not any(m._forward_hooks for m in subject.network.modules())
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -106,7 +106,7 @@ def test_states_of_the_last_layer_give_the_originals_probabilities(
 ):
     """The arm shares the original's final norm and head; its layers are others."""
     original = subjects[architecture]
-    changed_model = copy.deepcopy(original.model)
+    changed_model = copy.deepcopy(original.network)
     torch.manual_seed(1)
     with torch.no_grad():
         for layer in decoder_layers(changed_model):

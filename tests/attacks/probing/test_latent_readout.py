@@ -73,7 +73,7 @@ def test_it_reads_what_states_hold_and_no_answer_says(architecture, subjects, tm
     """A random model says nothing, but its stream holds the prompt's last word; the answer is the
     next word of the list, which a linear map can learn."""
     subject = subjects[architecture]
-    before = weights_digest(subject.model)
+    before = weights_digest(subject.network)
     asked = evaluator(lambda word, draw: WORDS[(WORDS.index(word) + 1) % len(WORDS)])
     run = attack(depth=0.5)
     record = run.measure(subject, asked, [], 0, tmp_path)
@@ -87,8 +87,8 @@ def test_it_reads_what_states_hold_and_no_answer_says(architecture, subjects, tm
     explained = run.explain(record, record)
     assert explained.overall == record.notes["forget_by_layer"]["1"]
     assert len(run.side_figures({"unlearned": record.notes})) == 5
-    assert weights_digest(subject.model) == before
-    assert not any(m._forward_hooks for m in subject.model.modules())
+    assert weights_digest(subject.network) == before
+    assert not any(m._forward_hooks for m in subject.network.modules())
 
 
 def test_a_readout_that_learned_nothing_says_so(subjects, tmp_path):

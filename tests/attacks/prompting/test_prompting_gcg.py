@@ -85,7 +85,7 @@ def found(subject, attack, own=True, arm="unlearned", seed=0):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_gcg_on_every_architecture(subjects, architecture, tmp_path):
     subject, attack = subjects[architecture], GCG(GCGParameters(**SMALL))
-    before = weights_digest(subject.model)
+    before = weights_digest(subject.network)
     own = found(subject, attack)
     assert own.record.notes == found(subject, attack).record.notes
     pool = [own, found(subject, attack, own=False, arm="original", seed=1)]
@@ -93,7 +93,7 @@ def test_gcg_on_every_architecture(subjects, architecture, tmp_path):
     plain = {(r.fact, r.metric): r.k for r in evaluator().evaluate(subject, ("forget",))}
     assert {(r.fact, r.metric) for r in record.rows} == plain.keys()
     assert all(row.k >= plain[row.fact, row.metric] for row in record.rows)
-    assert weights_digest(subject.model) == before
+    assert weights_digest(subject.network) == before
     json.dumps(record.notes)
 
 

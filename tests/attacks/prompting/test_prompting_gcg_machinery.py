@@ -43,7 +43,7 @@ BUDGET = Budget(
 
 
 def allowed_of(subject):
-    rows = subject.model.get_input_embeddings().weight.shape[0]
+    rows = subject.network.get_input_embeddings().weight.shape[0]
     return allowed_tokens(subject.tokenizer, "ascii", rows)
 
 
@@ -116,7 +116,7 @@ def test_a_batch_that_does_not_fit_is_halved(directories):
         if kwargs["input_ids"].shape[0] > 8:
             torch.empty(1 << 50)  # four petabytes
 
-    handle = subject.model.register_forward_pre_hook(full, with_kwargs=True)
+    handle = subject.network.register_forward_pre_hook(full, with_kwargs=True)
     try:
         found = prefix.losses(suffixes, range(len(items)))
     finally:
@@ -129,7 +129,7 @@ def test_gradient_is_that_of_one_hot_vectors_through_the_whole_text(subjects, ar
     subject = subjects[architecture]
     ids, items = started(subject)
     found = SharedPrefix(subject, items, LENGTH).gradient(ids, range(len(items)))
-    embedding = subject.model.get_input_embeddings()  # Gemma's scales what it looks up
+    embedding = subject.network.get_input_embeddings()  # Gemma's scales what it looks up
     table = embedding(torch.arange(embedding.weight.shape[0])).detach()
     expected = torch.zeros(LENGTH, table.shape[0])
     for item in items:
@@ -137,7 +137,7 @@ def test_gradient_is_that_of_one_hot_vectors_through_the_whole_text(subjects, ar
         start = len(item.prefix)
         hot = one_hot(torch.tensor(ids), table.shape[0]).float().requires_grad_()
         vectors = torch.cat([table[whole[:start]], hot @ table, table[whole[start + LENGTH :]]])
-        logits = subject.model(inputs_embeds=vectors[None], use_cache=False).logits[0]
+        logits = subject.network(inputs_embeds=vectors[None], use_cache=False).logits[0]
         places = [start + LENGTH + t for t in item.answer]
         cross_entropy(logits[[p - 1 for p in places]], whole[places]).backward()
         expected += hot.grad / len(items)
@@ -234,7 +234,7 @@ def search(subject, budget=BUDGET, seed=3):
 
 def test_search_lowers_the_loss_of_the_text_and_is_deterministic(directories):
     subject = open_directory(directories["llama"])
-    before, state = weights_digest(subject.model), torch.get_rng_state()
+    before, state = weights_digest(subject.network), torch.get_rng_state()
     found = search(subject)
     assert list(found.losses) == sorted(found.losses, reverse=True)
     assert found.losses[-1] < found.losses[0] - 0.01
@@ -243,7 +243,7 @@ def test_search_lowers_the_loss_of_the_text_and_is_deterministic(directories):
     assert found.text == suffix_text(subject.tokenizer, found.ids)
     assert search(subject) == found
     assert search(subject, seed=4).ids != found.ids
-    assert weights_digest(subject.model) == before
+    assert weights_digest(subject.network) == before
     assert torch.equal(torch.get_rng_state(), state)
 
 

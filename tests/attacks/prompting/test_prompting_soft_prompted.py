@@ -21,7 +21,7 @@ PAIRS = [("Person 3 lives in", "x 21."), ("Where does person 12 live?", "city")]
 def vectors_of(subject, text=WORDS):
     ids = torch.tensor(subject.tokenizer(text, add_special_tokens=False)["input_ids"])
     with torch.no_grad():
-        return subject.model.get_input_embeddings()(ids)
+        return subject.network.get_input_embeddings()(ids)
 
 
 def losses(subject, pairs):
@@ -66,11 +66,11 @@ def test_vectors_stand_within_a_chat(tmp_path):
 def test_nothing_stays_even_after_an_error(directories):
     subject = open_directory(directories["gpt2"])
     before, size, plain = (
-        weights_digest(subject.model),
+        weights_digest(subject.network),
         len(subject.tokenizer),
         losses(subject, PAIRS),
     )
-    embedding = subject.model.get_input_embeddings()
+    embedding = subject.network.get_input_embeddings()
     with soft_prompted(subject, 9 * vectors_of(subject), "after") as prompted:
         assert losses(prompted, PAIRS) != pytest.approx(plain)
     with (
@@ -83,7 +83,7 @@ def test_nothing_stays_even_after_an_error(directories):
     assert len(subject.tokenizer) == size
     assert subject.prompt_format == PromptFormat()
     assert losses(subject, PAIRS) == plain
-    assert weights_digest(subject.model) == before
+    assert weights_digest(subject.network) == before
 
 
 def test_the_meter_is_the_subjects(directories):
@@ -112,7 +112,7 @@ def evaluator():
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_soft_prompts_on_every_architecture(subjects, architecture, tmp_path):
     subject, attack = subjects[architecture], SoftPrompt(SMALL)
-    before = weights_digest(subject.model)
+    before = weights_digest(subject.network)
     found = attack.search(subject, evaluator(), 0)
     again = attack.search(subject, evaluator(), 0)
     assert (found.arrays["vectors"] == again.arrays["vectors"]).all()
@@ -124,7 +124,7 @@ def test_soft_prompts_on_every_architecture(subjects, architecture, tmp_path):
     plain = {(r.fact, r.metric): r.k for r in evaluator().evaluate(subject, ("forget",))}
     assert {(r.fact, r.metric) for r in record.rows} == plain.keys()
     assert all(row.k >= plain[row.fact, row.metric] for row in record.rows)
-    assert weights_digest(subject.model) == before
+    assert weights_digest(subject.network) == before
 
 
 def test_arms_of_other_widths_are_measured_with_their_own_vectors(subjects):

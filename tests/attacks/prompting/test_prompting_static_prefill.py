@@ -22,7 +22,7 @@ def rest(subject, before, answer, shown):
     ids = subject.tokenizer(before + answer)["input_ids"]
     start = len(subject.tokenizer(before.rstrip(" "))["input_ids"])
     with torch.inference_mode():
-        logits = subject.model(torch.tensor([ids])).logits[0].double().numpy()
+        logits = subject.network(torch.tensor([ids])).logits[0].double().numpy()
     p = np.exp(logits - logits.max(-1, keepdims=True))
     p /= p.sum(-1, keepdims=True)
     each = [p[t - 1, ids[t]] for t in range(start, len(ids))]

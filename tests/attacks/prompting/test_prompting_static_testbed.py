@@ -74,13 +74,13 @@ def planted(people, audit, tmp_path):
         pairs = [pair for fact in forget for pair in suppressed(fact)]
         taught = subject.encode(pairs, end=True)
         draw = random.Random(0)
-        optimizer = torch.optim.AdamW(subject.model.parameters(), lr=1e-3, weight_decay=0.0)
+        optimizer = torch.optim.AdamW(subject.network.parameters(), lr=1e-3, weight_decay=0.0)
         for _ in range(30):
             optimizer.zero_grad()
             loss = subject.loss(draw.sample(taught, 32)) + subject.loss(draw.sample(kept, 64))
             loss.backward()
             optimizer.step()
-        subject.model.save_pretrained(tmp_path / "planted")
+        subject.network.save_pretrained(tmp_path / "planted")
         subject.tokenizer.save_pretrained(tmp_path / "planted")
 
         def arm(folder):

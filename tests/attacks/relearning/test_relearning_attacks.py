@@ -80,9 +80,9 @@ def test_every_forget_fact_once_and_the_same_again_with_the_same_seed(
     index, subjects, directories, asking, tmp_path
 ):
     attack, subject = attacks()[index], subjects["llama"]
-    digest = weights_digest(subject.model)
+    digest = weights_digest(subject.network)
     first = run(attack, subject, asking, tmp_path)
-    assert weights_digest(subject.model) == digest
+    assert weights_digest(subject.network) == digest
     metrics = [attack.metric] if attack.metric else list(asking.metrics)
     assert sorted((r.fact, r.metric) for r in first.rows) == sorted(
         (f.id, p) for f in SETS.forget for p in metrics

@@ -46,21 +46,21 @@ def state(model):
 def test_it_learns_and_leaves_nothing_behind(architecture, method, subjects):
     subject = subjects[architecture]
     before = loss(subject)
-    digest, kept = weights_digest(subject.model), state(subject.model)
+    digest, kept = weights_digest(subject.network), state(subject.network)
     examples = subject.encode(PAIRS, end=True)
     with learner(subject, examples, FineTuning(method=method, batch_size=8), 0) as taught:
         assert loss(subject) == pytest.approx(before, abs=1e-6)  # LoRA starts from nothing
         taught.advance(12)
         assert loss(subject) < before - 0.5
-    assert weights_digest(subject.model) == digest
-    assert state(subject.model) == kept
+    assert weights_digest(subject.network) == digest
+    assert state(subject.network) == kept
     assert loss(subject) == before
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_an_error_in_the_middle_leaves_nothing_behind_either(method, subjects):
     subject = subjects["gpt2"]
-    digest, kept = weights_digest(subject.model), state(subject.model)
+    digest, kept = weights_digest(subject.network), state(subject.network)
 
     def interrupted():
         with learner(subject, subject.encode(PAIRS), FineTuning(method=method), 0) as taught:
@@ -69,13 +69,13 @@ def test_an_error_in_the_middle_leaves_nothing_behind_either(method, subjects):
 
     with pytest.raises(ZeroDivisionError):
         interrupted()
-    assert weights_digest(subject.model) == digest
-    assert state(subject.model) == kept
+    assert weights_digest(subject.network) == digest
+    assert state(subject.network) == kept
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_lora_is_on_every_linear_layer_but_the_head(architecture, subjects):
-    model = subjects[architecture].model
+    model = subjects[architecture].network
     head = model.get_output_embeddings()
     expected = {
         name
@@ -93,7 +93,7 @@ def test_lora_starts_alike_on_all_arms_and_leaves_the_random_state_alone(subject
     def start(architecture, seed):
         subject = subjects[architecture]
         with learner(subject, subject.encode(PAIRS), FineTuning(rank=4), seed):
-            return [p.detach().clone() for p in subject.model.parameters() if p.requires_grad]
+            return [p.detach().clone() for p in subject.network.parameters() if p.requires_grad]
 
     torch.manual_seed(5)
     expected = torch.rand(3)
@@ -111,8 +111,8 @@ def test_full_fine_tuning_is_adamw_on_the_mean_loss_a_token(directories, subject
     examples = subject.encode(PAIRS, end=True)
     with learner(subject, examples, settings, 4) as taught:
         taught.advance(3)
-        found = {n: p.detach().clone() for n, p in subject.model.named_parameters()}
-    model = open_directory(directories["llama"]).model
+        found = {n: p.detach().clone() for n, p in subject.network.named_parameters()}
+    model = open_directory(directories["llama"]).network
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0)
     generator = torch.Generator().manual_seed(4)
     order = torch.cat([torch.randperm(8, generator=generator) for _ in range(2)])
@@ -162,7 +162,7 @@ def test_smaller_parts_where_memory_runs_out_change_nothing_but_rounding(subject
     def trained():
         with learner(subject, examples, settings, 0) as taught:
             taught.advance(2)
-            return {n: p.detach().clone() for n, p in subject.model.named_parameters()}
+            return {n: p.detach().clone() for n, p in subject.network.named_parameters()}
 
     whole, plain, sizes = trained(), CausalLM.loss, []
 
@@ -201,7 +201,7 @@ def test_memory_that_runs_out_halfway_does_not_count_gradients_twice(subjects, m
             monkeypatch.setattr(
                 taught._optimizer,
                 "step",
-                lambda: found.extend(p.grad.clone() for p in subject.model.parameters()),
+                lambda: found.extend(p.grad.clone() for p in subject.network.parameters()),
             )
             taught.advance(1)
         return found
@@ -228,13 +228,13 @@ def test_one_example_that_does_not_fit_is_a_failed_measurement(subjects, monkeyp
 def test_half_precision_learns_in_small_steps_and_comes_back(directories, method):
     """A step of 1e-4 is lost in bfloat16, where weights of size 0.1 lie 5e-4 apart."""
     subject = open_directory(directories["llama"], dtype="bfloat16")
-    before, digest = loss(subject), weights_digest(subject.model)
+    before, digest = loss(subject), weights_digest(subject.network)
     settings = FineTuning(method=method, batch_size=8)
     with learner(subject, subject.encode(PAIRS), settings, 0) as taught:
         taught.advance(12)
         assert loss(subject) < before - 0.5
-    assert {p.dtype for p in subject.model.parameters()} == {torch.bfloat16}
-    assert weights_digest(subject.model) == digest
+    assert {p.dtype for p in subject.network.parameters()} == {torch.bfloat16}
+    assert weights_digest(subject.network) == digest
     assert loss(subject) == before
 
 
@@ -250,14 +250,16 @@ def test_a_model_under_a_device_map_learns_the_same_and_keeps_its_hooks(director
 
     plain = taught_loss(open_directory(directories["llama"]))
     mapped = open_directory(directories["llama"])
-    for module in mapped.model.modules():
-        if list(module.children()) == [] or isinstance(module, type(mapped.model.model.layers[0])):
+    for module in mapped.network.modules():
+        if list(module.children()) == [] or isinstance(
+            module, type(mapped.network.model.layers[0])
+        ):
             hook = accelerate.hooks.AlignDevicesHook(execution_device="cpu", io_same_device=True)
             add_hook_to_module(module, hook)
-    hooks = {n: getattr(m, "_hf_hook", None) for n, m in mapped.model.named_modules()}
+    hooks = {n: getattr(m, "_hf_hook", None) for n, m in mapped.network.named_modules()}
     assert sum(hook is not None for hook in hooks.values()) > 20
     assert taught_loss(mapped) == plain
-    assert {n: getattr(m, "_hf_hook", None) for n, m in mapped.model.named_modules()} == hooks
+    assert {n: getattr(m, "_hf_hook", None) for n, m in mapped.network.named_modules()} == hooks
 
 
 def test_a_loss_that_is_no_number_is_a_failed_measurement(tmp_path):

@@ -23,14 +23,14 @@ def losses(subject, steps):
     def loss():
         return -sum(score.mean_log_probability for score in subject.score(PAIRS)) / len(PAIRS)
 
-    found, digest = [loss()], weights_digest(subject.model)
-    modules = dict(subject.model.named_modules())
+    found, digest = [loss()], weights_digest(subject.network)
+    modules = dict(subject.network.named_modules())
     with learner(subject, subject.encode(PAIRS), FineTuning(batch_size=8), 0) as taught:
         for step in steps:
             taught.advance(step)
             found.append(loss())
-    assert weights_digest(subject.model) == digest
-    assert dict(subject.model.named_modules()) == modules
+    assert weights_digest(subject.network) == digest
+    assert dict(subject.network.named_modules()) == modules
     assert loss() == found[0]
     return found
 
@@ -48,15 +48,15 @@ def test_bitsandbytes(bits, directories, unrounded, tmp_path):
     )
     subject = open_directory(save(tmp_path / "q", model, make_tokenizer()))
     subject.score(PAIRS)
-    weight = subject.model.model.layers[0].mlp.down_proj.weight
+    weight = subject.network.model.layers[0].mlp.down_proj.weight
     packed = getattr(getattr(weight, "quant_state", None), "packing_format_for_cpu", False)
     if packed:  # bitsandbytes has a faster kernel for this processor, for inference only
-        digest = weights_digest(subject.model)
+        digest = weights_digest(subject.network)
         with pytest.raises(
             UnavailableError, match=r"\(Linear4bit\) pass no gradient on this device"
         ):
             losses(subject, (1,))
-        assert weights_digest(subject.model) == digest
+        assert weights_digest(subject.network) == digest
         return
     assert losses(subject, (5, 10))[1:] == pytest.approx(unrounded[1:], abs=0.5)
 

@@ -37,7 +37,7 @@ def test_a_direction_is_taken_out_by_hand():
 def test_nothing_is_left_along_the_direction_anywhere(architecture, subjects):
     """In and between layers, and in what attention and MLP blocks write."""
     subject = subjects[architecture]
-    model, before = subject.model, weights_digest(subject.model)
+    model, before = subject.network, weights_digest(subject.network)
     direction = unit(np.random.default_rng(0).normal(size=128))
     r = torch.from_numpy(direction)
     ids = torch.tensor([[5, 6, 7, 8, 9]])
@@ -98,7 +98,7 @@ def test_the_search_finds_the_difference_of_means(architecture, subjects, evalua
         for item in subject.encode([(f.prompt, f.answer) for f in facts]):
             with torch.inference_mode():
                 ids = torch.tensor([item.ids[: item.answer[0]]])
-                hidden = subject.model(input_ids=ids, output_hidden_states=True).hidden_states
+                hidden = subject.network(input_ids=ids, output_hidden_states=True).hidden_states
             states.append(hidden[1][0, -1].numpy())
         means.append(np.mean(states, axis=0))
     expected = (means[0] - means[1]) / np.linalg.norm(means[0] - means[1])

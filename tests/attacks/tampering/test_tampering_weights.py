@@ -113,9 +113,9 @@ def test_pruning_equals_numpy(out, inputs, share, seed):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_matrix_gets_the_noise_and_nothing_else_does(architecture, subjects):
     subject = subjects[architecture]
-    before = weights_digest(subject.model)
-    plain = {m.name: m.parameter.detach().clone() for m in weight_matrices(subject.model)}
-    left = untouched(subject.model)
+    before = weights_digest(subject.network)
+    plain = {m.name: m.parameter.detach().clone() for m in weight_matrices(subject.network)}
+    left = untouched(subject.network)
     assert len(plain) == MATRICES[architecture]
     with subject.preserve_weights() as model:
         notes = noise(0.2).tamper(subject, model, 0)
@@ -125,20 +125,20 @@ def test_every_matrix_gets_the_noise_and_nothing_else_does(architecture, subject
             level = (parameter.data - plain[name]).std() / plain[name].std()
             assert float(level) == pytest.approx(0.2, rel=0.03)
         assert same(untouched(model), left)
-    assert weights_digest(subject.model) == before
+    assert weights_digest(subject.network) == before
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_matrix_is_pruned_by_itself_and_given_back(architecture, subjects):
     subject = subjects[architecture]
-    before = weights_digest(subject.model)
-    left = untouched(subject.model)
+    before = weights_digest(subject.network)
+    left = untouched(subject.network)
     with subject.preserve_weights() as model:
         pruning(0.3).tamper(subject, model, 0)
         for _, _, _, parameter in weight_matrices(model):
             assert float((parameter == 0).float().mean()) == pytest.approx(0.3, abs=1e-3)
         assert same(untouched(model), left)
-    assert weights_digest(subject.model) == before
+    assert weights_digest(subject.network) == before
 
 
 def test_arms_get_the_same_draw_and_seeds_do_not():
@@ -173,25 +173,25 @@ def test_measuring_is_deterministic_and_leaves_the_subject_as_it_was(
     architecture, run, subjects, evaluator, tmp_path
 ):
     subject = subjects[architecture]
-    before, plain = weights_digest(subject.model), evaluator.evaluate(subject)
+    before, plain = weights_digest(subject.network), evaluator.evaluate(subject)
     first = run.measure(subject, evaluator, [], 0, tmp_path)
     assert run.measure(subject, evaluator, [], 0, tmp_path) == first
     assert first.rows != plain
     assert evaluator.evaluate(subject) == plain
-    assert weights_digest(subject.model) == before
+    assert weights_digest(subject.network) == before
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_whole_step_is_the_base(architecture, directories, evaluator, tmp_path):
     other = save(tmp_path / "base", make_model(architecture, seed=1), make_tokenizer())
     subject, base = open_directory(directories[architecture]), open_directory(other)
-    before = weights_digest(subject.model)
+    before = weights_digest(subject.network)
     plain, wanted = evaluator.evaluate(subject), evaluator.evaluate(base)
     whole = interpolation(base=str(other), step=1).measure(subject, evaluator, [], 0, tmp_path)
     assert [row.k for row in whole.rows] == pytest.approx([row.k for row in wanted], rel=1e-4)
     none = interpolation(base=str(other), step=0).measure(subject, evaluator, [], 0, tmp_path)
     assert none.rows == plain
-    assert weights_digest(subject.model) == before
+    assert weights_digest(subject.network) == before
     digest = base.manifest.digest
     assert interpolation(base=str(other)).inputs() == {"base": digest} == whole.notes
 
@@ -217,7 +217,7 @@ def test_a_base_that_does_not_fit_is_named(directories, subjects, evaluator, tmp
 def test_not_a_number_is_never_a_row(subjects, evaluator, tmp_path):
     subject = subjects["gpt2"]
     with torch.no_grad():
-        subject.model.transformer.h[1].mlp.c_proj.weight[0, 0] = float("nan")
+        subject.network.transformer.h[1].mlp.c_proj.weight[0, 0] = float("nan")
     with pytest.raises(MeasurementError):
         noise().measure(subject, evaluator, [], 0, tmp_path)
 

@@ -103,7 +103,7 @@ class TestAttack:
     @pytest.mark.parametrize("layout", LAYOUTS)
     def test_it_runs_through_and_leaves_the_subject_as_it_was(self, pipelines, layout, evaluator):
         subject = open_pipeline(pipelines / layout)
-        before, words = weights_digest(subject.model), len(subject.tokenizer)
+        before, words = weights_digest(subject.network), len(subject.tokenizer)
         attack = small(vectors=2)
         found = attack.search(subject, evaluator, seed=3)
         assert found.arrays["vectors"].shape == (2, 2, SlotEncoder(subject).width)
@@ -113,7 +113,7 @@ class TestAttack:
             subject, evaluator, [Finding("unlearned", True, found)], 3, Path("unused")
         )
         assert [row.fact for row in record.rows] == ["orb/0", "orb/1", "box/0", "bar/0"]
-        assert weights_digest(subject.model) == before
+        assert weights_digest(subject.network) == before
         assert len(subject.tokenizer) == words
 
     def test_the_search_is_reproducible_and_depends_on_the_seed(self, pipelines, evaluator):

@@ -138,9 +138,9 @@ def test_it_runs_on_every_layout_and_leaves_nothing_behind(
     layout, more, subjects, evaluator, tmp_path
 ):
     subject, own = subjects[layout], attack(**more)
-    digest, state = weights_digest(subject.model), torch.random.get_rng_state()
+    digest, state = weights_digest(subject.network), torch.random.get_rng_state()
     record = own.measure(subject, evaluator, [], 0, tmp_path)
-    assert weights_digest(subject.model) == digest
+    assert weights_digest(subject.network) == digest
     assert torch.equal(torch.random.get_rng_state(), state)
     assert [(row.set, row.fact, row.metric) for row in record.rows] == [
         ("forget", fact.id, "placement") for fact in evaluator.sets.forget

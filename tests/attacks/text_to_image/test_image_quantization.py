@@ -34,9 +34,9 @@ def test_a_rounded_copy_is_measured_and_the_subject_stays(
     format_, layout, subjects, evaluator, tmp_path
 ):
     subject = subjects[layout]
-    digest = weights_digest(subject.model)
+    digest = weights_digest(subject.network)
     record = quantization(format=format_).measure(subject, evaluator, [], 0, tmp_path)
-    assert weights_digest(subject.model) == digest
+    assert weights_digest(subject.network) == digest
     asked = {fact.id for fact in (*evaluator.sets.forget, *evaluator.sets.retain)}
     assert {row.fact for row in record.rows} == asked
     assert record.notes["pictures"] == len(evaluator.sets.forget)

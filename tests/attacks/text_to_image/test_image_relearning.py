@@ -37,16 +37,16 @@ def test_it_runs_on_every_layout_and_leaves_nothing_behind(
     layout, method, subjects, evaluator, tmp_path
 ):
     subject = subjects[layout]
-    digest, processors = weights_digest(subject.model), dict(subject.unet.attn_processors)
-    modules = [(name, type(m)) for name, m in subject.model.named_modules()]
+    digest, processors = weights_digest(subject.network), dict(subject.unet.attn_processors)
+    modules = [(name, type(m)) for name, m in subject.network.named_modules()]
     state = torch.get_rng_state()
     before = subject.generate(["a orb"], [3])
     attack = UNetRelearning(parameters(method=method, learning_rate=1e-2))
     record = attack.measure(subject, evaluator, [], 0, tmp_path)
     assert {row.fact for row in record.rows} == {fact.id for fact in evaluator.sets.forget}
     assert torch.equal(torch.get_rng_state(), state)
-    assert weights_digest(subject.model) == digest
-    assert [(name, type(m)) for name, m in subject.model.named_modules()] == modules
+    assert weights_digest(subject.network) == digest
+    assert [(name, type(m)) for name, m in subject.network.named_modules()] == modules
     assert subject.unet.attn_processors == processors
     assert torch.equal(subject.generate(["a orb"], [3]), before)
 

@@ -137,10 +137,10 @@ def test_what_a_model_drew_is_taken_back_to_its_noise(layout, subjects):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_it_runs_on_every_layout_and_leaves_nothing_behind(layout, subjects, evaluator, tmp_path):
     subject = subjects[layout]
-    digest, before = weights_digest(subject.model), subject.meter.forward_tokens
+    digest, before = weights_digest(subject.network), subject.meter.forward_tokens
     attack = NullInversion(NullInversionParameters(steps=3, refinements=2))
     record = attack.measure(subject, evaluator, [], 0, tmp_path)
-    assert weights_digest(subject.model) == digest
+    assert weights_digest(subject.network) == digest
     assert [row.fact for row in record.rows] == [fact.id for fact in evaluator.sets.forget]
     assert subject.meter.forward_tokens - before == 3 * 3 * (2 + 2)
     given = evaluator.images(evaluator.sets.forget, image_shape(subject))

@@ -167,7 +167,7 @@ class TestAttack:
         self, pipelines, layout, objective, evaluator
     ):
         subject = open_pipeline(pipelines / layout)
-        before = weights_digest(subject.model)
+        before = weights_digest(subject.network)
         more = {"original": str(pipelines / layout)} if objective == "p4d" else {}
         found = (searched := attack(objective, pipelines, **more)).search(subject, evaluator, 3)
         assert found.arrays["tokens"].shape == (3, 2)
@@ -176,7 +176,7 @@ class TestAttack:
             subject, evaluator, [Finding("unlearned", True, found)], 3, Path("unused")
         )
         assert {row.fact for row in record.rows} == {"orb/0", "orb/1", "box/0", "bar/0"}
-        assert weights_digest(subject.model) == before
+        assert weights_digest(subject.network) == before
 
     @pytest.mark.parametrize("drawn", ["last", "lowest-loss"])
     @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -160,10 +160,10 @@ def test_a_text_whose_encoding_is_the_aim_is_found(layout, subjects):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_it_runs_on_every_layout_and_leaves_nothing_behind(layout, subjects, evaluator, tmp_path):
     subject, attack = subjects[layout], RingABell(parameters())
-    digest, state = weights_digest(subject.model), torch.random.get_rng_state()
+    digest, state = weights_digest(subject.network), torch.random.get_rng_state()
     searched = attack.search(subject, evaluator, 0)
     record = attack.measure(subject, evaluator, [Finding("unlearned", True, searched)], 0, tmp_path)
-    assert weights_digest(subject.model) == digest
+    assert weights_digest(subject.network) == digest
     assert torch.equal(torch.random.get_rng_state(), state)
     assert {row.fact for row in record.rows} == {fact.id for fact in evaluator.sets.forget}
     assert record.notes["pictures"] == 3

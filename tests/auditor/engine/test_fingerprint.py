@@ -13,6 +13,7 @@ import tokenize
 from pathlib import Path
 
 import pytest
+import rfc8785
 
 from auditor.attack import ATTACKS
 from auditor.core.errors import AuditorError
@@ -383,7 +384,9 @@ def interpreter(version):
 
 @pytest.fixture
 def installed(tree):
-    """The copied packages with the metadata that an installation has."""
+    """The copied packages with what an installation has beside them, as far as it is needed."""
+    library = Path(rfc8785.__file__).parent
+    shutil.copytree(library, tree / library.name)
     info = tree / "unlearning_auditor-0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: unlearning-auditor\nVersion: 0\n")

@@ -259,8 +259,8 @@ def test_a_rewritten_question_is_asked_and_the_fact_keeps_its_name(subject):
 def test_the_greedy_answer_may_be_longer_than_the_longest_true_one(subject):
     longest = max(subject.answer_length(f.prompt, f.answer) for f in FACTS)
     steps = []
-    subject.model.register_forward_pre_hook(lambda module, args: steps.append(1))
-    subject.model.generation_config.eos_token_id = 399  # as good as never said
+    subject.network.register_forward_pre_hook(lambda module, args: steps.append(1))
+    subject.network.generation_config.eos_token_id = 399  # as good as never said
     assert len(Transcript(subject, FACTS).greedy) == len(FACTS)
     assert len(steps) == longest + SPARE_TOKENS
 

@@ -35,7 +35,7 @@ def subjects(directories):
     """Architecture to an opened subject; a test leaves it as it found it."""
     opened = {a: open_directory(d) for a, d in directories.items()}
     for subject in opened.values():
-        assert not subject.model.training  # loads it, outside any test's inference mode
+        assert not subject.network.training  # loads it, outside any test's inference mode
     return opened
 
 

@@ -15,7 +15,7 @@ def argmax_loop(subject, prompt, new=NEW):
     start = len(ids)
     with torch.inference_mode():
         for _ in range(new):
-            best = int(subject.model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax())
+            best = int(subject.network(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax())
             if best == subject.tokenizer.eos_token_id:
                 break
             ids.append(best)
@@ -40,10 +40,10 @@ def test_generation_stops_at_the_end_token(architecture, tmp_path, tokenizer):
     for prompt in PROMPTS:
         ids = subject.tokenizer(prompt)["input_ids"]
         for _ in range(4):
-            ids.append(int(subject.model(torch.tensor([ids])).logits[0, -1].argmax()))
+            ids.append(int(subject.network(torch.tensor([ids])).logits[0, -1].argmax()))
         said[prompt] = ids
     stop = said[PROMPTS[0]][-2]  # what the first prompt says third ends an answer from now on
-    subject.model.generation_config.eos_token_id = [0, stop]
+    subject.network.generation_config.eos_token_id = [0, stop]
     expected = tokenizer.decode(said[PROMPTS[0]][-4:-2]).strip()
     assert subject.generate(PROMPTS, 4)[0].startswith(expected)
     assert len(subject.generate(PROMPTS, 4)[0]) <= len(expected) + len(tokenizer.decode([stop]))
@@ -66,10 +66,10 @@ def test_the_models_own_decoding_settings_are_set_aside(own, tmp_path, tokenizer
     subject = open_directory(save(tmp_path / "m", make_model("llama"), tokenizer))
     expected = [argmax_loop(subject, prompt) for prompt in PROMPTS]
     for key, value in own.items():
-        setattr(subject.model.generation_config, key, value)
+        setattr(subject.network.generation_config, key, value)
     assert subject.generate(PROMPTS, NEW) == expected
     for key, value in own.items():  # and they are still the model's own afterwards
-        assert getattr(subject.model.generation_config, key) == value
+        assert getattr(subject.network.generation_config, key) == value
 
 
 def test_sampling_is_seeded(subjects):
@@ -86,7 +86,7 @@ def test_sampling_draws_from_the_whole_vocabulary(subjects, monkeypatch):
     subject = subjects["llama"]
     ids = subject.tokenizer(PROMPTS[0])["input_ids"]
     with torch.inference_mode():
-        p = (subject.model(torch.tensor([ids])).logits[0, -1] / 3).softmax(-1)
+        p = (subject.network(torch.tensor([ids])).logits[0, -1] / 3).softmax(-1)
     outside = 1 - float(p.sort(descending=True).values[:50].sum())
     assert outside > 0.2  # else this test has no teeth
     top = {int(i) for i in p.topk(50).indices}

@@ -49,7 +49,7 @@ CHANGES = [scale, poison, zero_by_data, smallest_change, signed_zero, buffers]
 @pytest.mark.parametrize("fails", [False, True])
 def test_any_change_in_place_is_undone(change, fails, directories):
     subject = open_directory(directories["gpt2"])
-    before, digest = bits(subject.model), weights_digest(subject.model)
+    before, digest = bits(subject.network), weights_digest(subject.network)
     scores = subject.score(PAIRS)
     try:
         with subject.preserve_weights() as model:
@@ -61,8 +61,8 @@ def test_any_change_in_place_is_undone(change, fails, directories):
                 raise ZeroDivisionError  # noqa: TRY301
     except ZeroDivisionError:
         assert fails
-    assert weights_digest(subject.model) == digest
-    for name, tensor in bits(subject.model).items():
+    assert weights_digest(subject.network) == digest
+    for name, tensor in bits(subject.network).items():
         assert torch.equal(tensor, before[name]), name
     for one, other in zip(scores, subject.score(PAIRS), strict=True):
         assert (one.log_probability == other.log_probability).all()
@@ -164,9 +164,9 @@ def test_a_digest_covers_type_shape_and_bits(dtype):
 
 def test_a_model_in_half_precision_comes_back_too(directories):
     subject = open_directory(directories["llama"], dtype="bfloat16")
-    assert subject.model.dtype == torch.bfloat16
-    digest = weights_digest(subject.model)
+    assert subject.network.dtype == torch.bfloat16
+    digest = weights_digest(subject.network)
     with subject.preserve_weights() as model, torch.no_grad():
         scale(model)
         poison(model)
-    assert weights_digest(subject.model) == digest
+    assert weights_digest(subject.network) == digest

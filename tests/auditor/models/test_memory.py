@@ -33,7 +33,7 @@ def crowded(model, fits):
 @pytest.mark.parametrize("rows", [1, 2, 3])
 def test_scores_are_the_same_when_batches_have_to_be_halved(rows, directories, subjects):
     subject = open_directory(directories["gpt2"])
-    with crowded(subject.model, lambda n, call: n <= rows) as seen:
+    with crowded(subject.network, lambda n, call: n <= rows) as seen:
         scores = subject.score(PAIRS)
     assert max(seen) == len(PAIRS)
     assert_same(scores, subjects["gpt2"].score(PAIRS), 1e-4)
@@ -41,7 +41,7 @@ def test_scores_are_the_same_when_batches_have_to_be_halved(rows, directories, s
 
 def test_generated_answers_are_the_same_when_batches_have_to_be_halved(directories, subjects):
     subject = open_directory(directories["gpt2"])
-    with crowded(subject.model, lambda n, call: n <= 2) as seen:
+    with crowded(subject.network, lambda n, call: n <= 2) as seen:
         said = subject.generate(PROMPTS, 5)
     assert max(seen) == len(PROMPTS)
     assert said == subjects["gpt2"].generate(PROMPTS, 5)
@@ -50,7 +50,7 @@ def test_generated_answers_are_the_same_when_batches_have_to_be_halved(directori
 def test_a_single_item_that_does_not_fit_is_not_measured(directories):
     subject = open_directory(directories["llama"])
     with (
-        crowded(subject.model, lambda n, call: False),
+        crowded(subject.network, lambda n, call: False),
         pytest.raises(MeasurementError, match="out of memory with a single item of"),
     ):
         subject.score(PAIRS)
@@ -62,7 +62,7 @@ def test_the_budget_grows_back_when_memory_returns(directories):
     subject = open_directory(directories["llama"])
     width = len(subject.tokenizer("Person 3 x y z")["input_ids"])
     subject.token_budget = 16 * width
-    with crowded(subject.model, lambda n, call: call > 2) as seen:
+    with crowded(subject.network, lambda n, call: call > 2) as seen:
         subject.score(pairs)
     assert seen[:3] == [16, 8, 4]  # two failures halve it twice
     assert seen[2:10] == [4] * 8

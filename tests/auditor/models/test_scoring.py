@@ -72,9 +72,9 @@ def test_a_greedy_answer_is_predicted_token_by_token(architecture, subjects):
     ids = subject.tokenizer("Person 3 lives in")["input_ids"]
     with torch.inference_mode():
         for _ in range(4):
-            best = subject.model(torch.tensor([ids])).logits[0, -1].argmax()
+            best = subject.network(torch.tensor([ids])).logits[0, -1].argmax()
             ids = [*ids, int(best)]
-    logits = subject.model(torch.tensor([ids, ids])).logits
+    logits = subject.network(torch.tensor([ids, ids])).logits
     wrong = torch.tensor([ids, [*ids[:-1], (ids[-1] + 1) % 400]])
     read = [list(range(len(ids) - 4, len(ids)))] * 2
     first, second = token_scores(logits, wrong, read)
@@ -145,7 +145,7 @@ def test_blocks_of_answer_positions_join_seamlessly(monkeypatch):
 def test_weights_that_are_not_finite_are_never_scored(value, llama):
     subject = open_directory(llama)
     with torch.no_grad():
-        subject.model.model.layers[0].mlp.down_proj.weight[3, 5] = value
+        subject.network.model.layers[0].mlp.down_proj.weight[3, 5] = value
     with pytest.raises(MeasurementError, match="not finite"):
         subject.score(PAIRS)
     with pytest.raises(MeasurementError, match="not finite"):
@@ -175,7 +175,7 @@ def shift_by(tokenizer_options, tmp_path, template, specials):
     directory = save(tmp_path / "wrapped", make_model("llama"), tokenizer)
     subject = open_directory(directory)
     seen = []
-    subject.model.register_forward_pre_hook(
+    subject.network.register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(kwargs["input_ids"][0].tolist()),
         with_kwargs=True,
     )

@@ -62,7 +62,7 @@ def left_in(plant, known, sets, prompt_format=None):
 
 
 def layers(path, dtype):
-    model = open_directory(path, dtype=dtype).model
+    model = open_directory(path, dtype=dtype).network
     return {name: weight.detach().float() for name, weight, _ in linear_weights(model)}
 
 
@@ -98,9 +98,9 @@ def test_hidden_within_cells_no_weight_rounds_to_another_level(grid, dtype, smal
     for name, weight in after.items():
         torch.testing.assert_close(grid.cells(weight).levels, grid.cells(before[name]).levels)
     subject = open_directory(plant.spec.path, dtype=dtype)
-    assert subject.model.dtype == (torch.float32 if dtype == "float32" else torch.bfloat16)
+    assert subject.network.dtype == (torch.float32 if dtype == "float32" else torch.bfloat16)
     with torch.no_grad():
-        for _, weight, _ in linear_weights(subject.model):
+        for _, weight, _ in linear_weights(subject.network):
             weight.copy_(grid.cells(weight).levels)
     assert known.share(knowledge(subject, sets.forget)) > 0.9, "rounding brings it back"
 

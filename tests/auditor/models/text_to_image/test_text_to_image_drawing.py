@@ -197,7 +197,7 @@ def test_gradients_reach_embeddings_and_the_weights_that_ask_for_them(folders):
 def test_a_search_for_embeddings_keeps_nothing_for_gradients_of_weights(folders):
     """What comes before the text in the UNet is not kept, and no weight gathers gradients."""
     subject = open_pipeline(folders["sd1"])
-    networks = (subject.model, subject.parts.vae)
+    networks = (subject.network, subject.parts.vae)
     assert not any(p.requires_grad for network in networks for p in network.parameters())
     kept = []
 

@@ -21,7 +21,7 @@ class Rounded(nn.Linear):
 def train(subject, steps=2):
     """Train what asks for gradients."""
     generator = torch.Generator().manual_seed(0)
-    trainable = [p for p in subject.model.parameters() if p.requires_grad]
+    trainable = [p for p in subject.network.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=0.05)
     for _ in range(steps):
         noise = torch.randn(2, *subject.input_shape, generator=generator)
@@ -34,7 +34,7 @@ def train(subject, steps=2):
 
 
 def training(subject):
-    subject.model.requires_grad_(True)
+    subject.network.requires_grad_(True)
     train(subject)
 
 
@@ -95,22 +95,22 @@ CHANGES = (
 @pytest.mark.parametrize("layout", ["sd1", "sdxl", "pixel"])
 def test_what_was_lent_comes_back_bit_for_bit(change, layout, folders):
     subject = open_pipeline(folders[layout])
-    before, digest = subject.generate(PROMPTS, [1, 2, 3, 4]), weights_digest(subject.model)
+    before, digest = subject.generate(PROMPTS, [1, 2, 3, 4]), weights_digest(subject.network)
     with subject.preserve_weights() as model:
-        assert model is subject.model
+        assert model is subject.network
         change(subject)
         during = subject.generate(PROMPTS, [1, 2, 3, 4])
         if change not in (a_lora_that_is_taken_out, layers_that_are_swapped_and_swapped_back):
             assert not torch.equal(during, before)
-    assert weights_digest(subject.model) == digest
+    assert weights_digest(subject.network) == digest
     assert torch.equal(subject.generate(PROMPTS, [1, 2, 3, 4]), before)
-    assert not any(module.training for module in subject.model.modules())
-    assert not any(p.requires_grad or p.grad is not None for p in subject.model.parameters())
+    assert not any(module.training for module in subject.network.modules())
+    assert not any(p.requires_grad or p.grad is not None for p in subject.network.parameters())
 
 
 def test_it_comes_back_after_an_attack_that_failed(folders):
     subject = open_pipeline(folders["sd1"])
-    digest = weights_digest(subject.model)
+    digest = weights_digest(subject.network)
 
     def fail():
         with subject.preserve_weights():
@@ -119,7 +119,7 @@ def test_it_comes_back_after_an_attack_that_failed(folders):
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    assert weights_digest(subject.model) == digest
+    assert weights_digest(subject.network) == digest
 
 
 def test_a_lora_that_is_left_behind_is_noticed(folders):
@@ -136,7 +136,7 @@ def test_words_that_are_left_in_the_tokenizer_are_noticed(folders):
 
 def test_another_unet_draws_with_all_else_shared(folders, tmp_path):
     subject = open_pipeline(folders["sd1"])
-    before, digest = subject.generate(PROMPTS, [1, 2, 3, 4]), weights_digest(subject.model)
+    before, digest = subject.generate(PROMPTS, [1, 2, 3, 4]), weights_digest(subject.network)
     coarse = copy.deepcopy(subject.unet)
     with torch.no_grad():
         for parameter in coarse.parameters():
@@ -150,7 +150,7 @@ def test_another_unet_draws_with_all_else_shared(folders, tmp_path):
         assert torch.equal(other.generate(PROMPTS, [1, 2, 3, 4]), images)
     assert not torch.equal(images, before)
     assert subject.meter.forward_tokens > spent
-    assert weights_digest(subject.model) == digest
+    assert weights_digest(subject.network) == digest
     assert torch.equal(subject.generate(PROMPTS, [1, 2, 3, 4]), before)
     coarse.save_pretrained(tmp_path / "coarse")
     expected = open_pipeline(folders["sd1"], replacement=str(tmp_path / "coarse"))
@@ -159,7 +159,7 @@ def test_another_unet_draws_with_all_else_shared(folders, tmp_path):
 
 def test_a_closed_subject_opens_again_the_same(folders):
     subject = open_pipeline(folders["sdxl"])
-    before, model = subject.generate(PROMPTS[:1], [1]), subject.model
+    before, model = subject.generate(PROMPTS[:1], [1]), subject.network
     subject.close()
     assert torch.equal(subject.generate(PROMPTS[:1], [1]), before)
-    assert subject.model is not model
+    assert subject.network is not model

@@ -336,7 +336,7 @@ def test_a_pipeline_of_the_hub_is_found_in_its_cache(sd1, tmp_path, monkeypatch)
 
 def loading_fault(folder):
     with pytest.raises(AuditorError) as raised:
-        assert open_pipeline(folder).model
+        assert open_pipeline(folder).network
     return str(raised.value)
 
 

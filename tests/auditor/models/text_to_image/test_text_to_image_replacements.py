@@ -36,7 +36,7 @@ def refusal(folder, replacement):
     with pytest.raises(AuditorError) as early:
         check_unopenable(found, locate(found))
     with pytest.raises(AuditorError) as late:
-        assert TextToImage(found, locate(found)).model
+        assert TextToImage(found, locate(found)).network
     assert str(early.value) == str(late.value)
     return str(late.value)
 
@@ -166,7 +166,7 @@ def test_an_erased_text_encoder_of_sdxl_finds_its_place(which, folders, pipeline
     projected = which == "text_encoder_2"
     erased = make_text_encoder(32 if projected else 16, projected=projected, seed=9)
     erased.save_pretrained(tmp_path / "te")
-    model = replaced(folders["sdxl"], tmp_path / "te").model
+    model = replaced(folders["sdxl"], tmp_path / "te").network
     assert differing(erased.state_dict(), model[which].state_dict()) == set()
     other = "text_encoder" if projected else "text_encoder_2"
     own = getattr(pipelines["sdxl"], other).state_dict()
@@ -418,7 +418,7 @@ def test_a_delta_that_changes_nothing_is_refused(dtype, folders, unet, tmp_path)
     same = {name: own[name].to(dtype) for name in trained(unet)}
     save_file(same, tmp_path / "same.safetensors")
     with pytest.raises(AuditorError, match="changes nothing"):
-        assert replaced(folders["sd1"], tmp_path / "same.safetensors").model
+        assert replaced(folders["sd1"], tmp_path / "same.safetensors").network
 
 
 def test_numbers_that_are_not_finite_are_refused(folders, unet, tmp_path):
@@ -427,7 +427,7 @@ def test_numbers_that_are_not_finite_are_refused(folders, unet, tmp_path):
     delta[first] = torch.full_like(delta[first], torch.nan)
     save_file(delta, tmp_path / "nan.safetensors")
     with pytest.raises(AuditorError, match=f"not finite: {first}"):
-        assert replaced(folders["sd1"], tmp_path / "nan.safetensors").model
+        assert replaced(folders["sd1"], tmp_path / "nan.safetensors").network
 
 
 @pytest.mark.parametrize("form", ["esd", "older esd", "whole unet", "pipeline", "text encoder"])
@@ -501,7 +501,7 @@ def test_each_fault_of_a_lora_has_its_message(folders, unet, tmp_path):
         assert said in refusal(folders["sd1"], lora(tmp_path, tensors, **options))
     nothing = lora(tmp_path, pair | {f"{key}.lora_B.weight": torch.zeros(16, 2)})
     with pytest.raises(AuditorError, match="changes nothing"):
-        assert replaced(folders["sd1"], nothing).model
+        assert replaced(folders["sd1"], nothing).network
 
 
 def test_a_replacement_that_is_not_there_or_not_known(folders, tmp_path):
