@@ -9,6 +9,8 @@ from pydantic import ValidationError
 
 from auditor.certificate.schema import SCHEMA_VERSION, Certificate
 from auditor.core.errors import AlteredError, MalformedError
+from auditor.core.text_safety import quoted
+from auditor.core.validation import problems
 
 SCHEMA_NAME = f"certificate-{SCHEMA_VERSION}.schema.json"
 
@@ -57,10 +59,9 @@ def parse_certificate(content: Any, name: str) -> Certificate:
     try:
         certificate = Certificate.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = quoted(".".join(map(str, first["loc"])))
+        first = quoted(problems(error)[0], 200)
         raise MalformedError(
-            f"{name} does not follow the certificate's schema at {place}: {first['msg']}."
+            f"{name} does not follow the certificate's schema: {first}."
         ) from error
     try:
         is_unedited = certificate.is_unedited
@@ -73,12 +74,6 @@ def parse_certificate(content: Any, name: str) -> Certificate:
     if not is_unedited:
         raise AlteredError(f"{name} was edited: its content does not match its certificate_id.")
     return certificate
-
-
-def quoted(value: object, limit: int = 80) -> str:
-    """What someone else wrote, as an error may quote it: escaped for a terminal, and cut."""
-    said = ascii(value)[1:-1] if isinstance(value, str) else ascii(value)
-    return said if len(said) <= limit else f"{said[:limit]}… (cut)"
 
 
 def json_schema() -> dict[str, Any]:

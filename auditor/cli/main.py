@@ -9,7 +9,6 @@ import click
 
 from auditor import __version__
 from auditor.cli.console import quiet_libraries
-from auditor.cli.foreign_text import inert
 from auditor.core.errors import AuditorError
 
 OK, FAILED_VERDICT, USAGE, UNDECIDED, BROKEN, INTERRUPTED = 0, 1, 2, 3, 4, 130
@@ -78,7 +77,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return USAGE
     except AuditorError as error:
-        said = "\n".join(map(inert, str(error).split("\n")))  # it may quote what others wrote
+        said = "\n".join(
+            map(escape_unprintable, str(error).split("\n"))
+        )  # it may quote what others wrote
         click.echo(f"auditor: {said}", err=True)
         return error.exit_code
     except SystemExit as stop:  # a closed pipe, or a library that ends the process: no verdict

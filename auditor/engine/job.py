@@ -1,7 +1,6 @@
 """A job: one attack at one level on one model. Its key is everything that decides its result."""
 
-from functools import cache, cached_property
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -9,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from auditor.attack import AnyAttack
 from auditor.core.hashing import digest
+from auditor.core.packages import distribution_of, installed_version
 from auditor.engine.expansion import instantiate
 from auditor.engine.instruments import Instruments
 from auditor.engine.sources import code_version
@@ -16,8 +16,6 @@ from auditor.models.manifest import Location
 from auditor.models.spec import ModelSpec, PromptFormat
 
 Stage = Literal["search", "measure"]
-
-_MISSING = "not installed"
 
 _MEASURING_LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "rouge-score", "peft")
 _LIBRARIES_OF_KIND = {"text-to-image": ("diffusers", "pillow")}
@@ -93,23 +91,7 @@ class Job(BaseModel):
 
 def library_versions(attack: AnyAttack, kind: str) -> dict[str, str]:
     """Versions of the libraries that a measurement of models of a kind depends on."""
-    needed = map(_distribution, attack.packages)
+    needed = map(distribution_of, attack.packages)
     own = _LIBRARIES_OF_KIND.get(kind, ())
     names = sorted({*_MEASURING_LIBRARIES, *own, *needed})
     return {name: installed_version(name) for name in names}
-
-
-@cache
-def _distribution(package: str) -> str:
-    """The distribution that brings an import package (``sklearn`` is scikit-learn's)."""
-    if installed_version(package) != _MISSING:
-        return package
-    return packages_distributions().get(package, [package])[0]  # reads all of them: slow
-
-
-def installed_version(name: str) -> str:
-    """Version of a distribution, or that it is not installed."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return _MISSING
