@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from auditor.certificate.schema import SCHEMA_VERSION, Certificate
 from auditor.core.errors import AlteredError, MalformedError
+from auditor.core.files import write_whole
 from auditor.core.text_safety import quoted
 from auditor.core.validation import problems
 
@@ -18,7 +19,7 @@ SCHEMA_NAME = f"certificate-{SCHEMA_VERSION}.schema.json"
 def write_certificate(certificate: Certificate, path: Path) -> None:
     """Write a certificate as indented JSON."""
     text = json.dumps(certificate.model_dump(mode="json"), indent=2, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_whole(path, f"{text}\n".encode())
 
 
 def read_certificate(path: Path) -> Certificate:

@@ -114,12 +114,15 @@ class EvidenceStore:
             EvidenceChangedError: they were changed after they were written.
         """
         content = pa.BufferReader(self._whole(key, _ROWS))
-        file = pq.ParquetFile(content, read_dictionary=[*REPEATED, *COLUMNS])
-        held = file.schema_arrow.names
-        wanted = None
-        if columns is not None:
-            former = {now: name for name, now in COLUMNS.items() if name in held}
-            wanted = [former.get(name, name) for name in columns]
+        metadata = pq.read_metadata(content)
+        held = metadata.schema.names
+        former = {now: name for name, now in COLUMNS.items() if name in held}
+        file = pq.ParquetFile(
+            content,
+            metadata=metadata,
+            read_dictionary=[former.get(name, name) for name in REPEATED],
+        )
+        wanted = None if columns is None else [former.get(name, name) for name in columns]
         return named(file.read(wanted, use_threads=False))
 
     def notes(self, key: str) -> dict[str, Any]:

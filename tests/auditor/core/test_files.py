@@ -41,9 +41,13 @@ def test_a_folder_appears_when_it_is_whole(tmp_path):
 
 
 def test_a_folder_that_fails_is_not_there(tmp_path):
-    with pytest.raises(ZeroDivisionError), whole_folder(tmp_path / "world") as unfinished:
-        (unfinished / "a").write_text("a")
-        raise ZeroDivisionError
+    def fill():
+        with whole_folder(tmp_path / "world") as unfinished:
+            (unfinished / "a").write_text("a")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fill()
     assert list(tmp_path.iterdir()) == []
 
 
