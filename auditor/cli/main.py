@@ -130,8 +130,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _refused(error: AuditorError) -> int:
-    said = "\n".join(
-        map(escape_unprintable, str(error).split("\n"))
-    )  # it may quote what others wrote
+    # it may quote what others wrote
+    said = "\n".join(map(escape_unprintable, str(error).split("\n")))
     click.echo(f"auditor: {said}", err=True)
     return error.exit_code
