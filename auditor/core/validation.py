@@ -1,8 +1,8 @@
-"""What pydantic found wrong, as sentences with places and close names."""
+"""What pydantic finds wrong with a user's data, as lines of an error message."""
 
 import difflib
 from collections.abc import Iterable
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -13,31 +13,26 @@ _VALUE_ERROR = "Value error, "
 """What pydantic puts before the text of a ValueError."""
 
 
-class Problem(NamedTuple):
-    """One thing that is wrong, and what to do."""
-
-    place: Place
-    sentence: str
-
-    def __str__(self) -> str:
-        place = ".".join(map(str, self.place))
-        return f"{place}: {self.sentence}" if place else self.sentence
-
-
-def problems(error: ValidationError, model: type[BaseModel], place: Place = ()) -> list[Problem]:
-    """Say what a validation found wrong; unknown keys come with the close names there are.
+def problems(
+    error: ValidationError,
+    whole: str = "",
+    model: type[BaseModel] | None = None,
+    place: Place = (),
+) -> list[str]:
+    """Return one line a problem: where it is, and what is wrong there.
 
     Args:
-        error: What the validation raised.
-        model: What was validated.
-        place: Where the validated value stands in what the user wrote.
+        error: What validation raised.
+        whole: The place of a problem of the data as a whole.
+        model: What was validated; unknown keys then come with the close names that it has.
+        place: Where the validated data stand in what the user wrote.
     """
-    return [
-        Problem(
-            (*place, *found["loc"]), _sentence(found["type"], found["msg"], found["loc"], model)
-        )
-        for found in error.errors(include_url=False, include_context=False)
-    ]
+    lines = []
+    for entry in error.errors(include_url=False, include_context=False):
+        named = ".".join(map(str, (*place, *entry["loc"]))) or whole
+        sentence = _sentence(entry["type"], entry["msg"], entry["loc"], model)
+        lines.append(f"{named}: {sentence}" if named else sentence)
+    return lines
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -47,11 +42,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(f'`{lower[text]}`' for text in close)}?" if close else ""
 
 
-def _sentence(type_: str, message: str, location: Place, model: type[BaseModel]) -> str:
+def _sentence(type_: str, message: str, location: Place, model: type[BaseModel] | None) -> str:
     if type_ == "missing":
         return "is missing"
     if type_ != "extra_forbidden":
         return message.removeprefix(_VALUE_ERROR)
+    if model is None:
+        return "there is no such key"
     known = _fields(model, location[:-1])
     hint = did_you_mean(str(location[-1]), known)
     return f"there is no such key; {hint or 'the keys are ' + ', '.join(sorted(known))}"
