@@ -20,9 +20,9 @@ class RecallPrefix:
         chosen = list(first.values())[-shots:]
         self._shots = shots
         self.facts = tuple(fact.id for fact in chosen)
-        self.subjects = frozenset(fact.entity for fact in chosen)
+        self.models = frozenset(fact.entity for fact in chosen)
         self.text = "".join(f"{texts.whole(fact)}\n" for fact in chosen)
-        self._left = sum(fact.entity not in self.subjects for fact in sets.holdout)
+        self._left = sum(fact.entity not in self.models for fact in sets.holdout)
 
     def unavailable(self) -> str | None:
         """Why there is no such prefix, or None."""

@@ -39,7 +39,7 @@ class _SoftPrompted(CausalLM):
 
 
 @contextmanager
-def soft_prompted(subject: CausalLM, vectors: torch.Tensor, place: Place) -> Iterator[CausalLM]:
+def soft_prompted(model: CausalLM, vectors: torch.Tensor, place: Place) -> Iterator[CausalLM]:
     """The subject with vectors in every prompt, in the place of words.
 
     Reserved tokens stand in the prompt's template; where the embedding meets them it gives the
@@ -47,12 +47,12 @@ def soft_prompted(subject: CausalLM, vectors: torch.Tensor, place: Place) -> Ite
     the weights nor the subject's own tokenizer are touched.
 
     Args:
-        subject: who is asked.
+        model: who is asked.
         vectors: [m, hidden size], what the embedding gives for the m reserved tokens; gradients
             reach them.
         place: before or after the prompt, within the prompt format's template.
     """
-    prompted = _SoftPrompted(subject, len(vectors), place)
+    prompted = _SoftPrompted(model, len(vectors), place)
     first, count = prompted.first_id, len(vectors)
     met: list[torch.Tensor] = []
 
@@ -68,7 +68,7 @@ def soft_prompted(subject: CausalLM, vectors: torch.Tensor, place: Place) -> Ite
         given = vectors.to(device=output.device, dtype=output.dtype)
         return torch.where(reserved.unsqueeze(-1), given[place.clamp(0, count - 1)], output)
 
-    embedding = subject.network.get_input_embeddings()
+    embedding = model.network.get_input_embeddings()
     handles = [embedding.register_forward_pre_hook(hide), embedding.register_forward_hook(put)]
     try:
         yield prompted

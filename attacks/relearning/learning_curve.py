@@ -37,7 +37,7 @@ def primary(evaluator: Evaluator) -> Evaluator:
 
 
 def readings(
-    subject: CausalLM,
+    model: CausalLM,
     evaluator: Evaluator,
     examples: Sequence[Encoded],
     settings: FineTuning,
@@ -48,7 +48,7 @@ def readings(
     """Teach a subject, and ask the forget facts at every checkpoint.
 
     Args:
-        subject: who is taught; as it was when this returns.
+        model: who is taught; as it was when this returns.
         evaluator: asks at the checkpoints; at step 0 by its primary metric only.
         examples: what is taught.
         settings: how.
@@ -57,10 +57,10 @@ def readings(
         asked: ids of the facts that are asked, by default all.
     """
     return followed(
-        learner(subject, examples, settings, seed),
+        learner(model, examples, settings, seed),
         checkpoints,
-        lambda: evaluator.evaluate(subject, ("forget",), only=asked),
-        before=lambda: primary(evaluator).evaluate(subject, ("forget",), only=asked),
+        lambda: evaluator.evaluate(model, ("forget",), only=asked),
+        before=lambda: primary(evaluator).evaluate(model, ("forget",), only=asked),
     )
 
 
