@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from auditor.core.aliases import COLUMNS
 from auditor.core.facts import SetName
 from auditor.core.records import Row
 
@@ -24,9 +25,6 @@ SCHEMA = pa.schema(
 )
 """Evidence of earlier releases has no pictures, not even the column."""
 
-FORMER_NAMES = {"subject": "entity", "probe": "metric"}
-"""Columns of evidence from before version 0.2, and what they are called now."""
-
 DECIDING = ("set", "fact", "metric", "k")
 """The columns that a verdict needs."""
 
@@ -41,7 +39,7 @@ def tabulate(rows: Iterable[Row]) -> pa.Table:
 
 def named(table: pa.Table) -> pa.Table:
     """The table with today's names of its columns."""
-    return table.rename_columns([FORMER_NAMES.get(name, name) for name in table.column_names])
+    return table.rename_columns([COLUMNS.get(name, name) for name in table.column_names])
 
 
 def knowledge(

@@ -21,11 +21,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file, save_file
 
+from auditor.core.aliases import COLUMNS
 from auditor.core.errors import AuditorError, EvidenceChangedError
 from auditor.core.facts import FactSets
 from auditor.core.hashing import canonical_json, digest, digest_file
 from auditor.core.records import Cost, Record, Row
-from auditor.evidence.columns import FORMER_NAMES, REPEATED, named, tabulate
+from auditor.evidence.columns import REPEATED, named, tabulate
 
 _ROWS = "rows.parquet"
 _NOTES = "notes.json"
@@ -123,11 +124,11 @@ class EvidenceStore:
             EvidenceChangedError: they were changed after they were written.
         """
         content = pa.BufferReader(self._whole(key, _ROWS))
-        file = pq.ParquetFile(content, read_dictionary=[*REPEATED, *FORMER_NAMES])
+        file = pq.ParquetFile(content, read_dictionary=[*REPEATED, *COLUMNS])
         held = file.schema_arrow.names
         wanted = None
         if columns is not None:
-            former = {now: name for name, now in FORMER_NAMES.items() if name in held}
+            former = {now: name for name, now in COLUMNS.items() if name in held}
             wanted = [former.get(name, name) for name in columns]
         return named(file.read(wanted, use_threads=False))
 
