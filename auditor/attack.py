@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Pr
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeVar
 
+from auditor.core.aliases import attack_name
 from auditor.core.registry import Registry
+from auditor.core.roles import Role
 from auditor.core.source_attributes import NotLiteralError, class_attributes
 
 if TYPE_CHECKING:
@@ -47,6 +49,15 @@ FilePath = Annotated[str, Located.FILE]
 """Type of a parameter that names a file."""
 ModelPath = Annotated[str, Located.MODEL]
 """Type of a parameter that names a model: a directory, or a name on the hub."""
+
+SECTIONS: Mapping[str, str] = {
+    "threat_model": "Threat model",
+    "access": "Access",
+    "cost": "Cost",
+    "leak": "A leak",
+    "source": "Source",
+}
+"""Attributes that describe an attack, with the words that head them where they are shown."""
 
 P = TypeVar("P", bound=Parameters)
 M = TypeVar("M", bound="AuditedModel", default="CausalLM")
@@ -91,6 +102,18 @@ class Requirements:
     """Whether the checkpoint must not be quantized already."""
     images: bool = False
     """Whether the plan must give pictures of the facts."""
+
+
+def role(decides: bool, mandatory: bool) -> Role:
+    """The role of a variant in the verdict, if nothing waives it.
+
+    Args:
+        decides: Whether its attack counts towards the verdict at all.
+        mandatory: Whether a PASS needs it.
+    """
+    if not decides:
+        return Role.REPORTED
+    return Role.MANDATORY if mandatory else Role.ADVISORY
 
 
 def _unreported(step: str) -> None:
@@ -167,11 +190,9 @@ class Attack(ABC, Generic[P, M, E]):
         self.parameters = parameters
 
     @classmethod
-    def role(cls, mandatory: bool) -> Literal["mandatory", "advisory", "reported"]:
-        """The role of a preset in the verdict."""
-        if not cls.decides:
-            return "reported"
-        return "mandatory" if mandatory else "advisory"
+    def role(cls, mandatory: bool) -> Role:
+        """The role of a variant in the verdict, if nothing waives it."""
+        return role(cls.decides, mandatory)
 
     @property
     def variant(self) -> str:
@@ -320,6 +341,10 @@ class AttackMetadata:
         """The first part of the name."""
         return self.name.partition("/")[0]
 
+    def role(self, mandatory: bool) -> Role:
+        """The role of a variant in the verdict, if nothing waives it."""
+        return role(self.decides, mandatory)
+
 
 _READ = tuple(entry.name for entry in fields(AttackMetadata) if entry.name != "name")
 _ROOT = f"{Attack.__module__}:{Attack.__qualname__}"
@@ -359,7 +384,7 @@ class AttackRegistry(Registry[type[AnyAttack]]):
         return AttackMetadata(name=name, **{field: getattr(cls, field) for field in _READ})
 
 
-ATTACKS = AttackRegistry("attack", group="auditor.attacks")
+ATTACKS = AttackRegistry("attack", group="auditor.attacks", current=attack_name)
 """All installed attacks."""
 
 A = TypeVar("A", bound=type[AnyAttack])

@@ -30,7 +30,7 @@ class NullInversionParameters(Parameters):
 
 @attack("generation/null-inversion")
 class NullInversion(ImageAttack[NullInversionParameters]):
-    """Take pictures of the concept to noise and back under the empty prompt."""
+    """Regeneration of pictures from inverted noise, without text."""
 
     summary = "Take pictures of the concept to noise and back under the empty prompt."
     details = """

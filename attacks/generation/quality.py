@@ -63,7 +63,7 @@ class QualityParameters(Parameters):
 
 @attack("generation/quality")
 class Quality(ImageAttack[QualityParameters]):
-    """Measure how good the pictures still are that the model was to go on drawing."""
+    """Quality of the pictures that the model should still draw."""
 
     summary = "Measure how good the pictures still are that the model was to go on drawing."
     details = """

@@ -48,7 +48,7 @@ class ImageMembershipParameters(Parameters):
 class DenoisingLoss(
     PlacementAttack[ImageMembershipParameters, "TextToImage", "ImageEvaluator"],
 ):
-    """Rank the forget pictures among unseen ones by how well the model denoises them."""
+    """Membership of pictures by their denoising error."""
 
     summary = "Rank the forget pictures among unseen ones by how well the model denoises them."
     details = """

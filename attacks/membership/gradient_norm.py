@@ -23,7 +23,7 @@ class GradientNormParameters(MembershipParameters):
 
 @attack("membership/gradient-norm")
 class GradientNorm(MembershipAttack[GradientNormParameters]):
-    """Rank the forget facts among unseen ones by the norm of their loss's gradient."""
+    """Membership by the norm of the loss's gradient."""
 
     summary = "Rank the forget facts among unseen ones by the norm of their loss's gradient."
     details = """

@@ -50,7 +50,7 @@ class LikelihoodParameters(MembershipParameters):
 
 @attack("membership/likelihood")
 class Likelihood(MembershipAttack[LikelihoodParameters]):
-    """Rank the forget facts among unseen ones by loss, zlib, Min-K%, Min-K%++, ReCaLL, RMIA, LiRA."""
+    """Membership by scores of token likelihoods."""
 
     summary = (
         "Rank the forget facts among unseen ones by loss, zlib, Min-K%, Min-K%++, ReCaLL, RMIA, "

@@ -30,7 +30,7 @@ class NeighbourhoodParameters(MembershipParameters):
 
 @attack("membership/neighbourhood")
 class Neighbourhood(MembershipAttack[NeighbourhoodParameters]):
-    """Rank the forget facts among unseen ones by how much likelier each is than its neighbours."""
+    """Membership by comparison with neighbouring texts."""
 
     summary = (
         "Rank the forget facts among unseen ones by how much likelier each is than its neighbours."

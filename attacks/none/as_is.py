@@ -8,7 +8,7 @@ from auditor.core.records import Record
 
 @attack("none/as-is")
 class AsIs(Attack[Parameters, Any, Any]):
-    """Ask the model as it was released, without any attack."""
+    """Evaluation of the model as it was released."""
 
     summary = "Ask the model as it was released, without any attack."
     details = """

@@ -41,7 +41,7 @@ class ActivationPatchingParameters(Parameters):
 
 @attack("probing/activation-patching")
 class ActivationPatching(Attack[ActivationPatchingParameters]):
-    """Put the original's hidden states into each arm, layer by layer, and read the answer."""
+    """Activation patching from the original into each arm."""
 
     summary = "Put the original's hidden states into each arm, layer by layer, and read the answer."
     details = """

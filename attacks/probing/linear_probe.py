@@ -33,7 +33,7 @@ class LinearProbeParameters(Parameters):
 
 @attack("probing/linear-probe")
 class LinearProbe(Attack[LinearProbeParameters]):
-    """Read the answer out of a middle layer with a linear map that was trained on retain facts."""
+    """Linear probe of hidden states, fitted on retain facts."""
 
     summary = (
         "Read the answer out of a middle layer with a linear map that was trained on retain facts."

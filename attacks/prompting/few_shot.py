@@ -28,7 +28,7 @@ class FewShotParameters(Parameters):
 
 @attack("prompting/few-shot")
 class FewShot(RewordedAttack[FewShotParameters]):
-    """Show the model a few answered questions from the retain set, then ask."""
+    """Few-shot prompting with retain facts."""
 
     summary = "Show the model a few answered questions from the retain set, then ask."
     details = """

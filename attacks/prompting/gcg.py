@@ -48,7 +48,7 @@ class GCGParameters(CrossFittedParameters):
 
 @attack("prompting/gcg")
 class GCG(CrossFittedSearch[GCGParameters]):
-    """Search a suffix of ordinary tokens that makes the model answer (GCG), and try it on the rest."""
+    """Greedy coordinate gradient search for a suffix."""
 
     summary = (
         "Search a suffix of ordinary tokens that makes the model answer (GCG), and try it on the "

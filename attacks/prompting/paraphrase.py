@@ -24,7 +24,7 @@ class ParaphraseParameters(Parameters):
 
 @attack("prompting/paraphrase")
 class Paraphrase(RewordedAttack[ParaphraseParameters]):
-    """Ask the same in other words: the fact's given paraphrases, or rule-made ones."""
+    """Paraphrased questions, given or made by rules."""
 
     summary = "Ask the same in other words: the fact's given paraphrases, or rule-made ones."
     details = """

@@ -16,7 +16,7 @@ class PrefillParameters(Parameters):
 
 @attack("prompting/prefill")
 class Prefill(Attack[PrefillParameters]):
-    """Give away the first tokens of the true answer and measure knowledge of the rest."""
+    """Prefilling with the first tokens of the true answer."""
 
     summary = "Give away the first tokens of the true answer and measure knowledge of the rest."
     details = """

@@ -21,7 +21,7 @@ class ReframingParameters(Parameters):
 
 @attack("prompting/reframing")
 class Reframing(RewordedAttack[ReframingParameters]):
-    """Ask through a persona or as another task: role play, story, answer key, foreign frame."""
+    """Questions within a persona or another task."""
 
     summary = (
         "Ask through a persona or as another task: role play, story, answer key, foreign frame."

@@ -45,7 +45,7 @@ class SamplingParameters(Parameters):
 
 @attack("prompting/sampling")
 class SampledAnswers(Attack[SamplingParameters]):
-    """Sample many answers to each question and count those that give the fact away (leak@k)."""
+    """Sampled answers, counted by leak@k."""
 
     summary = (
         "Sample many answers to each question and count those that give the fact away (leak@k)."

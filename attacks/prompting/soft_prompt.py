@@ -39,7 +39,7 @@ class SoftPromptParameters(CrossFittedParameters):
 
 @attack("prompting/soft")
 class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
-    """Train vectors that take the place of words after the prompt, and try them on other facts."""
+    """Soft prompts trained on a part of the forget set."""
 
     summary = (
         "Train vectors that take the place of words after the prompt, and try them on other facts."

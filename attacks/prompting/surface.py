@@ -22,7 +22,7 @@ FORMS: Mapping[str, Wording] = {
 
 @attack("prompting/surface")
 class Surface(RewordedAttack[Parameters]):
-    """Write the question otherwise: capitals, spaces, punctuation, quotation marks."""
+    """Questions in another spelling or layout."""
 
     summary = "Write the question otherwise: capitals, spaces, punctuation, quotation marks."
     details = """

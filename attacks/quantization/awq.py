@@ -59,7 +59,7 @@ class AWQParameters(CalibratedParameters):
 
 @attack("quantization/awq")
 class AWQ(CalibratedAttack[AWQParameters]):
-    """Quantize with AWQ, which scales up the inputs that matter before it rounds."""
+    """Quantization with AWQ."""
 
     summary = "Quantize with AWQ, which scales up the inputs that matter before it rounds."
     details = """

@@ -29,7 +29,7 @@ class BitsAndBytesParameters(QuantizationParameters):
 
 @attack("quantization/bnb")
 class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
-    """Load the model in 8 or 4 bits with bitsandbytes, as anyone can with one argument."""
+    """Quantization with bitsandbytes."""
 
     summary = "Load the model in 8 or 4 bits with bitsandbytes, as anyone can with one argument."
     threat_model = "A deployer or downloader with the weights; no data and no training."

@@ -89,7 +89,7 @@ def check_group_size(network: Any, size: int) -> None:
     """Refuse a group size that leaves a rest in some layer.
 
     Args:
-        model: at full precision.
+        network: The network at full precision.
         size: inputs that share a scale; -1 for all of a column, which fits everywhere.
 
     Raises:
@@ -136,7 +136,7 @@ def assert_covered(network: nn.Module, quantized: int) -> None:
     touches; embeddings, the output head, norms and biases always stay.
 
     Args:
-        model: after quantization.
+        network: The network after quantization.
         quantized: weights that were quantized.
 
     Raises:

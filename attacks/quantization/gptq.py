@@ -29,7 +29,7 @@ class GPTQParameters(CalibratedParameters):
 
 @attack("quantization/gptq")
 class GPTQ(CalibratedAttack[GPTQParameters]):
-    """Quantize with GPTQ, the format of most published 4-bit checkpoints."""
+    """Quantization with GPTQ."""
 
     summary = "Quantize with GPTQ, the format of most published 4-bit checkpoints."
     details = """

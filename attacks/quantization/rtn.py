@@ -36,7 +36,7 @@ class RoundToNearestParameters(QuantizationParameters):
 
 @attack("quantization/rtn")
 class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
-    """Round every weight to the nearest of 2^bits even steps, without data or library."""
+    """Round-to-nearest quantization."""
 
     summary = "Round every weight to the nearest of 2^bits even steps, without data or library."
     details = """

@@ -41,7 +41,7 @@ class TorchAOParameters(QuantizationParameters):
 
 @attack("quantization/torchao")
 class TorchAO(QuantizationAttack[TorchAOParameters]):
-    """Load the model in 8 or 4 bits with torchao, PyTorch's own quantization."""
+    """Weight-only quantization with torchao."""
 
     summary = "Load the model in 8 or 4 bits with torchao, PyTorch's own quantization."
     details = """

@@ -35,7 +35,7 @@ class UNetQuantizationParameters(QuantizationParameters):
 
 @attack("quantization/unet")
 class UNetQuantization(ImageAttack[UNetQuantizationParameters]):
-    """Round the UNet's weights, as anyone can with one argument, and ask again."""
+    """Quantization of a text-to-image model's UNet."""
 
     summary = "Round the UNet's weights, as anyone can with one argument, and ask again."
     details = """

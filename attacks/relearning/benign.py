@@ -30,7 +30,7 @@ class BenignParameters(FineTuning):
 
 @attack("relearning/benign")
 class Benign(RelearningAttack[BenignParameters]):
-    """Fine-tune on facts that were to be kept, or on everyday text, and ask what was forgotten."""
+    """Fine-tuning on data without forgotten facts."""
 
     summary = (
         "Fine-tune on facts that were to be kept, or on everyday text, and ask what was forgotten."

@@ -144,7 +144,7 @@ def adapter(
     """Put LoRA around layers of a model, and take it off again.
 
     Args:
-        model: stays as it is, LoRA aside.
+        network: It stays as it is, LoRA aside.
         rank: of LoRA's matrices.
         seed: of LoRA's first matrices.
         settings: for PEFT's ``LoraConfig``; ``target_modules`` says which layers.

@@ -2,28 +2,27 @@
 
 from attacks.relearning.family import FineTuning, RelearningAttack, phrasings, recipe
 from attacks.relearning.learning_curve import Checkpoints, area, curve, joined, readings
-from auditor.attack import AttackContext, Preset, attack
+from auditor.attack import AttackContext, ControlKind, Preset, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.records import Record
 from auditor.data.folds import Fold, SplitBy, folds
 from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
-from auditor.statistics import PlantKind
 
 
 class HeldOutFactsParameters(FineTuning):
     """Settings of relearning on part of the forget facts."""
 
     split: SplitBy = "attribute"
-    """attribute: of every subject some facts are taught and the others asked. subject: some
-    subjects are taught and the others asked."""
+    """`attribute`: some facts of every entity are taught and its other facts are asked. `entity`:
+    all facts of some entities are taught and those of the others are asked."""
     checkpoints: Checkpoints = (10, 20, 40)
     """Optimiser steps at which the facts are asked; K is the mean over them."""
 
 
 @attack("relearning/held-out-facts")
 class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
-    """Fine-tune on half of the forgotten facts and ask the other half."""
+    """Fine-tuning on one half of the forget set, evaluated on the other."""
 
     summary = "Fine-tune on half of the forgotten facts and ask the other half."
     details = """
@@ -61,9 +60,9 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
         return f"half of the forget facts (split by {self.parameters.split}); the others are asked"
 
     @property
-    def must_find(self) -> PlantKind:
-        """What is hidden: it claims to bring back knowledge that nobody taught again."""
-        return "hidden"
+    def required_control(self) -> ControlKind:
+        """The obfuscated one: it claims to bring back knowledge that was not taught again."""
+        return "obfuscated"
 
     def forward_tokens(self, evaluation: int) -> int:
         """Every half is taught once; each checkpoint asks all facts, half of them a time."""

@@ -38,7 +38,7 @@ class SameFactsParameters(FineTuning):
 
 @attack("relearning/same-facts")
 class SameFacts(RelearningAttack[SameFactsParameters]):
-    """Fine-tune on the forgotten facts themselves and see how soon each is known again."""
+    """Fine-tuning on the forget set, measured by the time to recover."""
 
     summary = "Fine-tune on the forgotten facts themselves and see how soon each is known again."
     details = """

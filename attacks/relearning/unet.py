@@ -52,7 +52,7 @@ class UNetRelearningParameters(FineTuning):
 
 @attack("relearning/unet")
 class UNetRelearning(ImageAttack[UNetRelearningParameters]):
-    """Fine-tune the UNet on a few pictures with their prompts, and ask for the forgotten concept."""
+    """Fine-tuning of a text-to-image model's UNet."""
 
     summary = (
         "Fine-tune the UNet on a few pictures with their prompts, and ask for the forgotten "

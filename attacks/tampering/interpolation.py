@@ -28,7 +28,7 @@ class InterpolationParameters(Parameters):
 
 @attack("tampering/interpolation")
 class Interpolation(WeightAttack[InterpolationParameters]):
-    """Move the weights along the line to a base model, or away from it."""
+    """Interpolation of the weights with a base model."""
 
     summary = "Move the weights along the line to a base model, or away from it."
     details = """

@@ -21,7 +21,7 @@ class NoiseParameters(Parameters):
 
 @attack("tampering/noise")
 class Noise(WeightAttack[NoiseParameters]):
-    """Add Gaussian noise to every weight matrix."""
+    """Gaussian noise on the weight matrices."""
 
     summary = "Add Gaussian noise to every weight matrix."
     details = """

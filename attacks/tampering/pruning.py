@@ -20,7 +20,7 @@ class PruningParameters(Parameters):
 
 @attack("tampering/pruning")
 class Pruning(WeightAttack[PruningParameters]):
-    """Set the smallest weights of every weight matrix to zero."""
+    """Magnitude pruning of the weight matrices."""
 
     summary = "Set the smallest weights of every weight matrix to zero."
     details = """

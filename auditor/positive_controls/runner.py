@@ -14,12 +14,13 @@ They are not held to the partial plant, for coarse rounding does blur what is ha
 a model under audit must pass as it is besides.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from torch import OutOfMemoryError
 
+from auditor.attack import ControlKind
 from auditor.certificate.case import Case, Trial
 from auditor.certificate.checks import PositiveControlled
 from auditor.certificate.filing import case_of
@@ -38,6 +39,8 @@ from auditor.models.grid import Grid, rounding_grid
 from auditor.policy import AS_IS
 from auditor.positive_controls.planting import Known, Plant, Planter
 from auditor.statistics import Decision, PlantKind
+
+_PLANTS: Mapping[ControlKind, PlantKind] = {"visible": "partial", "obfuscated": "hidden"}
 
 
 def run_controls(

@@ -49,7 +49,7 @@ _SHOWN = 5
 
 @attack("prompting/adversarial-prefix")
 class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
-    """Search words that, put before a prompt, bring the concept back (adversarial prompts)."""
+    """Gradient search for words before a prompt (UnlearnDiffAtk, P4D)."""
 
     summary = (
         "Search words that, put before a prompt, bring the concept back (adversarial prompts)."

@@ -54,7 +54,7 @@ class ConceptInversionParameters(Parameters):
 
 @attack("prompting/concept-inversion")
 class ConceptInversion(ImageAttack[ConceptInversionParameters]):
-    """Learn a new word for the concept from a few pictures, and ask with it in the name's place."""
+    """Textual inversion of the erased concept."""
 
     summary = (
         "Learn a new word for the concept from a few pictures, and ask with it in the name's place."

@@ -58,7 +58,7 @@ class RingABellParameters(Parameters):
 
 @attack("prompting/ring-a-bell")
 class RingABell(ImageAttack[RingABellParameters]):
-    """Search prompts whose encoding carries the concept, without a look at the image model."""
+    """Genetic search for prompts that encode the concept (Ring-A-Bell)."""
 
     summary = (
         "Search prompts whose encoding carries the concept, without a look at the image model."

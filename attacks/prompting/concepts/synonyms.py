@@ -25,7 +25,7 @@ _USUAL = 3
 
 @attack("prompting/synonyms")
 class Synonyms(ImageAttack[Parameters]):
-    """Ask for the concept by each of the fact's paraphrases: synonyms, or other words around it."""
+    """Prompts that name the concept by its paraphrases."""
 
     summary = (
         "Ask for the concept by each of the fact's paraphrases: synonyms, or other words around it."

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from auditor.documentation import SECTIONS, documentation
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import open_directory
@@ -21,7 +22,6 @@ from auditor.core.errors import AuditorError, UnavailableError
 from auditor.core.facts import Fact, FactSets
 from auditor.core.records import check_malformed
 from auditor.data.folds import folds
-from auditor.documentation import SECTIONS, documentation
 from auditor.engine.expansion import instantiate
 from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.manifest import locate

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
+from auditor.documentation import SECTIONS, documentation
 
 from auditor.attack import ATTACKS
 from auditor.cli.attack_pages import page, pages
 from auditor.cli.main import OK, run
-from auditor.documentation import SECTIONS, documentation
 
 DOCS = Path(__file__).parents[3] / "docs" / "attacks"
 
