@@ -87,7 +87,7 @@ def regenerated(noise: Tensor, predict: Noise, path: Sequence[tuple[int, float]]
 
 
 def path_of(model: "TextToImage", steps: int) -> list[tuple[int, float]]:
-    """Timesteps of a subject with their ᾱ."""
+    """Timesteps of a model with their ᾱ."""
     signal = model.signal
     return [(t, float(signal[t])) for t in timesteps(len(signal), steps)]
 
@@ -109,7 +109,7 @@ def through_noise(
     """Images taken to noise and back, without text.
 
     Args:
-        model: whose UNet is used.
+        model: The model whose UNet is used.
         images: [n, 3, height, width] in [0, 1].
         steps: of the path, either way.
         refinements: of each step up.

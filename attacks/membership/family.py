@@ -38,7 +38,7 @@ class MembershipParameters(Parameters):
 
     text: TextKind = "answer"
     """What is scored: the answer given its prompt, or the whole passage by itself. An audited
-    fact is the answer; in a passage the words that name the subject, which nobody can predict,
+    fact is the answer; in a passage the words that name the entity, which cannot be predicted,
     weigh as much, and are all that Min-K% looks at."""
 
 

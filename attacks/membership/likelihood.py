@@ -36,7 +36,7 @@ class LikelihoodParameters(MembershipParameters):
     k: float = Field(default=0.2, gt=0, le=1)
     """Share of the tokens, the least probable ones, that Min-K% and Min-K%++ average."""
     shots: int = Field(default=4, ge=1)
-    """Holdout facts, each of another subject, in ReCaLL's prefix. All facts of these subjects
+    """Holdout facts, each of another entity, in ReCaLL's prefix. All facts of these entities
     are then left out of the holdout that its scores are placed among."""
     references: tuple[ModelPath, ...] = ()
     """Models besides the retrained arms that never saw the forget set, for the scores that
@@ -154,7 +154,7 @@ class Likelihood(MembershipAttack[LikelihoodParameters]):
             except MeasurementError as error:  # too long with it; the other scores stand
                 absent = f"after ReCaLL's prefix the facts cannot be scored: {error}"
         for name, where in self._references.items():
-            if where.manifest.weights_digest == model.manifest.weights_digest:
+            if model.has_weights_of(where.manifest):
                 raise UnavailableError(
                     f"the reference model {where.model} is one of the audited models; give a "
                     "model that never saw the forget set and is not audited"

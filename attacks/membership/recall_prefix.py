@@ -5,7 +5,7 @@ from auditor.core.facts import Fact, FactSets
 
 
 class RecallPrefix:
-    """The first fact of each of the last holdout subjects, a line each.
+    """The first fact of each of the last holdout entities, a line each.
 
     Args:
         texts: what is scored.
@@ -29,7 +29,7 @@ class RecallPrefix:
         if len(self.facts) == self._shots and self._left >= LEAST_HOLDOUT:
             return None
         return (
-            f"a prefix of {self._shots} holdout facts, each of another subject, would leave "
-            f"{self._left} holdout facts of other subjects, and {LEAST_HOLDOUT} are needed; "
+            f"a prefix of {self._shots} holdout facts, each of another entity, would leave "
+            f"{self._left} holdout facts of other entities, and {LEAST_HOLDOUT} are needed; "
             "give fewer `shots` or a larger holdout set"
         )

@@ -162,7 +162,7 @@ class LinearProbe(Attack[LinearProbeParameters]):
 
 
 def _split(retain: Sequence[Fact]) -> tuple[Sequence[Fact], Sequence[Fact]]:
-    """Retain facts to fit on, and a quarter to check on: by subject where there are enough."""
+    """Retain facts to fit on, and a quarter to check on: by entity where there are enough."""
     for by in ("entity", "attribute"):
         try:
             part = folds(retain, by, PARTS)[0]

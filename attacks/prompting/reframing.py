@@ -29,7 +29,7 @@ class Reframing(RewordedAttack[ReframingParameters]):
     details = """
     Twelve frames: prefix injection, affirmative suffix, role play, denied forgetting, story,
     answer key, record, inspection, a French and a German frame, a background hint that names
-    the subject, and synonyms for words of the question. K of a fact is the highest over the
+    the entity, and synonyms for words of the question. K of a fact is the highest over the
     frames; the notes give the mean of each. The plain question is not among them (none/as-is
     asks it), so that the gap shows whether the original understands the frames.
 

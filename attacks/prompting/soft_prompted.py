@@ -15,45 +15,22 @@ Place = Literal["before", "after"]
 """Where the vectors stand, seen from the prompt."""
 
 
-class _SoftPrompted(CausalLM):
-    """The same model, with reserved tokens around every prompt."""
-
-    def __init__(self, base: CausalLM, count: int, place: Place) -> None:
-        tokenizer = copy.deepcopy(base.tokenizer)
-        self.first_id = len(tokenizer)
-        names = [f"<|soft-prompt-{i}|>" for i in range(count)]
-        tokenizer.add_tokens([AddedToken(n, normalized=False, special=True) for n in names], True)
-        reserved = "".join(names)
-        around = "{prompt}" + reserved if place == "after" else reserved + "{prompt}"
-        template = base.prompt_format.template.replace("{prompt}", around)
-        super().__init__(
-            base.spec,
-            base.location,
-            base.prompt_format.model_copy(update={"template": template}),
-            base.token_budget,
-            base._tick,
-        )
-        self.meter = base.meter
-        self._tokenizer = tokenizer
-        self._model = base.network
-
-
 @contextmanager
 def soft_prompted(model: CausalLM, vectors: torch.Tensor, place: Place) -> Iterator[CausalLM]:
-    """The subject with vectors in every prompt, in the place of words.
+    """Put vectors in the place of words into every prompt of a model.
 
     Reserved tokens stand in the prompt's template; where the embedding meets them it gives the
-    vectors. So the subject is scored and generates as always, and every metric applies. Neither
-    the weights nor the subject's own tokenizer are touched.
+    vectors. So the model is scored and generates as always, and every metric applies. Neither
+    the weights nor the model's own tokenizer are touched.
 
     Args:
-        model: who is asked.
+        model: The model that is asked.
         vectors: [m, hidden size], what the embedding gives for the m reserved tokens; gradients
             reach them.
         place: before or after the prompt, within the prompt format's template.
     """
-    prompted = _SoftPrompted(model, len(vectors), place)
-    first, count = prompted.first_id, len(vectors)
+    first, count = len(model.tokenizer), len(vectors)
+    prompted = _with_reserved_tokens(model, count, place)
     met: list[torch.Tensor] = []
 
     def hide(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -75,3 +52,15 @@ def soft_prompted(model: CausalLM, vectors: torch.Tensor, place: Place) -> Itera
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _with_reserved_tokens(model: CausalLM, count: int, place: Place) -> CausalLM:
+    """The model with new tokens around every prompt, in a tokenizer of its own."""
+    tokenizer = copy.deepcopy(model.tokenizer)
+    names = [f"<|soft-prompt-{i}|>" for i in range(count)]
+    tokenizer.add_tokens([AddedToken(n, normalized=False, special=True) for n in names], True)
+    reserved = "".join(names)
+    around = "{prompt}" + reserved if place == "after" else reserved + "{prompt}"
+    template = model.prompt_format.template.replace("{prompt}", around)
+    prompt_format = model.prompt_format.model_copy(update={"template": template})
+    return model.copy_with(tokenizer=tokenizer, prompt_format=prompt_format)

@@ -116,14 +116,10 @@ class AWQ(CalibratedAttack[AWQParameters]):
 
         folder = scratch / "awq"
         _run(self._job(model, scratch, folder), scratch)
-        model.tokenizer.save_pretrained(folder)
-        spec = model.spec.model_copy(update={"path": str(folder), "adapter": None})
-        location = Location(model=folder, adapter=None, manifest=model.manifest)
-        copy = CausalLM(spec, location, model.prompt_format, model.token_budget, model._tick)
-        copy.meter = model.meter
-        try:
+        with contextlib.ExitStack() as stack:
             with hushed("AWQ"):
-                layers = assert_quantized(copy.network, AwqTorchLinear)
+                copy = stack.enter_context(model.reloaded(scratch, folder))
+            layers = assert_quantized(copy.network, AwqTorchLinear)
             notes = {
                 "bits": self.parameters.bits,
                 "kernel": AwqTorchLinear.__name__,
@@ -131,8 +127,6 @@ class AWQ(CalibratedAttack[AWQParameters]):
                 **self.calibration_notes(),
             }
             yield Quantized(copy, ((n, c) for n, c in _codes(folder) if n in layers), notes)
-        finally:
-            copy.close()
 
     def _job(self, model: CausalLM, scratch: Path, folder: Path) -> awq_worker.Job:
         return {

@@ -34,7 +34,7 @@ P = TypeVar("P", bound=QuantizationParameters)
 
 
 class Quantized(NamedTuple):
-    """A quantized copy (or state) of a subject."""
+    """A quantized copy (or state) of a model."""
 
     model: CausalLM
     codes: Iterable[tuple[str, torch.Tensor]]
@@ -54,7 +54,7 @@ class QuantizationAttack(GridRounding, Attack[P]):
 
     @abstractmethod
     def quantized(self, model: CausalLM, scratch: Path) -> AbstractContextManager[Quantized]:
-        """Open the subject with rounded weights.
+        """Open the model with rounded weights.
 
         Raises:
             MeasurementError: layers that should be quantized are not.

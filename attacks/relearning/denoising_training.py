@@ -37,7 +37,7 @@ def denoising_learner(
     settings: FineTuning,
     seed: int,
 ) -> Iterator[Learner[Noised]]:
-    """Lend a subject whose UNet is to be taught; afterwards it is what it was, bit for bit.
+    """Train the UNet of a model in place; afterwards it is restored bit for bit.
 
     The loss is the mean squared error of the predicted noise (arXiv 2006.11239, eq. 14). Text
     encoders and autoencoder stay as they are; each picture is encoded once.

@@ -1,4 +1,4 @@
-"""Fine-tuning a subject in place, on loan: LoRA through PEFT, or all weights."""
+"""Fine-tuning of a model in place: LoRA through PEFT, or all weights."""
 
 import itertools
 import warnings
@@ -24,7 +24,7 @@ LORA_SCALE = 2
 
 
 class Learner(Generic[Item]):
-    """A subject that is being taught.
+    """A model that is being trained.
 
     It stays where accelerate's device map put it, and in evaluation mode: without dropout
     nothing is random but the order of examples, LoRA's first matrices and what a batch draws,
@@ -91,7 +91,7 @@ class Learner(Generic[Item]):
 def learner(
     model: CausalLM, examples: Sequence[Encoded], settings: FineTuning, seed: int
 ) -> Iterator[Learner[Encoded]]:
-    """Lend a subject to be taught ``examples``; afterwards it is what it was, bit for bit.
+    """Train a model on ``examples`` in place; afterwards it is restored bit for bit.
 
     Raises:
         UnavailableError: PEFT has no LoRA for the model's layers, or an example is longer than the

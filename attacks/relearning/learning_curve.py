@@ -1,4 +1,4 @@
-"""K while a subject is taught: the mean over a fixed grid of steps, and the curve itself."""
+"""Knowledge during training: mean over a grid of steps, and the curve."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -45,7 +45,7 @@ def readings(
     checkpoints: Sequence[int],
     asked: Collection[str] | None = None,
 ) -> dict[int, tuple[Row, ...]]:
-    """Teach a subject, and ask the forget facts at every checkpoint.
+    """Train a model and evaluate the forget facts at every checkpoint.
 
     Args:
         model: who is taught; as it was when this returns.
@@ -73,7 +73,7 @@ def followed(
     """Train to each checkpoint and evaluate.
 
     Args:
-        lesson: lends the subject to be taught.
+        lesson: opens the model for training.
         checkpoints: optimiser steps, ascending.
         evaluate: asked at every checkpoint.
         before: asked before the training.

@@ -90,7 +90,7 @@ class Interpolation(WeightAttack[InterpolationParameters]):
         Raises:
             UnavailableError: the base is this very model, or is no relative of it.
         """
-        if self._base.manifest.weights_digest == model.manifest.weights_digest:
+        if model.has_weights_of(self._base.manifest):
             raise UnavailableError(
                 "the base is one of the audited models; give the checkpoint that they were all "
                 "fine-tuned from, which never saw the forget set"

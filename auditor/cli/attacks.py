@@ -45,8 +45,8 @@ def list_attacks(as_json: bool) -> None:
         )
         table.add_row(*map(escape, (entry["name"], presets, entry["summary"])))
     OUT.print(table)
-    for error in broken.values():
-        OUT.print(f"[red]broken:[/] {escape(error)}")
+    for reason in broken.values():
+        OUT.print(f"[red]broken:[/] {escape(reason)}")
 
 
 @command.command("show")

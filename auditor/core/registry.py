@@ -58,6 +58,10 @@ class Registry(Generic[Item]):
 
         return add
 
+    def unregister(self, name: str) -> None:
+        """Take out an item that a decorator registered."""
+        self._items.pop(name, None)
+
     def get(self, name: str) -> Item:
         """The item of that name, or of that former name.
 

@@ -157,9 +157,7 @@ def _imported(module: str) -> dict[str, tuple[str, str]]:
         if isinstance(statement, ast.ImportFrom):
             dots = "." * statement.level + (statement.module or "")
             origin = importlib.util.resolve_name(dots, package) if statement.level else dots
-            found |= {
-                (alias.asname or alias.name): (origin, alias.name) for alias in statement.names
-            }
+            found |= {name.asname or name.name: (origin, name.name) for name in statement.names}
     return found
 
 

@@ -4,11 +4,11 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from safetensors import safe_open
 
+from auditor.core.roles import Role
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore
 from auditor.models.causal_lm.loading import load_tokenizer
@@ -31,7 +31,7 @@ class Estimate:
     """Rough cost of one variant over all arms."""
 
     label: str
-    part: Literal["mandatory", "advisory", "reported"]
+    part: Role
     """In the verdict."""
     unavailable: str | None
     jobs: int

@@ -7,30 +7,64 @@ from pathlib import Path
 
 from torch import nn
 
+from auditor.core.errors import AuditorError
 from auditor.models.manifest import Location, Manifest
 from auditor.models.spec import ModelSpec
 
 
 @dataclass
 class Meter:
-    """What a measurement has cost; shared by a subject and the copies opened from it."""
+    """What a measurement has cost; shared by a model and the copies opened from it."""
 
     forward_tokens: int = 0
     """Tokens (padding included) that went through a model."""
 
 
 class AuditedModel(ABC):
-    """A model under audit. Opened from its spec; its weights are loaded when first needed."""
+    """A model under audit: opened from files, or handed over loaded.
 
-    def __init__(self, spec: ModelSpec, location: Location) -> None:
+    From files, its weights are loaded when they are first needed. A model that was handed over
+    (``location`` is None) has no files and no digests: it can be measured, but not certified.
+    """
+
+    def __init__(self, spec: ModelSpec, location: Location | None) -> None:
         self.spec = spec
-        self.location = location
         self.meter = Meter()
+        self._location = location
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the model was handed over loaded, without files that could be hashed."""
+        return self._location is None
+
+    @property
+    def location(self) -> Location:
+        """The files that the model was opened from.
+
+        Raises:
+            AuditorError: the model was handed over loaded, so it has none.
+        """
+        if self._location is None:
+            raise AuditorError(
+                f"the model {self.spec.path!r} was handed over in memory, so there are no files "
+                "of it to hash; save it and open it from its directory"
+            )
+        return self._location
 
     @property
     def manifest(self) -> Manifest:
-        """Digests of the files that the subject was opened from."""
+        """Digests of the files that the model was opened from.
+
+        Raises:
+            AuditorError: the model was handed over loaded.
+        """
         return self.location.manifest
+
+    def has_weights_of(self, manifest: Manifest) -> bool:
+        """Whether it was opened from weight files with these digests; never if in memory."""
+        if self.in_memory:
+            return False
+        return self.manifest.weights_digest == manifest.weights_digest
 
     @property
     @abstractmethod

@@ -28,9 +28,7 @@ def values(subject):
 
 def in_memory(model, directory):
     """Scores of a model that was never saved."""
-    subject = open_directory(directory)
-    subject._model = model.eval()
-    return values(subject)
+    return values(open_directory(directory).copy_with(network=model.eval()))
 
 
 @pytest.fixture(scope="module")

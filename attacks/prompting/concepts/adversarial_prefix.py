@@ -59,7 +59,7 @@ class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
     should be predicted well. `p4d` needs the original and no pictures: the arm under the
     searched prompt should predict what the original predicts under the plain one, in a picture
     that the original drew. Only whole words are found, so that what is found is text; the
-    concept's names (itself, its subject, what paraphrases say in their place) and words that
+    concept's names (itself, its entity, what paraphrases say in their place) and words that
     hold them are banned. Facts whose plain prompt succeeds are not searched for.
 
     The prompts of all arms are pooled. K of a fact is the strongest of its plain prompt and of

@@ -62,7 +62,7 @@ class ConceptInversion(ImageAttack[ConceptInversionParameters]):
     details = """
     A new token's embedding is trained with the denoising loss until the erased model, told the
     new word, denoises pictures of the concept well. Each picture's own prompt, with the new
-    word where the concept's names stood, describes it. Names are the concept, its subject, and
+    word where the concept's names stood, describes it. Names are the concept, its entity, and
     what stands in their place in a paraphrase; a prompt without any gets the new word in front.
     The embeddings of all arms are pooled and every arm is measured with all of them; the
     strongest counts. Retain prompts are asked as they are.

@@ -21,7 +21,7 @@ def half_scale(dtype: torch.dtype) -> float:
 
 
 def image_shape(model: "TextToImage") -> tuple[int, int]:
-    """Height and width of the images that a subject draws, in pixels."""
+    """Height and width of the images that a model draws, in pixels."""
     from auditor.models.text_to_image.latent_space import LatentSpace  # costs seconds
 
     factor = LatentSpace(model.parts.vae).factor

@@ -1,4 +1,4 @@
-"""Prompts in which some tokens are given as embeddings, through a subject's text encoders."""
+"""Prompts in which some tokens are given as embeddings, through a model's text encoders."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any

@@ -1,5 +1,6 @@
 """Opening causal language models and their tokenizers as their deployers would."""
 
+import copy
 import warnings
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,22 @@ def load_tokenizer(spec: ModelSpec, location: Location) -> PreTrainedTokenizerBa
         )
     except (OSError, ValueError, KeyError) as error:
         raise AuditorError(f"{location.model} has no tokenizer that loads ({error}).") from error
-    if tokenizer.pad_token_id is None:
-        if tokenizer.eos_token is None:
-            raise AuditorError(f"the tokenizer in {location.model} has no pad and no eos token.")
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+    return with_pad_token(tokenizer, str(location.model))
+
+
+def with_pad_token(tokenizer: PreTrainedTokenizerBase, name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer, or a copy of it that pads with the end-of-sequence token.
+
+    Raises:
+        AuditorError: it has neither a pad nor an end-of-sequence token; ``name`` says whose it is.
+    """
+    if tokenizer.pad_token_id is not None:
+        return tokenizer
+    if tokenizer.eos_token is None:
+        raise AuditorError(f"the tokenizer of {name} has no pad and no eos token.")
+    padding = copy.deepcopy(tokenizer)
+    padding.pad_token = padding.eos_token
+    return padding
 
 
 def read_config(spec: ModelSpec, directory: Path) -> PretrainedConfig:
@@ -44,12 +56,21 @@ def read_config(spec: ModelSpec, directory: Path) -> PretrainedConfig:
         config = AutoConfig.from_pretrained(directory, trust_remote_code=spec.trust_remote_code)
     except (OSError, ValueError) as error:
         raise AuditorError(f"{directory}/config.json does not load ({error}).") from error
+    check_decoder_only(config, str(directory))
+    return config
+
+
+def check_decoder_only(config: PretrainedConfig, name: str) -> None:
+    """Refuse an encoder-decoder.
+
+    Raises:
+        AuditorError: it is one; ``name`` says which.
+    """
     if getattr(config, "is_encoder_decoder", False):
         raise AuditorError(
-            f"{directory} holds an encoder-decoder ({config.model_type}); this audit takes causal "
+            f"{name} holds an encoder-decoder ({config.model_type}); this audit takes causal "
             "language models."
         )
-    return config
 
 
 def load(spec: ModelSpec, location: Location) -> PreTrainedModel:

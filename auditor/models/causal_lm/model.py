@@ -19,7 +19,14 @@ from transformers import (
 from auditor.core.errors import MeasurementError
 from auditor.models.batching import run_batched
 from auditor.models.causal_lm.decoding import RefuseNotFinite, Sampling, decoding
-from auditor.models.causal_lm.loading import load, load_directory, load_tokenizer, read_config
+from auditor.models.causal_lm.loading import (
+    check_decoder_only,
+    load,
+    load_directory,
+    load_tokenizer,
+    read_config,
+    with_pad_token,
+)
 from auditor.models.causal_lm.prompting import (
     Encoded,
     Opened,
@@ -40,13 +47,17 @@ TOKEN_BUDGET = 8192
 """Padded tokens in one batch, unless the plan says otherwise."""
 
 
+IN_MEMORY = "in memory"
+"""What a model is called that was handed over loaded, unless it is given a name."""
+
+
 class CausalLM(AuditedModel):
     """A causal language model: scores given answers and generates its own."""
 
     def __init__(
         self,
         spec: ModelSpec,
-        location: Location,
+        location: Location | None,
         prompt_format: PromptFormat | None = None,
         token_budget: int = TOKEN_BUDGET,
         tick: Callable[[int], None] = lambda n: None,
@@ -55,15 +66,73 @@ class CausalLM(AuditedModel):
         self.prompt_format = prompt_format or PromptFormat()
         self.token_budget = token_budget
         self._tick = tick
-        self._model: PreTrainedModel | None = None
+        self._load: Callable[[], PreTrainedModel] = lambda: load(self.spec, self.location)
+        self._network: PreTrainedModel | None = None
         self._tokenizer: PreTrainedTokenizerBase | None = None
+
+    @classmethod
+    def wrap(
+        cls,
+        network: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        prompt_format: PromptFormat | None = None,
+        token_budget: int = TOKEN_BUDGET,
+        name: str = IN_MEMORY,
+    ) -> "CausalLM":
+        """A model out of a loaded network; it can be measured, but not certified.
+
+        Args:
+            network: is put into evaluation mode, and changed by nothing else that lasts.
+            tokenizer: stays as it is; a copy gets a pad token where it has none.
+            prompt_format: how prompts become text.
+            token_budget: padded tokens in one batch.
+            name: what messages call the model.
+
+        Raises:
+            AuditorError: the network is an encoder-decoder, or the tokenizer has neither a pad
+                nor an end-of-sequence token.
+        """
+        check_decoder_only(network.config, name)
+        wrapped = cls(ModelSpec(path=name), None, prompt_format, token_budget)
+        wrapped._load = network.eval
+        wrapped._tokenizer = with_pad_token(tokenizer, name)
+        return wrapped
+
+    def copy_with(
+        self,
+        *,
+        network: PreTrainedModel | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        prompt_format: PromptFormat | None = None,
+    ) -> "CausalLM":
+        """The same model but for what is given; all else, the meter too, is shared.
+
+        Closing the copy lets go of its own references only.
+
+        Args:
+            network: by default this model's, loaded where it was not.
+            tokenizer: by default this model's; it needs a pad token.
+            prompt_format: by default this model's.
+        """
+        copy = CausalLM(
+            self.spec,
+            self._location,
+            prompt_format or self.prompt_format,
+            self.token_budget,
+            self._tick,
+        )
+        copy.meter = self.meter
+        copy._load = _closed
+        copy._network = network or self.network
+        copy._tokenizer = tokenizer or self.tokenizer
+        return copy
 
     @property
     def network(self) -> PreTrainedModel:
         """The loaded network, in evaluation mode."""
-        if self._model is None:
-            self._model = load(self.spec, self.location)
-        return self._model
+        if self._network is None:
+            self._network = self._load()
+        return self._network
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -75,9 +144,9 @@ class CausalLM(AuditedModel):
     @property
     def config(self) -> PretrainedConfig:
         """The model's configuration, read without loading its weights."""
-        if self._model is not None:
-            return self._model.config
-        return read_config(self.spec, self.location.model)
+        if self._network is None and not self.in_memory:
+            return read_config(self.spec, self.location.model)
+        return self.network.config
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[TokenScores]:
         """Score answers in one teacher-forced pass each.
@@ -208,37 +277,40 @@ class CausalLM(AuditedModel):
             yield model
 
     @contextmanager
-    def reloaded(self, scratch: Path, **options: Any) -> Iterator["CausalLM"]:
-        """A second copy of the subject, loaded with other options (``quantization_config=…``).
+    def reloaded(
+        self, scratch: Path, directory: Path | None = None, **options: Any
+    ) -> Iterator["CausalLM"]:
+        """A second copy of the model, loaded with other options (``quantization_config=…``).
 
         Args:
-            scratch: where an adapter's merged weights may be written.
+            scratch: where weights that lie in no directory may be written.
+            directory: what is loaded in place of the audited weights (rounded ones, say).
             options: passed to ``from_pretrained``.
         """
-        other = CausalLM(
-            self.spec, self.location, self.prompt_format, self.token_budget, self._tick
-        )
-        other.meter = self.meter
-        other._tokenizer = self.tokenizer
-        other._model = load_directory(self.spec, self.directory(scratch), **options)
+        network = load_directory(self.spec, directory or self.directory(scratch), **options)
+        copy = self.copy_with(network=network)
+        del network  # else it would outlive the copy
         try:
-            yield other
+            yield copy
         finally:
-            other.close()
+            copy.close()
 
     def directory(self, scratch: Path) -> Path:
-        """A directory with the audited weights (an adapter is merged, into ``scratch``)."""
-        if self.location.adapter is None:
+        """A directory with the audited weights.
+
+        A merged adapter, and a model that was handed over loaded, are written into ``scratch``.
+        """
+        if not self.in_memory and self.location.adapter is None:
             return self.location.model
-        merged = scratch / "merged"
-        if not merged.exists():
-            self.network.save_pretrained(merged)
-            self.tokenizer.save_pretrained(merged)
-        return merged
+        written = scratch / "model"
+        if not written.exists():
+            self.network.save_pretrained(written)
+            self.tokenizer.save_pretrained(written)
+        return written
 
     def close(self) -> None:
-        """Let go of the weights."""
-        self._model = None
+        """Let go of the weights; a model in memory stays with whoever handed it over."""
+        self._network = None
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -260,3 +332,7 @@ class CausalLM(AuditedModel):
             raise MeasurementError(
                 f"an item needs {longest} tokens, but the model's context holds {limit}"
             )
+
+
+def _closed() -> PreTrainedModel:
+    raise RuntimeError("a closed copy of a model has no weights of its own to load again")
