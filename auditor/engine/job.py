@@ -1,5 +1,6 @@
 """A job: one attack at one level on one model. Its key is everything that decides its result."""
 
+from collections.abc import Sequence
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Any, Literal
@@ -7,12 +8,14 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from auditor.attack import AnyAttack
+from auditor.attack import ATTACKS, AnyAttack
 from auditor.core.hashing import digest
 from auditor.engine.expansion import instantiate
+from auditor.engine.fingerprint import fingerprint
 from auditor.engine.instruments import Instruments
-from auditor.engine.sources import code_version
+from auditor.metrics.kinds import find_metric
 from auditor.models.manifest import Location
+from auditor.models.opening import CODE
 from auditor.models.spec import ModelSpec, PromptFormat
 
 Stage = Literal["search", "measure"]
@@ -82,13 +85,26 @@ class Job(BaseModel):
             "pool": [entry.model_dump() for entry in self.pool],
             "instruments": self.instruments.digests,
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-            "code": code_version(self.attack),
+            "code": measuring_code(self.attack, self.metrics, self.spec.kind),
             "libraries": library_versions(self.instantiate(), self.spec.kind),
         }
 
     def instantiate(self) -> AnyAttack:
         """The attack with its parameters."""
         return instantiate(self.attack, self.parameters)
+
+
+def measuring_code(attack: str, metrics: Sequence[str], kind: str) -> str:
+    """Digest the code that decides what a job finds.
+
+    Args:
+        attack: Name of the attack.
+        metrics: Names of the metrics.
+        kind: Kind of the model.
+    """
+    modules = [ATTACKS.get(attack).__module__]
+    modules += [find_metric(kind, name).__module__ for name in metrics]
+    return fingerprint([*modules, *CODE[kind]])
 
 
 def library_versions(attack: AnyAttack, kind: str) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Plants: copies of the original with a suppression, kept beside the evidence and made once."""
 
-import inspect
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,18 +12,20 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
-import auditor
 from auditor.certificate.sight import Planted
 from auditor.core.errors import AuditorError, MeasurementError
-from auditor.core.hashing import canonical_json, digest, digest_sources
+from auditor.core.hashing import canonical_json, digest
 from auditor.core.progress import Progress
+from auditor.engine.fingerprint import fingerprint
 from auditor.engine.job import installed_version
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore
+from auditor.metrics.kinds import find_metric
 from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.grid import Grid, linear_weights
 from auditor.models.manifest import Location, locate
+from auditor.models.opening import CODE
 from auditor.models.spec import ModelSpec
 from auditor.positive_controls.suppression import Bounds, SuppressionSettings, suppress
 from auditor.positive_controls.window import window
@@ -37,17 +38,6 @@ _SAME_LEVEL = 1e-4
 """Relative difference up to which two levels are one; no grid has levels as close as that."""
 _MODEL, _DESCRIPTION = "model", "plant.json"
 _LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
-_CODE = (
-    "subjects",
-    "data",
-    "metrics",
-    "evaluator.py",
-    "controls/planting.py",
-    "controls/suppression.py",
-    "controls/target.py",
-    "testbed/training.py",
-    "testbed/methods/negative_preference.py",
-)
 
 
 class Known(NamedTuple):
@@ -113,10 +103,11 @@ class Planter:
         return Plant(kind, grid.name if grid else None, float(said["left"]), spec, location)
 
     def _identity(self, kind: PlantKind, grid: Grid | None) -> dict[str, Any]:
-        plan, root = self._prepared.plan, Path(auditor.__file__).parent
-        sources = [digest_sources(root / part for part in _CODE)]
+        plan = self._prepared.plan
+        modules = [suppress.__module__, window.__module__, *CODE[plan.original.kind]]
+        modules.append(find_metric(plan.original.kind, plan.metrics.primary).__module__)
         if grid is not None:
-            sources.append(digest_sources([Path(inspect.getfile(type(grid)))]))
+            modules.append(type(grid).__module__)
         return {
             "original": self._prepared.locations["original"].manifest.digest,
             "dtype": plan.original.dtype,
@@ -131,7 +122,7 @@ class Planter:
             "grid": grid.name if grid else None,
             "settings": SETTINGS.model_dump(),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-            "code": sources,
+            "code": fingerprint(modules),
             "libraries": {name: installed_version(name) for name in _LIBRARIES},
         }
 

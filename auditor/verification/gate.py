@@ -70,6 +70,6 @@ def gate(
     return Gated(
         verdict=decided_verdict(again, judge(again)),
         policy=policy,
-        same_policy=policy.digest == certificate.identity.policy_digest,
+        same_policy=policy.has_digest(certificate.identity.policy_digest),
         missing=missing,
     )
