@@ -1,8 +1,7 @@
 """A job: one attack at one level on one model. Its key is everything that decides its result."""
 
 from collections.abc import Sequence
-from functools import cache, cached_property
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -10,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from auditor.attack import ATTACKS, AnyAttack
 from auditor.core.hashing import digest
+from auditor.core.packages import distribution_of, installed_version
 from auditor.engine.expansion import instantiate
 from auditor.engine.fingerprint import fingerprint
 from auditor.engine.instruments import Instruments
@@ -19,8 +19,6 @@ from auditor.models.opening import CODE
 from auditor.models.spec import ModelSpec, PromptFormat
 
 Stage = Literal["search", "measure"]
-
-_MISSING = "not installed"
 
 _MEASURING_LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "rouge-score", "peft")
 _LIBRARIES_OF_KIND = {"text-to-image": ("diffusers", "pillow")}
@@ -109,23 +107,7 @@ def measuring_code(attack: str, metrics: Sequence[str], kind: str) -> str:
 
 def library_versions(attack: AnyAttack, kind: str) -> dict[str, str]:
     """Versions of the libraries that a measurement of models of a kind depends on."""
-    needed = map(_distribution, attack.packages)
+    needed = map(distribution_of, attack.packages)
     own = _LIBRARIES_OF_KIND.get(kind, ())
     names = sorted({*_MEASURING_LIBRARIES, *own, *needed})
     return {name: installed_version(name) for name in names}
-
-
-@cache
-def _distribution(package: str) -> str:
-    """The distribution that brings an import package (``sklearn`` is scikit-learn's)."""
-    if installed_version(package) != _MISSING:
-        return package
-    return packages_distributions().get(package, [package])[0]  # reads all of them: slow
-
-
-def installed_version(name: str) -> str:
-    """Version of a distribution, or that it is not installed."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return _MISSING

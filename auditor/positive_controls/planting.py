@@ -14,10 +14,11 @@ from transformers import GenerationConfig
 
 from auditor.certificate.sight import Planted
 from auditor.core.errors import AuditorError, MeasurementError
+from auditor.core.files import whole_folder
 from auditor.core.hashing import canonical_json, digest
+from auditor.core.packages import installed_version
 from auditor.core.progress import Progress
 from auditor.engine.fingerprint import fingerprint
-from auditor.engine.job import installed_version
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore
 from auditor.metrics.kinds import find_metric
@@ -186,18 +187,12 @@ class Planter:
             eos_token_id=own.eos_token_id,
             pad_token_id=own.pad_token_id,
         )
-        with self._store.temporary_folder() as unfinished:
+        with whole_folder(folder) as unfinished:
             model = unfinished / _MODEL
             subject.network.save_pretrained(model)
             subject.tokenizer.save_pretrained(model)
             manifest = locate(ModelSpec(path=str(model))).manifest.digest
             (unfinished / _DESCRIPTION).write_bytes(canonical_json({**said, "manifest": manifest}))
-            folder.parent.mkdir(exist_ok=True)
-            try:
-                unfinished.rename(folder)
-            except OSError:
-                if not folder.is_dir():  # otherwise another audit has finished it meanwhile
-                    raise
 
 
 def _bounds(weight: Tensor, transposed: bool, grid: Grid) -> Bounds:
