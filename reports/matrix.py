@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from auditor.certificate.schema import Certificate, MatrixRow
 from auditor.core.roles import Role
+from auditor.core.text_safety import label, visible
 from reports.arms import ORIGINAL, UNLEARNED, baseline, baseline_mean
 from reports.number_format import count, interval, number, share
 from reports.result_words import Outcome, Result, result
-from reports.visible_text import label, visible
 
 FLIPS = "code_flip_share"
 """The explanation that the quantization family gives."""
@@ -100,7 +100,7 @@ def _view(row: MatrixRow, certificate: Certificate) -> AttackView:
     measured = row.status == "measured"
     by_arm = row.forget.get(row.metric, {}) if measured else {}
     figures = row.figures if measured else None
-    leak = row.figures.leak if row.figures else None
+    leak = figures.leak if figures else None
     explained = row.explanation is not None and row.explanation.measure == FLIPS
     return AttackView(
         row=row,
@@ -113,10 +113,8 @@ def _view(row: MatrixRow, certificate: Certificate) -> AttackView:
         baselines=len(baseline(by_arm)),
         rho=number(figures.rho if figures else None),
         bounds=interval(figures.rho_lower, figures.rho_upper) if figures else None,
-        leaked=f"{count(figures.leak.leaked)} of {count(figures.leak.eligible)}"
-        if figures
-        else number(None),
-        leak_upper=f"at most {share(figures.leak.upper)}" if figures else None,
+        leaked=f"{count(leak.leaked)} of {count(leak.eligible)}" if leak else number(None),
+        leak_upper=f"at most {share(leak.upper)}" if leak else None,
         flips=share(row.explanation.overall) if explained and row.explanation else None,
         seconds=certificate.timing.attack_seconds.get(row.label),
     )

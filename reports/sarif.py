@@ -27,16 +27,16 @@ from sarif_pydantic import (
 from sarif_pydantic.sarif import Notification
 
 import auditor
+from auditor.attack import SECTIONS, AttackMetadata
 from auditor.certificate.schema import Certificate
 from auditor.core.hashing import digest
-from auditor.documentation import SECTIONS, Documentation
+from auditor.core.text_safety import inline
 from auditor.report import REPORTS, Report, Signatures
 from reports.attack_results import VERDICT, AttackResult, attack_results, passes, unlearned
 from reports.messages import sentence
 from reports.number_format import interval, number
 from reports.signature_words import signature_sentence
 from reports.threats import threats
-from reports.visible_text import inline
 
 SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -98,15 +98,12 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
     return text + "\n"
 
 
-def _rule(name: str, described: Documentation | None) -> ReportingDescriptor:
+def _rule(name: str, described: AttackMetadata | None) -> ReportingDescriptor:
     if described is None:
         return ReportingDescriptor(id=inline(name))
     said = {label: getattr(described, field) for field, label in SECTIONS.items()}
     paragraphs = [f"{label}: {text}" for label, text in said.items() if text]
-    shown = [
-        _message(text).text or ""
-        for text in (" ".join((described.summary, *described.text)), *paragraphs)
-    ]
+    shown = [_message(text).text or "" for text in (described.summary, *paragraphs)]
     return ReportingDescriptor(
         id=inline(name),
         short_description=_message(described.summary),

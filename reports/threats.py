@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from auditor.attack import ATTACKS
+from auditor.attack import ATTACKS, AttackMetadata
 from auditor.certificate.schema import Certificate
 from auditor.core.errors import AuditorError
-from auditor.documentation import Documentation, documentation
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class Threat:
 
     attack: str
     family: str
-    described: Documentation | None
+    described: AttackMetadata | None
 
 
 def threats(certificate: Certificate) -> tuple[Threat, ...]:
@@ -29,8 +28,8 @@ def threats(certificate: Certificate) -> tuple[Threat, ...]:
     return tuple(Threat(name, family, _described(name)) for name, family in names)
 
 
-def _described(name: str) -> Documentation | None:
+def _described(name: str) -> AttackMetadata | None:
     try:
-        return documentation(ATTACKS.get(name))
+        return ATTACKS.metadata(name)
     except AuditorError:  # an attack of somebody else, which is not installed here
         return None

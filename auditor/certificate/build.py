@@ -22,6 +22,7 @@ from auditor.core.arms import Arm
 from auditor.core.attack_id import AttackId
 from auditor.core.hashing import digest
 from auditor.core.messages import Message, message
+from auditor.core.time import utc_text
 from auditor.engine.audit import AuditOutcome
 from auditor.statistics import ControlOutcome
 
@@ -109,9 +110,9 @@ def build_certificate(
         warnings=tuple(prepared.warnings),
         reproduction=reproduction(outcome, command),
         timing=TimingPart(
-            issued=_utc(issued),
-            expires=_utc(issued + timedelta(days=days)) if days else None,
-            started=_utc(outcome.started),
+            issued=utc_text(issued),
+            expires=utc_text(issued + timedelta(days=days)) if days else None,
+            started=utc_text(outcome.started),
             wall_seconds=round(outcome.wall_seconds, 3),
             attack_seconds={run.variant.label: round(run.seconds, 3) for run in outcome.runs},
         ),
@@ -143,7 +144,3 @@ def _identity(outcome: AuditOutcome, earlier_policies: Sequence[str]) -> Identit
         policy_digest=plan.policy.digest,
         earlier_policies=tuple(earlier_policies),
     )
-
-
-def _utc(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -10,7 +10,7 @@ from auditor.certificate.parts import ByArm, Part, absent
 from auditor.core.attack_id import AttackId
 from auditor.core.facts import SetName
 from auditor.core.findings import AttackReport, Curve, Explanation, SelfCheck, SideFigure
-from auditor.core.hashing import digest
+from auditor.core.hashing import digest, has_digest
 from auditor.core.messages import Message, plain
 from auditor.core.roles import ControlKind, Role, Status
 from auditor.statistics import (
@@ -416,7 +416,16 @@ class Certificate(Part):
     @property
     def content_digest(self) -> str:
         """Sha256 of everything but the id and the timing; the id, if nobody edited it."""
-        return digest(self.model_dump(mode="json", exclude={"certificate_id", "timing"}))
+        return digest(self._identified)
+
+    @property
+    def is_unedited(self) -> bool:
+        """Whether the content has the id, in today's canonical form or in that of schema 3."""
+        return has_digest(self._identified, self.certificate_id)
+
+    @property
+    def _identified(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude={"certificate_id", "timing"})
 
     @property
     def document(self) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import TypeVar
 from auditor.certificate.schema import Certificate, MatrixRow
 from auditor.comparison.order import place, utility_state
 from auditor.comparison.pairing import Audit, pair
-from auditor.comparison.paths import shown_path
 from auditor.comparison.sameness import (
     model_changes,
     obstacles,
@@ -29,6 +28,7 @@ from auditor.comparison.schema import (
 from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
 from auditor.core.roles import Status
+from auditor.core.text_safety import path_text
 from auditor.evidence.store import EvidenceStore
 
 Item = TypeVar("Item")
@@ -95,7 +95,7 @@ def _side(given: Given) -> Side:
     certificate = given.certificate
     forget = certificate.scope.sets.get("forget")
     return Side(
-        path=shown_path(given.path),
+        path=path_text(given.path),
         certificate_id=certificate.certificate_id,
         issued=certificate.timing.issued,
         verdict=certificate.verdict.verdict,

@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 
 from torch import OutOfMemoryError
 
-from auditor.attack import quantized_with
 from auditor.certificate.build import ControlResults, audited_inputs
 from auditor.certificate.control_outcomes import ControlMeasurement, control_outcome
 from auditor.certificate.decision import decide_verdict
@@ -36,7 +35,8 @@ from auditor.engine.execution import Executor
 from auditor.engine.expansion import Variant
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore
-from auditor.models.grid import Grid
+from auditor.models.checkpoint_files import quantization_method
+from auditor.models.grid import Grid, rounding_grid
 from auditor.policy import AS_IS
 from auditor.positive_controls.control_models import ControlModels, Known, PositiveControlModel
 from auditor.statistics import Decision
@@ -145,7 +145,7 @@ def _made(
     outcome: AuditOutcome, models: ControlModels, kind: ControlKind, grid: Grid | None = None
 ) -> PositiveControlModel | Message:
     """A control, or why it cannot be made."""
-    method = quantized_with(outcome.prepared.locations[Arm.ORIGINAL].model)
+    method = quantization_method(outcome.prepared.locations[Arm.ORIGINAL].model)
     if method:
         return message("quantized_weights_not_trainable", method=method)
     try:
@@ -171,7 +171,7 @@ def by_grid(variants: Sequence[Variant]) -> list[tuple[Grid | None, list[Variant
     """Variants that share an obfuscated control."""
     groups: dict[str | None, tuple[Grid | None, list[Variant]]] = {}
     for variant in variants:
-        grid = variant.attack.grid
+        grid = rounding_grid(variant.attack)
         groups.setdefault(grid.name if grid else None, (grid, []))[1].append(variant)
     return list(groups.values())
 

@@ -68,6 +68,6 @@ def gate(
     return Gated(
         verdict=verdict_part(policy, decide_verdict(again)),
         policy=policy,
-        same_policy=policy.digest == certificate.identity.policy_digest,
+        same_policy=policy.has_digest(certificate.identity.policy_digest),
         missing=tuple(attack.label for attack in missing),
     )

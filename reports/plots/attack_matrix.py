@@ -7,6 +7,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from auditor.core.text_safety import label
 from reports.matrix import AttackView
 from reports.number_format import number, plain
 from reports.plots.drawing import (
@@ -24,7 +25,6 @@ from reports.plots.drawing import (
     inline_svg,
 )
 from reports.result_words import reason
-from reports.visible_text import label
 
 TOP, ROW, BOTTOM = 26.0, 34.0, 26.0
 LEFT, RIGHT = 12.0, WIDTH - 12.0
