@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from auditor.core.attack_id import AttackId
 from auditor.core.messages import Message, message
@@ -46,7 +45,7 @@ class AttackEvidence:
     status: Status = Status.MEASURED
     reason: Message | None = None
     metric: str = ""
-    jobs: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    jobs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     arms: Arms | None = None
     baseline: bool = False
     control: ControlOutcome | None = None
