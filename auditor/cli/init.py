@@ -22,7 +22,10 @@ _TEMPLATES = {"causal-lm": "plan_template.yaml", "text-to-image": "plan_template
 )
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def command(path: Path, kind: str, force: bool) -> None:
-    """Write a commented plan (PATH, by default plan.yaml)."""
+    """Write a commented plan to start from.
+
+    PATH is its file, by default plan.yaml.
+    """
     if path.exists() and not force:
         raise AuditorError(f"{path} exists already; choose another name, or pass --force.")
     template = files("auditor.cli").joinpath(_TEMPLATES[kind]).read_text(encoding="utf-8")

@@ -15,8 +15,7 @@ from auditor.cli.comparison_output import (
     wrapping_table,
     write_page,
 )
-from auditor.cli.console import OUT
-from auditor.cli.foreign_text import foreign
+from auditor.cli.console import OUT, foreign
 from auditor.cli.options import json_option
 from auditor.core.errors import MalformedError
 
@@ -40,18 +39,19 @@ if TYPE_CHECKING:
 )
 @json_option
 def command(folder: Path, html: bool, out: Path | None, strict: bool, as_json: bool) -> int:
-    """Rank all certificates under a folder, plain and signed.
+    """Rank all certificates under a folder.
 
-    By verdict, then by the upper bound of residual knowledge, then by the utility kept. Only
-    certificates on the same facts, original model, primary metric and policy are ranked together.
-    No signature is checked and nothing is worked out again: `auditor verify` does that for each.
+    Plain and signed ones, by verdict, then by the upper bound of residual knowledge, then by the
+    utility kept. Only certificates on the same facts, original model, primary metric and policy are
+    ranked together. No signature is checked and nothing is worked out again: `auditor verify` does
+    that for each.
     """
     from auditor.comparison.collection import collect
     from auditor.comparison.forms import LEADERBOARDS
-    from auditor.comparison.paths import shown_path
     from auditor.comparison.ranking import rank
+    from auditor.core.text_safety import path_text
 
-    leaderboard = rank(shown_path(folder), *collect(folder))
+    leaderboard = rank(path_text(folder), *collect(folder))
     if html or out is not None:
         form = LEADERBOARDS.get("html")
         target = out or Path(f"leaderboard{form.suffix}")

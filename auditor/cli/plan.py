@@ -9,8 +9,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from auditor.cli.console import OUT
-from auditor.cli.foreign_text import foreign
+from auditor.cli.console import OUT, foreign
 from auditor.cli.options import (
     json_option,
     out_option,
@@ -40,7 +39,7 @@ from auditor.policy import AS_IS
 def command(
     out: Path, store: Path | None, pilot: bool, quiet: bool, as_json: bool, **options: Any
 ) -> None:
-    """Check a plan and say what it will run, need and cost. Runs no attack."""
+    """Check a plan and estimate what it costs. Runs no attack."""
     from auditor.engine.estimate import estimate
     from auditor.engine.preparation import prepare
     from auditor.evidence.store import EvidenceStore

@@ -8,9 +8,8 @@ import click
 from rich.text import Text
 
 from auditor.certificate.schema import Certificate
-from auditor.cli.console import OUT
+from auditor.cli.console import OUT, foreign
 from auditor.cli.evidence import evidence_option, key_options, open_evidence, trusted_certificate
-from auditor.cli.foreign_text import foreign
 from auditor.cli.options import json_option, quiet_option
 from auditor.cli.progress import chosen_progress
 from auditor.core.errors import AuditorError
@@ -47,7 +46,7 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Check a certificate: signature, schema, validity, evidence, verdict, model.
+    """Check a certificate: signature, evidence, verdict, model.
 
     The verdict and every figure are worked out again from the evidence. Exit code 0 says that all
     that could be checked holds, whatever the verdict is; each refusal has its own: 10 no

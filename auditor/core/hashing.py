@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -98,17 +98,3 @@ def digest_file(path: Path) -> str:
         while piece := file.read(_CHUNK):
             sha.update(piece)
     return sha.hexdigest()
-
-
-def digest_sources(packages: Iterable[Path]) -> str:
-    """Sha256 over the Python sources below each folder (or of a single file), by relative name.
-
-    A measurement depends on the code that makes it; this is that code's version, which moves
-    with every edit and not only with a release.
-    """
-    listing = {}
-    for package in packages:
-        files = sorted(package.rglob("*.py")) if package.is_dir() else [package]
-        for file in files:
-            listing[f"{package.name}/{file.relative_to(package)}"] = digest_file(file)
-    return digest(listing)

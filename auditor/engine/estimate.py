@@ -12,6 +12,7 @@ from safetensors import safe_open
 from auditor.attack import quantized_with
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore
+from auditor.metrics.metric import METRICS
 from auditor.models.causal_lm.loading import load_tokenizer
 from auditor.models.causal_lm.transcript import SPARE_TOKENS
 from auditor.models.checkpoint_files import read_json
@@ -21,10 +22,6 @@ from auditor.policy import AS_IS
 _EFFICIENCY = 0.25
 """Share of a matrix product's speed that whole forward passes are taken to reach."""
 _LOAD_BYTES_PER_SECOND = 5e8
-_WRITES = {"rouge-l-recall"}
-"""Probes that make the model write."""
-_CHOOSES = {"truth-ratio", "multiple-choice"}
-"""Probes that score wrong answers too."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +95,10 @@ def evaluation_tokens(prepared: Prepared, with_holdout: bool) -> int:
     prompts = [len(tokenizer(f.prompt)["input_ids"]) for f in facts]
     answers = [len(tokenizer(f.answer)["input_ids"]) for f in facts]
     tokens = sum(prompts) + sum(answers)
-    if _WRITES & set(plan.metrics.all):
+    metrics = [METRICS.get(name) for name in plan.metrics.all]
+    if any(metric.generates for metric in metrics):
         tokens += sum(prompts) + len(facts) * (max(answers) + SPARE_TOKENS)
-    if _CHOOSES & set(plan.metrics.all):
+    if any(metric.chooses for metric in metrics):
         tokens += sum(
             (prompt + answer) * len(fact.distractors)
             for fact, prompt, answer in zip(facts, prompts, answers, strict=True)

@@ -1,23 +1,24 @@
 """A job: one attack at one level on one model. Its key is everything that decides its result."""
 
-from functools import cache, cached_property
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from auditor.attack import AnyAttack
+from auditor.attack import ATTACKS, AnyAttack
 from auditor.core.hashing import digest
+from auditor.core.packages import distribution_of, installed_version
 from auditor.engine.expansion import instantiate
+from auditor.engine.fingerprint import fingerprint
 from auditor.engine.instruments import Instruments
-from auditor.engine.sources import code_version
+from auditor.metrics.kinds import find_metric
 from auditor.models.manifest import Location
+from auditor.models.opening import CODE
 from auditor.models.spec import ModelSpec, PromptFormat
 
 Stage = Literal["search", "measure"]
-
-_MISSING = "not installed"
 
 _MEASURING_LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "rouge-score", "peft")
 _LIBRARIES_OF_KIND = {"text-to-image": ("diffusers", "pillow")}
@@ -82,7 +83,7 @@ class Job(BaseModel):
             "pool": [entry.model_dump() for entry in self.pool],
             "instruments": self.instruments.digests,
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-            "code": code_version(self.attack),
+            "code": measuring_code(self.attack, self.metrics, self.spec.kind),
             "libraries": library_versions(self.instantiate(), self.spec.kind),
         }
 
@@ -91,25 +92,22 @@ class Job(BaseModel):
         return instantiate(self.attack, self.parameters)
 
 
+def measuring_code(attack: str, metrics: Sequence[str], kind: str) -> str:
+    """Digest the code that decides what a job finds.
+
+    Args:
+        attack: Name of the attack.
+        metrics: Names of the metrics.
+        kind: Kind of the model.
+    """
+    modules = [ATTACKS.get(attack).__module__]
+    modules += [find_metric(kind, name).__module__ for name in metrics]
+    return fingerprint([*modules, *CODE[kind]])
+
+
 def library_versions(attack: AnyAttack, kind: str) -> dict[str, str]:
     """Versions of the libraries that a measurement of models of a kind depends on."""
-    needed = map(_distribution, attack.packages)
+    needed = map(distribution_of, attack.packages)
     own = _LIBRARIES_OF_KIND.get(kind, ())
     names = sorted({*_MEASURING_LIBRARIES, *own, *needed})
     return {name: installed_version(name) for name in names}
-
-
-@cache
-def _distribution(package: str) -> str:
-    """The distribution that brings an import package (``sklearn`` is scikit-learn's)."""
-    if installed_version(package) != _MISSING:
-        return package
-    return packages_distributions().get(package, [package])[0]  # reads all of them: slow
-
-
-def installed_version(name: str) -> str:
-    """Version of a distribution, or that it is not installed."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return _MISSING

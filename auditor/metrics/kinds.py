@@ -2,17 +2,12 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
-from auditor.core.registry import Registry
-from auditor.metrics.concepts import CONCEPT_METRICS
-from auditor.metrics.language import METRICS
-from auditor.metrics.metric import Metric
+from auditor.metrics import metric
+from auditor.metrics.metric import AnyMetric, Reads
 
-KINDS: Mapping[str, Registry[Any]] = MappingProxyType(
-    {"causal-lm": METRICS, "text-to-image": CONCEPT_METRICS}
-)
-"""Kind of model (`ModelSpec.kind`) to its metrics."""
+ANSWERS: Mapping[str, Reads] = MappingProxyType({"causal-lm": "text", "text-to-image": "image"})
+"""Kind of model (`ModelSpec.kind`) to what such models answer in."""
 
 USUAL: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -28,11 +23,10 @@ USUAL: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Kind of model to the metrics that a plan has unless it says otherwise, the primary one first."""
 
 
-def find_metric(kind: str, name: str) -> type[Metric[Any]]:
-    """The metric of that name for models of a kind.
+def find_metric(kind: str, name: str) -> type[AnyMetric]:
+    """Find a metric for models of a kind.
 
     Raises:
-        AuditorError: there is none; close names are suggested.
+        AuditorError: There is none of that name, or it reads answers of another kind.
     """
-    metric: type[Metric[Any]] = KINDS[kind].get(name)
-    return metric
+    return metric.find_metric(name, ANSWERS[kind])

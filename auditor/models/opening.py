@@ -1,6 +1,7 @@
 """From a spec to a subject, by kind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from auditor.core.errors import AuditorError
 from auditor.models.causal_lm.loading import load_tokenizer, read_config
@@ -8,6 +9,14 @@ from auditor.models.causal_lm.model import TOKEN_BUDGET, CausalLM
 from auditor.models.manifest import Location
 from auditor.models.model import AuditedModel
 from auditor.models.spec import ModelSpec, PromptFormat
+
+CODE: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        kind: (f"auditor.models.{folder}.model", f"auditor.models.{folder}.evaluator")
+        for kind, folder in (("causal-lm", "causal_lm"), ("text-to-image", "text_to_image"))
+    }
+)
+"""Kind of model to the modules that load it and put questions to it."""
 
 
 def check_unopenable(

@@ -1,6 +1,5 @@
 """Plants: copies of the original with a suppression, kept beside the evidence and made once."""
 
-import inspect
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,18 +12,21 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
-import auditor
 from auditor.certificate.sight import Planted
 from auditor.core.errors import AuditorError, MeasurementError
-from auditor.core.hashing import canonical_json, digest, digest_sources
+from auditor.core.files import whole_folder
+from auditor.core.hashing import canonical_json, digest
+from auditor.core.packages import installed_version
 from auditor.core.progress import Progress
-from auditor.engine.job import installed_version
+from auditor.engine.fingerprint import fingerprint
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore
+from auditor.metrics.kinds import find_metric
 from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.grid import Grid, linear_weights
 from auditor.models.manifest import Location, locate
+from auditor.models.opening import CODE
 from auditor.models.spec import ModelSpec
 from auditor.positive_controls.suppression import Bounds, SuppressionSettings, suppress
 from auditor.positive_controls.window import window
@@ -37,16 +39,6 @@ _SAME_LEVEL = 1e-4
 """Relative difference up to which two levels are one; no grid has levels as close as that."""
 _MODEL, _DESCRIPTION = "model", "plant.json"
 _LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
-_CODE = (
-    "models",
-    "data",
-    "metrics",
-    "positive_controls/planting.py",
-    "positive_controls/suppression.py",
-    "positive_controls/window.py",
-    "testbeds/people/training.py",
-    "unlearning/negative_preference.py",
-)
 
 
 class Known(NamedTuple):
@@ -112,10 +104,11 @@ class Planter:
         return Plant(kind, grid.name if grid else None, float(said["left"]), spec, location)
 
     def _identity(self, kind: PlantKind, grid: Grid | None) -> dict[str, Any]:
-        plan, root = self._prepared.plan, Path(auditor.__file__).parent
-        sources = [digest_sources(root / part for part in _CODE)]
+        plan = self._prepared.plan
+        modules = [suppress.__module__, window.__module__, *CODE[plan.original.kind]]
+        modules.append(find_metric(plan.original.kind, plan.metrics.primary).__module__)
         if grid is not None:
-            sources.append(digest_sources([Path(inspect.getfile(type(grid)))]))
+            modules.append(type(grid).__module__)
         return {
             "original": self._prepared.locations["original"].manifest.digest,
             "dtype": plan.original.dtype,
@@ -130,7 +123,7 @@ class Planter:
             "grid": grid.name if grid else None,
             "settings": SETTINGS.model_dump(),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-            "code": sources,
+            "code": fingerprint(modules),
             "libraries": {name: installed_version(name) for name in _LIBRARIES},
         }
 
@@ -194,18 +187,12 @@ class Planter:
             eos_token_id=own.eos_token_id,
             pad_token_id=own.pad_token_id,
         )
-        with self._store.temporary_folder() as unfinished:
+        with whole_folder(folder) as unfinished:
             model = unfinished / _MODEL
             subject.network.save_pretrained(model)
             subject.tokenizer.save_pretrained(model)
             manifest = locate(ModelSpec(path=str(model))).manifest.digest
             (unfinished / _DESCRIPTION).write_bytes(canonical_json({**said, "manifest": manifest}))
-            folder.parent.mkdir(exist_ok=True)
-            try:
-                unfinished.rename(folder)
-            except OSError:
-                if not folder.is_dir():  # otherwise another audit has finished it meanwhile
-                    raise
 
 
 def _bounds(weight: Tensor, transposed: bool, grid: Grid) -> Bounds:

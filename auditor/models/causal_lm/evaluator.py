@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from auditor.core.facts import Fact, FactSets, SetName
 from auditor.core.records import Row
-from auditor.metrics.language import METRICS
+from auditor.metrics.metric import METRICS
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.causal_lm.transcript import Transcript
 

@@ -12,7 +12,7 @@ from auditor.core.facts import Fact, FactSets, SetName
 from auditor.core.picture import SIDE
 from auditor.core.records import Row
 from auditor.data.pictures import Pictures
-from auditor.metrics.concepts import CONCEPT_METRICS
+from auditor.metrics.metric import METRICS
 from auditor.models.text_to_image.classifiers import ConceptClassifier
 from auditor.models.text_to_image.drawn import Drawn
 from auditor.models.text_to_image.image_seed import image_seed
@@ -40,7 +40,7 @@ class ImageEvaluator:
         pictures: Pictures | None = None,
     ) -> None:
         self.sets = sets
-        self.metrics = {name: CONCEPT_METRICS.get(name)() for name in metrics}
+        self.metrics = {name: METRICS.get(name)() for name in metrics}
         self.classifier = classifier
         self.pictures = pictures
 

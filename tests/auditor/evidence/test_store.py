@@ -66,7 +66,7 @@ rows = st.lists(
     max_size=5,
 ).map(tuple)  # fmt: skip
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | texts | st.floats(0, 1),
+    st.none() | st.booleans() | st.integers(1 - 2**53, 2**53 - 1) | texts | st.floats(0, 1),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=6,
 )
@@ -75,7 +75,11 @@ json_values = st.recursive(
 @settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(rows=rows, notes=st.dictionaries(texts, json_values, max_size=3), number=st.integers(0))
+@given(
+    rows=rows,
+    notes=st.dictionaries(texts, json_values, max_size=3),
+    number=st.integers(0, 2**53 - 1),
+)
 def test_any_record_comes_back(rows, notes, number, store):
     key = digest({"rows": repr(rows), "notes": notes, "number": number})
     if not store.has(key):
