@@ -109,7 +109,7 @@ def test_settings_that_differ_have_names_that_differ():
     assert variant(method="full", learning_rate=1e-5, batch_size=8) == (
         "by attribute full rate 1e-05 batch 8"
     )
-    assert variant(split="entity", rank=4) == "by subject rank 4"
+    assert variant(split="entity", rank=4) == "by entity rank 4"
     assert SameFacts(SameFactsParameters()).variant == "40 steps to K 0.5"
     assert SameFacts(SameFactsParameters(known_by="exact")).variant == "40 steps to exact"
 
@@ -227,7 +227,7 @@ def test_generic_text_is_shown_to_the_checks_and_decides_the_job():
     ("split", "facts", "reason"),
     [
         ("entity", SETS.forget[:2], "too few entities"),
-        ("attribute", SETS.forget[::2], "no subject has enough facts"),
+        ("attribute", SETS.forget[::2], "no entity has enough facts"),
     ],
 )
 def test_a_split_that_cannot_be_is_said_to_be_unavailable(split, facts, reason, subjects, tmp_path):
