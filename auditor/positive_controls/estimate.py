@@ -1,5 +1,6 @@
 """What the positive controls of a plan will cost."""
 
+from auditor.core.roles import Role
 from auditor.engine.estimate import (
     Estimate,
     evaluation_tokens,
@@ -38,7 +39,7 @@ def estimate_controls(prepared: Prepared) -> Estimate:
     parameters, size = weights_size(prepared.locations["original"])
     return Estimate(
         label=f"positive controls ({len(groups)} plants)",
-        part="mandatory",
+        part=Role.MANDATORY,
         unavailable=None,
         jobs=jobs,
         done=0,
