@@ -1,6 +1,7 @@
 """Whether stored evidence is what a certificate says it is."""
 
 from auditor.certificate.schema import Certificate, ControlModelPart, MatrixRow
+from auditor.core.aliases import JOB_KEYS, attack_name, attack_parameters, renamed
 from auditor.core.arms import Arm
 from auditor.core.errors import ContradictedError, EvidenceChangedError
 from auditor.core.progress import Progress
@@ -69,14 +70,16 @@ def _check_foreign(
         if len(set(keys)) < len(keys):
             raise ContradictedError(f"{row.label} uses a job of {arm} twice.")
         for key in keys:
-            said = store.identity(key)
+            said = renamed(store.identity(key), JOB_KEYS)
+            said["attack"] = attack_name(str(said.get("attack")))
+            said["parameters"] = attack_parameters(said.get("parameters", {}))
             expected = {
                 "stage": "measure",
                 "attack": row.attack,
                 "parameters": row.parameters,
-                "subject": digests.get(arm),
+                "model": digests.get(arm),
                 "facts": certificate.identity.facts_digest,
-                "instruments": certificate.identity.auxiliary_inputs or {},
+                "auxiliary": certificate.identity.auxiliary_inputs or {},
             }
             for name, value in expected.items():
                 if said.get(name, {}) != value:
