@@ -6,9 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 from hand_made_pictures import drawn, pictured_certificate
 
-from auditor.certificate.image_examples import image_examples
-from auditor.certificate.files import read_certificate, write_certificate
 from auditor.certificate.decision import decide_verdict
+from auditor.certificate.files import read_certificate, write_certificate
+from auditor.certificate.image_examples import image_examples
 from auditor.certificate.redaction import redact
 from auditor.core.errors import ContradictedError, EvidenceChangedError
 from auditor.core.hashing import digest, digest_file
@@ -16,8 +16,8 @@ from auditor.core.progress import SilentProgress
 from auditor.evidence.columns import tabulate
 from auditor.evidence.store import EvidenceStore
 from auditor.verification.evidence import check_changed
-from auditor.verification.model import check_false_arms
 from auditor.verification.load import load_inputs
+from auditor.verification.model import check_false_arms
 from auditor.verification.recompute import check_contradiction, recomputed
 
 
