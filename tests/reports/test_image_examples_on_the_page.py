@@ -120,8 +120,8 @@ def test_a_leak_that_was_measured_without_attack_alone_is_shown():
 
 
 def test_the_table_of_models_says_what_was_replaced_and_how_they_draw(page, certificate):
-    assert "weights replaced by erased/esd-x-circle.safetensors" in page.said
-    assert page.said.count("draws in 15 steps, guidance 1, 16 pixels high") == 5
+    assert "replacement erased/esd-x-circle.safetensors" in page.said
+    assert page.said.count('sampling {"guidance": 1.0, "height": 16, "steps": 15, "width": null}') == 5
     plain = Page(render(certificate("FAIL"))).said
     assert "weights replaced" not in plain
     assert "draws in" not in plain
