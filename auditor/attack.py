@@ -16,7 +16,7 @@ from typing_extensions import TypeVar
 from auditor.core.findings import Control, Curve, Explanation, Finding, SideFigure
 from auditor.core.records import Record
 from auditor.core.registry import Registry
-from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.grid import Grid
 from auditor.models.manifest import Location
@@ -48,7 +48,7 @@ ModelPath = Annotated[str, Located.MODEL]
 P = TypeVar("P", bound=Parameters)
 S = TypeVar("S", bound=AuditedModel, default=CausalLM)
 """The kind of model that an attack is for."""
-E = TypeVar("E", default=Evaluator)
+E = TypeVar("E", default=TextEvaluator)
 """Who asks models of that kind."""
 
 

@@ -33,8 +33,8 @@ from auditor.core.facts import Fact
 from auditor.metrics.language import AnswerProbability, ExactMemorisation, ExtractionStrength
 from auditor.models.batching import by_length
 from auditor.models.causal_lm.model import CausalLM
-from auditor.models.causal_lm.scoring import TokenScores
-from auditor.models.causal_lm.transcript import Transcript
+from auditor.models.language.scoring import TokenScores
+from auditor.models.language.transcript import Transcript
 from auditor.models.manifest import locate
 from auditor.models.spec import ModelSpec
 

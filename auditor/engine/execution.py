@@ -14,7 +14,7 @@ from auditor.core.records import Cost, Record, check_malformed
 from auditor.engine.instruments import concepts_of, opened_classifier
 from auditor.engine.job import Job
 from auditor.evidence.store import EvidenceStore
-from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.model import AuditedModel
 from auditor.models.opening import open_model
 from auditor.models.text_to_image.evaluator import ImageEvaluator
@@ -123,9 +123,9 @@ def execute(job: Job, subject: AuditedModel, store: EvidenceStore) -> Failure | 
     return None
 
 
-def _examiner(job: Job, sets: FactSets) -> Evaluator | ImageEvaluator:
+def _examiner(job: Job, sets: FactSets) -> TextEvaluator | ImageEvaluator:
     if job.spec.kind == "causal-lm":
-        return Evaluator(sets, job.metrics)
+        return TextEvaluator(sets, job.metrics)
     tools = job.instruments
     classifier = opened_classifier(tools.classifier, tools.classifier_digest, concepts_of(sets))
     return ImageEvaluator(sets, job.metrics, classifier, tools.pictures)

@@ -13,7 +13,7 @@ import numpy as np
 from auditor.core.facts import Fact
 from auditor.core.registry import Registry
 from auditor.metrics.metric import Metric, Score
-from auditor.models.causal_lm.transcript import Transcript
+from auditor.models.language.transcript import Transcript
 
 if TYPE_CHECKING:
     from rouge_score.rouge_scorer import RougeScorer

@@ -21,7 +21,7 @@ from auditor.core.progress import Progress
 from auditor.engine.job import installed_version
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore
-from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.grid import Grid, linear_weights
 from auditor.models.manifest import Location, locate
@@ -155,7 +155,7 @@ class Planter:
             for name, weight, transposed in layers
             if grid is not None
         }
-        evaluator = Evaluator(sets, [plan.metrics.primary])
+        evaluator = TextEvaluator(sets, [plan.metrics.primary])
 
         def left() -> float:
             with _stored(weights, types, bounds):

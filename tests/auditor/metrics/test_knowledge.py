@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, FactSets
 from auditor.metrics.language import METRICS
-from auditor.models.causal_lm.evaluator import Evaluator
-from auditor.models.causal_lm.scoring import TokenScores
-from auditor.models.causal_lm.transcript import SPARE_TOKENS, Transcript
+from auditor.models.language.evaluator import TextEvaluator
+from auditor.models.language.scoring import TokenScores
+from auditor.models.language.transcript import SPARE_TOKENS, Transcript
 
 
 def scores(*probabilities, predicted=None):
@@ -208,7 +208,7 @@ FACTS = tuple(
 
 def cost(subject, *metrics):
     before = subject.meter.forward_tokens
-    Evaluator(FactSets(forget=FACTS), metrics).evaluate(subject, ["forget"])
+    TextEvaluator(FactSets(forget=FACTS), metrics).evaluate(subject, ["forget"])
     return subject.meter.forward_tokens - before
 
 
@@ -224,7 +224,7 @@ def test_probes_that_need_the_same_scores_share_one_pass(subject):
 
 
 def test_the_examiner_reads_every_fact_with_every_probe(subject):
-    rows = Evaluator(FactSets(forget=FACTS[:2], retain=FACTS[2:]), METRICS.names()).evaluate(
+    rows = TextEvaluator(FactSets(forget=FACTS[:2], retain=FACTS[2:]), METRICS.names()).evaluate(
         subject
     )
     read = {(row.set, row.fact, row.metric) for row in rows}
@@ -246,7 +246,7 @@ def test_the_examiner_reads_every_fact_with_every_probe(subject):
 
 
 def test_a_rewritten_question_is_asked_and_the_fact_keeps_its_name(subject):
-    evaluator = Evaluator(FactSets(forget=FACTS), ["answer-probability"])
+    evaluator = TextEvaluator(FactSets(forget=FACTS), ["answer-probability"])
     plain = evaluator.evaluate(subject, ["forget"])
     other = evaluator.evaluate(
         subject, ["forget"], lambda fact: fact.model_copy(update={"prompt": "Where?"})
@@ -267,4 +267,4 @@ def test_the_greedy_answer_may_be_longer_than_the_longest_true_one(subject):
 
 def test_an_unknown_probe_is_refused_with_a_suggestion():
     with pytest.raises(AuditorError, match="Did you mean extraction-strength"):
-        Evaluator(FactSets(forget=FACTS), ["extraction-strenght"])
+        TextEvaluator(FactSets(forget=FACTS), ["extraction-strenght"])
