@@ -11,7 +11,7 @@ help:  ## Say what can be made
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[audit]'
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

@@ -11,7 +11,7 @@ from auditor.attack import Attack, Parameters
 from auditor.core.findings import SideFigure
 from auditor.core.records import Record, Row
 from auditor.models.text_to_image.evaluator import ImageEvaluator
-from auditor.statistics import clopper_pearson
+from auditor.statistics.roc import clopper_pearson
 
 if TYPE_CHECKING:
     from auditor.models.text_to_image.model import TextToImage  # noqa: F401 - named below in quotes

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Generic, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeAlias
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -16,12 +16,14 @@ from typing_extensions import TypeVar
 from auditor.core.findings import Control, Curve, Explanation, Finding, SideFigure
 from auditor.core.records import Record
 from auditor.core.registry import Registry
-from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.grid import Grid
+from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.manifest import Location
 from auditor.models.model import AuditedModel
-from auditor.statistics import PlantKind
+
+if TYPE_CHECKING:
+    from auditor.statistics import PlantKind
 
 Profile = Literal["quick", "standard", "exhaustive"]
 PROFILES: tuple[Profile, ...] = ("quick", "standard", "exhaustive")
@@ -121,7 +123,7 @@ class Attack(ABC, Generic[P, S, E]):
         """Short name of the level or configuration, unique within the attack."""
 
     @property
-    def must_find(self) -> PlantKind:
+    def must_find(self) -> "PlantKind":
         """Which planted suppression it must find for its positive control.
 
         ``partial`` is for attacks that measure what is there: they must neither blur nor destroy

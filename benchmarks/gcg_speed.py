@@ -26,7 +26,7 @@ from auditor.data.folds import folds
 from auditor.data.readers import read_facts
 from auditor.data.source import DataSource
 from auditor.models.causal_lm.model import CausalLM
-from auditor.models.manifest import locate
+from auditor.models.opening import locate
 from auditor.models.spec import ModelSpec
 from auditor.testbeds.people import world as worlds
 from benchmarks.plain_gcg import plain_gcg

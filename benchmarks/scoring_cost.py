@@ -35,7 +35,7 @@ from auditor.models.batching import by_length
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.language.scoring import TokenScores
 from auditor.models.language.transcript import Transcript
-from auditor.models.manifest import locate
+from auditor.models.opening import locate
 from auditor.models.spec import ModelSpec
 
 WIDTH, LAYERS = 512, 12

@@ -4,7 +4,7 @@ from auditor.core.facts import FactSets
 from auditor.data.pictures import find_pictures
 from auditor.data.readers import read_facts
 from auditor.data.source import DataSource
-from auditor.models.manifest import locate
+from auditor.models.opening import locate
 from auditor.models.spec import ModelSpec
 from auditor.models.text_to_image.classifiers import open_classifier
 from auditor.models.text_to_image.evaluator import ImageEvaluator

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from auditor.models.causal_lm.model import CausalLM
-from auditor.models.manifest import locate
+from auditor.models.opening import locate
 from auditor.models.spec import ModelSpec, PromptFormat
 
 CONTEXT = 96

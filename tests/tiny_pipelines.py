@@ -21,7 +21,7 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from auditor.models.manifest import locate
+from auditor.models.opening import locate
 from auditor.models.spec import ModelSpec
 from auditor.models.text_to_image.model import TextToImage
 from auditor.models.text_to_image.pixel_pipeline import PixelPipeline

@@ -11,7 +11,7 @@ from typing import Any
 from attacks.membership.scored_texts import ScoredTexts
 from auditor.core.facts import FactSets
 from auditor.core.findings import Control
-from auditor.statistics import area_under_curve
+from auditor.statistics.roc import area_under_curve
 
 FOLDS = 5
 _WORD = r"(?u)\b\w+\b"

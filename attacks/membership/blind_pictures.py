@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from auditor.statistics import area_under_curve
+from auditor.statistics.roc import area_under_curve
 
 FOLDS = 5
 _GRID = 8

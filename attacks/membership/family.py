@@ -15,7 +15,7 @@ from auditor.core.errors import MeasurementError
 from auditor.core.facts import Fact
 from auditor.core.findings import Control, Curve, SideFigure
 from auditor.core.records import Record, Row
-from auditor.statistics import (
+from auditor.statistics.roc import (
     area_of_components,
     mean_roc_curve,
     nonmembers_needed,

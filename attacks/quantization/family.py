@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from pydantic import Field
@@ -18,7 +18,9 @@ from auditor.core.findings import Explanation, Finding
 from auditor.core.records import Record
 from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
-from auditor.statistics import PlantKind
+
+if TYPE_CHECKING:
+    from auditor.statistics import PlantKind
 
 FULL_PRECISION_LIMIT = 0.05
 """Share of a model's weights, embeddings and head aside, that may escape quantization."""
@@ -49,7 +51,7 @@ class QuantizationAttack(Attack[P]):
     requires: ClassVar[Requirements] = Requirements(full_precision=True)
 
     @property
-    def must_find(self) -> PlantKind:
+    def must_find(self) -> "PlantKind":
         """What was hidden within the cells of its rounding, where they can be said."""
         return "partial" if self.grid is None else "hidden"
 

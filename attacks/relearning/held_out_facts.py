@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from attacks.relearning.family import FineTuning, RelearningAttack, phrasings, recipe
 from attacks.relearning.learning_curve import Checkpoints, area, curve, joined, readings
@@ -13,7 +13,9 @@ from auditor.core.records import Record
 from auditor.data.folds import Fold, SplitBy, folds
 from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
-from auditor.statistics import PlantKind
+
+if TYPE_CHECKING:
+    from auditor.statistics import PlantKind
 
 
 class HeldOutFactsParameters(FineTuning):
@@ -68,7 +70,7 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
         return f"half of the forget facts (split by {self.parameters.split}); the others are asked"
 
     @property
-    def must_find(self) -> PlantKind:
+    def must_find(self) -> "PlantKind":
         """What is hidden: it claims to bring back knowledge that nobody taught again."""
         return "hidden"
 

@@ -63,14 +63,14 @@ def parse_certificate(content: Any, name: str) -> Certificate:
             f"{name} does not follow the certificate's schema at {place}: {first['msg']}."
         ) from error
     try:
-        content_digest = certificate.content_digest
+        is_unedited = certificate.is_unedited
     except (ValueError, RecursionError) as error:
         # JSON has no infinity, but Python reads 1e999 as one; and half a surrogate pair as text
         raise MalformedError(
-            f"{name} holds what has no canonical form: a number that is not finite, half a "
-            "character, or lists within lists without end."
+            f"{name} holds what has no canonical form: a number that is not finite or no double, "
+            "half a character, or lists within lists without end."
         ) from error
-    if content_digest != certificate.certificate_id:
+    if not is_unedited:
         raise AlteredError(f"{name} was edited: its content does not match its certificate_id.")
     return certificate
 

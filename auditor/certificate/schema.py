@@ -7,7 +7,7 @@ from pydantic import Field
 from auditor.certificate.arm import ArmPart
 from auditor.certificate.exhibit import ExhibitsPart
 from auditor.certificate.row import ByArm, MatrixRow, Part, absent
-from auditor.core.hashing import digest
+from auditor.core.hashing import digest, has_digest
 from auditor.statistics import PlantKind
 
 SCHEMA_VERSION = "3.1.0"
@@ -285,7 +285,16 @@ class Certificate(Part):
     @property
     def content_digest(self) -> str:
         """Sha256 of everything but the id and the timing; the id, if nobody edited it."""
-        return digest(self.model_dump(mode="json", exclude={"certificate_id", "timing"}))
+        return digest(self._identified)
+
+    @property
+    def is_unedited(self) -> bool:
+        """Whether the content has the id, in today's canonical form or in that of schema 3."""
+        return has_digest(self._identified, self.certificate_id)
+
+    @property
+    def _identified(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude={"certificate_id", "timing"})
 
     def named(self) -> "Certificate":
         """The same certificate with the id of its content."""

@@ -57,7 +57,7 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Audit a model: attack all arms alike, decide, write the certificate.
+    """Attack all models alike, decide, and write a certificate.
 
     Give a plan file, or the models and facts as flags. Interrupted audits go on where they
     stopped when the same command is run again.

@@ -59,11 +59,11 @@ def command(
     fail_if_worse: bool,
     as_json: bool,
 ) -> int:
-    """Put two certificates beside one another and say what changed from A to B.
+    """Compare two certificates, fact by fact where possible.
 
-    Where both have the same facts, original and retrained models and the evidence of both is at
-    hand, they are compared fact by fact. No signature is checked and nothing is worked out again:
-    `auditor verify` does that for each.
+    Says what changed from A to B. Where both have the same facts, original and retrained models and
+    the evidence of both is at hand, they are compared fact by fact. No signature is checked and
+    nothing is worked out again: `auditor verify` does that for each.
     """
     from auditor.comparison.contrast import Given, compare
     from auditor.comparison.forms import COMPARISONS

@@ -28,11 +28,11 @@ from auditor.core.errors import MeasurementError
 )
 @quiet_option
 def command(name: str, out: Path, quiet: bool) -> int:
-    """Audit a small model that only seems to have forgotten, and one that never knew.
+    """Audit two small models: one fails and one passes.
 
     Both are of a testbed world, which is built first. The first was unlearned by a published
-    method; the second was trained without the forget set, with another seed. Exit code 0 says
-    that the demo showed what it should.
+    method and only seems to have forgotten; the second was trained without the forget set, with
+    another seed. Exit code 0 says that the demo showed what it should.
     """
     from auditor.testbeds import catalogue as worlds
     from auditor.testbeds.plans import world_plan

@@ -4,45 +4,46 @@ import json
 import os
 import shutil
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import packages_distributions, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.table import Table
+from rich.text import Text
 
+import auditor
 from auditor.cli.console import OUT
+from auditor.cli.foreign_text import foreign
 from auditor.cli.options import json_option
+from auditor.core import extras
+from auditor.core.cache import cache_folder
 from auditor.core.errors import AuditorError
 
-_PACKAGES = (
-    "torch",
-    "transformers",
-    "accelerate",
-    "peft",
-    "optimum",
-    "gptqmodel",
-    "bitsandbytes",
-    "torchao",
-    "diffusers",
-    "torchmetrics",
-    "datasets",
-)
+_SHARED_NAMES = ("attacks", "reports")
+"""Top-level packages of this distribution whose names others may use, too."""
 _DISK_WANTED = 2e9
+_SHOWN = 2000
+"""Characters of what a check found."""
 
 
 @click.command("doctor")
 @json_option
 def command(as_json: bool) -> int:
-    """Check the machine, the packages and the plugins; exit code 2 if an audit could not run."""
-    checks = [*_machine(), *_packages(), *_plugins()]
+    """Check the machine, the packages and the plugins.
+
+    Exit code 2 says that an audit could not run.
+    """
+    checks = [*_machine(), *_extras(), *_name_clashes(), *_plugins()]
     if as_json:
         click.echo(json.dumps(checks))
     else:
         table = Table("", "check", "found", box=None)
         for check in checks:
-            mark = {True: "[green]ok[/]", False: "[red]no[/]"}[check["ok"]]
-            table.add_row(mark, check["name"], check["found"])
+            failed = ("no", "red") if check["needed"] else ("no", "yellow")
+            mark = Text(*(("ok", "green") if check["ok"] else failed))
+            table.add_row(mark, check["name"], foreign(check["found"], _SHOWN))
         OUT.print(table)
     return 0 if all(check["ok"] or not check["needed"] for check in checks) else 2
 
@@ -52,32 +53,68 @@ def _check(name: str, ok: bool, found: str, needed: bool = True) -> dict[str, An
 
 
 def _machine() -> list[dict[str, Any]]:
-    import torch
-
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     free = shutil.disk_usage(Path.cwd()).free
+    compiler = shutil.which("c++")
+    cache = cache_folder()
     return [
+        _check("unlearning-auditor", True, auditor.__version__),
         _check("python", sys.version_info >= (3, 11), sys.version.split()[0]),
-        _check("cores", True, f"{os.cpu_count()}, torch uses {torch.get_num_threads()}"),
-        _check("GPU", bool(gpus), ", ".join(gpus) or "none; everything runs on the CPU", False),
+        *_processors(),
         _check("free disk here", free > _DISK_WANTED, f"{free / 1e9:.1f} GB"),
+        _check("cache", True, f"{cache}{'' if cache.is_dir() else ' (empty)'}"),
         _check(
             "C++ compiler",
-            shutil.which("c++") is not None,
-            shutil.which("c++") or "none; GPTQ packs weights more slowly without one",
-            False,
+            compiler is not None,
+            compiler or "none; GPTQ packs weights more slowly without one",
+            needed=False,
         ),
     ]
 
 
-def _packages() -> list[dict[str, Any]]:
-    found = []
-    for name in _PACKAGES:
-        try:
-            found.append(_check(name, True, version(name)))
-        except PackageNotFoundError:
-            found.append(_check(name, False, "not installed"))
-    return found
+def _processors() -> list[dict[str, Any]]:
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return [_check("cores", True, str(os.cpu_count()))]
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    found = ", ".join(gpus) or "none; everything runs on the CPU"
+    return [
+        _check("cores", True, f"{os.cpu_count()}, torch uses {torch.get_num_threads()}"),
+        _check("GPU", bool(gpus), found, needed=False),
+    ]
+
+
+def _extras() -> list[dict[str, Any]]:
+    checks = []
+    for extra in extras.EXTRAS:
+        absent = extras.absent(extra)
+        present = [name for name in extras.distributions(extra) if name not in absent]
+        found = [", ".join(f"{name} {version(name)}" for name in present)] if present else []
+        if absent:
+            found.append(
+                f"not installed: {', '.join(absent)} (pip install '{extras.DISTRIBUTION}[{extra}]')"
+            )
+        checks.append(
+            _check(f"extra {extra}", not absent, "; ".join(found), needed=extra == "audit")
+        )
+    return checks
+
+
+def _name_clashes() -> list[dict[str, Any]]:
+    """Find other distributions with a top-level package of the same name as one of ours."""
+    providers = packages_distributions()
+    checks = []
+    for package in _SHARED_NAMES:
+        others = sorted(set(providers.get(package, ())) - {extras.DISTRIBUTION})
+        spec = find_spec(package)
+        origin = Path(spec.origin).parent if spec and spec.origin else None
+        ours = Path(auditor.__file__).parent.with_name(package)
+        imported = origin is not None and origin.samefile(ours)
+        found = f"imported from {origin}" if origin else "cannot be imported"
+        if others:
+            found += f"; also installed by {', '.join(others)}: uninstall it"
+        checks.append(_check(f"package {package}", imported and not others, found))
+    return checks
 
 
 def _plugins() -> list[dict[str, Any]]:

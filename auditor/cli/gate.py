@@ -32,11 +32,12 @@ def command(
     threshold: int,
     as_json: bool,
 ) -> int:
-    """Decide again under a policy, from the stored evidence and without any model.
+    """Decide again under a policy, from the stored evidence.
 
-    CERT is a certificate or a signed envelope. With --key its signatures are checked first. The
-    exit code is that of the verdict: 0 PASS, 1 FAIL, 3 INCONCLUSIVE or NOT AUDITABLE, 4 a
-    mandatory attack failed; 10 to 17 say that the certificate or its evidence does not hold.
+    No model is needed. CERT is a certificate or a signed envelope. With --key its signatures are
+    checked first. The exit code is that of the verdict: 0 PASS, 1 FAIL, 3 INCONCLUSIVE or NOT
+    AUDITABLE, 4 a mandatory attack failed; 10 to 17 say that the certificate or its evidence does
+    not hold.
     """
     from auditor.policy import check_expired, load_policy
     from auditor.signing.reading import read

@@ -22,9 +22,10 @@ from auditor.cli.options import json_option, passphrase_of, passphrase_option
 @passphrase_option
 @json_option
 def command(name: Path, kind: str, passphrase_file: Path | None, as_json: bool) -> None:
-    """Make a key pair: NAME.pem is secret, NAME.pub.pem is for everybody who verifies.
+    """Make a key pair to sign certificates with.
 
-    Keys made by openssl do as well: `openssl genpkey -algorithm ed25519 -out NAME.pem`.
+    NAME.pem is secret, NAME.pub.pem is for everybody who verifies. Keys made by openssl do as well:
+    `openssl genpkey -algorithm ed25519 -out NAME.pem`.
     """
     from auditor.signing.keys import KINDS, generate
 

@@ -40,11 +40,12 @@ if TYPE_CHECKING:
 )
 @json_option
 def command(folder: Path, html: bool, out: Path | None, strict: bool, as_json: bool) -> int:
-    """Rank all certificates under a folder, plain and signed.
+    """Rank all certificates under a folder.
 
-    By verdict, then by the upper bound of residual knowledge, then by the utility kept. Only
-    certificates on the same facts, original model, primary metric and policy are ranked together.
-    No signature is checked and nothing is worked out again: `auditor verify` does that for each.
+    Plain and signed ones, by verdict, then by the upper bound of residual knowledge, then by the
+    utility kept. Only certificates on the same facts, original model, primary metric and policy are
+    ranked together. No signature is checked and nothing is worked out again: `auditor verify` does
+    that for each.
     """
     from auditor.comparison.collection import collect
     from auditor.comparison.forms import LEADERBOARDS

@@ -1,5 +1,6 @@
 """The `auditor` command, its exit codes and its errors."""
 
+import difflib
 import errno
 import importlib
 import traceback
@@ -11,6 +12,7 @@ from auditor import __version__
 from auditor.cli.console import quiet_libraries
 from auditor.cli.foreign_text import inert
 from auditor.core.errors import AuditorError
+from auditor.core.extras import missing_extra
 
 OK, FAILED_VERDICT, USAGE, UNDECIDED, BROKEN, INTERRUPTED = 0, 1, 2, 3, 4, 130
 """Exit codes: PASS, FAIL, usage, INCONCLUSIVE or NOT AUDITABLE, an attack or the audit failed."""
@@ -18,37 +20,55 @@ OK, FAILED_VERDICT, USAGE, UNDECIDED, BROKEN, INTERRUPTED = 0, 1, 2, 3, 4, 130
 _FILE_ERRORS = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
 """What a wrong path or a lack of rights leads to."""
 
-_COMMANDS = {
-    "audit": "auditor.cli.audit",
-    "plan": "auditor.cli.plan",
-    "init": "auditor.cli.init",
-    "demo": "auditor.cli.demo",
-    "keygen": "auditor.cli.keygen",
-    "sign": "auditor.cli.sign",
-    "verify": "auditor.cli.verify",
-    "gate": "auditor.cli.gate",
-    "policy": "auditor.cli.policy",
-    "render": "auditor.cli.render",
-    "compare": "auditor.cli.compare",
-    "leaderboard": "auditor.cli.leaderboard",
-    "view": "auditor.cli.view",
-    "attacks": "auditor.cli.attacks",
-    "testbed": "auditor.cli.testbed",
-    "doctor": "auditor.cli.doctor",
+SUMMARIES = {
+    "audit": "Attack all models alike, decide, and write a certificate.",
+    "plan": "Check a plan and estimate what it costs. Runs no attack.",
+    "init": "Write a commented plan to start from.",
+    "demo": "Audit two small models: one fails and one passes.",
+    "keygen": "Make a key pair to sign certificates with.",
+    "sign": "Sign a certificate, or add a signature to a signed one.",
+    "verify": "Check a certificate: signature, evidence, verdict, model.",
+    "gate": "Decide again under a policy, from the stored evidence.",
+    "policy": "List, show and check policies: what decides a verdict.",
+    "render": "Write a certificate as a web page or in other forms.",
+    "export": "Write a certificate's evidence as one flat table.",
+    "compare": "Compare two certificates, fact by fact where possible.",
+    "leaderboard": "Rank all certificates under a folder.",
+    "view": "Show certificates and running audits in a browser.",
+    "attacks": "List and describe the attacks.",
+    "testbed": "Build and list worlds of small models.",
+    "doctor": "Check the machine, the packages and the plugins.",
 }
+"""Names of the commands, each of the module ``auditor.cli.<name>``, to their first lines of help.
+
+Written out, so that `--help` imports no command.
+"""
 
 
 class _Commands(click.Group):
-    """Imports a command's module when it is called: `--help` must not wait for torch."""
+    """Imports the module of a command when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(SUMMARIES)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in SUMMARIES:
             return None
-        command: click.Command = importlib.import_module(_COMMANDS[cmd_name]).command
+        command: click.Command = importlib.import_module(f"auditor.cli.{cmd_name}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in SUMMARIES and not args[0].startswith("-"):
+            close = difflib.get_close_matches(args[0], SUMMARIES, n=1)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
 
 
 @click.group(
@@ -78,9 +98,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return USAGE
     except AuditorError as error:
-        said = "\n".join(map(inert, str(error).split("\n")))  # it may quote what others wrote
-        click.echo(f"auditor: {said}", err=True)
-        return error.exit_code
+        return _refused(error)
+    except ModuleNotFoundError as error:
+        if (lacking := missing_extra(error)) is None:
+            traceback.print_exc()
+            return BROKEN
+        return _refused(lacking)
     except SystemExit as stop:  # a closed pipe, or a library that ends the process: no verdict
         click.echo(f"auditor: ended before it could finish (exit {stop.code})", err=True)
         return BROKEN
@@ -104,3 +127,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         return BROKEN
     return result if isinstance(result, int) else OK
+
+
+def _refused(error: AuditorError) -> int:
+    said = "\n".join(map(inert, str(error).split("\n")))  # it may quote what others wrote
+    click.echo(f"auditor: {said}", err=True)
+    return error.exit_code

@@ -40,7 +40,7 @@ from auditor.policy import AS_IS
 def command(
     out: Path, store: Path | None, pilot: bool, quiet: bool, as_json: bool, **options: Any
 ) -> None:
-    """Check a plan and say what it will run, need and cost. Runs no attack."""
+    """Check a plan and estimate what it costs. Runs no attack."""
     from auditor.engine.estimate import estimate
     from auditor.engine.preparation import prepare
     from auditor.evidence.store import EvidenceStore

@@ -46,10 +46,10 @@ def command(
     listed: bool,
     as_json: bool,
 ) -> None:
-    """Write a certificate down in other forms, without any model.
+    """Write a certificate as a web page or in other forms.
 
-    CERT is a certificate or a signed envelope. With --key its signatures are checked first, and
-    nothing is written if they do not hold.
+    No model is needed. CERT is a certificate or a signed envelope. With --key its signatures are
+    checked first, and nothing is written if they do not hold.
     """
     if listed:
         _print_forms(as_json)

@@ -29,7 +29,7 @@ def command(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Sign a certificate, or add a signature to one that others have signed.
+    """Sign a certificate, or add a signature to a signed one.
 
     The certificate becomes the predicate of an in-toto statement about the audited models, in a
     DSSE envelope. A certificate whose content does not match its id is not signed, and no file is

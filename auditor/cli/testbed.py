@@ -13,7 +13,7 @@ from auditor.cli.progress import chosen_progress
 
 @click.group("testbed")
 def command() -> None:
-    """Build and list worlds of small models that were made to forget."""
+    """Build and list worlds of small models."""
 
 
 @command.command("list")

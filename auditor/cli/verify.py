@@ -47,7 +47,7 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Check a certificate: signature, schema, validity, evidence, verdict, model.
+    """Check a certificate: signature, evidence, verdict, model.
 
     The verdict and every figure are worked out again from the evidence. Exit code 0 says that all
     that could be checked holds, whatever the verdict is; each refusal has its own: 10 no

@@ -30,7 +30,7 @@ from auditor.core.errors import AuditorError
     help="Open the page in a browser.  [default: open, if this is a terminal]",
 )
 def command(folder: Path, port: int, opens: bool | None) -> None:
-    """Show the certificates and the audits under way in a folder.
+    """Show certificates and running audits in a browser.
 
     The page is for this machine and for whoever has its address, which holds a random token;
     nothing in DIR is written. It is read again at every request. Ctrl-C ends it (exit code 0).

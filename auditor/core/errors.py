@@ -59,6 +59,10 @@ class ExpiredError(AuditorError):
     exit_code = 17
 
 
+class UnrepresentableError(AuditorError, ValueError):
+    """A value has no canonical JSON: no finite double, no text, or a key that is no string."""
+
+
 class MeasurementError(Exception):
     """A number could not be measured (NaN logits, a backend that returned nothing).
 

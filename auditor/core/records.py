@@ -1,8 +1,9 @@
 """What a finished job leaves behind."""
 
+import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -41,6 +42,16 @@ class Record:
     """Arrays for the attack's own later use (quantization codes, searched embeddings)."""
 
 
+def notes_json(notes: Mapping[str, Any]) -> bytes:
+    """Serialise notes: sorted keys, floats as floats; keys that are numbers become strings.
+
+    Raises:
+        TypeError: a value is none of JSON's.
+        ValueError: a number is not finite, or a text holds half a surrogate pair.
+    """
+    return json.dumps(notes, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
+
+
 def check_malformed(record: Record) -> None:
     """Refuse a record that is no evidence, before it is kept.
 
@@ -59,7 +70,7 @@ def check_malformed(record: Record) -> None:
             raise MeasurementError(f"{row.fact} was measured twice by {row.metric}")
         seen.add(place)
     try:
-        canonical_json(record.notes)
+        canonical_json(json.loads(notes_json(record.notes)))
     except (TypeError, ValueError) as error:
         raise MeasurementError(f"the notes cannot be kept as JSON: {error}") from error
 

@@ -40,7 +40,7 @@ class Ledger:
             AuditorError: an audit under another policy has been begun and not finished.
         """
         entry = read_entry(self._file) if self._file.exists() else Entry(unlearned=self._unlearned)
-        held = [u for u in entry.undertakings if u.policy != self._policy.digest]
+        held = [u for u in entry.undertakings if not self._policy.has_digest(u.policy)]
         for other in held:
             if other.finished is None and self._opened(other):
                 raise AuditorError(
@@ -61,7 +61,8 @@ class Ledger:
         else:
             entry = self._with(entry, jobs=self._jobs)
         self._write(entry)
-        return tuple(known[: known.index(self._policy.digest)])
+        earlier = known[: known.index(self._policy.digest)]
+        return tuple(policy for policy in earlier if not self._policy.has_digest(policy))
 
     def finish(self) -> None:
         """Write down that the certificate was made."""

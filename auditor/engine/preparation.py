@@ -153,15 +153,15 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
 
 
 def _check_unreadable(plan: AuditPlan, sets: FactSets) -> None:
-    kind = plan.unlearned.kind
+    answers = plan.kind.answers
     for name in plan.metrics.all:
-        find_metric(kind, name)
+        find_metric(answers, name)
     if plan.policy.scope == "sampled" and all(f.entity == f.id for f in sets.forget):
         raise AuditorError(
             "the scope is `sampled`, but the forget facts name no subjects; map the column that "
             "holds them (`fields: {subject: …}`), or choose `scope: census`."
         )
-    primary = find_metric(kind, plan.metrics.primary)()
+    primary = find_metric(answers, plan.metrics.primary)()
     lacking = [f.id for f in (*sets.forget, *sets.retain) if not primary.readable(f)]
     if lacking:
         raise AuditorError(

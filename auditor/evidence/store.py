@@ -24,8 +24,8 @@ from safetensors.numpy import load_file, save_file
 from auditor.core.aliases import COLUMNS
 from auditor.core.errors import AuditorError, EvidenceChangedError
 from auditor.core.facts import FactSets
-from auditor.core.hashing import canonical_json, digest, digest_file
-from auditor.core.records import Cost, Record, Row
+from auditor.core.hashing import canonical_json, digest, digest_file, has_digest
+from auditor.core.records import Cost, Record, Row, notes_json
 from auditor.evidence.columns import REPEATED, named, tabulate
 
 _ROWS = "rows.parquet"
@@ -82,7 +82,7 @@ class EvidenceStore:
         final = self._folder(key)
         with self.temporary_folder() as folder:
             (folder / _IDENTITY).write_bytes(canonical_json(identity))
-            (folder / _NOTES).write_bytes(canonical_json(record.notes))
+            (folder / _NOTES).write_bytes(notes_json(record.notes))
             pq.write_table(tabulate(record.rows), folder / _ROWS)
             if record.arrays:
                 # safetensors writes the memory of a strided array as if it were contiguous
@@ -124,12 +124,15 @@ class EvidenceStore:
             EvidenceChangedError: they were changed after they were written.
         """
         content = pa.BufferReader(self._whole(key, _ROWS))
-        file = pq.ParquetFile(content, read_dictionary=[*REPEATED, *COLUMNS])
-        held = file.schema_arrow.names
-        wanted = None
-        if columns is not None:
-            former = {now: name for name, now in COLUMNS.items() if name in held}
-            wanted = [former.get(name, name) for name in columns]
+        metadata = pq.read_metadata(content)
+        held = metadata.schema.names
+        former = {now: name for name, now in COLUMNS.items() if name in held}
+        file = pq.ParquetFile(
+            content,
+            metadata=metadata,
+            read_dictionary=[former.get(name, name) for name in REPEATED],
+        )
+        wanted = None if columns is None else [former.get(name, name) for name in columns]
         return named(file.read(wanted, use_threads=False))
 
     def notes(self, key: str) -> dict[str, Any]:
@@ -148,7 +151,7 @@ class EvidenceStore:
             EvidenceChangedError: it was changed, or is not what the job is named by.
         """
         identity: dict[str, Any] = json.loads(self._whole(key, _IDENTITY))
-        if digest(identity) != key:
+        if not has_digest(identity, key):
             raise EvidenceChangedError(_changed(self._folder(key) / _IDENTITY))
         return identity
 

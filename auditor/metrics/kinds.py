@@ -1,4 +1,4 @@
-"""Which metrics read models of which kind."""
+"""Which metrics read what models answer with."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -9,30 +9,15 @@ from auditor.metrics.concepts import CONCEPT_METRICS
 from auditor.metrics.language import METRICS
 from auditor.metrics.metric import Metric
 
-KINDS: Mapping[str, Registry[Any]] = MappingProxyType(
-    {"causal-lm": METRICS, "text-to-image": CONCEPT_METRICS}
-)
-"""Kind of model (`ModelSpec.kind`) to its metrics."""
-
-USUAL: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "causal-lm": (
-            "answer-probability",
-            "rouge-l-recall",
-            "exact-memorisation",
-            "extraction-strength",
-        ),
-        "text-to-image": ("concept", "concept-top-1"),
-    }
-)
-"""Kind of model to the metrics that a plan has unless it says otherwise, the primary one first."""
+READERS: Mapping[str, Registry[Any]] = MappingProxyType({"text": METRICS, "image": CONCEPT_METRICS})
+"""What models answer with (`ModelKind.answers`) to the metrics that read it."""
 
 
-def find_metric(kind: str, name: str) -> type[Metric[Any]]:
-    """The metric of that name for models of a kind.
+def find_metric(answers: str, name: str) -> type[Metric[Any]]:
+    """The metric of that name for such answers.
 
     Raises:
         AuditorError: there is none; close names are suggested.
     """
-    metric: type[Metric[Any]] = KINDS[kind].get(name)
+    metric: type[Metric[Any]] = READERS[answers].get(name)
     return metric

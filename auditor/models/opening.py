@@ -1,10 +1,14 @@
 """From a spec to its files, and from these to an opened model, through its kind."""
 
+from typing import TYPE_CHECKING
+
 from auditor.core.errors import AuditorError
 from auditor.models.kind import Tick, kind_named, recognised
 from auditor.models.manifest import Location
-from auditor.models.model import AuditedModel
 from auditor.models.spec import TOKEN_BUDGET, ModelSpec, PromptFormat
+
+if TYPE_CHECKING:
+    from auditor.models.model import AuditedModel
 
 
 def locate(spec: ModelSpec) -> Location:
@@ -41,6 +45,6 @@ def open_model(
     prompt_format: PromptFormat,
     token_budget: int = TOKEN_BUDGET,
     tick: Tick = lambda n: None,
-) -> AuditedModel:
+) -> "AuditedModel":
     """Open a located model. Its weights are loaded when they are first needed."""
     return kind_named(spec.kind).open(spec, location, prompt_format, token_budget, tick)

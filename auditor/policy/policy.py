@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from auditor.core.hashing import digest
+from auditor.core.hashing import digest, has_digest
 
 AS_IS = "none/as-is"
 """The attack that every policy demands: the model as it is."""
@@ -68,3 +68,7 @@ class Policy(_Strict):
     def digest(self) -> str:
         """Sha256 of the policy's content; comments and order in its file do not change it."""
         return digest(self.model_dump(mode="json"))
+
+    def has_digest(self, expected: str) -> bool:
+        """Whether the policy has a digest, as today's files or those of schema 3 name it."""
+        return has_digest(self.model_dump(mode="json"), expected)

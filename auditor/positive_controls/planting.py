@@ -1,6 +1,5 @@
 """Plants: copies of the original with a suppression, kept beside the evidence and made once."""
 
-import inspect
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,18 +12,20 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
-import auditor
 from auditor.certificate.sight import Planted
 from auditor.core.errors import AuditorError, MeasurementError
-from auditor.core.hashing import canonical_json, digest, digest_sources
+from auditor.core.hashing import canonical_json, digest
 from auditor.core.progress import Progress
+from auditor.engine.fingerprint import fingerprint
 from auditor.engine.job import installed_version
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore
-from auditor.models.language.evaluator import TextEvaluator
-from auditor.models.causal_lm.model import CausalLM
+from auditor.metrics.kinds import find_metric
 from auditor.models.grid import Grid, linear_weights
-from auditor.models.manifest import Location, locate
+from auditor.models.kind import parse_spec
+from auditor.models.language.model import LanguageModel
+from auditor.models.manifest import Location
+from auditor.models.opening import locate, open_model
 from auditor.models.spec import ModelSpec
 from auditor.positive_controls.suppression import Bounds, SuppressionSettings, suppress
 from auditor.positive_controls.window import window
@@ -37,17 +38,6 @@ _SAME_LEVEL = 1e-4
 """Relative difference up to which two levels are one; no grid has levels as close as that."""
 _MODEL, _DESCRIPTION = "model", "plant.json"
 _LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
-_CODE = (
-    "subjects",
-    "data",
-    "metrics",
-    "evaluator.py",
-    "controls/planting.py",
-    "controls/suppression.py",
-    "controls/target.py",
-    "testbed/training.py",
-    "testbed/methods/negative_preference.py",
-)
 
 
 class Known(NamedTuple):
@@ -113,10 +103,11 @@ class Planter:
         return Plant(kind, grid.name if grid else None, float(said["left"]), spec, location)
 
     def _identity(self, kind: PlantKind, grid: Grid | None) -> dict[str, Any]:
-        plan, root = self._prepared.plan, Path(auditor.__file__).parent
-        sources = [digest_sources(root / part for part in _CODE)]
+        plan = self._prepared.plan
+        modules = [suppress.__module__, window.__module__, *plan.kind.code]
+        modules.append(find_metric(plan.kind.answers, plan.metrics.primary).__module__)
         if grid is not None:
-            sources.append(digest_sources([Path(inspect.getfile(type(grid)))]))
+            modules.append(type(grid).__module__)
         return {
             "original": self._prepared.locations["original"].manifest.digest,
             "dtype": plan.original.dtype,
@@ -131,7 +122,7 @@ class Planter:
             "grid": grid.name if grid else None,
             "settings": SETTINGS.model_dump(),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-            "code": sources,
+            "code": fingerprint(modules),
             "libraries": {name: installed_version(name) for name in _LIBRARIES},
         }
 
@@ -139,9 +130,10 @@ class Planter:
         self, kind: PlantKind, grid: Grid | None, identity: dict[str, Any], folder: Path
     ) -> None:
         plan, sets = self._prepared.plan, self._prepared.sets
-        subject = CausalLM(
-            plan.original, self._prepared.locations["original"], plan.format, plan.token_budget
-        )
+        location = self._prepared.locations["original"]
+        subject = open_model(plan.original, location, plan.format, plan.token_budget)
+        if not isinstance(subject, LanguageModel):
+            raise MeasurementError(f"no suppression can be planted in {plan.kind.described}")
         layers = list(linear_weights(subject.network))
         if not layers:
             raise MeasurementError("the original has no linear layers to plant it in")
@@ -155,7 +147,7 @@ class Planter:
             for name, weight, transposed in layers
             if grid is not None
         }
-        evaluator = TextEvaluator(sets, [plan.metrics.primary])
+        evaluator = plan.kind.evaluator(sets, [plan.metrics.primary], self._prepared.auxiliary)
 
         def left() -> float:
             with _stored(weights, types, bounds):
@@ -181,25 +173,26 @@ class Planter:
             for parameter, dtype in others.items():
                 parameter.data = parameter.data.to(dtype)
             _check_flips(layers, grid, bounds)
-            self._keep(
-                subject, {"identity": identity, "left": end.left, "steps": end.steps}, folder
-            )
+            said = {"identity": identity, "left": end.left, "steps": end.steps}
+            self._keep(subject, said, folder)
         finally:
             subject.close()
 
-    def _keep(self, subject: CausalLM, said: dict[str, Any], folder: Path) -> None:
+    def _keep(self, subject: LanguageModel, said: dict[str, Any], folder: Path) -> None:
         own = subject.network.generation_config
         # the rest of a checkpoint's defaults decides nothing here, and may not be fit to be saved
         subject.network.generation_config = GenerationConfig(
             bos_token_id=own.bos_token_id,
             eos_token_id=own.eos_token_id,
             pad_token_id=own.pad_token_id,
+            decoder_start_token_id=own.decoder_start_token_id,
         )
         with self._store.temporary_folder() as unfinished:
             model = unfinished / _MODEL
             subject.network.save_pretrained(model)
             subject.tokenizer.save_pretrained(model)
-            manifest = locate(ModelSpec(path=str(model))).manifest.digest
+            spec = parse_spec({"path": str(model), "kind": subject.spec.kind})
+            manifest = locate(spec).manifest.digest
             (unfinished / _DESCRIPTION).write_bytes(canonical_json({**said, "manifest": manifest}))
             folder.parent.mkdir(exist_ok=True)
             try:

@@ -9,7 +9,7 @@ from in_toto_attestation.v1.statement import STATEMENT_TYPE_URI, Statement
 from auditor.certificate.files import parse_certificate, quoted
 from auditor.certificate.schema import SCHEMA_VERSION, Certificate
 from auditor.core.errors import MalformedError
-from auditor.core.hashing import canonical_json
+from auditor.core.hashing import canonical_json, former_canonical_json
 
 PREDICATE_TYPE = (
     f"https://unlearning-auditor.invalid/certificate/v{SCHEMA_VERSION.partition('.')[0]}"
@@ -56,7 +56,8 @@ def certificate_of(payload: bytes, name: str) -> Certificate:
         raise MalformedError(
             f"{name} signs a certificate for other models than the certificate names."
         )
-    if payload != canonical_json(_content(certificate)):
+    content = _content(certificate)
+    if payload != former_canonical_json(content) and payload != canonical_json(content):
         raise MalformedError(
             f"what {name} signs is not the canonical statement of its certificate: a field is "
             "repeated or unknown, or it was formatted anew."

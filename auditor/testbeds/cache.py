@@ -1,6 +1,5 @@
 """Where worlds lie in the cache, and how they are written so that a killed build goes on."""
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,14 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-import platformdirs
 import torch
 from safetensors import SafetensorError
 
+from auditor.core.cache import CACHE_VARIABLE, cache_folder
 from auditor.core.errors import AuditorError
-
-CACHE_VARIABLE = "UNLEARNING_AUDITOR_CACHE"
-"""Environment variable that moves the cache."""
 
 
 class Recipe(Protocol):
@@ -95,10 +91,7 @@ def world_folder(recipe: Recipe, cache_dir: Path | None = None) -> Path:
         recipe: Of the world.
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
     """
-    if cache_dir is None:
-        chosen = os.environ.get(CACHE_VARIABLE)
-        cache_dir = Path(chosen or platformdirs.user_cache_dir("unlearning-auditor"))
-    return cache_dir / "testbed" / f"{recipe.name}-{recipe.digest[:12]}"
+    return (cache_dir or cache_folder()) / "testbed" / f"{recipe.name}-{recipe.digest[:12]}"
 
 
 def check_subject(recipe: Recipe, name: str) -> None:

@@ -19,7 +19,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from auditor.core.errors import AuditorError
-from auditor.core.hashing import digest
+from auditor.core.hashing import former_digest
 from auditor.testbeds.people.training import TrainingSettings
 from auditor.unlearning import UnlearningSettings
 
@@ -107,7 +107,7 @@ class WorldRecipe(BaseModel):
     @property
     def digest(self) -> str:
         """Sha256 (hex) of the recipe and of the version of the code that follows it."""
-        return digest({"code": CODE_VERSION, "recipe": self.model_dump(mode="json")})
+        return former_digest({"code": CODE_VERSION, "recipe": self.model_dump(mode="json")})
 
 
 _METHODS = {

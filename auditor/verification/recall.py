@@ -24,7 +24,7 @@ def stated_policy(certificate: Certificate) -> Policy:
     policy = parse_policy(
         certificate.reproduction.plan.get("policy", {}), "the policy in the certificate's plan"
     )
-    if policy.digest != certificate.identity.policy_digest:
+    if not policy.has_digest(certificate.identity.policy_digest):
         raise ContradictedError(
             "the policy in the certificate's plan is not the one whose digest it names: "
             f"{policy.digest} instead of {certificate.identity.policy_digest}."

@@ -51,7 +51,8 @@ def test_built_in_attacks_are_found_through_entry_points():
         "prompting",
         "tampering",
         "membership",
-        "latent",
-        "image",
+        "probing",
+        "steering",
+        "generation",
     }
     assert {"quantization/awq", "relearning/benign", "prompting/gcg"} <= set(ATTACKS.names())

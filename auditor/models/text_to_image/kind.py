@@ -13,8 +13,8 @@ from auditor.models.checkpoint_files import read_json
 from auditor.models.kind import ModelKind, PlanFlag, Planned, Tick, Workload
 from auditor.models.spec import ModelSpec, PromptFormat
 from auditor.models.text_to_image.spec import (
-    ImageDataSection,
     INDEX,
+    ImageDataSection,
     ImageMetricSection,
     TextToImageSpec,
 )
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from auditor.models.manifest import Location
     from auditor.models.text_to_image.evaluator import ImageEvaluator
     from auditor.models.text_to_image.model import TextToImage
+
 
 class TextToImageKind(ModelKind):
     """Diffusion pipelines that draw from text, in latents or in pixels."""

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from auditor.core.hashing import digest
+from auditor.core.hashing import former_digest
 from auditor.testbeds.shapes.drawing import TRAINED
 from auditor.testbeds.shapes.erased import Erasures, MaterialRecipe
 from auditor.testbeds.shapes.network import NetworkRecipe
@@ -93,19 +93,21 @@ class ShapesRecipe(BaseModel):
     def erasure_digest(self, name: str) -> str:
         """Sha256 (hex) of what decides one erased model beside the trained ones."""
         settings = getattr(self.erasures, name).model_dump(mode="json")
-        return digest({"settings": settings, "given": self._digest(ERASURES_VERSION, "material")})
+        return former_digest(
+            {"settings": settings, "given": self._digest(ERASURES_VERSION, "material")}
+        )
 
     def shipped_digest(self, name: str) -> str:
         """Sha256 (hex) of everything that decides a model, or ``classifier``."""
         if name == "classifier":
             return self.classifier_digest
         if name in Erasures.names():
-            return digest({"trained": self.digest, "erasure": self.erasure_digest(name)})
+            return former_digest({"trained": self.digest, "erasure": self.erasure_digest(name)})
         return self.digest
 
     def _digest(self, version: int, *fields: str) -> str:
         chosen = self.model_dump(mode="json", include=set(fields))
-        return digest({"code": version, "recipe": chosen})
+        return former_digest({"code": version, "recipe": chosen})
 
 
 SHAPES = ShapesRecipe(

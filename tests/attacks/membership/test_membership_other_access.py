@@ -13,7 +13,7 @@ from attacks.membership.neighbourhood import Neighbourhood, NeighbourhoodParamet
 from attacks.membership.neighbours import corpus_neighbours, masked_neighbours
 from auditor.core.errors import MeasurementError
 from auditor.core.facts import Fact, FactSets
-from auditor.models.language.evaluator import TextEvaluator
+from auditor.models.causal_lm.evaluator import Evaluator
 
 NOWHERE = Path("unused")
 
@@ -31,7 +31,7 @@ def facts(prefix, count):
 
 
 SETS = FactSets(forget=facts("f", 6), retain=facts("r", 4), holdout=facts("h", 20))
-EXAMINER = TextEvaluator(SETS, ["answer-probability"])
+EXAMINER = Evaluator(SETS, ["answer-probability"])
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

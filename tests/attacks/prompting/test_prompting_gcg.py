@@ -13,7 +13,7 @@ from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.facts import Fact, FactSets
 from auditor.core.findings import Finding
 from auditor.core.records import Record
-from auditor.models.language.evaluator import TextEvaluator
+from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.preserve import weights_digest
 
 FACTS = tuple(
@@ -37,7 +37,7 @@ SMALL = {
 
 
 def evaluator(facts=FACTS):
-    return TextEvaluator(FactSets(forget=facts), ["answer-probability", "rouge-l-recall"])
+    return Evaluator(FactSets(forget=facts), ["answer-probability", "rouge-l-recall"])
 
 
 class Recording(CrossFittedSearch):

@@ -13,8 +13,8 @@ from tiny_models import ARCHITECTURES, open_directory
 from attacks.prompting.leak_at_k import LeakJudge, holds, leak_at_k, normalised
 from attacks.prompting.sampling import SampledAnswers, SamplingParameters
 from auditor.core.facts import Fact, FactSets
-from auditor.models.language.decoding import Sampling
-from auditor.models.language.evaluator import TextEvaluator
+from auditor.models.causal_lm.decoding import Sampling
+from auditor.models.causal_lm.evaluator import Evaluator
 
 FACTS = tuple(
     Fact(id=f"f{i}", entity="s", prompt=f"Person {i} lives in", answer=f"city number {i}")
@@ -85,7 +85,7 @@ def test_an_answer_of_punctuation_cannot_be_found():
 
 def measure(subject, tmp_path, seed=0, facts=FACTS, **parameters):
     attack = SampledAnswers(SamplingParameters(**{"samples": 6, "k": 3} | parameters))
-    evaluator = TextEvaluator(FactSets(forget=facts), ["answer-probability"])
+    evaluator = Evaluator(FactSets(forget=facts), ["answer-probability"])
     return attack.measure(subject, evaluator, (), seed, tmp_path)
 
 

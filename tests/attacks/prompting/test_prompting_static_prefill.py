@@ -7,7 +7,7 @@ from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_director
 
 from attacks.prompting.prefill import Prefill, PrefillParameters
 from auditor.core.facts import Fact, FactSets
-from auditor.models.language.evaluator import TextEvaluator
+from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.spec import PromptFormat
 
 FACTS = (
@@ -31,7 +31,7 @@ def rest(subject, before, answer, shown):
 
 
 def measure(subject, shown, tmp_path):
-    evaluator = TextEvaluator(FactSets(forget=FACTS), ["answer-probability"])
+    evaluator = Evaluator(FactSets(forget=FACTS), ["answer-probability"])
     return Prefill(PrefillParameters(tokens=shown)).measure(subject, evaluator, (), 0, tmp_path)
 
 

@@ -23,7 +23,7 @@ from auditor.core.records import check_malformed
 from auditor.data.folds import folds
 from auditor.documentation import SECTIONS, documentation
 from auditor.engine.expansion import instantiate
-from auditor.models.language.evaluator import TextEvaluator
+from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.manifest import locate
 from auditor.models.preserve import weights_digest
 from auditor.models.spec import ModelSpec, PromptFormat
@@ -55,7 +55,7 @@ SHORT = {"checkpoints": (2, 4), "batch_size": 4}
 
 @pytest.fixture
 def asking():
-    return TextEvaluator(SETS, ["answer-probability", "exact-memorisation"])
+    return Evaluator(SETS, ["answer-probability", "exact-memorisation"])
 
 
 def run(attack, subject, evaluator, tmp_path, seed=0):
@@ -189,7 +189,7 @@ def test_k_is_the_mean_over_the_grid_and_the_curve_starts_untaught(subjects, ask
 def test_the_same_facts_are_learned_at_last(subjects, tmp_path):
     """A long training makes all known; K is 1 - t / limit, as the notes count it."""
     subject, sets = subjects["llama"], FactSets(forget=SETS.forget[:4])
-    evaluator = TextEvaluator(sets, ["answer-probability"])
+    evaluator = Evaluator(sets, ["answer-probability"])
     settings = SameFactsParameters(limit=60, every=5, batch_size=8, learning_rate=3e-3)
     record = run(SameFacts(settings), subject, evaluator, tmp_path)
     known_after = dict(record.notes["known_after"])
@@ -208,7 +208,7 @@ def test_the_same_facts_are_learned_at_last(subjects, tmp_path):
 
 
 def test_no_retain_set_no_benign_facts(subjects, tmp_path):
-    alone = TextEvaluator(FactSets(forget=SETS.forget), ["answer-probability"])
+    alone = Evaluator(FactSets(forget=SETS.forget), ["answer-probability"])
     with pytest.raises(UnavailableError, match="no retain set to train on"):
         run(Benign(BenignParameters()), subjects["llama"], alone, tmp_path)
     generic = Benign(BenignParameters(on="generic", **SHORT))
@@ -231,7 +231,7 @@ def test_generic_text_is_shown_to_the_checks_and_decides_the_job():
     ],
 )
 def test_a_split_that_cannot_be_is_said_to_be_unavailable(split, facts, reason, subjects, tmp_path):
-    evaluator = TextEvaluator(FactSets(forget=facts), ["answer-probability"])
+    evaluator = Evaluator(FactSets(forget=facts), ["answer-probability"])
     with pytest.raises(UnavailableError, match=reason):
         run(
             HeldOutFacts(HeldOutFactsParameters(split=split)),

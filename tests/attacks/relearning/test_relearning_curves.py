@@ -13,7 +13,7 @@ from attacks.relearning.held_out_facts import HeldOutFacts, HeldOutFactsParamete
 from attacks.relearning.same_facts import SameFacts, SameFactsParameters
 from auditor.core.facts import Fact, FactSets
 from auditor.core.hashing import canonical_json
-from auditor.models.language.evaluator import TextEvaluator
+from auditor.models.causal_lm.evaluator import Evaluator
 
 ARMS = ("unlearned", "original", "retrained-0")
 METRIC = "answer-probability"
@@ -29,7 +29,7 @@ def people(names):
 
 
 SETS = FactSets(forget=people(["Ann", "Bob", "Cy", "Di"]), retain=people(["Eve", "Flo"]))
-EXAMINER = TextEvaluator(SETS, [METRIC, "exact-memorisation"])
+EXAMINER = Evaluator(SETS, [METRIC, "exact-memorisation"])
 
 
 @pytest.fixture(scope="module")

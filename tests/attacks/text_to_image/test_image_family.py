@@ -6,7 +6,7 @@ from scipy.stats import binomtest
 from attacks.concept_success import TOP_1, ImageAttack, against_retrained, share_figure
 from attacks.prompting.concepts.synonyms import Synonyms
 from auditor.core.records import Row
-from auditor.metrics.concepts import CONCEPT_METRICS
+from auditor.metrics.metric import METRICS
 
 
 @pytest.mark.parametrize(("count", "of"), [(0, 5), (5, 5), (7, 50)])
@@ -48,7 +48,7 @@ def test_success_is_counted_by_the_most_probable_label_where_that_is_measured():
     assert figure.remark == (
         "the concept is the classifier's most probable label; Clopper-Pearson bounds"
     )
-    assert TOP_1 in CONCEPT_METRICS.names()
+    assert TOP_1 in METRICS.names()
 
 
 def test_otherwise_it_is_counted_by_the_primary_probe_from_one_half_on():

@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 
+import click
 import pytest
 
-from auditor.cli.main import BROKEN, FAILED_VERDICT, OK, UNDECIDED, USAGE, run
+from auditor.cli.main import BROKEN, FAILED_VERDICT, OK, SUMMARIES, UNDECIDED, USAGE, cli, run
 
 
 @pytest.fixture
@@ -143,10 +144,6 @@ def test_lists_and_doctor_speak_json(capsys):
         "people-full-precision",
         "shapes",
     ]
-    assert run(["doctor", "--json"]) == OK
-    checks = {check["name"]: check["ok"] for check in json.loads(capsys.readouterr().out)}
-    assert checks["gptqmodel"]
-    assert checks["attacks"]
 
 
 def test_a_crash_is_never_a_verdict(capsys, people, tmp_path, monkeypatch):
@@ -209,3 +206,15 @@ def test_interruption_says_how_to_go_on(flags):
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "run the same command again to go on" in said
+
+
+def test_help_lists_each_command_by_the_first_line_of_its_own():
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command.help.split("\n")[0] == SUMMARIES[name]
+
+
+def test_a_misspelt_command_is_answered_with_the_right_one(capsys):
+    assert run(["verfy"]) == USAGE
+    assert "Did you mean verify?" in capsys.readouterr().err

@@ -1,13 +1,11 @@
 import pytest
 import yaml
 
-from auditor.attack import ATTACKS
 from auditor.cli.main import OK, run
 from auditor.core.errors import AuditorError
 from auditor.engine.expansion import default_levels, expand
 from auditor.engine.job import Job, Pooled
 from auditor.engine.plan import AuditPlan, load_plan, parse_plan
-from auditor.engine.sources import borrowed, code_version
 from auditor.models.manifest import Location, Manifest
 from auditor.models.spec import ModelSpec, PromptFormat
 
@@ -168,24 +166,11 @@ def test_a_result_depends_on_the_libraries_that_its_variant_needs(format_, libra
         attack="quantization/unet",
         parameters={"format": format_},
         spec={"kind": "text-to-image"},
+        metrics=("concept",),
     ).identity["libraries"]
     assert {"torch", "diffusers", "pillow"} <= measured.keys()
     assert measured.keys() & {"bitsandbytes", "torchao", "torchmetrics"} == {library} - {None}
     assert "not installed" not in measured.values()
-
-
-def test_code_version_covers_the_attack_and_nothing_beside_it():
-    versions = {name: code_version(name) for name in ATTACKS.names()}
-    assert versions["quantization/rtn"] == versions["quantization/bnb"], "one package"
-    assert versions["none/as-is"] != versions["quantization/rtn"]
-
-
-def test_code_version_covers_what_an_attack_takes_from_others():
-    taken = borrowed("quantization/unet")
-    assert {"attacks.quantization.rtn", "attacks.relearning.fine_tuning"} <= taken.keys()
-    assert all(file.is_file() for file in taken.values())
-    assert not any(name.startswith("attacks.prompting.concepts") for name in taken)
-    assert borrowed("none/as-is") == {}
 
 
 def test_plan_schema_forbids_what_it_does_not_know():

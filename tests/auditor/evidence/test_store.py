@@ -75,7 +75,11 @@ json_values = st.recursive(
 @settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(rows=rows, notes=st.dictionaries(texts, json_values, max_size=3), number=st.integers(0))
+@given(
+    rows=rows,
+    notes=st.dictionaries(texts, json_values, max_size=3),
+    number=st.integers(0, 2**53 - 1),
+)
 def test_any_record_comes_back(rows, notes, number, store):
     key = digest({"rows": repr(rows), "notes": notes, "number": number})
     if not store.has(key):

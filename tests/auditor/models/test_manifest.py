@@ -12,7 +12,7 @@ from tiny_models import PAIRS, edit_json, make_model, make_tokenizer, open_direc
 from transformers import T5Config, T5ForConditionalGeneration
 
 from auditor.core.errors import AuditorError
-from auditor.models.manifest import locate
+from auditor.models.opening import locate
 from auditor.models.spec import ModelSpec
 
 

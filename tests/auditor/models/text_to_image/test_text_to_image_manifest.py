@@ -19,8 +19,7 @@ from tiny_pipelines import (
 )
 
 from auditor.core.errors import AuditorError
-from auditor.models.manifest import locate
-from auditor.models.opening import check_unopenable, open_model
+from auditor.models.opening import check_unopenable, locate, open_model
 from auditor.models.spec import ModelSpec, PromptFormat
 from auditor.models.text_to_image.model import TextToImage
 

@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from auditor.models.manifest import locate
-from auditor.models.opening import check_unopenable, open_model
+from auditor.models.opening import check_unopenable, locate, open_model
 from auditor.models.spec import ImageSampling, ModelSpec, PromptFormat
 from auditor.models.text_to_image.image_seed import image_seed
 from auditor.models.text_to_image.pixel_pipeline import PixelPipeline

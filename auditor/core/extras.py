@@ -1,0 +1,79 @@
+"""Optional dependencies: which extra brings a package that is not installed."""
+
+import re
+from functools import cache
+from importlib.metadata import PackageNotFoundError, requires, version
+
+from auditor.core.errors import AuditorError
+
+DISTRIBUTION = "unlearning-auditor"
+
+EXTRAS = ("audit", "images", "inception", "sigstore")
+"""Extras for users, in the order in which one of them is suggested."""
+
+_DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+"""Import packages that are not called as their distribution, by their name."""
+
+
+class MissingExtraError(AuditorError):
+    """A command needs a package that only an extra brings."""
+
+
+def missing_extra(error: ImportError) -> MissingExtraError | None:
+    """The error that names the extra to install, where an import failed for the lack of one.
+
+    Args:
+        error: what the import raised. If the module that it names is no package of an extra (but
+            a part of one, which is then installed), the result is None.
+    """
+    package = error.name or ""
+    extra = extra_of(package)
+    if extra is None:
+        return None
+    return MissingExtraError(
+        f"this needs the package {package}, which is not installed: "
+        f"pip install '{DISTRIBUTION}[{extra}]'."
+    )
+
+
+def extra_of(package: str) -> str | None:
+    """The extra that brings an import package, or None."""
+    wanted = _canonical(_DISTRIBUTIONS.get(package, package))
+    return next((extra for extra in EXTRAS if wanted in distributions(extra)), None)
+
+
+@cache
+def distributions(extra: str) -> tuple[str, ...]:
+    """Names of the distributions that an extra brings, those of extras that it includes excepted.
+
+    They are read from the metadata of the installed package, so that they stand in one place.
+    """
+    from packaging.requirements import Requirement  # the command line needs it for errors alone
+
+    try:
+        declared = requires(DISTRIBUTION) or []
+    except PackageNotFoundError:  # run from a folder of sources
+        return ()
+    found = []
+    for requirement in map(Requirement, declared):
+        marker = requirement.marker
+        if marker and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""}):
+            found.append(_canonical(requirement.name))
+    return tuple(name for name in found if name != DISTRIBUTION)
+
+
+def absent(extra: str) -> tuple[str, ...]:
+    """The distributions of an extra that are not installed."""
+    return tuple(name for name in distributions(extra) if not _installed(name))
+
+
+def _installed(distribution: str) -> bool:
+    try:
+        version(distribution)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
