@@ -27,9 +27,9 @@ from sarif_pydantic import (
 from sarif_pydantic.sarif import Notification
 
 import auditor
+from auditor.attack import SECTIONS
 from auditor.certificate.schema import Certificate, ThreatPart
 from auditor.core.hashing import digest
-from auditor.documentation import SECTIONS
 from auditor.report import REPORTS, Report, Signatures
 from reports.attack_results import VERDICT, AttackResult, attack_results, passes, unlearned
 from reports.number_format import interval, number

@@ -86,30 +86,30 @@ def regenerated(noise: Tensor, predict: Noise, path: Sequence[tuple[int, float]]
     return sample
 
 
-def path_of(subject: "TextToImage", steps: int) -> list[tuple[int, float]]:
-    """Timesteps of a subject with their ᾱ."""
-    signal = subject.signal
+def path_of(model: "TextToImage", steps: int) -> list[tuple[int, float]]:
+    """Timesteps of a model with their ᾱ."""
+    signal = model.signal
     return [(t, float(signal[t])) for t in timesteps(len(signal), steps)]
 
 
-def without_text(subject: "TextToImage", count: int) -> Noise:
+def without_text(model: "TextToImage", count: int) -> Noise:
     """What the UNet predicts without text, for ``count`` inputs, in float32."""
-    empty = subject.empty_text().repeated(count)
+    empty = model.empty_text().repeated(count)
 
     def predict(sample: Tensor, timestep: int) -> Tensor:
         at = torch.full((count,), timestep, dtype=torch.long)
-        return subject.predict_noise(sample, at, empty).float()
+        return model.predict_noise(sample, at, empty).float()
 
     return predict
 
 
 def through_noise(
-    subject: "TextToImage", images: Tensor, steps: int, refinements: int
+    model: "TextToImage", images: Tensor, steps: int, refinements: int
 ) -> tuple[Tensor, Tensor]:
     """Images taken to noise and back, without text.
 
     Args:
-        subject: whose UNet is used.
+        model: The model whose UNet is used.
         images: [n, 3, height, width] in [0, 1].
         steps: of the path, either way.
         refinements: of each step up.
@@ -120,16 +120,16 @@ def through_noise(
     """
     from auditor.models.text_to_image.latent_space import LatentSpace  # imports diffusers
 
-    path, space = path_of(subject, steps), LatentSpace(subject.parts.vae)
-    _, height, width = subject.input_shape
+    path, space = path_of(model, steps), LatentSpace(model.parts.vae)
+    _, height, width = model.input_shape
 
     def run(batch: list[int]) -> list[tuple[Tensor, Tensor]]:
         with torch.inference_mode():
-            clean = subject.latents(images[batch]).float()
-            predict = without_text(subject, len(batch))
+            clean = model.latents(images[batch]).float()
+            predict = without_text(model, len(batch))
             noise, gaps = inverted(clean, predict, path, refinements)
-            back = regenerated(noise, predict, path).to(subject.unet.dtype)
+            back = regenerated(noise, predict, path).to(model.unet.dtype)
             return list(zip(space.decode(back).cpu(), gaps.cpu(), strict=True))
 
-    found = run_batched([height * width] * len(images), subject.token_budget, run)
+    found = run_batched([height * width] * len(images), model.token_budget, run)
     return torch.stack([image for image, _ in found]), torch.stack([gap for _, gap in found])

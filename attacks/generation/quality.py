@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -11,10 +11,18 @@ from torch import Tensor
 from attacks.concept_success import ImageAttack
 from attacks.generation.feature_distances import frechet_distance, kernel_distance
 from attacks.generation.inception import WEIGHTS, inception_features
-from auditor.attack import FilePath, Level, ModelPath, Parameters, Requirements, attack
+from auditor.attack import (
+    AttackContext,
+    FilePath,
+    ModelPath,
+    Parameters,
+    Preset,
+    Requirements,
+    attack,
+)
 from auditor.core.errors import AuditorError, UnavailableError
 from auditor.core.facts import Fact, SetName
-from auditor.core.findings import Finding, SideFigure
+from auditor.core.findings import SideFigure
 from auditor.core.hashing import digest_file
 from auditor.core.records import Record
 from auditor.models.manifest import Location
@@ -55,39 +63,38 @@ class QualityParameters(Parameters):
 
 @attack("generation/quality")
 class Quality(ImageAttack[QualityParameters]):
-    """Measure how good the pictures still are that the model was to go on drawing.
+    """Quality of the pictures that the model should still draw."""
 
+    summary = "Measure how good the pictures still are that the model was to go on drawing."
+    details = """
     Every forget and retain fact is drawn once from its own prompt; K is the audit's. Beside it
     stand, for each arm: the mean K of the retain facts; FID and KID between the retain facts'
-    drawn pictures and those that the plan gives of them; and the CLIP score, the mean of
-    100 max(cosine, 0) over pictures and their prompts, of the retain and of the forget facts.
-    What could not be measured is absent, and the remark of the first figure says why.
+    drawn pictures and those that the plan gives of them; and the CLIP score, the mean of 100
+    max(cosine, 0) over pictures and their prompts, of the retain and of the forget facts. What
+    could not be measured is absent, and the remark of the first figure says why.
 
-    The classifier's features are, of this project's own network, the last feature map's mean over
-    the picture; of a CLIP the embedding; of others what the last linear layer is given. They are
-    divided by the root of their mean square over the given pictures, since both distances grow
-    with them; Inception's are taken as they are. FID is biased upwards with few pictures, and both
-    distances depend on the features: compare arms, which have equally many pictures and the same
-    features, and not other people's numbers.
+    The classifier's features are, of this project's own network, the last feature map's mean
+    over the picture; of a CLIP the embedding; of others what the last linear layer is given.
+    They are divided by the root of their mean square over the given pictures, since both
+    distances grow with them; Inception's are taken as they are. FID is biased upwards with few
+    pictures, and both distances depend on the features: compare arms, which have equally many
+    pictures and the same features, and not other people's numbers.
 
     It is reported and counts towards no verdict: the verdict's own test of utility is K of the
     retain facts under none/as-is.
-
-    Threat model: none; it is what an erasure costs its users.
-
-    Access: prompts alone.
-
-    Cost: one picture for each forget and each retain fact.
-
-    A leak: none by itself. A model that draws nothing well has not forgotten one concept.
-
-    Source: FID arXiv 1706.08500, KID 1801.01401, CLIP score 2104.08718 (with the factor 100 of
-    papers on text-to-image models in the place of 2.5). ESD (2303.07345) and MACE (2403.06135)
-    report FID and CLIP score of erased models.
     """
+    threat_model = "None; it is what an erasure costs its users."
+    access = "Prompts alone."
+    cost = "One picture for each forget and each retain fact."
+    leak = "None by itself. A model that draws nothing well has not forgotten one concept."
+    source = (
+        "FID arXiv 1706.08500, KID 1801.01401, CLIP score 2104.08718 (with the factor 100 of "
+        "papers on text-to-image models in the place of 2.5). ESD (2303.07345) and MACE "
+        "(2403.06135) report FID and CLIP score of erased models."
+    )
 
     parameters_type = QualityParameters
-    levels: ClassVar[Sequence[Level]] = (Level(profile="standard"),)
+    presets = (Preset("classifier features"),)
     requires = Requirements(packages=("torchmetrics",))
     decides = False
 
@@ -126,25 +133,19 @@ class Quality(ImageAttack[QualityParameters]):
             return f"no weights of Inception are given (`inception`: torch-fidelity's {WEIGHTS})"
         return super().unavailable(location)
 
-    def measure(
-        self,
-        subject: "TextToImage",
-        evaluator: "ImageEvaluator",
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: "TextToImage", context: "AttackContext[ImageEvaluator]") -> Record:
         """Draw every fact, and measure the pictures.
 
         Raises:
             UnavailableError: there are no retain facts.
             MeasurementError: a measure is not finite.
         """
+        evaluator = context.evaluator
         forget, retain = evaluator.sets.forget, evaluator.sets.retain
         if not retain:
             raise UnavailableError("there are no retain facts, whose pictures it measures")
         facts = (*forget, *retain)
-        images = subject.generate([f.prompt for f in facts], [image_seed(f.id) for f in facts])
+        images = model.generate([f.prompt for f in facts], [image_seed(f.id) for f in facts])
         named: list[tuple[SetName, Fact]] = [("forget", fact) for fact in forget]
         named += [("retain", fact) for fact in retain]
         rows = evaluator.judged(named, images)
@@ -153,7 +154,9 @@ class Quality(ImageAttack[QualityParameters]):
         notes: dict[str, Any] = {"metric": primary, "retain": len(retain), "absent": {}}
         notes["mean_k_retain"] = math.fsum(kept) / len(kept)
         try:
-            notes |= self._distances(evaluator, images[len(forget) :], seed, scratch)
+            notes |= self._distances(
+                evaluator, images[len(forget) :], context.seed, context.scratch
+            )
         except UnavailableError as reason:
             notes["absent"]["FID and KID"] = str(reason)
         clip = self._opened_clip(evaluator)

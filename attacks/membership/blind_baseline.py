@@ -18,14 +18,14 @@ _WORD = r"(?u)\b\w+\b"
 
 
 def blind_baseline(sets: FactSets, texts: ScoredTexts) -> dict[str, Any]:
-    """AUC of a bag-of-words classifier, cross-validated with subjects kept together.
+    """AUC of a bag-of-words classifier, cross-validated with entities kept together.
 
     The scores of a cross-validation depend on each other, which the interval does not know: over
     simulated worlds whose sets are drawn alike its lower bound lies above 0.5 in about 4 % of
     cases, not in 2.5 %.
 
     Returns:
-        ``value``, ``lower`` and ``upper`` (95 %; DeLong, with the facts of a subject as one
+        ``value``, ``lower`` and ``upper`` (95 %; DeLong, with the facts of an entity as one
         cluster), or ``absent`` with the reason.
     """
     return dict(
@@ -78,7 +78,7 @@ def _told_apart(
 
     folds = min(FOLDS, len(set(member_subjects)), len(set(other_subjects)))
     if folds < 2:
-        return (("absent", "it needs two subjects or more in the forget and in the holdout set"),)
+        return (("absent", "it needs two entities or more in the forget and in the holdout set"),)
     classifier = make_pipeline(
         CountVectorizer(ngram_range=(1, 2), token_pattern=_WORD),
         LogisticRegression(max_iter=1000, class_weight="balanced"),

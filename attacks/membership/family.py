@@ -10,7 +10,7 @@ from typing_extensions import TypeVar
 
 from attacks.membership.blind_baseline import blind_control
 from attacks.membership.scored_texts import TextKind
-from auditor.attack import Attack, E, P, Parameters, Requirements, S
+from auditor.attack import Attack, E, M, P, Parameters, Requirements
 from auditor.core.errors import MeasurementError
 from auditor.core.facts import Fact
 from auditor.core.findings import Control, Curve, SideFigure
@@ -38,7 +38,7 @@ class MembershipParameters(Parameters):
 
     text: TextKind = "answer"
     """What is scored: the answer given its prompt, or the whole passage by itself. An audited
-    fact is the answer; in a passage the words that name the subject, which nobody can predict,
+    fact is the answer; in a passage the words that name the entity, which cannot be predicted,
     weigh as much, and are all that Min-K% looks at."""
 
 
@@ -49,10 +49,10 @@ class Scores(NamedTuple):
     holdout: Vector
 
 
-M = TypeVar("M", bound=MembershipParameters)
+Q = TypeVar("Q", bound=MembershipParameters)
 
 
-class PlacementAttack(Attack[P, S, E], Generic[P, S, E]):
+class PlacementAttack(Attack[P, M, E], Generic[P, M, E]):
     """Rank forget facts among facts that nobody has seen, by any score of either."""
 
     requires: ClassVar[Requirements] = Requirements(packages=("sklearn",))
@@ -132,7 +132,7 @@ class PlacementAttack(Attack[P, S, E], Generic[P, S, E]):
         )
 
 
-class MembershipAttack(PlacementAttack[M]):
+class MembershipAttack(PlacementAttack[Q]):
     """The same of texts."""
 
     blind = "A bag-of-words classifier"

@@ -2,19 +2,18 @@
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from auditor.attack import Attack, Parameters
+from auditor.attack import Attack, AttackContext, Parameters
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.facts import Fact
 from auditor.core.findings import Control, Finding, SideFigure
 from auditor.core.records import Record, Row, strongest
 from auditor.data.folds import Fold, SplitBy, folds
-from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.evaluator import TextEvaluator
 
 _SUBJECTS = 10
 """Subjects that the estimate of the cost takes a search for each entity to have."""
@@ -46,7 +45,7 @@ class CrossFittedParameters(Parameters):
 P = TypeVar("P", bound=CrossFittedParameters)
 
 
-class CrossFittedSearch(Attack[P]):
+class CrossFittedSearch(Attack[P, CausalLM]):
     """Search prompts on a part of the forget set and measure all arms' prompts on the rest.
 
     K of a fact is the strongest of its plain prompt and of every arm's prompt that was searched
@@ -58,12 +57,12 @@ class CrossFittedSearch(Attack[P]):
 
     @abstractmethod
     def search_part(
-        self, subject: CausalLM, pairs: Sequence[Sequence[tuple[str, str]]], seed: int
+        self, model: CausalLM, pairs: Sequence[Sequence[tuple[str, str]]], seed: int
     ) -> Record:
         """Search one prompt for each part on one arm.
 
         Args:
-            subject: the arm.
+            model: the arm.
             pairs: for each part, prompts and true answers of its given facts.
             seed: of everything random.
 
@@ -75,8 +74,8 @@ class CrossFittedSearch(Attack[P]):
     @abstractmethod
     def evaluated(
         self,
-        subject: CausalLM,
-        evaluator: Evaluator,
+        model: CausalLM,
+        evaluator: TextEvaluator,
         found: Record,
         part: int,
         only: Collection[str],
@@ -87,7 +86,7 @@ class CrossFittedSearch(Attack[P]):
     def search_tokens(self) -> int:
         """Estimated tokens through the model in the search of one part."""
 
-    def comparable(self, subject: CausalLM, pool: Sequence[Finding]) -> Sequence[Finding]:
+    def comparable(self, model: CausalLM, pool: Sequence[Finding]) -> Sequence[Finding]:
         """The findings that this arm is measured with."""
         return pool
 
@@ -117,7 +116,7 @@ class CrossFittedSearch(Attack[P]):
             way = f"use `scope: universal` with `split: {other}`, or fewer `folds`"
             raise UnavailableError(f"{error}; {way}") from error
 
-    def search(self, subject: CausalLM, evaluator: Evaluator, seed: int) -> Record:
+    def search(self, model: CausalLM, context: AttackContext) -> Record:
         """Search a prompt for each part, on the given facts alone."""
         pairs = [
             [
@@ -125,40 +124,34 @@ class CrossFittedSearch(Attack[P]):
                 for fact in part.given
                 for prompt in (fact.prompt, *fact.paraphrases)[: self.parameters.phrasings]
             ]
-            for part in self.parts(evaluator.sets.forget)
+            for part in self.parts(context.facts.forget)
         ]
-        return self.search_part(subject, pairs, seed)
+        return self.search_part(model, pairs, context.seed)
 
-    def measure(
-        self,
-        subject: CausalLM,
-        evaluator: Evaluator,
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: CausalLM, context: AttackContext) -> Record:
         """Ask each fact plainly, and with every arm's prompt that was searched without it."""
+        evaluator = context.evaluator
         parts = self.parts(evaluator.sets.forget)
-        plain = evaluator.evaluate(subject, ("forget",))
+        plain = evaluator.evaluate(model, ("forget",))
         readings = {
             finding.arm: [
                 row
                 for index, part in enumerate(parts)
                 for row in self.evaluated(
-                    subject, evaluator, finding.record, index, {f.id for f in part.asked}
+                    model, evaluator, finding.record, index, {f.id for f in part.asked}
                 )
             ]
-            for finding in self.comparable(subject, pool)
+            for finding in self.comparable(model, context.pool)
         }
-        own = next((finding for finding in pool if finding.own), None)
+        own = next((finding for finding in context.pool if finding.own), None)
         if own is None:
             raise MeasurementError("the pool lacks what was searched on the measured arm")
         primary = next(iter(evaluator.metrics))
-        alone = Evaluator(evaluator.sets, [primary])
+        alone = evaluator.with_metrics([primary])
         taught = [
             row
             for index, part in enumerate(parts)
-            for row in self.evaluated(subject, alone, own.record, index, {f.id for f in part.given})
+            for row in self.evaluated(model, alone, own.record, index, {f.id for f in part.given})
         ]
         before = {row.fact: row.k for row in plain if row.metric == primary}
         notes = {

@@ -2,17 +2,16 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from auditor.attack import Attack, Parameters
+from auditor.attack import Attack, AttackContext, Parameters
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
-from auditor.core.findings import Finding, SideFigure
+from auditor.core.findings import SideFigure
 from auditor.core.records import Record, Row, strongest
-from auditor.models.causal_lm.evaluator import Evaluator
-from auditor.models.causal_lm.model import CausalLM
-from auditor.models.causal_lm.transcript import SPARE_TOKENS
+from auditor.models.language.evaluator import TextEvaluator
+from auditor.models.language.model import LanguageModel
+from auditor.models.language.transcript import SPARE_TOKENS
 
 Wording = Callable[[Fact], str | None]
 """Another prompt for a fact, or None where the fact cannot be asked in that way."""
@@ -38,7 +37,9 @@ class RewordedAttack(Attack[P]):
     """What would help where a prompt exceeds the model's context."""
 
     @abstractmethod
-    def wordings(self, subject: CausalLM, evaluator: Evaluator, seed: int) -> Mapping[str, Prompts]:
+    def wordings(
+        self, model: LanguageModel, evaluator: TextEvaluator, seed: int
+    ) -> Mapping[str, Prompts]:
         """Name of each wording to its prompts.
 
         Raises:
@@ -54,25 +55,19 @@ class RewordedAttack(Attack[P]):
         """Half the facts of an evaluation (the forget set), with longer prompts, each wording."""
         return evaluation * self.count
 
-    def measure(
-        self,
-        subject: CausalLM,
-        evaluator: Evaluator,
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: LanguageModel, context: AttackContext) -> Record:
         """Examine the forget set with each wording."""
-        asked = dict(self.wordings(subject, evaluator, seed))
+        evaluator = context.evaluator
+        asked = dict(self.wordings(model, evaluator, context.seed))
         reached = {fact for prompts in asked.values() for fact in prompts}
         if not reached:
             raise UnavailableError("no fact can be asked in this way")
         left = {f.id: f.prompt for f in evaluator.sets.forget if f.id not in reached}
         if left:
             asked[AS_IT_STANDS] = left
-        self._check_overlong(subject, evaluator.sets.forget, asked)
+        self._check_overlong(model, evaluator.sets.forget, asked)
         readings = {
-            name: evaluator.evaluate(subject, ("forget",), reworded(prompts), only=prompts.keys())
+            name: evaluator.evaluate(model, ("forget",), reworded(prompts), only=prompts.keys())
             for name, prompts in asked.items()
             if prompts
         }
@@ -87,15 +82,15 @@ class RewordedAttack(Attack[P]):
         return Record(rows=best, notes=notes)
 
     def _check_overlong(
-        self, subject: CausalLM, facts: Sequence[Fact], asked: Mapping[str, Prompts]
+        self, model: LanguageModel, facts: Sequence[Fact], asked: Mapping[str, Prompts]
     ) -> None:
-        context = getattr(subject.config, "max_position_embeddings", None)
+        context = model.context_length
         if context is None:
             return
         pairs = [
             (p[fact.id], fact.answer) for p in asked.values() for fact in facts if fact.id in p
         ]
-        encoded = subject.encode(pairs)
+        encoded = model.encode(pairs)
         prompt = max(len(e.ids) - len(e.answer) for e in encoded)
         needed = prompt + max(len(e.answer) for e in encoded) + SPARE_TOKENS
         if needed > context:

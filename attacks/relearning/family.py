@@ -7,9 +7,10 @@ from typing import Any, ClassVar, Literal, TypeVar
 import numpy as np
 from pydantic import Field
 
-from auditor.attack import Attack, Parameters, Requirements, quantized_with
+from auditor.attack import Attack, Parameters, Requirements
 from auditor.core.facts import Fact
 from auditor.core.findings import Curve
+from auditor.models.checkpoint_files import quantization_method
 from auditor.models.manifest import Location
 
 _TOKENS = 32
@@ -76,7 +77,7 @@ class RelearningAttack(Attack[P]):
         """Rounded weights cannot be trained themselves; LoRA trains beside them."""
         if reason := super().unavailable(location):
             return reason
-        method = quantized_with(location.model)
+        method = quantization_method(location.model)
         if method and self.parameters.method == "full":
             return (
                 f"the checkpoint is quantized ({method}) and its weights cannot be trained; "

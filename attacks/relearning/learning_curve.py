@@ -1,4 +1,4 @@
-"""K while a subject is taught: the mean over a fixed grid of steps, and the curve itself."""
+"""Knowledge during training: mean over a grid of steps, and the curve."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -11,9 +11,8 @@ from pydantic import AfterValidator
 from attacks.relearning.family import FineTuning
 from attacks.relearning.fine_tuning import Learner, learner
 from auditor.core.records import Row, averaged
-from auditor.models.causal_lm.evaluator import Evaluator
-from auditor.models.causal_lm.model import CausalLM
-from auditor.models.causal_lm.prompting import Encoded
+from auditor.models.language.evaluator import TextEvaluator
+from auditor.models.language.model import Example, LanguageModel
 
 if TYPE_CHECKING:
     from auditor.models.text_to_image.evaluator import ImageEvaluator
@@ -31,24 +30,24 @@ Readings = Mapping[int, Sequence[Row]]
 """Rows of the asked facts by optimiser step; step 0 is before the training."""
 
 
-def primary(evaluator: Evaluator) -> Evaluator:
+def primary(evaluator: TextEvaluator) -> TextEvaluator:
     """An evaluator that asks by the primary metric alone."""
-    return Evaluator(evaluator.sets, [next(iter(evaluator.metrics))])
+    return evaluator.with_metrics([next(iter(evaluator.metrics))])
 
 
 def readings(
-    subject: CausalLM,
-    evaluator: Evaluator,
-    examples: Sequence[Encoded],
+    model: LanguageModel,
+    evaluator: TextEvaluator,
+    examples: Sequence[Example],
     settings: FineTuning,
     seed: int,
     checkpoints: Sequence[int],
     asked: Collection[str] | None = None,
 ) -> dict[int, tuple[Row, ...]]:
-    """Teach a subject, and ask the forget facts at every checkpoint.
+    """Train a model and evaluate the forget facts at every checkpoint.
 
     Args:
-        subject: who is taught; as it was when this returns.
+        model: who is taught; as it was when this returns.
         evaluator: asks at the checkpoints; at step 0 by its primary metric only.
         examples: what is taught.
         settings: how.
@@ -57,10 +56,10 @@ def readings(
         asked: ids of the facts that are asked, by default all.
     """
     return followed(
-        learner(subject, examples, settings, seed),
+        learner(model, examples, settings, seed),
         checkpoints,
-        lambda: evaluator.evaluate(subject, ("forget",), only=asked),
-        before=lambda: primary(evaluator).evaluate(subject, ("forget",), only=asked),
+        lambda: evaluator.evaluate(model, ("forget",), only=asked),
+        before=lambda: primary(evaluator).evaluate(model, ("forget",), only=asked),
     )
 
 
@@ -73,7 +72,7 @@ def followed(
     """Train to each checkpoint and evaluate.
 
     Args:
-        lesson: lends the subject to be taught.
+        lesson: opens the model for training.
         checkpoints: optimiser steps, ascending.
         evaluate: asked at every checkpoint.
         before: asked before the training.
@@ -100,7 +99,7 @@ def area(readings: Readings) -> tuple[Row, ...]:
     return averaged([rows for step, rows in readings.items() if step > 0])
 
 
-def curve(readings: Readings, evaluator: "Evaluator | ImageEvaluator") -> dict[str, Any]:
+def curve(readings: Readings, evaluator: "TextEvaluator | ImageEvaluator") -> dict[str, Any]:
     """For the notes: steps with the mean K of the asked facts, and the metric that this K is of.
 
     Step 0 is included; the metric is the evaluator's primary one.

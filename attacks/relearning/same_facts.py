@@ -2,19 +2,17 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from attacks.relearning.family import FineTuning, RelearningAttack, phrasings, recipe
 from attacks.relearning.learning_curve import curve, primary, readings
 from attacks.relearning.recovery_time import RecoveryTimes, faster, first_known, speed
-from auditor.attack import Level, attack
-from auditor.core.findings import Finding, SideFigure
+from auditor.attack import AttackContext, Preset, attack
+from auditor.core.findings import SideFigure
 from auditor.core.records import Record, Row
-from auditor.models.causal_lm.evaluator import Evaluator
-from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.model import LanguageModel
 
 
 class SameFactsParameters(FineTuning):
@@ -39,34 +37,35 @@ class SameFactsParameters(FineTuning):
 
 @attack("relearning/same-facts")
 class SameFacts(RelearningAttack[SameFactsParameters]):
-    """Fine-tune on the forgotten facts themselves and see how soon each is known again.
+    """Fine-tuning on the forget set, measured by the time to recover."""
 
+    summary = "Fine-tune on the forgotten facts themselves and see how soon each is known again."
+    details = """
     Every arm is taught the same facts in the same order; what only seems forgotten is learned
-    sooner than what is new. K of a fact is 1 - t / limit, where t is the first checkpoint at which
-    it is known: 1 if it is known before any training, 0 if not until the limit. Facts that are
-    never known are censored at the limit; the medians beside K are Kaplan-Meier's, and the
-    log-rank test asks whether the unlearned model recovers faster. The ratio of medians is the
-    anamnesis index of arXiv 2201.05629, with steps until half of the facts are known as the
-    time. A retrained model that learns as fast as the limit allows shows nothing: the gap of the
-    attack falls, and its gate says so.
-
-    Threat model: somebody with the weights and the forgotten facts; they gain nothing but the
-    proof that the model still holds them.
-
-    Access: weights, or fine-tuning; the forget set.
-
-    Cost: 40 steps of 16 examples and eleven evaluations by one metric.
-
-    A leak: the unlearned model knows the facts after fewer steps than a retrained one.
-
-    Source: relearn time and anamnesis index, arXiv 2201.05629; log-rank test, Mantel 1966;
-    product-limit estimate, Kaplan and Meier 1958; LoRA, arXiv 2106.09685.
+    sooner than what is new. K of a fact is 1 - t / limit, where t is the first checkpoint at
+    which it is known: 1 if it is known before any training, 0 if not until the limit. Facts
+    that are never known are censored at the limit; the medians beside K are Kaplan-Meier's, and
+    the log-rank test asks whether the unlearned model recovers faster. The ratio of medians is
+    the anamnesis index of arXiv 2201.05629, with steps until half of the facts are known as the
+    time. A retrained model that learns as fast as the limit allows shows nothing: the gap of
+    the attack falls, and its gate says so.
     """
+    threat_model = (
+        "Somebody with the weights and the forgotten facts; they gain nothing but the proof that "
+        "the model still holds them."
+    )
+    access = "Weights, or fine-tuning; the forget set."
+    cost = "40 steps of 16 examples and eleven evaluations by one metric."
+    leak = "The unlearned model knows the facts after fewer steps than a retrained one."
+    source = (
+        "Relearn time and anamnesis index, arXiv 2201.05629; log-rank test, Mantel 1966; "
+        "product-limit estimate, Kaplan and Meier 1958; LoRA, arXiv 2106.09685."
+    )
 
     parameters_type = SameFactsParameters
-    levels: ClassVar[Sequence[Level]] = (
-        Level(profile="standard"),
-        Level({"method": "full"}, "exhaustive"),
+    presets = (
+        Preset("40 steps to K 0.5"),
+        Preset("40 steps to K 0.5 full", {"method": "full"}, "exhaustive"),
     )
     metric = "recovery-speed"
 
@@ -87,24 +86,17 @@ class SameFacts(RelearningAttack[SameFactsParameters]):
         checkpoints = 1 + self.parameters.limit // self.parameters.every
         return self.training_tokens(self.parameters.limit) + checkpoints * evaluation
 
-    def measure(
-        self,
-        subject: CausalLM,
-        evaluator: Evaluator,
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: LanguageModel, context: AttackContext) -> Record:
         """Teach all forget facts; K is the speed at which each becomes known."""
         chosen = self.parameters
         if chosen.known_by == "exact":
-            asking, threshold = Evaluator(evaluator.sets, ["exact-memorisation"]), 1.0
+            asking, threshold = context.evaluator.with_metrics(["exact-memorisation"]), 1.0
         else:
-            asking, threshold = primary(evaluator), chosen.threshold
-        facts = evaluator.sets.forget
-        examples = subject.encode(phrasings(facts), end=True)
+            asking, threshold = primary(context.evaluator), chosen.threshold
+        facts = context.facts.forget
+        examples = model.encode(phrasings(facts), end=True)
         steps = range(chosen.every, chosen.limit + 1, chosen.every)
-        found = readings(subject, asking, examples, chosen, seed, steps)
+        found = readings(model, asking, examples, chosen, context.seed, steps)
         known = [{row.fact for row in rows if row.k >= threshold} for rows in found.values()]
         times = {fact.id: first_known(list(found), known, fact.id) for fact in facts}
         rows = tuple(

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from auditor.attack import AnyAttack
 from auditor.certificate.case import Case
 from auditor.certificate.schema import ScopePart, SetPart, ThreatPart
-from auditor.documentation import documentation
 from auditor.statistics import Decision
 
 
@@ -48,17 +47,16 @@ def _statement(case: Case) -> str:
 
 
 def _threat(attack: type[AnyAttack]) -> ThreatPart:
-    """What an attack stands for, from its docstring."""
-    said = documentation(attack)
+    """What an attack stands for."""
     return ThreatPart(
         attack=attack.name,
         family=attack.family,
-        summary=" ".join((said.summary, *said.text)),
-        threat_model=said.threat_model,
-        access=said.access,
-        cost=said.cost,
-        leak=said.leak,
-        source=said.source,
+        summary=attack.summary,
+        threat_model=attack.threat_model or None,
+        access=attack.access or None,
+        cost=attack.cost or None,
+        leak=attack.leak or None,
+        source=attack.source or None,
     )
 
 

@@ -4,14 +4,14 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from safetensors import safe_open
 
-from auditor.attack import quantized_with
+from auditor.core.roles import Role
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore
+from auditor.models.checkpoint_files import quantization_method
 from auditor.models.kind import Workload
 from auditor.policy import AS_IS
 
@@ -29,7 +29,7 @@ class Estimate:
     """Rough cost of one variant over all arms."""
 
     label: str
-    part: Literal["mandatory", "advisory", "reported"]
+    part: Role
     """In the verdict."""
     unavailable: str | None
     jobs: int
@@ -54,7 +54,7 @@ def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
     largest = max(size for _, size in sizes.values())
     found = []
     for variant in prepared.variants:
-        part = variant.attack.part(variant.mandatory)
+        part = variant.attack.role(variant.mandatory)
         unavailable = prepared.unavailable(variant)
         if unavailable is not None:
             found.append(Estimate(variant.label, part, unavailable, 0, 0, 0, 0, 0.0))
@@ -86,7 +86,7 @@ def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
 
 
 def workload(prepared: Prepared, *, everything: bool) -> Workload:
-    """What one evaluation of the original costs; with the holdout, where ``everything`` is asked."""
+    """Estimate one evaluation of the original; ``everything`` is with the holdout."""
     metrics = set(prepared.plan.metrics.all)
     return prepared.plan.kind.workload(
         prepared.plan.original,
@@ -106,7 +106,7 @@ def weights_size(folder: Path) -> tuple[int, int]:
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118 - a safetensors handle is no mapping
                 parameters += math.prod(tensors.get_slice(name).get_shape())
-    if quantized_with(folder):
+    if quantization_method(folder):
         parameters *= 2
     if not parameters:
         size = sum(file.stat().st_size for file in _pickled(folder))

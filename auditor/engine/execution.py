@@ -2,10 +2,11 @@
 
 import time
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from auditor.attack import AttackContext
 from auditor.core.errors import UnavailableError
 from auditor.core.findings import Finding
 from auditor.core.progress import Advance, Progress
@@ -40,19 +41,26 @@ class Executor(Protocol):
 
 
 class _Ticker:
-    """Tells the progress how many answers the current job has."""
+    """Shows the step and the number of answers that the current job has come to."""
 
     def __init__(self, advance: Advance) -> None:
         self._advance = advance
         self.begin("")
 
     def begin(self, label: str) -> None:
-        self._label, self._answers = label, 0
+        self._label, self._answers, self._step = label, 0, ""
         self._advance(0, label)
 
     def __call__(self, items: int) -> None:
         self._answers += items
-        self._advance(0, f"{self._label}: {self._answers} answers")
+        self._show()
+
+    def step(self, step: str) -> None:
+        self._step = f"{step}, "
+        self._show()
+
+    def _show(self) -> None:
+        self._advance(0, f"{self._label}: {self._step}{self._answers} answers")
 
 
 class LocalExecutor:
@@ -79,7 +87,7 @@ class LocalExecutor:
                         subject = open_model(
                             job.spec, job.location, job.format, job.token_budget, ticker
                         )
-                    failure = execute(job, subject, store)
+                    failure = execute(job, subject, store, ticker.step)
                     if failure is not None:
                         failures[job.key] = failure
                         subject.close()  # a failed attack may have left anything behind
@@ -90,8 +98,22 @@ class LocalExecutor:
         return failures
 
 
-def execute(job: Job, subject: AuditedModel, store: EvidenceStore) -> Failure | None:
-    """Run one job and keep its evidence; a failure is returned, and logged in the store.
+def execute(
+    job: Job,
+    model: AuditedModel,
+    store: EvidenceStore,
+    report: Callable[[str], None] = lambda step: None,
+) -> Failure | None:
+    """Run one job and keep its evidence.
+
+    Args:
+        job: what is measured.
+        model: the opened model of its arm.
+        store: where evidence and the traceback of a failure go.
+        report: shows how far the attack has come.
+
+    Returns:
+        Why there is no evidence, or None.
 
     Raises:
         OSError: the evidence could not be written (the audit fails, not the attack).
@@ -99,14 +121,15 @@ def execute(job: Job, subject: AuditedModel, store: EvidenceStore) -> Failure | 
     attack = job.instantiate()
     evaluator = job.kind.evaluator(store.facts(job.facts), job.metrics, job.auxiliary)
     pool = [Finding(entry.arm, entry.own, store.read(entry.key)) for entry in job.pool]
-    before, began = subject.meter.forward_tokens, time.monotonic()
+    before, began = model.meter.forward_tokens, time.monotonic()
     try:
         with store.temporary_folder() as scratch:
+            context = AttackContext(evaluator, job.seed, scratch, pool, report)
             if job.stage == "search":
-                record = attack.search(subject, evaluator, job.seed) or Record()
+                record = attack.search(model, context) or Record()
             else:
-                record = attack.measure(subject, evaluator, pool, job.seed, scratch)
-            tokens = subject.meter.forward_tokens - before
+                record = attack.measure(model, context)
+            tokens = model.meter.forward_tokens - before
             record = replace(record, notes={**record.notes, "forward_tokens": tokens})
             check_malformed(record)
     except UnavailableError as error:

@@ -7,7 +7,7 @@ from typing import Any, get_origin
 
 from pydantic import ValidationError
 
-from auditor.attack import ATTACKS, PROFILES, AnyAttack
+from auditor.attack import ATTACKS, PROFILES, AnyAttack, AttackMetadata, Preset
 from auditor.core.errors import AuditorError
 from auditor.engine.plan import AuditPlan
 from auditor.policy import AS_IS, Policy, demands, waived
@@ -41,17 +41,16 @@ def expand(plan: AuditPlan) -> list[Variant]:
     planned: dict[str, AnyAttack] = {}
     defaults = default_levels(kind)
     rank = PROFILES.index(plan.profile) if plan.profile else -1
-    for name, cls in attacks_on(kind):
-        for level in cls.levels:
-            attack = instantiate(name, dict(level.parameters))
-            label = Variant(attack, mandatory=False).label
-            if PROFILES.index(level.profile) <= rank or name == AS_IS:
-                planned[label] = attack
+    for described, preset in presets_on(kind):
+        if PROFILES.index(preset.profile) <= rank or described.name == AS_IS:
+            attack = from_preset(described.name, preset)
+            planned[Variant(attack, mandatory=False).label] = attack
     asked: set[str] = set()
     for request in plan.attacks:
-        if kind not in ATTACKS.get(request.attack).kinds:
+        kinds = ATTACKS.metadata(request.attack).kinds
+        if kind not in kinds:
             raise AuditorError(
-                f"{request.attack} attacks {', '.join(ATTACKS.get(request.attack).kinds)} models, "
+                f"{request.attack} attacks {', '.join(kinds)} models, "
                 f"and these are {kind}; take it out of `attacks:`."
             )
         for parameters in _swept(request.attack, request.parameters):
@@ -84,9 +83,32 @@ def _only_kind(plan: AuditPlan) -> str:
     return kinds[0]
 
 
-def attacks_on(kind: str) -> Iterator[tuple[str, type[AnyAttack]]]:
-    """The installed attacks on models of a kind, by name."""
-    return ((name, cls) for name, cls in ATTACKS if kind in cls.kinds)
+def presets_on(kind: str) -> Iterator[tuple[AttackMetadata, Preset]]:
+    """The presets of all installed attacks on models of a kind, by the attacks' names.
+
+    Raises:
+        AuditorError: a plug-in does not load, so nobody can tell whether its attacks are wanted.
+    """
+    ATTACKS.check_complete()
+    for name in ATTACKS.names():
+        described = ATTACKS.metadata(name)
+        if kind in described.kinds:
+            yield from ((described, preset) for preset in described.presets)
+
+
+def from_preset(name: str, preset: Preset) -> AnyAttack:
+    """An attack with the parameters of one of its presets.
+
+    Raises:
+        AuditorError: the plug-in does not load, or its preset has another name than its variant.
+    """
+    attack = instantiate(name, dict(preset.parameters))
+    if attack.variant != preset.name:
+        raise AuditorError(
+            f"{name} calls its preset {preset.name!r}, and its variant with these parameters "
+            f"{attack.variant!r}; give both the same name."
+        )
+    return attack
 
 
 def explicit(plan: AuditPlan) -> AuditPlan:
@@ -104,13 +126,12 @@ def default_levels(kind: str) -> dict[str, AnyAttack]:
     Raises:
         AuditorError: nothing here measures models of that kind.
     """
-    if kind not in ATTACKS.get(AS_IS).kinds:
+    if kind not in ATTACKS.metadata(AS_IS).kinds:
         raise AuditorError(f"no installed attack measures models of the kind {kind!r}.")
     attacks = [
-        instantiate(name, dict(level.parameters))
-        for name, cls in attacks_on(kind)
-        for level in cls.levels
-        if level.mandatory
+        from_preset(described.name, preset)
+        for described, preset in presets_on(kind)
+        if preset.mandatory
     ]
     return {Variant(attack, mandatory=True).label: attack for attack in attacks}
 

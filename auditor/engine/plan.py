@@ -32,7 +32,7 @@ class AttackRequest(Section):
     """An attack that the plan adds to its profile."""
 
     attack: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default_factory=dict)
     """Parameters of the attack; a list where one value is expected is swept."""
 
 

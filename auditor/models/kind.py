@@ -320,5 +320,5 @@ def _detail(
     type_: str, message: str, location: tuple[str | int, ...], value: Any
 ) -> InitErrorDetails:
     # pydantic's type for literal strings; without a context the template is taken as it is
-    fault = PydanticCustomError(type_, message)  # type: ignore[arg-type]
+    fault = PydanticCustomError(type_, message)
     return InitErrorDetails(type=fault, loc=location, input=value)

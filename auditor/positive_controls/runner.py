@@ -14,13 +14,13 @@ They are not held to the partial plant, for coarse rounding does blur what is ha
 a model under audit must pass as it is besides.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from torch import OutOfMemoryError
 
-from auditor.attack import quantized_with
+from auditor.attack import ControlKind
 from auditor.certificate.case import Case, Trial
 from auditor.certificate.checks import PositiveControlled
 from auditor.certificate.filing import case_of
@@ -34,10 +34,13 @@ from auditor.engine.execution import Executor
 from auditor.engine.expansion import Variant
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore
-from auditor.models.grid import Grid
+from auditor.models.checkpoint_files import quantization_method
+from auditor.models.grid import Grid, rounding_grid
 from auditor.policy import AS_IS
 from auditor.positive_controls.planting import Known, Plant, Planter
 from auditor.statistics import Decision, PlantKind
+
+_PLANTS: Mapping[ControlKind, PlantKind] = {"visible": "partial", "obfuscated": "hidden"}
 
 
 def run_controls(
@@ -90,7 +93,7 @@ def run_controls(
     found = {
         v.label: control(
             v.label,
-            v.attack.must_find,
+            _PLANTS[v.attack.required_control],
             partly[v.label].sight,
             entry if isinstance(entry := hidden[v.label], str) else entry.sight,
         )
@@ -123,7 +126,7 @@ class _Look(NamedTuple):
 def _part(variant: Variant, partial: _Look, hidden: _Look | str) -> PositiveControlPart:
     return PositiveControlPart(
         attack=variant.label,
-        must_find=variant.attack.must_find,
+        must_find=_PLANTS[variant.attack.required_control],
         partial=partial.part,
         hidden=None if isinstance(hidden, str) else hidden.part,
         hidden_missing=hidden if isinstance(hidden, str) else None,
@@ -134,7 +137,7 @@ class _Garden:
     """Plants, or why there are none."""
 
     def __init__(self, outcome: AuditOutcome, planter: Planter) -> None:
-        self._method = quantized_with(outcome.prepared.locations["original"].model)
+        self._method = quantization_method(outcome.prepared.locations["original"].model)
         self._planter = planter
 
     def plant(self, kind: PlantKind, grid: Grid | None = None) -> Plant | str:
@@ -165,7 +168,7 @@ def by_grid(variants: Sequence[Variant]) -> list[tuple[Grid | None, list[Variant
     """Variants that share a hidden plant."""
     groups: dict[str | None, tuple[Grid | None, list[Variant]]] = {}
     for variant in variants:
-        grid = variant.attack.grid
+        grid = rounding_grid(variant.attack)
         groups.setdefault(grid.name if grid else None, (grid, []))[1].append(variant)
     return list(groups.values())
 

@@ -49,6 +49,10 @@ class CausalLM(LanguageModel[Encoded]):
             return found
         return [Encoded([*e.ids, stop], [*e.answer, len(e.ids)]) for e in found]
 
+    def shortened(self, item: Encoded, tokens: int) -> Encoded:
+        """The first ``tokens`` tokens of the text."""
+        return Encoded(item.ids[:tokens], [place for place in item.answer if place < tokens])
+
     def opened(self, prompt: str, answer: str, shown: int) -> Opened:
         """The ids of the prompt and of the beginning of its answer."""
         return encode_opened(self.tokenizer, prompt, answer, shown, self.prompt_format)

@@ -33,7 +33,7 @@ from auditor.models.language.spec import LanguageSpec
 from auditor.models.manifest import Location
 from auditor.models.model import AuditedModel
 from auditor.models.preserve import preserve_weights
-from auditor.models.spec import TOKEN_BUDGET, PromptFormat
+from auditor.models.spec import TOKEN_BUDGET, Dtype, PromptFormat
 
 IN_MEMORY = "in memory"
 """What a model is called that was handed over loaded, unless it is given a name."""
@@ -106,7 +106,9 @@ class LanguageModel(AuditedModel, Generic[X]):
                 end-of-sequence token.
         """
         cls.check_config(network.config, name)
-        wrapped = cls(cls.spec_type(path=name), None, prompt_format, token_budget)
+        wrapped = cls(
+            cls.spec_type.model_validate({"path": name}), None, prompt_format, token_budget
+        )
         wrapped._load = network.eval
         wrapped._tokenizer = with_pad_token(tokenizer, name)
         return wrapped
@@ -140,14 +142,22 @@ class LanguageModel(AuditedModel, Generic[X]):
         copy._tokenizer = tokenizer or self.tokenizer
         return copy
 
-    def opened_alike(self, location: Location) -> Self:
+    def opened_alike(
+        self, location: Location, dtype: Dtype | None = None, device_map: str | None = None
+    ) -> Self:
         """Another model of this kind, opened as this one was; it shares the meter.
 
         Args:
             location: Its files.
+            dtype: Type of its weights; by default this model's.
+            device_map: Where they are put; by default as this model's are.
         """
-        spec = self.spec_type(
-            path=str(location.model), dtype=self.spec.dtype, device_map=self.spec.device_map
+        spec = self.spec_type.model_validate(
+            {
+                "path": str(location.model),
+                "dtype": dtype or self.spec.dtype,
+                "device_map": device_map or self.spec.device_map,
+            }
         )
         other = type(self)(spec, location, self.prompt_format, self.token_budget)
         other.meter = self.meter
@@ -202,6 +212,10 @@ class LanguageModel(AuditedModel, Generic[X]):
             end: Put the end-of-sequence token after each answer, as fine-tuning does; it counts as
                 the answer's.
         """
+
+    @abstractmethod
+    def shortened(self, item: X, tokens: int) -> X:
+        """The item without what lies beyond its first ``tokens`` tokens."""
 
     @abstractmethod
     def loss(self, items: Sequence[X]) -> Tensor:

@@ -21,11 +21,10 @@ from auditor.models.text_to_image.denoising import as_noise, denoise, first_nois
 from auditor.models.text_to_image.latent_space import LatentSpace
 from auditor.models.text_to_image.pipeline_loading import Parts, load_parts
 from auditor.models.text_to_image.pipeline_writing import write_pipeline
-from auditor.models.text_to_image.pipelines import INDEX
 from auditor.models.text_to_image.preserve import preserve_parts
 from auditor.models.text_to_image.replacement_files import find_replacement
 from auditor.models.text_to_image.replacements import apply
-from auditor.models.text_to_image.spec import TextToImageSpec
+from auditor.models.text_to_image.spec import INDEX, TextToImageSpec
 from auditor.models.text_to_image.text_encoding import Text, encode
 
 

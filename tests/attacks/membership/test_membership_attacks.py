@@ -13,10 +13,11 @@ from attacks.membership.gradient_norm import GradientNorm
 from attacks.membership.likelihood import Likelihood, LikelihoodParameters
 from attacks.membership.neighbourhood import Neighbourhood
 from attacks.membership.scored_texts import ScoredTexts, packed, unpacked
+from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.facts import Fact, FactSets
 from auditor.core.findings import Finding
-from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.language.evaluator import TextEvaluator
 from auditor.statistics import placements, roc_corners, roc_curve
 
 
@@ -34,7 +35,7 @@ def facts(prefix, count, text=False):
 
 
 SETS = FactSets(forget=facts("f", 6), retain=facts("r", 4), holdout=facts("h", 20))
-EXAMINER = Evaluator(SETS, ["answer-probability"])
+EXAMINER = TextEvaluator(SETS, ["answer-probability"])
 NOWHERE = Path("unused")
 
 
@@ -45,12 +46,15 @@ def likelihood(**parameters):
 def searched(arms, evaluator=EXAMINER, **parameters):
     """Arm to what the search leaves on it."""
     attack = likelihood(**parameters)
-    return {arm: attack.search(subject, evaluator, 0) for arm, subject in arms.items()}
+    return {
+        arm: attack.search(subject, AttackContext(evaluator, 0, Path("unused")))
+        for arm, subject in arms.items()
+    }
 
 
 def measured(found, arm, evaluator=EXAMINER, **parameters):
     pool = [Finding(name, name == arm, record) for name, record in found.items()]
-    return likelihood(**parameters).measure(None, evaluator, pool, 0, NOWHERE)
+    return likelihood(**parameters).measure(None, AttackContext(evaluator, 0, NOWHERE, pool))
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +118,7 @@ def test_every_arm_has_a_roc_curve_of_its_own_scores(score, found):
 @pytest.mark.parametrize("attack", [GradientNorm, Neighbourhood])
 def test_other_scores_have_a_roc_curve_too(attack, arms):
     ask = attack(attack.parameters_type())
-    record = ask.measure(arms["unlearned"], EXAMINER, (), 0, NOWHERE)
+    record = ask.measure(arms["unlearned"], AttackContext(EXAMINER, 0, NOWHERE))
     (curve,) = ask.curves({"unlearned": record.notes})
     expected = roc_corners(roc_curve(*(record.arrays[f"scores/{s}"][0] for s in Scores._fields)))
     np.testing.assert_array_equal(curve.points, expected)
@@ -208,7 +212,7 @@ def test_a_passage_after_a_prefix_is_scored_without_the_prefix(arms):
 def test_a_prefix_that_does_not_fit_is_said_and_costs_the_others_nothing(arms):
     few = {"unlearned": arms["unlearned"]}
     longer = tuple(f.model_copy(update={"prompt": "é" * (CONTEXT // 4)}) for f in SETS.holdout)
-    evaluator = Evaluator(SETS.model_copy(update={"holdout": longer}), ["answer-probability"])
+    evaluator = TextEvaluator(SETS.model_copy(update={"holdout": longer}), ["answer-probability"])
     found = searched(few, evaluator)
     with pytest.raises(UnavailableError, match=f"context holds {CONTEXT}"):
         measured(found, "unlearned", evaluator, score="recall")
@@ -220,7 +224,7 @@ def test_a_prefix_that_does_not_fit_is_said_and_costs_the_others_nothing(arms):
 
 @pytest.mark.parametrize("attack", [Likelihood, GradientNorm, Neighbourhood])
 def test_without_a_holdout_set_there_is_a_way_out(attack, arms):
-    evaluator = Evaluator(SETS.model_copy(update={"holdout": ()}), ["answer-probability"])
+    evaluator = TextEvaluator(SETS.model_copy(update={"holdout": ()}), ["answer-probability"])
     ask = attack(attack.parameters_type())
     arm = arms["unlearned"]
     begin, rest = (ask.search, (0,)) if ask.searches else (ask.measure, ((), 0, NOWHERE))

@@ -19,10 +19,10 @@ from attacks.prompting.reframing import Reframing, ReframingParameters
 from attacks.prompting.reworded import AS_IT_STANDS, applied
 from attacks.prompting.sentence_rules import RULES, form
 from attacks.prompting.surface import FORMS, Surface, without_punctuation
-from auditor.attack import Parameters
+from auditor.attack import AttackContext, Parameters
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact, FactSets
-from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.language.evaluator import TextEvaluator
 
 WORDINGS = {**RULES, **FORMS, **OPEN, "multiple choice": multiple_choice}
 
@@ -138,8 +138,8 @@ def measured(subjects, tmp_path):
     """Measure facts on a tiny model under an attack."""
 
     def run(attack, facts, architecture="llama", metrics=("answer-probability",)):
-        evaluator = Evaluator(FactSets(forget=facts), metrics)
-        return attack.measure(subjects[architecture], evaluator, (), 0, tmp_path)
+        evaluator = TextEvaluator(FactSets(forget=facts), metrics)
+        return attack.measure(subjects[architecture], AttackContext(evaluator, 0, tmp_path))
 
     return run
 

@@ -11,9 +11,10 @@ from attacks.relearning.family import phrasings
 from attacks.relearning.fine_tuning import learner
 from attacks.relearning.held_out_facts import HeldOutFacts, HeldOutFactsParameters
 from attacks.relearning.same_facts import SameFacts, SameFactsParameters
+from auditor.attack import AttackContext
 from auditor.core.facts import Fact, FactSets
 from auditor.core.hashing import canonical_json
-from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.language.evaluator import TextEvaluator
 
 ARMS = ("unlearned", "original", "retrained-0")
 METRIC = "answer-probability"
@@ -29,7 +30,7 @@ def people(names):
 
 
 SETS = FactSets(forget=people(["Ann", "Bob", "Cy", "Di"]), retain=people(["Eve", "Flo"]))
-EXAMINER = Evaluator(SETS, [METRIC, "exact-memorisation"])
+EXAMINER = TextEvaluator(SETS, [METRIC, "exact-memorisation"])
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,9 @@ def arms(tmp_path_factory):
 
 def measured(attack, arms, tmp_path):
     """Arm to record; and the curves, from notes that went through the evidence store's JSON."""
-    records = {arm: attack.measure(s, EXAMINER, [], 0, tmp_path) for arm, s in arms.items()}
+    records = {
+        arm: attack.measure(s, AttackContext(EXAMINER, 0, tmp_path)) for arm, s in arms.items()
+    }
     notes = {arm: json.loads(canonical_json(record.notes)) for arm, record in records.items()}
     return records, attack.curves(notes)
 

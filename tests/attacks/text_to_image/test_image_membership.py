@@ -17,6 +17,7 @@ from attacks.membership.denoising_loss import (
     t_errors,
 )
 from attacks.prompting.concepts.noise_matching import denoising_loss
+from auditor.attack import AttackContext
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
 from auditor.core.hashing import canonical_json
@@ -99,7 +100,7 @@ def test_the_t_error_is_zero_where_the_noise_does_not_change_on_the_way(subjects
 def test_without_text_sdxl_is_asked_with_zeros(score, subjects, evaluator, tmp_path):
     subject = subjects["sdxl"]
     images = evaluator.images(evaluator.sets.forget, (16, 16))[:1]
-    record = attack(score=score).measure(subject, evaluator, [], 0, tmp_path)
+    record = attack(score=score).measure(subject, AttackContext(evaluator, 0, tmp_path))
     noise = torch.randn(8, *subject.input_shape, generator=torch.Generator().manual_seed(0))
     added = {
         "text_embeds": torch.zeros(1, 8),
@@ -139,14 +140,14 @@ def test_it_runs_on_every_layout_and_leaves_nothing_behind(
 ):
     subject, own = subjects[layout], attack(**more)
     digest, state = weights_digest(subject.network), torch.random.get_rng_state()
-    record = own.measure(subject, evaluator, [], 0, tmp_path)
+    record = own.measure(subject, AttackContext(evaluator, 0, tmp_path))
     assert weights_digest(subject.network) == digest
     assert torch.equal(torch.random.get_rng_state(), state)
     assert [(row.set, row.fact, row.metric) for row in record.rows] == [
         ("forget", fact.id, "placement") for fact in evaluator.sets.forget
     ]
     assert (record.notes["forget"], record.notes["holdout"]) == (3, 12)
-    again = own.measure(subject, evaluator, [], 1, tmp_path)
+    again = own.measure(subject, AttackContext(evaluator, 1, tmp_path))
     assert again.rows == record.rows
     canonical_json(record.notes)
     notes = {"unlearned": record.notes, "retrained-0": record.notes}
@@ -161,7 +162,7 @@ def test_it_runs_on_every_layout_and_leaves_nothing_behind(
 
 def test_the_same_picture_ties(subjects, evaluator, tmp_path):
     """The first holdout picture is the first forget picture: it counts as half."""
-    record = attack().measure(subjects["pixel"], evaluator, [], 0, tmp_path)
+    record = attack().measure(subjects["pixel"], AttackContext(evaluator, 0, tmp_path))
     own, other = record.arrays["scores/forget"][0], record.arrays["scores/holdout"][0]
     assert own[0] == pytest.approx(other[0], rel=1e-5)
     below = (other[1:] < own[0]).sum()
@@ -277,17 +278,17 @@ def test_statistics_are_finite_and_the_same_for_a_picture_of_one_colour():
 )
 def test_it_refuses_timesteps_that_were_never_trained(more, message, subjects, evaluator, tmp_path):
     with pytest.raises(UnavailableError, match=message):
-        attack(**more).measure(subjects["pixel"], evaluator, [], 0, tmp_path)
+        attack(**more).measure(subjects["pixel"], AttackContext(evaluator, 0, tmp_path))
 
 
 def test_it_needs_a_holdout_set_with_pictures(subjects, evaluator, tmp_path):
     few = evaluator.sets.model_copy(update={"holdout": evaluator.sets.holdout[:9]})
     asked = ImageEvaluator(few, ["concept"], evaluator.classifier, evaluator.pictures)
     with pytest.raises(UnavailableError, match="10 facts"):
-        attack().measure(subjects["pixel"], asked, [], 0, tmp_path)
+        attack().measure(subjects["pixel"], AttackContext(asked, 0, tmp_path))
     blank = ImageEvaluator(evaluator.sets, ["concept"], evaluator.classifier, None)
     with pytest.raises(UnavailableError, match="no pictures"):
-        attack().measure(subjects["pixel"], blank, [], 0, tmp_path)
+        attack().measure(subjects["pixel"], AttackContext(blank, 0, tmp_path))
 
 
 def test_variants_are_named_by_score_and_text():
@@ -308,7 +309,9 @@ def test_a_cut_from_the_words_leaves_the_picture_known(shapes_world, tmp_path):
     pictured = find_pictures(shapes_world.image_folder, sets)
     evaluator = ImageEvaluator(sets, ["concept"], one.classifier, pictured)
     records = {
-        name: attack().measure(open_shapes(shapes_world, name), evaluator, [], 0, tmp_path)
+        name: attack().measure(
+            open_shapes(shapes_world, name), AttackContext(evaluator, 0, tmp_path)
+        )
         for name in ("original", "retrained-0", "uce")
     }
     error = {name: record.notes["errors"]["forget"]["mean"] for name, record in records.items()}

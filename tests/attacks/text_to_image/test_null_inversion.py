@@ -18,6 +18,7 @@ from attacks.generation.ddim_inversion import (
 )
 from attacks.generation.null_inversion import NullInversion, NullInversionParameters, separation
 from attacks.prompting.concepts.noise_matching import image_shape
+from auditor.attack import AttackContext
 from auditor.core.errors import UnavailableError
 from auditor.core.hashing import canonical_json
 from auditor.models.preserve import weights_digest
@@ -139,7 +140,7 @@ def test_it_runs_on_every_layout_and_leaves_nothing_behind(layout, subjects, eva
     subject = subjects[layout]
     digest, before = weights_digest(subject.network), subject.meter.forward_tokens
     attack = NullInversion(NullInversionParameters(steps=3, refinements=2))
-    record = attack.measure(subject, evaluator, [], 0, tmp_path)
+    record = attack.measure(subject, AttackContext(evaluator, 0, tmp_path))
     assert weights_digest(subject.network) == digest
     assert [row.fact for row in record.rows] == [fact.id for fact in evaluator.sets.forget]
     assert subject.meter.forward_tokens - before == 3 * 3 * (2 + 2)
@@ -162,10 +163,12 @@ def test_batches_change_nothing(pipelines, subjects, evaluator):
 def test_it_needs_pictures_and_timesteps(subjects, tmp_path):
     asked = image_evaluator(tmp_path, pictures=False)
     with pytest.raises(UnavailableError, match=r"data\.images"):
-        NullInversion(NullInversionParameters()).measure(subjects["pixel"], asked, [], 0, tmp_path)
+        NullInversion(NullInversionParameters()).measure(
+            subjects["pixel"], AttackContext(asked, 0, tmp_path)
+        )
     with pytest.raises(UnavailableError, match="1000 timesteps"):
         NullInversion(NullInversionParameters(steps=501)).measure(
-            subjects["pixel"], asked, [], 0, tmp_path
+            subjects["pixel"], AttackContext(asked, 0, tmp_path)
         )
 
 
@@ -196,7 +199,9 @@ def test_circles_come_back_from_a_model_that_never_saw_one(shapes_world, tmp_pat
     evaluator = shapes_examiner(shapes_world, 24)
     attack = NullInversion(NullInversionParameters(**SETTINGS["generation/null-inversion"][0]))
     notes = {
-        name: attack.measure(open_shapes(shapes_world, name), evaluator, [], 0, tmp_path).notes
+        name: attack.measure(
+            open_shapes(shapes_world, name), AttackContext(evaluator, 0, tmp_path)
+        ).notes
         for name in ("original", "retrained-0")
     }
     assert min(noted["pictures_with_concept"] for noted in notes.values()) >= 22
