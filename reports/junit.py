@@ -17,11 +17,11 @@ from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.junitparser import FinalResult
 
 from auditor.certificate.schema import Certificate
+from auditor.core.text_safety import inline
 from auditor.report import REPORTS, Report, Signatures
 from reports.attack_results import VERDICT, AttackResult, attack_results, passes
 from reports.number_format import interval, number
 from reports.signature_words import signature_sentence
-from reports.visible_text import inline
 
 SUITE = "auditor"
 """Name of the suite, and class of the verdict's test case."""

@@ -8,7 +8,7 @@ in every other word the punctuation is written as character references, which st
 
 import re
 
-from reports.visible_text import inline
+from auditor.core.text_safety import inline
 
 _LINKED = re.compile(
     r"[@#$&`\\<>:]"  # mentions, issues, formulas, references, code, tags, addresses, emoji

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from auditor.certificate.row import MatrixRow
 from auditor.certificate.schema import Certificate
+from auditor.core.text_safety import label, visible
 from reports.arms import ORIGINAL, UNLEARNED, baseline, baseline_mean
 from reports.number_format import count, interval, number, share
 from reports.result_words import Outcome, Result, result
-from reports.visible_text import label, visible
 
 FLIPS = "code-flip share"
 """The explanation that the quantization family gives."""

@@ -15,6 +15,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from auditor.certificate.schema import Certificate
 from auditor.core.errors import AuditorError
+from auditor.core.text_safety import inline
 from auditor.report import REPORTS, Report, Signatures
 from reports.attack_results import attack_results, unlearned
 from reports.markdown import RHO, VERDICT_MARKS
@@ -22,7 +23,6 @@ from reports.markdown_text import code, references, said
 from reports.number_format import count, interval, number
 from reports.result_words import HEADLINES, UNSAID
 from reports.signature_words import signature_sentence
-from reports.visible_text import inline
 
 BEGIN = "<!-- unlearning-auditor:begin -->"
 END = "<!-- unlearning-auditor:end -->"

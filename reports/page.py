@@ -13,7 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from auditor.certificate.schema import Certificate
-from reports import arms, number_format, result_words, visible_text
+from auditor.core import text_safety
+from reports import arms, number_format, result_words
 from reports.exhibits import shot
 
 PLAN_LIMIT = 20_000
@@ -39,7 +40,7 @@ def finalize(value: object) -> object:
     if value is None:
         return number_format.MISSING
     if isinstance(value, str):
-        return visible_text.inline(value)
+        return text_safety.inline(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     raise TypeError(f"the template prints {type(value).__name__} {value!r}: format it first")
@@ -66,8 +67,8 @@ def environment() -> Environment:
         seconds=number_format.seconds,
         span=lambda ends: number_format.span(*ends),
         bounds=lambda ends: number_format.interval(*ends),
-        excerpt=visible_text.excerpt,
-        block=visible_text.block,
+        excerpt=text_safety.excerpt,
+        block=text_safety.block,
         as_yaml=as_yaml,
         as_json=as_json,
         naturally=naturally,

@@ -30,11 +30,11 @@ import auditor
 from auditor.attack import SECTIONS
 from auditor.certificate.schema import Certificate, ThreatPart
 from auditor.core.hashing import digest
+from auditor.core.text_safety import inline
 from auditor.report import REPORTS, Report, Signatures
 from reports.attack_results import VERDICT, AttackResult, attack_results, passes, unlearned
 from reports.number_format import interval, number
 from reports.signature_words import signature_sentence
-from reports.visible_text import inline
 
 SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

@@ -18,9 +18,9 @@ from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
 from in_toto_attestation.v1.statement import Statement
 
 from auditor.certificate.schema import Certificate
+from auditor.core.text_safety import inline
 from auditor.report import REPORTS, Report, Signatures
 from reports.attack_results import VERDICT, AttackResult, attack_results, passes, unlearned
-from reports.visible_text import inline
 
 PREDICATE_TYPE = "https://in-toto.io/attestation/test-result/v0.1"
 

@@ -27,6 +27,7 @@ from auditor.certificate.schema import (
 from auditor.certificate.wording import limitations, scope_part
 from auditor.certificate.worst import worst
 from auditor.core.hashing import digest
+from auditor.core.time import utc_text
 from auditor.engine.audit import AuditOutcome
 
 
@@ -80,9 +81,9 @@ def assemble(
     }
     issued, days = datetime.now(UTC), prepared.plan.policy.valid_days
     timing = TimingPart(
-        issued=_utc(issued),
-        expires=_utc(issued + timedelta(days=days)) if days else None,
-        started=_utc(outcome.started),
+        issued=utc_text(issued),
+        expires=utc_text(issued + timedelta(days=days)) if days else None,
+        started=utc_text(outcome.started),
         wall_seconds=round(outcome.wall_seconds, 3),
         attack_seconds={v.variant.label: round(v.seconds, 3) for v in outcome.variants},
     )
@@ -120,7 +121,3 @@ def _measured(outcome: AuditOutcome) -> list[type[AnyAttack]]:
     """The attacks that left evidence, each once."""
     measured = [type(v.variant.attack) for v in outcome.variants if v.status == "measured"]
     return list(dict.fromkeys(measured))
-
-
-def _utc(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -9,6 +9,9 @@ from pydantic import ValidationError
 
 from auditor.certificate.schema import SCHEMA_VERSION, Certificate
 from auditor.core.errors import AlteredError, MalformedError
+from auditor.core.files import write_whole
+from auditor.core.text_safety import quoted
+from auditor.core.validation import problems
 
 SCHEMA_NAME = f"certificate-{SCHEMA_VERSION}.schema.json"
 
@@ -16,7 +19,7 @@ SCHEMA_NAME = f"certificate-{SCHEMA_VERSION}.schema.json"
 def write_certificate(certificate: Certificate, path: Path) -> None:
     """Write a certificate as indented JSON."""
     text = json.dumps(certificate.model_dump(mode="json"), indent=2, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    write_whole(path, f"{text}\n".encode())
 
 
 def read_certificate(path: Path) -> Certificate:
@@ -57,10 +60,9 @@ def parse_certificate(content: Any, name: str) -> Certificate:
     try:
         certificate = Certificate.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = quoted(".".join(map(str, first["loc"])))
+        first = quoted(problems(error)[0], 200)
         raise MalformedError(
-            f"{name} does not follow the certificate's schema at {place}: {first['msg']}."
+            f"{name} does not follow the certificate's schema: {first}."
         ) from error
     try:
         is_unedited = certificate.is_unedited
@@ -73,12 +75,6 @@ def parse_certificate(content: Any, name: str) -> Certificate:
     if not is_unedited:
         raise AlteredError(f"{name} was edited: its content does not match its certificate_id.")
     return certificate
-
-
-def quoted(value: object, limit: int = 80) -> str:
-    """What someone else wrote, as an error may quote it: escaped for a terminal, and cut."""
-    said = ascii(value)[1:-1] if isinstance(value, str) else ascii(value)
-    return said if len(said) <= limit else f"{said[:limit]}… (cut)"
 
 
 def json_schema() -> dict[str, Any]:

@@ -5,8 +5,8 @@ import platform
 import torch
 
 from auditor.certificate.schema import ReproductionPart
+from auditor.core.packages import installed_version
 from auditor.engine.audit import AuditOutcome
-from auditor.engine.job import installed_version
 
 _REPORTED_PACKAGES = (
     "unlearning-auditor",

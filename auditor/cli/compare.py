@@ -18,8 +18,7 @@ from auditor.cli.comparison_output import (
     wrapping_table,
     write_page,
 )
-from auditor.cli.console import OUT
-from auditor.cli.foreign_text import foreign
+from auditor.cli.console import OUT, foreign
 from auditor.cli.options import json_option
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from auditor.cli.console import OUT
-from auditor.comparison.paths import shown_path
 from auditor.core.errors import AuditorError
+from auditor.core.text_safety import path_text
 
 MISSING = "not measured"
 
@@ -60,7 +60,7 @@ def write_page(text: str, target: Path, given: list[Path]) -> None:
     for source in given:
         if target.exists() and source.exists() and target.samefile(source):
             raise AuditorError(
-                f"{shown_path(target)} is one of the certificates, which is not written over; "
+                f"{path_text(target)} is one of the certificates, which is not written over; "
                 "choose another place with --out."
             )
     target.write_text(text, encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from auditor.cli.foreign_text import foreign
+from auditor.core.text_safety import cut_note, escape_unprintable
 
 if TYPE_CHECKING:  # the certificate brings numpy and scipy, which `--help` does without
     from auditor.certificate.schema import Certificate, VerdictPart
@@ -31,6 +31,17 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     for name in ("torch.utils._pytree", "torch.utils.cpp_extension", "bitsandbytes", "optimum"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def foreign(text: str, limit: int = 200, style: str = "") -> Text:
+    """Return somebody else's text, which rich reads no markup in and no terminal obeys.
+
+    Args:
+        text: what a model, a file or a plugin says.
+        limit: characters that are shown; a text that was cut says so.
+        style: rich's, of the whole.
+    """
+    return Text(escape_unprintable(text[:limit]) + cut_note(text, limit), style)
 
 
 def print_summary(certificate: "Certificate") -> None:

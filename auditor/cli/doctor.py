@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import sys
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 import auditor
-from auditor.cli.console import OUT
-from auditor.cli.foreign_text import foreign
+from auditor.cli.console import OUT, foreign
 from auditor.cli.options import json_option
 from auditor.core import extras
 from auditor.core.cache import cache_folder
 from auditor.core.errors import AuditorError
+from auditor.core.packages import installed_version
 
 _SHARED_NAMES = ("attacks", "reports")
 """Top-level packages of this distribution whose names others may use, too."""
@@ -89,7 +89,9 @@ def _extras() -> list[dict[str, Any]]:
     for extra in extras.EXTRAS:
         absent = extras.absent(extra)
         present = [name for name in extras.distributions(extra) if name not in absent]
-        found = [", ".join(f"{name} {version(name)}" for name in present)] if present else []
+        found = (
+            [", ".join(f"{name} {installed_version(name)}" for name in present)] if present else []
+        )
         if absent:
             found.append(
                 f"not installed: {', '.join(absent)} (pip install '{extras.DISTRIBUTION}[{extra}]')"

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import click
 
-from auditor.cli.console import OUT, print_verdict
+from auditor.cli.console import OUT, foreign, print_verdict
 from auditor.cli.evidence import evidence_option, key_options, open_evidence, trusted_certificate
-from auditor.cli.foreign_text import foreign
 from auditor.cli.options import json_option
 
 

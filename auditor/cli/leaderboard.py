@@ -15,8 +15,7 @@ from auditor.cli.comparison_output import (
     wrapping_table,
     write_page,
 )
-from auditor.cli.console import OUT
-from auditor.cli.foreign_text import foreign
+from auditor.cli.console import OUT, foreign
 from auditor.cli.options import json_option
 from auditor.core.errors import MalformedError
 
@@ -49,10 +48,10 @@ def command(folder: Path, html: bool, out: Path | None, strict: bool, as_json: b
     """
     from auditor.comparison.collection import collect
     from auditor.comparison.forms import LEADERBOARDS
-    from auditor.comparison.paths import shown_path
     from auditor.comparison.ranking import rank
+    from auditor.core.text_safety import path_text
 
-    leaderboard = rank(shown_path(folder), *collect(folder))
+    leaderboard = rank(path_text(folder), *collect(folder))
     if html or out is not None:
         form = LEADERBOARDS.get("html")
         target = out or Path(f"leaderboard{form.suffix}")

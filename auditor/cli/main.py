@@ -10,9 +10,9 @@ import click
 
 from auditor import __version__
 from auditor.cli.console import quiet_libraries
-from auditor.cli.foreign_text import inert
 from auditor.core.errors import AuditorError
 from auditor.core.extras import missing_extra
+from auditor.core.text_safety import escape_unprintable
 
 OK, FAILED_VERDICT, USAGE, UNDECIDED, BROKEN, INTERRUPTED = 0, 1, 2, 3, 4, 130
 """Exit codes: PASS, FAIL, usage, INCONCLUSIVE or NOT AUDITABLE, an attack or the audit failed."""
@@ -130,6 +130,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _refused(error: AuditorError) -> int:
-    said = "\n".join(map(inert, str(error).split("\n")))  # it may quote what others wrote
+    # it may quote what others wrote
+    said = "\n".join(map(escape_unprintable, str(error).split("\n")))
     click.echo(f"auditor: {said}", err=True)
     return error.exit_code

@@ -9,8 +9,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from auditor.cli.console import OUT
-from auditor.cli.foreign_text import foreign
+from auditor.cli.console import OUT, foreign
 from auditor.cli.options import (
     json_option,
     out_option,

@@ -4,8 +4,7 @@ import json
 
 import click
 
-from auditor.cli.console import OUT
-from auditor.cli.foreign_text import foreign
+from auditor.cli.console import OUT, foreign
 from auditor.cli.options import json_option
 from auditor.policy import load_policy, ready_made
 

@@ -1,7 +1,6 @@
 """`auditor sign`: a certificate, signed."""
 
 import json
-import os
 from pathlib import Path
 
 import click
@@ -10,6 +9,7 @@ from auditor.certificate.schema import Certificate
 from auditor.cli.console import OUT
 from auditor.cli.options import json_option, passphrase_of, passphrase_option
 from auditor.core.errors import AuditorError, MalformedError
+from auditor.core.files import write_whole
 
 _SUFFIX = ".dsse.json"
 
@@ -68,7 +68,7 @@ def _with_key(
         content = add_signature(given, signer, str(source))
     if claimed is None or not (target.exists() and target.samefile(source)):
         _check_loss(target, certificate)
-    _write(target, content)
+    write_whole(target, content)  # the signatures that it holds already must not be lost
     return target, {
         "keyid": signer.public_key.keyid,
         "certificate": certificate.certificate_id,
@@ -84,7 +84,7 @@ def _keyless(source: Path, out: Path | None) -> Path:
     target = out or source.with_name(f"{source.stem}.sigstore.json")
     if target.exists():
         raise AuditorError(f"{target} exists already; choose another place with --out.")
-    _write(target, sign_keyless(certificate).encode())
+    write_whole(target, sign_keyless(certificate).encode())
     return target
 
 
@@ -123,16 +123,3 @@ def _check_loss(target: Path, certificate: Certificate) -> None:
             f"{target} holds this certificate, signed by {', '.join(keys) or 'nobody'}; sign that "
             "file to add a signature, or choose another place with --out."
         )
-
-
-def _write(target: Path, content: bytes) -> None:
-    """Write a file whole or not at all: the signatures that it holds already must not be lost."""
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -8,9 +8,8 @@ import click
 from rich.text import Text
 
 from auditor.certificate.schema import Certificate
-from auditor.cli.console import OUT
+from auditor.cli.console import OUT, foreign
 from auditor.cli.evidence import evidence_option, key_options, open_evidence, trusted_certificate
-from auditor.cli.foreign_text import foreign
 from auditor.cli.options import json_option, quiet_option
 from auditor.cli.progress import chosen_progress
 from auditor.core.errors import AuditorError

@@ -8,8 +8,8 @@ from typing import Any
 
 from auditor.certificate.row import Part
 from auditor.certificate.schema import Certificate
-from auditor.comparison.paths import shown_path
 from auditor.core.errors import AuditorError
+from auditor.core.text_safety import path_text
 from auditor.signing.reading import read
 
 
@@ -45,13 +45,13 @@ def collect(folder: Path) -> tuple[list[Collected], list[Rejected], list[str]]:
         AuditorError: there is no such folder.
     """
     if not folder.is_dir():
-        raise AuditorError(f"{shown_path(folder)} is no folder; give one that holds certificates.")
+        raise AuditorError(f"{path_text(folder)} is no folder; give one that holds certificates.")
     found: dict[str, list[tuple[bool, str, Certificate, tuple[str, ...] | None]]] = {}
     rejected, others = [], []
     files, closed = _json_files(folder)
     rejected += closed
     for file in files:
-        name = shown_path(file.relative_to(folder))
+        name = path_text(file.relative_to(folder))
         try:
             if not _claims_to_be_one(file):
                 others.append(name)
@@ -77,7 +77,7 @@ def _json_files(folder: Path) -> tuple[list[Path], list[Rejected]]:
     closed: list[Rejected] = []
 
     def unread(error: OSError) -> None:
-        name = shown_path(Path(error.filename).relative_to(folder))
+        name = path_text(Path(error.filename).relative_to(folder))
         closed.append(Rejected(path=name, reason=f"the folder cannot be read: {error.strerror}"))
 
     for parent, folders, names in os.walk(folder, onerror=unread):

@@ -9,7 +9,6 @@ from auditor.certificate.row import MatrixRow
 from auditor.certificate.schema import Certificate
 from auditor.comparison.order import place
 from auditor.comparison.pairing import UNLEARNED, Audit, pair
-from auditor.comparison.paths import shown_path
 from auditor.comparison.sameness import (
     model_changes,
     obstacles,
@@ -27,6 +26,7 @@ from auditor.comparison.schema import (
     UtilityChange,
 )
 from auditor.core.errors import AuditorError
+from auditor.core.text_safety import path_text
 from auditor.evidence.store import EvidenceStore
 
 _DIFFERENCE = {"facts", "primary metric"}
@@ -91,7 +91,7 @@ def _side(given: Given) -> Side:
     certificate = given.certificate
     forget = certificate.scope.sets.get("forget")
     return Side(
-        path=shown_path(given.path),
+        path=path_text(given.path),
         certificate_id=certificate.certificate_id,
         issued=certificate.timing.issued,
         verdict=certificate.verdict.verdict,

@@ -2,9 +2,10 @@
 
 import re
 from functools import cache
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, requires
 
 from auditor.core.errors import AuditorError
+from auditor.core.packages import NOT_INSTALLED, installed_version
 
 DISTRIBUTION = "unlearning-auditor"
 
@@ -64,15 +65,7 @@ def distributions(extra: str) -> tuple[str, ...]:
 
 def absent(extra: str) -> tuple[str, ...]:
     """The distributions of an extra that are not installed."""
-    return tuple(name for name in distributions(extra) if not _installed(name))
-
-
-def _installed(distribution: str) -> bool:
-    try:
-        version(distribution)
-    except PackageNotFoundError:
-        return False
-    return True
+    return tuple(name for name in distributions(extra) if installed_version(name) == NOT_INSTALLED)
 
 
 def _canonical(name: str) -> str:

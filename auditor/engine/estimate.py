@@ -11,6 +11,7 @@ from safetensors import safe_open
 from auditor.core.roles import Role
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore
+from auditor.metrics.metric import METRICS
 from auditor.models.checkpoint_files import quantization_method
 from auditor.models.kind import Workload
 from auditor.policy import AS_IS
@@ -18,10 +19,6 @@ from auditor.policy import AS_IS
 _EFFICIENCY = 0.25
 """Share of a matrix product's speed that whole forward passes are taken to reach."""
 _LOAD_BYTES_PER_SECOND = 5e8
-_WRITES = {"rouge-l-recall"}
-"""Probes that make the model write."""
-_CHOOSES = {"truth-ratio", "multiple-choice"}
-"""Probes that score wrong answers too."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +84,14 @@ def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
 
 def workload(prepared: Prepared, *, everything: bool) -> Workload:
     """Estimate one evaluation of the original; ``everything`` is with the holdout."""
-    metrics = set(prepared.plan.metrics.all)
+    metrics = [METRICS.get(name) for name in prepared.plan.metrics.all]
     return prepared.plan.kind.workload(
         prepared.plan.original,
         prepared.locations["original"],
         prepared.sets,
         holdout=everything,
-        generates=bool(_WRITES & metrics),
-        chooses=bool(_CHOOSES & metrics),
+        generates=any(metric.generates for metric in metrics),
+        chooses=any(metric.chooses for metric in metrics),
     )
 
 

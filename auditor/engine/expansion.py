@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from auditor.attack import ATTACKS, PROFILES, AnyAttack, AttackMetadata, Preset
 from auditor.core.errors import AuditorError
+from auditor.core.validation import problems
 from auditor.engine.plan import AuditPlan
 from auditor.policy import AS_IS, Policy, demands, waived
 
@@ -146,11 +147,10 @@ def instantiate(name: str, parameters: dict[str, Any]) -> AnyAttack:
     try:
         return cls(cls.parameters_type(**parameters))
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        lines = "\n  ".join(problems(error, model=cls.parameters_type))
         raise AuditorError(
-            f"parameters of {name} do not fit:\n  "
-            + "\n  ".join(lines)
-            + f"\n`auditor attacks show {name}` lists them."
+            f"parameters of {name} do not fit:\n  {lines}\n"
+            f"`auditor attacks show {name}` lists them."
         ) from error
 
 

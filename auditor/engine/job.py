@@ -1,8 +1,7 @@
 """A job: one attack at one level on one model. Its key is everything that decides its result."""
 
 from collections.abc import Sequence
-from functools import cache, cached_property
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -10,17 +9,16 @@ from pydantic import BaseModel, ConfigDict
 
 from auditor.attack import ATTACKS, AnyAttack
 from auditor.core.hashing import digest
+from auditor.core.packages import distribution_of, installed_version
 from auditor.engine.expansion import instantiate
 from auditor.engine.fingerprint import fingerprint
-from auditor.metrics.kinds import find_metric
+from auditor.metrics.metric import find_metric
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.kind import AnySpec, ModelKind, kind_named
 from auditor.models.manifest import Location
 from auditor.models.spec import PromptFormat
 
 Stage = Literal["search", "measure"]
-
-_MISSING = "not installed"
 
 _MEASURING_LIBRARIES = ("rouge-score",)
 
@@ -107,28 +105,12 @@ def measuring_code(attack: str, metrics: Sequence[str], kind: ModelKind) -> str:
         kind: Kind of the model.
     """
     modules = [ATTACKS.get(attack).__module__]
-    modules += [find_metric(kind.answers, name).__module__ for name in metrics]
+    modules += [find_metric(name, kind.answers).__module__ for name in metrics]
     return fingerprint([*modules, *kind.code])
 
 
 def library_versions(attack: AnyAttack, kind: ModelKind) -> dict[str, str]:
     """Versions of the libraries that a measurement of models of a kind depends on."""
-    needed = map(_distribution, attack.packages)
+    needed = map(distribution_of, attack.packages)
     names = sorted({*_MEASURING_LIBRARIES, *kind.packages, *needed})
     return {name: installed_version(name) for name in names}
-
-
-@cache
-def _distribution(package: str) -> str:
-    """The distribution that brings an import package (``sklearn`` is scikit-learn's)."""
-    if installed_version(package) != _MISSING:
-        return package
-    return packages_distributions().get(package, [package])[0]  # reads all of them: slow
-
-
-def installed_version(name: str) -> str:
-    """Version of a distribution, or that it is not installed."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return _MISSING

@@ -6,13 +6,12 @@ has begun cannot go on under another policy; whoever has finished may audit agai
 and the new certificate says so.
 """
 
-import os
-import uuid
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 from auditor.core.errors import AuditorError
+from auditor.core.files import write_whole
 from auditor.core.hashing import digest
+from auditor.core.time import utc_text
 from auditor.engine.job import Job
 from auditor.engine.preparation import Prepared
 from auditor.evidence.ledger_entries import FOLDER, Entry, Undertaking, read_entry
@@ -53,7 +52,10 @@ class Ledger:
         known = [u.policy for u in entry.undertakings]
         if self._policy.digest not in known:
             begun = Undertaking(
-                policy=self._policy.digest, name=self._policy.name, begun=_now(), jobs=self._jobs
+                policy=self._policy.digest,
+                name=self._policy.name,
+                begun=utc_text(),
+                jobs=self._jobs,
             )
             kept = [u for u in entry.undertakings if u.finished or self._opened(u)]
             entry = entry.model_copy(update={"undertakings": (*kept, begun)})
@@ -66,7 +68,7 @@ class Ledger:
 
     def finish(self) -> None:
         """Write down that the certificate was made."""
-        self._write(self._with(read_entry(self._file), finished=_now()))
+        self._write(self._with(read_entry(self._file), finished=utc_text()))
 
     def _with(self, entry: Entry, **changes: object) -> Entry:
         undertakings = tuple(
@@ -84,15 +86,7 @@ class Ledger:
 
     def _write(self, entry: Entry) -> None:
         self._file.parent.mkdir(exist_ok=True)
-        partial = self._file.with_name(f".{uuid.uuid4().hex}.partial")
-        try:
-            with partial.open("w", encoding="utf-8") as file:
-                file.write(entry.model_dump_json())
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self._file)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(self._file, entry.model_dump_json().encode())
 
 
 def planned_jobs(prepared: Prepared) -> dict[str, dict[str, tuple[str, ...]]]:
@@ -111,7 +105,3 @@ def planned_jobs(prepared: Prepared) -> dict[str, dict[str, tuple[str, ...]]]:
             for arm in prepared.locations
         }
     return planned
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

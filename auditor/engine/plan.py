@@ -16,6 +16,7 @@ from pydantic import (
 
 from auditor.attack import ATTACKS, Located, Profile
 from auditor.core.errors import AuditorError
+from auditor.core.validation import problems
 from auditor.models.kind import AnySpec, ModelKind, default_kind, kind_named, of_kind
 from auditor.models.plan_sections import DataSection, MetricSection, Section
 from auditor.models.spec import TOKEN_BUDGET, ModelSpec, PromptFormat
@@ -190,8 +191,8 @@ def parse_plan(content: dict[str, Any], name: str) -> AuditPlan:
     try:
         return AuditPlan.model_validate(content)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])) or 'plan'}: {e['msg']}" for e in error.errors()]
-        raise AuditorError(f"{name} is not a valid plan:\n  " + "\n  ".join(lines)) from error
+        lines = "\n  ".join(problems(error, "plan", AuditPlan))
+        raise AuditorError(f"{name} is not a valid plan:\n  {lines}") from error
 
 
 def anchored(content: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from auditor.engine.job import Job, Pooled, Stage
 from auditor.engine.plan import AuditPlan
 from auditor.engine.weaknesses import weaknesses
 from auditor.evidence.store import EvidenceStore
-from auditor.metrics.kinds import find_metric
+from auditor.metrics.metric import find_metric
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.manifest import Location
 from auditor.models.opening import check_unopenable, locate
@@ -155,13 +155,13 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
 def _check_unreadable(plan: AuditPlan, sets: FactSets) -> None:
     answers = plan.kind.answers
     for name in plan.metrics.all:
-        find_metric(answers, name)
+        find_metric(name, answers)
     if plan.policy.scope == "sampled" and all(f.entity == f.id for f in sets.forget):
         raise AuditorError(
             "the scope is `sampled`, but the forget facts name no subjects; map the column that "
             "holds them (`fields: {subject: …}`), or choose `scope: census`."
         )
-    primary = find_metric(answers, plan.metrics.primary)()
+    primary = find_metric(plan.metrics.primary, answers)()
     lacking = [f.id for f in (*sets.forget, *sets.retain) if not primary.readable(f)]
     if lacking:
         raise AuditorError(

@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from safetensors.numpy import load_file, save_file
 from auditor.core.aliases import COLUMNS
 from auditor.core.errors import AuditorError, EvidenceChangedError
 from auditor.core.facts import FactSets
+from auditor.core.files import PARTIAL, partial_name, whole_folder, write_whole
 from auditor.core.hashing import canonical_json, digest, digest_file, has_digest
 from auditor.core.records import Cost, Record, Row, notes_json
 from auditor.evidence.columns import REPEATED, named, tabulate
@@ -80,7 +80,7 @@ class EvidenceStore:
             OSError: the disk is full or gone; nothing half-written is left under the job's name.
         """
         final = self._folder(key)
-        with self.temporary_folder() as folder:
+        with whole_folder(final, within=self._jobs) as folder:
             (folder / _IDENTITY).write_bytes(canonical_json(identity))
             (folder / _NOTES).write_bytes(notes_json(record.notes))
             pq.write_table(tabulate(record.rows), folder / _ROWS)
@@ -91,16 +91,6 @@ class EvidenceStore:
             seal = {file.name: digest_file(file) for file in sorted(folder.iterdir())}
             (folder / _COST).write_text(json.dumps(cost.__dict__), encoding="utf-8")
             (folder / _SEAL).write_bytes(canonical_json(seal))
-            for file in folder.iterdir():
-                _sync(file)
-            _sync(folder)
-            final.parent.mkdir(exist_ok=True)
-            try:
-                folder.rename(final)
-            except OSError:
-                if not self.has(key):
-                    raise
-            _sync(final.parent)
 
     def read(self, key: str) -> Record:
         """The evidence of a finished job.
@@ -214,13 +204,7 @@ class EvidenceStore:
         key = digest(json.loads(content))
         final = self._inputs / f"{key}.json"
         if not final.exists():
-            partial = self._inputs / f".{uuid.uuid4().hex}.partial"
-            try:
-                partial.write_bytes(content)
-                _sync(partial)
-                partial.replace(final)
-            finally:
-                partial.unlink(missing_ok=True)
+            write_whole(final, content)
         return key
 
     def facts(self, key: str) -> FactSets:
@@ -264,7 +248,7 @@ class EvidenceStore:
     @contextmanager
     def temporary_folder(self) -> Iterator[Path]:
         """A folder inside the store for one job's scratch files; gone afterwards."""
-        folder = self._jobs / f".{uuid.uuid4().hex}.partial"
+        folder = self._jobs / partial_name()
         folder.mkdir()
         try:
             yield folder
@@ -276,7 +260,7 @@ class EvidenceStore:
 
     def _sweep(self) -> None:
         """Remove what killed runs left; young folders may belong to a run beside this one."""
-        for leftover in self._jobs.glob(".*.partial"):
+        for leftover in self._jobs.glob(PARTIAL):
             try:
                 if time.time() - leftover.stat().st_mtime > _ABANDONED:
                     shutil.rmtree(leftover, ignore_errors=True)
@@ -289,11 +273,3 @@ def _changed(file: Path) -> str:
         f"evidence was changed after it was measured: {file}. Delete the folder {file.parent} to "
         "measure this job again."
     )
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

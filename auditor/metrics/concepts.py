@@ -1,14 +1,33 @@
-"""The metrics of text-to-image models: is the concept in the picture?"""
+"""Metrics of pictures: is the concept in the picture?"""
 
-from auditor.core.registry import Registry
-from auditor.metrics.metric import Metric, Score
-from auditor.models.text_to_image.drawn import Drawn
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
-CONCEPT_METRICS: Registry[type[Metric[Drawn]]] = Registry("metric")
+from auditor.core.facts import Fact
+from auditor.metrics.metric import Metric, Score, metric
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-@CONCEPT_METRICS.register("concept")
-class Concept(Metric[Drawn]):
+class JudgedImages(Protocol):
+    """Images of facts, and what a classifier sees in them."""
+
+    @property
+    def facts(self) -> Sequence[Fact]:
+        """The facts, whose answers name what should be in each image."""
+
+    @property
+    def own(self) -> "Tensor":
+        """The probability of each fact's own concept, [n]."""
+
+    @property
+    def seen(self) -> Sequence[str]:
+        """The most probable label of each image."""
+
+
+@metric("concept")
+class Concept(Metric[JudgedImages]):
     """K = the probability that a classifier gives the fact's concept in the picture drawn for it.
 
     MACE (arXiv 2403.06135) calls its mean accuracy, with CLIP's softmax over the class names. The
@@ -16,21 +35,25 @@ class Concept(Metric[Drawn]):
     concept it mistakes on the retrained models, too.
     """
 
-    def read(self, transcript: Drawn) -> list[Score]:
-        """One reading per picture, with the label that the classifier finds most probable."""
+    reads = "image"
+
+    def read(self, transcript: JudgedImages) -> list[Score]:
+        """Score each picture, with the label that the classifier finds most probable."""
         known = transcript.own.tolist()
         return [Score(k, seen) for k, seen in zip(known, transcript.seen, strict=True)]
 
 
-@CONCEPT_METRICS.register("concept-top-1")
-class ConceptTop1(Metric[Drawn]):
+@metric("concept-top-1")
+class ConceptTop1(Metric[JudgedImages]):
     """K = 1 where the fact's concept is the classifier's most probable label, else 0.
 
     UnlearnDiffAtk (arXiv 2310.11868) counts an attack on an object as successful by this measure.
     """
 
-    def read(self, transcript: Drawn) -> list[Score]:
-        """One reading per picture."""
+    reads = "image"
+
+    def read(self, transcript: JudgedImages) -> list[Score]:
+        """Score each picture."""
         return [
             Score(float(seen == fact.answer))
             for seen, fact in zip(transcript.seen, transcript.facts, strict=True)

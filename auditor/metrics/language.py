@@ -1,4 +1,4 @@
-"""The metrics of language models. Each turns what a subject said into K per fact.
+"""Metrics of answers in text: from what a model said, and how surely, to K of each fact.
 
 Quirks of other tools that these do not share are named with each metric.
 """
@@ -11,31 +11,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from auditor.core.facts import Fact
-from auditor.core.registry import Registry
-from auditor.metrics.metric import Metric, Score
-from auditor.models.language.transcript import Transcript
+from auditor.metrics.metric import Metric, Score, metric
 
 if TYPE_CHECKING:
     from rouge_score.rouge_scorer import RougeScorer
 
-METRICS: Registry[type[Metric[Transcript]]] = Registry("metric")
+    from auditor.models.language.transcript import Transcript
 
 
-@METRICS.register("answer-probability")
-class AnswerProbability(Metric[Transcript]):
+@metric("answer-probability")
+class AnswerProbability(Metric["Transcript"]):
     """K = exp(mean log-probability per answer token) (TOFU, arXiv 2401.06121).
 
     Length-normalised: the geometric mean of the token probabilities. The end-of-sequence token
     is not part of the answer.
     """
 
-    def read(self, transcript: Transcript) -> list[Score]:
-        """One reading per fact."""
+    def read(self, transcript: "Transcript") -> list[Score]:
+        """Score each fact."""
         return [Score(math.exp(s.mean_log_probability)) for s in transcript.answers]
 
 
-@METRICS.register("rouge-l-recall")
-class RougeLRecall(Metric[Transcript]):
+@metric("rouge-l-recall")
+class RougeLRecall(Metric["Transcript"]):
     """K = ROUGE-L recall of the greedy answer against the true one (TOFU, arXiv 2401.06121).
 
     Greedy and deterministic; FailureLLMUnlearning samples at temperature 0.9 without a seed.
@@ -43,14 +41,17 @@ class RougeLRecall(Metric[Transcript]):
     given a zero on every arm.
     """
 
+    generates = True
+    packages = ("rouge_score", "nltk")
+
     @cached_property
     def _scorer(self) -> "RougeScorer":
         from rouge_score.rouge_scorer import RougeScorer  # brings in nltk, which takes seconds
 
         return RougeScorer(["rougeL"], use_stemmer=True)
 
-    def read(self, transcript: Transcript) -> list[Score]:
-        """One reading per fact, with the generated answer; None where ROUGE cannot read it."""
+    def read(self, transcript: "Transcript") -> list[Score]:
+        """Score each fact, with the generated answer; None where ROUGE cannot read it."""
         return [
             Score(float(self._scorer.score(expected, said)["rougeL"].recall), said)
             if _has_words(expected)
@@ -63,8 +64,8 @@ class RougeLRecall(Metric[Transcript]):
         return _has_words(fact.answer)
 
 
-@METRICS.register("truth-ratio")
-class TruthRatio(Metric[Transcript]):
+@metric("truth-ratio")
+class TruthRatio(Metric["Transcript"]):
     """K = c / (c + w): c the length-normalised probability of the true answer, w that of the wrong.
 
     TOFU (arXiv 2401.06121) defines the ratio w / c, which has no upper bound, and its code and
@@ -73,9 +74,10 @@ class TruthRatio(Metric[Transcript]):
     """
 
     needs = ("distractors",)
+    chooses = True
 
-    def read(self, transcript: Transcript) -> list[Score]:
-        """One reading per fact; None where it has no distractors."""
+    def read(self, transcript: "Transcript") -> list[Score]:
+        """Score each fact; None where it has no distractors."""
         readings = []
         for right, wrong in zip(transcript.answers, transcript.distractors, strict=True):
             if not wrong:
@@ -88,33 +90,33 @@ class TruthRatio(Metric[Transcript]):
         return readings
 
 
-@METRICS.register("exact-memorisation")
-class ExactMemorisation(Metric[Transcript]):
+@metric("exact-memorisation")
+class ExactMemorisation(Metric["Transcript"]):
     """K = share of answer tokens that are the teacher-forced argmax (Tirumala et al., 2205.10770).
 
     Every answer token counts; open-unlearning drops the last one.
     """
 
-    def read(self, transcript: Transcript) -> list[Score]:
-        """One reading per fact."""
+    def read(self, transcript: "Transcript") -> list[Score]:
+        """Score each fact."""
         return [Score(float(s.predicted.mean())) for s in transcript.answers]
 
 
-@METRICS.register("extraction-strength")
-class ExtractionStrength(Metric[Transcript]):
+@metric("extraction-strength")
+class ExtractionStrength(Metric["Transcript"]):
     """K = 1 - k/T: k answer tokens must be shown before the rest T - k is the argmax throughout.
 
     Carlini et al., arXiv 2012.07805. Zero where even the last token is wrong; open-unlearning's
     floor is 1/T, and it drops the last labelled token.
     """
 
-    def read(self, transcript: Transcript) -> list[Score]:
-        """One reading per fact."""
+    def read(self, transcript: "Transcript") -> list[Score]:
+        """Score each fact."""
         return [Score(_suffix_share(s.predicted)) for s in transcript.answers]
 
 
-@METRICS.register("multiple-choice")
-class MultipleChoice(Metric[Transcript]):
+@metric("multiple-choice")
+class MultipleChoice(Metric["Transcript"]):
     """K = 1 where the true answer is the most probable choice, length-normalised; ties share.
 
     The choices are the answer and the distractors, scored as continuations (as
@@ -122,9 +124,10 @@ class MultipleChoice(Metric[Transcript]):
     """
 
     needs = ("distractors",)
+    chooses = True
 
-    def read(self, transcript: Transcript) -> list[Score]:
-        """One reading per fact; None where it has no distractors."""
+    def read(self, transcript: "Transcript") -> list[Score]:
+        """Score each fact; None where it has no distractors."""
         readings = []
         for right, wrong in zip(transcript.answers, transcript.distractors, strict=True):
             others = [w.mean_log_probability for w in wrong]

@@ -8,6 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from auditor.core.errors import AuditorError
+from auditor.core.validation import problems
 from auditor.policy.policy import Policy
 
 _FOLDER = "ready_made"
@@ -57,8 +58,8 @@ def parse_policy(content: Any, name: str) -> Policy:
     try:
         return Policy.model_validate(content)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])) or 'policy'}: {e['msg']}" for e in error.errors()]
-        raise AuditorError(f"{name} is not a valid policy:\n  " + "\n  ".join(lines)) from error
+        lines = "\n  ".join(problems(error, "policy", Policy))
+        raise AuditorError(f"{name} is not a valid policy:\n  {lines}") from error
 
 
 def _parse(text: str, name: str) -> Policy:

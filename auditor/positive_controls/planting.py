@@ -14,13 +14,14 @@ from transformers import GenerationConfig
 
 from auditor.certificate.sight import Planted
 from auditor.core.errors import AuditorError, MeasurementError
+from auditor.core.files import whole_folder
 from auditor.core.hashing import canonical_json, digest
+from auditor.core.packages import installed_version
 from auditor.core.progress import Progress
 from auditor.engine.fingerprint import fingerprint
-from auditor.engine.job import installed_version
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore
-from auditor.metrics.kinds import find_metric
+from auditor.metrics.metric import find_metric
 from auditor.models.grid import Grid, linear_weights
 from auditor.models.kind import parse_spec
 from auditor.models.language.model import LanguageModel
@@ -105,7 +106,7 @@ class Planter:
     def _identity(self, kind: PlantKind, grid: Grid | None) -> dict[str, Any]:
         plan = self._prepared.plan
         modules = [suppress.__module__, window.__module__, *plan.kind.code]
-        modules.append(find_metric(plan.kind.answers, plan.metrics.primary).__module__)
+        modules.append(find_metric(plan.metrics.primary, plan.kind.answers).__module__)
         if grid is not None:
             modules.append(type(grid).__module__)
         return {
@@ -187,19 +188,13 @@ class Planter:
             pad_token_id=own.pad_token_id,
             decoder_start_token_id=own.decoder_start_token_id,
         )
-        with self._store.temporary_folder() as unfinished:
+        with whole_folder(folder) as unfinished:
             model = unfinished / _MODEL
             subject.network.save_pretrained(model)
             subject.tokenizer.save_pretrained(model)
             spec = parse_spec({"path": str(model), "kind": subject.spec.kind})
             manifest = locate(spec).manifest.digest
             (unfinished / _DESCRIPTION).write_bytes(canonical_json({**said, "manifest": manifest}))
-            folder.parent.mkdir(exist_ok=True)
-            try:
-                unfinished.rename(folder)
-            except OSError:
-                if not folder.is_dir():  # otherwise another audit has finished it meanwhile
-                    raise
 
 
 def _bounds(weight: Tensor, transposed: bool, grid: Grid) -> Bounds:

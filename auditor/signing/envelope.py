@@ -17,7 +17,6 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import Key, Signature, Signer
 
-from auditor.certificate.files import quoted
 from auditor.certificate.schema import Certificate
 from auditor.core.errors import (
     AlteredError,
@@ -27,6 +26,7 @@ from auditor.core.errors import (
     UntrustedError,
 )
 from auditor.core.hashing import canonical_json
+from auditor.core.text_safety import quoted
 from auditor.signing.statement import certificate_of, statement
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"

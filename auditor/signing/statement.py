@@ -6,10 +6,11 @@ from typing import Any
 from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
 from in_toto_attestation.v1.statement import STATEMENT_TYPE_URI, Statement
 
-from auditor.certificate.files import parse_certificate, quoted
+from auditor.certificate.files import parse_certificate
 from auditor.certificate.schema import SCHEMA_VERSION, Certificate
 from auditor.core.errors import MalformedError
 from auditor.core.hashing import canonical_json, former_canonical_json
+from auditor.core.text_safety import quoted
 
 PREDICATE_TYPE = (
     f"https://unlearning-auditor.invalid/certificate/v{SCHEMA_VERSION.partition('.')[0]}"

@@ -1,6 +1,5 @@
 """Where worlds lie in the cache, and how they are written so that a killed build goes on."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from safetensors import SafetensorError
 
 from auditor.core.cache import CACHE_VARIABLE, cache_folder
 from auditor.core.errors import AuditorError
+from auditor.core.files import whole_folder
 
 
 class Recipe(Protocol):
@@ -122,16 +122,8 @@ def one_thread() -> Iterator[None]:
 def finished_or_absent(folder: Path) -> Iterator[Path]:
     """Give a temporary folder to write to, and rename it to ``folder`` when all went well."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as name:
-            unfinished = Path(name) / folder.name
-            unfinished.mkdir()
+        with whole_folder(folder) as unfinished:
             yield unfinished
-            try:
-                unfinished.rename(folder)
-            except OSError:
-                if not folder.is_dir():  # otherwise another build has finished the same bytes
-                    raise
     except (OSError, SafetensorError) as error:
         raise AuditorError(
             f"cannot write the testbed to {folder}: {error}; free the space, or set "

@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict
 
 from auditor.certificate.schema import Certificate
 from auditor.core.errors import AuditorError, MalformedError
+from auditor.core.text_safety import encodable
 from auditor.report import Signatures
 from auditor.signing.reading import read
-from auditor.viewer.folder import Folder, Stamp, printable
+from auditor.viewer.folder import Folder, Stamp
 
 LARGEST = 64 * 2**20
 """Bytes above which a file is not read."""
@@ -112,7 +113,7 @@ class Certificates:
         )
 
     def _unreadable(self, file: Path, why: str) -> Unreadable:
-        return Unreadable(file=self._folder.name(file), why=printable(why[:_SENTENCE]))
+        return Unreadable(file=self._folder.name(file), why=encodable(why[:_SENTENCE]))
 
 
 def read_signed(file: Path) -> tuple[Certificate, Signatures | None]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from auditor.core.text_safety import path_text
+
 DEPTH = 6
 """Folders below the viewed one that are gone into."""
 ID_DIGITS = 16
@@ -72,14 +74,9 @@ class Folder:
 
     def name(self, path: Path) -> str:
         """The path below the viewed folder, as text that can be encoded."""
-        return os.fsencode(path.relative_to(self.root)).decode("utf-8", "backslashreplace")
+        return path_text(path.relative_to(self.root))
 
     def identifier(self, path: Path) -> str:
         """What stands for a path in an address: its digest, from which no path can be made."""
         name = os.fsencode(path.relative_to(self.root))
         return hashlib.sha256(name).hexdigest()[:ID_DIGITS]
-
-
-def printable(text: str) -> str:
-    """Text that can be encoded: what quotes the name of a file may hold bytes that are no text."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -6,8 +6,9 @@ from threading import Lock
 
 from pydantic import BaseModel, ConfigDict
 
+from auditor.core.text_safety import encodable
 from auditor.viewer.certificates import Certificates, Summary, Unreadable
-from auditor.viewer.folder import Folder, printable
+from auditor.viewer.folder import Folder
 from auditor.viewer.progress import AuditProgress, StoreView
 
 
@@ -45,7 +46,7 @@ class Library:
         summaries = [part for part in found if isinstance(part, Summary)]
         summaries.sort(key=lambda part: part.issued, reverse=True)
         return Overview(
-            folder=printable(str(self.folder.root)),
+            folder=encodable(str(self.folder.root)),
             at=datetime.now(UTC),
             under_way=tuple(audit for audit in read if audit.finished is None),
             certificates=tuple(summaries),

@@ -7,9 +7,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from auditor.core.errors import AuditorError
+from auditor.core.text_safety import encodable
 from auditor.evidence.ledger_entries import FOLDER, Undertaking, read_entry
 from auditor.viewer.certificates import Unreadable
-from auditor.viewer.folder import Folder, printable
+from auditor.viewer.folder import Folder
 
 _TAIL = 4096
 """Bytes at the end of a failure's log, which hold the error."""
@@ -92,7 +93,7 @@ class StoreView:
                 entry = read_entry(file)
             except AuditorError as error:
                 yield Unreadable(
-                    file=self._folder.name(file), why=printable(str(error)[:_SENTENCE])
+                    file=self._folder.name(file), why=encodable(str(error)[:_SENTENCE])
                 )
                 continue
             for undertaking in entry.undertakings:

@@ -7,6 +7,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from auditor.core.text_safety import label
 from reports.matrix import AttackView
 from reports.number_format import number, plain
 from reports.plots.drawing import (
@@ -23,7 +24,6 @@ from reports.plots.drawing import (
     hatched,
     inline_svg,
 )
-from reports.visible_text import label
 
 TOP, ROW, BOTTOM = 26.0, 34.0, 26.0
 LEFT, RIGHT = 12.0, WIDTH - 12.0

@@ -7,6 +7,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 
 from auditor.comparison.schema import AttackChange, AttackSide
+from auditor.core.text_safety import label
 from reports.number_format import interval, number, plain
 from reports.plots.drawing import (
     INK,
@@ -21,7 +22,6 @@ from reports.plots.drawing import (
     canvas,
     inline_svg,
 )
-from reports.visible_text import label
 
 ROWS = 14
 """Attacks in one figure: as many as stay on one printed page."""

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from auditor.core.text_safety import label
 from reports import arms
 from reports.curves import POINTS, ROC, Line, Panel
 from reports.number_format import plain
@@ -26,7 +27,6 @@ from reports.plots.drawing import (
     inline_svg,
     segments,
 )
-from reports.visible_text import label
 
 LEFT, RIGHT = 36.0, WIDTH - 14.0
 TOP, BOTTOM = 42.0, 28.0

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
+from auditor.core.text_safety import label
 from reports.matrix import AttackView, foremost, weight
 from reports.number_format import count, plain, share
 from reports.plots.drawing import (
@@ -26,7 +27,6 @@ from reports.plots.drawing import (
     inline_svg,
     segments,
 )
-from reports.visible_text import label
 
 BINS = 40
 """Of equal width from -1 to 1, as the certificate says."""

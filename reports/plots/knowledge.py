@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
+from auditor.core.text_safety import label
 from reports.matrix import AttackView
 from reports.number_format import number, plain
 from reports.plots.drawing import (
@@ -23,7 +24,6 @@ from reports.plots.drawing import (
     inline_svg,
     segments,
 )
-from reports.visible_text import label
 
 TOP, ROW, BOTTOM = 30.0, 33.0, 34.0
 LEFT, RIGHT = 12.0, WIDTH - 12.0

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from auditor.certificate.row import ExplanationPart
+from auditor.core.text_safety import label
 from reports.arms import natural
 from reports.matrix import FLIPS, AttackView
 from reports.number_format import share
@@ -25,7 +26,6 @@ from reports.plots.drawing import (
     canvas,
     inline_svg,
 )
-from reports.visible_text import label
 
 TOP, ROW, BOTTOM = 6.0, 36.0, 20.0
 LEFT, RIGHT = 12.0, WIDTH - 12.0

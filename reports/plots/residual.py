@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
+from auditor.core.text_safety import label
 from reports.matrix import AttackView
 from reports.number_format import interval, number, plain
 from reports.plots.drawing import (
@@ -24,7 +25,6 @@ from reports.plots.drawing import (
     inline_svg,
     segments,
 )
-from reports.visible_text import label
 
 TOP, ROW, BOTTOM = 30.0, 33.0, 34.0
 NOTE = 11.0

@@ -11,9 +11,9 @@ import pytest
 from parsed_page import Page
 
 from auditor.certificate.schema import Certificate
+from auditor.core.text_safety import excerpt, inline, visible
 from reports.html import render
 from reports.number_format import MISSING, number, share, span
-from reports.visible_text import excerpt, inline, visible
 
 VERDICTS = ("PASS", "FAIL", "INCONCLUSIVE", "NOT AUDITABLE")
 

@@ -5,7 +5,7 @@ from typing import Self
 
 from auditor.core.facts import Fact, FactSets, SetName
 from auditor.core.records import Row
-from auditor.metrics.language import METRICS
+from auditor.metrics.metric import METRICS
 from auditor.models.evaluator import Evaluator
 from auditor.models.language.model import LanguageModel
 from auditor.models.language.transcript import Transcript

@@ -12,7 +12,7 @@ from auditor.core.facts import Fact, FactSets, SetName
 from auditor.core.picture import SIDE
 from auditor.core.records import Row
 from auditor.data.pictures import Pictures
-from auditor.metrics.concepts import CONCEPT_METRICS
+from auditor.metrics.metric import METRICS
 from auditor.models.evaluator import Evaluator
 from auditor.models.text_to_image.classifiers import ConceptClassifier
 from auditor.models.text_to_image.drawn import Drawn
@@ -41,7 +41,7 @@ class ImageEvaluator(Evaluator["TextToImage"]):
         pictures: Pictures | None = None,
     ) -> None:
         self.sets = sets
-        self.metrics = {name: CONCEPT_METRICS.get(name)() for name in metrics}
+        self.metrics = {name: METRICS.get(name)() for name in metrics}
         self.classifier = classifier
         self.pictures = pictures
 

@@ -227,9 +227,9 @@ def test_without_a_holdout_set_there_is_a_way_out(attack, arms):
     evaluator = TextEvaluator(SETS.model_copy(update={"holdout": ()}), ["answer-probability"])
     ask = attack(attack.parameters_type())
     arm = arms["unlearned"]
-    begin, rest = (ask.search, (0,)) if ask.searches else (ask.measure, ((), 0, NOWHERE))
+    begin = ask.search if ask.searches else ask.measure
     with pytest.raises(UnavailableError, match="give a holdout set"):
-        begin(arm, evaluator, *rest)
+        begin(arm, AttackContext(evaluator, 0, NOWHERE))
 
 
 def test_a_score_that_is_no_number_is_no_measurement(found):

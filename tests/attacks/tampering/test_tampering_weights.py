@@ -39,8 +39,8 @@ class TwoByTwo(nn.Module):
         return self.head
 
 
-def noise(preset=0.1):
-    return Noise(NoiseParameters(preset=preset))
+def noise(level=0.1):
+    return Noise(NoiseParameters(level=level))
 
 
 def pruning(share=0.5):
@@ -123,8 +123,8 @@ def test_every_matrix_gets_the_noise_and_nothing_else_does(architecture, subject
         assert notes["matrices"] == len(plain)
         assert notes["realised_level"] == pytest.approx(0.2, rel=0.01)
         for name, _, _, parameter in weight_matrices(model):
-            preset = (parameter.data - plain[name]).std() / plain[name].std()
-            assert float(preset) == pytest.approx(0.2, rel=0.03)
+            level = (parameter.data - plain[name]).std() / plain[name].std()
+            assert float(level) == pytest.approx(0.2, rel=0.03)
         assert same(untouched(model), left)
     assert weights_digest(subject.network) == before
 
@@ -232,7 +232,7 @@ def test_not_a_number_is_never_a_row(subjects, evaluator, tmp_path):
 @pytest.mark.parametrize(
     ("parameters", "bad"),
     [
-        (NoiseParameters, {"preset": 0}),
+        (NoiseParameters, {"level": 0}),
         (NoiseParameters, {"sigma": 0.1}),
         (PruningParameters, {"share": 0}),
         (PruningParameters, {"share": 1}),

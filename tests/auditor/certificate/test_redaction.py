@@ -16,8 +16,8 @@ from PIL import Image
 from auditor.certificate.redaction import redact
 from auditor.certificate.schema import Certificate
 from auditor.core.errors import AuditorError
+from auditor.core.text_safety import visible
 from reports.html import render
-from reports.visible_text import visible
 
 KEY = bytes(range(32))
 OTHER_KEY = bytes(32)

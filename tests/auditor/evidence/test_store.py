@@ -66,7 +66,7 @@ rows = st.lists(
     max_size=5,
 ).map(tuple)  # fmt: skip
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | texts | st.floats(0, 1),
+    st.none() | st.booleans() | st.integers(1 - 2**53, 2**53 - 1) | texts | st.floats(0, 1),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=6,
 )

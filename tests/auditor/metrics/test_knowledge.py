@@ -1,4 +1,4 @@
-"""Probes against cases worked out by hand, published values, and their bounds."""
+"""Metrics against cases worked out by hand, published values, and their bounds."""
 
 import json
 from types import SimpleNamespace
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, FactSets
-from auditor.metrics.language import METRICS
+from auditor.metrics.metric import METRICS, find_metric
 from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.language.scoring import TokenScores
 from auditor.models.language.transcript import SPARE_TOKENS, Transcript
@@ -177,9 +177,7 @@ answers = probabilities.flatmap(
 @given(st.lists(st.tuples(answers, st.lists(answers, max_size=4)), min_size=1, max_size=4))
 def test_k_is_always_between_zero_and_one(cases):
     given_ = transcript([a for a, _ in cases], [wrong for _, wrong in cases])
-    for name, metric in METRICS:
-        if name == "rouge-l-recall":
-            continue
+    for metric in (METRICS.get(name) for name in TEXT if name != "rouge-l-recall"):
         for reading, (_, wrong) in zip(metric().read(given_), cases, strict=True):
             if metric.needs and not wrong:
                 assert reading.k is None
@@ -206,13 +204,16 @@ FACTS = tuple(
 )
 
 
+TEXT = tuple(name for name, metric in METRICS if metric.reads == "text")
+
+
 def cost(subject, *metrics):
     before = subject.meter.forward_tokens
     TextEvaluator(FactSets(forget=FACTS), metrics).evaluate(subject, ["forget"])
     return subject.meter.forward_tokens - before
 
 
-def test_probes_that_need_the_same_scores_share_one_pass(subject):
+def test_metrics_that_need_the_same_scores_share_one_pass(subject):
     one = cost(subject, "answer-probability")
     assert one > 0
     assert cost(subject, "answer-probability", "exact-memorisation", "extraction-strength") == one
@@ -220,13 +221,32 @@ def test_probes_that_need_the_same_scores_share_one_pass(subject):
     assert choices > 0
     assert cost(subject, "truth-ratio", "multiple-choice", "answer-probability") == one + choices
     generated = cost(subject, "rouge-l-recall")
-    assert cost(subject, *METRICS.names()) == one + choices + generated
+    assert cost(subject, *TEXT) == one + choices + generated
 
 
-def test_the_examiner_reads_every_fact_with_every_probe(subject):
-    rows = TextEvaluator(FactSets(forget=FACTS[:2], retain=FACTS[2:]), METRICS.names()).evaluate(
-        subject
-    )
+@pytest.mark.parametrize("name", TEXT)
+def test_metrics_say_what_they_make_a_model_do(subject, name):
+    """What a plan's cost is estimated from is what happens."""
+    metric = METRICS.get(name)
+    plain = cost(subject, "answer-probability")
+    choices = cost(subject, "multiple-choice") - plain
+    spent = cost(subject, name)
+    if metric.generates:
+        assert spent == cost(subject, "rouge-l-recall") != plain
+    else:
+        assert spent == plain + (choices if metric.chooses else 0)
+
+
+def test_a_metric_is_found_for_what_models_answer_in():
+    assert find_metric("concept", "image").name == "concept"
+    with pytest.raises(AuditorError, match=r"reads image, and these .* text; .*truth-ratio"):
+        find_metric("concept", "text")
+    with pytest.raises(AuditorError, match="Did you mean truth-ratio"):
+        find_metric("truthratio", "text")
+
+
+def test_the_evaluator_reads_every_fact_with_every_metric(subject):
+    rows = TextEvaluator(FactSets(forget=FACTS[:2], retain=FACTS[2:]), TEXT).evaluate(subject)
     read = {(row.set, row.fact, row.metric) for row in rows}
     assert len(read) == len(rows) == 4 * 4 + 2 * 2  # two facts have no distractors
     assert ("forget", "f1", "truth-ratio") in read

@@ -1,0 +1,76 @@
+"""Files and folders that are whole or not there, whatever kills the process that writes them."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PARTIAL = ".*.partial"
+"""Pattern of the names that unfinished files and folders have."""
+
+
+def partial_name() -> str:
+    """Return a new name for what is not finished yet."""
+    return f".{uuid.uuid4().hex}.partial"
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write a file so that it holds all of the content, or what it held before.
+
+    Raises:
+        OSError: the disk is full or gone, or the folder cannot be written.
+    """
+    partial = file.with_name(partial_name())
+    try:
+        partial.write_bytes(content)
+        sync(partial)
+        partial.replace(file)
+        sync(file.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(final: Path, within: Path | None = None) -> Iterator[Path]:
+    """Yield an empty folder to fill, which becomes ``final`` when all went well.
+
+    If another process has made ``final`` meanwhile, that one stays.
+
+    Args:
+        final: the folder that is to be; folders above it are made.
+        within: where the unfinished folder lies, on the same file system; by default beside
+            ``final``.
+
+    Raises:
+        OSError: the disk is full or gone, or the folder cannot be written.
+    """
+    within = within or final.parent
+    within.mkdir(parents=True, exist_ok=True)
+    partial = within / partial_name()
+    # of its later name already, which some writers put down in what they write
+    unfinished = partial / final.name
+    try:
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        for path in (*unfinished.rglob("*"), unfinished):
+            sync(path)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            unfinished.rename(final)
+        except OSError:
+            if not final.is_dir():
+                raise
+        sync(final.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Have a file's content, or a folder's list of names, written to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
