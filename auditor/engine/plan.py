@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import yaml
 from pydantic import (
@@ -17,7 +17,7 @@ from pydantic import (
 from auditor.attack import ATTACKS, Located, Profile
 from auditor.core.errors import AuditorError
 from auditor.core.validation import problems
-from auditor.models.kind import AnySpec, ModelKind, default_kind, kind_named, of_kind
+from auditor.models.kind import AnySpec, ModelKind, Part, default_kind, kind_named, of_kind
 from auditor.models.plan_sections import DataSection, MetricSection, Section
 from auditor.models.spec import TOKEN_BUDGET, ModelSpec, PromptFormat
 from auditor.policy import Policy, load_policy, ready_made
@@ -43,11 +43,8 @@ def _kind(validated: Mapping[str, Any]) -> ModelKind:
     return kind_named(model.kind) if isinstance(model, ModelSpec) else default_kind()
 
 
-def _of_its_kind(
-    value: Any, validated: Mapping[str, Any], part: Literal["data_section", "metric_section"]
-) -> Any:
-    kind = _kind(validated)
-    return of_kind(getattr(kind, part), value, part) if isinstance(value, Mapping) else value
+def _of_its_kind(value: Any, validated: Mapping[str, Any], part: Part) -> Any:
+    return of_kind(_kind(validated), part, value) if isinstance(value, Mapping) else value
 
 
 def _usual_metrics(validated: dict[str, Any]) -> MetricSection:

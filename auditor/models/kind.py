@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, BeforeValidator, JsonValue, SerializeAsAny, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -95,6 +96,8 @@ class ModelKind(ABC):
     """Package and file name of a commented plan to start from."""
     flags: ClassVar[tuple[PlanFlag, ...]] = ()
     """Flags of the command line for keys that only this kind has."""
+    refusals: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Keys of other kinds to what a user should do who gives them for this one."""
     fixed_files: ClassVar[tuple[str, ...]] = ()
     """Patterns of files that unlearning leaves alone; an arm with others is warned about."""
     default: ClassVar[bool] = False
@@ -267,44 +270,46 @@ def parse_spec(value: Any) -> ModelSpec:
             ModelSpec.__name__,
             [_detail("unknown_kind", str(error), ("kind",), content["kind"])],
         ) from error
-    return of_kind(kind.spec_type, {**content, "kind": kind.name}, "spec_type")
+    return of_kind(kind, "spec_type", {**content, "kind": kind.name})
 
 
 AnySpec = Annotated[SerializeAsAny[ModelSpec], BeforeValidator(parse_spec)]
 """Type of a field that holds the spec of a model of any kind."""
 
-Model = TypeVar("Model", bound=BaseModel)
+Part = Literal["spec_type", "data_section", "metric_section"]
+"""Attributes of a kind that are the types of parts of a plan."""
 
 
-def of_kind(
-    cls: type[Model],
-    content: Mapping[str, Any],
-    part: Literal["spec_type", "data_section", "metric_section"],
-) -> Model:
+def of_kind(kind: ModelKind, part: Part, content: Mapping[str, Any]) -> Any:
     """Validate a part of a plan that every kind may extend.
 
     A key of another kind may stand there with its default value, which says nothing: plans that
     an audit wrote before version 0.2 hold the keys of all kinds.
 
     Args:
-        cls: The part as the plan's kind has it.
+        kind: The kind of the plan's models.
+        part: Attribute of the kind with the type of the part.
         content: The part as plain data.
-        part: Which part it is.
+
+    Returns:
+        An instance of that type.
 
     Raises:
         ValidationError: Keys are wrong, or belong to another kind; all are named.
     """
+    cls: type[BaseModel] = getattr(kind, part)
     kept = dict(content)
     details = []
     for key in content.keys() - cls.model_fields.keys():
-        owners = [kind for kind in all_kinds() if key in getattr(kind, part).model_fields]
+        owners = [other for other in all_kinds() if key in getattr(other, part).model_fields]
         if not owners:
             continue
         value = kept.pop(key)
         if value == getattr(owners[0], part).model_fields[key].default:
             continue
-        names = " or ".join(kind.name for kind in owners)
+        names = " or ".join(other.name for other in owners)
         message = f"is for models of the kind {names}; set `kind: {names}` or leave it out"
+        message = kind.refusals.get(key, message)
         details.append(_detail("key_of_another_kind", message, (key,), value))
     try:
         found = cls.model_validate(kept)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
@@ -52,6 +53,12 @@ class TextToImageKind(ModelKind):
         PlanFlag(
             "--images", "FOLDER", "pictures of the facts, named by their ids.", "data", "images"
         ),
+    )
+    refusals = MappingProxyType(
+        {
+            "adapter": "is for language models; give the LoRA as `replacement`",
+            "trust_remote_code": "is refused: a pipeline's own code is never run; leave it out",
+        }
     )
     fixed_files = (
         "tokenizer.json",

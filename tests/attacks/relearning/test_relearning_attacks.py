@@ -22,10 +22,11 @@ from auditor.core.facts import Fact, FactSets
 from auditor.core.records import check_malformed
 from auditor.data.folds import folds
 from auditor.engine.expansion import instantiate
+from auditor.models.causal_lm.spec import CausalLMSpec
 from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.manifest import locate
 from auditor.models.preserve import weights_digest
-from auditor.models.spec import ModelSpec, PromptFormat
+from auditor.models.spec import PromptFormat
 
 NAMES = ("relearning/held-out-facts", "relearning/benign", "relearning/same-facts")
 
@@ -266,7 +267,7 @@ def test_rounded_weights_are_trained_beside_and_never_themselves(directories, tm
         directories["llama"], quantization_config=BitsAndBytesConfig(load_in_8bit=True)
     )
     model.save_pretrained(tmp_path / "int8")
-    location = locate(ModelSpec(path=str(tmp_path / "int8")))
+    location = locate(CausalLMSpec(path=str(tmp_path / "int8")))
     for name in NAMES:
         assert instantiate(name, {}).unavailable(location) is None
         reason = instantiate(name, {"method": "full"}).unavailable(location)
