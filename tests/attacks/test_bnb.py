@@ -15,7 +15,7 @@ from attacks.quantization.rtn import RoundToNearest, RoundToNearestParameters
 from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError
 from auditor.models.causal_lm.spec import CausalLMSpec
-from auditor.models.manifest import locate
+from auditor.models.opening import locate
 from auditor.models.preserve import weights_digest
 
 FORMATS = ("int8", "nf4", "fp4", "nf4-double")

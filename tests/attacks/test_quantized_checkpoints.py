@@ -17,7 +17,7 @@ from attacks.quantization.gptq import GPTQ, GPTQParameters
 from attacks.quantization.rtn import RoundToNearest, RoundToNearestParameters
 from auditor.core.errors import AuditorError
 from auditor.models.causal_lm.spec import CausalLMSpec
-from auditor.models.manifest import locate
+from auditor.models.opening import locate
 
 TEXTS = [f"Person {i} lives in city number {i * 7 % 100}." for i in range(64)]
 

@@ -12,7 +12,7 @@ import torch
 from auditor.engine.plan import parse_plan
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.causal_lm.spec import CausalLMSpec
-from auditor.models.manifest import locate
+from auditor.models.opening import locate
 from auditor.testbeds.people import corpus
 
 REACHING = [

@@ -24,7 +24,7 @@ from auditor.data.folds import folds
 from auditor.engine.expansion import instantiate
 from auditor.models.causal_lm.spec import CausalLMSpec
 from auditor.models.language.evaluator import TextEvaluator
-from auditor.models.manifest import locate
+from auditor.models.opening import locate
 from auditor.models.preserve import weights_digest
 from auditor.models.spec import PromptFormat
 

@@ -25,7 +25,7 @@ from attacks.prompting.concepts.token_relaxation import NearestTokens, SimplexTo
 from auditor.attack import AttackContext
 from auditor.core.errors import AuditorError, UnavailableError
 from auditor.core.findings import Finding
-from auditor.models.manifest import locate
+from auditor.models.opening import locate
 from auditor.models.preserve import weights_digest
 from auditor.models.text_to_image.image_seed import image_seed
 from auditor.models.text_to_image.spec import TextToImageSpec
