@@ -10,7 +10,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from attacks.generation.ddim_inversion import moved
 from attacks.membership.blind_pictures import blind_baseline
 from attacks.membership.family import PlacementAttack, Scores
 from attacks.membership.scored_texts import LEAST_HOLDOUT
@@ -20,6 +19,7 @@ from auditor.core.errors import UnavailableError
 from auditor.core.findings import SideFigure
 from auditor.core.records import Record
 from auditor.models.batching import run_batched
+from auditor.models.text_to_image.denoising import deterministic_step
 
 if TYPE_CHECKING:
     from auditor.models.text_to_image.evaluator import ImageEvaluator
@@ -242,7 +242,7 @@ def t_errors(
             def step(sample: Tensor, now: int, then: int) -> Tensor:
                 at = torch.full((len(batch),), now, dtype=torch.long)
                 noise = model.predict_noise(sample, at, given).float()
-                return moved(sample, noise, signal[now], signal[then])
+                return deterministic_step(sample, noise, signal[now], signal[then])
 
             sample = clean[batch].float()
             for now in range(0, reached, interval):
