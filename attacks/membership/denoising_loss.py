@@ -17,6 +17,7 @@ from attacks.prompting.concepts.noise_matching import denoising_loss, image_shap
 from auditor.attack import AttackContext, Parameters, Preset, Requirements, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.findings import SideFigure
+from auditor.core.messages import message
 from auditor.core.records import Record
 from auditor.models.batching import run_batched
 from auditor.models.text_to_image.denoising import deterministic_step
@@ -95,7 +96,7 @@ class DenoisingLoss(
     requires = Requirements(packages=("sklearn",), images=True)
     kinds: ClassVar[tuple[str, ...]] = ("text-to-image",)
     decides = False
-    blind = "A classifier of pixel statistics"
+    blind = "pixel_statistics"
 
     @property
     def variant(self) -> str:
@@ -155,12 +156,13 @@ class DenoisingLoss(
             for name, error in noted["errors"].items():
                 figures.append(
                     SideFigure(
-                        f"{noted['score']} of {name} pictures",
+                        "denoising_error",
                         arm,
                         error["mean"],
                         error["lower"],
                         error["upper"],
-                        "mean over pictures, normal bounds; low is well denoised",
+                        params={"score": noted["score"], "set": name},
+                        remarks=(message("mean_over_pictures"),),
                     )
                 )
         return figures

@@ -1,7 +1,7 @@
 """Evidence to verdict: pure functions of arrays, with no model in sight."""
 
 from auditor.statistics.arms import Arms, Contrast, Scope
-from auditor.statistics.assessment import AttackArms, AttackAssessment, Control, PlantKind, Status
+from auditor.statistics.assessment import AttackAssessment, AttackEvidence, ControlOutcome
 from auditor.statistics.betting import (
     LAMBDA_GRID,
     log_e_value,
@@ -39,11 +39,11 @@ __all__ = [
     "LAMBDA_GRID",
     "Area",
     "Arms",
-    "AttackArms",
     "AttackAssessment",
+    "AttackEvidence",
     "AttackFigures",
     "Contrast",
-    "Control",
+    "ControlOutcome",
     "Decision",
     "FactsNeeded",
     "Flag",
@@ -53,12 +53,10 @@ __all__ = [
     "LeakRate",
     "Margins",
     "OperatingPoint",
-    "PlantKind",
     "ResidualInterval",
     "Scope",
     "SeedSpread",
     "SeedTrial",
-    "Status",
     "Utility",
     "UtilityAssessment",
     "UtilityState",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +22,8 @@ class LeakRate:
         rate: leaked / eligible; None without eligible facts.
         upper: upper bound on the share, in [0, 1]; 1.0 without eligible facts.
     """
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
     leaked: int
     eligible: int
