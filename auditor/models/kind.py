@@ -270,7 +270,8 @@ def parse_spec(value: Any) -> ModelSpec:
             ModelSpec.__name__,
             [_detail("unknown_kind", str(error), ("kind",), content["kind"])],
         ) from error
-    return of_kind(kind, "spec_type", {**content, "kind": kind.name})
+    spec: ModelSpec = of_kind(kind, "spec_type", {**content, "kind": kind.name})
+    return spec
 
 
 AnySpec = Annotated[SerializeAsAny[ModelSpec], BeforeValidator(parse_spec)]
