@@ -39,8 +39,8 @@ class GCG(CrossFittedSearch[GCGParameters]):
     threat_model = "Someone with the weights and some of the removed facts, who wants the others."
     access = "Gradients for the search; prompts alone to use what was found."
     cost = (
-        "In each fold and on each arm, num_steps times search_width times batch_size short passes; then the "
-        "forget set once an arm."
+        "In each fold and on each arm, num_steps times search_width times batch_size short "
+        "passes; then the forget set once an arm."
     )
     leak = "One suffix undoes a guard that unlearning laid over all facts alike."
     source = "Greedy coordinate gradient is from Zou et al., arXiv 2307.15043."

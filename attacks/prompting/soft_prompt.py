@@ -58,8 +58,8 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
     threat_model = "Someone with the weights and some of the removed facts, who wants the others."
     access = "The weights, for the search and for the use; no text does the same."
     cost = (
-        "In each fold and on each arm, num_steps times batch_size passes with gradients; then the forget "
-        "set once an arm."
+        "In each fold and on each arm, num_steps times batch_size passes with gradients; then the "
+        "forget set once an arm."
     )
     leak = "Knowledge that is one direction in the embedding away."
     source = (

@@ -9,6 +9,7 @@ from attacks.relearning.learning_curve import Checkpoints, area, curve, readings
 from auditor.attack import AttackContext, Preset, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.hashing import digest
+from auditor.core.messages import Message, message
 from auditor.core.records import Record
 from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
@@ -69,11 +70,11 @@ class Benign(RelearningAttack[BenignParameters]):
         return f"{self.parameters.data} {self.parameters.changed}".strip()
 
     @property
-    def taught(self) -> str:
+    def taught(self) -> Message:
         """The retain facts, or text that states none."""
         if self.parameters.data == "generic":
-            return "everyday sentences that state no fact; all forget facts are asked"
-        return "the retain facts; all forget facts are asked"
+            return message("everyday_sentences_taught")
+        return message("retain_facts_taught")
 
     def forward_tokens(self, evaluation: int) -> int:
         """The training, and an evaluation a checkpoint."""

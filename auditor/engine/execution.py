@@ -4,14 +4,17 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from auditor.attack import AttackContext
+from auditor.core.arms import Arm
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import FactSets
 from auditor.core.findings import Finding
+from auditor.core.messages import Message, message
 from auditor.core.progress import Advance, Progress
 from auditor.core.records import Cost, Record, check_malformed
+from auditor.core.roles import Status
 from auditor.engine.instruments import concepts_of, opened_classifier
 from auditor.engine.job import Job
 from auditor.evidence.store import EvidenceStore
@@ -25,9 +28,9 @@ from auditor.models.text_to_image.evaluator import ImageEvaluator
 class Failure:
     """Why a job has no evidence."""
 
-    reason: str
-    unavailable: bool = False
-    """The attack does not apply here, rather than having gone wrong."""
+    reason: Message
+    status: Literal[Status.FAILED, Status.UNAVAILABLE] = Status.FAILED
+    """Unavailable: the attack does not apply here, rather than having gone wrong."""
 
 
 class Executor(Protocol):
@@ -124,7 +127,7 @@ def execute(
     """
     attack = job.instantiate()
     evaluator = _examiner(job, store.facts(job.facts))
-    pool = [Finding(entry.arm, entry.own, store.read(entry.key)) for entry in job.pool]
+    pool = [Finding(Arm(entry.arm), entry.own, store.read(entry.key)) for entry in job.pool]
     before, began = model.meter.forward_tokens, time.monotonic()
     try:
         with store.temporary_folder() as scratch:
@@ -137,10 +140,13 @@ def execute(
             record = replace(record, notes={**record.notes, "forward_tokens": tokens})
             check_malformed(record)
     except UnavailableError as error:
-        return Failure(str(error), unavailable=True)
+        reason = message("unavailable", quoted=("error",), error=str(error))
+        return Failure(reason, Status.UNAVAILABLE)
     except (Exception, SystemExit) as error:  # an attack can fail in any way; the audit goes on
         store.log_failure(job.key, traceback.format_exc())
-        return Failure(f"{type(error).__name__}: {error}")
+        return Failure(
+            message("error", quoted=("error",), type=type(error).__name__, error=str(error))
+        )
     seconds = time.monotonic() - began
     store.write(job.key, job.identity, record, Cost(seconds, tokens))
     return None

@@ -8,7 +8,10 @@ from typing import Any, get_origin
 from pydantic import ValidationError
 
 from auditor.attack import ATTACKS, PROFILES, AnyAttack, AttackMetadata, Preset
+from auditor.core.aliases import attack_parameters
+from auditor.core.attack_id import AttackId
 from auditor.core.errors import AuditorError
+from auditor.core.roles import Role
 from auditor.core.validation import problems
 from auditor.engine.plan import AuditPlan
 from auditor.policy import AS_IS, Policy, demands, waived
@@ -19,16 +22,19 @@ class Variant:
     """One attack at one level, as a plan runs it or leaves it out."""
 
     attack: AnyAttack
-    mandatory: bool
-    waived: bool = False
-    """The policy demands it, and a waiver lifts that."""
+    role: Role
     left_out: bool = False
-    """Mandatory, but the plan does not run it: it blocks PASS."""
+    """Demanded by the policy, but the plan does not run it: it blocks PASS."""
+
+    @property
+    def id(self) -> AttackId:
+        """The attack and its level."""
+        return self.attack.id
 
     @property
     def label(self) -> str:
         """``family/name variant``."""
-        return f"{self.attack.name} {self.attack.variant}"
+        return self.id.label
 
 
 def expand(plan: AuditPlan) -> list[Variant]:
@@ -45,7 +51,7 @@ def expand(plan: AuditPlan) -> list[Variant]:
     for described, preset in presets_on(kind):
         if PROFILES.index(preset.profile) <= rank or described.name == AS_IS:
             attack = from_preset(described.name, preset)
-            planned[Variant(attack, mandatory=False).label] = attack
+            planned[attack.id.label] = attack
     asked: set[str] = set()
     for request in plan.attacks:
         kinds = ATTACKS.metadata(request.attack).kinds
@@ -56,20 +62,21 @@ def expand(plan: AuditPlan) -> list[Variant]:
             )
         for parameters in _swept(request.attack, request.parameters):
             attack = instantiate(request.attack, parameters)
-            label = Variant(attack, mandatory=False).label
+            label = attack.id.label
             if label in asked:
                 raise AuditorError(f"the plan asks for {label} twice; which settings are meant?")
             asked.add(label)
             planned[label] = attack  # the plan's own settings of a level replace the profile's
     wanted = _mandatory(explicit(plan).policy, planned, defaults)
     lifted = waived(plan.policy, wanted)
-    chosen = [
-        Variant(attack, label in wanted and label not in lifted, label in lifted)
-        for label, attack in planned.items()
-    ]
-    chosen.sort(key=lambda v: (v.attack.name != AS_IS, not v.mandatory))
+
+    def role(label: str, attack: AnyAttack) -> Role:
+        return Role.WAIVED if label in lifted else attack.role(mandatory=label in wanted)
+
+    chosen = [Variant(attack, role(label, attack)) for label, attack in planned.items()]
+    chosen.sort(key=lambda v: (v.attack.name != AS_IS, v.role is not Role.MANDATORY))
     chosen += [
-        Variant(attack, label not in lifted, label in lifted, left_out=True)
+        Variant(attack, role(label, attack), left_out=True)
         for label, attack in wanted.items()
         if label not in planned
     ]
@@ -134,18 +141,18 @@ def default_levels(kind: str = "causal-lm") -> dict[str, AnyAttack]:
         for described, preset in presets_on(kind)
         if preset.mandatory
     ]
-    return {Variant(attack, mandatory=True).label: attack for attack in attacks}
+    return {attack.id.label: attack for attack in attacks}
 
 
 def instantiate(name: str, parameters: dict[str, Any]) -> AnyAttack:
-    """An attack with validated parameters.
+    """An attack with validated parameters, which may have former names.
 
     Raises:
         AuditorError: the attack is unknown or a parameter does not fit.
     """
     cls = ATTACKS.get(name)
     try:
-        return cls(cls.parameters_type(**parameters))
+        return cls(cls.parameters_type(**attack_parameters(name, parameters)))
     except ValidationError as error:
         lines = "\n  ".join(problems(error, model=cls.parameters_type))
         raise AuditorError(
@@ -158,7 +165,7 @@ def _swept(name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
     """Expand lists, where the parameter is not a list itself, to their product."""
     fields = ATTACKS.get(name).parameters_type.model_fields
     axes = []
-    for key, value in parameters.items():
+    for key, value in attack_parameters(name, parameters).items():
         kind = fields[key].annotation if key in fields else None
         if value == []:
             raise AuditorError(f"the sweep of {name} over {key} is empty.")
