@@ -27,7 +27,7 @@ from auditor.comparison.schema import (
 )
 from auditor.core.errors import AuditorError
 from auditor.core.text_safety import path_text
-from auditor.evidence.store import EvidenceStore
+from auditor.evidence.folder_store import FolderStore
 
 _DIFFERENCE = {"facts", "primary metric"}
 """What must be the same for any difference of knowledge."""
@@ -130,7 +130,7 @@ def _paired(
             ), {}
     try:
         audits = [
-            Audit(given.certificate, given.path, EvidenceStore(given.store, read_only=True))
+            Audit(given.certificate, given.path, FolderStore(given.store, read_only=True))
             for given in (a, b)
         ]
         return pair(audits[0], audits[1], labels)

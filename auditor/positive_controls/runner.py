@@ -30,7 +30,7 @@ from auditor.certificate.sight import Sight, control
 from auditor.core.errors import MeasurementError
 from auditor.core.progress import Progress
 from auditor.engine.audit import AuditOutcome, run_audit
-from auditor.engine.execution import Executor
+from auditor.engine.executors.base import Executor
 from auditor.engine.expansion import Variant
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore

@@ -28,7 +28,7 @@ def check_changed(certificate: Certificate, store: EvidenceStore, progress: Prog
         for key, claimed in certificate.evidence.jobs.items():
             if store.seal(key) != claimed:
                 raise EvidenceChangedError(
-                    f"the evidence of job {key} in {store.root} is not the evidence that the "
+                    f"the evidence of job {key} in {store.name} is not the evidence that the "
                     "certificate was made from."
                 )
             store.identity(key)
@@ -73,9 +73,9 @@ def _check_foreign(
                 "stage": "measure",
                 "attack": row.attack,
                 "parameters": row.parameters,
-                "subject": digests.get(arm),
+                "model": digests.get(arm),
                 "facts": certificate.identity.facts_digest,
-                "instruments": certificate.identity.instruments or {},
+                "auxiliary": certificate.identity.instruments or {},
             }
             for name, value in expected.items():
                 if said.get(name, {}) != value:
