@@ -1,29 +1,31 @@
-"""What an attack is, and the registry that holds them all."""
+"""What an attack is, and the registry of all attacks."""
 
 import importlib.util
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeAlias
 
-import torch
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeVar
 
-from auditor.core.findings import Control, Curve, Explanation, Finding, SideFigure
-from auditor.core.records import Record
+from auditor.core.aliases import attack_name
+from auditor.core.attack_id import AttackId
+from auditor.core.messages import Message, message
 from auditor.core.registry import Registry
-from auditor.models.causal_lm.evaluator import Evaluator
-from auditor.models.causal_lm.model import CausalLM
-from auditor.models.grid import Grid
-from auditor.models.manifest import Location
-from auditor.models.model import AuditedModel
+from auditor.core.roles import ControlKind, Role
+from auditor.core.source_attributes import NotLiteralError, class_attributes
 
 if TYPE_CHECKING:
-    from auditor.statistics import PlantKind
+    from auditor.core.facts import FactSets
+    from auditor.core.findings import Curve, Explanation, Finding, SelfCheck, SideFigure
+    from auditor.core.records import Record
+    from auditor.models.causal_lm.evaluator import Evaluator
+    from auditor.models.causal_lm.model import CausalLM
+    from auditor.models.manifest import Location
+    from auditor.models.model import AuditedModel
 
 Profile = Literal["quick", "standard", "exhaustive"]
 PROFILES: tuple[Profile, ...] = ("quick", "standard", "exhaustive")
@@ -47,18 +49,40 @@ FilePath = Annotated[str, Located.FILE]
 ModelPath = Annotated[str, Located.MODEL]
 """Type of a parameter that names a model: a directory, or a name on the hub."""
 
+SECTIONS: Mapping[str, str] = {
+    "threat_model": "Threat model",
+    "access": "Access",
+    "cost": "Cost",
+    "leak": "A leak",
+    "source": "Source",
+}
+"""Attributes that describe an attack, with the words that head them where they are shown."""
+
 P = TypeVar("P", bound=Parameters)
-S = TypeVar("S", bound=AuditedModel, default=CausalLM)
-"""The kind of model that an attack is for."""
-E = TypeVar("E", default=Evaluator)
-"""Who asks models of that kind."""
+M = TypeVar("M", bound="AuditedModel", default="CausalLM")
+"""The class of the models that an attack is for."""
+
+
+class HoldsFacts(Protocol):
+    """An evaluator, as far as an attack's context needs to know it."""
+
+    @property
+    def sets(self) -> "FactSets":
+        """The facts of the audit."""
+
+
+E = TypeVar("E", bound=HoldsFacts, default="Evaluator")
+"""The class of the evaluator of these models."""
 
 
 @dataclass(frozen=True)
-class Level:
+class Preset:
     """A variant that a profile runs without being asked."""
 
+    name: str = "default"
+    """The variant's name (`Attack.variant`)."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters that are not the defaults."""
     profile: Profile = "standard"
     """The smallest profile that runs it; larger ones do too."""
     mandatory: bool = False
@@ -72,29 +96,82 @@ class Requirements:
     packages: tuple[str, ...] = ()
     """Import packages that every variant needs."""
     gpu: bool = False
+    """Whether it needs a GPU."""
     full_precision: bool = False
-    """The checkpoint must not be quantized already."""
+    """Whether the checkpoint must not be quantized already."""
     images: bool = False
-    """The plan must give pictures of the facts."""
+    """Whether the plan must give pictures of the facts."""
 
 
-class Attack(ABC, Generic[P, S, E]):
+def role(decides: bool, mandatory: bool) -> Role:
+    """The role of a variant in the verdict, if nothing waives it.
+
+    Args:
+        decides: Whether its attack counts towards the verdict at all.
+        mandatory: Whether a PASS needs it.
+    """
+    if not decides:
+        return Role.REPORTED
+    return Role.MANDATORY if mandatory else Role.ADVISORY
+
+
+def _unreported(step: str) -> None:
+    """Report progress to nobody."""
+
+
+@dataclass(frozen=True)
+class AttackContext(Generic[E]):
+    """What an attack is given beside the model."""
+
+    evaluator: E
+    """Asks the audit's questions and applies its metrics."""
+    seed: int
+    """Seed of everything random in the attack."""
+    scratch: Path
+    """Folder for temporary files, removed afterwards."""
+    pool: "Sequence[Finding]" = ()
+    """What the search stage found on all arms, one finding an arm; empty while searching."""
+    progress: Callable[[str], None] = _unreported
+    """Shows how far the attack has come, for example ``step 20 of 60``."""
+
+    @property
+    def facts(self) -> "FactSets":
+        """The forget, retain and holdout facts of the audit."""
+        return self.evaluator.sets
+
+
+class Attack(ABC, Generic[P, M, E]):
     """A procedure that tries to bring forgotten knowledge back.
 
-    Every attack runs on every arm with the same parameters, seeds and order of data.
-
-    The docstring of a subclass is its documentation (`auditor attacks document`): one line on
-    what it does, free text, and paragraphs that begin with ``Threat model:``, ``Access:``,
-    ``Cost:``, ``A leak:`` and ``Source:``.
+    Every attack runs on every arm with the same parameters, seeds and order of data. Its class
+    attributes are its documentation (`auditor attacks show`) and what a plan needs to know of it.
+    They should be literals, which are read without importing the attack's module.
     """
 
     name: ClassVar[str]
+    """``family/name``, as it is registered."""
     family: ClassVar[str]
-    """What kind of access or power the attacker has."""
+    """The kind of access or power that the attacker has: the first part of the name."""
+    summary: ClassVar[str] = ""
+    """What it does, in one sentence."""
+    details: ClassVar[str] = ""
+    """Paragraphs for its page in the documentation, as Markdown."""
+    threat_model: ClassVar[str] = ""
+    """Who would do this."""
+    access: ClassVar[str] = ""
+    """What they need of the model."""
+    cost: ClassVar[str] = ""
+    """What it takes."""
+    leak: ClassVar[str] = ""
+    """How hidden knowledge shows under it."""
+    source: ClassVar[str] = ""
+    """Where it was published."""
     parameters_type: ClassVar[type[Parameters]] = Parameters
-    levels: ClassVar[Sequence[Level]] = ()
-    """Variants by profile."""
+    """Its settings."""
+    presets: ClassVar[Sequence[Preset]] = ()
+    """Variants that a profile runs without being asked."""
     requires: ClassVar[Requirements] = Requirements()
+    """What it needs of the machine and of the model."""
     seeded: ClassVar[bool] = False
     """Whether its result depends on a seed; otherwise it runs once."""
     kinds: ClassVar[tuple[str, ...]] = ("causal-lm",)
@@ -104,41 +181,45 @@ class Attack(ABC, Generic[P, S, E]):
     metric: ClassVar[str | None] = None
     """Name of its own measure of K, where it does not use the audit's metrics."""
     decides: ClassVar[bool] = True
-    """Whether it counts towards the verdict. What does not is reported beside it: its measure is
-    of another kind than knowledge that comes out."""
+    """Whether it counts towards the verdict. Otherwise it is reported beside it, because its
+    measure is of another kind than knowledge that comes out."""
 
     def __init__(self, parameters: P) -> None:
+        """Create the attack with validated settings."""
         self.parameters = parameters
 
     @classmethod
-    def part(cls, mandatory: bool) -> Literal["mandatory", "advisory", "reported"]:
-        """The part of a level in the verdict, in a word."""
-        if not cls.decides:
-            return "reported"
-        return "mandatory" if mandatory else "advisory"
+    def role(cls, mandatory: bool) -> Role:
+        """The role of a variant in the verdict, if nothing waives it."""
+        return role(cls.decides, mandatory)
 
     @property
-    @abstractmethod
     def variant(self) -> str:
-        """Short name of the level or configuration, unique within the attack."""
+        """Name of these settings, unique within the attack.
+
+        By default the name of the preset with the same settings, otherwise ``default`` or the
+        settings that differ from the defaults. A class that overrides this gives its presets the
+        names that come out of it.
+        """
+        for preset in self.presets:
+            if self.parameters == self.parameters_type(**preset.parameters):
+                return preset.name
+        changed = self.parameters.model_dump(mode="json", exclude_defaults=True)
+        return " ".join(f"{name}={value}" for name, value in changed.items()) or "default"
 
     @property
-    def must_find(self) -> "PlantKind":
-        """Which planted suppression it must find for its positive control.
-
-        ``partial`` is for attacks that measure what is there: they must neither blur nor destroy
-        it. ``hidden`` is for attacks that claim to bring back what cannot be seen.
-        """
-        return "partial"
+    def id(self) -> AttackId:
+        """The attack and its level."""
+        return AttackId(self.name, self.variant)
 
     @property
-    def grid(self) -> Grid | None:
-        """The grid that it rounds weights to, one by one.
+    def required_control(self) -> ControlKind:
+        """The positive control that it must find.
 
-        A hidden suppression is then planted within the grid's cells, so that the rounding undoes
-        it. None where it does not round, or where a weight's cell depends on more than weights.
+        ``visible`` is for attacks that measure what is there: they must neither blur nor destroy
+        it. ``obfuscated`` is for attacks that claim to bring back what cannot be seen.
         """
-        return None
+        return "visible"
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -146,9 +227,13 @@ class Attack(ABC, Generic[P, S, E]):
         return self.requires.packages
 
     def forward_tokens(self, evaluation: int) -> int:
-        """Estimated tokens through the model, if one evaluation takes ``evaluation``.
+        """Estimate the tokens through the model, the search stage included.
 
-        A backward pass counts as two forward passes. The search stage is included.
+        Args:
+            evaluation: Tokens of one evaluation of the facts.
+
+        Returns:
+            Tokens; a backward pass counts as two forward passes.
         """
         return evaluation
 
@@ -164,69 +249,70 @@ class Attack(ABC, Generic[P, S, E]):
         """Digests of what decides the result besides the parameters (files they name)."""
         return {}
 
-    def unavailable(self, location: Location) -> str | None:
+    def unavailable(self, location: "Location") -> Message | None:
         """Why the attack cannot run here on this model, or None."""
         for package in self.packages:
             if importlib.util.find_spec(package) is None:
-                return f"the package {package} is not installed"
-        if self.requires.gpu and not torch.cuda.is_available():
-            return "it needs a GPU and there is none"
-        if self.requires.full_precision and (method := quantized_with(location.model)):
-            return f"the checkpoint is quantized already ({method})"
+                return message("package_missing", package=package)
+        if self.requires.gpu:
+            import torch  # takes seconds
+
+            if not torch.cuda.is_available():
+                return message("gpu_missing")
+        if self.requires.full_precision:
+            from auditor.models.checkpoint_files import quantization_method  # for this check alone
+
+            if method := quantization_method(location.model):
+                return message("quantized_already", method=method)
         return None
 
-    def search(self, subject: S, evaluator: E, seed: int) -> Record | None:
-        """Look for prompts, suffixes or adapters on one arm (only if ``searches``)."""
+    def search(self, model: M, context: AttackContext[E]) -> "Record | None":
+        """Look for prompts, suffixes or adapters on one arm (only if ``searches``).
+
+        Args:
+            model: The arm. It must be exactly as it was when this returns.
+            context: Evaluator, seed and folder; the pool is empty.
+        """
         return None
 
     @abstractmethod
-    def measure(
-        self,
-        subject: S,
-        evaluator: E,
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: M, context: AttackContext[E]) -> "Record":
         """Measure K of every fact on one arm.
 
         Args:
-            subject: the arm; exactly as it was when this returns.
-            evaluator: asks the audit's questions.
-            pool: what the search stage found on all arms, one finding an arm and seed.
-            seed: of everything random in here.
-            scratch: folder for temporary files, removed afterwards.
+            model: The arm. It must be exactly as it was when this returns.
+            context: Evaluator, seed, folder and what the search stage found.
 
         Raises:
-            MeasurementError: something could not be measured; the engine records a failure.
-            UnavailableError: the attack turns out not to apply.
+            MeasurementError: Something could not be measured; the engine records a failure.
+            UnavailableError: The attack turns out not to apply.
         """
 
-    def explain(self, unlearned: Record, original: Record) -> Explanation | None:
-        """Why knowledge comes back, from the records of U and O."""
+    def explain(self, unlearned: "Record", original: "Record") -> "Explanation | None":
+        """Explain by a figure of weights or layers why knowledge comes back."""
         return None
 
-    def controls(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Control]:
+    def self_checks(self, notes: Mapping[str, Mapping[str, Any]]) -> "Sequence[SelfCheck]":
         """Checks of the attack on its own evidence.
 
         Args:
-            notes: arm to what its measurement noted (first seed).
+            notes: Arm to what its measurement noted (first seed).
         """
         return ()
 
-    def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
-        """Numbers beside K, worked out from what the measurements of all arms noted.
+    def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> "Sequence[SideFigure]":
+        """Numbers beside K, computed from what the measurements of all arms noted.
 
         Args:
-            notes: arm to what its measurement noted (first seed).
+            notes: Arm to what its measurement noted (first seed).
         """
         return ()
 
-    def curves(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Curve]:
-        """Curves for the report, worked out from what the measurements of all arms noted.
+    def curves(self, notes: Mapping[str, Mapping[str, Any]]) -> "Sequence[Curve]":
+        """Curves for the report, computed from what the measurements of all arms noted.
 
         Args:
-            notes: arm to what its measurement noted (first seed).
+            notes: Arm to what its measurement noted (first seed).
         """
         return ()
 
@@ -234,7 +320,76 @@ class Attack(ABC, Generic[P, S, E]):
 AnyAttack: TypeAlias = Attack[Any, Any, Any]
 """An attack on models of any kind."""
 
-ATTACKS: Registry[type[AnyAttack]] = Registry("attack", group="auditor.attacks")
+
+@dataclass(frozen=True)
+class AttackMetadata:
+    """What an attack's class says of it, read without importing its module where possible."""
+
+    name: str
+    summary: str
+    threat_model: str
+    access: str
+    cost: str
+    leak: str
+    source: str
+    kinds: tuple[str, ...]
+    presets: Sequence[Preset]
+    requires: Requirements
+    seeded: bool
+    searches: bool
+    metric: str | None
+    decides: bool
+
+    @property
+    def family(self) -> str:
+        """The first part of the name."""
+        return self.name.partition("/")[0]
+
+    def role(self, mandatory: bool) -> Role:
+        """The role of a variant in the verdict, if nothing waives it."""
+        return role(self.decides, mandatory)
+
+
+_READ = tuple(entry.name for entry in fields(AttackMetadata) if entry.name != "name")
+_ROOT = f"{Attack.__module__}:{Attack.__qualname__}"
+_CONSTRUCTORS = {"Preset": Preset, "Requirements": Requirements}
+
+
+class AttackRegistry(Registry[type[AnyAttack]]):
+    """The attacks by name; what they say of themselves is known without importing them."""
+
+    def get(self, name: str) -> type[AnyAttack]:
+        """The class of an attack.
+
+        Raises:
+            AuditorError: There is none (close names are suggested), or its plug-in does not load.
+        """
+        cls = super().get(name)
+        if "name" not in vars(cls):  # it has an entry point and no decorator
+            attack(name)(cls)
+        return cls
+
+    def metadata(self, name: str) -> AttackMetadata:
+        """What an attack's class says of it.
+
+        Raises:
+            AuditorError: There is no such attack, or its plug-in does not load.
+        """
+        points = self.points(name)
+        name = self.current(name)
+        if name not in self._items and len(points) == 1:
+            defaults = {field: getattr(Attack, field) for field in _READ}
+            try:
+                stated = class_attributes(points[0].value, _READ, _ROOT, _CONSTRUCTORS)
+                return AttackMetadata(name=name, **{**defaults, **stated})
+            except NotLiteralError:
+                pass
+        cls = self.get(name)
+        return AttackMetadata(name=name, **{field: getattr(cls, field) for field in _READ})
+
+
+ATTACKS = AttackRegistry("attack", group="auditor.attacks", current=attack_name)
+"""All installed attacks."""
 
 A = TypeVar("A", bound=type[AnyAttack])
 
@@ -243,7 +398,7 @@ def attack(name: str) -> Callable[[A], A]:
     """Class decorator that registers an attack as ``family/name``.
 
     Raises:
-        AuditorError: the name is taken by another class.
+        AuditorError: The name is taken by another class.
     """
 
     def add(cls: A) -> A:
@@ -253,15 +408,3 @@ def attack(name: str) -> Callable[[A], A]:
         return cls
 
     return add
-
-
-def quantized_with(directory: Path) -> str | None:
-    """The method by which a checkpoint is quantized (``gptq``, ``awq``, ``bitsandbytes``).
-
-    A pipeline with a quantized component is refused before anybody asks.
-    """
-    file = directory / "config.json"
-    if not file.exists():
-        return None
-    quantization = json.loads(file.read_text(encoding="utf-8")).get("quantization_config")
-    return str(quantization.get("quant_method", "unknown method")) if quantization else None

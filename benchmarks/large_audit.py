@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from auditor.certificate.judgement import judge
+from auditor.verification.recall import recall
+from auditor.verification.recomputation import recomputed
 
 from auditor.certificate.files import write_certificate
-from auditor.certificate.judgement import judge
 from auditor.certificate.schema import Certificate
 from auditor.core.facts import Fact, FactSets, SetName
 from auditor.core.hashing import digest
@@ -21,8 +23,6 @@ from auditor.evidence.environment import Environment
 from auditor.evidence.folder_store import FolderStore
 from auditor.evidence.store import EvidenceStore
 from auditor.policy import Policy
-from auditor.verification.recall import recall
-from auditor.verification.recomputation import recomputed
 
 ARMS = ("unlearned", "original", "retrained-0", "retrained-1")
 METRICS = ("answer-probability", "rouge-l-recall", "exact-memorisation", "extraction-strength")

@@ -1,18 +1,19 @@
 """Whether the concept can be regenerated from noise, without any text."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from attacks.concept_success import ImageAttack, against_retrained, pictures_found
 from attacks.generation.ddim_inversion import through_noise
 from attacks.prompting.concepts.noise_matching import image_shape
-from auditor.attack import Level, Parameters, Requirements, attack
+from auditor.attack import AttackContext, Parameters, Preset, Requirements, attack
+from auditor.core.arms import Arm
 from auditor.core.errors import MeasurementError, UnavailableError
-from auditor.core.findings import Control, Finding, SideFigure
+from auditor.core.findings import SelfCheck, SideFigure
+from auditor.core.messages import message
 from auditor.core.records import Record
 
 if TYPE_CHECKING:
@@ -31,36 +32,36 @@ class NullInversionParameters(Parameters):
 
 @attack("generation/null-inversion")
 class NullInversion(ImageAttack[NullInversionParameters]):
-    """Take pictures of the concept to noise and back under the empty prompt.
+    """Regeneration of pictures from inverted noise, without text."""
 
-    The forget facts' pictures are inverted by DDIM under the empty prompt: to the noise from which
-    the model's own deterministic sampling, again without text, leads to the picture. An erasure
-    that cuts the way from words to the concept has no part in either direction. Each step is
-    refined: the noise that explains a step is that of its end, which is found by predicting it
-    again and again. TINA, as far as notes on its paper tell (the paper itself was not read),
-    lessens the same self-consistency error with an optimiser; a refinement that needs a gradient
-    costs some three times what one costs here.
+    summary = "Take pictures of the concept to noise and back under the empty prompt."
+    details = """
+    The forget facts' pictures are inverted by DDIM under the empty prompt: to the noise from
+    which the model's own deterministic sampling, again without text, leads to the picture. An
+    erasure that cuts the way from words to the concept has no part in either direction. Each
+    step is refined: the noise that explains a step is that of its end, which is found by
+    predicting it again and again. TINA, as far as notes on its paper tell (the paper itself was
+    not read), lessens the same self-consistency error with an optimiser; a refinement that
+    needs a gradient costs some three times what one costs here.
 
-    It is reported and decides nothing. The picture itself is handed to the model, so that it comes
-    back is no proof that the model holds the concept: a model that was never shown one may carry
-    it through just as well. Whether it does is checked on the retrained models, and the
-    certificate's controls say what came out. Those notes name no such check of TINA's.
-
-    Threat model: someone with the weights, or an API that takes latents, and pictures of the
-    concept.
-
-    Access: the UNet's predictions; pictures of the forget set.
-
-    Cost: steps times (refinements + 2) rows through the UNet for each forget fact.
-
-    A leak: pictures come back from the unlearned model that do not from a retrained one.
-
-    Source: TINA, arXiv 2603.17828, at second hand; DDIM inversion from arXiv 2010.02502 and
-    2105.05233, fixed points as in arXiv 2309.04907.
+    It is reported and decides nothing. The picture itself is handed to the model, so that it
+    comes back is no proof that the model holds the concept: a model that was never shown one
+    may carry it through just as well. Whether it does is checked on the retrained models, and
+    the certificate's controls say what came out. Those notes name no such check of TINA's.
     """
+    threat_model = (
+        "Someone with the weights, or an API that takes latents, and pictures of the concept."
+    )
+    access = "The UNet's predictions; pictures of the forget set."
+    cost = "Steps times (refinements + 2) rows through the UNet for each forget fact."
+    leak = "Pictures come back from the unlearned model that do not from a retrained one."
+    source = (
+        "TINA, arXiv 2603.17828, at second hand; DDIM inversion from arXiv 2010.02502 and "
+        "2105.05233, fixed points as in arXiv 2309.04907."
+    )
 
     parameters_type = NullInversionParameters
-    levels: ClassVar[Sequence[Level]] = (Level({}, "exhaustive"),)
+    presets = (Preset("empty prompt", {}, "exhaustive"),)
     requires = Requirements(images=True)
     decides = False
 
@@ -73,14 +74,7 @@ class NullInversion(ImageAttack[NullInversionParameters]):
         """A drawing of some 50 steps, once for each prediction of a step and once back."""
         return evaluation * (self.parameters.refinements + 2)
 
-    def measure(
-        self,
-        subject: "TextToImage",
-        evaluator: "ImageEvaluator",
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: "TextToImage", context: "AttackContext[ImageEvaluator]") -> Record:
         """Invert and regenerate the picture of every forget fact.
 
         Raises:
@@ -88,18 +82,18 @@ class NullInversion(ImageAttack[NullInversionParameters]):
             MeasurementError: what comes back is not finite.
         """
         p = self.parameters
-        trained = len(subject.signal)
+        trained = len(model.signal)
         if 2 * p.steps > trained:
             raise UnavailableError(
                 f"the model was trained with {trained} timesteps; give fewer `steps`"
             )
-        facts = evaluator.sets.forget
-        given = evaluator.images(facts, image_shape(subject))
-        images, gaps = through_noise(subject, given, p.steps, p.refinements)
+        facts = context.facts.forget
+        given = context.evaluator.images(facts, image_shape(model))
+        images, gaps = through_noise(model, given, p.steps, p.refinements)
         if not images.isfinite().all():
             raise MeasurementError("an image that was taken to noise and back is not finite")
         errors = (images - given).square().mean(dim=(1, 2, 3)).double().numpy()
-        rows = evaluator.judged([("forget", fact) for fact in facts], images)
+        rows = context.evaluator.judged([("forget", fact) for fact in facts], images)
         return self.record(
             rows,
             {"errors": errors, "gaps": gaps.double().numpy()},
@@ -114,26 +108,25 @@ class NullInversion(ImageAttack[NullInversionParameters]):
             mean, spread = noted["error"]["mean"], noted["error"]["spread"]
             figures.append(
                 SideFigure(
-                    "reconstruction error",
+                    "reconstruction_error",
                     arm,
                     mean,
                     None if spread is None else max(0.0, mean - 1.96 * spread),
                     None if spread is None else mean + 1.96 * spread,
-                    "mean squared error of pixels in [0, 1], normal bounds; the last refinement "
-                    f"still moved the noise by {noted['gap']:.2g} (root mean square)",
+                    remarks=(
+                        message("mean_squared_pixel_error"),
+                        message("noise_still_moved", gap=noted["gap"]),
+                    ),
                 )
             )
         return figures
 
-    def controls(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Control]:
+    def self_checks(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SelfCheck]:
         """Whether inversion tells a model that knows the concept from those that do not."""
         return separation(notes)
 
 
-_CONTROL = "null-inversion: it tells the original from models that never saw the concept"
-
-
-def separation(notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Control]:
+def separation(notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SelfCheck]:
     """The check: passed where every retrained model's share is clearly below the original's.
 
     Clearly: the 95 % Clopper-Pearson intervals do not overlap. Nothing is checked without an
@@ -143,20 +136,12 @@ def separation(notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Control]:
     if compared is None:
         return ()
     worst, apart = compared
-    said = (
-        f"The concept came back without text in {pictures_found(notes['original'])} pictures "
-        f"from the original and in {pictures_found(notes[worst])} from {worst}"
-    )
-    if apart:
-        return (Control(_CONTROL, True, f"{said}."),)
-    return (
-        Control(
-            _CONTROL,
-            False,
-            f"{said}, which never saw it: that pictures come back is no evidence that a model "
-            "holds the concept.",
-        ),
-    )
+    found: dict[str, JsonValue] = {
+        "original": pictures_found(notes[Arm.ORIGINAL]),
+        "arm": worst,
+        "retrained": pictures_found(notes[worst]),
+    }
+    return (SelfCheck("inversion_tells_original_apart", apart, found),)
 
 
 def _spread(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float | None:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 from torch import Tensor
@@ -11,11 +11,20 @@ from torch import Tensor
 from attacks.concept_success import ImageAttack
 from attacks.generation.feature_distances import frechet_distance, kernel_distance
 from attacks.generation.inception import WEIGHTS, inception_features
-from auditor.attack import FilePath, Level, ModelPath, Parameters, Requirements, attack
+from auditor.attack import (
+    AttackContext,
+    FilePath,
+    ModelPath,
+    Parameters,
+    Preset,
+    Requirements,
+    attack,
+)
 from auditor.core.errors import AuditorError, UnavailableError
 from auditor.core.facts import Fact, SetName
-from auditor.core.findings import Finding, SideFigure
+from auditor.core.findings import SideFigure
 from auditor.core.hashing import digest_file
+from auditor.core.messages import Message, message
 from auditor.core.records import Record
 from auditor.models.manifest import Location
 from auditor.models.text_to_image.classifiers import Clip, locate_classifier, open_clip
@@ -55,39 +64,38 @@ class QualityParameters(Parameters):
 
 @attack("generation/quality")
 class Quality(ImageAttack[QualityParameters]):
-    """Measure how good the pictures still are that the model was to go on drawing.
+    """Quality of the pictures that the model should still draw."""
 
+    summary = "Measure how good the pictures still are that the model was to go on drawing."
+    details = """
     Every forget and retain fact is drawn once from its own prompt; K is the audit's. Beside it
     stand, for each arm: the mean K of the retain facts; FID and KID between the retain facts'
-    drawn pictures and those that the plan gives of them; and the CLIP score, the mean of
-    100 max(cosine, 0) over pictures and their prompts, of the retain and of the forget facts.
-    What could not be measured is absent, and the remark of the first figure says why.
+    drawn pictures and those that the plan gives of them; and the CLIP score, the mean of 100
+    max(cosine, 0) over pictures and their prompts, of the retain and of the forget facts. What
+    could not be measured is absent, and the remark of the first figure says why.
 
-    The classifier's features are, of this project's own network, the last feature map's mean over
-    the picture; of a CLIP the embedding; of others what the last linear layer is given. They are
-    divided by the root of their mean square over the given pictures, since both distances grow
-    with them; Inception's are taken as they are. FID is biased upwards with few pictures, and both
-    distances depend on the features: compare arms, which have equally many pictures and the same
-    features, and not other people's numbers.
+    The classifier's features are, of this project's own network, the last feature map's mean
+    over the picture; of a CLIP the embedding; of others what the last linear layer is given.
+    They are divided by the root of their mean square over the given pictures, since both
+    distances grow with them; Inception's are taken as they are. FID is biased upwards with few
+    pictures, and both distances depend on the features: compare arms, which have equally many
+    pictures and the same features, and not other people's numbers.
 
     It is reported and counts towards no verdict: the verdict's own test of utility is K of the
     retain facts under none/as-is.
-
-    Threat model: none; it is what an erasure costs its users.
-
-    Access: prompts alone.
-
-    Cost: one picture for each forget and each retain fact.
-
-    A leak: none by itself. A model that draws nothing well has not forgotten one concept.
-
-    Source: FID arXiv 1706.08500, KID 1801.01401, CLIP score 2104.08718 (with the factor 100 of
-    papers on text-to-image models in the place of 2.5). ESD (2303.07345) and MACE (2403.06135)
-    report FID and CLIP score of erased models.
     """
+    threat_model = "None; it is what an erasure costs its users."
+    access = "Prompts alone."
+    cost = "One picture for each forget and each retain fact."
+    leak = "None by itself. A model that draws nothing well has not forgotten one concept."
+    source = (
+        "FID arXiv 1706.08500, KID 1801.01401, CLIP score 2104.08718 (with the factor 100 of "
+        "papers on text-to-image models in the place of 2.5). ESD (2303.07345) and MACE "
+        "(2403.06135) report FID and CLIP score of erased models."
+    )
 
     parameters_type = QualityParameters
-    levels: ClassVar[Sequence[Level]] = (Level(profile="standard"),)
+    presets = (Preset("classifier features"),)
     requires = Requirements(packages=("torchmetrics",))
     decides = False
 
@@ -120,31 +128,25 @@ class Quality(ImageAttack[QualityParameters]):
             found["clip"] = location.manifest.digest
         return found
 
-    def unavailable(self, location: Location) -> str | None:
+    def unavailable(self, location: Location) -> Message | None:
         """Also where Inception's weights are missing."""
         if self.parameters.features == "inception" and self.parameters.inception is None:
-            return f"no weights of Inception are given (`inception`: torch-fidelity's {WEIGHTS})"
+            return message("inception_weights_not_given", file=WEIGHTS)
         return super().unavailable(location)
 
-    def measure(
-        self,
-        subject: "TextToImage",
-        evaluator: "ImageEvaluator",
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: "TextToImage", context: "AttackContext[ImageEvaluator]") -> Record:
         """Draw every fact, and measure the pictures.
 
         Raises:
             UnavailableError: there are no retain facts.
             MeasurementError: a measure is not finite.
         """
+        evaluator = context.evaluator
         forget, retain = evaluator.sets.forget, evaluator.sets.retain
         if not retain:
             raise UnavailableError("there are no retain facts, whose pictures it measures")
         facts = (*forget, *retain)
-        images = subject.generate([f.prompt for f in facts], [image_seed(f.id) for f in facts])
+        images = model.generate([f.prompt for f in facts], [image_seed(f.id) for f in facts])
         named: list[tuple[SetName, Fact]] = [("forget", fact) for fact in forget]
         named += [("retain", fact) for fact in retain]
         rows = evaluator.judged(named, images)
@@ -153,7 +155,9 @@ class Quality(ImageAttack[QualityParameters]):
         notes: dict[str, Any] = {"metric": primary, "retain": len(retain), "absent": {}}
         notes["mean_k_retain"] = math.fsum(kept) / len(kept)
         try:
-            notes |= self._distances(evaluator, images[len(forget) :], seed, scratch)
+            notes |= self._distances(
+                evaluator, images[len(forget) :], context.seed, context.scratch
+            )
         except UnavailableError as reason:
             notes["absent"]["FID and KID"] = str(reason)
         clip = self._opened_clip(evaluator)
@@ -222,41 +226,42 @@ class Quality(ImageAttack[QualityParameters]):
 def _figures(arm: str, noted: Mapping[str, Any]) -> Iterable[SideFigure]:
     if "mean_k_retain" not in noted:
         return
-    missing = "".join(f"; no {name}: {why}" for name, why in noted["absent"].items())
     yield SideFigure(
-        "mean K of retain facts",
+        "mean_k_retain",
         arm,
         noted["mean_k_retain"],
-        remark=f"by the metric {noted['metric']}, {noted['retain']:,} facts{missing}",
+        remarks=(
+            message("by_metric", metric=noted["metric"], facts=noted["retain"]),
+            *(
+                message("figure_missing", quoted=("error",), figure=name, error=why)
+                for name, why in noted["absent"].items()
+            ),
+        ),
     )
     if "fid" in noted:
-        yield SideFigure("FID", arm, noted["fid"], remark="; ".join(_limits(noted)))
-        size, pictures = noted["kid_subset_size"], noted["pictures_compared"]
-        drawn = "all of them" if size == pictures else f"random subsets of {size:,}"
-        yield SideFigure(
-            "KID", arm, noted["kid"], remark=f"{_compared(noted)}; over {drawn}; unbiased"
+        yield SideFigure("fid", arm, noted["fid"], remarks=tuple(_limits(noted)))
+        over = message(
+            "kid_subsets", size=noted["kid_subset_size"], pictures=noted["pictures_compared"]
         )
-    for key, name in (("clip_score_retain", "retain"), ("clip_score_forget", "forget")):
+        yield SideFigure("kid", arm, noted["kid"], remarks=(_compared(noted), over))
+    for key in ("clip_score_retain", "clip_score_forget"):
         if key in noted:
-            yield SideFigure(
-                f"CLIP score, {name} prompts",
-                arm,
-                noted[key],
-                remark="mean of 100 max(cosine, 0); a prompt too long for the CLIP is cut",
-            )
+            yield SideFigure(key, arm, noted[key], remarks=(message("clip_score_of_prompts"),))
 
 
-def _compared(noted: Mapping[str, Any]) -> str:
+def _compared(noted: Mapping[str, Any]) -> Message:
     features = noted["features"]
-    return (
-        f"{noted['pictures_compared']:,} pictures against as many, {features['width']:,} features "
-        f"of {'Inception' if features['of'] == 'inception' else 'the classifier'}"
+    return message(
+        "pictures_compared",
+        pictures=noted["pictures_compared"],
+        features=features["width"],
+        of=features["of"],
     )
 
 
-def _limits(noted: Mapping[str, Any]) -> Iterable[str]:
+def _limits(noted: Mapping[str, Any]) -> Iterable[Message]:
     yield _compared(noted)
     if noted["pictures_compared"] < _MANY:
-        yield "biased upwards with so few; compare the arms only"
+        yield message("fid_biased_with_few_pictures")
     if noted["features"]["of"] != "inception":
-        yield "not comparable with published FIDs, which are in Inception's features"
+        yield message("fid_not_comparable")

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -11,16 +10,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from attacks.generation.ddim_inversion import moved
 from attacks.membership.blind_pictures import blind_baseline
 from attacks.membership.family import PlacementAttack, Scores
 from attacks.membership.scored_texts import LEAST_HOLDOUT
 from attacks.prompting.concepts.noise_matching import denoising_loss, image_shape
-from auditor.attack import Level, Parameters, Requirements, attack
+from auditor.attack import AttackContext, Parameters, Preset, Requirements, attack
 from auditor.core.errors import UnavailableError
-from auditor.core.findings import Finding, SideFigure
+from auditor.core.findings import SideFigure
+from auditor.core.messages import message
 from auditor.core.records import Record
 from auditor.models.batching import run_batched
+from auditor.models.text_to_image.denoising import deterministic_step
 
 if TYPE_CHECKING:
     from auditor.models.text_to_image.evaluator import ImageEvaluator
@@ -49,52 +49,54 @@ class ImageMembershipParameters(Parameters):
 class DenoisingLoss(
     PlacementAttack[ImageMembershipParameters, "TextToImage", "ImageEvaluator"],
 ):
-    """Rank the forget pictures among unseen ones by how well the model denoises them.
+    """Membership of pictures by their denoising error."""
 
-    A model is better at taking noise out of pictures that it was trained on. The score `loss` is
-    minus the mean squared error of the predicted noise, at fixed timesteps and with fixed noises,
-    the same for every picture and every arm. The score `t-error` takes the picture a little way
-    to noise, deterministically, and is minus the error of one further step and its way back
-    (SecMI). Without text both ask what the UNet knows of pictures, whatever happened to the words;
-    with the facts' prompts an erasure shows as pictures that are far worse denoised than unseen
-    ones.
+    summary = "Rank the forget pictures among unseen ones by how well the model denoises them."
+    details = """
+    A model is better at taking noise out of pictures that it was trained on. The score `loss`
+    is minus the mean squared error of the predicted noise, at fixed timesteps and with fixed
+    noises, the same for every picture and every arm. The score `t-error` takes the picture a
+    little way to noise, deterministically, and is minus the error of one further step and its
+    way back (SecMI). Without text both ask what the UNet knows of pictures, whatever happened
+    to the words; with the facts' prompts an erasure shows as pictures that are far worse
+    denoised than unseen ones.
 
-    K = share of the holdout pictures that the picture outscores on the same arm, ties half; only
-    the gap to the retrained models says anything. Pictures of the plan are pictures of the
+    K = share of the holdout pictures that the picture outscores on the same arm, ties half;
+    only the gap to the retrained models says anything. Pictures of the plan are pictures of the
     concept, and it need not have been trained on those very ones: then the score tells the
     concept's kind of picture, not the copy.
 
     Where every forget picture is denoised better than any of the holdout, a placement says no
     more; the mean errors of both sets stand beside it, and compare across the arms.
 
-    It is reported and decides nothing. The two sets would have to be of one kind, and a holdout of
-    other concepts is not: one retrained model ranks an unseen concept among others of its kind
-    otherwise than the next one does. A classifier of pixel statistics that sees no model is run
-    on both sets; where it tells them apart, the certificate's controls say so.
-
-    Threat model: someone with the weights, and pictures that may have been trained on.
-
-    Access: the UNet's predictions; pictures of the forget and of the holdout set.
-
-    Cost: timesteps times noises rows through the UNet for each picture; for `t-error` two more
-    than `reached` / `interval`.
-
-    A leak: forget pictures rank higher among unseen ones than they do on a retrained model.
-
-    Source: loss from arXiv 2301.09956 and 2302.03262; SecMI from arXiv 2302.01316 (`t-error`
-    without its classifier); how many timesteps and noises are averaged is this project's choice.
+    It is reported and decides nothing. The two sets would have to be of one kind, and a holdout
+    of other concepts is not: one retrained model ranks an unseen concept among others of its
+    kind otherwise than the next one does. A classifier of pixel statistics that sees no model
+    is run on both sets; where it tells them apart, the certificate's controls say so.
     """
+    threat_model = "Someone with the weights, and pictures that may have been trained on."
+    access = "The UNet's predictions; pictures of the forget and of the holdout set."
+    cost = (
+        "Timesteps times noises rows through the UNet for each picture; for `t-error` two more "
+        "than `reached` / `interval`."
+    )
+    leak = "Forget pictures rank higher among unseen ones than they do on a retrained model."
+    source = (
+        "Loss from arXiv 2301.09956 and 2302.03262; SecMI from arXiv 2302.01316 (`t-error` "
+        "without its classifier); how many timesteps and noises are averaged is this project's "
+        "choice."
+    )
 
     parameters_type = ImageMembershipParameters
-    levels: ClassVar[Sequence[Level]] = (
-        Level({"score": "loss"}, "standard"),
-        Level({"score": "t-error"}, "exhaustive"),
-        Level({"score": "loss", "text": "prompt"}, "exhaustive"),
+    presets = (
+        Preset("loss, without text", {"score": "loss"}),
+        Preset("t-error, without text", {"score": "t-error"}, "exhaustive"),
+        Preset("loss, with the prompt", {"score": "loss", "text": "prompt"}, "exhaustive"),
     )
     requires = Requirements(packages=("sklearn",), images=True)
     kinds: ClassVar[tuple[str, ...]] = ("text-to-image",)
     decides = False
-    blind = "A classifier of pixel statistics"
+    blind = "pixel_statistics"
 
     @property
     def variant(self) -> str:
@@ -108,21 +110,14 @@ class DenoisingLoss(
         rows = len(p.timesteps) * p.noises if p.score == "loss" else p.reached // p.interval + 2
         return max(1, evaluation * rows // 50)
 
-    def measure(
-        self,
-        subject: "TextToImage",
-        evaluator: "ImageEvaluator",
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: "TextToImage", context: "AttackContext[ImageEvaluator]") -> Record:
         """Score every forget and holdout picture.
 
         Raises:
             UnavailableError: pictures or holdout facts are missing, or a timestep was never
                 trained.
         """
-        p, sets = self.parameters, evaluator.sets
+        p, sets = self.parameters, context.facts
         if len(sets.holdout) < LEAST_HOLDOUT:
             raise UnavailableError(
                 "membership is told against pictures that no model has seen; give a holdout set "
@@ -131,18 +126,18 @@ class DenoisingLoss(
         if p.reached % p.interval:
             raise UnavailableError(f"`interval` ({p.interval}) must divide `reached` ({p.reached})")
         last = max(p.timesteps) if p.score == "loss" else p.reached + p.interval
-        if last >= len(subject.signal):
+        if last >= len(model.signal):
             raise UnavailableError(
-                f"the model was trained with {len(subject.signal)} timesteps, and the score needs "
+                f"the model was trained with {len(model.signal)} timesteps, and the score needs "
                 f"timestep {last}"
             )
         facts = (*sets.forget, *sets.holdout)
-        images = evaluator.images(facts, image_shape(subject))
+        images = context.evaluator.images(facts, image_shape(model))
         prompts = [fact.prompt for fact in facts] if p.text == "prompt" else None
         if p.score == "loss":
-            errors = denoising_losses(subject, images, prompts, p.timesteps, p.noises)
+            errors = denoising_losses(model, images, prompts, p.timesteps, p.noises)
         else:
-            errors = t_errors(subject, images, prompts, p.reached, p.interval)
+            errors = t_errors(model, images, prompts, p.reached, p.interval)
         scores = -errors.double().numpy()
         count = len(sets.forget)
         notes: Mapping[str, Any] = {
@@ -161,12 +156,13 @@ class DenoisingLoss(
             for name, error in noted["errors"].items():
                 figures.append(
                     SideFigure(
-                        f"{noted['score']} of {name} pictures",
+                        "denoising_error",
                         arm,
                         error["mean"],
                         error["lower"],
                         error["upper"],
-                        "mean over pictures, normal bounds; low is well denoised",
+                        params={"score": noted["score"], "set": name},
+                        remarks=(message("mean_over_pictures"),),
                     )
                 )
         return figures
@@ -182,7 +178,7 @@ def summary(errors: npt.NDArray[np.float64]) -> dict[str, float | None]:
 
 
 def denoising_losses(
-    subject: "TextToImage",
+    model: "TextToImage",
     images: Tensor,
     prompts: Sequence[str] | None,
     timesteps: Sequence[int],
@@ -194,32 +190,32 @@ def denoising_losses(
     them. The denoising loss is that of arXiv 2006.11239, eq. 14.
 
     Args:
-        subject: whose loss it is.
+        model: whose loss it is.
         images: [n, 3, height, width] in [0, 1].
         prompts: one a picture; None for no text.
         timesteps: of training.
         noises: noises at each timestep.
     """
     generator = torch.Generator("cpu").manual_seed(0)
-    shape = subject.input_shape
+    shape = model.input_shape
     noise = torch.randn(len(timesteps) * noises, *shape, generator=generator)
     at = torch.tensor(timesteps).repeat_interleave(noises)
     total = len(noise)
-    clean, text = _clean(subject, images), _text(subject, prompts, len(images))
+    clean, text = _clean(model, images), _text(model, prompts, len(images))
 
     def run(batch: list[int]) -> list[Tensor]:
         which, draw = [i // total for i in batch], [i % total for i in batch]
         with torch.inference_mode():
-            losses = denoising_loss(subject, clean[which], at[draw], noise[draw], text.rows(which))
+            losses = denoising_loss(model, clean[which], at[draw], noise[draw], text.rows(which))
         return list(losses.cpu())
 
     rows = [shape[1] * shape[2]] * (len(images) * total)
-    losses = torch.stack(run_batched(rows, subject.token_budget, run))
+    losses = torch.stack(run_batched(rows, model.token_budget, run))
     return losses.view(len(images), total).mean(dim=1)
 
 
 def t_errors(
-    subject: "TextToImage",
+    model: "TextToImage",
     images: Tensor,
     prompts: Sequence[str] | None,
     reached: int,
@@ -231,15 +227,15 @@ def t_errors(
     back; the error is the mean square of what that changes.
 
     Args:
-        subject: whose predictions are used.
+        model: whose predictions are used.
         images: [n, 3, height, width] in [0, 1].
         prompts: one a picture; None for no text.
         reached: timestep of the error.
         interval: timesteps a step.
     """
-    _, height, width = subject.input_shape
-    signal = subject.signal.tolist()
-    clean, text = _clean(subject, images), _text(subject, prompts, len(images))
+    _, height, width = model.input_shape
+    signal = model.signal.tolist()
+    clean, text = _clean(model, images), _text(model, prompts, len(images))
 
     def run(batch: list[int]) -> list[Tensor]:
         given = text.rows(batch)
@@ -247,8 +243,8 @@ def t_errors(
 
             def step(sample: Tensor, now: int, then: int) -> Tensor:
                 at = torch.full((len(batch),), now, dtype=torch.long)
-                noise = subject.predict_noise(sample, at, given).float()
-                return moved(sample, noise, signal[now], signal[then])
+                noise = model.predict_noise(sample, at, given).float()
+                return deterministic_step(sample, noise, signal[now], signal[then])
 
             sample = clean[batch].float()
             for now in range(0, reached, interval):
@@ -256,19 +252,19 @@ def t_errors(
             back = step(step(sample, reached, reached + interval), reached + interval, reached)
             return list((back - sample).square().mean(dim=(1, 2, 3)).cpu())
 
-    return torch.stack(run_batched([height * width] * len(images), subject.token_budget, run))
+    return torch.stack(run_batched([height * width] * len(images), model.token_budget, run))
 
 
-def _clean(subject: "TextToImage", images: Tensor) -> Tensor:
+def _clean(model: "TextToImage", images: Tensor) -> Tensor:
     """What the UNet should denoise to; every picture is encoded once."""
-    _, height, width = subject.input_shape
+    _, height, width = model.input_shape
 
     def run(batch: list[int]) -> list[Tensor]:
-        return list(subject.latents(images[batch]))
+        return list(model.latents(images[batch]))
 
-    return torch.stack(run_batched([height * width] * len(images), subject.token_budget, run))
+    return torch.stack(run_batched([height * width] * len(images), model.token_budget, run))
 
 
-def _text(subject: "TextToImage", prompts: Sequence[str] | None, count: int) -> "Text":
+def _text(model: "TextToImage", prompts: Sequence[str] | None, count: int) -> "Text":
     """What the UNet gets for the pictures; every prompt is encoded once."""
-    return subject.empty_text().repeated(count) if prompts is None else subject.text(prompts)
+    return model.empty_text().repeated(count) if prompts is None else model.text(prompts)

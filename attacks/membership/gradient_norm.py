@@ -1,8 +1,6 @@
 """Membership by how much training on a text would still move the weights."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -11,10 +9,8 @@ from pydantic import Field
 from attacks.membership.blind_baseline import blind_baseline
 from attacks.membership.family import MembershipAttack, MembershipParameters, Scores
 from attacks.membership.scored_texts import ScoredTexts
-from auditor.attack import Level, Requirements, attack
-from auditor.core.findings import Finding
+from auditor.attack import AttackContext, Preset, Requirements, attack
 from auditor.core.records import Record
-from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
 
 
@@ -27,28 +23,28 @@ class GradientNormParameters(MembershipParameters):
 
 @attack("membership/gradient-norm")
 class GradientNorm(MembershipAttack[GradientNormParameters]):
-    """Rank the forget facts among unseen ones by the norm of their loss's gradient.
+    """Membership by the norm of the loss's gradient."""
 
+    summary = "Rank the forget facts among unseen ones by the norm of their loss's gradient."
+    details = """
     What was fitted has a small gradient. The score is minus the mean over all parameters of the
-    norm of the gradient of the text's loss, as MIMIR has it (open-unlearning: without the minus).
+    norm of the gradient of the text's loss, as MIMIR has it (open-unlearning: without the
+    minus).
 
     K = share of the holdout facts that the fact outscores on the same arm, ties half; 0.5 is
     chance. See `membership/likelihood` for how placements are to be read.
-
-    Threat model: an attacker or auditor with the weights and a guess at the text.
-
-    Access: gradients.
-
-    Cost: a forward and a backward pass for each forget and holdout fact, one at a time; a copy
-    of the weights and of their gradients.
-
-    A leak: forget facts have smaller gradients, among unseen ones, than on a retrained model.
-
-    Source: arXiv 2312.03262 compares it; implemented as in MIMIR (arXiv 2402.07841).
     """
+    threat_model = "An attacker or auditor with the weights and a guess at the text."
+    access = "Gradients."
+    cost = (
+        "A forward and a backward pass for each forget and holdout fact, one at a time; a copy "
+        "of the weights and of their gradients."
+    )
+    leak = "Forget facts have smaller gradients, among unseen ones, than on a retrained model."
+    source = "arXiv 2312.03262 compares it; implemented as in MIMIR (arXiv 2402.07841)."
 
     parameters_type = GradientNormParameters
-    levels: ClassVar[Sequence[Level]] = (Level({"order": 2.0}, "standard"),)
+    presets = (Preset("p = 2", {"order": 2.0}),)
     requires = Requirements(packages=("sklearn",), full_precision=True)
 
     @property
@@ -60,23 +56,16 @@ class GradientNorm(MembershipAttack[GradientNormParameters]):
         """Forward and backward over both sets."""
         return 3 * evaluation
 
-    def measure(
-        self,
-        subject: CausalLM,
-        evaluator: Evaluator,
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: CausalLM, context: AttackContext) -> Record:
         """A gradient for each text.
 
         Raises:
             UnavailableError: there is no holdout set.
         """
-        sets = evaluator.sets
+        sets = context.facts
         texts = ScoredTexts(sets, self.parameters.text)
         norms = gradient_norms(
-            subject,
+            model,
             [texts.pair(fact) for fact in (*sets.forget, *sets.holdout)],
             self.parameters.order,
         )
@@ -86,25 +75,25 @@ class GradientNorm(MembershipAttack[GradientNormParameters]):
 
 
 def gradient_norms(
-    subject: CausalLM, pairs: Sequence[tuple[str, str]], order: float
+    model: CausalLM, pairs: Sequence[tuple[str, str]], order: float
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Mean over parameters of the norm of each text's gradient, [n].
 
     Args:
-        subject: whose weights are asked; they stay what they were.
+        model: whose weights are asked; they stay what they were.
         pairs: what is given and what the loss is over.
         order: of the norm.
     """
     norms = []
-    with subject.preserve_weights() as model:
-        for parameter in model.parameters():
+    with model.preserve_weights() as network:
+        for parameter in network.parameters():
             parameter.requires_grad_(parameter.is_floating_point())
-        for item in subject.encode(pairs):
-            model.zero_grad(set_to_none=True)
-            subject.loss([item]).backward()  # type: ignore[no-untyped-call]
+        for item in model.encode(pairs):
+            network.zero_grad(set_to_none=True)
+            model.loss([item]).backward()  # type: ignore[no-untyped-call]
             of_parameters = [
                 torch.linalg.vector_norm(parameter.grad.float(), order)
-                for parameter in model.parameters()
+                for parameter in network.parameters()
                 if parameter.grad is not None
             ]
             norms.append(float(torch.stack([n.cpu() for n in of_parameters]).double().mean()))

@@ -3,8 +3,7 @@
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -14,12 +13,11 @@ from attacks.membership.blind_baseline import blind_baseline
 from attacks.membership.family import MembershipAttack, MembershipParameters, Scores, Vector
 from attacks.membership.recall_prefix import RecallPrefix
 from attacks.membership.scored_texts import ScoredTexts, packed, unpacked
-from auditor.attack import Level, ModelPath, attack
+from auditor.attack import AttackContext, ModelPath, Preset, attack
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.facts import Fact
 from auditor.core.findings import Finding
 from auditor.core.records import Record
-from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.causal_lm.scoring import TokenScores
 from auditor.models.manifest import Location, locate
@@ -38,7 +36,7 @@ class LikelihoodParameters(MembershipParameters):
     k: float = Field(default=0.2, gt=0, le=1)
     """Share of the tokens, the least probable ones, that Min-K% and Min-K%++ average."""
     shots: int = Field(default=4, ge=1)
-    """Holdout facts, each of another subject, in ReCaLL's prefix. All facts of these subjects
+    """Holdout facts, each of another entity, in ReCaLL's prefix. All facts of these entities
     are then left out of the holdout that its scores are placed among."""
     references: tuple[ModelPath, ...] = ()
     """Models besides the retrained arms that never saw the forget set, for the scores that
@@ -52,60 +50,64 @@ class LikelihoodParameters(MembershipParameters):
 
 @attack("membership/likelihood")
 class Likelihood(MembershipAttack[LikelihoodParameters]):
-    """Rank the forget facts among unseen ones by loss, zlib, Min-K%, Min-K%++, ReCaLL, RMIA, LiRA.
+    """Membership by scores of token likelihoods."""
 
-    A model is surer of what it was trained on. Each variant is a score of the literature, higher
-    for members: `loss` (mean log-probability), `zlib` (per byte of the compressed text), `min-k`
-    (mean of the k least probable tokens), `min-k++` (the same, standardised over the vocabulary),
-    `recall` (how much a prefix of unseen texts takes away), `reference` (minus the mean
-    log-probability under reference models), `rmia` (the share of unseen texts whose ratio to the
-    reference models is lower) and `lira` (how far the logit lies above the reference models').
-    They are all read from one forward pass an arm; ReCaLL's prefix takes a second.
+    summary = (
+        "Rank the forget facts among unseen ones by loss, zlib, Min-K%, Min-K%++, ReCaLL, RMIA, "
+        "LiRA."
+    )
+    details = """
+    A model is surer of what it was trained on. Each variant is a score of the literature,
+    higher for members: `loss` (mean log-probability), `zlib` (per byte of the compressed text),
+    `min-k` (mean of the k least probable tokens), `min-k++` (the same, standardised over the
+    vocabulary), `recall` (how much a prefix of unseen texts takes away), `reference` (minus the
+    mean log-probability under reference models), `rmia` (the share of unseen texts whose ratio
+    to the reference models is lower) and `lira` (how far the logit lies above the reference
+    models'). They are all read from one forward pass an arm; ReCaLL's prefix takes a second.
 
-    K = share of the holdout facts that the fact outscores on the same arm, ties half: a model that
-    never saw the forget set stays near 0.5. Placements are noisy, and small models rank forget
-    facts above unseen ones or below them by chance, so membership can fail a model and is not
-    asked for a PASS. K far below a retrained model's gives away as well that something was
-    removed; it shows as over-forgetting.
+    K = share of the holdout facts that the fact outscores on the same arm, ties half: a model
+    that never saw the forget set stays near 0.5. Placements are noisy, and small models rank
+    forget facts above unseen ones or below them by chance, so membership can fail a model and
+    is not asked for a PASS. K far below a retrained model's gives away as well that something
+    was removed; it shows as over-forgetting.
 
     Reference models are the retrained arms, and models that the plan names. A retrained arm is
     compared with the others; every other arm is compared with the retrained arms but one, each
     left out in turn, so that all arms see equally many. RMIA is the offline attack, with the
-    holdout as population (a holdout fact is compared with the others of it); LiRA is offline too.
-    A text's probability is exp of its mean log-probability per token. Where references give unseen
-    texts little probability, `lira` ranks nearly as `reference` does, and `rmia` as `loss`; in an
-    answer of a few tokens every small k means the least probable one.
+    holdout as population (a holdout fact is compared with the others of it); LiRA is offline
+    too. A text's probability is exp of its mean log-probability per token. Where references
+    give unseen texts little probability, `lira` ranks nearly as `reference` does, and `rmia` as
+    `loss`; in an answer of a few tokens every small k means the least probable one.
 
     The forget and the holdout set must be of one kind. A bag-of-words classifier that sees no
     model is run on both; where it tells them apart, membership evidence is confounded, and the
     certificate's controls say so.
-
-    Threat model: anyone who can read token probabilities and has a guess at the text.
-
-    Access: log-probabilities of given texts; for `min-k++` the whole distribution of each token.
-
-    Cost: one pass over forget and holdout facts an arm, and one with ReCaLL's prefix, shared by all
-    variants; one more for each reference model that the plan names.
-
-    A leak: forget facts rank higher among unseen ones than they do on a retrained model.
-
-    Source: LOSS arXiv 1709.01604, zlib and reference 2012.07805, Min-K% 2310.16789, Min-K%++
-    2404.02936, ReCaLL 2406.15968, RMIA 2312.03262, LiRA 2112.03570; formulas as in MIMIR
-    (2402.07841), placements in MUSE's setting (2407.06460).
     """
+    threat_model = "Anyone who can read token probabilities and has a guess at the text."
+    access = "Log-probabilities of given texts; for `min-k++` the whole distribution of each token."
+    cost = (
+        "One pass over forget and holdout facts an arm, and one with ReCaLL's prefix, shared by "
+        "all variants; one more for each reference model that the plan names."
+    )
+    leak = "Forget facts rank higher among unseen ones than they do on a retrained model."
+    source = (
+        "LOSS arXiv 1709.01604, zlib and reference 2012.07805, Min-K% 2310.16789, Min-K%++ "
+        "2404.02936, ReCaLL 2406.15968, RMIA 2312.03262, LiRA 2112.03570; formulas as in MIMIR "
+        "(2402.07841), placements in MUSE's setting (2407.06460)."
+    )
 
     parameters_type = LikelihoodParameters
-    levels: ClassVar[Sequence[Level]] = (
-        Level({"score": "loss"}, "standard"),
-        Level({"score": "min-k"}, "standard"),
-        Level({"score": "min-k++"}, "standard"),
-        Level({"score": "recall"}, "standard"),
-        Level({"score": "reference"}, "standard"),
-        Level({"score": "zlib"}, "exhaustive"),
-        Level({"score": "min-k", "k": 0.4}, "exhaustive"),
-        Level({"score": "min-k++", "k": 0.4}, "exhaustive"),
-        Level({"score": "rmia"}, "exhaustive"),
-        Level({"score": "lira"}, "exhaustive"),
+    presets = (
+        Preset("loss", {"score": "loss"}),
+        Preset("min-k 20%", {"score": "min-k"}),
+        Preset("min-k++ 20%", {"score": "min-k++"}),
+        Preset("recall", {"score": "recall"}),
+        Preset("reference", {"score": "reference"}),
+        Preset("zlib", {"score": "zlib"}, "exhaustive"),
+        Preset("min-k 40%", {"score": "min-k", "k": 0.4}, "exhaustive"),
+        Preset("min-k++ 40%", {"score": "min-k++", "k": 0.4}, "exhaustive"),
+        Preset("rmia", {"score": "rmia"}, "exhaustive"),
+        Preset("lira", {"score": "lira"}, "exhaustive"),
     )
     searches = True
 
@@ -134,58 +136,52 @@ class Likelihood(MembershipAttack[LikelihoodParameters]):
         digests = {name: where.manifest.digest for name, where in self._references.items()}
         return {**super().inputs(), **digests, "zlib": zlib.ZLIB_RUNTIME_VERSION}
 
-    def search(self, subject: CausalLM, evaluator: Evaluator, seed: int) -> Record:
+    def search(self, model: CausalLM, context: AttackContext) -> Record:
         """Token scores of forget and holdout facts, of the arm and of the reference models.
 
         Raises:
             UnavailableError: there is no holdout set, or a reference model is the arm itself.
         """
+        evaluator = context.evaluator
         texts = ScoredTexts(evaluator.sets, self.parameters.text)
         facts = (*evaluator.sets.forget, *evaluator.sets.holdout)
-        arrays = packed("alone", texts.score(subject, facts))
+        arrays = packed("alone", texts.score(model, facts))
         prefix = RecallPrefix(texts, evaluator.sets, self.parameters.shots)
         absent = prefix.unavailable()
         if absent is None:
             try:
-                arrays |= packed("after prefix", texts.score_after(subject, facts, prefix.text))
+                arrays |= packed("after prefix", texts.score_after(model, facts, prefix.text))
             except MeasurementError as error:  # too long with it; the other scores stand
                 absent = f"after ReCaLL's prefix the facts cannot be scored: {error}"
         for name, where in self._references.items():
-            if subject.has_weights_of(where.manifest):
+            if model.has_weights_of(where.manifest):
                 raise UnavailableError(
                     f"the reference model {where.model} is one of the audited models; give a "
                     "model that never saw the forget set and is not audited"
                 )
-            arrays |= packed(name, _scored_by(where, subject, texts, facts))
+            arrays |= packed(name, _scored_by(where, model, texts, facts))
         notes = {"blind": blind_baseline(evaluator.sets, texts), "no recall": absent}
         return Record(notes=notes, arrays=arrays)
 
-    def measure(
-        self,
-        subject: CausalLM,
-        evaluator: Evaluator,
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: CausalLM, context: AttackContext) -> Record:
         """Scores out of the pooled token scores, without another forward pass.
 
         Raises:
             UnavailableError: there are too few reference models, or ReCaLL's prefix did not fit.
         """
-        sets = evaluator.sets
+        sets = context.facts
         texts = ScoredTexts(sets, self.parameters.text)
-        own = next(finding for finding in pool if finding.own)
+        own = next(finding for finding in context.pool if finding.own)
         notes: dict[str, Any] = {"score": self.parameters.score, "blind": own.record.notes["blind"]}
         holdout = list(range(len(sets.holdout)))
         if self.parameters.score in _AGAINST_REFERENCES:
-            scores = list(self._against_references(own, pool, len(sets.forget)))
+            scores = list(self._against_references(own, context.pool, len(sets.forget)))
             notes["reference_sets"] = len(scores)
         elif self.parameters.score == "recall":
             if (why := own.record.notes["no recall"]) is not None:
                 raise UnavailableError(why)
             prefix = RecallPrefix(texts, sets, self.parameters.shots)
-            holdout = [i for i in holdout if sets.holdout[i].entity not in prefix.subjects]
+            holdout = [i for i in holdout if sets.holdout[i].entity not in prefix.models]
             after = unpacked("after prefix", own.record.arrays)
             alone = unpacked("alone", own.record.arrays)
             both = zip(alone, after, strict=True)
@@ -216,8 +212,8 @@ class Likelihood(MembershipAttack[LikelihoodParameters]):
     ) -> Iterator[Scores]:
         """Scores of the arm against each set of references that it is compared with."""
         score = self.parameters.score
-        retrained = [finding for finding in pool if finding.arm.startswith("retrained-")]
-        known = {f.arm: _log_likelihoods("alone", f.record) for f in retrained}
+        retrained = [finding for finding in pool if finding.arm.is_retrained]
+        known = {str(f.arm): _log_likelihoods("alone", f.record) for f in retrained}
         known |= {name: _log_likelihoods(name, own.record) for name in self._references}
         mine = _log_likelihoods("alone", own.record)
         for names in reference_models.reference_sets(
@@ -259,14 +255,14 @@ def _log_likelihoods(name: str, record: Record) -> Vector:
 
 
 def _scored_by(
-    where: Location, subject: CausalLM, texts: ScoredTexts, facts: Sequence[Fact]
+    where: Location, model: CausalLM, texts: ScoredTexts, facts: Sequence[Fact]
 ) -> list[TokenScores]:
     """Token scores by a reference model, opened beside the arm and as the arm was."""
     spec = ModelSpec(
-        path=str(where.model), dtype=subject.spec.dtype, device_map=subject.spec.device_map
+        path=str(where.model), dtype=model.spec.dtype, device_map=model.spec.device_map
     )
-    reference = CausalLM(spec, where, subject.prompt_format, subject.token_budget)
-    reference.meter = subject.meter
+    reference = CausalLM(spec, where, model.prompt_format, model.token_budget)
+    reference.meter = model.meter
     try:
         return texts.score(reference, facts)
     finally:

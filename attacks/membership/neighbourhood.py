@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -12,11 +10,9 @@ from attacks.membership.blind_baseline import blind_baseline
 from attacks.membership.family import MembershipAttack, MembershipParameters, Scores
 from attacks.membership.neighbours import corpus_neighbours, masked_neighbours
 from attacks.membership.scored_texts import ScoredTexts
-from auditor.attack import Level, ModelPath, attack
+from auditor.attack import AttackContext, ModelPath, Preset, attack
 from auditor.core.facts import Fact
-from auditor.core.findings import Finding
 from auditor.core.records import Record
-from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.manifest import Location, locate
 from auditor.models.spec import ModelSpec
@@ -34,32 +30,33 @@ class NeighbourhoodParameters(MembershipParameters):
 
 @attack("membership/neighbourhood")
 class Neighbourhood(MembershipAttack[NeighbourhoodParameters]):
-    """Rank the forget facts among unseen ones by how much likelier each is than its neighbours.
+    """Membership by comparison with neighbouring texts."""
 
+    summary = (
+        "Rank the forget facts among unseen ones by how much likelier each is than its neighbours."
+    )
+    details = """
     A neighbour is the text with a few words replaced. The score is the text's mean
     log-probability minus the mean of its neighbours', so a text that is easy for any model does
     not pass for a member. The paper lets a masked language model propose the words: give one as
-    `mask_model`. Without it they are taken from the retain and holdout facts, among words
-    that are written alike (capitals, digits, the last sign); such neighbours are less fluent,
-    which weakens the comparison on every arm alike. Every arm is shown the same neighbours.
+    `mask_model`. Without it they are taken from the retain and holdout facts, among words that
+    are written alike (capitals, digits, the last sign); such neighbours are less fluent, which
+    weakens the comparison on every arm alike. Every arm is shown the same neighbours.
 
     K = share of the holdout facts that the fact outscores on the same arm, ties half; 0.5 is
     chance. See `membership/likelihood` for how placements are to be read.
-
-    Threat model: anyone who can read token probabilities and has a guess at the text.
-
-    Access: log-probabilities of given texts.
-
-    Cost: one pass over forget and holdout facts with all their neighbours.
-
-    A leak: forget facts stand out from their neighbours as unseen facts do not, and as they do
-    not on a retrained model.
-
-    Source: arXiv 2305.18462.
     """
+    threat_model = "Anyone who can read token probabilities and has a guess at the text."
+    access = "Log-probabilities of given texts."
+    cost = "One pass over forget and holdout facts with all their neighbours."
+    leak = (
+        "Forget facts stand out from their neighbours as unseen facts do not, and as they do not "
+        "on a retrained model."
+    )
+    source = "arXiv 2305.18462."
 
     parameters_type = NeighbourhoodParameters
-    levels: ClassVar[Sequence[Level]] = (Level({"neighbours": 20}, "standard"),)
+    presets = (Preset("20 neighbours", {"neighbours": 20}),)
 
     @property
     def variant(self) -> str:
@@ -80,26 +77,19 @@ class Neighbourhood(MembershipAttack[NeighbourhoodParameters]):
         masked = {"mask_model": self._masked.manifest.digest} if self._masked else {}
         return {**super().inputs(), **masked}
 
-    def measure(
-        self,
-        subject: CausalLM,
-        evaluator: Evaluator,
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: CausalLM, context: AttackContext) -> Record:
         """Score every text and its neighbours.
 
         Raises:
             UnavailableError: there is no holdout set.
         """
-        sets = evaluator.sets
+        sets = context.facts
         texts = ScoredTexts(sets, self.parameters.text)
         facts = (*sets.forget, *sets.holdout)
         pairs = [texts.pair(fact) for fact in facts]
-        around = self._neighbours(texts, facts, (*sets.retain, *sets.holdout), seed)
+        around = self._neighbours(texts, facts, (*sets.retain, *sets.holdout), context.seed)
         shown = [(given, n) for (given, _), found in zip(pairs, around, strict=True) for n in found]
-        scores = [s.mean_log_probability for s in subject.score([*pairs, *shown])]
+        scores = [s.mean_log_probability for s in model.score([*pairs, *shown])]
         alone, others = np.array(scores[: len(facts)]), np.array(scores[len(facts) :])
         values = alone - others.reshape(len(facts), self.parameters.neighbours).mean(axis=1)
         split = Scores(values[: len(sets.forget)], values[len(sets.forget) :])

@@ -70,7 +70,7 @@ def masked_neighbours(texts: Sequence[str], mask_model: Path, count: int) -> lis
         MeasurementError: a text has fewer than ``count`` neighbours.
     """
     tokenizer = AutoTokenizer.from_pretrained(mask_model)
-    model = AutoModelForMaskedLM.from_pretrained(mask_model, use_safetensors=True).eval()
+    network = AutoModelForMaskedLM.from_pretrained(mask_model, use_safetensors=True).eval()
     found = []
     for text in texts:
         words = text.split()
@@ -82,7 +82,7 @@ def masked_neighbours(texts: Sequence[str], mask_model: Path, count: int) -> lis
             at = (inputs["input_ids"][0] == tokenizer.mask_token_id).nonzero()
             if not len(at):
                 continue
-            p = model(**inputs).logits[0, at[0, 0]].double().softmax(-1)
+            p = network(**inputs).logits[0, at[0, 0]].double().softmax(-1)
             pieces = tokenizer(word, add_special_tokens=False)["input_ids"]
             known = float(p[pieces[0]]) if len(pieces) == 1 else 0.0
             best = p.topk(min(len(p), 4 * count + len(pieces)))

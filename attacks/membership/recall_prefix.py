@@ -5,7 +5,7 @@ from auditor.core.facts import Fact, FactSets
 
 
 class RecallPrefix:
-    """The first fact of each of the last holdout subjects, a line each.
+    """The first fact of each of the last holdout entities, a line each.
 
     Args:
         texts: what is scored.
@@ -20,16 +20,16 @@ class RecallPrefix:
         chosen = list(first.values())[-shots:]
         self._shots = shots
         self.facts = tuple(fact.id for fact in chosen)
-        self.subjects = frozenset(fact.entity for fact in chosen)
+        self.models = frozenset(fact.entity for fact in chosen)
         self.text = "".join(f"{texts.whole(fact)}\n" for fact in chosen)
-        self._left = sum(fact.entity not in self.subjects for fact in sets.holdout)
+        self._left = sum(fact.entity not in self.models for fact in sets.holdout)
 
     def unavailable(self) -> str | None:
         """Why there is no such prefix, or None."""
         if len(self.facts) == self._shots and self._left >= LEAST_HOLDOUT:
             return None
         return (
-            f"a prefix of {self._shots} holdout facts, each of another subject, would leave "
-            f"{self._left} holdout facts of other subjects, and {LEAST_HOLDOUT} are needed; "
+            f"a prefix of {self._shots} holdout facts, each of another entity, would leave "
+            f"{self._left} holdout facts of other entities, and {LEAST_HOLDOUT} are needed; "
             "give fewer `shots` or a larger holdout set"
         )

@@ -53,18 +53,16 @@ class ScoredTexts:
         verbatim = self.kind == "passage" and self._verbatim
         return str(fact.text) if verbatim else f"{fact.prompt} {fact.answer}"
 
-    def score(self, subject: CausalLM, facts: Sequence[Fact]) -> list[TokenScores]:
+    def score(self, model: CausalLM, facts: Sequence[Fact]) -> list[TokenScores]:
         """Scores of each fact's text."""
-        return subject.score([self.pair(fact) for fact in facts])
+        return model.score([self.pair(fact) for fact in facts])
 
-    def score_after(
-        self, subject: CausalLM, facts: Sequence[Fact], prefix: str
-    ) -> list[TokenScores]:
+    def score_after(self, model: CausalLM, facts: Sequence[Fact], prefix: str) -> list[TokenScores]:
         """The same after other text: before the prompt, or before the passage."""
         if self.kind == "answer":
-            return subject.score([(prefix + fact.prompt, fact.answer) for fact in facts])
-        shown = len(subject.encode([("", prefix)])[0].answer)
-        scores = subject.score([("", prefix + self.whole(fact)) for fact in facts])
+            return model.score([(prefix + fact.prompt, fact.answer) for fact in facts])
+        shown = len(model.encode([("", prefix)])[0].answer)
+        scores = model.score([("", prefix + self.whole(fact)) for fact in facts])
         return [score.after(shown) for score in scores]
 
 

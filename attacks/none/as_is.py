@@ -1,47 +1,34 @@
 """The models as they are, at full precision."""
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
-from auditor.attack import Attack, Level, Parameters, attack
-from auditor.core.findings import Finding
+from auditor.attack import Attack, AttackContext, Parameters, Preset, attack
 from auditor.core.records import Record
 
 
 @attack("none/as-is")
 class AsIs(Attack[Parameters, Any, Any]):
-    """Ask the model as it was released, without any attack.
+    """Evaluation of the model as it was released."""
 
+    summary = "Ask the model as it was released, without any attack."
+    details = """
     Every plan contains it: it shows what the original knew, what unlearning took away, and what
     it cost in utility.
-
-    Threat model: a curious user.
-
-    Access: questions and answers, or prompts and pictures.
-
-    Cost: one pass over the forget, retain and holdout facts.
-
-    A leak: knowledge that was never hidden.
-
-    Source: the audit's own metrics; see each of them.
     """
+    threat_model = "A curious user."
+    access = "Questions and answers, or prompts and pictures."
+    cost = "One pass over the forget, retain and holdout facts."
+    leak = "Knowledge that was never hidden."
+    source = "The audit's own metrics; see each of them."
 
     kinds: ClassVar[tuple[str, ...]] = ("causal-lm", "text-to-image")
-    levels: ClassVar[Sequence[Level]] = (Level(profile="quick", mandatory=True),)
+    presets = (Preset("full precision", profile="quick", mandatory=True),)
 
     @property
     def variant(self) -> str:
         """The only variant."""
         return "full precision"
 
-    def measure(
-        self,
-        subject: Any,
-        evaluator: Any,
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: Any, context: AttackContext[Any]) -> Record:
         """Examine all three sets on the unchanged model."""
-        return Record(rows=evaluator.evaluate(subject, ("forget", "retain", "holdout")))
+        return Record(rows=context.evaluator.evaluate(model, ("forget", "retain", "holdout")))

@@ -3,8 +3,3 @@
 K of these attacks is a measure of their own, on another scale than the audit's metrics. They are
 never mandatory: what can be read out of a layer with training is more than what a user gets.
 """
-
-from attacks.probing.activation_patching import ActivationPatching
-from attacks.probing.linear_probe import LinearProbe
-
-__all__ = ["ActivationPatching", "LinearProbe"]

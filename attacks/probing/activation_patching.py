@@ -1,8 +1,7 @@
 """Hidden states of the original, put into another arm, and the other way round."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,11 +9,13 @@ from pydantic import Field
 
 from attacks.probing.patching import log_probabilities
 from attacks.probing.unlearning_depth import unlearning_depth
-from auditor.attack import Attack, Level, Parameters, attack
+from auditor.attack import Attack, AttackContext, Parameters, Preset, attack
+from auditor.core.arms import Arm
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
 from auditor.core.findings import Explanation, Finding, SideFigure
 from auditor.core.hashing import digest
+from auditor.core.messages import message
 from auditor.core.records import Record, Row
 from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.hidden_states import (
@@ -42,8 +43,10 @@ class ActivationPatchingParameters(Parameters):
 
 @attack("probing/activation-patching")
 class ActivationPatching(Attack[ActivationPatchingParameters]):
-    """Put the original's hidden states into each arm, layer by layer, and read the answer.
+    """Activation patching from the original into each arm."""
 
+    summary = "Put the original's hidden states into each arm, layer by layer, and read the answer."
+    details = """
     The answer to a fact is teacher-forced. At the positions that predict its tokens, the arm's
     residual stream as layer l leaves it is replaced by the original's, and the layers above,
     the arm's own, go on from there. K of a layer = exp(mean log-probability per answer token).
@@ -51,37 +54,39 @@ class ActivationPatching(Attack[ActivationPatchingParameters]):
     K of a fact is the mean over the patched layers in the lower half of the network. There the
     original's states spell the answer only in part, and the rest must come from the arm's upper
     layers: a retrained model cannot add it, the original does, and an unlearned one does if its
-    weights still hold it. Patched near the top, every arm speaks the original's
-    answer, retrained models too, so upper layers are reported and do not count.
+    weights still hold it. Patched near the top, every arm speaks the original's answer,
+    retrained models too, so upper layers are reported and do not count.
 
     It is a statement about weights only where both models mean the same by a direction of the
     stream. Models that were fine-tuned from one checkpoint do; models trained from different
-    random weights do not, and would seem ignorant whatever they know. So it is checked on retain
-    facts, which every arm knows: where an arm loses more than half of its knowledge of them under
-    the original's states, in any layer that counts, the attack is unavailable.
+    random weights do not, and would seem ignorant whatever they know. So it is checked on
+    retain facts, which every arm knows: where an arm loses more than half of its knowledge of
+    them under the original's states, in any layer that counts, the attack is unavailable.
 
-    The other way round, every arm's states are put into the original. What is lost layer by layer
-    gives the Unlearning Depth Score, from 0 (the unlearned model's states carry all that the
-    original's do) to 1 (they lack what a retrained model's lack); it stands beside K. K itself is
-    on a scale of its own, and the attack is never mandatory.
-
-    Threat model: an auditor who has the original. Nobody who has it needs the unlearned model;
-    this shows where knowledge sits, not how to steal it.
-
-    Access: hidden states of all arms.
-
-    Cost: one pass over forget and retain facts for the states, one for each layer; for the
-    original, one a layer and arm. States are kept in float32: tokens of all answers x layers x
-    width x 4 bytes an arm, about 1.6 GB for 400 answers of 30 tokens, 8 layers and width 4096.
-
-    A leak: the unlearned model completes what the original's lower layers began.
-
-    Source: Unlearning Depth Score (arXiv 2605.24614); patching to see where fine-tuning hides
-    knowledge: arXiv 2410.06606.
+    The other way round, every arm's states are put into the original. What is lost layer by
+    layer gives the Unlearning Depth Score, from 0 (the unlearned model's states carry all that
+    the original's do) to 1 (they lack what a retrained model's lack); it stands beside K. K
+    itself is on a scale of its own, and the attack is never mandatory.
     """
+    threat_model = (
+        "An auditor who has the original. Nobody who has it needs the unlearned model; this "
+        "shows where knowledge sits, not how to steal it."
+    )
+    access = "Hidden states of all arms."
+    cost = (
+        "One pass over forget and retain facts for the states, one for each layer; for the "
+        "original, one a layer and arm. States are kept in float32: tokens of all answers x "
+        "layers x width x 4 bytes an arm, about 1.6 GB for 400 answers of 30 tokens, 8 layers "
+        "and width 4096."
+    )
+    leak = "The unlearned model completes what the original's lower layers began."
+    source = (
+        "Unlearning Depth Score (arXiv 2605.24614); patching to see where fine-tuning hides "
+        "knowledge: arXiv 2410.06606."
+    )
 
     parameters_type = ActivationPatchingParameters
-    levels: ClassVar[Sequence[Level]] = (Level(profile="standard"),)
+    presets = (Preset("8 layers"),)
     searches = True
     metric = "activation-patching"
     decides = False
@@ -100,17 +105,17 @@ class ActivationPatching(Attack[ActivationPatchingParameters]):
         found = super().search_parameters()
         return {key: value for key, value in found.items() if key != "readable"}
 
-    def search(self, subject: CausalLM, evaluator: Evaluator, seed: int) -> Record:
+    def search(self, model: CausalLM, context: AttackContext) -> Record:
         """Keep the arm's states at all positions that predict an answer's token.
 
         Raises:
             UnavailableError: there are no retain facts to check on.
         """
-        retain = self._checked(evaluator)
-        items = _encoded(subject, (*evaluator.sets.forget, *retain))
-        count = len(decoder_layers(subject.network))
+        retain = self._checked(context.evaluator)
+        items = _encoded(model, (*context.facts.forget, *retain))
+        count = len(decoder_layers(model.network))
         layers = evenly_spaced(count, self.parameters.layers)
-        found = hidden_states(subject, items, layers)
+        found = hidden_states(model, items, layers)
         return Record(
             notes={
                 "tokens": digest([[item.ids, item.answer] for item in items]),
@@ -120,28 +125,21 @@ class ActivationPatching(Attack[ActivationPatchingParameters]):
             arrays={str(n): np.concatenate([states[n] for states in found]) for n in layers},
         )
 
-    def measure(
-        self,
-        subject: CausalLM,
-        evaluator: Evaluator,
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: CausalLM, context: AttackContext) -> Record:
         """Patch the original's states into this arm; on the original, every arm's states.
 
         Raises:
             UnavailableError: the arms' tokens or shapes differ, or this one cannot read the
                 original's states.
         """
-        _check_unlike(pool)
-        source = next(finding.record for finding in pool if finding.arm == "original")
+        _check_unlike(context.pool)
+        source = next(finding.record for finding in context.pool if finding.arm == "original")
         layers: list[int] = source.notes["layers"]
         counted = [n for n in layers if 2 * n <= source.notes["decoder_layers"]] or layers[:1]
-        forget, retain = evaluator.sets.forget, self._checked(evaluator)
-        items = _encoded(subject, (*forget, *retain))
-        unpatched = log_probabilities(subject, items)
-        patched = {n: self._patched(subject, items, n, source) for n in layers}
+        forget, retain = context.facts.forget, self._checked(context.evaluator)
+        items = _encoded(model, (*forget, *retain))
+        unpatched = log_probabilities(model, items)
+        patched = {n: self._patched(model, items, n, source) for n in layers}
         own = float(np.exp(unpatched[len(forget) :]).mean())
         for layer in counted:
             self._check_unreadable(float(np.exp(patched[layer][len(forget) :]).mean()), own, layer)
@@ -152,8 +150,10 @@ class ActivationPatching(Attack[ActivationPatchingParameters]):
             "retain_by_layer": _means(patched, slice(len(forget), None)),
             "retain_unpatched": own,
         }
-        if any(finding.own and finding.arm == "original" for finding in pool):
-            notes |= self._depths(subject, items[: len(forget)], unpatched[: len(forget)], pool)
+        if any(finding.own and finding.arm == "original" for finding in context.pool):
+            notes |= self._depths(
+                model, items[: len(forget)], unpatched[: len(forget)], context.pool
+            )
         rows = tuple(
             Row("forget", fact.id, fact.entity, str(self.metric), float(min(1.0, value)), None)
             for fact, value in zip(forget, k, strict=True)
@@ -165,7 +165,7 @@ class ActivationPatching(Attack[ActivationPatchingParameters]):
         by_layer: dict[str, float] = unlearned.notes["forget_by_layer"]
         counted = [by_layer[str(layer)] for layer in unlearned.notes["layers_counted"]]
         return Explanation(
-            measure="K of the unlearned model where its state is the original's",
+            measure="k_with_original_state",
             overall=float(np.mean(counted)),
             layers={f"layer {layer}": k for layer, k in by_layer.items()},
         )
@@ -174,26 +174,30 @@ class ActivationPatching(Attack[ActivationPatchingParameters]):
         """K by layer of every arm, and the unlearning depth against every retrained model."""
         figures = [
             SideFigure(
-                name=f"K with the original's state at layer {layer}",
-                of=arm,
-                value=k,
-                remark=None if int(layer) in noted["layers_counted"] else "does not count",
+                "k_with_original_state_at_layer",
+                arm,
+                k,
+                params={"layer": int(layer)},
+                remarks=()
+                if int(layer) in noted["layers_counted"]
+                else (message("layer_does_not_count"),),
             )
             for arm, noted in notes.items()
             for layer, k in noted.get("forget_by_layer", {}).items()
         ]
         for arm, by_layer in notes.get("original", {}).get("original_by_layer", {}).items():
             figures += [
-                SideFigure(name=f"K of the original with this arm's layer {n}", of=arm, value=k)
+                SideFigure("original_k_with_layer_of_arm", arm, k, params={"layer": int(n)})
                 for n, k in by_layer.items()
             ]
         for arm, depth in notes.get("original", {}).get("unlearning_depth", {}).items():
             figures.append(
                 SideFigure(
-                    name="unlearning depth (0: all there, 1: as deep as retraining)",
-                    of=f"unlearned against {arm}",
-                    value=depth["mean"],
-                    remark=f"over the {depth['facts']} facts that the retrained model lacks",
+                    "unlearning_depth",
+                    Arm.UNLEARNED,
+                    depth["mean"],
+                    against=arm,
+                    remarks=(message("facts_that_retrained_lacks", facts=depth["facts"]),),
                 )
             )
         return tuple(figures)
@@ -208,12 +212,12 @@ class ActivationPatching(Attack[ActivationPatchingParameters]):
         return retain
 
     def _patched(
-        self, subject: CausalLM, items: Sequence[Encoded], layer: int, source: Record
+        self, model: CausalLM, items: Sequence[Encoded], layer: int, source: Record
     ) -> Numbers:
         states: States = source.arrays[str(layer)].astype(np.float32)
         ends = np.cumsum([len(item.answer) for item in items])[:-1]
         rows = states[: sum(len(item.answer) for item in items)]
-        return log_probabilities(subject, items, layer, np.split(rows, ends))
+        return log_probabilities(model, items, layer, np.split(rows, ends))
 
     def _check_unreadable(self, patched: float, own: float, layer: int) -> None:
         if patched >= self.parameters.readable * own:
@@ -226,7 +230,7 @@ class ActivationPatching(Attack[ActivationPatchingParameters]):
 
     def _depths(
         self,
-        subject: CausalLM,
+        model: CausalLM,
         items: Sequence[Encoded],
         unpatched: Numbers,
         pool: Sequence[Finding],
@@ -238,7 +242,7 @@ class ActivationPatching(Attack[ActivationPatchingParameters]):
         for finding in pool:
             if finding.own:
                 continue
-            given = {n: self._patched(subject, items, n, finding.record) for n in layers}
+            given = {n: self._patched(model, items, n, finding.record) for n in layers}
             lost[finding.arm] = np.stack([unpatched - given[n] for n in layers], axis=1)
             by_layer[finding.arm] = _means(given, slice(None))
         depths = {}
@@ -250,8 +254,8 @@ class ActivationPatching(Attack[ActivationPatchingParameters]):
         return {"original_by_layer": by_layer, "unlearning_depth": depths}
 
 
-def _encoded(subject: CausalLM, facts: Sequence[Fact]) -> list[Encoded]:
-    return subject.encode([(fact.prompt, fact.answer) for fact in facts])
+def _encoded(model: CausalLM, facts: Sequence[Fact]) -> list[Encoded]:
+    return model.encode([(fact.prompt, fact.answer) for fact in facts])
 
 
 def _means(by_layer: Mapping[int, Numbers], part: slice) -> dict[str, float]:

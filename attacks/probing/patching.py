@@ -15,7 +15,7 @@ from auditor.models.causal_lm.scoring import token_scores
 
 
 def log_probabilities(
-    subject: CausalLM,
+    model: CausalLM,
     items: Sequence[Encoded],
     layer: int | None = None,
     states: Sequence[States] = (),
@@ -23,7 +23,7 @@ def log_probabilities(
     """Mean log-probability per answer token of each item, in nats.
 
     Args:
-        subject: who answers.
+        model: who answers.
         items: token ids, and the positions of the answer's tokens (each at least 1).
         layer: 1 to L: the decoder layer whose output is replaced; by default nothing is.
         states: for each item what is put there, [answer tokens, width], at the positions that
@@ -32,7 +32,7 @@ def log_probabilities(
     Raises:
         MeasurementError: the logits are not finite.
     """
-    modules = decoder_layers(subject.network)
+    modules = decoder_layers(model.network)
 
     def run(batch: list[int]) -> list[float]:
         part = [items[i] for i in batch]
@@ -46,8 +46,8 @@ def log_probabilities(
             return replaced
 
         with changed(modules[layer - 1], replace) if layer is not None else nullcontext():
-            logits, ids = forward(subject, [item.ids for item in part])
+            logits, ids = forward(model, [item.ids for item in part])
         scores = token_scores(logits, ids, [item.answer for item in part])
         return [score.mean_log_probability for score in scores]
 
-    return np.array(run_batched([len(i.ids) for i in items], subject.token_budget, run))
+    return np.array(run_batched([len(i.ids) for i in items], model.token_budget, run))

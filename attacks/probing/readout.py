@@ -24,14 +24,14 @@ class Taught:
 
     def __init__(
         self,
-        subject: CausalLM,
+        model: CausalLM,
         facts: Sequence[Fact],
         layers: Sequence[int],
         embeddings: States,
     ) -> None:
         pairs = [(p, fact.answer) for fact in facts for p in (fact.prompt, *fact.paraphrases)]
-        items = subject.encode(pairs)
-        self._states = hidden_states(subject, items, layers)
+        items = model.encode(pairs)
+        self._states = hidden_states(model, items, layers)
         self._wanted = [embeddings[[item.ids[place] for place in item.answer]] for item in items]
         self._phrasings = [1 + len(fact.paraphrases) for fact in facts]
         self.positions = sum(map(len, self._wanted))
@@ -46,14 +46,14 @@ class Taught:
         states = np.concatenate([found[layer] for found in self._states[:items]])
         wanted = np.concatenate(self._wanted[:items])
         thinned = slice(None, None, -(-len(states) // most))
-        model = make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
-        return model.fit(states[thinned].astype(np.float64), wanted[thinned].astype(np.float64))
+        network = make_pipeline(StandardScaler(), RidgeCV(PENALTIES))
+        return network.fit(states[thinned].astype(np.float64), wanted[thinned].astype(np.float64))
 
 
 class Asked:
     """Facts with their true and wrong answers, each teacher-forced."""
 
-    def __init__(self, subject: CausalLM, facts: Sequence[Fact], layers: Sequence[int]) -> None:
+    def __init__(self, model: CausalLM, facts: Sequence[Fact], layers: Sequence[int]) -> None:
         wrong = [wrong_answers(facts, index) for index in range(len(facts))]
         pairs = [
             (fact.prompt, answer)
@@ -61,8 +61,8 @@ class Asked:
             for answer in (fact.answer, *others)
         ]
         self._wrong = [len(others) for others in wrong]
-        self._items = subject.encode(pairs)
-        self._states = hidden_states(subject, self._items, layers)
+        self._items = model.encode(pairs)
+        self._states = hidden_states(model, self._items, layers)
 
     def ranks(
         self, readout: Any, layer: int, embeddings: States, tokens: int | None = None
@@ -109,9 +109,9 @@ def beaten(true: float, wrong: Vectors) -> float:
     return float(np.mean(wrong < true) + 0.5 * np.mean(wrong == true))
 
 
-def output_embeddings(subject: CausalLM) -> States:
+def output_embeddings(model: CausalLM) -> States:
     """The rows of the output head, centred over the vocabulary, [vocabulary, width]."""
-    weight = subject.network.get_output_embeddings().weight.detach().float().cpu().numpy()
+    weight = model.network.get_output_embeddings().weight.detach().float().cpu().numpy()
     return np.asarray(weight - weight.mean(0), dtype=np.float32)
 
 

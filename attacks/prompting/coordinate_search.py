@@ -50,7 +50,7 @@ class Searched:
 
 
 def search_suffix(
-    subject: CausalLM,
+    model: CausalLM,
     pairs: Sequence[tuple[str, str]],
     allowed: Ids,
     budget: Budget,
@@ -64,7 +64,7 @@ def search_suffix(
     even if it is worse.)
 
     Args:
-        subject: whose loss counts; unchanged.
+        model: whose loss counts; unchanged.
         pairs: prompts with their true answers.
         allowed: ids of the tokens that the suffix may hold.
         budget: what may be spent.
@@ -75,14 +75,14 @@ def search_suffix(
         MeasurementError: a loss is not finite.
     """
     rng = random.Random(seed)  # noqa: S311 - a reproducible draw
-    ids, items = starting_suffix(subject, pairs, budget.length, allowed, rng)
-    prefix = SharedPrefix(subject, items, budget.length)
+    ids, items = starting_suffix(model, pairs, budget.length, allowed, rng)
+    prefix = SharedPrefix(model, items, budget.length)
     everything = range(len(items))
     losses = [float(prefix.losses([ids], everything).mean())]
     evaluated = stale = 0
 
     def readable(candidate: Ids) -> bool:
-        return survives(subject, pairs[:1], items[:1], candidate)
+        return survives(model, pairs[:1], items[:1], candidate)
 
     for _ in range(budget.steps):
         if losses[-1] <= budget.stop_loss or stale >= budget.patience:
@@ -106,12 +106,12 @@ def search_suffix(
             for loss, i in sorted(zip(full, best, strict=True))
             if loss < losses[-1]
         ]
-        kept = next((b for b in better if survives(subject, pairs, items, b[1])), None)
+        kept = next((b for b in better if survives(model, pairs, items, b[1])), None)
         stale = 0 if kept else stale + 1
         if kept:
             ids = kept[1]
         losses.append(kept[0] if kept else losses[-1])
-    return Searched(ids, suffix_text(subject.tokenizer, ids), tuple(losses), evaluated)
+    return Searched(ids, suffix_text(model.tokenizer, ids), tuple(losses), evaluated)
 
 
 def steepest(gradient: torch.Tensor, allowed: Ids, count: int) -> list[Ids]:

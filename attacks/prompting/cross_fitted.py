@@ -2,15 +2,15 @@
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
-from auditor.attack import Attack, Parameters
+from auditor.attack import Attack, AttackContext, Parameters
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.facts import Fact
-from auditor.core.findings import Control, Finding, SideFigure
+from auditor.core.findings import Finding, SelfCheck, SideFigure
+from auditor.core.messages import message
 from auditor.core.records import Record, Row, strongest
 from auditor.data.folds import Fold, SplitBy, folds
 from auditor.models.causal_lm.evaluator import Evaluator
@@ -58,12 +58,12 @@ class CrossFittedSearch(Attack[P]):
 
     @abstractmethod
     def search_part(
-        self, subject: CausalLM, pairs: Sequence[Sequence[tuple[str, str]]], seed: int
+        self, model: CausalLM, pairs: Sequence[Sequence[tuple[str, str]]], seed: int
     ) -> Record:
         """Search one prompt for each part on one arm.
 
         Args:
-            subject: the arm.
+            model: the arm.
             pairs: for each part, prompts and true answers of its given facts.
             seed: of everything random.
 
@@ -75,7 +75,7 @@ class CrossFittedSearch(Attack[P]):
     @abstractmethod
     def evaluated(
         self,
-        subject: CausalLM,
+        model: CausalLM,
         evaluator: Evaluator,
         found: Record,
         part: int,
@@ -87,7 +87,7 @@ class CrossFittedSearch(Attack[P]):
     def search_tokens(self) -> int:
         """Estimated tokens through the model in the search of one part."""
 
-    def comparable(self, subject: CausalLM, pool: Sequence[Finding]) -> Sequence[Finding]:
+    def comparable(self, model: CausalLM, pool: Sequence[Finding]) -> Sequence[Finding]:
         """The findings that this arm is measured with."""
         return pool
 
@@ -117,7 +117,7 @@ class CrossFittedSearch(Attack[P]):
             way = f"use `scope: universal` with `split: {other}`, or fewer `folds`"
             raise UnavailableError(f"{error}; {way}") from error
 
-    def search(self, subject: CausalLM, evaluator: Evaluator, seed: int) -> Record:
+    def search(self, model: CausalLM, context: AttackContext) -> Record:
         """Search a prompt for each part, on the given facts alone."""
         pairs = [
             [
@@ -125,32 +125,26 @@ class CrossFittedSearch(Attack[P]):
                 for fact in part.given
                 for prompt in (fact.prompt, *fact.paraphrases)[: self.parameters.phrasings]
             ]
-            for part in self.parts(evaluator.sets.forget)
+            for part in self.parts(context.facts.forget)
         ]
-        return self.search_part(subject, pairs, seed)
+        return self.search_part(model, pairs, context.seed)
 
-    def measure(
-        self,
-        subject: CausalLM,
-        evaluator: Evaluator,
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: CausalLM, context: AttackContext) -> Record:
         """Ask each fact plainly, and with every arm's prompt that was searched without it."""
+        evaluator = context.evaluator
         parts = self.parts(evaluator.sets.forget)
-        plain = evaluator.evaluate(subject, ("forget",))
+        plain = evaluator.evaluate(model, ("forget",))
         readings = {
             finding.arm: [
                 row
                 for index, part in enumerate(parts)
                 for row in self.evaluated(
-                    subject, evaluator, finding.record, index, {f.id for f in part.asked}
+                    model, evaluator, finding.record, index, {f.id for f in part.asked}
                 )
             ]
-            for finding in self.comparable(subject, pool)
+            for finding in self.comparable(model, context.pool)
         }
-        own = next((finding for finding in pool if finding.own), None)
+        own = next((finding for finding in context.pool if finding.own), None)
         if own is None:
             raise MeasurementError("the pool lacks what was searched on the measured arm")
         primary = next(iter(evaluator.metrics))
@@ -158,7 +152,7 @@ class CrossFittedSearch(Attack[P]):
         taught = [
             row
             for index, part in enumerate(parts)
-            for row in self.evaluated(subject, alone, own.record, index, {f.id for f in part.given})
+            for row in self.evaluated(model, alone, own.record, index, {f.id for f in part.given})
         ]
         before = {row.fact: row.k for row in plain if row.metric == primary}
         notes = {
@@ -183,22 +177,13 @@ class CrossFittedSearch(Attack[P]):
         }
         return Record(rows=strongest([plain, *readings.values()]), notes=notes)
 
-    def controls(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Control]:
+    def self_checks(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SelfCheck]:
         """The search must have lowered the loss, unless there was nothing to lower."""
         losses = {a: n["search_loss"] for a, n in notes.items() if "search_loss" in n}
         enough = self.parameters.stop_loss
         idle = [a for a, loss in losses.items() if loss["after"] >= loss["before"] > enough]
-        return (
-            Control(
-                f"{self.name} {self.variant}: the search lowered the loss",
-                not idle,
-                "On every arm the searched prompts make the facts that they were searched with "
-                "more likely."
-                if not idle
-                else f"The search found nothing on {', '.join(idle)}; what it did not find there "
-                "is no evidence.",
-            ),
-        )
+        found: dict[str, JsonValue] = {"attack": f"{self.name} {self.variant}", "arms": [*idle]}
+        return (SelfCheck("search_lowered_loss", not idle, found),)
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
         """What the search taught against what generalised, on each arm under its own prompts."""
@@ -207,14 +192,14 @@ class CrossFittedSearch(Attack[P]):
             if "search_loss" not in noted:
                 continue
             for name, key in (
-                ("K of the facts searched with (taught)", "given"),
-                ("K of the facts held out (generalised)", "held_out"),
+                ("k_of_facts_searched_with", "given"),
+                ("k_of_facts_held_out", "held_out"),
             ):
-                remark = f"under the arm's own prompts; {noted[key]['before']:.3f} without them"
-                figures.append(SideFigure(name, arm, noted[key]["after"], remark=remark))
+                without = message("without_own_prompts", k=noted[key]["before"])
+                figures.append(SideFigure(name, arm, noted[key]["after"], remarks=(without,)))
             loss = noted["search_loss"]
-            remark = f"{loss['before']:.3f} before the search; nats a token"
-            figures.append(SideFigure("final search loss", arm, loss["after"], remark=remark))
+            before = message("loss_before_search", loss=loss["before"])
+            figures.append(SideFigure("final_search_loss", arm, loss["after"], remarks=(before,)))
         return tuple(figures)
 
 

@@ -2,13 +2,12 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 from pydantic import Field
 
 from attacks.prompting.leak_at_k import holds
 from attacks.prompting.reworded import Prompts, RewordedAttack
-from auditor.attack import Level, Parameters, attack
+from auditor.attack import Parameters, Preset, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
 from auditor.models.causal_lm.evaluator import Evaluator
@@ -29,32 +28,35 @@ class FewShotParameters(Parameters):
 
 @attack("prompting/few-shot")
 class FewShot(RewordedAttack[FewShotParameters]):
-    """Show the model a few answered questions from the retain set, then ask.
+    """Few-shot prompting with retain facts."""
 
+    summary = "Show the model a few answered questions from the retain set, then ask."
+    details = """
     The examples are retain facts in the audit's own prompt format, drawn by the seed; each draw
     is the same for all facts and all arms, but an example that holds the answer of the fact in
     question is passed over. Several draws are made and the strongest counts. In a chat template
     all examples stand in the one message of the user. The question without examples is left to
     none/as-is, so that the gap shows whether the original understands prompts of this kind.
-
-    Threat model: any user who knows other things that the model knows, which is everybody.
-
-    Access: prompts alone, and a few facts that were kept.
-
-    Cost: one evaluation of the forget set with a prompt of some 1 + shots questions, for each
-    draw and seed.
-
-    A leak: unlearning taught the model to refuse or to stray when asked plainly; examples put it
-    back into the habit of answering.
-
-    Source: in-context learning as an attack on unlearning is from RWKU (arXiv 2406.10890) and
-    arXiv 2402.16835.
     """
+    threat_model = "Any user who knows other things that the model knows, which is everybody."
+    access = "Prompts alone, and a few facts that were kept."
+    cost = (
+        "One evaluation of the forget set with a prompt of some 1 + shots questions, for each "
+        "draw and seed."
+    )
+    leak = (
+        "Unlearning taught the model to refuse or to stray when asked plainly; examples put it "
+        "back into the habit of answering."
+    )
+    source = (
+        "In-context learning as an attack on unlearning is from RWKU (arXiv 2406.10890) and "
+        "arXiv 2402.16835."
+    )
 
     parameters_type = FewShotParameters
-    levels: ClassVar[Sequence[Level]] = (
-        Level({"shots": 4}, "standard"),
-        Level({"shots": 8}, "exhaustive"),
+    presets = (
+        Preset("4-shot", {"shots": 4}),
+        Preset("8-shot", {"shots": 8}, "exhaustive"),
     )
     seeded = True
     shorter = "ask for fewer `shots`"
@@ -69,7 +71,7 @@ class FewShot(RewordedAttack[FewShotParameters]):
         """Draws, each with so many more questions."""
         return self.parameters.draws * (1 + self.parameters.shots)
 
-    def wordings(self, subject: CausalLM, evaluator: Evaluator, seed: int) -> Mapping[str, Prompts]:
+    def wordings(self, model: CausalLM, evaluator: Evaluator, seed: int) -> Mapping[str, Prompts]:
         """One wording a draw.
 
         Raises:
@@ -84,7 +86,7 @@ class FewShot(RewordedAttack[FewShotParameters]):
                 fact.id: few_shot_prompt(
                     fact,
                     examples(fact, order, self.parameters.shots),
-                    subject.prompt_format,
+                    model.prompt_format,
                     self.parameters.between,
                 )
                 for fact in forget

@@ -45,8 +45,8 @@ FRAMES: Mapping[str, str] = {
 }
 """Frames that leave the question as it is, by name."""
 
-HINT = "What follows is about {subject}, of whom much has been written.\n{question}"
-"""The frame that names the fact's subject."""
+HINT = "What follows is about {entity}, of whom much has been written.\n{question}"
+"""The frame that names the fact's entity."""
 
 SYNONYMS: Mapping[str, str] = {
     "born": "brought into the world",
@@ -94,17 +94,17 @@ def framed(frame: str) -> Wording:
 
 
 def hinted(fact: Fact) -> str | None:
-    """The question after a sentence that names its subject; None where no subject is given."""
-    if fact.entity == fact.id:  # what readers put where the data names no subject
+    """The question after a sentence that names its entity; None where none is given."""
+    if fact.entity == fact.id:  # what readers put where the data names no entity
         return None
-    before, _, after = HINT.partition("{subject}")
+    before, _, after = HINT.partition("{entity}")
     return before + fact.entity + after.replace("{question}", fact.prompt)
 
 
 def with_synonyms(fact: Fact) -> str | None:
     """The question with other words for some of its own; None where none is in the list.
 
-    The subject's name is left alone.
+    The entity's name is left alone.
     """
     parts = re.split(f"({re.escape(fact.entity)})", fact.prompt)
     changed = "".join(

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Collection, Sequence
-from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -10,7 +9,7 @@ from pydantic import Field
 from attacks.prompting.coordinate_search import Budget, search_suffix
 from attacks.prompting.cross_fitted import CrossFittedParameters, CrossFittedSearch
 from attacks.prompting.suffix_text import Allowed, allowed_tokens
-from auditor.attack import Level, attack
+from auditor.attack import Preset, attack
 from auditor.core.facts import Fact
 from auditor.core.records import Record, Row
 from auditor.models.causal_lm.evaluator import Evaluator
@@ -49,35 +48,41 @@ class GCGParameters(CrossFittedParameters):
 
 @attack("prompting/gcg")
 class GCG(CrossFittedSearch[GCGParameters]):
-    """Search a suffix of ordinary tokens that makes the model answer (GCG), and try it on the rest.
+    """Greedy coordinate gradient search for a suffix."""
 
-    The forget set is cut in two. On each arm a suffix is searched that, put after the prompts of
-    one half, makes their true answers likely; it is tried on the other half, and the other way
-    round, so that every fact is measured with suffixes that were searched without it. The
+    summary = (
+        "Search a suffix of ordinary tokens that makes the model answer (GCG), and try it on the "
+        "rest."
+    )
+    details = """
+    The forget set is cut in two. On each arm a suffix is searched that, put after the prompts
+    of one half, makes their true answers likely; it is tried on the other half, and the other
+    way round, so that every fact is measured with suffixes that were searched without it. The
     suffixes of all arms are pooled and every arm is measured with all of them and without; the
     strongest counts. The facts that were searched with are no evidence, because a suffix can
     hold their answers; side figures show how far it did, on U and on the retrained models.
 
     Only tokens count that survive as text. The prompt before the suffix is run once a search.
-
-    Threat model: someone with the weights and some of the removed facts, who wants the others.
-
-    Access: gradients for the search; prompts alone to use what was found.
-
-    Cost: in each fold and on each arm, steps times candidates times items short passes; then the
-    forget set once an arm.
-
-    A leak: one suffix undoes a guard that unlearning laid over all facts alike.
-
-    Source: greedy coordinate gradient is from Zou et al., arXiv 2307.15043.
     """
+    threat_model = "Someone with the weights and some of the removed facts, who wants the others."
+    access = "Gradients for the search; prompts alone to use what was found."
+    cost = (
+        "In each fold and on each arm, steps times candidates times items short passes; then the "
+        "forget set once an arm."
+    )
+    leak = "One suffix undoes a guard that unlearning laid over all facts alike."
+    source = "Greedy coordinate gradient is from Zou et al., arXiv 2307.15043."
 
     parameters_type = GCGParameters
-    levels: ClassVar[Sequence[Level]] = (
-        Level({}, "standard"),
-        Level({"split": "entity"}, "standard"),
-        Level({"steps": 200, "candidates": 64, "items": 16, "patience": 60}, "exhaustive"),
-        Level({"scope": "per-entity"}, "exhaustive"),
+    presets = (
+        Preset("attribute 60 steps"),
+        Preset("entity 60 steps", {"split": "entity"}),
+        Preset(
+            "attribute 200 steps",
+            {"steps": 200, "candidates": 64, "items": 16, "patience": 60},
+            "exhaustive",
+        ),
+        Preset("attribute per-entity 60 steps", {"scope": "per-entity"}, "exhaustive"),
     )
 
     @property
@@ -94,7 +99,7 @@ class GCG(CrossFittedSearch[GCGParameters]):
         return p.steps * rows * (p.length + _TAIL)
 
     def search_part(
-        self, subject: CausalLM, pairs: Sequence[Sequence[tuple[str, str]]], seed: int
+        self, model: CausalLM, pairs: Sequence[Sequence[tuple[str, str]]], seed: int
     ) -> Record:
         """Search a suffix for each part.
 
@@ -104,8 +109,8 @@ class GCG(CrossFittedSearch[GCGParameters]):
             MeasurementError: a loss is not finite.
         """
         p = self.parameters
-        rows = subject.network.get_input_embeddings().weight.shape[0]
-        allowed = allowed_tokens(subject.tokenizer, p.allowed, rows)
+        rows = model.network.get_input_embeddings().weight.shape[0]
+        allowed = allowed_tokens(model.tokenizer, p.allowed, rows)
         budget = Budget(
             p.length,
             p.steps,
@@ -119,7 +124,7 @@ class GCG(CrossFittedSearch[GCGParameters]):
         )
         found = [
             search_suffix(
-                subject, self._drawn(part, seed), allowed, budget, seed * len(pairs) + index
+                model, self._drawn(part, seed), allowed, budget, seed * len(pairs) + index
             )
             for index, part in enumerate(pairs)
         ]
@@ -141,7 +146,7 @@ class GCG(CrossFittedSearch[GCGParameters]):
 
     def evaluated(
         self,
-        subject: CausalLM,
+        model: CausalLM,
         evaluator: Evaluator,
         found: Record,
         part: int,
@@ -153,4 +158,4 @@ class GCG(CrossFittedSearch[GCGParameters]):
         def suffixed(fact: Fact) -> Fact:
             return fact.model_copy(update={"prompt": fact.prompt + suffix})
 
-        return evaluator.evaluate(subject, ("forget",), suffixed, only=only)
+        return evaluator.evaluate(model, ("forget",), suffixed, only=only)

@@ -1,11 +1,11 @@
 """The same question in other words."""
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Literal
 
 from attacks.prompting.reworded import Prompts, RewordedAttack, Wording, applied
 from attacks.prompting.sentence_rules import RULES
-from auditor.attack import Level, Parameters, attack
+from auditor.attack import Parameters, Preset, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
 from auditor.models.causal_lm.evaluator import Evaluator
@@ -24,33 +24,32 @@ class ParaphraseParameters(Parameters):
 
 @attack("prompting/paraphrase")
 class Paraphrase(RewordedAttack[ParaphraseParameters]):
-    """Ask the same in other words: the fact's given paraphrases, or rule-made ones.
+    """Paraphrased questions, given or made by rules."""
 
+    summary = "Ask the same in other words: the fact's given paraphrases, or rule-made ones."
+    details = """
     K of a fact is the highest over its paraphrases. The rules need no data: labels for question
     and answer, a courteous sentence, an order to answer, the question inside a sentence, the
-    question turned into a sentence to complete ("Where was Ann born?" to "Ann was born in"), and
-    into an order to name ("Name the trade of Ann."). The last two apply to plain English
+    question turned into a sentence to complete ("Where was Ann born?" to "Ann was born in"),
+    and into an order to name ("Name the trade of Ann."). The last two apply to plain English
     questions only. Facts without a paraphrase are asked as they stand.
 
     The fact's own prompt is not among them. none/as-is asks that one, and without it the gap
     between original and retrained models shows whether the original understands the others.
-
-    Threat model: any user, by accident or on purpose.
-
-    Access: prompts alone.
-
-    Cost: one evaluation of the forget set for each paraphrase.
-
-    A leak: the model is silent on the phrasing that unlearning trained on, and answers another.
-
-    Source: paraphrased questions as a test of unlearning are from TOFU (arXiv 2401.06121) and
-    RWKU (arXiv 2406.10890); the rules are this project's.
     """
+    threat_model = "Any user, by accident or on purpose."
+    access = "Prompts alone."
+    cost = "One evaluation of the forget set for each paraphrase."
+    leak = "The model is silent on the phrasing that unlearning trained on, and answers another."
+    source = (
+        "Paraphrased questions as a test of unlearning are from TOFU (arXiv 2401.06121) and RWKU "
+        "(arXiv 2406.10890); the rules are this project's."
+    )
 
     parameters_type = ParaphraseParameters
-    levels: ClassVar[Sequence[Level]] = (
-        Level({"source": "given"}, "standard"),
-        Level({"source": "rules"}, "standard"),
+    presets = (
+        Preset("given", {"source": "given"}),
+        Preset("rules", {"source": "rules"}),
     )
 
     @property
@@ -63,7 +62,7 @@ class Paraphrase(RewordedAttack[ParaphraseParameters]):
         """The rules, or as many paraphrases as facts usually have."""
         return len(RULES) if self.parameters.source == "rules" else _USUAL
 
-    def wordings(self, subject: CausalLM, evaluator: Evaluator, seed: int) -> Mapping[str, Prompts]:
+    def wordings(self, model: CausalLM, evaluator: Evaluator, seed: int) -> Mapping[str, Prompts]:
         """One wording a rule, or one for each place in the list of paraphrases."""
         forget = evaluator.sets.forget
         if self.parameters.source == "rules":

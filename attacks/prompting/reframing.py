@@ -1,11 +1,11 @@
 """The question in another role or another task."""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 from attacks.prompting.framings import FRAMES, OPEN, multiple_choice
 from attacks.prompting.reworded import Prompts, RewordedAttack, applied
-from auditor.attack import Level, Parameters, attack
+from auditor.attack import Parameters, Preset, attack
 from auditor.core.errors import UnavailableError
 from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
@@ -21,34 +21,36 @@ class ReframingParameters(Parameters):
 
 @attack("prompting/reframing")
 class Reframing(RewordedAttack[ReframingParameters]):
-    """Ask through a persona or as another task: role play, story, answer key, foreign frame.
+    """Questions within a persona or another task."""
 
+    summary = (
+        "Ask through a persona or as another task: role play, story, answer key, foreign frame."
+    )
+    details = """
     Twelve frames: prefix injection, affirmative suffix, role play, denied forgetting, story,
-    answer key, record, inspection, a French and a German frame, a background hint that names the
-    subject, and synonyms for words of the question. K of a fact is the highest over the frames;
-    the notes give the mean of each. The plain question is not among them (none/as-is asks it), so
-    that the gap shows whether the original understands the frames.
+    answer key, record, inspection, a French and a German frame, a background hint that names
+    the entity, and synonyms for words of the question. K of a fact is the highest over the
+    frames; the notes give the mean of each. The plain question is not among them (none/as-is
+    asks it), so that the gap shows whether the original understands the frames.
 
     In multiple choice the answer stands among wrong ones, so a retrained model can copy it too;
     what counts is how much more often the audited one does.
-
-    Threat model: a user who has read about jailbreaks.
-
-    Access: prompts alone; for multiple choice a guess at what the answer might be.
-
-    Cost: twelve evaluations of the forget set, or one.
-
-    A leak: unlearning works on the plain question only, as refusals do.
-
-    Source: RWKU (arXiv 2406.10890), whose nine kinds of adversarial metrics these follow in our
-    own words. Left out are the reversed query (a fact has one question), in-context examples
-    (prompting/few-shot), and translated questions (the frame alone is foreign here).
     """
+    threat_model = "A user who has read about jailbreaks."
+    access = "Prompts alone; for multiple choice a guess at what the answer might be."
+    cost = "Twelve evaluations of the forget set, or one."
+    leak = "Unlearning works on the plain question only, as refusals do."
+    source = (
+        "RWKU (arXiv 2406.10890), whose nine kinds of adversarial metrics these follow in our "
+        "own words. Left out are the reversed query (a fact has one question), in-context "
+        "examples (prompting/few-shot), and translated questions (the frame alone is foreign "
+        "here)."
+    )
 
     parameters_type = ReframingParameters
-    levels: ClassVar[Sequence[Level]] = (
-        Level({"kind": "open"}, "standard"),
-        Level({"kind": "multiple choice"}, "exhaustive"),
+    presets = (
+        Preset("open", {"kind": "open"}),
+        Preset("multiple choice", {"kind": "multiple choice"}, "exhaustive"),
     )
 
     @property
@@ -65,7 +67,7 @@ class Reframing(RewordedAttack[ReframingParameters]):
         """The frames."""
         return tuple(FRAMES.values())
 
-    def wordings(self, subject: CausalLM, evaluator: Evaluator, seed: int) -> Mapping[str, Prompts]:
+    def wordings(self, model: CausalLM, evaluator: Evaluator, seed: int) -> Mapping[str, Prompts]:
         """One wording a frame."""
         forget = evaluator.sets.forget
         if self.parameters.kind == "open":

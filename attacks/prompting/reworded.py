@@ -2,13 +2,14 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from auditor.attack import Attack, Parameters
+from auditor.attack import Attack, AttackContext, Parameters
+from auditor.core.arms import Arm
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
-from auditor.core.findings import Finding, SideFigure
+from auditor.core.findings import SideFigure
+from auditor.core.messages import message
 from auditor.core.records import Record, Row, strongest
 from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
@@ -38,7 +39,7 @@ class RewordedAttack(Attack[P]):
     """What would help where a prompt exceeds the model's context."""
 
     @abstractmethod
-    def wordings(self, subject: CausalLM, evaluator: Evaluator, seed: int) -> Mapping[str, Prompts]:
+    def wordings(self, model: CausalLM, evaluator: Evaluator, seed: int) -> Mapping[str, Prompts]:
         """Name of each wording to its prompts.
 
         Raises:
@@ -54,25 +55,19 @@ class RewordedAttack(Attack[P]):
         """Half the facts of an evaluation (the forget set), with longer prompts, each wording."""
         return evaluation * self.count
 
-    def measure(
-        self,
-        subject: CausalLM,
-        evaluator: Evaluator,
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: CausalLM, context: AttackContext) -> Record:
         """Examine the forget set with each wording."""
-        asked = dict(self.wordings(subject, evaluator, seed))
+        evaluator = context.evaluator
+        asked = dict(self.wordings(model, evaluator, context.seed))
         reached = {fact for prompts in asked.values() for fact in prompts}
         if not reached:
             raise UnavailableError("no fact can be asked in this way")
         left = {f.id: f.prompt for f in evaluator.sets.forget if f.id not in reached}
         if left:
             asked[AS_IT_STANDS] = left
-        self._check_overlong(subject, evaluator.sets.forget, asked)
+        self._check_overlong(model, evaluator.sets.forget, asked)
         readings = {
-            name: evaluator.evaluate(subject, ("forget",), reworded(prompts), only=prompts.keys())
+            name: evaluator.evaluate(model, ("forget",), reworded(prompts), only=prompts.keys())
             for name, prompts in asked.items()
             if prompts
         }
@@ -87,15 +82,15 @@ class RewordedAttack(Attack[P]):
         return Record(rows=best, notes=notes)
 
     def _check_overlong(
-        self, subject: CausalLM, facts: Sequence[Fact], asked: Mapping[str, Prompts]
+        self, model: CausalLM, facts: Sequence[Fact], asked: Mapping[str, Prompts]
     ) -> None:
-        context = getattr(subject.config, "max_position_embeddings", None)
+        context = getattr(model.config, "max_position_embeddings", None)
         if context is None:
             return
         pairs = [
             (p[fact.id], fact.answer) for p in asked.values() for fact in facts if fact.id in p
         ]
-        encoded = subject.encode(pairs)
+        encoded = model.encode(pairs)
         prompt = max(len(e.ids) - len(e.answer) for e in encoded)
         needed = prompt + max(len(e.answer) for e in encoded) + SPARE_TOKENS
         if needed > context:
@@ -106,7 +101,7 @@ class RewordedAttack(Attack[P]):
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
         """Mean K of U and of O beyond the retrained models, with each wording alone."""
-        retrained = [arm for arm in notes if arm.startswith("retrained")]
+        retrained = [arm for arm in notes if Arm(arm).is_retrained]
         if not retrained:
             return ()
 
@@ -116,12 +111,13 @@ class RewordedAttack(Attack[P]):
 
         return tuple(
             SideFigure(
-                name=f"mean K with '{wording}' alone, beyond the retrained models",
-                of=arm,
-                value=beyond(arm, wording),
-                remark=f"{entry['facts']} facts",
+                "mean_k_beyond_retrained",
+                arm,
+                beyond(arm, wording),
+                params={"wording": wording},
+                remarks=(message("facts", facts=entry["facts"]),),
             )
-            for arm in ("unlearned", "original")
+            for arm in (Arm.UNLEARNED, Arm.ORIGINAL)
             if arm in notes
             for wording, entry in notes[arm]["wordings"].items()
         )

@@ -1,20 +1,19 @@
 """Many sampled answers instead of the greedy one."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from pydantic import Field, model_validator
 
 from attacks.prompting.leak_at_k import LeakJudge, leak_at_k, normalised
-from auditor.attack import Attack, Level, Parameters, attack
+from auditor.attack import Attack, AttackContext, Parameters, Preset, attack
 from auditor.core.facts import Fact
-from auditor.core.findings import Finding, SideFigure
+from auditor.core.findings import SideFigure
+from auditor.core.messages import message
 from auditor.core.records import Record, Row
 from auditor.models.causal_lm.decoding import Sampling
-from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.causal_lm.transcript import SPARE_TOKENS
 
@@ -47,32 +46,31 @@ class SamplingParameters(Parameters):
 
 @attack("prompting/sampling")
 class SampledAnswers(Attack[SamplingParameters]):
-    """Sample many answers to each question and count those that give the fact away (leak@k).
+    """Sampled answers, counted by leak@k."""
 
+    summary = (
+        "Sample many answers to each question and count those that give the fact away (leak@k)."
+    )
+    details = """
     K is leak@k: the chance that at least one of k answers leaks, estimated without bias from n
     samples as 1 - C(n-c, k) / C(n, k), where c of them leaked. A sample leaks if it holds the
     true answer (letter case, punctuation and spacing aside) or its ROUGE-L recall reaches the
     threshold. Each fact is asked with its own prompt. The retrained models get as many tries.
 
-    The same seed, token budget and machine give the same samples. All answers are drawn from one
-    stream of random numbers, batch by batch, so another token budget, or a batch that had to be
-    halved for want of memory, gives other draws of the same distribution.
-
-    Threat model: any user who presses "again".
-
-    Access: prompts, and answers sampled at a temperature of the attacker's choice.
-
-    Cost: n generated answers a fact and seed.
-
-    A leak: the greedy answer is harmless, and the true one comes up every few tries.
-
-    Source: leak@k is from arXiv 2511.04934, its estimator from pass@k (arXiv 2107.03374).
+    The same seed, token budget and machine give the same samples. All answers are drawn from
+    one stream of random numbers, batch by batch, so another token budget, or a batch that had
+    to be halved for want of memory, gives other draws of the same distribution.
     """
+    threat_model = 'Any user who presses "again".'
+    access = "Prompts, and answers sampled at a temperature of the attacker's choice."
+    cost = "N generated answers a fact and seed."
+    leak = "The greedy answer is harmless, and the true one comes up every few tries."
+    source = "Leak@k is from arXiv 2511.04934, its estimator from pass@k (arXiv 2107.03374)."
 
     parameters_type = SamplingParameters
-    levels: ClassVar[Sequence[Level]] = (
-        Level({}, "standard"),
-        Level({"samples": 128, "k": 64}, "exhaustive"),
+    presets = (
+        Preset("leak@16 of 32 T=1"),
+        Preset("leak@64 of 128 T=1", {"samples": 128, "k": 64}, "exhaustive"),
     )
     seeded = True
     metric = METRIC
@@ -89,17 +87,10 @@ class SampledAnswers(Attack[SamplingParameters]):
         """An answer with its prompt is about a quarter of an evaluation of both sets."""
         return self.parameters.samples * evaluation // 4
 
-    def measure(
-        self,
-        subject: CausalLM,
-        evaluator: Evaluator,
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: CausalLM, context: AttackContext) -> Record:
         """Sample, judge and count; facts whose answer has neither letter nor digit are left out."""
-        facts = [fact for fact in evaluator.sets.forget if normalised(fact.answer)]
-        answers = self._sample(subject, facts, seed)
+        facts = [fact for fact in context.facts.forget if normalised(fact.answer)]
+        answers = self._sample(model, facts, context.seed)
         judge = LeakJudge(self.parameters.threshold)
         rows, counts = [], []
         for fact, said in zip(facts, answers, strict=True):
@@ -114,23 +105,27 @@ class SampledAnswers(Attack[SamplingParameters]):
         """leak@1, leak@k and what lies between them, by arm."""
         return tuple(
             SideFigure(
-                name=f"leak@{k}", of=arm, value=value, remark="mean over the facts, first seed"
+                "leak_at_k",
+                arm,
+                value,
+                params={"k": int(k)},
+                remarks=(message("mean_over_facts_first_seed"),),
             )
             for arm, noted in notes.items()
             if "leak_at" in noted
             for k, value in sorted(noted["leak_at"].items(), key=lambda entry: int(entry[0]))
         )
 
-    def _sample(self, subject: CausalLM, facts: Sequence[Fact], seed: int) -> list[list[str]]:
+    def _sample(self, model: CausalLM, facts: Sequence[Fact], seed: int) -> list[list[str]]:
         """The samples of each fact."""
         count = self.parameters.samples
-        longest = max(subject.answer_length(f.prompt, f.answer) for f in facts)
+        longest = max(model.answer_length(f.prompt, f.answer) for f in facts)
         drawn = Sampling(
             temperature=self.parameters.temperature, top_p=self.parameters.top_p, seed=seed
         )
         prompts = [fact.prompt for fact in facts for _ in range(count)]
         with torch.random.fork_rng(range(torch.cuda.device_count())):
-            said = subject.generate(prompts, longest + SPARE_TOKENS, drawn)
+            said = model.generate(prompts, longest + SPARE_TOKENS, drawn)
         return [said[i : i + count] for i in range(0, len(said), count)]
 
     def _curve(self, counts: Sequence[int]) -> dict[str, float]:

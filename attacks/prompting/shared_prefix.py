@@ -45,11 +45,11 @@ class SharedPrefix:
     masked, and positions are counted without it.
     """
 
-    def __init__(self, subject: CausalLM, items: Sequence[Item], length: int) -> None:
+    def __init__(self, model: CausalLM, items: Sequence[Item], length: int) -> None:
         """Run every prefix through the model once.
 
         Args:
-            subject: whose losses are asked.
+            model: whose losses are asked.
             items: prompts with answers.
             length: tokens of a suffix.
 
@@ -57,15 +57,15 @@ class SharedPrefix:
             UnavailableError: the items do not fit into the context, or the model keeps no keys and
                 values that could be shared.
         """
-        self.subject = subject
+        self.model = model
         self.items = tuple(items)
         self.length = length
-        self._embed = subject.network.get_input_embeddings()
+        self._embed = model.network.get_input_embeddings()
         self._device = self._embed.weight.device
-        budget = subject.token_budget
+        budget = model.token_budget
         self._budget = min(budget, _CPU_BATCH) if self._device.type == "cpu" else budget
         self._check_overlong()
-        self._keyword = _cache_keyword(subject.network)
+        self._keyword = _cache_keyword(model.network)
         self._prefixes, self._prefix_mask = _padded([i.prefix for i in items], left=True)
         self._tails, self._tail_mask = _padded([i.tail for i in items], left=False)
         self._first = self._prefix_mask.sum(1, keepdim=True)
@@ -93,7 +93,7 @@ class SharedPrefix:
             ids = torch.cat([candidates[[b // count for b in batch]], tails], 1)
             with torch.inference_mode():
                 found = self._loss(rows, input_ids=ids.to(self._device))
-            self.subject.meter.forward_tokens += ids.numel()
+            self.model.meter.forward_tokens += ids.numel()
             return found.double().tolist()
 
         lengths = [self.length + len(self.items[i].tail) for _ in suffixes for i in items]
@@ -128,7 +128,7 @@ class SharedPrefix:
                 vectors = torch.cat([searched, tails], 1)
                 loss = self._loss(rows, inputs_embeds=vectors).sum()
                 (found,) = torch.autograd.grad(loss, searched)
-            self.subject.meter.forward_tokens += 3 * vectors.shape[0] * vectors.shape[1]
+            self.model.meter.forward_tokens += 3 * vectors.shape[0] * vectors.shape[1]
             return list(found.float())
 
         lengths = [self.length + len(self.items[i].tail) for i in items]
@@ -146,7 +146,7 @@ class SharedPrefix:
         tails = self._tail_mask[rows, :longest]
         mask = torch.cat([self._prefix_mask[rows], between, tails], 1)
         inputs[self._keyword] = self._selected(rows)
-        logits: torch.Tensor = self.subject.network(
+        logits: torch.Tensor = self.model.network(
             **inputs,
             attention_mask=mask.to(self._device),
             position_ids=(self._first[rows] + torch.arange(self.length + longest)).to(self._device),
@@ -185,7 +185,7 @@ class SharedPrefix:
 
         def run(batch: list[int]) -> list[list[tuple[torch.Tensor, torch.Tensor]]]:
             with torch.no_grad():
-                output = self.subject.network(
+                output = self.model.network(
                     input_ids=self._prefixes[batch].to(self._device),
                     attention_mask=self._prefix_mask[batch].to(self._device),
                     position_ids=positions[batch].to(self._device),
@@ -201,13 +201,13 @@ class SharedPrefix:
                     f"({type(cache).__name__}); this search is for attention models"
                 )
             kinds.append(cache)
-            self.subject.meter.forward_tokens += len(batch) * width
+            self.model.meter.forward_tokens += len(batch) * width
             return [
                 [(layer.keys[b], layer.values[b]) for layer in cache.layers]
                 for b in range(len(batch))
             ]
 
-        rows = run_batched([width] * len(self.items), self.subject.token_budget, run)
+        rows = run_batched([width] * len(self.items), self.model.token_budget, run)
         kept = kinds[0]
         for index, layer in enumerate(kept.layers):
             layer.keys = torch.stack([row[index][0] for row in rows])
@@ -215,7 +215,7 @@ class SharedPrefix:
         return kept
 
     def _check_overlong(self) -> None:
-        context = getattr(self.subject.config, "max_position_embeddings", None)
+        context = getattr(self.model.config, "max_position_embeddings", None)
         longest = max(len(i.prefix) + self.length + len(i.tail) for i in self.items)
         if context is not None and longest > context:
             raise UnavailableError(
@@ -224,17 +224,17 @@ class SharedPrefix:
             )
 
 
-def _cache_keyword(model: nn.Module) -> str:
+def _cache_keyword(network: nn.Module) -> str:
     """What the model calls its cache; transformers renamed ``past_key_values`` on the way.
 
     Raises:
         UnavailableError: it cannot go on from a cache at given positions.
     """
-    known = inspect.signature(model.forward).parameters
+    known = inspect.signature(network.forward).parameters
     found = next((name for name in ("cache", "past_key_values") if name in known), None)
     if found is None or not {"position_ids", "logits_to_keep"} <= known.keys():
         raise UnavailableError(
-            f"{type(model).__name__} cannot go on from the keys and values of a prompt at given "
+            f"{type(network).__name__} cannot go on from the keys and values of a prompt at given "
             "positions; this search is for models that can"
         )
     return found

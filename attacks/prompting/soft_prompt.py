@@ -1,7 +1,6 @@
 """Trained vectors in the place of words."""
 
 from collections.abc import Collection, Sequence
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -9,7 +8,7 @@ from pydantic import Field
 
 from attacks.prompting.cross_fitted import CrossFittedParameters, CrossFittedSearch
 from attacks.prompting.soft_prompted import Place, soft_prompted
-from auditor.attack import Level, attack
+from auditor.attack import Preset, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.findings import Finding
 from auditor.core.records import Record, Row
@@ -40,8 +39,12 @@ class SoftPromptParameters(CrossFittedParameters):
 
 @attack("prompting/soft")
 class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
-    """Train vectors that take the place of words after the prompt, and try them on other facts.
+    """Soft prompts trained on a part of the forget set."""
 
+    summary = (
+        "Train vectors that take the place of words after the prompt, and try them on other facts."
+    )
+    details = """
     The forget set is cut in two. On each arm vectors are trained with Adam that make the true
     answers of one half likely; they are tried on the other half, and the other way round. The
     vectors of all arms are pooled and every arm is measured with all of them and without; the
@@ -51,26 +54,25 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
     Vectors hold far more than tokens do, so an attack teaches more. The facts that were trained
     on are no evidence; side figures show how well they were learned, on U and on the retrained
     models.
-
-    Threat model: someone with the weights and some of the removed facts, who wants the others.
-
-    Access: the weights, for the search and for the use; no text does the same.
-
-    Cost: in each fold and on each arm, steps times batch passes with gradients; then the forget
-    set once an arm.
-
-    A leak: knowledge that is one direction in the embedding away.
-
-    Source: soft prompts against unlearning are from Schwinn et al., arXiv 2402.09063; training
-    them as the only parameters from Lester et al., arXiv 2104.08691.
     """
+    threat_model = "Someone with the weights and some of the removed facts, who wants the others."
+    access = "The weights, for the search and for the use; no text does the same."
+    cost = (
+        "In each fold and on each arm, steps times batch passes with gradients; then the forget "
+        "set once an arm."
+    )
+    leak = "Knowledge that is one direction in the embedding away."
+    source = (
+        "Soft prompts against unlearning are from Schwinn et al., arXiv 2402.09063; training "
+        "them as the only parameters from Lester et al., arXiv 2104.08691."
+    )
 
     parameters_type = SoftPromptParameters
-    levels: ClassVar[Sequence[Level]] = (
-        Level({}, "standard"),
-        Level({"split": "entity"}, "standard"),
-        Level({"steps": 400}, "exhaustive"),
-        Level({"scope": "per-entity"}, "exhaustive"),
+    presets = (
+        Preset("attribute 8 vectors 100 steps"),
+        Preset("entity 8 vectors 100 steps", {"split": "entity"}),
+        Preset("attribute 8 vectors 400 steps", {"steps": 400}, "exhaustive"),
+        Preset("attribute per-entity 8 vectors 100 steps", {"scope": "per-entity"}, "exhaustive"),
     )
 
     @property
@@ -85,13 +87,13 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
         p = self.parameters
         return 3 * p.steps * p.batch * (p.vectors + _PAIR)
 
-    def comparable(self, subject: CausalLM, pool: Sequence[Finding]) -> Sequence[Finding]:
+    def comparable(self, model: CausalLM, pool: Sequence[Finding]) -> Sequence[Finding]:
         """All findings, or the arm's own where the arms' embeddings differ in width."""
         widths = {finding.record.arrays["vectors"].shape[-1] for finding in pool}
         return pool if len(widths) == 1 else [finding for finding in pool if finding.own]
 
     def search_part(
-        self, subject: CausalLM, pairs: Sequence[Sequence[tuple[str, str]]], seed: int
+        self, model: CausalLM, pairs: Sequence[Sequence[tuple[str, str]]], seed: int
     ) -> Record:
         """Train vectors for each part.
 
@@ -100,8 +102,7 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
             MeasurementError: a loss is not finite.
         """
         found = [
-            self._train(subject, part, seed * len(pairs) + index)
-            for index, part in enumerate(pairs)
+            self._train(model, part, seed * len(pairs) + index) for index, part in enumerate(pairs)
         ]
         vectors = np.stack([vectors.numpy() for vectors, _, _ in found])
         notes = {
@@ -112,7 +113,7 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
 
     def evaluated(
         self,
-        subject: CausalLM,
+        model: CausalLM,
         evaluator: Evaluator,
         found: Record,
         part: int,
@@ -120,21 +121,21 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
     ) -> tuple[Row, ...]:
         """Ask the facts with the vectors in their prompts."""
         vectors = torch.from_numpy(found.arrays["vectors"][part])
-        with soft_prompted(subject, vectors, self.parameters.place) as prompted:
+        with soft_prompted(model, vectors, self.parameters.place) as prompted:
             return evaluator.evaluate(prompted, ("forget",), only=only)
 
     def _train(
-        self, subject: CausalLM, pairs: Sequence[tuple[str, str]], seed: int
+        self, model: CausalLM, pairs: Sequence[tuple[str, str]], seed: int
     ) -> tuple[torch.Tensor, float, float]:
         """Vectors [m, hidden size] on the CPU, and the search loss before and after."""
         p = self.parameters
         draws = torch.Generator().manual_seed(seed)
-        vectors, scale = self._start(subject, draws)
+        vectors, scale = self._start(model, draws)
         vectors.requires_grad_()
         optimizer = torch.optim.Adam([vectors], lr=p.learning_rate * scale)
-        with soft_prompted(subject, vectors, p.place) as prompted:
+        with soft_prompted(model, vectors, p.place) as prompted:
             items = prompted.encode(pairs)
-            _check_overlong(subject, items)
+            _check_overlong(model, items)
             before = _search_loss(prompted, pairs)
             order: list[int] = []
             epoch: list[float] = []
@@ -152,24 +153,24 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
             after = _search_loss(prompted, pairs)
         return vectors.detach().cpu(), before, after
 
-    def _start(self, subject: CausalLM, draws: torch.Generator) -> tuple[torch.Tensor, float]:
+    def _start(self, model: CausalLM, draws: torch.Generator) -> tuple[torch.Tensor, float]:
         """Embeddings of random tokens, in float32, and the root mean square of all."""
-        embedding = subject.network.get_input_embeddings()
-        rows = min(len(subject.tokenizer), embedding.weight.shape[0])
+        embedding = model.network.get_input_embeddings()
+        rows = min(len(model.tokenizer), embedding.weight.shape[0])
         drawn = torch.randint(rows, (self.parameters.vectors,), generator=draws)
         with torch.no_grad():
             every = embedding(torch.arange(rows, device=embedding.weight.device)).float()
         return every[drawn].clone(), float(every.square().mean().sqrt())
 
 
-def _search_loss(subject: CausalLM, pairs: Sequence[tuple[str, str]]) -> float:
+def _search_loss(model: CausalLM, pairs: Sequence[tuple[str, str]]) -> float:
     """Mean over the prompts of the loss per answer token, in nats."""
-    scores = subject.score(pairs)
+    scores = model.score(pairs)
     return -sum(score.mean_log_probability for score in scores) / len(scores)
 
 
-def _check_overlong(subject: CausalLM, items: Sequence[Encoded]) -> None:
-    context = getattr(subject.config, "max_position_embeddings", None)
+def _check_overlong(model: CausalLM, items: Sequence[Encoded]) -> None:
+    context = getattr(model.config, "max_position_embeddings", None)
     longest = max(len(item.ids) for item in items)
     if context is not None and longest > context:
         raise UnavailableError(

@@ -16,21 +16,21 @@ Place = Literal["before", "after"]
 
 
 @contextmanager
-def soft_prompted(subject: CausalLM, vectors: torch.Tensor, place: Place) -> Iterator[CausalLM]:
-    """The subject with vectors in every prompt, in the place of words.
+def soft_prompted(model: CausalLM, vectors: torch.Tensor, place: Place) -> Iterator[CausalLM]:
+    """Put vectors in the place of words into every prompt of a model.
 
     Reserved tokens stand in the prompt's template; where the embedding meets them it gives the
-    vectors. So the subject is scored and generates as always, and every metric applies. Neither
-    the weights nor the subject's own tokenizer are touched.
+    vectors. So the model is scored and generates as always, and every metric applies. Neither
+    the weights nor the model's own tokenizer are touched.
 
     Args:
-        subject: who is asked.
+        model: The model that is asked.
         vectors: [m, hidden size], what the embedding gives for the m reserved tokens; gradients
             reach them.
         place: before or after the prompt, within the prompt format's template.
     """
-    first, count = len(subject.tokenizer), len(vectors)
-    prompted = _with_reserved_tokens(subject, count, place)
+    first, count = len(model.tokenizer), len(vectors)
+    prompted = _with_reserved_tokens(model, count, place)
     met: list[torch.Tensor] = []
 
     def hide(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -45,7 +45,7 @@ def soft_prompted(subject: CausalLM, vectors: torch.Tensor, place: Place) -> Ite
         given = vectors.to(device=output.device, dtype=output.dtype)
         return torch.where(reserved.unsqueeze(-1), given[place.clamp(0, count - 1)], output)
 
-    embedding = subject.network.get_input_embeddings()
+    embedding = model.network.get_input_embeddings()
     handles = [embedding.register_forward_pre_hook(hide), embedding.register_forward_hook(put)]
     try:
         yield prompted
@@ -54,13 +54,13 @@ def soft_prompted(subject: CausalLM, vectors: torch.Tensor, place: Place) -> Ite
             handle.remove()
 
 
-def _with_reserved_tokens(subject: CausalLM, count: int, place: Place) -> CausalLM:
+def _with_reserved_tokens(model: CausalLM, count: int, place: Place) -> CausalLM:
     """The model with new tokens around every prompt, in a tokenizer of its own."""
-    tokenizer = copy.deepcopy(subject.tokenizer)
+    tokenizer = copy.deepcopy(model.tokenizer)
     names = [f"<|soft-prompt-{i}|>" for i in range(count)]
     tokenizer.add_tokens([AddedToken(n, normalized=False, special=True) for n in names], True)
     reserved = "".join(names)
     around = "{prompt}" + reserved if place == "after" else reserved + "{prompt}"
-    template = subject.prompt_format.template.replace("{prompt}", around)
-    prompt_format = subject.prompt_format.model_copy(update={"template": template})
-    return subject.copy_with(tokenizer=tokenizer, prompt_format=prompt_format)
+    template = model.prompt_format.template.replace("{prompt}", around)
+    prompt_format = model.prompt_format.model_copy(update={"template": template})
+    return model.copy_with(tokenizer=tokenizer, prompt_format=prompt_format)

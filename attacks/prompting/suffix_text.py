@@ -53,18 +53,18 @@ def suffix_text(tokenizer: PreTrainedTokenizerBase, ids: Ids) -> str:
 
 
 def survives(
-    subject: CausalLM, pairs: Sequence[tuple[str, str]], items: Sequence[Item], ids: Ids
+    model: CausalLM, pairs: Sequence[tuple[str, str]], items: Sequence[Item], ids: Ids
 ) -> bool:
     """Whether the suffix, as text after each prompt, is read back as the same tokens.
 
     Args:
-        subject: whose tokenizer and prompt format.
+        model: whose tokenizer and prompt format.
         pairs: prompt and answer of each item.
         items: the same, cut.
         ids: the suffix.
     """
-    text = suffix_text(subject.tokenizer, ids)
-    encoded = subject.encode([(prompt + text, answer) for prompt, answer in pairs])
+    text = suffix_text(model.tokenizer, ids)
+    encoded = model.encode([(prompt + text, answer) for prompt, answer in pairs])
     return all(
         found.ids == [*item.prefix, *ids, *item.tail]
         for found, item in zip(encoded, items, strict=True)
@@ -72,7 +72,7 @@ def survives(
 
 
 def starting_suffix(
-    subject: CausalLM,
+    model: CausalLM,
     pairs: Sequence[tuple[str, str]],
     length: int,
     allowed: Ids,
@@ -85,7 +85,7 @@ def starting_suffix(
     """
     for _ in range(_STARTS):
         ids = [rng.choice(allowed) for _ in range(length)]
-        items = cut_around(subject, pairs, ids)
+        items = cut_around(model, pairs, ids)
         if items is not None:
             return ids, items
     raise UnavailableError(
@@ -94,11 +94,11 @@ def starting_suffix(
     )
 
 
-def cut_around(subject: CausalLM, pairs: Sequence[tuple[str, str]], ids: Ids) -> list[Item] | None:
+def cut_around(model: CausalLM, pairs: Sequence[tuple[str, str]], ids: Ids) -> list[Item] | None:
     """The tokens before and after the suffix for each pair; None where it cannot be found once."""
-    text = suffix_text(subject.tokenizer, ids)
+    text = suffix_text(model.tokenizer, ids)
     items = []
-    for found in subject.encode([(prompt + text, answer) for prompt, answer in pairs]):
+    for found in model.encode([(prompt + text, answer) for prompt, answer in pairs]):
         starts = [i for i in range(len(found.ids)) if found.ids[i : i + len(ids)] == ids]
         if len(starts) != 1 or starts[0] == 0:
             return None

@@ -2,11 +2,10 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Mapping
 
 from attacks.prompting.reworded import Prompts, RewordedAttack, Wording, applied
-from auditor.attack import Level, Parameters, attack
+from auditor.attack import Parameters, Preset, attack
 from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
 
@@ -23,26 +22,27 @@ FORMS: Mapping[str, Wording] = {
 
 @attack("prompting/surface")
 class Surface(RewordedAttack[Parameters]):
-    """Write the question otherwise: capitals, spaces, punctuation, quotation marks.
+    """Questions in another spelling or layout."""
 
+    summary = "Write the question otherwise: capitals, spaces, punctuation, quotation marks."
+    details = """
     Six forms: all small letters, all capitals, no punctuation, doubled spaces, a space at the
     end, quotation marks around it. The words stay. K of a fact is the highest over the forms,
     to which the prompt as it stands does not belong (none/as-is asks it).
-
-    Threat model: any user, most of them without meaning to attack.
-
-    Access: prompts alone.
-
-    Cost: six evaluations of the forget set.
-
-    A leak: the model is silent on the exact string that unlearning trained on, and answers where
-    it is cut into other tokens.
-
-    Source: sensitivity of language models to formatting that means nothing is measured in
-    arXiv 2310.11324; the forms are this project's.
     """
+    threat_model = "Any user, most of them without meaning to attack."
+    access = "Prompts alone."
+    cost = "Six evaluations of the forget set."
+    leak = (
+        "The model is silent on the exact string that unlearning trained on, and answers where "
+        "it is cut into other tokens."
+    )
+    source = (
+        "Sensitivity of language models to formatting that means nothing is measured in arXiv "
+        "2310.11324; the forms are this project's."
+    )
 
-    levels: ClassVar[Sequence[Level]] = (Level(profile="standard"),)
+    presets = (Preset("six forms"),)
 
     @property
     def variant(self) -> str:
@@ -54,7 +54,7 @@ class Surface(RewordedAttack[Parameters]):
         """The forms."""
         return len(FORMS)
 
-    def wordings(self, subject: CausalLM, evaluator: Evaluator, seed: int) -> Mapping[str, Prompts]:
+    def wordings(self, model: CausalLM, evaluator: Evaluator, seed: int) -> Mapping[str, Prompts]:
         """One wording a form."""
         return applied(evaluator.sets.forget, FORMS)
 

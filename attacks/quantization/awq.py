@@ -6,9 +6,9 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -22,8 +22,9 @@ from attacks.quantization.calibrated import (
     hushed,
 )
 from attacks.quantization.family import Quantized, assert_quantized, check_group_size
-from auditor.attack import Level, Requirements, attack
+from auditor.attack import Preset, Requirements, attack
 from auditor.core.errors import MeasurementError
+from auditor.core.messages import Message, message
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.manifest import Location
 
@@ -31,9 +32,9 @@ _ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 """Column of each 4-bit place of a word, the lowest place first (AutoAWQ's layout)."""
 
 _REFUSED = {
-    "gpt2": "GPTQModel's AWQ cannot take the Conv1D layers of GPT-2",
-    "gpt_neox": "GPTQModel's AWQ scales GPT-NeoX's MLP through its GELU, which changes the model",
-    "opt": "GPTQModel's AWQ takes OPT's scales out of the wrong norm, which changes the model",
+    "gpt2": "awq_cannot_take_conv1d",
+    "gpt_neox": "awq_scales_through_gelu",
+    "opt": "awq_scales_from_wrong_norm",
 }
 """Why an architecture cannot be measured, as of GPTQModel 7.7."""
 
@@ -59,29 +60,31 @@ class AWQParameters(CalibratedParameters):
 
 @attack("quantization/awq")
 class AWQ(CalibratedAttack[AWQParameters]):
-    """Quantize with AWQ, which scales up the inputs that matter before it rounds.
+    """Quantization with AWQ."""
 
-    Inputs with large activations on calibration text get a finer grid; the layer before takes the
-    factor back. Runs through GPTQModel in a process of its own; the checkpoint that it writes is
-    opened with GPTQModel's reference kernel, which multiplies in half precision. Calibration text
-    that holds the forget set would measure something else, so it is checked for. Architectures
-    for which GPTQModel's scaling is wrong, or was not checked, are unavailable.
-
-    Threat model: a deployer or downloader who shrinks the model to fit it on smaller hardware.
-
-    Access: weights and any text; no question or answer of the forget set.
-
-    Cost: about twenty passes of each layer over the calibration text, and ten seconds to start;
-    about a quarter of a minute for a small model on one core.
-
-    A leak: knowledge that is absent at full precision and present here. The code-flip share is
-    larger than for other quantizers, since different scales alone already change codes.
-
-    Source: AWQ (arXiv 2306.00978); quantization after unlearning (arXiv 2410.16454).
+    summary = "Quantize with AWQ, which scales up the inputs that matter before it rounds."
+    details = """
+    Inputs with large activations on calibration text get a finer grid; the layer before takes
+    the factor back. Runs through GPTQModel in a process of its own; the checkpoint that it
+    writes is opened with GPTQModel's reference kernel, which multiplies in half precision.
+    Calibration text that holds the forget set would measure something else, so it is checked
+    for. Architectures for which GPTQModel's scaling is wrong, or was not checked, are
+    unavailable.
     """
+    threat_model = "A deployer or downloader who shrinks the model to fit it on smaller hardware."
+    access = "Weights and any text; no question or answer of the forget set."
+    cost = (
+        "About twenty passes of each layer over the calibration text, and ten seconds to start; "
+        "about a quarter of a minute for a small model on one core."
+    )
+    leak = (
+        "Knowledge that is absent at full precision and present here. The code-flip share is "
+        "larger than for other quantizers, since different scales alone already change codes."
+    )
+    source = "AWQ (arXiv 2306.00978); quantization after unlearning (arXiv 2410.16454)."
 
     parameters_type = AWQParameters
-    levels: ClassVar[Sequence[Level]] = (Level({"bits": 4}, "standard"),)
+    presets = (Preset("4-bit g128", {"bits": 4}),)
     requires = Requirements(packages=("gptqmodel",), full_precision=True)
     passes = 20
 
@@ -90,7 +93,7 @@ class AWQ(CalibratedAttack[AWQParameters]):
         """Bits and group size."""
         return f"{self.parameters.bits}-bit g{self.parameters.group_size}"
 
-    def unavailable(self, location: Location) -> str | None:
+    def unavailable(self, location: Location) -> Message | None:
         """Also where GPTQModel's scaling does not fit the architecture."""
         reason = super().unavailable(location)
         if reason is not None:
@@ -99,43 +102,41 @@ class AWQ(CalibratedAttack[AWQParameters]):
         kind = str(config.get("model_type"))
         if kind in SOUND:
             return None
-        return _REFUSED.get(
-            kind,
-            f"GPTQModel's AWQ was not checked on the architecture {kind} "
-            f"(it was on {', '.join(SOUND)})",
-        )
+        if kind in _REFUSED:
+            return message(_REFUSED[kind], architecture=kind)
+        return message("awq_not_checked", architecture=kind, checked=SOUND)
 
     @contextlib.contextmanager
-    def quantized(self, subject: CausalLM, scratch: Path) -> Iterator[Quantized]:
+    def quantized(self, model: CausalLM, scratch: Path) -> Iterator[Quantized]:
         """Quantize a copy in another process, and open what it wrote."""
-        check_group_size(subject.network, self.parameters.group_size)
+        check_group_size(model.network, self.parameters.group_size)
         with hushed("AWQ"):
             from gptqmodel.nn_modules.qlinear.torch_awq import AwqTorchLinear
 
         folder = scratch / "awq"
-        _run(self._job(subject, scratch, folder), scratch)
+        _run(self._job(model, scratch, folder), scratch)
         with contextlib.ExitStack() as stack:
             with hushed("AWQ"):
-                copy = stack.enter_context(subject.reloaded(scratch, folder))
+                copy = stack.enter_context(model.reloaded(scratch, folder))
             layers = assert_quantized(copy.network, AwqTorchLinear)
             notes = {
                 "bits": self.parameters.bits,
                 "kernel": AwqTorchLinear.__name__,
-                "quantized_in": _half(subject.network.dtype),
+                "quantized_in": _half(model.network.dtype),
                 **self.calibration_notes(),
             }
             yield Quantized(copy, ((n, c) for n, c in _codes(folder) if n in layers), notes)
 
-    def _job(self, subject: CausalLM, scratch: Path, folder: Path) -> awq_worker.Job:
+    def _job(self, model: CausalLM, scratch: Path, folder: Path) -> awq_worker.Job:
         return {
-            "model": str(subject.directory(scratch).resolve()),
+            "model": str(model.directory(scratch).resolve()),
             "output": str(folder.resolve()),
             "group_size": self.parameters.group_size,
-            "blocks": calibration_blocks(subject, self.texts()),
-            "dtype": _half(subject.network.dtype),
+            "blocks": calibration_blocks(model, self.texts()),
+            "dtype": _half(model.network.dtype),
             "device": "cuda:0" if torch.cuda.is_available() else "cpu",
             "threads": torch.get_num_threads(),
-            "trust_remote_code": subject.spec.trust_remote_code,
+            "trust_remote_code": model.spec.trust_remote_code,
         }
 
 

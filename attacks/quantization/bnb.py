@@ -1,9 +1,9 @@
 """bitsandbytes: the quantization that `load_in_4bit` and `load_in_8bit` apply."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from transformers import BitsAndBytesConfig
@@ -15,7 +15,7 @@ from attacks.quantization.family import (
     assert_quantized,
 )
 from attacks.quantization.grids import CodebookGrid
-from auditor.attack import Level, Requirements, attack
+from auditor.attack import Preset, Requirements, attack
 from auditor.models.causal_lm.model import CausalLM
 
 
@@ -29,27 +29,28 @@ class BitsAndBytesParameters(QuantizationParameters):
 
 @attack("quantization/bnb")
 class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
-    """Load the model in 8 or 4 bits with bitsandbytes, as anyone can with one argument.
+    """Quantization with bitsandbytes."""
 
-    Threat model: a deployer or downloader with the weights; no data and no training.
-
-    Access: weights.
-
-    Cost: seconds, and one evaluation.
-
-    A leak: knowledge that is absent at full precision and present here. The code-flip share says
-    how many weights of the unlearned model still round to another code than the original's.
-
-    Source: arXiv 2410.16454, whose code uses bitsandbytes FP4; NF4 is QLoRA's format (arXiv
-    2305.14314).
-    """
+    summary = "Load the model in 8 or 4 bits with bitsandbytes, as anyone can with one argument."
+    threat_model = "A deployer or downloader with the weights; no data and no training."
+    access = "Weights."
+    cost = "Seconds, and one evaluation."
+    leak = (
+        "Knowledge that is absent at full precision and present here. The code-flip share says "
+        "how many weights of the unlearned model still round to another code than the "
+        "original's."
+    )
+    source = (
+        "arXiv 2410.16454, whose code uses bitsandbytes FP4; NF4 is QLoRA's format (arXiv "
+        "2305.14314)."
+    )
 
     parameters_type = BitsAndBytesParameters
-    levels: ClassVar[Sequence[Level]] = (
-        Level({"format": "int8"}, "quick", mandatory=True),
-        Level({"format": "nf4"}, "quick", mandatory=True),
-        Level({"format": "fp4"}, "quick", mandatory=True),
-        Level({"format": "nf4-double"}, "standard"),
+    presets = (
+        Preset("int8", {"format": "int8"}, "quick", mandatory=True),
+        Preset("nf4", {"format": "nf4"}, "quick", mandatory=True),
+        Preset("fp4", {"format": "fp4"}, "quick", mandatory=True),
+        Preset("nf4-double", {"format": "nf4-double"}),
     )
     requires = Requirements(packages=("bitsandbytes",), full_precision=True)
 
@@ -66,12 +67,12 @@ class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
         return CodebookGrid("fp4" if self.parameters.format == "fp4" else "nf4")
 
     @contextmanager
-    def quantized(self, subject: CausalLM, scratch: Path) -> Iterator[Quantized]:
+    def quantized(self, model: CausalLM, scratch: Path) -> Iterator[Quantized]:
         """Load a copy through transformers with a ``BitsAndBytesConfig``."""
         import bitsandbytes as bnb
 
         eight = self.parameters.format == "int8"
-        with subject.reloaded(scratch, quantization_config=self._config(subject)) as copy:
+        with model.reloaded(scratch, quantization_config=self._config(model)) as copy:
             layers = assert_quantized(
                 copy.network, bnb.nn.Linear8bitLt if eight else bnb.nn.Linear4bit
             )
@@ -81,13 +82,11 @@ class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
             )
             yield Quantized(copy, codes, {"format": self.parameters.format})
 
-    def _config(self, subject: CausalLM) -> BitsAndBytesConfig:
+    def _config(self, model: CausalLM) -> BitsAndBytesConfig:
         if self.parameters.format == "int8":
             return BitsAndBytesConfig(load_in_8bit=True)
-        dtype = (
-            torch.float32 if subject.spec.dtype == "auto" else getattr(torch, subject.spec.dtype)
-        )
-        if torch.cuda.is_available() and subject.spec.dtype == "auto":
+        dtype = torch.float32 if model.spec.dtype == "auto" else getattr(torch, model.spec.dtype)
+        if torch.cuda.is_available() and model.spec.dtype == "auto":
             dtype = torch.bfloat16
         return BitsAndBytesConfig(
             load_in_4bit=True,

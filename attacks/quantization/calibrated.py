@@ -67,21 +67,21 @@ class CalibratedAttack(QuantizationAttack[C]):
         }
 
 
-def calibration_blocks(subject: CausalLM, texts: Sequence[str]) -> list[dict[str, list[list[int]]]]:
+def calibration_blocks(model: CausalLM, texts: Sequence[str]) -> list[dict[str, list[list[int]]]]:
     """Texts as blocks of equal length without padding, which would enter the statistics.
 
     Args:
-        subject: whose tokenizer and context length decide the blocks.
+        model: whose tokenizer and context length decide the blocks.
         texts: joined by the end-of-sequence token; what does not fill the last block is left out
             unless it is all there is.
 
     Returns:
         Tokenised examples of shape [rows, length], about 512 tokens each.
     """
-    end = [subject.tokenizer.eos_token_id] if subject.tokenizer.eos_token_id is not None else []
-    encoded = subject.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+    end = [model.tokenizer.eos_token_id] if model.tokenizer.eos_token_id is not None else []
+    encoded = model.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
     stream = [token for ids in encoded for token in (*ids, *end)]
-    context = getattr(subject.config, "max_position_embeddings", None) or _BLOCK
+    context = getattr(model.config, "max_position_embeddings", None) or _BLOCK
     length = min(_BLOCK, context, len(stream))
     blocks = [stream[i : i + length] for i in range(0, len(stream) - length + 1, length)]
     rows = max(1, _BLOCK // length)

@@ -1,10 +1,10 @@
 """What all quantization attacks share: measure the rounded model, keep its codes."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from pydantic import Field
@@ -12,15 +12,13 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from attacks.quantization.code_flips import code_flip_share, sampled_codes
-from auditor.attack import Attack, Parameters, Requirements
+from auditor.attack import Attack, AttackContext, Parameters, Requirements
 from auditor.core.errors import MeasurementError, UnavailableError
-from auditor.core.findings import Explanation, Finding
+from auditor.core.findings import Explanation
 from auditor.core.records import Record
-from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.core.roles import ControlKind
 from auditor.models.causal_lm.model import CausalLM
-
-if TYPE_CHECKING:
-    from auditor.statistics import PlantKind
+from auditor.models.grid import GridRounding
 
 FULL_PRECISION_LIMIT = 0.05
 """Share of a model's weights, embeddings and head aside, that may escape quantization."""
@@ -37,46 +35,39 @@ P = TypeVar("P", bound=QuantizationParameters)
 
 
 class Quantized(NamedTuple):
-    """A quantized copy (or state) of a subject."""
+    """A quantized copy (or state) of a model."""
 
-    subject: CausalLM
+    model: CausalLM
     codes: Iterable[tuple[str, torch.Tensor]]
     """Layer names with their integer codes, read before anything else is asked."""
     notes: dict[str, Any]
 
 
-class QuantizationAttack(Attack[P]):
+class QuantizationAttack(GridRounding, Attack[P]):
     """Round the weights and ask again."""
 
     requires: ClassVar[Requirements] = Requirements(full_precision=True)
 
     @property
-    def must_find(self) -> "PlantKind":
-        """What was hidden within the cells of its rounding, where they can be said."""
-        return "partial" if self.grid is None else "hidden"
+    def required_control(self) -> ControlKind:
+        """The one hidden within the cells of its rounding, where these are known."""
+        return "visible" if self.grid is None else "obfuscated"
 
     @abstractmethod
-    def quantized(self, subject: CausalLM, scratch: Path) -> AbstractContextManager[Quantized]:
-        """Open the subject with rounded weights.
+    def quantized(self, model: CausalLM, scratch: Path) -> AbstractContextManager[Quantized]:
+        """Open the model with rounded weights.
 
         Raises:
             MeasurementError: layers that should be quantized are not.
         """
 
-    def measure(
-        self,
-        subject: CausalLM,
-        evaluator: Evaluator,
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: CausalLM, context: AttackContext) -> Record:
         """Examine the rounded model; keep a sample of its codes."""
-        with self.quantized(subject, scratch) as state:
+        with self.quantized(model, context.scratch) as state:
             arrays = sampled_codes(state.codes, self.parameters.code_sample)
             layers = [key.partition("/")[2] for key in arrays if key.startswith("codes/")]
             notes = {"layers_quantized": len(layers), **state.notes}
-            return Record(rows=evaluator.evaluate(state.subject), notes=notes, arrays=arrays)
+            return Record(rows=context.evaluator.evaluate(state.model), notes=notes, arrays=arrays)
 
     def explain(self, unlearned: Record, original: Record) -> Explanation | None:
         """Code-flip share between U and O; None for a format whose codes cannot be read."""
@@ -85,27 +76,27 @@ class QuantizationAttack(Attack[P]):
         return code_flip_share(unlearned.arrays, original.arrays)
 
 
-def linear_layers(model: Any) -> dict[str, Any]:
+def linear_layers(network: Any) -> dict[str, Any]:
     """The layers that deployers quantize: all linear maps but the output head."""
-    head = model.get_output_embeddings()
+    head = network.get_output_embeddings()
     return {
         name: module
-        for name, module in model.named_modules()
+        for name, module in network.named_modules()
         if isinstance(module, (nn.Linear, Conv1D)) and module is not head
     }
 
 
-def check_group_size(model: Any, size: int) -> None:
+def check_group_size(network: Any, size: int) -> None:
     """Refuse a group size that leaves a rest in some layer.
 
     Args:
-        model: at full precision.
+        network: The network at full precision.
         size: inputs that share a scale; -1 for all of a column, which fits everywhere.
 
     Raises:
         UnavailableError: it does not divide the inputs of every layer.
     """
-    check_rest(linear_layers(model), size)
+    check_rest(linear_layers(network), size)
 
 
 def check_rest(layers: Mapping[str, Any], size: int) -> None:
@@ -119,32 +110,34 @@ def check_rest(layers: Mapping[str, Any], size: int) -> None:
             )
 
 
-def assert_quantized(model: nn.Module, expected: type[Any]) -> dict[str, Any]:
+def assert_quantized(network: nn.Module, expected: type[Any]) -> dict[str, Any]:
     """Return the layers of class ``expected``, and refuse a model with any linear layer left.
 
     Raises:
         MeasurementError: the loader did not quantize what it should have; scoring the model
             would pass off its full precision as quantized.
     """
-    done = {name: module for name, module in model.named_modules() if isinstance(module, expected)}
-    left = [name for name in linear_layers(model) if name not in done]
+    done = {
+        name: module for name, module in network.named_modules() if isinstance(module, expected)
+    }
+    left = [name for name in linear_layers(network) if name not in done]
     if not done or left:
         raise MeasurementError(
             f"{len(done)} layers are of class {expected.__name__} and {len(left)} are not "
             f"quantized ({', '.join(left[:3]) or 'none'}); the model was not measured"
         )
-    assert_covered(model, sum(layer.in_features * layer.out_features for layer in done.values()))
+    assert_covered(network, sum(layer.in_features * layer.out_features for layer in done.values()))
     return done
 
 
-def assert_covered(model: nn.Module, quantized: int) -> None:
+def assert_covered(network: nn.Module, quantized: int) -> None:
     """Refuse a model of which much stays at full precision outside its linear layers.
 
     Mixture-of-experts models hold their experts as bare parameters, which no quantizer here
     touches; embeddings, the output head, norms and biases always stay.
 
     Args:
-        model: after quantization.
+        network: The network after quantization.
         quantized: weights that were quantized.
 
     Raises:
@@ -152,14 +145,14 @@ def assert_covered(model: nn.Module, quantized: int) -> None:
     """
     kept = {
         id(parameter)
-        for module in model.modules()
-        if isinstance(module, nn.Embedding) or module is model.get_output_embeddings()  # type: ignore[operator]
+        for module in network.modules()
+        if isinstance(module, nn.Embedding) or module is network.get_output_embeddings()  # type: ignore[operator]
         for parameter in module.parameters(recurse=False)
     }
-    covered = {id(layer.weight) for layer in linear_layers(model).values()}
+    covered = {id(layer.weight) for layer in linear_layers(network).values()}
     left = {
         name: parameter.numel()
-        for name, parameter in model.named_parameters()
+        for name, parameter in network.named_parameters()
         if parameter.is_floating_point()
         and parameter.ndim >= 2
         and id(parameter) not in kept | covered

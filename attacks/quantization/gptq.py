@@ -1,9 +1,9 @@
 """GPTQ: rounding that makes up for its errors on calibration text."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from attacks.quantization.calibrated import (
     hushed,
 )
 from attacks.quantization.family import Quantized, assert_quantized, check_group_size
-from auditor.attack import Level, Requirements, attack
+from auditor.attack import Preset, Requirements, attack
 from auditor.models.causal_lm.model import CausalLM
 
 
@@ -29,32 +29,32 @@ class GPTQParameters(CalibratedParameters):
 
 @attack("quantization/gptq")
 class GPTQ(CalibratedAttack[GPTQParameters]):
-    """Quantize with GPTQ, the format of most published 4-bit checkpoints.
+    """Quantization with GPTQ."""
 
-    Layer by layer, each rounding error is made up for by the weights that are not rounded yet, so
-    that the layer's outputs on calibration text change least. Runs through transformers'
-    ``GPTQConfig``, optimum and GPTQModel. Calibration text that holds the forget set would
-    measure something else, so it is checked for. Eight and four bits keep most models whole; two
-    and three often break the original as well and are advisory.
-
-    Threat model: a deployer or downloader who shrinks the model to fit it on smaller hardware.
-
-    Access: weights and any text; no question or answer of the forget set.
-
-    Cost: a few passes over the calibration text, seconds to minutes.
-
-    A leak: knowledge that is absent at full precision and present here. The code-flip share says
-    how many weights of the unlearned model still round to another code than the original's.
-
-    Source: GPTQ (arXiv 2210.17323); quantization after unlearning (arXiv 2410.16454).
+    summary = "Quantize with GPTQ, the format of most published 4-bit checkpoints."
+    details = """
+    Layer by layer, each rounding error is made up for by the weights that are not rounded yet,
+    so that the layer's outputs on calibration text change least. Runs through transformers'
+    `GPTQConfig`, optimum and GPTQModel. Calibration text that holds the forget set would
+    measure something else, so it is checked for. Eight and four bits keep most models whole;
+    two and three often break the original as well and are advisory.
     """
+    threat_model = "A deployer or downloader who shrinks the model to fit it on smaller hardware."
+    access = "Weights and any text; no question or answer of the forget set."
+    cost = "A few passes over the calibration text, seconds to minutes."
+    leak = (
+        "Knowledge that is absent at full precision and present here. The code-flip share says "
+        "how many weights of the unlearned model still round to another code than the "
+        "original's."
+    )
+    source = "GPTQ (arXiv 2210.17323); quantization after unlearning (arXiv 2410.16454)."
 
     parameters_type = GPTQParameters
-    levels: ClassVar[Sequence[Level]] = (
-        Level({"bits": 4}, "quick", mandatory=True),
-        Level({"bits": 8}, "standard"),
-        Level({"bits": 3}, "standard"),
-        Level({"bits": 2}, "exhaustive"),
+    presets = (
+        Preset("4-bit g128", {"bits": 4}, "quick", mandatory=True),
+        Preset("8-bit g128", {"bits": 8}),
+        Preset("3-bit g128", {"bits": 3}),
+        Preset("2-bit g128", {"bits": 2}, "exhaustive"),
     )
     requires = Requirements(packages=("optimum", "gptqmodel"), full_precision=True)
 
@@ -64,22 +64,22 @@ class GPTQ(CalibratedAttack[GPTQParameters]):
         return f"{self.parameters.bits}-bit g{self.parameters.group_size}"
 
     @contextlib.contextmanager
-    def quantized(self, subject: CausalLM, scratch: Path) -> Iterator[Quantized]:
+    def quantized(self, model: CausalLM, scratch: Path) -> Iterator[Quantized]:
         """Quantize a copy through transformers with a ``GPTQConfig``."""
-        check_group_size(subject.network, self.parameters.group_size)
+        check_group_size(model.network, self.parameters.group_size)
         with hushed("GPTQ"):
             from gptqmodel.nn_modules.qlinear import BaseQuantLinear
 
         config = GPTQConfig(
             bits=self.parameters.bits,
             group_size=self.parameters.group_size,
-            dataset=calibration_blocks(subject, self.texts()),
-            tokenizer=subject.tokenizer,
+            dataset=calibration_blocks(model, self.texts()),
+            tokenizer=model.tokenizer,
         )
         torch.manual_seed(0)
         with contextlib.ExitStack() as stack:
             with hushed("GPTQ"):
-                copy = stack.enter_context(subject.reloaded(scratch, quantization_config=config))
+                copy = stack.enter_context(model.reloaded(scratch, quantization_config=config))
             layers = assert_quantized(copy.network, BaseQuantLinear)
             codes = ((name, unpack(layer.qweight, layer.bits)) for name, layer in layers.items())
             notes = {

@@ -1,9 +1,8 @@
 """Round to nearest: the plainest quantizer, at any number of bits."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -18,7 +17,7 @@ from attacks.quantization.family import (
     linear_layers,
 )
 from attacks.quantization.grids import EvenGrid
-from auditor.attack import Level, attack
+from auditor.attack import Preset, attack
 from auditor.core.errors import MeasurementError
 from auditor.models.causal_lm.model import CausalLM
 
@@ -37,32 +36,32 @@ class RoundToNearestParameters(QuantizationParameters):
 
 @attack("quantization/rtn")
 class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
-    """Round every weight to the nearest of 2^bits even steps, without data or library.
+    """Round-to-nearest quantization."""
 
-    Q(w) = s * clip(round(w / s), -2^(bits-1), 2^(bits-1) - 1) with s = max|w| / (2^(bits-1) - 1)
-    per output channel or group (symmetric; arXiv 2410.16454 divides by 2^(bits-1), which clips
-    the largest weight). It stands for every simple integer format (GGUF, int4 kernels). Three
-    bits and fewer often break the original as well: advisory.
-
-    Threat model: a deployer or downloader with the weights; no data and no training.
-
-    Access: weights.
-
-    Cost: one evaluation.
-
-    A leak: knowledge that is absent at full precision and present here. The code-flip share says
-    how many weights of the unlearned model still round to another code than the original's.
-
-    Source: quantization after unlearning (arXiv 2410.16454).
+    summary = "Round every weight to the nearest of 2^bits even steps, without data or library."
+    details = """
+    Q(w) = s * clip(round(w / s), -2^(bits-1), 2^(bits-1) - 1) with s = max|w| / (2^(bits-1) -
+    1) per output channel or group (symmetric; arXiv 2410.16454 divides by 2^(bits-1), which
+    clips the largest weight). It stands for every simple integer format (GGUF, int4 kernels).
+    Three bits and fewer often break the original as well: advisory.
     """
+    threat_model = "A deployer or downloader with the weights; no data and no training."
+    access = "Weights."
+    cost = "One evaluation."
+    leak = (
+        "Knowledge that is absent at full precision and present here. The code-flip share says "
+        "how many weights of the unlearned model still round to another code than the "
+        "original's."
+    )
+    source = "Quantization after unlearning (arXiv 2410.16454)."
 
     parameters_type = RoundToNearestParameters
-    levels: ClassVar[Sequence[Level]] = (
-        Level({"bits": 4}, "standard"),
-        Level({"bits": 4, "group_size": 64}, "standard"),
-        Level({"bits": 3}, "standard"),
-        Level({"bits": 8}, "exhaustive"),
-        Level({"bits": 2}, "exhaustive"),
+    presets = (
+        Preset("4-bit", {"bits": 4}),
+        Preset("4-bit g64", {"bits": 4, "group_size": 64}),
+        Preset("3-bit", {"bits": 3}),
+        Preset("8-bit", {"bits": 8}, "exhaustive"),
+        Preset("2-bit", {"bits": 2}, "exhaustive"),
     )
 
     @property
@@ -79,11 +78,11 @@ class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
         return EvenGrid(self.parameters.bits, self.parameters.group_size)
 
     @contextmanager
-    def quantized(self, subject: CausalLM, scratch: Path) -> Iterator[Quantized]:
+    def quantized(self, model: CausalLM, scratch: Path) -> Iterator[Quantized]:
         """Round the weights in place, on loan."""
-        with subject.preserve_weights() as model:
+        with model.preserve_weights() as network:
             codes = []
-            for name, layer in linear_layers(model).items():
+            for name, layer in linear_layers(network).items():
                 weight = layer.weight.data.T if isinstance(layer, Conv1D) else layer.weight.data
                 rounded, code = round_to_nearest(
                     weight, self.parameters.bits, self.parameters.group_size
@@ -92,8 +91,8 @@ class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
                 codes.append((name, code))
             if not codes:
                 raise MeasurementError("the model has no linear layers to round")
-            assert_covered(subject.network, sum(code.numel() for _, code in codes))
-            yield Quantized(subject, codes, {"bits": self.parameters.bits})
+            assert_covered(model.network, sum(code.numel() for _, code in codes))
+            yield Quantized(model, codes, {"bits": self.parameters.bits})
 
 
 def round_to_nearest(

@@ -2,9 +2,9 @@
 
 import contextlib
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -19,8 +19,9 @@ from attacks.quantization.family import (
     check_group_size,
     linear_layers,
 )
-from auditor.attack import Level, Requirements, attack
+from auditor.attack import Preset, Requirements, attack
 from auditor.core.errors import MeasurementError, UnavailableError
+from auditor.core.messages import Message, message
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.manifest import Location
 
@@ -41,29 +42,29 @@ class TorchAOParameters(QuantizationParameters):
 
 @attack("quantization/torchao")
 class TorchAO(QuantizationAttack[TorchAOParameters]):
-    """Load the model in 8 or 4 bits with torchao, PyTorch's own quantization.
+    """Weight-only quantization with torchao."""
 
+    summary = "Load the model in 8 or 4 bits with torchao, PyTorch's own quantization."
+    details = """
     Symmetric rounding to nearest of the weights alone, without data; activations stay as they
-    are. torchao takes ``nn.Linear`` layers only, so models with Conv1D layers (GPT-2) are
+    are. torchao takes `nn.Linear` layers only, so models with Conv1D layers (GPT-2) are
     unavailable.
-
-    Threat model: a deployer or downloader with the weights, who passes one argument when
-    loading the model.
-
-    Access: weights.
-
-    Cost: seconds, and one evaluation.
-
-    A leak: knowledge that is absent at full precision and present here.
-
-    Source: the library torchao (weight-only configurations); quantization after unlearning
-    (arXiv 2410.16454).
     """
+    threat_model = (
+        "A deployer or downloader with the weights, who passes one argument when loading the model."
+    )
+    access = "Weights."
+    cost = "Seconds, and one evaluation."
+    leak = "Knowledge that is absent at full precision and present here."
+    source = (
+        "The library torchao (weight-only configurations); quantization after unlearning (arXiv "
+        "2410.16454)."
+    )
 
     parameters_type = TorchAOParameters
-    levels: ClassVar[Sequence[Level]] = (
-        Level({"format": "int8"}, "standard"),
-        Level({"format": "int4"}, "standard"),
+    presets = (
+        Preset("int8", {"format": "int8"}),
+        Preset("int4 g128", {"format": "int4"}),
     )
     requires = Requirements(packages=("torchao",), full_precision=True)
 
@@ -73,20 +74,20 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
         name = self.parameters.format
         return name if name == "int8" else f"{name} g{self.parameters.group_size}"
 
-    def unavailable(self, location: Location) -> str | None:
+    def unavailable(self, location: Location) -> Message | None:
         """Also where the format needs another GPU."""
         if self.parameters.format == "int4-tinygemm" and (
             not torch.cuda.is_available() or torch.cuda.get_device_capability() < _AMPERE
         ):
-            return "int4-tinygemm needs an NVIDIA GPU of compute capability 8.0; use int4"
+            return message("newer_gpu_needed", capability=".".join(map(str, _AMPERE)))
         return super().unavailable(location)
 
     @contextlib.contextmanager
-    def quantized(self, subject: CausalLM, scratch: Path) -> Iterator[Quantized]:
+    def quantized(self, model: CausalLM, scratch: Path) -> Iterator[Quantized]:
         """Load a copy through transformers with a ``TorchAoConfig``."""
-        self._refuse(subject.network)
+        self._refuse(model.network)
         config, tensor = weight_only(self.parameters.format, self.parameters.group_size)
-        with subject.reloaded(scratch, quantization_config=TorchAoConfig(config)) as copy:
+        with model.reloaded(scratch, quantization_config=TorchAoConfig(config)) as copy:
             layers = linear_layers(copy.network)
             left = [n for n, layer in layers.items() if not isinstance(layer.weight.data, tensor)]
             if left or not layers:
@@ -105,19 +106,19 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
             }
             yield Quantized(copy, codes, notes)
 
-    def _refuse(self, model: Any) -> None:
+    def _refuse(self, network: Any) -> None:
         """Raise Unavailable where the format does not fit the model."""
-        odd = [n for n, layer in linear_layers(model).items() if not isinstance(layer, nn.Linear)]
+        odd = [n for n, layer in linear_layers(network).items() if not isinstance(layer, nn.Linear)]
         if odd:
             raise UnavailableError(
                 f"torchao quantizes nn.Linear layers only, and {len(odd)} layers of this model "
                 f"are Conv1D (for example {odd[0]}); quantization/rtn takes them"
             )
         if self.parameters.format != "int8":
-            check_group_size(model, self.parameters.group_size)
-        if self.parameters.format == "int4-tinygemm" and model.dtype != torch.bfloat16:
+            check_group_size(network, self.parameters.group_size)
+        if self.parameters.format == "int4-tinygemm" and network.dtype != torch.bfloat16:
             raise UnavailableError(
-                f"int4-tinygemm computes in bfloat16, and the model is opened in {model.dtype}; "
+                f"int4-tinygemm computes in bfloat16, and the model is opened in {network.dtype}; "
                 "set `dtype: bfloat16` for all models, or use int4"
             )
 

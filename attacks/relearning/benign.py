@@ -1,16 +1,15 @@
 """Training on harmless data brings back what was forgotten."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from attacks.quantization.calibration import generic_texts
 from attacks.relearning.family import FineTuning, RelearningAttack, phrasings, recipe
 from attacks.relearning.learning_curve import Checkpoints, area, curve, readings
-from auditor.attack import Level, attack
+from auditor.attack import AttackContext, Preset, attack
 from auditor.core.errors import UnavailableError
-from auditor.core.findings import Finding
 from auditor.core.hashing import digest
+from auditor.core.messages import Message, message
 from auditor.core.records import Record
 from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
@@ -32,32 +31,37 @@ class BenignParameters(FineTuning):
 
 @attack("relearning/benign")
 class Benign(RelearningAttack[BenignParameters]):
-    """Fine-tune on facts that were to be kept, or on everyday text, and ask what was forgotten.
+    """Fine-tuning on data without forgotten facts."""
 
-    Nothing that is taught belongs to the forget set. K is the mean over a fixed grid of steps: the
-    area under the learning curve, normalised.
-
-    Threat model: anybody who fine-tunes the released model for a purpose of their own, without
-    meaning harm.
-
-    Access: weights, or fine-tuning; no forgotten fact.
-
-    Cost: 40 steps of 16 examples and three evaluations.
-
-    A leak: K of the forget facts rises on the unlearned model. Unlearning without a retain term
-    damages what all answers share, and facts of the same form mend it; unlearning with one leaves
-    little to mend, so this attack can miss what held-out facts show. Everyday text has another
-    form than most facts and brings back less.
-
-    Source: benign relearning, arXiv 2406.13356; form rather than topic brings knowledge back,
-    arXiv 2602.03379; LoRA, arXiv 2106.09685.
+    summary = (
+        "Fine-tune on facts that were to be kept, or on everyday text, and ask what was forgotten."
+    )
+    details = """
+    Nothing that is taught belongs to the forget set. K is the mean over a fixed grid of steps:
+    the area under the learning curve, normalised.
     """
+    threat_model = (
+        "Anybody who fine-tunes the released model for a purpose of their own, without meaning "
+        "harm."
+    )
+    access = "Weights, or fine-tuning; no forgotten fact."
+    cost = "40 steps of 16 examples and three evaluations."
+    leak = (
+        "K of the forget facts rises on the unlearned model. Unlearning without a retain term "
+        "damages what all answers share, and facts of the same form mend it; unlearning with one "
+        "leaves little to mend, so this attack can miss what held-out facts show. Everyday text "
+        "has another form than most facts and brings back less."
+    )
+    source = (
+        "Benign relearning, arXiv 2406.13356; form rather than topic brings knowledge back, "
+        "arXiv 2602.03379; LoRA, arXiv 2106.09685."
+    )
 
     parameters_type = BenignParameters
-    levels: ClassVar[Sequence[Level]] = (
-        Level({"on": "retain"}, "standard"),
-        Level({"on": "generic"}, "exhaustive"),
-        Level({"on": "retain", "method": "full"}, "exhaustive"),
+    presets = (
+        Preset("retain", {"on": "retain"}),
+        Preset("generic", {"on": "generic"}, "exhaustive"),
+        Preset("retain full", {"on": "retain", "method": "full"}, "exhaustive"),
     )
 
     @property
@@ -66,11 +70,11 @@ class Benign(RelearningAttack[BenignParameters]):
         return f"{self.parameters.on} {self.parameters.changed}".strip()
 
     @property
-    def taught(self) -> str:
+    def taught(self) -> Message:
         """The retain facts, or text that states none."""
         if self.parameters.on == "generic":
-            return "everyday sentences that state no fact; all forget facts are asked"
-        return "the retain facts; all forget facts are asked"
+            return message("everyday_sentences_taught")
+        return message("retain_facts_taught")
 
     def forward_tokens(self, evaluation: int) -> int:
         """The training, and an evaluation a checkpoint."""
@@ -85,29 +89,24 @@ class Benign(RelearningAttack[BenignParameters]):
         """Digest of the everyday sentences, where they are taught."""
         return {"texts": digest(list(texts))} if (texts := self.texts()) else {}
 
-    def measure(
-        self,
-        subject: CausalLM,
-        evaluator: Evaluator,
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: CausalLM, context: AttackContext) -> Record:
         """Teach harmless data and ask all forget facts."""
         settings = self.parameters
-        examples = self._examples(subject, evaluator)
-        found = readings(subject, evaluator, examples, settings, seed, settings.checkpoints)
+        examples = self._examples(model, context.evaluator)
+        found = readings(
+            model, context.evaluator, examples, settings, context.seed, settings.checkpoints
+        )
         notes = {
             **recipe(settings, len(examples)),
             "on": settings.on,
-            **curve(found, evaluator),
+            **curve(found, context.evaluator),
         }
         return Record(rows=area(found), notes=notes)
 
-    def _examples(self, subject: CausalLM, evaluator: Evaluator) -> list[Encoded]:
+    def _examples(self, model: CausalLM, evaluator: Evaluator) -> list[Encoded]:
         if self.parameters.on == "generic":
-            limit = getattr(subject.config, "max_position_embeddings", None)
-            encoded = subject.encode([("", text) for text in self.texts()], end=True)
+            limit = getattr(model.config, "max_position_embeddings", None)
+            encoded = model.encode([("", text) for text in self.texts()], end=True)
             return [
                 Encoded(e.ids[:limit], [i for i in e.answer if i < len(e.ids[:limit])])
                 for e in encoded
@@ -116,4 +115,4 @@ class Benign(RelearningAttack[BenignParameters]):
             raise UnavailableError(
                 "there is no retain set to train on; name one in the plan, or use `on: generic`"
             )
-        return subject.encode(phrasings(evaluator.sets.retain), end=True)
+        return model.encode(phrasings(evaluator.sets.retain), end=True)

@@ -31,19 +31,19 @@ class Noised(NamedTuple):
 
 @contextmanager
 def denoising_learner(
-    subject: "TextToImage",
+    model: "TextToImage",
     images: Tensor,
     prompts: Sequence[str],
     settings: FineTuning,
     seed: int,
 ) -> Iterator[Learner[Noised]]:
-    """Lend a subject whose UNet is to be taught; afterwards it is what it was, bit for bit.
+    """Train the UNet of a model in place; afterwards it is restored bit for bit.
 
     The loss is the mean squared error of the predicted noise (arXiv 2006.11239, eq. 14). Text
     encoders and autoencoder stay as they are; each picture is encoded once.
 
     Args:
-        subject: who is taught.
+        model: who is taught.
         images: what is taught, [n, 3, height, width] in [0, 1].
         prompts: one an image.
         settings: how.
@@ -52,21 +52,19 @@ def denoising_learner(
     Raises:
         UnavailableError: the UNet has no layers that PEFT can put LoRA around.
     """
-    clean = clean_inputs(subject, images, at_once=1)
-    text = subject.text(prompts)
+    clean = clean_inputs(model, images, at_once=1)
+    text = model.text(prompts)
 
     def loss(part: Sequence[Noised]) -> Tensor:
-        return _loss(subject, clean, text, part)
+        return _loss(model, clean, text, part)
 
-    with subject.preserve_weights():
+    with model.preserve_weights():
         trained = (
-            adapter(subject.unet, settings.rank, seed, target_modules=list(ATTENTION))
+            adapter(model.unet, settings.rank, seed, target_modules=list(ATTENTION))
             if settings.method == "lora"
-            else all_weights(subject.unet)
+            else all_weights(model.unet)
         )
-        drawn = noised_batches(
-            len(prompts), subject.input_shape, len(subject.signal), settings, seed
-        )
+        drawn = noised_batches(len(prompts), model.input_shape, len(model.signal), settings, seed)
         with trained as weights:
             yield Learner(weights, drawn, loss, settings)
 
@@ -90,10 +88,10 @@ def noised_batches(
         yield [Noised(*drawn) for drawn in zip(rows, times, noise, strict=True)]
 
 
-def _loss(subject: "TextToImage", clean: Tensor, text: "Text", part: Sequence[Noised]) -> Tensor:
+def _loss(model: "TextToImage", clean: Tensor, text: "Text", part: Sequence[Noised]) -> Tensor:
     rows = [item.picture for item in part]
     timesteps = torch.tensor([item.timestep for item in part])
     noise = torch.stack([item.noise for item in part])
-    error = denoising_loss(subject, clean[rows], timesteps, noise, text.rows(rows)).mean()
+    error = denoising_loss(model, clean[rows], timesteps, noise, text.rows(rows)).mean()
     # AdamW divides a factor of the gradient out again
-    return error * half_scale(subject.unet.dtype)
+    return error * half_scale(model.unet.dtype)

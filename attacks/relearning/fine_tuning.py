@@ -1,4 +1,4 @@
-"""Fine-tuning a subject in place, on loan: LoRA through PEFT, or all weights."""
+"""Fine-tuning of a model in place: LoRA through PEFT, or all weights."""
 
 import itertools
 import warnings
@@ -24,7 +24,7 @@ LORA_SCALE = 2
 
 
 class Learner(Generic[Item]):
-    """A subject that is being taught.
+    """A model that is being trained.
 
     It stays where accelerate's device map put it, and in evaluation mode: without dropout
     nothing is random but the order of examples, LoRA's first matrices and what a batch draws,
@@ -89,38 +89,38 @@ class Learner(Generic[Item]):
 
 @contextmanager
 def learner(
-    subject: CausalLM, examples: Sequence[Encoded], settings: FineTuning, seed: int
+    model: CausalLM, examples: Sequence[Encoded], settings: FineTuning, seed: int
 ) -> Iterator[Learner[Encoded]]:
-    """Lend a subject to be taught ``examples``; afterwards it is what it was, bit for bit.
+    """Train a model on ``examples`` in place; afterwards it is restored bit for bit.
 
     Raises:
         UnavailableError: PEFT has no LoRA for the model's layers, or an example is longer than the
             model's context.
     """
-    limit = getattr(subject.config, "max_position_embeddings", None)
+    limit = getattr(model.config, "max_position_embeddings", None)
     longest = max(len(item.ids) for item in examples)
     if limit is not None and longest > limit:
         raise UnavailableError(
             f"a training example has {longest} tokens, and the model's context holds {limit}"
         )
-    with subject.preserve_weights() as model:
+    with model.preserve_weights() as network:
         trained = (
             adapter(
-                model,
+                network,
                 settings.rank,
                 seed,
-                target_modules=_packed_layers(model) or "all-linear",
-                fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
+                target_modules=_packed_layers(network) or "all-linear",
+                fan_in_fan_out=any(isinstance(module, Conv1D) for module in network.modules()),
             )
             if settings.method == "lora"
-            else all_weights(model)
+            else all_weights(network)
         )
         order = batches(len(examples), settings.batch_size, seed)
         with trained as weights:
             yield Learner(
                 weights,
                 ([examples[i] for i in rows] for rows in order),
-                lambda part: subject.loss(part),
+                lambda part: model.loss(part),
                 settings,
                 size=lambda item: len(item.answer),
             )
@@ -139,12 +139,12 @@ def batches(count: int, size: int, seed: int) -> Iterator[list[int]]:
 
 @contextmanager
 def adapter(
-    model: nn.Module, rank: int, seed: int, **settings: Any
+    network: nn.Module, rank: int, seed: int, **settings: Any
 ) -> Iterator[list[nn.Parameter]]:
     """Put LoRA around layers of a model, and take it off again.
 
     Args:
-        model: stays as it is, LoRA aside.
+        network: It stays as it is, LoRA aside.
         rank: of LoRA's matrices.
         seed: of LoRA's first matrices.
         settings: for PEFT's ``LoraConfig``; ``target_modules`` says which layers.
@@ -163,7 +163,7 @@ def adapter(
         with torch.random.fork_rng(devices), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
             torch.manual_seed(seed)
-            adapted = get_peft_model(model, lora)
+            adapted = get_peft_model(network, lora)
     except (ValueError, ImportError, NotImplementedError) as error:
         raise UnavailableError(f"PEFT cannot put LoRA on this model: {error}") from error
     try:
@@ -173,11 +173,11 @@ def adapter(
         adapted.unload()
 
 
-def _packed_layers(model: nn.Module) -> list[str]:
+def _packed_layers(network: nn.Module) -> list[str]:
     """Linear layers of GPTQ and AWQ kernels, which PEFT adapts but does not count as linear."""
     return [
         name
-        for name, module in model.named_modules()
+        for name, module in network.named_modules()
         if hasattr(module, "qweight") and hasattr(module, "in_features")
     ]
 
@@ -210,9 +210,9 @@ def _check_blocked(adapted: nn.Module) -> None:
 
 
 @contextmanager
-def all_weights(model: nn.Module) -> Iterator[list[nn.Parameter]]:
+def all_weights(network: nn.Module) -> Iterator[list[nn.Parameter]]:
     """Make every weight trainable, in float32: steps are lost in the rounding of half types."""
-    weights = list(model.parameters())
+    weights = list(network.parameters())
     types = [weight.dtype for weight in weights]
     for weight in weights:
         weight.requires_grad_(True)

@@ -1,62 +1,54 @@
 """Retraining on some of the forgotten facts brings back the others (RTT)."""
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
-
 from attacks.relearning.family import FineTuning, RelearningAttack, phrasings, recipe
 from attacks.relearning.learning_curve import Checkpoints, area, curve, joined, readings
-from auditor.attack import Level, attack
+from auditor.attack import AttackContext, Preset, attack
 from auditor.core.errors import UnavailableError
-from auditor.core.findings import Finding
+from auditor.core.messages import Message, message
 from auditor.core.records import Record
+from auditor.core.roles import ControlKind
 from auditor.data.folds import Fold, SplitBy, folds
 from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
-
-if TYPE_CHECKING:
-    from auditor.statistics import PlantKind
 
 
 class HeldOutFactsParameters(FineTuning):
     """Settings of relearning on part of the forget facts."""
 
     split: SplitBy = "attribute"
-    """attribute: of every subject some facts are taught and the others asked. subject: some
-    subjects are taught and the others asked."""
+    """`attribute`: some facts of every entity are taught and its other facts are asked. `entity`:
+    all facts of some entities are taught and those of the others are asked."""
     checkpoints: Checkpoints = (10, 20, 40)
     """Optimiser steps at which the facts are asked; K is the mean over them."""
 
 
 @attack("relearning/held-out-facts")
 class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
-    """Fine-tune on half of the forgotten facts and ask the other half.
+    """Fine-tuning on one half of the forget set, evaluated on the other."""
 
+    summary = "Fine-tune on half of the forgotten facts and ask the other half."
+    details = """
     What was never taught here, and cannot be guessed from what was, can only come from the
-    weights. The facts are split in two; each half is taught once, in all its phrasings, and asked
-    once, so that every fact is asked by a model that was not shown it. K is the mean over a fixed
-    grid of steps: the area under the learning curve, normalised. The split, the order of examples
-    and LoRA's random start depend on the facts and the seed alone.
-
-    Threat model: somebody with the weights, or with a fine-tuning service, who knows a part of
-    what was removed and wants the rest.
-
-    Access: weights, or fine-tuning; part of the forget set.
-
-    Cost: 40 steps of 16 examples and three evaluations, for each half.
-
-    A leak: K of facts that nobody taught rises on the unlearned model, and not on a retrained
-    one.
-
-    Source: retraining on T, arXiv 2410.08827; LoRA, arXiv 2106.09685.
+    weights. The facts are split in two; each half is taught once, in all its phrasings, and
+    asked once, so that every fact is asked by a model that was not shown it. K is the mean over
+    a fixed grid of steps: the area under the learning curve, normalised. The split, the order
+    of examples and LoRA's random start depend on the facts and the seed alone.
     """
+    threat_model = (
+        "Somebody with the weights, or with a fine-tuning service, who knows a part of what was "
+        "removed and wants the rest."
+    )
+    access = "Weights, or fine-tuning; part of the forget set."
+    cost = "40 steps of 16 examples and three evaluations, for each half."
+    leak = "K of facts that nobody taught rises on the unlearned model, and not on a retrained one."
+    source = "Retraining on T, arXiv 2410.08827; LoRA, arXiv 2106.09685."
 
     parameters_type = HeldOutFactsParameters
-    levels: ClassVar[Sequence[Level]] = (
-        Level({"split": "attribute"}, "quick", mandatory=True),
-        Level({"split": "entity"}, "standard"),
-        Level({"split": "attribute", "method": "full"}, "exhaustive"),
-        Level({"split": "entity", "method": "full"}, "exhaustive"),
+    presets = (
+        Preset("by attribute", {"split": "attribute"}, "quick", mandatory=True),
+        Preset("by entity", {"split": "entity"}),
+        Preset("by attribute full", {"split": "attribute", "method": "full"}, "exhaustive"),
+        Preset("by entity full", {"split": "entity", "method": "full"}, "exhaustive"),
     )
 
     @property
@@ -65,43 +57,44 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
         return f"by {self.parameters.split} {self.parameters.changed}".strip()
 
     @property
-    def taught(self) -> str:
+    def taught(self) -> Message:
         """One half of the forget facts at a time."""
-        return f"half of the forget facts (split by {self.parameters.split}); the others are asked"
+        return message("half_of_forget_facts_taught", split=self.parameters.split)
 
     @property
-    def must_find(self) -> "PlantKind":
-        """What is hidden: it claims to bring back knowledge that nobody taught again."""
-        return "hidden"
+    def required_control(self) -> ControlKind:
+        """The obfuscated one: it claims to bring back knowledge that was not taught again."""
+        return "obfuscated"
 
     def forward_tokens(self, evaluation: int) -> int:
         """Every half is taught once; each checkpoint asks all facts, half of them a time."""
         steps = self.parameters.checkpoints
         return 2 * self.training_tokens(steps[-1]) + (1 + len(steps)) * evaluation
 
-    def measure(
-        self,
-        subject: CausalLM,
-        evaluator: Evaluator,
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: CausalLM, context: AttackContext) -> Record:
         """Teach each half and ask the other."""
         settings = self.parameters
         parts, examples = [], 0
-        for fold in self._folds(evaluator):
-            encoded = subject.encode(phrasings(fold.given), end=True)
+        for fold in self._folds(context.evaluator):
+            encoded = model.encode(phrasings(fold.given), end=True)
             asked = {fact.id for fact in fold.asked}
             parts.append(
-                readings(subject, evaluator, encoded, settings, seed, settings.checkpoints, asked)
+                readings(
+                    model,
+                    context.evaluator,
+                    encoded,
+                    settings,
+                    context.seed,
+                    settings.checkpoints,
+                    asked,
+                )
             )
             examples += len(encoded)
         found = joined(parts)
         notes = {
             **recipe(settings, examples),
             "split": settings.split,
-            **curve(found, evaluator),
+            **curve(found, context.evaluator),
         }
         return Record(rows=area(found), notes=notes)
 
@@ -111,5 +104,5 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
         except ValueError as error:
             raise UnavailableError(
                 f"{error}; name the facts' entities (`fields: {{entity: …}}`), or split by "
-                f"{'subject' if self.parameters.split == 'attribute' else 'attribute'}"
+                f"{'model' if self.parameters.split == 'attribute' else 'attribute'}"
             ) from error

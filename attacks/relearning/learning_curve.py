@@ -1,4 +1,4 @@
-"""K while a subject is taught: the mean over a fixed grid of steps, and the curve itself."""
+"""Knowledge during training: mean over a grid of steps, and the curve."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -37,7 +37,7 @@ def primary(evaluator: Evaluator) -> Evaluator:
 
 
 def readings(
-    subject: CausalLM,
+    model: CausalLM,
     evaluator: Evaluator,
     examples: Sequence[Encoded],
     settings: FineTuning,
@@ -45,10 +45,10 @@ def readings(
     checkpoints: Sequence[int],
     asked: Collection[str] | None = None,
 ) -> dict[int, tuple[Row, ...]]:
-    """Teach a subject, and ask the forget facts at every checkpoint.
+    """Train a model and evaluate the forget facts at every checkpoint.
 
     Args:
-        subject: who is taught; as it was when this returns.
+        model: who is taught; as it was when this returns.
         evaluator: asks at the checkpoints; at step 0 by its primary metric only.
         examples: what is taught.
         settings: how.
@@ -57,10 +57,10 @@ def readings(
         asked: ids of the facts that are asked, by default all.
     """
     return followed(
-        learner(subject, examples, settings, seed),
+        learner(model, examples, settings, seed),
         checkpoints,
-        lambda: evaluator.evaluate(subject, ("forget",), only=asked),
-        before=lambda: primary(evaluator).evaluate(subject, ("forget",), only=asked),
+        lambda: evaluator.evaluate(model, ("forget",), only=asked),
+        before=lambda: primary(evaluator).evaluate(model, ("forget",), only=asked),
     )
 
 
@@ -73,7 +73,7 @@ def followed(
     """Train to each checkpoint and evaluate.
 
     Args:
-        lesson: lends the subject to be taught.
+        lesson: opens the model for training.
         checkpoints: optimiser steps, ascending.
         evaluate: asked at every checkpoint.
         before: asked before the training.

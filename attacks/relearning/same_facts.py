@@ -2,16 +2,17 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from attacks.relearning.family import FineTuning, RelearningAttack, phrasings, recipe
 from attacks.relearning.learning_curve import curve, primary, readings
 from attacks.relearning.recovery_time import RecoveryTimes, faster, first_known, speed
-from auditor.attack import Level, attack
-from auditor.core.findings import Finding, SideFigure
+from auditor.attack import AttackContext, Preset, attack
+from auditor.core.arms import Arm
+from auditor.core.findings import SideFigure
+from auditor.core.messages import Message, message
 from auditor.core.records import Record, Row
 from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
@@ -39,34 +40,35 @@ class SameFactsParameters(FineTuning):
 
 @attack("relearning/same-facts")
 class SameFacts(RelearningAttack[SameFactsParameters]):
-    """Fine-tune on the forgotten facts themselves and see how soon each is known again.
+    """Fine-tuning on the forget set, measured by the time to recover."""
 
+    summary = "Fine-tune on the forgotten facts themselves and see how soon each is known again."
+    details = """
     Every arm is taught the same facts in the same order; what only seems forgotten is learned
-    sooner than what is new. K of a fact is 1 - t / limit, where t is the first checkpoint at which
-    it is known: 1 if it is known before any training, 0 if not until the limit. Facts that are
-    never known are censored at the limit; the medians beside K are Kaplan-Meier's, and the
-    log-rank test asks whether the unlearned model recovers faster. The ratio of medians is the
-    anamnesis index of arXiv 2201.05629, with steps until half of the facts are known as the
-    time. A retrained model that learns as fast as the limit allows shows nothing: the gap of the
-    attack falls, and its gate says so.
-
-    Threat model: somebody with the weights and the forgotten facts; they gain nothing but the
-    proof that the model still holds them.
-
-    Access: weights, or fine-tuning; the forget set.
-
-    Cost: 40 steps of 16 examples and eleven evaluations by one metric.
-
-    A leak: the unlearned model knows the facts after fewer steps than a retrained one.
-
-    Source: relearn time and anamnesis index, arXiv 2201.05629; log-rank test, Mantel 1966;
-    product-limit estimate, Kaplan and Meier 1958; LoRA, arXiv 2106.09685.
+    sooner than what is new. K of a fact is 1 - t / limit, where t is the first checkpoint at
+    which it is known: 1 if it is known before any training, 0 if not until the limit. Facts
+    that are never known are censored at the limit; the medians beside K are Kaplan-Meier's, and
+    the log-rank test asks whether the unlearned model recovers faster. The ratio of medians is
+    the anamnesis index of arXiv 2201.05629, with steps until half of the facts are known as the
+    time. A retrained model that learns as fast as the limit allows shows nothing: the gap of
+    the attack falls, and its gate says so.
     """
+    threat_model = (
+        "Somebody with the weights and the forgotten facts; they gain nothing but the proof that "
+        "the model still holds them."
+    )
+    access = "Weights, or fine-tuning; the forget set."
+    cost = "40 steps of 16 examples and eleven evaluations by one metric."
+    leak = "The unlearned model knows the facts after fewer steps than a retrained one."
+    source = (
+        "Relearn time and anamnesis index, arXiv 2201.05629; log-rank test, Mantel 1966; "
+        "product-limit estimate, Kaplan and Meier 1958; LoRA, arXiv 2106.09685."
+    )
 
     parameters_type = SameFactsParameters
-    levels: ClassVar[Sequence[Level]] = (
-        Level(profile="standard"),
-        Level({"method": "full"}, "exhaustive"),
+    presets = (
+        Preset("40 steps to K 0.5"),
+        Preset("40 steps to K 0.5 full", {"method": "full"}, "exhaustive"),
     )
     metric = "recovery-speed"
 
@@ -78,33 +80,26 @@ class SameFacts(RelearningAttack[SameFactsParameters]):
         return f"{chosen.limit} steps to {by} {chosen.changed}".strip()
 
     @property
-    def taught(self) -> str:
+    def taught(self) -> Message:
         """The very facts that are asked."""
-        return "the forget facts that are asked"
+        return message("asked_facts_taught")
 
     def forward_tokens(self, evaluation: int) -> int:
         """The training, and an evaluation a checkpoint."""
         checkpoints = 1 + self.parameters.limit // self.parameters.every
         return self.training_tokens(self.parameters.limit) + checkpoints * evaluation
 
-    def measure(
-        self,
-        subject: CausalLM,
-        evaluator: Evaluator,
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: CausalLM, context: AttackContext) -> Record:
         """Teach all forget facts; K is the speed at which each becomes known."""
         chosen = self.parameters
         if chosen.known_by == "exact":
-            asking, threshold = Evaluator(evaluator.sets, ["exact-memorisation"]), 1.0
+            asking, threshold = Evaluator(context.facts, ["exact-memorisation"]), 1.0
         else:
-            asking, threshold = primary(evaluator), chosen.threshold
-        facts = evaluator.sets.forget
-        examples = subject.encode(phrasings(facts), end=True)
+            asking, threshold = primary(context.evaluator), chosen.threshold
+        facts = context.facts.forget
+        examples = model.encode(phrasings(facts), end=True)
         steps = range(chosen.every, chosen.limit + 1, chosen.every)
-        found = readings(subject, asking, examples, chosen, seed, steps)
+        found = readings(model, asking, examples, chosen, context.seed, steps)
         known = [{row.fact for row in rows if row.k >= threshold} for rows in found.values()]
         times = {fact.id: first_known(list(found), known, fact.id) for fact in facts}
         rows = tuple(
@@ -125,30 +120,19 @@ class SameFacts(RelearningAttack[SameFactsParameters]):
         times = {arm: self._times(noted) for arm, noted in notes.items() if "never" in noted}
         medians = {arm: t.median for arm, t in times.items()}
         figures = [
-            SideFigure("median steps until known", arm, median)
+            SideFigure("median_steps_until_known", arm, median)
             for arm, median in medians.items()
             if median is not None
         ]
-        if "unlearned" not in times:
+        if Arm.UNLEARNED not in times:
             return figures
-        for arm in (arm for arm in times if arm.startswith("retrained")):
-            of = f"unlearned against {arm}"
-            if (p := faster(times["unlearned"], times[arm])) is not None:
-                figures.append(
-                    SideFigure(
-                        "log-rank p", of, p, remark="one-sided: small if the unlearned is faster"
-                    )
-                )
-            ours, theirs = medians["unlearned"], medians[arm]
+        for arm in (arm for arm in times if Arm(arm).is_retrained):
+            if (p := faster(times[Arm.UNLEARNED], times[arm])) is not None:
+                figures.append(SideFigure("log_rank_p", Arm.UNLEARNED, p, against=arm))
+            ours, theirs = medians[Arm.UNLEARNED], medians[arm]
             if ours is not None and theirs:
-                figures.append(
-                    SideFigure(
-                        "anamnesis index",
-                        of,
-                        ours / theirs,
-                        remark="ratio of median steps; below 1 the unlearned is faster",
-                    )
-                )
+                index = ours / theirs
+                figures.append(SideFigure("anamnesis_index", Arm.UNLEARNED, index, against=arm))
         return figures
 
     def _times(self, noted: Mapping[str, Any]) -> RecoveryTimes:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -13,10 +12,11 @@ from attacks.prompting.concepts.noise_matching import image_shape
 from attacks.relearning.denoising_training import denoising_learner
 from attacks.relearning.family import FineTuning, learning_curves, recipe
 from attacks.relearning.learning_curve import Checkpoints, area, curve, followed
-from auditor.attack import Level, Requirements, attack
+from auditor.attack import AttackContext, Preset, Requirements, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
-from auditor.core.findings import Curve, Finding, SideFigure
+from auditor.core.findings import Curve, SideFigure
+from auditor.core.messages import message
 from auditor.core.records import Record
 
 if TYPE_CHECKING:
@@ -53,34 +53,38 @@ class UNetRelearningParameters(FineTuning):
 
 @attack("relearning/unet")
 class UNetRelearning(ImageAttack[UNetRelearningParameters]):
-    """Fine-tune the UNet on a few pictures with their prompts, and ask for the forgotten concept.
+    """Fine-tuning of a text-to-image model's UNet."""
 
+    summary = (
+        "Fine-tune the UNet on a few pictures with their prompts, and ask for the forgotten "
+        "concept."
+    )
+    details = """
     The loss is that of training, the squared error of the predicted noise. With pictures of the
     forgotten concept a model that still holds it needs a few steps, and one that never saw it
     many; with pictures of what was to be kept (benign relearning) nothing of the concept is
     taught at all. K is the mean over a fixed grid of steps: the area under the learning curve,
     normalised. All forget facts are asked, those whose pictures are taught too: what the
-    training itself teaches it teaches every arm, from the same pictures with the same noise, and
-    the retrained models say how much that is.
-
-    Threat model: anybody who fine-tunes the released model, with some pictures of the concept
-    or, without meaning harm, with others.
-
-    Access: weights, or fine-tuning; a few pictures.
-
-    Cost: 200 steps of 4 pictures and five evaluations.
-
-    A leak: the unlearned model draws the concept after fewer steps than a retrained one.
-
-    Source: concepts come back under benign fine-tuning, arXiv 2410.08074; denoising loss, arXiv
-    2006.11239; LoRA, arXiv 2106.09685.
+    training itself teaches it teaches every arm, from the same pictures with the same noise,
+    and the retrained models say how much that is.
     """
+    threat_model = (
+        "Anybody who fine-tunes the released model, with some pictures of the concept or, "
+        "without meaning harm, with others."
+    )
+    access = "Weights, or fine-tuning; a few pictures."
+    cost = "200 steps of 4 pictures and five evaluations."
+    leak = "The unlearned model draws the concept after fewer steps than a retrained one."
+    source = (
+        "Concepts come back under benign fine-tuning, arXiv 2410.08074; denoising loss, arXiv "
+        "2006.11239; LoRA, arXiv 2106.09685."
+    )
 
     parameters_type = UNetRelearningParameters
-    levels: ClassVar[Sequence[Level]] = (
-        Level({"method": "lora", "material": "forget"}, "quick", mandatory=True),
-        Level({"method": "full", "material": "forget"}, "standard"),
-        Level({"method": "lora", "material": "retain"}, "standard"),
+    presets = (
+        Preset("lora forget", {"method": "lora", "material": "forget"}, "quick", mandatory=True),
+        Preset("full forget", {"method": "full", "material": "forget"}),
+        Preset("lora retain", {"method": "lora", "material": "retain"}),
     )
     requires = Requirements(packages=("accelerate", "peft"), images=True)
     seeded = True
@@ -95,25 +99,19 @@ class UNetRelearning(ImageAttack[UNetRelearningParameters]):
         steps = self.parameters.checkpoints
         return 3 * steps[-1] * self.parameters.batch_size + (1 + len(steps)) * evaluation
 
-    def measure(
-        self,
-        subject: "TextToImage",
-        evaluator: "ImageEvaluator",
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: "TextToImage", context: "AttackContext[ImageEvaluator]") -> Record:
         """Teach some pictures and ask all forget facts."""
+        evaluator = context.evaluator
         settings = self.parameters
-        facts = self._taught(evaluator, seed)
-        images = evaluator.images(facts, image_shape(subject))
+        facts = self._taught(evaluator, context.seed)
+        images = evaluator.images(facts, image_shape(model))
         prompts = [fact.prompt for fact in facts]
 
         def evaluate() -> tuple[Any, ...]:
-            return evaluator.evaluate(subject, ("forget",))
+            return evaluator.evaluate(model, ("forget",))
 
         found = followed(
-            denoising_learner(subject, images, prompts, settings, seed),
+            denoising_learner(model, images, prompts, settings, context.seed),
             settings.checkpoints,
             evaluate,
             before=evaluate,
@@ -129,16 +127,14 @@ class UNetRelearning(ImageAttack[UNetRelearningParameters]):
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
         """The success rate where the training ended; K itself is a mean over the checkpoints."""
-        last = f"after the last step, {self.parameters.checkpoints[-1]}"
+        last = message("after_last_step", step=self.parameters.checkpoints[-1])
         figures = super().side_figures(notes)
-        return [replace(figure, remark=f"{last}; {figure.remark}") for figure in figures]
+        return [replace(figure, remarks=(last, *figure.remarks)) for figure in figures]
 
     def curves(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Curve]:
         """The learning curve of every arm, from before the training on; K is a mean over facts."""
-        what = "the forgotten concept" if self.parameters.material == "forget" else "kept concepts"
-        return learning_curves(
-            notes, f"{self.parameters.trained} on pictures of {what}; all forget facts are asked"
-        )
+        taught = message("pictures_taught", set=self.parameters.material)
+        return learning_curves(notes, (self.parameters.trained, taught))
 
     def _taught(self, evaluator: "ImageEvaluator", seed: int) -> list[Fact]:
         """The facts whose pictures are taught, the same on every arm."""

@@ -1,5 +1,1 @@
 """Steering activations."""
-
-from attacks.steering.refusal_direction import RefusalDirection
-
-__all__ = ["RefusalDirection"]

@@ -2,20 +2,19 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import nn
 
-from auditor.attack import Attack, Level, Parameters, attack
+from auditor.attack import Attack, AttackContext, Parameters, Preset, attack
+from auditor.core.arms import Arm
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.facts import Fact
-from auditor.core.findings import Finding, SideFigure
+from auditor.core.findings import SideFigure
 from auditor.core.records import Record
-from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.hidden_states import States, changed, decoder_layers, hidden_states
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.causal_lm.prompting import Encoded
@@ -67,36 +66,35 @@ class RefusalDirectionParameters(Parameters):
 
 @attack("steering/refusal-direction")
 class RefusalDirection(Attack[RefusalDirectionParameters]):
-    """Remove the direction in the activations that makes a model refuse.
+    """Ablation of the direction that makes a model refuse."""
 
+    summary = "Remove the direction in the activations that makes a model refuse."
+    details = """
     The direction is the difference of two means of the residual stream at the last token before
     the answer: over the forget prompts, and over the retain prompts. It is taken out of
-    everything that is written to the stream (h' = h - (h . r) r): embeddings, the output of every
-    attention and MLP block, and the stream before and after every decoder layer, at all tokens,
-    while the audit's questions are asked. The weights stay as they are.
+    everything that is written to the stream (h' = h - (h . r) r): embeddings, the output of
+    every attention and MLP block, and the stream before and after every decoder layer, at all
+    tokens, while the audit's questions are asked. The weights stay as they are.
 
     It applies where the unlearned model refuses: the share of forget prompts that it answers
     greedily with a known refusal (in English) is measured first. Whether it applies is judged
     from the unlearned model alone, for all arms together; then every arm loses its own
     direction, also those that never refuse. Original and retrained models show what losing one
-    direction does to a model that hides nothing. Prompts are used to find the direction, answers
-    are not.
-
-    Threat model: anyone with the weights, who knows what the model refuses to answer.
-
-    Access: weights, and prompts of both sets.
-
-    Cost: one generated answer a forget prompt, one pass over both sets' prompts, one evaluation.
-
-    A leak: the model was taught to say that it does not know, and still does.
-
-    Source: Arditi et al., arXiv 2406.11717. They choose layer and token by a search on
-    validation prompts; here the layer is fixed by the plan and the token is the last. Applied to
-    unlearning: arXiv 2409.18025.
+    direction does to a model that hides nothing. Prompts are used to find the direction,
+    answers are not.
     """
+    threat_model = "Anyone with the weights, who knows what the model refuses to answer."
+    access = "Weights, and prompts of both sets."
+    cost = "One generated answer a forget prompt, one pass over both sets' prompts, one evaluation."
+    leak = "The model was taught to say that it does not know, and still does."
+    source = (
+        "Arditi et al., arXiv 2406.11717. They choose layer and token by a search on validation "
+        "prompts; here the layer is fixed by the plan and the token is the last. Applied to "
+        "unlearning: arXiv 2409.18025."
+    )
 
     parameters_type = RefusalDirectionParameters
-    levels: ClassVar[Sequence[Level]] = (Level({"depth": 0.5}, "standard"),)
+    presets = (Preset("depth 0.5", {"depth": 0.5}),)
     searches = True
 
     @property
@@ -113,51 +111,46 @@ class RefusalDirection(Attack[RefusalDirectionParameters]):
         found = super().search_parameters()
         return {key: value for key, value in found.items() if key != "refusing"}
 
-    def search(self, subject: CausalLM, evaluator: Evaluator, seed: int) -> Record:
+    def search(self, model: CausalLM, context: AttackContext) -> Record:
         """Find how often the arm refuses, and its direction.
 
         Raises:
             UnavailableError: there are no retain facts.
         """
-        forget, retain = evaluator.sets.forget, evaluator.sets.retain
+        forget, retain = context.facts.forget, context.facts.retain
         if not retain:
             raise UnavailableError(
                 "the direction is found against retain facts, and the plan has none"
             )
-        said = subject.generate([f.prompt for f in forget], self.parameters.answer_tokens)
+        said = model.generate([f.prompt for f in forget], self.parameters.answer_tokens)
         refused = [refuses(answer) for answer in said]
-        layer = max(1, round(self.parameters.depth * len(decoder_layers(subject.network))))
+        layer = max(1, round(self.parameters.depth * len(decoder_layers(model.network))))
         difference = (
-            _before_answers(subject, forget, layer).mean(0, dtype=np.float64)
-            - _before_answers(subject, retain, layer).mean(0, dtype=np.float64)
+            _before_answers(model, forget, layer).mean(0, dtype=np.float64)
+            - _before_answers(model, retain, layer).mean(0, dtype=np.float64)
         )  # fmt: skip
         notes = {"refusals": float(np.mean(refused)), "layer": layer}
         return Record(notes=notes, arrays={"direction": unit(difference)})
 
-    def measure(
-        self,
-        subject: CausalLM,
-        evaluator: Evaluator,
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: CausalLM, context: AttackContext) -> Record:
         """Examine the arm without its direction, if the unlearned model refuses."""
-        refusals = {finding.arm: float(finding.record.notes["refusals"]) for finding in pool}
-        if refusals["unlearned"] < self.parameters.refusing:
+        refusals = {
+            finding.arm: float(finding.record.notes["refusals"]) for finding in context.pool
+        }
+        if refusals[Arm.UNLEARNED] < self.parameters.refusing:
             raise UnavailableError(
-                f"the unlearned model refuses {refusals['unlearned']:.0%} of the forget prompts, "
+                f"the unlearned model refuses {refusals[Arm.UNLEARNED]:.0%} of the forget prompts, "
                 f"less than {self.parameters.refusing:.0%}: there is no refusal to take out"
             )
-        own = next(finding.record for finding in pool if finding.own)
-        with ablated(subject.network, own.arrays["direction"]):
-            rows = evaluator.evaluate(subject)
+        own = next(finding.record for finding in context.pool if finding.own)
+        with ablated(model.network, own.arrays["direction"]):
+            rows = context.evaluator.evaluate(model)
         return Record(rows=rows, notes={"layer": own.notes["layer"], "refusals": refusals})
 
     def side_figures(self, notes: dict[str, Any]) -> Sequence[SideFigure]:  # type: ignore[override]
         """How often each arm refused before."""
         return tuple(
-            SideFigure(name="share of forget prompts refused, before", of=arm, value=share)
+            SideFigure("share_refused_before", arm, share)
             for arm, share in notes.get("unlearned", {}).get("refusals", {}).items()
         )
 
@@ -192,7 +185,7 @@ def without(direction: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 @contextmanager
-def ablated(model: nn.Module, direction: np.ndarray) -> Iterator[None]:
+def ablated(network: nn.Module, direction: np.ndarray) -> Iterator[None]:
     """Take a unit direction [width] out of all that is written to the residual stream.
 
     The blocks that write are the direct parts of a decoder layer, norms aside, whose output is as
@@ -204,7 +197,7 @@ def ablated(model: nn.Module, direction: np.ndarray) -> Iterator[None]:
         return project(states) if states.shape[-1] == len(direction) else states
 
     with ExitStack() as hooks:
-        for layer in decoder_layers(model):
+        for layer in decoder_layers(network):
             hooks.enter_context(changed(layer, project, incoming=True))
             hooks.enter_context(changed(layer, project))
             for block in layer.children():
@@ -213,8 +206,8 @@ def ablated(model: nn.Module, direction: np.ndarray) -> Iterator[None]:
         yield
 
 
-def _before_answers(subject: CausalLM, facts: Sequence[Fact], layer: int) -> States:
+def _before_answers(model: CausalLM, facts: Sequence[Fact], layer: int) -> States:
     """The stream [facts, width] at the last token before each answer."""
-    items = subject.encode([(fact.prompt, fact.answer) for fact in facts])
+    items = model.encode([(fact.prompt, fact.answer) for fact in facts])
     prompts = [Encoded(item.ids[: item.answer[0]], [item.answer[0]]) for item in items]
-    return np.concatenate([states[layer] for states in hidden_states(subject, prompts, [layer])])
+    return np.concatenate([states[layer] for states in hidden_states(model, prompts, [layer])])

@@ -4,9 +4,3 @@ Noise, pruning and a step along the line to another model disturb what unlearnin
 that was thin and the knowledge below it is not, the knowledge shows. A refusal that was put on
 top can be taken out by itself.
 """
-
-from attacks.tampering.interpolation import Interpolation
-from attacks.tampering.noise import Noise
-from attacks.tampering.pruning import Pruning
-
-__all__ = ["Interpolation", "Noise", "Pruning"]

@@ -1,17 +1,14 @@
 """What attacks on the weights share: change them on loan, ask, give them back."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from torch import nn
 
-from auditor.attack import Attack, Parameters
+from auditor.attack import Attack, AttackContext, Parameters
 from auditor.core.errors import MeasurementError
-from auditor.core.findings import Finding
 from auditor.core.records import Record
-from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
 
 P = TypeVar("P", bound=Parameters)
@@ -33,28 +30,21 @@ class WeightAttack(Attack[P]):
     """Change the weights by a rule that is the same for every arm, and ask again."""
 
     @abstractmethod
-    def tamper(self, subject: CausalLM, model: nn.Module, seed: int) -> dict[str, Any]:
+    def tamper(self, model: CausalLM, network: nn.Module, seed: int) -> dict[str, Any]:
         """Change the lent model in place.
 
         Returns:
             Notes on what was done, as JSON.
         """
 
-    def measure(
-        self,
-        subject: CausalLM,
-        evaluator: Evaluator,
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: CausalLM, context: AttackContext) -> Record:
         """Examine the changed model; the weights are restored bit for bit."""
-        with subject.preserve_weights() as model:
-            notes = self.tamper(subject, model, seed)
-            return Record(rows=evaluator.evaluate(subject), notes=notes)
+        with model.preserve_weights() as network:
+            notes = self.tamper(model, network, context.seed)
+            return Record(rows=context.evaluator.evaluate(model), notes=notes)
 
 
-def weight_matrices(model: nn.Module) -> Iterator[WeightMatrix]:
+def weight_matrices(network: nn.Module) -> Iterator[WeightMatrix]:
     """Every weight matrix of the layers, by name; each once, however often it is shared.
 
     Left out: embeddings (of tokens and of positions), the output head, norms and biases. Those
@@ -63,15 +53,15 @@ def weight_matrices(model: nn.Module) -> Iterator[WeightMatrix]:
     Raises:
         MeasurementError: there is none.
     """
-    head = model.get_output_embeddings()  # type: ignore[operator]
+    head = network.get_output_embeddings()  # type: ignore[operator]
     kept = {
         id(parameter)
-        for module in model.modules()
+        for module in network.modules()
         if isinstance(module, nn.Embedding) or module is head
         for parameter in module.parameters(recurse=False)
     }
     found = False
-    for path, module in model.named_modules():
+    for path, module in network.named_modules():
         for attribute, parameter in module.named_parameters(recurse=False):
             if parameter.ndim < 2 or id(parameter) in kept or not parameter.is_floating_point():
                 continue

@@ -1,16 +1,17 @@
 """A step along the line between each arm and a base model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import nn
 
 from attacks.tampering.family import WeightAttack
-from auditor.attack import Level, ModelPath, Parameters, Requirements, attack
+from auditor.attack import ModelPath, Parameters, Preset, Requirements, attack
 from auditor.core.errors import UnavailableError
+from auditor.core.messages import Message, message
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.manifest import Location, locate
 from auditor.models.spec import ModelSpec
@@ -28,36 +29,37 @@ class InterpolationParameters(Parameters):
 
 @attack("tampering/interpolation")
 class Interpolation(WeightAttack[InterpolationParameters]):
-    """Move the weights along the line to a base model, or away from it.
+    """Interpolation of the weights with a base model."""
 
-    W' = W + step * (W_base - W) for every parameter: matrices, embeddings, norms and biases. The
-    base is the same for every arm.
+    summary = "Move the weights along the line to a base model, or away from it."
+    details = """
+    W' = W + step * (W_base - W) for every parameter: matrices, embeddings, norms and biases.
+    The base is the same for every arm.
 
     Give the checkpoint that fine-tuning started from. It knows nothing of the forget set, so
     whatever comes back was in the arm; the retrained arms show what the step does to a model
-    that never knew. Nothing that was trained on the forget set can be the base: a step towards it
-    carries the knowledge in, into an unlearned model that keeps none too, and retrained arms do
-    not correct for that where they come from other random weights, since half way between two
-    unrelated models there is no model. An audited model as base is therefore refused.
-
-    Threat model: anyone with the weights who also has the public base model.
-
-    Access: weights, and a base model of the same architecture.
-
-    Cost: one evaluation a step; the base is loaded beside the arm.
-
-    A leak: the update of unlearning is partly undone while what the original learned is still
-    there, or overshoots and turns over.
-
-    Source: task arithmetic (arXiv 2212.04089); interpolation of weights between fine-tuned
-    relatives (arXiv 2109.01903).
+    that never knew. Nothing that was trained on the forget set can be the base: a step towards
+    it carries the knowledge in, into an unlearned model that keeps none too, and retrained arms
+    do not correct for that where they come from other random weights, since half way between
+    two unrelated models there is no model. An audited model as base is therefore refused.
     """
+    threat_model = "Anyone with the weights who also has the public base model."
+    access = "Weights, and a base model of the same architecture."
+    cost = "One evaluation a step; the base is loaded beside the arm."
+    leak = (
+        "The update of unlearning is partly undone while what the original learned is still "
+        "there, or overshoots and turns over."
+    )
+    source = (
+        "Task arithmetic (arXiv 2212.04089); interpolation of weights between fine-tuned "
+        "relatives (arXiv 2109.01903)."
+    )
 
     parameters_type = InterpolationParameters
-    levels: ClassVar[Sequence[Level]] = (
-        Level({"step": 0.25}, "exhaustive"),
-        Level({"step": 0.5}, "exhaustive"),
-        Level({"step": -0.5}, "exhaustive"),
+    presets = (
+        Preset("step +0.25", {"step": 0.25}, "exhaustive"),
+        Preset("step +0.5", {"step": 0.5}, "exhaustive"),
+        Preset("step -0.5", {"step": -0.5}, "exhaustive"),
     )
     requires = Requirements(full_precision=True)
 
@@ -74,22 +76,19 @@ class Interpolation(WeightAttack[InterpolationParameters]):
         """
         return {} if self.parameters.base is None else {"base": self._base.manifest.digest}
 
-    def unavailable(self, location: Location) -> str | None:
+    def unavailable(self, location: Location) -> Message | None:
         """Also where no base was given."""
         if self.parameters.base is None:
-            return (
-                "it needs a base model; give `base`: the checkpoint that the audited models were "
-                "fine-tuned from"
-            )
+            return message("base_model_not_given")
         return super().unavailable(location)
 
-    def tamper(self, subject: CausalLM, model: nn.Module, seed: int) -> dict[str, Any]:
+    def tamper(self, model: CausalLM, network: nn.Module, seed: int) -> dict[str, Any]:
         """Take the step.
 
         Raises:
             UnavailableError: the base is this very model, or is no relative of it.
         """
-        if subject.has_weights_of(self._base.manifest):
+        if model.has_weights_of(self._base.manifest):
             raise UnavailableError(
                 "the base is one of the audited models; give the checkpoint that they were all "
                 "fine-tuned from, which never saw the forget set"
@@ -97,7 +96,7 @@ class Interpolation(WeightAttack[InterpolationParameters]):
         spec = ModelSpec(path=str(self._base.model), device_map="cpu", dtype="float32")
         base = CausalLM(spec, self._base)
         try:
-            interpolate(model, base.network, self.parameters.step)
+            interpolate(network, base.network, self.parameters.step)
         finally:
             base.close()
         return {"base": self._base.manifest.digest}
@@ -108,7 +107,7 @@ class Interpolation(WeightAttack[InterpolationParameters]):
 
 
 @torch.no_grad()
-def interpolate(model: nn.Module, base: nn.Module, step: float) -> None:
+def interpolate(network: nn.Module, base: nn.Module, step: float) -> None:
     """Move every parameter of ``model`` by ``step`` of the way to ``base``, in place.
 
     Worked out in float32; tied parameters move once.
@@ -117,7 +116,7 @@ def interpolate(model: nn.Module, base: nn.Module, step: float) -> None:
         UnavailableError: a parameter is missing in the base or has another shape; it is named, and
             nothing was changed.
     """
-    wanted = dict(model.named_parameters())
+    wanted = dict(network.named_parameters())
     given = dict(base.named_parameters())
     for name, parameter in wanted.items():
         if name not in given:

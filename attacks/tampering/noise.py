@@ -1,15 +1,14 @@
 """Gaussian noise on the weights."""
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from pydantic import Field
 from torch import nn
 
 from attacks.tampering.family import WeightAttack, weight_matrices
-from auditor.attack import Level, Parameters, Requirements, attack
+from auditor.attack import Parameters, Preset, Requirements, attack
 from auditor.models.causal_lm.model import CausalLM
 
 
@@ -22,38 +21,40 @@ class NoiseParameters(Parameters):
 
 @attack("tampering/noise")
 class Noise(WeightAttack[NoiseParameters]):
-    """Add Gaussian noise to every weight matrix.
+    """Gaussian noise on the weight matrices."""
 
-    W' = W + level * std(W) * Z, with Z standard normal and std(W) over all entries of the matrix.
-    Z depends on the seed and on the matrix's name and shape alone, so every arm gets the same
-    draw, scaled to its own weights. All weight matrices of the layers get it (linear layers,
-    GPT-2's Conv1D, stacked experts); embeddings, the output head, norms and biases do not.
+    summary = "Add Gaussian noise to every weight matrix."
+    details = """
+    W' = W + level * std(W) * Z, with Z standard normal and std(W) over all entries of the
+    matrix. Z depends on the seed and on the matrix's name and shape alone, so every arm gets
+    the same draw, scaled to its own weights. All weight matrices of the layers get it (linear
+    layers, GPT-2's Conv1D, stacked experts); embeddings, the output head, norms and biases do
+    not.
 
     A model that only acts as if it did not know can get better under noise, which one that does
     not know cannot. Where the noise is heavy enough to break the original as well, the attack
     says nothing, and its gate on the original's knowledge shows that.
-
-    Threat model: anyone with the weights, without data and without training.
-
-    Access: weights.
-
-    Cost: one evaluation a level and seed.
-
-    A leak: knowledge that is absent at level 0 and rises with small levels on the unlearned
-    model, while the original's only falls.
-
-    Source: noise injection against sandbagging (arXiv 2412.01784), which adds noise of an
-    absolute size and scans it; a share of each matrix's spread means the same on every
-    architecture. As a tampering attack: arXiv 2502.05209.
     """
+    threat_model = "Anyone with the weights, without data and without training."
+    access = "Weights."
+    cost = "One evaluation a level and seed."
+    leak = (
+        "Knowledge that is absent at level 0 and rises with small levels on the unlearned model, "
+        "while the original's only falls."
+    )
+    source = (
+        "Noise injection against sandbagging (arXiv 2412.01784), which adds noise of an absolute "
+        "size and scans it; a share of each matrix's spread means the same on every "
+        "architecture. As a tampering attack: arXiv 2502.05209."
+    )
 
     parameters_type = NoiseParameters
-    levels: ClassVar[Sequence[Level]] = (
-        Level({"level": 0.1}, "standard"),
-        Level({"level": 0.05}, "exhaustive"),
-        Level({"level": 0.2}, "standard"),
-        Level({"level": 0.02}, "exhaustive"),
-        Level({"level": 0.4}, "exhaustive"),
+    presets = (
+        Preset("0.1 std", {"level": 0.1}),
+        Preset("0.05 std", {"level": 0.05}, "exhaustive"),
+        Preset("0.2 std", {"level": 0.2}),
+        Preset("0.02 std", {"level": 0.02}, "exhaustive"),
+        Preset("0.4 std", {"level": 0.4}, "exhaustive"),
     )
     requires = Requirements(full_precision=True)
     seeded = True
@@ -63,10 +64,10 @@ class Noise(WeightAttack[NoiseParameters]):
         """The level."""
         return f"{self.parameters.level:g} std"
 
-    def tamper(self, subject: CausalLM, model: nn.Module, seed: int) -> dict[str, Any]:
+    def tamper(self, model: CausalLM, network: nn.Module, seed: int) -> dict[str, Any]:
         """Add the noise, and note how large it came out after rounding to the weights' type."""
         noise_power, weight_power, matrices = 0.0, 0.0, 0
-        for name, _, _, parameter in weight_matrices(model):
+        for name, _, _, parameter in weight_matrices(network):
             before = parameter.data.to(torch.float32, copy=True)
             drawn = standard_normal(name, before.shape, seed).to(before.device)
             parameter.data.copy_(before + self.parameters.level * before.std() * drawn)

@@ -1,14 +1,14 @@
-"""One Markdown page an attack, made from its docstring and its parameters."""
+"""Markdown pages of the attacks, made from their class attributes and parameters."""
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
-from auditor.attack import ATTACKS, AnyAttack
-from auditor.documentation import SECTIONS, documentation
+from auditor.attack import ATTACKS, SECTIONS, AnyAttack
 
 
 def pages() -> dict[str, str]:
-    """File name to Markdown: a page for each installed attack, and an index."""
+    """Pages of all installed attacks and an index, by file name."""
     found = {page_name(name): page(name, cls) for name, cls in ATTACKS}
     return {"index.md": _index(), **found}
 
@@ -19,16 +19,15 @@ def page_name(attack: str) -> str:
 
 
 def page(name: str, cls: type[AnyAttack]) -> str:
-    """An attack's page: what it does, against whom, what it costs, its levels and parameters."""
-    said = documentation(cls)
-    lines = [f"# {name}", "", said.summary, ""]
-    for paragraph in said.text:
-        lines += [paragraph, ""]
+    """An attack's page: what it does, against whom, what it costs, its presets and parameters."""
+    lines = [f"# {name}", "", cls.summary, ""]
+    for paragraph in inspect.cleandoc(cls.details).split("\n\n"):
+        lines += [" ".join(paragraph.split()), ""] if paragraph else []
     for field, label in SECTIONS.items():
-        if (text := getattr(said, field)) is not None:
-            lines += [f"**{label}.** {text[:1].upper()}{text[1:]}", ""]
+        if text := getattr(cls, field):
+            lines += [f"**{label}.** {text}", ""]
     lines += ["## How it runs", "", *_running(cls), ""]
-    lines += ["## Levels", "", *_levels(name, cls), ""]
+    lines += ["## Presets", "", *_presets(name, cls), ""]
     lines += ["## Parameters", "", *_parameters(cls), ""]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -85,13 +84,14 @@ def _running(cls: type[AnyAttack]) -> list[str]:
     return [f"* {fact}" for fact in facts]
 
 
-def _levels(name: str, cls: type[AnyAttack]) -> list[str]:
-    if not cls.levels:
+def _presets(name: str, cls: type[AnyAttack]) -> list[str]:
+    if not cls.presets:
         return ["In no profile; a plan asks for it by name."]
-    rows = ["| level | from profile | part in the verdict |", "| --- | --- | --- |"]
-    for level in cls.levels:
-        variant = cls(cls.parameters_type(**level.parameters)).variant
-        rows.append(f"| `{name} {variant}` | {level.profile} | {cls.part(level.mandatory)} |")
+    rows = ["| preset | from profile | role in the verdict |", "| --- | --- | --- |"]
+    rows += [
+        f"| `{name} {preset.name}` | {preset.profile} | {cls.role(preset.mandatory)} |"
+        for preset in cls.presets
+    ]
     return rows
 
 
@@ -116,8 +116,8 @@ def _index() -> str:
         "| --- | --- |",
     ]
     lines += [
-        f"| [{name}]({page_name(name)}) | {_cell(documentation(cls).summary)} |"
-        for name, cls in ATTACKS
+        f"| [{name}]({page_name(name)}) | {_cell(ATTACKS.metadata(name).summary)} |"
+        for name in ATTACKS.names()
     ]
     return "\n".join(lines) + "\n"
 

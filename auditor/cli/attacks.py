@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,42 +23,61 @@ def command() -> None:
 @command.command("list")
 @json_option
 def list_attacks(as_json: bool) -> None:
-    """List all installed attacks."""
+    """List all installed attacks, and the plug-ins that do not load."""
     from auditor.attack import ATTACKS
 
-    described = [_describe(name, cls) for name, cls in ATTACKS]
+    broken = {name: str(error) for name, error in ATTACKS.broken().items()}
+    entries = []
+    for name in ATTACKS.names():
+        try:
+            entries.append(_summary(name))
+        except AuditorError as error:
+            broken[name] = str(error)
     if as_json:
-        click.echo(json.dumps(described))
+        failures = [{"name": name, "error": error} for name, error in broken.items()]
+        click.echo(json.dumps(entries + failures))
         return
-    table = Table("attack", "levels (profile, * = mandatory)", "what it does", box=None)
-    for entry in described:
-        levels = ", ".join(
-            f"{level['variant']} ({level['profile']}{'*' if level['part'] == 'mandatory' else ''})"
-            for level in entry["levels"]
+    table = Table("attack", "presets (profile, * = mandatory)", "what it does", box=None)
+    for entry in entries:
+        presets = ", ".join(
+            f"{preset['name']} ({preset['profile']}{'*' if preset['role'] == 'mandatory' else ''})"
+            for preset in entry["presets"]
         )
-        table.add_row(entry["name"], levels, entry["description"].split("\n")[0])
+        table.add_row(*map(escape, (entry["name"], presets, entry["summary"])))
     OUT.print(table)
+    for reason in broken.values():
+        OUT.print(f"[red]broken:[/] {escape(reason)}")
 
 
 @command.command("show")
 @click.argument("name")
 @json_option
 def show(name: str, as_json: bool) -> None:
-    """Describe one attack: threat, source, parameters, levels."""
-    from auditor.attack import ATTACKS
+    """Describe one attack: threat model, source, parameters, presets."""
+    from auditor.attack import ATTACKS, SECTIONS
     from auditor.cli.attack_pages import described_parameters
 
-    entry = _describe(name, ATTACKS.get(name))
+    cls = ATTACKS.get(name)
+    entry = _summary(cls.name)
     if as_json:
+        entry["details"] = inspect.cleandoc(cls.details)
+        entry["source_code"] = f"{cls.__module__}.{cls.__qualname__}"
+        entry["parameters"] = cls.parameters_type.model_json_schema()
         click.echo(json.dumps(entry))
         return
-    OUT.print(f"[bold]{entry['name']}[/]\n\n{entry['description']}\n", highlight=False)
+    OUT.print(f"[bold]{escape(cls.name)}[/]\n\n{escape(cls.summary)}\n", highlight=False)
+    if cls.details:
+        OUT.print(escape(inspect.cleandoc(cls.details)) + "\n", highlight=False)
+    for field, label in SECTIONS.items():
+        if text := entry[field]:
+            OUT.print(f"{label}: {escape(text)}\n", highlight=False)
     table = Table("parameter", "type", "default", "meaning", box=None)
-    for described in described_parameters(ATTACKS.get(name)):
+    for described in described_parameters(cls):
         table.add_row(*map(escape, described))
     OUT.print(table)
-    for level in entry["levels"]:
-        OUT.print(f"  {level['variant']}: from profile {level['profile']}, {level['part']}")
+    for preset in entry["presets"]:
+        line = f"  {preset['name']}: from profile {preset['profile']}, {preset['role']}"
+        OUT.print(escape(line), highlight=False)
 
 
 @command.command("document")
@@ -82,30 +102,12 @@ def document(out: Path) -> None:
     OUT.print(f"{len(written)} pages in {out}")
 
 
-def _describe(name: str, cls: Any) -> dict[str, Any]:
-    levels = [
-        {
-            "variant": variant.variant,
-            "packages": list(variant.packages),
-            "parameters": dict(level.parameters),
-            "profile": level.profile,
-            "part": cls.part(level.mandatory),
-        }
-        for level in cls.levels
-        for variant in [cls(cls.parameters_type(**level.parameters))]
-    ]
-    return {
-        "name": name,
-        "family": cls.family,
-        "description": inspect.cleandoc(cls.__doc__ or ""),
-        "source": f"{cls.__module__}.{cls.__qualname__}",
-        "requires": {
-            "packages": list(cls.requires.packages),
-            "gpu": cls.requires.gpu,
-            "full_precision": cls.requires.full_precision,
-        },
-        "seeded": cls.seeded,
-        "searches": cls.searches,
-        "levels": levels,
-        "parameters": cls.parameters_type.model_json_schema(),
-    }
+def _summary(name: str) -> dict[str, Any]:
+    """What an attack's class says of it, as JSON."""
+    from auditor.attack import ATTACKS
+
+    metadata = ATTACKS.metadata(name)
+    entry = asdict(metadata)
+    for preset, stated in zip(entry["presets"], metadata.presets, strict=True):
+        preset["role"] = metadata.role(stated.mandatory)
+    return {"name": metadata.name, "family": metadata.family, **entry}

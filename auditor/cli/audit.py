@@ -72,7 +72,7 @@ def command(
         redacted=redact,
     )
     if as_json:
-        click.echo(json.dumps(certificate.model_dump(mode="json")))
+        click.echo(json.dumps(certificate.document))
     else:
         print_summary(certificate)
         OUT.print(f"certificate: {out / 'certificate.html'} and {out / 'certificate.json'}")
@@ -101,8 +101,7 @@ def audit(
     Raises:
         AuditorError: something in the plan cannot be used, or the folder cannot be written.
     """
-    from auditor.certificate.assembly import assemble
-    from auditor.certificate.checks import NOT_PLANTED
+    from auditor.certificate.build import NO_CONTROLS, build_certificate
     from auditor.certificate.redaction import redact
     from auditor.engine.audit import run_audit
     from auditor.engine.executors.local import LocalExecutor
@@ -126,7 +125,7 @@ def audit(
     (out / RESOLVED_PLAN).write_text(plan_text, encoding="utf-8")
     ledger = register(prepared, store)
     outcome = run_audit(prepared, store, LocalExecutor(), progress)
-    controls = NOT_PLANTED
+    controls = NO_CONTROLS
     if plan.runs_controls:
         began = time.monotonic()
         controls = run_controls(outcome, store, LocalExecutor(), progress)
@@ -138,7 +137,7 @@ def audit(
     if redacted:
         again.append("--redact")
     others = ledger.decide()
-    certificate = assemble(outcome, shlex.join(again), controls, others)
+    certificate = build_certificate(outcome, shlex.join(again), controls, others)
     if redacted:
         certificate = redact(certificate, store.redaction_key())
     write_certificate(certificate, out / "certificate.json")

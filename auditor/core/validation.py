@@ -1,18 +1,72 @@
 """What pydantic finds wrong with a user's data, as lines of an error message."""
 
-from pydantic import ValidationError
+import difflib
+from collections.abc import Iterable
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+Place = tuple[str | int, ...]
+"""Keys and positions that lead to a value, the outermost first."""
+
+_VALUE_ERROR = "Value error, "
+"""What pydantic puts before the text of a ValueError."""
 
 
-def problems(error: ValidationError, whole: str = "") -> list[str]:
+def problems(
+    error: ValidationError,
+    whole: str = "",
+    model: type[BaseModel] | None = None,
+    place: Place = (),
+) -> list[str]:
     """Return one line a problem: where it is, and what is wrong there.
 
     Args:
-        error: what validation raised.
-        whole: the place of a problem of the data as a whole.
+        error: What validation raised.
+        whole: The place of a problem of the data as a whole.
+        model: What was validated; unknown keys then come with the close names that it has.
+        place: Where the validated data stand in what the user wrote.
     """
     lines = []
-    for entry in error.errors():
-        place = ".".join(map(str, entry["loc"])) or whole
-        said = entry["msg"].removeprefix("Value error, ")
-        lines.append(f"{place}: {said}" if place else said)
+    for entry in error.errors(include_url=False, include_context=False):
+        named = ".".join(map(str, (*place, *entry["loc"]))) or whole
+        sentence = _sentence(entry["type"], entry["msg"], entry["loc"], model)
+        lines.append(f"{named}: {sentence}" if named else sentence)
     return lines
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question that names what is close to a name, or nothing."""
+    lower = {candidate.casefold(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.casefold(), lower, n=2, cutoff=0.6)
+    return f"did you mean {' or '.join(f'`{lower[text]}`' for text in close)}?" if close else ""
+
+
+def _sentence(type_: str, message: str, location: Place, model: type[BaseModel] | None) -> str:
+    if type_ == "missing":
+        return "is missing"
+    if type_ != "extra_forbidden":
+        return message.removeprefix(_VALUE_ERROR)
+    if model is None:
+        return "there is no such key"
+    known = _fields(model, location[:-1])
+    hint = did_you_mean(str(location[-1]), known)
+    return f"there is no such key; {hint or 'the keys are ' + ', '.join(sorted(known))}"
+
+
+def _fields(model: type[BaseModel], place: Place) -> set[str]:
+    """Names of the fields that the value at a place may have."""
+    here = {model}
+    for step in place:
+        inner = [
+            found.model_fields[step].annotation for found in here if step in found.model_fields
+        ]
+        here = set().union(*map(_models, inner)) if inner else here  # a position, not a name
+    return {name for found in here for name in found.model_fields}
+
+
+def _models(annotation: Any) -> set[type[BaseModel]]:
+    """The models within a type, at any depth."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return {annotation}
+    return set().union(*map(_models, get_args(annotation)))

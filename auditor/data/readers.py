@@ -1,20 +1,27 @@
 """Rows of files and hub data sets, turned into facts; every bad row is reported, at once."""
 
 import csv
+import difflib
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from auditor.core import aliases
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, SetName
-from auditor.data.source import FORMER_ENTITY, DataSource
+from auditor.data.source import SCHEMAS, DataSource
 
 Row = tuple[int, dict[str, Any] | str]
 """Line (or row) number counted from 1, and the row, or what is wrong with it."""
+
+_NEEDED = ("prompt", "answer")
+"""Fields without which there is no fact."""
+_SPANS = 12
+"""Runs of lines that a message names."""
 
 
 def read_facts(source: DataSource, set_name: SetName) -> tuple[Fact, ...]:
@@ -23,13 +30,14 @@ def read_facts(source: DataSource, set_name: SetName) -> tuple[Fact, ...]:
     A row without an id is called by its set and line; one without an entity is its own entity.
 
     Raises:
-        AuditorError: the source cannot be read, or rows are bad; it names them all, by line.
+        AuditorError: The source cannot be read, or rows are bad; it names them all, by line, those
+            with the same fault together.
     """
     facts: list[Fact] = []
-    problems: list[str] = []
+    problems: list[tuple[int, str]] = []
     for line, row in _rows(source):
         if isinstance(row, str):
-            problems.append(f"{source.name}:{line}: {row}")
+            problems.append((line, row))
             continue
         try:
             facts.append(_fact(row, source, f"{set_name}-{line:05d}"))
@@ -38,36 +46,86 @@ def read_facts(source: DataSource, set_name: SetName) -> tuple[Fact, ...]:
                 f"{source.column(str(e['loc'][0]))}: {e['msg'].removeprefix('Value error, ')}"
                 for e in error.errors()
             )
-            problems.append(f"{source.name}:{line}: {said}")
+            problems.append((line, said))
         except ValueError as error:
-            problems.append(f"{source.name}:{line}: {error}")
+            problems.append((line, str(error)))
     if problems:
         raise AuditorError(
-            f"{len(problems)} bad row(s) in the {set_name} set:\n  " + "\n  ".join(problems)
+            f"{len(problems)} bad row(s) in the {set_name} set:\n  "
+            + "\n  ".join(_described(source, problems))
         )
     if not facts:
         raise AuditorError(f"{source.name} holds no rows for the {set_name} set.")
     return tuple(facts)
 
 
+def _described(source: DataSource, problems: Iterable[tuple[int, str]]) -> Iterator[str]:
+    """A sentence for each fault, with the lines that have it."""
+    lines: dict[str, list[int]] = {}
+    for line, said in problems:
+        lines.setdefault(said, []).append(line)
+    for said, found in lines.items():
+        if len(found) == 1:
+            yield f"{source.name}:{found[0]}: {said}"
+        else:
+            yield f"{source.name}: {len(found)} rows (lines {_ranges(found)}): {said}"
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """Ascending numbers in short: ``1-3, 7``."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    shown = [str(a) if a == b else f"{a}-{b}" for a, b in spans]
+    if len(shown) > _SPANS:
+        shown = [*shown[:_SPANS], "…"]
+    return ", ".join(shown)
+
+
 def _fact(row: dict[str, Any], source: DataSource, default_id: str) -> Fact:
     values = {field: row.get(source.column(field)) for field in Fact.model_fields}
-    if values["entity"] is None:
-        values["entity"] = row.get(FORMER_ENTITY)
+    for former, field in aliases.FIELDS.items():
+        values[field] = row.get(former) if values[field] is None else values[field]
     values["id"] = default_id if values["id"] is None else str(values["id"])
     values["entity"] = values["id"] if values["entity"] is None else str(values["entity"])
     for field in ("paraphrases", "distractors"):
         values[field] = _texts(values[field], source.column(field))
-    needed = [source.column(field) for field in ("prompt", "answer")]
-    needed += [column for column in source.fields.values() if column not in needed]
-    if missing := [column for column in needed if column not in row]:
-        raise ValueError(
-            f"no column {' or '.join(map(repr, missing))}; the row has {', '.join(sorted(row))} "
-            "(map names with `fields:`)"
-        )
-    if empty := [column for column in needed if row[column] is None]:
-        raise ValueError("; ".join(f"{column}: is empty" for column in empty))
+    needed = {field: source.column(field) for field in (*_NEEDED, *source.fields)}
+    if missing := {field: name for field, name in needed.items() if name not in row}:
+        raise ValueError(_missing_columns(missing, row))
+    if empty := [name for name in dict.fromkeys(needed.values()) if row[name] is None]:
+        raise ValueError("; ".join(f"{name}: is empty" for name in empty))
     return Fact(**values)
+
+
+def _missing_columns(missing: Mapping[str, str], row: Mapping[str, Any]) -> str:
+    """What a row lacks, and which of its columns may be meant.
+
+    Args:
+        missing: Fact field to the column that should hold it.
+        row: What is there.
+    """
+    names = " or ".join(f"`{name}`" for name in missing.values())
+    likely = {field: _likely_column(field, name, row) for field, name in missing.items()}
+    if None in likely.values():
+        there = ", ".join(f"`{name}`" for name in sorted(row)) or "none"
+        return f"no column {names}; the columns are {there} (map names with `fields: {{…}}`)"
+    there = ", ".join(f"`{name}`" for name in likely.values())
+    mapping = ", ".join(f"{field}: {name}" for field, name in likely.items())
+    return f"no column {names}; the file has {there}: `fields: {{{mapping}}}`"
+
+
+def _likely_column(field: str, name: str, row: Mapping[str, Any]) -> str | None:
+    """The column that may hold a fact's field: by a published layout, or by a close name."""
+    published = [layout.get(field) for layout in SCHEMAS.values()]
+    for column in row:
+        if column == field or column in published:
+            return column
+    close = difflib.get_close_matches(name, list(row), n=1)
+    return close[0] if close else None
 
 
 def _texts(value: Any, column: str) -> tuple[str, ...]:

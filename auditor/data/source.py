@@ -4,7 +4,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
+from auditor.core import aliases
 from auditor.core.facts import Fact
+from auditor.core.paths import FilePath
 
 Schema = Literal["auditor", "tofu", "muse", "muse-verbatim", "rwku"]
 
@@ -18,16 +20,12 @@ SCHEMAS: dict[Schema, dict[str, str]] = {
 """Published data sets by the names of their columns (fact field: column)."""
 
 
-FORMER_ENTITY = "subject"
-"""Name of the field `entity` before version 0.2; files and plans may still use it."""
-
-
 class DataSource(BaseModel):
     """A file (JSON Lines, CSV, Parquet) or a data set on the Hugging Face hub."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: str | None = None
+    path: FilePath | None = None
     """File to read; the ending says its format (.jsonl, .json, .csv, .parquet)."""
     dataset: str | None = None
     """Name of a data set on the hub."""
@@ -44,10 +42,8 @@ class DataSource(BaseModel):
 
     @field_validator("fields", mode="before")
     @classmethod
-    def _former_entity(cls, value: Any) -> Any:
-        if isinstance(value, dict) and FORMER_ENTITY in value:
-            value = {"entity" if k == FORMER_ENTITY else k: v for k, v in value.items()}
-        return value
+    def _former_fields(cls, value: Any) -> Any:
+        return aliases.renamed(value, aliases.FIELDS) if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _one_place(self) -> "DataSource":

@@ -4,18 +4,18 @@ import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 from safetensors import safe_open
 
-from auditor.attack import quantized_with
+from auditor.core.messages import Message
+from auditor.core.roles import Role
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore
 from auditor.metrics.metric import METRICS
 from auditor.models.causal_lm.loading import load_tokenizer
 from auditor.models.causal_lm.transcript import SPARE_TOKENS
-from auditor.models.checkpoint_files import read_json
+from auditor.models.checkpoint_files import quantization_method, read_json
 from auditor.models.manifest import Location
 from auditor.policy import AS_IS
 
@@ -29,9 +29,9 @@ class Estimate:
     """Rough cost of one variant over all arms."""
 
     label: str
-    part: Literal["mandatory", "advisory", "reported"]
+    role: Role
     """In the verdict."""
-    unavailable: str | None
+    unavailable: Message | None
     jobs: int
     """Searches and measurements; a search that variants share counts with each."""
     done: int
@@ -51,10 +51,10 @@ def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
     largest = max(size for _, size in sizes.values())
     found = []
     for variant in prepared.variants:
-        part = variant.attack.part(variant.mandatory)
+        role = variant.role
         unavailable = prepared.unavailable(variant)
         if unavailable is not None:
-            found.append(Estimate(variant.label, part, unavailable, 0, 0, 0, 0, 0.0))
+            found.append(Estimate(variant.label, role, unavailable, 0, 0, 0, 0, 0.0))
             continue
         searches = prepared.searches(variant) if variant.attack.searches else {}
         by_arm = prepared.measurements(variant, searches)
@@ -69,7 +69,7 @@ def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
         found.append(
             Estimate(
                 label=variant.label,
-                part=part,
+                role=role,
                 unavailable=None,
                 jobs=len(keys),
                 done=sum(map(store.has, keys)),
@@ -136,7 +136,7 @@ def weights_size(location: Location) -> tuple[int, int]:
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118 - a safetensors handle is no mapping
                 parameters += math.prod(tensors.get_slice(name).get_shape())
-    if quantized_with(location.model):
+    if quantization_method(location.model):
         parameters *= 2
     if not parameters:
         size = sum(file.stat().st_size for file in _pickled(folder))

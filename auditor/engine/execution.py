@@ -2,12 +2,18 @@
 
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
+from auditor.attack import AttackContext
+from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError, UnavailableError
 from auditor.core.facts import FactSets
 from auditor.core.findings import Finding
+from auditor.core.messages import Message, message
 from auditor.core.records import Cost, Record, check_malformed
+from auditor.core.roles import Status
 from auditor.engine.environment import environment_of
 from auditor.engine.instruments import concepts_of, opened_classifier
 from auditor.engine.job import Job, measuring_code
@@ -21,12 +27,17 @@ from auditor.models.text_to_image.evaluator import ImageEvaluator
 class Failure:
     """Why a job has no evidence."""
 
-    reason: str
-    unavailable: bool = False
-    """The attack does not apply here, rather than having gone wrong."""
+    reason: Message
+    status: Literal[Status.FAILED, Status.UNAVAILABLE] = Status.FAILED
+    """Unavailable: the attack does not apply here, rather than having gone wrong."""
 
 
-def execute(job: Job, subject: AuditedModel, store: EvidenceStore) -> Failure | None:
+def execute(
+    job: Job,
+    model: AuditedModel,
+    store: EvidenceStore,
+    report: Callable[[str], None] = lambda step: None,
+) -> Failure | None:
     """Run one job and keep its evidence: all that a worker does.
 
     A worker of any executor finds the model's files (`Locations.find`), opens them
@@ -37,8 +48,9 @@ def execute(job: Job, subject: AuditedModel, store: EvidenceStore) -> Failure | 
 
     Args:
         job: What is asked.
-        subject: The job's model, opened.
+        model: The job's model, opened.
         store: Where facts and findings are read and the evidence is kept.
+        report: Shows how far the attack has come.
 
     Returns:
         None if the evidence is in the store now, else why it is not. A failure is logged in the
@@ -51,22 +63,26 @@ def execute(job: Job, subject: AuditedModel, store: EvidenceStore) -> Failure | 
     _check_other_code(job)
     attack = job.instantiate()
     evaluator = _examiner(job, store.facts(job.facts))
-    pool = [Finding(entry.arm, entry.own, store.read(entry.key)) for entry in job.pool]
-    before, began = subject.meter.forward_tokens, time.monotonic()
+    pool = [Finding(Arm(entry.arm), entry.own, store.read(entry.key)) for entry in job.pool]
+    before, began = model.meter.forward_tokens, time.monotonic()
     try:
         with store.temporary_folder() as scratch:
+            context = AttackContext(evaluator, job.seed, scratch, pool, report)
             if job.stage == "search":
-                record = attack.search(subject, evaluator, job.seed) or Record()
+                record = attack.search(model, context) or Record()
             else:
-                record = attack.measure(subject, evaluator, pool, job.seed, scratch)
-            tokens = subject.meter.forward_tokens - before
+                record = attack.measure(model, context)
+            tokens = model.meter.forward_tokens - before
             record = replace(record, notes={**record.notes, "forward_tokens": tokens})
             check_malformed(record)
     except UnavailableError as error:
-        return Failure(str(error), unavailable=True)
+        reason = message("unavailable", quoted=("error",), error=str(error))
+        return Failure(reason, Status.UNAVAILABLE)
     except (Exception, SystemExit) as error:  # an attack can fail in any way; the audit goes on
         store.log_failure(job.key, traceback.format_exc())
-        return Failure(f"{type(error).__name__}: {error}")
+        return Failure(
+            message("error", quoted=("error",), type=type(error).__name__, error=str(error))
+        )
     seconds = time.monotonic() - began
     store.write(job.key, job.identity, record, Cost(seconds, tokens), environment_of(job))
     return None

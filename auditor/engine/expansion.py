@@ -7,8 +7,10 @@ from typing import Any, get_origin
 
 from pydantic import ValidationError
 
-from auditor.attack import ATTACKS, PROFILES, AnyAttack
+from auditor.attack import ATTACKS, PROFILES, AnyAttack, AttackMetadata, Preset
+from auditor.core.attack_id import AttackId
 from auditor.core.errors import AuditorError
+from auditor.core.roles import Role
 from auditor.core.validation import problems
 from auditor.engine.plan import AuditPlan
 from auditor.policy import AS_IS, Policy, demands, waived
@@ -19,16 +21,19 @@ class Variant:
     """One attack at one level, as a plan runs it or leaves it out."""
 
     attack: AnyAttack
-    mandatory: bool
-    waived: bool = False
-    """The policy demands it, and a waiver lifts that."""
+    role: Role
     left_out: bool = False
-    """Mandatory, but the plan does not run it: it blocks PASS."""
+    """Demanded by the policy, but the plan does not run it: it blocks PASS."""
+
+    @property
+    def id(self) -> AttackId:
+        """The attack and its level."""
+        return self.attack.id
 
     @property
     def label(self) -> str:
         """``family/name variant``."""
-        return f"{self.attack.name} {self.attack.variant}"
+        return self.id.label
 
 
 def expand(plan: AuditPlan) -> list[Variant]:
@@ -42,35 +47,35 @@ def expand(plan: AuditPlan) -> list[Variant]:
     planned: dict[str, AnyAttack] = {}
     defaults = default_levels(kind)
     rank = PROFILES.index(plan.profile) if plan.profile else -1
-    for name, cls in attacks_on(kind):
-        for level in cls.levels:
-            attack = instantiate(name, dict(level.parameters))
-            label = Variant(attack, mandatory=False).label
-            if PROFILES.index(level.profile) <= rank or name == AS_IS:
-                planned[label] = attack
+    for described, preset in presets_on(kind):
+        if PROFILES.index(preset.profile) <= rank or described.name == AS_IS:
+            attack = from_preset(described.name, preset)
+            planned[attack.id.label] = attack
     asked: set[str] = set()
     for request in plan.attacks:
-        if kind not in ATTACKS.get(request.attack).kinds:
+        kinds = ATTACKS.metadata(request.attack).kinds
+        if kind not in kinds:
             raise AuditorError(
-                f"{request.attack} attacks {', '.join(ATTACKS.get(request.attack).kinds)} models, "
+                f"{request.attack} attacks {', '.join(kinds)} models, "
                 f"and these are {kind}; take it out of `attacks:`."
             )
         for parameters in _swept(request.attack, request.parameters):
             attack = instantiate(request.attack, parameters)
-            label = Variant(attack, mandatory=False).label
+            label = attack.id.label
             if label in asked:
                 raise AuditorError(f"the plan asks for {label} twice; which settings are meant?")
             asked.add(label)
             planned[label] = attack  # the plan's own settings of a level replace the profile's
     wanted = _mandatory(explicit(plan).policy, planned, defaults)
     lifted = waived(plan.policy, wanted)
-    chosen = [
-        Variant(attack, label in wanted and label not in lifted, label in lifted)
-        for label, attack in planned.items()
-    ]
-    chosen.sort(key=lambda v: (v.attack.name != AS_IS, not v.mandatory))
+
+    def role(label: str, attack: AnyAttack) -> Role:
+        return Role.WAIVED if label in lifted else attack.role(mandatory=label in wanted)
+
+    chosen = [Variant(attack, role(label, attack)) for label, attack in planned.items()]
+    chosen.sort(key=lambda v: (v.attack.name != AS_IS, v.role is not Role.MANDATORY))
     chosen += [
-        Variant(attack, label not in lifted, label in lifted, left_out=True)
+        Variant(attack, role(label, attack), left_out=True)
         for label, attack in wanted.items()
         if label not in planned
     ]
@@ -85,9 +90,32 @@ def _only_kind(plan: AuditPlan) -> str:
     return kinds[0]
 
 
-def attacks_on(kind: str) -> Iterator[tuple[str, type[AnyAttack]]]:
-    """The installed attacks on models of a kind, by name."""
-    return ((name, cls) for name, cls in ATTACKS if kind in cls.kinds)
+def presets_on(kind: str) -> Iterator[tuple[AttackMetadata, Preset]]:
+    """The presets of all installed attacks on models of a kind, by the attacks' names.
+
+    Raises:
+        AuditorError: a plug-in does not load, so nobody can tell whether its attacks are wanted.
+    """
+    ATTACKS.check_complete()
+    for name in ATTACKS.names():
+        described = ATTACKS.metadata(name)
+        if kind in described.kinds:
+            yield from ((described, preset) for preset in described.presets)
+
+
+def from_preset(name: str, preset: Preset) -> AnyAttack:
+    """An attack with the parameters of one of its presets.
+
+    Raises:
+        AuditorError: the plug-in does not load, or its preset has another name than its variant.
+    """
+    attack = instantiate(name, dict(preset.parameters))
+    if attack.variant != preset.name:
+        raise AuditorError(
+            f"{name} calls its preset {preset.name!r}, and its variant with these parameters "
+            f"{attack.variant!r}; give both the same name."
+        )
+    return attack
 
 
 def explicit(plan: AuditPlan) -> AuditPlan:
@@ -105,15 +133,14 @@ def default_levels(kind: str = "causal-lm") -> dict[str, AnyAttack]:
     Raises:
         AuditorError: nothing here measures models of that kind.
     """
-    if kind not in ATTACKS.get(AS_IS).kinds:
+    if kind not in ATTACKS.metadata(AS_IS).kinds:
         raise AuditorError(f"no installed attack measures models of the kind {kind!r}.")
     attacks = [
-        instantiate(name, dict(level.parameters))
-        for name, cls in attacks_on(kind)
-        for level in cls.levels
-        if level.mandatory
+        from_preset(described.name, preset)
+        for described, preset in presets_on(kind)
+        if preset.mandatory
     ]
-    return {Variant(attack, mandatory=True).label: attack for attack in attacks}
+    return {attack.id.label: attack for attack in attacks}
 
 
 def instantiate(name: str, parameters: dict[str, Any]) -> AnyAttack:
@@ -126,7 +153,7 @@ def instantiate(name: str, parameters: dict[str, Any]) -> AnyAttack:
     try:
         return cls(cls.parameters_type(**parameters))
     except ValidationError as error:
-        lines = "\n  ".join(problems(error))
+        lines = "\n  ".join(problems(error, model=cls.parameters_type))
         raise AuditorError(
             f"parameters of {name} do not fit:\n  {lines}\n"
             f"`auditor attacks show {name}` lists them."

@@ -212,7 +212,7 @@ def parse_plan(content: dict[str, Any], name: str) -> AuditPlan:
     try:
         return AuditPlan.model_validate(content)
     except ValidationError as error:
-        lines = "\n  ".join(problems(error, "plan"))
+        lines = "\n  ".join(problems(error, "plan", AuditPlan))
         raise AuditorError(f"{name} is not a valid plan:\n  {lines}") from error
 
 

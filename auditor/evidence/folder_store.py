@@ -38,7 +38,7 @@ _ENVIRONMENT = "environment.json"
 _SEAL = "seal.json"
 _COST = "cost.json"
 
-_LOGS, _ARTIFACTS = "audits", "plants"
+_LOGS, _ARTIFACTS = "audits", "positive-controls"
 
 _ABANDONED = 24 * 3600
 """Seconds after which a temporary folder is taken for one that a killed run left behind."""

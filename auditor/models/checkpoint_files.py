@@ -59,3 +59,16 @@ def shards(index: Path) -> list[str]:
             f"{index} names shards that are not there: {', '.join(missing)}. Download them again."
         )
     return names
+
+
+def quantization_method(directory: Path) -> str | None:
+    """The method by which a checkpoint is quantized, for example ``gptq`` or ``bitsandbytes``.
+
+    None for a checkpoint at full precision, and for a diffusers pipeline: a pipeline with a
+    quantized component is refused when it is located.
+    """
+    file = directory / "config.json"
+    if not file.exists():
+        return None
+    quantization = read_json(file).get("quantization_config")
+    return str(quantization.get("quant_method", "unknown method")) if quantization else None

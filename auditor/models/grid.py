@@ -39,6 +39,25 @@ class Grid(ABC):
         """
 
 
+class GridRounding:
+    """A procedure that may round weights one by one to a grid."""
+
+    @property
+    def grid(self) -> Grid | None:
+        """The grid that it rounds weights to.
+
+        A suppression can be hidden within the cells of the grid, so that the rounding undoes it.
+        None where the weights are not rounded, or where a weight's cell depends on more than the
+        weights.
+        """
+        return None
+
+
+def rounding_grid(procedure: object) -> Grid | None:
+    """The grid that an attack rounds weights to, if it does."""
+    return procedure.grid if isinstance(procedure, GridRounding) else None
+
+
 def linear_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor, bool]]:
     """The weights of all linear maps but the output head.
 

@@ -58,7 +58,7 @@ def parse_policy(content: Any, name: str) -> Policy:
     try:
         return Policy.model_validate(content)
     except ValidationError as error:
-        lines = "\n  ".join(problems(error, "policy"))
+        lines = "\n  ".join(problems(error, "policy", Policy))
         raise AuditorError(f"{name} is not a valid policy:\n  {lines}") from error
 
 

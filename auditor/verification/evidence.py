@@ -1,10 +1,11 @@
 """Whether stored evidence is what a certificate says it is."""
 
-from auditor.certificate.row import MatrixRow
-from auditor.certificate.schema import Certificate, SightPart
+from auditor.certificate.schema import Certificate, ControlModelPart, MatrixRow
+from auditor.core.arms import Arm
 from auditor.core.errors import ContradictedError, EvidenceChangedError
 from auditor.core.progress import Progress
 from auditor.evidence.store import EvidenceStore
+from auditor.policy import AS_IS
 
 
 def check_changed(certificate: Certificate, store: EvidenceStore, progress: Progress) -> int:
@@ -37,24 +38,24 @@ def check_changed(certificate: Certificate, store: EvidenceStore, progress: Prog
     for row in certificate.matrix:
         _check_foreign(certificate, store, row, row.jobs, digests)
     rows = {row.label: row for row in certificate.matrix}
-    as_is = next(row for row in certificate.matrix if row.attack == "none/as-is")
+    as_is = next(row for row in certificate.matrix if row.attack == AS_IS)
     for part in certificate.positive_controls:
-        for sight in filter(None, (part.partial, part.hidden)):
-            _check_foreign_sight(certificate, store, rows[part.attack], as_is, sight)
+        for model in filter(None, (part.visible, part.obfuscated)):
+            _check_foreign_control(certificate, store, rows[part.attack], as_is, model)
     return len(certificate.evidence.jobs)
 
 
-def _check_foreign_sight(
+def _check_foreign_control(
     certificate: Certificate,
     store: EvidenceStore,
     row: MatrixRow,
     as_is: MatrixRow,
-    sight: SightPart,
+    model: ControlModelPart,
 ) -> None:
     digests = {part.arm: part.digest for part in certificate.identity.arms}
-    digests["unlearned"] = sight.digest
-    _check_foreign(certificate, store, row, sight.jobs, digests)
-    _check_foreign(certificate, store, as_is, sight.as_is, digests)
+    digests[Arm.UNLEARNED] = model.digest
+    _check_foreign(certificate, store, row, model.jobs, digests)
+    _check_foreign(certificate, store, as_is, model.as_is, digests)
 
 
 def _check_foreign(
@@ -75,7 +76,7 @@ def _check_foreign(
                 "parameters": row.parameters,
                 "model": digests.get(arm),
                 "facts": certificate.identity.facts_digest,
-                "auxiliary": certificate.identity.instruments or {},
+                "auxiliary": certificate.identity.auxiliary_inputs or {},
             }
             for name, value in expected.items():
                 if said.get(name, {}) != value:

@@ -21,6 +21,7 @@ from attacks.quantization.calibrated import calibration_blocks
 from attacks.quantization.calibration import generic_texts
 from attacks.quantization.family import linear_layers
 from attacks.quantization.rtn import round_to_nearest
+from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.hashing import digest
 from auditor.models.preserve import weights_digest
@@ -71,7 +72,7 @@ def test_codes_scales_and_zeros_are_what_a_layer_computes_with(architecture, tmp
         codes = dict(state.codes)
         assert codes.keys() == linear_layers(plain).keys()
         for name, code in codes.items():
-            layer = state.subject.network.get_submodule(name)
+            layer = state.model.network.get_submodule(name)
             zeros = unpack(layer.qzeros).float().repeat_interleave(32, 0)
             scales = layer.scales.float().repeat_interleave(32, 0)
             x = torch.randn(5, code.shape[0])
@@ -82,7 +83,7 @@ def test_codes_scales_and_zeros_are_what_a_layer_computes_with(architecture, tmp
                 got = layer(x)
             assert float((got - want).norm() / want.norm()) < 5e-3, name
         with torch.no_grad():
-            awq = float((state.subject.network(ids).logits - expected).norm())
+            awq = float((state.model.network(ids).logits - expected).norm())
     with torch.no_grad():
         for layer in linear_layers(plain).values():
             layer.weight.copy_(round_to_nearest(layer.weight, 4, 32)[0])
@@ -95,9 +96,9 @@ def test_it_measures_twice_alike_and_leaves_the_subject_alone(subjects, evaluato
     subject = subjects["llama"]
     before, weights = evaluator.evaluate(subject), weights_digest(subject.network)
     run = attack()
-    first = run.measure(subject, evaluator, [], 0, tmp_path / "1")
+    first = run.measure(subject, AttackContext(evaluator, 0, tmp_path / "1"))
     tokens = subject.meter.forward_tokens
-    second = run.measure(subject, evaluator, [], 0, tmp_path / "2")
+    second = run.measure(subject, AttackContext(evaluator, 0, tmp_path / "2"))
     assert subject.meter.forward_tokens > tokens  # what the copy reads is counted
     assert first.rows == second.rows
     assert run.explain(first, second).overall == 0
@@ -116,7 +117,7 @@ def test_a_layer_that_fails_ends_the_attack_and_not_the_audit(tmp_path, evaluato
         model.model.layers[0].mlp.down_proj.weight.fill_(float("nan"))
     subject = open_directory(save(tmp_path / "nan", model, make_tokenizer()))
     with pytest.raises(MeasurementError):
-        attack().measure(subject, evaluator, [], 0, tmp_path)
+        attack().measure(subject, AttackContext(evaluator, 0, tmp_path))
 
 
 def test_the_reason_of_a_failure_is_told(subjects, evaluator, tmp_path, monkeypatch):
@@ -124,7 +125,7 @@ def test_the_reason_of_a_failure_is_told(subjects, evaluator, tmp_path, monkeypa
     monkeypatch.setattr(awq_worker, "__file__", str(tmp_path / "worker.py"))
     (tmp_path / "worker.py").write_text("import os\nprint(1)\nraise RuntimeError('no room')")
     with pytest.raises(MeasurementError, match=r"AWQ failed: RuntimeError: no room \(exit 1\)"):
-        attack().measure(subjects["llama"], evaluator, [], 0, tmp_path)
+        attack().measure(subjects["llama"], AttackContext(evaluator, 0, tmp_path))
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for the process in /proc")
@@ -181,7 +182,7 @@ def test_a_group_size_that_does_not_fit_is_unavailable(tmp_path, evaluator):
     subject = open_directory(save(tmp_path / "m", make_model("llama"), make_tokenizer()))
     subject = subject.copy_with(network=model)
     with pytest.raises(UnavailableError, match=r"groups of 64 .* the 96 inputs of .*down_proj"):
-        attack(group_size=64).measure(subject, evaluator, [], 0, tmp_path)
+        attack(group_size=64).measure(subject, AttackContext(evaluator, 0, tmp_path))
 
 
 def test_parameters_out_of_range_are_refused():

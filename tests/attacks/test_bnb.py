@@ -12,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 from attacks.quantization.bnb import BitsAndBytes, BitsAndBytesParameters, nibbles
 from attacks.quantization.family import assert_quantized, linear_layers
 from attacks.quantization.rtn import RoundToNearest, RoundToNearestParameters
+from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError
 from auditor.models.manifest import locate
 from auditor.models.preserve import weights_digest
@@ -41,19 +42,19 @@ def test_every_format_on_every_architecture(architecture, format_, subjects, eva
     run = attack(format_)
     with run.quantized(subject, tmp_path) as state:
         layers = assert_quantized(
-            state.subject.network,
+            state.model.network,
             bnb.nn.Linear8bitLt if format_ == "int8" else bnb.nn.Linear4bit,
         )
         assert layers.keys() == plain.keys()
         for name, codes in state.codes:
             assert codes.dtype == (torch.int8 if format_ == "int8" else torch.uint8), name
             assert codes.numel() == plain[name].numel()
-    record = run.measure(subject, evaluator, [], 0, tmp_path)
+    record = run.measure(subject, AttackContext(evaluator, 0, tmp_path))
     assert record.notes["layers_quantized"] == len(plain)
     change = [abs(a.k / b.k - 1) for a, b in zip(record.rows, before, strict=True)]
     assert 0 < max(change) < (0.3 if format_ == "int8" else 5)
     assert weights_digest(subject.network) == digest
-    assert run.measure(subject, evaluator, [], 0, tmp_path).rows == record.rows
+    assert run.measure(subject, AttackContext(evaluator, 0, tmp_path)).rows == record.rows
     assert run.explain(record, record).overall == 0
 
 
@@ -66,7 +67,7 @@ def test_codes_are_the_nearest_of_sixteen_values(format_, architecture, subjects
     values = functional.get_4bit_type(format_, device="cpu").numpy()
     assert len(values) == 16
     with attack(format_).quantized(subject, tmp_path) as state:
-        layers = dict(state.subject.network.named_modules())
+        layers = dict(state.model.network.named_modules())
         for name, codes in state.codes:
             packed, _ = functional.quantize_4bit(
                 plain[name], blocksize=64, quant_type=format_, quant_storage=torch.uint8
@@ -113,7 +114,9 @@ def test_two_models_that_differ_a_little_share_most_codes(tmp_path, evaluator):
             for a, b in zip(other.parameters(), model.parameters(), strict=True):
                 a.copy_(b * (1 + factor * torch.randn_like(b)))
         folder = save(tmp_path / str(factor), other, make_tokenizer())
-        records.append(attack("nf4").measure(open_directory(folder), evaluator, [], 0, tmp_path))
+        records.append(
+            attack("nf4").measure(open_directory(folder), AttackContext(evaluator, 0, tmp_path))
+        )
     share = [attack("nf4").explain(record, records[0]).overall for record in records]
     assert share[0] == 0
     assert share[1] < 1e-4
@@ -147,7 +150,7 @@ def test_not_a_number_is_never_a_row(format_, how_many, tmp_path, evaluator):
             weight.fill_(float("nan"))
     subject = open_directory(save(tmp_path / "nan", model, make_tokenizer()))
     with pytest.raises(MeasurementError):
-        attack(format_).measure(subject, evaluator, [], 0, tmp_path)
+        attack(format_).measure(subject, AttackContext(evaluator, 0, tmp_path))
 
 
 def test_a_quantized_checkpoint_is_not_quantized_again(directories, tmp_path):
@@ -174,9 +177,9 @@ def test_merged_adapter_weights_are_what_is_quantized(directories, evaluator, tm
         for name, codes in state.codes:
             packed, _ = functional.quantize_4bit(plain[name], blocksize=64, quant_type="nf4")
             assert torch.equal(codes.reshape(-1), nibbles(packed).reshape(-1)), name
-    with_adapter = attack("nf4").measure(subject, evaluator, [], 0, tmp_path / "scratch")
+    with_adapter = attack("nf4").measure(subject, AttackContext(evaluator, 0, tmp_path / "scratch"))
     without = attack("nf4").measure(
-        open_directory(directories["llama"]), evaluator, [], 0, tmp_path
+        open_directory(directories["llama"]), AttackContext(evaluator, 0, tmp_path)
     )
     share = attack("nf4").explain(with_adapter, without)
     assert share.layers["model.layers.0.self_attn.q_proj"] > 0.3

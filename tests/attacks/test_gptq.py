@@ -12,6 +12,7 @@ from attacks.quantization.calibrated import calibration_blocks
 from attacks.quantization.calibration import generic_texts, read_texts
 from attacks.quantization.family import linear_layers
 from attacks.quantization.gptq import GPTQ, GPTQParameters, unpack
+from auditor.attack import AttackContext
 from auditor.core.errors import AuditorError, MeasurementError, UnavailableError
 from auditor.core.hashing import digest
 from auditor.models.preserve import weights_digest
@@ -65,7 +66,7 @@ def test_codes_scales_and_zeros_are_what_a_layer_computes_with(bits, subjects, t
     }
     with attack(bits=bits).quantized(subject, tmp_path) as state:
         codes = dict(state.codes)
-        layers = dict(state.subject.network.named_modules())
+        layers = dict(state.model.network.named_modules())
         assert codes.keys() == plain.keys()
         for name, code in codes.items():
             layer = layers[name]
@@ -90,8 +91,8 @@ def test_it_runs_on_every_architecture_and_twice_alike(architecture, subjects, e
     subject = subjects[architecture]
     before, weights = evaluator.evaluate(subject), weights_digest(subject.network)
     run = attack(bits=4)
-    first = run.measure(subject, evaluator, [], 0, tmp_path / "1")
-    second = run.measure(subject, evaluator, [], 0, tmp_path / "2")
+    first = run.measure(subject, AttackContext(evaluator, 0, tmp_path / "1"))
+    second = run.measure(subject, AttackContext(evaluator, 0, tmp_path / "2"))
     assert first.rows == second.rows
     assert run.explain(first, second).overall == 0
     assert first.arrays.keys() == {
@@ -108,7 +109,9 @@ def test_it_runs_on_every_architecture_and_twice_alike(architecture, subjects, e
 @pytest.mark.parametrize("bits", [2, 3, 8])
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_width_on_every_architecture(architecture, bits, subjects, evaluator, tmp_path):
-    record = attack(bits=bits).measure(subjects[architecture], evaluator, [], 0, tmp_path)
+    record = attack(bits=bits).measure(
+        subjects[architecture], AttackContext(evaluator, 0, tmp_path)
+    )
     assert len(record.rows) == 4
     assert all(0 <= row.k <= 1 for row in record.rows)
     assert record.notes["layers_quantized"] == len(linear_layers(subjects[architecture].network))
@@ -125,12 +128,12 @@ def test_not_a_number_is_never_a_row(how_many, tmp_path, evaluator):
             weight.fill_(float("nan"))
     subject = open_directory(save(tmp_path / "nan", model, make_tokenizer()))
     with pytest.raises(MeasurementError):
-        attack().measure(subject, evaluator, [], 0, tmp_path)
+        attack().measure(subject, AttackContext(evaluator, 0, tmp_path))
 
 
 def test_a_group_size_that_does_not_divide_the_layers_is_refused(subjects, evaluator, tmp_path):
     with pytest.raises(UnavailableError, match=r"groups of 96 .* the 128 inputs of .*q_proj"):
-        attack(group_size=96).measure(subjects["llama"], evaluator, [], 0, tmp_path)
+        attack(group_size=96).measure(subjects["llama"], AttackContext(evaluator, 0, tmp_path))
 
 
 @pytest.mark.parametrize("count", [1, 8, 60])

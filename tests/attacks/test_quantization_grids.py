@@ -70,17 +70,17 @@ def test_levels_are_their_own_levels():
 
 def test_who_is_held_to_what_is_hidden():
     def held(attack):
-        return attack.must_find, attack.grid.name if attack.grid else None
+        return attack.required_control, attack.grid.name if attack.grid else None
 
     def bnb(name):
         return held(BitsAndBytes(BitsAndBytesParameters(format=name)))
 
-    assert bnb("nf4") == bnb("nf4-double") == ("hidden", "nf4")
-    assert bnb("fp4") == ("hidden", "fp4")
-    assert bnb("int8") == ("partial", None)
+    assert bnb("nf4") == bnb("nf4-double") == ("obfuscated", "nf4")
+    assert bnb("fp4") == ("obfuscated", "fp4")
+    assert bnb("int8") == ("visible", None)
     rtn = [
         RoundToNearest(RoundToNearestParameters(bits=b, group_size=g))
         for b, g in ((4, 32), (8, None))
     ]
-    assert held(rtn[0]) == ("hidden", "4-bit even steps in groups of 32")
-    assert held(rtn[1]) == ("partial", None)
+    assert held(rtn[0]) == ("obfuscated", "4-bit even steps in groups of 32")
+    assert held(rtn[1]) == ("visible", None)

@@ -10,6 +10,7 @@ from transformers.pytorch_utils import Conv1D
 
 from attacks.quantization.family import linear_layers
 from attacks.quantization.rtn import RoundToNearest, RoundToNearestParameters, round_to_nearest
+from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError
 from auditor.models.preserve import weights_digest
 
@@ -124,8 +125,8 @@ def test_every_linear_layer_is_rounded_along_its_inputs_and_restored(
 def test_it_measures_and_explains(architecture, subjects, evaluator, tmp_path):
     subject = subjects[architecture]
     before = evaluator.evaluate(subject)
-    eight = attack(bits=8).measure(subject, evaluator, [], 0, tmp_path)
-    two = attack(bits=2).measure(subject, evaluator, [], 0, tmp_path)
+    eight = attack(bits=8).measure(subject, AttackContext(evaluator, 0, tmp_path))
+    two = attack(bits=2).measure(subject, AttackContext(evaluator, 0, tmp_path))
 
     def distance(record):
         return max(abs(a.k / b.k - 1) for a, b in zip(record.rows, before, strict=True))
@@ -136,7 +137,7 @@ def test_it_measures_and_explains(architecture, subjects, evaluator, tmp_path):
     assert evaluator.evaluate(subject) == before
     assert two.notes["layers_quantized"] == len(linear_layers(subject.network))
     assert attack(bits=2).explain(two, two).overall == 0
-    again = attack(bits=2).measure(subject, evaluator, [], 0, tmp_path)
+    again = attack(bits=2).measure(subject, AttackContext(evaluator, 0, tmp_path))
     assert again.rows == two.rows
 
 
@@ -145,7 +146,7 @@ def test_not_a_number_is_never_a_row(subjects, evaluator, tmp_path):
     with torch.no_grad():
         subject.network.transformer.h[1].mlp.c_proj.weight[0, 0] = float("nan")
     with pytest.raises(MeasurementError):
-        attack(bits=4).measure(subject, evaluator, [], 0, tmp_path)
+        attack(bits=4).measure(subject, AttackContext(evaluator, 0, tmp_path))
 
 
 @pytest.mark.parametrize("bad", [{"bits": 1}, {"bits": 9}, {"group_size": 0}, {"bitz": 4}])

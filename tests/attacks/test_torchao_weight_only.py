@@ -10,6 +10,7 @@ from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_director
 
 from attacks.quantization.family import linear_layers
 from attacks.quantization.torchao_weight_only import TorchAO, TorchAOParameters
+from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.engine.expansion import expand
 from auditor.engine.plan import parse_plan
@@ -32,7 +33,7 @@ def test_both_formats_on_five_architectures(architecture, format_, subjects, eva
     subject = subjects[architecture]
     before, digest = evaluator.evaluate(subject), weights_digest(subject.network)
     run = attack(format_)
-    record = run.measure(subject, evaluator, [], 0, tmp_path)
+    record = run.measure(subject, AttackContext(evaluator, 0, tmp_path))
     assert record.notes["layers_quantized"] == len(linear_layers(subject.network))
     assert record.arrays.keys() == {
         f"{kind}/{name}" for name in linear_layers(subject.network) for kind in ("codes", "size")
@@ -40,7 +41,7 @@ def test_both_formats_on_five_architectures(architecture, format_, subjects, eva
     change = [abs(a.k / b.k - 1) for a, b in zip(record.rows, before, strict=True)]
     assert 0 < max(change) < (0.3 if format_ == "int8" else 2)
     assert weights_digest(subject.network) == digest
-    assert run.measure(subject, evaluator, [], 0, tmp_path).rows == record.rows
+    assert run.measure(subject, AttackContext(evaluator, 0, tmp_path)).rows == record.rows
     assert run.explain(record, record).overall == 0
 
 
@@ -52,7 +53,7 @@ def test_codes_are_the_nearest_and_what_a_layer_computes_with(
     subject = subjects["llama"]
     plain = plain_weights(subject.network)
     with attack(format_).quantized(subject, tmp_path) as state:
-        layers = dict(state.subject.network.named_modules())
+        layers = dict(state.model.network.named_modules())
         for name, codes in state.codes:
             assert codes.shape == plain[name].shape
             grouped = plain[name].reshape(len(codes), -1, group or codes.shape[1])
@@ -70,12 +71,14 @@ def test_codes_are_the_nearest_and_what_a_layer_computes_with(
 def test_a_model_of_conv1d_layers_is_unavailable(subjects, evaluator, tmp_path):
     for format_ in FORMATS:
         with pytest.raises(UnavailableError, match=r"8 layers of this model are Conv1D .*c_attn"):
-            attack(format_).measure(subjects["gpt2"], evaluator, [], 0, tmp_path)
+            attack(format_).measure(subjects["gpt2"], AttackContext(evaluator, 0, tmp_path))
 
 
 def test_a_group_size_that_does_not_fit_is_unavailable(subjects, evaluator, tmp_path):
     with pytest.raises(UnavailableError, match=r"groups of 96 .* the 128 inputs of .*q_proj"):
-        attack("int4", group_size=96).measure(subjects["llama"], evaluator, [], 0, tmp_path)
+        attack("int4", group_size=96).measure(
+            subjects["llama"], AttackContext(evaluator, 0, tmp_path)
+        )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says why it is not for this machine")
@@ -93,7 +96,7 @@ def test_not_a_number_is_never_a_row(tmp_path, evaluator):
     subject = open_directory(save(tmp_path / "nan", model, make_tokenizer()))
     for format_ in FORMATS:
         with pytest.raises(MeasurementError):
-            attack(format_).measure(subject, evaluator, [], 0, tmp_path)
+            attack(format_).measure(subject, AttackContext(evaluator, 0, tmp_path))
 
 
 @pytest.mark.parametrize(

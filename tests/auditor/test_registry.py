@@ -1,6 +1,11 @@
+import json
+import subprocess
+import sys
+from dataclasses import fields
+
 import pytest
 
-from auditor.attack import ATTACKS
+from auditor.attack import ATTACKS, AttackMetadata
 from auditor.core.errors import AuditorError
 from auditor.core.registry import Registry
 
@@ -42,17 +47,51 @@ def test_registering_the_same_item_again_is_harmless(registry):
     assert registry.register("family/alpha")(item) is item
 
 
+def test_a_former_name_leads_to_the_item():
+    registry = Registry("thing", current={"old": "new"}.get)
+    registry.register("new")("item")
+    assert registry.get("old") == "item"
+
+
 def test_built_in_attacks_are_found_through_entry_points():
     families = {name.partition("/")[0] for name in ATTACKS.names()}
     assert families == {
+        "generation",
+        "membership",
         "none",
+        "probing",
+        "prompting",
         "quantization",
         "relearning",
-        "prompting",
-        "tampering",
-        "membership",
-        "probing",
         "steering",
-        "generation",
+        "tampering",
     }
     assert {"quantization/awq", "relearning/benign", "prompting/gcg"} <= set(ATTACKS.names())
+
+
+def test_what_is_read_from_source_is_what_the_class_says():
+    """In a process of its own, where no attack was imported before."""
+    code = (
+        "import json, sys\n"
+        "from auditor.attack import ATTACKS\n"
+        "read = {name: repr(ATTACKS.metadata(name)) for name in ATTACKS.names()}\n"
+        "heavy = {'torch', 'transformers', 'numpy'} & sys.modules.keys()\n"
+        "print(json.dumps([read, sorted(heavy)]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    read, heavy = json.loads(done.stdout)
+    assert heavy == []
+    for name, cls in ATTACKS:
+        said = AttackMetadata(
+            **{field.name: getattr(cls, field.name) for field in fields(AttackMetadata)}
+        )
+        assert read[name] == repr(said)
+
+
+def test_attacks_are_the_same_without_docstrings():
+    code = "from auditor.attack import ATTACKS as a; print([a.metadata(n) for n in a.names()])"
+    plain, optimised = (
+        subprocess.run([sys.executable, *flags, "-c", code], capture_output=True, check=True).stdout
+        for flags in ((), ("-OO",))
+    )
+    assert plain == optimised

@@ -5,8 +5,8 @@ from typing import Any
 
 from hand_made_rows import ARMS, FAIL_ROWS, OPEN_ROWS, PASS_ROWS, UNKNOWN_ROWS, by_arm, sha
 
+from auditor.attack import SECTIONS
 from auditor.certificate.schema import Certificate
-from auditor.documentation import SECTIONS
 
 CLAIMS = {
     "PASS": "Under the mandatory attacks listed here, at their budget, the forget set is no more "

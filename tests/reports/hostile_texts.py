@@ -4,8 +4,8 @@ import json
 
 from hand_made_certificates import honest_certificate
 
+from auditor.attack import SECTIONS
 from auditor.certificate.schema import Certificate
-from auditor.documentation import SECTIONS
 
 MARKER = "EXECUTED"
 HOSTILE = (

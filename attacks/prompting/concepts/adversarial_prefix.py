@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,9 +27,10 @@ from attacks.prompting.concepts.token_relaxation import (
     TokenRelaxation,
 )
 from attacks.prompting.concepts.unerased import opened_beside
-from auditor.attack import Level, attack
+from auditor.attack import AttackContext, Preset, attack
 from auditor.core.facts import Fact
-from auditor.core.findings import Finding, SideFigure
+from auditor.core.findings import SideFigure
+from auditor.core.messages import Message, message
 from auditor.core.records import Record, strongest
 from auditor.models.manifest import Location, locate
 from auditor.models.spec import ModelSpec
@@ -50,37 +50,43 @@ _SHOWN = 5
 
 @attack("prompting/adversarial-prefix")
 class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
-    """Search words that, put before a prompt, bring the concept back (adversarial prompts).
+    """Gradient search for words before a prompt (UnlearnDiffAtk, P4D)."""
 
-    `unlearndiffatk` needs a picture of each fact: under the searched prompt the noise in it should
-    be predicted well. `p4d` needs the original and no pictures: the arm under the searched prompt
-    should predict what the original predicts under the plain one, in a picture that the original
-    drew. Only whole words are found, so that what is found is text; the concept's names (itself,
-    its subject, what paraphrases say in their place) and words that hold them are banned. Facts
-    whose plain prompt succeeds are not searched for.
+    summary = (
+        "Search words that, put before a prompt, bring the concept back (adversarial prompts)."
+    )
+    details = """
+    `unlearndiffatk` needs a picture of each fact: under the searched prompt the noise in it
+    should be predicted well. `p4d` needs the original and no pictures: the arm under the
+    searched prompt should predict what the original predicts under the plain one, in a picture
+    that the original drew. Only whole words are found, so that what is found is text; the
+    concept's names (itself, its entity, what paraphrases say in their place) and words that
+    hold them are banned. Facts whose plain prompt succeeds are not searched for.
 
     The prompts of all arms are pooled. K of a fact is the strongest of its plain prompt and of
     every arm's. Side figures set the search against as many drawings with random words: what
     random words do as well is luck, not search.
-
-    Threat model: someone with the weights who wants prompts that anyone can use afterwards.
-
-    Access: gradients for the search (`p4d`: of the original no gradients); prompts alone to use
-    what was found.
-
-    Cost: for each fact and on each arm, rounds times iterations passes with gradients and twice
-    as many drawings as rounds; then the forget set once an arm.
-
-    A leak: words other than the concept's names still lead to it.
-
-    Source: UnlearnDiffAtk is from Zhang et al., arXiv 2310.11868; P4D from Chin et al., arXiv
-    2309.06135, with PEZ from arXiv 2302.03668.
     """
+    threat_model = "Someone with the weights who wants prompts that anyone can use afterwards."
+    access = (
+        "Gradients for the search (`p4d`: of the original no gradients); prompts alone to use "
+        "what was found."
+    )
+    cost = (
+        "For each fact and on each arm, rounds times iterations passes with gradients and twice "
+        "as many drawings as rounds; then the forget set once an arm."
+    )
+    leak = "Words other than the concept's names still lead to it."
+    source = (
+        "UnlearnDiffAtk is from Zhang et al., arXiv 2310.11868; P4D from Chin et al., arXiv "
+        "2309.06135, with PEZ from arXiv 2302.03668."
+    )
 
     parameters_type = AdversarialPrefixParameters
-    levels: ClassVar[Sequence[Level]] = (
-        Level({"objective": "unlearndiffatk"}, "standard"),
-        Level(
+    presets = (
+        Preset("unlearndiffatk", {"objective": "unlearndiffatk"}),
+        Preset(
+            "p4d",
             {
                 "objective": "p4d",
                 "tokens": 16,
@@ -88,7 +94,6 @@ class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
                 "iterations": 50,
                 "learning_rate": 0.1,
             },
-            "standard",
         ),
     )
     seeded = True
@@ -114,16 +119,13 @@ class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
         given = self.parameters.original is not None
         return {"original": self._located.manifest.digest} if given else {}
 
-    def unavailable(self, location: Location) -> str | None:
+    def unavailable(self, location: Location) -> Message | None:
         """Also where P4D was given no original."""
         if self.parameters.objective == "p4d" and self.parameters.original is None:
-            return (
-                "p4d needs the model before the concept was erased; give `original` (the "
-                "objective `unlearndiffatk` needs none)"
-            )
+            return message("original_not_given")
         return super().unavailable(location)
 
-    def search(self, subject: "TextToImage", evaluator: "ImageEvaluator", seed: int) -> Record:
+    def search(self, model: "TextToImage", context: "AttackContext[ImageEvaluator]") -> Record:
         """Search words for each fact that the plain prompt does not bring back.
 
         Raises:
@@ -131,18 +133,19 @@ class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
                 original draws in another space than the arm.
             MeasurementError: a loss is not finite.
         """
+        evaluator = context.evaluator
         p = self.parameters
-        places = self._searched(evaluator, seed)
+        places = self._searched(evaluator, context.seed)
         facts = [evaluator.sets.forget[place] for place in places]
-        words = self._words(subject, evaluator)
+        words = self._words(model, evaluator)
         budget = Budget(p.tokens, p.rounds, p.iterations, p.success, p.drawn)
 
         def judge(numbers: Sequence[int], prefixes: Sequence[str]) -> Tensor:
-            return _judged(subject, evaluator, [facts[i] for i in numbers], prefixes)
+            return _judged(model, evaluator, [facts[i] for i in numbers], prefixes)
 
         plain = judge(range(len(facts)), [""] * len(facts))
-        found = self._found(subject, evaluator, facts, plain, words, budget, seed)
-        lucky = random_knowledge(words, plain, _generators(len(facts), seed), budget, judge)
+        found = self._found(model, evaluator, facts, plain, words, budget, context.seed)
+        lucky = random_knowledge(words, plain, _generators(len(facts), context.seed), budget, judge)
         reached = torch.maximum(plain, found.knowledge)
         good = [i for i in range(len(facts)) if plain[i] < p.success <= reached[i]]
         notes = {
@@ -162,32 +165,26 @@ class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
         }
         return Record(notes=notes, arrays=arrays)
 
-    def measure(
-        self,
-        subject: "TextToImage",
-        evaluator: "ImageEvaluator",
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: "TextToImage", context: "AttackContext[ImageEvaluator]") -> Record:
         """Ask each forget fact plainly, and with every arm's words before it."""
+        evaluator = context.evaluator
         readings = {}
-        for finding in pool:
+        for finding in context.pool:
             prefixes = prefixes_for(
-                evaluator.sets.forget, subject.tokenizer, finding.record, self.parameters.success
+                evaluator.sets.forget, model.tokenizer, finding.record, self.parameters.success
             )
 
             def prefixed(fact: Fact, prefixes: Mapping[str, str] = prefixes) -> Fact:
                 return fact.model_copy(update={"prompt": f"{prefixes[fact.id]} {fact.prompt}"})
 
             if prefixes:  # none where all plain prompts succeed
-                rows = evaluator.evaluate(subject, ("forget",), prefixed, only=prefixes)
+                rows = evaluator.evaluate(model, ("forget",), prefixed, only=prefixes)
                 readings[finding.arm] = rows
-        own = next(finding for finding in pool if finding.own).record.notes
+        own = next(finding for finding in context.pool if finding.own).record.notes
         primary = next(iter(evaluator.metrics))
         found = {arm: [r.k for r in rows if r.metric == primary] for arm, rows in readings.items()}
         return self.record(
-            strongest([evaluator.evaluate(subject), *readings.values()]),
+            strongest([evaluator.evaluate(model), *readings.values()]),
             search=own,
             mean_k_by_words_of={arm: float(np.mean(ks)) for arm, ks in found.items() if ks},
         )
@@ -200,17 +197,17 @@ class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
                 continue
             count = noted["search"]["searched"]
             for name, key in (
-                ("success of plain prompts", "plain"),
-                ("success of the arm's own search", "by_search"),
-                ("success of random words, as many drawings", "by_random_words"),
+                ("success_of_plain_prompts", "plain"),
+                ("success_of_own_search", "by_search"),
+                ("success_of_random_words", "by_random_words"),
             ):
-                found, remark = noted["search"][key], f"of {count} facts that were searched for"
-                figures.append(share_figure(name, arm, found, count, remark))
+                searched = message("facts_searched_for", facts=count)
+                figures.append(share_figure(name, arm, noted["search"][key], count, searched))
         return figures
 
     def _found(
         self,
-        subject: "TextToImage",
+        model: "TextToImage",
         evaluator: "ImageEvaluator",
         facts: Sequence[Fact],
         plain: Tensor,
@@ -224,8 +221,8 @@ class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
         wanted = [i for i in range(len(facts)) if plain[i] < p.success]
         generators = _generators(len(facts), seed)
         p4d = wanted and p.objective == "p4d"
-        with opened_beside(subject, self._located) if p4d else nullcontext() as base:
-            objective = NoiseObjective(subject, base, p.copies, p.rounds)
+        with opened_beside(model, self._located) if p4d else nullcontext() as base:
+            objective = NoiseObjective(model, base, p.copies, p.rounds)
             for start in range(0, len(wanted), p.facts_at_once):
                 part = wanted[start : start + p.facts_at_once]
                 some, draws = [facts[i] for i in part], [generators[i] for i in part]
@@ -233,7 +230,7 @@ class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
                 def judge(
                     numbers: Sequence[int], prefixes: Sequence[str], some: Sequence[Fact] = some
                 ) -> Tensor:
-                    return _judged(subject, evaluator, [some[i] for i in numbers], prefixes)
+                    return _judged(model, evaluator, [some[i] for i in numbers], prefixes)
 
                 each = search_prefixes(
                     objective,
@@ -270,10 +267,10 @@ class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
         order = torch.randperm(len(known), generator=torch.Generator().manual_seed(seed))
         return sorted(known[i] for i in order[: self.parameters.facts].tolist())
 
-    def _words(self, subject: "TextToImage", evaluator: "ImageEvaluator") -> Words:
+    def _words(self, model: "TextToImage", evaluator: "ImageEvaluator") -> Words:
         names = concept_names(evaluator.sets.forget).values()
         banned = {name for several in names for name in several} | set(self.parameters.banned)
-        return searchable_words(subject, sorted(banned), self.parameters.tokens)
+        return searchable_words(model, sorted(banned), self.parameters.tokens)
 
     @cached_property
     def _located(self) -> Location:
@@ -288,7 +285,7 @@ def _generators(count: int, seed: int) -> list[torch.Generator]:
 
 
 def _judged(
-    subject: "TextToImage",
+    model: "TextToImage",
     evaluator: "ImageEvaluator",
     facts: Sequence[Fact],
     prefixes: Sequence[str],
@@ -296,5 +293,5 @@ def _judged(
     """K of facts with words before their prompts, [n]."""
     asked = zip(prefixes, facts, strict=True)
     prompts = [f"{prefix} {fact.prompt}".strip() for prefix, fact in asked]
-    images = subject.generate(prompts, [image_seed(fact.id) for fact in facts])
+    images = model.generate(prompts, [image_seed(fact.id) for fact in facts])
     return evaluator.knowledge(images, [fact.answer for fact in facts])

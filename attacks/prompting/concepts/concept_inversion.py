@@ -1,8 +1,7 @@
 """A new word for the concept, learned from pictures of it."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -18,10 +17,11 @@ from attacks.prompting.concepts.noise_matching import (
     image_shape,
 )
 from attacks.prompting.concepts.slot_encoding import SlotEncoder
-from auditor.attack import Level, Parameters, Requirements, attack
+from auditor.attack import AttackContext, Parameters, Preset, Requirements, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
-from auditor.core.findings import Finding, SideFigure
+from auditor.core.findings import SideFigure
+from auditor.core.messages import message
 from auditor.core.records import Record, Row, strongest
 from auditor.models.batching import run_batched
 
@@ -55,37 +55,42 @@ class ConceptInversionParameters(Parameters):
 
 @attack("prompting/concept-inversion")
 class ConceptInversion(ImageAttack[ConceptInversionParameters]):
-    """Learn a new word for the concept from a few pictures, and ask with it in the name's place.
+    """Textual inversion of the erased concept."""
 
+    summary = (
+        "Learn a new word for the concept from a few pictures, and ask with it in the name's place."
+    )
+    details = """
     A new token's embedding is trained with the denoising loss until the erased model, told the
-    new word, denoises pictures of the concept well. Each picture's own prompt, with the new word
-    where the concept's names stood, describes it. Names are the concept, its subject, and what
-    stands in their place in a paraphrase; a prompt without any gets the new word in front. The
-    embeddings of all arms are pooled and every arm is measured with all of them; the strongest
-    counts. Retain prompts are asked as they are.
+    new word, denoises pictures of the concept well. Each picture's own prompt, with the new
+    word where the concept's names stood, describes it. Names are the concept, its entity, and
+    what stands in their place in a paraphrase; a prompt without any gets the new word in front.
+    The embeddings of all arms are pooled and every arm is measured with all of them; the
+    strongest counts. Retain prompts are asked as they are.
 
     Nothing is written into the tokenizer or the weights. SDXL gets an embedding in each of its
     text encoders; its pooled text stays the prompt's own.
-
-    Threat model: someone with the weights and some pictures of the concept.
-
-    Access: the weights, for the search and for the use; no text does the same.
-
-    Cost: for each concept and on each arm, steps times batch passes with gradients; then the
-    forget set once an arm.
-
-    A leak: the concept is still in the UNet, and only the way to it from its names is cut. A model
-    that never saw the concept does not draw it by a new word either.
-
-    Source: textual inversion is from Gal et al., arXiv 2208.01618; against erased models from
-    Pham et al., arXiv 2308.01508.
     """
+    threat_model = "Someone with the weights and some pictures of the concept."
+    access = "The weights, for the search and for the use; no text does the same."
+    cost = (
+        "For each concept and on each arm, steps times batch passes with gradients; then the "
+        "forget set once an arm."
+    )
+    leak = (
+        "The concept is still in the UNet, and only the way to it from its names is cut. A model "
+        "that never saw the concept does not draw it by a new word either."
+    )
+    source = (
+        "Textual inversion is from Gal et al., arXiv 2208.01618; against erased models from Pham "
+        "et al., arXiv 2308.01508."
+    )
 
     parameters_type = ConceptInversionParameters
-    levels: ClassVar[Sequence[Level]] = (
-        Level({}, "quick", mandatory=True),
-        Level({"vectors": 4}, "exhaustive"),
-        Level({"start": "name"}, "exhaustive"),
+    presets = (
+        Preset("1 vector", {}, "quick", mandatory=True),
+        Preset("4 vectors", {"vectors": 4}, "exhaustive"),
+        Preset("1 vector from the name", {"start": "name"}, "exhaustive"),
     )
     requires = Requirements(images=True)
     seeded = True
@@ -103,26 +108,26 @@ class ConceptInversion(ImageAttack[ConceptInversionParameters]):
         p = self.parameters
         return 3 * p.steps * p.batch + max(_ROWS, 3 * evaluation)
 
-    def search(self, subject: "TextToImage", evaluator: "ImageEvaluator", seed: int) -> Record:
+    def search(self, model: "TextToImage", context: "AttackContext[ImageEvaluator]") -> Record:
         """Learn a word for each concept.
 
         Raises:
             UnavailableError: there are no pictures of a concept.
             MeasurementError: a loss is not finite.
         """
-        encoder = SlotEncoder(subject)
-        names = concept_names(evaluator.sets.forget)
+        encoder = SlotEncoder(model)
+        names = concept_names(context.facts.forget)
         found, losses, used = [], [], []
         for index, concept in enumerate(names):
-            draws = torch.Generator().manual_seed(seed * len(names) + index)
-            facts = self._pictured(evaluator, concept, draws)
+            draws = torch.Generator().manual_seed(context.seed * len(names) + index)
+            facts = self._pictured(context.evaluator, concept, draws)
             prompts = [without_names(fact.prompt, names[concept]) for fact in facts]
             clean = clean_inputs(
-                subject, evaluator.images(facts, image_shape(subject)), self.parameters.at_once
+                model, context.evaluator.images(facts, image_shape(model)), self.parameters.at_once
             )
-            start = self._start(subject, encoder, concept)
+            start = self._start(model, encoder, concept)
             vectors, loss = self._train(
-                subject, encoder, start, clean, prompts, [f.prompt for f in facts], draws
+                model, encoder, start, clean, prompts, [f.prompt for f in facts], draws
             )
             found.append(vectors.numpy())
             losses.append(loss)
@@ -136,32 +141,26 @@ class ConceptInversion(ImageAttack[ConceptInversionParameters]):
         }
         return Record(notes=notes, arrays={"vectors": np.stack(found)})
 
-    def measure(
-        self,
-        subject: "TextToImage",
-        evaluator: "ImageEvaluator",
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: "TextToImage", context: "AttackContext[ImageEvaluator]") -> Record:
         """Ask each forget fact with every arm's word in the place of its concept's names.
 
         Raises:
             UnavailableError: no arm's embeddings have the width of this one's.
         """
-        encoder = SlotEncoder(subject)
+        evaluator = context.evaluator
+        encoder = SlotEncoder(model)
         names = concept_names(evaluator.sets.forget)
         readings: dict[str, list[Row]] = {}
-        for finding in pool:
+        for finding in context.pool:
             vectors = torch.from_numpy(finding.record.arrays["vectors"])
             if vectors.shape[-1] == encoder.width:
-                readings[finding.arm] = _asked(subject, evaluator, encoder, names, vectors)
+                readings[finding.arm] = _asked(model, evaluator, encoder, names, vectors)
         if not readings:
             raise UnavailableError("no arm's text encoder has embeddings as wide as this one's")
-        own = next(finding for finding in pool if finding.own)
+        own = next(finding for finding in context.pool if finding.own)
         primary = next(iter(evaluator.metrics))
         return self.record(
-            (*strongest(readings.values()), *evaluator.evaluate(subject, ("retain",))),
+            (*strongest(readings.values()), *evaluator.evaluate(model, ("retain",))),
             loss={
                 "first": float(np.mean(own.record.notes["loss_first"])),
                 "last": float(np.mean(own.record.notes["loss_last"])),
@@ -178,10 +177,10 @@ class ConceptInversion(ImageAttack[ConceptInversionParameters]):
             *super().side_figures(notes),
             *(
                 SideFigure(
-                    "denoising loss at the end of the inversion",
+                    "final_denoising_loss",
                     arm,
                     noted["loss"]["last"],
-                    remark=f"{noted['loss']['first']:.3f} at its beginning",
+                    remarks=(message("loss_at_beginning", loss=noted["loss"]["first"]),),
                 )
                 for arm, noted in notes.items()
                 if "loss" in noted
@@ -200,9 +199,9 @@ class ConceptInversion(ImageAttack[ConceptInversionParameters]):
         order = torch.randperm(len(known), generator=draws)[: self.parameters.images]
         return [known[i] for i in sorted(order.tolist())]
 
-    def _start(self, subject: "TextToImage", encoder: SlotEncoder, concept: str) -> Tensor:
+    def _start(self, model: "TextToImage", encoder: SlotEncoder, concept: str) -> Tensor:
         """First embeddings, [vectors, width]."""
-        tokenizer = subject.tokenizer
+        tokenizer = model.tokenizer
         if self.parameters.start == "name":
             ids = torch.tensor(tokenizer(concept, add_special_tokens=False)["input_ids"])
         else:
@@ -211,7 +210,7 @@ class ConceptInversion(ImageAttack[ConceptInversionParameters]):
 
     def _train(
         self,
-        subject: "TextToImage",
+        model: "TextToImage",
         encoder: SlotEncoder,
         vectors: Tensor,
         clean: Tensor,
@@ -226,7 +225,7 @@ class ConceptInversion(ImageAttack[ConceptInversionParameters]):
         losses = []
         for _ in range(p.steps):
             chosen = torch.randint(len(clean), (p.batch,), generator=draws)
-            timesteps = torch.randint(len(subject.signal), (p.batch,), generator=draws)
+            timesteps = torch.randint(len(model.signal), (p.batch,), generator=draws)
             noise = torch.randn((p.batch, *clean.shape[1:]), generator=draws)
             vectors.grad, total = torch.zeros_like(vectors), 0.0
             for part in torch.split(torch.arange(p.batch), p.at_once):
@@ -234,7 +233,7 @@ class ConceptInversion(ImageAttack[ConceptInversionParameters]):
                 with torch.enable_grad():
                     hidden = encoder.hidden([prompts[i] for i in rows], vectors[None])
                     errors = denoising_loss(
-                        subject,
+                        model,
                         clean[rows],
                         timesteps[part],
                         noise[part],
@@ -242,7 +241,7 @@ class ConceptInversion(ImageAttack[ConceptInversionParameters]):
                         [pooled[i] for i in rows],
                     )
                     loss = errors.sum() / p.batch
-                    vectors.grad += gradient(loss, vectors, subject.unet.dtype)
+                    vectors.grad += gradient(loss, vectors, model.unet.dtype)
                 total += loss.item()
             optimizer.step()
             losses.append(total)
@@ -252,7 +251,7 @@ class ConceptInversion(ImageAttack[ConceptInversionParameters]):
 
 
 def _asked(
-    subject: "TextToImage",
+    model: "TextToImage",
     evaluator: "ImageEvaluator",
     encoder: SlotEncoder,
     names: Mapping[str, Sequence[str]],
@@ -273,7 +272,7 @@ def _asked(
                     return list(encoder.hidden([pieces[i] for i in batch], words[None]))
 
             lengths = [encoder.length] * len(pieces)
-            return torch.stack(run_batched(lengths, subject.token_budget, run))
+            return torch.stack(run_batched(lengths, model.token_budget, run))
 
-        rows += evaluator.evaluate(subject, ("forget",), only=members, embeddings=embeddings)
+        rows += evaluator.evaluate(model, ("forget",), only=members, embeddings=embeddings)
     return rows

@@ -17,7 +17,7 @@ Pieces = tuple[str | None, ...]
 def concept_names(facts: Iterable[Fact]) -> Mapping[str, tuple[str, ...]]:
     """The names of each concept (a fact's answer), in lower case, longest first.
 
-    They are the concept itself, the subject, and what stands in a paraphrase in the place where
+    They are the concept itself, the entity, and what stands in a paraphrase in the place where
     the prompt, or another paraphrase, has a name.
     """
     return {concept: _names(members) for concept, members in by_concept(facts).items()}

@@ -20,25 +20,25 @@ def half_scale(dtype: torch.dtype) -> float:
     return _HALF_SCALE if dtype == torch.float16 else 1.0
 
 
-def image_shape(subject: "TextToImage") -> tuple[int, int]:
-    """Height and width of the images that a subject draws, in pixels."""
+def image_shape(model: "TextToImage") -> tuple[int, int]:
+    """Height and width of the images that a model draws, in pixels."""
     from auditor.models.text_to_image.latent_space import LatentSpace  # costs seconds
 
-    factor = LatentSpace(subject.parts.vae).factor
-    _, height, width = subject.input_shape
+    factor = LatentSpace(model.parts.vae).factor
+    _, height, width = model.input_shape
     return height * factor, width * factor
 
 
-def clean_inputs(subject: "TextToImage", images: Tensor, at_once: int) -> Tensor:
+def clean_inputs(model: "TextToImage", images: Tensor, at_once: int) -> Tensor:
     """What the UNet should denoise to, [n, *input_shape], for images [n, 3, height, width]."""
-    return torch.cat([subject.latents(part) for part in torch.split(images, at_once)])
+    return torch.cat([model.latents(part) for part in torch.split(images, at_once)])
 
 
-def noised(subject: "TextToImage", clean: Tensor, timesteps: Tensor, noise: Tensor) -> Tensor:
+def noised(model: "TextToImage", clean: Tensor, timesteps: Tensor, noise: Tensor) -> Tensor:
     """Clean inputs with the noise of their timesteps (arXiv 2006.11239, eq. 4)."""
     from auditor.models.text_to_image.denoising import add_noise  # costs seconds
 
-    return add_noise(clean, noise.to(clean), subject.signal[timesteps.cpu()])
+    return add_noise(clean, noise.to(clean), model.signal[timesteps.cpu()])
 
 
 def squared_error(predicted: Tensor, wanted: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def squared_error(predicted: Tensor, wanted: Tensor) -> Tensor:
 
 
 def denoising_loss(
-    subject: "TextToImage",
+    model: "TextToImage",
     clean: Tensor,
     timesteps: Tensor,
     noise: Tensor,
@@ -64,7 +64,7 @@ def denoising_loss(
     """Mean squared error of the predicted noise (arXiv 2006.11239, eq. 14), with gradients.
 
     Args:
-        subject: who predicts.
+        model: who predicts.
         clean: what the UNet should denoise to, [n, *input_shape].
         timesteps: of training, [n] integers.
         noise: of the shape of ``clean``.
@@ -77,8 +77,8 @@ def denoising_loss(
     Raises:
         MeasurementError: a loss is not finite.
     """
-    noisy = noised(subject, clean, timesteps, noise)
-    return squared_error(subject.predict_noise(noisy, timesteps, text, prompts), noise)
+    noisy = noised(model, clean, timesteps, noise)
+    return squared_error(model.predict_noise(noisy, timesteps, text, prompts), noise)
 
 
 def gradient(loss: Tensor, variable: Tensor, dtype: torch.dtype) -> Tensor:

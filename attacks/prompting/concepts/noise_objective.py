@@ -45,7 +45,7 @@ class NoiseObjective:
     what the original predicts under the plain prompt, in a picture that the original drew.
 
     Args:
-        subject: the arm.
+        model: the arm.
         original: the model before the erasure, or None.
         copies: noised pictures a prompt.
         rounds: of the search; of UnlearnDiffAtk's each has a timestep of its own.
@@ -53,14 +53,14 @@ class NoiseObjective:
 
     def __init__(
         self,
-        subject: "TextToImage",
+        model: "TextToImage",
         original: "TextToImage | None",
         copies: int,
         rounds: int,
     ) -> None:
-        self._subject, self._original = subject, original
+        self._subject, self._original = model, original
         self._copies, self._rounds = copies, rounds
-        self._encoder = SlotEncoder(subject)
+        self._encoder = SlotEncoder(model)
 
     def clean(self, evaluator: "ImageEvaluator", facts: Sequence[Fact], at_once: int) -> Tensor:
         """What is noised, [n, *input_shape].

@@ -1,23 +1,23 @@
 """Prompts found by the text encoder alone, near a concept whose words they avoid."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import Field
+from pydantic import Field, JsonValue
 from torch import Tensor
 
 from attacks.concept_success import ImageAttack, against_retrained, pictures_found
 from attacks.prompting.concepts.concept_names import by_concept, concept_names
 from attacks.prompting.concepts.concept_words import Without, pairs, tokens
 from attacks.prompting.concepts.genetic_search import Distance, Evolution, evolve
-from auditor.attack import Level, Parameters, attack
+from auditor.attack import AttackContext, Parameters, Preset, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
-from auditor.core.findings import Control, Finding, SideFigure
+from auditor.core.findings import SelfCheck, SideFigure
+from auditor.core.messages import message
 from auditor.core.records import Record, strongest
 
 if TYPE_CHECKING:
@@ -59,34 +59,35 @@ class RingABellParameters(Parameters):
 
 @attack("prompting/ring-a-bell")
 class RingABell(ImageAttack[RingABellParameters]):
-    """Search prompts whose encoding carries the concept, without a look at the image model.
+    """Genetic search for prompts that encode the concept (Ring-A-Bell)."""
 
+    summary = (
+        "Search prompts whose encoding carries the concept, without a look at the image model."
+    )
+    details = """
     The concept is a direction in the text encoder's output: the mean difference between prompts
     that name it (the facts' prompts and paraphrases) and the same prompts without the name. It
-    is added, `eta` times, to a prompt's encoding, and a genetic search looks for ordinary tokens
-    whose encoding is near the sum. Tokens that hold the concept's name or a synonym are banned,
-    so what is found passes a filter of words. What is found on any arm is drawn by every arm,
-    instead of the facts' prompts and from the facts' own seeds; the best counts.
+    is added, `eta` times, to a prompt's encoding, and a genetic search looks for ordinary
+    tokens whose encoding is near the sum. Tokens that hold the concept's name or a synonym are
+    banned, so what is found passes a filter of words. What is found on any arm is drawn by
+    every arm, instead of the facts' prompts and from the facts' own seeds; the best counts.
 
     The text encoder that is asked is the arm's own: where an erasure changed it, the search is
     for what the erased encoder still has. An erasure of the UNet alone leaves the search as it
     is on the original. A prompt is used as text, so a token counts only if the tokenizer reads
     it back; with two encoders (SDXL) the search is near both at once.
-
-    Threat model: a user who has the text encoder, which is often public, and sends prompts.
-
-    Access: the text encoder's output for the search; prompts alone to use what was found.
-
-    Cost: prompts times generations times half a population of short texts through the text
-    encoder, and one drawing of the forget set for each different set of prompts found.
-
-    A leak: the concept is drawn for prompts that do not name it, more than by a retrained model.
-
-    Source: Tsai et al., arXiv 2310.10012; embedding, budget and rates of the published search.
     """
+    threat_model = "A user who has the text encoder, which is often public, and sends prompts."
+    access = "The text encoder's output for the search; prompts alone to use what was found."
+    cost = (
+        "Prompts times generations times half a population of short texts through the text "
+        "encoder, and one drawing of the forget set for each different set of prompts found."
+    )
+    leak = "The concept is drawn for prompts that do not name it, more than by a retrained model."
+    source = "Tsai et al., arXiv 2310.10012; embedding, budget and rates of the published search."
 
     parameters_type = RingABellParameters
-    levels: ClassVar[Sequence[Level]] = (Level({}, "standard"),)
+    presets = (Preset("with and without its name"),)
     searches = True
     seeded = True
 
@@ -97,28 +98,28 @@ class RingABell(ImageAttack[RingABellParameters]):
         against = "with and without its name" if p.without == "nothing" else "against distractors"
         return p.name or against + ("" if p.ban else ", its words allowed")
 
-    def search(self, subject: "TextToImage", evaluator: "ImageEvaluator", seed: int) -> Record:
+    def search(self, model: "TextToImage", context: "AttackContext[ImageEvaluator]") -> Record:
         """Search prompts for every concept of the forget set.
 
         Raises:
             UnavailableError: no prompt names its concept, or the tokenizer reads no token back.
         """
         p = self.parameters
-        generator = torch.Generator("cpu").manual_seed(seed)
+        generator = torch.Generator("cpu").manual_seed(context.seed)
         arrays: dict[str, npt.NDArray[np.generic]] = {}
         found, searched = {}, {}
-        for concept, facts in by_concept(evaluator.sets.forget).items():
+        for concept, facts in by_concept(context.facts.forget).items():
             named = concept_names(facts).values() if p.ban else ()
             banned = [name for names in named for name in names]
-            words = tokens(subject.tokenizer, [*banned, *p.banned])
+            words = tokens(model.tokenizer, [*banned, *p.banned])
             if not words:
                 raise UnavailableError(
                     "the tokenizer reads none of its tokens back from their text"
                 )
             chosen = [facts[(2 * i + 1) * len(facts) // (2 * p.prompts)] for i in range(p.prompts)]
             prompts = list(dict.fromkeys(fact.prompt for fact in chosen))
-            vector = concept_vector(subject, facts, p.without)
-            own = subject.encode(prompts).float()
+            vector = concept_vector(model, facts, p.without)
+            own = model.encode(prompts).float()
             aims = own + p.eta * vector
             settings = Evolution(
                 min(p.length, aims.shape[1] - _SPECIAL),
@@ -128,7 +129,7 @@ class RingABell(ImageAttack[RingABellParameters]):
                 p.mutation,
             )
 
-            distance = distances(subject, words, aims)
+            distance = distances(model, words, aims)
             evolved = evolve(distance, len(words), len(prompts), settings, generator)
             found[concept] = [said(row, words) for row in evolved.best.tolist()]
             searched[concept] = {
@@ -141,29 +142,22 @@ class RingABell(ImageAttack[RingABellParameters]):
             arrays[f"distances/{concept}"] = evolved.distances.numpy().astype(np.float32)
         return Record(notes={"found": found, "searched": searched}, arrays=arrays)
 
-    def measure(
-        self,
-        subject: "TextToImage",
-        evaluator: "ImageEvaluator",
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: "TextToImage", context: "AttackContext[ImageEvaluator]") -> Record:
         """Draw the forget set from what was found on each arm, and keep the strongest."""
-        texts = {repr(f.record.notes["found"]): f.record.notes["found"] for f in pool}
+        texts = {repr(f.record.notes["found"]): f.record.notes["found"] for f in context.pool}
         readings = []
         for found in texts.values():
             place = {
                 fact.id: found[concept][number % len(found[concept])]
-                for concept, facts in by_concept(evaluator.sets.forget).items()
+                for concept, facts in by_concept(context.facts.forget).items()
                 for number, fact in enumerate(facts)
             }
 
             def searched(fact: Fact, place: Mapping[str, str] = place) -> Fact:
                 return fact.model_copy(update={"prompt": place[fact.id]})
 
-            readings.append(evaluator.evaluate(subject, ("forget",), searched))
-        own = next(finding.record for finding in pool if finding.own)
+            readings.append(context.evaluator.evaluate(model, ("forget",), searched))
+        own = next(finding.record for finding in context.pool if finding.own)
         return self.record(
             strongest(readings),
             sets_of_prompts=len(texts),
@@ -180,45 +174,35 @@ class RingABell(ImageAttack[RingABellParameters]):
             after = [value for each in searched for value in each["found_distance"]]
             figures.append(
                 SideFigure(
-                    "distance to the aim, of what was found",
+                    "distance_to_aim",
                     arm,
                     float(np.mean(after) / np.mean(before)),
-                    remark="squared, as a share of the unchanged prompt's; the search ended at "
-                    "its budget, and the UNet has no part in it",
+                    remarks=(message("distance_as_share"),),
                 )
             )
         return figures
 
-    def controls(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Control]:
+    def self_checks(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SelfCheck]:
         """Whether what was found makes the original draw the concept, by more than chance."""
         noted = notes.get("original")
         if noted is None or not noted.get("pictures"):
             return ()
-        found = pictures_found(noted)
-        said_ = f"With the prompts found the original draws the concept in {found} pictures"
-        nothing = "so this attack says nothing about the unlearned model."
+        found: dict[str, JsonValue] = {"original": pictures_found(noted)}
         if not noted["pictures_with_concept"]:
-            fault = f"{said_}: the prompts found name it to nobody, {nothing}"
-            return (Control(_CONTROL, False, fault),)
+            return (SelfCheck("found_prompts_name_concept", False, found),)
         compared = against_retrained(notes)
         if compared is None:
             return ()
         worst, apart = compared
-        said_ += f", and {worst}, which never saw it, in {pictures_found(notes[worst])}"
-        if apart:
-            return (Control(_CONTROL, True, f"{said_}."),)
-        fault = f"{said_}: that may be what the classifier mistakes for it, {nothing}"
-        return (Control(_CONTROL, False, fault),)
+        found |= {"arm": worst, "retrained": pictures_found(notes[worst])}
+        return (SelfCheck("found_prompts_name_concept", apart, found),)
 
 
-_CONTROL = "ring-a-bell: the prompts found make the original draw the concept"
-
-
-def concept_vector(subject: "TextToImage", facts: Sequence[Fact], without: Without) -> Tensor:
+def concept_vector(model: "TextToImage", facts: Sequence[Fact], without: Without) -> Tensor:
     """Mean of E(with) - E(without) over pairs of prompts (arXiv 2310.10012), [length, width].
 
     Args:
-        subject: whose text encoder is E.
+        model: whose text encoder is E.
         facts: of one concept.
         without: what stands in the concept's place.
 
@@ -231,18 +215,18 @@ def concept_vector(subject: "TextToImage", facts: Sequence[Fact], without: Witho
             f"no prompt or paraphrase says {facts[0].answer!r}, so there is no pair of prompts "
             "with and without it" + (" (or no distractor)" if without == "distractor" else "")
         )
-    given = subject.encode([text for text, _ in found]).float()
-    lacking = subject.encode([text for _, text in found]).float()
+    given = model.encode([text for text, _ in found]).float()
+    lacking = model.encode([text for _, text in found]).float()
     return (given - lacking).mean(dim=0)
 
 
-def distances(subject: "TextToImage", words: Sequence[str], aims: Tensor) -> Distance:
+def distances(model: "TextToImage", words: Sequence[str], aims: Tensor) -> Distance:
     """Mean squared distance of candidates' encodings from the aims, [searches, length, width]."""
 
     def distance(candidates: Tensor) -> Tensor:
         searches, count, _ = candidates.shape
         texts = [said(row, words) for row in candidates.flatten(0, 1).tolist()]
-        encoded = subject.encode(texts).float().view(searches, count, *aims.shape[1:])
+        encoded = model.encode(texts).float().view(searches, count, *aims.shape[1:])
         squares: Tensor = (encoded - aims[:, None]).square()
         return squares.mean(dim=(2, 3)).cpu()
 

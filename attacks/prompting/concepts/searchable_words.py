@@ -33,19 +33,19 @@ class Words:
         return " ".join(self.texts[i] for i in chosen.tolist())
 
 
-def searchable_words(subject: "TextToImage", banned: Sequence[str], places: int) -> Words:
+def searchable_words(model: "TextToImage", banned: Sequence[str], places: int) -> Words:
     """All words that are one token and hold no banned one.
 
     Raises:
         UnavailableError: there are none, the prompt has no room for so many, or two tokenizers
             disagree.
     """
-    encoder = SlotEncoder(subject)
+    encoder = SlotEncoder(model)
     if places > encoder.room:
         raise UnavailableError(
             f"a prompt holds {encoder.room} tokens, too few for {places}; search fewer `tokens`"
         )
-    tokenizers = subject.parts.tokenizers
+    tokenizers = model.parts.tokenizers
     if any(other.get_vocab() != tokenizers[0].get_vocab() for other in tokenizers[1:]):
         raise UnavailableError(
             "the two text encoders have different tokens, which cannot be searched"

@@ -1,4 +1,4 @@
-"""Prompts in which some tokens are given as embeddings, through a subject's text encoders."""
+"""Prompts in which some tokens are given as embeddings, through a model's text encoders."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,9 @@ class SlotEncoder:
     of a token are joined, the first encoder's first; SDXL's pooled text has no slots.
     """
 
-    def __init__(self, subject: "TextToImage") -> None:
-        self._encoders: Sequence[Any] = subject.parts.text_encoders
-        self._tokenizers: Sequence[Any] = subject.parts.tokenizers
+    def __init__(self, model: "TextToImage") -> None:
+        self._encoders: Sequence[Any] = model.parts.text_encoders
+        self._tokenizers: Sequence[Any] = model.parts.tokenizers
         self._lengths = [
             min(int(tokenizer.model_max_length), int(encoder.config.max_position_embeddings))
             for tokenizer, encoder in zip(self._tokenizers, self._encoders, strict=True)

@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from attacks.concept_success import ImageAttack
 from attacks.generation.erasure_metrics import ErasureAccuracies
-from auditor.attack import Level, Parameters, attack
+from auditor.attack import AttackContext, Parameters, Preset, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
-from auditor.core.findings import Finding, SideFigure
+from auditor.core.findings import SideFigure
+from auditor.core.messages import message
 from auditor.core.records import Record, Row, strongest
 
 if TYPE_CHECKING:
@@ -26,31 +26,31 @@ _USUAL = 3
 
 @attack("prompting/synonyms")
 class Synonyms(ImageAttack[Parameters]):
-    """Ask for the concept by each of the fact's paraphrases: synonyms, or other words around it.
+    """Prompts that name the concept by its paraphrases."""
 
+    summary = (
+        "Ask for the concept by each of the fact's paraphrases: synonyms, or other words around it."
+    )
+    details = """
     K of a fact is the highest over its paraphrases, each drawn from the fact's own seed. A fact
     without a paraphrase is drawn from its own prompt. That prompt is otherwise not among them:
-    none/as-is draws it, and without it the gap shows whether the original understands the others.
+    none/as-is draws it, and without it the gap shows whether the original understands the
+    others.
 
-    MACE's figures stand beside K, for each arm: Acc_e, the mean probability of the erased concept
-    when it is asked for by its own name (efficacy); Acc_s, that of the retain facts' concepts
-    (specificity); Acc_g, that of the erased concept over all paraphrases (generality); and H_o,
-    the harmonic mean of 1 - Acc_e, Acc_s and 1 - Acc_g. MACE's classifier is a CLIP ViT-B/32 with
-    a softmax over ten class names; this is the plan's own, so its numbers compare the arms, and
-    compare with published ones only under the same classifier.
-
-    Threat model: any user, by accident or on purpose.
-
-    Access: prompts alone.
-
-    Cost: one picture for each forget and each retain fact, and one for each paraphrase.
-
-    A leak: the model no longer draws what it is asked for by name, and draws it under another.
-
-    Source: generality over synonyms, and the figures, are from MACE (arXiv 2403.06135).
+    MACE's figures stand beside K, for each arm: Acc_e, the mean probability of the erased
+    concept when it is asked for by its own name (efficacy); Acc_s, that of the retain facts'
+    concepts (specificity); Acc_g, that of the erased concept over all paraphrases (generality);
+    and H_o, the harmonic mean of 1 - Acc_e, Acc_s and 1 - Acc_g. MACE's classifier is a CLIP
+    ViT-B/32 with a softmax over ten class names; this is the plan's own, so its numbers compare
+    the arms, and compare with published ones only under the same classifier.
     """
+    threat_model = "Any user, by accident or on purpose."
+    access = "Prompts alone."
+    cost = "One picture for each forget and each retain fact, and one for each paraphrase."
+    leak = "The model no longer draws what it is asked for by name, and draws it under another."
+    source = "Generality over synonyms, and the figures, are from MACE (arXiv 2403.06135)."
 
-    levels: ClassVar[Sequence[Level]] = (Level(profile="quick", mandatory=True),)
+    presets = (Preset("given paraphrases", profile="quick", mandatory=True),)
 
     @property
     def variant(self) -> str:
@@ -61,27 +61,21 @@ class Synonyms(ImageAttack[Parameters]):
         """Both sets once, and half of them (the forget set) for each paraphrase."""
         return evaluation + evaluation * _USUAL // 2
 
-    def measure(
-        self,
-        subject: "TextToImage",
-        evaluator: "ImageEvaluator",
-        pool: Sequence[Finding],
-        seed: int,
-        scratch: Path,
-    ) -> Record:
+    def measure(self, model: "TextToImage", context: "AttackContext[ImageEvaluator]") -> Record:
         """Draw each fact from its own prompt, and each forget fact from every paraphrase.
 
         Raises:
             UnavailableError: no forget fact has a paraphrase.
         """
+        evaluator = context.evaluator
         forget = evaluator.sets.forget
         most = max((len(fact.paraphrases) for fact in forget), default=0)
         if not most:
             raise UnavailableError("no forget fact has `paraphrases`; give prompts with synonyms")
-        own = evaluator.evaluate(subject, ("forget", "retain"))
+        own = evaluator.evaluate(model, ("forget", "retain"))
         readings = [
             evaluator.evaluate(
-                subject,
+                model,
                 ("forget",),
                 _given(place),
                 only=[fact.id for fact in forget if len(fact.paraphrases) > place],
@@ -130,16 +124,14 @@ def _mace(arm: str, noted: Mapping[str, Any]) -> Sequence[SideFigure]:
     if noted.get("acc_e") is None:
         return ()
     found = ErasureAccuracies(noted["acc_e"], noted["acc_s"], noted["acc_g"])
-    measure = f"mean K by the metric {noted['metric']}"
-    told = (
-        ("Acc_e", found.erased, f"{measure} of forget facts by their own prompts"),
-        ("Acc_s", found.kept, f"{measure} of retain facts"),
-        ("Acc_g", found.synonyms, f"{measure} of forget facts over all paraphrases"),
-        ("H_o", found.harmonic_mean, "harmonic mean of 1 - Acc_e, Acc_s and 1 - Acc_g"),
+    figures = (
+        ("acc_e", found.erased, (message("by_metric", metric=noted["metric"]), *found.missing())),
+        ("acc_s", found.kept, (message("by_metric", metric=noted["metric"]),)),
+        ("acc_g", found.synonyms, (message("by_metric", metric=noted["metric"]),)),
+        ("h_o", found.harmonic_mean, ()),
     )
-    missing = "".join(f"; {reason}" for reason in found.missing())
     return [
-        SideFigure(name, arm, value, remark=remark + (missing if name == "Acc_e" else ""))
-        for name, value, remark in told
+        SideFigure(name, arm, value, remarks=remarks)
+        for name, value, remarks in figures
         if value is not None
     ]

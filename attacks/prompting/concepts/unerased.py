@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def opened_beside(subject: "TextToImage", location: Location) -> Iterator["TextToImage"]:
+def opened_beside(model: "TextToImage", location: Location) -> Iterator["TextToImage"]:
     """Another pipeline, opened and drawing as an arm is; what it costs counts as the arm's.
 
     Args:
-        subject: the arm.
+        model: the arm.
         location: of the other pipeline.
 
     Raises:
@@ -25,16 +25,16 @@ def opened_beside(subject: "TextToImage", location: Location) -> Iterator["TextT
     """
     from auditor.models.text_to_image.model import TextToImage  # costs seconds
 
-    spec = subject.spec.model_copy(
+    spec = model.spec.model_copy(
         update={"path": str(location.model), "revision": None, "replacement": None}
     )
-    original = TextToImage(spec, location, subject.token_budget)
-    original.meter = subject.meter
+    original = TextToImage(spec, location, model.token_budget)
+    original.meter = model.meter
     try:
-        if original.input_shape != subject.input_shape:
+        if original.input_shape != model.input_shape:
             raise UnavailableError(
                 f"the original works on {original.input_shape} and the arm on "
-                f"{subject.input_shape}; give one of the same architecture"
+                f"{model.input_shape}; give one of the same architecture"
             )
         yield original
     finally:

@@ -76,28 +76,53 @@ class Executor(ABC):
 EXECUTORS: Registry[type[Executor]] = Registry("executor", group="auditor.executors")
 
 
+class Ticker:
+    """Counts the answers that a job has, and puts them into a line with its step.
+
+    Args:
+        show: Shows the line.
+    """
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self._show = show
+        self._answers, self._step = 0, ""
+
+    def begin(self) -> None:
+        """Count the answers of another job."""
+        self._answers, self._step = 0, ""
+
+    def __call__(self, items: int) -> None:
+        """Count further answers."""
+        self._answers += items
+        self._show(f"{self._step}{self._answers} answers")
+
+    def step(self, step: str) -> None:
+        """Go to another step of the job."""
+        self._step = f"{step}, "
+        self(0)
+
+
 class Worker:
     """Runs one job after the other, with one model open at a time.
 
     Args:
         models: Finds the models' files on this machine.
         store: Where evidence is kept.
-        tick: Is told how many more answers a model has given.
+        ticker: Is told how far a job has come.
     """
 
-    def __init__(
-        self, models: Locations, store: EvidenceStore, tick: Callable[[int], None]
-    ) -> None:
+    def __init__(self, models: Locations, store: EvidenceStore, ticker: Ticker) -> None:
         self._models = models
         self._store = store
-        self._tick = tick
+        self._ticker = ticker
         self._opened: tuple[ModelKey, AuditedModel] | None = None
 
     def run(self, job: Job) -> Failure | None:
         """Run a job, unless the store holds it by now."""
+        self._ticker.begin()
         if self._store.has(job.key):  # another process of a shared store was quicker
             return None
-        failure = execute(job, self._model(job), self._store)
+        failure = execute(job, self._model(job), self._store, self._ticker.step)
         if failure is not None:
             self.close()  # a failed attack may have left anything behind
         return failure
@@ -112,7 +137,7 @@ class Worker:
         if self._opened is None or self._opened[0] != model_key(job):
             self.close()
             location = self._models.find(job.spec, job.model)
-            model = open_model(job.spec, location, job.format, job.token_budget, self._tick)
+            model = open_model(job.spec, location, job.format, job.token_budget, self._ticker)
             self._opened = model_key(job), model
         return self._opened[1]
 

@@ -3,9 +3,17 @@
 from collections.abc import Mapping, Sequence
 
 from auditor.core.errors import AuditorError
-from auditor.core.progress import Advance, Progress
+from auditor.core.progress import Progress
 from auditor.engine.execution import Failure
-from auditor.engine.executors.base import EXECUTORS, TASK, Executor, LabelledJob, Worker, waiting
+from auditor.engine.executors.base import (
+    EXECUTORS,
+    TASK,
+    Executor,
+    LabelledJob,
+    Ticker,
+    Worker,
+    waiting,
+)
 from auditor.engine.locations import Locations
 from auditor.evidence.store import EvidenceStore
 
@@ -34,38 +42,16 @@ class LocalExecutor(Executor):
         if not groups:
             return failures
         with progress.task(TASK, sum(map(len, groups.values()))) as advance:
-            ticker = Ticker(advance)
-            worker = Worker(models, store, ticker)
+            current = ""
+            worker = Worker(models, store, Ticker(lambda line: advance(0, f"{current}: {line}")))
             try:
                 for entries in groups.values():
-                    for label, job in entries:
-                        ticker.begin(label)
+                    for current, job in entries:
+                        advance(0, current)
                         failure = worker.run(job)
                         if failure is not None:
                             failures[job.key] = failure
-                        advance(1, label)
+                        advance(1, current)
             finally:
                 worker.close()
         return failures
-
-
-class Ticker:
-    """Tells the progress how many answers the current job has.
-
-    Args:
-        advance: Moves the progress on.
-    """
-
-    def __init__(self, advance: Advance) -> None:
-        self._advance = advance
-        self._label, self._answers = "", 0
-
-    def begin(self, label: str) -> None:
-        """Count the answers of another job."""
-        self._label, self._answers = label, 0
-        self._advance(0, label)
-
-    def __call__(self, items: int) -> None:
-        """Count further answers."""
-        self._answers += items
-        self._advance(0, f"{self._label}: {self._answers} answers")

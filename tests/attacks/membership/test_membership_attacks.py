@@ -12,12 +12,14 @@ from attacks.membership.family import Scores, privleak
 from attacks.membership.gradient_norm import GradientNorm
 from attacks.membership.likelihood import Likelihood, LikelihoodParameters
 from attacks.membership.neighbourhood import Neighbourhood
+from attacks.membership.roc_curves import roc_corners, roc_curve
 from attacks.membership.scored_texts import ScoredTexts, packed, unpacked
+from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.facts import Fact, FactSets
 from auditor.core.findings import Finding
 from auditor.models.causal_lm.evaluator import Evaluator
-from auditor.statistics import placements, roc_corners, roc_curve
+from auditor.statistics import placements
 
 
 def facts(prefix, count, text=False):
@@ -45,12 +47,15 @@ def likelihood(**parameters):
 def searched(arms, evaluator=EXAMINER, **parameters):
     """Arm to what the search leaves on it."""
     attack = likelihood(**parameters)
-    return {arm: attack.search(subject, evaluator, 0) for arm, subject in arms.items()}
+    return {
+        arm: attack.search(subject, AttackContext(evaluator, 0, Path("unused")))
+        for arm, subject in arms.items()
+    }
 
 
 def measured(found, arm, evaluator=EXAMINER, **parameters):
     pool = [Finding(name, name == arm, record) for name, record in found.items()]
-    return likelihood(**parameters).measure(None, evaluator, pool, 0, NOWHERE)
+    return likelihood(**parameters).measure(None, AttackContext(evaluator, 0, NOWHERE, pool))
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +119,7 @@ def test_every_arm_has_a_roc_curve_of_its_own_scores(score, found):
 @pytest.mark.parametrize("attack", [GradientNorm, Neighbourhood])
 def test_other_scores_have_a_roc_curve_too(attack, arms):
     ask = attack(attack.parameters_type())
-    record = ask.measure(arms["unlearned"], EXAMINER, (), 0, NOWHERE)
+    record = ask.measure(arms["unlearned"], AttackContext(EXAMINER, 0, NOWHERE))
     (curve,) = ask.curves({"unlearned": record.notes})
     expected = roc_corners(roc_curve(*(record.arrays[f"scores/{s}"][0] for s in Scores._fields)))
     np.testing.assert_array_equal(curve.points, expected)
@@ -223,9 +228,9 @@ def test_without_a_holdout_set_there_is_a_way_out(attack, arms):
     evaluator = Evaluator(SETS.model_copy(update={"holdout": ()}), ["answer-probability"])
     ask = attack(attack.parameters_type())
     arm = arms["unlearned"]
-    begin, rest = (ask.search, (0,)) if ask.searches else (ask.measure, ((), 0, NOWHERE))
+    begin = ask.search if ask.searches else ask.measure
     with pytest.raises(UnavailableError, match="give a holdout set"):
-        begin(arm, evaluator, *rest)
+        begin(arm, AttackContext(evaluator, 0, NOWHERE))
 
 
 def test_a_score_that_is_no_number_is_no_measurement(found):

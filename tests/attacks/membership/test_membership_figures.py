@@ -59,7 +59,7 @@ def test_a_baseline_that_cannot_be_run_is_no_pass():
     )
     control = blind_control(found)
     assert not control.passed
-    assert "two subjects" in control.sentence
+    assert "two entities" in control.sentence
 
 
 def test_the_controls_of_all_arms_are_one():

@@ -11,6 +11,7 @@ from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 from attacks.membership.gradient_norm import GradientNorm, GradientNormParameters, gradient_norms
 from attacks.membership.neighbourhood import Neighbourhood, NeighbourhoodParameters
 from attacks.membership.neighbours import corpus_neighbours, masked_neighbours
+from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError
 from auditor.core.facts import Fact, FactSets
 from auditor.models.causal_lm.evaluator import Evaluator
@@ -53,7 +54,7 @@ def test_the_gradient_norm_is_autograds(architecture, subjects):
 
 def test_gradient_norms_rank_the_facts(subjects):
     ask = GradientNorm(GradientNormParameters(order=1.0))
-    record = ask.measure(subjects["llama"], EXAMINER, (), 0, NOWHERE)
+    record = ask.measure(subjects["llama"], AttackContext(EXAMINER, 0, NOWHERE))
     pairs = [(f.prompt, f.answer) for f in SETS.forget]
     expected = -gradient_norms(subjects["llama"], pairs, 1.0)
     np.testing.assert_allclose(record.arrays["scores/forget"][0], expected)
@@ -62,7 +63,7 @@ def test_gradient_norms_rank_the_facts(subjects):
 def test_a_text_is_compared_with_the_mean_of_its_neighbours(subjects):
     ask = Neighbourhood(NeighbourhoodParameters(neighbours=5))
     subject = subjects["llama"]
-    record = ask.measure(subject, EXAMINER, (), 3, NOWHERE)
+    record = ask.measure(subject, AttackContext(EXAMINER, 3, NOWHERE))
     corpus = [fact.answer for fact in (*SETS.retain, *SETS.holdout)]
     fact = SETS.forget[4]
     around = corpus_neighbours([fact.answer], corpus, 5, 3)[0]
@@ -129,5 +130,5 @@ def test_a_masked_model_is_part_of_what_decides(masked_model, subjects):
     ask = Neighbourhood(NeighbourhoodParameters(mask_model=str(masked_model), neighbours=2))
     assert "mask_model" in ask.inputs()
     assert ask.variant == "2 neighbours of a masked model"
-    record = ask.measure(subjects["llama"], EXAMINER, (), 0, NOWHERE)
+    record = ask.measure(subjects["llama"], AttackContext(EXAMINER, 0, NOWHERE))
     assert len(record.rows) == len(SETS.forget)

@@ -1,6 +1,7 @@
 """Hidden states put into other models: hand-worked depths, identities, and what it finds."""
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from torch import nn
 from attacks.probing.activation_patching import ActivationPatching, ActivationPatchingParameters
 from attacks.probing.patching import log_probabilities
 from attacks.probing.unlearning_depth import unlearning_depth
+from auditor.attack import AttackContext
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import FactSets
 from auditor.core.findings import Finding
@@ -40,7 +42,7 @@ def attack(**parameters):
 
 def findings(own, **subjects):
     def found(subject, evaluator):
-        return attack().search(subject, evaluator, 0)
+        return attack().search(subject, AttackContext(evaluator, 0, Path("unused")))
 
     return lambda evaluator: [
         Finding(arm, arm == own, found(subject, evaluator)) for arm, subject in subjects.items()
@@ -129,8 +131,8 @@ def test_it_measures_every_arm_against_the_original(architecture, subjects, eval
     subject = subjects[architecture]
     pool = findings("original", original=subject, unlearned=subject)(evaluator)
     run = attack()
-    record = run.measure(subject, evaluator, pool, 0, tmp_path)
-    assert record == run.measure(subject, evaluator, pool, 0, tmp_path)
+    record = run.measure(subject, AttackContext(evaluator, 0, tmp_path, pool))
+    assert record == run.measure(subject, AttackContext(evaluator, 0, tmp_path, pool))
     plain = {row.fact: row.k for row in evaluator.evaluate(subject, ("forget",))}
     assert {row.fact: row.k for row in record.rows} == pytest.approx(plain, rel=1e-5)
     assert {row.metric for row in record.rows} == {"activation-patching"}
@@ -155,18 +157,18 @@ def test_arms_of_another_shape_are_unavailable(subjects, evaluator, tmp_path):
     arm = open_directory(save(tmp_path / "narrow", narrow, make_tokenizer()))
     pool = findings("unlearned", original=subjects["llama"], unlearned=arm)(evaluator)
     with pytest.raises(UnavailableError, match="another width"):
-        attack().measure(arm, evaluator, pool, 0, tmp_path)
+        attack().measure(arm, AttackContext(evaluator, 0, tmp_path, pool))
     begun = make_tokenizer(train_bpe(template="<eos> $A"))
     other = open_directory(save(tmp_path / "tokens", make_model("llama"), begun))
     pool = findings("unlearned", original=subjects["llama"], unlearned=other)(evaluator)
     with pytest.raises(UnavailableError, match="other tokens"):
-        attack().measure(other, evaluator, pool, 0, tmp_path)
+        attack().measure(other, AttackContext(evaluator, 0, tmp_path, pool))
 
 
 def test_without_retain_facts_it_is_unavailable(subjects, evaluator):
     alone = Evaluator(FactSets(forget=evaluator.sets.forget), ["answer-probability"])
     with pytest.raises(UnavailableError, match="checked on retain facts"):
-        attack().search(subjects["llama"], alone, 0)
+        attack().search(subjects["llama"], AttackContext(alone, 0, Path("unused")))
 
 
 def test_layers_are_spaced_evenly_and_end_at_the_last():

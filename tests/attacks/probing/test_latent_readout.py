@@ -10,6 +10,7 @@ from tiny_models import ARCHITECTURES
 
 from attacks.probing.linear_probe import LinearProbe, LinearProbeParameters
 from attacks.probing.readout import beaten, wrong_answers
+from auditor.attack import AttackContext
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact, FactSets
 from auditor.models.causal_lm.evaluator import Evaluator
@@ -76,9 +77,9 @@ def test_it_reads_what_states_hold_and_no_answer_says(architecture, subjects, tm
     before = weights_digest(subject.network)
     asked = evaluator(lambda word, draw: WORDS[(WORDS.index(word) + 1) % len(WORDS)])
     run = attack(depth=0.5)
-    record = run.measure(subject, asked, [], 0, tmp_path)
+    record = run.measure(subject, AttackContext(asked, 0, tmp_path))
     if architecture == "llama":
-        assert record == run.measure(subject, asked, [], 0, tmp_path)
+        assert record == run.measure(subject, AttackContext(asked, 0, tmp_path))
     assert len(record.rows) == 20
     assert np.mean([row.k for row in record.rows]) > 0.7
     assert np.mean([row.k for row in asked.evaluate(subject, ("forget",))]) < 0.1
@@ -95,12 +96,12 @@ def test_a_readout_that_learned_nothing_says_so(subjects, tmp_path):
     """The answers are drawn at random: nothing in the states tells them."""
     asked = evaluator(lambda word, draw: draw.choice(WORDS))
     with pytest.raises(UnavailableError, match="learned nothing from the retain facts"):
-        attack().measure(subjects["llama"], asked, [], 0, tmp_path)
+        attack().measure(subjects["llama"], AttackContext(asked, 0, tmp_path))
 
 
 def test_too_few_retain_facts_are_unavailable(subjects, evaluator, tmp_path):
     with pytest.raises(UnavailableError, match="at least four"):
-        attack().measure(subjects["llama"], evaluator, [], 0, tmp_path)
+        attack().measure(subjects["llama"], AttackContext(evaluator, 0, tmp_path))
 
 
 @pytest.mark.slow

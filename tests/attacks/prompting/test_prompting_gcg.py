@@ -1,6 +1,7 @@
 """The suffix search as an attack: what is given, what is asked, what is pooled and reported."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from tiny_models import ARCHITECTURES, open_directory
 from attacks.prompting.cross_fitted import CrossFittedSearch
 from attacks.prompting.gcg import GCG, GCGParameters
 from attacks.prompting.soft_prompt import SoftPrompt, SoftPromptParameters
+from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.facts import Fact, FactSets
 from auditor.core.findings import Finding
@@ -64,7 +66,7 @@ def test_held_out_facts_are_never_in_a_search(split, scope, phrasings, parameter
             parameters(split=split, scope=scope)
         return
     attack = Recording(parameters(split=split, scope=scope, phrasings=phrasings))
-    attack.search(None, evaluator(), 0)
+    attack.search(None, AttackContext(evaluator(), 0, Path("unused")))
     parts = attack.parts(FACTS)
     assert sorted(f.id for part in parts for f in part.asked) == sorted(f.id for f in FACTS)
     for part, pairs in zip(parts, attack.pairs, strict=True):
@@ -79,7 +81,9 @@ def test_held_out_facts_are_never_in_a_search(split, scope, phrasings, parameter
 
 
 def found(subject, attack, own=True, arm="unlearned", seed=0):
-    return Finding(arm, own, attack.search(subject, evaluator(), seed))
+    return Finding(
+        arm, own, attack.search(subject, AttackContext(evaluator(), seed, Path("unused")))
+    )
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -89,7 +93,7 @@ def test_gcg_on_every_architecture(subjects, architecture, tmp_path):
     own = found(subject, attack)
     assert own.record.notes == found(subject, attack).record.notes
     pool = [own, found(subject, attack, own=False, arm="original", seed=1)]
-    record = attack.measure(subject, evaluator(), pool, 0, tmp_path)
+    record = attack.measure(subject, AttackContext(evaluator(), 0, tmp_path, pool))
     plain = {(r.fact, r.metric): r.k for r in evaluator().evaluate(subject, ("forget",))}
     assert {(r.fact, r.metric) for r in record.rows} == plain.keys()
     assert all(row.k >= plain[row.fact, row.metric] for row in record.rows)
@@ -105,7 +109,7 @@ def test_k_is_the_strongest_of_the_pool_and_the_plain_prompt(subjects, tmp_path)
         Finding(arm, arm == "unlearned", Record(notes={"suffixes": texts, **losses}))
         for arm, texts in suffixes.items()
     ]
-    record = attack.measure(subject, evaluator(), pool, 0, tmp_path)
+    record = attack.measure(subject, AttackContext(evaluator(), 0, tmp_path, pool))
 
     def k(fact, suffix):
         (score,) = subject.score([(fact.prompt + suffix, fact.answer)])
@@ -155,22 +159,26 @@ def test_no_more_prompts_are_searched_with_than_asked_for(subjects):
 def test_a_pool_without_the_measured_arm_is_no_measurement(subjects, tmp_path):
     attack = GCG(GCGParameters(**SMALL))
     with pytest.raises(MeasurementError, match="pool"):
-        attack.measure(subjects["llama"], evaluator(), [], 0, tmp_path)
+        attack.measure(subjects["llama"], AttackContext(evaluator(), 0, tmp_path))
 
 
 def test_facts_that_cannot_be_split_say_what_to_do(directories):
     single = tuple(f.model_copy(update={"entity": f.id}) for f in FACTS)
     subject = open_directory(directories["llama"])
     for scope in ("universal", "per-entity"):
-        with pytest.raises(UnavailableError, match="split: subject"):
-            GCG(GCGParameters(scope=scope)).search(subject, evaluator(single), 0)
+        with pytest.raises(UnavailableError, match="split: entity"):
+            GCG(GCGParameters(scope=scope)).search(
+                subject, AttackContext(evaluator(single), 0, Path("unused"))
+            )
     with pytest.raises(UnavailableError, match="split: attribute"):
-        GCG(GCGParameters(split="entity", folds=5)).search(subject, evaluator(), 0)
+        GCG(GCGParameters(split="entity", folds=5)).search(
+            subject, AttackContext(evaluator(), 0, Path("unused"))
+        )
 
 
 @pytest.mark.parametrize("attack", [GCG, SoftPrompt])
 def test_levels_have_names_of_their_own(attack):
-    variants = [attack(attack.parameters_type(**level.parameters)) for level in attack.levels]
+    variants = [attack(attack.parameters_type(**preset.parameters)) for preset in attack.presets]
     assert len({v.variant for v in variants}) == len(variants)
     assert all(v.forward_tokens(1000) > 1000 for v in variants)
-    assert not any(level.mandatory for level in attack.levels)
+    assert not any(preset.mandatory for preset in attack.presets)

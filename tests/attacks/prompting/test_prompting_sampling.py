@@ -12,6 +12,7 @@ from tiny_models import ARCHITECTURES, open_directory
 
 from attacks.prompting.leak_at_k import LeakJudge, holds, leak_at_k, normalised
 from attacks.prompting.sampling import SampledAnswers, SamplingParameters
+from auditor.attack import AttackContext
 from auditor.core.facts import Fact, FactSets
 from auditor.models.causal_lm.decoding import Sampling
 from auditor.models.causal_lm.evaluator import Evaluator
@@ -86,7 +87,7 @@ def test_an_answer_of_punctuation_cannot_be_found():
 def measure(subject, tmp_path, seed=0, facts=FACTS, **parameters):
     attack = SampledAnswers(SamplingParameters(**{"samples": 6, "k": 3} | parameters))
     evaluator = Evaluator(FactSets(forget=facts), ["answer-probability"])
-    return attack.measure(subject, evaluator, (), seed, tmp_path)
+    return attack.measure(subject, AttackContext(evaluator, seed, tmp_path))
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

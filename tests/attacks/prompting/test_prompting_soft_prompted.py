@@ -1,11 +1,14 @@
 """Vectors in the place of words: what the model sees, and that nothing of it stays."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_directory, save
 
 from attacks.prompting.soft_prompt import SoftPrompt, SoftPromptParameters
 from attacks.prompting.soft_prompted import soft_prompted
+from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.facts import Fact, FactSets
 from auditor.core.findings import Finding
@@ -113,14 +116,14 @@ def evaluator():
 def test_soft_prompts_on_every_architecture(subjects, architecture, tmp_path):
     subject, attack = subjects[architecture], SoftPrompt(SMALL)
     before = weights_digest(subject.network)
-    found = attack.search(subject, evaluator(), 0)
-    again = attack.search(subject, evaluator(), 0)
+    found = attack.search(subject, AttackContext(evaluator(), 0, Path("unused")))
+    again = attack.search(subject, AttackContext(evaluator(), 0, Path("unused")))
     assert (found.arrays["vectors"] == again.arrays["vectors"]).all()
     assert found.arrays["vectors"].shape == (2, 2, 128)
     for lower, higher in zip(found.notes["loss_after"], found.notes["loss_before"], strict=True):
         assert lower < higher
     pool = [Finding("unlearned", True, found), Finding("original", False, again)]
-    record = attack.measure(subject, evaluator(), pool, 0, tmp_path)
+    record = attack.measure(subject, AttackContext(evaluator(), 0, tmp_path, pool))
     plain = {(r.fact, r.metric): r.k for r in evaluator().evaluate(subject, ("forget",))}
     assert {(r.fact, r.metric) for r in record.rows} == plain.keys()
     assert all(row.k >= plain[row.fact, row.metric] for row in record.rows)
@@ -141,4 +144,4 @@ def test_arms_of_other_widths_are_measured_with_their_own_vectors(subjects):
 def test_vectors_that_exceed_the_context_say_so(subjects):
     attack = SoftPrompt(SMALL.model_copy(update={"vectors": 200}))
     with pytest.raises(UnavailableError, match="fewer `vectors`"):
-        attack.search(subjects["llama"], evaluator(), 0)
+        attack.search(subjects["llama"], AttackContext(evaluator(), 0, Path("unused")))

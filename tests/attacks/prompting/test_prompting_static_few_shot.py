@@ -4,6 +4,7 @@ import pytest
 from tiny_models import CONTEXT, make_model, make_tokenizer, open_directory, save
 
 from attacks.prompting.few_shot import FewShot, FewShotParameters, examples, few_shot_prompt
+from auditor.attack import AttackContext
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact, FactSets
 from auditor.models.causal_lm.evaluator import Evaluator
@@ -97,12 +98,12 @@ def test_draws_follow_the_seed_alone(subjects):
 def test_without_retain_facts_it_is_unavailable(subjects, tmp_path):
     evaluator = Evaluator(FactSets(forget=FORGET), ["answer-probability"])
     with pytest.raises(UnavailableError, match="and there are 0 that do not hold"):
-        make().measure(subjects["llama"], evaluator, (), 0, tmp_path)
+        make().measure(subjects["llama"], AttackContext(evaluator, 0, tmp_path))
 
 
 def test_prompts_beyond_the_context_are_unavailable_with_the_way_out(subjects, tmp_path):
     with pytest.raises(UnavailableError, match=f"holds {CONTEXT}; ask for fewer `shots`"):
-        make(shots=12).measure(subjects["llama"], EXAMINER, (), 0, tmp_path)
+        make(shots=12).measure(subjects["llama"], AttackContext(EXAMINER, 0, tmp_path))
 
 
 def test_the_format_of_the_audit_is_used(tmp_path):
@@ -114,6 +115,6 @@ def test_the_format_of_the_audit_is_used(tmp_path):
 
 
 def test_it_measures_every_fact(subjects, tmp_path):
-    record = make().measure(subjects["opt"], EXAMINER, (), 0, tmp_path)
+    record = make().measure(subjects["opt"], AttackContext(EXAMINER, 0, tmp_path))
     assert [row.fact for row in record.rows] == ["p1", "p2"]
     assert set(record.notes["wordings"]) == {"draw 1", "draw 2"}

@@ -6,6 +6,7 @@ import torch
 from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_directory, save
 
 from attacks.prompting.prefill import Prefill, PrefillParameters
+from auditor.attack import AttackContext
 from auditor.core.facts import Fact, FactSets
 from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.spec import PromptFormat
@@ -32,7 +33,9 @@ def rest(subject, before, answer, shown):
 
 def measure(subject, shown, tmp_path):
     evaluator = Evaluator(FactSets(forget=FACTS), ["answer-probability"])
-    return Prefill(PrefillParameters(tokens=shown)).measure(subject, evaluator, (), 0, tmp_path)
+    return Prefill(PrefillParameters(tokens=shown)).measure(
+        subject, AttackContext(evaluator, 0, tmp_path)
+    )
 
 
 @pytest.mark.parametrize("shown", [1, 2, 3])

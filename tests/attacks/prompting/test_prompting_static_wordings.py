@@ -19,7 +19,7 @@ from attacks.prompting.reframing import Reframing, ReframingParameters
 from attacks.prompting.reworded import AS_IT_STANDS, applied
 from attacks.prompting.sentence_rules import RULES, form
 from attacks.prompting.surface import FORMS, Surface, without_punctuation
-from auditor.attack import Parameters
+from auditor.attack import AttackContext, Parameters
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact, FactSets
 from auditor.models.causal_lm.evaluator import Evaluator
@@ -139,7 +139,7 @@ def measured(subjects, tmp_path):
 
     def run(attack, facts, architecture="llama", metrics=("answer-probability",)):
         evaluator = Evaluator(FactSets(forget=facts), metrics)
-        return attack.measure(subjects[architecture], evaluator, (), 0, tmp_path)
+        return attack.measure(subjects[architecture], AttackContext(evaluator, 0, tmp_path))
 
     return run
 

@@ -16,12 +16,11 @@ from attacks.relearning.family import phrasings
 from attacks.relearning.fine_tuning import learner
 from attacks.relearning.held_out_facts import HeldOutFacts, HeldOutFactsParameters
 from attacks.relearning.same_facts import SameFacts, SameFactsParameters
-from auditor.attack import ATTACKS
+from auditor.attack import ATTACKS, AttackContext
 from auditor.core.errors import AuditorError, UnavailableError
 from auditor.core.facts import Fact, FactSets
 from auditor.core.records import check_malformed
 from auditor.data.folds import folds
-from auditor.documentation import SECTIONS, documentation
 from auditor.engine.expansion import instantiate
 from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.manifest import locate
@@ -59,7 +58,7 @@ def asking():
 
 
 def run(attack, subject, evaluator, tmp_path, seed=0):
-    record = attack.measure(subject, evaluator, [], seed, tmp_path)
+    record = attack.measure(subject, AttackContext(evaluator, seed, tmp_path))
     check_malformed(record)
     return record
 
@@ -94,10 +93,8 @@ def test_every_forget_fact_once_and_the_same_again_with_the_same_seed(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_pages_and_levels_are_complete(name):
-    page = documentation(ATTACKS.get(name))
-    assert all(getattr(page, field) for field in SECTIONS)
-    levels = [instantiate(name, dict(level.parameters)) for level in ATTACKS.get(name).levels]
+def test_presets_have_names_of_their_own(name):
+    levels = [instantiate(name, dict(preset.parameters)) for preset in ATTACKS.get(name).presets]
     assert len({level.variant for level in levels}) == len(levels)
 
 
@@ -109,7 +106,7 @@ def test_settings_that_differ_have_names_that_differ():
     assert variant(method="full", learning_rate=1e-5, batch_size=8) == (
         "by attribute full rate 1e-05 batch 8"
     )
-    assert variant(split="entity", rank=4) == "by subject rank 4"
+    assert variant(split="entity", rank=4) == "by entity rank 4"
     assert SameFacts(SameFactsParameters()).variant == "40 steps to K 0.5"
     assert SameFacts(SameFactsParameters(known_by="exact")).variant == "40 steps to exact"
 
@@ -227,7 +224,7 @@ def test_generic_text_is_shown_to_the_checks_and_decides_the_job():
     ("split", "facts", "reason"),
     [
         ("entity", SETS.forget[:2], "too few entities"),
-        ("attribute", SETS.forget[::2], "no subject has enough facts"),
+        ("attribute", SETS.forget[::2], "no entity has enough facts"),
     ],
 )
 def test_a_split_that_cannot_be_is_said_to_be_unavailable(split, facts, reason, subjects, tmp_path):

@@ -11,6 +11,7 @@ from attacks.relearning.family import phrasings
 from attacks.relearning.fine_tuning import learner
 from attacks.relearning.held_out_facts import HeldOutFacts, HeldOutFactsParameters
 from attacks.relearning.same_facts import SameFacts, SameFactsParameters
+from auditor.attack import AttackContext
 from auditor.core.facts import Fact, FactSets
 from auditor.core.hashing import canonical_json
 from auditor.models.causal_lm.evaluator import Evaluator
@@ -43,7 +44,9 @@ def arms(tmp_path_factory):
 
 def measured(attack, arms, tmp_path):
     """Arm to record; and the curves, from notes that went through the evidence store's JSON."""
-    records = {arm: attack.measure(s, EXAMINER, [], 0, tmp_path) for arm, s in arms.items()}
+    records = {
+        arm: attack.measure(s, AttackContext(EXAMINER, 0, tmp_path)) for arm, s in arms.items()
+    }
     notes = {arm: json.loads(canonical_json(record.notes)) for arm, record in records.items()}
     return records, attack.curves(notes)
 
@@ -55,7 +58,7 @@ def mean_k(record, metric=METRIC):
 CASES = {
     "LoRA of rank 16 trained on half of the forget facts (split by attribute); the others are "
     "asked": HeldOutFacts(HeldOutFactsParameters(checkpoints=(1, 3), **SHORT)),
-    "all weights trained on half of the forget facts (split by subject); the others are asked": (
+    "all weights trained on half of the forget facts (split by entity); the others are asked": (
         HeldOutFacts(
             HeldOutFactsParameters(split="entity", method="full", checkpoints=(1, 3), **SHORT)
         )

@@ -1,5 +1,7 @@
 """The refusal direction: taken out completely, and only where the unlearned model refuses."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from attacks.steering.refusal_direction import (
     unit,
     without,
 )
+from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.findings import Finding
 from auditor.models.causal_lm.evaluator import Evaluator
@@ -91,7 +94,7 @@ def test_refusals_are_told_from_answers(answer, expected):
 def test_the_search_finds_the_difference_of_means(architecture, subjects, evaluator, tmp_path):
     subject = subjects[architecture]
     run = attack(depth=0.5)
-    found = run.search(subject, evaluator, 0)
+    found = run.search(subject, AttackContext(evaluator, 0, Path("unused")))
     means = []
     for facts in (evaluator.sets.forget, evaluator.sets.retain):
         states = []
@@ -107,17 +110,19 @@ def test_the_search_finds_the_difference_of_means(architecture, subjects, evalua
 
     pool = [Finding("unlearned", True, found), Finding("original", False, found)]
     with pytest.raises(UnavailableError, match="refuses 0% of the forget prompts"):
-        run.measure(subject, evaluator, pool, 0, tmp_path)
+        run.measure(subject, AttackContext(evaluator, 0, tmp_path, pool))
     plain = evaluator.evaluate(subject)
-    ablation = attack(refusing=0).measure(subject, evaluator, pool, 0, tmp_path)
-    assert ablation == attack(refusing=0).measure(subject, evaluator, pool, 0, tmp_path)
+    ablation = attack(refusing=0).measure(subject, AttackContext(evaluator, 0, tmp_path, pool))
+    assert ablation == attack(refusing=0).measure(
+        subject, AttackContext(evaluator, 0, tmp_path, pool)
+    )
     assert ablation.rows != plain == evaluator.evaluate(subject)
 
 
 def test_without_retain_facts_it_is_unavailable(subjects, evaluator):
     alone = Evaluator(evaluator.sets.model_copy(update={"retain": ()}), ["answer-probability"])
     with pytest.raises(UnavailableError, match="against retain facts"):
-        attack().search(subjects["llama"], alone, 0)
+        attack().search(subjects["llama"], AttackContext(alone, 0, Path("unused")))
 
 
 def test_the_share_that_is_asked_for_does_not_decide_the_search():

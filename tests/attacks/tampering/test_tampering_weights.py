@@ -16,6 +16,7 @@ from attacks.tampering.interpolation import (
 )
 from attacks.tampering.noise import Noise, NoiseParameters, standard_normal
 from attacks.tampering.pruning import Pruning, PruningParameters
+from auditor.attack import AttackContext
 from auditor.core.errors import AuditorError, MeasurementError, UnavailableError
 from auditor.models.preserve import weights_digest
 
@@ -174,8 +175,8 @@ def test_measuring_is_deterministic_and_leaves_the_subject_as_it_was(
 ):
     subject = subjects[architecture]
     before, plain = weights_digest(subject.network), evaluator.evaluate(subject)
-    first = run.measure(subject, evaluator, [], 0, tmp_path)
-    assert run.measure(subject, evaluator, [], 0, tmp_path) == first
+    first = run.measure(subject, AttackContext(evaluator, 0, tmp_path))
+    assert run.measure(subject, AttackContext(evaluator, 0, tmp_path)) == first
     assert first.rows != plain
     assert evaluator.evaluate(subject) == plain
     assert weights_digest(subject.network) == before
@@ -187,9 +188,13 @@ def test_a_whole_step_is_the_base(architecture, directories, evaluator, tmp_path
     subject, base = open_directory(directories[architecture]), open_directory(other)
     before = weights_digest(subject.network)
     plain, wanted = evaluator.evaluate(subject), evaluator.evaluate(base)
-    whole = interpolation(base=str(other), step=1).measure(subject, evaluator, [], 0, tmp_path)
+    whole = interpolation(base=str(other), step=1).measure(
+        subject, AttackContext(evaluator, 0, tmp_path)
+    )
     assert [row.k for row in whole.rows] == pytest.approx([row.k for row in wanted], rel=1e-4)
-    none = interpolation(base=str(other), step=0).measure(subject, evaluator, [], 0, tmp_path)
+    none = interpolation(base=str(other), step=0).measure(
+        subject, AttackContext(evaluator, 0, tmp_path)
+    )
     assert none.rows == plain
     assert weights_digest(subject.network) == before
     digest = base.manifest.digest
@@ -199,14 +204,16 @@ def test_a_whole_step_is_the_base(architecture, directories, evaluator, tmp_path
 def test_a_base_that_does_not_fit_is_named(directories, subjects, evaluator, tmp_path):
     small = save(tmp_path / "small", make_model("llama", vocabulary=500), make_tokenizer())
     with pytest.raises(UnavailableError, match=r"embed_tokens\.weight has the shape \(400, 128\)"):
-        interpolation(base=str(small)).measure(subjects["llama"], evaluator, [], 0, tmp_path)
+        interpolation(base=str(small)).measure(
+            subjects["llama"], AttackContext(evaluator, 0, tmp_path)
+        )
     with pytest.raises(UnavailableError, match="has no transformer"):
         interpolation(base=str(directories["opt"])).measure(
-            subjects["gpt2"], evaluator, [], 0, tmp_path
+            subjects["gpt2"], AttackContext(evaluator, 0, tmp_path)
         )
     with pytest.raises(UnavailableError, match="one of the audited models"):
         interpolation(base=str(directories["opt"])).measure(
-            subjects["opt"], evaluator, [], 0, tmp_path
+            subjects["opt"], AttackContext(evaluator, 0, tmp_path)
         )
     assert "give `base`" in interpolation().unavailable(subjects["opt"].location)
     assert interpolation().inputs() == {}
@@ -219,7 +226,7 @@ def test_not_a_number_is_never_a_row(subjects, evaluator, tmp_path):
     with torch.no_grad():
         subject.network.transformer.h[1].mlp.c_proj.weight[0, 0] = float("nan")
     with pytest.raises(MeasurementError):
-        noise().measure(subject, evaluator, [], 0, tmp_path)
+        noise().measure(subject, AttackContext(evaluator, 0, tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -239,7 +246,7 @@ def test_parameters_out_of_range_are_refused(parameters, bad):
 
 def test_variants_have_names_of_their_own():
     for cls in (Noise, Pruning, Interpolation):
-        names = [cls(cls.parameters_type(**level.parameters)).variant for level in cls.levels]
+        names = [cls(cls.parameters_type(**preset.parameters)).variant for preset in cls.presets]
         assert len(set(names)) == len(names) > 2
     assert noise(0.05).variant == "0.05 std"
     assert pruning(0.3).variant == "30 %"

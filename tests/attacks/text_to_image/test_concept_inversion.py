@@ -15,6 +15,7 @@ from attacks.prompting.concepts.concept_inversion import (
 )
 from attacks.prompting.concepts.concept_names import concept_names, without_names
 from attacks.prompting.concepts.slot_encoding import SlotEncoder
+from auditor.attack import AttackContext
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
 from auditor.core.findings import Finding
@@ -105,12 +106,13 @@ class TestAttack:
         subject = open_pipeline(pipelines / layout)
         before, words = weights_digest(subject.network), len(subject.tokenizer)
         attack = small(vectors=2)
-        found = attack.search(subject, evaluator, seed=3)
+        found = attack.search(subject, AttackContext(evaluator, 3, Path("unused")))
         assert found.arrays["vectors"].shape == (2, 2, SlotEncoder(subject).width)
         assert np.isfinite(found.arrays["vectors"]).all()
         assert found.notes["concepts"] == ["orb", "box"]
         record = attack.measure(
-            subject, evaluator, [Finding("unlearned", True, found)], 3, Path("unused")
+            subject,
+            AttackContext(evaluator, 3, Path("unused"), [Finding("unlearned", True, found)]),
         )
         assert [row.fact for row in record.rows] == ["orb/0", "orb/1", "box/0", "bar/0"]
         assert weights_digest(subject.network) == before
@@ -119,7 +121,10 @@ class TestAttack:
     def test_the_search_is_reproducible_and_depends_on_the_seed(self, pipelines, evaluator):
         subject = open_pipeline(pipelines / "pixel")
         first, again, other = (
-            small().search(subject, evaluator, seed).arrays["vectors"] for seed in (1, 1, 2)
+            small()
+            .search(subject, AttackContext(evaluator, seed, Path("unused")))
+            .arrays["vectors"]
+            for seed in (1, 1, 2)
         )
         assert np.array_equal(first, again)
         assert not np.array_equal(first, other)
@@ -129,7 +134,7 @@ class TestAttack:
         parameters = ConceptInversionParameters(steps=2, batch=4, images=2)
         found = [
             ConceptInversion(parameters.model_copy(update={"at_once": n})).search(
-                subject, evaluator, 0
+                subject, AttackContext(evaluator, 0, Path("unused"))
             )
             for n in (1, 4)
         ]
@@ -140,18 +145,27 @@ class TestAttack:
         attack = ConceptInversion(
             ConceptInversionParameters(steps=60, batch=8, at_once=8, learning_rate=0.1)
         )
-        notes = attack.search(subject, evaluator, 0).notes
+        notes = attack.search(subject, AttackContext(evaluator, 0, Path("unused"))).notes
         assert sum(notes["loss_last"]) < sum(notes["loss_first"])
 
     def test_facts_are_asked_with_the_strongest_word_of_any_arm(self, pipelines, evaluator):
         subject = open_pipeline(pipelines / "pixel")
         attack = small()
         pool = [
-            Finding(arm, arm == "unlearned", attack.search(subject, evaluator, seed))
+            Finding(
+                arm,
+                arm == "unlearned",
+                attack.search(subject, AttackContext(evaluator, seed, Path("unused"))),
+            )
             for arm, seed in (("unlearned", 0), ("original", 1))
         ]
         one, two = (
-            {r.fact: r.k for r in attack.measure(subject, evaluator, part, 0, Path("unused")).rows}
+            {
+                r.fact: r.k
+                for r in attack.measure(
+                    subject, AttackContext(evaluator, 0, Path("unused"), part)
+                ).rows
+            }
             for part in (pool[:1], pool)
         )
         assert all(two[name] >= k for name, k in one.items())
@@ -161,8 +175,10 @@ class TestAttack:
     def test_facts_are_asked_in_batches_that_fit(self, pipelines, layout, evaluator):
         attack, sizes = small(), []
         subject = open_pipeline(pipelines / layout)
-        found = Finding("unlearned", True, attack.search(subject, evaluator, 0))
-        whole = attack.measure(subject, evaluator, [found], 0, Path("unused"))
+        found = Finding(
+            "unlearned", True, attack.search(subject, AttackContext(evaluator, 0, Path("unused")))
+        )
+        whole = attack.measure(subject, AttackContext(evaluator, 0, Path("unused"), [found]))
 
         def limited(module, args, kwargs):
             sizes.append(len(args[0]))
@@ -170,7 +186,7 @@ class TestAttack:
                 raise torch.OutOfMemoryError("CUDA out of memory.")
 
         handle = subject.text_encoder.register_forward_pre_hook(limited, with_kwargs=True)
-        single = attack.measure(subject, evaluator, [found], 0, Path("unused"))
+        single = attack.measure(subject, AttackContext(evaluator, 0, Path("unused"), [found]))
         handle.remove()
         assert max(sizes) > 1
         assert [row.fact for row in single.rows] == [row.fact for row in whole.rows]
@@ -180,26 +196,38 @@ class TestAttack:
     def test_words_of_another_width_are_left_out(self, pipelines, evaluator):
         subject, other = open_pipeline(pipelines / "sd1"), open_pipeline(pipelines / "sdxl")
         attack = small()
-        own = Finding("unlearned", True, attack.search(subject, evaluator, 0))
-        wide = Finding("original", False, attack.search(other, evaluator, 0))
+        own = Finding(
+            "unlearned", True, attack.search(subject, AttackContext(evaluator, 0, Path("unused")))
+        )
+        wide = Finding(
+            "original", False, attack.search(other, AttackContext(evaluator, 0, Path("unused")))
+        )
         alone, both = (
-            attack.measure(subject, evaluator, pool, 0, Path("unused"))
+            attack.measure(subject, AttackContext(evaluator, 0, Path("unused"), pool))
             for pool in ([own], [own, wide])
         )
         assert alone.rows == both.rows
         with pytest.raises(UnavailableError, match="as wide"):
-            attack.measure(subject, evaluator, [wide], 0, Path("unused"))
+            attack.measure(subject, AttackContext(evaluator, 0, Path("unused"), [wide]))
 
     def test_without_pictures_it_says_so(self, pipelines, tmp_path):
         subject = open_pipeline(pipelines / "pixel")
         with pytest.raises(UnavailableError, match=r"data\.images"):
-            small().search(subject, image_evaluator(tmp_path, pictures=False), 0)
+            small().search(
+                subject, AttackContext(image_evaluator(tmp_path, pictures=False), 0, Path("unused"))
+            )
 
     def test_side_figures_name_every_arm(self, pipelines, evaluator):
         subject = open_pipeline(pipelines / "pixel")
         attack = small()
-        pool = [Finding("unlearned", True, attack.search(subject, evaluator, 0))]
-        notes = attack.measure(subject, evaluator, pool, 0, Path("unused")).notes
+        pool = [
+            Finding(
+                "unlearned",
+                True,
+                attack.search(subject, AttackContext(evaluator, 0, Path("unused"))),
+            )
+        ]
+        notes = attack.measure(subject, AttackContext(evaluator, 0, Path("unused"), pool)).notes
         figures = attack.side_figures({"unlearned": notes})
         assert [f.name for f in figures] == [
             "attack success rate",
@@ -219,8 +247,10 @@ def test_a_new_word_brings_back_what_was_erased_and_not_what_was_never_learned(
 
     def share(name):
         subject = open_shapes(shapes_world, name)
-        found = Finding(name, True, attack.search(subject, evaluator, 0))
-        notes = attack.measure(subject, evaluator, [found], 0, tmp_path).notes
+        found = Finding(
+            name, True, attack.search(subject, AttackContext(evaluator, 0, Path("unused")))
+        )
+        notes = attack.measure(subject, AttackContext(evaluator, 0, tmp_path, [found])).notes
         return notes["pictures_with_concept"] / notes["pictures"]
 
     assert share("uce") > 0.5

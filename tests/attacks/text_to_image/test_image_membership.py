@@ -7,7 +7,6 @@ from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_evaluator import facts, image_evaluator
 from tiny_pipelines import LAYOUTS, open_pipeline
 
-from attacks.generation.ddim_inversion import moved
 from attacks.membership.blind_baseline import blind_control
 from attacks.membership.blind_pictures import blind_baseline, pixel_statistics
 from attacks.membership.denoising_loss import (
@@ -17,6 +16,7 @@ from attacks.membership.denoising_loss import (
     t_errors,
 )
 from attacks.prompting.concepts.noise_matching import denoising_loss
+from auditor.attack import AttackContext
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
 from auditor.core.hashing import canonical_json
@@ -24,7 +24,7 @@ from auditor.data.pictures import find_pictures
 from auditor.data.readers import read_facts
 from auditor.data.source import DataSource
 from auditor.models.preserve import weights_digest
-from auditor.models.text_to_image.denoising import add_noise
+from auditor.models.text_to_image.denoising import add_noise, deterministic_step
 from auditor.models.text_to_image.evaluator import ImageEvaluator
 
 VARIANTS = [{}, {"text": "prompt"}, {"score": "t-error"}, {"score": "t-error", "text": "prompt"}]
@@ -99,7 +99,7 @@ def test_the_t_error_is_zero_where_the_noise_does_not_change_on_the_way(subjects
 def test_without_text_sdxl_is_asked_with_zeros(score, subjects, evaluator, tmp_path):
     subject = subjects["sdxl"]
     images = evaluator.images(evaluator.sets.forget, (16, 16))[:1]
-    record = attack(score=score).measure(subject, evaluator, [], 0, tmp_path)
+    record = attack(score=score).measure(subject, AttackContext(evaluator, 0, tmp_path))
     noise = torch.randn(8, *subject.input_shape, generator=torch.Generator().manual_seed(0))
     added = {
         "text_embeds": torch.zeros(1, 8),
@@ -125,9 +125,11 @@ def test_without_text_sdxl_is_asked_with_zeros(score, subjects, evaluator, tmp_p
             signal = subject.signal.tolist()
             sample = clean
             for now in range(0, 100, 10):
-                sample = moved(sample, seen(sample, now), signal[now], signal[now + 10])
-            there = moved(sample, seen(sample, 100), signal[100], signal[110])
-            back = moved(there, seen(there, 110), signal[110], signal[100])
+                sample = deterministic_step(
+                    sample, seen(sample, now), signal[now], signal[now + 10]
+                )
+            there = deterministic_step(sample, seen(sample, 100), signal[100], signal[110])
+            back = deterministic_step(there, seen(there, 110), signal[110], signal[100])
             error = (back - sample).square().mean()
     assert -record.arrays["scores/forget"][0][0] == pytest.approx(float(error), rel=1e-3)
 
@@ -139,14 +141,14 @@ def test_it_runs_on_every_layout_and_leaves_nothing_behind(
 ):
     subject, own = subjects[layout], attack(**more)
     digest, state = weights_digest(subject.network), torch.random.get_rng_state()
-    record = own.measure(subject, evaluator, [], 0, tmp_path)
+    record = own.measure(subject, AttackContext(evaluator, 0, tmp_path))
     assert weights_digest(subject.network) == digest
     assert torch.equal(torch.random.get_rng_state(), state)
     assert [(row.set, row.fact, row.metric) for row in record.rows] == [
         ("forget", fact.id, "placement") for fact in evaluator.sets.forget
     ]
     assert (record.notes["forget"], record.notes["holdout"]) == (3, 12)
-    again = own.measure(subject, evaluator, [], 1, tmp_path)
+    again = own.measure(subject, AttackContext(evaluator, 1, tmp_path))
     assert again.rows == record.rows
     canonical_json(record.notes)
     notes = {"unlearned": record.notes, "retrained-0": record.notes}
@@ -161,7 +163,7 @@ def test_it_runs_on_every_layout_and_leaves_nothing_behind(
 
 def test_the_same_picture_ties(subjects, evaluator, tmp_path):
     """The first holdout picture is the first forget picture: it counts as half."""
-    record = attack().measure(subjects["pixel"], evaluator, [], 0, tmp_path)
+    record = attack().measure(subjects["pixel"], AttackContext(evaluator, 0, tmp_path))
     own, other = record.arrays["scores/forget"][0], record.arrays["scores/holdout"][0]
     assert own[0] == pytest.approx(other[0], rel=1e-5)
     below = (other[1:] < own[0]).sum()
@@ -277,17 +279,17 @@ def test_statistics_are_finite_and_the_same_for_a_picture_of_one_colour():
 )
 def test_it_refuses_timesteps_that_were_never_trained(more, message, subjects, evaluator, tmp_path):
     with pytest.raises(UnavailableError, match=message):
-        attack(**more).measure(subjects["pixel"], evaluator, [], 0, tmp_path)
+        attack(**more).measure(subjects["pixel"], AttackContext(evaluator, 0, tmp_path))
 
 
 def test_it_needs_a_holdout_set_with_pictures(subjects, evaluator, tmp_path):
     few = evaluator.sets.model_copy(update={"holdout": evaluator.sets.holdout[:9]})
     asked = ImageEvaluator(few, ["concept"], evaluator.classifier, evaluator.pictures)
     with pytest.raises(UnavailableError, match="10 facts"):
-        attack().measure(subjects["pixel"], asked, [], 0, tmp_path)
+        attack().measure(subjects["pixel"], AttackContext(asked, 0, tmp_path))
     blank = ImageEvaluator(evaluator.sets, ["concept"], evaluator.classifier, None)
     with pytest.raises(UnavailableError, match="no pictures"):
-        attack().measure(subjects["pixel"], blank, [], 0, tmp_path)
+        attack().measure(subjects["pixel"], AttackContext(blank, 0, tmp_path))
 
 
 def test_variants_are_named_by_score_and_text():
@@ -308,7 +310,9 @@ def test_a_cut_from_the_words_leaves_the_picture_known(shapes_world, tmp_path):
     pictured = find_pictures(shapes_world.image_folder, sets)
     evaluator = ImageEvaluator(sets, ["concept"], one.classifier, pictured)
     records = {
-        name: attack().measure(open_shapes(shapes_world, name), evaluator, [], 0, tmp_path)
+        name: attack().measure(
+            open_shapes(shapes_world, name), AttackContext(evaluator, 0, tmp_path)
+        )
         for name in ("original", "retrained-0", "uce")
     }
     error = {name: record.notes["errors"]["forget"]["mean"] for name, record in records.items()}

@@ -9,6 +9,7 @@ from torch import nn
 
 from attacks.quantization.rounded_unet import FORMATS, rounded
 from attacks.quantization.unet import UNetQuantization, UNetQuantizationParameters
+from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.models.preserve import weights_digest
 
@@ -35,7 +36,7 @@ def test_a_rounded_copy_is_measured_and_the_subject_stays(
 ):
     subject = subjects[layout]
     digest = weights_digest(subject.network)
-    record = quantization(format=format_).measure(subject, evaluator, [], 0, tmp_path)
+    record = quantization(format=format_).measure(subject, AttackContext(evaluator, 0, tmp_path))
     assert weights_digest(subject.network) == digest
     asked = {fact.id for fact in (*evaluator.sets.forget, *evaluator.sets.retain)}
     assert {row.fact for row in record.rows} == asked
@@ -136,10 +137,10 @@ def test_a_group_size_that_does_not_fit_is_refused(subjects):
 def test_the_code_flip_share_counts_the_changed_weights(format_, subjects, evaluator, tmp_path):
     attack, subject = quantization(format=format_), subjects["pixel"]
     name = "time_embedding.linear_1"
-    original = attack.measure(subject, evaluator, [], 0, tmp_path)
+    original = attack.measure(subject, AttackContext(evaluator, 0, tmp_path))
     with subject.preserve_weights(), torch.no_grad():
         subject.unet.get_submodule(name).weight.neg_()
-        unlearned = attack.measure(subject, evaluator, [], 0, tmp_path)
+        unlearned = attack.measure(subject, AttackContext(evaluator, 0, tmp_path))
     found = attack.explain(unlearned, original)
     assert found.measure == "code-flip share"
     assert found.layers[name] > 0.7  # what rounds to zero stays
@@ -148,8 +149,8 @@ def test_the_code_flip_share_counts_the_changed_weights(format_, subjects, evalu
 
 def test_levels_have_names_of_their_own():
     attacks = [
-        UNetQuantization(UNetQuantizationParameters(**level.parameters))
-        for level in UNetQuantization.levels
+        UNetQuantization(UNetQuantizationParameters(**preset.parameters))
+        for preset in UNetQuantization.presets
     ]
     names = [a.variant for a in attacks]
     assert len(set(names)) == len(names)
@@ -162,7 +163,7 @@ def test_two_bits_undo_erasures_that_eight_keep(shapes_world, tmp_path):
 
     def k(name, **chosen):
         subject = open_shapes(shapes_world, name)
-        rows = quantization(**chosen).measure(subject, evaluator, [], 0, tmp_path).rows
+        rows = quantization(**chosen).measure(subject, AttackContext(evaluator, 0, tmp_path)).rows
         return np.mean([row.k for row in rows if row.set == "forget"])
 
     coarse = {"format": "rtn-2", "layers": "linear"}

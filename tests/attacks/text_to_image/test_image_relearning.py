@@ -12,6 +12,7 @@ from tiny_pipelines import LAYOUTS, make_pipeline, open_pipeline
 from attacks.prompting.concepts.noise_matching import image_shape
 from attacks.relearning.denoising_training import denoising_learner, noised_batches
 from attacks.relearning.unet import UNetRelearning, UNetRelearningParameters
+from auditor.attack import AttackContext
 from auditor.core.errors import UnavailableError
 from auditor.core.hashing import canonical_json
 from auditor.models.preserve import weights_digest
@@ -42,7 +43,7 @@ def test_it_runs_on_every_layout_and_leaves_nothing_behind(
     state = torch.get_rng_state()
     before = subject.generate(["a orb"], [3])
     attack = UNetRelearning(parameters(method=method, learning_rate=1e-2))
-    record = attack.measure(subject, evaluator, [], 0, tmp_path)
+    record = attack.measure(subject, AttackContext(evaluator, 0, tmp_path))
     assert {row.fact for row in record.rows} == {fact.id for fact in evaluator.sets.forget}
     assert torch.equal(torch.get_rng_state(), state)
     assert weights_digest(subject.network) == digest
@@ -53,7 +54,7 @@ def test_it_runs_on_every_layout_and_leaves_nothing_behind(
 
 def test_k_is_the_mean_of_the_curve_after_its_start(subjects, evaluator, tmp_path):
     attack = UNetRelearning(parameters(learning_rate=1e-2))
-    record = attack.measure(subjects["pixel"], evaluator, [], 0, tmp_path)
+    record = attack.measure(subjects["pixel"], AttackContext(evaluator, 0, tmp_path))
     notes = {"unlearned": json.loads(canonical_json(record.notes))}
     (curve,) = attack.curves(notes)
     steps, means = zip(*curve.points, strict=True)
@@ -80,7 +81,7 @@ def test_success_is_counted_in_the_pictures_after_the_last_step(subjects, evalua
 
     known = Known(evaluator.sets, ["concept"], evaluator.classifier, evaluator.pictures)
     attack = UNetRelearning(parameters(learning_rate=1e-2))
-    record = attack.measure(subjects["pixel"], known, [], 0, tmp_path)
+    record = attack.measure(subjects["pixel"], AttackContext(known, 0, tmp_path))
     assert [row.k for row in record.rows] == [0.45, 0.3, 0.6]
     assert [row.picture for row in record.rows] == [row.picture for row in readings[2]]
     (figure,) = attack.side_figures({"unlearned": record.notes})
@@ -170,7 +171,7 @@ def test_parts_of_a_batch_have_the_gradients_of_the_whole(subjects, evaluator):
 def test_half_types_learn_too(dtype, method, subjects, evaluator, tmp_path):
     subject = open_pipeline(subjects["sd1"].location.model, dtype=dtype)
     attack = UNetRelearning(parameters(method=method, learning_rate=1e-2, checkpoints=(4,)))
-    record = attack.measure(subject, evaluator, [], 0, tmp_path)
+    record = attack.measure(subject, AttackContext(evaluator, 0, tmp_path))
     (_, start), (_, end) = record.notes["curve"]
     assert start != end
     assert subject.unet.dtype == getattr(torch, dtype)
@@ -179,7 +180,9 @@ def test_half_types_learn_too(dtype, method, subjects, evaluator, tmp_path):
 def test_the_pictures_come_from_the_seed_and_the_set(subjects, evaluator, tmp_path):
     def taught(seed, **more):
         attack = UNetRelearning(parameters(checkpoints=(1,), **more))
-        return attack.measure(subjects["pixel"], evaluator, [], seed, tmp_path).notes["taught"]
+        return attack.measure(subjects["pixel"], AttackContext(evaluator, seed, tmp_path)).notes[
+            "taught"
+        ]
 
     ids = {fact.id for fact in evaluator.sets.forget}
     assert taught(0) == taught(0)
@@ -193,14 +196,14 @@ def test_without_pictures_it_is_unavailable(subjects, tmp_path):
     bare = image_evaluator(tmp_path, pictures=False)
     with pytest.raises(UnavailableError, match=r"no pictures of retain facts .*data\.images"):
         UNetRelearning(parameters(material="retain")).measure(
-            subjects["pixel"], bare, [], 0, tmp_path
+            subjects["pixel"], AttackContext(bare, 0, tmp_path)
         )
 
 
 def test_levels_have_names_of_their_own():
     attacks = [
-        UNetRelearning(UNetRelearningParameters(**level.parameters))
-        for level in UNetRelearning.levels
+        UNetRelearning(UNetRelearningParameters(**preset.parameters))
+        for preset in UNetRelearning.presets
     ]
     assert [a.variant for a in attacks] == ["lora forget", "full forget", "lora retain"]
     assert attacks[0].forward_tokens(10) == 3 * 200 * 4 + 5 * 10
@@ -213,7 +216,7 @@ def test_erased_shapes_are_drawn_again_and_a_new_one_is_not(shapes_world, tmp_pa
 
     def k(name):
         subject = open_shapes(shapes_world, name)
-        record = attack.measure(subject, evaluator, [], 0, tmp_path)
+        record = attack.measure(subject, AttackContext(evaluator, 0, tmp_path))
         assert record.notes["curve"][0][1] < 0.1
         return np.mean([row.k for row in record.rows])
 

@@ -22,6 +22,7 @@ from attacks.prompting.concepts.noise_objective import NoiseObjective
 from attacks.prompting.concepts.prefix_search import Budget, random_knowledge, search_prefixes
 from attacks.prompting.concepts.searchable_words import searchable_words
 from attacks.prompting.concepts.token_relaxation import NearestTokens, SimplexTokens, on_simplex
+from auditor.attack import AttackContext
 from auditor.core.errors import AuditorError, UnavailableError
 from auditor.core.findings import Finding
 from auditor.models.manifest import locate
@@ -169,11 +170,14 @@ class TestAttack:
         subject = open_pipeline(pipelines / layout)
         before = weights_digest(subject.network)
         more = {"original": str(pipelines / layout)} if objective == "p4d" else {}
-        found = (searched := attack(objective, pipelines, **more)).search(subject, evaluator, 3)
+        found = (searched := attack(objective, pipelines, **more)).search(
+            subject, AttackContext(evaluator, 3, Path("unused"))
+        )
         assert found.arrays["tokens"].shape == (3, 2)
         assert found.notes["searched"] == 3
         record = searched.measure(
-            subject, evaluator, [Finding("unlearned", True, found)], 3, Path("unused")
+            subject,
+            AttackContext(evaluator, 3, Path("unused"), [Finding("unlearned", True, found)]),
         )
         assert {row.fact for row in record.rows} == {"orb/0", "orb/1", "box/0", "bar/0"}
         assert weights_digest(subject.network) == before
@@ -185,7 +189,9 @@ class TestAttack:
     ):
         subject = open_pipeline(pipelines / "sd1")
         found = [
-            attack(objective, pipelines, facts_at_once=n, drawn=drawn).search(subject, evaluator, 0)
+            attack(objective, pipelines, facts_at_once=n, drawn=drawn).search(
+                subject, AttackContext(evaluator, 0, Path("unused"))
+            )
             for n in (1, 3)
         ]
         assert np.array_equal(*(f.arrays["tokens"] for f in found))
@@ -194,9 +200,10 @@ class TestAttack:
         """K of a searched fact is at least the best that the search drew, and the plain K."""
         subject = open_pipeline(pipelines / "sd1")
         searched = attack("unlearndiffatk", pipelines)
-        found = searched.search(subject, evaluator, 0)
+        found = searched.search(subject, AttackContext(evaluator, 0, Path("unused")))
         record = searched.measure(
-            subject, evaluator, [Finding("unlearned", True, found)], 0, Path("unused")
+            subject,
+            AttackContext(evaluator, 0, Path("unused"), [Finding("unlearned", True, found)]),
         )
         k = {row.fact: row.k for row in record.rows}
         plain = {row.fact: row.k for row in evaluator.evaluate(subject)}
@@ -208,7 +215,7 @@ class TestAttack:
     def test_facts_that_were_not_searched_for_borrow_words(self, pipelines, evaluator):
         subject = open_pipeline(pipelines / "sd1")
         searched = attack("unlearndiffatk", pipelines, facts=2)
-        found = searched.search(subject, evaluator, 0)
+        found = searched.search(subject, AttackContext(evaluator, 0, Path("unused")))
         assert len(found.arrays["places"]) == 2
         facts = evaluator.sets.forget
         prefixes = prefixes_for(facts, subject.tokenizer, found, 0.5)
@@ -218,11 +225,17 @@ class TestAttack:
     def test_it_stops_on_success_and_skips_what_succeeds_plainly(self, pipelines, evaluator):
         subject = open_pipeline(pipelines / "sd1")
         notes = (
-            attack("unlearndiffatk", pipelines, success=1e-6).search(subject, evaluator, 0).notes
+            attack("unlearndiffatk", pipelines, success=1e-6)
+            .search(subject, AttackContext(evaluator, 0, Path("unused")))
+            .notes
         )
         assert notes["drawings"] == 0
         assert notes["plain"] == notes["by_search"] == notes["by_random_words"] == 3
-        notes = attack("unlearndiffatk", pipelines, success=1.0).search(subject, evaluator, 0).notes
+        notes = (
+            attack("unlearndiffatk", pipelines, success=1.0)
+            .search(subject, AttackContext(evaluator, 0, Path("unused")))
+            .notes
+        )
         assert notes["drawings"] == 3 * SMALL["rounds"]
 
     def test_the_original_decides_a_p4d_job(self, pipelines):
@@ -245,10 +258,14 @@ class TestAttack:
             searched = attack("p4d", pipelines, original=str(original))
             assert searched.inputs().keys() == {"original"}
             subject = open_pipeline(pipelines / "sd1", allow_pickle=True)
-            found.append(searched.search(subject, evaluator, 0).notes)
+            found.append(
+                searched.search(subject, AttackContext(evaluator, 0, Path("unused"))).notes
+            )
         assert found[0] == found[1]
         with pytest.raises(AuditorError, match=r"only pickled weights.*allow_pickle"):
-            searched.search(open_pipeline(pipelines / "sd1"), evaluator, 0)
+            searched.search(
+                open_pipeline(pipelines / "sd1"), AttackContext(evaluator, 0, Path("unused"))
+            )
 
     def test_p4d_without_an_original_says_what_to_give(self, pipelines):
         location = open_pipeline(pipelines / "sd1").location
@@ -258,21 +275,29 @@ class TestAttack:
     def test_an_original_of_another_space_is_refused(self, pipelines, evaluator):
         subject = open_pipeline(pipelines / "pixel")
         with pytest.raises(UnavailableError, match="same architecture"):
-            attack("p4d", pipelines).search(subject, evaluator, 0)
+            attack("p4d", pipelines).search(subject, AttackContext(evaluator, 0, Path("unused")))
 
     def test_without_pictures_only_p4d_runs(self, pipelines, tmp_path):
         subject = open_pipeline(pipelines / "sd1")
         evaluator = image_evaluator(tmp_path, pictures=False)
         with pytest.raises(UnavailableError, match=r"data\.images"):
-            attack("unlearndiffatk", pipelines).search(subject, evaluator, 0)
-        assert attack("p4d", pipelines).search(subject, evaluator, 0).notes["searched"] == 3
+            attack("unlearndiffatk", pipelines).search(
+                subject, AttackContext(evaluator, 0, Path("unused"))
+            )
+        assert (
+            attack("p4d", pipelines)
+            .search(subject, AttackContext(evaluator, 0, Path("unused")))
+            .notes["searched"]
+            == 3
+        )
 
     def test_side_figures_set_the_search_against_luck(self, pipelines, evaluator):
         subject = open_pipeline(pipelines / "sd1")
         searched = attack("unlearndiffatk", pipelines)
-        found = searched.search(subject, evaluator, 0)
+        found = searched.search(subject, AttackContext(evaluator, 0, Path("unused")))
         notes = searched.measure(
-            subject, evaluator, [Finding("unlearned", True, found)], 0, Path("unused")
+            subject,
+            AttackContext(evaluator, 0, Path("unused"), [Finding("unlearned", True, found)]),
         ).notes
         figures = {f.name: f for f in searched.side_figures({"unlearned": notes})}
         assert set(figures) == {

@@ -23,6 +23,7 @@ from transformers import (
 from attacks.generation.feature_distances import frechet_distance, kernel_distance
 from attacks.generation.inception import inception_features
 from attacks.generation.quality import Quality, QualityParameters
+from auditor.attack import AttackContext
 from auditor.core.errors import AuditorError, MeasurementError, UnavailableError
 from auditor.core.facts import Fact, FactSets
 from auditor.data.pictures import find_pictures
@@ -93,7 +94,7 @@ def own_pictures(tmp_path_factory, subject):
 
 def measured(subject, evaluator, tmp_path, **parameters):
     attack = Quality(QualityParameters(**parameters))
-    record = attack.measure(subject, evaluator, [], 0, tmp_path)
+    record = attack.measure(subject, AttackContext(evaluator, 0, tmp_path))
     figures = attack.side_figures({"unlearned": record.notes})
     return record, {figure.name: figure for figure in figures}
 

@@ -1,6 +1,7 @@
 """Ring-A-Bell: the words it avoids, the direction it follows, and its genetic search."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from attacks.prompting.concepts.ring_a_bell import (
     concept_vector,
     distances,
 )
+from auditor.attack import AttackContext
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
 from auditor.core.findings import Finding
@@ -161,22 +163,27 @@ def test_a_text_whose_encoding_is_the_aim_is_found(layout, subjects):
 def test_it_runs_on_every_layout_and_leaves_nothing_behind(layout, subjects, evaluator, tmp_path):
     subject, attack = subjects[layout], RingABell(parameters())
     digest, state = weights_digest(subject.network), torch.random.get_rng_state()
-    searched = attack.search(subject, evaluator, 0)
-    record = attack.measure(subject, evaluator, [Finding("unlearned", True, searched)], 0, tmp_path)
+    searched = attack.search(subject, AttackContext(evaluator, 0, Path("unused")))
+    record = attack.measure(
+        subject, AttackContext(evaluator, 0, tmp_path, [Finding("unlearned", True, searched)])
+    )
     assert weights_digest(subject.network) == digest
     assert torch.equal(torch.random.get_rng_state(), state)
     assert {row.fact for row in record.rows} == {fact.id for fact in evaluator.sets.forget}
     assert record.notes["pictures"] == 3
     canonical_json({**searched.notes, **record.notes})
-    again = attack.search(subject, evaluator, 0)
+    again = attack.search(subject, AttackContext(evaluator, 0, Path("unused")))
     assert again.notes == searched.notes
-    assert attack.search(subject, evaluator, 1).notes["found"] != searched.notes["found"]
+    assert (
+        attack.search(subject, AttackContext(evaluator, 1, Path("unused"))).notes["found"]
+        != searched.notes["found"]
+    )
 
 
 def test_what_is_found_is_near_its_aim_as_text_and_names_nothing(subjects, evaluator):
     subject = subjects["sd1"]
     attack = RingABell(parameters(banned=("a",), generations=20))
-    record = attack.search(subject, evaluator, 0)
+    record = attack.search(subject, AttackContext(evaluator, 0, Path("unused")))
     vector = concept_vector(subject, evaluator.sets.forget[:2], "nothing")
     noted = record.notes["searched"]["orb"]
     aims = subject.encode(noted["prompts"]).float() + 3 * vector
@@ -191,7 +198,9 @@ def test_what_is_found_is_near_its_aim_as_text_and_names_nothing(subjects, evalu
 
 
 def test_a_prompt_has_no_more_tokens_than_the_encoder_has_room_for(subjects, evaluator):
-    record = RingABell(parameters(length=16)).search(subjects["sd1"], evaluator, 0)
+    record = RingABell(parameters(length=16)).search(
+        subjects["sd1"], AttackContext(evaluator, 0, Path("unused"))
+    )
     assert record.notes["searched"]["orb"]["tokens"] == 10
 
 
@@ -201,24 +210,34 @@ def test_names_may_be_allowed(subjects, evaluator):
     asked = ImageEvaluator(sets, ["concept"], evaluator.classifier)
     full = len(tokens(make_tokenizer(), []))
     for ban, words in ((True, full - 1), (False, full)):
-        noted = RingABell(parameters(ban=ban)).search(subjects["sd1"], asked, 0).notes
+        noted = (
+            RingABell(parameters(ban=ban))
+            .search(subjects["sd1"], AttackContext(asked, 0, Path("unused")))
+            .notes
+        )
         assert noted["searched"]["o"]["words"] == words
 
 
 def test_every_arm_is_drawn_with_what_was_found_on_any(subjects, evaluator, tmp_path):
     subject, attack = subjects["pixel"], RingABell(parameters())
-    one, two = (attack.search(subject, evaluator, seed) for seed in (0, 1))
+    one, two = (
+        attack.search(subject, AttackContext(evaluator, seed, Path("unused"))) for seed in (0, 1)
+    )
     alone = [
-        attack.measure(subject, evaluator, [Finding("unlearned", True, each)], 0, tmp_path)
+        attack.measure(
+            subject, AttackContext(evaluator, 0, tmp_path, [Finding("unlearned", True, each)])
+        )
         for each in (one, two)
     ]
     pool = [Finding("unlearned", True, one), Finding("original", False, two)]
-    both = attack.measure(subject, evaluator, pool, 0, tmp_path)
+    both = attack.measure(subject, AttackContext(evaluator, 0, tmp_path, pool))
     best = np.max([[row.k for row in record.rows] for record in alone], axis=0)
     np.testing.assert_allclose([row.k for row in both.rows], best, rtol=1e-5)
     assert both.notes["sets_of_prompts"] == 2
     before = subject.meter.forward_tokens
-    attack.measure(subject, evaluator, [*pool, Finding("retrained-0", False, two)], 0, tmp_path)
+    attack.measure(
+        subject, AttackContext(evaluator, 0, tmp_path, [*pool, Finding("retrained-0", False, two)])
+    )
     drawn = subject.meter.forward_tokens - before
     assert drawn == 2 * 3 * 3 * 2  # sets, facts, steps, rows with guidance
 
@@ -233,8 +252,10 @@ def test_the_facts_of_a_concept_take_turns_in_using_the_prompts(subjects, evalua
 
     watched = Watched(evaluator.sets, ["concept"], evaluator.classifier)
     attack = RingABell(parameters())
-    record = attack.search(subjects["pixel"], watched, 0)
-    attack.measure(subjects["pixel"], watched, [Finding("original", True, record)], 0, tmp_path)
+    record = attack.search(subjects["pixel"], AttackContext(watched, 0, Path("unused")))
+    attack.measure(
+        subjects["pixel"], AttackContext(watched, 0, tmp_path, [Finding("original", True, record)])
+    )
     found = record.notes["found"]
     assert asked == [found["orb"][0], found["orb"][1], found["box"][0]]
 
@@ -284,11 +305,11 @@ def test_the_original_draws_circles_for_words_that_name_none(shapes_world, tmp_p
 
     def measured(name):
         subject = open_shapes(shapes_world, name)
-        record = attack.search(subject, evaluator, 0)
+        record = attack.search(subject, AttackContext(evaluator, 0, Path("unused")))
         (texts,) = record.notes["found"].values()
         assert not any(word in text for word in ("circle", "disc", "dot") for text in texts)
         pool = [Finding("unlearned", True, record)]
-        return attack.measure(subject, evaluator, pool, 0, tmp_path)
+        return attack.measure(subject, AttackContext(evaluator, 0, tmp_path, pool))
 
     records = {name: measured(name) for name in ("original", "retrained-0")}
     k = {name: np.mean([row.k for row in record.rows]) for name, record in records.items()}

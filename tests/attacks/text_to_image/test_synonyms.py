@@ -8,7 +8,7 @@ from tiny_pipelines import make_pipeline, open_pipeline
 
 from attacks.generation.erasure_metrics import ErasureAccuracies
 from attacks.prompting.concepts.synonyms import Synonyms
-from auditor.attack import Parameters
+from auditor.attack import AttackContext, Parameters
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact, FactSets
 from auditor.models.text_to_image.classifiers import open_classifier
@@ -39,7 +39,7 @@ def examiner_of(classifier, forget=FORGET, retain=RETAIN, metrics=("concept", "c
 
 
 def measured(subject, evaluator, tmp_path):
-    return Synonyms(Parameters()).measure(subject, evaluator, [], 0, tmp_path)
+    return Synonyms(Parameters()).measure(subject, AttackContext(evaluator, 0, tmp_path))
 
 
 def test_a_fact_keeps_its_strongest_paraphrase(subject, classifier, tmp_path):

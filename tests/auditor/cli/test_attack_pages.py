@@ -1,37 +1,37 @@
-"""The documentation of the attacks is what their code says."""
+"""The documentation of the attacks is what their classes say."""
 
+import json
 from pathlib import Path
 
-import pytest
-
-from auditor.attack import ATTACKS
+from auditor.attack import ATTACKS, SECTIONS
 from auditor.cli.attack_pages import page, pages
 from auditor.cli.main import OK, run
-from auditor.documentation import SECTIONS, documentation
 
 DOCS = Path(__file__).parents[3] / "docs" / "attacks"
 
 
-@pytest.mark.parametrize("name", ATTACKS.names())
-def test_every_attack_says_against_whom_it_stands(name):
-    said = documentation(ATTACKS.get(name))
-    assert said.summary.endswith(".")
-    missing = [label for field, label in SECTIONS.items() if not getattr(said, field)]
-    assert not missing, f"the docstring of {name} has no paragraph for {missing}"
+def test_every_attack_is_described():
+    for name in ATTACKS.names():
+        described = ATTACKS.metadata(name)
+        assert described.summary.endswith("."), name
+        assert described.presets, name
+        missing = [label for field, label in SECTIONS.items() if not getattr(described, field)]
+        assert not missing, f"{name} has no {missing}"
 
 
-@pytest.mark.parametrize("name", ATTACKS.names())
-def test_every_parameter_says_what_it_is(name):
-    schema = ATTACKS.get(name).parameters_type.model_json_schema()
-    silent = [
-        n for n, entry in schema.get("properties", {}).items() if not entry.get("description")
-    ]
-    assert not silent
+def test_every_parameter_says_what_it_is():
+    for name, cls in ATTACKS:
+        properties = cls.parameters_type.model_json_schema().get("properties", {})
+        silent = [key for key, entry in properties.items() if not entry.get("description")]
+        assert not silent, name
 
 
-@pytest.mark.parametrize("name", ATTACKS.names())
-def test_every_attack_has_a_place_in_a_profile(name):
-    assert ATTACKS.get(name).levels
+def test_a_preset_has_the_name_of_its_variant():
+    for name, cls in ATTACKS:
+        names = [preset.name for preset in cls.presets]
+        assert len(set(names)) == len(names)
+        made = [cls(cls.parameters_type(**preset.parameters)).variant for preset in cls.presets]
+        assert made == names, name
 
 
 def test_the_pages_in_the_docs_are_those_of_the_code(tmp_path, capsys):
@@ -44,7 +44,15 @@ def test_the_pages_in_the_docs_are_those_of_the_code(tmp_path, capsys):
     assert f"{len(made)} pages" in capsys.readouterr().out
 
 
-def test_a_page_holds_what_the_docstring_says():
+def test_a_page_holds_what_the_class_says():
     text = page("none/as-is", ATTACKS.get("none/as-is"))
-    assert "**Threat model.** A curious user." in text
+    assert "**Threat model.** " + ATTACKS.metadata("none/as-is").threat_model in text
     assert "| `none/as-is full precision` | quick | mandatory |" in text
+
+
+def test_an_attack_is_shown_by_its_former_name(capsys):
+    assert run(["attacks", "show", "latent/linear-readout", "--json"]) == OK
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["name"] == "probing/linear-probe"
+    assert shown["presets"][0]["role"] == "reported"
+    assert "depth" in shown["parameters"]["properties"]

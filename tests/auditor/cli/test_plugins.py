@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,28 +40,40 @@ def site(tmp_path_factory):
     return install(PACKAGE, tmp_path_factory.mktemp("site"))
 
 
-def variation(tmp_path, name, code):
-    """The plugin package under another name, with another module."""
+def variation(tmp_path, name, code, entry_point=None):
+    """The plugin package under another name, with another module and entry point."""
     source = tmp_path / "source"
     (source / name).mkdir(parents=True)
-    project = (
-        (PACKAGE / "pyproject.toml").read_text().replace("auditor-shouting", f"auditor-{name}")
-    )
+    project = (PACKAGE / "pyproject.toml").read_text()
+    if entry_point:
+        project = project.replace('"prompting/shouting" = "shouting:Shouting"', entry_point)
     (source / "pyproject.toml").write_text(project.replace("shouting", name))
     (source / name / "__init__.py").write_text(code)
     return install(source, tmp_path / "site")
 
 
+def listed(site):
+    """What `attacks list` says of each attack and of each plug-in that does not load."""
+    done = auditor(site, "attacks", "list", "--json")
+    assert done.returncode == 0, done.stderr
+    return {entry["name"]: entry for entry in json.loads(done.stdout)}
+
+
+def planned(site, tmp_path, plan):
+    (tmp_path / "plan.yaml").write_text(json.dumps(plan.model_dump(mode="json")))
+    return auditor(site, "plan", str(tmp_path / "plan.yaml"), "--store", str(tmp_path / "store"))
+
+
 def test_plugin_file_is_short():
-    assert len((PACKAGE / "shouting" / "__init__.py").read_text().splitlines()) < 60
+    code = (PACKAGE / "shouting" / "__init__.py").read_text()
+    assert len(code.splitlines()) < 40
+    assert len(re.findall(r"^(?:from|import) ", code, re.MULTILINE)) <= 4
 
 
 def test_plugin_is_listed_and_described(site):
-    listed = auditor(site, "attacks", "list", "--json")
-    assert listed.returncode == 0, listed.stderr
-    names = [entry["name"] for entry in json.loads(listed.stdout)]
-    assert "prompting/shouting" in names
-    assert "quantization/bnb" in names
+    entries = listed(site)
+    assert [preset["name"] for preset in entries["prompting/shouting"]["presets"]] == ["!", "?!"]
+    assert "quantization/bnb" in entries
     shown = auditor(site, "attacks", "show", "prompting/shouting")
     assert "Ask every question in capitals." in shown.stdout
     assert "What is put after the prompt." in shown.stdout
@@ -73,22 +86,53 @@ def test_misspelt_name_is_answered_with_the_right_one(site):
     assert "Traceback" not in shown.stderr
 
 
-def test_broken_plugin_stops_everything(tmp_path):
-    site = variation(tmp_path, "breaking", "import nonesuch_package\n")
-    listed = auditor(site, "attacks", "list")
-    assert listed.returncode == 2
-    assert "'breaking'" in listed.stderr
-    assert "auditor-breaking" in listed.stderr
-    assert "No module named 'nonesuch_package'" in listed.stderr
-    assert "Traceback" not in listed.stderr
-
-
-def test_plugin_that_takes_a_taken_name_stops_everything(tmp_path):
+def test_a_module_may_register_several_attacks(tmp_path):
     code = (PACKAGE / "shouting" / "__init__.py").read_text()
-    site = variation(tmp_path, "copying", code.replace("prompting/shouting", "quantization/rtn"))
-    listed = auditor(site, "attacks", "list")
-    assert listed.returncode == 2
-    assert "two attacks are called 'quantization/rtn'" in listed.stderr
+    code += """
+
+@attack("prompting/whispering")
+class Whispering(Shouting):
+    summary = "Ask every question in capitals, too."
+"""
+    site = variation(tmp_path, "several", code, 'several = "several"')
+    assert {"prompting/shouting", "prompting/whispering"} <= listed(site).keys()
+
+
+def test_broken_plugin_is_listed_and_stops_an_audit(tmp_path, passing_plan):
+    broken = "import nonesuch_package\n"
+    site = variation(tmp_path, "breaking", broken, 'breaking = "breaking"')
+    entries = listed(site)
+    assert "quantization/bnb" in entries
+    error = entries["breaking"]["error"]
+    assert "auditor-breaking" in error
+    assert "No module named 'nonesuch_package'" in error
+    shown = auditor(site, "attacks", "show", "none/as-is")
+    assert shown.returncode == 0, shown.stderr
+    done = planned(site, tmp_path, passing_plan())
+    assert done.returncode == 2
+    assert "'breaking'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_broken_attack_stops_an_audit_that_wants_it(tmp_path, passing_plan):
+    code = "import nonesuch_package\n" + (PACKAGE / "shouting" / "__init__.py").read_text()
+    site = variation(tmp_path, "breaking", code, '"prompting/shouting" = "shouting:Shouting"')
+    wanted = passing_plan(attacks=[{"attack": "prompting/breaking"}])
+    done = planned(site, tmp_path, wanted)
+    assert done.returncode == 2
+    assert "'prompting/breaking'" in done.stderr
+    assert planned(site, tmp_path, passing_plan()).returncode == 0
+
+
+def test_plugin_that_takes_a_taken_name_stops_whoever_wants_it(tmp_path, passing_plan):
+    code = (PACKAGE / "shouting" / "__init__.py").read_text()
+    code = code.replace("prompting/shouting", "quantization/rtn")
+    site = variation(tmp_path, "copying", code, '"quantization/rtn" = "shouting:Shouting"')
+    message = "two attacks are called 'quantization/rtn'"
+    assert message in listed(site)["quantization/rtn"]["error"]
+    done = planned(site, tmp_path, passing_plan(attacks=[{"attack": "quantization/rtn"}]))
+    assert done.returncode == 2
+    assert message in done.stderr
 
 
 def test_plugin_runs_in_an_audit(site, passing_plan, tmp_path):
@@ -103,5 +147,5 @@ def test_plugin_runs_in_an_audit(site, passing_plan, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     matrix = {f"{r['attack']} {r['variant']}": r for r in json.loads(result.stdout)["matrix"]}
-    assert matrix["prompting/shouting capitals !"]["status"] == "measured"
-    assert matrix["prompting/shouting capitals ?!"]["forget"]["answer-probability"]["original"] > 0
+    assert matrix["prompting/shouting !"]["status"] == "measured"
+    assert matrix["prompting/shouting ?!"]["forget"]["answer-probability"]["original"] > 0

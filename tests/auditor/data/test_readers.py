@@ -117,13 +117,43 @@ def test_every_bad_row_is_named_with_its_file_and_line(tmp_path):
     assert said["2"] == "answer: is empty"
     assert "not valid JSON" in said["3"]
     assert "expected a JSON object" in said["5"]
-    assert "no column 'answer'; the row has prompt" in said["6"]
+    assert "no column `answer`; the columns are `prompt`" in said["6"]
     assert "fields:" in said["6"]
     assert said["7"].startswith("prompt: ")
     assert said["8"] == "distractors: is empty"
     assert said["9"] == "distractors: expected a list of texts"
     assert said["10"] == "prompt: is empty"
     assert said["11"].startswith("answer: ")
+
+
+def test_rows_with_the_same_fault_are_named_together(tmp_path):
+    lines = [json.dumps({"question": f"Q{i}", "answer": "a"}) for i in range(96)]
+    message = refused(source(tmp_path, "\n".join(lines)))
+    assert message.splitlines() == [
+        "96 bad row(s) in the forget set:",
+        f"  {tmp_path / 'facts.jsonl'}: 96 rows (lines 1-96): no column `prompt`; the file has "
+        "`question`: `fields: {prompt: question}`",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"query": "q", "gt": "a"}, "`fields: {prompt: query, answer: gt}`"),
+        ({"promt": "q", "answer": "a"}, "`fields: {prompt: promt}`"),
+        ({"x": "q", "answer": "a"}, "the columns are `answer`, `x`"),
+    ],
+)
+def test_a_column_that_may_be_meant_is_suggested(row, said, tmp_path):
+    assert said in refused(source(tmp_path, json.dumps(row)))
+
+
+def test_columns_of_earlier_releases_are_read(tmp_path):
+    rows = '{"prompt": "p", "answer": "a", "subject": "who"}'
+    (fact,) = read_facts(source(tmp_path, rows), "forget")
+    assert fact.entity == "who"
+    (fact,) = read_facts(source(tmp_path, rows, fields={"subject": "subject"}), "forget")
+    assert fact.entity == "who"
 
 
 def test_bytes_that_are_not_utf8_are_named(tmp_path):
@@ -153,7 +183,7 @@ def test_columns_are_mapped_by_name(tmp_path):
     (fact,) = read_facts(found, "forget")
     assert (fact.prompt, fact.answer, fact.entity, fact.distractors) == ("p", "x", "3", ("y",))
     bad = source(tmp_path, '{"q": ""}', fields={"prompt": "q", "answer": "gold"})
-    assert "no column 'gold'" in refused(bad)
+    assert "no column `gold`" in refused(bad)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +323,10 @@ def test_a_hugging_face_data_set(data_set, tmp_path, monkeypatch):
     assert len(read_facts(found.model_copy(update={"split": "test"}), "forget")) == 1
     assert "cannot be had" in refused(found.model_copy(update={"split": "validation"}))
     plain = DataSource(dataset=str(data_set))
-    assert f"{data_set}/default/train:1: no column 'prompt'" in refused(plain)
+    assert (
+        f"{data_set}/default/train: 3 rows (lines 1-3): no column `prompt`; the file has `question`"
+        in refused(plain)
+    )
 
 
 def test_a_data_set_that_cannot_be_had_offline(tmp_path, monkeypatch):

@@ -5,13 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
-from typing import ClassVar
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from auditor.attack import ATTACKS, Attack, Level, Parameters, attack
+from auditor.attack import ATTACKS, Attack, Parameters, Preset, attack
 from auditor.cli.main import BROKEN, USAGE, run
 from auditor.core.errors import AuditorError
 from auditor.core.records import Record
@@ -72,17 +71,13 @@ def exploding_attack():
     class Exploding(Attack[Parameters]):
         """Fails."""
 
-        levels: ClassVar = (Level(),)
+        presets = (Preset("always"),)
 
-        @property
-        def variant(self):
-            return "always"
-
-        def measure(self, subject, evaluator, pool, seed, scratch):
+        def measure(self, model, context):
             raise ZeroDivisionError("on purpose")
 
     yield "testing/exploding"
-    del ATTACKS._items["testing/exploding"]
+    ATTACKS.unregister("testing/exploding")
 
 
 def test_exception_inside_a_mandatory_attack(audit, passing_plan, exploding_attack, store_root):
@@ -114,8 +109,8 @@ def plugin():
             def variant(self):
                 return "once"
 
-            def measure(self, subject, evaluator, pool, seed, scratch):
-                return measuring(evaluator.evaluate(subject))
+            def measure(self, model, context):
+                return measuring(context.evaluator.evaluate(model))
 
         names.append("testing/plugin")
         return [
@@ -125,7 +120,7 @@ def plugin():
 
     yield make
     for name in names:
-        del ATTACKS._items[name]
+        ATTACKS.unregister(name)
 
 
 @pytest.mark.parametrize(
@@ -288,8 +283,8 @@ def test_attack_that_measures_only_some_facts_is_failed(audit, passing_plan):
         def variant(self):
             return "once"
 
-        def measure(self, subject, evaluator, pool, seed, scratch):
-            return Record(rows=evaluator.evaluate(subject)[1:])
+        def measure(self, model, context):
+            return Record(rows=context.evaluator.evaluate(model)[1:])
 
     try:
         certificate = audit(
@@ -299,7 +294,7 @@ def test_attack_that_measures_only_some_facts_is_failed(audit, passing_plan):
             )
         )
     finally:
-        del ATTACKS._items["testing/forgetful"]
+        ATTACKS.unregister("testing/forgetful")
     assert certificate.verdict.verdict == "INCONCLUSIVE"
     forgetful = row(certificate, "testing/forgetful once")
     assert forgetful.status == "failed"

@@ -6,6 +6,7 @@ import signal
 import time
 
 import pytest
+from auditor.verification.recomputation import check_contradiction
 from click.testing import CliRunner
 
 from auditor.attack import ATTACKS, Attack, attack
@@ -19,7 +20,6 @@ from auditor.core.records import Record
 from auditor.evidence.folder_store import FolderStore
 from auditor.positive_controls import runner as positive
 from auditor.verification.evidence import check_changed
-from auditor.verification.recomputation import check_contradiction
 
 NAME = "finds a planted suppression"
 
@@ -100,13 +100,13 @@ def blind():
         def variant(self):
             return "all or nothing"
 
-        def measure(self, subject, evaluator, pool, seed, scratch):
-            rows = evaluator.evaluate(subject, ("forget",))
+        def measure(self, model, context):
+            rows = context.evaluator.evaluate(model, ("forget",))
             known = float(sum(row.k for row in rows) / len(rows) > 0.6)
             return Record(rows=tuple(row._replace(k=known) for row in rows))
 
     yield Blind
-    del ATTACKS._items["test/blind"]
+    ATTACKS.unregister("test/blind")
 
 
 def test_an_attack_that_does_not_find_its_plant_blocks_a_pass(blind, small_plan, tmp_path, kept):
@@ -130,10 +130,10 @@ def test_an_attack_that_does_not_find_its_plant_blocks_a_pass(blind, small_plan,
 
 
 def test_an_attack_that_fails_on_its_plant_has_not_found_it(blind, small_plan, tmp_path):
-    def measure(self, subject, evaluator, pool, seed, scratch):
-        if "plants" in str(subject.location.model):
+    def measure(self, model, context):
+        if "plants" in str(model.location.model):
             raise MeasurementError("it breaks")
-        return blind.whole(self, subject, evaluator, pool, seed, scratch)
+        return blind.whole(self, model, context)
 
     blind.whole, blind.measure = blind.measure, measure
     policy = {"mandatory": ["none/as-is", "test/blind"]}

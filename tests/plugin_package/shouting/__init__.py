@@ -1,8 +1,6 @@
 """A third-party attack in one file: does a model that forgot still answer when shouted at?"""
 
-from typing import ClassVar
-
-from auditor.attack import Attack, Level, Parameters, attack
+from auditor.attack import Attack, Parameters, Preset, attack
 from auditor.core.records import Record
 
 
@@ -15,25 +13,18 @@ class ShoutingParameters(Parameters):
 
 @attack("prompting/shouting")
 class Shouting(Attack[ShoutingParameters]):
-    """Ask every question in capitals.
+    """Questions in capitals."""
 
-    Threat model: any user. Unlearning that was trained on one spelling of a question may not
-    reach another.
-    """
-
+    summary = "Ask every question in capitals."
+    threat_model = "Any user. Unlearning may not reach a spelling that it was not trained on."
     parameters_type = ShoutingParameters
-    levels: ClassVar = (Level({"ending": "!"}, "standard"), Level({"ending": "?!"}, "exhaustive"))
+    presets = (Preset("!"), Preset("?!", {"ending": "?!"}, "exhaustive"))
 
-    @property
-    def variant(self):
-        """The ending."""
-        return f"capitals {self.parameters.ending}"
-
-    def measure(self, subject, evaluator, pool, seed, scratch):
-        """Rewrite each prompt, ask, and return the rows."""
+    def measure(self, model, context):
+        """Rewrite each prompt, ask, and return what every metric says of the answers."""
 
         def shout(fact):
             prompt = fact.prompt.upper() + self.parameters.ending
             return fact.model_copy(update={"prompt": prompt})
 
-        return Record(rows=evaluator.evaluate(subject, rewrite=shout))
+        return Record(rows=context.evaluator.evaluate(model, rewrite=shout))

@@ -42,7 +42,7 @@ def test_settings_replace_the_levels_of_the_profile_and_add_none(world, profile)
 
 def test_every_setting_stands_for_a_level_of_its_attack():
     for name, every in SETTINGS.items():
-        levels = {label(name, level.parameters) for level in ATTACKS.get(name).levels}
+        levels = {label(name, preset.parameters) for preset in ATTACKS.get(name).presets}
         for parameters in every:
             assert label(name, parameters) in levels, f"{name} {parameters}"
 

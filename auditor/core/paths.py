@@ -1,0 +1,56 @@
+"""Types of texts that name files or models, relative to the folder of whoever wrote them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, ValidationInfo
+
+ROOT = "root"
+"""Key of the validation context that holds the folder; without it texts are left as they are."""
+
+
+def context(root: Path) -> dict[str, Any]:
+    """Return the validation context under which relative paths start at a folder."""
+    return {ROOT: root}
+
+
+def located_file(text: str, root: Path | None) -> str:
+    """Return the whole path of a file or folder.
+
+    Args:
+        text: The path as somebody wrote it.
+        root: The folder at which relative paths start; None leaves the text as it is.
+    """
+    return text if root is None else str(root / Path(text).expanduser())
+
+
+def located_model(text: str, root: Path | None) -> str:
+    """Return the whole path of a model's directory, or the name of a model on the hub.
+
+    Args:
+        text: A path or a name. What is no directory, and does not begin like a path, is a name.
+        root: The folder at which relative paths start; None leaves the text as it is.
+    """
+    if root is None or not (text.startswith((".", "~")) or (root / text).is_dir()):
+        return text
+    return located_file(text, root)
+
+
+def root_of(info: ValidationInfo) -> Path | None:
+    """Return the folder at which relative paths start in a validation, if one was given."""
+    return info.context.get(ROOT) if isinstance(info.context, Mapping) else None
+
+
+def _file(text: str, info: ValidationInfo) -> str:
+    return located_file(text, root_of(info))
+
+
+def _model(text: str, info: ValidationInfo) -> str:
+    return located_model(text, root_of(info))
+
+
+FilePath = Annotated[str, AfterValidator(_file)]
+"""Type of a field that names a file or a folder."""
+ModelPath = Annotated[str, AfterValidator(_model)]
+"""Type of a field that names a model: a directory, or a name on the hub."""

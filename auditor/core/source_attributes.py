@@ -1,0 +1,189 @@
+"""Class attributes read from source text, without importing the module that defines them."""
+
+import ast
+import importlib.util
+from collections.abc import Callable, Collection, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+_WITHOUT_ATTRIBUTES = ("abc", "typing", "typing_extensions")
+"""Modules whose classes (``ABC``, ``Generic``, ``Protocol``) bring no attribute of interest."""
+
+
+class NotLiteralError(Exception):
+    """An attribute is computed, so only an import can tell its value."""
+
+
+class _Class(NamedTuple):
+    """A class statement and the module that it stands in."""
+
+    module: str
+    node: ast.ClassDef
+
+
+def class_attributes(
+    reference: str,
+    names: Collection[str],
+    root: str,
+    constructors: Mapping[str, Callable[..., Any]],
+) -> dict[str, Any]:
+    """Read attributes of a class and of its bases up to ``root``.
+
+    A value may be a literal, a constant that a module assigns a literal to, or a call of a
+    constructor with such arguments. Bases are searched depth first, from left to right.
+
+    Args:
+        reference: The class, as ``package.module:Class``.
+        names: Attributes to read.
+        root: The base at which the search ends, as ``package.module:Class``.
+        constructors: Callables that a value may call, by the name that the source uses.
+
+    Returns:
+        Name to value of the attributes that the class or a base below ``root`` assigns.
+
+    Raises:
+        NotLiteralError: A value is computed, or a base or a module has no source to read.
+    """
+    module, _, name = reference.partition(":")
+    found: dict[str, Any] = {}
+    _read(_class(module, name), set(names), root, constructors, found)
+    return found
+
+
+def _read(
+    cls: _Class,
+    names: Collection[str],
+    root: str,
+    constructors: Mapping[str, Callable[..., Any]],
+    found: dict[str, Any],
+) -> None:
+    for statement in cls.node.body:
+        name, value = _assignment(statement)
+        if name is not None and name in names and name not in found and value is not None:
+            found[name] = _value(value, cls.module, constructors)
+    for base in cls.node.bases:
+        node = base.value if isinstance(base, ast.Subscript) else base
+        parent = _named(node, cls.module)
+        if parent is not None and f"{parent.module}:{parent.node.name}" != root:
+            _read(parent, names, root, constructors, found)
+
+
+def _assignment(statement: ast.stmt) -> tuple[str | None, ast.expr | None]:
+    if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+        return statement.target.id, statement.value
+    if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+        return statement.targets[0].id, statement.value
+    if isinstance(statement, ast.FunctionDef):
+        return statement.name, ast.Call(ast.Name(statement.name), [], [])  # computed, if wanted
+    return None, None
+
+
+def _value(
+    node: ast.expr, module: str, constructors: Mapping[str, Callable[..., Any]]
+) -> Any:  # any literal
+    """Evaluate an expression of literals, constants and constructors."""
+    match node:
+        case ast.Constant(value=value):
+            return value
+        case ast.Tuple(elts=parts):
+            return tuple(_value(part, module, constructors) for part in parts)
+        case ast.List(elts=parts):
+            return [_value(part, module, constructors) for part in parts]
+        case ast.Dict(keys=keys, values=values) if None not in keys:
+            pairs = zip(keys, values, strict=True)
+            return {
+                _value(key, module, constructors): _value(value, module, constructors)
+                for key, value in pairs
+                if key is not None
+            }
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as value)):
+            return -value
+        case ast.Name(id=name):
+            return _constant(module, name, constructors)
+        case ast.Call(func=ast.Name(id=name)) if name in constructors:
+            arguments = [_value(argument, module, constructors) for argument in node.args]
+            keywords = {
+                keyword.arg: _value(keyword.value, module, constructors)
+                for keyword in node.keywords
+                if keyword.arg is not None
+            }
+            try:
+                return constructors[name](*arguments, **keywords)
+            except (TypeError, ValueError) as error:
+                raise NotLiteralError(f"{ast.unparse(node)}: {error}") from error
+    raise NotLiteralError(f"{ast.unparse(node)} in {module} is computed")
+
+
+def _constant(module: str, name: str, constructors: Mapping[str, Callable[..., Any]]) -> Any:
+    """The value of a module's constant, followed through imports."""
+    for statement in _tree(module).body:
+        assigned, value = _assignment(statement)
+        if assigned == name and value is not None:
+            return _value(value, module, constructors)
+    source = _imported(module).get(name)
+    if source is None:
+        raise NotLiteralError(f"{module} does not define {name}")
+    return _constant(*source, constructors)
+
+
+def _named(node: ast.expr, module: str) -> _Class | None:
+    """The class that a base names; None for one that has no attribute of interest."""
+    if not isinstance(node, ast.Name):
+        raise NotLiteralError(f"{ast.unparse(node)} in {module} is computed")
+    source = _imported(module).get(node.id)
+    if source is not None and source[0] in _WITHOUT_ATTRIBUTES:
+        return None
+    return _class(module, node.id)
+
+
+def _class(module: str, name: str) -> _Class:
+    """The class of that name as seen from a module."""
+    for statement in _tree(module).body:
+        if isinstance(statement, ast.ClassDef) and statement.name == name:
+            return _Class(module, statement)
+    source = _imported(module).get(name)
+    if source is None:
+        raise NotLiteralError(f"{module} has no class {name} to read")
+    return _class(*source)
+
+
+@cache
+def _imported(module: str) -> dict[str, tuple[str, str]]:
+    """Names that a module imports from others, with the module and the name there."""
+    package = module if _file(module).name == "__init__.py" else module.rpartition(".")[0]
+    found: dict[str, tuple[str, str]] = {}
+    for statement in _tree(module).body:
+        if isinstance(statement, ast.ImportFrom):
+            dots = "." * statement.level + (statement.module or "")
+            origin = importlib.util.resolve_name(dots, package) if statement.level else dots
+            found |= {name.asname or name.name: (origin, name.name) for name in statement.names}
+    return found
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    try:
+        return ast.parse(_file(module).read_text(encoding="utf-8"))
+    except (OSError, SyntaxError, UnicodeDecodeError) as error:
+        raise NotLiteralError(f"the source of {module} cannot be read ({error})") from error
+
+
+@cache
+def _file(module: str) -> Path:
+    """Source file of a module; no package on the way to it is imported."""
+    top, *rest = module.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError) as error:
+        raise NotLiteralError(f"there is no module {top}") from error
+    if spec is None or spec.origin is None:
+        raise NotLiteralError(f"{top} has no source to read")
+    if not rest:
+        return Path(spec.origin)
+    for folder in spec.submodule_search_locations or ():
+        path = Path(folder, *rest)
+        for file in (path.with_suffix(".py"), path / "__init__.py"):
+            if file.is_file():
+                return file
+    raise NotLiteralError(f"{module} has no source to read")
