@@ -121,7 +121,7 @@ def test_the_environment_has_what_a_metric_names():
 def test_the_device_is_that_of_the_model():
     assert device_of(CausalLMSpec(path="m", device_map="cpu")) == "cpu"
     here = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
-    assert device_of(CausalLMSpec(path="m")) == device_of(ModelSpec(path="m", device_map="auto"))
+    assert device_of(CausalLMSpec(path="m")) == device_of(CausalLMSpec(path="m", device_map="auto"))
     assert device_of(CausalLMSpec(path="m", device_map="cuda:0")) == here
 
 
@@ -168,7 +168,7 @@ def test_a_worker_with_other_code_measures_nothing(prepared):
     ready, store = prepared
     [variant] = ready.variants
     [asked] = ready.measurements(variant)["original"]
-    assert asked.code == measuring_code(asked.attack, asked.metrics, "causal-lm")
+    assert asked.code == measuring_code(asked.attack, asked.metrics, kind_named("causal-lm"))
     with pytest.raises(AuditorError, match="other code for none/as-is"):
         execute(asked.model_copy(update={"code": "0" * 64}), None, store)
 
