@@ -17,7 +17,7 @@ from auditor.engine.locations import Locations
 from auditor.engine.preparation import prepare
 from auditor.evidence.folder_store import FolderStore
 from auditor.models.causal_lm.spec import CausalLMSpec
-from auditor.models.kind import parse_spec
+from auditor.models.kind import kind_named, parse_spec
 from auditor.models.opening import locate
 from auditor.models.spec import PromptFormat
 
