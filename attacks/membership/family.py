@@ -9,6 +9,12 @@ import numpy.typing as npt
 from typing_extensions import TypeVar
 
 from attacks.membership.blind_baseline import blind_check
+from attacks.membership.roc_curves import (
+    mean_roc_curve,
+    roc_corners,
+    roc_curve,
+    thinned_roc_curve,
+)
 from attacks.membership.scored_texts import TextKind
 from auditor.attack import Attack, E, M, P, Parameters, Requirements
 from auditor.core.arms import Arm
@@ -19,13 +25,9 @@ from auditor.core.messages import Message, message
 from auditor.core.records import Record, Row
 from auditor.statistics.roc import (
     area_of_components,
-    mean_roc_curve,
     nonmembers_needed,
     operating_point,
     placements,
-    roc_corners,
-    roc_curve,
-    thinned_roc_curve,
 )
 
 Vector = npt.NDArray[np.float64]

@@ -27,13 +27,9 @@ from auditor.statistics.roc import (
     area_of_components,
     area_under_curve,
     clopper_pearson,
-    mean_roc_curve,
     nonmembers_needed,
     operating_point,
     placements,
-    roc_corners,
-    roc_curve,
-    thinned_roc_curve,
 )
 from auditor.statistics.seeds import SeedSpread, SeedTrial, seed_spread, self_test
 from auditor.statistics.utility import Utility, UtilityAssessment, UtilityState, assess_utility
@@ -77,17 +73,13 @@ __all__ = [
     "leak_rate",
     "log_e_value",
     "mean_lower",
-    "mean_roc_curve",
     "nonmembers_needed",
     "operating_point",
     "placements",
     "power_at",
     "residual_lower",
     "residual_upper",
-    "roc_corners",
-    "roc_curve",
     "seed_spread",
     "self_test",
-    "thinned_roc_curve",
     "zero_noise_bound",
 ]
