@@ -20,8 +20,7 @@ from auditor.models.checkpoint_files import read_json
 from auditor.models.spec import ModelSpec
 from auditor.models.text_to_image.component_files import Component
 from auditor.models.text_to_image.pipelines import Pipeline
-from auditor.models.text_to_image.state_dicts import read_tensors
-from auditor.models.text_to_image.tensor_names import listed
+from auditor.models.text_to_image.state_dicts import listed, read_tensors
 
 FAULTS = (
     OSError,
