@@ -15,7 +15,8 @@ from auditor.data import checks
 from auditor.data.readers import read_facts
 from auditor.engine.expansion import Variant, expand, explicit
 from auditor.engine.instruments import Instruments, find_instruments
-from auditor.engine.job import Job, Pooled, Stage
+from auditor.engine.job import Job, Pooled, Stage, measuring_code
+from auditor.engine.locations import Locations
 from auditor.engine.plan import AuditPlan
 from auditor.engine.weaknesses import weaknesses
 from auditor.evidence.store import EvidenceStore
@@ -39,6 +40,11 @@ class Prepared:
     warnings: list[Message]
     instruments: Instruments = field(default_factory=Instruments)
     """Classifier and pictures, where the plan names some."""
+
+    @property
+    def models(self) -> Locations:
+        """The models of all arms, for workers on this machine."""
+        return Locations(self.locations.values())
 
     def only(self, variants: list[Variant]) -> "Prepared":
         """The same audit with fewer variants."""
@@ -112,13 +118,14 @@ class Prepared:
             inputs=dict(attack.inputs()),
             seed=seed,
             spec=self.plan.arms[arm],
-            location=self.locations[arm],
+            model=self.locations[arm].manifest.digest,
             facts=self.facts,
             metrics=self.plan.metrics.all,
             format=self.plan.format,
             token_budget=self.plan.token_budget,
+            code=measuring_code(attack.name, self.plan.metrics.all, self.plan.arms[arm].kind),
             pool=pool,
-            instruments=self.instruments,
+            auxiliary=self.instruments,
         )
 
 

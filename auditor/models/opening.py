@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 from auditor.core.errors import AuditorError
 from auditor.models.causal_lm.loading import load_tokenizer, read_config
@@ -17,6 +18,22 @@ CODE: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """Kind of model to the modules that load it and put questions to it."""
+
+PACKAGES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "causal-lm": ("torch", "transformers", "tokenizers", "numpy", "peft"),
+        "text-to-image": (
+            *("torch", "transformers", "tokenizers", "numpy", "peft"),
+            *("diffusers", "PIL"),
+        ),
+    }
+)
+"""Kind of model to the import packages whose versions decide what it answers."""
+
+
+def deciding_options(spec: ModelSpec) -> dict[str, Any]:
+    """Return what of a spec decides a model's answers, beside files and type of the weights."""
+    return {"sampling": spec.drawing.model_dump()} if spec.kind == "text-to-image" else {}
 
 
 def check_unopenable(
