@@ -10,7 +10,7 @@ from auditor.core.errors import AuditorError
 from auditor.core.hashing import digest, digest_file
 from auditor.models.checkpoint_files import check_truncated, read_json
 from auditor.models.spec import ModelSpec
-from auditor.models.text_to_image.pipelines import find_pipeline
+from auditor.models.text_to_image.pipeline_files import find_pipeline
 from auditor.models.text_to_image.replacement_files import find_replacement
 
 _SAFE = ("*.safetensors",)

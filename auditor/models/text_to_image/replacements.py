@@ -12,7 +12,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from auditor.core.errors import AuditorError
 from auditor.models.checkpoint_files import read_json
 from auditor.models.text_to_image.lora import check_lora, is_lora, merge_lora, read_lora
-from auditor.models.text_to_image.pipeline_loading import FAULTS
+from auditor.models.text_to_image.parts import FAULTS
 from auditor.models.text_to_image.replacement_files import Replacement
 from auditor.models.text_to_image.state_dicts import (
     OBSOLETE,
