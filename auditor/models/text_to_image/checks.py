@@ -9,7 +9,6 @@ from torch import nn
 from auditor.core.errors import AuditorError
 from auditor.models.devices import first_device
 from auditor.models.manifest import Location
-from auditor.models.spec import ModelSpec
 from auditor.models.text_to_image.latent_space import input_size, vae_factor
 from auditor.models.text_to_image.parts import (
     load_scheduler,
@@ -20,6 +19,7 @@ from auditor.models.text_to_image.parts import (
 from auditor.models.text_to_image.pipeline_files import Pipeline, find_pipeline
 from auditor.models.text_to_image.replacement_files import find_replacement
 from auditor.models.text_to_image.replacements import check_unfitting
+from auditor.models.text_to_image.spec import TextToImageSpec
 
 _PLAIN = ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type", "time_cond_proj_dim")
 """Settings of UNets that want more than noise, time and text."""
@@ -28,7 +28,7 @@ _SIZE_NUMBERS = 6
 """Original size, crop and target size, two numbers each."""
 
 
-def check_unopenable_pipeline(spec: ModelSpec, location: Location) -> None:
+def check_unopenable_pipeline(spec: TextToImageSpec, location: Location) -> None:
     """Refuse a pipeline that could not be opened, or whose replacement would not fit.
 
     Raises:
@@ -105,7 +105,7 @@ def check_unknown_layout(networks: Mapping[str, nn.Module], vae: Mapping[str, An
             )
 
 
-def hashed_pipeline(spec: ModelSpec, location: Location) -> Pipeline:
+def hashed_pipeline(spec: TextToImageSpec, location: Location) -> Pipeline:
     """A located pipeline's files, which must be those that were hashed.
 
     Raises:
@@ -120,7 +120,7 @@ def hashed_pipeline(spec: ModelSpec, location: Location) -> Pipeline:
     return pipeline
 
 
-def image_device(spec: ModelSpec) -> torch.device:
+def image_device(spec: TextToImageSpec) -> torch.device:
     """The one device that a text-to-image model is on.
 
     Raises:

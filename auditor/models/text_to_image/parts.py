@@ -24,8 +24,8 @@ from transformers import CLIPTextConfig, PreTrainedModel, PreTrainedTokenizerBas
 from auditor.core.errors import AuditorError
 from auditor.models.checkpoint_files import read_json
 from auditor.models.preserve import preserve_weights
-from auditor.models.spec import ModelSpec
-from auditor.models.text_to_image.pipeline_files import INDEX, Component, Pipeline
+from auditor.models.text_to_image.pipeline_files import Component, Pipeline
+from auditor.models.text_to_image.spec import INDEX, TextToImageSpec
 from auditor.models.text_to_image.state_dicts import listed, read_tensors
 
 FAULTS = (
@@ -69,7 +69,7 @@ def _numbered(name: str, parts: list[Any]) -> Iterator[tuple[str, Any]]:
         yield (name if number == 1 else f"{name}_{number}"), part
 
 
-def load_parts(pipeline: Pipeline, spec: ModelSpec, device: torch.device) -> Parts:
+def load_parts(pipeline: Pipeline, spec: TextToImageSpec, device: torch.device) -> Parts:
     """Load all components, networks in evaluation mode on ``device``.
 
     No weight asks for a gradient: a search for inputs would keep what only those need. Whoever
@@ -233,7 +233,7 @@ def _from_library(library: Any, component: Component, base: type) -> Any:
             ) from error
 
 
-def _dtype(spec: ModelSpec, component: Component) -> torch.dtype:
+def _dtype(spec: TextToImageSpec, component: Component) -> torch.dtype:
     """The wanted type, or the one that most of a component's tensors are stored in."""
     if spec.dtype != "auto":
         named: torch.dtype = getattr(torch, spec.dtype)

@@ -15,8 +15,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 
 from auditor.core.errors import AuditorError
 from auditor.models.checkpoint_files import check_truncated, read_json, shards
+from auditor.models.text_to_image.spec import INDEX
 
-INDEX = "model_index.json"
 _CLASSES = {
     "unet": ("diffusers", {"UNet2DConditionModel"}),
     "vae": ("diffusers", {"AutoencoderKL"}),

@@ -6,7 +6,8 @@ from typing import Literal
 
 from auditor.core.errors import AuditorError
 from auditor.models.checkpoint_files import check_truncated, read_json
-from auditor.models.text_to_image.pipeline_files import INDEX, network_component, present
+from auditor.models.text_to_image.pipeline_files import network_component, present
+from auditor.models.text_to_image.spec import INDEX
 
 Form = Literal["state dict", "UNet", "text encoder", "LoRA"]
 

@@ -3,8 +3,10 @@ import yaml
 
 from auditor.cli.main import OK, run
 from auditor.core.errors import AuditorError
+from auditor.core.roles import Role
 from auditor.engine.expansion import default_levels, expand
 from auditor.engine.plan import AuditPlan, load_plan, parse_plan
+from auditor.models.kind import default_kind
 
 MINIMAL = {"unlearned": "u", "original": "o", "retrained": ["r"], "data": {"forget": "f.jsonl"}}
 
@@ -89,7 +91,7 @@ def test_settings_in_the_plan_replace_those_of_the_profile_and_stay_mandatory():
     variants = expand(parse_plan(MINIMAL | {"attacks": [request]}, "test"))
     gptq = [v for v in variants if v.attack.name == "quantization/gptq"]
     assert len(gptq) == 1
-    assert gptq[0].mandatory
+    assert gptq[0].role == Role.MANDATORY
     assert gptq[0].attack.parameters.calibration_samples == 7
 
 
@@ -120,7 +122,7 @@ def test_a_plan_runs_the_attacks_on_its_kind_of_models():
     arms = {"unlearned": images, "original": images, "retrained": [images]}
     plan = parse_plan(MINIMAL | arms | {"profile": "exhaustive"}, "test")
     assert {"text-to-image"} == {k for v in expand(plan) for k in v.attack.kinds} - {"causal-lm"}
-    assert not set(default_levels("text-to-image")) & set(default_levels()) - {
+    assert not set(default_levels("text-to-image")) & set(default_levels(default_kind().name)) - {
         "none/as-is full precision"
     }
     assert plan.metrics.all == ("concept", "concept-top-1")
