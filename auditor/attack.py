@@ -4,17 +4,19 @@ import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeVar
 
+from auditor.core import paths
 from auditor.core.aliases import attack_name
+from auditor.core.paths import FilePath as FilePath
+from auditor.core.paths import ModelPath as ModelPath
 from auditor.core.registry import Registry
 from auditor.core.roles import Role
-from auditor.core.source_attributes import NotLiteralError, class_attributes
+from auditor.core.source_attributes import NotLiteralError, class_attributes, class_fields
 
 if TYPE_CHECKING:
     from auditor.core.facts import FactSets
@@ -37,18 +39,6 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-
-class Located(Enum):
-    """What a parameter's text names; a plan's relative paths start at the plan's own folder."""
-
-    FILE = "file"
-    MODEL = "model"
-
-
-FilePath = Annotated[str, Located.FILE]
-"""Type of a parameter that names a file."""
-ModelPath = Annotated[str, Located.MODEL]
-"""Type of a parameter that names a model: a directory, or a name on the hub."""
 
 SECTIONS: Mapping[str, str] = {
     "threat_model": "Threat model",
@@ -382,6 +372,23 @@ class AttackRegistry(Registry[type[AnyAttack]]):
                 pass
         cls = self.get(name)
         return AttackMetadata(name=name, **{field: getattr(cls, field) for field in _READ})
+
+    def parameters(self, name: str) -> Mapping[str, paths.PathType | None]:
+        """Names of an attack's parameters, and what those that are paths lead to.
+
+        They are read without importing the attack's module where possible.
+
+        Raises:
+            AuditorError: There is no such attack, or its plug-in does not load.
+        """
+        points = self.points(name)
+        if self.current(name) not in self._items and len(points) == 1:
+            try:
+                return class_fields(points[0].value, "parameters_type", _ROOT, paths.TYPES)
+            except NotLiteralError:
+                pass
+        fields = self.get(name).parameters_type.model_fields
+        return {n: paths.path_type(f.annotation, f.metadata) for n, f in fields.items()}
 
 
 ATTACKS = AttackRegistry("attack", group="auditor.attacks", current=attack_name)

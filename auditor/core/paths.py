@@ -1,13 +1,17 @@
 """Types of texts that name files or models, relative to the folder of whoever wrote them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, ValidationInfo
 
 ROOT = "root"
 """Key of the validation context that holds the folder; without it texts are left as they are."""
+
+
+PathType = Literal["file", "model"]
+"""What a text names: a file or folder, or a model."""
 
 
 def context(root: Path) -> dict[str, Any]:
@@ -54,3 +58,29 @@ FilePath = Annotated[str, AfterValidator(_file)]
 """Type of a field that names a file or a folder."""
 ModelPath = Annotated[str, AfterValidator(_model)]
 """Type of a field that names a model: a directory, or a name on the hub."""
+
+TYPES: Mapping[tuple[str, str], PathType] = {
+    (module, name): kind
+    for module in (__name__, "auditor.attack")
+    for name, kind in (("FilePath", "file"), ("ModelPath", "model"))
+}
+"""Modules and names under which the two types are imported."""
+
+LOCATED: Mapping[PathType, Callable[[str, Path | None], str]] = {
+    "file": located_file,
+    "model": located_model,
+}
+"""What makes a path of each type whole."""
+
+
+def path_type(annotation: Any, metadata: Sequence[Any] = ()) -> PathType | None:
+    """Return what a field's texts name, wherever in its type that is said; None for other texts.
+
+    Args:
+        annotation: The type of the field, without the metadata that pydantic takes from it.
+        metadata: That metadata.
+    """
+    for entry in (*metadata, *getattr(annotation, "__metadata__", ())):
+        if isinstance(entry, AfterValidator) and entry.func in (_file, _model):
+            return "file" if entry.func is _file else "model"
+    return next(filter(None, map(path_type, get_args(annotation))), None)

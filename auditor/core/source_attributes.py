@@ -2,13 +2,16 @@
 
 import ast
 import importlib.util
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-_WITHOUT_ATTRIBUTES = ("abc", "typing", "typing_extensions")
-"""Modules whose classes (``ABC``, ``Generic``, ``Protocol``) bring no attribute of interest."""
+_WITHOUT_ATTRIBUTES = ("abc", "pydantic", "typing", "typing_extensions")
+"""Modules whose classes (``ABC``, ``BaseModel``, ``Generic``) bring no attribute of interest."""
+
+
+T = TypeVar("T")
 
 
 class NotLiteralError(Exception):
@@ -67,6 +70,91 @@ def _read(
         parent = _named(node, cls.module)
         if parent is not None and f"{parent.module}:{parent.node.name}" != root:
             _read(parent, names, root, constructors, found)
+
+
+def class_fields(
+    reference: str, attribute: str, root: str, types: Mapping[tuple[str, str], T]
+) -> dict[str, T | None]:
+    """Read the fields of the class that a class attribute names, and which are of certain types.
+
+    Args:
+        reference: The class with the attribute, as ``package.module:Class``.
+        attribute: The attribute; its value must be the name of a class.
+        root: The base at which the search for the attribute ends, as ``package.module:Class``.
+        types: Module and name of the types to look for, to what they are called in the result.
+
+    Returns:
+        Name to type of each annotated field of the class and of its bases, those of pydantic
+        excepted; None is the type of a field in which none of ``types`` occurs.
+
+    Raises:
+        NotLiteralError: The value is computed, or a base or a module has no source to read.
+    """
+    module, _, name = reference.partition(":")
+    owner = _named_by(_class(module, name), attribute, root)
+    found: dict[str, T | None] = {}
+    if owner is not None:
+        _read_fields(owner, types, found)
+    return found
+
+
+def _named_by(cls: _Class, attribute: str, root: str) -> _Class | None:
+    """The class that an attribute of a class, or of its bases below ``root``, names."""
+    for statement in cls.node.body:
+        name, value = _assignment(statement)
+        if name == attribute and value is not None:
+            return _named(value, cls.module)
+    for parent in _bases(cls):
+        if f"{parent.module}:{parent.node.name}" != root:
+            found = _named_by(parent, attribute, root)
+            if found is not None:
+                return found
+    return None
+
+
+def _read_fields(
+    cls: _Class, types: Mapping[tuple[str, str], T], found: dict[str, T | None]
+) -> None:
+    for parent in _bases(cls):
+        _read_fields(parent, types, found)
+    for statement in cls.node.body:
+        match statement:
+            case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation):
+                if "ClassVar" not in ast.unparse(annotation):
+                    found[name] = _type(annotation, cls.module, types)
+
+
+def _bases(cls: _Class) -> Iterator[_Class]:
+    """The bases of a class whose source is worth reading."""
+    for base in cls.node.bases:
+        parent = _named(base.value if isinstance(base, ast.Subscript) else base, cls.module)
+        if parent is not None:
+            yield parent
+
+
+def _type(node: ast.expr, module: str, types: Mapping[tuple[str, str], T]) -> T | None:
+    """Which of certain types occurs in an annotation, followed through imports and aliases."""
+    for part in ast.walk(node):
+        if not isinstance(part, ast.Name):
+            continue
+        source = _imported(module).get(part.id)
+        if source in types:
+            return types[source]
+        if source is None and (module, part.id) in types:
+            return types[module, part.id]
+        alias = None if source is not None else _alias(module, part.id)
+        if alias is not None and (found := _type(alias, module, types)):
+            return found
+    return None
+
+
+def _alias(module: str, name: str) -> ast.expr | None:
+    """What a module assigns to a name."""
+    for statement in _tree(module).body:
+        assigned, value = _assignment(statement)
+        if assigned == name and value is not None:
+            return value
+    return None
 
 
 def _assignment(statement: ast.stmt) -> tuple[str | None, ast.expr | None]:

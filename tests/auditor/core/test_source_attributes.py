@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from auditor.core.source_attributes import NotLiteralError, class_attributes
+from auditor.core.source_attributes import NotLiteralError, class_attributes, class_fields
 
 
 @dataclass(frozen=True)
@@ -20,17 +20,32 @@ SIZE = 3
 class Root:
     shade = "of the root"
 
+FILE = Annotated[str, "a file"]
+
+class Settings:
+    size: int = 3
+    model_config = {}
+
 class Base(Root):
     """Has defaults."""
+    settings = Settings
     shape: str = "round"
     levels = (Level("low"), Level("high", size=SIZE))
 '''
 
 PLUGIN = """
 from typing import Generic
-from .base import Base as B, SIZE as HOW_MANY
+from .base import FILE, Settings, Base as B, SIZE as HOW_MANY
+
+Files = tuple[FILE, ...]
+
+class OwnSettings(Settings):
+    counted: ClassVar[int] = 0
+    place: FILE | None = None
+    places: Files = ()
 
 class Thing(B, Generic[T]):
+    settings = OwnSettings
     colour = "red " "and blue"
     count = HOW_MANY
     nested = {"deep": [-1, 2.5, None]}
@@ -87,3 +102,17 @@ def test_what_is_computed_is_not_guessed(package, name):
 
 def test_a_computed_attribute_that_is_not_asked_for_does_no_harm(package):
     assert read(package, "Computed", "shape") == {"shape": "round"}
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("Thing", {"size": None, "place": "file", "places": "file"}),
+        ("Computed", {"size": None}),
+    ],
+)
+def test_fields_of_a_named_class_are_read_with_those_of_its_bases(package, name, fields):
+    types = {(f"{package}.base", "FILE"): "file"}
+    reference, root = f"{package}.plugin:{name}", f"{package}.base:Root"
+    assert class_fields(reference, "settings", root, types) == fields
+    assert class_fields(reference, "nothing", root, types) == {}
