@@ -27,9 +27,10 @@ test: $(VENV)/.installed-dev  ## Run all tests
 test-fast: $(VENV)/.installed-dev  ## Run the tests that take seconds
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
-check: $(VENV)/.installed-dev  ## Lint, format check, types
+check: $(VENV)/.installed-dev  ## Lint, format check, arrows between packages, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 format: $(VENV)/.installed-dev  ## Format the code

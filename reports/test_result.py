@@ -1,6 +1,6 @@
 """The certificate as an in-toto Statement with a test-result predicate, not yet signed.
 
-The entity is the unlearned model, by the digest of its files; what decided stands in the
+The subject is the unlearned model, by the digest of its files; what decided stands in the
 configuration: plan, policy, facts, the other models and the certificate itself.
 
 ``PASSED`` is said for a PASS in which nothing is open, ``WARNED`` for a PASS beside which an attack
@@ -44,10 +44,10 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
     predicate.warned_tests.extend(open_)
     predicate.failed_tests.extend(failed)
     predicate.configuration.extend(each.pb for each in _configuration(certificate))
-    entity = ResourceDescriptor(
+    subject = ResourceDescriptor(
         name=inline(model.path), digest={"sha256": inline(model.digest, 64)}
     )
-    statement = Statement([entity.pb], PREDICATE_TYPE, MessageToDict(predicate))
+    statement = Statement([subject.pb], PREDICATE_TYPE, MessageToDict(predicate))
     statement.validate()
     content = MessageToDict(statement.pb)
     return json.dumps(content, indent=2, ensure_ascii=False, sort_keys=True) + "\n"

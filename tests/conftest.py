@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
+from hypothesis import settings
 
 from auditor.certificate.assembly import assemble
 from auditor.cli.console import quiet_libraries
@@ -20,6 +21,10 @@ from auditor.testbeds.people import world as worlds
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start; the cores are shared
+
+settings.register_profile("default", deadline=None)  # a busy machine is no failure
+settings.register_profile("ci", deadline=None, derandomize=True, max_examples=25, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
 def pytest_configure(config):

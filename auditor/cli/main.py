@@ -100,10 +100,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except AuditorError as error:
         return _refused(error)
     except ModuleNotFoundError as error:
-        if (lacking := missing_extra(error)) is None:
-            traceback.print_exc()
-            return BROKEN
-        return _refused(lacking)
+        return _not_installed(error)
     except SystemExit as stop:  # a closed pipe, or a library that ends the process: no verdict
         click.echo(f"auditor: ended before it could finish (exit {stop.code})", err=True)
         return BROKEN
@@ -111,22 +108,35 @@ def run(arguments: Sequence[str] | None = None) -> int:
         click.echo("auditor: interrupted; run the same command again to go on.", err=True)
         return INTERRUPTED
     except OSError as error:
-        if isinstance(error, _FILE_ERRORS) and error.filename is not None:
-            click.echo(f"auditor: {error.filename}: {error.strerror}.", err=True)
-            return USAGE
-        if error.errno != errno.ENOSPC:
-            traceback.print_exc()
-            return BROKEN
-        click.echo(
-            f"auditor: the disk is full ({error.filename or 'evidence'}); what was measured is "
-            "kept. Free some space and run the same command again to go on.",
-            err=True,
-        )
-        return BROKEN
+        return _file_refused(error)
     except Exception:  # the last line of defence: a crash must never look like a verdict
         traceback.print_exc()
         return BROKEN
     return result if isinstance(result, int) else OK
+
+
+def _not_installed(error: ModuleNotFoundError) -> int:
+    """Name the extra that brings the package; where none does, the code is broken."""
+    if (lacking := missing_extra(error)) is None:
+        traceback.print_exc()
+        return BROKEN
+    return _refused(lacking)
+
+
+def _file_refused(error: OSError) -> int:
+    """Name the file or the full disk; every other fault of the system is shown whole."""
+    if isinstance(error, _FILE_ERRORS) and error.filename is not None:
+        click.echo(f"auditor: {error.filename}: {error.strerror}.", err=True)
+        return USAGE
+    if error.errno != errno.ENOSPC:
+        traceback.print_exc()
+        return BROKEN
+    click.echo(
+        f"auditor: the disk is full ({error.filename or 'evidence'}); what was measured is "
+        "kept. Free some space and run the same command again to go on.",
+        err=True,
+    )
+    return BROKEN
 
 
 def _refused(error: AuditorError) -> int:

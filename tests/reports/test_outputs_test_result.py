@@ -98,9 +98,9 @@ def test_a_mandatory_attack_without_result_fails_whatever_the_verdict_says():
 
 def test_subject_is_the_unlearned_model():
     certificate = honest_certificate("PASS")
-    (entity,) = json.loads(render(certificate))["entity"]
+    (subject,) = json.loads(render(certificate))["subject"]
     arm = next(arm for arm in certificate.identity.arms if arm.arm == "unlearned")
-    assert entity == {"name": arm.path, "digest": {"sha256": arm.digest}}
+    assert subject == {"name": arm.path, "digest": {"sha256": arm.digest}}
     configuration = predicate(certificate)["configuration"]
     named = {each["name"]: each["digest"]["sha256"] for each in configuration}
     assert named["certificate"] == certificate.certificate_id

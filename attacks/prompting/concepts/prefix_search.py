@@ -81,14 +81,10 @@ def search_prefixes(
             relaxation.update(slope)
             for i, loss in zip(active, losses.tolist(), strict=True):
                 visited[i].append((loss, tuple(drawn[i].tolist())))
-        last = relaxation.best().cpu()
-        chosen = last
+        chosen = relaxation.best().cpu()
         if budget.drawn == "lowest-loss":
-            chosen = last.clone()
             for i in active:
-                new = [each for each in sorted(visited[i]) if each[1] not in tried[i]]
-                if new:
-                    chosen[i] = torch.tensor(new[0][1])
+                chosen[i] = _lowest_untried(visited[i], tried[i], chosen[i])
                 tried[i].add(tuple(chosen[i].tolist()))
         judged = judge(active, [words.text(chosen[i]) for i in active])
         found.drawings += len(active)
@@ -99,6 +95,14 @@ def search_prefixes(
         if not active:
             break
     return found
+
+
+def _lowest_untried(
+    visited: list[tuple[float, tuple[int, ...]]], tried: set[tuple[int, ...]], last: Tensor
+) -> Tensor:
+    """Tokens of the lowest loss that were not drawn before; the last ones if all were."""
+    new = min((each for each in visited if each[1] not in tried), default=None)
+    return last if new is None else torch.tensor(new[1])
 
 
 def random_knowledge(

@@ -224,7 +224,7 @@ def test_generic_text_is_shown_to_the_checks_and_decides_the_job():
     ("split", "facts", "reason"),
     [
         ("entity", SETS.forget[:2], "too few entities"),
-        ("attribute", SETS.forget[::2], "no subject has enough facts"),
+        ("attribute", SETS.forget[::2], "no entity has enough facts"),
     ],
 )
 def test_a_split_that_cannot_be_is_said_to_be_unavailable(split, facts, reason, subjects, tmp_path):

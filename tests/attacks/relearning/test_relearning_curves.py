@@ -58,7 +58,7 @@ def mean_k(record, metric=METRIC):
 CASES = {
     "LoRA of rank 16 trained on half of the forget facts (split by attribute); the others are "
     "asked": HeldOutFacts(HeldOutFactsParameters(checkpoints=(1, 3), **SHORT)),
-    "all weights trained on half of the forget facts (split by subject); the others are asked": (
+    "all weights trained on half of the forget facts (split by entity); the others are asked": (
         HeldOutFacts(
             HeldOutFactsParameters(split="entity", method="full", checkpoints=(1, 3), **SHORT)
         )

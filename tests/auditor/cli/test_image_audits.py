@@ -239,7 +239,12 @@ def test_flags_say_what_a_plan_does(tiny, tmp_path, capsys):
     capsys.readouterr()
     assert run(["plan", *given, "--json"]) == 0
     variants = json.loads(capsys.readouterr().out)["variants"]
-    assert {entry["label"].partition("/")[0] for entry in variants} == {"none", "image"}
+    assert {entry["label"].partition("/")[0] for entry in variants} == {
+        "none",
+        "prompting",
+        "quantization",
+        "relearning",
+    }
     inversion = next(e for e in variants if e["label"].startswith("prompting/concept-inversion"))
     assert "data.images" in inversion["unavailable"]
 
