@@ -12,8 +12,7 @@ from attacks.relearning.recovery_time import RecoveryTimes, faster, first_known,
 from auditor.attack import AttackContext, Preset, attack
 from auditor.core.findings import SideFigure
 from auditor.core.records import Record, Row
-from auditor.models.causal_lm.evaluator import Evaluator
-from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.model import LanguageModel
 
 
 class SameFactsParameters(FineTuning):
@@ -87,11 +86,11 @@ class SameFacts(RelearningAttack[SameFactsParameters]):
         checkpoints = 1 + self.parameters.limit // self.parameters.every
         return self.training_tokens(self.parameters.limit) + checkpoints * evaluation
 
-    def measure(self, model: CausalLM, context: AttackContext) -> Record:
+    def measure(self, model: LanguageModel, context: AttackContext) -> Record:
         """Teach all forget facts; K is the speed at which each becomes known."""
         chosen = self.parameters
         if chosen.known_by == "exact":
-            asking, threshold = Evaluator(context.facts, ["exact-memorisation"]), 1.0
+            asking, threshold = context.evaluator.with_metrics(["exact-memorisation"]), 1.0
         else:
             asking, threshold = primary(context.evaluator), chosen.threshold
         facts = context.facts.forget

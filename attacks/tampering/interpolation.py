@@ -11,9 +11,10 @@ from torch import nn
 from attacks.tampering.family import WeightAttack
 from auditor.attack import ModelPath, Parameters, Preset, Requirements, attack
 from auditor.core.errors import UnavailableError
-from auditor.models.causal_lm.model import CausalLM
-from auditor.models.manifest import Location, locate
-from auditor.models.spec import ModelSpec
+from auditor.models.kind import parse_spec
+from auditor.models.language.model import LanguageModel
+from auditor.models.manifest import Location
+from auditor.models.opening import locate
 
 
 class InterpolationParameters(Parameters):
@@ -84,7 +85,7 @@ class Interpolation(WeightAttack[InterpolationParameters]):
             )
         return super().unavailable(location)
 
-    def tamper(self, model: CausalLM, network: nn.Module, seed: int) -> dict[str, Any]:
+    def tamper(self, model: LanguageModel, network: nn.Module, seed: int) -> dict[str, Any]:
         """Take the step.
 
         Raises:
@@ -95,8 +96,7 @@ class Interpolation(WeightAttack[InterpolationParameters]):
                 "the base is one of the audited models; give the checkpoint that they were all "
                 "fine-tuned from, which never saw the forget set"
             )
-        spec = ModelSpec(path=str(self._base.model), device_map="cpu", dtype="float32")
-        base = CausalLM(spec, self._base)
+        base = model.opened_alike(self._base, dtype="float32", device_map="cpu")
         try:
             interpolate(network, base.network, self.parameters.step)
         finally:
@@ -105,7 +105,7 @@ class Interpolation(WeightAttack[InterpolationParameters]):
 
     @cached_property
     def _base(self) -> Location:
-        return locate(ModelSpec(path=str(self.parameters.base)))
+        return locate(parse_spec(str(self.parameters.base)))
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from auditor.attack import AnyAttack
-from auditor.certificate.arm import ArmPart, SamplingPart
+from auditor.certificate.arm import ArmPart
 from auditor.certificate.checks import NOT_PLANTED, PositiveControlled, control_parts
 from auditor.certificate.decided import (
     decided_policy,
@@ -99,16 +99,17 @@ def _identity(outcome: AuditOutcome, earlier_policies: Sequence[str]) -> Identit
                 arm=arm,
                 path=spec.path,
                 revision=spec.revision,
-                adapter=spec.adapter,
+                adapter=said.get("adapter"),
                 dtype=spec.dtype,
                 digest=prepared.locations[arm].manifest.digest,
                 files=prepared.locations[arm].manifest.files,
-                replacement=spec.replacement,
-                sampling=SamplingPart(**spec.sampling.model_dump()) if spec.sampling else None,
+                replacement=said.get("replacement"),
+                sampling=said.get("sampling"),
             )
             for arm, spec in plan.arms.items()
+            for said in (spec.model_dump(mode="json"),)
         ),
-        instruments=prepared.instruments.digests or None,
+        instruments=dict(prepared.auxiliary.digests) or None,
         facts_digest=prepared.facts,
         plan_digest=digest(plan.model_dump(mode="json")),
         policy_digest=plan.policy.digest,

@@ -8,17 +8,13 @@ from typing import Any, Protocol
 
 from auditor.attack import AttackContext
 from auditor.core.errors import UnavailableError
-from auditor.core.facts import FactSets
 from auditor.core.findings import Finding
 from auditor.core.progress import Advance, Progress
 from auditor.core.records import Cost, Record, check_malformed
-from auditor.engine.instruments import concepts_of, opened_classifier
 from auditor.engine.job import Job
 from auditor.evidence.store import EvidenceStore
-from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.model import AuditedModel
 from auditor.models.opening import open_model
-from auditor.models.text_to_image.evaluator import ImageEvaluator
 
 
 @dataclass(frozen=True)
@@ -123,7 +119,7 @@ def execute(
         OSError: the evidence could not be written (the audit fails, not the attack).
     """
     attack = job.instantiate()
-    evaluator = _examiner(job, store.facts(job.facts))
+    evaluator = job.kind.evaluator(store.facts(job.facts), job.metrics, job.auxiliary)
     pool = [Finding(entry.arm, entry.own, store.read(entry.key)) for entry in job.pool]
     before, began = model.meter.forward_tokens, time.monotonic()
     try:
@@ -146,20 +142,13 @@ def execute(
     return None
 
 
-def _examiner(job: Job, sets: FactSets) -> Evaluator | ImageEvaluator:
-    if job.spec.kind == "causal-lm":
-        return Evaluator(sets, job.metrics)
-    tools = job.instruments
-    classifier = opened_classifier(tools.classifier, tools.classifier_digest, concepts_of(sets))
-    return ImageEvaluator(sets, job.metrics, classifier, tools.pictures)
-
-
 def _by_model(
     jobs: Iterable[tuple[str, Job]],
 ) -> Iterable[list[tuple[str, Job]]]:
     groups: dict[tuple[Any, ...], list[tuple[str, Job]]] = {}
     for label, job in jobs:
         spec = job.spec
-        opened_alike = (job.location.manifest.digest, spec.dtype, spec.device_map, spec.sampling)
+        options = str(job.kind.options(spec))
+        opened_alike = (job.location.manifest.digest, spec.dtype, spec.device_map, options)
         groups.setdefault(opened_alike, []).append((label, job))
     return groups.values()

@@ -116,12 +116,12 @@ def explicit(plan: AuditPlan) -> AuditPlan:
     """The plan with the mandatory attacks of its policy by name, so that its digest covers them."""
     if plan.policy.mandatory is not None:
         return plan
-    levels = default_levels(plan.unlearned.kind)
+    levels = default_levels(plan.kind.name)
     named = plan.policy.model_copy(update={"mandatory": tuple(levels)})
     return plan.model_copy(update={"policy": named})
 
 
-def default_levels(kind: str = "causal-lm") -> dict[str, AnyAttack]:
+def default_levels(kind: str) -> dict[str, AnyAttack]:
     """What is mandatory for models of a kind unless a policy says otherwise, by label.
 
     Raises:

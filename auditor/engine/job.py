@@ -12,16 +12,15 @@ from auditor.core.hashing import digest
 from auditor.core.packages import distribution_of, installed_version
 from auditor.engine.expansion import instantiate
 from auditor.engine.fingerprint import fingerprint
-from auditor.engine.instruments import Instruments
-from auditor.metrics.kinds import find_metric
+from auditor.metrics.metric import find_metric
+from auditor.models.auxiliary import AuxiliaryInputs
+from auditor.models.kind import AnySpec, ModelKind, kind_named
 from auditor.models.manifest import Location
-from auditor.models.opening import CODE
-from auditor.models.spec import ModelSpec, PromptFormat
+from auditor.models.spec import PromptFormat
 
 Stage = Literal["search", "measure"]
 
-_MEASURING_LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "rouge-score", "peft")
-_LIBRARIES_OF_KIND = {"text-to-image": ("diffusers", "pillow")}
+_MEASURING_LIBRARIES = ("rouge-score",)
 
 
 class Pooled(BaseModel):
@@ -46,7 +45,7 @@ class Job(BaseModel):
     inputs: dict[str, str]
     """Digests of files that the parameters name."""
     seed: int
-    spec: ModelSpec
+    spec: AnySpec
     location: Location
     facts: str
     """Digest of the fact sets in the store."""
@@ -55,7 +54,7 @@ class Job(BaseModel):
     token_budget: int
     pool: tuple[Pooled, ...] = ()
     """The searches whose findings are measured, one an arm."""
-    instruments: Instruments = Instruments()
+    auxiliary: AuxiliaryInputs = AuxiliaryInputs()
 
     @cached_property
     def key(self) -> str:
@@ -75,24 +74,29 @@ class Job(BaseModel):
             "kind": self.spec.kind,
             "dtype": self.spec.dtype,
             "device_map": self.spec.device_map,
-            "sampling": self.spec.sampling.model_dump() if self.spec.sampling else None,
+            "options": self.kind.options(self.spec),
             "facts": self.facts,
             "metrics": list(self.metrics),
             "format": self.format.model_dump(),
             "token_budget": self.token_budget,
             "pool": [entry.model_dump() for entry in self.pool],
-            "instruments": self.instruments.digests,
+            "instruments": dict(self.auxiliary.digests),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-            "code": measuring_code(self.attack, self.metrics, self.spec.kind),
-            "libraries": library_versions(self.instantiate(), self.spec.kind),
+            "code": measuring_code(self.attack, self.metrics, self.kind),
+            "libraries": library_versions(self.instantiate(), self.kind),
         }
+
+    @property
+    def kind(self) -> ModelKind:
+        """The kind of the model."""
+        return kind_named(self.spec.kind)
 
     def instantiate(self) -> AnyAttack:
         """The attack with its parameters."""
         return instantiate(self.attack, self.parameters)
 
 
-def measuring_code(attack: str, metrics: Sequence[str], kind: str) -> str:
+def measuring_code(attack: str, metrics: Sequence[str], kind: ModelKind) -> str:
     """Digest the code that decides what a job finds.
 
     Args:
@@ -101,13 +105,12 @@ def measuring_code(attack: str, metrics: Sequence[str], kind: str) -> str:
         kind: Kind of the model.
     """
     modules = [ATTACKS.get(attack).__module__]
-    modules += [find_metric(kind, name).__module__ for name in metrics]
-    return fingerprint([*modules, *CODE[kind]])
+    modules += [find_metric(name, kind.answers).__module__ for name in metrics]
+    return fingerprint([*modules, *kind.code])
 
 
-def library_versions(attack: AnyAttack, kind: str) -> dict[str, str]:
+def library_versions(attack: AnyAttack, kind: ModelKind) -> dict[str, str]:
     """Versions of the libraries that a measurement of models of a kind depends on."""
     needed = map(distribution_of, attack.packages)
-    own = _LIBRARIES_OF_KIND.get(kind, ())
-    names = sorted({*_MEASURING_LIBRARIES, *own, *needed})
+    names = sorted({*_MEASURING_LIBRARIES, *kind.packages, *needed})
     return {name: installed_version(name) for name in names}

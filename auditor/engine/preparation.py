@@ -12,14 +12,14 @@ from auditor.core.progress import Progress
 from auditor.data import checks
 from auditor.data.readers import read_facts
 from auditor.engine.expansion import Variant, expand, explicit
-from auditor.engine.instruments import Instruments, find_instruments
 from auditor.engine.job import Job, Pooled, Stage
 from auditor.engine.plan import AuditPlan
 from auditor.engine.weaknesses import weaknesses
 from auditor.evidence.store import EvidenceStore
-from auditor.metrics.kinds import find_metric
-from auditor.models.manifest import Location, locate
-from auditor.models.opening import check_unopenable
+from auditor.metrics.metric import find_metric
+from auditor.models.auxiliary import AuxiliaryInputs
+from auditor.models.manifest import Location
+from auditor.models.opening import check_unopenable, locate
 from auditor.policy import check_expired
 
 
@@ -35,7 +35,7 @@ class Prepared:
     """Digest of the sets in the store."""
     variants: list[Variant]
     warnings: list[str]
-    instruments: Instruments = field(default_factory=Instruments)
+    auxiliary: AuxiliaryInputs = field(default_factory=AuxiliaryInputs)
     """Classifier and pictures, where the plan names some."""
 
     def only(self, variants: list[Variant]) -> "Prepared":
@@ -46,7 +46,7 @@ class Prepared:
         """Why a variant cannot be measured here, or None."""
         if variant.left_out:
             return "the plan leaves it out"
-        if variant.attack.requires.images and self.instruments.pictures is None:
+        if variant.attack.requires.images and "pictures" not in self.auxiliary:
             return "the plan gives no pictures of the facts (`data.images`)"
         for arm, location in self.locations.items():
             if reason := variant.attack.unavailable(location):
@@ -115,7 +115,7 @@ class Prepared:
             format=self.plan.format,
             token_budget=self.plan.token_budget,
             pool=pool,
-            instruments=self.instruments,
+            auxiliary=self.auxiliary,
         )
 
 
@@ -133,11 +133,11 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
         retain=read_facts(plan.data.retain, "retain") if plan.data.retain else (),
         holdout=read_facts(plan.data.holdout, "holdout") if plan.data.holdout else (),
     )
-    checks.check_contradictions(sets, of_pictures=plan.unlearned.kind == "text-to-image")
+    checks.check_contradictions(sets, prompts_repeat=plan.kind.prompts_repeat)
     _check_unreadable(plan, sets)
-    _check_unlike_drawing(plan)
+    _check_kind(plan, sets)
     _check_exposure(variants, sets)
-    instruments = find_instruments(plan, sets)
+    auxiliary = plan.kind.auxiliary_inputs(plan, sets)
     locations = {}
     with progress.task(
         "hashing the models, so that the certificate can name them", len(plan.arms)
@@ -149,19 +149,19 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     _check_circles(locations)
     found = weaknesses(plan, variants, sets, locations)
     facts = store.put_facts(sets)
-    return Prepared(plan, locations, sets, facts, variants, found, instruments)
+    return Prepared(plan, locations, sets, facts, variants, found, auxiliary)
 
 
 def _check_unreadable(plan: AuditPlan, sets: FactSets) -> None:
-    kind = plan.unlearned.kind
+    answers = plan.kind.answers
     for name in plan.metrics.all:
-        find_metric(kind, name)
+        find_metric(name, answers)
     if plan.policy.scope == "sampled" and all(f.entity == f.id for f in sets.forget):
         raise AuditorError(
             "the scope is `sampled`, but the forget facts name no subjects; map the column that "
             "holds them (`fields: {subject: …}`), or choose `scope: census`."
         )
-    primary = find_metric(kind, plan.metrics.primary)()
+    primary = find_metric(plan.metrics.primary, answers)()
     lacking = [f.id for f in (*sets.forget, *sets.retain) if not primary.readable(f)]
     if lacking:
         raise AuditorError(
@@ -171,13 +171,10 @@ def _check_unreadable(plan: AuditPlan, sets: FactSets) -> None:
         )
 
 
-def _check_unlike_drawing(plan: AuditPlan) -> None:
-    unlike = [arm for arm, spec in plan.arms.items() if spec.drawing != plan.unlearned.drawing]
-    if unlike:
-        raise AuditorError(
-            f"{', '.join(unlike)} would draw in another way than the unlearned model; give all "
-            "models the same `sampling`, so that only their weights differ."
-        )
+def _check_kind(plan: AuditPlan, sets: FactSets) -> None:
+    """Refuse what the plan may not say of models of their kind."""
+    if faults := plan.kind.validate(plan, sets):
+        raise AuditorError("\n".join(faults))
 
 
 def _check_circles(locations: dict[str, Location]) -> None:

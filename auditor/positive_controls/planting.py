@@ -21,12 +21,12 @@ from auditor.core.progress import Progress
 from auditor.engine.fingerprint import fingerprint
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore
-from auditor.metrics.kinds import find_metric
-from auditor.models.causal_lm.evaluator import Evaluator
-from auditor.models.causal_lm.model import CausalLM
+from auditor.metrics.metric import find_metric
 from auditor.models.grid import Grid, linear_weights
-from auditor.models.manifest import Location, locate
-from auditor.models.opening import CODE
+from auditor.models.kind import parse_spec
+from auditor.models.language.model import LanguageModel
+from auditor.models.manifest import Location
+from auditor.models.opening import locate, open_model
 from auditor.models.spec import ModelSpec
 from auditor.positive_controls.suppression import Bounds, SuppressionSettings, suppress
 from auditor.positive_controls.window import window
@@ -105,8 +105,8 @@ class Planter:
 
     def _identity(self, kind: PlantKind, grid: Grid | None) -> dict[str, Any]:
         plan = self._prepared.plan
-        modules = [suppress.__module__, window.__module__, *CODE[plan.original.kind]]
-        modules.append(find_metric(plan.original.kind, plan.metrics.primary).__module__)
+        modules = [suppress.__module__, window.__module__, *plan.kind.code]
+        modules.append(find_metric(plan.metrics.primary, plan.kind.answers).__module__)
         if grid is not None:
             modules.append(type(grid).__module__)
         return {
@@ -131,9 +131,10 @@ class Planter:
         self, kind: PlantKind, grid: Grid | None, identity: dict[str, Any], folder: Path
     ) -> None:
         plan, sets = self._prepared.plan, self._prepared.sets
-        subject = CausalLM(
-            plan.original, self._prepared.locations["original"], plan.format, plan.token_budget
-        )
+        location = self._prepared.locations["original"]
+        subject = open_model(plan.original, location, plan.format, plan.token_budget)
+        if not isinstance(subject, LanguageModel):
+            raise MeasurementError(f"no suppression can be planted in {plan.kind.described}")
         layers = list(linear_weights(subject.network))
         if not layers:
             raise MeasurementError("the original has no linear layers to plant it in")
@@ -147,7 +148,7 @@ class Planter:
             for name, weight, transposed in layers
             if grid is not None
         }
-        evaluator = Evaluator(sets, [plan.metrics.primary])
+        evaluator = plan.kind.evaluator(sets, [plan.metrics.primary], self._prepared.auxiliary)
 
         def left() -> float:
             with _stored(weights, types, bounds):
@@ -173,25 +174,26 @@ class Planter:
             for parameter, dtype in others.items():
                 parameter.data = parameter.data.to(dtype)
             _check_flips(layers, grid, bounds)
-            self._keep(
-                subject, {"identity": identity, "left": end.left, "steps": end.steps}, folder
-            )
+            said = {"identity": identity, "left": end.left, "steps": end.steps}
+            self._keep(subject, said, folder)
         finally:
             subject.close()
 
-    def _keep(self, subject: CausalLM, said: dict[str, Any], folder: Path) -> None:
+    def _keep(self, subject: LanguageModel, said: dict[str, Any], folder: Path) -> None:
         own = subject.network.generation_config
         # the rest of a checkpoint's defaults decides nothing here, and may not be fit to be saved
         subject.network.generation_config = GenerationConfig(
             bos_token_id=own.bos_token_id,
             eos_token_id=own.eos_token_id,
             pad_token_id=own.pad_token_id,
+            decoder_start_token_id=own.decoder_start_token_id,
         )
         with whole_folder(folder) as unfinished:
             model = unfinished / _MODEL
             subject.network.save_pretrained(model)
             subject.tokenizer.save_pretrained(model)
-            manifest = locate(ModelSpec(path=str(model))).manifest.digest
+            spec = parse_spec({"path": str(model), "kind": subject.spec.kind})
+            manifest = locate(spec).manifest.digest
             (unfinished / _DESCRIPTION).write_bytes(canonical_json({**said, "manifest": manifest}))
 
 

@@ -31,9 +31,10 @@ from auditor.attack import AttackContext, Preset, attack
 from auditor.core.facts import Fact
 from auditor.core.findings import SideFigure
 from auditor.core.records import Record, strongest
-from auditor.models.manifest import Location, locate
-from auditor.models.spec import ModelSpec
+from auditor.models.manifest import Location
+from auditor.models.opening import locate
 from auditor.models.text_to_image.image_seed import image_seed
+from auditor.models.text_to_image.spec import TextToImageSpec
 
 if TYPE_CHECKING:
     from auditor.models.text_to_image.evaluator import ImageEvaluator
@@ -278,7 +279,7 @@ class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
     def _located(self) -> Location:
         # hashing runs no pickle; whether one may be loaded is the arm's to say, in `opened_beside`
         path = str(self.parameters.original)
-        return locate(ModelSpec(path=path, kind="text-to-image", allow_pickle=True))
+        return locate(TextToImageSpec(path=path, allow_pickle=True))
 
 
 def _generators(count: int, seed: int) -> list[torch.Generator]:

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 PACKAGES = ("auditor", "attacks", "reports")
 RTN = "attacks.quantization.rtn"
 LANGUAGE = "auditor.metrics.language"
-MEASURED = (RTN, LANGUAGE, "auditor.models.causal_lm.model", "auditor.models.causal_lm.evaluator")
+MEASURED = (RTN, LANGUAGE, "auditor.models.causal_lm.model", "auditor.models.language.evaluator")
 
 CORNERS = '''
 """Docstring."""

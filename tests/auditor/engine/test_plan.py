@@ -6,8 +6,9 @@ from auditor.core.errors import AuditorError
 from auditor.engine.expansion import default_levels, expand
 from auditor.engine.job import Job, Pooled
 from auditor.engine.plan import AuditPlan, load_plan, parse_plan
+from auditor.models.kind import default_kind, parse_spec
 from auditor.models.manifest import Location, Manifest
-from auditor.models.spec import ModelSpec, PromptFormat
+from auditor.models.spec import PromptFormat
 
 MINIMAL = {"unlearned": "u", "original": "o", "retrained": ["r"], "data": {"forget": "f.jsonl"}}
 
@@ -121,7 +122,7 @@ def job(**changes):
         "parameters": {"bits": 4, "code_sample": 10},
         "inputs": {},
         "seed": 0,
-        "spec": ModelSpec(path="here", **spec),
+        "spec": parse_spec({"path": "here", **spec}),
         "location": Location(model="/here", adapter=None, manifest=Manifest(files=files)),
         "facts": "f" * 64,
         "metrics": ("answer-probability",),
@@ -184,7 +185,7 @@ def test_a_plan_runs_the_attacks_on_its_kind_of_models():
     arms = {"unlearned": images, "original": images, "retrained": [images]}
     plan = parse_plan(MINIMAL | arms | {"profile": "exhaustive"}, "test")
     assert {"text-to-image"} == {k for v in expand(plan) for k in v.attack.kinds} - {"causal-lm"}
-    assert not set(default_levels("text-to-image")) & set(default_levels()) - {
+    assert not set(default_levels("text-to-image")) & set(default_levels(default_kind().name)) - {
         "none/as-is full precision"
     }
     assert plan.metrics.all == ("concept", "concept-top-1")

@@ -15,7 +15,6 @@ from auditor.models.grid import linear_weights
 from auditor.models.spec import PromptFormat
 from auditor.positive_controls import planting
 from auditor.positive_controls.planting import Known, Planter
-from auditor.positive_controls.suppression import answer_log_probability
 from auditor.positive_controls.window import window
 from auditor.testbeds.people import corpus
 from auditor.testbeds.people.training import TrainingSettings, encode, train
@@ -144,7 +143,7 @@ def test_answer_log_probability_is_that_of_the_whole_answer(budget, small, small
     facts = corpus.read_jsonl(small.facts("forget"))[:7]
     pairs = [(fact.prompt, fact.answer) for fact in facts]
     with torch.no_grad():
-        found = answer_log_probability(subject, subject.encode(pairs))
+        found = subject.answer_log_probability(subject.encode(pairs))
     expected = [score.log_probability.sum() for score in subject.score(pairs)]
     assert found.tolist() == pytest.approx(expected, abs=1e-4)
 
