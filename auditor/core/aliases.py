@@ -73,11 +73,15 @@ def attack_label(label: str) -> str:
 
 
 def attack_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an attack's parameters with today's values."""
-    return {
-        name: PARAMETER_VALUES.get(name, {}).get(value, value) if isinstance(value, str) else value
-        for name, value in parameters.items()
-    }
+    """Return an attack's parameters with today's values, single ones and lists of them."""
+
+    def current(name: str, value: Any) -> Any:
+        if isinstance(value, list):
+            return [current(name, item) for item in value]
+        former = PARAMETER_VALUES.get(name, {})
+        return former.get(value, value) if isinstance(value, str) else value
+
+    return {name: current(name, value) for name, value in parameters.items()}
 
 
 def renamed(table: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

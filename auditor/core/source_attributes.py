@@ -138,7 +138,7 @@ def _type(node: ast.expr, module: str, types: Mapping[tuple[str, str], T]) -> T 
         if not isinstance(part, ast.Name):
             continue
         source = _imported(module).get(part.id)
-        if source in types:
+        if source is not None and source in types:
             return types[source]
         if source is None and (module, part.id) in types:
             return types[module, part.id]

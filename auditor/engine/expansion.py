@@ -46,21 +46,7 @@ def expand(plan: AuditPlan) -> list[Variant]:
         if PROFILES.index(preset.profile) <= rank or described.name == AS_IS:
             attack = from_preset(described.name, preset)
             planned[Variant(attack, mandatory=False).label] = attack
-    asked: set[str] = set()
-    for request in plan.attacks:
-        kinds = ATTACKS.metadata(request.attack).kinds
-        if kind not in kinds:
-            raise AuditorError(
-                f"{request.attack} attacks {', '.join(kinds)} models, "
-                f"and these are {kind}; take it out of `attacks:`."
-            )
-        for parameters in _swept(request.attack, request.parameters):
-            attack = instantiate(request.attack, parameters)
-            label = Variant(attack, mandatory=False).label
-            if label in asked:
-                raise AuditorError(f"the plan asks for {label} twice; which settings are meant?")
-            asked.add(label)
-            planned[label] = attack  # the plan's own settings of a level replace the profile's
+    planned |= _requested(plan, kind)  # the plan's own settings replace those of a preset
     wanted = _mandatory(explicit(plan).policy, planned, defaults)
     lifted = waived(plan.policy, wanted)
     chosen = [
@@ -74,6 +60,37 @@ def expand(plan: AuditPlan) -> list[Variant]:
         if label not in planned
     ]
     return chosen
+
+
+def _requested(plan: AuditPlan, kind: str) -> dict[str, AnyAttack]:
+    """The attacks that the plan adds to its profile, by label.
+
+    Raises:
+        AuditorError: Some cannot be run as asked; all are named.
+    """
+    asked: dict[str, AnyAttack] = {}
+    faults: list[str] = []
+    for request in plan.attacks:
+        kinds = ATTACKS.metadata(request.attack).kinds
+        if kind not in kinds:
+            faults.append(
+                f"{request.attack} attacks {', '.join(kinds)} models, "
+                f"and these are {kind}; take it out of `attacks:`."
+            )
+            continue
+        for parameters in _swept(request.attack, request.parameters):
+            try:
+                attack = instantiate(request.attack, parameters)
+            except AuditorError as error:
+                faults.append(str(error))
+                continue
+            label = Variant(attack, mandatory=False).label
+            if label in asked:
+                faults.append(f"the plan asks for {label} twice; which settings are meant?")
+            asked[label] = attack
+    if faults:
+        raise AuditorError("\n".join(dict.fromkeys(faults)))
+    return asked
 
 
 def _only_kind(plan: AuditPlan) -> str:
@@ -155,7 +172,11 @@ def instantiate(name: str, parameters: dict[str, Any]) -> AnyAttack:
 
 
 def _swept(name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
-    """Expand lists, where the parameter is not a list itself, to their product."""
+    """Expand lists, where the parameter is not a list itself, to their product.
+
+    scikit-learn's ``ParameterGrid`` sorts the parameters by name, and with it the variants; here
+    they stay in the order of the plan.
+    """
     fields = ATTACKS.get(name).parameters_type.model_fields
     axes = []
     for key, value in parameters.items():

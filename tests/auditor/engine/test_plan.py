@@ -113,6 +113,17 @@ def test_wrong_parameters_are_named(parameters, said):
         expand(parse_plan(MINIMAL | {"attacks": [request]}, "test"))
 
 
+def test_wrong_parameters_of_all_attacks_are_named_at_once():
+    requests = [
+        {"attack": "quantization/gptq", "parameters": {"bits": [5, 4, 6]}},
+        {"attack": "quantization/rtn", "parameters": {"bits": 99}},
+    ]
+    with pytest.raises(AuditorError) as caught:
+        expand(parse_plan(MINIMAL | {"attacks": requests}, "test"))
+    assert "parameters of quantization/gptq do not fit:\n  bits:" in str(caught.value)
+    assert "parameters of quantization/rtn do not fit:\n  bits:" in str(caught.value)
+
+
 def job(**changes):
     spec = changes.pop("spec", {})
     files = changes.pop("files", {"model.safetensors": "0" * 64})
