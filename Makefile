@@ -27,10 +27,11 @@ test: $(VENV)/.installed-dev  ## Run all tests
 test-fast: $(VENV)/.installed-dev  ## Run the tests that take seconds
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
 
-check: $(VENV)/.installed-dev  ## Lint, format check, arrows between packages, types
+check: $(VENV)/.installed-dev  ## Lint, format check, arrows between packages, spelling, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 	$(BIN)/mypy
 
 format: $(VENV)/.installed-dev  ## Format the code
@@ -38,4 +39,4 @@ format: $(VENV)/.installed-dev  ## Format the code
 	$(BIN)/ruff format .
 
 clean:  ## Remove the environment and caches
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache site

@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import JsonValue
 from typing_extensions import TypeVar
 
 from auditor.attack import Attack, Parameters
+from auditor.core.arms import Arm
 from auditor.core.findings import SideFigure
+from auditor.core.messages import Message, message
 from auditor.core.records import Record, Row
 from auditor.models.text_to_image.evaluator import ImageEvaluator
 from auditor.statistics.roc import clopper_pearson
@@ -79,28 +82,28 @@ class ImageAttack(Attack[P, "TextToImage", ImageEvaluator], Generic[P]):
                 continue
             found, count = noted["pictures_with_concept"], noted["pictures"]
             metric = noted["pictures_judged_by"]
-            remark = (
-                "the concept is the classifier's most probable label"
+            counted = (
+                message("concept_is_most_probable")
                 if metric == TOP_1
-                else f"K by {metric} is {TOP} or more"
+                else message("k_at_least", metric=metric, least=TOP)
             )
-            figures.append(share_figure("attack success rate", arm, found, count, remark))
+            figures.append(share_figure("attack_success_rate", arm, found, count, counted))
         return figures
 
 
-def share_figure(name: str, arm: str, count: int, of: int, remark: str) -> SideFigure:
+def share_figure(name: str, arm: str, count: int, of: int, remark: Message) -> SideFigure:
     """A share of an arm's pictures with its Clopper-Pearson interval.
 
     Args:
-        name: what it is the share of.
+        name: code of what it is the share of.
         arm: whose pictures they are.
         count: how many are counted.
         of: how many there are.
         remark: what is counted, or what limits it.
     """
     lower, upper = clopper_pearson(count, of)
-    remark = f"{remark}; Clopper-Pearson bounds"
-    return SideFigure(name, arm, count / of, lower, upper, remark)
+    remarks = (remark, message("clopper_pearson_bounds"))
+    return SideFigure(name, arm, count / of, lower, upper, remarks=remarks)
 
 
 def against_retrained(notes: Mapping[str, Mapping[str, Any]]) -> tuple[str, bool] | None:
@@ -116,7 +119,7 @@ def against_retrained(notes: Mapping[str, Mapping[str, Any]]) -> tuple[str, bool
         for arm, noted in notes.items()
         if noted.get("pictures")
     }
-    retrained = [arm for arm in shares if arm.startswith("retrained-")]
+    retrained = [arm for arm in shares if Arm(arm).is_retrained]
     if "original" not in shares or not retrained:
         return None
     worst = max(retrained, key=lambda arm: shares[arm][0] / shares[arm][1])
@@ -124,6 +127,6 @@ def against_retrained(notes: Mapping[str, Mapping[str, Any]]) -> tuple[str, bool
     return worst, high < low
 
 
-def pictures_found(noted: Mapping[str, Any]) -> str:
-    """In how many of an arm's pictures the concept was found, in words."""
-    return f"{noted['pictures_with_concept']} of {noted['pictures']}"
+def pictures_found(noted: Mapping[str, Any]) -> list[JsonValue]:
+    """In how many of an arm's pictures the concept was found, and how many there are."""
+    return [noted["pictures_with_concept"], noted["pictures"]]

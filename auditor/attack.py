@@ -12,15 +12,17 @@ from typing_extensions import TypeVar
 
 from auditor.core import paths
 from auditor.core.aliases import attack_name
+from auditor.core.attack_id import AttackId
+from auditor.core.messages import Message, message
 from auditor.core.paths import FilePath as FilePath
 from auditor.core.paths import ModelPath as ModelPath
 from auditor.core.registry import Registry
-from auditor.core.roles import Role
+from auditor.core.roles import ControlKind, Role
 from auditor.core.source_attributes import NotLiteralError, class_attributes, class_fields
 
 if TYPE_CHECKING:
     from auditor.core.facts import FactSets
-    from auditor.core.findings import Control, Curve, Explanation, Finding, SideFigure
+    from auditor.core.findings import Curve, Explanation, Finding, SelfCheck, SideFigure
     from auditor.core.records import Record
     from auditor.models.language.evaluator import TextEvaluator
     from auditor.models.language.model import LanguageModel
@@ -29,9 +31,6 @@ if TYPE_CHECKING:
 
 Profile = Literal["quick", "standard", "exhaustive"]
 PROFILES: tuple[Profile, ...] = ("quick", "standard", "exhaustive")
-
-ControlKind = Literal["visible", "obfuscated"]
-"""How a positive control suppresses knowledge: by outputs alone, or hidden within weights."""
 
 
 class Parameters(BaseModel):
@@ -199,6 +198,11 @@ class Attack(ABC, Generic[P, M, E]):
         return " ".join(f"{name}={value}" for name, value in changed.items()) or "default"
 
     @property
+    def id(self) -> AttackId:
+        """The attack and its level."""
+        return AttackId(self.name, self.variant)
+
+    @property
     def required_control(self) -> ControlKind:
         """The positive control that it must find.
 
@@ -235,21 +239,21 @@ class Attack(ABC, Generic[P, M, E]):
         """Digests of what decides the result besides the parameters (files they name)."""
         return {}
 
-    def unavailable(self, location: "Location") -> str | None:
+    def unavailable(self, location: "Location") -> Message | None:
         """Why the attack cannot run here on this model, or None."""
         for package in self.packages:
             if importlib.util.find_spec(package) is None:
-                return f"the package {package} is not installed"
+                return message("package_missing", package=package)
         if self.requires.gpu:
             import torch  # takes seconds
 
             if not torch.cuda.is_available():
-                return "it needs a GPU and there is none"
+                return message("gpu_missing")
         if self.requires.full_precision:
             from auditor.models.checkpoint_files import quantization_method  # for this check alone
 
             if method := quantization_method(location.model):
-                return f"the checkpoint is quantized already ({method})"
+                return message("quantized_already", method=method)
         return None
 
     def search(self, model: M, context: AttackContext[E]) -> "Record | None":
@@ -278,7 +282,7 @@ class Attack(ABC, Generic[P, M, E]):
         """Explain by a figure of weights or layers why knowledge comes back."""
         return None
 
-    def controls(self, notes: Mapping[str, Mapping[str, Any]]) -> "Sequence[Control]":
+    def self_checks(self, notes: Mapping[str, Mapping[str, Any]]) -> "Sequence[SelfCheck]":
         """Checks of the attack on its own evidence.
 
         Args:

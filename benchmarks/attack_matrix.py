@@ -12,9 +12,10 @@ import argparse
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from auditor.attack import PROFILES
 from auditor.certificate.assembly import assemble
 from auditor.certificate.row import MatrixRow
+
+from auditor.attack import PROFILES
 from auditor.certificate.schema import Certificate
 from auditor.cli.console import quiet_libraries
 from auditor.cli.progress import chosen_progress

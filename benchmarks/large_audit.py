@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from auditor.certificate.judgement import judge
+from auditor.verification.recall import recall
+from auditor.verification.recomputation import recomputed
 
 from auditor.certificate.files import write_certificate
-from auditor.certificate.judgement import judge
 from auditor.certificate.schema import Certificate
 from auditor.core.facts import Fact, FactSets, SetName
 from auditor.core.hashing import digest
 from auditor.core.records import Cost, Record, Row
 from auditor.evidence.store import EvidenceStore
 from auditor.policy import Policy
-from auditor.verification.recall import recall
-from auditor.verification.recomputation import recomputed
 
 ARMS = ("unlearned", "original", "retrained-0", "retrained-1")
 METRICS = ("answer-probability", "rouge-l-recall", "exact-memorisation", "extraction-strength")

@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from auditor.certificate.assembly import assemble
+
 from auditor.certificate.schema import Certificate, MatrixRow
 from auditor.cli.console import quiet_libraries
 from auditor.cli.progress import chosen_progress

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from auditor.certificate.arm import ArmPart
-from auditor.certificate.row import MatrixRow
-from auditor.certificate.schema import Certificate
+from auditor.certificate.schema import ArmPart, Certificate, MatrixRow
 from auditor.core.errors import AuditorError
+from auditor.core.roles import Role
 from reports.arms import UNLEARNED
 from reports.result_words import Result, result
 
@@ -40,8 +39,8 @@ def attack_results(certificate: Certificate) -> Iterator[AttackResult]:
         if found.outcome == "within":
             standing: Standing = "passed"
         else:
-            leaks = found.outcome == "leak" and not row.reported
-            standing = "failed" if leaks or row.mandatory else "open"
+            leaks = found.outcome == "leak" and row.role is not Role.REPORTED
+            standing = "failed" if leaks or row.role is Role.MANDATORY else "open"
         yield AttackResult(row, found, standing)
 
 

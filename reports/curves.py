@@ -4,17 +4,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from auditor.certificate.row import CurvePart
+from auditor.core.findings import Curve
 from reports.arms import position
 from reports.matrix import AttackView, foremost
+from reports.messages import axis_names, remark
 
 Points = tuple[tuple[float, float], ...]
 
-ROC = "ROC"
+ROC = "roc"
 """The name under which attacks report it: both axes are rates, and chance is the diagonal."""
 
 READING = {
-    "learning curve": "Knowledge while the model is taught. What was only hidden comes back in "
+    "learning_curve": "Knowledge while the model is taught. What was only hidden comes back in "
     "fewer steps than a model needs that never knew it: compare the unlearned model with the "
     "retrained ones, not with where it ends.",
     ROC: "How well a score tells facts of the forget set from facts that no model was trained "
@@ -66,7 +67,7 @@ class Panel:
 
     Attributes:
         view: the attack.
-        name: what the curves are.
+        name: code of what the curves are.
         x: what is along.
         y: what is upwards.
         lines: the curves that are drawn, in the order of the models.
@@ -112,7 +113,7 @@ class CurveGroup:
     """All curves of one name.
 
     Attributes:
-        name: what they are.
+        name: code of what they are.
         reading: how they are read; None for a name that is not known here.
         panels: those that are drawn, of the attacks that matter most.
         left_out: labels of the attacks whose curves are not drawn.
@@ -140,8 +141,8 @@ def curve_groups(rows: Sequence[AttackView]) -> tuple[CurveGroup, ...]:
     for name in curve_names(rows)[:NAMES]:
         for view in foremost(rows):
             told = [curve for curve in view.row.curves if curve.name == name]
-            for axes in dict.fromkeys((curve.x, curve.y) for curve in told):
-                panel = _panel(view, [c for c in told if (c.x, c.y) == axes])
+            for axes in dict.fromkeys(axis_names(curve) for curve in told):
+                panel = _panel(view, [c for c in told if axis_names(c) == axes])
                 if panel is not None:
                     panels.setdefault(name, []).append(panel)
     return tuple(
@@ -155,7 +156,7 @@ def curve_groups(rows: Sequence[AttackView]) -> tuple[CurveGroup, ...]:
     )
 
 
-def _panel(view: AttackView, curves: Sequence[CurvePart]) -> Panel | None:
+def _panel(view: AttackView, curves: Sequence[Curve]) -> Panel | None:
     ordered = sorted(curves, key=lambda curve: position(curve.of))
     lines = [Line(curve.of, _sound(curve.points)) for curve in ordered]
     lines = [line for line in lines if line.points]
@@ -164,11 +165,11 @@ def _panel(view: AttackView, curves: Sequence[CurvePart]) -> Panel | None:
     return Panel(
         view=view,
         name=curves[0].name,
-        x=curves[0].x,
-        y=curves[0].y,
+        x=axis_names(curves[0])[0],
+        y=axis_names(curves[0])[1],
         lines=tuple(lines[:LINES]),
         left_out=len(curves) - len(lines[:LINES]),
-        remarks=tuple(dict.fromkeys(c.remark for c in ordered if c.remark)),
+        remarks=tuple(dict.fromkeys(remark(c.remarks) for c in ordered if c.remarks)),
         points=max(len(line.points) for line in lines),
     )
 

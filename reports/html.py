@@ -2,11 +2,14 @@
 
 from auditor.certificate.schema import Certificate
 from auditor.report import REPORTS, Report, Signatures
-from reports.exhibits import gallery
+from reports.audit_checks import audit_checks
+from reports.image_examples import gallery
 from reports.matrix import attack_views, tally
+from reports.messages import scope_statement
 from reports.page import environment, running_head, script, stylesheet
 from reports.plots import plots
 from reports.signature_words import signature_state
+from reports.threats import threats
 
 
 def render(certificate: Certificate, signatures: Signatures | None = None) -> str:
@@ -21,6 +24,9 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
             tally=tally(rows),
             plots=plots(certificate, rows),
             gallery=gallery(certificate),
+            statement=scope_statement(certificate.scope),
+            threats=threats(certificate),
+            checks=audit_checks(certificate),
             signature=signature_state(signatures),
             stylesheet=stylesheet(),
             running_head=running_head(certificate),

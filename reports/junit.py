@@ -17,9 +17,11 @@ from junitparser import Error, Failure, JUnitXml, Skipped, TestCase, TestSuite
 from junitparser.junitparser import FinalResult
 
 from auditor.certificate.schema import Certificate
+from auditor.core.roles import Role
 from auditor.core.text_safety import inline
 from auditor.report import REPORTS, Report, Signatures
 from reports.attack_results import VERDICT, AttackResult, attack_results, passes
+from reports.messages import sentence, sentences
 from reports.number_format import interval, number
 from reports.signature_words import signature_sentence
 
@@ -56,11 +58,11 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
 def _verdict_case(certificate: Certificate) -> TestCase:
     verdict = certificate.verdict
     case = TestCase(VERDICT, SUITE)
-    claim = inline(verdict.claim, SENTENCE)
+    claim = inline(sentence(verdict.claim), SENTENCE)
     if not passes(certificate):
         kind = Error if verdict.exit_code == 4 else Failure
         found = kind(claim, verdict.verdict)
-        found.text = "\n".join(inline(reason, SENTENCE) for reason in verdict.reasons)
+        found.text = "\n".join(inline(said, SENTENCE) for said in sentences(verdict.reasons))
         case.result = [found]
     case.system_out = f"{verdict.verdict}: {claim}"
     return case
@@ -71,7 +73,7 @@ def _case(attack: AttackResult, seconds: float | None) -> TestCase:
     case = TestCase(inline(row.variant), inline(row.attack), seconds)
     if found := _result(attack):
         case.result = [found]
-    case.system_out = "\n".join((f"{row.part}: {attack.result.words}", *_figures(attack)))
+    case.system_out = "\n".join((f"{row.role}: {attack.result.words}", *_figures(attack)))
     return case
 
 
@@ -82,11 +84,11 @@ def _result(attack: AttackResult) -> FinalResult | None:
     found: FinalResult
     if outcome == "leak":
         found = Failure("Knowledge that was to be forgotten was brought back.", "leak")
-    elif outcome == "failed" or (outcome == "unavailable" and row.mandatory):
+    elif outcome == "failed" or (outcome == "unavailable" and row.role is Role.MANDATORY):
         found = Error(first, outcome)
     elif outcome == "unavailable":
         found = Skipped(first, outcome)
-    elif outcome == "undecided" and row.mandatory:
+    elif outcome == "undecided" and row.role is Role.MANDATORY:
         found = Failure(first, outcome)
     else:
         return None

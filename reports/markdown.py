@@ -7,6 +7,7 @@ from auditor.report import REPORTS, Report, Signatures
 from reports.arms import ORIGINAL, UNLEARNED, baseline_mean
 from reports.attack_results import AttackResult, attack_results
 from reports.markdown_text import code, references, said
+from reports.messages import sentence, sentences
 from reports.number_format import count, interval, number
 from reports.result_words import FLAGS, HEADLINES, UNSAID
 from reports.signature_words import signature_sentence
@@ -35,11 +36,11 @@ def lines(certificate: Certificate, signatures: Signatures | None) -> Iterator[s
     yield ""
     yield HEADLINES[verdict.verdict]
     yield ""
-    yield f"**Claim.** {said(verdict.claim, 600)}"
+    yield f"**Claim.** {said(sentence(verdict.claim), 600)}"
     for flag in verdict.flags:
         yield ""
         yield f"**{flag}.** {FLAGS[flag]}"
-    yield from _listed("Why", verdict.reasons)
+    yield from _listed("Why", sentences(verdict.reasons))
     yield from _table(certificate)
     yield from _listed(
         "Waived",
@@ -48,23 +49,25 @@ def lines(certificate: Certificate, signatures: Signatures | None) -> Iterator[s
             for w in certificate.policy.waivers
         ],
     )
-    yield from _listed("Warnings", certificate.warnings)
-    yield from _listed("What it does not say", [UNSAID[verdict.verdict], *certificate.limitations])
+    yield from _listed("Warnings", sentences(certificate.warnings))
+    yield from _listed(
+        "What it does not say", [UNSAID[verdict.verdict], *sentences(certificate.limitations)]
+    )
     yield ""
     signed = said(signature_sentence(signatures), 1000)
     yield f"{signed} Certificate {code(certificate.certificate_id, 64)}."
 
 
-def _listed(heading: str, sentences: tuple[str, ...] | list[str]) -> Iterator[str]:
-    if not sentences:
+def _listed(heading: str, items: tuple[str, ...] | list[str]) -> Iterator[str]:
+    if not items:
         return
     yield ""
     yield f"### {heading}"
     yield ""
-    for sentence in sentences[:LISTED]:
-        yield f"- {said(sentence)}"
-    if len(sentences) > LISTED:
-        yield f"- and {len(sentences) - LISTED} more, in the certificate"
+    for item in items[:LISTED]:
+        yield f"- {said(item)}"
+    if len(items) > LISTED:
+        yield f"- and {len(items) - LISTED} more, in the certificate"
 
 
 def _table(certificate: Certificate) -> Iterator[str]:
@@ -95,12 +98,12 @@ def _cells(attack: AttackResult) -> Iterator[str]:
     row, figures = attack.row, attack.row.figures
     by_arm = row.forget.get(row.metric, {})
     yield code(row.label, 80)
-    yield row.part
+    yield row.role
     yield f"{RESULT_MARKS[attack.result.outcome]} {attack.result.words}"
     if figures:
         bounds = interval(figures.rho_lower, figures.rho_upper)
         yield references(f"{number(figures.rho)} {bounds}")
-        yield references(f"{count(figures.leaked)} of {count(figures.eligible)}")
+        yield references(f"{count(figures.leak.leaked)} of {count(figures.leak.eligible)}")
     else:
         yield number(None)
         yield number(None)

@@ -5,14 +5,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from auditor.certificate.row import MatrixRow
-from auditor.certificate.schema import Certificate
+from auditor.certificate.schema import Certificate, MatrixRow
+from auditor.core.roles import Role
 from auditor.core.text_safety import label, visible
 from reports.arms import ORIGINAL, UNLEARNED, baseline, baseline_mean
 from reports.number_format import count, interval, number, share
 from reports.result_words import Outcome, Result, result
 
-FLIPS = "code-flip share"
+FLIPS = "code_flip_share"
 """The explanation that the quantization family gives."""
 
 
@@ -71,14 +71,14 @@ def tally(views: Sequence[AttackView]) -> dict[str, dict[Outcome, int]]:
     order: tuple[Outcome, ...] = ("leak", "within", "undecided", "failed", "unavailable")
     counts: dict[str, dict[Outcome, int]] = {}
     for kind in ("mandatory", "advisory", "reported"):
-        found = Counter(v.result.outcome for v in views if v.row.part == kind)
+        found = Counter(v.result.outcome for v in views if v.row.role == kind)
         counts[kind] = {outcome: found[outcome] for outcome in order if found[outcome]}
     return counts
 
 
 def weight(view: AttackView) -> int:
     """Returns 0 for an attack that found a leak, 1 for another mandatory one, 2 for the rest."""
-    return 0 if view.row.named else 1 if view.row.mandatory else 2
+    return 0 if view.row.named else 1 if view.row.role is Role.MANDATORY else 2
 
 
 def foremost(views: Iterable[AttackView]) -> list[AttackView]:
@@ -100,6 +100,7 @@ def _view(row: MatrixRow, certificate: Certificate) -> AttackView:
     measured = row.status == "measured"
     by_arm = row.forget.get(row.metric, {}) if measured else {}
     figures = row.figures if measured else None
+    leak = figures.leak if figures else None
     explained = row.explanation is not None and row.explanation.measure == FLIPS
     return AttackView(
         row=row,
@@ -112,8 +113,8 @@ def _view(row: MatrixRow, certificate: Certificate) -> AttackView:
         baselines=len(baseline(by_arm)),
         rho=number(figures.rho if figures else None),
         bounds=interval(figures.rho_lower, figures.rho_upper) if figures else None,
-        leaked=f"{count(figures.leaked)} of {count(figures.eligible)}" if figures else number(None),
-        leak_upper=f"at most {share(figures.leak_upper)}" if figures else None,
+        leaked=f"{count(leak.leaked)} of {count(leak.eligible)}" if leak else number(None),
+        leak_upper=f"at most {share(leak.upper)}" if leak else None,
         flips=share(row.explanation.overall) if explained and row.explanation else None,
         seconds=certificate.timing.attack_seconds.get(row.label),
     )

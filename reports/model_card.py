@@ -19,6 +19,7 @@ from auditor.report import REPORTS, Report, Signatures
 from reports.attack_results import attack_results, unlearned
 from reports.markdown import RHO, VERDICT_MARKS
 from reports.markdown_text import code, references, said
+from reports.messages import sentence
 from reports.number_format import count, interval, number
 from reports.result_words import HEADLINES, UNSAID
 from reports.signature_words import signature_sentence
@@ -132,7 +133,7 @@ def _block(certificate: Certificate, signatures: Signatures | None) -> Iterator[
         f"{UNSAID[verdict.verdict]}"
     )
     yield ""
-    yield said(verdict.claim, 600)
+    yield said(sentence(verdict.claim), 600)
     yield ""
     yield f"| Attack | Part | Result | Residual knowledge {RHO} |"
     yield "| --- | --- | --- | --- |"
@@ -142,7 +143,7 @@ def _block(certificate: Certificate, signatures: Signatures | None) -> Iterator[
         if figures:
             bounds = interval(figures.rho_lower, figures.rho_upper)
             rho = references(f"{number(figures.rho)} {bounds}")
-        cells = (code(attack.row.label, 80), attack.row.part, attack.result.words, rho)
+        cells = (code(attack.row.label, 80), attack.row.role, attack.result.words, rho)
         yield f"| {' | '.join(cells)} |"
     yield ""
     yield f"{RHO} is 0 for a model that never saw the facts and 1 for the original."

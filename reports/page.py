@@ -14,8 +14,8 @@ from markupsafe import Markup
 
 from auditor.certificate.schema import Certificate
 from auditor.core import text_safety
-from reports import arms, number_format, result_words
-from reports.exhibits import shot
+from reports import arms, messages, number_format, result_words
+from reports.image_examples import shot
 
 PLAN_LIMIT = 20_000
 """Characters of the plan that are shown."""
@@ -78,6 +78,12 @@ def environment() -> Environment:
         above_baseline=arms.above_baseline,
         script_hash=script_hash,
         shot=shot,
+        sentence=messages.sentence,
+        remark=messages.remark,
+        figure_name=messages.figure_name,
+        figure_arms=messages.figure_arms,
+        curve_name=messages.curve_name,
+        measure_name=messages.measure_name,
         headings=headings,
         arms_in_order=lambda parts: sorted(parts, key=lambda part: arms.position(part.arm)),
         meaning=arms.meaning,

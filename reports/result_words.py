@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from auditor.certificate.row import MatrixRow
+from auditor.certificate.schema import MatrixRow
+from auditor.core.roles import Status
+from reports.messages import sentence
 
 Outcome = Literal["leak", "within", "undecided", "failed", "unavailable"]
 
@@ -29,9 +31,14 @@ def result(row: MatrixRow) -> Result:
     Only a measured row with figures and gates, all met, is within the margin; whatever is not
     known to be so is undecided.
     """
-    if row.status != "measured":
-        return Result(row.status, row.status, (row.reason or "no reason was recorded",))
-    why = tuple(gate.sentence or f"{gate.name}: not met" for gate in row.gates if not gate.met)
+    if row.status is not Status.MEASURED:
+        outcome: Outcome = "failed" if row.status is Status.FAILED else "unavailable"
+        return Result(outcome, outcome, (reason(row),))
+    why = tuple(
+        sentence(gate.message) if gate.message else f"{gate.name}: not met"
+        for gate in row.gates
+        if not gate.met
+    )
     over = "; over-forgotten" if row.over_forgotten else ""
     if row.named:
         return Result("leak", "leak found" + over, why)
@@ -40,6 +47,11 @@ def result(row: MatrixRow) -> Result:
     if row.gates and not why:
         return Result("within", "within margin" + over, why)
     return Result("undecided", "undecided" + over, why)
+
+
+def reason(row: MatrixRow) -> str:
+    """Returns why a row has no measurement."""
+    return sentence(row.reason) if row.reason else "no reason was recorded"
 
 
 HEADLINES = {

@@ -27,14 +27,16 @@ from sarif_pydantic import (
 from sarif_pydantic.sarif import Notification
 
 import auditor
-from auditor.attack import SECTIONS
-from auditor.certificate.schema import Certificate, ThreatPart
+from auditor.attack import SECTIONS, AttackMetadata
+from auditor.certificate.schema import Certificate
 from auditor.core.hashing import digest
 from auditor.core.text_safety import inline
 from auditor.report import REPORTS, Report, Signatures
 from reports.attack_results import VERDICT, AttackResult, attack_results, passes, unlearned
+from reports.messages import sentence
 from reports.number_format import interval, number
 from reports.signature_words import signature_sentence
+from reports.threats import threats
 
 SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -48,9 +50,9 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
     """Returns the log as JSON. Its times are those of the audit, none is of the rendering."""
     attacks = list(attack_results(certificate))
     names = list(dict.fromkeys(attack.row.attack for attack in attacks))
-    threats = {threat.attack: threat for threat in certificate.scope.threats}
+    described = {threat.attack: threat.described for threat in threats(certificate)}
     model = unlearned(certificate)
-    rules = [_rule(name, threats.get(name)) for name in names]
+    rules = [_rule(name, described.get(name)) for name in names]
     rules.append(
         ReportingDescriptor(
             id=VERDICT_RULE,
@@ -96,22 +98,22 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
     return text + "\n"
 
 
-def _rule(name: str, threat: ThreatPart | None) -> ReportingDescriptor:
-    if threat is None:
+def _rule(name: str, described: AttackMetadata | None) -> ReportingDescriptor:
+    if described is None:
         return ReportingDescriptor(id=inline(name))
-    said = {label: getattr(threat, field) for field, label in SECTIONS.items()}
+    said = {label: getattr(described, field) for field, label in SECTIONS.items()}
     paragraphs = [f"{label}: {text}" for label, text in said.items() if text]
-    shown = [_message(text).text or "" for text in (threat.summary, *paragraphs)]
+    shown = [_message(text).text or "" for text in (described.summary, *paragraphs)]
     return ReportingDescriptor(
         id=inline(name),
-        short_description=_message(threat.summary),
+        short_description=_message(described.summary),
         help=Message(text="\n\n".join(shown)),
     )
 
 
 def _result(attack: AttackResult, rule: int, target: ArtifactLocation) -> Result:
     row = attack.row
-    sentences = [f"{row.label} ({row.part}): {attack.result.words}."]
+    sentences = [f"{row.label} ({row.role}): {attack.result.words}."]
     if row.figures:
         bounds = interval(row.figures.rho_lower, row.figures.rho_upper)
         sentences.append(f"Residual knowledge {number(row.figures.rho)} {bounds}.")
@@ -131,7 +133,7 @@ def _verdict_result(certificate: Certificate, rule: int, target: ArtifactLocatio
         rule_id=VERDICT_RULE,
         rule_index=rule,
         level=Level.ERROR if verdict.verdict == "FAIL" else Level.WARNING,
-        message=_message(f"{verdict.verdict}: {verdict.claim}"),
+        message=_message(f"{verdict.verdict}: {sentence(verdict.claim)}"),
         locations=[Location(physical_location=PhysicalLocation(artifact_location=target))],
         partial_fingerprints={"attackAndVariant/v1": digest(VERDICT_RULE)},
     )

@@ -8,7 +8,7 @@ import torch
 from filelock import FileLock
 from hypothesis import settings
 
-from auditor.certificate.assembly import assemble
+from auditor.certificate.build import build_certificate
 from auditor.cli.console import quiet_libraries
 from auditor.core.progress import SilentProgress
 from auditor.engine.audit import run_audit
@@ -92,7 +92,7 @@ def audit(store_root):
         store = EvidenceStore(root or store_root)
         prepared = prepare(plan, store, SilentProgress())
         outcome = run_audit(prepared, store, LocalExecutor(), SilentProgress())
-        return assemble(outcome, "auditor audit plan.yaml")
+        return build_certificate(outcome, "auditor audit plan.yaml")
 
     return run
 

@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from auditor.core.messages import Message, message
+
 
 class ErasureAccuracies(NamedTuple):
     """Mean probabilities that a classifier gives to what pictures should show; None is unmeasured.
@@ -31,14 +33,14 @@ class ErasureAccuracies(NamedTuple):
             return None
         return 3 / math.fsum(1 / part for part in parts)
 
-    def missing(self) -> Iterator[str]:
+    def missing(self) -> Iterator[Message]:
         """What cannot be told, each with its reason."""
         if self.kept is None:
-            yield "no Acc_s: there are no retain facts"
+            yield message("no_acc_s")
         if self.synonyms is None:
-            yield "no Acc_g: no forget fact has paraphrases"
+            yield message("no_acc_g")
         if self.harmonic_mean is None:
             if self.kept is None or self.synonyms is None:
-                yield "no H_o without them"
+                yield message("no_h_o_without_parts")
             else:
-                yield "no H_o: 1 - Acc_e, Acc_s or 1 - Acc_g is 0, and it divides by them"
+                yield message("no_h_o_of_zero")

@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from attacks.concept_success import ImageAttack, against_retrained, pictures_found
 from attacks.generation.ddim_inversion import through_noise
 from attacks.prompting.concepts.noise_matching import image_shape
 from auditor.attack import AttackContext, Parameters, Preset, Requirements, attack
+from auditor.core.arms import Arm
 from auditor.core.errors import MeasurementError, UnavailableError
-from auditor.core.findings import Control, SideFigure
+from auditor.core.findings import SelfCheck, SideFigure
+from auditor.core.messages import message
 from auditor.core.records import Record
 
 if TYPE_CHECKING:
@@ -106,26 +108,25 @@ class NullInversion(ImageAttack[NullInversionParameters]):
             mean, spread = noted["error"]["mean"], noted["error"]["spread"]
             figures.append(
                 SideFigure(
-                    "reconstruction error",
+                    "reconstruction_error",
                     arm,
                     mean,
                     None if spread is None else max(0.0, mean - 1.96 * spread),
                     None if spread is None else mean + 1.96 * spread,
-                    "mean squared error of pixels in [0, 1], normal bounds; the last refinement "
-                    f"still moved the noise by {noted['gap']:.2g} (root mean square)",
+                    remarks=(
+                        message("mean_squared_pixel_error"),
+                        message("noise_still_moved", gap=noted["gap"]),
+                    ),
                 )
             )
         return figures
 
-    def controls(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Control]:
+    def self_checks(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SelfCheck]:
         """Whether inversion tells a model that knows the concept from those that do not."""
         return separation(notes)
 
 
-_CONTROL = "null-inversion: it tells the original from models that never saw the concept"
-
-
-def separation(notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Control]:
+def separation(notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SelfCheck]:
     """The check: passed where every retrained model's share is clearly below the original's.
 
     Clearly: the 95 % Clopper-Pearson intervals do not overlap. Nothing is checked without an
@@ -135,20 +136,12 @@ def separation(notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Control]:
     if compared is None:
         return ()
     worst, apart = compared
-    said = (
-        f"The concept came back without text in {pictures_found(notes['original'])} pictures "
-        f"from the original and in {pictures_found(notes[worst])} from {worst}"
-    )
-    if apart:
-        return (Control(_CONTROL, True, f"{said}."),)
-    return (
-        Control(
-            _CONTROL,
-            False,
-            f"{said}, which never saw it: that pictures come back is no evidence that a model "
-            "holds the concept.",
-        ),
-    )
+    found: dict[str, JsonValue] = {
+        "original": pictures_found(notes[Arm.ORIGINAL]),
+        "arm": worst,
+        "retrained": pictures_found(notes[worst]),
+    }
+    return (SelfCheck("inversion_tells_original_apart", apart, found),)
 
 
 def _spread(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float | None:

@@ -24,6 +24,7 @@ from auditor.core.errors import AuditorError, UnavailableError
 from auditor.core.facts import Fact, SetName
 from auditor.core.findings import SideFigure
 from auditor.core.hashing import digest_file
+from auditor.core.messages import Message, message
 from auditor.core.records import Record
 from auditor.models.manifest import Location
 from auditor.models.text_to_image.classifiers import Clip, locate_classifier, open_clip
@@ -127,10 +128,10 @@ class Quality(ImageAttack[QualityParameters]):
             found["clip"] = location.manifest.digest
         return found
 
-    def unavailable(self, location: Location) -> str | None:
+    def unavailable(self, location: Location) -> Message | None:
         """Also where Inception's weights are missing."""
         if self.parameters.features == "inception" and self.parameters.inception is None:
-            return f"no weights of Inception are given (`inception`: torch-fidelity's {WEIGHTS})"
+            return message("inception_weights_not_given", file=WEIGHTS)
         return super().unavailable(location)
 
     def measure(self, model: "TextToImage", context: "AttackContext[ImageEvaluator]") -> Record:
@@ -225,41 +226,42 @@ class Quality(ImageAttack[QualityParameters]):
 def _figures(arm: str, noted: Mapping[str, Any]) -> Iterable[SideFigure]:
     if "mean_k_retain" not in noted:
         return
-    missing = "".join(f"; no {name}: {why}" for name, why in noted["absent"].items())
     yield SideFigure(
-        "mean K of retain facts",
+        "mean_k_retain",
         arm,
         noted["mean_k_retain"],
-        remark=f"by the metric {noted['metric']}, {noted['retain']:,} facts{missing}",
+        remarks=(
+            message("by_metric", metric=noted["metric"], facts=noted["retain"]),
+            *(
+                message("figure_missing", quoted=("error",), figure=name, error=why)
+                for name, why in noted["absent"].items()
+            ),
+        ),
     )
     if "fid" in noted:
-        yield SideFigure("FID", arm, noted["fid"], remark="; ".join(_limits(noted)))
-        size, pictures = noted["kid_subset_size"], noted["pictures_compared"]
-        drawn = "all of them" if size == pictures else f"random subsets of {size:,}"
-        yield SideFigure(
-            "KID", arm, noted["kid"], remark=f"{_compared(noted)}; over {drawn}; unbiased"
+        yield SideFigure("fid", arm, noted["fid"], remarks=tuple(_limits(noted)))
+        over = message(
+            "kid_subsets", size=noted["kid_subset_size"], pictures=noted["pictures_compared"]
         )
-    for key, name in (("clip_score_retain", "retain"), ("clip_score_forget", "forget")):
+        yield SideFigure("kid", arm, noted["kid"], remarks=(_compared(noted), over))
+    for key in ("clip_score_retain", "clip_score_forget"):
         if key in noted:
-            yield SideFigure(
-                f"CLIP score, {name} prompts",
-                arm,
-                noted[key],
-                remark="mean of 100 max(cosine, 0); a prompt too long for the CLIP is cut",
-            )
+            yield SideFigure(key, arm, noted[key], remarks=(message("clip_score_of_prompts"),))
 
 
-def _compared(noted: Mapping[str, Any]) -> str:
+def _compared(noted: Mapping[str, Any]) -> Message:
     features = noted["features"]
-    return (
-        f"{noted['pictures_compared']:,} pictures against as many, {features['width']:,} features "
-        f"of {'Inception' if features['of'] == 'inception' else 'the classifier'}"
+    return message(
+        "pictures_compared",
+        pictures=noted["pictures_compared"],
+        features=features["width"],
+        of=features["of"],
     )
 
 
-def _limits(noted: Mapping[str, Any]) -> Iterable[str]:
+def _limits(noted: Mapping[str, Any]) -> Iterable[Message]:
     yield _compared(noted)
     if noted["pictures_compared"] < _MANY:
-        yield "biased upwards with so few; compare the arms only"
+        yield message("fid_biased_with_few_pictures")
     if noted["features"]["of"] != "inception":
-        yield "not comparable with published FIDs, which are in Inception's features"
+        yield message("fid_not_comparable")

@@ -10,7 +10,7 @@ from typing import Any
 
 from attacks.membership.scored_texts import ScoredTexts
 from auditor.core.facts import FactSets
-from auditor.core.findings import Control
+from auditor.core.findings import SelfCheck
 from auditor.statistics.roc import area_under_curve
 
 FOLDS = 5
@@ -38,29 +38,20 @@ def blind_baseline(sets: FactSets, texts: ScoredTexts) -> dict[str, Any]:
     )
 
 
-def blind_control(found: Mapping[str, Any], by: str = "A bag-of-words classifier") -> Control:
+def blind_check(found: Mapping[str, Any], by: str = "bag_of_words") -> SelfCheck:
     """The baseline as a check: passed where its AUC is not shown to be above chance.
 
     Args:
         found: as `blind_baseline` returns it.
-        by: the classifier.
+        by: code of the classifier.
     """
-    name = "membership: forget and holdout cannot be told apart without a model"
     if "absent" in found:
-        return Control(name, False, f"The check could not be made: {found['absent']}.")
-    value, lower, upper = found["value"], found["lower"], found["upper"]
-    said = f"{by} that sees no model tells them apart with AUC {value:.3f}"
-    if lower is not None:
-        said += f" (95 %: {lower:.3f} to {upper:.3f})"
-    if value > 0.5 and (lower is None or lower > 0.5):
-        return Control(
-            name,
-            False,
-            f"{said}, above chance: the sets differ in themselves, so membership evidence is "
-            "confounded. Give a holdout set drawn as the forget set was.",
-        )
-    below = ", and cross-validation of small sets that do not differ tends below it"
-    return Control(name, True, f"{said}; 0.5 is chance{below if value < 0.5 else ''}.")
+        absent = {"by": by, "error": found["absent"]}
+        return SelfCheck("sets_alike_without_model", False, absent, quoted=("error",))
+    value, lower = found["value"], found["lower"]
+    above = value > 0.5 and (lower is None or lower > 0.5)
+    measured = {"by": by, "auc": value, "lower": lower, "upper": found["upper"]}
+    return SelfCheck("sets_alike_without_model", not above, measured)
 
 
 @lru_cache(maxsize=4)

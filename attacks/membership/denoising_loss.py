@@ -10,7 +10,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from attacks.generation.ddim_inversion import moved
 from attacks.membership.blind_pictures import blind_baseline
 from attacks.membership.family import PlacementAttack, Scores
 from attacks.membership.scored_texts import LEAST_HOLDOUT
@@ -18,8 +17,10 @@ from attacks.prompting.concepts.noise_matching import denoising_loss, image_shap
 from auditor.attack import AttackContext, Parameters, Preset, Requirements, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.findings import SideFigure
+from auditor.core.messages import message
 from auditor.core.records import Record
 from auditor.models.batching import run_batched
+from auditor.models.text_to_image.denoising import deterministic_step
 
 if TYPE_CHECKING:
     from auditor.models.text_to_image.evaluator import ImageEvaluator
@@ -95,7 +96,7 @@ class DenoisingLoss(
     requires = Requirements(packages=("sklearn",), images=True)
     kinds: ClassVar[tuple[str, ...]] = ("text-to-image",)
     decides = False
-    blind = "A classifier of pixel statistics"
+    blind = "pixel_statistics"
 
     @property
     def variant(self) -> str:
@@ -155,12 +156,13 @@ class DenoisingLoss(
             for name, error in noted["errors"].items():
                 figures.append(
                     SideFigure(
-                        f"{noted['score']} of {name} pictures",
+                        "denoising_error",
                         arm,
                         error["mean"],
                         error["lower"],
                         error["upper"],
-                        "mean over pictures, normal bounds; low is well denoised",
+                        params={"score": noted["score"], "set": name},
+                        remarks=(message("mean_over_pictures"),),
                     )
                 )
         return figures
@@ -242,7 +244,7 @@ def t_errors(
             def step(sample: Tensor, now: int, then: int) -> Tensor:
                 at = torch.full((len(batch),), now, dtype=torch.long)
                 noise = model.predict_noise(sample, at, given).float()
-                return moved(sample, noise, signal[now], signal[then])
+                return deterministic_step(sample, noise, signal[now], signal[then])
 
             sample = clean[batch].float()
             for now in range(0, reached, interval):

@@ -8,22 +8,26 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import TypeVar
 
-from attacks.membership.blind_baseline import blind_control
-from attacks.membership.scored_texts import TextKind
-from auditor.attack import Attack, E, M, P, Parameters, Requirements
-from auditor.core.errors import MeasurementError
-from auditor.core.facts import Fact
-from auditor.core.findings import Control, Curve, SideFigure
-from auditor.core.records import Record, Row
-from auditor.statistics.roc import (
-    area_of_components,
+from attacks.membership.blind_baseline import blind_check
+from attacks.membership.roc_curves import (
     mean_roc_curve,
-    nonmembers_needed,
-    operating_point,
-    placements,
     roc_corners,
     roc_curve,
     thinned_roc_curve,
+)
+from attacks.membership.scored_texts import TextKind
+from auditor.attack import Attack, E, M, P, Parameters, Requirements
+from auditor.core.arms import Arm
+from auditor.core.errors import MeasurementError
+from auditor.core.facts import Fact
+from auditor.core.findings import Curve, SelfCheck, SideFigure
+from auditor.core.messages import Message, message
+from auditor.core.records import Record, Row
+from auditor.statistics.roc import (
+    area_of_components,
+    nonmembers_needed,
+    operating_point,
+    placements,
 )
 
 Vector = npt.NDArray[np.float64]
@@ -107,10 +111,10 @@ class PlacementAttack(Attack[P, M, E], Generic[P, M, E]):
             },
         )
 
-    def controls(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Control]:
+    def self_checks(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SelfCheck]:
         """Whether the two sets can be told apart without a model."""
-        found = [blind_control(noted["blind"], self.blind) for noted in notes.values()]
-        return tuple(dict.fromkeys(found))
+        found = [blind_check(noted["blind"], self.blind) for noted in notes.values()]
+        return tuple({check.message: check for check in found}.values())
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
         """AUC of every arm, hits at few false alarms, PrivLeak against each retrained arm."""
@@ -120,12 +124,12 @@ class PlacementAttack(Attack[P, M, E], Generic[P, M, E]):
         """ROC of every arm; of several sets of references the mean at each false positive rate."""
         return tuple(
             Curve(
-                name="ROC",
+                name="roc",
                 of=arm,
-                x="false positive rate",
-                y="true positive rate",
-                points=[(x, y) for x, y in noted["roc"]],
-                remark="; ".join(_rests_on(noted)),
+                x="false_positive_rate",
+                y="true_positive_rate",
+                points=tuple((x, y) for x, y in noted["roc"]),
+                remarks=tuple(_rests_on(noted)),
             )
             for arm, noted in notes.items()
             if "roc" in noted
@@ -135,7 +139,7 @@ class PlacementAttack(Attack[P, M, E], Generic[P, M, E]):
 class MembershipAttack(PlacementAttack[Q]):
     """The same of texts."""
 
-    blind = "A bag-of-words classifier"
+    blind = "bag_of_words"
 
     def named_by_text(self, name: str) -> str:
         """A variant's name, with the text that is scored where it is not the answer."""
@@ -182,79 +186,84 @@ def _points(scores: Scores) -> list[dict[str, Any]]:
     return [asdict(point) for point in found if point is not None]
 
 
-def _rests_on(noted: Mapping[str, Any]) -> Iterator[str]:
+def _rests_on(noted: Mapping[str, Any]) -> Iterator[Message]:
     """What a ROC curve rests on, and from where on it says nothing."""
     members, others = noted["forget"], noted["holdout"]
-    yield f"{members:,} members, {others:,} holdout non-members"
-    yield f"the smallest false positive rate above 0 that these can show is 1/{others:,}"
+    yield message("roc_rests_on", members=members, holdout=others)
     if noted["scorings"] > 1:
-        yield f"mean of {noted['scorings']} curves, one a set of reference models"
+        yield message("mean_of_curves", curves=noted["scorings"])
     if len(noted["roc"]) < noted["roc_corners"]:
-        yield f"{len(noted['roc'])} of its {noted['roc_corners']:,} corners are drawn"
+        yield message("corners_drawn", drawn=len(noted["roc"]), corners=noted["roc_corners"])
 
 
 def _figures(notes: Mapping[str, Mapping[str, Any]]) -> Iterator[SideFigure]:
     for arm, noted in notes.items():
-        remarks = ["0.5 is chance; forget facts against holdout facts, DeLong's interval"]
+        remarks = [message("auc_of_forget_against_holdout")]
         if noted["auc"]["lower"] is None:
-            remarks.append("no interval: DeLong's variance is 0")
-        if arm == "unlearned":
+            remarks.append(message("no_interval_without_variance"))
+        if arm == Arm.UNLEARNED:
             remarks += [*_missing_points(noted), *_missing_privleak(notes)]
         yield SideFigure(
-            "AUC",
+            "auc",
             arm,
             noted["auc"]["value"],
             noted["auc"]["lower"],
             noted["auc"]["upper"],
-            "; ".join(remarks),
+            remarks=tuple(remarks),
         )
         for point in noted["operating_points"]:
             yield SideFigure(
-                f"TPR at FPR {point['false_positive_rate']:.1%}",
+                "tpr_at_fpr",
                 arm,
                 point["rate"],
                 point["lower"],
                 point["upper"],
-                f"threshold {point['threshold']:.4g} from half of the holdout, shown at 95 % to "
-                f"keep to that FPR; {point['false_positives']} of {point['checked']} of the other "
-                "half lie above it",
+                params={"fpr": point["false_positive_rate"]},
+                remarks=(
+                    message(
+                        "threshold_from_holdout",
+                        threshold=point["threshold"],
+                        false_positives=point["false_positives"],
+                        checked=point["checked"],
+                    ),
+                ),
             )
     for arm in _retrained(notes):
         value = privleak(notes["unlearned"]["auc"]["value"], notes[arm]["auc"]["value"])
         if value is not None:
             yield SideFigure(
-                "PrivLeak",
-                f"unlearned against {arm}",
+                "privleak",
+                Arm.UNLEARNED,
                 value,
-                remark="in percent, of 1 - AUC (forget facts as class 0, as MUSE has it): near "
-                "-100 is memorised, 0 as retrained, above 0 less sure than retrained",
+                against=arm,
+                remarks=(message("privleak_in_percent"),),
             )
 
 
 def _retrained(notes: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    return [arm for arm in notes if "unlearned" in notes and arm.startswith("retrained-")]
+    return [arm for arm in notes if Arm.UNLEARNED in notes and Arm(arm).is_retrained]
 
 
-def _missing_points(noted: Mapping[str, Any]) -> Iterator[str]:
+def _missing_points(noted: Mapping[str, Any]) -> Iterator[Message]:
     given = {point["false_positive_rate"] for point in noted["operating_points"]}
     for rate in FALSE_POSITIVE_RATES:
         if rate in given:
             continue
         needed = 2 * nonmembers_needed(rate)
         if noted["holdout"] >= needed:
-            yield f"no TPR at FPR {rate:.1%}: there is no one score, but one a set of references"
+            yield message("no_tpr_of_several_scores", fpr=rate)
         else:
-            yield (
-                f"no TPR at FPR {rate:.1%}: it takes {needed:,} holdout facts, half of them to "
-                f"set the threshold, and there are {noted['holdout']:,}"
+            yield message(
+                "no_tpr_with_few_holdout_facts", fpr=rate, needed=needed, holdout=noted["holdout"]
             )
 
 
-def _missing_privleak(notes: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def _missing_privleak(notes: Mapping[str, Mapping[str, Any]]) -> Iterator[Message]:
     for arm in _retrained(notes):
         if privleak(notes["unlearned"]["auc"]["value"], notes[arm]["auc"]["value"]) is None:
-            yield (
-                f"no PrivLeak against {arm}: 1 - AUC of {arm} is "
-                f"{1 - notes[arm]['auc']['value']:.3f}, below {LEAST_BASELINE}, and a ratio to it "
-                "has no bound"
+            yield message(
+                "no_privleak",
+                arm=arm,
+                baseline=1 - notes[arm]["auc"]["value"],
+                least=LEAST_BASELINE,
             )

@@ -213,8 +213,8 @@ class Likelihood(MembershipAttack[LikelihoodParameters]):
     ) -> Iterator[Scores]:
         """Scores of the arm against each set of references that it is compared with."""
         score = self.parameters.score
-        retrained = [finding for finding in pool if finding.arm.startswith("retrained-")]
-        known = {f.arm: _log_likelihoods("alone", f.record) for f in retrained}
+        retrained = [finding for finding in pool if finding.arm.is_retrained]
+        known = {str(f.arm): _log_likelihoods("alone", f.record) for f in retrained}
         known |= {name: _log_likelihoods(name, own.record) for name in self._references}
         mine = _log_likelihoods("alone", own.record)
         for names in reference_models.reference_sets(

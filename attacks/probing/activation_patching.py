@@ -10,10 +10,12 @@ from pydantic import Field
 from attacks.probing.patching import log_probabilities
 from attacks.probing.unlearning_depth import unlearning_depth
 from auditor.attack import Attack, AttackContext, Parameters, Preset, attack
+from auditor.core.arms import Arm
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
 from auditor.core.findings import Explanation, Finding, SideFigure
 from auditor.core.hashing import digest
+from auditor.core.messages import message
 from auditor.core.records import Record, Row
 from auditor.models.causal_lm.hidden_states import (
     States,
@@ -163,7 +165,7 @@ class ActivationPatching(Attack[ActivationPatchingParameters, CausalLM]):
         by_layer: dict[str, float] = unlearned.notes["forget_by_layer"]
         counted = [by_layer[str(layer)] for layer in unlearned.notes["layers_counted"]]
         return Explanation(
-            measure="K of the unlearned model where its state is the original's",
+            measure="k_with_original_state",
             overall=float(np.mean(counted)),
             layers={f"layer {layer}": k for layer, k in by_layer.items()},
         )
@@ -172,26 +174,30 @@ class ActivationPatching(Attack[ActivationPatchingParameters, CausalLM]):
         """K by layer of every arm, and the unlearning depth against every retrained model."""
         figures = [
             SideFigure(
-                name=f"K with the original's state at layer {layer}",
-                of=arm,
-                value=k,
-                remark=None if int(layer) in noted["layers_counted"] else "does not count",
+                "k_with_original_state_at_layer",
+                arm,
+                k,
+                params={"layer": int(layer)},
+                remarks=()
+                if int(layer) in noted["layers_counted"]
+                else (message("layer_does_not_count"),),
             )
             for arm, noted in notes.items()
             for layer, k in noted.get("forget_by_layer", {}).items()
         ]
         for arm, by_layer in notes.get("original", {}).get("original_by_layer", {}).items():
             figures += [
-                SideFigure(name=f"K of the original with this arm's layer {n}", of=arm, value=k)
+                SideFigure("original_k_with_layer_of_arm", arm, k, params={"layer": int(n)})
                 for n, k in by_layer.items()
             ]
         for arm, depth in notes.get("original", {}).get("unlearning_depth", {}).items():
             figures.append(
                 SideFigure(
-                    name="unlearning depth (0: all there, 1: as deep as retraining)",
-                    of=f"unlearned against {arm}",
-                    value=depth["mean"],
-                    remark=f"over the {depth['facts']} facts that the retrained model lacks",
+                    "unlearning_depth",
+                    Arm.UNLEARNED,
+                    depth["mean"],
+                    against=arm,
+                    remarks=(message("facts_that_retrained_lacks", facts=depth["facts"]),),
                 )
             )
         return tuple(figures)

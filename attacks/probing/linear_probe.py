@@ -11,6 +11,7 @@ from auditor.attack import Attack, AttackContext, Parameters, Preset, Requiremen
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
 from auditor.core.findings import Explanation, SideFigure
+from auditor.core.messages import message
 from auditor.core.records import Record, Row
 from auditor.data.folds import folds
 from auditor.models.causal_lm.hidden_states import decoder_layers, evenly_spaced
@@ -128,7 +129,7 @@ class LinearProbe(Attack[LinearProbeParameters, CausalLM]):
         """What the readout finds in the unlearned model, layer by layer."""
         by_layer = unlearned.notes["forget_by_layer"]
         return Explanation(
-            measure="share of wrong answers beaten, read from the unlearned model's layer",
+            measure="wrong_answers_beaten",
             overall=by_layer[str(unlearned.notes["layer"])],
             layers={f"layer {layer}": k for layer, k in by_layer.items()},
         )
@@ -137,25 +138,27 @@ class LinearProbe(Attack[LinearProbeParameters, CausalLM]):
         """The same for every arm and layer, and the check on retain facts."""
         first = tuple(
             SideFigure(
-                name=f"readout of the first token alone, layer {noted['layer']}",
-                of=arm,
-                value=noted["forget_first_token"],
-                remark="0.5 is chance",
+                "first_token_probed",
+                arm,
+                noted["forget_first_token"],
+                params={"layer": noted["layer"]},
+                remarks=(message("half_is_chance"),),
             )
             for arm, noted in notes.items()
             if "layer" in noted
         )
         return first + tuple(
             SideFigure(
-                name=f"{what}, layer {layer}",
-                of=arm,
-                value=k,
-                remark="0.5 is chance",
+                name,
+                arm,
+                k,
+                params={"layer": int(layer)},
+                remarks=(message("half_is_chance"),),
             )
             for arm, noted in notes.items()
-            for what, key in (
-                ("readout of forget facts", "forget_by_layer"),
-                ("readout of kept retain facts", "kept_retain_by_layer"),
+            for name, key in (
+                ("forget_facts_probed", "forget_by_layer"),
+                ("kept_retain_facts_probed", "kept_retain_by_layer"),
             )
             for layer, k in noted.get(key, {}).items()
         )

@@ -4,12 +4,13 @@ from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from auditor.attack import Attack, AttackContext, Parameters
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.facts import Fact
-from auditor.core.findings import Control, Finding, SideFigure
+from auditor.core.findings import Finding, SelfCheck, SideFigure
+from auditor.core.messages import message
 from auditor.core.records import Record, Row, strongest
 from auditor.data.folds import Fold, SplitBy, folds
 from auditor.models.causal_lm.model import CausalLM
@@ -176,22 +177,13 @@ class CrossFittedSearch(Attack[P, CausalLM]):
         }
         return Record(rows=strongest([plain, *readings.values()]), notes=notes)
 
-    def controls(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Control]:
+    def self_checks(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SelfCheck]:
         """The search must have lowered the loss, unless there was nothing to lower."""
         losses = {a: n["search_loss"] for a, n in notes.items() if "search_loss" in n}
         enough = self.parameters.stop_loss
         idle = [a for a, loss in losses.items() if loss["after"] >= loss["before"] > enough]
-        return (
-            Control(
-                f"{self.name} {self.variant}: the search lowered the loss",
-                not idle,
-                "On every arm the searched prompts make the facts that they were searched with "
-                "more likely."
-                if not idle
-                else f"The search found nothing on {', '.join(idle)}; what it did not find there "
-                "is no evidence.",
-            ),
-        )
+        found: dict[str, JsonValue] = {"attack": f"{self.name} {self.variant}", "arms": [*idle]}
+        return (SelfCheck("search_lowered_loss", not idle, found),)
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
         """What the search taught against what generalised, on each arm under its own prompts."""
@@ -200,14 +192,14 @@ class CrossFittedSearch(Attack[P, CausalLM]):
             if "search_loss" not in noted:
                 continue
             for name, key in (
-                ("K of the facts searched with (taught)", "given"),
-                ("K of the facts held out (generalised)", "held_out"),
+                ("k_of_facts_searched_with", "given"),
+                ("k_of_facts_held_out", "held_out"),
             ):
-                remark = f"under the arm's own prompts; {noted[key]['before']:.3f} without them"
-                figures.append(SideFigure(name, arm, noted[key]["after"], remark=remark))
+                without = message("without_own_prompts", k=noted[key]["before"])
+                figures.append(SideFigure(name, arm, noted[key]["after"], remarks=(without,)))
             loss = noted["search_loss"]
-            remark = f"{loss['before']:.3f} before the search; nats a token"
-            figures.append(SideFigure("final search loss", arm, loss["after"], remark=remark))
+            before = message("loss_before_search", loss=loss["before"])
+            figures.append(SideFigure("final_search_loss", arm, loss["after"], remarks=(before,)))
         return tuple(figures)
 
 

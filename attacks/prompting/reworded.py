@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 from auditor.attack import Attack, AttackContext, Parameters
+from auditor.core.arms import Arm
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
 from auditor.core.findings import SideFigure
+from auditor.core.messages import message
 from auditor.core.records import Record, Row, strongest
 from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.language.model import LanguageModel
@@ -101,7 +103,7 @@ class RewordedAttack(Attack[P]):
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
         """Mean K of U and of O beyond the retrained models, with each wording alone."""
-        retrained = [arm for arm in notes if arm.startswith("retrained")]
+        retrained = [arm for arm in notes if Arm(arm).is_retrained]
         if not retrained:
             return ()
 
@@ -111,12 +113,13 @@ class RewordedAttack(Attack[P]):
 
         return tuple(
             SideFigure(
-                name=f"mean K with '{wording}' alone, beyond the retrained models",
-                of=arm,
-                value=beyond(arm, wording),
-                remark=f"{entry['facts']} facts",
+                "mean_k_beyond_retrained",
+                arm,
+                beyond(arm, wording),
+                params={"wording": wording},
+                remarks=(message("facts", facts=entry["facts"]),),
             )
-            for arm in ("unlearned", "original")
+            for arm in (Arm.UNLEARNED, Arm.ORIGINAL)
             if arm in notes
             for wording, entry in notes[arm]["wordings"].items()
         )

@@ -11,6 +11,7 @@ from attacks.prompting.leak_at_k import LeakJudge, leak_at_k, normalised
 from auditor.attack import Attack, AttackContext, Parameters, Preset, attack
 from auditor.core.facts import Fact
 from auditor.core.findings import SideFigure
+from auditor.core.messages import message
 from auditor.core.records import Record, Row
 from auditor.models.language.decoding import Sampling
 from auditor.models.language.model import LanguageModel
@@ -104,7 +105,11 @@ class SampledAnswers(Attack[SamplingParameters]):
         """leak@1, leak@k and what lies between them, by arm."""
         return tuple(
             SideFigure(
-                name=f"leak@{k}", of=arm, value=value, remark="mean over the facts, first seed"
+                "leak_at_k",
+                arm,
+                value,
+                params={"k": int(k)},
+                remarks=(message("mean_over_facts_first_seed"),),
             )
             for arm, noted in notes.items()
             if "leak_at" in noted

@@ -24,6 +24,7 @@ from attacks.quantization.calibrated import (
 from attacks.quantization.family import Quantized, assert_quantized, check_group_size
 from auditor.attack import Preset, Requirements, attack
 from auditor.core.errors import MeasurementError
+from auditor.core.messages import Message, message
 from auditor.models.language.model import LanguageModel
 from auditor.models.manifest import Location
 
@@ -31,9 +32,9 @@ _ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 """Column of each 4-bit place of a word, the lowest place first (AutoAWQ's layout)."""
 
 _REFUSED = {
-    "gpt2": "GPTQModel's AWQ cannot take the Conv1D layers of GPT-2",
-    "gpt_neox": "GPTQModel's AWQ scales GPT-NeoX's MLP through its GELU, which changes the model",
-    "opt": "GPTQModel's AWQ takes OPT's scales out of the wrong norm, which changes the model",
+    "gpt2": "awq_cannot_take_conv1d",
+    "gpt_neox": "awq_scales_through_gelu",
+    "opt": "awq_scales_from_wrong_norm",
 }
 """Why an architecture cannot be measured, as of GPTQModel 7.7."""
 
@@ -92,7 +93,7 @@ class AWQ(CalibratedAttack[AWQParameters]):
         """Bits and group size."""
         return f"{self.parameters.bits}-bit g{self.parameters.group_size}"
 
-    def unavailable(self, location: Location) -> str | None:
+    def unavailable(self, location: Location) -> Message | None:
         """Also where GPTQModel's scaling does not fit the architecture."""
         reason = super().unavailable(location)
         if reason is not None:
@@ -101,11 +102,9 @@ class AWQ(CalibratedAttack[AWQParameters]):
         kind = str(config.get("model_type"))
         if kind in SOUND:
             return None
-        return _REFUSED.get(
-            kind,
-            f"GPTQModel's AWQ was not checked on the architecture {kind} "
-            f"(it was on {', '.join(SOUND)})",
-        )
+        if kind in _REFUSED:
+            return message(_REFUSED[kind], architecture=kind)
+        return message("awq_not_checked", architecture=kind, checked=SOUND)
 
     @contextlib.contextmanager
     def quantized(self, model: LanguageModel, scratch: Path) -> Iterator[Quantized]:

@@ -63,4 +63,4 @@ def code_flip_share(
         weights[name] = int(unlearned[f"size/{name}"][0])
     total = sum(weights.values())
     overall = sum(share * weights[name] for name, share in layers.items()) / total
-    return Explanation(measure="code-flip share", overall=overall, layers=layers)
+    return Explanation(measure="code_flip_share", overall=overall, layers=layers)

@@ -12,10 +12,11 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from attacks.quantization.code_flips import code_flip_share, sampled_codes
-from auditor.attack import Attack, AttackContext, ControlKind, Parameters, Requirements
+from auditor.attack import Attack, AttackContext, Parameters, Requirements
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.findings import Explanation
 from auditor.core.records import Record
+from auditor.core.roles import ControlKind
 from auditor.models.grid import GridRounding
 from auditor.models.language.model import LanguageModel
 

@@ -21,6 +21,7 @@ from attacks.quantization.family import (
 )
 from auditor.attack import Preset, Requirements, attack
 from auditor.core.errors import MeasurementError, UnavailableError
+from auditor.core.messages import Message, message
 from auditor.models.language.model import LanguageModel
 from auditor.models.manifest import Location
 
@@ -73,12 +74,12 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
         name = self.parameters.format
         return name if name == "int8" else f"{name} g{self.parameters.group_size}"
 
-    def unavailable(self, location: Location) -> str | None:
+    def unavailable(self, location: Location) -> Message | None:
         """Also where the format needs another GPU."""
         if self.parameters.format == "int4-tinygemm" and (
             not torch.cuda.is_available() or torch.cuda.get_device_capability() < _AMPERE
         ):
-            return "int4-tinygemm needs an NVIDIA GPU of compute capability 8.0; use int4"
+            return message("newer_gpu_needed", capability=".".join(map(str, _AMPERE)))
         return super().unavailable(location)
 
     @contextlib.contextmanager

@@ -9,6 +9,7 @@ from attacks.relearning.learning_curve import Checkpoints, area, curve, readings
 from auditor.attack import AttackContext, Preset, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.hashing import digest
+from auditor.core.messages import Message, message
 from auditor.core.records import Record
 from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.language.model import Example, LanguageModel
@@ -68,11 +69,11 @@ class Benign(RelearningAttack[BenignParameters]):
         return f"{self.parameters.on} {self.parameters.changed}".strip()
 
     @property
-    def taught(self) -> str:
+    def taught(self) -> Message:
         """The retain facts, or text that states none."""
         if self.parameters.on == "generic":
-            return "everyday sentences that state no fact; all forget facts are asked"
-        return "the retain facts; all forget facts are asked"
+            return message("everyday_sentences_taught")
+        return message("retain_facts_taught")
 
     def forward_tokens(self, evaluation: int) -> int:
         """The training, and an evaluation a checkpoint."""

@@ -10,6 +10,7 @@ from pydantic import Field
 from auditor.attack import Attack, Parameters, Requirements
 from auditor.core.facts import Fact
 from auditor.core.findings import Curve
+from auditor.core.messages import Message, message
 from auditor.models.checkpoint_files import quantization_method
 from auditor.models.manifest import Location
 
@@ -57,11 +58,11 @@ class FineTuning(Parameters):
         return " ".join(words)
 
     @property
-    def trained(self) -> str:
-        """What is fine-tuned, in words."""
-        return (
-            f"LoRA of rank {self.rank} trained" if self.method == "lora" else "all weights trained"
-        )
+    def trained(self) -> Message:
+        """What is fine-tuned."""
+        if self.method == "lora":
+            return message("lora_trained", rank=self.rank)
+        return message("all_weights_trained")
 
 
 P = TypeVar("P", bound=FineTuning)
@@ -73,22 +74,19 @@ class RelearningAttack(Attack[P]):
     seeded = True
     requires: ClassVar[Requirements] = Requirements(packages=("accelerate", "peft"))
 
-    def unavailable(self, location: Location) -> str | None:
+    def unavailable(self, location: Location) -> Message | None:
         """Rounded weights cannot be trained themselves; LoRA trains beside them."""
         if reason := super().unavailable(location):
             return reason
         method = quantization_method(location.model)
         if method and self.parameters.method == "full":
-            return (
-                f"the checkpoint is quantized ({method}) and its weights cannot be trained; "
-                "`method: lora` can"
-            )
+            return message("quantized_weights_not_trainable", method=method)
         return None
 
     @property
     @abstractmethod
-    def taught(self) -> str:
-        """What is taught and what is asked, in a few words."""
+    def taught(self) -> Message:
+        """What is taught and what is asked."""
 
     def training_tokens(self, steps: int) -> int:
         """Estimated tokens of training; a backward pass counts as two forward passes."""
@@ -96,24 +94,27 @@ class RelearningAttack(Attack[P]):
 
     def curves(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Curve]:
         """The learning curve of every arm, from before the training on; K is a mean over seeds."""
-        return learning_curves(notes, f"{self.parameters.trained} on {self.taught}")
+        return learning_curves(notes, (self.parameters.trained, self.taught))
 
 
-def learning_curves(notes: Mapping[str, Mapping[str, Any]], remark: str) -> tuple[Curve, ...]:
+def learning_curves(
+    notes: Mapping[str, Mapping[str, Any]], trained: tuple[Message, ...]
+) -> tuple[Curve, ...]:
     """The curve of every arm that noted one.
 
     Args:
         notes: arm to what its measurement noted.
-        remark: what was trained on what.
+        trained: what was trained on what.
     """
     return tuple(
         Curve(
-            name="learning curve",
+            name="learning_curve",
             of=arm,
-            x="optimiser steps",
-            y=f"mean K of the forget set ({noted['metric']})",
+            x="optimiser_steps",
+            y="mean_k_forget",
             points=_spread([(step, k) for step, k in noted["curve"]]),
-            remark=f"{remark}; first seed",
+            params={"metric": noted["metric"]},
+            remarks=(*trained, message("first_seed")),
         )
         for arm, noted in notes.items()
         if "curve" in noted and "metric" in noted
@@ -125,10 +126,11 @@ def phrasings(facts: Sequence[Fact]) -> list[tuple[str, str]]:
     return [(p, fact.answer) for fact in facts for p in (fact.prompt, *fact.paraphrases)]
 
 
-def _spread(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
+def _spread(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
     """At most ``MOST_POINTS`` of the points, spread evenly, the first and the last among them."""
     count = min(len(points), MOST_POINTS)
-    return [points[i] for i in np.linspace(0, len(points) - 1, count).round().astype(int)]
+    places = np.linspace(0, len(points) - 1, count).round().astype(int)
+    return tuple(points[place] for place in places)
 
 
 def recipe(parameters: FineTuning, examples: int) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from attacks.relearning.family import FineTuning, RelearningAttack, phrasings, recipe
 from attacks.relearning.learning_curve import Checkpoints, area, curve, joined, readings
-from auditor.attack import AttackContext, ControlKind, Preset, attack
+from auditor.attack import AttackContext, Preset, attack
 from auditor.core.errors import UnavailableError
+from auditor.core.messages import Message, message
 from auditor.core.records import Record
+from auditor.core.roles import ControlKind
 from auditor.data.folds import Fold, SplitBy, folds
 from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.language.model import LanguageModel
@@ -55,9 +57,9 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
         return f"by {self.parameters.split} {self.parameters.changed}".strip()
 
     @property
-    def taught(self) -> str:
+    def taught(self) -> Message:
         """One half of the forget facts at a time."""
-        return f"half of the forget facts (split by {self.parameters.split}); the others are asked"
+        return message("half_of_forget_facts_taught", split=self.parameters.split)
 
     @property
     def required_control(self) -> ControlKind:

@@ -10,7 +10,9 @@ from attacks.relearning.family import FineTuning, RelearningAttack, phrasings, r
 from attacks.relearning.learning_curve import curve, primary, readings
 from attacks.relearning.recovery_time import RecoveryTimes, faster, first_known, speed
 from auditor.attack import AttackContext, Preset, attack
+from auditor.core.arms import Arm
 from auditor.core.findings import SideFigure
+from auditor.core.messages import Message, message
 from auditor.core.records import Record, Row
 from auditor.models.language.model import LanguageModel
 
@@ -77,9 +79,9 @@ class SameFacts(RelearningAttack[SameFactsParameters]):
         return f"{chosen.limit} steps to {by} {chosen.changed}".strip()
 
     @property
-    def taught(self) -> str:
+    def taught(self) -> Message:
         """The very facts that are asked."""
-        return "the forget facts that are asked"
+        return message("asked_facts_taught")
 
     def forward_tokens(self, evaluation: int) -> int:
         """The training, and an evaluation a checkpoint."""
@@ -117,30 +119,19 @@ class SameFacts(RelearningAttack[SameFactsParameters]):
         times = {arm: self._times(noted) for arm, noted in notes.items() if "never" in noted}
         medians = {arm: t.median for arm, t in times.items()}
         figures = [
-            SideFigure("median steps until known", arm, median)
+            SideFigure("median_steps_until_known", arm, median)
             for arm, median in medians.items()
             if median is not None
         ]
-        if "unlearned" not in times:
+        if Arm.UNLEARNED not in times:
             return figures
-        for arm in (arm for arm in times if arm.startswith("retrained")):
-            of = f"unlearned against {arm}"
-            if (p := faster(times["unlearned"], times[arm])) is not None:
-                figures.append(
-                    SideFigure(
-                        "log-rank p", of, p, remark="one-sided: small if the unlearned is faster"
-                    )
-                )
-            ours, theirs = medians["unlearned"], medians[arm]
+        for arm in (arm for arm in times if Arm(arm).is_retrained):
+            if (p := faster(times[Arm.UNLEARNED], times[arm])) is not None:
+                figures.append(SideFigure("log_rank_p", Arm.UNLEARNED, p, against=arm))
+            ours, theirs = medians[Arm.UNLEARNED], medians[arm]
             if ours is not None and theirs:
-                figures.append(
-                    SideFigure(
-                        "anamnesis index",
-                        of,
-                        ours / theirs,
-                        remark="ratio of median steps; below 1 the unlearned is faster",
-                    )
-                )
+                index = ours / theirs
+                figures.append(SideFigure("anamnesis_index", Arm.UNLEARNED, index, against=arm))
         return figures
 
     def _times(self, noted: Mapping[str, Any]) -> RecoveryTimes:

@@ -16,6 +16,7 @@ from auditor.attack import AttackContext, Preset, Requirements, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
 from auditor.core.findings import Curve, SideFigure
+from auditor.core.messages import message
 from auditor.core.records import Record
 
 if TYPE_CHECKING:
@@ -126,16 +127,14 @@ class UNetRelearning(ImageAttack[UNetRelearningParameters]):
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
         """The success rate where the training ended; K itself is a mean over the checkpoints."""
-        last = f"after the last step, {self.parameters.checkpoints[-1]}"
+        last = message("after_last_step", step=self.parameters.checkpoints[-1])
         figures = super().side_figures(notes)
-        return [replace(figure, remark=f"{last}; {figure.remark}") for figure in figures]
+        return [replace(figure, remarks=(last, *figure.remarks)) for figure in figures]
 
     def curves(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Curve]:
         """The learning curve of every arm, from before the training on; K is a mean over facts."""
-        what = "the forgotten concept" if self.parameters.material == "forget" else "kept concepts"
-        return learning_curves(
-            notes, f"{self.parameters.trained} on pictures of {what}; all forget facts are asked"
-        )
+        taught = message("pictures_taught", set=self.parameters.material)
+        return learning_curves(notes, (self.parameters.trained, taught))
 
     def _taught(self, evaluator: "ImageEvaluator", seed: int) -> list[Fact]:
         """The facts whose pictures are taught, the same on every arm."""

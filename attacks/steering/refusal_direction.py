@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import nn
 
 from auditor.attack import Attack, AttackContext, Parameters, Preset, attack
+from auditor.core.arms import Arm
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.facts import Fact
 from auditor.core.findings import SideFigure
@@ -136,9 +137,9 @@ class RefusalDirection(Attack[RefusalDirectionParameters, CausalLM]):
         refusals = {
             finding.arm: float(finding.record.notes["refusals"]) for finding in context.pool
         }
-        if refusals["unlearned"] < self.parameters.refusing:
+        if refusals[Arm.UNLEARNED] < self.parameters.refusing:
             raise UnavailableError(
-                f"the unlearned model refuses {refusals['unlearned']:.0%} of the forget prompts, "
+                f"the unlearned model refuses {refusals[Arm.UNLEARNED]:.0%} of the forget prompts, "
                 f"less than {self.parameters.refusing:.0%}: there is no refusal to take out"
             )
         own = next(finding.record for finding in context.pool if finding.own)
@@ -149,7 +150,7 @@ class RefusalDirection(Attack[RefusalDirectionParameters, CausalLM]):
     def side_figures(self, notes: dict[str, Any]) -> Sequence[SideFigure]:  # type: ignore[override]
         """How often each arm refused before."""
         return tuple(
-            SideFigure(name="share of forget prompts refused, before", of=arm, value=share)
+            SideFigure("share_refused_before", arm, share)
             for arm, share in notes.get("unlearned", {}).get("refusals", {}).items()
         )
 

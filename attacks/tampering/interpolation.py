@@ -11,6 +11,7 @@ from torch import nn
 from attacks.tampering.family import WeightAttack
 from auditor.attack import ModelPath, Parameters, Preset, Requirements, attack
 from auditor.core.errors import UnavailableError
+from auditor.core.messages import Message, message
 from auditor.models.kind import parse_spec
 from auditor.models.language.model import LanguageModel
 from auditor.models.manifest import Location
@@ -76,13 +77,10 @@ class Interpolation(WeightAttack[InterpolationParameters]):
         """
         return {} if self.parameters.base is None else {"base": self._base.manifest.digest}
 
-    def unavailable(self, location: Location) -> str | None:
+    def unavailable(self, location: Location) -> Message | None:
         """Also where no base was given."""
         if self.parameters.base is None:
-            return (
-                "it needs a base model; give `base`: the checkpoint that the audited models were "
-                "fine-tuned from"
-            )
+            return message("base_model_not_given")
         return super().unavailable(location)
 
     def tamper(self, model: LanguageModel, network: nn.Module, seed: int) -> dict[str, Any]:

@@ -18,7 +18,7 @@ SCHEMA_NAME = f"certificate-{SCHEMA_VERSION}.schema.json"
 
 def write_certificate(certificate: Certificate, path: Path) -> None:
     """Write a certificate as indented JSON."""
-    text = json.dumps(certificate.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    text = json.dumps(certificate.document, indent=2, ensure_ascii=False)
     write_whole(path, f"{text}\n".encode())
 
 

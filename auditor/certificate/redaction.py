@@ -1,27 +1,27 @@
-"""A certificate without the texts of the facts, for forget sets that may not travel.
+"""Redaction: a certificate without the texts of the facts, for forget sets that may not travel.
 
 Every text of a fact, and every answer of a model, is replaced by a keyed digest: the first 16 hex
 digits of its HMAC-SHA256. Equal texts stay equal, so that a reader still sees that two facts have
 one entity, and who holds the key can tell which is which. A plain hash would not hide them: names
 and answers are few and known, so that anybody can hash a list of candidates and look for matches.
 
-Texts stand in more places than their own. What is done in each:
+Texts are in more places than their own. What is done in each:
 
-* ``worst_facts``, ``worst_entities`` and ``exhibits``: fact, entity, prompt, answer and answers of
-  the models;
-* notes of attacks: every text, and every name of an entry, that is not from the vocabulary of this
-  module, of the certificate (arms, metrics, parameters) or itself a digest;
-* why an attack failed or could not run: an error may quote what it stumbled over, so what an
-  exception said is replaced, unless the words are the engine's own (a package is missing);
-* sentences that an attack or an error may have had a part in (reasons, gates, controls, remarks,
-  warnings), and parameters: the texts known from the first place are replaced where they occur.
+* ``worst_facts``, ``worst_entities`` and ``image_examples``: fact, entity, prompt, answer and
+  answers of the models are replaced;
+* messages and self-checks: the parameters that they name as quoted (what an exception said) are
+  replaced whole;
+* notes of attacks: every text, and every name of an entry, is replaced that is not from the
+  vocabulary of this module, of the certificate (arms, metrics, parameters) or itself a digest;
+* other parameters of messages, side figures, curves and attacks, and the reasons of waivers: the
+  texts known from the first two places are replaced where they occur.
 
 Pictures show what texts say, so of each at most four by four cells of its mean colours are left.
 That hides a face or a style; a plain shape on a plain ground may still be guessed from its cells.
 
-What stays: numbers, paths and names of models and files, labels of attacks, the claim, the policy,
-the plan but for parameters. ``facts_digest`` stays too: it is a plain digest, but of all texts of
-all three sets at once, so a guess must have all of them right.
+What stays: numbers, codes, paths and names of models and files, labels of attacks, the policy, the
+plan but for parameters. ``facts_digest`` stays too: it is a plain digest, but of all texts of all
+three sets at once, so a guess must have all of them right.
 """
 
 import hashlib
@@ -30,10 +30,10 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from auditor.certificate.exhibit import content_of, text_of
-from auditor.certificate.row import MatrixRow
-from auditor.certificate.schema import Certificate
+from auditor.certificate.media import content_of, text_of
+from auditor.certificate.schema import Certificate, MatrixRow
 from auditor.core.errors import AuditorError
+from auditor.core.messages import is_message
 from auditor.core.picture import pixelated
 
 KEY_BYTES = 32
@@ -48,12 +48,6 @@ _MARK = re.compile(r"redacted:[0-9a-f]{16}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NUMBER = re.compile(r"-?[0-9.]{1,6}")
 _NAME = re.compile(r"[a-z]+(_[a-z0-9]+)*")
-_ENGINE = re.compile(
-    r"the package [\w.-]+ is not installed( \([\w-]+\))?"
-    r"|it needs a GPU and there is none( \([\w-]+\))?"
-    r"|the checkpoint is quantized already \([\w-]+\)( \([\w-]+\))?"
-)
-"""What the engine itself says of an attack that cannot run here; it never saw a fact."""
 _TECHNICAL = frozenset(
     {"blind", "calibration", "calibration_digest", "class", "dtype", "format", "kernel", "method"}
     | {"on", "metric", "quantized_in", "recipe", "score", "split", "tensor", "text"}
@@ -92,27 +86,24 @@ def redact(certificate: Certificate, key: bytes) -> Certificate:
         code = hmac.new(key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)
         return f"redacted:{code.hexdigest()[:16]}"
 
-    sweep = _sweep([*_texts(certificate), *_causes(certificate)], mark)
-    words = _vocabulary(certificate)
     content = certificate.model_dump(mode="json")
+    sweep = _sweep([*_texts(certificate), *_quoted(content)], mark)
+    words = _vocabulary(certificate)
     content["redaction"] = "keyed digests"
     content["worst_facts"] = [_fact(fact, mark) for fact in content["worst_facts"]]
     for entity in content["worst_entities"]:
         entity["entity"] = mark(entity["entity"])
-    for exhibit in content.get("exhibits", {}).get("facts", ()):
-        _redact_exhibit(exhibit, mark)
+    for example in content.get("image_examples", {}).get("facts", ()):
+        _redact_image_example(example, mark)
     content["matrix"] = [
         _row(row, certificate.matrix[index], words, mark, sweep)
         for index, row in enumerate(content["matrix"])
     ]
-    content["verdict"]["reasons"] = _each_text(content["verdict"]["reasons"], sweep)
-    content["warnings"] = _each_text(content["warnings"], sweep)
-    for part, names in (
-        (content["controls"], ("name", "sentence")),
-        (content["policy"]["waivers"], ("reason",)),
-        (content["positive_controls"], ("hidden_missing",)),
-    ):
-        _sweep_named(part, names, sweep)
+    for part in ("verdict", "self_checks", "positive_controls", "positive_controls_missing"):
+        content[part] = _parameters(content[part], mark, sweep)
+    content["warnings"] = _parameters(content["warnings"], mark, sweep)
+    for waiver in content["policy"]["waivers"]:
+        waiver["reason"] = sweep(waiver["reason"])
     plan = content["reproduction"]["plan"]
     if "attacks" in plan:
         plan["attacks"] = _each_text(plan["attacks"], sweep)
@@ -124,25 +115,45 @@ def _texts(certificate: Certificate) -> Iterator[str]:
     """The texts of facts and answers that the certificate shows as such."""
     for fact in certificate.worst_facts:
         yield from (fact.fact, fact.entity, fact.prompt, fact.answer, *fact.said.values())
-    for shown in certificate.exhibits.facts if certificate.exhibits else ():
+    examples = certificate.image_examples
+    for shown in examples.facts if examples else ():
         yield from (shown.fact, shown.entity, shown.prompt, shown.answer)
     for entity in certificate.worst_entities:
         yield entity.entity
 
 
-def _causes(certificate: Certificate) -> Iterator[str]:
-    """What exceptions said, which gates and reasons repeat."""
-    for row in certificate.matrix:
-        if row.reason is not None:
-            yield _cause(row.reason)[1]
+def _quoted(content: Any) -> Iterator[str]:
+    """What somebody else wrote, as messages and self-checks quote it."""
+    if isinstance(content, list):
+        for item in content:
+            yield from _quoted(item)
+    elif isinstance(content, dict):
+        for name in content["quoted"] if _has_parameters(content) else ():
+            if isinstance(said := content["params"].get(name), str):
+                yield said
+        for item in content.values():
+            yield from _quoted(item)
 
 
-def _cause(reason: str) -> tuple[str, str]:
-    """A reason in two parts: the class of the exception, and what it said; one may be empty."""
-    if _ENGINE.fullmatch(reason):
-        return reason, ""
-    kind, colon, said = reason.partition(": ")
-    return (f"{kind}: ", said) if colon and kind.isidentifier() else ("", reason)
+def _has_parameters(value: dict[str, Any]) -> bool:
+    """Whether plain data is a message, or a self-check, that quotes somebody."""
+    return isinstance(value.get("params"), dict) and isinstance(value.get("quoted"), list)
+
+
+def _parameters(value: Any, mark: Change, sweep: Change) -> Any:
+    """Plain data with what messages quote replaced, and their other parameters swept."""
+    if isinstance(value, list):
+        return [_parameters(item, mark, sweep) for item in value]
+    if not isinstance(value, dict):
+        return value
+    changed = {name: _parameters(item, mark, sweep) for name, item in value.items()}
+    if isinstance(value.get("params"), dict):
+        quoted = value.get("quoted") or ()
+        changed["params"] = {
+            name: item if is_message(item) else _each_text(item, mark if name in quoted else sweep)
+            for name, item in changed["params"].items()
+        }
+    return changed
 
 
 def _sweep(texts: list[str], mark: Change) -> Change:
@@ -179,21 +190,14 @@ def _each_text(value: Any, change: Change) -> Any:
     return value
 
 
-def _sweep_named(parts: list[dict[str, Any]], names: tuple[str, ...], sweep: Change) -> None:
-    for part in parts:
-        for name in names:
-            if part[name] is not None:
-                part[name] = sweep(part[name])
-
-
 def _fact(fact: dict[str, Any], mark: Change) -> dict[str, Any]:
     named = {name: mark(fact[name]) for name in _OF_A_FACT}
     return fact | named | {"said": {arm: mark(said) for arm, said in fact["said"].items()}}
 
 
-def _redact_exhibit(exhibit: dict[str, Any], mark: Change) -> None:
-    exhibit.update({name: mark(exhibit[name]) for name in _OF_A_FACT})
-    for view in exhibit["views"]:
+def _redact_image_example(example: dict[str, Any], mark: Change) -> None:
+    example.update({name: mark(example[name]) for name in _OF_A_FACT})
+    for view in example["views"]:
         view["pictures"] = {
             arm: text_of(pixelated(content_of(picture)))
             for arm, picture in view["pictures"].items()
@@ -205,13 +209,9 @@ def _row(
 ) -> dict[str, Any]:
     words |= {row.attack, row.variant, row.label, row.metric, *_strings(row.parameters)}
     words |= set(row.parameters)
-    _sweep_named(content["gates"], ("sentence",), sweep)
-    _sweep_named(content["side_figures"], ("name", "of", "remark"), sweep)
-    _sweep_named(content["curves"], ("name", "x", "y", "remark"), sweep)
     changed: dict[str, Any] = {"parameters": _each_text(content["parameters"], sweep)}
-    if row.reason is not None:
-        kind, said = _cause(row.reason)
-        changed["reason"] = kind + (mark(said) if said else "")
+    for part in ("reason", "gates", "side_figures", "curves"):
+        changed[part] = _parameters(content[part], mark, sweep)
     changed["notes"] = {
         arm: {
             _name(name, words, mark, sweep): _note(note, name, words, mark, sweep)

@@ -1,10 +1,11 @@
-"""How to measure it again: command, plan, versions, hardware."""
+"""Reproduction of an audit: command, plan, versions, hardware."""
 
 import platform
 
 import torch
 
 from auditor.certificate.schema import ReproductionPart
+from auditor.core.messages import message
 from auditor.core.packages import installed_version
 from auditor.engine.audit import AuditOutcome
 
@@ -35,17 +36,11 @@ def reproduction(outcome: AuditOutcome, command: str) -> ReproductionPart:
         "python": platform.python_version(),
         "device": torch.cuda.get_device_name() if gpu else "CPU",
     }
-    determinism = (
-        "GPU kernels may differ in the last bits between runs; evidence is kept, so that the "
-        "verdict can be recomputed from it exactly."
-        if gpu
-        else "Same machine, same plan, same evidence, byte for byte."
-    )
     return ReproductionPart(
         command=command,
         plan=outcome.prepared.plan.model_dump(mode="json"),
         seeds=outcome.prepared.plan.attack_seeds,
         versions={name: installed_version(name) for name in _REPORTED_PACKAGES},
         hardware=hardware,
-        determinism=determinism,
+        determinism=message("gpu_kernels_may_differ" if gpu else "deterministic"),
     )

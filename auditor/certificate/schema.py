@@ -1,16 +1,29 @@
-"""The certificate as data. Its JSON Schema is shipped beside this module."""
+"""The certificate as data: values and messages. Its JSON Schema is shipped beside this module."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue, PrivateAttr
 
-from auditor.certificate.arm import ArmPart
-from auditor.certificate.exhibit import ExhibitsPart
-from auditor.certificate.row import ByArm, MatrixRow, Part, absent
+from auditor.certificate.media import ImageExamplesPart
+from auditor.certificate.parts import ByArm, Part, absent
+from auditor.core.attack_id import AttackId
+from auditor.core.facts import SetName
+from auditor.core.findings import AttackReport, Curve, Explanation, SelfCheck, SideFigure
 from auditor.core.hashing import digest, has_digest
-from auditor.statistics import PlantKind
+from auditor.core.messages import Message, plain
+from auditor.core.roles import ControlKind, Role, Status
+from auditor.statistics import (
+    AttackAssessment,
+    AttackFigures,
+    Flag,
+    Gate,
+    Scope,
+    UtilityAssessment,
+    Verdict,
+)
 
-SCHEMA_VERSION = "3.1.0"
+SCHEMA_VERSION = "4.0.0"
 """Semantic version of the certificate's form; any change of form changes it.
 
 Fields that a minor version adds are left out of the JSON where they are null. So a certificate of
@@ -19,29 +32,67 @@ an earlier minor version has the content, and the id, that it was made with.
 
 
 class VerdictPart(Part):
-    """What was decided, in words."""
+    """Verdict of the audit."""
 
-    verdict: Literal["PASS", "FAIL", "INCONCLUSIVE", "NOT AUDITABLE"]
-    flags: tuple[Literal["OVER-FORGOTTEN", "UTILITY LOST", "WAIVED"], ...]
-    """WAIVED: something that the policy demands was lifted by a waiver."""
-    claim: str
-    """The one sentence that the certificate stands for, and nothing more."""
-    reasons: tuple[str, ...]
+    verdict: Verdict
+    flags: tuple[Flag, ...]
+    claim: Message
+    """What the certificate stands for, and nothing more."""
+    reasons: tuple[Message, ...]
     """Why, and what blocks a PASS."""
     exit_code: Literal[0, 1, 3, 4]
     """What the command line returns."""
 
 
 class SetPart(Part):
-    """A set of facts."""
+    """Size of a set of facts."""
 
     facts: int
     entities: int
 
 
-class IdentityPart(Part):
-    """Which files the certificate is about."""
+class ArmPart(Part):
+    """A model of the audit."""
 
+    arm: str
+    path: str
+    revision: str | None
+    adapter: str | None
+    dtype: str
+    digest: str
+    """Sha256 over the sorted names and digests of its files."""
+    files: dict[str, str]
+    """Relative name to sha256; files of a replacement of weights begin with ``replacement/``."""
+    options: dict[str, JsonValue] | None = Field(default=None, exclude_if=absent)
+    """Settings that only models of its kind have (how a model draws, what replaced weights)."""
+
+
+_OF_EVERY_KIND = frozenset(
+    {"path", "kind", "revision", "adapter", "dtype", "device_map"}
+    | {"trust_remote_code", "allow_pickle"}
+)
+"""Settings of a model that models of every kind have."""
+
+
+def arm_options(settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the settings of a model that only models of its kind have; None without any.
+
+    Args:
+        settings: what a plan says of the model, as plain data.
+    """
+    options = {
+        name: value
+        for name, value in settings.items()
+        if name not in _OF_EVERY_KIND and value is not None
+    }
+    return options or None
+
+
+class IdentityPart(Part):
+    """Files that the certificate is about."""
+
+    kind: str
+    """Kind of the models (``causal-lm``)."""
     arms: tuple[ArmPart, ...]
     facts_digest: str
     """Sha256 of the canonical JSON of the three sets."""
@@ -51,38 +102,20 @@ class IdentityPart(Part):
     earlier_policies: tuple[str, ...]
     """Digests of other policies under which the same model and facts were audited before, as far
     as the evidence store knows."""
-    instruments: dict[str, str] | None = Field(default=None, exclude_if=absent)
+    auxiliary_inputs: dict[str, str] | None = Field(default=None, exclude_if=absent)
     """What measured beside the metrics' own code (``classifier``), and what was shown to the
     attacks (``pictures``): name to sha256 over the files."""
 
 
-class ThreatPart(Part):
-    """What an attack stands for."""
-
-    attack: str
-    family: str
-    summary: str
-    """What it does."""
-    threat_model: str | None
-    """Who would do this; null where the attack does not say, as below."""
-    access: str | None
-    cost: str | None
-    leak: str | None
-    """What hidden knowledge looks like under it."""
-    source: str | None
-
-
 class ScopePart(Part):
-    """What the claim is about, and against whom it holds."""
+    """What the claim is about."""
 
-    scope: Literal["census", "sampled"]
-    statement: str
+    scope: Scope
     sets: dict[str, SetPart]
     primary_metric: str
     reported_metrics: tuple[str, ...]
-    baseline_claim: str | None
-    """What the residual is relative to; None where nothing was measured."""
-    threats: tuple[ThreatPart, ...]
+    baseline_claim: Message | None
+    """What the residual is relative to; null where nothing was measured."""
 
 
 class WaiverPart(Part):
@@ -97,7 +130,7 @@ class WaiverPart(Part):
 
 
 class PolicyPart(Part):
-    """The rules of the decision."""
+    """Rules of the decision."""
 
     name: str
     delta: float
@@ -118,10 +151,116 @@ class PolicyPart(Part):
     waivers: tuple[WaiverPart, ...]
 
 
-class SightPart(Part):
-    """An attack on a copy of the original with a suppression planted in it."""
+class DistributionPart(Part):
+    """How D is spread over the facts: a mean near 0 may hide a few facts that leak whole.
 
-    kind: PlantKind
+    D is K of the unlearned model minus the mean K of the retrained models. Each count is of
+    facts in one of 40 bins of equal width from -1 to 1; a bin holds its lower edge, the last both.
+    """
+
+    unlearned: tuple[int, ...]
+    retrained: tuple[int, ...] | None
+    """The same with the first retrained model in place of the unlearned one, against the others:
+    what chance alone does. Null with one retrained model."""
+
+
+class MatrixRow(Part):
+    """One attack at one level."""
+
+    attack: str
+    """Registered name, ``family/name``."""
+    variant: str
+    """Level."""
+    role: Role
+    """In the verdict."""
+    status: Status
+    reason: Message | None
+    """Why there is no measurement."""
+    metric: str
+    """The measure of K that its figures are about."""
+    parameters: dict[str, Any]
+    named: bool
+    """Its own evidence shows residual knowledge above delta."""
+    over_forgotten: bool
+    gates: tuple[Gate, ...]
+    """Conditions of a PASS."""
+    figures: AttackFigures | None
+    """What it showed; a bound that does not exist is null."""
+    forget: dict[str, ByArm]
+    """Metric to mean K of the forget set by arm."""
+    retain: dict[str, ByArm]
+    holdout: dict[str, ByArm]
+    explanation: Explanation | None
+    side_figures: tuple[SideFigure, ...]
+    curves: tuple[Curve, ...]
+    distribution: DistributionPart | None
+    """Of the metric that decides, over the forget set; null where it was not measured."""
+    notes: dict[str, dict[str, Any]]
+    """Arm to what its measurement noted (recipe, class of layers, digest of texts)."""
+    forward_tokens: int
+    jobs: dict[str, tuple[str, ...]]
+    """Arm to keys of its evidence."""
+
+    @property
+    def id(self) -> AttackId:
+        """The attack and its level."""
+        return AttackId(self.attack, self.variant)
+
+    @property
+    def label(self) -> str:
+        """``family/name variant``."""
+        return self.id.label
+
+    @classmethod
+    def from_assessment(
+        cls,
+        assessment: AttackAssessment,
+        means: Mapping[SetName, dict[str, ByArm]],
+        distribution: DistributionPart | None,
+        report: AttackReport,
+        parameters: Mapping[str, Any],
+        forward_tokens: int,
+    ) -> "MatrixRow":
+        """Make the row of an attack.
+
+        Args:
+            assessment: its evidence, figures and gates.
+            means: of each set of facts, metric to mean K by arm.
+            distribution: how D is spread over the facts.
+            report: what the attack reports beside K.
+            parameters: of the attack.
+            forward_tokens: tokens that went through models for it.
+        """
+        evidence = assessment.evidence
+        return cls(
+            attack=evidence.id.name,
+            variant=evidence.id.variant,
+            role=evidence.role,
+            status=evidence.status,
+            reason=evidence.reason,
+            metric=evidence.metric,
+            parameters=dict(parameters),
+            named=assessment.named,
+            over_forgotten=assessment.over_forgotten,
+            gates=assessment.gates,
+            figures=assessment.figures,
+            forget=means["forget"],
+            retain=means["retain"],
+            holdout=means["holdout"],
+            explanation=report.explanation,
+            side_figures=report.side_figures,
+            curves=report.curves,
+            distribution=distribution,
+            notes={arm: dict(notes) for arm, notes in report.notes.items()},
+            forward_tokens=forward_tokens,
+            jobs=dict(evidence.jobs),
+        )
+
+
+class ControlModelPart(Part):
+    """A copy of the original with suppressed knowledge, and an attack's evidence on it."""
+
+    kind: ControlKind
     grid: str | None
     """Name of the grid within whose cells the weights stayed."""
     left: float
@@ -135,36 +274,19 @@ class SightPart(Part):
 
 
 class PositiveControlPart(Part):
-    """What a mandatory attack was given to find, and where the evidence of it is."""
+    """Suppressed knowledge that a mandatory attack was given to find."""
 
     attack: str
     """Label."""
-    must_find: PlantKind
-    partial: SightPart
-    hidden: SightPart | None
-    hidden_missing: str | None
-    """Why nothing hidden was planted."""
-
-
-class ControlPart(Part):
-    """A check on the audit itself."""
-
-    name: str
-    passed: bool | None
-    """None: it was not run."""
-    sentence: str
-
-
-class UtilityPart(Part):
-    """Whether the model still knows what it should."""
-
-    state: Literal["kept", "lost", "undetermined", "not measured"]
-    sentence: str
-    facts: int
-    mean_unlearned: float | None
-    mean_original: float | None
-    log_e_kept: float | None
-    log_e_lost: float | None
+    required: ControlKind
+    """What it must find."""
+    found: bool
+    message: Message
+    """What was there to be found, and what the attack made of it."""
+    visible: ControlModelPart
+    obfuscated: ControlModelPart | None
+    missing: Message | None
+    """Why there is no obfuscated one."""
 
 
 class ForgetQualityPart(Part):
@@ -188,7 +310,7 @@ class UncertaintyPart(Part):
     fail_threshold: float
     facts_available: int
     facts_needed: int | None
-    facts_needed_basis: str | None
+    facts_needed_basis: Message | None
     retrained_models: int
     retrained_spread: float | None
     """Standard deviation over the retrained models of their mean K without attack."""
@@ -210,7 +332,7 @@ class WorstFactPart(Part):
 
 
 class WorstEntityPart(Part):
-    """A entity of which the unlearned model knows more than the retrained ones."""
+    """An entity of which the unlearned model knows more than the retrained ones."""
 
     entity: str
     facts: int
@@ -221,7 +343,7 @@ class WorstEntityPart(Part):
 
 
 class EvidencePart(Part):
-    """The evidence that the verdict can be recomputed from."""
+    """Evidence that the verdict can be recomputed from."""
 
     jobs: dict[str, str]
     """Job key to the digest over its evidence files."""
@@ -237,7 +359,7 @@ class ReproductionPart(Part):
     seeds: tuple[int, ...]
     versions: dict[str, str]
     hardware: dict[str, str]
-    determinism: str
+    determinism: Message
 
 
 class TimingPart(Part):
@@ -264,23 +386,32 @@ class Certificate(Part):
     scope: ScopePart
     policy: PolicyPart
     matrix: tuple[MatrixRow, ...]
-    controls: tuple[ControlPart, ...]
-    utility: UtilityPart
+    self_checks: tuple[SelfCheck, ...]
+    """The attacks' checks of their own evidence."""
+    utility: UtilityAssessment | None
+    """What became of the retain set; null where it was not measured."""
     uncertainty: UncertaintyPart
     positive_controls: tuple[PositiveControlPart, ...]
-    """Empty where none were run."""
+    positive_controls_missing: Message | None
+    """Why there are none; null where there are."""
     worst_entities: tuple[WorstEntityPart, ...]
     worst_facts: tuple[WorstFactPart, ...]
-    exhibits: ExhibitsPart | None = Field(default=None, exclude_if=absent)
+    image_examples: ImageExamplesPart | None = Field(default=None, exclude_if=absent)
     """Absent where the evidence holds no pictures."""
     redaction: Literal["none", "keyed digests"]
     """Whether texts, names and pictures of the facts are shown, or digests and coarse cells in
     their place."""
     evidence: EvidencePart
-    warnings: tuple[str, ...]
-    limitations: tuple[str, ...]
+    warnings: tuple[Message, ...]
+    limitations: tuple[Message, ...]
     reproduction: ReproductionPart
     timing: TimingPart
+    converted_from: str | None = Field(default=None, exclude_if=absent)
+    """Schema version of the certificate that this one was made from; its sentences are messages
+    with the code ``text``, and follow from no evidence."""
+
+    _written: dict[str, Any] | None = PrivateAttr(default=None)
+    """The JSON of an earlier major version that this was read from."""
 
     @property
     def content_digest(self) -> str:
@@ -296,6 +427,17 @@ class Certificate(Part):
     def _identified(self) -> dict[str, Any]:
         return self.model_dump(mode="json", exclude={"certificate_id", "timing"})
 
+    @property
+    def document(self) -> dict[str, Any]:
+        """The certificate as JSON has it: as it was read, if an earlier major version wrote it."""
+        return self._written or self.model_dump(mode="json")
+
     def named(self) -> "Certificate":
         """The same certificate with the id of its content."""
         return self.model_copy(update={"certificate_id": self.content_digest})
+
+    def as_read(self, written: Mapping[str, Any]) -> "Certificate":
+        """The same certificate, with the JSON of an earlier major version that it was read from."""
+        copy = self.model_copy()
+        copy._written = plain(dict(written))
+        return copy

@@ -73,7 +73,7 @@ def command(
         redacted=redact,
     )
     if as_json:
-        click.echo(json.dumps(certificate.model_dump(mode="json")))
+        click.echo(json.dumps(certificate.document))
     else:
         print_summary(certificate)
         OUT.print(f"certificate: {out / 'certificate.html'} and {out / 'certificate.json'}")
@@ -102,8 +102,7 @@ def audit(
     Raises:
         AuditorError: something in the plan cannot be used, or the folder cannot be written.
     """
-    from auditor.certificate.assembly import assemble
-    from auditor.certificate.checks import NOT_PLANTED
+    from auditor.certificate.build import NO_CONTROLS, build_certificate
     from auditor.certificate.files import write_certificate
     from auditor.certificate.redaction import redact
     from auditor.engine.audit import run_audit
@@ -129,7 +128,7 @@ def audit(
     ledger = Ledger(prepared, store)
     earlier = ledger.begin()
     outcome = run_audit(prepared, store, LocalExecutor(), progress)
-    controls = NOT_PLANTED
+    controls = NO_CONTROLS
     if plan.runs_controls:
         began = time.monotonic()
         controls = run_controls(outcome, store, LocalExecutor(), progress)
@@ -140,7 +139,7 @@ def audit(
         again += ["--store", str(store_root)]
     if redacted:
         again.append("--redact")
-    certificate = assemble(outcome, shlex.join(again), controls, earlier)
+    certificate = build_certificate(outcome, shlex.join(again), controls, earlier)
     if redacted:
         certificate = redact(certificate, store.redaction_key())
     write_certificate(certificate, out / "certificate.json")

@@ -20,6 +20,7 @@ from auditor.cli.comparison_output import (
 )
 from auditor.cli.console import OUT, foreign
 from auditor.cli.options import json_option
+from auditor.core.wording import sentence
 
 if TYPE_CHECKING:
     from auditor.comparison.schema import AttackChange, Comparison, Side
@@ -101,7 +102,7 @@ def _print(comparison: "Comparison") -> None:
         ("A", comparison.warnings_only_a),
         ("B", comparison.warnings_only_b),
     ):
-        _print_items(f"Warnings in {name} alone", warnings)
+        _print_items(f"Warnings in {name} alone", map(sentence, warnings))
 
 
 def _print_sides(comparison: "Comparison") -> None:
@@ -160,7 +161,9 @@ def _add_attack(table: Table, attack: "AttackChange") -> None:
             continue
         result = Text("named", "bold red") if side.named else Text("not named")
         if side.status != "measured":
-            result = Text(f"{side.status}: ").append(foreign(side.reason or "no reason"))
+            result = Text(f"{side.status}: ").append(
+                foreign(sentence(side.reason) if side.reason else "no reason")
+            )
         if side.unmet:
             result.append(foreign(f"; not met: {', '.join(side.unmet)}", 200))
         rho = figure(side.rho)

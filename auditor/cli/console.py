@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from auditor.core.text_safety import cut_note, escape_unprintable
+from auditor.core.wording import sentence
 
 if TYPE_CHECKING:  # the certificate brings numpy and scipy, which `--help` does without
     from auditor.certificate.schema import Certificate, VerdictPart
@@ -51,7 +52,8 @@ def print_summary(certificate: "Certificate") -> None:
         said = f"{waiver.attack} until {waiver.until}: {waiver.reason} ({waiver.by})"
         OUT.print(Text.assemble("  ", ("waived", "yellow"), ": ", foreign(said, _SENTENCE)))
     for warning in certificate.warnings:
-        OUT.print(Text.assemble("  ", ("warning", "yellow"), ": ", foreign(warning, _SENTENCE)))
+        said = sentence(warning)
+        OUT.print(Text.assemble("  ", ("warning", "yellow"), ": ", foreign(said, _SENTENCE)))
 
 
 def print_verdict(verdict: "VerdictPart") -> None:
@@ -59,6 +61,6 @@ def print_verdict(verdict: "VerdictPart") -> None:
     style = _STYLES.get(verdict.verdict, "bold yellow")
     flags = "".join(f" · {flag}" for flag in verdict.flags)
     OUT.print(f"[{style}]{verdict.verdict}[/]{flags}")
-    OUT.print(foreign(verdict.claim, _SENTENCE))
+    OUT.print(foreign(sentence(verdict.claim), _SENTENCE))
     for reason in verdict.reasons:
-        OUT.print(Text.assemble("  - ", foreign(reason, _SENTENCE)))
+        OUT.print(Text.assemble("  - ", foreign(sentence(reason), _SENTENCE)))

@@ -1,7 +1,6 @@
 """`auditor plan`: what an audit would do, need and cost, and whether it could PASS."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,9 @@ from auditor.cli.plan_options import plan_from, plan_options
 from auditor.cli.progress import chosen_progress
 from auditor.core.errors import AuditorError
 from auditor.core.facts import SetName
+from auditor.core.messages import plain
+from auditor.core.roles import Role
+from auditor.core.wording import sentence
 from auditor.policy import AS_IS
 
 
@@ -53,11 +55,11 @@ def command(
     needed = _pilot(prepared, kept, progress) if pilot else None
     if as_json:
         report = {
-            "variants": [asdict(entry) for entry in estimates],
-            "controls": asdict(controls) if controls else None,
+            "variants": [_plain(entry) for entry in estimates],
+            "controls": _plain(controls) if controls else None,
             "facts": {name: len(prepared.sets.named(name)) for name in _SETS},
-            "power": asdict(needed) if needed else None,
-            "warnings": prepared.warnings,
+            "power": _plain(needed) if needed else None,
+            "warnings": [plain(warning) for warning in prepared.warnings],
         }
         click.echo(json.dumps(report))
         return
@@ -68,12 +70,12 @@ def command(
     for entry in estimates:
         if entry.unavailable:
             table.add_row(
-                entry.label, entry.part, foreign(f"unavailable: {entry.unavailable}", 600)
+                entry.label, entry.role, foreign(f"unavailable: {sentence(entry.unavailable)}", 600)
             )
             continue
         table.add_row(
             entry.label,
-            entry.part,
+            entry.role,
             f"{entry.jobs - entry.done} of {entry.jobs}",
             f"{entry.forward_tokens:,}",
             f"{entry.memory_bytes / 1e9:.2f} GB",
@@ -85,15 +87,20 @@ def command(
     for line in _power_lines(needed):
         OUT.print(line, highlight=False)
     for warning in prepared.warnings:
-        OUT.print(Text.assemble(("warning", "yellow"), ": ", foreign(warning, 1200)))
+        OUT.print(Text.assemble(("warning", "yellow"), ": ", foreign(sentence(warning), 1200)))
+
+
+def _plain(entry: Any) -> dict[str, Any]:
+    """An estimate as JSON has it."""
+    return {name: plain(value) for name, value in vars(entry).items()}
 
 
 _SETS: tuple[SetName, ...] = ("forget", "retain", "holdout")
 
 
 def _pilot(prepared: Any, store: Any, progress: Any) -> Any:
-    from auditor.certificate.filing import case_of
-    from auditor.certificate.judgement import power
+    from auditor.certificate.build import audited_inputs
+    from auditor.certificate.decision import power
     from auditor.engine.audit import run_audit
     from auditor.engine.execution import LocalExecutor
 
@@ -101,10 +108,13 @@ def _pilot(prepared: Any, store: Any, progress: Any) -> Any:
     only = [v for v in prepared.variants if v.attack.name == AS_IS]
     pilot = prepared.only(only)
     outcome = run_audit(pilot, store, LocalExecutor(), progress, known_arms)
-    for variant in outcome.variants:
-        if variant.reason is not None:
-            raise AuditorError(f"the pilot failed: {variant.reason} (--no-pilot leaves it out).")
-    return power(case_of(outcome), attacks=sum(v.mandatory for v in prepared.variants))
+    for run in outcome.runs:
+        if not run.evidence.jobs and run.evidence.reason is not None:
+            raise AuditorError(
+                f"the pilot failed: {sentence(run.evidence.reason)} (--no-pilot leaves it out)."
+            )
+    mandatory = sum(variant.role is Role.MANDATORY for variant in prepared.variants)
+    return power(audited_inputs(outcome), attacks=mandatory)
 
 
 def _power_lines(needed: Any) -> list[str]:
@@ -116,7 +126,9 @@ def _power_lines(needed: Any) -> list[str]:
             "expected[/]"
         ]
     wanted = f"at least {needed.at_least}" if needed.needed is None else f"about {needed.needed}"
-    lines = [f"a PASS needs {wanted} facts, {needed.available} are there ({needed.basis})"]
+    lines = [
+        f"a PASS needs {wanted} facts, {needed.available} are there ({sentence(needed.basis)})"
+    ]
     if needed.power_available is not None:
         lines.append(
             f"chance of a PASS if nothing is left: {needed.power_available:.0%} with these facts"

@@ -101,7 +101,7 @@ def _evidence(
     certificate: Certificate, path: Path, evidence: Path | None, quiet: bool
 ) -> dict[str, str]:
     from auditor.verification.evidence import check_changed
-    from auditor.verification.recomputation import check_contradiction
+    from auditor.verification.recompute import check_contradiction
 
     if evidence is None and not (path.parent / "evidence").is_dir():
         missing = "not checked: there is no evidence beside the certificate (--evidence)"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from auditor.certificate.row import Part
+from auditor.certificate.parts import Part
 from auditor.certificate.schema import Certificate
 from auditor.core.errors import AuditorError
 from auditor.core.text_safety import path_text

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import TypeVar
 
-from auditor.certificate.row import MatrixRow
-from auditor.certificate.schema import Certificate
-from auditor.comparison.order import place
-from auditor.comparison.pairing import UNLEARNED, Audit, pair
+from auditor.certificate.schema import Certificate, MatrixRow
+from auditor.comparison.order import place, utility_state
+from auditor.comparison.pairing import Audit, pair
 from auditor.comparison.sameness import (
     model_changes,
     obstacles,
@@ -25,9 +25,13 @@ from auditor.comparison.schema import (
     Side,
     UtilityChange,
 )
+from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
+from auditor.core.roles import Status
 from auditor.core.text_safety import path_text
 from auditor.evidence.store import EvidenceStore
+
+Item = TypeVar("Item")
 
 _DIFFERENCE = {"facts", "primary metric"}
 """What must be the same for any difference of knowledge."""
@@ -177,33 +181,33 @@ def _attack(
 
 def _settings(row: MatrixRow) -> dict[str, object]:
     """What an attack was run with; how often it was run is part of it."""
-    runs = {"runs": len(row.jobs[UNLEARNED])} if UNLEARNED in row.jobs else {}
+    runs = {"runs": len(row.jobs[Arm.UNLEARNED])} if Arm.UNLEARNED in row.jobs else {}
     return dict(row.parameters) | {"measure of K": row.metric} | runs
 
 
 def _attack_side(row: MatrixRow | None) -> AttackSide | None:
     if row is None:
         return None
-    measured = row.status == "measured"
+    measured = row.status is Status.MEASURED
     by_arm = row.forget.get(row.metric, {}) if measured else {}
-    retrained = [k for arm, k in by_arm.items() if arm not in (UNLEARNED, "original")]
+    retrained = [k for arm, k in by_arm.items() if Arm(arm).is_retrained]
     figures = row.figures if measured else None
     return AttackSide(
         status=row.status,
         reason=row.reason,
-        part=row.part,
+        role=row.role,
         metric=row.metric,
         named=row.named,
         over_forgotten=row.over_forgotten,
-        k_unlearned=by_arm.get(UNLEARNED),
+        k_unlearned=by_arm.get(Arm.UNLEARNED),
         k_retrained=fmean(retrained) if retrained else None,
-        k_original=by_arm.get("original"),
+        k_original=by_arm.get(Arm.ORIGINAL),
         rho=figures.rho if figures else None,
         rho_lower=figures.rho_lower if figures else None,
         rho_upper=figures.rho_upper if figures else None,
-        leaked=figures.leaked if figures else None,
-        eligible=figures.eligible if figures else None,
-        leak_upper=figures.leak_upper if figures else None,
+        leaked=figures.leak.leaked if figures else None,
+        eligible=figures.leak.eligible if figures else None,
+        leak_upper=figures.leak.upper if figures else None,
         unmet=tuple(gate.name for gate in row.gates if not gate.met),
     )
 
@@ -211,15 +215,15 @@ def _attack_side(row: MatrixRow | None) -> AttackSide | None:
 def _utility(a: Certificate, b: Certificate, differing: set[str]) -> UtilityChange:
     one, other = a.utility, b.utility
     return UtilityChange(
-        state_a=one.state,
-        state_b=other.state,
-        unlearned_a=one.mean_unlearned,
-        unlearned_b=other.mean_unlearned,
-        original_a=one.mean_original,
-        original_b=other.mean_original,
-        change=None
-        if differing & _DIFFERENCE
-        else _change(one.mean_unlearned, other.mean_unlearned),
+        state_a=utility_state(one),
+        state_b=utility_state(other),
+        unlearned_a=one.mean_unlearned if one else None,
+        unlearned_b=other.mean_unlearned if other else None,
+        original_a=one.mean_original if one else None,
+        original_b=other.mean_original if other else None,
+        change=other.mean_unlearned - one.mean_unlearned
+        if one and other and not differing & _DIFFERENCE
+        else None,
     )
 
 
@@ -240,7 +244,7 @@ def _change(a: float | None, b: float | None) -> float | None:
     return None if a is None or b is None else b - a
 
 
-def _only(these: Sequence[str], those: Sequence[str]) -> tuple[str, ...]:
+def _only(these: Sequence[Item], those: Sequence[Item]) -> tuple[Item, ...]:
     return tuple(one for one in these if one not in those)
 
 

@@ -1,7 +1,14 @@
 """Which verdict is better: the order that leaderboards and pipelines go by."""
 
+from auditor.statistics import UtilityAssessment
+
 VERDICTS = ("PASS", "INCONCLUSIVE", "FAIL", "NOT AUDITABLE")
 """Best first."""
+
+
+def utility_state(utility: UtilityAssessment | None) -> str:
+    """State of utility in a word; ``not measured`` without any."""
+    return "not measured" if utility is None else utility.state
 
 
 def place(verdict: str) -> int:

@@ -7,21 +7,21 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from auditor.certificate.case import Case, Trial
+from auditor.certificate.inputs import DecisionInputs
 from auditor.certificate.redaction import redact
 from auditor.certificate.schema import Certificate, WorstFactPart
 from auditor.comparison.interval import mean_interval
 from auditor.comparison.schema import ChangedFact, PairedDifference, PairedPart
+from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
 from auditor.evidence.columns import DECIDING, answers
 from auditor.evidence.store import EvidenceStore
+from auditor.statistics import AttackEvidence
 from auditor.statistics.arms import entity_means
-from auditor.verification.recall import recall
+from auditor.verification.load import load_inputs
 
 FACTS = 20
 """Facts that are listed at most."""
-
-UNLEARNED = "unlearned"
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -39,7 +39,7 @@ class Audit:
 class _Pair:
     """One attack in both audits, fact by fact."""
 
-    trials: tuple[Trial, Trial]
+    attacks: tuple[AttackEvidence, AttackEvidence]
     same_baseline: bool
     k: tuple[FloatArray, FloatArray]
     """K of the two unlearned models [facts]."""
@@ -64,15 +64,15 @@ def pair(
     Raises:
         AuditorError: evidence is missing or was changed.
     """
-    cases = [_case(audit, labels) for audit in (a, b)]
-    alpha = min(case.policy.alpha for case in cases)
+    both = [_inputs(audit, labels) for audit in (a, b)]
+    alpha = min(inputs.policy.alpha for inputs in both)
     sampled = any(audit.certificate.scope.scope == "sampled" for audit in (a, b))
-    pairs = [found for label in labels if (found := _pair(label, a, b, cases)) is not None]
-    facts = cases[0].sets["forget"]
+    pairs = [found for label in labels if (found := _pair(label, a, b, both)) is not None]
+    facts = both[0].sets["forget"]
     entities = [fact.entity for fact in facts] if sampled else None
-    differences = {p.trials[0].label: _difference(p, alpha, entities) for p in pairs}
-    primary = [p for p in pairs if p.trials[0].metric == cases[0].metrics[0]]
-    listed, missing = _changed_facts(a, b, cases[0], primary)
+    differences = {p.attacks[0].id.label: _difference(p, alpha, entities) for p in pairs}
+    primary = [p for p in pairs if p.attacks[0].metric == both[0].metrics[0]]
+    listed, missing = _changed_facts(a, b, both[0], primary)
     part = PairedPart(
         possible=True,
         why_not=None,
@@ -84,8 +84,8 @@ def pair(
     return part, differences
 
 
-def _case(audit: Audit, labels: Sequence[str]) -> Case:
-    """The case without the evidence that is not paired: other attacks, and the original's."""
+def _inputs(audit: Audit, labels: Sequence[str]) -> DecisionInputs:
+    """The inputs without the evidence that is not paired: other attacks, and the original's."""
     rows = tuple(
         row.model_copy(
             update={
@@ -100,30 +100,32 @@ def _case(audit: Audit, labels: Sequence[str]) -> Case:
     )
     # planted suppressions say nothing of the two unlearned models
     wanted = audit.certificate.model_copy(update={"matrix": rows, "positive_controls": ()})
-    return recall(wanted, audit.store, DECIDING)
+    return load_inputs(wanted, audit.store, DECIDING)
 
 
-def _pair(label: str, a: Audit, b: Audit, cases: Sequence[Case]) -> _Pair | None:
-    trials, tables = [], []
-    for case in cases:
-        trial = next(trial for trial in case.trials if trial.label == label)
-        table = case.matrix(trial, [UNLEARNED, *case.retrained], "forget")
+def _pair(label: str, a: Audit, b: Audit, both: Sequence[DecisionInputs]) -> _Pair | None:
+    attacks, tables = [], []
+    for inputs in both:
+        attack = next(attack for attack in inputs.attacks if attack.id.label == label)
+        table = inputs.matrix(attack, [Arm.UNLEARNED, *inputs.retrained], "forget")
         if table is None or len(table) < 2:
             return None
-        trials.append(trial)
+        attacks.append(attack)
         tables.append(table)
     before, after = tables
-    same = _baseline(a, cases[0], trials[0]) == _baseline(b, cases[1], trials[1])
+    same = _baseline(a, both[0], attacks[0]) == _baseline(b, both[1], attacks[1])
     change = after[0] - before[0]
     if not same:
         change = change - (after[1:].mean(axis=0) - before[1:].mean(axis=0))
-    return _Pair((trials[0], trials[1]), same, (before[0], after[0]), change)
+    return _Pair((attacks[0], attacks[1]), same, (before[0], after[0]), change)
 
 
-def _baseline(audit: Audit, case: Case, trial: Trial) -> list[list[tuple[str, str]]]:
+def _baseline(
+    audit: Audit, inputs: DecisionInputs, attack: AttackEvidence
+) -> list[list[tuple[str, str]]]:
     """Jobs and seals of the retrained models, in no order: equal ones are one measurement."""
     sealed = audit.certificate.evidence.jobs
-    return sorted([(key, sealed[key]) for key in trial.jobs[arm]] for arm in case.retrained)
+    return sorted([(key, sealed[key]) for key in attack.jobs[arm]] for arm in inputs.retrained)
 
 
 def _difference(found: _Pair, alpha: float, entities: Sequence[str] | None) -> PairedDifference:
@@ -141,7 +143,7 @@ def _difference(found: _Pair, alpha: float, entities: Sequence[str] | None) -> P
 
 
 def _changed_facts(
-    a: Audit, b: Audit, case: Case, pairs: Sequence[_Pair]
+    a: Audit, b: Audit, inputs: DecisionInputs, pairs: Sequence[_Pair]
 ) -> tuple[tuple[ChangedFact, ...], str | None]:
     """The facts that changed most, each under the attack that shows most of it.
 
@@ -153,13 +155,13 @@ def _changed_facts(
     strongest = np.abs(changes).argmax(axis=0)
     size = np.abs(changes).max(axis=0)
     order = [int(i) for i in np.argsort(-size, kind="stable") if size[i] > 0][:FACTS]
-    facts = case.sets["forget"]
+    facts = inputs.sets["forget"]
     said: dict[tuple[int, int], dict[str, str]] = {}
 
     def told(which: int, side: int, fact: str) -> str | None:
         if (which, side) not in said:
             store = (a, b)[side].store
-            keys = pairs[which].trials[side].jobs[UNLEARNED]
+            keys = pairs[which].attacks[side].jobs[Arm.UNLEARNED]
             said[which, side] = answers(store.rows(keys[0]), "forget")
         return said[which, side].get(fact)
 
@@ -170,7 +172,7 @@ def _changed_facts(
             entity=fact.entity,
             prompt=fact.prompt,
             answer=fact.answer,
-            attack=pairs[which].trials[0].label,
+            attack=pairs[which].attacks[0].id.label,
             change=float(changes[which, index]),
             k_a=float(pairs[which].k[0][index]),
             k_b=float(pairs[which].k[1][index]),

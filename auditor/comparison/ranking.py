@@ -5,12 +5,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Literal
 
-from auditor.certificate.row import Part
+from auditor.certificate.parts import Part
 from auditor.certificate.schema import Certificate
 from auditor.comparison.collection import Collected, Rejected
-from auditor.comparison.order import place
+from auditor.comparison.order import place, utility_state
 from auditor.comparison.sameness import original_digest, retrained_digests
+from auditor.core.arms import Arm
 from auditor.core.hashing import digest
+from auditor.core.roles import Role, Status
 
 _UTILITY = ("kept", "undetermined", "not measured", "lost")
 """States of utility, best first."""
@@ -37,7 +39,7 @@ class Entry(Part):
     worst_attack: str | None
     """Label of the attack with the largest rho."""
     worst_rho: float | None
-    utility_state: Literal["kept", "lost", "undetermined", "not measured"]
+    utility_state: str
     utility_unlearned: float | None
     utility_original: float | None
     named: tuple[str, ...]
@@ -136,12 +138,12 @@ def _merit(certificate: Certificate) -> tuple[int, float, int, float]:
     upper = _upper(certificate)
     utility = certificate.utility
     kept = None
-    if utility.mean_unlearned is not None and utility.mean_original:
+    if utility is not None and utility.mean_original:
         kept = utility.mean_unlearned / utility.mean_original
     return (
         place(certificate.verdict.verdict),
         math.inf if upper is None else upper,
-        _UTILITY.index(utility.state),
+        _UTILITY.index(utility_state(utility)),
         math.inf if kept is None else -kept,
     )
 
@@ -158,7 +160,7 @@ def _entry(one: Collected, rank: int) -> Entry:
     residuals = [
         (row.figures.rho, row.label)
         for row in certificate.matrix
-        if row.status == "measured" and row.figures and not row.reported
+        if row.status is Status.MEASURED and row.figures and row.role is not Role.REPORTED
         if row.figures.rho is not None
     ]
     worst = max(residuals, default=None)
@@ -167,7 +169,7 @@ def _entry(one: Collected, rank: int) -> Entry:
         paths=one.paths,
         certificate_id=certificate.certificate_id,
         claimed_keys=one.claimed_keys,
-        model=next((a.path for a in certificate.identity.arms if a.arm == "unlearned"), None),
+        model=next((a.path for a in certificate.identity.arms if a.arm == Arm.UNLEARNED), None),
         verdict=certificate.verdict.verdict,
         flags=certificate.verdict.flags,
         residual_lower=certificate.uncertainty.residual_lower,
@@ -175,9 +177,9 @@ def _entry(one: Collected, rank: int) -> Entry:
         residual_complete=certificate.uncertainty.residual_complete,
         worst_attack=worst[1] if worst else None,
         worst_rho=worst[0] if worst else None,
-        utility_state=utility.state,
-        utility_unlearned=utility.mean_unlearned,
-        utility_original=utility.mean_original,
+        utility_state=utility_state(utility),
+        utility_unlearned=utility.mean_unlearned if utility else None,
+        utility_original=utility.mean_original if utility else None,
         named=tuple(row.label for row in certificate.matrix if row.named),
         facts=forget.facts if forget else None,
         retrained_models=len(retrained_digests(certificate)),

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from auditor.certificate.arm import ArmPart
-from auditor.certificate.schema import Certificate
+from auditor.certificate.schema import ArmPart, Certificate
 from auditor.comparison.schema import Aspect, ModelChange, Obstacle, ValueChange
+from auditor.core.arms import Arm
 
-_UNLEARNED, _ORIGINAL = "unlearned", "original"
 _FIGURES = (
     "name",
     "delta",
@@ -22,14 +21,12 @@ _FIGURES = (
 
 def retrained_digests(certificate: Certificate) -> list[str]:
     """Digests of the retrained models, sorted: which of them is the first changes nothing."""
-    return sorted(
-        arm.digest for arm in certificate.identity.arms if arm.arm not in (_UNLEARNED, _ORIGINAL)
-    )
+    return sorted(arm.digest for arm in certificate.identity.arms if Arm(arm.arm).is_retrained)
 
 
 def original_digest(certificate: Certificate) -> str | None:
     """Digest of the original model; None where the certificate has none."""
-    return _digest(certificate.identity.arms, _ORIGINAL)
+    return _digest(certificate.identity.arms, Arm.ORIGINAL)
 
 
 def obstacles(a: Certificate, b: Certificate) -> tuple[Obstacle, ...]:
@@ -47,8 +44,8 @@ def obstacles(a: Certificate, b: Certificate) -> tuple[Obstacle, ...]:
             "difference is computed between figures of two metrics.",
         ),
         (
-            a.identity.instruments != b.identity.instruments,
-            "instruments",
+            a.identity.auxiliary_inputs != b.identity.auxiliary_inputs,
+            "auxiliary inputs",
             "Their figures were measured with another classifier, or the attacks were shown other "
             "pictures.",
         ),

@@ -2,14 +2,17 @@
 
 from typing import Any, Literal
 
-from auditor.certificate.row import Part
+from auditor.certificate.parts import Part
+from auditor.core.attack_id import AttackId
+from auditor.core.messages import Message
+from auditor.core.roles import Role, Status
 
 Aspect = Literal[
     "facts",
     "original model",
     "retrained models",
     "primary metric",
-    "instruments",
+    "auxiliary inputs",
     "scope",
     "policy",
 ]
@@ -24,7 +27,7 @@ class Side(Part):
     issued: str
     verdict: Literal["PASS", "FAIL", "INCONCLUSIVE", "NOT AUDITABLE"]
     flags: tuple[str, ...]
-    claim: str
+    claim: Message
     primary_metric: str
     scope: str
     facts: int | None
@@ -69,9 +72,9 @@ class ValueChange(Part):
 class AttackSide(Part):
     """One attack in one of the certificates. What was not measured is null."""
 
-    status: Literal["measured", "failed", "unavailable"]
-    reason: str | None
-    part: Literal["mandatory", "waived", "advisory", "reported"]
+    status: Status
+    reason: Message | None
+    role: Role
     metric: str
     named: bool
     over_forgotten: bool
@@ -128,7 +131,7 @@ class AttackChange(Part):
     @property
     def label(self) -> str:
         """``family/name variant``."""
-        return f"{self.attack} {self.variant}"
+        return AttackId(self.attack, self.variant).label
 
 
 class ChangedFact(Part):
@@ -191,5 +194,5 @@ class Comparison(Part):
     attacks: tuple[AttackChange, ...]
     utility: UtilityChange
     paired: PairedPart
-    warnings_only_a: tuple[str, ...]
-    warnings_only_b: tuple[str, ...]
+    warnings_only_a: tuple[Message, ...]
+    warnings_only_b: tuple[Message, ...]

@@ -46,7 +46,11 @@ COLUMNS: Mapping[str, str] = {"subject": "entity", "probe": "metric"}
 NOTES: Mapping[str, str] = {"probe": "metric"}
 """Keys of attacks' notes before 0.2."""
 
-JOB_KEYS: Mapping[str, str] = {"subject": "model", "probes": "metrics"}
+JOB_KEYS: Mapping[str, str] = {
+    "subject": "model",
+    "probes": "metrics",
+    "instruments": "auxiliary",
+}
 """Keys of a job's identity before 0.2."""
 
 CONTROLS: Mapping[str, str] = {"partial": "visible", "hidden": "obfuscated"}

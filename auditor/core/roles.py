@@ -1,6 +1,7 @@
 """The role of an attack in a verdict, and what became of it."""
 
 from enum import StrEnum
+from typing import Literal
 
 
 class Role(StrEnum):
@@ -24,3 +25,8 @@ class Status(StrEnum):
     """It was run and broke."""
     UNAVAILABLE = "unavailable"
     """It could not be run here."""
+
+
+ControlKind = Literal["visible", "obfuscated"]
+"""Kind of a positive control: suppressed knowledge that is partly there for everybody to see, or
+that is gone until something brings it back."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, FactSets
+from auditor.core.messages import Message, message
 
 MINIMUM_OVERLAP = 20
 """Characters of an answer or passage from which finding it in another text means something."""
@@ -31,8 +32,8 @@ def check_contradictions(sets: FactSets, *, prompts_repeat: bool = False) -> Non
         )
 
 
-def warnings(sets: FactSets, *, prompts_repeat: bool = False) -> list[str]:
-    """What may weaken an audit and is printed in its certificate.
+def warnings(sets: FactSets, *, prompts_repeat: bool = False) -> list[Message]:
+    """What may weaken an audit, for its certificate.
 
     Args:
         sets: of the audit.
@@ -42,14 +43,11 @@ def warnings(sets: FactSets, *, prompts_repeat: bool = False) -> list[str]:
     facts = () if prompts_repeat else sets.forget
     same = Counter((_normal(f.entity), _normal(f.answer)) for f in facts)
     if repeated := sum(n - 1 for n in same.values()):
-        found.append(
-            f"{repeated} forget fact(s) share entity and answer with another; if they ask the "
-            "same, they should count once (use `paraphrases` for other phrasings)"
-        )
+        found.append(message("facts_share_answers", facts=repeated))
     if not sets.retain:
-        found.append("there is no retain set, so utility is not measured and nothing can PASS")
+        found.append(message("no_retain_set"))
     if sets.holdout and {f.entity for f in sets.holdout} & {f.entity for f in sets.forget}:
-        found.append("forget and holdout share entities; the holdout should be people never seen")
+        found.append(message("holdout_shares_entities"))
     return found
 
 

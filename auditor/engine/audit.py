@@ -4,31 +4,32 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
 
+from auditor.core.arms import Arm
+from auditor.core.findings import AttackReport
+from auditor.core.messages import Message, message
 from auditor.core.progress import Progress
-from auditor.engine.account import NO_ACCOUNT, Account, account
+from auditor.core.roles import Role, Status
+from auditor.engine.attack_report import attack_report
 from auditor.engine.execution import Executor, Failure
 from auditor.engine.expansion import Variant
 from auditor.engine.job import Job
 from auditor.engine.preparation import Prepared
+from auditor.evidence.gathering import measured_evidence
 from auditor.evidence.store import EvidenceStore
 from auditor.evidence.table import Evidence, EvidenceTable
-
-Status = Literal["measured", "failed", "unavailable"]
+from auditor.policy import AS_IS, shortfall
+from auditor.statistics import AttackEvidence
 
 
 @dataclass(frozen=True)
-class VariantOutcome:
+class AttackRun:
     """What became of one variant."""
 
     variant: Variant
-    status: Status
-    reason: str | None
-    jobs: Mapping[str, Sequence[str]]
-    """Arm to keys of its finished measurements."""
-    account: Account
-    """What the attack says of that evidence."""
+    evidence: AttackEvidence
+    report: AttackReport
+    """What the attack reports of that evidence."""
     forward_tokens: int
     """Of its measurements and its searches; a search that variants share counts with each."""
     seconds: float
@@ -39,7 +40,7 @@ class AuditOutcome:
     """All that a certificate is made from."""
 
     prepared: Prepared
-    variants: list[VariantOutcome]
+    runs: list[AttackRun]
     table: EvidenceTable
     seals: dict[str, str]
     """Job key to the digest of its evidence."""
@@ -65,6 +66,9 @@ def run_audit(
     """
     started, began = datetime.now(UTC), time.monotonic()
     reasons = {v.label: prepared.unavailable(v) for v in prepared.variants}
+    missing: dict[str, tuple[Status, Message]] = {
+        label: (Status.UNAVAILABLE, reason) for label, reason in reasons.items() if reason
+    }
     runnable = [v for v in prepared.variants if reasons[v.label] is None]
     chosen = tuple(arms or prepared.locations)
 
@@ -77,27 +81,83 @@ def run_audit(
     }
     failures |= executor.run(_labelled(measures, chosen), store, progress)
 
-    evidence: list[Evidence] = []
+    done: dict[str, dict[str, list[Job]]] = {}
+    for label, reason in reasons.items():
+        if reason is not None:
+            continue
+        failed = _failed(searches.get(label, {}), failures, chosen) or _failed(
+            measures.get(label, {}), failures, chosen
+        )
+        if failed:
+            arm, failure = failed
+            missing[label] = failure.status, message("on_arm", arm=arm, reason=failure.reason)
+        else:
+            done[label] = {arm: measures[label][arm] for arm in chosen}
+    table = EvidenceTable(
+        Evidence(variant.id, arm, job.seed, store.rows(job.key))
+        for variant in prepared.variants
+        for arm, jobs in done.get(variant.label, {}).items()
+        for job in jobs
+    )
     seals: dict[str, str] = {}
-    outcomes = []
+    runs = []
     for variant in prepared.variants:
         label = variant.label
-        reason, status = reasons[label], "unavailable"
-        if reason is None:
-            failed = _failed(searches.get(label, {}), failures, chosen) or _failed(
-                measures.get(label, {}), failures, chosen
+        keys = {arm: tuple(job.key for job in jobs) for arm, jobs in done.get(label, {}).items()}
+        found = _only(searches.get(label, {}), chosen) if keys else {}
+        by_arm = [*found.values(), *done.get(label, {}).values()]
+        every = [job.key for jobs in by_arm for job in jobs]
+        seals |= {key: store.seal(key) for key in every}
+        costs = [store.cost(key) for key in every]
+        runs.append(
+            AttackRun(
+                variant=variant,
+                evidence=_evidence(prepared, variant, keys, missing.get(label), table),
+                report=attack_report(variant.attack, keys, store),
+                forward_tokens=sum(cost.forward_tokens for cost in costs),
+                seconds=sum(cost.seconds for cost in costs),
             )
-            if failed:
-                arm, failure = failed
-                reason = f"{failure.reason} (on {arm})"
-                status = "unavailable" if failure.unavailable else "failed"
-        if reason is not None:
-            outcomes.append(_without_evidence(variant, status, reason))
-            continue
-        found = _only(searches.get(label, {}), chosen)
-        outcomes.append(_gather(variant, measures[label], found, chosen, store, evidence, seals))
-    return AuditOutcome(
-        prepared, outcomes, EvidenceTable(evidence), seals, started, time.monotonic() - began
+        )
+    return AuditOutcome(prepared, runs, table, seals, started, time.monotonic() - began)
+
+
+def _evidence(
+    prepared: Prepared,
+    variant: Variant,
+    jobs: Mapping[str, tuple[str, ...]],
+    missing: tuple[Status, Message] | None,
+    table: EvidenceTable,
+) -> AttackEvidence:
+    """The evidence of a variant, or why there is none."""
+    plan, attack = prepared.plan, variant.attack
+    metric = attack.metric or plan.metrics.primary
+    baseline = attack.name == AS_IS
+    lacking = None
+    if variant.role is Role.MANDATORY:
+        parameters = attack.parameters.model_dump(mode="json")
+        lacking = shortfall(plan.policy, variant.label, parameters)
+    if missing is not None:
+        status, reason = missing
+        return AttackEvidence(
+            id=variant.id,
+            role=variant.role,
+            status=status,
+            reason=reason,
+            metric=metric,
+            baseline=baseline,
+            shortfall=lacking,
+        )
+    arms = sorted(prepared.locations, key=lambda arm: Arm(arm).place)
+    return measured_evidence(
+        table,
+        variant.id,
+        variant.role,
+        metric,
+        jobs,
+        arms,
+        prepared.sets.forget,
+        baseline=baseline,
+        shortfall=lacking,
     )
 
 
@@ -125,50 +185,3 @@ def _failed(
             if job.key in failures:
                 return arm, failures[job.key]
     return None
-
-
-def _without_evidence(variant: Variant, status: str, reason: str) -> VariantOutcome:
-    return VariantOutcome(
-        variant=variant,
-        status="failed" if status == "failed" else "unavailable",
-        reason=reason,
-        jobs={},
-        account=NO_ACCOUNT,
-        forward_tokens=0,
-        seconds=0.0,
-    )
-
-
-def _gather(
-    variant: Variant,
-    by_arm: Mapping[str, list[Job]],
-    searches: Mapping[str, list[Job]],
-    arms: Sequence[str],
-    store: EvidenceStore,
-    evidence: list[Evidence],
-    seals: dict[str, str],
-) -> VariantOutcome:
-    tokens, seconds = 0, 0.0
-    for job in (job for jobs in searches.values() for job in jobs):
-        seals[job.key] = store.seal(job.key)
-        cost = store.cost(job.key)
-        tokens, seconds = tokens + cost.forward_tokens, seconds + cost.seconds
-    for arm in arms:
-        for job in by_arm[arm]:
-            seals[job.key] = store.seal(job.key)
-            cost = store.cost(job.key)
-            tokens, seconds = tokens + cost.forward_tokens, seconds + cost.seconds
-            attack = variant.attack
-            evidence.append(
-                Evidence(attack.name, attack.variant, arm, job.seed, store.rows(job.key))
-            )
-    keys = {arm: [job.key for job in by_arm[arm]] for arm in arms}
-    return VariantOutcome(
-        variant=variant,
-        status="measured",
-        reason=None,
-        jobs=keys,
-        account=account(variant.attack, keys, store),
-        forward_tokens=tokens,
-        seconds=seconds,
-    )

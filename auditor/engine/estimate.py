@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
+from auditor.core.messages import Message
 from auditor.core.roles import Role
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore
@@ -26,9 +27,9 @@ class Estimate:
     """Rough cost of one variant over all arms."""
 
     label: str
-    part: Role
+    role: Role
     """In the verdict."""
-    unavailable: str | None
+    unavailable: Message | None
     jobs: int
     """Searches and measurements; a search that variants share counts with each."""
     done: int
@@ -51,10 +52,10 @@ def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
     largest = max(size for _, size in sizes.values())
     found = []
     for variant in prepared.variants:
-        part = variant.attack.role(variant.mandatory)
+        role = variant.role
         unavailable = prepared.unavailable(variant)
         if unavailable is not None:
-            found.append(Estimate(variant.label, part, unavailable, 0, 0, 0, 0, 0.0))
+            found.append(Estimate(variant.label, role, unavailable, 0, 0, 0, 0, 0.0))
             continue
         searches = prepared.searches(variant) if variant.attack.searches else {}
         by_arm = prepared.measurements(variant, searches)
@@ -70,7 +71,7 @@ def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
         found.append(
             Estimate(
                 label=variant.label,
-                part=part,
+                role=role,
                 unavailable=None,
                 jobs=len(keys),
                 done=sum(map(store.has, keys)),

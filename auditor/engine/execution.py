@@ -4,13 +4,16 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from auditor.attack import AttackContext
+from auditor.core.arms import Arm
 from auditor.core.errors import UnavailableError
 from auditor.core.findings import Finding
+from auditor.core.messages import Message, message
 from auditor.core.progress import Advance, Progress
 from auditor.core.records import Cost, Record, check_malformed
+from auditor.core.roles import Status
 from auditor.engine.job import Job
 from auditor.evidence.store import EvidenceStore
 from auditor.models.model import AuditedModel
@@ -21,9 +24,9 @@ from auditor.models.opening import open_model
 class Failure:
     """Why a job has no evidence."""
 
-    reason: str
-    unavailable: bool = False
-    """The attack does not apply here, rather than having gone wrong."""
+    reason: Message
+    status: Literal[Status.FAILED, Status.UNAVAILABLE] = Status.FAILED
+    """Unavailable: the attack does not apply here, rather than having gone wrong."""
 
 
 class Executor(Protocol):
@@ -120,7 +123,7 @@ def execute(
     """
     attack = job.instantiate()
     evaluator = job.kind.evaluator(store.facts(job.facts), job.metrics, job.auxiliary)
-    pool = [Finding(entry.arm, entry.own, store.read(entry.key)) for entry in job.pool]
+    pool = [Finding(Arm(entry.arm), entry.own, store.read(entry.key)) for entry in job.pool]
     before, began = model.meter.forward_tokens, time.monotonic()
     try:
         with store.temporary_folder() as scratch:
@@ -133,10 +136,13 @@ def execute(
             record = replace(record, notes={**record.notes, "forward_tokens": tokens})
             check_malformed(record)
     except UnavailableError as error:
-        return Failure(str(error), unavailable=True)
+        reason = message("unavailable", quoted=("error",), error=str(error))
+        return Failure(reason, Status.UNAVAILABLE)
     except (Exception, SystemExit) as error:  # an attack can fail in any way; the audit goes on
         store.log_failure(job.key, traceback.format_exc())
-        return Failure(f"{type(error).__name__}: {error}")
+        return Failure(
+            message("error", quoted=("error",), type=type(error).__name__, error=str(error))
+        )
     seconds = time.monotonic() - began
     store.write(job.key, job.identity, record, Cost(seconds, tokens))
     return None

@@ -8,7 +8,9 @@ from typing import Any, get_origin
 from pydantic import ValidationError
 
 from auditor.attack import ATTACKS, PROFILES, AnyAttack, AttackMetadata, Preset
+from auditor.core.attack_id import AttackId
 from auditor.core.errors import AuditorError
+from auditor.core.roles import Role
 from auditor.core.validation import problems
 from auditor.engine.plan import AuditPlan
 from auditor.policy import AS_IS, Policy, demands, waived
@@ -19,16 +21,19 @@ class Variant:
     """One attack at one level, as a plan runs it or leaves it out."""
 
     attack: AnyAttack
-    mandatory: bool
-    waived: bool = False
-    """The policy demands it, and a waiver lifts that."""
+    role: Role
     left_out: bool = False
-    """Mandatory, but the plan does not run it: it blocks PASS."""
+    """Demanded by the policy, but the plan does not run it: it blocks PASS."""
+
+    @property
+    def id(self) -> AttackId:
+        """The attack and its level."""
+        return self.attack.id
 
     @property
     def label(self) -> str:
         """``family/name variant``."""
-        return f"{self.attack.name} {self.attack.variant}"
+        return self.id.label
 
 
 def expand(plan: AuditPlan) -> list[Variant]:
@@ -45,17 +50,18 @@ def expand(plan: AuditPlan) -> list[Variant]:
     for described, preset in presets_on(kind):
         if PROFILES.index(preset.profile) <= rank or described.name == AS_IS:
             attack = from_preset(described.name, preset)
-            planned[Variant(attack, mandatory=False).label] = attack
+            planned[attack.id.label] = attack
     planned |= _requested(plan, kind)  # the plan's own settings replace those of a preset
     wanted = _mandatory(explicit(plan).policy, planned, defaults)
     lifted = waived(plan.policy, wanted)
-    chosen = [
-        Variant(attack, label in wanted and label not in lifted, label in lifted)
-        for label, attack in planned.items()
-    ]
-    chosen.sort(key=lambda v: (v.attack.name != AS_IS, not v.mandatory))
+
+    def role(label: str, attack: AnyAttack) -> Role:
+        return Role.WAIVED if label in lifted else attack.role(mandatory=label in wanted)
+
+    chosen = [Variant(attack, role(label, attack)) for label, attack in planned.items()]
+    chosen.sort(key=lambda v: (v.attack.name != AS_IS, v.role is not Role.MANDATORY))
     chosen += [
-        Variant(attack, label not in lifted, label in lifted, left_out=True)
+        Variant(attack, role(label, attack), left_out=True)
         for label, attack in wanted.items()
         if label not in planned
     ]
@@ -84,7 +90,7 @@ def _requested(plan: AuditPlan, kind: str) -> dict[str, AnyAttack]:
             except AuditorError as error:
                 faults.append(str(error))
                 continue
-            label = Variant(attack, mandatory=False).label
+            label = attack.id.label
             if label in asked:
                 faults.append(f"the plan asks for {label} twice; which settings are meant?")
             asked[label] = attack
@@ -151,7 +157,7 @@ def default_levels(kind: str) -> dict[str, AnyAttack]:
         for described, preset in presets_on(kind)
         if preset.mandatory
     ]
-    return {Variant(attack, mandatory=True).label: attack for attack in attacks}
+    return {attack.id.label: attack for attack in attacks}
 
 
 def instantiate(name: str, parameters: dict[str, Any]) -> AnyAttack:

@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from auditor.attack import AnyAttack
+from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
 from auditor.core.facts import FactSets
+from auditor.core.messages import Message, message
 from auditor.core.progress import Progress
 from auditor.data import checks
 from auditor.engine.expansion import Variant, expand, explicit
@@ -33,7 +35,7 @@ class Prepared:
     facts: str
     """Digest of the sets in the store."""
     variants: list[Variant]
-    warnings: list[str]
+    warnings: list[Message]
     auxiliary: AuxiliaryInputs = field(default_factory=AuxiliaryInputs)
     """Classifier and pictures, where the plan names some."""
 
@@ -41,15 +43,16 @@ class Prepared:
         """The same audit with fewer variants."""
         return replace(self, variants=variants)
 
-    def unavailable(self, variant: Variant) -> str | None:
+    def unavailable(self, variant: Variant) -> Message | None:
         """Why a variant cannot be measured here, or None."""
         if variant.left_out:
-            return "the plan leaves it out"
+            return message("left_out_of_plan")
         if variant.attack.requires.images and "pictures" not in self.auxiliary:
-            return "the plan gives no pictures of the facts (`data.images`)"
+            return message("pictures_not_given")
         for arm, location in self.locations.items():
             if reason := variant.attack.unavailable(location):
-                return f"{reason} ({arm})" if len(self.locations) > 1 else reason
+                several = len(self.locations) > 1
+                return message("on_arm", arm=arm, reason=reason) if several else reason
         return None
 
     def searches(self, variant: Variant) -> dict[str, list[Job]]:
@@ -163,11 +166,11 @@ def _located(plan: AuditPlan, progress: Progress) -> dict[str, Location]:
 
 
 def _check_circles(locations: dict[str, Location]) -> None:
-    unlearned = locations["unlearned"].manifest.weights_digest
+    unlearned = locations[Arm.UNLEARNED].manifest.weights_digest
     retrained = {
         arm: location.manifest.weights_digest
         for arm, location in locations.items()
-        if arm.startswith("retrained")
+        if Arm(arm).is_retrained
     }
     for arm, digest in retrained.items():
         if digest == unlearned:
@@ -175,7 +178,7 @@ def _check_circles(locations: dict[str, Location]) -> None:
                 f"the unlearned model and {arm} are the same weights; a model cannot be its own "
                 "baseline. Give another retrained model."
             )
-        if digest == locations["original"].manifest.weights_digest:
+        if digest == locations[Arm.ORIGINAL].manifest.weights_digest:
             raise AuditorError(f"the original model and {arm} have the same weights.")
     if len(set(retrained.values())) < len(retrained):
         raise AuditorError("two of the retrained models have the same weights.")

@@ -4,7 +4,10 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 
+from auditor.core.arms import Arm
 from auditor.core.facts import FactSets
+from auditor.core.messages import Message, message
+from auditor.core.roles import Role
 from auditor.data import checks
 from auditor.engine.expansion import Variant, default_levels
 from auditor.engine.plan import AuditPlan
@@ -27,8 +30,8 @@ def weaknesses(
     variants: Sequence[Variant],
     sets: FactSets,
     locations: Mapping[str, Location],
-) -> list[str]:
-    """All warnings of a plan whose inputs were found, one sentence each."""
+) -> list[Message]:
+    """All warnings of a plan whose inputs were found."""
     return [
         *checks.warnings(sets, prompts_repeat=plan.kind.prompts_repeat),
         *_arm_warnings(locations, plan.kind),
@@ -38,12 +41,12 @@ def weaknesses(
     ]
 
 
-def _arm_warnings(locations: Mapping[str, Location], kind: ModelKind) -> list[str]:
+def _arm_warnings(locations: Mapping[str, Location], kind: ModelKind) -> list[Message]:
     found = []
-    original = locations["original"].manifest.files
+    original = locations[Arm.ORIGINAL].manifest.files
     digests = {arm: location.manifest.weights_digest for arm, location in locations.items()}
-    if digests["unlearned"] == digests["original"]:
-        found.append("the unlearned and the original model have the same weights")
+    if digests[Arm.UNLEARNED] == digests[Arm.ORIGINAL]:
+        found.append(message("same_weights_as_original"))
     for arm, location in locations.items():
         differing = [
             name
@@ -52,53 +55,51 @@ def _arm_warnings(locations: Mapping[str, Location], kind: ModelKind) -> list[st
             and location.manifest.files.get(name) != original.get(name)
         ]
         if differing:
-            found.append(f"{arm} has another {differing[0]} than the original")
-        found += [f"{arm}: {note}" for note in location.notes]
+            found.append(message("file_differs_from_original", arm=arm, file=differing[0]))
+        found += [message("note_on_files", arm=arm, note=note) for note in location.notes]
     return found
 
 
-def _precision_warnings(plan: AuditPlan) -> list[str]:
+def _precision_warnings(plan: AuditPlan) -> list[Message]:
     dtypes = {arm: spec.dtype for arm, spec in plan.arms.items()}
     if len(set(dtypes.values())) == 1:
         return []
-    listed = ", ".join(f"{arm} {dtype}" for arm, dtype in dtypes.items())
-    return [f"the models are opened at different precision: {listed}"]
+    return [message("precision_differs", dtypes=dtypes)]
 
 
-def _weakened(plan: AuditPlan, variants: Sequence[Variant]) -> list[str]:
+def _weakened(plan: AuditPlan, variants: Sequence[Variant]) -> list[Message]:
     """How the plan asks for less than it would by default."""
     found = []
     for name, stricter in _STRICTER.items():
         value = getattr(plan.policy, name)
         default = Policy.model_fields[name].default
         if stricter(default, value):
-            found.append(
-                f"the policy asks less than by default: {name} is {value:g}, not {default:g}"
-            )
+            found.append(message("policy_asks_less", setting=name, value=value, default=default))
     usual = default_levels(plan.kind.name)
-    mandatory = {v.label for v in variants if v.mandatory or v.waived}
+    mandatory = {v.label for v in variants if v.role in (Role.MANDATORY, Role.WAIVED)}
     if dropped := [label for label in usual if label not in mandatory]:
-        found.append(
-            "the policy does not demand what is mandatory by default: " + ", ".join(dropped)
-        )
+        found.append(message("policy_does_not_demand", attacks=dropped))
     for variant in variants:
         level = usual.get(variant.label)
         if level is None or level.parameters == variant.attack.parameters:
             continue
+        usual_values = level.parameters.model_dump(mode="json")
+        values = variant.attack.parameters.model_dump(mode="json")
         changed = [
-            f"{name} {getattr(variant.attack.parameters, name)} instead of {value}"
-            for name, value in level.parameters
-            if getattr(variant.attack.parameters, name) != value
+            {"parameter": name, "value": values[name], "default": default}
+            for name, default in usual_values.items()
+            if values[name] != default
         ]
-        found.append(f"{variant.label} runs with {', '.join(changed)}")
+        found.append(message("level_changed", attack=variant.label, changed=changed))
     return found
 
 
-def _unmet(plan: AuditPlan, variants: Sequence[Variant], sets: FactSets) -> list[str]:
+def _unmet(plan: AuditPlan, variants: Sequence[Variant], sets: FactSets) -> list[Message]:
     """What stands between this plan and a PASS, whatever the models know."""
     short = [
         shortfall(plan.policy, v.label, v.attack.parameters.model_dump(mode="json"))
         for v in variants
-        if v.mandatory
+        if v.role is Role.MANDATORY
     ]
-    return [*unmet(plan.policy, len(sets.forget), len(plan.retrained)), *filter(None, short)]
+    lacking = [said for said in short if said is not None]
+    return [*unmet(plan.policy, len(sets.forget), len(plan.retrained)), *lacking]

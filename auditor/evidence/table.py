@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from auditor.core.attack_id import AttackId
 from auditor.core.facts import SetName
 from auditor.evidence import columns
 
@@ -16,8 +17,7 @@ from auditor.evidence import columns
 class Evidence:
     """Rows of one job in the table: who measured whom, under what."""
 
-    attack: str
-    variant: str
+    attack: AttackId
     arm: str
     seed: int
     rows: pa.Table
@@ -29,17 +29,17 @@ class EvidenceTable:
     """All evidence of an audit."""
 
     def __init__(self, evidence: Iterable[Evidence]) -> None:
-        self._cells: dict[tuple[str, str, str], list[Evidence]] = defaultdict(list)
+        self._cells: dict[tuple[AttackId, str], list[Evidence]] = defaultdict(list)
         for entry in evidence:
-            self._cells[entry.attack, entry.variant, entry.arm].append(entry)
+            self._cells[entry.attack, entry.arm].append(entry)
 
     def knowledge(
-        self, attack: str, variant: str, arm: str, set_name: SetName, metric: str
+        self, attack: AttackId, arm: str, set_name: SetName, metric: str
     ) -> dict[str, float]:
         """K of each fact, averaged over the seeds; a fact that any seed lacks is absent."""
         seeds = [
             columns.knowledge(entry.rows, set_name, metric)
-            for entry in self._cells.get((attack, variant, arm), [])
+            for entry in self._cells.get((attack, arm), [])
         ]
         if not seeds:
             return {}
@@ -53,8 +53,7 @@ class EvidenceTable:
 
     def matrix(
         self,
-        attack: str,
-        variant: str,
+        attack: AttackId,
         arms: Sequence[str],
         set_name: SetName,
         metric: str,
@@ -63,23 +62,23 @@ class EvidenceTable:
         """K as [arms, facts], or None where any arm lacks any fact: nothing is filled in."""
         table = []
         for arm in arms:
-            known = self.knowledge(attack, variant, arm, set_name, metric)
+            known = self.knowledge(attack, arm, set_name, metric)
             try:
                 table.append([known[fact] for fact in facts])
             except KeyError:
                 return None
         return np.array(table)
 
-    def answers(self, attack: str, variant: str, arm: str, set_name: SetName) -> dict[str, str]:
+    def answers(self, attack: AttackId, arm: str, set_name: SetName) -> dict[str, str]:
         """What the arm said to each fact, where it was made to speak (first seed)."""
         said: dict[str, str] = {}
-        for entry in self._cells.get((attack, variant, arm), []):
+        for entry in self._cells.get((attack, arm), []):
             said = columns.answers(entry.rows, set_name) | said
         return said
 
-    def pictures(self, attack: str, variant: str, arm: str, set_name: SetName) -> dict[str, bytes]:
+    def pictures(self, attack: AttackId, arm: str, set_name: SetName) -> dict[str, bytes]:
         """What the arm drew of each fact, where it was made to draw (first seed)."""
         drawn: dict[str, bytes] = {}
-        for entry in self._cells.get((attack, variant, arm), []):
+        for entry in self._cells.get((attack, arm), []):
             drawn = columns.pictures(entry.rows, set_name) | drawn
         return drawn

@@ -12,12 +12,15 @@ from auditor.policy.demands import (
 )
 from auditor.policy.files import load_policy, parse_policy, ready_made
 from auditor.policy.policy import AS_IS, Policy, Waiver
+from auditor.policy.roles import Assigned, assign_roles
 
 __all__ = [
     "AS_IS",
+    "Assigned",
     "Demand",
     "Policy",
     "Waiver",
+    "assign_roles",
     "check_expired",
     "check_expired_waiver",
     "demands",

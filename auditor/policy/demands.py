@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from auditor.core.aliases import attack_label
 from auditor.core.errors import AuditorError, ExpiredError
+from auditor.core.messages import Message, message
 from auditor.policy.policy import AS_IS, Policy
 
 
@@ -28,12 +30,14 @@ def demands(policy: Policy, known: Iterable[str], default: Iterable[str]) -> tup
     """
     labels = tuple(known)
     wanted = tuple(default) if policy.mandatory is None else policy.mandatory
-    return tuple(Demand(name, matching(name, labels)) for name in dict.fromkeys((*wanted, AS_IS)))
+    names = dict.fromkeys(attack_label(name) for name in (*wanted, AS_IS))
+    return tuple(Demand(name, matching(name, labels)) for name in names)
 
 
 def matching(name: str, labels: Iterable[str]) -> tuple[str, ...]:
-    """The labels that a policy means by a name, a label or an attack's name."""
-    return tuple(label for label in labels if name in (label, label.partition(" ")[0]))
+    """The labels that a policy means by a label or an attack's name, of today or a former one."""
+    current = attack_label(name)
+    return tuple(label for label in labels if current in (label, label.partition(" ")[0]))
 
 
 def waived(policy: Policy, mandatory: Iterable[str]) -> tuple[str, ...]:
@@ -89,7 +93,7 @@ def check_expired_waiver(attack: str, by: str, until: date, today: date) -> None
         )
 
 
-def shortfall(policy: Policy, label: str, parameters: Mapping[str, Any]) -> str | None:
+def shortfall(policy: Policy, label: str, parameters: Mapping[str, Any]) -> Message | None:
     """How an attack falls short of the budget that the policy asks of it, or None.
 
     Args:
@@ -97,7 +101,7 @@ def shortfall(policy: Policy, label: str, parameters: Mapping[str, Any]) -> str 
         label: ``family/name variant``.
         parameters: the attack's parameters as plain data.
     """
-    lacking = []
+    lacking: list[dict[str, Any]] = []
     for name, budget in policy.budgets.items():
         if not matching(name, (label,)):
             continue
@@ -105,10 +109,8 @@ def shortfall(policy: Policy, label: str, parameters: Mapping[str, Any]) -> str 
             value = parameters.get(parameter)
             reached = _largest(value)
             if reached is None or reached < least:
-                lacking.append(f"{parameter} is {value}, at least {least:g} is demanded")
-    if not lacking:
-        return None
-    return f"{label}: the budget of the policy is not met: {'; '.join(lacking)}."
+                lacking.append({"parameter": parameter, "value": value, "least": least})
+    return message("budget_not_met", attack=label, lacking=lacking) if lacking else None
 
 
 def _largest(value: Any) -> float | None:
@@ -117,8 +119,8 @@ def _largest(value: Any) -> float | None:
     return max(numbers) if numbers and len(numbers) == len(values) else None
 
 
-def unmet(policy: Policy, facts: int, retrained: int) -> tuple[str, ...]:
-    """Sentences for what a PASS lacks besides the attacks.
+def unmet(policy: Policy, facts: int, retrained: int) -> tuple[Message, ...]:
+    """What a PASS lacks besides the attacks.
 
     Args:
         policy: whose demands.
@@ -128,12 +130,15 @@ def unmet(policy: Policy, facts: int, retrained: int) -> tuple[str, ...]:
     found = []
     if facts < policy.minimum_facts:
         found.append(
-            f"The policy {policy.name} demands {policy.minimum_facts} facts for a PASS; there are "
-            f"{facts}."
+            message("too_few_facts", policy=policy.name, demanded=policy.minimum_facts, facts=facts)
         )
     if retrained < policy.minimum_retrained:
         found.append(
-            f"The policy {policy.name} demands {policy.minimum_retrained} retrained models for a "
-            f"PASS; there are {retrained}."
+            message(
+                "too_few_retrained_models",
+                policy=policy.name,
+                demanded=policy.minimum_retrained,
+                retrained=retrained,
+            )
         )
     return tuple(found)

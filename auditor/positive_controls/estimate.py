@@ -10,17 +10,18 @@ from auditor.engine.estimate import (
 from auditor.engine.expansion import Variant
 from auditor.engine.preparation import Prepared
 from auditor.policy import AS_IS
-from auditor.positive_controls.planting import SETTINGS
+from auditor.positive_controls.control_models import SETTINGS
 from auditor.positive_controls.runner import by_grid
 
 
 def estimate_controls(prepared: Prepared) -> Estimate:
-    """Estimate the plants and all that is measured on them, as if none of it were there.
+    """Estimate the controls and all that is measured on them, as if none of it were there.
 
-    Planting is taken to need all the steps that it is allowed. Where an attack searches, the
-    plant's findings join the pool, so that the other arms are measured again.
+    Making one is taken to need all the steps that it is allowed. Where an attack searches, the
+    control's findings join the pool, so that the other arms are measured again.
     """
-    held = [v for v in prepared.variants if v.mandatory and prepared.unavailable(v) is None]
+    mandatory = [v for v in prepared.variants if v.role is Role.MANDATORY]
+    held = [v for v in mandatory if prepared.unavailable(v) is None]
     as_is = [v for v in held if v.attack.name == AS_IS]
     groups = [held]
     for _, variants in by_grid(held):
@@ -40,8 +41,8 @@ def estimate_controls(prepared: Prepared) -> Estimate:
     folder = prepared.plan.kind.weights_folder(prepared.locations["original"])
     parameters, size = weights_size(folder)
     return Estimate(
-        label=f"positive controls ({len(groups)} plants)",
-        part=Role.MANDATORY,
+        label=f"positive controls ({len(groups)} models)",
+        role=Role.MANDATORY,
         unavailable=None,
         jobs=jobs,
         done=0,

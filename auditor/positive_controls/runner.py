@@ -1,34 +1,35 @@
 """Positive controls: would the mandatory attacks have found something, had it been there?
 
 An attack that finds nothing proves something only if it would have found something. A copy of
-the original in which the forget answers are suppressed by a known method (a plant) is audited in
-place of the unlearned model, with the same attacks, parameters, seeds and statistics; the
-evidence on the original and the retrained models is that of the audit itself.
+the original in which the forget answers are suppressed by a known method is audited in place of
+the unlearned model, with the same attacks, parameters, seeds and statistics; the evidence on the
+original and the retrained models is that of the audit itself.
 
-There are two kinds, and an attack class says to which it is held; what it sees of the other is
-shown. Of the *partial* plant clearly more is left than the margin allows: an attack that names
-it neither blurs nor destroys what is there. Of the *hidden* plant nothing is left to be seen: it
-is for attacks that claim to bring knowledge back. For those that round weights one by one it is
-planted within the cells of their rounding (arXiv 2405.18137), so that the rounding undoes it.
-They are not held to the partial plant, for coarse rounding does blur what is half forgotten, and
+There are two kinds, and an attack says to which it is held; what it makes of the other is shown.
+In the *visible* control clearly more is left than the margin allows: an attack that names it
+neither blurs nor destroys what is there. In the *obfuscated* control nothing is left to be seen:
+it is for attacks that claim to bring knowledge back. For those that round weights one by one it
+stays within the cells of their rounding (arXiv 2405.18137), so that the rounding undoes it.
+They are not held to the visible control, for coarse rounding does blur what is half forgotten, and
 a model under audit must pass as it is besides.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from torch import OutOfMemoryError
 
-from auditor.attack import ControlKind
-from auditor.certificate.case import Case, Trial
-from auditor.certificate.checks import PositiveControlled
-from auditor.certificate.filing import case_of
-from auditor.certificate.judgement import judge
-from auditor.certificate.schema import PositiveControlPart, SightPart
-from auditor.certificate.sight import Sight, control
+from auditor.certificate.build import ControlResults, audited_inputs
+from auditor.certificate.control_outcomes import ControlMeasurement, control_outcome
+from auditor.certificate.decision import decide_verdict
+from auditor.certificate.inputs import DecisionInputs
+from auditor.certificate.schema import ControlModelPart, PositiveControlPart
+from auditor.core.arms import Arm
+from auditor.core.attack_id import AttackId
 from auditor.core.errors import MeasurementError
+from auditor.core.messages import Message, message
 from auditor.core.progress import Progress
+from auditor.core.roles import ControlKind, Role
 from auditor.engine.audit import AuditOutcome, run_audit
 from auditor.engine.execution import Executor
 from auditor.engine.expansion import Variant
@@ -37,135 +38,137 @@ from auditor.evidence.store import EvidenceStore
 from auditor.models.checkpoint_files import quantization_method
 from auditor.models.grid import Grid, rounding_grid
 from auditor.policy import AS_IS
-from auditor.positive_controls.planting import Known, Plant, Planter
-from auditor.statistics import Decision, PlantKind
-
-_PLANTS: Mapping[ControlKind, PlantKind] = {"visible": "partial", "obfuscated": "hidden"}
+from auditor.positive_controls.control_models import ControlModels, Known, PositiveControlModel
+from auditor.statistics import Decision
 
 
 def run_controls(
     outcome: AuditOutcome, store: EvidenceStore, executor: Executor, progress: Progress
-) -> PositiveControlled:
-    """Plant suppressions in the original and have every mandatory attack look for them.
+) -> ControlResults:
+    """Make positive controls and have every mandatory attack look for what they hold.
 
     Args:
         outcome: the audit, finished; attacks that left no evidence are not held to anything.
-        store: where evidence and plants are kept.
-        executor: runs the attacks on the plants.
+        store: where evidence and controls are kept.
+        executor: runs the attacks on the controls.
         progress: is told how far it has come.
     """
-    case = case_of(outcome)
-    decision = judge(case)
-    known, reason = _known(case, decision)
-    if known is None:
-        return PositiveControlled(reason=reason)
-    garden = _Garden(outcome, Planter(outcome.prepared, known, store, progress))
+    inputs = audited_inputs(outcome)
+    decision = decide_verdict(inputs)
+    known = _known(inputs, decision)
+    if isinstance(known, Message):
+        return ControlResults(missing=known)
+    models = ControlModels(outcome.prepared, known, store, progress)
+    visible = _made(outcome, models, "visible")
+    if isinstance(visible, Message):
+        return ControlResults(missing=message("visible_control_not_made", reason=visible))
     held = [
-        entry.variant
-        for entry, assessment in zip(outcome.variants, decision.attacks, strict=True)
+        run.variant
+        for run, assessment in zip(outcome.runs, decision.attacks, strict=True)
         if assessment.mandatory and assessment.figures is not None
     ]
-    tests = sum(a.figures is not None and not a.reported for a in decision.attacks)
-    partial = garden.plant("partial")
-    if isinstance(partial, str):
-        return PositiveControlled(reason=f"a partial suppression could not be planted: {partial}")
+    tests = sum(
+        a.figures is not None and a.evidence.role is not Role.REPORTED for a in decision.attacks
+    )
     seals: dict[str, str] = {}
 
-    def look(plant: Plant, variants: Sequence[Variant]) -> dict[str, _Look]:
-        seen = run_audit(_on_trial(outcome, plant, variants), store, executor, progress)
+    def measured(
+        model: PositiveControlModel, variants: Sequence[Variant]
+    ) -> dict[AttackId, _Measured]:
+        seen = run_audit(_with_control(outcome, model, variants), store, executor, progress)
         seals.update(seen.seals)
-        tried = case_of(seen)
-        return {
-            a.name: _Look(Sight(plant, a, case.policy.alpha, tests), plant, tried, trial)
-            for a, trial in zip(judge(tried).attacks, tried.trials, strict=True)
-        }
+        return _measured(audited_inputs(seen), model, inputs.policy.alpha, tests)
 
-    partly = look(partial, held)
-    hidden: dict[str, _Look | str] = {}
+    on_visible = measured(visible, held)
+    on_obfuscated: dict[AttackId, _Measured | Message] = {}
     for grid, variants in by_grid(held):
-        plant = garden.plant("hidden", grid)
-        if isinstance(plant, str):
-            hidden |= dict.fromkeys((v.label for v in variants), plant)
+        model = _made(outcome, models, "obfuscated", grid)
+        if isinstance(model, Message):
+            on_obfuscated |= {variant.id: model for variant in variants}
         else:
-            seen = look(plant, variants)
-            hidden |= {v.label: seen[v.label] for v in variants}
-    parts = tuple(_part(v, partly[v.label], hidden[v.label]) for v in held)
-    found = {
-        v.label: control(
-            v.label,
-            _PLANTS[v.attack.required_control],
-            partly[v.label].sight,
-            entry if isinstance(entry := hidden[v.label], str) else entry.sight,
+            seen = measured(model, variants)
+            on_obfuscated |= {variant.id: seen[variant.id] for variant in variants}
+    parts = tuple(_part(v, on_visible[v.id], on_obfuscated[v.id]) for v in held)
+    return ControlResults(parts, seals=seals)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """An attack's measurement of a control, and where the evidence is."""
+
+    measurement: ControlMeasurement
+    part: ControlModelPart
+
+
+def _measured(
+    inputs: DecisionInputs, model: PositiveControlModel, alpha: float, tests: int
+) -> dict[AttackId, _Measured]:
+    as_is = dict(inputs.as_is.jobs)
+    return {
+        assessment.evidence.id: _Measured(
+            ControlMeasurement(model.kind, model.grid, model.left, assessment, alpha, tests),
+            ControlModelPart(
+                kind=model.kind,
+                grid=model.grid,
+                left=model.left,
+                digest=model.location.manifest.digest,
+                as_is=as_is,
+                jobs=dict(assessment.evidence.jobs),
+            ),
         )
-        for v in held
+        for assessment in decide_verdict(inputs).attacks
     }
-    return PositiveControlled(found, None, parts, seals)
 
 
-class _Look(NamedTuple):
-    """An attack's look at a plant, and where the evidence of it is."""
-
-    sight: Sight
-    plant: Plant
-    case: Case
-    trial: Trial
-
-    @property
-    def part(self) -> SightPart:
-        """The look as the certificate has it."""
-        return SightPart(
-            kind=self.plant.kind,
-            grid=self.plant.grid,
-            left=self.plant.left,
-            digest=self.plant.location.manifest.digest,
-            as_is={arm: tuple(keys) for arm, keys in self.case.as_is.jobs.items()},
-            jobs={arm: tuple(keys) for arm, keys in self.trial.jobs.items()},
-        )
-
-
-def _part(variant: Variant, partial: _Look, hidden: _Look | str) -> PositiveControlPart:
+def _part(
+    variant: Variant, visible: _Measured, obfuscated: _Measured | Message
+) -> PositiveControlPart:
+    missing = obfuscated if isinstance(obfuscated, Message) else None
+    outcome = control_outcome(
+        variant.label,
+        variant.attack.required_control,
+        visible.measurement,
+        obfuscated if isinstance(obfuscated, Message) else obfuscated.measurement,
+    )
     return PositiveControlPart(
         attack=variant.label,
-        must_find=_PLANTS[variant.attack.required_control],
-        partial=partial.part,
-        hidden=None if isinstance(hidden, str) else hidden.part,
-        hidden_missing=hidden if isinstance(hidden, str) else None,
+        required=variant.attack.required_control,
+        found=outcome.found,
+        message=outcome.message,
+        visible=visible.part,
+        obfuscated=None if isinstance(obfuscated, Message) else obfuscated.part,
+        missing=missing,
     )
 
 
-class _Garden:
-    """Plants, or why there are none."""
-
-    def __init__(self, outcome: AuditOutcome, planter: Planter) -> None:
-        self._method = quantization_method(outcome.prepared.locations["original"].model)
-        self._planter = planter
-
-    def plant(self, kind: PlantKind, grid: Grid | None = None) -> Plant | str:
-        if self._method:
-            return f"the original is quantized ({self._method}) and its weights cannot be trained"
-        try:
-            return self._planter.plant(kind, grid)
-        except (MeasurementError, OutOfMemoryError) as error:
-            return str(error).rstrip(".")
+def _made(
+    outcome: AuditOutcome, models: ControlModels, kind: ControlKind, grid: Grid | None = None
+) -> PositiveControlModel | Message:
+    """A control, or why it cannot be made."""
+    method = quantization_method(outcome.prepared.locations[Arm.ORIGINAL].model)
+    if method:
+        return message("quantized_weights_not_trainable", method=method)
+    try:
+        return models.make_control_model(kind, grid)
+    except (MeasurementError, OutOfMemoryError) as error:
+        return message("error", quoted=("error",), type=type(error).__name__, error=str(error))
 
 
-def _known(case: Case, decision: Decision) -> tuple[Known | None, str]:
-    """What O and R know without attack, or why that is no ground to plant anything in."""
-    if not case.sets["retain"]:
-        return None, "there is no retain set, so nothing can pass anyway"
-    entry = next(attack for attack in decision.attacks if attack.baseline)
-    if entry.figures is None:
-        return None, "the models were not measured without attack"
+def _known(inputs: DecisionInputs, decision: Decision) -> Known | Message:
+    """What O and R know without attack, or why no control can be made of that."""
+    if not inputs.sets["retain"]:
+        return message("no_retain_set")
+    entry = next(attack for attack in decision.attacks if attack.evidence.baseline)
+    if entry.evidence.arms is None:
+        return message("model_as_it_is_not_measured")
     if not entry.counts:
-        return None, "the original was not shown to know what could be suppressed"
-    table = case.matrix(case.as_is, ["original", *case.retrained], "forget")
-    if table is None:  # pragma: no cover - there are figures, so every fact was measured
-        raise ValueError("figures without evidence")
-    return Known(float(table[0].mean()), float(table[1:].mean(axis=1).mean())), ""
+        return message("nothing_known_to_suppress")
+    arms = entry.evidence.arms
+    return Known(float(arms.original.mean()), float(arms.retrained.mean(axis=1).mean()))
 
 
 def by_grid(variants: Sequence[Variant]) -> list[tuple[Grid | None, list[Variant]]]:
-    """Variants that share a hidden plant."""
+    """Variants that share an obfuscated control."""
     groups: dict[str | None, tuple[Grid | None, list[Variant]]] = {}
     for variant in variants:
         grid = rounding_grid(variant.attack)
@@ -173,12 +176,14 @@ def by_grid(variants: Sequence[Variant]) -> list[tuple[Grid | None, list[Variant
     return list(groups.values())
 
 
-def _on_trial(outcome: AuditOutcome, plant: Plant, variants: Sequence[Variant]) -> Prepared:
-    """The audit with a plant in place of the unlearned model, and some of its variants."""
+def _with_control(
+    outcome: AuditOutcome, model: PositiveControlModel, variants: Sequence[Variant]
+) -> Prepared:
+    """The audit with a control in place of the unlearned model, and some of its variants."""
     prepared = outcome.prepared
     return replace(
         prepared,
-        plan=prepared.plan.model_copy(update={"unlearned": plant.spec}),
-        locations={**prepared.locations, "unlearned": plant.location},
+        plan=prepared.plan.model_copy(update={"unlearned": model.spec}),
+        locations={**prepared.locations, Arm.UNLEARNED: model.location},
         variants=[v for v in prepared.variants if v in variants or v.attack.name == AS_IS],
     )

@@ -29,7 +29,7 @@ _BISECTIONS = 20
 
 
 class SuppressionSettings(BaseModel):
-    """How an answer is suppressed. Part of what names a plant.
+    """How an answer is suppressed. Part of what names a control.
 
     Attributes:
         rate: Adam's learning rate over the root mean square of the trained weights.

@@ -1,8 +1,8 @@
-"""How much knowledge a planted suppression leaves, as shares of the gap between O and R."""
+"""How much knowledge a positive control leaves, as shares of the gap between O and R."""
 
 from typing import NamedTuple
 
-from auditor.statistics import PlantKind
+from auditor.core.roles import ControlKind
 
 
 class Window(NamedTuple):
@@ -12,17 +12,17 @@ class Window(NamedTuple):
     upper: float
 
 
-def window(kind: PlantKind, delta: float) -> Window:
-    """How much a plant leaves, by the policy's margin.
+def window(kind: ControlKind, delta: float) -> Window:
+    """How much a control leaves, by the policy's margin.
 
-    A partial suppression leaves clearly more than the margin: 0.30 to 0.40 of the gap at the
-    usual margin of 0.10. A hidden one leaves at most half of the margin, so that no faithful
+    A visible control leaves clearly more than the margin: 0.30 to 0.40 of the gap at the
+    usual margin of 0.10. An obfuscated one leaves at most half of the margin, so that no faithful
     measurement of it should find anything.
 
     Args:
-        kind: which plant.
+        kind: of the control.
         delta: margin of residual knowledge, in (0, 1).
     """
-    if kind == "hidden":
+    if kind == "obfuscated":
         return Window(0.0, delta / 2)
     return Window(delta + (1 - delta) * 2 / 9, delta + (1 - delta) / 3)

@@ -1,7 +1,7 @@
 """Evidence to verdict: pure functions of arrays, with no model in sight."""
 
 from auditor.statistics.arms import Arms, Contrast, Scope
-from auditor.statistics.assessment import AttackArms, AttackAssessment, Control, PlantKind, Status
+from auditor.statistics.assessment import AttackAssessment, AttackEvidence, ControlOutcome
 from auditor.statistics.betting import (
     LAMBDA_GRID,
     log_e_value,
@@ -27,13 +27,9 @@ from auditor.statistics.roc import (
     area_of_components,
     area_under_curve,
     clopper_pearson,
-    mean_roc_curve,
     nonmembers_needed,
     operating_point,
     placements,
-    roc_corners,
-    roc_curve,
-    thinned_roc_curve,
 )
 from auditor.statistics.seeds import SeedSpread, SeedTrial, seed_spread, self_test
 from auditor.statistics.utility import Utility, UtilityAssessment, UtilityState, assess_utility
@@ -43,11 +39,11 @@ __all__ = [
     "LAMBDA_GRID",
     "Area",
     "Arms",
-    "AttackArms",
     "AttackAssessment",
+    "AttackEvidence",
     "AttackFigures",
     "Contrast",
-    "Control",
+    "ControlOutcome",
     "Decision",
     "FactsNeeded",
     "Flag",
@@ -57,12 +53,10 @@ __all__ = [
     "LeakRate",
     "Margins",
     "OperatingPoint",
-    "PlantKind",
     "ResidualInterval",
     "Scope",
     "SeedSpread",
     "SeedTrial",
-    "Status",
     "Utility",
     "UtilityAssessment",
     "UtilityState",
@@ -79,17 +73,13 @@ __all__ = [
     "leak_rate",
     "log_e_value",
     "mean_lower",
-    "mean_roc_curve",
     "nonmembers_needed",
     "operating_point",
     "placements",
     "power_at",
     "residual_lower",
     "residual_upper",
-    "roc_corners",
-    "roc_curve",
     "seed_spread",
     "self_test",
-    "thinned_roc_curve",
     "zero_noise_bound",
 ]

@@ -1,6 +1,7 @@
 """The figures of one measured attack: knowledge of each arm, the gap, the residual, leaks."""
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from auditor.statistics.arms import Arms, Scope
 from auditor.statistics.betting import log_e_value, mean_lower, residual_lower, residual_upper
@@ -11,14 +12,11 @@ from auditor.statistics.seeds import SeedSpread, SeedTrial, leak_of, seed_spread
 
 @dataclass(frozen=True)
 class AttackFigures:
-    """The figures of a measured attack. Log e-values are natural logs; K and gaps in [0, 1].
+    """Figures of a measured attack. Log e-values are natural logs; K and gaps in [0, 1].
 
     Attributes:
         facts: number of facts.
         units: number of units tested: facts (census) or entities (sampled).
-        mean_unlearned: mean K over facts; likewise mean_original and mean_retrained.
-        mean_original: see mean_unlearned.
-        mean_retrained: see mean_unlearned; over all seeds.
         gap_mean: mean of g over units.
         gap_lower: lower bound of E[g] at alpha.
         gap_required: what gap_lower must reach; None where the as-is gap is not known.
@@ -35,11 +33,10 @@ class AttackFigures:
         self_test: each retrained model against the others; mandatory attacks only.
     """
 
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+
     facts: int
     units: int
-    mean_unlearned: float
-    mean_original: float
-    mean_retrained: float
     gap_mean: float
     gap_lower: float
     gap_required: float | None
@@ -88,9 +85,6 @@ def measure(
     return AttackFigures(
         facts=arms.facts,
         units=contrast.units,
-        mean_unlearned=float(arms.unlearned.mean()),
-        mean_original=float(arms.original.mean()),
-        mean_retrained=float(arms.retrained.mean()),
         gap_mean=gap_mean,
         gap_lower=gap_lower,
         gap_required=None if no_attack_gap is None else margins.gap_required(no_attack_gap),

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
+from auditor.core.messages import Message, message
 from auditor.statistics.arms import Arms, Scope, entity_means
 from auditor.statistics.betting import LAMBDA_GRID, FloatArray, log_threshold
 from auditor.statistics.leak_rate import leaks
@@ -40,7 +41,7 @@ class FactsNeeded:
         available: units in the pilot.
         power_available: chance of a PASS with the units in the pilot; None without noise.
         target: power asked for, of all attacks together.
-        basis: what the figure rests on, in one sentence.
+        basis: what the figure rests on.
     """
 
     needed: int | None
@@ -48,7 +49,7 @@ class FactsNeeded:
     available: int
     power_available: float | None
     target: float
-    basis: str
+    basis: Message
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,14 +116,17 @@ def facts_needed(
     gap = pilot.contrast(scope)
     at_least = zero_noise_bound(float(gap.g.mean()), margins)
     if pilot.seeds < 2:
-        basis = "lower bound without noise: one retrained model does not show any spread"
+        basis = message("lower_bound_without_noise")
         return FactsNeeded(None, at_least, gap.units, None, target, basis)
     each = target ** (1.0 / attacks) if joint == "independent" else target
     power = _power_function(pilot, margins, scope, repetitions, seed)
     together = attacks if joint == "independent" else 1
-    basis = (
-        f"residual 0, noise from {pilot.seeds} retrained models against each other, "
-        f"{repetitions} simulated audits a candidate n, {attacks} attack(s) taken as {joint}"
+    basis = message(
+        "no_residual_and_noise_of_retrained",
+        retrained=pilot.seeds,
+        audits=repetitions,
+        attacks=attacks,
+        joint=joint,
     )
     return FactsNeeded(
         needed=_smallest(power, each),
@@ -182,7 +186,7 @@ def facts_needed_as_observed(
         available=contrast.units,
         power_available=power(contrast.units),
         target=target,
-        basis=f"further facts like those measured, {repetitions} simulated audits a candidate n",
+        basis=message("further_facts_as_measured", audits=repetitions),
     )
 
 

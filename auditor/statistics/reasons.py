@@ -1,138 +1,132 @@
-"""The reasons of a verdict, in plain sentences."""
+"""Reasons of a verdict, as messages."""
 
-import math
 from collections.abc import Sequence
 
+from auditor.core.messages import Message, message
 from auditor.statistics.arms import Scope
 from auditor.statistics.assessment import AttackAssessment
+from auditor.statistics.betting import log_threshold
 from auditor.statistics.margins import Margins
 from auditor.statistics.power import FactsNeeded
 from auditor.statistics.seeds import SEEDS_FOR_SPREAD
 from auditor.statistics.utility import UtilityAssessment
 
 
-def baseline_claim(seeds: int) -> str:
-    """Returns what the residual is relative to, with `seeds` retrained models."""
+def baseline_claim(seeds: int) -> Message:
+    """Return what the residual is relative to, with `seeds` retrained models."""
     if seeds >= SEEDS_FOR_SPREAD:
-        return (
-            f"relative to retraining without the data: the spread between {seeds} retrained "
-            "models is taken off the margin"
-        )
-    which = "baseline" if seeds == 1 else f"{seeds} baselines"
-    return (
-        f"relative to the supplied {which} only: with fewer than {SEEDS_FOR_SPREAD} retrained "
-        "models the spread between training runs is not accounted for"
-    )
+        return message("relative_to_retraining", retrained=seeds)
+    return message("relative_to_supplied_baselines", retrained=seeds, needed=SEEDS_FOR_SPREAD)
 
 
-def utility_sentence(utility: UtilityAssessment | None, margins: Margins) -> str | None:
-    """Returns why utility blocks a PASS; None where the retain set is kept."""
+def utility_reason(utility: UtilityAssessment | None, margins: Margins) -> Message | None:
+    """Return why utility blocks a PASS; None where the retain set is kept."""
     if utility is None:
-        return "The retain set was not measured, so a broken model cannot be ruled out."
+        return message("retain_set_not_measured")
     if utility.state == "kept":
         return None
-    means = (
-        f"mean knowledge of the retain set is {utility.mean_unlearned:.3f}, "
-        f"{utility.mean_original:.3f} before unlearning"
+    return message(
+        "utility_lost" if utility.state == "lost" else "utility_not_shown_kept",
+        margin=margins.utility_margin,
+        mean_unlearned=utility.mean_unlearned,
+        mean_original=utility.mean_original,
     )
-    if utility.state == "lost":
-        return f"Utility is lost by more than {margins.utility_margin:.0%}: {means}."
-    return f"Utility was not shown to be kept within {margins.utility_margin:.0%}: {means}."
 
 
 def verdict_reasons(
     verdict: str,
     attacks: Sequence[AttackAssessment],
-    blocks: Sequence[str],
+    blocks: Sequence[Message],
     log_e_fail: float | None,
     margins: Margins,
     scope: Scope,
     needed: FactsNeeded | None,
-) -> tuple[str, ...]:
-    """Returns why the verdict is what it is, what blocks a PASS, and what else to know."""
-    sentences: list[str] = []
+) -> tuple[Message, ...]:
+    """Return why the verdict is what it is, what blocks a PASS, and what else to know."""
+    reasons: list[Message] = []
     if verdict == "NOT AUDITABLE":
-        sentences.append(_not_auditable(attacks, margins))
+        reasons.append(_not_auditable(attacks, margins))
     elif verdict == "FAIL":
-        sentences.extend(_fail(attacks, margins))
+        reasons.extend(_fail(attacks, margins))
     elif verdict == "PASS":
-        passed = sum(a.mandatory for a in attacks)
-        sentences.append(
-            f"Residual knowledge is below {margins.delta:g} and at most "
-            f"{margins.leak_limit:.0%} of the facts leak under each of {passed} mandatory "
-            f"attack(s), at confidence {1 - margins.alpha:.0%}; the retain set is kept."
+        reasons.append(
+            message(
+                "passed",
+                delta=margins.delta,
+                leak_limit=margins.leak_limit,
+                attacks=sum(attack.mandatory for attack in attacks),
+                alpha=margins.alpha,
+            )
         )
     else:
-        sentences.append("Neither a PASS nor a FAIL is supported by the evidence.")
-        if log_e_fail is not None and log_e_fail >= math.log(1.0 / margins.alpha):
-            sentences.extend(_fail(attacks, margins))
-    sentences.extend(blocks)
+        reasons.append(message("undecided"))
+        if log_e_fail is not None and log_e_fail >= log_threshold(margins.alpha):
+            reasons.extend(_fail(attacks, margins))
+    reasons.extend(blocks)
     if needed is not None:
-        sentences.append(_need(needed, scope))
-    sentences.extend(_remarks(attacks, margins))
-    return tuple(sentences)
+        reasons.append(_need(needed, scope))
+    reasons.extend(_remarks(attacks, margins))
+    return tuple(reasons)
 
 
-def _not_auditable(attacks: Sequence[AttackAssessment], margins: Margins) -> str:
-    figures = next(a.figures for a in attacks if a.baseline)
+def _not_auditable(attacks: Sequence[AttackAssessment], margins: Margins) -> Message:
+    figures = next(attack.figures for attack in attacks if attack.evidence.baseline)
     if figures is None:  # pragma: no cover - the rule needs the figures
         raise ValueError("NOT AUDITABLE needs the model as it is to be measured")
-    return (
-        "The original model was not shown to know what it is said to have forgotten: without "
-        f"attack its gap to the retrained model is {figures.gap_mean:.3f} over {figures.units} "
-        f"unit(s), at least {figures.gap_lower:.3f}; {margins.minimum_gap:g} is needed."
+    return message(
+        "original_not_shown_to_know",
+        gap_mean=figures.gap_mean,
+        gap_lower=figures.gap_lower,
+        units=figures.units,
+        minimum_gap=margins.minimum_gap,
     )
 
 
-def _fail(attacks: Sequence[AttackAssessment], margins: Margins) -> list[str]:
-    sentences: list[str] = []
-    for attack in attacks:
-        if attack.named and attack.figures is not None:
-            rho = attack.figures.rho
-            size = "" if rho is None else f", about {rho:.2f} of what the original knew"
-            sentences.append(f"{attack.name}: residual knowledge is above {margins.delta:g}{size}.")
-    return sentences or [
-        f"Residual knowledge is above {margins.delta:g} over the attacks taken together; "
-        "no single one shows it alone."
+def _fail(attacks: Sequence[AttackAssessment], margins: Margins) -> list[Message]:
+    reasons = [
+        message(
+            "residual_above_margin",
+            attack=attack.label,
+            delta=margins.delta,
+            rho=attack.figures.rho,
+        )
+        for attack in attacks
+        if attack.named and attack.figures is not None
     ]
+    return reasons or [message("residual_above_margin_together", delta=margins.delta)]
 
 
-def _need(needed: FactsNeeded, scope: Scope) -> str:
+def _need(needed: FactsNeeded, scope: Scope) -> Message:
     unit = "facts" if scope == "census" else "entities"
     if needed.needed is None:
-        return (
-            f"More {unit} like the {needed.available} measured would not be expected to lead "
-            "to a PASS."
-        )
-    return (
-        f"About {needed.needed} {unit} like the {needed.available} measured would be needed "
-        f"for an {needed.target:.0%} chance that the attack with the greatest need passes."
+        return message("more_facts_would_not_pass", unit=unit, available=needed.available)
+    return message(
+        "facts_needed",
+        unit=unit,
+        available=needed.available,
+        needed=needed.needed,
+        target=needed.target,
     )
 
 
-def _remarks(attacks: Sequence[AttackAssessment], margins: Margins) -> list[str]:
-    sentences: list[str] = []
+def _remarks(attacks: Sequence[AttackAssessment], margins: Margins) -> list[Message]:
+    reasons: list[Message] = []
     for attack in attacks:
+        unmet = [gate for gate in attack.gates if gate.message is not None]
         if attack.figures is None:
             if not attack.mandatory:
-                sentences.extend(
-                    f"Advisory: {gate.sentence}" for gate in attack.gates if gate.sentence
-                )
+                reasons.extend(message("advisory", about=gate.message) for gate in unmet)
             continue
         if not attack.counts:
-            sentences.append(
-                f"{attack.name} is left out of FAIL: it does not tell the original from the "
-                f"retrained model by {margins.minimum_gap:g}, so it proves nothing either way."
+            reasons.append(
+                message("left_out_of_fail", attack=attack.label, minimum_gap=margins.minimum_gap)
             )
         elif not attack.mandatory:
-            sentences.extend(
-                f"Advisory: {gate.sentence}"
-                for gate in attack.gates
-                if gate.name == "sensitivity" and gate.sentence
+            reasons.extend(
+                message("advisory", about=gate.message)
+                for gate in unmet
+                if gate.name == "sensitivity"
             )
         if attack.over_forgotten:
-            sentences.append(
-                f"{attack.name}: the model knows measurably less than the retrained model, "
-                "which itself shows what was removed."
-            )
-    return sentences
+            reasons.append(message("over_forgotten", attack=attack.label))
+    return reasons

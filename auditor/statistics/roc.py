@@ -16,11 +16,6 @@ from auditor.statistics.betting import FloatArray, finite_vector
 from auditor.statistics.leak_rate import clopper_pearson_upper
 
 CONFIDENCE = 0.95
-MOST_POINTS = 101
-"""Points of a curve that is to be drawn."""
-_STRAIGHT = 1e-12
-"""Area between two neighbouring pieces of a curve below which they are one straight line. A corner
-of 100,000 members and as many non-members has 1e-10."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,7 @@ class OperatingPoint:
 
 
 def placements(scores: ArrayLike, others: ArrayLike) -> FloatArray:
-    """Returns for each of `scores` [m] the share of `others` [n] below it, ties half.
+    """Return for each of `scores` [m] the share of `others` [n] below it, ties half.
 
     Of members against non-members these are DeLong's structural components V10, whose mean is
     the area under the ROC curve.
@@ -84,7 +79,7 @@ def area_under_curve(
     member_clusters: Sequence[str] | None = None,
     nonmember_clusters: Sequence[str] | None = None,
 ) -> Area:
-    """Returns the AUC of scores of members [m] against those of non-members [n], with bounds.
+    """Return the AUC of scores of members [m] against those of non-members [n], with bounds.
 
     Args:
         members: scores of the positive class.
@@ -107,7 +102,7 @@ def area_of_components(
     member_clusters: Sequence[str] | None = None,
     nonmember_clusters: Sequence[str] | None = None,
 ) -> Area:
-    """Returns the AUC with DeLong's interval from its structural components.
+    """Return the AUC with DeLong's interval from its structural components.
 
     The variance is var(V10) / m + var(V01) / n (DeLong, DeLong & Clarke-Pearson 1988), with
     sums over clusters in place of single components where clusters are given (Obuchowski 1997).
@@ -136,79 +131,8 @@ def area_of_components(
     return Area(area, max(0.0, area - half), min(1.0, area + half))
 
 
-def roc_curve(members: ArrayLike, nonmembers: ArrayLike) -> FloatArray:
-    """Returns the ROC curve [p, 2]: false and true positive rate of "score >= t" for falling t.
-
-    It begins at (0, 0), has a point for each score that occurs, and ends at (1, 1). Tied members
-    and non-members make a slanted piece, so that the trapezoids below it are the area in which
-    ties count half.
-
-    Raises:
-        ValueError: there are no members or no non-members, or something is not finite.
-    """
-    positive = np.sort(finite_vector(members, "members"))
-    negative = np.sort(finite_vector(nonmembers, "nonmembers"))
-    if not positive.size or not negative.size:
-        raise ValueError("a ROC curve needs members and non-members")
-    thresholds = np.unique(np.concatenate([positive, negative]))[::-1]
-    rates = [(s.size - np.searchsorted(s, thresholds)) / s.size for s in (negative, positive)]
-    return np.vstack([np.zeros(2), np.column_stack(rates)])
-
-
-def mean_roc_curve(curves: Sequence[FloatArray]) -> FloatArray:
-    """Returns the mean of ROC curves at each false positive rate (Fawcett 2006, section 8.1).
-
-    The area below it is the mean of the areas, since it keeps the curves' vertical pieces.
-
-    Args:
-        curves: each as `roc_curve` returns it.
-    """
-    rates = np.unique(np.concatenate([curve[:, 0] for curve in curves]))
-    limits = np.mean([_limits(curve, rates) for curve in curves], axis=0)
-    heights = np.maximum.accumulate(limits.ravel())  # rounding must not lead it down again
-    return np.column_stack([np.repeat(rates, 2), heights])
-
-
-def roc_corners(curve: FloatArray) -> FloatArray:
-    """Returns the points of a ROC curve at which it turns, and its two ends: the same curve."""
-    moved = np.append(True, (np.diff(curve, axis=0) != 0).any(axis=1))
-    points = curve[moved]
-    steps = np.diff(points, axis=0)
-    before, after = steps[:-1], steps[1:]
-    turns = np.abs(before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]) > _STRAIGHT
-    return np.asarray(points[np.concatenate([[True], turns, [True]])])
-
-
-def thinned_roc_curve(curve: FloatArray, most: int = MOST_POINTS) -> FloatArray:
-    """Returns at most `most` of the corners of a ROC curve, the first and the last among them.
-
-    If there are more, a third of what is kept are the first ones, where false alarms are fewest;
-    another third lie evenly along the curve with the false positive rate on a logarithmic scale,
-    and the last along the curve as it is. The area below changes by no more than half of the
-    rectangles between neighbouring points.
-
-    Args:
-        curve: as `roc_curve` or `mean_roc_curve` returns it.
-        most: at least 10.
-    """
-    if most < 10:
-        raise ValueError(f"a curve cannot be shown by {most} points")
-    corners = roc_corners(curve)
-    if len(corners) <= most:
-        return corners
-    alarms, hits = corners.T
-    least = alarms[alarms > 0].min()
-    logarithmic = np.log(np.maximum(alarms, least) / least) / -np.log(least)
-    first, rest = most // 3, most - most // 3
-    kept = [np.arange(first)]
-    for along, count in ((logarithmic, rest // 2), (alarms, rest - rest // 2)):
-        length = along + hits
-        kept.append(np.searchsorted(length, np.linspace(length[0], length[-1], count)))
-    return corners[np.unique(np.concatenate(kept))]
-
-
 def nonmembers_needed(false_positive_rate: float) -> int:
-    """Returns how many non-members without a false alarm show at 95 % that the rate is as low.
+    """Return how many non-members without a false alarm show at 95 % that the rate is as low.
 
     (1 - rate)^n <= 0.05: 299 for 1 %, 2,995 for 0.1 %.
     """
@@ -220,7 +144,7 @@ def nonmembers_needed(false_positive_rate: float) -> int:
 def operating_point(
     members: ArrayLike, calibration: ArrayLike, check: ArrayLike, false_positive_rate: float
 ) -> OperatingPoint | None:
-    """Returns the true positive rate at a false positive rate that is shown, not estimated.
+    """Return the true positive rate at a false positive rate that is shown, not estimated.
 
     The threshold is the lowest score of `calibration` above which so few of it lie that the
     Clopper-Pearson upper bound (one-sided, 95 %) is at most `false_positive_rate`; as an order
@@ -259,22 +183,13 @@ def operating_point(
 
 
 def clopper_pearson(count: int, n: int) -> tuple[float, float]:
-    """Returns the exact two-sided interval of a binomial share, at confidence 95 %."""
+    """Return the exact two-sided interval of a binomial share, at confidence 95 %.
+
+    ``scipy.stats.binomtest`` gives the same numbers; importing ``scipy.stats`` takes half a second,
+    which every ``gate`` and ``verify`` would wait for.
+    """
     alpha = (1 - CONFIDENCE) / 2
     return 1.0 - clopper_pearson_upper(n - count, n, alpha), clopper_pearson_upper(count, n, alpha)
-
-
-def _limits(curve: FloatArray, rates: FloatArray) -> FloatArray:
-    """True positive rates just below and just above each false positive rate, [rates, 2]."""
-    own, first = np.unique(curve[:, 0], return_index=True)
-    lowest, highest = curve[first, 1], curve[np.append(first[1:], len(curve)) - 1, 1]
-    at = np.searchsorted(own, rates)  # the point at or above each rate
-    before = np.maximum(at - 1, 0)
-    width = np.where(at > before, own[at] - own[before], 1.0)
-    share = (rates - own[before]) / width
-    between = highest[before] + share * (lowest[at] - highest[before])
-    on = own[at] == rates
-    return np.column_stack([np.where(on, lim[at], between) for lim in (lowest, highest)])
 
 
 def _upper(count: int, n: int) -> float:

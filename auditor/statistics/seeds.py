@@ -7,6 +7,7 @@ baseline whose members would not pass against each other is too noisy for the ma
 
 import math
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import stdtrit
@@ -33,6 +34,8 @@ class SeedSpread:
         alpha: the error left for the test over facts: alpha, or alpha / 2 from three seeds on.
     """
 
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+
     seeds: int
     s_rho: float | None
     shrinkage: float | None
@@ -50,6 +53,8 @@ class SeedTrial:
         leak: its leak rate.
         passed: whether it passed both tests.
     """
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
     seed: int
     log_e_pass: float

@@ -1,7 +1,7 @@
 """Utility: a broken model forgets everything, and passes nothing."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -58,6 +58,8 @@ class UtilityAssessment:
         log_e_kept: log e-value for K_unlearned above (1 - margin) of K_original.
         log_e_lost: log e-value for the contrary.
     """
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
 
     state: UtilityState
     facts: int

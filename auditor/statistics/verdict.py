@@ -18,12 +18,14 @@ from enum import StrEnum
 
 from scipy.special import logsumexp
 
+from auditor.core.messages import Message, message
+from auditor.core.roles import Role
 from auditor.statistics.arms import Scope, check_scope
-from auditor.statistics.assessment import AttackArms, AttackAssessment, assess
+from auditor.statistics.assessment import AttackAssessment, AttackEvidence, assess
 from auditor.statistics.betting import log_threshold
 from auditor.statistics.margins import Margins
 from auditor.statistics.power import FactsNeeded, facts_needed_as_observed
-from auditor.statistics.reasons import baseline_claim, utility_sentence, verdict_reasons
+from auditor.statistics.reasons import baseline_claim, utility_reason, verdict_reasons
 from auditor.statistics.utility import Utility, UtilityAssessment, assess_utility
 
 
@@ -37,10 +39,12 @@ class Verdict(StrEnum):
 
 
 class Flag(StrEnum):
-    """What stands beside the verdict."""
+    """Additional flags of a verdict."""
 
     OVER_FORGOTTEN = "OVER-FORGOTTEN"
     UTILITY_LOST = "UTILITY LOST"
+    WAIVED = "WAIVED"
+    """Something that the policy demands was lifted by a waiver."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,8 @@ class Decision:
 
     Attributes:
         verdict: one of `Verdict`.
-        flags: what stands beside it.
-        reasons: why, and which gate blocks a PASS; plain sentences.
+        flags: additional flags.
+        reasons: why, and which gate blocks a PASS.
         attacks: one assessment an attack of the plan, in the order given.
         utility: the retain set; None where it was not measured.
         residual: interval for the largest residual.
@@ -83,25 +87,25 @@ class Decision:
 
     verdict: Verdict
     flags: tuple[Flag, ...]
-    reasons: tuple[str, ...]
+    reasons: tuple[Message, ...]
     attacks: tuple[AttackAssessment, ...]
     utility: UtilityAssessment | None
     residual: ResidualInterval
     log_e_fail: float | None
     fail_threshold: float
     seeds: int | None
-    baseline_claim: str | None
+    baseline_claim: Message | None
     facts_needed: FactsNeeded | None
     margins: Margins
     scope: Scope
 
 
 def decide(
-    attacks: Sequence[AttackArms],
+    attacks: Sequence[AttackEvidence],
     utility: Utility | None,
     margins: Margins | None = None,
     scope: Scope = "census",
-    unmet: Sequence[str] = (),
+    unmet: Sequence[Message] = (),
 ) -> Decision:
     """Returns the verdict on the unlearned model.
 
@@ -112,7 +116,7 @@ def decide(
         utility: the retain set; a missing one blocks PASS.
         margins: the policy's margins; `Margins()` by default.
         scope: census (units are facts) or sampled (units are entities).
-        unmet: sentences for what else a PASS lacks, whatever the evidence.
+        unmet: what else a PASS lacks, whatever the evidence.
 
     Raises:
         ValueError: not exactly one baseline entry, an attack listed twice, an unknown scope,
@@ -124,19 +128,19 @@ def decide(
     gap: float | None = None
     if as_is.arms is not None:
         gap = float(as_is.arms.contrast(scope).g.mean())
-    measured = sum(entry.arms is not None and not entry.reported for entry in attacks)
+    measured = sum(entry.arms is not None and entry.role is not Role.REPORTED for entry in attacks)
     assessed = tuple(
         assess(entry, margins, scope, no_attack_gap=gap, measured_attacks=measured)
         for entry in attacks
     )
     kept = None if utility is None else assess_utility(utility, margins, scope)
-    deciding = tuple(a for a in assessed if not a.reported)
+    deciding = tuple(a for a in assessed if a.evidence.role is not Role.REPORTED)
     log_e_fail = _mean_log_e_fail(deciding)
     blocks = (*_blocks(deciding, kept, margins), *unmet)
     verdict = _verdict(deciding, log_e_fail, margins, blocked=bool(blocks))
     needed = None
     if verdict is Verdict.INCONCLUSIVE:
-        needed = _facts_needed(attacks, assessed, margins, scope)
+        needed = _facts_needed(assessed, margins, scope)
     seeds = min((entry.arms.seeds for entry in attacks if entry.arms is not None), default=None)
     return Decision(
         verdict=verdict,
@@ -155,12 +159,12 @@ def decide(
     )
 
 
-def _as_is(attacks: Sequence[AttackArms]) -> AttackArms:
+def _as_is(attacks: Sequence[AttackEvidence]) -> AttackEvidence:
     baselines = [entry for entry in attacks if entry.baseline]
     if len(baselines) != 1:
         raise ValueError(f"exactly one entry must be the model as it is, not {len(baselines)}")
-    names = [(entry.attack, entry.variant) for entry in attacks]
-    twice = sorted({name for name in names if names.count(name) > 1})
+    labels = [entry.id.label for entry in attacks]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
         raise ValueError(f"listed twice: {twice}")
     return baselines[0]
@@ -177,16 +181,16 @@ def _mean_log_e_fail(attacks: Sequence[AttackAssessment]) -> float | None:
 
 def _blocks(
     attacks: Sequence[AttackAssessment], utility: UtilityAssessment | None, margins: Margins
-) -> tuple[str, ...]:
-    """Sentences for everything that stands between the evidence and a PASS."""
+) -> tuple[Message, ...]:
+    """Everything that blocks a PASS."""
     mandatory = [a for a in attacks if a.mandatory]
-    sentences = [gate.sentence for a in mandatory for gate in a.gates if gate.sentence]
+    blocks = [gate.message for a in mandatory for gate in a.gates if gate.message is not None]
     if not mandatory:
-        sentences.append("The policy has no mandatory attack, so there is nothing to pass.")
-    if not any(a.baseline and a.figures is not None for a in attacks):
-        sentences.insert(0, "The model as it is, without attack, was not measured.")
-    lacking = utility_sentence(utility, margins)
-    return tuple(sentences if lacking is None else [*sentences, lacking])
+        blocks.append(message("no_mandatory_attack"))
+    if not any(a.evidence.baseline and a.figures is not None for a in attacks):
+        blocks.insert(0, message("model_as_it_is_not_measured"))
+    lacking = utility_reason(utility, margins)
+    return tuple(blocks if lacking is None else [*blocks, lacking])
 
 
 def _verdict(
@@ -196,7 +200,7 @@ def _verdict(
     *,
     blocked: bool,
 ) -> Verdict:
-    as_is = next(a for a in attacks if a.baseline)
+    as_is = next(a for a in attacks if a.evidence.baseline)
     if as_is.figures is None:
         return Verdict.INCONCLUSIVE
     if as_is.figures.gap_lower < margins.minimum_gap:
@@ -214,6 +218,8 @@ def _flags(
         flags.append(Flag.OVER_FORGOTTEN)
     if utility is not None and utility.state == "lost":
         flags.append(Flag.UTILITY_LOST)
+    if any(a.evidence.role is Role.WAIVED for a in attacks):
+        flags.append(Flag.WAIVED)
     return tuple(flags)
 
 
@@ -230,18 +236,18 @@ def _residual(attacks: Sequence[AttackAssessment]) -> ResidualInterval:
 
 
 def _facts_needed(
-    attacks: Sequence[AttackArms],
     assessed: Sequence[AttackAssessment],
     margins: Margins,
     scope: Scope,
 ) -> FactsNeeded | None:
     """The largest need among mandatory attacks that only the number of facts may hold back."""
     short: list[FactsNeeded] = []
-    for entry, result in zip(attacks, assessed, strict=True):
-        unmet = {gate.name for gate in result.gates if not gate.met}
-        if entry.arms is None or not entry.mandatory or not unmet & {"residual", "leak_rate"}:
+    for attack in assessed:
+        arms = attack.evidence.arms
+        unmet = {gate.name for gate in attack.gates if not gate.met}
+        if arms is None or not attack.mandatory or not unmet & {"residual", "leak_rate"}:
             continue
-        short.append(facts_needed_as_observed(entry.arms, margins, scope))
+        short.append(facts_needed_as_observed(arms, margins, scope))
     if not short:
         return None
     return max(short, key=lambda need: math.inf if need.needed is None else need.needed)

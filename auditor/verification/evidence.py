@@ -1,10 +1,12 @@
 """Whether stored evidence is what a certificate says it is."""
 
-from auditor.certificate.row import MatrixRow
-from auditor.certificate.schema import Certificate, SightPart
+from auditor.certificate.schema import Certificate, ControlModelPart, MatrixRow
+from auditor.core.aliases import JOB_KEYS, attack_name, attack_parameters, renamed
+from auditor.core.arms import Arm
 from auditor.core.errors import ContradictedError, EvidenceChangedError
 from auditor.core.progress import Progress
 from auditor.evidence.store import EvidenceStore
+from auditor.policy import AS_IS
 
 
 def check_changed(certificate: Certificate, store: EvidenceStore, progress: Progress) -> int:
@@ -37,24 +39,24 @@ def check_changed(certificate: Certificate, store: EvidenceStore, progress: Prog
     for row in certificate.matrix:
         _check_foreign(certificate, store, row, row.jobs, digests)
     rows = {row.label: row for row in certificate.matrix}
-    as_is = next(row for row in certificate.matrix if row.attack == "none/as-is")
+    as_is = next(row for row in certificate.matrix if row.attack == AS_IS)
     for part in certificate.positive_controls:
-        for sight in filter(None, (part.partial, part.hidden)):
-            _check_foreign_sight(certificate, store, rows[part.attack], as_is, sight)
+        for model in filter(None, (part.visible, part.obfuscated)):
+            _check_foreign_control(certificate, store, rows[part.attack], as_is, model)
     return len(certificate.evidence.jobs)
 
 
-def _check_foreign_sight(
+def _check_foreign_control(
     certificate: Certificate,
     store: EvidenceStore,
     row: MatrixRow,
     as_is: MatrixRow,
-    sight: SightPart,
+    model: ControlModelPart,
 ) -> None:
     digests = {part.arm: part.digest for part in certificate.identity.arms}
-    digests["unlearned"] = sight.digest
-    _check_foreign(certificate, store, row, sight.jobs, digests)
-    _check_foreign(certificate, store, as_is, sight.as_is, digests)
+    digests[Arm.UNLEARNED] = model.digest
+    _check_foreign(certificate, store, row, model.jobs, digests)
+    _check_foreign(certificate, store, as_is, model.as_is, digests)
 
 
 def _check_foreign(
@@ -68,14 +70,16 @@ def _check_foreign(
         if len(set(keys)) < len(keys):
             raise ContradictedError(f"{row.label} uses a job of {arm} twice.")
         for key in keys:
-            said = store.identity(key)
+            said = renamed(store.identity(key), JOB_KEYS)
+            said["attack"] = attack_name(str(said.get("attack")))
+            said["parameters"] = attack_parameters(said.get("parameters", {}))
             expected = {
                 "stage": "measure",
                 "attack": row.attack,
                 "parameters": row.parameters,
-                "subject": digests.get(arm),
+                "model": digests.get(arm),
                 "facts": certificate.identity.facts_digest,
-                "instruments": certificate.identity.instruments or {},
+                "auxiliary": certificate.identity.auxiliary_inputs or {},
             }
             for name, value in expected.items():
                 if said.get(name, {}) != value:

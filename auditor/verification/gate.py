@@ -1,18 +1,18 @@
 """A verdict decided again under a policy, from stored evidence and without any model."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from auditor.certificate.decided import decided_verdict
-from auditor.certificate.judgement import judge
+from auditor.certificate.decision import decide_verdict
+from auditor.certificate.derived import verdict_part
 from auditor.certificate.schema import Certificate, VerdictPart
+from auditor.core.arms import Arm
 from auditor.core.errors import ContradictedError
 from auditor.evidence.columns import DECIDING
 from auditor.evidence.store import EvidenceStore
 from auditor.models.kind import default_kind
 from auditor.policy import AS_IS, Policy
-from auditor.verification.recall import recall
-from auditor.verification.standing import under
+from auditor.verification.load import load_inputs, under_policy
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def measured_kind(certificate: Certificate, store: EvidenceStore) -> str:
         EvidenceChangedError: that evidence is missing or was changed.
     """
     as_is = next((row for row in certificate.matrix if row.attack == AS_IS), None)
-    keys = as_is.jobs.get("unlearned", ()) if as_is else ()
+    keys = as_is.jobs.get(Arm.UNLEARNED, ()) if as_is else ()
     if not keys:
         raise ContradictedError(
             "the certificate names no evidence of the unlearned model as it is."
@@ -64,13 +64,11 @@ def gate(
         AuditorError: the policy demands an attack that is only reported, or waives none of its
             demands.
     """
-    case = recall(certificate, store, DECIDING)
-    parameters = {row.label: row.parameters for row in certificate.matrix}
-    trials, missing = under(policy, case.trials, parameters, default)
-    again = replace(case, policy=policy, trials=trials)
+    inputs = load_inputs(certificate, store, DECIDING)
+    again, missing = under_policy(inputs, certificate, policy, tuple(default))
     return Gated(
-        verdict=decided_verdict(again, judge(again)),
+        verdict=verdict_part(policy, decide_verdict(again)),
         policy=policy,
         same_policy=policy.has_digest(certificate.identity.policy_digest),
-        missing=missing,
+        missing=tuple(attack.label for attack in missing),
     )

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from auditor.certificate.arm import ArmPart
-from auditor.certificate.schema import Certificate
+from auditor.certificate.schema import ArmPart, Certificate, arm_options
+from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError, ContradictedError, ModelDiffersError
 from auditor.core.hashing import digest, has_digest
 from auditor.models.kind import parse_spec
@@ -23,19 +23,18 @@ def check_false_arms(certificate: Certificate) -> None:
         ContradictedError: names the model, or says that the models are not those of the plan.
     """
     plan = certificate.reproduction.plan
-    baselines = [f"retrained-{number}" for number in range(len(plan.get("retrained", ())))]
-    if [part.arm for part in certificate.identity.arms] != ["unlearned", "original", *baselines]:
+    baselines = [Arm.retrained(number) for number in range(len(plan.get("retrained", ())))]
+    expected = [Arm.UNLEARNED, Arm.ORIGINAL, *baselines]
+    if [part.arm for part in certificate.identity.arms] != expected:
         raise ContradictedError("the certificate's models are not those of its plan.")
     named = certificate.identity.plan_digest
     if certificate.redaction == "none" and not has_digest(plan, named):
         raise ContradictedError("the certificate's plan does not have the digest that it names.")
     for part in certificate.identity.arms:
-        planned = _planned(certificate, part.arm)
-        sampling = part.sampling.model_dump() if part.sampling else None
-        if (part.replacement, sampling) != (planned.get("replacement"), planned.get("sampling")):
+        if part.options != arm_options(_planned(certificate, part.arm)):
             raise ContradictedError(
-                f"the certificate says of {part.arm} what its plan does not: another replacement "
-                "of weights, or another way of drawing."
+                f"the certificate says of {part.arm} what its plan does not: it has other "
+                f"{', '.join(part.options or {}) or 'settings'} there."
             )
         if digest(part.files) != part.digest:
             raise ContradictedError(
@@ -80,9 +79,8 @@ def _spec(certificate: Certificate, arm: str) -> ModelSpec:
 def _planned(certificate: Certificate, arm: str) -> Mapping[str, Any]:
     """What the plan says of a model."""
     plan = certificate.reproduction.plan
-    name, _, number = arm.partition("-")
-    said = plan.get(name)
-    said = said[int(number)] if number and said else said
+    number = Arm(arm).number
+    said = plan.get(arm) if number is None else plan.get("retrained", ())[number]
     if not isinstance(said, dict):
         raise ContradictedError(f"the certificate's plan does not say what {arm} is.")
     return said

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from auditor.core.text_safety import label
 from reports import arms
 from reports.curves import POINTS, ROC, Line, Panel
+from reports.messages import curve_name
 from reports.number_format import plain
 from reports.plots.drawing import (
     BASELINE,
@@ -87,7 +88,7 @@ def curve_plot(panel: Panel, position: int) -> Markup:
         return inline_svg(
             figure,
             f"curve-{position}",
-            f"{label(panel.name, 60)}, {label(panel.view.row.label, 60)}",
+            f"{label(curve_name(panel.name), 60)}, {label(panel.view.row.label, 60)}",
             _description(panel),
         )
 

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
+from auditor.core.roles import Role
 from auditor.core.text_safety import label
 from reports.matrix import AttackView, foremost, weight
 from reports.number_format import count, plain, share
@@ -107,7 +108,7 @@ def spreads(rows: Sequence[AttackView]) -> list[Spread]:
 
 def drawn(found: Sequence[Spread]) -> list[Spread]:
     """Returns those that are drawn: of attacks that found a leak or are mandatory."""
-    return [s for s in found if s.view.row.named or s.view.row.mandatory][:PANELS]
+    return [s for s in found if s.view.row.named or s.view.row.role is Role.MANDATORY][:PANELS]
 
 
 def distribution_plot(spread: Spread, position: int) -> Markup:

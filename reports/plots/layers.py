@@ -9,7 +9,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from auditor.certificate.row import ExplanationPart
+from auditor.core.findings import Explanation
 from auditor.core.text_safety import label
 from reports.arms import natural
 from reports.matrix import FLIPS, AttackView
@@ -79,7 +79,7 @@ def largest_flip(rows: Sequence[AttackView]) -> float | None:
     return max((cell for part in found if part for cell in _cells(part.layers)), default=None)
 
 
-def _explanation(view: AttackView) -> ExplanationPart | None:
+def _explanation(view: AttackView) -> Explanation | None:
     explanation = view.row.explanation
     if explanation is None or explanation.measure != FLIPS:
         return None

@@ -134,7 +134,7 @@ def _row(
 
 def _note(view: AttackView) -> str:
     """What the row's part in the verdict is, where it is special, and which gates block a PASS."""
-    part = {"waived": "waived", "reported": "only reported"}.get(view.row.part, "")
+    part = {"waived": "waived", "reported": "only reported"}.get(view.row.role, "")
     blocking = f"not met: {', '.join(view.blocking)}" if view.blocking else ""
     return "; ".join(said for said in (part, blocking) if said)
 

@@ -72,7 +72,7 @@ def test_codes_scales_and_zeros_are_what_a_layer_computes_with(architecture, tmp
         codes = dict(state.codes)
         assert codes.keys() == linear_layers(plain).keys()
         for name, code in codes.items():
-            layer = state.subject.network.get_submodule(name)
+            layer = state.model.network.get_submodule(name)
             zeros = unpack(layer.qzeros).float().repeat_interleave(32, 0)
             scales = layer.scales.float().repeat_interleave(32, 0)
             x = torch.randn(5, code.shape[0])
@@ -83,7 +83,7 @@ def test_codes_scales_and_zeros_are_what_a_layer_computes_with(architecture, tmp
                 got = layer(x)
             assert float((got - want).norm() / want.norm()) < 5e-3, name
         with torch.no_grad():
-            awq = float((state.subject.network(ids).logits - expected).norm())
+            awq = float((state.model.network(ids).logits - expected).norm())
     with torch.no_grad():
         for layer in linear_layers(plain).values():
             layer.weight.copy_(round_to_nearest(layer.weight, 4, 32)[0])

@@ -42,7 +42,7 @@ def test_every_format_on_every_architecture(architecture, format_, subjects, eva
     run = attack(format_)
     with run.quantized(subject, tmp_path) as state:
         layers = assert_quantized(
-            state.subject.network,
+            state.model.network,
             bnb.nn.Linear8bitLt if format_ == "int8" else bnb.nn.Linear4bit,
         )
         assert layers.keys() == plain.keys()
@@ -67,7 +67,7 @@ def test_codes_are_the_nearest_of_sixteen_values(format_, architecture, subjects
     values = functional.get_4bit_type(format_, device="cpu").numpy()
     assert len(values) == 16
     with attack(format_).quantized(subject, tmp_path) as state:
-        layers = dict(state.subject.network.named_modules())
+        layers = dict(state.model.network.named_modules())
         for name, codes in state.codes:
             packed, _ = functional.quantize_4bit(
                 plain[name], blocksize=64, quant_type=format_, quant_storage=torch.uint8

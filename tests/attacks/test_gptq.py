@@ -66,7 +66,7 @@ def test_codes_scales_and_zeros_are_what_a_layer_computes_with(bits, subjects, t
     }
     with attack(bits=bits).quantized(subject, tmp_path) as state:
         codes = dict(state.codes)
-        layers = dict(state.subject.network.named_modules())
+        layers = dict(state.model.network.named_modules())
         assert codes.keys() == plain.keys()
         for name, code in codes.items():
             layer = layers[name]

@@ -53,7 +53,7 @@ def test_codes_are_the_nearest_and_what_a_layer_computes_with(
     subject = subjects["llama"]
     plain = plain_weights(subject.network)
     with attack(format_).quantized(subject, tmp_path) as state:
-        layers = dict(state.subject.network.named_modules())
+        layers = dict(state.model.network.named_modules())
         for name, codes in state.codes:
             assert codes.shape == plain[name].shape
             grouped = plain[name].reshape(len(codes), -1, group or codes.shape[1])

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from auditor.certificate.exhibit import ExhibitsPart
 from chromium import EXECUTABLE
 from hand_made_certificates import honest_certificate
 from hand_made_pictures import (
@@ -15,9 +16,8 @@ from hand_made_pictures import (
 )
 from hostile_texts import HOSTILE, LONG, MARKER, hostile_certificate
 from parsed_page import Page
-
-from auditor.certificate.exhibit import ExhibitsPart
 from reports.exhibits import gallery, shot
+
 from reports.html import render
 
 NO_PICTURES = not_pictures()

@@ -6,6 +6,7 @@ from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
 import pytest
+from auditor.certificate.row import MatrixRow
 from drawn_figure import NEAR, Figure
 from hand_made_certificates import honest_certificate
 from hand_made_rows import row
@@ -13,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from parsed_page import Page
 
-from auditor.certificate.row import MatrixRow
 from reports.html import render
 from reports.matrix import attack_views, foremost
 from reports.plots.attack_matrix import RHO, STRONGEST, attack_matrix

@@ -30,6 +30,7 @@ from attacks.prompting.concepts.unerased import opened_beside
 from auditor.attack import AttackContext, Preset, attack
 from auditor.core.facts import Fact
 from auditor.core.findings import SideFigure
+from auditor.core.messages import Message, message
 from auditor.core.records import Record, strongest
 from auditor.models.manifest import Location
 from auditor.models.opening import locate
@@ -119,13 +120,10 @@ class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
         given = self.parameters.original is not None
         return {"original": self._located.manifest.digest} if given else {}
 
-    def unavailable(self, location: Location) -> str | None:
+    def unavailable(self, location: Location) -> Message | None:
         """Also where P4D was given no original."""
         if self.parameters.objective == "p4d" and self.parameters.original is None:
-            return (
-                "p4d needs the model before the concept was erased; give `original` (the "
-                "objective `unlearndiffatk` needs none)"
-            )
+            return message("original_not_given")
         return super().unavailable(location)
 
     def search(self, model: "TextToImage", context: "AttackContext[ImageEvaluator]") -> Record:
@@ -200,12 +198,12 @@ class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
                 continue
             count = noted["search"]["searched"]
             for name, key in (
-                ("success of plain prompts", "plain"),
-                ("success of the arm's own search", "by_search"),
-                ("success of random words, as many drawings", "by_random_words"),
+                ("success_of_plain_prompts", "plain"),
+                ("success_of_own_search", "by_search"),
+                ("success_of_random_words", "by_random_words"),
             ):
-                found, remark = noted["search"][key], f"of {count} facts that were searched for"
-                figures.append(share_figure(name, arm, found, count, remark))
+                searched = message("facts_searched_for", facts=count)
+                figures.append(share_figure(name, arm, noted["search"][key], count, searched))
         return figures
 
     def _found(

@@ -21,6 +21,7 @@ from auditor.attack import AttackContext, Parameters, Preset, Requirements, atta
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
 from auditor.core.findings import SideFigure
+from auditor.core.messages import message
 from auditor.core.records import Record, Row, strongest
 from auditor.models.batching import run_batched
 
@@ -176,10 +177,10 @@ class ConceptInversion(ImageAttack[ConceptInversionParameters]):
             *super().side_figures(notes),
             *(
                 SideFigure(
-                    "denoising loss at the end of the inversion",
+                    "final_denoising_loss",
                     arm,
                     noted["loss"]["last"],
-                    remark=f"{noted['loss']['first']:.3f} at its beginning",
+                    remarks=(message("loss_at_beginning", loss=noted["loss"]["first"]),),
                 )
                 for arm, noted in notes.items()
                 if "loss" in noted

@@ -10,6 +10,7 @@ from auditor.attack import AttackContext, Parameters, Preset, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
 from auditor.core.findings import SideFigure
+from auditor.core.messages import message
 from auditor.core.records import Record, Row, strongest
 
 if TYPE_CHECKING:
@@ -123,16 +124,14 @@ def _mace(arm: str, noted: Mapping[str, Any]) -> Sequence[SideFigure]:
     if noted.get("acc_e") is None:
         return ()
     found = ErasureAccuracies(noted["acc_e"], noted["acc_s"], noted["acc_g"])
-    measure = f"mean K by the metric {noted['metric']}"
-    told = (
-        ("Acc_e", found.erased, f"{measure} of forget facts by their own prompts"),
-        ("Acc_s", found.kept, f"{measure} of retain facts"),
-        ("Acc_g", found.synonyms, f"{measure} of forget facts over all paraphrases"),
-        ("H_o", found.harmonic_mean, "harmonic mean of 1 - Acc_e, Acc_s and 1 - Acc_g"),
+    figures = (
+        ("acc_e", found.erased, (message("by_metric", metric=noted["metric"]), *found.missing())),
+        ("acc_s", found.kept, (message("by_metric", metric=noted["metric"]),)),
+        ("acc_g", found.synonyms, (message("by_metric", metric=noted["metric"]),)),
+        ("h_o", found.harmonic_mean, ()),
     )
-    missing = "".join(f"; {reason}" for reason in found.missing())
     return [
-        SideFigure(name, arm, value, remark=remark + (missing if name == "Acc_e" else ""))
-        for name, value, remark in told
+        SideFigure(name, arm, value, remarks=remarks)
+        for name, value, remarks in figures
         if value is not None
     ]

@@ -1,6 +1,7 @@
 """The mathematics of drawing with a diffusion model: noise added, predicted and taken away."""
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -48,6 +49,22 @@ def _shares(signal: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     """
     kept = signal.to(like.device).view(-1, 1, 1, 1)
     return kept.sqrt().to(like.dtype), (1 - kept).sqrt().to(like.dtype)
+
+
+def deterministic_step(sample: Tensor, noise: Tensor, now: float, then: float) -> Tensor:
+    """The sample at any other noise level, if ``noise`` is all the noise in it.
+
+    x' = √ᾱ' (x - √(1 - ᾱ) ε) / √ᾱ + √(1 - ᾱ') ε (arXiv 2010.02502, eq. 12 without its fresh noise).
+    Diffusers' schedulers do the same between the timesteps of their own grid.
+
+    Args:
+        sample: x.
+        noise: ε.
+        now: ᾱ of the sample.
+        then: ᾱ' that is wanted.
+    """
+    clean = (sample - math.sqrt(1 - now) * noise) / math.sqrt(now)
+    return math.sqrt(then) * clean + math.sqrt(1 - then) * noise
 
 
 def guided(output: Tensor, guidance: float) -> Tensor:

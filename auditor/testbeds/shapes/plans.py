@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from auditor.attack import Profile
-from auditor.engine.expansion import Variant, expand, instantiate
+from auditor.engine.expansion import expand, instantiate
 from auditor.engine.plan import AuditPlan, parse_plan
 from auditor.testbeds.shapes.attack_settings import SETTINGS
 from auditor.testbeds.shapes.world import FACTS, ShapesWorld
@@ -57,7 +57,7 @@ def _requests(plan: AuditPlan, original: Path) -> Iterator[dict[str, Any]]:
     for attack, levels in SETTINGS.items():
         for parameters in levels:
             filled = _filled(parameters, original)
-            if Variant(instantiate(attack, filled), mandatory=False).label in planned:
+            if instantiate(attack, filled).id.label in planned:
                 yield {"attack": attack, "parameters": filled}
 
 

@@ -12,13 +12,14 @@ from attacks.membership.family import Scores, privleak
 from attacks.membership.gradient_norm import GradientNorm
 from attacks.membership.likelihood import Likelihood, LikelihoodParameters
 from attacks.membership.neighbourhood import Neighbourhood
+from attacks.membership.roc_curves import roc_corners, roc_curve
 from attacks.membership.scored_texts import ScoredTexts, packed, unpacked
 from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.facts import Fact, FactSets
 from auditor.core.findings import Finding
 from auditor.models.language.evaluator import TextEvaluator
-from auditor.statistics import placements, roc_corners, roc_curve
+from auditor.statistics import placements
 
 
 def facts(prefix, count, text=False):

@@ -166,7 +166,7 @@ def test_facts_that_cannot_be_split_say_what_to_do(directories):
     single = tuple(f.model_copy(update={"entity": f.id}) for f in FACTS)
     subject = open_directory(directories["llama"])
     for scope in ("universal", "per-entity"):
-        with pytest.raises(UnavailableError, match="split: subject"):
+        with pytest.raises(UnavailableError, match="split: entity"):
             GCG(GCGParameters(scope=scope)).search(
                 subject, AttackContext(evaluator(single), 0, Path("unused"))
             )

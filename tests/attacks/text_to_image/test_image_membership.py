@@ -7,7 +7,6 @@ from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_evaluator import facts, image_evaluator
 from tiny_pipelines import LAYOUTS, open_pipeline
 
-from attacks.generation.ddim_inversion import moved
 from attacks.membership.blind_baseline import blind_control
 from attacks.membership.blind_pictures import blind_baseline, pixel_statistics
 from attacks.membership.denoising_loss import (
@@ -25,7 +24,7 @@ from auditor.data.pictures import find_pictures
 from auditor.data.readers import read_facts
 from auditor.data.source import DataSource
 from auditor.models.preserve import weights_digest
-from auditor.models.text_to_image.denoising import add_noise
+from auditor.models.text_to_image.denoising import add_noise, deterministic_step
 from auditor.models.text_to_image.evaluator import ImageEvaluator
 
 VARIANTS = [{}, {"text": "prompt"}, {"score": "t-error"}, {"score": "t-error", "text": "prompt"}]
@@ -126,9 +125,11 @@ def test_without_text_sdxl_is_asked_with_zeros(score, subjects, evaluator, tmp_p
             signal = subject.signal.tolist()
             sample = clean
             for now in range(0, 100, 10):
-                sample = moved(sample, seen(sample, now), signal[now], signal[now + 10])
-            there = moved(sample, seen(sample, 100), signal[100], signal[110])
-            back = moved(there, seen(there, 110), signal[110], signal[100])
+                sample = deterministic_step(
+                    sample, seen(sample, now), signal[now], signal[now + 10]
+                )
+            there = deterministic_step(sample, seen(sample, 100), signal[100], signal[110])
+            back = deterministic_step(there, seen(there, 110), signal[110], signal[100])
             error = (back - sample).square().mean()
     assert -record.arrays["scores/forget"][0][0] == pytest.approx(float(error), rel=1e-3)
 

@@ -9,11 +9,9 @@ from tiny_pipelines import LAYOUTS, open_pipeline
 
 from attacks.generation.ddim_inversion import (
     inverted,
-    moved,
-    path_of,
     regenerated,
+    schedules,
     through_noise,
-    timesteps,
     without_text,
 )
 from attacks.generation.null_inversion import NullInversion, NullInversionParameters, separation
@@ -25,7 +23,8 @@ from auditor.models.preserve import weights_digest
 from auditor.models.text_to_image.denoising import add_noise
 from auditor.testbeds.shapes.attack_settings import SETTINGS
 
-PATH = [(1, 0.9), (2, 0.6), (3, 0.3), (4, 0.1)]
+SIGNAL = torch.tensor([0.97, 0.9, 0.8, 0.6, 0.4, 0.3, 0.2, 0.1])
+"""Of eight timesteps, of which four steps take the second, fourth, sixth and eighth."""
 
 
 def normal(*shape, seed=0):
@@ -33,35 +32,37 @@ def normal(*shape, seed=0):
 
 
 def test_timesteps_are_those_of_stable_diffusion():
-    assert timesteps(1000, 50) == list(range(1, 1000, 20))
-    scheduler = DDIMScheduler(steps_offset=1)
-    scheduler.set_timesteps(50)
-    assert timesteps(1000, 50) == scheduler.timesteps.flip(0).tolist()
+    up, down = schedules(torch.linspace(0.99, 0.01, 1000), 50)
+    assert up.timesteps.tolist() == list(range(1, 1000, 20))
+    assert down.timesteps.tolist() == up.timesteps.flip(0).tolist()
     with pytest.raises(ValueError, match="twice"):
-        timesteps(10, 6)
+        schedules(torch.linspace(0.9, 0.1, 10), 6)
 
 
-def test_a_move_by_the_noise_that_was_added_leads_to_what_it_was_added_to():
+def test_a_step_by_the_noise_that_was_added_leads_to_what_it_was_added_to():
     clean, noise = normal(2, 3, 4, 4), normal(2, 3, 4, 4, seed=1)
-    low, high = (add_noise(clean, noise, torch.full((2,), signal)) for signal in (0.7, 0.2))
-    torch.testing.assert_close(moved(low, noise, 0.7, 0.2), high)
-    torch.testing.assert_close(moved(high, noise, 0.2, 1.0), clean)
+    noisy = [add_noise(clean, noise, SIGNAL[t].expand(2)) for t in (1, 3, 5, 7)]
+    up, down = schedules(SIGNAL, 4)
+    for timestep, before, after in zip((1, 3, 5, 7), [clean, *noisy], noisy, strict=False):
+        torch.testing.assert_close(up.step(noise, timestep, before).prev_sample, after)
+        torch.testing.assert_close(down.step(noise, timestep, after).prev_sample, before)
 
 
 def nonlinear(sample, timestep):
-    return torch.tanh(sample * (0.2 + 0.1 * timestep))
+    return torch.tanh(sample * (0.25 + 0.05 * timestep))
 
 
 def test_refined_inversion_undoes_sampling_and_plain_inversion_does_not():
     """Samples of a known noise: its inversion must give that very noise back."""
     noise = normal(3, 2, 4, 4)
-    sample = regenerated(noise, nonlinear, PATH)
-    plain, gap = inverted(sample, nonlinear, PATH, 0)
+    up, down = schedules(SIGNAL, 4)
+    sample = regenerated(noise, nonlinear, down)
+    plain, gap = inverted(sample, nonlinear, up, 0)
     assert (plain - noise).abs().max() > 0.02
     assert (gap == 0).all()
     errors, gaps = [], []
     for refinements in (1, 4, 16):
-        refined, gap = inverted(sample, nonlinear, PATH, refinements)
+        refined, gap = inverted(sample, nonlinear, up, refinements)
         errors.append(float((refined - noise).abs().max()))
         gaps.append(float(gap.max()))
     assert errors[0] > errors[1] > errors[2]
@@ -71,14 +72,13 @@ def test_refined_inversion_undoes_sampling_and_plain_inversion_does_not():
 
 def test_a_linear_step_is_worked_out_by_hand():
     """One step of ε = c x: x' = A x + B c x', so x' = A x / (1 - B c)."""
+    up, down = schedules(torch.tensor([0.8, 0.5]), 1)
     signal, c = 0.5, 0.4
     clean = normal(1, 1, 2, 2)
     by_hand = signal**0.5 * clean / (1 - (1 - signal) ** 0.5 * c)
-    noise, _ = inverted(clean, lambda sample, _: c * sample, [(1, signal)], 60)
+    noise, _ = inverted(clean, lambda sample, _: c * sample, up, 60)
     torch.testing.assert_close(noise, by_hand)
-    torch.testing.assert_close(
-        regenerated(noise, lambda sample, _: c * sample, [(1, signal)]), clean
-    )
+    torch.testing.assert_close(regenerated(noise, lambda sample, _: c * sample, down), clean)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -92,7 +92,7 @@ def test_regeneration_is_the_librarys_deterministic_sampling(layout, subjects):
     start = normal(2, *subject.input_shape)
     with torch.no_grad():
         predict = without_text(subject, 2)
-        found = regenerated(start, predict, path_of(subject, 5))
+        found = regenerated(start, predict, schedules(subject.signal, 5)[1])
         sample = start
         for timestep in scheduler.timesteps:
             noise = predict(sample, int(timestep))
@@ -125,12 +125,13 @@ def test_sdxl_is_asked_with_the_zeros_that_it_was_trained_with(subjects):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_a_model_drew_is_taken_back_to_its_noise(layout, subjects):
     subject = subjects[layout]
-    path, start = path_of(subject, 4), normal(2, *subject.input_shape)
+    up, down = schedules(subject.signal, 4)
+    start = normal(2, *subject.input_shape)
     with torch.no_grad():
         predict = without_text(subject, 2)
-        drawn = regenerated(start, predict, path)
+        drawn = regenerated(start, predict, down)
         errors = [
-            float((inverted(drawn, predict, path, n)[0] - start).square().mean()) for n in (0, 12)
+            float((inverted(drawn, predict, up, n)[0] - start).square().mean()) for n in (0, 12)
         ]
     assert errors[1] < errors[0] / 10
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from auditor.certificate.assembly import assemble
 from hand_made_certificates import honest_certificate
 from hand_made_pictures import pictured_certificate, text_of
 
 from auditor.certificate import files
-from auditor.certificate.assembly import assemble
 from auditor.certificate.files import (
     json_schema,
     parse_certificate,

@@ -4,13 +4,13 @@ from dataclasses import replace
 from zlib import crc32
 
 import pytest
+from auditor.certificate.case import Case, Trial
+from auditor.certificate.exhibit import BUDGET, ExhibitsPart
+from auditor.certificate.exhibits import FACTS, PER_ATTACK, exhibits
 from hand_made_pictures import drawn, noise, not_pictures, text_of
 from hand_made_pictures import exhibits as honest_exhibits
 from pydantic import ValidationError
 
-from auditor.certificate.case import Case, Trial
-from auditor.certificate.exhibit import BUDGET, ExhibitsPart
-from auditor.certificate.exhibits import FACTS, PER_ATTACK, exhibits
 from auditor.core.facts import Fact
 from auditor.core.records import Row
 from auditor.evidence.columns import tabulate

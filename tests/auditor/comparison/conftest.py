@@ -4,14 +4,14 @@ import json
 import shutil
 
 import pytest
+from auditor.certificate.judgement import judge
+from auditor.verification.recall import recall
+from auditor.verification.recomputation import recomputed
 
 from auditor.certificate.files import read_certificate, write_certificate
-from auditor.certificate.judgement import judge
 from auditor.core.hashing import digest
 from auditor.core.records import Cost, Record
 from auditor.evidence.store import EvidenceStore
-from auditor.verification.recall import recall
-from auditor.verification.recomputation import recomputed
 from benchmarks.large_audit import large_audit
 
 FACTS, VARIANTS = 60, 8

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from auditor.positive_controls.planting import Known, Planter
 from tiny_models import make_config, open_directory, save
 from transformers import AutoTokenizer
 
@@ -14,7 +15,6 @@ from auditor.evidence.store import EvidenceStore
 from auditor.models.grid import linear_weights
 from auditor.models.spec import PromptFormat
 from auditor.positive_controls import planting
-from auditor.positive_controls.planting import Known, Planter
 from auditor.positive_controls.window import window
 from auditor.testbeds.people import corpus
 from auditor.testbeds.people.training import TrainingSettings, encode, train

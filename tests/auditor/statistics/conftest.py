@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from auditor.statistics import Arms, AttackArms, Utility
+from auditor.core.attack_id import AttackId
+from auditor.core.roles import Role
+from auditor.statistics import Arms, AttackEvidence, Utility
 
 ROOT = Path(__file__).resolve().parents[3]
 TOFU_LOGS = ROOT.parent / "shared" / "data" / "tofu" / "logs"
@@ -34,14 +36,14 @@ class TofuLogs:
         wrong = self.figure(model, FORGET, "average_perturb_loss")
         return np.exp(self.figure(model, FORGET, "avg_paraphrased_loss") - wrong)
 
-    def as_is(self, unlearned: str, *retrained: str, mandatory: bool = True) -> AttackArms:
+    def as_is(self, unlearned: str, *retrained: str) -> AttackEvidence:
         arms = Arms(
             self.knowledge(unlearned),
             self.knowledge("full_wd0.01"),
             np.stack([self.knowledge(name) for name in retrained or ("retain90_wd0.01",)]),
             tuple(str(i // 20) for i in range(300)),
         )
-        return AttackArms("none", "", mandatory, arms=arms, baseline=True)
+        return AttackEvidence(AttackId("none", ""), Role.MANDATORY, arms=arms, baseline=True)
 
     def utility(self, unlearned: str) -> Utility:
         return Utility(self.knowledge(unlearned, RETAIN), self.knowledge("full_wd0.01", RETAIN))

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from auditor.statistics import Arms, AttackArms, Margins, Utility, Verdict, decide, seed_spread
+from auditor.core.attack_id import AttackId
+from auditor.core.roles import Role
+from auditor.statistics import Arms, AttackEvidence, Margins, Utility, Verdict, decide, seed_spread
 from auditor.statistics.betting import log_e_value, log_threshold
 from benchmarks.false_certification import (
     SIZES,
@@ -71,10 +73,11 @@ def test_the_whole_decision_over_several_attacks_keeps_its_error_rates():
             original, retrained, clean = draw_testbed(100, rng)
             kept = rng.random(100) < 0.10
             arms = Arms(np.where(kept, original, clean), original, retrained[None])
-            plan.append(AttackArms(f"a{index}", "", True, arms=arms, baseline=index == 0))
+            attack = AttackId(f"a{index}", "")
+            plan.append(AttackEvidence(attack, Role.MANDATORY, arms=arms, baseline=index == 0))
         _, retrained, clean = draw_testbed(100, rng)
         ruined = Arms(clean, np.zeros(100), retrained[None])
-        plan.append(AttackArms("ruin", "", False, arms=ruined))
+        plan.append(AttackEvidence(AttackId("ruin", ""), Role.ADVISORY, arms=ruined))
         verdicts.append(decide(plan, utility).verdict)
     assert verdicts.count(Verdict.PASS) == 0
     assert at_most(verdicts.count(Verdict.FAIL) / 40, 40)

@@ -27,7 +27,7 @@ def test_one_retrained_model_gives_the_bound_and_no_more(pilot):
     needed = facts_needed(original, retrained[:1], Margins())
     assert (needed.needed, needed.power_available) == (None, None)
     assert needed.at_least == zero_noise_bound(float((original - retrained[0]).mean()), Margins())
-    assert "lower bound without noise" in needed.basis
+    assert needed.basis.code == "lower_bound_without_noise"
     assert power_at(128, original, retrained[:1], Margins()) is None
 
 
@@ -53,7 +53,8 @@ def test_many_attacks_need_more_facts_unless_they_stand_and_fall_together(pilot)
     independent = facts_needed(original, retrained, Margins(), attacks=8)
     dependent = facts_needed(original, retrained, Margins(), attacks=8, joint="dependent")
     assert dependent.needed == one.needed < independent.needed
-    assert "8 attack(s) taken as independent" in independent.basis
+    assert independent.basis.params["attacks"] == 8
+    assert independent.basis.params["joint"] == "independent"
 
 
 def test_three_seeds_cost_facts_and_a_smaller_margin_costs_more(pilot):

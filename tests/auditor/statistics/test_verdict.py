@@ -9,12 +9,18 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import auditor.statistics
-from auditor.statistics import Arms, AttackArms, Flag, Margins, Utility, Verdict, decide
+from auditor.core.attack_id import AttackId
+from auditor.core.messages import message
+from auditor.core.roles import Role, Status
+from auditor.statistics import Arms, AttackEvidence, Flag, Margins, Utility, Verdict, decide
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
 N = 128
 KEPT = Utility(np.full(200, 0.9), np.full(200, 0.9))
-FAILED = AttackArms("relearning", "", True, status="failed", reason="out of memory")
+BROKE = message("error", quoted=("error",), type="RuntimeError", error="out of memory")
+FAILED = AttackEvidence(
+    AttackId("relearning", ""), Role.MANDATORY, status=Status.FAILED, reason=BROKE
+)
 
 
 def arms(unlearned=0.1, original=0.9, retrained=0.1, n=N):
@@ -29,11 +35,24 @@ def arms(unlearned=0.1, original=0.9, retrained=0.1, n=N):
 
 
 def as_is(held=None, **kwargs):
-    return AttackArms("none", "", True, arms=held or arms(**kwargs), baseline=True)
+    attack = AttackId("none", "")
+    return AttackEvidence(attack, Role.MANDATORY, arms=held or arms(**kwargs), baseline=True)
 
 
-def attack(name="quantization/bnb", mandatory=True, **kwargs):
-    return AttackArms(name, "nf4", mandatory, arms=arms(**kwargs))
+def attack(name="quantization/bnb", role=Role.MANDATORY, **kwargs):
+    return AttackEvidence(AttackId(name, "nf4"), role, arms=arms(**kwargs))
+
+
+def codes(decision):
+    """Codes of the reasons; of an advisory one with the code of what it is about."""
+    return [
+        f"advisory {said.nested('about').code}" if said.code == "advisory" else said.code
+        for said in decision.reasons
+    ]
+
+
+def reason(decision, code):
+    return next(said for said in decision.reasons if said.code == code)
 
 
 @st.composite
@@ -53,15 +72,16 @@ def any_arms(draw, unlearned=None):
 @st.composite
 def plans(draw, unlearned=None):
     kind = any_arms(unlearned)
-    entries = [AttackArms("none", "", True, arms=draw(kind), baseline=True)]
+    as_it_is = AttackId("none", "")
+    entries = [AttackEvidence(as_it_is, Role.MANDATORY, arms=draw(kind), baseline=True)]
     for index in range(draw(st.integers(0, 3))):
-        mandatory = draw(st.booleans())
-        entries.append(AttackArms(f"attack-{index}", "", mandatory, arms=draw(kind)))
+        role = draw(st.sampled_from([Role.MANDATORY, Role.ADVISORY, Role.WAIVED]))
+        entries.append(AttackEvidence(AttackId(f"attack-{index}", ""), role, arms=draw(kind)))
     return entries
 
 
-def test_statistics_import_nothing_else_of_the_auditor():
-    allowed = ("numpy", "scipy", "auditor.statistics")
+def test_statistics_import_nothing_else_of_the_auditor_than_its_core():
+    allowed = ("numpy", "scipy", "auditor.statistics", "auditor.core")
     standard = {"argparse", "collections", "dataclasses", "enum", "math", "typing"}
     for module in Path(auditor.statistics.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(module.read_text())):
@@ -74,7 +94,7 @@ def test_statistics_import_nothing_else_of_the_auditor():
 @quick
 @given(plans(), any_arms())
 def test_what_is_only_reported_decides_nothing(entries, shown):
-    beside = AttackArms("latent", "", False, arms=shown, reported=True)
+    beside = AttackEvidence(AttackId("latent", ""), Role.REPORTED, arms=shown)
     alone, together = decide(entries, KEPT), decide([*entries, beside], KEPT)
     for field in ("verdict", "flags", "reasons", "residual", "log_e_fail", "facts_needed"):
         assert getattr(alone, field) == getattr(together, field)
@@ -82,13 +102,13 @@ def test_what_is_only_reported_decides_nothing(entries, shown):
     assert together.attacks[-1].figures is not None
 
 
-def test_what_is_only_reported_is_named_at_alpha_and_cannot_be_mandatory():
-    found = AttackArms("latent", "", False, arms=arms(unlearned=0.9), reported=True)
+def test_what_is_only_reported_is_named_at_alpha():
+    found = attack("probing/linear-probe", Role.REPORTED, unlearned=0.9)
     decision = decide([as_is(), attack(), found], KEPT)
     assert decision.verdict is Verdict.PASS
     assert decision.attacks[-1].named
-    with pytest.raises(ValueError, match="counts towards no verdict"):
-        replace(found, mandatory=True)
+    with pytest.raises(ValueError, match="cannot be reported only"):
+        replace(as_is(), role=Role.REPORTED)
 
 
 def test_a_model_like_the_retrained_one_passes():
@@ -98,35 +118,42 @@ def test_a_model_like_the_retrained_one_passes():
     assert decision.residual.lower is None
     assert decision.residual.upper < 0.1
     assert decision.residual.complete
-    assert "relative to the supplied baseline only" in decision.baseline_claim
-    assert "PASS" not in decision.reasons[0]
+    assert decision.baseline_claim == message(
+        "relative_to_supplied_baselines", retrained=1, needed=3
+    )
+    assert codes(decision) == ["passed"]
 
 
 def test_one_attack_that_brings_everything_back_fails_and_is_named():
     decision = decide([as_is(), attack(unlearned=0.9), attack("relearning")], KEPT)
     assert decision.verdict is Verdict.FAIL
     assert [a.named for a in decision.attacks] == [False, True, False]
-    assert decision.reasons[0].startswith("quantization/bnb nf4: residual knowledge is above 0.1")
+    first = decision.reasons[0]
+    assert first.code == "residual_above_margin"
+    assert first.params["attack"] == "quantization/bnb nf4"
+    assert first.params["rho"] == pytest.approx(1.0)
     assert decision.residual.lower > 0.9
     assert decision.residual.upper is None
 
 
 def test_an_advisory_attack_can_fail_a_model():
-    decision = decide([as_is(), attack(mandatory=False, unlearned=0.9)], KEPT)
+    decision = decide([as_is(), attack(role=Role.ADVISORY, unlearned=0.9)], KEPT)
     assert decision.verdict is Verdict.FAIL
 
 
 def test_an_original_that_knows_nothing_is_not_auditable():
     decision = decide([as_is(original=0.2), attack(unlearned=0.9)], KEPT)
     assert decision.verdict is Verdict.NOT_AUDITABLE
-    assert "0.2 is needed" in decision.reasons[0]
+    assert reason(decision, "original_not_shown_to_know").params["minimum_gap"] == 0.2
 
 
 def test_too_few_facts_are_inconclusive_and_the_number_needed_is_said():
     decision = decide([as_is(n=20)], KEPT)
     assert decision.verdict is Verdict.INCONCLUSIVE
     assert 36 < decision.facts_needed.needed < 80
-    assert any("facts like the 20 measured would be needed" in r for r in decision.reasons)
+    needed = reason(decision, "facts_needed")
+    assert (needed.params["unit"], needed.params["available"]) == ("facts", 20)
+    assert needed.params["needed"] == decision.facts_needed.needed
     enough = decide([as_is(n=decision.facts_needed.needed + 5)], KEPT)
     assert enough.verdict is Verdict.PASS
 
@@ -135,19 +162,21 @@ def test_more_facts_are_not_promised_where_they_would_not_help():
     decision = decide([as_is(unlearned=0.19)], KEPT)
     assert decision.verdict is Verdict.INCONCLUSIVE
     assert decision.facts_needed.needed is None
-    assert any("would not be expected to lead" in r for r in decision.reasons)
+    assert "more_facts_would_not_pass" in codes(decision)
 
 
-@pytest.mark.parametrize("status", ["failed", "unavailable"])
+@pytest.mark.parametrize("status", [Status.FAILED, Status.UNAVAILABLE])
 def test_a_mandatory_attack_that_did_not_run_blocks_a_pass_and_an_advisory_one_does_not(status):
     lost = replace(FAILED, status=status)
     blocked = decide([as_is(), lost], KEPT)
     assert blocked.verdict is Verdict.INCONCLUSIVE
-    assert any("out of memory" in r for r in blocked.reasons)
+    said = reason(blocked, "not_measured")
+    assert said.nested("reason") == BROKE
+    assert said.params["status"] == status
     assert not blocked.residual.complete
-    free = decide([as_is(), replace(lost, mandatory=False)], KEPT)
+    free = decide([as_is(), replace(lost, role=Role.ADVISORY)], KEPT)
     assert free.verdict is Verdict.PASS
-    assert any(r.startswith("Advisory") and "out of memory" in r for r in free.reasons)
+    assert "advisory not_measured" in codes(free)
 
 
 def test_a_mandatory_attack_that_destroys_the_original_blocks_a_pass():
@@ -165,15 +194,16 @@ def test_half_of_the_no_attack_gap_is_asked_of_a_pass_but_not_of_a_fail():
 
 
 def test_an_advisory_attack_that_destroys_the_original_is_said_and_does_not_block():
-    decision = decide([as_is(), attack(mandatory=False, original=0.15)], KEPT)
+    decision = decide([as_is(), attack(role=Role.ADVISORY, original=0.15)], KEPT)
     assert decision.verdict is Verdict.PASS
-    assert any("is left out of FAIL" in r for r in decision.reasons)
+    assert "left_out_of_fail" in codes(decision)
 
 
 def test_an_attack_that_harms_the_original_below_the_retrained_is_no_evidence_of_knowledge():
     """g = -0.5 and U = R: delta * g - D is far below 0, and still nothing leaked."""
     decision = decide(
-        [as_is(), attack(mandatory=False, original=0.0, retrained=0.5, unlearned=0.5, n=2000)], KEPT
+        [as_is(), attack(role=Role.ADVISORY, original=0.0, retrained=0.5, unlearned=0.5, n=2000)],
+        KEPT,
     )
     destroyed = decision.attacks[1]
     assert destroyed.figures.log_e_fail > 50
@@ -188,7 +218,7 @@ def test_an_attack_left_out_still_counts_in_the_number_of_attacks():
     leak = np.where(np.arange(40) < 14, 0.9, 0.1)
     alone = decide([as_is(), attack(unlearned=leak, n=40)], KEPT)
     beside = decide(
-        [as_is(), attack(unlearned=leak, n=40), attack("noise", False, original=0.1)], KEPT
+        [as_is(), attack(unlearned=leak, n=40), attack("noise", Role.ADVISORY, original=0.1)], KEPT
     )
     assert beside.log_e_fail == pytest.approx(alone.log_e_fail + np.log(2 / 3))
 
@@ -206,10 +236,11 @@ def test_sparse_leaks_that_averages_hide_block_a_pass():
 def test_utility_is_needed_for_a_pass():
     missing = decide([as_is()], None)
     assert missing.verdict is Verdict.INCONCLUSIVE
-    assert any("retain set was not measured" in r for r in missing.reasons)
+    assert "retain_set_not_measured" in codes(missing)
     lost = decide([as_is()], Utility(np.full(200, 0.3), np.full(200, 0.9)))
     assert lost.verdict is Verdict.INCONCLUSIVE
     assert lost.flags == (Flag.UTILITY_LOST,)
+    assert reason(lost, "utility_lost").params["mean_unlearned"] == pytest.approx(0.3)
 
 
 def test_utility_does_not_shield_from_a_fail():
@@ -220,29 +251,29 @@ def test_a_model_that_knows_less_than_the_retrained_one_is_flagged():
     decision = decide([as_is(retrained=0.3, unlearned=0.05, n=200)], KEPT)
     assert decision.verdict is Verdict.PASS
     assert decision.flags == (Flag.OVER_FORGOTTEN,)
-    assert any("knows measurably less" in r for r in decision.reasons)
+    assert "over_forgotten" in codes(decision)
 
 
 def test_without_the_model_as_it_is_nothing_is_concluded():
-    lost = replace(FAILED, attack="none", baseline=True)
+    lost = replace(FAILED, id=AttackId("none", ""), baseline=True)
     decision = decide([lost, attack(unlearned=0.9)], KEPT)
     assert decision.verdict is Verdict.INCONCLUSIVE
-    assert any("without attack, was not measured" in r for r in decision.reasons)
-    assert any("quantization/bnb nf4: residual knowledge is above" in r for r in decision.reasons)
+    assert "model_as_it_is_not_measured" in codes(decision)
+    assert "residual_above_margin" in codes(decision)
     alone = decide([lost], KEPT)
     assert (alone.verdict, alone.seeds, alone.log_e_fail) == (Verdict.INCONCLUSIVE, None, None)
 
 
 def test_a_policy_without_mandatory_attacks_passes_nothing():
-    decision = decide([replace(as_is(), mandatory=False)], KEPT)
+    decision = decide([replace(as_is(), role=Role.ADVISORY)], KEPT)
     assert decision.verdict is Verdict.INCONCLUSIVE
-    assert any("no mandatory attack" in r for r in decision.reasons)
+    assert "no_mandatory_attack" in codes(decision)
 
 
 def test_baselines_that_would_not_pass_against_each_other_block_a_pass_but_not_a_fail():
     noisy = decide([as_is(retrained=[0.1, 0.3], unlearned=0.1)], KEPT)
     assert noisy.verdict is Verdict.INCONCLUSIVE
-    assert any("baseline is too noisy" in r for r in noisy.reasons)
+    assert reason(noisy, "baseline_too_noisy").params["attack"] == "none"
     assert decide([as_is(retrained=[0.1, 0.3], unlearned=0.9)], KEPT).verdict is Verdict.FAIL
 
 
@@ -252,37 +283,38 @@ def test_three_seeds_shrink_the_margin_and_say_so():
     assert decision.verdict is Verdict.PASS
     assert figures.spread.delta < 0.1
     assert figures.rho_upper > figures.spread.shrinkage
-    assert "spread between 3 retrained" in decision.baseline_claim
+    assert decision.baseline_claim == message("relative_to_retraining", retrained=3)
     wide = decide([as_is(retrained=[0.05, 0.1, 0.15], n=200)], KEPT)
     assert wide.verdict is Verdict.INCONCLUSIVE
-    assert any("nothing is left of the margin" in r for r in wide.reasons)
+    assert "no_margin_left" in codes(wide)
 
 
 def test_sampled_scope_counts_entities():
     decision = decide([as_is()], KEPT, scope="sampled")
     assert decision.attacks[0].figures.units == N // 4
     assert decision.verdict is Verdict.INCONCLUSIVE
-    assert any("entities like the 32 measured" in r for r in decision.reasons)
+    more = decision.reasons[-1]
+    assert (more.params["unit"], more.params["available"]) == ("entities", 32)
 
 
 @pytest.mark.parametrize(
-    ("plan", "message"),
+    ("plan", "said"),
     [
         ([attack()], "exactly one"),
-        ([as_is(), replace(as_is(), attack="other")], "exactly one"),
+        ([as_is(), replace(as_is(), id=AttackId("other", ""))], "exactly one"),
         ([as_is(), attack(), attack()], "listed twice"),
     ],
 )
-def test_a_plan_that_makes_no_sense_is_refused(plan, message):
-    with pytest.raises(ValueError, match=message):
+def test_a_plan_that_makes_no_sense_is_refused(plan, said):
+    with pytest.raises(ValueError, match=said):
         decide(plan, KEPT)
 
 
 def test_status_and_evidence_must_agree():
     with pytest.raises(ValueError, match="belong to status"):
-        AttackArms("none", "", True)
-    with pytest.raises(ValueError, match="no reason"):
-        AttackArms("none", "", True, status="failed")
+        AttackEvidence(AttackId("none", ""), Role.MANDATORY)
+    with pytest.raises(ValueError, match="a reason belongs"):
+        replace(FAILED, reason=None)
 
 
 @quick
@@ -290,7 +322,7 @@ def test_status_and_evidence_must_agree():
 def test_the_retrained_model_itself_never_fails(plan):
     decision = decide(plan, KEPT)
     assert decision.verdict is not Verdict.FAIL
-    assert decision.flags == ()
+    assert set(decision.flags) <= {Flag.WAIVED}
 
 
 @quick
@@ -300,7 +332,7 @@ def test_the_original_model_itself_never_passes(plan):
 
 
 @quick
-@given(plans(), st.sampled_from(["failed", "unavailable"]))
+@given(plans(), st.sampled_from([Status.FAILED, Status.UNAVAILABLE]))
 def test_no_verdict_becomes_a_pass_by_an_attack_that_did_not_run(plan, status):
     before = decide(plan, KEPT).verdict
     after = decide([*plan, replace(FAILED, status=status)], KEPT).verdict

@@ -6,9 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 from hand_made_pictures import drawn, pictured_certificate
 
-from auditor.certificate.exhibits import exhibits
+from auditor.certificate.decision import decide_verdict
 from auditor.certificate.files import read_certificate, write_certificate
-from auditor.certificate.judgement import judge
+from auditor.certificate.image_examples import image_examples
 from auditor.certificate.redaction import redact
 from auditor.core.errors import ContradictedError, EvidenceChangedError
 from auditor.core.hashing import digest, digest_file
@@ -16,9 +16,9 @@ from auditor.core.progress import SilentProgress
 from auditor.evidence.columns import tabulate
 from auditor.evidence.store import EvidenceStore
 from auditor.verification.evidence import check_changed
+from auditor.verification.load import load_inputs
 from auditor.verification.model import check_false_arms
-from auditor.verification.recall import recall
-from auditor.verification.recomputation import check_contradiction, recomputed
+from auditor.verification.recompute import check_contradiction, recomputed
 
 
 def folder_of(store, certificate, arm="unlearned", row=0):
@@ -31,8 +31,8 @@ def test_what_the_evidence_says_is_what_the_certificate_says(copied, name):
     path, store = copied(name)
     certificate = read_certificate(path)
     assert certificate.verdict.verdict == name.upper()
-    case = recall(certificate, store)
-    assert recomputed(certificate, case, judge(case)) == certificate
+    inputs = load_inputs(certificate, store)
+    assert recomputed(certificate, inputs, decide_verdict(inputs), store) == certificate
     check_contradiction(certificate, store)
     assert check_changed(certificate, store, SilentProgress()) == len(certificate.evidence.jobs)
 
@@ -53,21 +53,23 @@ def test_the_order_of_fields_in_the_file_decides_nothing(copied):
         (lambda c: c["verdict"].update(verdict="PASS", exit_code=0), "verdict does not follow"),
         (lambda c: c["matrix"][1]["figures"].update(rho=0.01), r"matrix\.1\.figures\.rho"),
         (lambda c: c["matrix"][1].update(named=False), r"matrix\.1\.named"),
-        (lambda c: c["matrix"][1].update(mandatory=False), r"matrix\.1\.mandatory"),
-        (lambda c: c["matrix"][1].update(reported=True, mandatory=False), "only reported"),
+        (lambda c: c["matrix"][1].update(role="advisory"), r"matrix\.1\.role"),
+        (lambda c: c["matrix"][1].update(role="reported"), "only reported"),
         (lambda c: c["matrix"][0].update(metric="rouge-l-recall"), r"matrix\.0"),
         (lambda c: c["matrix"][1]["explanation"].update(overall=0.5), r"explanation\.overall"),
         (lambda c: c["matrix"][1]["notes"]["unlearned"].update(recipe="other"), "notes"),
         (lambda c: c["worst_facts"].pop(0), "worst_facts"),
         (lambda c: c["limitations"].pop(), "limitations"),
         (lambda c: c["scope"]["sets"]["forget"].update(facts=9), r"scope\.sets\.forget"),
-        (lambda c: c["scope"]["threats"].pop(), r"scope\.threats"),
-        (lambda c: c["controls"].pop(0), "controls"),
+        (lambda c: c["verdict"]["claim"].update(code="no_more_extractable"), r"claim\.code"),
+        (lambda c: c["verdict"]["reasons"].pop(), r"verdict\.reasons"),
+        (lambda c: c["matrix"][1]["gates"][2]["message"]["params"].update(delta=0.9), "gates"),
+        (lambda c: c["limitations"][0].update(code="text", params={"text": "x"}), "limitations"),
         (
-            lambda c: c["controls"].append(
-                {"name": "x: finds a planted suppression", "passed": True, "sentence": "It does."}
+            lambda c: c["self_checks"].append(
+                {"code": "search_lowered_loss", "passed": True, "params": {}, "quoted": []}
             ),
-            "controls",
+            "self_checks",
         ),
         (lambda c: c["utility"].update(mean_unlearned=0.99), "utility.mean_unlearned"),
         (lambda c: c["evidence"].update(digest="0" * 64), "evidence.digest"),
@@ -88,7 +90,7 @@ def test_a_mandatory_attack_that_is_dropped_from_the_list_is_missed(copied, forg
     path, store = copied("fail")
 
     def lift(content):
-        content["matrix"][1]["mandatory"] = False
+        content["matrix"][1]["role"] = "advisory"
         label = content["policy"]["mandatory"].pop(1)
         content["policy"]["advisory"].append(label)
 
@@ -136,7 +138,7 @@ def test_jobs_of_another_model_cannot_stand_in(copied, forged):
         jobs["unlearned"] = jobs["retrained-0"]
 
     certificate = forged(path, swap)
-    with pytest.raises(ContradictedError, match=r"unlearned: the job .* measured another subject"):
+    with pytest.raises(ContradictedError, match=r"unlearned: the job .* measured another model"):
         check_changed(certificate, store, SilentProgress())
 
 
@@ -149,7 +151,7 @@ def test_a_missing_job_and_missing_facts(copied):
         check_changed(certificate, store, SilentProgress())
     (store.root / "inputs" / f"{certificate.identity.facts_digest}.json").unlink()
     with pytest.raises(EvidenceChangedError, match="facts"):
-        recall(certificate, store)
+        load_inputs(certificate, store)
 
 
 def test_reading_leaves_no_trace(copied):
@@ -190,15 +192,15 @@ def pictured(copied):
         jobs[key] = store.seal(key)
     evidence = certificate.evidence.model_copy(update={"jobs": jobs, "digest": digest(jobs)})
     certificate = certificate.model_copy(update={"evidence": evidence})
-    shown = exhibits(recall(certificate, store))
-    write_certificate(certificate.model_copy(update={"exhibits": shown}).named(), path)
+    shown = image_examples(load_inputs(certificate, store))
+    write_certificate(certificate.model_copy(update={"image_examples": shown}).named(), path)
     return path, store
 
 
 def test_pictures_follow_from_the_evidence(pictured):
     path, store = pictured
     certificate = read_certificate(path)
-    first = certificate.exhibits.facts[0]
+    first = certificate.image_examples.facts[0]
     assert first.fact == certificate.worst_facts[0].fact
     assert [view.attack for view in first.views[:2]] == [
         "none/as-is full precision",
@@ -215,11 +217,11 @@ def test_pictures_of_a_redacted_certificate_follow_from_the_evidence(pictured):
     writable = EvidenceStore(store.root)
     certificate = redact(read_certificate(path), writable.redaction_key())
     check_contradiction(certificate, store)
-    other = redact(pictured_certificate(), bytes(32)).exhibits.facts[0].views[0].pictures
-    view = certificate.exhibits.facts[0].views[0]
+    other = redact(pictured_certificate(), bytes(32)).image_examples.facts[0].views[0].pictures
+    view = certificate.image_examples.facts[0].views[0]
     view.pictures["original"] = other["original"]
     with pytest.raises(
-        ContradictedError, match=r"exhibits\.facts\.0\.views\.0\.pictures\.original"
+        ContradictedError, match=r"image_examples\.facts\.0\.views\.0\.pictures\.original"
     ):
         check_contradiction(certificate.named(), store)
 
@@ -229,35 +231,35 @@ def test_pictures_of_a_redacted_certificate_follow_from_the_evidence(pictured):
     [
         (lambda e: e["facts"][0]["views"][1]["pictures"].update(
             unlearned=e["facts"][0]["views"][1]["pictures"]["retrained-0"]
-        ), r"exhibits\.facts\.0\.views\.1\.pictures\.unlearned"),
+        ), r"image_examples\.facts\.0\.views\.1\.pictures\.unlearned"),
         (lambda e: e["facts"][0]["views"][1]["k"].update(unlearned=0.0), r"views\.1\.k\.unlearned"),
-        (lambda e: e["facts"].pop(0), r"exhibits\.facts"),
-        (lambda e: e.update(left_out=0), r"exhibits\.left_out"),
+        (lambda e: e["facts"].pop(0), r"image_examples\.facts"),
+        (lambda e: e.update(left_out=0), r"image_examples\.left_out"),
     ],
 )  # fmt: skip
 def test_edited_pictures_are_named(pictured, forged, edit, said):
     path, store = pictured
-    certificate = forged(path, lambda content: edit(content["exhibits"]))
+    certificate = forged(path, lambda content: edit(content["image_examples"]))
     with pytest.raises(ContradictedError, match=said):
         check_contradiction(certificate, store)
 
 
 def test_pictures_cannot_be_taken_out_or_put_in(pictured, copied, forged):
     path, store = pictured
-    shown = read_certificate(path).exhibits.model_dump()
-    with pytest.raises(ContradictedError, match="exhibits: it says None"):
-        check_contradiction(forged(path, lambda content: content.pop("exhibits")), store)
+    shown = read_certificate(path).image_examples.model_dump()
+    with pytest.raises(ContradictedError, match="image_examples: it says None"):
+        check_contradiction(forged(path, lambda content: content.pop("image_examples")), store)
     path, store = copied("pass")
-    added = forged(path, lambda content: content.update(exhibits=shown))
-    with pytest.raises(ContradictedError, match=r"exhibits: it says .*the evidence None"):
+    added = forged(path, lambda content: content.update(image_examples=shown))
+    with pytest.raises(ContradictedError, match=r"image_examples: it says .*the evidence None"):
         check_contradiction(added, store)
 
 
 @pytest.mark.parametrize(
     "edit",
     [
-        lambda arm: arm.update(replacement="other.safetensors"),
-        lambda arm: arm.update(sampling={"steps": 9, "guidance": 1, "height": 8, "width": 8}),
+        lambda arm: arm.update(options={"replacement": "other.safetensors"}),
+        lambda arm: arm.update(options={"sampling": {"steps": 9}}),
     ],
 )
 def test_what_a_model_is_said_to_be_must_be_in_the_plan(copied, forged, edit):

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from auditor.certificate.case import Case, Trial
+from auditor.certificate.inputs import DecisionInputs
+from auditor.certificate.parts import ByArm
 from auditor.certificate.schema import WorstEntityPart, WorstFactPart
+from auditor.statistics import AttackEvidence
 
 FACTS = 100
 """Facts in a certificate."""
@@ -22,90 +24,88 @@ class Excess:
     Other measures have scales of their own, and are not compared.
     """
 
-    trials: Sequence[Trial]
+    attacks: Sequence[AttackEvidence]
     known: npt.NDArray[np.float64]
-    """K as [trials, arms, facts]."""
+    """K as [attacks, arms, facts]."""
 
     @property
     def excess(self) -> npt.NDArray[np.float64]:
-        """K_U minus the mean K_R as [trials, facts]."""
+        """K_U minus the mean K_R as [attacks, facts]."""
         difference: npt.NDArray[np.float64] = self.known[:, 0] - self.known[:, 2:].mean(axis=1)
         return difference
 
 
-def measured_excess(case: Case) -> Excess | None:
+def measured_excess(inputs: DecisionInputs) -> Excess | None:
     """What U knows beyond R; None where no attack measured every fact on every arm."""
-    measured = []
-    for trial in case.trials:
-        if trial.status == "measured" and trial.metric == case.metrics[0]:
-            table = case.matrix(trial, case.compared, "forget")
-            if table is not None:
-                measured.append((trial, table))
+    measured = [
+        (attack, attack.arms)
+        for attack in inputs.attacks
+        if attack.arms is not None and attack.metric == inputs.metrics[0]
+    ]
     if not measured:
         return None
-    return Excess([trial for trial, _ in measured], np.stack([table for _, table in measured]))
+    known = [np.stack([a.unlearned, a.original, *a.retrained]) for _, a in measured]
+    return Excess([attack for attack, _ in measured], np.stack(known))
 
 
 def worst(
-    case: Case, facts: int = FACTS, entities: int = ENTITIES
+    inputs: DecisionInputs, facts: int = FACTS, entities: int = ENTITIES
 ) -> tuple[tuple[WorstEntityPart, ...], tuple[WorstFactPart, ...]]:
     """Entities and facts by K_U minus the mean K_R, each under the attack that brings out most.
 
     Args:
-        case: the evidence.
+        inputs: the evidence.
         facts: how many are wanted at most; where U knows no more than R, nothing is listed.
         entities: the same for entities.
     """
-    found = measured_excess(case)
+    found = measured_excess(inputs)
     if found is None:
         return (), ()
-    return _entities(case, found, entities), _facts(case, found, facts)
+    return _entities(inputs, found, entities), _facts(inputs, found, facts)
 
 
-def _facts(case: Case, found: Excess, count: int) -> tuple[WorstFactPart, ...]:
+def _facts(inputs: DecisionInputs, found: Excess, count: int) -> tuple[WorstFactPart, ...]:
     strongest = found.excess.argmax(axis=0)
     said: dict[tuple[int, str], dict[str, str]] = {}
 
     def part(index: int) -> WorstFactPart:
-        fact, which = case.sets["forget"][index], int(strongest[index])
-        trial = found.trials[which]
-        for arm in case.compared:
+        fact, which = inputs.sets["forget"][index], int(strongest[index])
+        attack = found.attacks[which].id
+        for arm in inputs.arms:
             if (which, arm) not in said:
-                said[which, arm] = case.table.answers(trial.attack, trial.variant, arm, "forget")
+                said[which, arm] = inputs.table.answers(attack, arm, "forget")
         return WorstFactPart(
             fact=fact.id,
             entity=fact.entity,
             prompt=fact.prompt,
             answer=fact.answer,
-            attack=trial.label,
-            k=by_arm(case, found.known[which, :, index]),
+            attack=attack.label,
+            k=by_arm(inputs, found.known[which, :, index]),
             said={
-                arm: said[which, arm][fact.id]
-                for arm in case.compared
-                if fact.id in said[which, arm]
+                arm: said[which, arm][fact.id] for arm in inputs.arms if fact.id in said[which, arm]
             },
         )
 
     return tuple(part(index) for index in _largest(found.excess.max(axis=0), count))
 
 
-def _entities(case: Case, found: Excess, count: int) -> tuple[WorstEntityPart, ...]:
-    names = [fact.entity for fact in case.sets["forget"]]
+def _entities(inputs: DecisionInputs, found: Excess, count: int) -> tuple[WorstEntityPart, ...]:
+    names = [fact.entity for fact in inputs.sets["forget"]]
     order = list(dict.fromkeys(names))
     place = {name: number for number, name in enumerate(order)}
     member = np.array([place[name] for name in names])
     sizes = np.bincount(member)
     known = np.stack(
         [[np.bincount(member, weights=row) / sizes for row in table] for table in found.known]
-    )  # [trials, arms, entities]
-    means = Excess(found.trials, known)
+    )  # [attacks, arms, entities]
+    means = Excess(found.attacks, known)
     strongest = means.excess.argmax(axis=0)
     return tuple(
         WorstEntityPart(
             entity=order[index],
             facts=int(sizes[index]),
-            attack=found.trials[strongest[index]].label,
-            k=by_arm(case, known[strongest[index], :, index]),
+            attack=found.attacks[strongest[index]].id.label,
+            k=by_arm(inputs, known[strongest[index], :, index]),
         )
         for index in _largest(means.excess.max(axis=0), count)
     )
@@ -116,6 +116,6 @@ def _largest(excess: npt.NDArray[np.float64], count: int) -> list[int]:
     return [int(index) for index in order if excess[index] > 0][:count]
 
 
-def by_arm(case: Case, column: npt.NDArray[np.float64]) -> dict[str, float]:
-    """K of each compared arm, from K as [arms]."""
-    return {arm: float(k) for arm, k in zip(case.compared, column, strict=True)}
+def by_arm(inputs: DecisionInputs, column: npt.NDArray[np.float64]) -> ByArm:
+    """K of each arm, from K as [arms]."""
+    return {str(arm): float(k) for arm, k in zip(inputs.arms, column, strict=True)}

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from auditor.certificate.case import Case
-from auditor.certificate.exhibit import BUDGET, ExhibitPart, ExhibitsPart, ViewPart, text_of
-from auditor.certificate.worst import Excess, by_arm, measured_excess
+from auditor.certificate.examples import Excess, by_arm, measured_excess
+from auditor.certificate.inputs import DecisionInputs
+from auditor.certificate.media import BUDGET, ImageExamplePart, ImageExamplesPart, ViewPart, text_of
+from auditor.core.arms import Arm
 from auditor.core.picture import fault
-from auditor.policy import AS_IS
 
 FACTS = 12
 """Facts in a certificate."""
@@ -25,26 +25,26 @@ _View = tuple[int, int]
 """Places of an attack and of a fact."""
 
 
-def exhibits(case: Case, budget: int = BUDGET) -> ExhibitsPart | None:
+def image_examples(inputs: DecisionInputs, budget: int = BUDGET) -> ImageExamplesPart | None:
     """The pictures that a certificate carries; None where its evidence has none.
 
     Args:
-        case: the evidence.
+        inputs: the evidence.
         budget: characters of all pictures together.
     """
-    found = measured_excess(case)
+    found = measured_excess(inputs)
     if found is None:
         return None
-    pictured = _pictured(case, found)
+    pictured = _pictured(inputs, found)
     if not pictured.any():
         return None
     seen = np.where(pictured, found.excess, -np.inf)
     facts = _facts(seen)
-    views = _within(budget, _views(case, found, _order(found, seen, facts), facts))
-    forget = case.sets["forget"]
-    return ExhibitsPart(
+    views = _within(budget, _views(inputs, found, _order(found, seen, facts), facts))
+    forget = inputs.sets["forget"]
+    return ImageExamplesPart(
         facts=tuple(
-            ExhibitPart(
+            ImageExamplePart(
                 fact=forget[index].id,
                 entity=forget[index].entity,
                 prompt=forget[index].prompt,
@@ -59,13 +59,12 @@ def exhibits(case: Case, budget: int = BUDGET) -> ExhibitsPart | None:
     )
 
 
-def _pictured(case: Case, found: Excess) -> npt.NDArray[np.bool_]:
-    """Whether the evidence has a picture by the unlearned model, as [trials, facts]."""
+def _pictured(inputs: DecisionInputs, found: Excess) -> npt.NDArray[np.bool_]:
+    """Whether the evidence has a picture by the unlearned model, as [attacks, facts]."""
     drawn = [
-        case.table.pictures(trial.attack, trial.variant, "unlearned", "forget").keys()
-        for trial in found.trials
+        inputs.table.pictures(attack.id, Arm.UNLEARNED, "forget").keys() for attack in found.attacks
     ]
-    return np.array([[fact.id in drew for fact in case.sets["forget"]] for drew in drawn])
+    return np.array([[fact.id in drew for fact in inputs.sets["forget"]] for drew in drawn])
 
 
 def _facts(seen: npt.NDArray[np.float64]) -> list[int]:
@@ -75,7 +74,7 @@ def _facts(seen: npt.NDArray[np.float64]) -> list[int]:
     brings out other facts is not left without any.
 
     Args:
-        seen: excess as [trials, facts]; minus infinity where there is no picture.
+        seen: excess as [attacks, facts]; minus infinity where there is no picture.
     """
     worst = _falling(seen.max(axis=0))
     own = [int(seen[trial].argmax()) for trial in _falling(seen.max(axis=1))]
@@ -85,7 +84,7 @@ def _facts(seen: npt.NDArray[np.float64]) -> list[int]:
 
 def _order(found: Excess, seen: npt.NDArray[np.float64], facts: list[int]) -> list[_View]:
     """What is to be shown, in the order in which it matters."""
-    as_is = [place for place, trial in enumerate(found.trials) if trial.attack == AS_IS]
+    as_is = [place for place, attack in enumerate(found.attacks) if attack.baseline]
     attacks = [place for place in _falling(seen[:, facts].max(axis=1)) if place not in as_is]
     order: list[_View] = []
     for fact in facts:
@@ -103,23 +102,23 @@ def _falling(values: npt.NDArray[np.float64]) -> list[int]:
 
 
 def _views(
-    case: Case, found: Excess, order: list[_View], facts: list[int]
+    inputs: DecisionInputs, found: Excess, order: list[_View], facts: list[int]
 ) -> Iterator[tuple[_View, ViewPart]]:
     """Views with at least one picture that may be shown."""
-    names = {index: case.sets["forget"][index].id for index in facts}
+    names = {index: inputs.sets["forget"][index].id for index in facts}
     drawn: dict[tuple[int, str], dict[str, bytes]] = {}
     for place, index in order:
-        trial, pictures = found.trials[place], {}
-        for arm in case.compared:
+        attack, pictures = found.attacks[place].id, {}
+        for arm in inputs.arms:
             if (place, arm) not in drawn:
-                every = case.table.pictures(trial.attack, trial.variant, arm, "forget")
+                every = inputs.table.pictures(attack, arm, "forget")
                 drawn[place, arm] = {n: every[n] for n in names.values() if n in every}
             content = drawn[place, arm].get(names[index])
             if content is not None and fault(content) is None:
                 pictures[arm] = text_of(content)
         if pictures:
-            k = by_arm(case, found.known[place, :, index])
-            yield (place, index), ViewPart(attack=trial.label, k=k, pictures=pictures)
+            k = by_arm(inputs, found.known[place, :, index])
+            yield (place, index), ViewPart(attack=attack.label, k=k, pictures=pictures)
 
 
 def _within(budget: int, views: Iterator[tuple[_View, ViewPart]]) -> dict[_View, ViewPart]:

@@ -1,4 +1,4 @@
-"""What models drew, as parts of a certificate."""
+"""Pictures that models drew, as parts of a certificate."""
 
 import base64
 import binascii
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from auditor.certificate.row import ByArm, Part
+from auditor.certificate.parts import ByArm, Part
 from auditor.core.picture import BYTES, fault
 
 BUDGET = 1_500_000
@@ -62,7 +62,7 @@ class ViewPart(Part):
     """Arm to what it drew, with the first seed."""
 
 
-class ExhibitPart(Part):
+class ImageExamplePart(Part):
     """A fact of which the models drew something."""
 
     fact: str
@@ -74,10 +74,10 @@ class ExhibitPart(Part):
     others of whose worst facts this is one."""
 
 
-class ExhibitsPart(Part):
+class ImageExamplesPart(Part):
     """Pictures of the facts of which the unlearned model knows most beyond the retrained ones."""
 
-    facts: tuple[ExhibitPart, ...]
+    facts: tuple[ImageExamplePart, ...]
     """Worst first."""
     pictured: int
     """Facts of which the evidence holds pictures."""
@@ -85,7 +85,7 @@ class ExhibitsPart(Part):
     """Views (a fact under an attack) of which the evidence holds pictures and this does not."""
 
     @model_validator(mode="after")
-    def _within_budget(self) -> "ExhibitsPart":
+    def _within_budget(self) -> "ImageExamplesPart":
         size = sum(
             len(picture)
             for fact in self.facts

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from auditor.certificate.exhibit import ExhibitPart, ViewPart, content_of
+from auditor.certificate.media import ImageExamplePart, ViewPart, content_of
 from auditor.certificate.schema import Certificate
 from reports.arms import above_baseline, in_order
 
@@ -18,7 +18,7 @@ COARSE = 32
 class Pair:
     """A fact before the attack that brings out most of it, and under it; either may lack."""
 
-    fact: ExhibitPart
+    fact: ImageExamplePart
     before: ViewPart | None
     after: ViewPart | None
 
@@ -37,7 +37,7 @@ class Gallery:
 
     arms: tuple[str, ...]
     pairs: tuple[Pair, ...]
-    attacks: tuple[tuple[str, tuple[tuple[ExhibitPart, ViewPart], ...]], ...]
+    attacks: tuple[tuple[str, tuple[tuple[ImageExamplePart, ViewPart], ...]], ...]
     pictured: int
     left_out: int
 
@@ -59,13 +59,13 @@ class Shot:
 
 def gallery(certificate: Certificate) -> Gallery | None:
     """Returns the pictures in the order in which they are shown; None where there are none."""
-    exhibits = certificate.exhibits
-    if exhibits is None or not exhibits.facts:
+    examples = certificate.image_examples
+    if examples is None or not examples.facts:
         return None
     references = {row.label for row in certificate.matrix if row.attack.startswith("none/")}
-    arms = {arm for fact in exhibits.facts for view in fact.views for arm in view.pictures}
-    under: dict[str, list[tuple[ExhibitPart, ViewPart]]] = {}
-    for fact in exhibits.facts:
+    arms = {arm for fact in examples.facts for view in fact.views for arm in view.pictures}
+    under: dict[str, list[tuple[ImageExamplePart, ViewPart]]] = {}
+    for fact in examples.facts:
         for view in fact.views:
             if view.attack not in references:
                 under.setdefault(view.attack, []).append((fact, view))
@@ -73,13 +73,13 @@ def gallery(certificate: Certificate) -> Gallery | None:
         facts.sort(key=lambda shown: _rank(shown[1]))
     return Gallery(
         arms=tuple(in_order(arms)),
-        pairs=tuple(_pairs(exhibits.facts, references)),
+        pairs=tuple(_pairs(examples.facts, references)),
         attacks=tuple(
             (label, tuple(facts))
             for label, facts in sorted(under.items(), key=lambda entry: _rank(entry[1][0][1]))
         ),
-        pictured=exhibits.pictured,
-        left_out=exhibits.left_out,
+        pictured=examples.pictured,
+        left_out=examples.left_out,
     )
 
 
@@ -97,7 +97,7 @@ def shot(picture: str) -> Shot | None:
     return Shot(Markup(source), width, height)  # noqa: S704
 
 
-def _pairs(facts: tuple[ExhibitPart, ...], references: set[str]) -> Iterator[Pair]:
+def _pairs(facts: tuple[ImageExamplePart, ...], references: set[str]) -> Iterator[Pair]:
     for fact in facts:
         before = [view for view in fact.views if view.attack in references]
         attacked = [view for view in fact.views if view.attack not in references]

@@ -1,4 +1,7 @@
-"""Plants: copies of the original with a suppression, kept beside the evidence and made once."""
+"""Models of positive controls: copies of the original with suppressed knowledge.
+
+They are kept beside the evidence and made once.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -12,12 +15,12 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
-from auditor.certificate.sight import Planted
 from auditor.core.errors import AuditorError, MeasurementError
 from auditor.core.files import whole_folder
 from auditor.core.hashing import canonical_json, digest
 from auditor.core.packages import installed_version
 from auditor.core.progress import Progress
+from auditor.core.roles import ControlKind
 from auditor.engine.fingerprint import fingerprint
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore
@@ -30,14 +33,15 @@ from auditor.models.opening import locate, open_model
 from auditor.models.spec import ModelSpec
 from auditor.positive_controls.suppression import Bounds, SuppressionSettings, suppress
 from auditor.positive_controls.window import window
-from auditor.statistics import PlantKind
 
 SETTINGS = SuppressionSettings()
-"""How every plant is made."""
+"""How every control is made."""
 
 _SAME_LEVEL = 1e-4
 """Relative difference up to which two levels are one; no grid has levels as close as that."""
-_MODEL, _DESCRIPTION = "model", "plant.json"
+_FOLDER = "positive-controls"
+"""Of an evidence store, in which they are."""
+_MODEL, _DESCRIPTION = "model", "control.json"
 _LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
 
 
@@ -54,17 +58,23 @@ class Known(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plant(Planted):
-    """A copy of the original with a suppression planted in it."""
+class PositiveControlModel:
+    """A copy of the original with suppressed knowledge."""
 
+    kind: ControlKind
+    """How much it leaves to be seen."""
+    grid: str | None
+    """Name of the grid within whose cells the weights stayed, if any."""
+    left: float
+    """Share of the gap without attack that is left."""
     spec: ModelSpec
     location: Location
 
 
-class Planter:
-    """Plants suppressions in the original of one audit.
+class ControlModels:
+    """The positive controls of one audit.
 
-    A plant's folder is named by the digest of everything that decides its weights, and appears
+    A control's folder is named by the digest of everything that decides its weights, and appears
     under that name when it is whole. A resumed audit finds it there.
     """
 
@@ -76,8 +86,10 @@ class Planter:
         self._store = store
         self._progress = progress
 
-    def plant(self, kind: PlantKind, grid: Grid | None = None) -> Plant:
-        """The plant of that kind; made unless it is there.
+    def make_control_model(
+        self, kind: ControlKind, grid: Grid | None = None
+    ) -> PositiveControlModel:
+        """The control of that kind; made unless it is there.
 
         Args:
             kind: how much it leaves.
@@ -85,10 +97,10 @@ class Planter:
 
         Raises:
             MeasurementError: the suppression does not come about.
-            AuditorError: a finished plant was changed.
+            AuditorError: a finished control was changed.
         """
         identity = self._identity(kind, grid)
-        folder = self._store.root / "plants" / digest(identity)
+        folder = self._store.root / _FOLDER / digest(identity)
         if not folder.is_dir():
             self._make(kind, grid, identity, folder)
         spec = self._prepared.plan.original.model_copy(
@@ -101,9 +113,11 @@ class Planter:
             raise AuditorError(_changed(folder)) from error
         if said.get("manifest") != location.manifest.digest:
             raise AuditorError(_changed(folder))
-        return Plant(kind, grid.name if grid else None, float(said["left"]), spec, location)
+        return PositiveControlModel(
+            kind, grid.name if grid else None, float(said["left"]), spec, location
+        )
 
-    def _identity(self, kind: PlantKind, grid: Grid | None) -> dict[str, Any]:
+    def _identity(self, kind: ControlKind, grid: Grid | None) -> dict[str, Any]:
         plan = self._prepared.plan
         modules = [suppress.__module__, window.__module__, *plan.kind.code]
         modules.append(find_metric(plan.metrics.primary, plan.kind.answers).__module__)
@@ -128,7 +142,7 @@ class Planter:
         }
 
     def _make(
-        self, kind: PlantKind, grid: Grid | None, identity: dict[str, Any], folder: Path
+        self, kind: ControlKind, grid: Grid | None, identity: dict[str, Any], folder: Path
     ) -> None:
         plan, sets = self._prepared.plan, self._prepared.sets
         location = self._prepared.locations["original"]
@@ -137,7 +151,7 @@ class Planter:
             raise MeasurementError(f"no suppression can be planted in {plan.kind.described}")
         layers = list(linear_weights(subject.network))
         if not layers:
-            raise MeasurementError("the original has no linear layers to plant it in")
+            raise MeasurementError("the original has no linear layers to suppress knowledge in")
         types = {name: weight.dtype for name, weight, _ in layers}
         others = {p: p.dtype for p in subject.network.parameters()}
         for parameter in others:
@@ -166,7 +180,7 @@ class Planter:
                 window(kind, plan.policy.delta),
                 SETTINGS,
                 self._progress,
-                f"planting a {kind} suppression{where}, for the attacks to find",
+                f"suppressing knowledge for a positive control ({kind}{where})",
                 bounds,
             )
             for name, weight in weights.items():
@@ -235,7 +249,7 @@ def _check_flips(
     grid: Grid | None,
     bounds: Mapping[str, Bounds],
 ) -> None:
-    """Refuse a plant that the grid would not round back to where it started.
+    """Refuse a control that the grid would not round back to where it started.
 
     Raises:
         MeasurementError: some weight is rounded to another level.
@@ -254,4 +268,4 @@ def _check_flips(
 
 
 def _changed(folder: Path) -> str:
-    return f"the planted model {folder} was changed. Delete that folder to plant it again."
+    return f"the positive control {folder} was changed. Delete that folder to make it again."

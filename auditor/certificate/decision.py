@@ -1,0 +1,61 @@
+"""Decision on the inputs of a verdict."""
+
+from auditor.certificate.inputs import DecisionInputs
+from auditor.core.arms import Arm
+from auditor.core.roles import Role
+from auditor.policy import Policy, unmet
+from auditor.statistics import Decision, FactsNeeded, Margins, Utility, decide, facts_needed
+
+
+def margins(policy: Policy) -> Margins:
+    """The margins of a policy."""
+    return Margins(
+        delta=policy.delta,
+        alpha=policy.alpha,
+        minimum_gap=policy.minimum_gap,
+        leak_limit=policy.leak_limit,
+        utility_margin=policy.utility_margin,
+    )
+
+
+def decide_verdict(inputs: DecisionInputs) -> Decision:
+    """Decide the verdict."""
+    return decide(
+        inputs.attacks,
+        _utility(inputs),
+        margins(inputs.policy),
+        inputs.policy.scope,
+        unmet(inputs.policy, len(inputs.sets["forget"]), len(inputs.retrained)),
+    )
+
+
+def power(inputs: DecisionInputs, attacks: int | None = None) -> FactsNeeded | None:
+    """Facts that a PASS needs, from the original and the retrained models without attack.
+
+    Args:
+        inputs: in which at least those arms were measured as they are.
+        attacks: mandatory attacks that must pass; by default those of the inputs.
+
+    Returns:
+        None where those were not measured.
+    """
+    arms = inputs.matrix(inputs.as_is, [Arm.ORIGINAL, *inputs.retrained], "forget")
+    if arms is None:
+        return None
+    mandatory = sum(attack.role is Role.MANDATORY for attack in inputs.attacks)
+    return facts_needed(
+        arms[0],
+        arms[1:],
+        margins(inputs.policy),
+        scope=inputs.policy.scope,
+        entities=[fact.entity for fact in inputs.sets["forget"]],
+        attacks=max(1, attacks or mandatory),
+    )
+
+
+def _utility(inputs: DecisionInputs) -> Utility | None:
+    retain = inputs.sets["retain"]
+    table = inputs.matrix(inputs.as_is, [Arm.UNLEARNED, Arm.ORIGINAL], "retain")
+    if not retain or table is None:
+        return None
+    return Utility(table[0], table[1], tuple(fact.entity for fact in retain))

@@ -1,0 +1,180 @@
+"""Parts of a certificate that follow from the inputs of its verdict alone.
+
+An audit writes them down, and verification works them out again.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from auditor.certificate.decision import power
+from auditor.certificate.distribution import distribution
+from auditor.certificate.examples import worst
+from auditor.certificate.image_examples import image_examples
+from auditor.certificate.inputs import DecisionInputs
+from auditor.certificate.parts import ByArm
+from auditor.certificate.schema import (
+    DistributionPart,
+    ForgetQualityPart,
+    PolicyPart,
+    ScopePart,
+    SetPart,
+    UncertaintyPart,
+    VerdictPart,
+    WaiverPart,
+)
+from auditor.core.arms import Arm
+from auditor.core.facts import SetName
+from auditor.core.messages import Message, message
+from auditor.core.roles import Role, Status
+from auditor.policy import Policy
+from auditor.statistics import AttackEvidence, Decision, Verdict, forget_quality
+
+_EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1}
+_CLAIMS = {
+    Verdict.PASS: "no_more_extractable",
+    Verdict.FAIL: "more_extractable",
+    Verdict.INCONCLUSIVE: "nothing_concluded",
+    Verdict.NOT_AUDITABLE: "nothing_to_audit",
+}
+
+
+def derived_parts(inputs: DecisionInputs, decision: Decision) -> dict[str, Any]:
+    """The parts of a certificate, by name, that follow from its inputs and nothing else."""
+    entities, facts = worst(inputs)
+    return {
+        "verdict": verdict_part(inputs.policy, decision),
+        "scope": _scope(inputs, decision),
+        "policy": _policy(inputs),
+        "utility": decision.utility,
+        "uncertainty": _uncertainty(inputs, decision),
+        "worst_entities": entities,
+        "worst_facts": facts,
+        "image_examples": image_examples(inputs),
+        "limitations": _limitations(inputs, decision),
+    }
+
+
+def row_means(
+    inputs: DecisionInputs, attack: AttackEvidence
+) -> tuple[dict[SetName, dict[str, ByArm]], DistributionPart | None]:
+    """What a row of the matrix shows of the evidence beside its figures.
+
+    Returns:
+        Of each set of facts, metric to mean K by arm; and how D is spread over the forget set.
+    """
+    means = {name: inputs.means(attack, name) for name in inputs.sets}
+    return means, distribution(attack.arms)
+
+
+def verdict_part(policy: Policy, decision: Decision) -> VerdictPart:
+    """The verdict, its claim and its reasons."""
+    verdict = decision.verdict
+    broken = any(a.mandatory and a.evidence.status is Status.FAILED for a in decision.attacks)
+    return VerdictPart.model_validate(
+        {
+            "verdict": verdict,
+            "flags": decision.flags,
+            "claim": message(_CLAIMS[verdict], delta=policy.delta, alpha=policy.alpha),
+            "reasons": decision.reasons,
+            "exit_code": _EXIT_CODES.get(verdict, 4 if broken else 3),
+        }
+    )
+
+
+def _scope(inputs: DecisionInputs, decision: Decision) -> ScopePart:
+    primary, *reported = inputs.metrics
+    return ScopePart(
+        scope=inputs.policy.scope,
+        sets={
+            name: SetPart(facts=len(facts), entities=len({fact.entity for fact in facts}))
+            for name, facts in inputs.sets.items()
+        },
+        primary_metric=primary,
+        reported_metrics=tuple(reported),
+        baseline_claim=decision.baseline_claim,
+    )
+
+
+def _policy(inputs: DecisionInputs) -> PolicyPart:
+    """The rules, with the labels of the attacks that each concerns."""
+    policy = inputs.policy
+
+    def labels(*roles: Role) -> tuple[str, ...]:
+        return tuple(attack.id.label for attack in inputs.attacks if attack.role in roles)
+
+    return PolicyPart(
+        name=policy.name,
+        delta=policy.delta,
+        alpha=policy.alpha,
+        minimum_gap=policy.minimum_gap,
+        leak_limit=policy.leak_limit,
+        utility_margin=policy.utility_margin,
+        mandatory=labels(Role.MANDATORY),
+        advisory=labels(Role.ADVISORY, Role.WAIVED),
+        reported=labels(Role.REPORTED),
+        budgets=policy.budgets,
+        minimum_facts=policy.minimum_facts,
+        minimum_retrained=policy.minimum_retrained,
+        valid_days=policy.valid_days,
+        waivers=tuple(
+            WaiverPart(attack=w.attack, reason=w.reason, by=w.by, until=w.until.isoformat())
+            for w in policy.waivers
+        ),
+    )
+
+
+def _uncertainty(inputs: DecisionInputs, decision: Decision) -> UncertaintyPart:
+    """What the figures leave open."""
+    undecided = decision.verdict is Verdict.INCONCLUSIVE
+    needed = decision.facts_needed if undecided else power(inputs)
+    known = inputs.means(inputs.as_is, "forget").get(inputs.metrics[0], {})
+    spread = [known[arm] for arm in inputs.retrained if arm in known]
+    return UncertaintyPart(
+        residual_lower=decision.residual.lower,
+        residual_upper=decision.residual.upper,
+        residual_complete=decision.residual.complete,
+        log_e_fail=decision.log_e_fail,
+        fail_threshold=decision.fail_threshold,
+        facts_available=len(inputs.sets["forget"]),
+        facts_needed=needed.needed if needed else None,
+        facts_needed_basis=needed.basis if needed else None,
+        retrained_models=len(inputs.retrained),
+        retrained_spread=float(np.std(spread, ddof=1)) if len(spread) > 1 else None,
+        forget_quality=tuple(_forget_quality(inputs)),
+    )
+
+
+def _forget_quality(inputs: DecisionInputs) -> Iterator[ForgetQualityPart]:
+    """KS on the truth ratio where it was measured, as TOFU defines it; else nothing."""
+    attack = inputs.as_is
+    known = {
+        arm: inputs.table.knowledge(attack.id, arm, "forget", "truth-ratio") for arm in attack.jobs
+    }
+    unlearned = known.get(Arm.UNLEARNED)
+    for arm in inputs.retrained:
+        if unlearned and (retrained := known.get(arm)):
+            shared = sorted(unlearned.keys() & retrained.keys())
+            result = forget_quality(
+                np.array([unlearned[fact] for fact in shared]),
+                np.array([retrained[fact] for fact in shared]),
+            )
+            yield ForgetQualityPart(
+                baseline=arm, p_value=result.p_value, statistic=result.statistic
+            )
+
+
+def _limitations(inputs: DecisionInputs, decision: Decision) -> tuple[Message, ...]:
+    """What the certificate does not say."""
+    attacks = [attack for attack in inputs.attacks if attack.jobs and not attack.baseline]
+    limits = [
+        message("attacks_give_lower_bounds"),
+        message("families_run", families=sorted({attack.id.family for attack in attacks})),
+        message("metric_on_given_prompts", metric=inputs.metrics[0]),
+    ]
+    if decision.baseline_claim:
+        limits.append(message("residual_relative", to=decision.baseline_claim))
+    if inputs.policy.scope == "census":
+        limits.append(message("nothing_outside_audited_set"))
+    return (*limits, message("inputs_trusted"), message("no_statement_of_compliance"))

@@ -1,0 +1,66 @@
+"""Inputs of a verdict: evidence, policy and facts, without any model or attack.
+
+An audit has them; verification loads the same ones from a certificate and its evidence store, and
+comes to the same decision.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from auditor.certificate.parts import ByArm
+from auditor.core.arms import Arm
+from auditor.core.attack_id import AttackId
+from auditor.core.facts import Fact, SetName
+from auditor.evidence.table import EvidenceTable
+from auditor.policy import Policy
+from auditor.statistics import AttackEvidence, ControlOutcome
+
+
+@dataclass(frozen=True)
+class DecisionInputs:
+    """All that a verdict depends on."""
+
+    policy: Policy
+    arms: tuple[Arm, ...]
+    """Unlearned, original, then every retrained model."""
+    sets: Mapping[SetName, Sequence[Fact]]
+    metrics: tuple[str, ...]
+    """The primary metric, then those that are reported."""
+    attacks: tuple[AttackEvidence, ...]
+    """The model as it is among them."""
+    table: EvidenceTable
+
+    @property
+    def retrained(self) -> list[Arm]:
+        """The retrained arms, in order."""
+        return [arm for arm in self.arms if arm.is_retrained]
+
+    @property
+    def as_is(self) -> AttackEvidence:
+        """The model as it is."""
+        return next(attack for attack in self.attacks if attack.baseline)
+
+    def matrix(
+        self, attack: AttackEvidence, arms: Sequence[str], set_name: SetName
+    ) -> npt.NDArray[np.float64] | None:
+        """K of the measure that decides as [arms, facts]; None where any of it is missing."""
+        facts = [fact.id for fact in self.sets[set_name]]
+        return self.table.matrix(attack.id, arms, set_name, attack.metric, facts)
+
+    def means(self, attack: AttackEvidence, set_name: SetName) -> dict[str, ByArm]:
+        """Metric to mean K by arm; a metric that read nothing is absent."""
+        means: dict[str, ByArm] = {}
+        for metric in dict.fromkeys((*self.metrics, attack.metric)):
+            for arm in attack.jobs:
+                known = self.table.knowledge(attack.id, arm, set_name, metric)
+                if known:
+                    means.setdefault(metric, {})[arm] = float(np.mean(list(known.values())))
+        return means
+
+    def with_controls(self, outcomes: Mapping[AttackId, ControlOutcome]) -> "DecisionInputs":
+        """The same with what attacks made of their positive controls."""
+        attacks = tuple(replace(a, control=outcomes.get(a.id, a.control)) for a in self.attacks)
+        return replace(self, attacks=attacks)

@@ -1,0 +1,52 @@
+"""From the table of evidence to the arrays that statistics decide on."""
+
+from collections.abc import Mapping, Sequence
+
+from auditor.core.attack_id import AttackId
+from auditor.core.facts import Fact
+from auditor.core.messages import Message, message
+from auditor.core.roles import Role, Status
+from auditor.evidence.table import EvidenceTable
+from auditor.statistics import Arms, AttackEvidence
+
+
+def measured_evidence(
+    table: EvidenceTable,
+    attack: AttackId,
+    role: Role,
+    metric: str,
+    jobs: Mapping[str, tuple[str, ...]],
+    arms: Sequence[str],
+    facts: Sequence[Fact],
+    *,
+    baseline: bool,
+    shortfall: Message | None = None,
+) -> AttackEvidence:
+    """Gather the evidence of an attack that was measured.
+
+    An attack that lacks any fact on any arm has failed: nothing is filled in.
+
+    Args:
+        table: the evidence.
+        attack: the attack and its level.
+        role: its role in the verdict.
+        metric: the measure of K that decides on it.
+        jobs: arm to the keys of its evidence.
+        arms: unlearned, original, then every retrained model.
+        facts: of the forget set.
+        baseline: whether it is the model as it is.
+        shortfall: how it falls short of the policy's budget.
+    """
+    known = table.matrix(attack, arms, "forget", metric, [fact.id for fact in facts])
+    entities = tuple(fact.entity for fact in facts)
+    return AttackEvidence(
+        id=attack,
+        role=role,
+        status=Status.FAILED if known is None else Status.MEASURED,
+        reason=message("measurement_incomplete") if known is None else None,
+        metric=metric,
+        jobs=jobs,
+        arms=None if known is None else Arms(known[0], known[1], known[2:], entities),
+        baseline=baseline,
+        shortfall=shortfall,
+    )

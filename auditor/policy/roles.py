@@ -1,0 +1,71 @@
+"""Roles of the attacks of an audit, as a policy gives them."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from auditor.core.attack_id import AttackId
+from auditor.core.errors import AuditorError
+from auditor.core.messages import Message
+from auditor.core.roles import Role
+from auditor.policy.demands import demands, shortfall, waived
+from auditor.policy.policy import Policy
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """What a policy makes of an attack.
+
+    Attributes:
+        role: in the verdict.
+        shortfall: how it falls short of the policy's budget; None where it does not.
+    """
+
+    role: Role
+    shortfall: Message | None
+
+
+def assign_roles(
+    policy: Policy,
+    attacks: Mapping[AttackId, Mapping[str, Any]],
+    reported: Collection[AttackId],
+    default: Iterable[str] = (),
+) -> tuple[dict[AttackId, Assigned], tuple[AttackId, ...]]:
+    """Give every attack its role under a policy.
+
+    Args:
+        policy: whose demands, waivers and budgets.
+        attacks: the attacks that were run or tried, with their parameters.
+        reported: those whose measure counts towards no verdict.
+        default: labels that are mandatory where the policy lists none.
+
+    Returns:
+        Attack to what the policy makes of it, those that it demands and nobody ran included; and
+        these.
+
+    Raises:
+        AuditorError: the policy demands an attack that is only reported, or waives what it does
+            not demand.
+    """
+    by_label = {attack.label: attack for attack in attacks}
+    wanted = demands(policy, by_label, default)
+    missing = tuple(AttackId.parse(demand.name) for demand in wanted if not demand.labels)
+    mandatory = [label for demand in wanted for label in (demand.labels or (demand.name,))]
+    lifted = waived(policy, mandatory)
+    silent = [attack.label for attack in reported if attack.label in mandatory]
+    if silent:
+        raise AuditorError(
+            f"the policy {policy.name} makes {', '.join(silent)} mandatory, which is only "
+            "reported: its measure is not of knowledge that comes out. Take it off the list."
+        )
+
+    def assigned(attack: AttackId) -> Assigned:
+        if attack in reported:
+            return Assigned(Role.REPORTED, None)
+        if attack.label in lifted:
+            return Assigned(Role.WAIVED, None)
+        if attack.label not in mandatory:
+            return Assigned(Role.ADVISORY, None)
+        return Assigned(Role.MANDATORY, shortfall(policy, attack.label, attacks.get(attack, {})))
+
+    return {attack: assigned(attack) for attack in (*attacks, *missing)}, missing

@@ -1,0 +1,239 @@
+"""Load the inputs of a verdict from a certificate and its evidence store."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from auditor.certificate.control_outcomes import ControlMeasurement, control_outcome
+from auditor.certificate.decision import decide_verdict
+from auditor.certificate.inputs import DecisionInputs
+from auditor.certificate.schema import (
+    Certificate,
+    ControlModelPart,
+    MatrixRow,
+    PositiveControlPart,
+)
+from auditor.core.arms import Arm
+from auditor.core.attack_id import AttackId
+from auditor.core.errors import AuditorError, ContradictedError, EvidenceChangedError
+from auditor.core.messages import Message, message
+from auditor.core.roles import Role, Status
+from auditor.evidence.gathering import measured_evidence
+from auditor.evidence.store import EvidenceStore
+from auditor.evidence.table import Evidence, EvidenceTable
+from auditor.policy import AS_IS, Assigned, Policy, assign_roles, parse_policy
+from auditor.statistics import AttackEvidence, ControlOutcome
+
+Tables = Callable[[Sequence[tuple[AttackId, dict[str, tuple[str, ...]]]]], EvidenceTable]
+"""Makes a table of the jobs of attacks."""
+
+
+def stated_policy(certificate: Certificate) -> Policy:
+    """The policy that a certificate was decided under.
+
+    Raises:
+        ContradictedError: what the certificate holds of it does not have the digest that it names.
+    """
+    policy = parse_policy(
+        certificate.reproduction.plan.get("policy", {}), "the policy in the certificate's plan"
+    )
+    if not policy.has_digest(certificate.identity.policy_digest):
+        raise ContradictedError(
+            "the policy in the certificate's plan is not the one whose digest it names: "
+            f"{policy.digest} instead of {certificate.identity.policy_digest}."
+        )
+    return policy
+
+
+def load_inputs(
+    certificate: Certificate, store: EvidenceStore, columns: Sequence[str] | None = None
+) -> DecisionInputs:
+    """Load the inputs of a certificate's verdict from stored evidence.
+
+    Args:
+        certificate: whose figures are to be worked out again; only its list of attacks and jobs,
+            its policy and the names of its models are used.
+        store: where the evidence is.
+        columns: of the evidence; the answers may be left out where no text is wanted.
+
+    Raises:
+        EvidenceChangedError: evidence or facts are missing, or not those that the certificate
+            lists.
+        ContradictedError: the policy in its plan is not the one that it names, or demands an attack
+            that the certificate does not list.
+    """
+    sets = store.facts(certificate.identity.facts_digest)
+    policy = stated_policy(certificate)
+
+    def tables(used: Sequence[tuple[AttackId, dict[str, tuple[str, ...]]]]) -> EvidenceTable:
+        return EvidenceTable(
+            Evidence(attack, arm, seed, store.rows(_listed(certificate, store, key), columns))
+            for attack, jobs in used
+            for arm, keys in jobs.items()
+            for seed, key in enumerate(keys)
+        )
+
+    scope = certificate.scope
+    bare = DecisionInputs(
+        policy=policy,
+        arms=tuple(
+            sorted((Arm(part.arm) for part in certificate.identity.arms), key=lambda arm: arm.place)
+        ),
+        sets={"forget": sets.forget, "retain": sets.retain, "holdout": sets.holdout},
+        metrics=tuple(dict.fromkeys((scope.primary_metric, *scope.reported_metrics))),
+        attacks=(),
+        table=tables([(row.id, row.jobs) for row in certificate.matrix]),
+    )
+    assigned = _assigned(certificate, policy)
+    inputs = replace(
+        bare,
+        attacks=tuple(_evidence(bare, row, assigned[row.id]) for row in certificate.matrix),
+    )
+    if not certificate.positive_controls:
+        return inputs
+    return inputs.with_controls(_control_outcomes(certificate, inputs, tables))
+
+
+def under_policy(
+    inputs: DecisionInputs, certificate: Certificate, policy: Policy, default: Sequence[str]
+) -> tuple[DecisionInputs, tuple[AttackId, ...]]:
+    """The same inputs under another policy.
+
+    Args:
+        inputs: of the certificate.
+        certificate: that names the attacks' parameters.
+        policy: gives the attacks their roles.
+        default: labels that are mandatory where the policy lists none.
+
+    Returns:
+        The inputs, with what the policy demands and the audit lacks as unavailable; and these.
+
+    Raises:
+        AuditorError: the policy demands an attack that is only reported, or waives what it does
+            not demand.
+    """
+    assigned, missing = assign_roles(
+        policy,
+        {row.id: row.parameters for row in certificate.matrix},
+        [attack.id for attack in inputs.attacks if attack.role is Role.REPORTED],
+        default,
+    )
+    never_run = [
+        AttackEvidence(
+            id=attack,
+            role=Role.ADVISORY,
+            status=Status.UNAVAILABLE,
+            reason=message("not_run_by_audit"),
+            baseline=attack.name == AS_IS,
+        )
+        for attack in missing
+    ]
+    attacks = tuple(
+        replace(attack, role=assigned[attack.id].role, shortfall=assigned[attack.id].shortfall)
+        for attack in (*inputs.attacks, *never_run)
+    )
+    return replace(inputs, policy=policy, attacks=attacks), missing
+
+
+def _assigned(certificate: Certificate, policy: Policy) -> dict[AttackId, Assigned]:
+    """The roles that the certificate's own policy gives to its attacks."""
+    rows = certificate.matrix
+    labels = [row.label for row in rows]
+    if repeated := sorted({label for label in labels if labels.count(label) > 1}):
+        raise ContradictedError(f"the certificate lists {', '.join(repeated)} twice.")
+    reported = [row.id for row in rows if row.role is Role.REPORTED]
+    try:
+        assigned, missing = assign_roles(policy, {row.id: row.parameters for row in rows}, reported)
+    except AuditorError as error:  # a plan like that would have been refused
+        raise ContradictedError(f"the certificate cannot be that of an audit: {error}") from error
+    if missing:
+        names = ", ".join(attack.label for attack in missing)
+        raise ContradictedError(f"its policy demands {names}, which the certificate does not list.")
+    return assigned
+
+
+def _evidence(inputs: DecisionInputs, row: MatrixRow, assigned: Assigned) -> AttackEvidence:
+    """The evidence of a row, with the role that the policy gives it."""
+    if row.jobs:
+        return measured_evidence(
+            inputs.table,
+            row.id,
+            assigned.role,
+            row.metric,
+            row.jobs,
+            inputs.arms,
+            inputs.sets["forget"],
+            baseline=row.attack == AS_IS,
+            shortfall=assigned.shortfall,
+        )
+    if row.status is Status.MEASURED or row.reason is None:
+        raise ContradictedError(
+            f"the certificate names no evidence of {row.label}, and no reason why there is none."
+        )
+    return AttackEvidence(
+        id=row.id,
+        role=assigned.role,
+        status=row.status,
+        reason=row.reason,
+        metric=row.metric,
+        baseline=row.attack == AS_IS,
+        shortfall=assigned.shortfall,
+    )
+
+
+def _listed(certificate: Certificate, store: EvidenceStore, key: str) -> str:
+    """The key of a job, if the store holds what the certificate lists under it."""
+    claimed = certificate.evidence.jobs.get(key)
+    if claimed is None:
+        raise ContradictedError(
+            f"the certificate uses the job {key}, which its evidence does not list."
+        )
+    if store.claimed_seal(key) != claimed:
+        raise EvidenceChangedError(
+            f"the evidence of job {key} in {store.root} is not the evidence that the certificate "
+            "was made from."
+        )
+    return key
+
+
+def _control_outcomes(
+    certificate: Certificate, inputs: DecisionInputs, tables: Tables
+) -> dict[AttackId, ControlOutcome]:
+    """Attack to what it makes of the positive control that it is held to."""
+    decision = decide_verdict(inputs)
+    tests = sum(
+        a.figures is not None and a.evidence.role is not Role.REPORTED for a in decision.attacks
+    )
+    rows = {row.label: row for row in certificate.matrix}
+    roles = {attack.id: attack for attack in inputs.attacks}
+    as_is = rows[inputs.as_is.id.label]
+
+    def measured(label: str, part: ControlModelPart) -> ControlMeasurement:
+        row = rows[label]
+        used = [as_is.model_copy(update={"jobs": part.as_is})]
+        if row.attack != AS_IS:
+            used.append(row.model_copy(update={"jobs": part.jobs}))
+        seen = replace(inputs, table=tables([(one.id, one.jobs) for one in used]))
+        attacks = tuple(
+            _evidence(seen, one, Assigned(roles[one.id].role, roles[one.id].shortfall))
+            for one in used
+        )
+        assessed = decide_verdict(replace(seen, attacks=attacks)).attacks
+        assessment = next(a for a in assessed if a.label == label)
+        return ControlMeasurement(
+            part.kind, part.grid, part.left, assessment, inputs.policy.alpha, tests
+        )
+
+    def outcome(part: PositiveControlPart) -> ControlOutcome:
+        if part.attack not in rows:
+            raise ContradictedError(
+                f"the certificate has a positive control of {part.attack}, and no such attack."
+            )
+        other: ControlMeasurement | Message
+        if part.obfuscated is not None:
+            other = measured(part.attack, part.obfuscated)
+        else:
+            other = part.missing or message("not_run_by_audit")
+        visible = measured(part.attack, part.visible)
+        return control_outcome(part.attack, part.required, visible, other)
+
+    return {AttackId.parse(part.attack): outcome(part) for part in certificate.positive_controls}

@@ -1,0 +1,138 @@
+"""Work a certificate out again from its evidence, and compare it with what it says."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from auditor.certificate.decision import decide_verdict
+from auditor.certificate.derived import derived_parts, row_means
+from auditor.certificate.inputs import DecisionInputs
+from auditor.certificate.redaction import redact
+from auditor.certificate.schema import Certificate, MatrixRow
+from auditor.core.errors import ContradictedError
+from auditor.core.findings import AttackReport, SelfCheck
+from auditor.core.hashing import digest
+from auditor.core.roles import Role
+from auditor.engine.attack_report import attack_report
+from auditor.engine.expansion import instantiate
+from auditor.evidence.store import EvidenceStore
+from auditor.statistics import AttackAssessment, Decision
+from auditor.verification.load import load_inputs
+
+_SHOWN = 5
+_TOLERANCE = 1e-6
+"""Relative; another machine's arithmetic may differ in the last bits."""
+
+
+def check_contradiction(certificate: Certificate, store: EvidenceStore) -> None:
+    """Work out everything that follows from the evidence, and refuse a certificate that differs.
+
+    Values and messages are compared, and no sentence: how something is worded decides nothing.
+
+    Args:
+        certificate: as it was given.
+        store: its evidence.
+
+    Raises:
+        ContradictedError: the evidence leads to another verdict, or to other figures; says which.
+        EvidenceChangedError: evidence is missing or was changed.
+        AuditorError: an attack of the certificate is not installed here.
+    """
+    inputs = load_inputs(certificate, store)
+    again = recomputed(certificate, inputs, decide_verdict(inputs), store)
+    if certificate.redaction != "none":
+        again = redact(again, store.redaction_key())
+    stated, worked_out = (c.model_dump(mode="json") for c in (certificate, again))
+    found = list(_differences(stated, worked_out))
+    verdict = next((d for d in found if d.startswith("verdict.verdict:")), None)
+    if verdict:
+        raise ContradictedError(f"the verdict does not follow from the evidence: {verdict}.")
+    if found:
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise ContradictedError(
+            f"the certificate does not follow from its evidence: {'; '.join(found[:_SHOWN])}{more}."
+        )
+
+
+def recomputed(
+    certificate: Certificate, inputs: DecisionInputs, decision: Decision, store: EvidenceStore
+) -> Certificate:
+    """The certificate with every part worked out again that follows from its evidence.
+
+    Args:
+        certificate: what is not worked out is taken from it.
+        inputs: loaded from it and its evidence.
+        decision: on these inputs.
+        store: its evidence, on which the attacks report again.
+    """
+    rows: list[MatrixRow] = []
+    checks: list[SelfCheck] = []
+    for stated, assessment in zip(certificate.matrix, decision.attacks, strict=True):
+        row, report = _row(stated, assessment, inputs, store)
+        rows.append(row)
+        checks += report.self_checks
+    outcomes = {attack.id.label: attack.control for attack in inputs.attacks if attack.control}
+    controls = tuple(
+        part.model_copy(
+            update={"found": outcomes[part.attack].found, "message": outcomes[part.attack].message}
+        )
+        for part in certificate.positive_controls
+    )
+    return certificate.model_copy(
+        update={
+            **derived_parts(inputs, decision),
+            "matrix": tuple(rows),
+            "self_checks": tuple({check.message: check for check in checks}.values()),
+            "positive_controls": controls,
+            "evidence": certificate.evidence.model_copy(
+                update={"digest": digest(certificate.evidence.jobs)}
+            ),
+        }
+    )
+
+
+def _row(
+    stated: MatrixRow, assessment: AttackAssessment, inputs: DecisionInputs, store: EvidenceStore
+) -> tuple[MatrixRow, AttackReport]:
+    """A row worked out again, and what its attack reports; the attack says what it is itself."""
+    attack = instantiate(stated.attack, stated.parameters)
+    report = attack_report(attack, stated.jobs, store)
+    row = MatrixRow.from_assessment(
+        assessment,
+        *row_means(inputs, assessment.evidence),
+        report,
+        stated.parameters,
+        stated.forward_tokens,
+    )
+    itself: dict[str, Any] = {
+        "variant": attack.variant,
+        "metric": attack.metric or inputs.metrics[0],
+    }
+    if attack.decides == (row.role is Role.REPORTED):
+        itself["role"] = attack.role(mandatory=False)
+    return row.model_copy(update=itself), report
+
+
+def _differences(stated: Any, again: Any, where: str = "") -> Iterator[str]:
+    if isinstance(stated, dict) and isinstance(again, dict):
+        for name in dict.fromkeys((*stated, *again)):
+            if where or name != "certificate_id":
+                place = f"{where}.{name}" if where else name
+                yield from _differences(stated.get(name), again.get(name), place)
+    elif isinstance(stated, list) and isinstance(again, list) and len(stated) == len(again):
+        for index, pair in enumerate(zip(stated, again, strict=True)):
+            yield from _differences(*pair, f"{where}.{index}")
+    elif not _equal(stated, again):
+        yield f"{where}: it says {_short(stated)}, the evidence {_short(again)}"
+
+
+def _equal(stated: Any, again: Any) -> bool:
+    numbers = (int, float)
+    if isinstance(stated, numbers) and isinstance(again, numbers):
+        return math.isclose(stated, again, rel_tol=_TOLERANCE, abs_tol=1e-9)
+    return bool(stated == again)
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 120 else f"{text[:120]}…"
