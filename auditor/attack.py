@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, Typ
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeVar
 
-from auditor.core import paths
 from auditor.core.aliases import attack_name
 from auditor.core.attack_id import AttackId
 from auditor.core.messages import Message, message
@@ -18,7 +17,7 @@ from auditor.core.paths import FilePath as FilePath
 from auditor.core.paths import ModelPath as ModelPath
 from auditor.core.registry import Registry
 from auditor.core.roles import ControlKind, Role
-from auditor.core.source_attributes import NotLiteralError, class_attributes, class_fields
+from auditor.core.source_attributes import NotLiteralError, class_attributes, named_class
 
 if TYPE_CHECKING:
     from auditor.core.facts import FactSets
@@ -377,10 +376,10 @@ class AttackRegistry(Registry[type[AnyAttack]]):
         cls = self.get(name)
         return AttackMetadata(name=name, **{field: getattr(cls, field) for field in _READ})
 
-    def parameters(self, name: str) -> Mapping[str, paths.PathType | None]:
-        """Names of an attack's parameters, and what those that are paths lead to.
+    def parameters_type(self, name: str) -> type[Parameters]:
+        """The settings of an attack, to be read and checked without importing its module.
 
-        They are read without importing the attack's module where possible.
+        Where that is not possible the module is imported.
 
         Raises:
             AuditorError: There is no such attack, or its plug-in does not load.
@@ -388,11 +387,14 @@ class AttackRegistry(Registry[type[AnyAttack]]):
         points = self.points(name)
         if self.current(name) not in self._items and len(points) == 1:
             try:
-                return class_fields(points[0].value, "parameters_type", _ROOT, paths.TYPES)
+                found = named_class(points[0].value, "parameters_type", _ROOT)
             except NotLiteralError:
-                pass
-        fields = self.get(name).parameters_type.model_fields
-        return {n: paths.path_type(f.annotation, f.metadata) for n, f in fields.items()}
+                return self.get(name).parameters_type
+            if found is None:
+                return Parameters
+            if issubclass(found, Parameters):
+                return found
+        return self.get(name).parameters_type
 
 
 ATTACKS = AttackRegistry("attack", group="auditor.attacks", current=attack_name)

@@ -81,14 +81,6 @@ FilePath = Annotated[str, AfterValidator(_file)]
 ModelPath = Annotated[str, AfterValidator(_model)]
 """Type of a field that names a model: a directory, or a name on the hub."""
 
-TYPES: Mapping[tuple[str, str], PathType] = {
-    (__name__, "FilePath"): "file",
-    (__name__, "ModelPath"): "model",
-    ("auditor.attack", "FilePath"): "file",
-    ("auditor.attack", "ModelPath"): "model",
-}
-"""Modules and names under which the two types are imported."""
-
 LOCATED: Mapping[PathType, Callable[[str, Path | None], str]] = {
     "file": located_file,
     "model": located_model,

@@ -1,17 +1,19 @@
 """Class attributes read from source text, without importing the module that defines them."""
 
 import ast
+import importlib
 import importlib.util
-from collections.abc import Callable, Collection, Iterator, Mapping
+import sys
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-_WITHOUT_ATTRIBUTES = ("abc", "pydantic", "typing", "typing_extensions")
-"""Modules whose classes (``ABC``, ``BaseModel``, ``Generic``) bring no attribute of interest."""
+_WITHOUT_ATTRIBUTES = ("abc", "typing", "typing_extensions")
+"""Modules whose classes (``ABC``, ``Generic``, ``Protocol``) bring no attribute of interest."""
 
-
-T = TypeVar("T")
+_CHEAP = ("auditor.attack", "auditor.core.paths", "pydantic", "typing_extensions")
+"""Modules besides the standard library that may be imported to build a class."""
 
 
 class NotLiteralError(Exception):
@@ -72,29 +74,31 @@ def _read(
             _read(parent, names, root, constructors, found)
 
 
-def class_fields(
-    reference: str, attribute: str, root: str, types: Mapping[tuple[str, str], T]
-) -> dict[str, T | None]:
-    """Read the fields of the class that a class attribute names, and which are of certain types.
+def named_class(reference: str, attribute: str, root: str) -> type | None:
+    """Build the class that a class attribute names, without importing the modules on the way.
+
+    Class statements, and what they use of their modules, are run by themselves. The result is no
+    class that an import would give, but says the same.
 
     Args:
         reference: The class with the attribute, as ``package.module:Class``.
         attribute: The attribute; its value must be the name of a class.
         root: The base at which the search for the attribute ends, as ``package.module:Class``.
-        types: Module and name of the types to look for, to what they are called in the result.
 
     Returns:
-        Name to type of each annotated field of the class and of its bases, those of pydantic
-        excepted; None is the type of a field in which none of ``types`` occurs.
+        The class; None where the attribute is found nowhere below ``root``.
 
     Raises:
-        NotLiteralError: The value is computed, or a base or a module has no source to read.
+        NotLiteralError: The value is computed, or the class uses something that only an import
+            of more than the standard library and pydantic would bring.
     """
     module, _, name = reference.partition(":")
     owner = _named_by(_class(module, name), attribute, root)
-    found: dict[str, T | None] = {}
-    if owner is not None:
-        _read_fields(owner, types, found)
+    if owner is None:
+        return None
+    found = _built(owner.module, owner.node.name)
+    if not isinstance(found, type):
+        raise NotLiteralError(f"{owner.module}.{owner.node.name} is no class")
     return found
 
 
@@ -104,57 +108,52 @@ def _named_by(cls: _Class, attribute: str, root: str) -> _Class | None:
         name, value = _assignment(statement)
         if name == attribute and value is not None:
             return _named(value, cls.module)
-    for parent in _bases(cls):
-        if f"{parent.module}:{parent.node.name}" != root:
+    for base in cls.node.bases:
+        parent = _named(base.value if isinstance(base, ast.Subscript) else base, cls.module)
+        if parent is not None and f"{parent.module}:{parent.node.name}" != root:
             found = _named_by(parent, attribute, root)
             if found is not None:
                 return found
     return None
 
 
-def _read_fields(
-    cls: _Class, types: Mapping[tuple[str, str], T], found: dict[str, T | None]
-) -> None:
-    for parent in _bases(cls):
-        _read_fields(parent, types, found)
-    for statement in cls.node.body:
-        match statement:
-            case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation):
-                if "ClassVar" not in ast.unparse(annotation):
-                    found[name] = _type(annotation, cls.module, types)
+@cache
+def _built(module: str, name: str) -> Any:
+    """What a module calls by a name: imported where that is cheap, otherwise run from source."""
+    if module in _CHEAP or module.partition(".")[0] in sys.stdlib_module_names:
+        return getattr(importlib.import_module(module), name)
+    statement = _defined(module).get(name)
+    if statement is None:
+        source = _imported(module).get(name)
+        if source is None:
+            raise NotLiteralError(f"{module} does not define {name}")
+        return _built(*source)
+    used = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)} - {name}
+    known = used & (_defined(module).keys() | _imported(module).keys())
+    namespace = {"__name__": module, **{other: _built(module, other) for other in known}}
+    code = compile(ast.Module([statement], []), str(_file(module)), "exec")
+    try:
+        exec(code, namespace)  # noqa: S102 - an import would run the same
+    except Exception as error:  # a class body can fail in any way
+        raise NotLiteralError(f"{name} in {module} cannot be built ({error})") from error
+    return namespace[name]
 
 
-def _bases(cls: _Class) -> Iterator[_Class]:
-    """The bases of a class whose source is worth reading."""
-    for base in cls.node.bases:
-        parent = _named(base.value if isinstance(base, ast.Subscript) else base, cls.module)
-        if parent is not None:
-            yield parent
-
-
-def _type(node: ast.expr, module: str, types: Mapping[tuple[str, str], T]) -> T | None:
-    """Which of certain types occurs in an annotation, followed through imports and aliases."""
-    for part in ast.walk(node):
-        if not isinstance(part, ast.Name):
-            continue
-        source = _imported(module).get(part.id)
-        if source is not None and source in types:
-            return types[source]
-        if source is None and (module, part.id) in types:
-            return types[module, part.id]
-        alias = None if source is not None else _alias(module, part.id)
-        if alias is not None and (found := _type(alias, module, types)):
-            return found
-    return None
-
-
-def _alias(module: str, name: str) -> ast.expr | None:
-    """What a module assigns to a name."""
+@cache
+def _defined(module: str) -> dict[str, ast.stmt]:
+    """Classes, functions and constants that a module defines, and its plain imports."""
+    found: dict[str, ast.stmt] = {}
     for statement in _tree(module).body:
-        assigned, value = _assignment(statement)
-        if assigned == name and value is not None:
-            return value
-    return None
+        match statement:
+            case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
+                found[name] = statement
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                found[name] = statement
+            case ast.Import(names=[ast.alias(name=name, asname=None)]):
+                if name not in sys.stdlib_module_names:
+                    continue
+                found[name] = statement
+    return found
 
 
 def _assignment(statement: ast.stmt) -> tuple[str | None, ast.expr | None]:

@@ -1,9 +1,8 @@
 """Which attacks at which levels: a profile, the plan's own, and what the policy demands."""
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, get_origin
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -12,7 +11,7 @@ from auditor.core.attack_id import AttackId
 from auditor.core.errors import AuditorError
 from auditor.core.roles import Role
 from auditor.core.validation import problems
-from auditor.engine.plan import AuditPlan
+from auditor.engine.plan import AuditPlan, swept
 from auditor.policy import AS_IS, Policy, demands, waived
 
 
@@ -84,7 +83,7 @@ def _requested(plan: AuditPlan, kind: str) -> dict[str, AnyAttack]:
                 f"and these are {kind}; take it out of `attacks:`."
             )
             continue
-        for parameters in _swept(request.attack, request.parameters):
+        for parameters in swept(ATTACKS.get(request.attack).parameters_type, request.parameters):
             try:
                 attack = instantiate(request.attack, parameters)
             except AuditorError as error:
@@ -175,23 +174,6 @@ def instantiate(name: str, parameters: dict[str, Any]) -> AnyAttack:
             f"parameters of {name} do not fit:\n  {lines}\n"
             f"`auditor attacks show {name}` lists them."
         ) from error
-
-
-def _swept(name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
-    """Expand lists, where the parameter is not a list itself, to their product.
-
-    scikit-learn's ``ParameterGrid`` sorts the parameters by name, and with it the variants; here
-    they stay in the order of the plan.
-    """
-    fields = ATTACKS.get(name).parameters_type.model_fields
-    axes = []
-    for key, value in parameters.items():
-        kind = fields[key].annotation if key in fields else None
-        if value == []:
-            raise AuditorError(f"the sweep of {name} over {key} is empty.")
-        sweeps = isinstance(value, list) and (get_origin(kind) or kind) not in (list, tuple)
-        axes.append([(key, v) for v in value] if sweeps else [(key, value)])
-    return [dict(point) for point in itertools.product(*axes)]
 
 
 def _mandatory(

@@ -1,8 +1,9 @@
 """The plan of an audit: everything that is decided before any model is opened."""
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_origin
 
 import yaml
 from pydantic import (
@@ -15,11 +16,11 @@ from pydantic import (
     model_validator,
 )
 
-from auditor.attack import ATTACKS, Profile
+from auditor.attack import ATTACKS, Parameters, Profile
 from auditor.core import aliases
 from auditor.core.errors import AuditorError
-from auditor.core.paths import LOCATED, PathType, context, located_file, root_of
-from auditor.core.validation import did_you_mean, problems
+from auditor.core.paths import LOCATED, PathType, context, located_file, path_type, root_of
+from auditor.core.validation import problems
 from auditor.models.kind import AnySpec, ModelKind, default_kind, kind_named, of_kind
 from auditor.models.plan_sections import DataSection, MetricSection, Section
 from auditor.models.spec import TOKEN_BUDGET, ModelSpec, PromptFormat
@@ -37,36 +38,70 @@ class AttackRequest(Section):
     @classmethod
     def _installed(cls, name: str) -> str:
         try:
-            ATTACKS.parameters(name)
+            ATTACKS.parameters_type(name)
         except AuditorError as error:
             raise ValueError(str(error)) from error
         return aliases.attack_name(name)
 
     @field_validator("parameters")
     @classmethod
-    def _known_and_located(cls, given: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+    def _fitting(cls, given: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         if "attack" not in info.data:
             return given
-        known, root = ATTACKS.parameters(info.data["attack"]), root_of(info)
-        if unknown := [name for name in given if name not in known]:
-            hints = [f"`{name}`: {did_you_mean(name, known) or 'unknown'}" for name in unknown]
-            raise ValueError(
-                f"{info.data['attack']} has no such parameter; {'; '.join(hints)} "
-                f"(`auditor attacks show {info.data['attack']}` lists them)"
-            )
-        return {
-            name: _located(value, known[name], root)
-            for name, value in aliases.attack_parameters(given).items()
-        }
+        name = info.data["attack"]
+        settings = ATTACKS.parameters_type(name)
+        parameters = _located(settings, aliases.attack_parameters(given), root_of(info))
+        found: list[str] = []
+        for point in swept(settings, parameters):
+            try:
+                settings.model_validate(point)
+            except ValidationError as error:
+                found += problems(error, model=settings)
+        if found:
+            listed = "; ".join(dict.fromkeys(found))
+            raise ValueError(f"{listed} (`auditor attacks show {name}` lists them)")
+        return parameters
 
 
-def _located(value: Any, kind: PathType | None, root: Path | None) -> Any:
-    """A parameter's value, or each of a list of them, with its path whole if it is one."""
-    if kind is None:
-        return value
-    if isinstance(value, list):
-        return [_located(item, kind, root) for item in value]
-    return LOCATED[kind](value, root) if isinstance(value, str) else value
+def swept(settings: type[Parameters], given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Expand lists, where a parameter is not a list itself, to their product.
+
+    scikit-learn's ``ParameterGrid`` sorts the parameters by name, and with it the variants; here
+    they stay in the order of the plan.
+
+    Args:
+        settings: The parameters of the attack.
+        given: Those that a plan gives.
+
+    Raises:
+        ValueError: A list is empty.
+    """
+    axes = []
+    for name, value in given.items():
+        field = settings.model_fields.get(name)
+        kind = get_origin(field.annotation) or field.annotation if field else None
+        if value == []:
+            raise ValueError(f"{name}: there is nothing in the list to sweep over")
+        sweeps = isinstance(value, list) and kind not in (list, tuple)
+        axes.append([(name, item) for item in value] if sweeps else [(name, value)])
+    return [dict(point) for point in itertools.product(*axes)]
+
+
+def _located(
+    settings: type[Parameters], given: dict[str, Any], root: Path | None
+) -> dict[str, Any]:
+    """The parameters with whole paths, single ones and lists of them."""
+
+    def whole(kind: PathType, value: Any) -> Any:
+        if isinstance(value, list):
+            return [whole(kind, item) for item in value]
+        return LOCATED[kind](value, root) if isinstance(value, str) else value
+
+    kinds = {n: path_type(f.annotation, f.metadata) for n, f in settings.model_fields.items()}
+    return {
+        name: value if (kind := kinds.get(name)) is None else whole(kind, value)
+        for name, value in given.items()
+    }
 
 
 def _kind(validated: Mapping[str, Any]) -> ModelKind:

@@ -2,8 +2,9 @@ import sys
 from dataclasses import dataclass
 
 import pytest
+from pydantic import ValidationError
 
-from auditor.core.source_attributes import NotLiteralError, class_attributes, class_fields
+from auditor.core.source_attributes import NotLiteralError, class_attributes, named_class
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,12 @@ SIZE = 3
 class Root:
     shade = "of the root"
 
-FILE = Annotated[str, "a file"]
+from pydantic import BaseModel, Field
 
-class Settings:
-    size: int = 3
-    model_config = {}
+LEAST = SIZE
+
+class Settings(BaseModel):
+    size: int = Field(default=SIZE, ge=LEAST)
 
 class Base(Root):
     """Has defaults."""
@@ -35,17 +37,34 @@ class Base(Root):
 
 PLUGIN = """
 from typing import Generic
-from .base import FILE, Settings, Base as B, SIZE as HOW_MANY
+from .base import Settings, Base as B, SIZE as HOW_MANY
 
-Files = tuple[FILE, ...]
+from pydantic import field_validator
+import heavy_library
+
+Names = tuple[str, ...]
+MOST = 2
+
+def check(value):
+    if len(value) > MOST:
+        raise ValueError("too many places")
+    return value
 
 class OwnSettings(Settings):
-    counted: ClassVar[int] = 0
-    place: FILE | None = None
-    places: Files = ()
+    places: Names = ()
+
+    @field_validator("places")
+    @classmethod
+    def _few(cls, value):
+        return check(value)
+
+class Needing(Settings):
+    size: int = heavy_library.SIZE
 
 class Thing(B, Generic[T]):
     settings = OwnSettings
+    needs_more = Needing
+    computed_class = type("Made", (), {})
     colour = "red " "and blue"
     count = HOW_MANY
     nested = {"deep": [-1, 2.5, None]}
@@ -104,15 +123,23 @@ def test_a_computed_attribute_that_is_not_asked_for_does_no_harm(package):
     assert read(package, "Computed", "shape") == {"shape": "round"}
 
 
-@pytest.mark.parametrize(
-    ("name", "fields"),
-    [
-        ("Thing", {"size": None, "place": "file", "places": "file"}),
-        ("Computed", {"size": None}),
-    ],
-)
-def test_fields_of_a_named_class_are_read_with_those_of_its_bases(package, name, fields):
-    types = {(f"{package}.base", "FILE"): "file"}
-    reference, root = f"{package}.plugin:{name}", f"{package}.base:Root"
-    assert class_fields(reference, "settings", root, types) == fields
-    assert class_fields(reference, "nothing", root, types) == {}
+def built(package, name, attribute):
+    return named_class(f"{package}.plugin:{name}", attribute, f"{package}.base:Root")
+
+
+def test_a_named_class_is_built_without_its_modules(package):
+    settings = built(package, "Thing", "settings")
+    assert settings.__name__ == "OwnSettings"
+    assert settings(places=("a",)).places == ("a",)
+    with pytest.raises(ValidationError, match="greater than or equal to 3"):
+        settings(size=2)
+    with pytest.raises(ValidationError, match="too many places"):
+        settings(places=("a", "b", "c"))
+    assert built(package, "Computed", "settings").__name__ == "Settings"
+    assert built(package, "Thing", "nothing") is None
+
+
+@pytest.mark.parametrize("attribute", ["needs_more", "computed_class"])
+def test_a_class_that_needs_an_import_is_not_built(package, attribute):
+    with pytest.raises(NotLiteralError):
+        built(package, "Thing", attribute)

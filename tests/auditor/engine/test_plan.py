@@ -3,6 +3,7 @@ import yaml
 
 from auditor.cli.main import OK, run
 from auditor.core.errors import AuditorError
+from auditor.core.roles import Role
 from auditor.engine.expansion import default_levels, expand
 from auditor.engine.job import Job, Pooled
 from auditor.engine.plan import AuditPlan, load_plan, parse_plan
@@ -93,7 +94,7 @@ def test_settings_in_the_plan_replace_those_of_the_profile_and_stay_mandatory():
     variants = expand(parse_plan(MINIMAL | {"attacks": [request]}, "test"))
     gptq = [v for v in variants if v.attack.name == "quantization/gptq"]
     assert len(gptq) == 1
-    assert gptq[0].mandatory
+    assert gptq[0].role is Role.MANDATORY
     assert gptq[0].attack.parameters.calibration_samples == 7
 
 
@@ -119,9 +120,9 @@ def test_wrong_parameters_of_all_attacks_are_named_at_once():
         {"attack": "quantization/rtn", "parameters": {"bits": 99}},
     ]
     with pytest.raises(AuditorError) as caught:
-        expand(parse_plan(MINIMAL | {"attacks": requests}, "test"))
-    assert "parameters of quantization/gptq do not fit:\n  bits:" in str(caught.value)
-    assert "parameters of quantization/rtn do not fit:\n  bits:" in str(caught.value)
+        parse_plan(MINIMAL | {"attacks": requests}, "test")
+    assert "attacks.0.parameters: bits: " in str(caught.value)
+    assert "attacks.1.parameters: bits: " in str(caught.value)
 
 
 def job(**changes):

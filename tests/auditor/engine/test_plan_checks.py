@@ -89,7 +89,15 @@ MISTAKES = {
     ),
     "unknown parameter": (
         {"attacks": [{"attack": "quantization/gptq", "parameters": {"bit": 4}}]},
-        "attacks.0.parameters: quantization/gptq has no such parameter; `bit`: did you mean `bits`",
+        "attacks.0.parameters: bit: there is no such key; did you mean `bits`?",
+    ),
+    "bad value of a parameter": (
+        {"attacks": [{"attack": "quantization/gptq", "parameters": {"bits": [4, 5]}}]},
+        "attacks.0.parameters: bits: Input should be 2, 3, 4 or 8",
+    ),
+    "empty sweep": (
+        {"attacks": [{"attack": "quantization/gptq", "parameters": {"bits": []}}]},
+        "attacks.0.parameters: bits: there is nothing in the list",
     ),
     "attack on another kind of model": (
         {"attacks": [{"attack": "quantization/unet"}]},
