@@ -161,8 +161,15 @@ class TextToImageKind(ModelKind):
         return {"sampling": sampling.model_dump(mode="json")} if sampling else {}
 
     def validate(self, plan: Planned, sets: FactSets) -> tuple[str, ...]:
-        """Check that there is a classifier, and that all arms draw alike."""
+        """Check that there are a classifier and pictures, and that all arms draw alike."""
+        from auditor.data.pictures import find_pictures
+
         found = []
+        if isinstance(plan.data, ImageDataSection) and plan.data.images is not None:
+            try:
+                find_pictures(Path(plan.data.images), sets)
+            except AuditorError as error:
+                found.append(str(error))
         if isinstance(plan.metrics, ImageMetricSection) and plan.metrics.classifier is None:
             found.append(NO_CLASSIFIER)
         drawing = own(plan.arms["unlearned"]).drawing
