@@ -44,11 +44,11 @@ def command(
     plan = plan_from(options)  # its mistakes are found before torch is imported
     from auditor.engine.estimate import estimate
     from auditor.engine.preparation import prepare
-    from auditor.evidence.store import EvidenceStore
+    from auditor.evidence.folder_store import FolderStore
     from auditor.positive_controls.estimate import estimate_controls
 
     progress = chosen_progress(quiet)
-    kept = EvidenceStore(store or out / "evidence")
+    kept = FolderStore(store or out / "evidence")
     prepared = prepare(plan, kept, progress)
     estimates = estimate(prepared, kept)
     controls = estimate_controls(prepared) if plan.runs_controls else None
@@ -102,7 +102,7 @@ def _pilot(prepared: Any, store: Any, progress: Any) -> Any:
     from auditor.certificate.build import audited_inputs
     from auditor.certificate.decision import power
     from auditor.engine.audit import run_audit
-    from auditor.engine.execution import LocalExecutor
+    from auditor.engine.executors.local import LocalExecutor
 
     known_arms = [arm for arm in prepared.locations if arm != "unlearned"]
     only = [v for v in prepared.variants if v.attack.name == AS_IS]

@@ -29,7 +29,7 @@ from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
 from auditor.core.roles import Status
 from auditor.core.text_safety import path_text
-from auditor.evidence.store import EvidenceStore
+from auditor.evidence.folder_store import FolderStore
 
 Item = TypeVar("Item")
 
@@ -134,7 +134,7 @@ def _paired(
             ), {}
     try:
         audits = [
-            Audit(given.certificate, given.path, EvidenceStore(given.store, read_only=True))
+            Audit(given.certificate, given.path, FolderStore(given.store, read_only=True))
             for given in (a, b)
         ]
         return pair(audits[0], audits[1], labels)

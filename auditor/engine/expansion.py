@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from auditor.attack import ATTACKS, PROFILES, AnyAttack, AttackMetadata, Preset
+from auditor.core.aliases import attack_parameters
 from auditor.core.attack_id import AttackId
 from auditor.core.errors import AuditorError
 from auditor.core.roles import Role
@@ -160,14 +161,14 @@ def default_levels(kind: str) -> dict[str, AnyAttack]:
 
 
 def instantiate(name: str, parameters: dict[str, Any]) -> AnyAttack:
-    """An attack with validated parameters.
+    """An attack with validated parameters, which may have former names.
 
     Raises:
         AuditorError: the attack is unknown or a parameter does not fit.
     """
     cls = ATTACKS.get(name)
     try:
-        return cls(cls.parameters_type(**parameters))
+        return cls(cls.parameters_type(**attack_parameters(name, parameters)))
     except ValidationError as error:
         lines = "\n  ".join(problems(error, model=cls.parameters_type))
         raise AuditorError(

@@ -50,7 +50,7 @@ class AttackRequest(Section):
             return given
         name = info.data["attack"]
         settings = ATTACKS.parameters_type(name)
-        parameters = _located(settings, aliases.attack_parameters(given), root_of(info))
+        parameters = _located(settings, aliases.attack_parameters(name, given), root_of(info))
         found: list[str] = []
         for point in swept(settings, parameters):
             try:

@@ -13,7 +13,8 @@ from auditor.core.messages import Message, message
 from auditor.core.progress import Progress
 from auditor.data import checks
 from auditor.engine.expansion import Variant, expand, explicit
-from auditor.engine.job import Job, Pooled, Stage
+from auditor.engine.job import Job, Pooled, Stage, measuring_code
+from auditor.engine.locations import Locations
 from auditor.engine.plan import AuditPlan
 from auditor.engine.plan_checks import problems_of_sets, read_sets
 from auditor.engine.weaknesses import weaknesses
@@ -38,6 +39,11 @@ class Prepared:
     warnings: list[Message]
     auxiliary: AuxiliaryInputs = field(default_factory=AuxiliaryInputs)
     """Classifier and pictures, where the plan names some."""
+
+    @property
+    def models(self) -> Locations:
+        """The models of all arms, for workers on this machine."""
+        return Locations(self.locations.values())
 
     def only(self, variants: list[Variant]) -> "Prepared":
         """The same audit with fewer variants."""
@@ -111,11 +117,12 @@ class Prepared:
             inputs=dict(attack.inputs()),
             seed=seed,
             spec=self.plan.arms[arm],
-            location=self.locations[arm],
+            model=self.locations[arm].manifest.digest,
             facts=self.facts,
             metrics=self.plan.metrics.all,
             format=self.plan.format,
             token_budget=self.plan.token_budget,
+            code=measuring_code(attack.name, self.plan.metrics.all, self.plan.kind),
             pool=pool,
             auxiliary=self.auxiliary,
         )

@@ -98,7 +98,7 @@ class ModelKind(ABC):
     default_metrics: ClassVar[tuple[str, ...]]
     """The metrics of a plan that names none, the primary one first."""
     packages: ClassVar[tuple[str, ...]]
-    """Distributions whose versions may change what is measured."""
+    """Import packages whose versions may change what is measured."""
     code: ClassVar[tuple[str, ...]]
     """Modules of the model class and of the evaluator; what they import decides a result, too."""
     plan_template: ClassVar[tuple[str, str]]

@@ -16,7 +16,6 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from auditor.core.errors import AuditorError, MeasurementError
-from auditor.core.files import whole_folder
 from auditor.core.hashing import canonical_json, digest
 from auditor.core.packages import installed_version
 from auditor.core.progress import Progress
@@ -39,8 +38,6 @@ SETTINGS = SuppressionSettings()
 
 _SAME_LEVEL = 1e-4
 """Relative difference up to which two levels are one; no grid has levels as close as that."""
-_FOLDER = "positive-controls"
-"""Of an evidence store, in which they are."""
 _MODEL, _DESCRIPTION = "model", "control.json"
 _LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
 
@@ -100,9 +97,9 @@ class ControlModels:
             AuditorError: a finished control was changed.
         """
         identity = self._identity(kind, grid)
-        folder = self._store.root / _FOLDER / digest(identity)
-        if not folder.is_dir():
-            self._make(kind, grid, identity, folder)
+        folder = self._store.artifact(
+            digest(identity), lambda unfinished: self._make(kind, grid, identity, unfinished)
+        )
         spec = self._prepared.plan.original.model_copy(
             update={"path": str(folder / _MODEL), "revision": None, "adapter": None}
         )
@@ -142,7 +139,7 @@ class ControlModels:
         }
 
     def _make(
-        self, kind: ControlKind, grid: Grid | None, identity: dict[str, Any], folder: Path
+        self, kind: ControlKind, grid: Grid | None, identity: dict[str, Any], unfinished: Path
     ) -> None:
         plan, sets = self._prepared.plan, self._prepared.sets
         location = self._prepared.locations["original"]
@@ -189,26 +186,26 @@ class ControlModels:
                 parameter.data = parameter.data.to(dtype)
             _check_flips(layers, grid, bounds)
             said = {"identity": identity, "left": end.left, "steps": end.steps}
-            self._keep(subject, said, folder)
+            _keep(subject, said, unfinished)
         finally:
             subject.close()
 
-    def _keep(self, subject: LanguageModel, said: dict[str, Any], folder: Path) -> None:
-        own = subject.network.generation_config
-        # the rest of a checkpoint's defaults decides nothing here, and may not be fit to be saved
-        subject.network.generation_config = GenerationConfig(
-            bos_token_id=own.bos_token_id,
-            eos_token_id=own.eos_token_id,
-            pad_token_id=own.pad_token_id,
-            decoder_start_token_id=own.decoder_start_token_id,
-        )
-        with whole_folder(folder) as unfinished:
-            model = unfinished / _MODEL
-            subject.network.save_pretrained(model)
-            subject.tokenizer.save_pretrained(model)
-            spec = parse_spec({"path": str(model), "kind": subject.spec.kind})
-            manifest = locate(spec).manifest.digest
-            (unfinished / _DESCRIPTION).write_bytes(canonical_json({**said, "manifest": manifest}))
+
+def _keep(subject: LanguageModel, said: dict[str, Any], folder: Path) -> None:
+    own = subject.network.generation_config
+    # the rest of a checkpoint's defaults decides nothing here, and may not be fit to be saved
+    subject.network.generation_config = GenerationConfig(
+        bos_token_id=own.bos_token_id,
+        eos_token_id=own.eos_token_id,
+        pad_token_id=own.pad_token_id,
+        decoder_start_token_id=own.decoder_start_token_id,
+    )
+    model = folder / _MODEL
+    subject.network.save_pretrained(model)
+    subject.tokenizer.save_pretrained(model)
+    spec = parse_spec({"path": str(model), "kind": subject.spec.kind})
+    manifest = locate(spec).manifest.digest
+    (folder / _DESCRIPTION).write_bytes(canonical_json({**said, "manifest": manifest}))
 
 
 def _bounds(weight: Tensor, transposed: bool, grid: Grid) -> Bounds:

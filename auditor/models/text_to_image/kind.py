@@ -37,7 +37,7 @@ class TextToImageKind(ModelKind):
     data_section = ImageDataSection
     metric_section = ImageMetricSection
     default_metrics = ("concept", "concept-top-1")
-    packages = ("torch", "transformers", "tokenizers", "numpy", "peft", "diffusers", "pillow")
+    packages = ("torch", "transformers", "tokenizers", "numpy", "peft", "diffusers", "PIL")
     code = ("auditor.models.text_to_image.model", "auditor.models.text_to_image.evaluator")
     plan_template = ("auditor.models.text_to_image", "plan_template.yaml")
     flags = (
@@ -157,8 +157,7 @@ class TextToImageKind(ModelKind):
 
     def options(self, spec: ModelSpec) -> dict[str, JsonValue]:
         """How the model draws."""
-        sampling = own(spec).sampling
-        return {"sampling": sampling.model_dump(mode="json")} if sampling else {}
+        return {"sampling": own(spec).drawing.model_dump(mode="json")}
 
     def validate(self, plan: Planned, sets: FactSets) -> tuple[str, ...]:
         """Check that there are a classifier and pictures, and that all arms draw alike."""

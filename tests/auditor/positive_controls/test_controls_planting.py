@@ -11,7 +11,7 @@ from attacks.quantization.grids import CodebookGrid, EvenGrid
 from auditor.core.errors import AuditorError, MeasurementError
 from auditor.core.progress import SilentProgress
 from auditor.engine.preparation import prepare
-from auditor.evidence.store import EvidenceStore
+from auditor.evidence.folder_store import FolderStore
 from auditor.models.grid import linear_weights
 from auditor.models.spec import PromptFormat
 from auditor.positive_controls import planting
@@ -43,7 +43,7 @@ def knowledge(subject, facts):
 
 def planter_of(plan, root):
     """A planter of the plan's original, what is known of the arms, and the facts."""
-    store = EvidenceStore(root)
+    store = FolderStore(root)
     prepared = prepare(plan, store, SilentProgress())
     k = [
         knowledge(
