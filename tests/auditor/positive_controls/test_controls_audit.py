@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from auditor.attack import ATTACKS, Attack, attack
 from auditor.cli.audit import audit as audit_to_files
 from auditor.cli.console import quiet_libraries
-from auditor.cli.options import plan_from
 from auditor.cli.plan import command as plan_command
+from auditor.cli.plan_options import plan_from
 from auditor.core.errors import ContradictedError, MeasurementError
 from auditor.core.progress import SilentProgress
 from auditor.core.records import Record
