@@ -70,9 +70,16 @@ class Planned:
 
     prepared: Prepared
     estimates: Sequence[Estimate]
-    """One a variant; then one of the positive controls, where they are asked for."""
+    """Cost of each variant."""
+    controls: Estimate | None
+    """Cost of the positive controls; None where the plan asks for none."""
     facts_needed: FactsNeeded | None
     """Facts that a PASS needs; None where the models were not asked."""
+
+    @property
+    def costs(self) -> Sequence[Estimate]:
+        """Cost of each variant, then of the positive controls."""
+        return [*self.estimates, *([self.controls] if self.controls else [])]
 
     @property
     def warnings(self) -> Sequence[Message]:
@@ -81,7 +88,7 @@ class Planned:
 
     def to_frame(self) -> pd.DataFrame:
         """One row a variant: label, role, jobs, tokens, seconds."""
-        return pd.DataFrame([asdict(entry) for entry in self.estimates])
+        return pd.DataFrame([asdict(entry) for entry in self.costs])
 
 
 @dataclass(frozen=True)
@@ -201,11 +208,10 @@ def plan(
     folder, watcher = Path(out), progress or SilentProgress()
     held = _store(folder, store)
     prepared = prepare(plan_of(source, settings, folder), held, watcher)
-    estimates = list(estimate(prepared, held))
-    if prepared.plan.runs_controls:
-        estimates.append(estimate_controls(prepared))
+    estimates = estimate(prepared, held)
+    controls = estimate_controls(prepared) if prepared.plan.runs_controls else None
     needed = _pilot(prepared, held, EXECUTORS.get(executor)(), watcher) if pilot else None
-    return Planned(prepared, estimates, needed)
+    return Planned(prepared, estimates, controls, needed)
 
 
 def audit(
@@ -255,15 +261,15 @@ def audit(
         AuditorError: Something in the plan cannot be used, or the folder cannot be written.
     """
     folder, watcher = Path(out), progress or SilentProgress()
-    parts = dict(
-        unlearned=unlearned,
-        original=original,
-        retrained=retrained,
-        forget=forget,
-        retain=retain,
-        holdout=holdout,
-        attacks=attacks,
-    )
+    parts = {
+        "unlearned": unlearned,
+        "original": original,
+        "retrained": retrained,
+        "forget": forget,
+        "retain": retain,
+        "holdout": holdout,
+        "attacks": attacks,
+    }
     chosen = plan_of(source, parts | settings, folder)
     wanted = [REPORTS.get(name) for name in dict.fromkeys(reports)]
     runner = EXECUTORS.get(executor)(workers)
@@ -493,7 +499,10 @@ def _pilot(
     outcome = run_audit(pilot, store, executor, progress, known)
     for run in outcome.runs:
         if run.evidence.reason is not None and not run.evidence.jobs:
-            raise AuditorError(f"the pilot failed: {sentence(run.evidence.reason)}.")
+            raise AuditorError(
+                f"the pilot failed: {sentence(run.evidence.reason)} (`--no-pilot`, or "
+                "`pilot=False`, leaves it out)."
+            )
     mandatory = sum(v.role is Role.MANDATORY for v in prepared.variants)
     return power(audited_inputs(outcome), attacks=mandatory)
 

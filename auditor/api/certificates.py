@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from auditor.certificate.schema import Certificate
+from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
 from auditor.core.progress import Progress, SilentProgress
 from auditor.engine.expansion import default_labels
@@ -53,10 +54,21 @@ class Verification:
     """Ids of the keys that are said to have signed; None where it is no signed envelope."""
     jobs: int | None
     """Jobs whose evidence was checked and worked out again; None where there was no evidence."""
+    store: str | None
+    """Where that evidence is."""
     not_recomputed: tuple[str, ...]
     """Attacks whose own reports could not be worked out again, because they are not installed."""
     models: Mapping[str, Path]
     """Arm to the folder that was compared with it."""
+
+
+@dataclass(frozen=True)
+class GateResult(Gated):
+    """What a policy makes of a certificate's evidence, and who signed the certificate."""
+
+    certificate: Certificate
+    signers: tuple[str, ...] | None
+    """Ids of the trusted keys that signed; None where no key was given."""
 
 
 def load_certificate(path: str | Path) -> Certificate:
@@ -113,7 +125,7 @@ def verify(
     keys: Sequence[str | Path] = (),
     threshold: int = 1,
     store: str | Path | None = None,
-    models: Mapping[str, str | Path] | None = None,
+    models: Mapping[str, str | Path] | Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Verification:
     """Check a certificate: signature, schema, validity, evidence, verdict, models.
@@ -126,7 +138,8 @@ def verify(
         threshold: How many of them must have signed.
         store: Folder of the evidence, by default the one beside the certificate; where there is
             none, the evidence is not checked, and the result says so.
-        models: Arm to a folder that should hold the audited model.
+        models: Arm to a folder that should hold the audited model; or ``ARM=DIR`` texts, where
+            a folder alone is the unlearned model's.
         progress: Is told how far the check has come.
 
     Raises:
@@ -135,16 +148,18 @@ def verify(
     signed = load_signed(path, keys, threshold)
     certificate = signed.certificate
     check_expired_certificate(certificate, datetime.now(UTC))
-    jobs, missing = None, ()
+    jobs, name = None, None
+    missing: tuple[str, ...] = ()
     if store is not None or (Path(path).parent / EVIDENCE).is_dir():
         held = open_evidence(path, store)
+        name = held.name
         jobs = check_changed(certificate, held, progress or SilentProgress())
         missing = check_contradiction(certificate, held)
     check_false_arms(certificate)
-    compared = {arm: Path(folder) for arm, folder in (models or {}).items()}
+    compared = _by_arm(certificate, models)
     for arm, folder in compared.items():
         check_other_model(certificate, arm, folder)
-    return Verification(certificate, signed.signers, signed.claimed, jobs, missing, compared)
+    return Verification(certificate, signed.signers, signed.claimed, jobs, name, missing, compared)
 
 
 def gate(
@@ -154,7 +169,7 @@ def gate(
     keys: Sequence[str | Path] = (),
     threshold: int = 1,
     store: str | Path | None = None,
-) -> Gated:
+) -> GateResult:
     """Decide again under a policy, from stored evidence and without any model.
 
     Args:
@@ -173,10 +188,11 @@ def gate(
     signed = load_signed(path, keys, threshold)
     check_expired_certificate(signed.certificate, now, demanded.valid_days)
     held = open_evidence(path, store)
-    default = ()
+    default: tuple[str, ...] = ()
     if demanded.mandatory is None:
         default = default_labels(measured_kind(signed.certificate, held))
-    return decide_again(signed.certificate, held, demanded, default)
+    gated = decide_again(signed.certificate, held, demanded, default)
+    return GateResult(**vars(gated), certificate=signed.certificate, signers=signed.signers)
 
 
 def evidence(path: str | Path, store: str | Path | None = None) -> "pd.DataFrame":
@@ -195,3 +211,17 @@ def evidence(path: str | Path, store: str | Path | None = None) -> "pd.DataFrame
     """
     held = open_evidence(path, store)
     return evidence_rows(load_certificate(path), held, answers=True).to_pandas()
+
+
+def _by_arm(
+    certificate: Certificate, models: Mapping[str, str | Path] | Sequence[str]
+) -> dict[str, Path]:
+    """Arm to the folder that is compared with it."""
+    if isinstance(models, Mapping):
+        return {arm: Path(folder) for arm, folder in models.items()}
+    arms = {part.arm for part in certificate.identity.arms}
+    found = {}
+    for given in models:
+        arm, _, folder = given.partition("=")
+        found[arm if arm in arms else str(Arm.UNLEARNED)] = Path(folder if arm in arms else given)
+    return found

@@ -211,6 +211,16 @@ class MatrixRow(Part):
         """``family/name variant``."""
         return self.id.label
 
+    @property
+    def report(self) -> AttackReport:
+        """What the attack reports beside K, without its self-checks."""
+        return AttackReport(
+            notes=self.notes,
+            explanation=self.explanation,
+            side_figures=self.side_figures,
+            curves=self.curves,
+        )
+
     @classmethod
     def from_assessment(
         cls,
