@@ -4,9 +4,8 @@ import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeVar
@@ -14,9 +13,11 @@ from typing_extensions import TypeVar
 from auditor.core.aliases import attack_name
 from auditor.core.attack_id import AttackId
 from auditor.core.messages import Message, message
+from auditor.core.paths import FilePath as FilePath
+from auditor.core.paths import ModelPath as ModelPath
 from auditor.core.registry import Registry
 from auditor.core.roles import ControlKind, Role
-from auditor.core.source_attributes import NotLiteralError, class_attributes
+from auditor.core.source_attributes import NotLiteralError, class_attributes, named_class
 from auditor.models.kind import default_kind
 
 if TYPE_CHECKING:
@@ -37,18 +38,6 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-
-class Located(Enum):
-    """What a parameter's text names; a plan's relative paths start at the plan's own folder."""
-
-    FILE = "file"
-    MODEL = "model"
-
-
-FilePath = Annotated[str, Located.FILE]
-"""Type of a parameter that names a file."""
-ModelPath = Annotated[str, Located.MODEL]
-"""Type of a parameter that names a model: a directory, or a name on the hub."""
 
 SECTIONS: Mapping[str, str] = {
     "threat_model": "Threat model",
@@ -387,6 +376,26 @@ class AttackRegistry(Registry[type[AnyAttack]]):
                 pass
         cls = self.get(name)
         return _described(name, {field: getattr(cls, field) for field in _READ})
+
+    def parameters_type(self, name: str) -> type[Parameters]:
+        """The settings of an attack, to be read and checked without importing its module.
+
+        Where that is not possible the module is imported.
+
+        Raises:
+            AuditorError: There is no such attack, or its plug-in does not load.
+        """
+        points = self.points(name)
+        if self.current(name) not in self._items and len(points) == 1:
+            try:
+                found = named_class(points[0].value, "parameters_type", _ROOT)
+            except NotLiteralError:
+                return self.get(name).parameters_type
+            if found is None:
+                return Parameters
+            if issubclass(found, Parameters):
+                return found
+        return self.get(name).parameters_type
 
 
 def _described(name: str, stated: Mapping[str, Any]) -> AttackMetadata:

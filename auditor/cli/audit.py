@@ -6,25 +6,26 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
 
-from auditor.certificate.files import write_certificate
-from auditor.certificate.schema import Certificate
 from auditor.cli.console import OUT, print_summary
 from auditor.cli.options import (
     json_option,
     out_option,
-    plan_from,
-    plan_options,
     quiet_option,
     store_option,
 )
+from auditor.cli.plan_options import plan_from, plan_options
 from auditor.cli.progress import chosen_progress
 from auditor.core.errors import AuditorError
 from auditor.core.progress import Progress
+
+if TYPE_CHECKING:  # a mistake in a plan is told before anything heavy is imported
+    from auditor.certificate.schema import Certificate
+    from auditor.engine.plan import AuditPlan
 
 RESOLVED_PLAN = "plan.resolved.yaml"
 """The plan as it was run, with whole paths; the certificate's command names it."""
@@ -80,14 +81,14 @@ def command(
 
 
 def audit(
-    plan: Any,
+    plan: "AuditPlan",
     out: Path,
     store_root: Path,
     progress: Progress,
     *,
     reports: Sequence[str] = ("html",),
     redacted: bool = False,
-) -> Certificate:
+) -> "Certificate":
     """Run an audit and write ``certificate.json``, its reports and ``plan.resolved.yaml``.
 
     Args:
@@ -102,6 +103,7 @@ def audit(
         AuditorError: something in the plan cannot be used, or the folder cannot be written.
     """
     from auditor.certificate.build import NO_CONTROLS, build_certificate
+    from auditor.certificate.files import write_certificate
     from auditor.certificate.redaction import redact
     from auditor.engine.audit import run_audit
     from auditor.engine.executors.local import LocalExecutor

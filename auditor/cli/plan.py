@@ -12,11 +12,10 @@ from auditor.cli.console import OUT, foreign
 from auditor.cli.options import (
     json_option,
     out_option,
-    plan_from,
-    plan_options,
     quiet_option,
     store_option,
 )
+from auditor.cli.plan_options import plan_from, plan_options
 from auditor.cli.progress import chosen_progress
 from auditor.core.errors import AuditorError
 from auditor.core.facts import SetName
@@ -42,12 +41,12 @@ def command(
     out: Path, store: Path | None, pilot: bool, quiet: bool, as_json: bool, **options: Any
 ) -> None:
     """Check a plan and estimate what it costs. Runs no attack."""
+    plan = plan_from(options)  # its mistakes are found before torch is imported
     from auditor.engine.estimate import estimate
     from auditor.engine.preparation import prepare
     from auditor.evidence.folder_store import FolderStore
     from auditor.positive_controls.estimate import estimate_controls
 
-    plan = plan_from(options)
     progress = chosen_progress(quiet)
     kept = FolderStore(store or out / "evidence")
     prepared = prepare(plan, kept, progress)

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from auditor.core import aliases
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, SetName
+from auditor.core.paths import close_names_beside
 from auditor.data.source import SCHEMAS, DataSource
 
 Row = tuple[int, dict[str, Any] | str]
@@ -156,7 +157,7 @@ def _rows(source: DataSource) -> Iterator[Row]:
             f"{path}: unknown format {path.suffix!r}; known are {', '.join(readers)}."
         )
     if not path.is_file():
-        raise AuditorError(f"{path}: no such file.")
+        raise AuditorError(f"{path}: no such file{close_names_beside(path)}.")
     yield from reader(path)
 
 

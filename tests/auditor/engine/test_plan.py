@@ -111,6 +111,17 @@ def test_wrong_parameters_are_named(parameters, said):
         expand(parse_plan(MINIMAL | {"attacks": [request]}, "test"))
 
 
+def test_wrong_parameters_of_all_attacks_are_named_at_once():
+    requests = [
+        {"attack": "quantization/gptq", "parameters": {"bits": [5, 4, 6]}},
+        {"attack": "quantization/rtn", "parameters": {"bits": 99}},
+    ]
+    with pytest.raises(AuditorError) as caught:
+        parse_plan(MINIMAL | {"attacks": requests}, "test")
+    assert "attacks.0.parameters: bits: " in str(caught.value)
+    assert "attacks.1.parameters: bits: " in str(caught.value)
+
+
 def test_plan_schema_forbids_what_it_does_not_know():
     with pytest.raises(AuditorError, match="surprise"):
         parse_plan(MINIMAL | {"surprise": 1}, "test")
