@@ -117,7 +117,7 @@ def _eval_results(certificate: Certificate) -> Iterator["EvalResult"]:
                 "lower": figures.rho_lower,
                 "upper": figures.rho_upper,
                 "result": attack.result.words,
-                "verdict": certificate.verdict.verdict,
+                "verdict": certificate.verdict.verdict.value,
                 "certificate": inline(certificate.certificate_id, 64),
             },
         )

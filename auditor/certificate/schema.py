@@ -92,7 +92,7 @@ class IdentityPart(Part):
     """Files that the certificate is about."""
 
     kind: str
-    """Kind of the models (``causal-lm``)."""
+    """Kind of the models, as plans call it."""
     arms: tuple[ArmPart, ...]
     facts_digest: str
     """Sha256 of the canonical JSON of the three sets."""

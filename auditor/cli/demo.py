@@ -16,7 +16,7 @@ from auditor.core.errors import MeasurementError
     "name",
     default="people",
     show_default=True,
-    help="Testbed world: people are language models, shapes are text-to-image models.",
+    help="Testbed world: people are language models, shapes are models that draw.",
 )
 @click.option(
     "--out",
