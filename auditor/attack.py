@@ -18,6 +18,7 @@ from auditor.core.paths import ModelPath as ModelPath
 from auditor.core.registry import Registry
 from auditor.core.roles import ControlKind, Role
 from auditor.core.source_attributes import NotLiteralError, class_attributes, named_class
+from auditor.models.kind import default_kind
 
 if TYPE_CHECKING:
     from auditor.core.facts import FactSets
@@ -163,8 +164,8 @@ class Attack(ABC, Generic[P, M, E]):
     """What it needs of the machine and of the model."""
     seeded: ClassVar[bool] = False
     """Whether its result depends on a seed; otherwise it runs once."""
-    kinds: ClassVar[tuple[str, ...]] = ("causal-lm",)
-    """Kinds of model (`ModelSpec.kind`) that it can attack."""
+    kinds: ClassVar[tuple[str, ...]] = ()
+    """Kinds of model (`ModelSpec.kind`) that it can attack; empty for the default kind alone."""
     searches: ClassVar[bool] = False
     """Whether it has a search stage whose findings are pooled over the arms."""
     metric: ClassVar[str | None] = None
@@ -370,11 +371,11 @@ class AttackRegistry(Registry[type[AnyAttack]]):
             defaults = {field: getattr(Attack, field) for field in _READ}
             try:
                 stated = class_attributes(points[0].value, _READ, _ROOT, _CONSTRUCTORS)
-                return AttackMetadata(name=name, **{**defaults, **stated})
+                return _described(name, {**defaults, **stated})
             except NotLiteralError:
                 pass
         cls = self.get(name)
-        return AttackMetadata(name=name, **{field: getattr(cls, field) for field in _READ})
+        return _described(name, {field: getattr(cls, field) for field in _READ})
 
     def parameters_type(self, name: str) -> type[Parameters]:
         """The settings of an attack, to be read and checked without importing its module.
@@ -395,6 +396,12 @@ class AttackRegistry(Registry[type[AnyAttack]]):
             if issubclass(found, Parameters):
                 return found
         return self.get(name).parameters_type
+
+
+def _described(name: str, stated: Mapping[str, Any]) -> AttackMetadata:
+    """What an attack's class says, with the default kind where it names none."""
+    kinds = stated["kinds"] or (default_kind().name,)
+    return AttackMetadata(name=name, **{**stated, "kinds": kinds})
 
 
 ATTACKS = AttackRegistry("attack", group="auditor.attacks", current=attack_name)

@@ -150,6 +150,34 @@ class ModelKind(ABC):
     ) -> "AuditedModel":
         """Open a located model; its weights are loaded when they are first needed."""
 
+    def takes(self, network: object) -> bool:
+        """Whether a loaded network is of this kind."""
+        return False
+
+    def wrap(
+        self,
+        network: Any,
+        tokenizer: Any,
+        prompt_format: PromptFormat,
+        token_budget: int,
+        name: str,
+    ) -> "AuditedModel":
+        """Make a loaded network a model that can be measured, but not certified.
+
+        Args:
+            network: A loaded network, of which `takes` is true.
+            tokenizer: Its tokenizer.
+            prompt_format: How prompts become text.
+            token_budget: Padded tokens in one batch.
+            name: What messages call the model.
+
+        Raises:
+            AuditorError: Models of this kind are opened from files only.
+        """
+        raise AuditorError(
+            f"{self.described} are opened from files only; save {name} and give its directory."
+        )
+
     @abstractmethod
     def evaluator(
         self, sets: FactSets, metrics: Sequence[str], auxiliary: AuxiliaryInputs

@@ -132,7 +132,7 @@ def test_a_plan_runs_the_attacks_on_its_kind_of_models():
     images = {"path": "p", "kind": "text-to-image"}
     arms = {"unlearned": images, "original": images, "retrained": [images]}
     plan = parse_plan(MINIMAL | arms | {"profile": "exhaustive"}, "test")
-    assert {"text-to-image"} == {k for v in expand(plan) for k in v.attack.kinds} - {"causal-lm"}
+    assert all("text-to-image" in v.attack.kinds for v in expand(plan))
     assert not set(default_levels("text-to-image")) & set(default_levels(default_kind().name)) - {
         "none/as-is full precision"
     }
