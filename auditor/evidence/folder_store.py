@@ -150,7 +150,8 @@ class FolderStore:
             EvidenceChangedError: they were changed after they were written.
         """
         notes: dict[str, Any] = json.loads(self._whole(key, _NOTES))
-        return notes if JOB_KEYS.keys().isdisjoint(self._identity(key)) else renamed(notes, NOTES)
+        asked = json.loads(self._whole(key, _IDENTITY))
+        return notes if JOB_KEYS.keys().isdisjoint(asked) else renamed(notes, NOTES)
 
     def identity(self, key: str) -> dict[str, Any]:
         """Read what a finished job was asked, under today's names.
