@@ -3,6 +3,7 @@ import yaml
 
 from auditor.cli.main import OK, run
 from auditor.core.errors import AuditorError
+from auditor.core.roles import Role
 from auditor.engine.expansion import default_levels, expand
 from auditor.engine.plan import AuditPlan, load_plan, parse_plan
 
@@ -89,7 +90,7 @@ def test_settings_in_the_plan_replace_those_of_the_profile_and_stay_mandatory():
     variants = expand(parse_plan(MINIMAL | {"attacks": [request]}, "test"))
     gptq = [v for v in variants if v.attack.name == "quantization/gptq"]
     assert len(gptq) == 1
-    assert gptq[0].mandatory
+    assert gptq[0].role == Role.MANDATORY
     assert gptq[0].attack.parameters.calibration_samples == 7
 
 
