@@ -17,7 +17,7 @@ from statistics import fmean
 
 import torch
 
-from attacks.prompting.coordinate_search import Budget, search_suffix
+from attacks.prompting.coordinate_search import GCGParameters, search_suffix
 from attacks.prompting.shared_prefix import Item, SharedPrefix
 from attacks.prompting.suffix_text import allowed_tokens, starting_suffix, suffix_text, survives
 from auditor.cli.console import quiet_libraries
@@ -45,7 +45,7 @@ def run(name: str, seeds: int, steps: int, candidates: int, prompts: int, world:
     subject = CausalLM(spec, locate(spec))
     facts = read_facts(DataSource(path=str(built.facts("forget"))), "forget")
     pairs = [(f.prompt, f.answer) for f in folds(facts, "attribute")[0].given][:prompts]
-    allowed = allowed_tokens(subject.tokenizer, "ascii", subject.network.config.vocab_size)
+    allowed = allowed_tokens(subject.tokenizer, False, subject.network.config.vocab_size)
     lines: dict[str, list[tuple[float, float, float, bool]]] = {}
     for seed in range(seeds):
         start, items = starting_suffix(subject, pairs, LENGTH, allowed, random.Random(seed))
@@ -57,8 +57,17 @@ def run(name: str, seeds: int, steps: int, candidates: int, prompts: int, world:
             return found.ids, found.loss, found.evaluated
 
         def shared(some: int, finalists: int, seed: int = seed) -> Result:
-            budget = Budget(LENGTH, steps, candidates, TOP_K, 1, some, finalists, steps, 0.0)
-            found = search_suffix(subject, pairs, allowed, budget, seed)
+            settings = GCGParameters(
+                suffix_length=LENGTH,
+                num_steps=steps,
+                search_width=candidates,
+                topk=TOP_K,
+                batch_size=some,
+                finalists=finalists,
+                patience=steps,
+                stop_loss=0.0,
+            )
+            found = search_suffix(subject, pairs, allowed, settings, seed)
             return found.ids, found.losses[-1], found.evaluated
 
         methods: dict[str, Callable[[], Result]] = {

@@ -41,7 +41,7 @@ class LikelihoodParameters(MembershipParameters):
     references: tuple[ModelPath, ...] = ()
     """Models besides the retrained arms that never saw the forget set, for the scores that
     compare with reference models."""
-    offline: float = Field(default=0.33, ge=0, le=1)
+    offline_a: float = Field(default=0.33, ge=0, le=1)
     """RMIA's a: how much of a text's probability under models that saw it the models that did not
     are taken to have."""
     gamma: float = Field(default=1.0, gt=0)
@@ -223,7 +223,7 @@ class Likelihood(MembershipAttack[LikelihoodParameters]):
         ):
             out = np.stack([known[name] for name in names])
             if score == "rmia":
-                ratios = reference_models.rmia_ratio(mine, out, self.parameters.offline)
+                ratios = reference_models.rmia_ratio(mine, out, self.parameters.offline_a)
                 population, gamma = ratios[forget:], self.parameters.gamma
                 yield Scores(
                     reference_models.rmia(ratios[:forget], population, gamma),

@@ -58,14 +58,17 @@ class CrossFittedSearch(Attack[P]):
 
     @abstractmethod
     def search_part(
-        self, model: CausalLM, pairs: Sequence[Sequence[tuple[str, str]]], seed: int
+        self,
+        model: CausalLM,
+        pairs: Sequence[Sequence[tuple[str, str]]],
+        context: AttackContext,
     ) -> Record:
         """Search one prompt for each part on one arm.
 
         Args:
             model: the arm.
             pairs: for each part, prompts and true answers of its given facts.
-            seed: of everything random.
+            context: Seed and progress.
 
         Returns:
             What :meth:`evaluated` needs, with the losses before and after the search of each part
@@ -127,7 +130,7 @@ class CrossFittedSearch(Attack[P]):
             ]
             for part in self.parts(context.facts.forget)
         ]
-        return self.search_part(model, pairs, context.seed)
+        return self.search_part(model, pairs, context)
 
     def measure(self, model: CausalLM, context: AttackContext) -> Record:
         """Ask each fact plainly, and with every arm's prompt that was searched without it."""

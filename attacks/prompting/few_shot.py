@@ -22,7 +22,7 @@ class FewShotParameters(Parameters):
     """Retain facts, with their answers, before each question."""
     draws: int = Field(default=3, ge=1)
     """Draws of examples with each seed; the strongest counts."""
-    between: str = "\n\n"
+    separator: str = "\n\n"
     """What stands between an example's answer and the next question."""
 
 
@@ -87,7 +87,7 @@ class FewShot(RewordedAttack[FewShotParameters]):
                     fact,
                     examples(fact, order, self.parameters.shots),
                     model.prompt_format,
-                    self.parameters.between,
+                    self.parameters.separator,
                 )
                 for fact in forget
             }

@@ -23,7 +23,7 @@ _SENTENCES = 2
 class BenignParameters(FineTuning):
     """Settings of relearning on harmless data."""
 
-    on: Literal["retain", "generic"] = "retain"
+    data: Literal["retain", "generic"] = "retain"
     """The retain facts, or generated everyday sentences that state no fact."""
     checkpoints: Checkpoints = (10, 20, 40)
     """Optimiser steps at which the facts are asked; K is the mean over them."""
@@ -59,20 +59,20 @@ class Benign(RelearningAttack[BenignParameters]):
 
     parameters_type = BenignParameters
     presets = (
-        Preset("retain", {"on": "retain"}),
-        Preset("generic", {"on": "generic"}, "exhaustive"),
-        Preset("retain full", {"on": "retain", "method": "full"}, "exhaustive"),
+        Preset("retain", {"data": "retain"}),
+        Preset("generic", {"data": "generic"}, "exhaustive"),
+        Preset("retain full", {"data": "retain", "method": "full"}, "exhaustive"),
     )
 
     @property
     def variant(self) -> str:
         """What is taught, and settings that are not the usual ones."""
-        return f"{self.parameters.on} {self.parameters.changed}".strip()
+        return f"{self.parameters.data} {self.parameters.changed}".strip()
 
     @property
     def taught(self) -> Message:
         """The retain facts, or text that states none."""
-        if self.parameters.on == "generic":
+        if self.parameters.data == "generic":
             return message("everyday_sentences_taught")
         return message("retain_facts_taught")
 
@@ -83,7 +83,7 @@ class Benign(RelearningAttack[BenignParameters]):
 
     def texts(self) -> Sequence[str]:
         """The everyday sentences, where they are taught."""
-        return generic_texts(_TEXTS, _SENTENCES) if self.parameters.on == "generic" else ()
+        return generic_texts(_TEXTS, _SENTENCES) if self.parameters.data == "generic" else ()
 
     def inputs(self) -> Mapping[str, str]:
         """Digest of the everyday sentences, where they are taught."""
@@ -98,13 +98,13 @@ class Benign(RelearningAttack[BenignParameters]):
         )
         notes = {
             **recipe(settings, len(examples)),
-            "on": settings.on,
+            "data": settings.data,
             **curve(found, context.evaluator),
         }
         return Record(rows=area(found), notes=notes)
 
     def _examples(self, model: CausalLM, evaluator: Evaluator) -> list[Encoded]:
-        if self.parameters.on == "generic":
+        if self.parameters.data == "generic":
             limit = getattr(model.config, "max_position_embeddings", None)
             encoded = model.encode([("", text) for text in self.texts()], end=True)
             return [

@@ -162,10 +162,9 @@ class FolderStore:
         if JOB_KEYS.keys().isdisjoint(identity):
             return identity
         identity = renamed(identity, JOB_KEYS)
-        return identity | {
-            "attack": attack_name(identity.get("attack", "")),
-            "parameters": attack_parameters(identity.get("parameters", {})),
-        }
+        attack = attack_name(identity.get("attack", ""))
+        parameters = attack_parameters(attack, identity.get("parameters", {}))
+        return identity | {"attack": attack, "parameters": parameters}
 
     def environment(self, key: str) -> Environment | None:
         """Read what a finished job was measured with; None where that was not recorded.

@@ -30,11 +30,11 @@ FACTS = tuple(
     for attribute in ("lives", "works")
 )
 SMALL = {
-    "length": 3,
-    "steps": 3,
-    "candidates": 6,
-    "top_k": 8,
-    "items": 3,
+    "suffix_length": 3,
+    "num_steps": 3,
+    "search_width": 6,
+    "topk": 8,
+    "batch_size": 3,
 }
 
 

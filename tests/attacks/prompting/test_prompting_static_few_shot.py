@@ -81,7 +81,7 @@ EXAMINER = Evaluator(FactSets(forget=FORGET, retain=RETAIN), ["answer-probabilit
 
 
 def make(**parameters):
-    return FewShot(FewShotParameters(**{"shots": 2, "draws": 2, "between": "\n"} | parameters))
+    return FewShot(FewShotParameters(**{"shots": 2, "draws": 2, "separator": "\n"} | parameters))
 
 
 def test_draws_follow_the_seed_alone(subjects):
