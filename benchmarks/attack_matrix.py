@@ -17,8 +17,8 @@ from auditor.certificate.row import MatrixRow
 
 from auditor.attack import PROFILES
 from auditor.certificate.schema import Certificate
-from auditor.cli.console import quiet_libraries
 from auditor.cli.progress import chosen_progress
+from auditor.core.quiet import quiet_libraries
 from auditor.engine.audit import run_audit
 from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.plan import AuditPlan

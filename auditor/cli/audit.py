@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
@@ -15,6 +15,8 @@ from auditor.certificate.files import write_certificate
 from auditor.certificate.schema import Certificate
 from auditor.cli.console import OUT, print_summary
 from auditor.cli.options import (
+    executor_named,
+    executor_options,
     json_option,
     out_option,
     plan_from,
@@ -26,6 +28,9 @@ from auditor.cli.progress import chosen_progress
 from auditor.core.errors import AuditorError
 from auditor.core.progress import Progress
 
+if TYPE_CHECKING:
+    from auditor.engine.executors.base import Executor
+
 RESOLVED_PLAN = "plan.resolved.yaml"
 """The plan as it was run, with whole paths; the certificate's command names it."""
 
@@ -34,6 +39,7 @@ RESOLVED_PLAN = "plan.resolved.yaml"
 @plan_options
 @out_option
 @store_option
+@executor_options
 @click.option(
     "--report",
     "reports",
@@ -51,6 +57,8 @@ RESOLVED_PLAN = "plan.resolved.yaml"
 def command(
     out: Path,
     store: Path | None,
+    executor: str,
+    workers: int | None,
     reports: tuple[str, ...],
     redact: bool,
     quiet: bool,
@@ -68,6 +76,7 @@ def command(
         out,
         store or out / "evidence",
         chosen_progress(quiet),
+        executor=executor_named(executor, workers),
         reports=("html", *reports),
         redacted=redact,
     )
@@ -85,6 +94,7 @@ def audit(
     store_root: Path,
     progress: Progress,
     *,
+    executor: "Executor | None" = None,
     reports: Sequence[str] = ("html",),
     redacted: bool = False,
 ) -> Certificate:
@@ -95,6 +105,7 @@ def audit(
         out: folder of the certificate.
         store_root: folder of the evidence.
         progress: is told how far it has come.
+        executor: runs the jobs; by default, this process.
         reports: names of the reports that are written beside the certificate.
         redacted: put keyed digests in the place of the facts' texts.
 
@@ -111,6 +122,7 @@ def audit(
     from auditor.positive_controls.runner import run_controls
     from auditor.report import REPORTS
 
+    executor = executor or LocalExecutor()
     wanted = [REPORTS.get(name) for name in dict.fromkeys(reports)]
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -124,11 +136,11 @@ def audit(
     plan_text = yaml.safe_dump(prepared.plan.model_dump(mode="json"), sort_keys=False)
     (out / RESOLVED_PLAN).write_text(plan_text, encoding="utf-8")
     ledger = register(prepared, store)
-    outcome = run_audit(prepared, store, LocalExecutor(), progress)
+    outcome = run_audit(prepared, store, executor, progress)
     controls = NO_CONTROLS
     if plan.runs_controls:
         began = time.monotonic()
-        controls = run_controls(outcome, store, LocalExecutor(), progress)
+        controls = run_controls(outcome, store, executor, progress)
         spent = outcome.wall_seconds + time.monotonic() - began
         outcome = replace(outcome, wall_seconds=spent)
     again = ["auditor", "audit", str(out / RESOLVED_PLAN), "--out", str(out)]

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from auditor.core.errors import AuditorError
+
+if TYPE_CHECKING:  # executors bring torch, which `--help` does without
+    from auditor.engine.executors.base import Executor
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -93,6 +96,41 @@ store_option = click.option(
     type=_FOLDER,
     help="Evidence store; share it to measure nothing twice.  [default: OUT/evidence]",
 )
+
+
+def executor_options(command: Command) -> Command:
+    """How the jobs of an audit are run; nothing of it decides what they find."""
+    for decorate in (
+        click.option(
+            "--workers",
+            type=click.IntRange(min=1),
+            help="Jobs at once, with an executor that can do several.  [default: as it suits the "
+            "machine]",
+        ),
+        click.option(
+            "--executor",
+            metavar="NAME",
+            default="local",
+            show_default=True,
+            help="What runs the jobs: `local` (this process), `processes` (several of this "
+            "machine), or one that a plug-in brings.",
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
+def executor_named(name: str, workers: int | None) -> "Executor":
+    """Make the executor that the options name.
+
+    Raises:
+        AuditorError: There is none of that name, or it cannot have so many workers.
+    """
+    from auditor.engine.executors.base import EXECUTORS
+
+    return EXECUTORS.get(name)(workers)
+
+
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress.")
 passphrase_option = click.option(
     "--passphrase-file", type=Path, help="File with the passphrase of the secret key."

@@ -10,6 +10,8 @@ from rich.text import Text
 
 from auditor.cli.console import OUT, foreign
 from auditor.cli.options import (
+    executor_named,
+    executor_options,
     json_option,
     out_option,
     plan_from,
@@ -30,6 +32,7 @@ from auditor.policy import AS_IS
 @plan_options
 @out_option
 @store_option
+@executor_options
 @click.option(
     "--pilot/--no-pilot",
     default=True,
@@ -39,7 +42,14 @@ from auditor.policy import AS_IS
 @quiet_option
 @json_option
 def command(
-    out: Path, store: Path | None, pilot: bool, quiet: bool, as_json: bool, **options: Any
+    out: Path,
+    store: Path | None,
+    executor: str,
+    workers: int | None,
+    pilot: bool,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Check a plan and estimate what it costs. Runs no attack."""
     from auditor.engine.estimate import estimate
@@ -53,7 +63,7 @@ def command(
     prepared = prepare(plan, kept, progress)
     estimates = estimate(prepared, kept)
     controls = estimate_controls(prepared) if plan.runs_controls else None
-    needed = _pilot(prepared, kept, progress) if pilot else None
+    needed = _pilot(prepared, kept, executor_named(executor, workers), progress) if pilot else None
     if as_json:
         report = {
             "variants": [_plain(entry) for entry in estimates],
@@ -99,16 +109,15 @@ def _plain(entry: Any) -> dict[str, Any]:
 _SETS: tuple[SetName, ...] = ("forget", "retain", "holdout")
 
 
-def _pilot(prepared: Any, store: Any, progress: Any) -> Any:
+def _pilot(prepared: Any, store: Any, executor: Any, progress: Any) -> Any:
     from auditor.certificate.build import audited_inputs
     from auditor.certificate.decision import power
     from auditor.engine.audit import run_audit
-    from auditor.engine.executors.local import LocalExecutor
 
     known_arms = [arm for arm in prepared.locations if arm != "unlearned"]
     only = [v for v in prepared.variants if v.attack.name == AS_IS]
     pilot = prepared.only(only)
-    outcome = run_audit(pilot, store, LocalExecutor(), progress, known_arms)
+    outcome = run_audit(pilot, store, executor, progress, known_arms)
     for run in outcome.runs:
         if not run.evidence.jobs and run.evidence.reason is not None:
             raise AuditorError(

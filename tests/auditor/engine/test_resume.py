@@ -10,9 +10,9 @@ from copy import deepcopy
 import pytest
 
 from auditor.cli.audit import audit as audit_to_files
-from auditor.cli.console import quiet_libraries
 from auditor.core.errors import AuditorError
 from auditor.core.progress import SilentProgress
+from auditor.core.quiet import quiet_libraries
 
 MIXTURE = [
     {"attack": "quantization/bnb", "parameters": {"format": ["int8", "nf4", "fp4"]}},

@@ -11,11 +11,11 @@ from click.testing import CliRunner
 
 from auditor.attack import ATTACKS, Attack, attack
 from auditor.cli.audit import audit as audit_to_files
-from auditor.cli.console import quiet_libraries
 from auditor.cli.options import plan_from
 from auditor.cli.plan import command as plan_command
 from auditor.core.errors import ContradictedError, MeasurementError
 from auditor.core.progress import SilentProgress
+from auditor.core.quiet import quiet_libraries
 from auditor.core.records import Record
 from auditor.evidence.folder_store import FolderStore
 from auditor.positive_controls import runner as positive
