@@ -26,8 +26,8 @@ from auditor.data.folds import folds
 from auditor.data.readers import read_facts
 from auditor.data.source import DataSource
 from auditor.models.causal_lm.model import CausalLM
-from auditor.models.manifest import locate
-from auditor.models.spec import ModelSpec
+from auditor.models.causal_lm.spec import CausalLMSpec
+from auditor.models.opening import locate
 from auditor.testbeds.people import world as worlds
 from benchmarks.plain_gcg import plain_gcg
 
@@ -41,7 +41,7 @@ LENGTH, TOP_K = 8, 64
 def run(name: str, seeds: int, steps: int, candidates: int, prompts: int, world: str) -> None:
     """Search with each method and print the table."""
     built = worlds.build(world, only=(name,), progress=chosen_progress(quiet=False))
-    spec = ModelSpec(path=str(built.subject(name)), dtype="float32")
+    spec = CausalLMSpec(path=str(built.subject(name)), dtype="float32")
     subject = CausalLM(spec, locate(spec))
     facts = read_facts(DataSource(path=str(built.facts("forget"))), "forget")
     pairs = [(f.prompt, f.answer) for f in folds(facts, "attribute")[0].given][:prompts]

@@ -31,8 +31,8 @@ def result(row: MatrixRow) -> Result:
     Only a measured row with figures and gates, all met, is within the margin; whatever is not
     known to be so is undecided.
     """
-    if row.status is not Status.MEASURED:
-        outcome: Outcome = "failed" if row.status is Status.FAILED else "unavailable"
+    if row.status != Status.MEASURED:
+        outcome: Outcome = "failed" if row.status == Status.FAILED else "unavailable"
         return Result(outcome, outcome, (reason(row),))
     why = tuple(
         sentence(gate.message) if gate.message else f"{gate.name}: not met"

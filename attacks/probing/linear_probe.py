@@ -33,7 +33,7 @@ class LinearProbeParameters(Parameters):
 
 
 @attack("probing/linear-probe")
-class LinearProbe(Attack[LinearProbeParameters]):
+class LinearProbe(Attack[LinearProbeParameters, CausalLM]):
     """Linear probe of hidden states, fitted on retain facts."""
 
     summary = (

@@ -13,8 +13,8 @@ from auditor.core.findings import Finding, SelfCheck, SideFigure
 from auditor.core.messages import message
 from auditor.core.records import Record, Row, strongest
 from auditor.data.folds import Fold, SplitBy, folds
-from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.evaluator import TextEvaluator
 
 _SUBJECTS = 10
 """Subjects that the estimate of the cost takes a search for each entity to have."""
@@ -46,7 +46,7 @@ class CrossFittedParameters(Parameters):
 P = TypeVar("P", bound=CrossFittedParameters)
 
 
-class CrossFittedSearch(Attack[P]):
+class CrossFittedSearch(Attack[P, CausalLM]):
     """Search prompts on a part of the forget set and measure all arms' prompts on the rest.
 
     K of a fact is the strongest of its plain prompt and of every arm's prompt that was searched
@@ -79,7 +79,7 @@ class CrossFittedSearch(Attack[P]):
     def evaluated(
         self,
         model: CausalLM,
-        evaluator: Evaluator,
+        evaluator: TextEvaluator,
         found: Record,
         part: int,
         only: Collection[str],
@@ -151,7 +151,7 @@ class CrossFittedSearch(Attack[P]):
         if own is None:
             raise MeasurementError("the pool lacks what was searched on the measured arm")
         primary = next(iter(evaluator.metrics))
-        alone = Evaluator(evaluator.sets, [primary])
+        alone = evaluator.with_metrics([primary])
         taught = [
             row
             for index, part in enumerate(parts)

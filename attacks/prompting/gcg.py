@@ -11,8 +11,8 @@ from attacks.prompting.suffix_text import allowed_tokens
 from auditor.attack import AttackContext, Preset, attack
 from auditor.core.facts import Fact
 from auditor.core.records import Record, Row
-from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.evaluator import TextEvaluator
 
 _TAIL = 6
 """Tokens of separator and answer that the estimate of the cost takes a fact to have."""
@@ -113,7 +113,7 @@ class GCG(CrossFittedSearch[GCGParameters]):
     def evaluated(
         self,
         model: CausalLM,
-        evaluator: Evaluator,
+        evaluator: TextEvaluator,
         found: Record,
         part: int,
         only: Collection[str],

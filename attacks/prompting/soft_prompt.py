@@ -12,9 +12,9 @@ from auditor.attack import AttackContext, Preset, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.findings import Finding
 from auditor.core.records import Record, Row
-from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.causal_lm.prompting import Encoded
+from auditor.models.language.evaluator import TextEvaluator
 
 _PAIR = 24
 """Tokens of prompt and answer that the estimate of the cost takes a fact to have."""
@@ -118,7 +118,7 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
     def evaluated(
         self,
         model: CausalLM,
-        evaluator: Evaluator,
+        evaluator: TextEvaluator,
         found: Record,
         part: int,
         only: Collection[str],
@@ -174,7 +174,7 @@ def _search_loss(model: CausalLM, pairs: Sequence[tuple[str, str]]) -> float:
 
 
 def _check_overlong(model: CausalLM, items: Sequence[Encoded]) -> None:
-    context = getattr(model.config, "max_position_embeddings", None)
+    context = model.context_length
     longest = max(len(item.ids) for item in items)
     if context is not None and longest > context:
         raise UnavailableError(

@@ -11,9 +11,8 @@ from auditor.core.errors import UnavailableError
 from auditor.core.hashing import digest
 from auditor.core.messages import Message, message
 from auditor.core.records import Record
-from auditor.models.causal_lm.evaluator import Evaluator
-from auditor.models.causal_lm.model import CausalLM
-from auditor.models.causal_lm.prompting import Encoded
+from auditor.models.language.evaluator import TextEvaluator
+from auditor.models.language.model import Example, LanguageModel
 
 _TEXTS = 256
 _SENTENCES = 2
@@ -89,7 +88,7 @@ class Benign(RelearningAttack[BenignParameters]):
         """Digest of the everyday sentences, where they are taught."""
         return {"texts": digest(list(texts))} if (texts := self.texts()) else {}
 
-    def measure(self, model: CausalLM, context: AttackContext) -> Record:
+    def measure(self, model: LanguageModel, context: AttackContext) -> Record:
         """Teach harmless data and ask all forget facts."""
         settings = self.parameters
         examples = self._examples(model, context.evaluator)
@@ -103,14 +102,11 @@ class Benign(RelearningAttack[BenignParameters]):
         }
         return Record(rows=area(found), notes=notes)
 
-    def _examples(self, model: CausalLM, evaluator: Evaluator) -> list[Encoded]:
+    def _examples(self, model: LanguageModel, evaluator: TextEvaluator) -> list[Example]:
         if self.parameters.data == "generic":
-            limit = getattr(model.config, "max_position_embeddings", None)
+            limit = model.context_length
             encoded = model.encode([("", text) for text in self.texts()], end=True)
-            return [
-                Encoded(e.ids[:limit], [i for i in e.answer if i < len(e.ids[:limit])])
-                for e in encoded
-            ]
+            return encoded if limit is None else [model.shortened(e, limit) for e in encoded]
         if not evaluator.sets.retain:
             raise UnavailableError(
                 "there is no retain set to train on; name one in the plan, or use `on: generic`"

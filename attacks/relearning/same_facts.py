@@ -14,8 +14,7 @@ from auditor.core.arms import Arm
 from auditor.core.findings import SideFigure
 from auditor.core.messages import Message, message
 from auditor.core.records import Record, Row
-from auditor.models.causal_lm.evaluator import Evaluator
-from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.model import LanguageModel
 
 
 class SameFactsParameters(FineTuning):
@@ -91,11 +90,11 @@ class SameFacts(RelearningAttack[SameFactsParameters]):
         checkpoints = 1 + self.parameters.max_steps // self.parameters.eval_steps
         return self.training_tokens(self.parameters.max_steps) + checkpoints * evaluation
 
-    def measure(self, model: CausalLM, context: AttackContext) -> Record:
+    def measure(self, model: LanguageModel, context: AttackContext) -> Record:
         """Teach all forget facts; K is the speed at which each becomes known."""
         chosen = self.parameters
         if chosen.known_by == "exact":
-            asking, threshold = Evaluator(context.facts, ["exact-memorisation"]), 1.0
+            asking, threshold = context.evaluator.with_metrics(["exact-memorisation"]), 1.0
         else:
             asking, threshold = primary(context.evaluator), chosen.threshold
         facts = context.facts.forget

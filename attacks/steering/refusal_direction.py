@@ -65,7 +65,7 @@ class RefusalDirectionParameters(Parameters):
 
 
 @attack("steering/refusal-direction")
-class RefusalDirection(Attack[RefusalDirectionParameters]):
+class RefusalDirection(Attack[RefusalDirectionParameters, CausalLM]):
     """Ablation of the direction that makes a model refuse."""
 
     summary = "Remove the direction in the activations that makes a model refuse."

@@ -9,7 +9,7 @@ from torch import nn
 
 from attacks.tampering.family import WeightAttack, weight_matrices
 from auditor.attack import Parameters, Preset, Requirements, attack
-from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.model import LanguageModel
 
 
 class NoiseParameters(Parameters):
@@ -64,7 +64,7 @@ class Noise(WeightAttack[NoiseParameters]):
         """The standard deviation."""
         return f"{self.parameters.relative_std:g} std"
 
-    def tamper(self, model: CausalLM, network: nn.Module, seed: int) -> dict[str, Any]:
+    def tamper(self, model: LanguageModel, network: nn.Module, seed: int) -> dict[str, Any]:
         """Add the noise, and note how large it came out after rounding to the weights' type."""
         noise_power, weight_power, matrices = 0.0, 0.0, 0
         for name, _, _, parameter in weight_matrices(network):

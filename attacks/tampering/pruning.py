@@ -8,7 +8,7 @@ from torch.nn.utils import prune
 
 from attacks.tampering.family import WeightAttack, weight_matrices
 from auditor.attack import Parameters, Preset, Requirements, attack
-from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.model import LanguageModel
 
 
 class PruningParameters(Parameters):
@@ -52,7 +52,7 @@ class Pruning(WeightAttack[PruningParameters]):
         """The sparsity."""
         return f"{100 * self.parameters.sparsity:g} %"
 
-    def tamper(self, model: CausalLM, network: nn.Module, seed: int) -> dict[str, Any]:
+    def tamper(self, model: LanguageModel, network: nn.Module, seed: int) -> dict[str, Any]:
         """Prune matrix by matrix, and note the share that is zero now."""
         zeros, entries = 0, 0
         for _, module, attribute, parameter in list(weight_matrices(network)):

@@ -92,7 +92,7 @@ class IdentityPart(Part):
     """Files that the certificate is about."""
 
     kind: str
-    """Kind of the models (``causal-lm``)."""
+    """Kind of the models, as plans call it."""
     arms: tuple[ArmPart, ...]
     facts_digest: str
     """Sha256 of the canonical JSON of the three sets."""
@@ -210,6 +210,16 @@ class MatrixRow(Part):
     def label(self) -> str:
         """``family/name variant``."""
         return self.id.label
+
+    @property
+    def report(self) -> AttackReport:
+        """What the attack reports beside K, without its self-checks."""
+        return AttackReport(
+            notes=self.notes,
+            explanation=self.explanation,
+            side_figures=self.side_figures,
+            curves=self.curves,
+        )
 
     @classmethod
     def from_assessment(

@@ -1,87 +1,16 @@
-"""Options that several commands share, and the plan that they describe."""
+"""Options that several commands share."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from auditor.core.errors import AuditorError
 
-if TYPE_CHECKING:  # executors bring torch, which `--help` does without
-    from auditor.engine.executors.base import Executor
-
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
-
-
-def plan_options(command: Command) -> Command:
-    """A plan file, or flags that say the same."""
-    for decorate in reversed(
-        [
-            click.argument("plan_file", metavar="[PLAN.yaml]", required=False, type=Path),
-            click.option("--unlearned", metavar="MODEL", help="The model that should forget."),
-            click.option("--original", metavar="MODEL", help="The model before unlearning."),
-            click.option(
-                "--retrained",
-                metavar="MODEL",
-                multiple=True,
-                help="A model that never saw the forget set; give it again for each further seed.",
-            ),
-            click.option("--forget", metavar="FILE", help="Facts that must be gone."),
-            click.option("--retain", metavar="FILE", help="Facts that must stay."),
-            click.option("--holdout", metavar="FILE", help="Facts like forget that no model saw."),
-            click.option(
-                "--kind",
-                type=click.Choice(["causal-lm", "text-to-image"]),
-                help="What sort of models they are.  [default: causal-lm]",
-            ),
-            click.option(
-                "--replacement",
-                metavar="FILE",
-                help="Of a text-to-image model: the erased weights, put into the pipeline that "
-                "--unlearned names.",
-            ),
-            click.option(
-                "--classifier",
-                metavar="MODEL",
-                help="Of a text-to-image model: what tells concepts in pictures.",
-            ),
-            click.option(
-                "--images",
-                metavar="FOLDER",
-                help="Of a text-to-image model: pictures of the facts, named by their ids.",
-            ),
-            click.option(
-                "--profile",
-                type=click.Choice(["quick", "standard", "exhaustive"]),
-                help="Ready-made set of attacks.  [default: quick]",
-            ),
-            click.option(
-                "--dtype",
-                type=click.Choice(["auto", "float32", "float16", "bfloat16"]),
-                help="Type of the weights in memory.  [default: auto]",
-            ),
-            click.option(
-                "--controls/--no-controls",
-                default=None,
-                help="Plant shallow suppressions that the mandatory attacks must find; may stand "
-                "beside a plan file.  [default: in the profile exhaustive]",
-            ),
-            click.option(
-                "--policy",
-                metavar="POLICY",
-                help="What decides: a file, or one of `auditor policy list`; may stand beside a "
-                "plan file that has no policy of its own.",
-            ),
-            click.option("--device-map", metavar="MAP", help="Where accelerate puts the weights."),
-            click.option("--allow-pickle", is_flag=True, help="Load pickled weights."),
-            click.option("--trust-remote-code", is_flag=True, help="Run code of the models."),
-        ]
-    ):
-        command = decorate(command)
-    return command
 
 
 out_option = click.option(
@@ -120,17 +49,6 @@ def executor_options(command: Command) -> Command:
     return command
 
 
-def executor_named(name: str, workers: int | None) -> "Executor":
-    """Make the executor that the options name.
-
-    Raises:
-        AuditorError: There is none of that name, or it cannot have so many workers.
-    """
-    from auditor.engine.executors.base import EXECUTORS
-
-    return EXECUTORS.get(name)(workers)
-
-
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress.")
 passphrase_option = click.option(
     "--passphrase-file", type=Path, help="File with the passphrase of the secret key."
@@ -150,56 +68,3 @@ def passphrase_of(file: Path | None) -> bytes | None:
     if not passphrase:
         raise AuditorError(f"the passphrase file {file} is empty.")
     return passphrase
-
-
-def plan_from(options: dict[str, Any]) -> Any:
-    """Build the plan that the shared options describe.
-
-    The policy, and whether controls are run, may be said beside a plan file, too: the plan that an
-    audit leaves in its folder has both.
-
-    Raises:
-        AuditorError: a file and flags are given at once, or something is missing.
-    """
-    from auditor.engine.plan import anchored, load_plan, parse_plan
-
-    plan_file, controls = options.pop("plan_file"), options.pop("controls")
-    policy = options.pop("policy")
-    given = {name: value for name, value in options.items() if value}
-    if plan_file is not None:
-        if given:
-            flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-            raise AuditorError(
-                f"{flags} cannot be combined with a plan file; change {plan_file} instead, so that "
-                "the plan stays the record of what was run."
-            )
-        return load_plan(plan_file, policy=policy, controls=controls)
-    needed = ("unlearned", "original", "retrained", "forget")
-    missing = [f"--{name}" for name in needed if name not in given]
-    if missing:
-        raise AuditorError(
-            "give a plan file (`auditor init` writes one) or the flags; missing: "
-            f"{', '.join(missing)}."
-        )
-    shared = {
-        name: given[name]
-        for name in ("kind", "dtype", "device_map", "allow_pickle", "trust_remote_code")
-        if name in given
-    }
-    erased = {name: given[name] for name in ("replacement",) if name in given}
-    data = ("forget", "retain", "holdout", "images")
-    content: dict[str, Any] = {
-        "unlearned": {"path": given["unlearned"], **erased, **shared},
-        "original": {"path": given["original"], **shared},
-        "retrained": [{"path": path, **shared} for path in given["retrained"]],
-        "data": {name: given[name] for name in data if name in given},
-    }
-    if "classifier" in given:
-        content["metrics"] = {"classifier": given["classifier"]}
-    if "profile" in given:
-        content["profile"] = given["profile"]
-    if controls is not None:
-        content["controls"] = controls
-    if policy is not None:
-        content["policy"] = policy
-    return parse_plan(anchored(content, Path.cwd()), "the command line")

@@ -8,7 +8,6 @@ from auditor.core.packages import distribution_of, installed_version
 from auditor.engine.job import Job
 from auditor.evidence.environment import Environment
 from auditor.metrics.metric import METRICS
-from auditor.models.opening import PACKAGES
 from auditor.models.spec import ModelSpec
 
 
@@ -20,7 +19,7 @@ def environment_of(job: Job) -> Environment:
     packages = {
         *job.instantiate().packages,
         *(package for name in job.metrics for package in METRICS.get(name).packages),
-        *PACKAGES[job.spec.kind],
+        *job.kind.packages,
     }
     distributions = sorted(map(distribution_of, packages))
     return Environment(

@@ -9,18 +9,14 @@ from typing import Literal
 from auditor.attack import AttackContext
 from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError, UnavailableError
-from auditor.core.facts import FactSets
 from auditor.core.findings import Finding
 from auditor.core.messages import Message, message
 from auditor.core.records import Cost, Record, check_malformed
 from auditor.core.roles import Status
 from auditor.engine.environment import environment_of
-from auditor.engine.instruments import concepts_of, opened_classifier
 from auditor.engine.job import Job, measuring_code
 from auditor.evidence.store import EvidenceStore
-from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.model import AuditedModel
-from auditor.models.text_to_image.evaluator import ImageEvaluator
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ def execute(
     """
     _check_other_code(job)
     attack = job.instantiate()
-    evaluator = _examiner(job, store.facts(job.facts))
+    evaluator = job.kind.evaluator(store.facts(job.facts), job.metrics, job.auxiliary)
     pool = [Finding(Arm(entry.arm), entry.own, store.read(entry.key)) for entry in job.pool]
     before, began = model.meter.forward_tokens, time.monotonic()
     try:
@@ -89,16 +85,8 @@ def execute(
 
 
 def _check_other_code(job: Job) -> None:
-    if measuring_code(job.attack, job.metrics, job.spec.kind) != job.code:
+    if measuring_code(job.attack, job.metrics, job.kind) != job.code:
         raise AuditorError(
             f"this worker has other code for {job.attack} than the process that asked; install the "
             "same version of this package and its plug-ins on every machine of the audit."
         )
-
-
-def _examiner(job: Job, sets: FactSets) -> Evaluator | ImageEvaluator:
-    if job.spec.kind == "causal-lm":
-        return Evaluator(sets, job.metrics)
-    tools = job.auxiliary
-    classifier = opened_classifier(tools.classifier, tools.classifier_digest, concepts_of(sets))
-    return ImageEvaluator(sets, job.metrics, classifier, tools.pictures)

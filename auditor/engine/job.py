@@ -10,10 +10,10 @@ from auditor.attack import ATTACKS, AnyAttack
 from auditor.core.hashing import digest
 from auditor.engine.expansion import instantiate
 from auditor.engine.fingerprint import fingerprint
-from auditor.engine.instruments import Instruments
 from auditor.metrics.metric import METRICS
-from auditor.models.opening import CODE, deciding_options
-from auditor.models.spec import ModelSpec, PromptFormat
+from auditor.models.auxiliary import AuxiliaryInputs
+from auditor.models.kind import AnySpec, ModelKind, kind_named
+from auditor.models.spec import PromptFormat
 
 Stage = Literal["search", "measure"]
 
@@ -40,7 +40,7 @@ class Job(BaseModel):
     inputs: dict[str, str]
     """Digests of files that the parameters name."""
     seed: int
-    spec: ModelSpec
+    spec: AnySpec
     """Where the model's files are looked for; a worker takes them only if they are the model's."""
     model: str
     """Digest of the model's files."""
@@ -53,7 +53,7 @@ class Job(BaseModel):
     """Digest of the code that decides what the job finds (`measuring_code`)."""
     pool: tuple[Pooled, ...] = ()
     """The searches whose findings are measured, one an arm."""
-    auxiliary: Instruments = Instruments()
+    auxiliary: AuxiliaryInputs = AuxiliaryInputs()
     """Files that the evaluator needs beside the model."""
 
     @cached_property
@@ -81,21 +81,26 @@ class Job(BaseModel):
             "model": self.model,
             "kind": self.spec.kind,
             "dtype": self.spec.dtype,
-            "options": deciding_options(self.spec),
+            "options": self.kind.options(self.spec),
             "facts": self.facts,
             "metrics": list(self.metrics),
             "format": self.format.model_dump(),
             "pool": [entry.model_dump() for entry in self.pool],
-            "auxiliary": self.auxiliary.digests,
+            "auxiliary": dict(self.auxiliary.digests),
             "code": self.code,
         }
+
+    @property
+    def kind(self) -> ModelKind:
+        """The kind of the model."""
+        return kind_named(self.spec.kind)
 
     def instantiate(self) -> AnyAttack:
         """Make the attack with its parameters."""
         return instantiate(self.attack, self.parameters)
 
 
-def measuring_code(attack: str, metrics: Sequence[str], kind: str) -> str:
+def measuring_code(attack: str, metrics: Sequence[str], kind: ModelKind) -> str:
     """Digest the code that decides what a job finds.
 
     Args:
@@ -105,4 +110,4 @@ def measuring_code(attack: str, metrics: Sequence[str], kind: str) -> str:
     """
     modules = [ATTACKS.get(attack).__module__]
     modules += [METRICS.get(name).__module__ for name in metrics]
-    return fingerprint([*modules, *CODE[kind]])
+    return fingerprint([*modules, *kind.code])

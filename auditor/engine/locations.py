@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from auditor.core.errors import ModelDiffersError
-from auditor.models.manifest import Location, locate
+from auditor.models.manifest import Location
+from auditor.models.opening import locate
 from auditor.models.spec import ModelSpec
 
 

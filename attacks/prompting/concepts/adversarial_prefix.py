@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.concept_success import ImageAttack, share_figure
 from attacks.prompting.concepts.adversarial_prefix_parameters import AdversarialPrefixParameters
 from attacks.prompting.concepts.concept_names import concept_names
 from attacks.prompting.concepts.found_prefixes import prefixes_for
@@ -26,14 +25,16 @@ from attacks.prompting.concepts.token_relaxation import (
     TokenRelaxation,
 )
 from attacks.prompting.concepts.unerased import opened_beside
-from auditor.attack import AttackContext, Preset, attack
+from attacks.success_rate import ReportsSuccessRate, share_figure
+from auditor.attack import Attack, AttackContext, Preset, attack
 from auditor.core.facts import Fact
 from auditor.core.findings import SideFigure
 from auditor.core.messages import Message, message
 from auditor.core.records import Record, strongest
-from auditor.models.manifest import Location, locate
-from auditor.models.spec import ModelSpec
+from auditor.models.manifest import Location
+from auditor.models.opening import locate
 from auditor.models.text_to_image.image_seed import image_seed
+from auditor.models.text_to_image.spec import TextToImageSpec
 
 if TYPE_CHECKING:
     from auditor.models.text_to_image.evaluator import ImageEvaluator
@@ -48,7 +49,9 @@ _SHOWN = 5
 
 
 @attack("prompting/adversarial-prefix")
-class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
+class AdversarialPrefix(
+    ReportsSuccessRate, Attack[AdversarialPrefixParameters, "TextToImage", "ImageEvaluator"]
+):
     """Gradient search for words before a prompt (UnlearnDiffAtk, P4D)."""
 
     summary = (
@@ -81,6 +84,7 @@ class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
         "2309.06135, with PEZ from arXiv 2302.03668."
     )
 
+    kinds = ("text-to-image",)
     parameters_type = AdversarialPrefixParameters
     presets = (
         Preset("unlearndiffatk", {"objective": "unlearndiffatk"}),
@@ -277,7 +281,7 @@ class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
     def _located(self) -> Location:
         # hashing runs no pickle; whether one may be loaded is the arm's to say, in `opened_beside`
         path = str(self.parameters.original)
-        return locate(ModelSpec(path=path, kind="text-to-image", allow_pickle=True))
+        return locate(TextToImageSpec(path=path, allow_pickle=True))
 
 
 def _generators(count: int, seed: int) -> list[torch.Generator]:

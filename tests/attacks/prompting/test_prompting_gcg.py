@@ -15,7 +15,7 @@ from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.facts import Fact, FactSets
 from auditor.core.findings import Finding
 from auditor.core.records import Record
-from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.preserve import weights_digest
 
 FACTS = tuple(
@@ -39,7 +39,7 @@ SMALL = {
 
 
 def evaluator(facts=FACTS):
-    return Evaluator(FactSets(forget=facts), ["answer-probability", "rouge-l-recall"])
+    return TextEvaluator(FactSets(forget=facts), ["answer-probability", "rouge-l-recall"])
 
 
 class Recording(CrossFittedSearch):

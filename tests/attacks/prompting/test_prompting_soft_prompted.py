@@ -13,7 +13,7 @@ from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.facts import Fact, FactSets
 from auditor.core.findings import Finding
 from auditor.core.records import Record
-from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.preserve import weights_digest
 from auditor.models.spec import PromptFormat
 
@@ -111,7 +111,7 @@ SMALL = SoftPromptParameters(
 
 
 def evaluator():
-    return Evaluator(FactSets(forget=FACTS), ["answer-probability", "rouge-l-recall"])
+    return TextEvaluator(FactSets(forget=FACTS), ["answer-probability", "rouge-l-recall"])
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

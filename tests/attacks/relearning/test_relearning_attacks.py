@@ -22,10 +22,11 @@ from auditor.core.facts import Fact, FactSets
 from auditor.core.records import check_malformed
 from auditor.data.folds import folds
 from auditor.engine.expansion import instantiate
-from auditor.models.causal_lm.evaluator import Evaluator
-from auditor.models.manifest import locate
+from auditor.models.causal_lm.spec import CausalLMSpec
+from auditor.models.language.evaluator import TextEvaluator
+from auditor.models.opening import locate
 from auditor.models.preserve import weights_digest
-from auditor.models.spec import ModelSpec, PromptFormat
+from auditor.models.spec import PromptFormat
 
 NAMES = ("relearning/held-out-facts", "relearning/benign", "relearning/same-facts")
 
@@ -54,7 +55,7 @@ SHORT = {"checkpoints": (2, 4), "batch_size": 4}
 
 @pytest.fixture
 def asking():
-    return Evaluator(SETS, ["answer-probability", "exact-memorisation"])
+    return TextEvaluator(SETS, ["answer-probability", "exact-memorisation"])
 
 
 def run(attack, subject, evaluator, tmp_path, seed=0):
@@ -186,7 +187,7 @@ def test_k_is_the_mean_over_the_grid_and_the_curve_starts_untaught(subjects, ask
 def test_the_same_facts_are_learned_at_last(subjects, tmp_path):
     """A long training makes all known; K is 1 - t / limit, as the notes count it."""
     subject, sets = subjects["llama"], FactSets(forget=SETS.forget[:4])
-    evaluator = Evaluator(sets, ["answer-probability"])
+    evaluator = TextEvaluator(sets, ["answer-probability"])
     settings = SameFactsParameters(max_steps=60, eval_steps=5, batch_size=8, learning_rate=3e-3)
     record = run(SameFacts(settings), subject, evaluator, tmp_path)
     known_after = dict(record.notes["known_after"])
@@ -205,7 +206,7 @@ def test_the_same_facts_are_learned_at_last(subjects, tmp_path):
 
 
 def test_no_retain_set_no_benign_facts(subjects, tmp_path):
-    alone = Evaluator(FactSets(forget=SETS.forget), ["answer-probability"])
+    alone = TextEvaluator(FactSets(forget=SETS.forget), ["answer-probability"])
     with pytest.raises(UnavailableError, match="no retain set to train on"):
         run(Benign(BenignParameters()), subjects["llama"], alone, tmp_path)
     generic = Benign(BenignParameters(data="generic", **SHORT))
@@ -228,7 +229,7 @@ def test_generic_text_is_shown_to_the_checks_and_decides_the_job():
     ],
 )
 def test_a_split_that_cannot_be_is_said_to_be_unavailable(split, facts, reason, subjects, tmp_path):
-    evaluator = Evaluator(FactSets(forget=facts), ["answer-probability"])
+    evaluator = TextEvaluator(FactSets(forget=facts), ["answer-probability"])
     with pytest.raises(UnavailableError, match=reason):
         run(
             HeldOutFacts(HeldOutFactsParameters(split=split)),
@@ -266,7 +267,7 @@ def test_rounded_weights_are_trained_beside_and_never_themselves(directories, tm
         directories["llama"], quantization_config=BitsAndBytesConfig(load_in_8bit=True)
     )
     model.save_pretrained(tmp_path / "int8")
-    location = locate(ModelSpec(path=str(tmp_path / "int8")))
+    location = locate(CausalLMSpec(path=str(tmp_path / "int8")))
     for name in NAMES:
         assert instantiate(name, {}).unavailable(location) is None
         reason = instantiate(name, {"method": "full"}).unavailable(location)

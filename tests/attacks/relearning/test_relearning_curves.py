@@ -14,7 +14,7 @@ from attacks.relearning.same_facts import SameFacts, SameFactsParameters
 from auditor.attack import AttackContext
 from auditor.core.facts import Fact, FactSets
 from auditor.core.hashing import canonical_json
-from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.language.evaluator import TextEvaluator
 
 ARMS = ("unlearned", "original", "retrained-0")
 METRIC = "answer-probability"
@@ -30,7 +30,7 @@ def people(names):
 
 
 SETS = FactSets(forget=people(["Ann", "Bob", "Cy", "Di"]), retain=people(["Eve", "Flo"]))
-EXAMINER = Evaluator(SETS, [METRIC, "exact-memorisation"])
+EXAMINER = TextEvaluator(SETS, [METRIC, "exact-memorisation"])
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,8 @@ from attacks.steering.refusal_direction import (
 from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.findings import Finding
-from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.hidden_states import changed, decoder_layers
+from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.preserve import weights_digest
 
 
@@ -122,7 +122,7 @@ def test_the_search_finds_the_difference_of_means(architecture, subjects, evalua
 
 
 def test_without_retain_facts_it_is_unavailable(subjects, evaluator):
-    alone = Evaluator(evaluator.sets.model_copy(update={"retain": ()}), ["answer-probability"])
+    alone = TextEvaluator(evaluator.sets.model_copy(update={"retain": ()}), ["answer-probability"])
     with pytest.raises(UnavailableError, match="against retain facts"):
         attack().search(subjects["llama"], AttackContext(alone, 0, Path("unused")))
 

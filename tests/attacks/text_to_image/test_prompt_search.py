@@ -25,10 +25,10 @@ from attacks.prompting.concepts.token_relaxation import NearestTokens, SimplexTo
 from auditor.attack import AttackContext
 from auditor.core.errors import AuditorError, UnavailableError
 from auditor.core.findings import Finding
-from auditor.models.manifest import locate
+from auditor.models.opening import locate
 from auditor.models.preserve import weights_digest
-from auditor.models.spec import ModelSpec
 from auditor.models.text_to_image.image_seed import image_seed
+from auditor.models.text_to_image.spec import TextToImageSpec
 
 SMALL = {
     "prefix_length": 2,
@@ -247,9 +247,7 @@ class TestAttack:
         assert notes["drawings"] == 3 * SMALL["rounds"]
 
     def test_the_original_decides_a_p4d_job(self, pipelines):
-        digest = locate(
-            ModelSpec(path=str(pipelines / "original"), kind="text-to-image")
-        ).manifest.digest
+        digest = locate(TextToImageSpec(path=str(pipelines / "original"))).manifest.digest
         assert attack("p4d", pipelines).inputs() == {"original": digest}
         assert attack("unlearndiffatk", pipelines).inputs() == {}
 

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, FactSets
+from auditor.core.messages import message
 from auditor.data.checks import check_contradictions, forget_text_within, warnings
 
 
@@ -65,16 +66,15 @@ def test_empty_fields_are_refused():
 
 def test_warnings_say_what_weakens_an_audit():
     assert warnings(sets([fact("a")], [fact("b", "x")])) == []
-    (no_retain,) = warnings(sets([fact("a")]))
-    assert "no retain set" in no_retain
-    (repeated,) = warnings(
+    assert warnings(sets([fact("a")])) == [message("no_retain_set")]
+    repeated = warnings(
         sets([fact("a", entity="Ada"), fact("b", "another?", entity="Ada")], [fact("d", "x")])
     )
-    assert repeated.startswith("1 forget fact(s) share entity and answer")
-    (shared,) = warnings(
+    assert repeated == [message("facts_share_answers", facts=1)]
+    shared = warnings(
         sets([fact("a", entity="Ada")], [fact("b", "x")], [fact("c", "y", entity="Ada")])
     )
-    assert "share entities" in shared
+    assert shared == [message("holdout_shares_entities")]
 
 
 def test_facts_that_would_count_twice_are_refused():
@@ -108,9 +108,9 @@ def test_a_short_answer_alone_proves_nothing():
 
 def test_one_prompt_under_several_ids_is_several_seeds_of_a_picture():
     drawn = sets([fact("a-0", entity="a"), fact("a-1", entity="a")])
-    check_contradictions(drawn, of_pictures=True)
-    assert len(warnings(drawn)) == len(warnings(drawn, of_pictures=True)) + 1
+    check_contradictions(drawn, prompts_repeat=True)
+    assert len(warnings(drawn)) == len(warnings(drawn, prompts_repeat=True)) + 1
     with pytest.raises(AuditorError, match="asks and answers the same"):
         check_contradictions(drawn)
     with pytest.raises(AuditorError, match="stands in the retain set too"):
-        check_contradictions(sets([fact("a")], [fact("b")]), of_pictures=True)
+        check_contradictions(sets([fact("a")], [fact("b")]), prompts_repeat=True)

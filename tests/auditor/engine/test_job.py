@@ -16,8 +16,10 @@ from auditor.engine.job import Job, Pooled, measuring_code
 from auditor.engine.locations import Locations
 from auditor.engine.preparation import prepare
 from auditor.evidence.folder_store import FolderStore
-from auditor.models.manifest import locate
-from auditor.models.spec import ModelSpec, PromptFormat
+from auditor.models.causal_lm.spec import CausalLMSpec
+from auditor.models.kind import kind_named, parse_spec
+from auditor.models.opening import locate
+from auditor.models.spec import PromptFormat
 
 
 def job(**changes):
@@ -28,7 +30,7 @@ def job(**changes):
         "parameters": {"bits": 4, "code_sample": 10},
         "inputs": {},
         "seed": 0,
-        "spec": ModelSpec(**({"path": "here"} | spec)),
+        "spec": parse_spec({"path": "here"} | spec),
         "model": "0" * 64,
         "facts": "f" * 64,
         "metrics": ("answer-probability",),
@@ -117,10 +119,10 @@ def test_the_environment_has_what_a_metric_names():
 
 
 def test_the_device_is_that_of_the_model():
-    assert device_of(ModelSpec(path="m", device_map="cpu")) == "cpu"
+    assert device_of(CausalLMSpec(path="m", device_map="cpu")) == "cpu"
     here = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
-    assert device_of(ModelSpec(path="m")) == device_of(ModelSpec(path="m", device_map="auto"))
-    assert device_of(ModelSpec(path="m", device_map="cuda:0")) == here
+    assert device_of(CausalLMSpec(path="m")) == device_of(CausalLMSpec(path="m", device_map="auto"))
+    assert device_of(CausalLMSpec(path="m", device_map="cuda:0")) == here
 
 
 @pytest.fixture
@@ -132,7 +134,7 @@ def prepared(passing_plan, tmp_path):
 
 
 def test_a_worker_finds_the_model_by_its_digest(people):
-    spec = ModelSpec(path=str(people.subject("retrained-1")))
+    spec = CausalLMSpec(path=str(people.subject("retrained-1")))
     location = locate(spec)
     digest = location.manifest.digest
     assert Locations().find(spec, digest) == location
@@ -142,7 +144,7 @@ def test_a_worker_finds_the_model_by_its_digest(people):
 
 def test_what_was_hashed_is_not_looked_for_again(people, tmp_path):
     folder = shutil.copytree(people.subject("retrained-1"), tmp_path / "model")
-    spec = ModelSpec(path=str(folder))
+    spec = CausalLMSpec(path=str(folder))
     found = Locations()
     location = found.find(spec, locate(spec).manifest.digest)
     shutil.rmtree(folder)
@@ -166,7 +168,7 @@ def test_a_worker_with_other_code_measures_nothing(prepared):
     ready, store = prepared
     [variant] = ready.variants
     [asked] = ready.measurements(variant)["original"]
-    assert asked.code == measuring_code(asked.attack, asked.metrics, "causal-lm")
+    assert asked.code == measuring_code(asked.attack, asked.metrics, kind_named("causal-lm"))
     with pytest.raises(AuditorError, match="other code for none/as-is"):
         execute(asked.model_copy(update={"code": "0" * 64}), None, store)
 
