@@ -154,8 +154,7 @@ def test_the_example_notebook_runs():
         notebook, timeout=300, resources={"metadata": {"path": str(EXAMPLES)}}
     ).execute()
     shown = done.cells[-1].outputs[-1]["data"]["text/plain"]
-    assert "npo_gdr" in shown
-    assert "original" in shown
+    assert "answer-probability" in shown
     attack = (EXAMPLES / "layer_drop.py").read_text(encoding="utf-8").splitlines()
     assert len(attack) < 40
     assert sum(line.startswith(("import ", "from ")) for line in attack) <= 4
