@@ -272,7 +272,8 @@ def audit(
         "holdout": holdout,
         "attacks": attacks,
     }
-    chosen = plan_of(source, parts | settings, folder)
+    given = {name: part for name, part in parts.items() if part is not None and part != ()}
+    chosen = plan_of(source, given | settings, folder)
     wanted = [REPORTS.get(name) for name in dict.fromkeys(reports)]
     runner = EXECUTORS.get(executor)(workers)
     _clear(folder, [".json", ".dsse.json", *(report.suffix for report in wanted)])
@@ -370,13 +371,13 @@ def plan_of(source: PlanLike | None, parts: Mapping[str, Any], folder: Path) -> 
 
     Args:
         source: A plan, its file, or its content.
-        parts: Parts of a plan, as `audit` takes them; those that are empty say nothing.
+        parts: Parts of a plan, as `audit` takes them.
         folder: Where facts that were given as such are written down.
 
     Raises:
         AuditorError: It does not describe a plan, or parts stand beside a whole one.
     """
-    given = {name: part for name, part in parts.items() if part is not None and part != ()}
+    given = dict(parts)
     if source is not None:
         if given:
             raise AuditorError(
