@@ -150,6 +150,18 @@ def _baseline_too_noisy(p: Params) -> str:
     )
 
 
+def _environments_differ(p: Params) -> str:
+    differences = "; ".join(
+        f"{what} ({', '.join(f'{arm} {value}' for arm, value in values.items())})"
+        for what, values in p["differences"].items()
+    )
+    return (
+        f"{p['attack']}: its arms were measured with another {differences}, so they cannot be "
+        "compared. Measure all of them on one sort of machine with the same packages: delete the "
+        "older jobs from the evidence store, or begin anew with another store (--store)."
+    )
+
+
 def _budget_not_met(p: Params) -> str:
     lacking = "; ".join(
         f"{one['parameter']} is {one['value']}, at least {one['least']:g} is demanded"
@@ -357,6 +369,7 @@ SENTENCES: Mapping[str, Wording] = {
     ),
     "baseline_too_noisy": _baseline_too_noisy,
     "budget_not_met": _budget_not_met,
+    "environments_differ": _environments_differ,
     "positive_control_found": _positive_control_found,
     "positive_control_missed": _positive_control_missed,
     # the verdict
