@@ -22,8 +22,8 @@ from reports.markdown import RHO, VERDICT_MARKS
 from reports.markdown_text import code, references, said
 from reports.messages import sentence
 from reports.number_format import count, interval, number
-from reports.result_words import HEADLINES, UNSAID
-from reports.signature_words import signature_sentence
+from reports.results import HEADLINES, UNSAID
+from reports.signatures import signature_sentence
 
 BEGIN = "<!-- unlearning-auditor:begin -->"
 END = "<!-- unlearning-auditor:end -->"

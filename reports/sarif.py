@@ -35,7 +35,7 @@ from auditor.report import REPORTS, Report, Signatures
 from reports.attack_results import VERDICT, AttackResult, attack_results, passes, unlearned
 from reports.messages import sentence
 from reports.number_format import interval, number
-from reports.signature_words import signature_sentence
+from reports.signatures import signature_sentence
 from reports.threats import threats
 
 SCHEMA = (
@@ -121,7 +121,7 @@ def _result(attack: AttackResult, rule: int, target: ArtifactLocation) -> Result
         rule_id=inline(row.attack),
         rule_index=rule,
         level=Level.ERROR if attack.leaks else Level.WARNING,
-        message=_message(" ".join((*sentences, *attack.result.why))),
+        message=_message(" ".join((*sentences, *map(str, attack.result.why)))),
         locations=[Location(physical_location=PhysicalLocation(artifact_location=target))],
         partial_fingerprints={"attackAndVariant/v1": digest(_visible_label(row.label))},
     )
@@ -145,7 +145,7 @@ def _invocation(certificate: Certificate, attacks: list[AttackResult]) -> Invoca
             associated_rule=ReportingDescriptorReference(id=inline(attack.row.attack)),
             level=Level.ERROR if attack.result.outcome == "failed" else Level.WARNING,
             message=_message(
-                f"{attack.row.label} {attack.result.words}: {' '.join(attack.result.why)}"
+                f"{attack.row.label} {attack.result.words}: {' '.join(map(str, attack.result.why))}"
             ),
         ).model_dump(mode="json", by_alias=True, exclude_none=True)
         for attack in attacks

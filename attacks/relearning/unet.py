@@ -133,7 +133,7 @@ class UNetRelearning(ImageAttack[UNetRelearningParameters]):
 
     def curves(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Curve]:
         """The learning curve of every arm, from before the training on; K is a mean over facts."""
-        taught = message("pictures_taught", set=self.parameters.material)
+        taught = message("pictures_taught", material=self.parameters.material)
         return learning_curves(notes, (self.parameters.trained, taught))
 
     def _taught(self, evaluator: "ImageEvaluator", seed: int) -> list[Fact]:
