@@ -10,7 +10,7 @@ from importlib.resources import files
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from auditor.certificate.schema import Certificate
 from auditor.core import text_safety
@@ -107,11 +107,13 @@ def excerpt(text: str | Phrase, limit: int = text_safety.LIMIT) -> text_safety.E
     """Return the first ``limit`` characters, escaped, with quotations marked as such."""
     if isinstance(text, str):
         return text_safety.excerpt(text, limit)
+    quotation = Markup('<q dir="auto">{}</q>')
     shown = Markup().join(
-        Markup('<q dir="auto">{}</q>' if span.quoted else "{}").format(
-            text_safety.visible(span.text)
+        quotation.format(said) if quoted else said
+        for said, quoted in (
+            (escape(text_safety.visible(span.text)), span.quoted)
+            for span in text.shortened(limit).spans
         )
-        for span in text.shortened(limit).spans
     )
     return text_safety.Excerpt(shown, text_safety.excerpt(text.text, limit).note)
 
