@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from auditor.core.facts import FactSets
     from auditor.core.findings import Curve, Explanation, Finding, SelfCheck, SideFigure
     from auditor.core.records import Record
-    from auditor.models.causal_lm.evaluator import Evaluator
-    from auditor.models.causal_lm.model import CausalLM
+    from auditor.models.language.evaluator import TextEvaluator
+    from auditor.models.language.model import LanguageModel
     from auditor.models.manifest import Location
     from auditor.models.model import AuditedModel
 
@@ -59,7 +59,7 @@ SECTIONS: Mapping[str, str] = {
 """Attributes that describe an attack, with the words that head them where they are shown."""
 
 P = TypeVar("P", bound=Parameters)
-M = TypeVar("M", bound="AuditedModel", default="CausalLM")
+M = TypeVar("M", bound="AuditedModel", default="LanguageModel")
 """The class of the models that an attack is for."""
 
 
@@ -71,7 +71,7 @@ class HoldsFacts(Protocol):
         """The facts of the audit."""
 
 
-E = TypeVar("E", bound=HoldsFacts, default="Evaluator")
+E = TypeVar("E", bound=HoldsFacts, default="TextEvaluator")
 """The class of the evaluator of these models."""
 
 

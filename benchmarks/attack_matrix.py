@@ -20,9 +20,10 @@ from auditor.certificate.schema import Certificate
 from auditor.cli.console import quiet_libraries
 from auditor.cli.progress import chosen_progress
 from auditor.engine.audit import run_audit
-from auditor.engine.execution import LocalExecutor
+from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.plan import AuditPlan
 from auditor.engine.preparation import prepare
+from auditor.evidence.folder_store import FolderStore
 from auditor.evidence.store import EvidenceStore
 from auditor.testbeds.people import world as worlds
 from auditor.testbeds.plans import world_plan
@@ -137,7 +138,7 @@ def main() -> None:
     parser.add_argument("--details", action="store_true", help="all figures, not the overview")
     arguments = parser.parse_args()
     world = worlds.build(arguments.world, progress=chosen_progress(quiet=False))
-    store = EvidenceStore(arguments.store)
+    store = FolderStore(arguments.store)
     chosen = arguments.only or subjects(world.recipe)
     profile, seeds = arguments.profile, arguments.seeds
     baselines = world.recipe.retrained[:BASELINES]

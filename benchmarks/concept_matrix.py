@@ -19,7 +19,7 @@ from auditor.attack import PROFILES, Profile
 from auditor.cli.console import quiet_libraries
 from auditor.cli.progress import chosen_progress
 from auditor.engine.plan import AttackRequest, AuditPlan
-from auditor.evidence.store import EvidenceStore
+from auditor.evidence.folder_store import FolderStore
 from auditor.testbeds.shapes import world as shapes
 from auditor.testbeds.shapes.attack_settings import SETTINGS
 from auditor.testbeds.shapes.plans import shapes_plan
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="into benchmarks/RESULTS.md, too")
     arguments = parser.parse_args()
     world = shapes.build(SHAPES, progress=chosen_progress(quiet=False))
-    store = EvidenceStore(arguments.store)
+    store = FolderStore(arguments.store)
     audits = {
         subject: audit(plan(world, subject, arguments.profile), arguments.seeds, store)
         for subject in arguments.only or SHAPES.subjects

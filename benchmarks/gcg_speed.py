@@ -17,7 +17,7 @@ from statistics import fmean
 
 import torch
 
-from attacks.prompting.coordinate_search import Budget, search_suffix
+from attacks.prompting.coordinate_search import GCGParameters, search_suffix
 from attacks.prompting.shared_prefix import Item, SharedPrefix
 from attacks.prompting.suffix_text import allowed_tokens, starting_suffix, suffix_text, survives
 from auditor.cli.console import quiet_libraries
@@ -26,8 +26,8 @@ from auditor.data.folds import folds
 from auditor.data.readers import read_facts
 from auditor.data.source import DataSource
 from auditor.models.causal_lm.model import CausalLM
-from auditor.models.manifest import locate
-from auditor.models.spec import ModelSpec
+from auditor.models.causal_lm.spec import CausalLMSpec
+from auditor.models.opening import locate
 from auditor.testbeds.people import world as worlds
 from benchmarks.plain_gcg import plain_gcg
 
@@ -41,11 +41,11 @@ LENGTH, TOP_K = 8, 64
 def run(name: str, seeds: int, steps: int, candidates: int, prompts: int, world: str) -> None:
     """Search with each method and print the table."""
     built = worlds.build(world, only=(name,), progress=chosen_progress(quiet=False))
-    spec = ModelSpec(path=str(built.subject(name)), dtype="float32")
+    spec = CausalLMSpec(path=str(built.subject(name)), dtype="float32")
     subject = CausalLM(spec, locate(spec))
     facts = read_facts(DataSource(path=str(built.facts("forget"))), "forget")
     pairs = [(f.prompt, f.answer) for f in folds(facts, "attribute")[0].given][:prompts]
-    allowed = allowed_tokens(subject.tokenizer, "ascii", subject.network.config.vocab_size)
+    allowed = allowed_tokens(subject.tokenizer, False, subject.network.config.vocab_size)
     lines: dict[str, list[tuple[float, float, float, bool]]] = {}
     for seed in range(seeds):
         start, items = starting_suffix(subject, pairs, LENGTH, allowed, random.Random(seed))
@@ -57,8 +57,17 @@ def run(name: str, seeds: int, steps: int, candidates: int, prompts: int, world:
             return found.ids, found.loss, found.evaluated
 
         def shared(some: int, finalists: int, seed: int = seed) -> Result:
-            budget = Budget(LENGTH, steps, candidates, TOP_K, 1, some, finalists, steps, 0.0)
-            found = search_suffix(subject, pairs, allowed, budget, seed)
+            settings = GCGParameters(
+                suffix_length=LENGTH,
+                num_steps=steps,
+                search_width=candidates,
+                topk=TOP_K,
+                batch_size=some,
+                finalists=finalists,
+                patience=steps,
+                stop_loss=0.0,
+            )
+            found = search_suffix(subject, pairs, allowed, settings, seed)
             return found.ids, found.losses[-1], found.evaluated
 
         methods: dict[str, Callable[[], Result]] = {

@@ -19,6 +19,8 @@ from auditor.certificate.schema import Certificate
 from auditor.core.facts import Fact, FactSets, SetName
 from auditor.core.hashing import digest
 from auditor.core.records import Cost, Record, Row
+from auditor.evidence.environment import Environment
+from auditor.evidence.folder_store import FolderStore
 from auditor.evidence.store import EvidenceStore
 from auditor.policy import Policy
 
@@ -51,7 +53,7 @@ def large_audit(
         The certificate's path.
     """
     rng = np.random.default_rng(0)
-    store = EvidenceStore(root / "evidence")
+    store = FolderStore(root / "evidence")
     sets = FactSets(forget=_facts("forget", facts), retain=_facts("retain", facts))
     facts_digest = store.put_facts(sets)
     names = [*MANDATORY, *(f"tampering/noise level {i}" for i in range(variants))][:variants]
@@ -69,7 +71,7 @@ def large_audit(
                 "stage": "measure",
                 "attack": attack,
                 "parameters": {"checkpoints": [40], "rank": 16, "number": number},
-                "entity": digest(arm),
+                "model": digest(arm),
                 "facts": facts_digest,
             }
             leaks = 0 < number <= leaking
@@ -89,6 +91,7 @@ def large_audit(
                 identity,
                 Record(rows=tuple(measured), notes={"forward_tokens": 1}),
                 Cost(1.0, 1),
+                Environment(device="cpu", packages={}),
             )
             seals[key] = store.seal(key)
             jobs[arm] = (key,)

@@ -15,9 +15,9 @@ from auditor.certificate.schema import Certificate, MatrixRow
 from auditor.cli.console import quiet_libraries
 from auditor.cli.progress import chosen_progress
 from auditor.engine.audit import run_audit
-from auditor.engine.execution import LocalExecutor
+from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.preparation import prepare
-from auditor.evidence.store import EvidenceStore
+from auditor.evidence.folder_store import FolderStore
 from auditor.testbeds.people import world as worlds
 from auditor.testbeds.plans import world_plan
 
@@ -38,7 +38,7 @@ COLUMNS = {
 def certificates(world: worlds.World, root: Path) -> dict[str, Certificate]:
     """Audit every subject of a world; the first two retrained models are the baseline."""
     progress = chosen_progress(quiet=False)
-    store = EvidenceStore(root)
+    store = FolderStore(root)
     found = {}
     for subject in world.recipe.subjects:
         baseline = tuple(arm for arm in world.recipe.retrained if arm != subject)

@@ -33,10 +33,10 @@ from auditor.core.facts import Fact
 from auditor.metrics.language import AnswerProbability, ExactMemorisation, ExtractionStrength
 from auditor.models.batching import by_length
 from auditor.models.causal_lm.model import CausalLM
-from auditor.models.causal_lm.scoring import TokenScores
-from auditor.models.causal_lm.transcript import Transcript
-from auditor.models.manifest import locate
-from auditor.models.spec import ModelSpec
+from auditor.models.causal_lm.spec import CausalLMSpec
+from auditor.models.language.scoring import TokenScores
+from auditor.models.language.transcript import Transcript
+from auditor.models.opening import locate
 
 WIDTH, LAYERS = 512, 12
 ITEMS, WORDS = 24, 24
@@ -72,7 +72,7 @@ def build(directory: Path, vocabulary: int) -> CausalLM:
     specials = {"eos_token": "<eos>", "pad_token": "<pad>"}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, **specials)
     tokenizer.save_pretrained(directory)
-    spec = ModelSpec(path=str(directory), dtype="float32")
+    spec = CausalLMSpec(path=str(directory), dtype="float32")
     return CausalLM(spec, locate(spec), token_budget=TOKEN_BUDGET)
 
 

@@ -335,8 +335,8 @@ def _kid_subsets(size: int, pictures: int) -> Phrase:
     return fill("over random subsets of {size:count}; unbiased", size=size)
 
 
-def _pictures_taught(material: str) -> Phrase:
-    concept = {"forget": "the forgotten concept", "retain": "concepts to be kept"}[material]
+def _pictures_taught(data: str) -> Phrase:
+    concept = {"forget": "the forgotten concept", "retain": "concepts to be kept"}[data]
     return fill("trained on pictures of {concept}; all forget facts are asked", concept=concept)
 
 

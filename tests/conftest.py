@@ -12,10 +12,10 @@ from auditor.certificate.build import build_certificate
 from auditor.cli.console import quiet_libraries
 from auditor.core.progress import SilentProgress
 from auditor.engine.audit import run_audit
-from auditor.engine.execution import LocalExecutor
+from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.plan import parse_plan
 from auditor.engine.preparation import prepare
-from auditor.evidence.store import EvidenceStore
+from auditor.evidence.folder_store import FolderStore
 from auditor.testbeds import catalogue
 from auditor.testbeds.people import world as worlds
 
@@ -89,7 +89,7 @@ def audit(store_root):
     """Run a plan to its certificate, against the shared store unless told otherwise."""
 
     def run(plan, root=None):
-        store = EvidenceStore(root or store_root)
+        store = FolderStore(root or store_root)
         prepared = prepare(plan, store, SilentProgress())
         outcome = run_audit(prepared, store, LocalExecutor(), SilentProgress())
         return build_certificate(outcome, "auditor audit plan.yaml")

@@ -4,18 +4,18 @@ from auditor.core.facts import FactSets
 from auditor.data.pictures import find_pictures
 from auditor.data.readers import read_facts
 from auditor.data.source import DataSource
-from auditor.models.manifest import locate
-from auditor.models.spec import ModelSpec
+from auditor.models.opening import locate
 from auditor.models.text_to_image.classifiers import open_classifier
 from auditor.models.text_to_image.evaluator import ImageEvaluator
 from auditor.models.text_to_image.model import TextToImage
+from auditor.models.text_to_image.spec import TextToImageSpec
 from auditor.testbeds.shapes.plans import SAMPLING
 from auditor.testbeds.shapes.world import ShapesWorld
 
 
 def open_shapes(world: ShapesWorld, name: str) -> TextToImage:
     """Open a subject as an audit does."""
-    spec = ModelSpec(path=str(world.subject(name)), kind="text-to-image", sampling=SAMPLING)
+    spec = TextToImageSpec(path=str(world.subject(name)), sampling=SAMPLING)
     return TextToImage(spec, locate(spec))
 
 

@@ -21,8 +21,9 @@ from transformers import (
 )
 
 from auditor.models.causal_lm.model import CausalLM
-from auditor.models.manifest import locate
-from auditor.models.spec import ModelSpec, PromptFormat
+from auditor.models.causal_lm.spec import CausalLMSpec
+from auditor.models.opening import locate
+from auditor.models.spec import PromptFormat
 
 CONTEXT = 96
 TEXTS = [f"Person {i} lives in city number {i * 7 % 100}." for i in range(200)]
@@ -117,7 +118,7 @@ def open_directory(
     token_budget: int = 8192,
     **spec: object,
 ) -> CausalLM:
-    found = ModelSpec(path=str(directory), **spec)
+    found = CausalLMSpec(path=str(directory), **spec)
     return CausalLM(found, locate(found), prompt_format, token_budget)
 
 

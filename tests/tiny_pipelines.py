@@ -21,10 +21,10 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from auditor.models.manifest import locate
-from auditor.models.spec import ModelSpec
+from auditor.models.opening import locate
 from auditor.models.text_to_image.model import TextToImage
 from auditor.models.text_to_image.pixel_pipeline import PixelPipeline
+from auditor.models.text_to_image.spec import TextToImageSpec
 
 LAYOUTS = ("sd1", "sd2", "sdxl", "pixel")
 PROMPTS = ["a red circle", "", "blue square", "a disc, and a much longer text than fits"]
@@ -144,8 +144,8 @@ def make_pipeline(layout: str, seed: int = 0):
     )
 
 
-def spec(path: Path | str, **more: object) -> ModelSpec:
-    return ModelSpec(**{"path": str(path), "kind": "text-to-image", "sampling": SAMPLING} | more)
+def spec(path: Path | str, **more: object) -> TextToImageSpec:
+    return TextToImageSpec(**{"path": str(path), "sampling": SAMPLING} | more)
 
 
 def open_pipeline(path: Path | str, token_budget: int = 8192, **more: object) -> TextToImage:

@@ -50,9 +50,9 @@ class QualityParameters(Parameters):
     same as safetensors); for the features of that name."""
     clip: ModelPath | None = None
     """A CLIP for the CLIP score; where the audit's classifier is one, it is taken by default."""
-    subsets: int = Field(default=100, ge=1)
+    kid_subsets: int = Field(default=100, ge=1)
     """Random subsets that KID is averaged over."""
-    subset_size: int = Field(default=1000, ge=2)
+    kid_subset_size: int = Field(default=1000, ge=2)
     """Pictures of each; where there are fewer, KID is that of all."""
 
     @model_validator(mode="after")
@@ -198,12 +198,12 @@ class Quality(ImageAttack[QualityParameters]):
             if unit == 0:
                 raise UnavailableError("the classifier's features of the given pictures are all 0")
             real, made = real / unit, made / unit
-        size = min(self.parameters.subset_size, len(pictured))
+        size = min(self.parameters.kid_subset_size, len(pictured))
         return {
             "pictures_compared": len(pictured),
             "features": {"of": self.parameters.features, "width": real.shape[1]},
             "fid": frechet_distance(real, made),
-            "kid": kernel_distance(real, made, self.parameters.subsets, size, seed),
+            "kid": kernel_distance(real, made, self.parameters.kid_subsets, size, seed),
             "kid_subset_size": size,
         }
 

@@ -39,10 +39,10 @@ class ImageMembershipParameters(Parameters):
     """Timesteps of training at which the loss is taken and averaged."""
     noises: int = Field(default=2, ge=1)
     """Noises at each of them; the same for every picture and arm."""
-    reached: int = Field(default=100, ge=1)
+    t_sec: int = Field(default=100, ge=1)
     """Timestep at which SecMI takes its error."""
     interval: int = Field(default=10, ge=1)
-    """Timesteps that SecMI goes at a time; divides `reached`."""
+    """Timesteps that SecMI goes at a time; divides `t_sec`."""
 
 
 @attack("membership/denoising-loss")
@@ -78,7 +78,7 @@ class DenoisingLoss(
     access = "The UNet's predictions; pictures of the forget and of the holdout set."
     cost = (
         "Timesteps times noises rows through the UNet for each picture; for `t-error` two more "
-        "than `reached` / `interval`."
+        "than `t_sec` / `interval`."
     )
     leak = "Forget pictures rank higher among unseen ones than they do on a retrained model."
     source = (
@@ -107,7 +107,7 @@ class DenoisingLoss(
     def forward_tokens(self, evaluation: int) -> int:
         """Rows for both sets, next to some 50 steps of drawing for the facts asked."""
         p = self.parameters
-        rows = len(p.timesteps) * p.noises if p.score == "loss" else p.reached // p.interval + 2
+        rows = len(p.timesteps) * p.noises if p.score == "loss" else p.t_sec // p.interval + 2
         return max(1, evaluation * rows // 50)
 
     def measure(self, model: "TextToImage", context: "AttackContext[ImageEvaluator]") -> Record:
@@ -123,9 +123,9 @@ class DenoisingLoss(
                 "membership is told against pictures that no model has seen; give a holdout set "
                 f"(`data: holdout:`) of at least {LEAST_HOLDOUT} facts with pictures"
             )
-        if p.reached % p.interval:
-            raise UnavailableError(f"`interval` ({p.interval}) must divide `reached` ({p.reached})")
-        last = max(p.timesteps) if p.score == "loss" else p.reached + p.interval
+        if p.t_sec % p.interval:
+            raise UnavailableError(f"`interval` ({p.interval}) must divide `t_sec` ({p.t_sec})")
+        last = max(p.timesteps) if p.score == "loss" else p.t_sec + p.interval
         if last >= len(model.signal):
             raise UnavailableError(
                 f"the model was trained with {len(model.signal)} timesteps, and the score needs "
@@ -137,7 +137,7 @@ class DenoisingLoss(
         if p.score == "loss":
             errors = denoising_losses(model, images, prompts, p.timesteps, p.noises)
         else:
-            errors = t_errors(model, images, prompts, p.reached, p.interval)
+            errors = t_errors(model, images, prompts, p.t_sec, p.interval)
         scores = -errors.double().numpy()
         count = len(sets.forget)
         notes: Mapping[str, Any] = {
@@ -218,19 +218,19 @@ def t_errors(
     model: "TextToImage",
     images: Tensor,
     prompts: Sequence[str] | None,
-    reached: int,
+    t_sec: int,
     interval: int,
 ) -> Tensor:
     """SecMI's t-error of each picture (arXiv 2302.01316), [n] float32.
 
-    The picture is taken to timestep ``reached`` by plain DDIM inversion, one step further and
+    The picture is taken to timestep ``t_sec`` by plain DDIM inversion, one step further and
     back; the error is the mean square of what that changes.
 
     Args:
         model: whose predictions are used.
         images: [n, 3, height, width] in [0, 1].
         prompts: one a picture; None for no text.
-        reached: timestep of the error.
+        t_sec: timestep of the error.
         interval: timesteps a step.
     """
     _, height, width = model.input_shape
@@ -247,9 +247,9 @@ def t_errors(
                 return deterministic_step(sample, noise, signal[now], signal[then])
 
             sample = clean[batch].float()
-            for now in range(0, reached, interval):
+            for now in range(0, t_sec, interval):
                 sample = step(sample, now, now + interval)
-            back = step(step(sample, reached, reached + interval), reached + interval, reached)
+            back = step(step(sample, t_sec, t_sec + interval), t_sec + interval, t_sec)
             return list((back - sample).square().mean(dim=(1, 2, 3)).cpu())
 
     return torch.stack(run_batched([height * width] * len(images), model.token_budget, run))

@@ -11,7 +11,7 @@ from attacks.membership.family import MembershipAttack, MembershipParameters, Sc
 from attacks.membership.scored_texts import ScoredTexts
 from auditor.attack import AttackContext, Preset, Requirements, attack
 from auditor.core.records import Record
-from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.model import LanguageModel
 
 
 class GradientNormParameters(MembershipParameters):
@@ -56,7 +56,7 @@ class GradientNorm(MembershipAttack[GradientNormParameters]):
         """Forward and backward over both sets."""
         return 3 * evaluation
 
-    def measure(self, model: CausalLM, context: AttackContext) -> Record:
+    def measure(self, model: LanguageModel, context: AttackContext) -> Record:
         """A gradient for each text.
 
         Raises:
@@ -75,7 +75,7 @@ class GradientNorm(MembershipAttack[GradientNormParameters]):
 
 
 def gradient_norms(
-    model: CausalLM, pairs: Sequence[tuple[str, str]], order: float
+    model: LanguageModel, pairs: Sequence[tuple[str, str]], order: float
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Mean over parameters of the norm of each text's gradient, [n].
 

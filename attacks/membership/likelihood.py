@@ -18,10 +18,11 @@ from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.facts import Fact
 from auditor.core.findings import Finding
 from auditor.core.records import Record
-from auditor.models.causal_lm.model import CausalLM
-from auditor.models.causal_lm.scoring import TokenScores
-from auditor.models.manifest import Location, locate
-from auditor.models.spec import ModelSpec
+from auditor.models.kind import parse_spec
+from auditor.models.language.model import LanguageModel
+from auditor.models.language.scoring import TokenScores
+from auditor.models.manifest import Location
+from auditor.models.opening import locate
 
 ScoreName = Literal["loss", "zlib", "min-k", "min-k++", "recall", "reference", "rmia", "lira"]
 
@@ -41,7 +42,7 @@ class LikelihoodParameters(MembershipParameters):
     references: tuple[ModelPath, ...] = ()
     """Models besides the retrained arms that never saw the forget set, for the scores that
     compare with reference models."""
-    offline: float = Field(default=0.33, ge=0, le=1)
+    offline_a: float = Field(default=0.33, ge=0, le=1)
     """RMIA's a: how much of a text's probability under models that saw it the models that did not
     are taken to have."""
     gamma: float = Field(default=1.0, gt=0)
@@ -136,7 +137,7 @@ class Likelihood(MembershipAttack[LikelihoodParameters]):
         digests = {name: where.manifest.digest for name, where in self._references.items()}
         return {**super().inputs(), **digests, "zlib": zlib.ZLIB_RUNTIME_VERSION}
 
-    def search(self, model: CausalLM, context: AttackContext) -> Record:
+    def search(self, model: LanguageModel, context: AttackContext) -> Record:
         """Token scores of forget and holdout facts, of the arm and of the reference models.
 
         Raises:
@@ -163,7 +164,7 @@ class Likelihood(MembershipAttack[LikelihoodParameters]):
         notes = {"blind": blind_baseline(evaluator.sets, texts), "no recall": absent}
         return Record(notes=notes, arrays=arrays)
 
-    def measure(self, model: CausalLM, context: AttackContext) -> Record:
+    def measure(self, model: LanguageModel, context: AttackContext) -> Record:
         """Scores out of the pooled token scores, without another forward pass.
 
         Raises:
@@ -223,7 +224,7 @@ class Likelihood(MembershipAttack[LikelihoodParameters]):
         ):
             out = np.stack([known[name] for name in names])
             if score == "rmia":
-                ratios = reference_models.rmia_ratio(mine, out, self.parameters.offline)
+                ratios = reference_models.rmia_ratio(mine, out, self.parameters.offline_a)
                 population, gamma = ratios[forget:], self.parameters.gamma
                 yield Scores(
                     reference_models.rmia(ratios[:forget], population, gamma),
@@ -237,7 +238,7 @@ class Likelihood(MembershipAttack[LikelihoodParameters]):
     @cached_property
     def _references(self) -> dict[str, Location]:
         return {
-            f"reference-{index}": locate(ModelSpec(path=path))
+            f"reference-{index}": locate(parse_spec(path))
             for index, path in enumerate(self.parameters.references)
         }
 
@@ -255,14 +256,10 @@ def _log_likelihoods(name: str, record: Record) -> Vector:
 
 
 def _scored_by(
-    where: Location, model: CausalLM, texts: ScoredTexts, facts: Sequence[Fact]
+    where: Location, model: LanguageModel, texts: ScoredTexts, facts: Sequence[Fact]
 ) -> list[TokenScores]:
     """Token scores by a reference model, opened beside the arm and as the arm was."""
-    spec = ModelSpec(
-        path=str(where.model), dtype=model.spec.dtype, device_map=model.spec.device_map
-    )
-    reference = CausalLM(spec, where, model.prompt_format, model.token_budget)
-    reference.meter = model.meter
+    reference = model.opened_alike(where)
     try:
         return texts.score(reference, facts)
     finally:

@@ -13,9 +13,9 @@ from attacks.membership.scored_texts import ScoredTexts
 from auditor.attack import AttackContext, ModelPath, Preset, attack
 from auditor.core.facts import Fact
 from auditor.core.records import Record
-from auditor.models.causal_lm.model import CausalLM
-from auditor.models.manifest import Location, locate
-from auditor.models.spec import ModelSpec
+from auditor.models.language.files import locate_checkpoint
+from auditor.models.language.model import LanguageModel
+from auditor.models.manifest import Location
 
 
 class NeighbourhoodParameters(MembershipParameters):
@@ -77,7 +77,7 @@ class Neighbourhood(MembershipAttack[NeighbourhoodParameters]):
         masked = {"mask_model": self._masked.manifest.digest} if self._masked else {}
         return {**super().inputs(), **masked}
 
-    def measure(self, model: CausalLM, context: AttackContext) -> Record:
+    def measure(self, model: LanguageModel, context: AttackContext) -> Record:
         """Score every text and its neighbours.
 
         Raises:
@@ -108,4 +108,4 @@ class Neighbourhood(MembershipAttack[NeighbourhoodParameters]):
     @cached_property
     def _masked(self) -> Location | None:
         path = self.parameters.mask_model
-        return locate(ModelSpec(path=path)) if path else None
+        return locate_checkpoint(path) if path else None

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact, FactSets
-from auditor.models.causal_lm.model import CausalLM
-from auditor.models.causal_lm.scoring import TokenScores
+from auditor.models.language.model import LanguageModel
+from auditor.models.language.scoring import TokenScores
 
 TextKind = Literal["answer", "passage"]
 """answer: the answer given its prompt. passage: the whole text by itself."""
@@ -53,11 +53,13 @@ class ScoredTexts:
         verbatim = self.kind == "passage" and self._verbatim
         return str(fact.text) if verbatim else f"{fact.prompt} {fact.answer}"
 
-    def score(self, model: CausalLM, facts: Sequence[Fact]) -> list[TokenScores]:
+    def score(self, model: LanguageModel, facts: Sequence[Fact]) -> list[TokenScores]:
         """Scores of each fact's text."""
         return model.score([self.pair(fact) for fact in facts])
 
-    def score_after(self, model: CausalLM, facts: Sequence[Fact], prefix: str) -> list[TokenScores]:
+    def score_after(
+        self, model: LanguageModel, facts: Sequence[Fact], prefix: str
+    ) -> list[TokenScores]:
         """The same after other text: before the prompt, or before the passage."""
         if self.kind == "answer":
             return model.score([(prefix + fact.prompt, fact.answer) for fact in facts])

@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 import numpy.typing as npt
 
-from auditor.models.causal_lm.scoring import TokenScores
+from auditor.models.language.scoring import TokenScores
 
 Vector = npt.NDArray[np.float64]
 

@@ -17,7 +17,6 @@ from auditor.core.findings import Explanation, Finding, SideFigure
 from auditor.core.hashing import digest
 from auditor.core.messages import message
 from auditor.core.records import Record, Row
-from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.hidden_states import (
     States,
     decoder_layers,
@@ -26,6 +25,7 @@ from auditor.models.causal_lm.hidden_states import (
 )
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.causal_lm.prompting import Encoded
+from auditor.models.language.evaluator import TextEvaluator
 
 Numbers = npt.NDArray[np.float64]
 
@@ -42,7 +42,7 @@ class ActivationPatchingParameters(Parameters):
 
 
 @attack("probing/activation-patching")
-class ActivationPatching(Attack[ActivationPatchingParameters]):
+class ActivationPatching(Attack[ActivationPatchingParameters, CausalLM]):
     """Activation patching from the original into each arm."""
 
     summary = "Put the original's hidden states into each arm, layer by layer, and read the answer."
@@ -202,7 +202,7 @@ class ActivationPatching(Attack[ActivationPatchingParameters]):
             )
         return tuple(figures)
 
-    def _checked(self, evaluator: Evaluator) -> Sequence[Fact]:
+    def _checked(self, evaluator: TextEvaluator) -> Sequence[Fact]:
         retain = evaluator.sets.retain[: self.parameters.retain_facts]
         if not retain:
             raise UnavailableError(

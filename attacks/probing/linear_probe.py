@@ -28,12 +28,12 @@ class LinearProbeParameters(Parameters):
     """The layer whose readout is K, as a share of the decoder layers (rounded, at least one)."""
     layers: int = Field(default=8, ge=1)
     """Layers that are read besides, evenly spaced, for the per-layer figures."""
-    positions: int = Field(default=16384, ge=64)
+    max_positions: int = Field(default=16384, ge=64)
     """Answer tokens that the map is fitted on, at most; more are thinned evenly."""
 
 
 @attack("probing/linear-probe")
-class LinearProbe(Attack[LinearProbeParameters]):
+class LinearProbe(Attack[LinearProbeParameters, CausalLM]):
     """Linear probe of hidden states, fitted on retain facts."""
 
     summary = (
@@ -103,9 +103,9 @@ class LinearProbe(Attack[LinearProbeParameters]):
         asked = Asked(model, context.facts.forget, layers)
         control, found = {}, {}
         for layer in layers:
-            first = taught.readout(layer, self.parameters.positions, len(fitted))
+            first = taught.readout(layer, self.parameters.max_positions, len(fitted))
             control[layer] = checked.ranks(first, layer, embeddings)
-            readout = taught.readout(layer, self.parameters.positions, len(fitted) + len(kept))
+            readout = taught.readout(layer, self.parameters.max_positions, len(fitted) + len(kept))
             found[layer] = asked.ranks(readout, layer, embeddings)
             if layer == chosen:
                 first_token = float(asked.ranks(readout, layer, embeddings, tokens=1).mean())

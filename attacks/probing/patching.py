@@ -11,7 +11,7 @@ from auditor.models.batching import run_batched
 from auditor.models.causal_lm.hidden_states import States, changed, decoder_layers, forward
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.causal_lm.prompting import Encoded
-from auditor.models.causal_lm.scoring import token_scores
+from auditor.models.language.scoring import token_scores
 
 
 def log_probabilities(

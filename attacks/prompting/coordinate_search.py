@@ -5,36 +5,43 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from pydantic import Field
 
+from attacks.prompting.cross_fitted import CrossFittedParameters
 from attacks.prompting.shared_prefix import Ids, SharedPrefix
-from attacks.prompting.suffix_text import starting_suffix, suffix_text, survives
+from attacks.prompting.suffix_text import AllowNonAscii, starting_suffix, suffix_text, survives
 from auditor.models.causal_lm.model import CausalLM
 
 _DRAWS = 8
 """Times the wanted number of candidates that are drawn at most to find as many different ones."""
 
 
-@dataclass(frozen=True)
-class Budget:
-    """What a search may spend."""
+class GCGParameters(CrossFittedParameters):
+    """Settings of the greedy coordinate gradient, by nanoGCG's names where it has them."""
 
-    length: int
+    suffix_length: int = Field(default=8, ge=1)
     """Tokens of the suffix."""
-    steps: int
-    candidates: int
-    """Different suffixes tried a step."""
-    top_k: int
-    """Tokens a position that are drawn from, those with the steepest descent."""
-    swaps: int
-    """Positions that a candidate changes."""
-    items: int
-    """Prompts that all candidates of a step are tried on."""
-    finalists: int
-    """Best candidates of a step that are tried on all prompts."""
-    patience: int
+    num_steps: int = Field(default=60, ge=1)
+    """Steps of the search, each with one gradient."""
+    search_width: int = Field(default=16, ge=1)
+    """Different candidate suffixes that are evaluated in each step."""
+    topk: int = Field(default=64, ge=1)
+    """Tokens of steepest descent that candidates draw from at each position."""
+    n_replace: int = Field(default=1, ge=1)
+    """Positions of the suffix that a candidate changes."""
+    batch_size: int = Field(default=8, ge=1)
+    """Prompts that all candidates of a step are evaluated on, drawn anew in each step."""
+    finalists: int = Field(default=1, ge=1)
+    """Best candidates of a step that are evaluated on all prompts."""
+    patience: int = Field(default=30, ge=1)
     """Steps without a better suffix after which the search ends."""
-    stop_loss: float
-    """Loss, in nats per token, at which it ends."""
+    prompts: int = Field(default=96, ge=1)
+    """Most prompts of one search; from a larger set so many are drawn."""
+    allow_non_ascii: AllowNonAscii = False
+    """Characters that a suffix may hold. false: printable ASCII alone; true: printable characters
+    of any script; `any`: every token of the vocabulary, special ones too."""
+    name: str | None = None
+    """Name of the variant, in place of the one made from split, scope and steps."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +60,9 @@ def search_suffix(
     model: CausalLM,
     pairs: Sequence[tuple[str, str]],
     allowed: Ids,
-    budget: Budget,
+    settings: GCGParameters,
     seed: int,
+    report: Callable[[str], None] = lambda step: None,
 ) -> Searched:
     """Search one suffix that makes the answers of all pairs likely.
 
@@ -64,19 +72,20 @@ def search_suffix(
     even if it is worse.)
 
     Args:
-        model: whose loss counts; unchanged.
-        pairs: prompts with their true answers.
-        allowed: ids of the tokens that the suffix may hold.
-        budget: what may be spent.
-        seed: of the first suffix, the prompts of each step and the candidates.
+        model: The model whose loss counts; it stays as it is.
+        pairs: Prompts with their true answers.
+        allowed: Ids of the tokens that the suffix may hold.
+        settings: Size and length of the search.
+        seed: Seed of the first suffix, the prompts of each step and the candidates.
+        report: Shows how far the search has come.
 
     Raises:
         UnavailableError: the tokenizer reads no suffix back, or the prompts are too long.
         MeasurementError: a loss is not finite.
     """
     rng = random.Random(seed)  # noqa: S311 - a reproducible draw
-    ids, items = starting_suffix(model, pairs, budget.length, allowed, rng)
-    prefix = SharedPrefix(model, items, budget.length)
+    ids, items = starting_suffix(model, pairs, settings.suffix_length, allowed, rng)
+    prefix = SharedPrefix(model, items, settings.suffix_length)
     everything = range(len(items))
     losses = [float(prefix.losses([ids], everything).mean())]
     evaluated = stale = 0
@@ -84,19 +93,20 @@ def search_suffix(
     def readable(candidate: Ids) -> bool:
         return survives(model, pairs[:1], items[:1], candidate)
 
-    for _ in range(budget.steps):
-        if losses[-1] <= budget.stop_loss or stale >= budget.patience:
+    for step in range(settings.num_steps):
+        if losses[-1] <= settings.stop_loss or stale >= settings.patience:
             break
-        some = sorted(rng.sample(everything, min(budget.items, len(items))))
-        top = steepest(prefix.gradient(ids, some), allowed, budget.top_k)
-        drawn = candidates(ids, top, budget.candidates, budget.swaps, rng, readable)
+        report(f"step {step + 1} of {settings.num_steps}")
+        some = sorted(rng.sample(everything, min(settings.batch_size, len(items))))
+        top = steepest(prefix.gradient(ids, some), allowed, settings.topk)
+        drawn = candidates(ids, top, settings.search_width, settings.n_replace, rng, readable)
         if not drawn:  # the tokenizer refused them all; the next step's gradient names others
             stale += 1
             losses.append(losses[-1])
             continue
         evaluated += len(drawn)
         found = prefix.losses(drawn, some).mean(1)
-        best = found.argsort(stable=True)[: budget.finalists].tolist()
+        best = found.argsort(stable=True)[: settings.finalists].tolist()
         if len(some) < len(items):
             full = prefix.losses([drawn[i] for i in best], everything).mean(1).tolist()
         else:
@@ -131,17 +141,17 @@ def candidates(
     ids: Ids,
     top: Sequence[Ids],
     count: int,
-    swaps: int,
+    n_replace: int,
     rng: random.Random,
     readable: Callable[[Ids], bool],
 ) -> list[Ids]:
-    """Different suffixes, each with ``swaps`` tokens of ``ids`` swapped for one of ``top``.
+    """Different suffixes, each with ``n_replace`` tokens of ``ids`` replaced by one of ``top``.
 
     Args:
         ids: the suffix that is changed.
         top: tokens to choose from, by position.
         count: how many are wanted; fewer are returned where there are no more.
-        swaps: positions drawn for each.
+        n_replace: Positions drawn for each.
         rng: source of the draws.
         readable: refuses what the tokenizer would not read back.
     """
@@ -151,7 +161,7 @@ def candidates(
         if len(found) == count:
             break
         changed = list(ids)
-        for place in rng.sample(range(len(ids)), min(swaps, len(ids))):
+        for place in rng.sample(range(len(ids)), min(n_replace, len(ids))):
             changed[place] = rng.choice(top[place])
         if tuple(changed) in seen:
             continue

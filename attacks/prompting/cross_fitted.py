@@ -13,8 +13,8 @@ from auditor.core.findings import Finding, SelfCheck, SideFigure
 from auditor.core.messages import message
 from auditor.core.records import Record, Row, strongest
 from auditor.data.folds import Fold, SplitBy, folds
-from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.evaluator import TextEvaluator
 
 _SUBJECTS = 10
 """Subjects that the estimate of the cost takes a search for each entity to have."""
@@ -46,7 +46,7 @@ class CrossFittedParameters(Parameters):
 P = TypeVar("P", bound=CrossFittedParameters)
 
 
-class CrossFittedSearch(Attack[P]):
+class CrossFittedSearch(Attack[P, CausalLM]):
     """Search prompts on a part of the forget set and measure all arms' prompts on the rest.
 
     K of a fact is the strongest of its plain prompt and of every arm's prompt that was searched
@@ -58,14 +58,17 @@ class CrossFittedSearch(Attack[P]):
 
     @abstractmethod
     def search_part(
-        self, model: CausalLM, pairs: Sequence[Sequence[tuple[str, str]]], seed: int
+        self,
+        model: CausalLM,
+        pairs: Sequence[Sequence[tuple[str, str]]],
+        context: AttackContext,
     ) -> Record:
         """Search one prompt for each part on one arm.
 
         Args:
             model: the arm.
             pairs: for each part, prompts and true answers of its given facts.
-            seed: of everything random.
+            context: Seed and progress.
 
         Returns:
             What :meth:`evaluated` needs, with the losses before and after the search of each part
@@ -76,7 +79,7 @@ class CrossFittedSearch(Attack[P]):
     def evaluated(
         self,
         model: CausalLM,
-        evaluator: Evaluator,
+        evaluator: TextEvaluator,
         found: Record,
         part: int,
         only: Collection[str],
@@ -127,7 +130,7 @@ class CrossFittedSearch(Attack[P]):
             ]
             for part in self.parts(context.facts.forget)
         ]
-        return self.search_part(model, pairs, context.seed)
+        return self.search_part(model, pairs, context)
 
     def measure(self, model: CausalLM, context: AttackContext) -> Record:
         """Ask each fact plainly, and with every arm's prompt that was searched without it."""
@@ -148,7 +151,7 @@ class CrossFittedSearch(Attack[P]):
         if own is None:
             raise MeasurementError("the pool lacks what was searched on the measured arm")
         primary = next(iter(evaluator.metrics))
-        alone = Evaluator(evaluator.sets, [primary])
+        alone = evaluator.with_metrics([primary])
         taught = [
             row
             for index, part in enumerate(parts)

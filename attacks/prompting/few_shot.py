@@ -10,8 +10,8 @@ from attacks.prompting.reworded import Prompts, RewordedAttack
 from auditor.attack import Parameters, Preset, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
-from auditor.models.causal_lm.evaluator import Evaluator
-from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.evaluator import TextEvaluator
+from auditor.models.language.model import LanguageModel
 from auditor.models.spec import PromptFormat
 
 
@@ -22,7 +22,7 @@ class FewShotParameters(Parameters):
     """Retain facts, with their answers, before each question."""
     draws: int = Field(default=3, ge=1)
     """Draws of examples with each seed; the strongest counts."""
-    between: str = "\n\n"
+    separator: str = "\n\n"
     """What stands between an example's answer and the next question."""
 
 
@@ -71,7 +71,9 @@ class FewShot(RewordedAttack[FewShotParameters]):
         """Draws, each with so many more questions."""
         return self.parameters.draws * (1 + self.parameters.shots)
 
-    def wordings(self, model: CausalLM, evaluator: Evaluator, seed: int) -> Mapping[str, Prompts]:
+    def wordings(
+        self, model: LanguageModel, evaluator: TextEvaluator, seed: int
+    ) -> Mapping[str, Prompts]:
         """One wording a draw.
 
         Raises:
@@ -87,7 +89,7 @@ class FewShot(RewordedAttack[FewShotParameters]):
                     fact,
                     examples(fact, order, self.parameters.shots),
                     model.prompt_format,
-                    self.parameters.between,
+                    self.parameters.separator,
                 )
                 for fact in forget
             }

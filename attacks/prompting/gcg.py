@@ -4,46 +4,18 @@ import random
 from collections.abc import Collection, Sequence
 
 import numpy as np
-from pydantic import Field
 
-from attacks.prompting.coordinate_search import Budget, search_suffix
-from attacks.prompting.cross_fitted import CrossFittedParameters, CrossFittedSearch
-from attacks.prompting.suffix_text import Allowed, allowed_tokens
-from auditor.attack import Preset, attack
+from attacks.prompting.coordinate_search import GCGParameters, search_suffix
+from attacks.prompting.cross_fitted import CrossFittedSearch
+from attacks.prompting.suffix_text import allowed_tokens
+from auditor.attack import AttackContext, Preset, attack
 from auditor.core.facts import Fact
 from auditor.core.records import Record, Row
-from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.evaluator import TextEvaluator
 
 _TAIL = 6
 """Tokens of separator and answer that the estimate of the cost takes a fact to have."""
-
-
-class GCGParameters(CrossFittedParameters):
-    """Settings of the greedy coordinate gradient."""
-
-    length: int = Field(default=8, ge=1)
-    """Tokens of the suffix."""
-    steps: int = Field(default=60, ge=1)
-    """Steps of the search, each with one gradient."""
-    candidates: int = Field(default=16, ge=1)
-    """Different suffixes tried a step."""
-    top_k: int = Field(default=64, ge=1)
-    """Tokens that are drawn from at each position."""
-    swaps: int = Field(default=1, ge=1)
-    """Positions that a candidate changes."""
-    items: int = Field(default=8, ge=1)
-    """Prompts that all candidates of a step are tried on, drawn anew each step."""
-    finalists: int = Field(default=1, ge=1)
-    """Best candidates of a step that are tried on all prompts."""
-    patience: int = Field(default=30, ge=1)
-    """Steps without a better suffix after which the search ends."""
-    prompts: int = Field(default=96, ge=1)
-    """Most prompts of one search; of more given ones so many are drawn."""
-    allowed: Allowed = "ascii"
-    """Characters of a suffix: printable `ascii`, `printable` of any script, or `any` token."""
-    name: str | None = None
-    """Name of the variant, instead of the one made from split, scope and steps."""
 
 
 @attack("prompting/gcg")
@@ -67,8 +39,8 @@ class GCG(CrossFittedSearch[GCGParameters]):
     threat_model = "Someone with the weights and some of the removed facts, who wants the others."
     access = "Gradients for the search; prompts alone to use what was found."
     cost = (
-        "In each fold and on each arm, steps times candidates times items short passes; then the "
-        "forget set once an arm."
+        "In each fold and on each arm, num_steps times search_width times batch_size short "
+        "passes; then the forget set once an arm."
     )
     leak = "One suffix undoes a guard that unlearning laid over all facts alike."
     source = "Greedy coordinate gradient is from Zou et al., arXiv 2307.15043."
@@ -79,7 +51,7 @@ class GCG(CrossFittedSearch[GCGParameters]):
         Preset("entity 60 steps", {"split": "entity"}),
         Preset(
             "attribute 200 steps",
-            {"steps": 200, "candidates": 64, "items": 16, "patience": 60},
+            {"num_steps": 200, "search_width": 64, "batch_size": 16, "patience": 60},
             "exhaustive",
         ),
         Preset("attribute per-entity 60 steps", {"scope": "per-entity"}, "exhaustive"),
@@ -90,16 +62,19 @@ class GCG(CrossFittedSearch[GCGParameters]):
         """How it is split, for whom, and how long it is searched."""
         p = self.parameters
         scope = "" if p.scope == "universal" else f" {p.scope}"
-        return p.name or f"{p.split}{scope} {p.steps} steps"
+        return p.name or f"{p.split}{scope} {p.num_steps} steps"
 
     def search_tokens(self) -> int:
         """Candidates on some prompts and the best on all: suffix, separator and answer each."""
         p = self.parameters
-        rows = p.items * (p.candidates + 3) + p.finalists * p.prompts
-        return p.steps * rows * (p.length + _TAIL)
+        rows = p.batch_size * (p.search_width + 3) + p.finalists * p.prompts
+        return p.num_steps * rows * (p.suffix_length + _TAIL)
 
     def search_part(
-        self, model: CausalLM, pairs: Sequence[Sequence[tuple[str, str]]], seed: int
+        self,
+        model: CausalLM,
+        pairs: Sequence[Sequence[tuple[str, str]]],
+        context: AttackContext,
     ) -> Record:
         """Search a suffix for each part.
 
@@ -108,26 +83,17 @@ class GCG(CrossFittedSearch[GCGParameters]):
                 model's context, or it has no attention cache.
             MeasurementError: a loss is not finite.
         """
-        p = self.parameters
         rows = model.network.get_input_embeddings().weight.shape[0]
-        allowed = allowed_tokens(model.tokenizer, p.allowed, rows)
-        budget = Budget(
-            p.length,
-            p.steps,
-            p.candidates,
-            p.top_k,
-            p.swaps,
-            p.items,
-            p.finalists,
-            p.patience,
-            p.stop_loss,
-        )
-        found = [
-            search_suffix(
-                model, self._drawn(part, seed), allowed, budget, seed * len(pairs) + index
-            )
-            for index, part in enumerate(pairs)
-        ]
+        allowed = allowed_tokens(model.tokenizer, self.parameters.allow_non_ascii, rows)
+        found = []
+        for index, part in enumerate(pairs):
+
+            def report(step: str, number: int = index + 1) -> None:
+                context.progress(f"suffix {number} of {len(pairs)}, {step}")
+
+            drawn = self._drawn(part, context.seed)
+            seed = context.seed * len(pairs) + index
+            found.append(search_suffix(model, drawn, allowed, self.parameters, seed, report))
         notes = {
             "suffixes": [each.text for each in found],
             "evaluated": [each.evaluated for each in found],
@@ -147,7 +113,7 @@ class GCG(CrossFittedSearch[GCGParameters]):
     def evaluated(
         self,
         model: CausalLM,
-        evaluator: Evaluator,
+        evaluator: TextEvaluator,
         found: Record,
         part: int,
         only: Collection[str],

@@ -8,8 +8,8 @@ from attacks.prompting.sentence_rules import RULES
 from auditor.attack import Parameters, Preset, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
-from auditor.models.causal_lm.evaluator import Evaluator
-from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.evaluator import TextEvaluator
+from auditor.models.language.model import LanguageModel
 
 _USUAL = 4
 """Paraphrases that a fact is expected to have, for the estimate of the cost."""
@@ -62,7 +62,9 @@ class Paraphrase(RewordedAttack[ParaphraseParameters]):
         """The rules, or as many paraphrases as facts usually have."""
         return len(RULES) if self.parameters.source == "rules" else _USUAL
 
-    def wordings(self, model: CausalLM, evaluator: Evaluator, seed: int) -> Mapping[str, Prompts]:
+    def wordings(
+        self, model: LanguageModel, evaluator: TextEvaluator, seed: int
+    ) -> Mapping[str, Prompts]:
         """One wording a rule, or one for each place in the list of paraphrases."""
         forget = evaluator.sets.forget
         if self.parameters.source == "rules":

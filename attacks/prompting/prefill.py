@@ -4,7 +4,7 @@ from pydantic import Field
 
 from auditor.attack import Attack, AttackContext, Parameters, Preset, attack
 from auditor.core.records import Record
-from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.model import LanguageModel
 
 
 class PrefillParameters(Parameters):
@@ -56,7 +56,7 @@ class Prefill(Attack[PrefillParameters]):
         count = self.parameters.tokens
         return f"{count} token{'s' if count > 1 else ''}"
 
-    def measure(self, model: CausalLM, context: AttackContext) -> Record:
+    def measure(self, model: LanguageModel, context: AttackContext) -> Record:
         """Examine the forget set with the first tokens of every answer shown."""
         given = self.parameters.tokens
         lengths = [model.answer_length(f.prompt, f.answer) for f in context.facts.forget]

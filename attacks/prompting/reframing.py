@@ -7,8 +7,8 @@ from attacks.prompting.framings import FRAMES, OPEN, multiple_choice
 from attacks.prompting.reworded import Prompts, RewordedAttack, applied
 from auditor.attack import Parameters, Preset, attack
 from auditor.core.errors import UnavailableError
-from auditor.models.causal_lm.evaluator import Evaluator
-from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.evaluator import TextEvaluator
+from auditor.models.language.model import LanguageModel
 
 
 class ReframingParameters(Parameters):
@@ -67,7 +67,9 @@ class Reframing(RewordedAttack[ReframingParameters]):
         """The frames."""
         return tuple(FRAMES.values())
 
-    def wordings(self, model: CausalLM, evaluator: Evaluator, seed: int) -> Mapping[str, Prompts]:
+    def wordings(
+        self, model: LanguageModel, evaluator: TextEvaluator, seed: int
+    ) -> Mapping[str, Prompts]:
         """One wording a frame."""
         forget = evaluator.sets.forget
         if self.parameters.kind == "open":

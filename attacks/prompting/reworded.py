@@ -11,9 +11,9 @@ from auditor.core.facts import Fact
 from auditor.core.findings import SideFigure
 from auditor.core.messages import message
 from auditor.core.records import Record, Row, strongest
-from auditor.models.causal_lm.evaluator import Evaluator
-from auditor.models.causal_lm.model import CausalLM
-from auditor.models.causal_lm.transcript import SPARE_TOKENS
+from auditor.models.language.evaluator import TextEvaluator
+from auditor.models.language.model import LanguageModel
+from auditor.models.language.transcript import SPARE_TOKENS
 
 Wording = Callable[[Fact], str | None]
 """Another prompt for a fact, or None where the fact cannot be asked in that way."""
@@ -39,7 +39,9 @@ class RewordedAttack(Attack[P]):
     """What would help where a prompt exceeds the model's context."""
 
     @abstractmethod
-    def wordings(self, model: CausalLM, evaluator: Evaluator, seed: int) -> Mapping[str, Prompts]:
+    def wordings(
+        self, model: LanguageModel, evaluator: TextEvaluator, seed: int
+    ) -> Mapping[str, Prompts]:
         """Name of each wording to its prompts.
 
         Raises:
@@ -55,7 +57,7 @@ class RewordedAttack(Attack[P]):
         """Half the facts of an evaluation (the forget set), with longer prompts, each wording."""
         return evaluation * self.count
 
-    def measure(self, model: CausalLM, context: AttackContext) -> Record:
+    def measure(self, model: LanguageModel, context: AttackContext) -> Record:
         """Examine the forget set with each wording."""
         evaluator = context.evaluator
         asked = dict(self.wordings(model, evaluator, context.seed))
@@ -82,9 +84,9 @@ class RewordedAttack(Attack[P]):
         return Record(rows=best, notes=notes)
 
     def _check_overlong(
-        self, model: CausalLM, facts: Sequence[Fact], asked: Mapping[str, Prompts]
+        self, model: LanguageModel, facts: Sequence[Fact], asked: Mapping[str, Prompts]
     ) -> None:
-        context = getattr(model.config, "max_position_embeddings", None)
+        context = model.context_length
         if context is None:
             return
         pairs = [

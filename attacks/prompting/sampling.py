@@ -13,9 +13,9 @@ from auditor.core.facts import Fact
 from auditor.core.findings import SideFigure
 from auditor.core.messages import message
 from auditor.core.records import Record, Row
-from auditor.models.causal_lm.decoding import Sampling
-from auditor.models.causal_lm.model import CausalLM
-from auditor.models.causal_lm.transcript import SPARE_TOKENS
+from auditor.models.language.decoding import Sampling
+from auditor.models.language.model import LanguageModel
+from auditor.models.language.transcript import SPARE_TOKENS
 
 METRIC = "leak-at-k"
 """Name of the measure."""
@@ -87,7 +87,7 @@ class SampledAnswers(Attack[SamplingParameters]):
         """An answer with its prompt is about a quarter of an evaluation of both sets."""
         return self.parameters.samples * evaluation // 4
 
-    def measure(self, model: CausalLM, context: AttackContext) -> Record:
+    def measure(self, model: LanguageModel, context: AttackContext) -> Record:
         """Sample, judge and count; facts whose answer has neither letter nor digit are left out."""
         facts = [fact for fact in context.facts.forget if normalised(fact.answer)]
         answers = self._sample(model, facts, context.seed)
@@ -116,7 +116,7 @@ class SampledAnswers(Attack[SamplingParameters]):
             for k, value in sorted(noted["leak_at"].items(), key=lambda entry: int(entry[0]))
         )
 
-    def _sample(self, model: CausalLM, facts: Sequence[Fact], seed: int) -> list[list[str]]:
+    def _sample(self, model: LanguageModel, facts: Sequence[Fact], seed: int) -> list[list[str]]:
         """The samples of each fact."""
         count = self.parameters.samples
         longest = max(model.answer_length(f.prompt, f.answer) for f in facts)

@@ -215,7 +215,7 @@ class SharedPrefix:
         return kept
 
     def _check_overlong(self) -> None:
-        context = getattr(self.model.config, "max_position_embeddings", None)
+        context = self.model.context_length
         longest = max(len(i.prefix) + self.length + len(i.tail) for i in self.items)
         if context is not None and longest > context:
             raise UnavailableError(

@@ -8,13 +8,13 @@ from pydantic import Field
 
 from attacks.prompting.cross_fitted import CrossFittedParameters, CrossFittedSearch
 from attacks.prompting.soft_prompted import Place, soft_prompted
-from auditor.attack import Preset, attack
+from auditor.attack import AttackContext, Preset, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.findings import Finding
 from auditor.core.records import Record, Row
-from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.causal_lm.prompting import Encoded
+from auditor.models.language.evaluator import TextEvaluator
 
 _PAIR = 24
 """Tokens of prompt and answer that the estimate of the cost takes a fact to have."""
@@ -23,11 +23,11 @@ _PAIR = 24
 class SoftPromptParameters(CrossFittedParameters):
     """Settings of soft prompts."""
 
-    vectors: int = Field(default=8, ge=1)
+    num_virtual_tokens: int = Field(default=8, ge=1)
     """How many are trained; each is as wide as the model's embedding."""
-    steps: int = Field(default=100, ge=1)
+    num_steps: int = Field(default=100, ge=1)
     """Steps of Adam."""
-    batch: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=16, ge=1)
     """Prompts a step."""
     learning_rate: float = Field(default=0.05, gt=0)
     """Of Adam, in units of the root mean square of the model's embedding."""
@@ -58,8 +58,8 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
     threat_model = "Someone with the weights and some of the removed facts, who wants the others."
     access = "The weights, for the search and for the use; no text does the same."
     cost = (
-        "In each fold and on each arm, steps times batch passes with gradients; then the forget "
-        "set once an arm."
+        "In each fold and on each arm, num_steps times batch_size passes with gradients; then the "
+        "forget set once an arm."
     )
     leak = "Knowledge that is one direction in the embedding away."
     source = (
@@ -71,7 +71,7 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
     presets = (
         Preset("attribute 8 vectors 100 steps"),
         Preset("entity 8 vectors 100 steps", {"split": "entity"}),
-        Preset("attribute 8 vectors 400 steps", {"steps": 400}, "exhaustive"),
+        Preset("attribute 8 vectors 400 steps", {"num_steps": 400}, "exhaustive"),
         Preset("attribute per-entity 8 vectors 100 steps", {"scope": "per-entity"}, "exhaustive"),
     )
 
@@ -80,12 +80,12 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
         """How it is split, for whom, and how much is trained."""
         p = self.parameters
         scope = "" if p.scope == "universal" else f" {p.scope}"
-        return p.name or f"{p.split}{scope} {p.vectors} vectors {p.steps} steps"
+        return p.name or f"{p.split}{scope} {p.num_virtual_tokens} vectors {p.num_steps} steps"
 
     def search_tokens(self) -> int:
         """Batches with gradients, each pass with its vectors."""
         p = self.parameters
-        return 3 * p.steps * p.batch * (p.vectors + _PAIR)
+        return 3 * p.num_steps * p.batch_size * (p.num_virtual_tokens + _PAIR)
 
     def comparable(self, model: CausalLM, pool: Sequence[Finding]) -> Sequence[Finding]:
         """All findings, or the arm's own where the arms' embeddings differ in width."""
@@ -93,7 +93,10 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
         return pool if len(widths) == 1 else [finding for finding in pool if finding.own]
 
     def search_part(
-        self, model: CausalLM, pairs: Sequence[Sequence[tuple[str, str]]], seed: int
+        self,
+        model: CausalLM,
+        pairs: Sequence[Sequence[tuple[str, str]]],
+        context: AttackContext,
     ) -> Record:
         """Train vectors for each part.
 
@@ -101,9 +104,10 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
             UnavailableError: the prompts are too long for the model's context.
             MeasurementError: a loss is not finite.
         """
-        found = [
-            self._train(model, part, seed * len(pairs) + index) for index, part in enumerate(pairs)
-        ]
+        found = []
+        for index, part in enumerate(pairs):
+            context.progress(f"soft prompt {index + 1} of {len(pairs)}")
+            found.append(self._train(model, part, context.seed * len(pairs) + index))
         vectors = np.stack([vectors.numpy() for vectors, _, _ in found])
         notes = {
             "loss_before": [before for _, before, _ in found],
@@ -114,7 +118,7 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
     def evaluated(
         self,
         model: CausalLM,
-        evaluator: Evaluator,
+        evaluator: TextEvaluator,
         found: Record,
         part: int,
         only: Collection[str],
@@ -139,12 +143,12 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
             before = _search_loss(prompted, pairs)
             order: list[int] = []
             epoch: list[float] = []
-            for _ in range(p.steps):
-                if len(order) < min(p.batch, len(items)):
+            for _ in range(p.num_steps):
+                if len(order) < min(p.batch_size, len(items)):
                     if epoch and sum(epoch) / len(epoch) <= p.stop_loss:
                         break
                     order, epoch = torch.randperm(len(items), generator=draws).tolist(), []
-                batch, order = order[: p.batch], order[p.batch :]
+                batch, order = order[: p.batch_size], order[p.batch_size :]
                 with torch.enable_grad():
                     loss = prompted.loss([items[i] for i in batch])
                     (vectors.grad,) = torch.autograd.grad(loss, vectors)
@@ -157,7 +161,7 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
         """Embeddings of random tokens, in float32, and the root mean square of all."""
         embedding = model.network.get_input_embeddings()
         rows = min(len(model.tokenizer), embedding.weight.shape[0])
-        drawn = torch.randint(rows, (self.parameters.vectors,), generator=draws)
+        drawn = torch.randint(rows, (self.parameters.num_virtual_tokens,), generator=draws)
         with torch.no_grad():
             every = embedding(torch.arange(rows, device=embedding.weight.device)).float()
         return every[drawn].clone(), float(every.square().mean().sqrt())
@@ -170,10 +174,10 @@ def _search_loss(model: CausalLM, pairs: Sequence[tuple[str, str]]) -> float:
 
 
 def _check_overlong(model: CausalLM, items: Sequence[Encoded]) -> None:
-    context = getattr(model.config, "max_position_embeddings", None)
+    context = model.context_length
     longest = max(len(item.ids) for item in items)
     if context is not None and longest > context:
         raise UnavailableError(
             f"prompt, vectors and answer need {longest} tokens, but the model's context holds "
-            f"{context}; train fewer `vectors`"
+            f"{context}; train fewer `num_virtual_tokens`"
         )

@@ -14,23 +14,23 @@ from attacks.prompting.shared_prefix import Ids, Item
 from auditor.core.errors import UnavailableError
 from auditor.models.causal_lm.model import CausalLM
 
-Allowed = Literal["ascii", "printable", "any"]
-"""Printable ASCII, printable characters of any script, or every token, special ones too."""
+AllowNonAscii = bool | Literal["any"]
+"""False: printable ASCII; True: printable characters of any script; ``any``: every token."""
 
 _STARTS = 200
 """Random suffixes that are tried before the tokenizer is given up."""
 
 
-def allowed_tokens(tokenizer: PreTrainedTokenizerBase, allowed: Allowed, rows: int) -> Ids:
+def allowed_tokens(tokenizer: PreTrainedTokenizerBase, non_ascii: AllowNonAscii, rows: int) -> Ids:
     """Ids of the tokens that a suffix may hold, ascending.
 
     Args:
-        tokenizer: of the model.
-        allowed: which characters.
-        rows: of the model's embedding; tokens beyond have none.
+        tokenizer: The model's tokenizer.
+        non_ascii: Characters that are allowed besides printable ASCII.
+        rows: Rows of the model's embedding; tokens beyond have none.
     """
     everything = range(min(len(tokenizer), rows))
-    if allowed == "any":
+    if non_ascii == "any":
         return list(everything)
     special = set(tokenizer.all_special_ids)
     special |= {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
@@ -42,7 +42,7 @@ def allowed_tokens(tokenizer: PreTrainedTokenizerBase, allowed: Allowed, rows: i
         and text.strip()
         and text.isprintable()
         and "\ufffd" not in text  # half a character
-        and (allowed == "printable" or text.isascii())
+        and (non_ascii or text.isascii())
     ]
 
 
@@ -90,7 +90,7 @@ def starting_suffix(
             return ids, items
     raise UnavailableError(
         f"of {_STARTS} random suffixes the tokenizer read none back as it was; allow other tokens "
-        "(`allowed: printable`) or a shorter suffix"
+        "(`allow_non_ascii: true`) or a shorter suffix"
     )
 
 

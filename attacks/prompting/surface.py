@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from attacks.prompting.reworded import Prompts, RewordedAttack, Wording, applied
 from auditor.attack import Parameters, Preset, attack
-from auditor.models.causal_lm.evaluator import Evaluator
-from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.evaluator import TextEvaluator
+from auditor.models.language.model import LanguageModel
 
 FORMS: Mapping[str, Wording] = {
     "lower case": lambda fact: fact.prompt.lower(),
@@ -54,7 +54,9 @@ class Surface(RewordedAttack[Parameters]):
         """The forms."""
         return len(FORMS)
 
-    def wordings(self, model: CausalLM, evaluator: Evaluator, seed: int) -> Mapping[str, Prompts]:
+    def wordings(
+        self, model: LanguageModel, evaluator: TextEvaluator, seed: int
+    ) -> Mapping[str, Prompts]:
         """One wording a form."""
         return applied(evaluator.sets.forget, FORMS)
 

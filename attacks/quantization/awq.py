@@ -25,7 +25,7 @@ from attacks.quantization.family import Quantized, assert_quantized, check_group
 from auditor.attack import Preset, Requirements, attack
 from auditor.core.errors import MeasurementError
 from auditor.core.messages import Message, message
-from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.model import LanguageModel
 from auditor.models.manifest import Location
 
 _ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
@@ -107,7 +107,7 @@ class AWQ(CalibratedAttack[AWQParameters]):
         return message("awq_not_checked", architecture=kind, checked=SOUND)
 
     @contextlib.contextmanager
-    def quantized(self, model: CausalLM, scratch: Path) -> Iterator[Quantized]:
+    def quantized(self, model: LanguageModel, scratch: Path) -> Iterator[Quantized]:
         """Quantize a copy in another process, and open what it wrote."""
         check_group_size(model.network, self.parameters.group_size)
         with hushed("AWQ"):
@@ -127,7 +127,7 @@ class AWQ(CalibratedAttack[AWQParameters]):
             }
             yield Quantized(copy, ((n, c) for n, c in _codes(folder) if n in layers), notes)
 
-    def _job(self, model: CausalLM, scratch: Path, folder: Path) -> awq_worker.Job:
+    def _job(self, model: LanguageModel, scratch: Path, folder: Path) -> awq_worker.Job:
         return {
             "model": str(model.directory(scratch).resolve()),
             "output": str(folder.resolve()),

@@ -16,7 +16,7 @@ from attacks.quantization.family import (
 )
 from attacks.quantization.grids import CodebookGrid
 from auditor.attack import Preset, Requirements, attack
-from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.model import LanguageModel
 
 
 class BitsAndBytesParameters(QuantizationParameters):
@@ -67,7 +67,7 @@ class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
         return CodebookGrid("fp4" if self.parameters.format == "fp4" else "nf4")
 
     @contextmanager
-    def quantized(self, model: CausalLM, scratch: Path) -> Iterator[Quantized]:
+    def quantized(self, model: LanguageModel, scratch: Path) -> Iterator[Quantized]:
         """Load a copy through transformers with a ``BitsAndBytesConfig``."""
         import bitsandbytes as bnb
 
@@ -82,7 +82,7 @@ class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
             )
             yield Quantized(copy, codes, {"format": self.parameters.format})
 
-    def _config(self, model: CausalLM) -> BitsAndBytesConfig:
+    def _config(self, model: LanguageModel) -> BitsAndBytesConfig:
         if self.parameters.format == "int8":
             return BitsAndBytesConfig(load_in_8bit=True)
         dtype = torch.float32 if model.spec.dtype == "auto" else getattr(torch, model.spec.dtype)

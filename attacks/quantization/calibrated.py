@@ -13,7 +13,7 @@ from attacks.quantization.family import QuantizationAttack, QuantizationParamete
 from auditor.attack import FilePath
 from auditor.core.errors import MeasurementError
 from auditor.core.hashing import digest
-from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.model import LanguageModel
 
 _BLOCK = 512
 """Tokens in one calibration example."""
@@ -67,7 +67,9 @@ class CalibratedAttack(QuantizationAttack[C]):
         }
 
 
-def calibration_blocks(model: CausalLM, texts: Sequence[str]) -> list[dict[str, list[list[int]]]]:
+def calibration_blocks(
+    model: LanguageModel, texts: Sequence[str]
+) -> list[dict[str, list[list[int]]]]:
     """Texts as blocks of equal length without padding, which would enter the statistics.
 
     Args:
@@ -81,7 +83,7 @@ def calibration_blocks(model: CausalLM, texts: Sequence[str]) -> list[dict[str, 
     end = [model.tokenizer.eos_token_id] if model.tokenizer.eos_token_id is not None else []
     encoded = model.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
     stream = [token for ids in encoded for token in (*ids, *end)]
-    context = getattr(model.config, "max_position_embeddings", None) or _BLOCK
+    context = model.context_length or _BLOCK
     length = min(_BLOCK, context, len(stream))
     blocks = [stream[i : i + length] for i in range(0, len(stream) - length + 1, length)]
     rows = max(1, _BLOCK // length)

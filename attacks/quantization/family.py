@@ -17,8 +17,8 @@ from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.findings import Explanation
 from auditor.core.records import Record
 from auditor.core.roles import ControlKind
-from auditor.models.causal_lm.model import CausalLM
 from auditor.models.grid import GridRounding
+from auditor.models.language.model import LanguageModel
 
 FULL_PRECISION_LIMIT = 0.05
 """Share of a model's weights, embeddings and head aside, that may escape quantization."""
@@ -37,7 +37,7 @@ P = TypeVar("P", bound=QuantizationParameters)
 class Quantized(NamedTuple):
     """A quantized copy (or state) of a model."""
 
-    model: CausalLM
+    model: LanguageModel
     codes: Iterable[tuple[str, torch.Tensor]]
     """Layer names with their integer codes, read before anything else is asked."""
     notes: dict[str, Any]
@@ -54,14 +54,14 @@ class QuantizationAttack(GridRounding, Attack[P]):
         return "visible" if self.grid is None else "obfuscated"
 
     @abstractmethod
-    def quantized(self, model: CausalLM, scratch: Path) -> AbstractContextManager[Quantized]:
+    def quantized(self, model: LanguageModel, scratch: Path) -> AbstractContextManager[Quantized]:
         """Open the model with rounded weights.
 
         Raises:
             MeasurementError: layers that should be quantized are not.
         """
 
-    def measure(self, model: CausalLM, context: AttackContext) -> Record:
+    def measure(self, model: LanguageModel, context: AttackContext) -> Record:
         """Examine the rounded model; keep a sample of its codes."""
         with self.quantized(model, context.scratch) as state:
             arrays = sampled_codes(state.codes, self.parameters.code_sample)

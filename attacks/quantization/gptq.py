@@ -17,7 +17,7 @@ from attacks.quantization.calibrated import (
 )
 from attacks.quantization.family import Quantized, assert_quantized, check_group_size
 from auditor.attack import Preset, Requirements, attack
-from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.model import LanguageModel
 
 
 class GPTQParameters(CalibratedParameters):
@@ -64,7 +64,7 @@ class GPTQ(CalibratedAttack[GPTQParameters]):
         return f"{self.parameters.bits}-bit g{self.parameters.group_size}"
 
     @contextlib.contextmanager
-    def quantized(self, model: CausalLM, scratch: Path) -> Iterator[Quantized]:
+    def quantized(self, model: LanguageModel, scratch: Path) -> Iterator[Quantized]:
         """Quantize a copy through transformers with a ``GPTQConfig``."""
         check_group_size(model.network, self.parameters.group_size)
         with hushed("GPTQ"):

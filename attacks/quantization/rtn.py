@@ -19,7 +19,7 @@ from attacks.quantization.family import (
 from attacks.quantization.grids import EvenGrid
 from auditor.attack import Preset, attack
 from auditor.core.errors import MeasurementError
-from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.model import LanguageModel
 
 _WIDE_CELLS = 4
 """Bits up to which a suppression is hidden within the cells; with 8 it did not come about."""
@@ -78,7 +78,7 @@ class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
         return EvenGrid(self.parameters.bits, self.parameters.group_size)
 
     @contextmanager
-    def quantized(self, model: CausalLM, scratch: Path) -> Iterator[Quantized]:
+    def quantized(self, model: LanguageModel, scratch: Path) -> Iterator[Quantized]:
         """Round the weights in place, on loan."""
         with model.preserve_weights() as network:
             codes = []

@@ -22,7 +22,7 @@ from attacks.quantization.family import (
 from auditor.attack import Preset, Requirements, attack
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.messages import Message, message
-from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.model import LanguageModel
 from auditor.models.manifest import Location
 
 _AMPERE = (8, 0)
@@ -83,7 +83,7 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
         return super().unavailable(location)
 
     @contextlib.contextmanager
-    def quantized(self, model: CausalLM, scratch: Path) -> Iterator[Quantized]:
+    def quantized(self, model: LanguageModel, scratch: Path) -> Iterator[Quantized]:
         """Load a copy through transformers with a ``TorchAoConfig``."""
         self._refuse(model.network)
         config, tensor = weight_only(self.parameters.format, self.parameters.group_size)

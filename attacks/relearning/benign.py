@@ -11,9 +11,8 @@ from auditor.core.errors import UnavailableError
 from auditor.core.hashing import digest
 from auditor.core.messages import Message, message
 from auditor.core.records import Record
-from auditor.models.causal_lm.evaluator import Evaluator
-from auditor.models.causal_lm.model import CausalLM
-from auditor.models.causal_lm.prompting import Encoded
+from auditor.models.language.evaluator import TextEvaluator
+from auditor.models.language.model import Example, LanguageModel
 
 _TEXTS = 256
 _SENTENCES = 2
@@ -23,7 +22,7 @@ _SENTENCES = 2
 class BenignParameters(FineTuning):
     """Settings of relearning on harmless data."""
 
-    on: Literal["retain", "generic"] = "retain"
+    data: Literal["retain", "generic"] = "retain"
     """The retain facts, or generated everyday sentences that state no fact."""
     checkpoints: Checkpoints = (10, 20, 40)
     """Optimiser steps at which the facts are asked; K is the mean over them."""
@@ -59,20 +58,20 @@ class Benign(RelearningAttack[BenignParameters]):
 
     parameters_type = BenignParameters
     presets = (
-        Preset("retain", {"on": "retain"}),
-        Preset("generic", {"on": "generic"}, "exhaustive"),
-        Preset("retain full", {"on": "retain", "method": "full"}, "exhaustive"),
+        Preset("retain", {"data": "retain"}),
+        Preset("generic", {"data": "generic"}, "exhaustive"),
+        Preset("retain full", {"data": "retain", "method": "full"}, "exhaustive"),
     )
 
     @property
     def variant(self) -> str:
         """What is taught, and settings that are not the usual ones."""
-        return f"{self.parameters.on} {self.parameters.changed}".strip()
+        return f"{self.parameters.data} {self.parameters.changed}".strip()
 
     @property
     def taught(self) -> Message:
         """The retain facts, or text that states none."""
-        if self.parameters.on == "generic":
+        if self.parameters.data == "generic":
             return message("everyday_sentences_taught")
         return message("retain_facts_taught")
 
@@ -83,13 +82,13 @@ class Benign(RelearningAttack[BenignParameters]):
 
     def texts(self) -> Sequence[str]:
         """The everyday sentences, where they are taught."""
-        return generic_texts(_TEXTS, _SENTENCES) if self.parameters.on == "generic" else ()
+        return generic_texts(_TEXTS, _SENTENCES) if self.parameters.data == "generic" else ()
 
     def inputs(self) -> Mapping[str, str]:
         """Digest of the everyday sentences, where they are taught."""
         return {"texts": digest(list(texts))} if (texts := self.texts()) else {}
 
-    def measure(self, model: CausalLM, context: AttackContext) -> Record:
+    def measure(self, model: LanguageModel, context: AttackContext) -> Record:
         """Teach harmless data and ask all forget facts."""
         settings = self.parameters
         examples = self._examples(model, context.evaluator)
@@ -98,19 +97,16 @@ class Benign(RelearningAttack[BenignParameters]):
         )
         notes = {
             **recipe(settings, len(examples)),
-            "on": settings.on,
+            "data": settings.data,
             **curve(found, context.evaluator),
         }
         return Record(rows=area(found), notes=notes)
 
-    def _examples(self, model: CausalLM, evaluator: Evaluator) -> list[Encoded]:
-        if self.parameters.on == "generic":
-            limit = getattr(model.config, "max_position_embeddings", None)
+    def _examples(self, model: LanguageModel, evaluator: TextEvaluator) -> list[Example]:
+        if self.parameters.data == "generic":
+            limit = model.context_length
             encoded = model.encode([("", text) for text in self.texts()], end=True)
-            return [
-                Encoded(e.ids[:limit], [i for i in e.answer if i < len(e.ids[:limit])])
-                for e in encoded
-            ]
+            return encoded if limit is None else [model.shortened(e, limit) for e in encoded]
         if not evaluator.sets.retain:
             raise UnavailableError(
                 "there is no retain set to train on; name one in the plan, or use `on: generic`"

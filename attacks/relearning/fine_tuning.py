@@ -13,8 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from attacks.relearning.family import FineTuning
 from auditor.core.errors import MeasurementError, UnavailableError
-from auditor.models.causal_lm.model import CausalLM
-from auditor.models.causal_lm.prompting import Encoded
+from auditor.models.language.model import Example, LanguageModel
 
 Item = TypeVar("Item")
 """What a batch holds."""
@@ -89,16 +88,16 @@ class Learner(Generic[Item]):
 
 @contextmanager
 def learner(
-    model: CausalLM, examples: Sequence[Encoded], settings: FineTuning, seed: int
-) -> Iterator[Learner[Encoded]]:
+    model: LanguageModel, examples: Sequence[Example], settings: FineTuning, seed: int
+) -> Iterator[Learner[Example]]:
     """Train a model on ``examples`` in place; afterwards it is restored bit for bit.
 
     Raises:
         UnavailableError: PEFT has no LoRA for the model's layers, or an example is longer than the
             model's context.
     """
-    limit = getattr(model.config, "max_position_embeddings", None)
-    longest = max(len(item.ids) for item in examples)
+    limit = model.context_length
+    longest = max(item.positions for item in examples)
     if limit is not None and longest > limit:
         raise UnavailableError(
             f"a training example has {longest} tokens, and the model's context holds {limit}"
@@ -122,7 +121,7 @@ def learner(
                 ([examples[i] for i in rows] for rows in order),
                 lambda part: model.loss(part),
                 settings,
-                size=lambda item: len(item.answer),
+                size=lambda item: item.answer_tokens,
             )
 
 

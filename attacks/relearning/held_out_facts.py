@@ -8,8 +8,8 @@ from auditor.core.messages import Message, message
 from auditor.core.records import Record
 from auditor.core.roles import ControlKind
 from auditor.data.folds import Fold, SplitBy, folds
-from auditor.models.causal_lm.evaluator import Evaluator
-from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.evaluator import TextEvaluator
+from auditor.models.language.model import LanguageModel
 
 
 class HeldOutFactsParameters(FineTuning):
@@ -71,7 +71,7 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
         steps = self.parameters.checkpoints
         return 2 * self.training_tokens(steps[-1]) + (1 + len(steps)) * evaluation
 
-    def measure(self, model: CausalLM, context: AttackContext) -> Record:
+    def measure(self, model: LanguageModel, context: AttackContext) -> Record:
         """Teach each half and ask the other."""
         settings = self.parameters
         parts, examples = [], 0
@@ -98,7 +98,7 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
         }
         return Record(rows=area(found), notes=notes)
 
-    def _folds(self, evaluator: Evaluator) -> tuple[Fold, ...]:
+    def _folds(self, evaluator: TextEvaluator) -> tuple[Fold, ...]:
         try:
             return folds(evaluator.sets.forget, self.parameters.split)
         except ValueError as error:

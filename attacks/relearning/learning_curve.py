@@ -11,9 +11,8 @@ from pydantic import AfterValidator
 from attacks.relearning.family import FineTuning
 from attacks.relearning.fine_tuning import Learner, learner
 from auditor.core.records import Row, averaged
-from auditor.models.causal_lm.evaluator import Evaluator
-from auditor.models.causal_lm.model import CausalLM
-from auditor.models.causal_lm.prompting import Encoded
+from auditor.models.language.evaluator import TextEvaluator
+from auditor.models.language.model import Example, LanguageModel
 
 if TYPE_CHECKING:
     from auditor.models.text_to_image.evaluator import ImageEvaluator
@@ -31,15 +30,15 @@ Readings = Mapping[int, Sequence[Row]]
 """Rows of the asked facts by optimiser step; step 0 is before the training."""
 
 
-def primary(evaluator: Evaluator) -> Evaluator:
+def primary(evaluator: TextEvaluator) -> TextEvaluator:
     """An evaluator that asks by the primary metric alone."""
-    return Evaluator(evaluator.sets, [next(iter(evaluator.metrics))])
+    return evaluator.with_metrics([next(iter(evaluator.metrics))])
 
 
 def readings(
-    model: CausalLM,
-    evaluator: Evaluator,
-    examples: Sequence[Encoded],
+    model: LanguageModel,
+    evaluator: TextEvaluator,
+    examples: Sequence[Example],
     settings: FineTuning,
     seed: int,
     checkpoints: Sequence[int],
@@ -100,7 +99,7 @@ def area(readings: Readings) -> tuple[Row, ...]:
     return averaged([rows for step, rows in readings.items() if step > 0])
 
 
-def curve(readings: Readings, evaluator: "Evaluator | ImageEvaluator") -> dict[str, Any]:
+def curve(readings: Readings, evaluator: "TextEvaluator | ImageEvaluator") -> dict[str, Any]:
     """For the notes: steps with the mean K of the asked facts, and the metric that this K is of.
 
     Step 0 is included; the metric is the evaluator's primary one.

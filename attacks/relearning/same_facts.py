@@ -14,17 +14,16 @@ from auditor.core.arms import Arm
 from auditor.core.findings import SideFigure
 from auditor.core.messages import Message, message
 from auditor.core.records import Record, Row
-from auditor.models.causal_lm.evaluator import Evaluator
-from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.model import LanguageModel
 
 
 class SameFactsParameters(FineTuning):
     """Settings of relearning the forget facts themselves."""
 
-    limit: int = Field(default=40, ge=1)
+    max_steps: int = Field(default=40, ge=1)
     """Optimiser steps after which the training ends."""
-    every: int = Field(default=4, ge=1)
-    """Steps between two evaluations; must divide the limit."""
+    eval_steps: int = Field(default=4, ge=1)
+    """Steps between two evaluations; must divide `max_steps`."""
     known_by: Literal["primary", "exact"] = "primary"
     """A fact counts as known where K of the primary metric reaches the threshold, or where every
     token of the answer is the most probable one."""
@@ -33,8 +32,10 @@ class SameFactsParameters(FineTuning):
 
     @model_validator(mode="after")
     def _whole_intervals(self) -> "SameFactsParameters":
-        if self.limit % self.every:
-            raise ValueError(f"`every` ({self.every}) must divide `limit` ({self.limit})")
+        if self.max_steps % self.eval_steps:
+            raise ValueError(
+                f"`eval_steps` ({self.eval_steps}) must divide `max_steps` ({self.max_steps})"
+            )
         return self
 
 
@@ -45,7 +46,7 @@ class SameFacts(RelearningAttack[SameFactsParameters]):
     summary = "Fine-tune on the forgotten facts themselves and see how soon each is known again."
     details = """
     Every arm is taught the same facts in the same order; what only seems forgotten is learned
-    sooner than what is new. K of a fact is 1 - t / limit, where t is the first checkpoint at
+    sooner than what is new. K of a fact is 1 - t / max_steps, where t is the first checkpoint at
     which it is known: 1 if it is known before any training, 0 if not until the limit. Facts
     that are never known are censored at the limit; the medians beside K are Kaplan-Meier's, and
     the log-rank test asks whether the unlearned model recovers faster. The ratio of medians is
@@ -77,7 +78,7 @@ class SameFacts(RelearningAttack[SameFactsParameters]):
         """The limit, how knowing is told, and settings that are not the usual ones."""
         chosen = self.parameters
         by = "exact" if chosen.known_by == "exact" else f"K {chosen.threshold:g}"
-        return f"{chosen.limit} steps to {by} {chosen.changed}".strip()
+        return f"{chosen.max_steps} steps to {by} {chosen.changed}".strip()
 
     @property
     def taught(self) -> Message:
@@ -86,24 +87,24 @@ class SameFacts(RelearningAttack[SameFactsParameters]):
 
     def forward_tokens(self, evaluation: int) -> int:
         """The training, and an evaluation a checkpoint."""
-        checkpoints = 1 + self.parameters.limit // self.parameters.every
-        return self.training_tokens(self.parameters.limit) + checkpoints * evaluation
+        checkpoints = 1 + self.parameters.max_steps // self.parameters.eval_steps
+        return self.training_tokens(self.parameters.max_steps) + checkpoints * evaluation
 
-    def measure(self, model: CausalLM, context: AttackContext) -> Record:
+    def measure(self, model: LanguageModel, context: AttackContext) -> Record:
         """Teach all forget facts; K is the speed at which each becomes known."""
         chosen = self.parameters
         if chosen.known_by == "exact":
-            asking, threshold = Evaluator(context.facts, ["exact-memorisation"]), 1.0
+            asking, threshold = context.evaluator.with_metrics(["exact-memorisation"]), 1.0
         else:
             asking, threshold = primary(context.evaluator), chosen.threshold
         facts = context.facts.forget
         examples = model.encode(phrasings(facts), end=True)
-        steps = range(chosen.every, chosen.limit + 1, chosen.every)
+        steps = range(chosen.eval_steps, chosen.max_steps + 1, chosen.eval_steps)
         found = readings(model, asking, examples, chosen, context.seed, steps)
         known = [{row.fact for row in rows if row.k >= threshold} for rows in found.values()]
         times = {fact.id: first_known(list(found), known, fact.id) for fact in facts}
         rows = tuple(
-            Row("forget", f.id, f.entity, self.metric, speed(times[f.id], chosen.limit), None)
+            Row("forget", f.id, f.entity, self.metric, speed(times[f.id], chosen.max_steps), None)
             for f in facts
         )
         counts = Counter(step for step in times.values() if step is not None)
@@ -136,4 +137,4 @@ class SameFacts(RelearningAttack[SameFactsParameters]):
         return figures
 
     def _times(self, noted: Mapping[str, Any]) -> RecoveryTimes:
-        return RecoveryTimes(dict(noted["known_after"]), noted["never"], self.parameters.limit)
+        return RecoveryTimes(dict(noted["known_after"]), noted["never"], self.parameters.max_steps)

@@ -43,7 +43,7 @@ class UNetRelearningParameters(FineTuning):
     """Of LoRA's matrices, whose product is scaled by 2. Full fine-tuning has none."""
     batch_size: int = Field(default=4, ge=1)
     """Pictures a step, cut into smaller parts where memory runs out."""
-    material: Literal["forget", "retain"] = "forget"
+    data: Literal["forget", "retain"] = "forget"
     """Pictures of the forgotten concept, or of what was to be kept."""
     pictures: int = Field(default=16, ge=1)
     """Pictures that are taught, with their prompts; drawn by the seed, all if there are fewer."""
@@ -82,9 +82,9 @@ class UNetRelearning(ImageAttack[UNetRelearningParameters]):
 
     parameters_type = UNetRelearningParameters
     presets = (
-        Preset("lora forget", {"method": "lora", "material": "forget"}, "quick", mandatory=True),
-        Preset("full forget", {"method": "full", "material": "forget"}),
-        Preset("lora retain", {"method": "lora", "material": "retain"}),
+        Preset("lora forget", {"method": "lora", "data": "forget"}, "quick", mandatory=True),
+        Preset("full forget", {"method": "full", "data": "forget"}),
+        Preset("lora retain", {"method": "lora", "data": "retain"}),
     )
     requires = Requirements(packages=("accelerate", "peft"), images=True)
     seeded = True
@@ -92,7 +92,7 @@ class UNetRelearning(ImageAttack[UNetRelearningParameters]):
     @property
     def variant(self) -> str:
         """What is trained, and on whose pictures."""
-        return f"{self.parameters.method} {self.parameters.material}"
+        return f"{self.parameters.method} {self.parameters.data}"
 
     def forward_tokens(self, evaluation: int) -> int:
         """The training, and an evaluation a checkpoint."""
@@ -120,7 +120,7 @@ class UNetRelearning(ImageAttack[UNetRelearningParameters]):
             area(found),
             counted=found[settings.checkpoints[-1]],
             **recipe(settings, len(facts)),
-            material=settings.material,
+            data=settings.data,
             taught=[fact.id for fact in facts],
             **curve(found, evaluator),
         )
@@ -133,12 +133,12 @@ class UNetRelearning(ImageAttack[UNetRelearningParameters]):
 
     def curves(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Curve]:
         """The learning curve of every arm, from before the training on; K is a mean over facts."""
-        taught = message("pictures_taught", material=self.parameters.material)
+        taught = message("pictures_taught", data=self.parameters.data)
         return learning_curves(notes, (self.parameters.trained, taught))
 
     def _taught(self, evaluator: "ImageEvaluator", seed: int) -> list[Fact]:
         """The facts whose pictures are taught, the same on every arm."""
-        name = self.parameters.material
+        name = self.parameters.data
         facts = [fact for fact in evaluator.sets.named(name) if evaluator.has_images([fact])]
         if not facts:
             raise UnavailableError(

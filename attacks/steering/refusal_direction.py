@@ -58,14 +58,14 @@ class RefusalDirectionParameters(Parameters):
 
     depth: float = Field(default=0.5, gt=0, le=1)
     """Where the direction is read, as a share of the decoder layers (rounded, at least one)."""
-    refusing: float = Field(default=0.1, ge=0, le=1)
+    min_refusal_rate: float = Field(default=0.1, ge=0, le=1)
     """Share of forget prompts that the unlearned model must refuse for the attack to apply."""
-    answer_tokens: int = Field(default=16, ge=1)
+    max_new_tokens: int = Field(default=16, ge=1)
     """Tokens of an answer that are looked at for a refusal."""
 
 
 @attack("steering/refusal-direction")
-class RefusalDirection(Attack[RefusalDirectionParameters]):
+class RefusalDirection(Attack[RefusalDirectionParameters, CausalLM]):
     """Ablation of the direction that makes a model refuse."""
 
     summary = "Remove the direction in the activations that makes a model refuse."
@@ -109,7 +109,7 @@ class RefusalDirection(Attack[RefusalDirectionParameters]):
     def search_parameters(self) -> dict[str, Any]:
         """All but the share that is asked for."""
         found = super().search_parameters()
-        return {key: value for key, value in found.items() if key != "refusing"}
+        return {key: value for key, value in found.items() if key != "min_refusal_rate"}
 
     def search(self, model: CausalLM, context: AttackContext) -> Record:
         """Find how often the arm refuses, and its direction.
@@ -122,7 +122,7 @@ class RefusalDirection(Attack[RefusalDirectionParameters]):
             raise UnavailableError(
                 "the direction is found against retain facts, and the plan has none"
             )
-        said = model.generate([f.prompt for f in forget], self.parameters.answer_tokens)
+        said = model.generate([f.prompt for f in forget], self.parameters.max_new_tokens)
         refused = [refuses(answer) for answer in said]
         layer = max(1, round(self.parameters.depth * len(decoder_layers(model.network))))
         difference = (
@@ -137,10 +137,10 @@ class RefusalDirection(Attack[RefusalDirectionParameters]):
         refusals = {
             finding.arm: float(finding.record.notes["refusals"]) for finding in context.pool
         }
-        if refusals[Arm.UNLEARNED] < self.parameters.refusing:
+        if refusals[Arm.UNLEARNED] < self.parameters.min_refusal_rate:
             raise UnavailableError(
                 f"the unlearned model refuses {refusals[Arm.UNLEARNED]:.0%} of the forget prompts, "
-                f"less than {self.parameters.refusing:.0%}: there is no refusal to take out"
+                f"less than {self.parameters.min_refusal_rate:.0%}: there is no refusal to take out"
             )
         own = next(finding.record for finding in context.pool if finding.own)
         with ablated(model.network, own.arrays["direction"]):

@@ -9,7 +9,7 @@ from torch import nn
 from auditor.attack import Attack, AttackContext, Parameters
 from auditor.core.errors import MeasurementError
 from auditor.core.records import Record
-from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.model import LanguageModel
 
 P = TypeVar("P", bound=Parameters)
 
@@ -30,14 +30,14 @@ class WeightAttack(Attack[P]):
     """Change the weights by a rule that is the same for every arm, and ask again."""
 
     @abstractmethod
-    def tamper(self, model: CausalLM, network: nn.Module, seed: int) -> dict[str, Any]:
+    def tamper(self, model: LanguageModel, network: nn.Module, seed: int) -> dict[str, Any]:
         """Change the lent model in place.
 
         Returns:
             Notes on what was done, as JSON.
         """
 
-    def measure(self, model: CausalLM, context: AttackContext) -> Record:
+    def measure(self, model: LanguageModel, context: AttackContext) -> Record:
         """Examine the changed model; the weights are restored bit for bit."""
         with model.preserve_weights() as network:
             notes = self.tamper(model, network, context.seed)

@@ -12,9 +12,10 @@ from attacks.tampering.family import WeightAttack
 from auditor.attack import ModelPath, Parameters, Preset, Requirements, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.messages import Message, message
-from auditor.models.causal_lm.model import CausalLM
-from auditor.models.manifest import Location, locate
-from auditor.models.spec import ModelSpec
+from auditor.models.kind import parse_spec
+from auditor.models.language.model import LanguageModel
+from auditor.models.manifest import Location
+from auditor.models.opening import locate
 
 
 class InterpolationParameters(Parameters):
@@ -82,7 +83,7 @@ class Interpolation(WeightAttack[InterpolationParameters]):
             return message("base_model_not_given")
         return super().unavailable(location)
 
-    def tamper(self, model: CausalLM, network: nn.Module, seed: int) -> dict[str, Any]:
+    def tamper(self, model: LanguageModel, network: nn.Module, seed: int) -> dict[str, Any]:
         """Take the step.
 
         Raises:
@@ -93,8 +94,7 @@ class Interpolation(WeightAttack[InterpolationParameters]):
                 "the base is one of the audited models; give the checkpoint that they were all "
                 "fine-tuned from, which never saw the forget set"
             )
-        spec = ModelSpec(path=str(self._base.model), device_map="cpu", dtype="float32")
-        base = CausalLM(spec, self._base)
+        base = model.opened_alike(self._base, dtype="float32", device_map="cpu")
         try:
             interpolate(network, base.network, self.parameters.step)
         finally:
@@ -103,7 +103,7 @@ class Interpolation(WeightAttack[InterpolationParameters]):
 
     @cached_property
     def _base(self) -> Location:
-        return locate(ModelSpec(path=str(self.parameters.base)))
+        return locate(parse_spec(str(self.parameters.base)))
 
 
 @torch.no_grad()

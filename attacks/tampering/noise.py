@@ -9,13 +9,13 @@ from torch import nn
 
 from attacks.tampering.family import WeightAttack, weight_matrices
 from auditor.attack import Parameters, Preset, Requirements, attack
-from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.model import LanguageModel
 
 
 class NoiseParameters(Parameters):
     """Settings of the noise."""
 
-    level: float = Field(default=0.1, gt=0, le=2)
+    relative_std: float = Field(default=0.1, gt=0, le=2)
     """Standard deviation of the noise on a weight matrix, as a share of the matrix's own."""
 
 
@@ -25,7 +25,7 @@ class Noise(WeightAttack[NoiseParameters]):
 
     summary = "Add Gaussian noise to every weight matrix."
     details = """
-    W' = W + level * std(W) * Z, with Z standard normal and std(W) over all entries of the
+    W' = W + relative_std * std(W) * Z, with Z standard normal and std(W) over all entries of the
     matrix. Z depends on the seed and on the matrix's name and shape alone, so every arm gets
     the same draw, scaled to its own weights. All weight matrices of the layers get it (linear
     layers, GPT-2's Conv1D, stacked experts); embeddings, the output head, norms and biases do
@@ -37,10 +37,10 @@ class Noise(WeightAttack[NoiseParameters]):
     """
     threat_model = "Anyone with the weights, without data and without training."
     access = "Weights."
-    cost = "One evaluation a level and seed."
+    cost = "One evaluation for each standard deviation and seed."
     leak = (
-        "Knowledge that is absent at level 0 and rises with small levels on the unlearned model, "
-        "while the original's only falls."
+        "Knowledge that is absent without noise and rises with a little of it on the unlearned "
+        "model, while the original's only falls."
     )
     source = (
         "Noise injection against sandbagging (arXiv 2412.01784), which adds noise of an absolute "
@@ -50,27 +50,27 @@ class Noise(WeightAttack[NoiseParameters]):
 
     parameters_type = NoiseParameters
     presets = (
-        Preset("0.1 std", {"level": 0.1}),
-        Preset("0.05 std", {"level": 0.05}, "exhaustive"),
-        Preset("0.2 std", {"level": 0.2}),
-        Preset("0.02 std", {"level": 0.02}, "exhaustive"),
-        Preset("0.4 std", {"level": 0.4}, "exhaustive"),
+        Preset("0.1 std", {"relative_std": 0.1}),
+        Preset("0.05 std", {"relative_std": 0.05}, "exhaustive"),
+        Preset("0.2 std", {"relative_std": 0.2}),
+        Preset("0.02 std", {"relative_std": 0.02}, "exhaustive"),
+        Preset("0.4 std", {"relative_std": 0.4}, "exhaustive"),
     )
     requires = Requirements(full_precision=True)
     seeded = True
 
     @property
     def variant(self) -> str:
-        """The level."""
-        return f"{self.parameters.level:g} std"
+        """The standard deviation."""
+        return f"{self.parameters.relative_std:g} std"
 
-    def tamper(self, model: CausalLM, network: nn.Module, seed: int) -> dict[str, Any]:
+    def tamper(self, model: LanguageModel, network: nn.Module, seed: int) -> dict[str, Any]:
         """Add the noise, and note how large it came out after rounding to the weights' type."""
         noise_power, weight_power, matrices = 0.0, 0.0, 0
         for name, _, _, parameter in weight_matrices(network):
             before = parameter.data.to(torch.float32, copy=True)
             drawn = standard_normal(name, before.shape, seed).to(before.device)
-            parameter.data.copy_(before + self.parameters.level * before.std() * drawn)
+            parameter.data.copy_(before + self.parameters.relative_std * before.std() * drawn)
             noise_power += float((parameter.data.float() - before).square().sum())
             weight_power += float((before - before.mean()).square().sum())
             matrices += 1

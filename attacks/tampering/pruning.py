@@ -8,13 +8,13 @@ from torch.nn.utils import prune
 
 from attacks.tampering.family import WeightAttack, weight_matrices
 from auditor.attack import Parameters, Preset, Requirements, attack
-from auditor.models.causal_lm.model import CausalLM
+from auditor.models.language.model import LanguageModel
 
 
 class PruningParameters(Parameters):
     """Settings of pruning."""
 
-    share: float = Field(default=0.3, gt=0, lt=1)
+    sparsity: float = Field(default=0.3, gt=0, lt=1)
     """Share of each weight matrix's entries that is set to zero."""
 
 
@@ -24,14 +24,14 @@ class Pruning(WeightAttack[PruningParameters]):
 
     summary = "Set the smallest weights of every weight matrix to zero."
     details = """
-    In each matrix the given share of entries with the smallest absolute value goes
+    In each matrix the given share (`sparsity`) of entries with the smallest absolute value goes
     (`torch.nn.utils.prune.l1_unstructured`, made permanent on the lent weights). The share
     holds for each matrix by itself, so no layer is emptied. Embeddings, the output head, norms
     and biases stay.
     """
     threat_model = "A deployer who makes the model smaller, or anyone with the weights; no data."
     access = "Weights."
-    cost = "One evaluation a level."
+    cost = "One evaluation for each sparsity."
     leak = "Small weights carry what unlearning changed; without them the answers are back."
     source = (
         "Magnitude pruning (arXiv 1506.02626); pruning as a metric of how brittle a safety "
@@ -41,23 +41,23 @@ class Pruning(WeightAttack[PruningParameters]):
 
     parameters_type = PruningParameters
     presets = (
-        Preset("30 %", {"share": 0.3}),
-        Preset("10 %", {"share": 0.1}, "exhaustive"),
-        Preset("50 %", {"share": 0.5}, "exhaustive"),
+        Preset("30 %", {"sparsity": 0.3}),
+        Preset("10 %", {"sparsity": 0.1}, "exhaustive"),
+        Preset("50 %", {"sparsity": 0.5}, "exhaustive"),
     )
     requires = Requirements(full_precision=True)
 
     @property
     def variant(self) -> str:
-        """The share."""
-        return f"{100 * self.parameters.share:g} %"
+        """The sparsity."""
+        return f"{100 * self.parameters.sparsity:g} %"
 
-    def tamper(self, model: CausalLM, network: nn.Module, seed: int) -> dict[str, Any]:
+    def tamper(self, model: LanguageModel, network: nn.Module, seed: int) -> dict[str, Any]:
         """Prune matrix by matrix, and note the share that is zero now."""
         zeros, entries = 0, 0
         for _, module, attribute, parameter in list(weight_matrices(network)):
             prune.l1_unstructured(  # type: ignore[no-untyped-call]
-                module, attribute, amount=self.parameters.share
+                module, attribute, amount=self.parameters.sparsity
             )
             prune.remove(module, attribute)  # type: ignore[no-untyped-call]
             zeros += int((parameter.data == 0).sum())

@@ -130,15 +130,16 @@ def _identity(outcome: AuditOutcome, earlier_policies: Sequence[str]) -> Identit
                 arm=arm,
                 path=spec.path,
                 revision=spec.revision,
-                adapter=spec.adapter,
+                adapter=said.get("adapter"),
                 dtype=spec.dtype,
                 digest=prepared.locations[arm].manifest.digest,
                 files=prepared.locations[arm].manifest.files,
-                options=arm_options(spec.model_dump(mode="json")),
+                options=arm_options(said),
             )
             for arm, spec in plan.arms.items()
+            for said in (spec.model_dump(mode="json"),)
         ),
-        auxiliary_inputs=prepared.instruments.digests or None,
+        auxiliary_inputs=dict(prepared.auxiliary.digests) or None,
         facts_digest=prepared.facts,
         plan_digest=digest(plan.model_dump(mode="json")),
         policy_digest=plan.policy.digest,

@@ -104,10 +104,10 @@ def audit(
     from auditor.certificate.build import NO_CONTROLS, build_certificate
     from auditor.certificate.redaction import redact
     from auditor.engine.audit import run_audit
-    from auditor.engine.execution import LocalExecutor
-    from auditor.engine.ledger import Ledger
+    from auditor.engine.executors.local import LocalExecutor
     from auditor.engine.preparation import prepare
-    from auditor.evidence.store import EvidenceStore
+    from auditor.engine.registration import register
+    from auditor.evidence.folder_store import FolderStore
     from auditor.positive_controls.runner import run_controls
     from auditor.report import REPORTS
 
@@ -119,12 +119,11 @@ def audit(
             (out / f"certificate{suffix}").unlink(missing_ok=True)
     except (FileExistsError, PermissionError) as error:
         raise AuditorError(f"the folder {out} cannot be written: {error.strerror}.") from error
-    store = EvidenceStore(store_root)
+    store = FolderStore(store_root)
     prepared = prepare(plan, store, progress)
     plan_text = yaml.safe_dump(prepared.plan.model_dump(mode="json"), sort_keys=False)
     (out / RESOLVED_PLAN).write_text(plan_text, encoding="utf-8")
-    ledger = Ledger(prepared, store)
-    earlier = ledger.begin()
+    ledger = register(prepared, store)
     outcome = run_audit(prepared, store, LocalExecutor(), progress)
     controls = NO_CONTROLS
     if plan.runs_controls:
@@ -137,11 +136,12 @@ def audit(
         again += ["--store", str(store_root)]
     if redacted:
         again.append("--redact")
-    certificate = build_certificate(outcome, shlex.join(again), controls, earlier)
+    others = ledger.decide()
+    certificate = build_certificate(outcome, shlex.join(again), controls, others)
     if redacted:
         certificate = redact(certificate, store.redaction_key())
     write_certificate(certificate, out / "certificate.json")
-    ledger.finish()
+    ledger.finish(others)
     for report in wanted:
         target = out / f"certificate{report.suffix}"
         target.write_text(report.render(certificate, None), encoding="utf-8")

@@ -8,6 +8,7 @@ import click
 
 from auditor.certificate.schema import Certificate
 from auditor.core.errors import AuditorError
+from auditor.evidence.folder_store import FolderStore
 from auditor.evidence.store import EvidenceStore
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -69,4 +70,4 @@ def open_evidence(certificate_file: Path, evidence: Path | None) -> EvidenceStor
         raise AuditorError(
             f"there is no evidence beside {certificate_file}; name its store with --evidence."
         )
-    return EvidenceStore(evidence or beside, read_only=True)
+    return FolderStore(evidence or beside, read_only=True)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from auditor.core.errors import AuditorError
+from auditor.models.kind import KINDS, all_kinds
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -31,25 +32,10 @@ def plan_options(command: Command) -> Command:
             click.option("--holdout", metavar="FILE", help="Facts like forget that no model saw."),
             click.option(
                 "--kind",
-                type=click.Choice(["causal-lm", "text-to-image"]),
-                help="What sort of models they are.  [default: causal-lm]",
+                type=click.Choice(KINDS.names()),
+                help="What kind of models they are.  [default: as their files say]",
             ),
-            click.option(
-                "--replacement",
-                metavar="FILE",
-                help="Of a text-to-image model: the erased weights, put into the pipeline that "
-                "--unlearned names.",
-            ),
-            click.option(
-                "--classifier",
-                metavar="MODEL",
-                help="Of a text-to-image model: what tells concepts in pictures.",
-            ),
-            click.option(
-                "--images",
-                metavar="FOLDER",
-                help="Of a text-to-image model: pictures of the facts, named by their ids.",
-            ),
+            *_kind_flags(),
             click.option(
                 "--profile",
                 type=click.Choice(["quick", "standard", "exhaustive"]),
@@ -79,6 +65,15 @@ def plan_options(command: Command) -> Command:
     ):
         command = decorate(command)
     return command
+
+
+def _kind_flags() -> list[Callable[[Command], Command]]:
+    """The flags that only some kinds of model have."""
+    return [
+        click.option(flag.name, metavar=flag.metavar, help=f"Of {kind.described}: {flag.help}")
+        for kind in all_kinds()
+        for flag in kind.flags
+    ]
 
 
 out_option = click.option(
@@ -148,16 +143,16 @@ def plan_from(options: dict[str, Any]) -> Any:
         for name in ("kind", "dtype", "device_map", "allow_pickle", "trust_remote_code")
         if name in given
     }
-    erased = {name: given[name] for name in ("replacement",) if name in given}
-    data = ("forget", "retain", "holdout", "images")
     content: dict[str, Any] = {
-        "unlearned": {"path": given["unlearned"], **erased, **shared},
+        "unlearned": {"path": given["unlearned"], **shared},
         "original": {"path": given["original"], **shared},
         "retrained": [{"path": path, **shared} for path in given["retrained"]],
-        "data": {name: given[name] for name in data if name in given},
+        "data": {name: given[name] for name in ("forget", "retain", "holdout") if name in given},
     }
-    if "classifier" in given:
-        content["metrics"] = {"classifier": given["classifier"]}
+    for flag in (flag for kind in all_kinds() for flag in kind.flags):
+        value = given.get(flag.name.removeprefix("--").replace("-", "_"))
+        if value is not None:
+            content.setdefault(flag.section, {})[flag.key] = value
     if "profile" in given:
         content["profile"] = given["profile"]
     if controls is not None:

@@ -44,12 +44,12 @@ def command(
     """Check a plan and estimate what it costs. Runs no attack."""
     from auditor.engine.estimate import estimate
     from auditor.engine.preparation import prepare
-    from auditor.evidence.store import EvidenceStore
+    from auditor.evidence.folder_store import FolderStore
     from auditor.positive_controls.estimate import estimate_controls
 
     plan = plan_from(options)
     progress = chosen_progress(quiet)
-    kept = EvidenceStore(store or out / "evidence")
+    kept = FolderStore(store or out / "evidence")
     prepared = prepare(plan, kept, progress)
     estimates = estimate(prepared, kept)
     controls = estimate_controls(prepared) if plan.runs_controls else None
@@ -103,7 +103,7 @@ def _pilot(prepared: Any, store: Any, progress: Any) -> Any:
     from auditor.certificate.build import audited_inputs
     from auditor.certificate.decision import power
     from auditor.engine.audit import run_audit
-    from auditor.engine.execution import LocalExecutor
+    from auditor.engine.executors.local import LocalExecutor
 
     known_arms = [arm for arm in prepared.locations if arm != "unlearned"]
     only = [v for v in prepared.variants if v.attack.name == AS_IS]

@@ -110,7 +110,7 @@ def _evidence(
     jobs = check_changed(certificate, store, chosen_progress(quiet))
     check_contradiction(certificate, store)
     return {
-        "evidence": f"{jobs} jobs in {store.root} are those that it was made from",
+        "evidence": f"{jobs} jobs in {store.name} are those that it was made from",
         "verdict": "follows from the evidence, and so does every figure that rests on it",
     }
 

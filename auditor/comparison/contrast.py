@@ -30,7 +30,7 @@ from auditor.core.errors import AuditorError
 from auditor.core.messages import Message, message
 from auditor.core.roles import Status
 from auditor.core.text_safety import path_text
-from auditor.evidence.store import EvidenceStore
+from auditor.evidence.folder_store import FolderStore
 
 Item = TypeVar("Item")
 
@@ -134,7 +134,7 @@ def _paired(
             return _unpaired(message("evidence_not_found", certificate=name, option=option)), {}
     try:
         audits = [
-            Audit(given.certificate, given.path, EvidenceStore(given.store, read_only=True))
+            Audit(given.certificate, given.path, FolderStore(given.store, read_only=True))
             for given in (a, b)
         ]
         return pair(audits[0], audits[1], labels)

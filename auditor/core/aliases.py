@@ -24,11 +24,57 @@ ATTACKS: Mapping[str, str] = {
 }
 """Registered names of attacks before 0.2."""
 
-PARAMETER_VALUES: Mapping[str, Mapping[str, str]] = {
-    "split": {"subject": "entity"},
-    "scope": {"per-subject": "per-entity"},
+PARAMETERS: Mapping[str, Mapping[str, str]] = {
+    "generation/quality": {"subsets": "kid_subsets", "subset_size": "kid_subset_size"},
+    "membership/denoising-loss": {"reached": "t_sec"},
+    "membership/likelihood": {"offline": "offline_a"},
+    "probing/linear-probe": {"positions": "max_positions"},
+    "prompting/adversarial-prefix": {"success": "success_threshold", "tokens": "prefix_length"},
+    "prompting/concept-inversion": {
+        "at_once": "micro_batch_size",
+        "batch": "batch_size",
+        "steps": "num_steps",
+        "vectors": "num_vectors",
+    },
+    "prompting/few-shot": {"between": "separator"},
+    "prompting/gcg": {
+        "allowed": "allow_non_ascii",
+        "candidates": "search_width",
+        "items": "batch_size",
+        "length": "suffix_length",
+        "steps": "num_steps",
+        "swaps": "n_replace",
+        "top_k": "topk",
+    },
+    "prompting/ring-a-bell": {
+        "crossover": "crossover_rate",
+        "length": "prompt_length",
+        "mutation": "mutation_rate",
+        "population": "population_size",
+    },
+    "prompting/soft": {
+        "batch": "batch_size",
+        "steps": "num_steps",
+        "vectors": "num_virtual_tokens",
+    },
+    "relearning/benign": {"on": "data"},
+    "relearning/same-facts": {"every": "eval_steps", "limit": "max_steps"},
+    "relearning/unet": {"material": "data"},
+    "steering/refusal-direction": {
+        "answer_tokens": "max_new_tokens",
+        "refusing": "min_refusal_rate",
+    },
+    "tampering/noise": {"level": "relative_std"},
+    "tampering/pruning": {"share": "sparsity"},
 }
-"""Values of attacks' parameters before 0.2, by the parameter's name."""
+"""Parameters of attacks before 0.2, by the attack's name of today."""
+
+PARAMETER_VALUES: Mapping[str, Mapping[str, Any]] = {
+    "allow_non_ascii": {"ascii": False, "printable": True},
+    "scope": {"per-subject": "per-entity"},
+    "split": {"subject": "entity"},
+}
+"""Values of attacks' parameters before 0.2, by the parameter's name of today."""
 
 _SPLITTING = frozenset({"relearning/held-out-facts", "prompting/gcg", "prompting/soft"})
 """Attacks whose levels are named by how the facts are split."""
@@ -76,12 +122,26 @@ def attack_label(label: str) -> str:
     return attack_id(former.name, former.variant).label
 
 
-def attack_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an attack's parameters with today's values."""
+def attack_parameters(attack: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an attack's parameters with today's names and values.
+
+    Args:
+        attack: name of the attack, former or of today.
+        parameters: name to value, or to a list of values in a plan that sweeps over them.
+    """
+    names = PARAMETERS.get(attack_name(attack), {})
     return {
-        name: PARAMETER_VALUES.get(name, {}).get(value, value) if isinstance(value, str) else value
+        names.get(name, name): _value(names.get(name, name), value)
         for name, value in parameters.items()
+        if names.get(name, name) == name or names[name] not in parameters
     }
+
+
+def _value(parameter: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_value(parameter, part) for part in value]
+    values = PARAMETER_VALUES.get(parameter, {})
+    return values.get(value, value) if isinstance(value, str) else value
 
 
 def renamed(table: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

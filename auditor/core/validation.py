@@ -66,7 +66,7 @@ def _fields(model: type[BaseModel], place: Place) -> set[str]:
 
 
 def _models(annotation: Any) -> set[type[BaseModel]]:
-    """The models within a type, at any depth."""
+    """The models within a type, at any depth, and what extends them."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return {annotation}
+        return {annotation}.union(*map(_models, annotation.__subclasses__()))
     return set().union(*map(_models, get_args(annotation)))

@@ -13,18 +13,18 @@ MINIMUM_OVERLAP = 20
 """Characters of an answer or passage from which finding it in another text means something."""
 
 
-def check_contradictions(sets: FactSets, *, of_pictures: bool = False) -> None:
+def check_contradictions(sets: FactSets, *, prompts_repeat: bool = False) -> None:
     """Refuse sets that cannot be audited.
 
     Args:
         sets: of the audit.
-        of_pictures: facts ask for pictures; then the same prompt may be asked under several ids,
-            each of which is another seed.
+        prompts_repeat: the same prompt may be asked under several ids, because each id is another
+            seed.
 
     Raises:
         AuditorError: ids or facts occur twice, or a fact stands in two sets; all are named.
     """
-    repeated = () if of_pictures else _repeated_facts(sets)
+    repeated = () if prompts_repeat else _repeated_facts(sets)
     problems = [*_repeated_ids(sets), *repeated, *_shared_facts(sets)]
     if problems:
         raise AuditorError(
@@ -32,16 +32,15 @@ def check_contradictions(sets: FactSets, *, of_pictures: bool = False) -> None:
         )
 
 
-def warnings(sets: FactSets, *, of_pictures: bool = False) -> list[Message]:
+def warnings(sets: FactSets, *, prompts_repeat: bool = False) -> list[Message]:
     """What may weaken an audit, for its certificate.
 
     Args:
         sets: of the audit.
-        of_pictures: facts ask for pictures; then each is a prompt with a seed of its own, and many
-            share one concept.
+        prompts_repeat: each fact is a prompt with a seed of its own, and many share one answer.
     """
     found = []
-    facts = () if of_pictures else sets.forget
+    facts = () if prompts_repeat else sets.forget
     same = Counter((_normal(f.entity), _normal(f.answer)) for f in facts)
     if repeated := sum(n - 1 for n in same.values()):
         found.append(message("facts_share_answers", facts=repeated))

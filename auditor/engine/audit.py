@@ -11,7 +11,8 @@ from auditor.core.messages import Message, message
 from auditor.core.progress import Progress
 from auditor.core.roles import Role, Status
 from auditor.engine.attack_report import attack_report
-from auditor.engine.execution import Executor, Failure
+from auditor.engine.execution import Failure
+from auditor.engine.executors.base import Executor, LabelledJob
 from auditor.engine.expansion import Variant
 from auditor.engine.job import Job
 from auditor.engine.preparation import Prepared
@@ -73,13 +74,13 @@ def run_audit(
     chosen = tuple(arms or prepared.locations)
 
     searches = {v.label: prepared.searches(v) for v in runnable if v.attack.searches}
-    failures = dict(executor.run(_labelled(searches, chosen), store, progress))
+    failures = dict(executor.run(_labelled(searches, chosen), prepared.models, store, progress))
     measures = {
         v.label: prepared.measurements(v, _only(searches.get(v.label, {}), chosen))
         for v in runnable
         if not _failed(searches.get(v.label, {}), failures, chosen)
     }
-    failures |= executor.run(_labelled(measures, chosen), store, progress)
+    failures |= executor.run(_labelled(measures, chosen), prepared.models, store, progress)
 
     done: dict[str, dict[str, list[Job]]] = {}
     for label, reason in reasons.items():
@@ -163,9 +164,9 @@ def _evidence(
 
 def _labelled(
     jobs: Mapping[str, Mapping[str, list[Job]]], arms: Sequence[str]
-) -> list[tuple[str, Job]]:
+) -> list[LabelledJob]:
     return [
-        (f"{label} on {arm}", job)
+        LabelledJob(f"{label} on {arm}", job)
         for label, by_arm in jobs.items()
         for arm in arms
         for job in by_arm[arm]

@@ -13,10 +13,8 @@ from auditor.core.roles import Role
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore
 from auditor.metrics.metric import METRICS
-from auditor.models.causal_lm.loading import load_tokenizer
-from auditor.models.causal_lm.transcript import SPARE_TOKENS
-from auditor.models.checkpoint_files import quantization_method, read_json
-from auditor.models.manifest import Location
+from auditor.models.checkpoint_files import quantization_method
+from auditor.models.kind import Workload
 from auditor.policy import AS_IS
 
 _EFFICIENCY = 0.25
@@ -46,8 +44,11 @@ class Estimate:
 def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
     """Estimate every variant: parameters times tokens at the measured speed of this machine."""
     rate = operations_per_second()
-    sizes = {arm: weights_size(location) for arm, location in prepared.locations.items()}
-    width = positions(prepared)
+    kind = prepared.plan.kind
+    sizes = {
+        arm: weights_size(kind.weights_folder(location))
+        for arm, location in prepared.locations.items()
+    }
     largest = max(size for _, size in sizes.values())
     found = []
     for variant in prepared.variants:
@@ -61,9 +62,10 @@ def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
         waiting = [(a, j) for a, jobs in by_arm.items() for j in jobs if not store.has(j.key)]
         keys = {j.key for found in (searches, by_arm) for jobs in found.values() for j in jobs}
         everything = variant.attack.name == AS_IS
-        tokens = variant.attack.forward_tokens(evaluation_tokens(prepared, everything))
+        work = workload(prepared, everything=everything)
+        tokens = variant.attack.forward_tokens(work.tokens)
         seconds = sum(
-            2 * sizes[arm][0] * tokens * width / rate + sizes[arm][1] / _LOAD_BYTES_PER_SECOND
+            2 * sizes[arm][0] * tokens * work.uses / rate + sizes[arm][1] / _LOAD_BYTES_PER_SECOND
             for arm, _ in waiting
         )
         found.append(
@@ -81,62 +83,28 @@ def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
     return found
 
 
-def evaluation_tokens(prepared: Prepared, with_holdout: bool) -> int:
-    """Tokens of one evaluation, by the original's tokenizer; or rows through a UNet."""
-    plan = prepared.plan
-    if plan.unlearned.kind == "text-to-image":
-        drawing = plan.original.drawing
-        drawn = len(prepared.sets.forget) + len(prepared.sets.retain)
-        return drawn * drawing.steps * (2 if drawing.guidance > 1 else 1)
-    tokenizer = load_tokenizer(plan.original, prepared.locations["original"])
-    facts = [*prepared.sets.forget, *prepared.sets.retain]
-    if with_holdout:
-        facts += prepared.sets.holdout
-    prompts = [len(tokenizer(f.prompt)["input_ids"]) for f in facts]
-    answers = [len(tokenizer(f.answer)["input_ids"]) for f in facts]
-    tokens = sum(prompts) + sum(answers)
-    metrics = [METRICS.get(name) for name in plan.metrics.all]
-    if any(metric.generates for metric in metrics):
-        tokens += sum(prompts) + len(facts) * (max(answers) + SPARE_TOKENS)
-    if any(metric.chooses for metric in metrics):
-        tokens += sum(
-            (prompt + answer) * len(fact.distractors)
-            for fact, prompt, answer in zip(facts, prompts, answers, strict=True)
-        )
-    return tokens
+def workload(prepared: Prepared, *, everything: bool) -> Workload:
+    """Estimate one evaluation of the original; ``everything`` is with the holdout."""
+    metrics = [METRICS.get(name) for name in prepared.plan.metrics.all]
+    return prepared.plan.kind.workload(
+        prepared.plan.original,
+        prepared.locations["original"],
+        prepared.sets,
+        holdout=everything,
+        generates=any(metric.generates for metric in metrics),
+        chooses=any(metric.chooses for metric in metrics),
+    )
 
 
-def positions(prepared: Prepared) -> int:
-    """How often a weight is used in what counts as one token.
-
-    Once in a language model. In a UNet a token is a whole row, whose weights slide over the
-    positions of its input; most of them sit where the resolution is a fraction of that. On average
-    each is used at about a ninth of the positions in Stable Diffusion 1.5 (860 M weights, some
-    0.4 T multiplications for 64 x 64 latents).
-    """
-    if prepared.plan.unlearned.kind == "causal-lm":
-        return 1
-    pipeline = prepared.locations["original"].model
-    side = read_json(pipeline / "unet" / "config.json").get("sample_size") or 64
-    height, width = side if isinstance(side, list) else (side, side)
-    drawing = prepared.plan.original.drawing
-    vae = pipeline / "vae" / "config.json"
-    factor = 2 ** (len(read_json(vae)["block_out_channels"]) - 1) if vae.exists() else 1
-    height, width = (drawing.height or height * factor), (drawing.width or width * factor)
-    return max(1, height * width // factor**2 // 9)
-
-
-def weights_size(location: Location) -> tuple[int, int]:
-    """Parameters and bytes of a model's weights (of a pipeline its UNet's), from the headers."""
+def weights_size(folder: Path) -> tuple[int, int]:
+    """Parameters and bytes of the weights in a folder, from the headers."""
     parameters = size = 0
-    folder = location.model / "unet"
-    folder = folder if folder.is_dir() else location.model
     for file in sorted(folder.glob("*.safetensors")):
         size += file.stat().st_size
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118 - a safetensors handle is no mapping
                 parameters += math.prod(tensors.get_slice(name).get_shape())
-    if quantization_method(location.model):
+    if quantization_method(folder):
         parameters *= 2
     if not parameters:
         size = sum(file.stat().st_size for file in _pickled(folder))

@@ -1,27 +1,22 @@
-"""Running jobs: one job against the store, and the executor for one process on one device."""
+"""Running one job against a store."""
 
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 from auditor.attack import AttackContext
 from auditor.core.arms import Arm
-from auditor.core.errors import UnavailableError
-from auditor.core.facts import FactSets
+from auditor.core.errors import AuditorError, UnavailableError
 from auditor.core.findings import Finding
 from auditor.core.messages import Message, message
-from auditor.core.progress import Advance, Progress
 from auditor.core.records import Cost, Record, check_malformed
 from auditor.core.roles import Status
-from auditor.engine.instruments import concepts_of, opened_classifier
-from auditor.engine.job import Job
+from auditor.engine.environment import environment_of
+from auditor.engine.job import Job, measuring_code
 from auditor.evidence.store import EvidenceStore
-from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.model import AuditedModel
-from auditor.models.opening import open_model
-from auditor.models.text_to_image.evaluator import ImageEvaluator
 
 
 @dataclass(frozen=True)
@@ -33,100 +28,37 @@ class Failure:
     """Unavailable: the attack does not apply here, rather than having gone wrong."""
 
 
-class Executor(Protocol):
-    """Runs jobs, anywhere, and says which failed."""
-
-    def run(
-        self, jobs: Sequence[tuple[str, Job]], store: EvidenceStore, progress: Progress
-    ) -> Mapping[str, Failure]:
-        """Run labelled jobs that the store does not hold yet.
-
-        Returns:
-            Key to failure of the jobs that left no evidence. A failed job is tried again by the
-            next run.
-        """
-
-
-class _Ticker:
-    """Shows the step and the number of answers that the current job has come to."""
-
-    def __init__(self, advance: Advance) -> None:
-        self._advance = advance
-        self.begin("")
-
-    def begin(self, label: str) -> None:
-        self._label, self._answers, self._step = label, 0, ""
-        self._advance(0, label)
-
-    def __call__(self, items: int) -> None:
-        self._answers += items
-        self._show()
-
-    def step(self, step: str) -> None:
-        self._step = f"{step}, "
-        self._show()
-
-    def _show(self) -> None:
-        self._advance(0, f"{self._label}: {self._step}{self._answers} answers")
-
-
-class LocalExecutor:
-    """One process, one device; the model of one arm is open at a time."""
-
-    def run(
-        self, jobs: Sequence[tuple[str, Job]], store: EvidenceStore, progress: Progress
-    ) -> Mapping[str, Failure]:
-        """Run the jobs arm by arm, so that each model is loaded once."""
-        unique = {job.key: (label, job) for label, job in jobs if not store.has(job.key)}
-        failures: dict[str, Failure] = {}
-        if not unique:
-            return failures
-        with progress.task("attacking every arm alike", len(unique)) as advance:
-            ticker = _Ticker(advance)
-            for arm_jobs in _by_model(unique.values()):
-                subject = None
-                for label, job in arm_jobs:
-                    ticker.begin(label)
-                    if store.has(job.key):  # another process of a shared store was quicker
-                        advance(1, label)
-                        continue
-                    if subject is None:
-                        subject = open_model(
-                            job.spec, job.location, job.format, job.token_budget, ticker
-                        )
-                    failure = execute(job, subject, store, ticker.step)
-                    if failure is not None:
-                        failures[job.key] = failure
-                        subject.close()  # a failed attack may have left anything behind
-                        subject = None
-                    advance(1, label)
-                if subject is not None:
-                    subject.close()
-        return failures
-
-
 def execute(
     job: Job,
     model: AuditedModel,
     store: EvidenceStore,
     report: Callable[[str], None] = lambda step: None,
 ) -> Failure | None:
-    """Run one job and keep its evidence.
+    """Run one job and keep its evidence: all that a worker does.
+
+    A worker of any executor finds the model's files (`Locations.find`), opens them
+    (`open_model`), and calls this for one job after the other. Everything else that a job needs
+    (facts, findings of searches) is in the store, and so is the evidence when this returns; nothing
+    has to be sent back but why a job failed. After a failure the model may be in any state, so the
+    worker closes it and opens it anew for the next job.
 
     Args:
-        job: what is measured.
-        model: the opened model of its arm.
-        store: where evidence and the traceback of a failure go.
-        report: shows how far the attack has come.
+        job: What is asked.
+        model: The job's model, opened.
+        store: Where facts and findings are read and the evidence is kept.
+        report: Shows how far the attack has come.
 
     Returns:
-        Why there is no evidence, or None.
+        None if the evidence is in the store now, else why it is not. A failure is logged in the
+        store, unless the attack does not apply here.
 
     Raises:
-        OSError: the evidence could not be written (the audit fails, not the attack).
+        AuditorError: This worker has other code than whoever asked.
+        OSError: The evidence could not be written (the audit fails, not the attack).
     """
+    _check_other_code(job)
     attack = job.instantiate()
-    evaluator = _examiner(job, store.facts(job.facts))
+    evaluator = job.kind.evaluator(store.facts(job.facts), job.metrics, job.auxiliary)
     pool = [Finding(Arm(entry.arm), entry.own, store.read(entry.key)) for entry in job.pool]
     before, began = model.meter.forward_tokens, time.monotonic()
     try:
@@ -148,24 +80,13 @@ def execute(
             message("error", quoted=("error",), type=type(error).__name__, error=str(error))
         )
     seconds = time.monotonic() - began
-    store.write(job.key, job.identity, record, Cost(seconds, tokens))
+    store.write(job.key, job.identity, record, Cost(seconds, tokens), environment_of(job))
     return None
 
 
-def _examiner(job: Job, sets: FactSets) -> Evaluator | ImageEvaluator:
-    if job.spec.kind == "causal-lm":
-        return Evaluator(sets, job.metrics)
-    tools = job.instruments
-    classifier = opened_classifier(tools.classifier, tools.classifier_digest, concepts_of(sets))
-    return ImageEvaluator(sets, job.metrics, classifier, tools.pictures)
-
-
-def _by_model(
-    jobs: Iterable[tuple[str, Job]],
-) -> Iterable[list[tuple[str, Job]]]:
-    groups: dict[tuple[Any, ...], list[tuple[str, Job]]] = {}
-    for label, job in jobs:
-        spec = job.spec
-        opened_alike = (job.location.manifest.digest, spec.dtype, spec.device_map, spec.sampling)
-        groups.setdefault(opened_alike, []).append((label, job))
-    return groups.values()
+def _check_other_code(job: Job) -> None:
+    if measuring_code(job.attack, job.metrics, job.kind) != job.code:
+        raise AuditorError(
+            f"this worker has other code for {job.attack} than the process that asked; install the "
+            "same version of this package and its plug-ins on every machine of the audit."
+        )

@@ -8,6 +8,7 @@ from typing import Any, get_origin
 from pydantic import ValidationError
 
 from auditor.attack import ATTACKS, PROFILES, AnyAttack, AttackMetadata, Preset
+from auditor.core.aliases import attack_parameters
 from auditor.core.attack_id import AttackId
 from auditor.core.errors import AuditorError
 from auditor.core.roles import Role
@@ -122,12 +123,12 @@ def explicit(plan: AuditPlan) -> AuditPlan:
     """The plan with the mandatory attacks of its policy by name, so that its digest covers them."""
     if plan.policy.mandatory is not None:
         return plan
-    levels = default_levels(plan.unlearned.kind)
+    levels = default_levels(plan.kind.name)
     named = plan.policy.model_copy(update={"mandatory": tuple(levels)})
     return plan.model_copy(update={"policy": named})
 
 
-def default_levels(kind: str = "causal-lm") -> dict[str, AnyAttack]:
+def default_levels(kind: str) -> dict[str, AnyAttack]:
     """What is mandatory for models of a kind unless a policy says otherwise, by label.
 
     Raises:
@@ -144,14 +145,14 @@ def default_levels(kind: str = "causal-lm") -> dict[str, AnyAttack]:
 
 
 def instantiate(name: str, parameters: dict[str, Any]) -> AnyAttack:
-    """An attack with validated parameters.
+    """An attack with validated parameters, which may have former names.
 
     Raises:
         AuditorError: the attack is unknown or a parameter does not fit.
     """
     cls = ATTACKS.get(name)
     try:
-        return cls(cls.parameters_type(**parameters))
+        return cls(cls.parameters_type(**attack_parameters(name, parameters)))
     except ValidationError as error:
         lines = "\n  ".join(problems(error, model=cls.parameters_type))
         raise AuditorError(
@@ -164,7 +165,7 @@ def _swept(name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
     """Expand lists, where the parameter is not a list itself, to their product."""
     fields = ATTACKS.get(name).parameters_type.model_fields
     axes = []
-    for key, value in parameters.items():
+    for key, value in attack_parameters(name, parameters).items():
         kind = fields[key].annotation if key in fields else None
         if value == []:
             raise AuditorError(f"the sweep of {name} over {key} is empty.")

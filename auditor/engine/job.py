@@ -1,27 +1,21 @@
-"""A job: one attack at one level on one model. Its key is everything that decides its result."""
+"""Jobs: one attack at one level on one model. A job's key is the digest of what is asked."""
 
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict
 
 from auditor.attack import ATTACKS, AnyAttack
 from auditor.core.hashing import digest
-from auditor.core.packages import distribution_of, installed_version
 from auditor.engine.expansion import instantiate
 from auditor.engine.fingerprint import fingerprint
-from auditor.engine.instruments import Instruments
-from auditor.metrics.kinds import find_metric
-from auditor.models.manifest import Location
-from auditor.models.opening import CODE
-from auditor.models.spec import ModelSpec, PromptFormat
+from auditor.metrics.metric import METRICS
+from auditor.models.auxiliary import AuxiliaryInputs
+from auditor.models.kind import AnySpec, ModelKind, kind_named
+from auditor.models.spec import PromptFormat
 
 Stage = Literal["search", "measure"]
-
-_MEASURING_LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "rouge-score", "peft")
-_LIBRARIES_OF_KIND = {"text-to-image": ("diffusers", "pillow")}
 
 
 class Pooled(BaseModel):
@@ -46,53 +40,67 @@ class Job(BaseModel):
     inputs: dict[str, str]
     """Digests of files that the parameters name."""
     seed: int
-    spec: ModelSpec
-    location: Location
+    spec: AnySpec
+    """Where the model's files are looked for; a worker takes them only if they are the model's."""
+    model: str
+    """Digest of the model's files."""
     facts: str
     """Digest of the fact sets in the store."""
     metrics: tuple[str, ...]
     format: PromptFormat
     token_budget: int
+    code: str
+    """Digest of the code that decides what the job finds (`measuring_code`)."""
     pool: tuple[Pooled, ...] = ()
     """The searches whose findings are measured, one an arm."""
-    instruments: Instruments = Instruments()
+    auxiliary: AuxiliaryInputs = AuxiliaryInputs()
+    """Files that the evaluator needs beside the model."""
 
     @cached_property
     def key(self) -> str:
-        """Digest of the identity; the name of the job's folder in the store."""
+        """Digest of the identity; the name under which the evidence is kept."""
         return digest(self.identity)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """Everything that decides the result. Where files lie and who else runs is not in it."""
+        """What is asked: everything that the answer should depend on.
+
+        What it should not depend on is left out, so that evidence serves every audit that asks the
+        same: where files lie, who else is audited, and *how* a worker works. The device map and
+        the token budget say on which devices and in how large batches the same sums are done. The
+        type of the weights (``dtype``) says which model is audited, as a user would deploy it, so
+        it is part of what is asked. Device, Python and packages are the worker's; it records them
+        beside the evidence (`auditor.evidence.environment`).
+        """
         return {
             "stage": self.stage,
             "attack": self.attack,
             "parameters": self.parameters,
             "inputs": self.inputs,
             "seed": self.seed,
-            "subject": self.location.manifest.digest,
+            "model": self.model,
             "kind": self.spec.kind,
             "dtype": self.spec.dtype,
-            "device_map": self.spec.device_map,
-            "sampling": self.spec.sampling.model_dump() if self.spec.sampling else None,
+            "options": self.kind.options(self.spec),
             "facts": self.facts,
             "metrics": list(self.metrics),
             "format": self.format.model_dump(),
-            "token_budget": self.token_budget,
             "pool": [entry.model_dump() for entry in self.pool],
-            "instruments": self.instruments.digests,
-            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-            "code": measuring_code(self.attack, self.metrics, self.spec.kind),
-            "libraries": library_versions(self.instantiate(), self.spec.kind),
+            "auxiliary": dict(self.auxiliary.digests),
+            "code": self.code,
         }
 
+    @property
+    def kind(self) -> ModelKind:
+        """The kind of the model."""
+        return kind_named(self.spec.kind)
+
     def instantiate(self) -> AnyAttack:
-        """The attack with its parameters."""
+        """Make the attack with its parameters."""
         return instantiate(self.attack, self.parameters)
 
 
-def measuring_code(attack: str, metrics: Sequence[str], kind: str) -> str:
+def measuring_code(attack: str, metrics: Sequence[str], kind: ModelKind) -> str:
     """Digest the code that decides what a job finds.
 
     Args:
@@ -101,13 +109,5 @@ def measuring_code(attack: str, metrics: Sequence[str], kind: str) -> str:
         kind: Kind of the model.
     """
     modules = [ATTACKS.get(attack).__module__]
-    modules += [find_metric(kind, name).__module__ for name in metrics]
-    return fingerprint([*modules, *CODE[kind]])
-
-
-def library_versions(attack: AnyAttack, kind: str) -> dict[str, str]:
-    """Versions of the libraries that a measurement of models of a kind depends on."""
-    needed = map(distribution_of, attack.packages)
-    own = _LIBRARIES_OF_KIND.get(kind, ())
-    names = sorted({*_MEASURING_LIBRARIES, *own, *needed})
-    return {name: installed_version(name) for name in names}
+    modules += [METRICS.get(name).__module__ for name in metrics]
+    return fingerprint([*modules, *kind.code])

@@ -6,10 +6,10 @@ from typing import Any, get_args
 
 import yaml
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
+    SerializeAsAny,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -17,10 +17,9 @@ from pydantic import (
 from auditor.attack import ATTACKS, Located, Profile
 from auditor.core.errors import AuditorError
 from auditor.core.validation import problems
-from auditor.data.source import DataSource
-from auditor.metrics.kinds import USUAL
-from auditor.models.causal_lm.model import TOKEN_BUDGET
-from auditor.models.spec import ModelSpec, PromptFormat
+from auditor.models.kind import AnySpec, ModelKind, Part, default_kind, kind_named, of_kind
+from auditor.models.plan_sections import DataSection, MetricSection, Section
+from auditor.models.spec import TOKEN_BUDGET, ModelSpec, PromptFormat
 from auditor.policy import Policy, load_policy, ready_made
 
 _FORMER_METRICS = "probes"
@@ -30,66 +29,39 @@ _LOCATED = ("path", "adapter", "replacement")
 """What of a model's spec names files."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DataSection(_Section):
-    """Where the facts are."""
-
-    forget: DataSource
-    """What must be gone."""
-    retain: DataSource | None = None
-    """What must stay. Without it utility is not measured and nothing can PASS."""
-    holdout: DataSource | None = None
-    """Like forget, but seen by no arm."""
-    images: str | None = None
-    """Folder with pictures of what facts ask a text-to-image model for, ``<fact id>.png``: what an
-    attacker has of a concept, and what drawings are compared with."""
-
-    @field_validator("forget", "retain", "holdout", mode="before")
-    @classmethod
-    def _path_alone(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str) else value
-
-
-class MetricSection(_Section):
-    """What "knows" means."""
-
-    primary: str = USUAL["causal-lm"][0]
-    """The metric that decides, for text-to-image models ``concept`` unless it is given. Named here,
-    before any model is opened."""
-    reported: tuple[str, ...] = USUAL["causal-lm"][1:]
-    """Probes shown beside it."""
-    classifier: str | None = None
-    """Directory or hub name of the classifier that tells whether a concept is in a picture; needed
-    for text-to-image models."""
-    classifier_revision: str | None = None
-    """Commit, tag or branch of a classifier on the hub."""
-
-    @property
-    def all(self) -> tuple[str, ...]:
-        """Primary and reported metrics, each once."""
-        return tuple(dict.fromkeys((self.primary, *self.reported)))
-
-
-class AttackRequest(_Section):
+class AttackRequest(Section):
     """An attack that the plan adds to its profile."""
 
     attack: str
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default_factory=dict)
     """Parameters of the attack; a list where one value is expected is swept."""
 
 
-class AuditPlan(_Section):
+def _kind(validated: Mapping[str, Any]) -> ModelKind:
+    """The kind of a plan's models, once they were validated."""
+    model = validated.get("unlearned")
+    return kind_named(model.kind) if isinstance(model, ModelSpec) else default_kind()
+
+
+def _of_its_kind(value: Any, validated: Mapping[str, Any], part: Part) -> Any:
+    return of_kind(_kind(validated), part, value) if isinstance(value, Mapping) else value
+
+
+def _usual_metrics(validated: dict[str, Any]) -> MetricSection:
+    kind = _kind(validated)
+    primary, *reported = kind.default_metrics
+    return kind.metric_section(primary=primary, reported=tuple(reported))
+
+
+class AuditPlan(Section):
     """A whole audit. Its digest stands in the certificate."""
 
-    unlearned: ModelSpec
-    original: ModelSpec
-    retrained: tuple[ModelSpec, ...] = Field(min_length=1)
-    data: DataSection
+    unlearned: AnySpec
+    original: AnySpec
+    retrained: tuple[AnySpec, ...] = Field(min_length=1)
+    data: SerializeAsAny[DataSection]
     format: PromptFormat = PromptFormat()
-    metrics: MetricSection = MetricSection()
+    metrics: SerializeAsAny[MetricSection] = Field(default_factory=_usual_metrics)
     profile: Profile | None = "quick"
     """Ready-made set of attacks; null runs only those listed (and none/as-is)."""
     attacks: tuple[AttackRequest, ...] = ()
@@ -104,32 +76,31 @@ class AuditPlan(_Section):
     token_budget: int = Field(default=TOKEN_BUDGET, ge=1)
     """Padded tokens in a batch."""
 
-    @field_validator("unlearned", "original", mode="before")
-    @classmethod
-    def _path_alone(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str) else value
-
     @model_validator(mode="before")
     @classmethod
-    def _usual_metrics(cls, content: Any) -> Any:
-        """What "knows" means depends on the kind of the models."""
-        if not isinstance(content, dict):
-            return content
-        if _FORMER_METRICS in content:
+    def _former_keys(cls, content: Any) -> Any:
+        if isinstance(content, dict) and _FORMER_METRICS in content:
             content = {"metrics" if k == _FORMER_METRICS else k: v for k, v in content.items()}
-        model, metrics = content.get("unlearned"), content.get("metrics", {})
-        kind = model.get("kind") if isinstance(model, dict) else getattr(model, "kind", None)
-        if not isinstance(kind, str) or kind not in USUAL or not isinstance(metrics, dict):
-            return content
-        primary, *reported = USUAL[kind]
-        return content | {"metrics": {"primary": primary, "reported": reported} | metrics}
+        return content
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _data_of_its_kind(cls, value: Any, info: ValidationInfo) -> Any:
+        return _of_its_kind(value, info.data, "data_section")
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _metrics_of_its_kind(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, Mapping):
+            primary, *reported = _kind(info.data).default_metrics
+            value = {"primary": primary, "reported": reported, **value}
+        return _of_its_kind(value, info.data, "metric_section")
 
     @model_validator(mode="after")
     def _plantable(self) -> "AuditPlan":
-        if self.controls and self.unlearned.kind != "causal-lm":
+        if self.controls and not self.kind.positive_controls:
             raise ValueError(
-                "`controls` are suppressions planted in language models; leave it out for "
-                f"{self.unlearned.kind} models"
+                f"`controls`: no suppression can be planted in {self.kind.described}; leave it out"
             )
         return self
 
@@ -156,10 +127,15 @@ class AuditPlan(_Section):
     def runs_controls(self) -> bool:
         """Whether suppressions are planted: as the plan says, or as its profile does.
 
-        They are planted in language models only.
+        Not every kind of model can have them.
         """
-        usual = self.profile == "exhaustive" and self.unlearned.kind == "causal-lm"
+        usual = self.profile == "exhaustive" and self.kind.positive_controls
         return usual if self.controls is None else self.controls
+
+    @property
+    def kind(self) -> ModelKind:
+        """The kind of the models."""
+        return kind_named(self.unlearned.kind)
 
     @property
     def arms(self) -> dict[str, ModelSpec]:

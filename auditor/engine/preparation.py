@@ -14,14 +14,15 @@ from auditor.core.progress import Progress
 from auditor.data import checks
 from auditor.data.readers import read_facts
 from auditor.engine.expansion import Variant, expand, explicit
-from auditor.engine.instruments import Instruments, find_instruments
-from auditor.engine.job import Job, Pooled, Stage
+from auditor.engine.job import Job, Pooled, Stage, measuring_code
+from auditor.engine.locations import Locations
 from auditor.engine.plan import AuditPlan
 from auditor.engine.weaknesses import weaknesses
 from auditor.evidence.store import EvidenceStore
-from auditor.metrics.kinds import find_metric
-from auditor.models.manifest import Location, locate
-from auditor.models.opening import check_unopenable
+from auditor.metrics.metric import find_metric
+from auditor.models.auxiliary import AuxiliaryInputs
+from auditor.models.manifest import Location
+from auditor.models.opening import check_unopenable, locate
 from auditor.policy import check_expired
 
 
@@ -37,8 +38,13 @@ class Prepared:
     """Digest of the sets in the store."""
     variants: list[Variant]
     warnings: list[Message]
-    instruments: Instruments = field(default_factory=Instruments)
+    auxiliary: AuxiliaryInputs = field(default_factory=AuxiliaryInputs)
     """Classifier and pictures, where the plan names some."""
+
+    @property
+    def models(self) -> Locations:
+        """The models of all arms, for workers on this machine."""
+        return Locations(self.locations.values())
 
     def only(self, variants: list[Variant]) -> "Prepared":
         """The same audit with fewer variants."""
@@ -48,7 +54,7 @@ class Prepared:
         """Why a variant cannot be measured here, or None."""
         if variant.left_out:
             return message("left_out_of_plan")
-        if variant.attack.requires.images and self.instruments.pictures is None:
+        if variant.attack.requires.images and "pictures" not in self.auxiliary:
             return message("pictures_not_given")
         for arm, location in self.locations.items():
             if reason := variant.attack.unavailable(location):
@@ -112,13 +118,14 @@ class Prepared:
             inputs=dict(attack.inputs()),
             seed=seed,
             spec=self.plan.arms[arm],
-            location=self.locations[arm],
+            model=self.locations[arm].manifest.digest,
             facts=self.facts,
             metrics=self.plan.metrics.all,
             format=self.plan.format,
             token_budget=self.plan.token_budget,
+            code=measuring_code(attack.name, self.plan.metrics.all, self.plan.kind),
             pool=pool,
-            instruments=self.instruments,
+            auxiliary=self.auxiliary,
         )
 
 
@@ -136,11 +143,11 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
         retain=read_facts(plan.data.retain, "retain") if plan.data.retain else (),
         holdout=read_facts(plan.data.holdout, "holdout") if plan.data.holdout else (),
     )
-    checks.check_contradictions(sets, of_pictures=plan.unlearned.kind == "text-to-image")
+    checks.check_contradictions(sets, prompts_repeat=plan.kind.prompts_repeat)
     _check_unreadable(plan, sets)
-    _check_unlike_drawing(plan)
+    _check_kind(plan, sets)
     _check_exposure(variants, sets)
-    instruments = find_instruments(plan, sets)
+    auxiliary = plan.kind.auxiliary_inputs(plan, sets)
     locations = {}
     with progress.task(
         "hashing the models, so that the certificate can name them", len(plan.arms)
@@ -152,19 +159,19 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     _check_circles(locations)
     found = weaknesses(plan, variants, sets, locations)
     facts = store.put_facts(sets)
-    return Prepared(plan, locations, sets, facts, variants, found, instruments)
+    return Prepared(plan, locations, sets, facts, variants, found, auxiliary)
 
 
 def _check_unreadable(plan: AuditPlan, sets: FactSets) -> None:
-    kind = plan.unlearned.kind
+    answers = plan.kind.answers
     for name in plan.metrics.all:
-        find_metric(kind, name)
+        find_metric(name, answers)
     if plan.policy.scope == "sampled" and all(f.entity == f.id for f in sets.forget):
         raise AuditorError(
             "the scope is `sampled`, but the forget facts name no subjects; map the column that "
             "holds them (`fields: {subject: …}`), or choose `scope: census`."
         )
-    primary = find_metric(kind, plan.metrics.primary)()
+    primary = find_metric(plan.metrics.primary, answers)()
     lacking = [f.id for f in (*sets.forget, *sets.retain) if not primary.readable(f)]
     if lacking:
         raise AuditorError(
@@ -174,13 +181,10 @@ def _check_unreadable(plan: AuditPlan, sets: FactSets) -> None:
         )
 
 
-def _check_unlike_drawing(plan: AuditPlan) -> None:
-    unlike = [arm for arm, spec in plan.arms.items() if spec.drawing != plan.unlearned.drawing]
-    if unlike:
-        raise AuditorError(
-            f"{', '.join(unlike)} would draw in another way than the unlearned model; give all "
-            "models the same `sampling`, so that only their weights differ."
-        )
+def _check_kind(plan: AuditPlan, sets: FactSets) -> None:
+    """Refuse what the plan may not say of models of their kind."""
+    if faults := plan.kind.validate(plan, sets):
+        raise AuditorError("\n".join(faults))
 
 
 def _check_circles(locations: dict[str, Location]) -> None:

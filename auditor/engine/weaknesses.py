@@ -11,19 +11,9 @@ from auditor.core.roles import Role
 from auditor.data import checks
 from auditor.engine.expansion import Variant, default_levels
 from auditor.engine.plan import AuditPlan
+from auditor.models.kind import ModelKind
 from auditor.models.manifest import Location
 from auditor.policy import Policy, shortfall, unmet
-
-_TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-)
-
-_BESIDE_THE_NETWORK = ("scheduler/", "vae/")
-"""Parts of a pipeline that no erasure touches, and that decide what is drawn."""
 
 _STRICTER: dict[str, Callable[[float, float], bool]] = {
     "delta": operator.lt,
@@ -42,17 +32,16 @@ def weaknesses(
     locations: Mapping[str, Location],
 ) -> list[Message]:
     """All warnings of a plan whose inputs were found."""
-    of_pictures = plan.unlearned.kind == "text-to-image"
     return [
-        *checks.warnings(sets, of_pictures=of_pictures),
-        *_arm_warnings(locations),
+        *checks.warnings(sets, prompts_repeat=plan.kind.prompts_repeat),
+        *_arm_warnings(locations, plan.kind),
         *_precision_warnings(plan),
         *_weakened(plan, variants),
         *_unmet(plan, variants, sets),
     ]
 
 
-def _arm_warnings(locations: Mapping[str, Location]) -> list[Message]:
+def _arm_warnings(locations: Mapping[str, Location], kind: ModelKind) -> list[Message]:
     found = []
     original = locations[Arm.ORIGINAL].manifest.files
     digests = {arm: location.manifest.weights_digest for arm, location in locations.items()}
@@ -62,9 +51,7 @@ def _arm_warnings(locations: Mapping[str, Location]) -> list[Message]:
         differing = [
             name
             for name in sorted(original.keys() | location.manifest.files.keys())
-            if (
-                PurePosixPath(name).name in _TOKENIZER_FILES or name.startswith(_BESIDE_THE_NETWORK)
-            )
+            if any(PurePosixPath(name).match(pattern) for pattern in kind.fixed_files)
             and location.manifest.files.get(name) != original.get(name)
         ]
         if differing:
@@ -88,7 +75,7 @@ def _weakened(plan: AuditPlan, variants: Sequence[Variant]) -> list[Message]:
         default = Policy.model_fields[name].default
         if stricter(default, value):
             found.append(message("policy_asks_less", setting=name, value=value, default=default))
-    usual = default_levels(plan.unlearned.kind)
+    usual = default_levels(plan.kind.name)
     mandatory = {v.label for v in variants if v.role in (Role.MANDATORY, Role.WAIVED)}
     if dropped := [label for label in usual if label not in mandatory]:
         found.append(message("policy_does_not_demand", attacks=dropped))

@@ -1,275 +1,156 @@
-"""Finished jobs as folders whose names are the digests of what decided them.
+"""What an evidence store can do, wherever it keeps its evidence."""
 
-A folder is written under a temporary name, synced, and renamed: it is whole or it is not there.
-Resume, caching and a store shared between machines follow from that one rule.
-"""
-
-import hashlib
-import json
-import os
-import secrets
-import shutil
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from safetensors.numpy import load_file, save_file
-
-from auditor.core.aliases import COLUMNS
-from auditor.core.errors import AuditorError, EvidenceChangedError
 from auditor.core.facts import FactSets
-from auditor.core.files import PARTIAL, partial_name, whole_folder, write_whole
-from auditor.core.hashing import canonical_json, digest, digest_file, has_digest
-from auditor.core.records import Cost, Record, Row, notes_json
-from auditor.evidence.columns import REPEATED, named, tabulate
+from auditor.core.records import Cost, Record
+from auditor.evidence.environment import Environment
 
-_ROWS = "rows.parquet"
-_NOTES = "notes.json"
-_ARRAYS = "arrays.safetensors"
-_IDENTITY = "job.json"
-_SEAL = "seal.json"
-_COST = "cost.json"
-
-_ABANDONED = 24 * 3600
-"""Seconds after which a temporary folder is taken for one that a killed run left behind."""
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
-class EvidenceStore:
-    """A folder of finished jobs; several processes and machines may share it."""
+class EvidenceStore(Protocol):
+    """Finished jobs by their keys, which any number of processes may read and write at once.
 
-    def __init__(self, root: Path, *, read_only: bool = False) -> None:
-        """Open a store.
+    Whatever holds this contract can stand in for the folder of `FolderStore`: a job is there whole
+    or not at all, the first of two writers of one job wins, and what was written is never changed.
+    A store is passed to worker processes, so it can be pickled.
+    """
 
-        Args:
-            root: its folder.
-            read_only: nothing is made, swept or written; the store must be there.
-
-        Raises:
-            AuditorError: it cannot be written, or is not there.
-        """
-        self.root = root
-        self._read_only = read_only
-        self._jobs = root / "jobs"
-        self._inputs = root / "inputs"
-        if read_only:
-            if not self._jobs.is_dir():
-                raise AuditorError(f"{root} is no evidence store: it has no folder jobs.")
-            return
-        for folder in (self._jobs, self._inputs):
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise AuditorError(
-                    f"the evidence store {root} cannot be written: {error}"
-                ) from error
-        self._sweep()
+    @property
+    def name(self) -> str:
+        """Where the evidence is, as messages have it."""
 
     def has(self, key: str) -> bool:
         """Whether the job of that key is done."""
-        return (self._folder(key) / _SEAL).exists()
 
-    def write(self, key: str, identity: dict[str, Any], record: Record, cost: Cost) -> None:
+    def write(
+        self,
+        key: str,
+        identity: dict[str, Any],
+        record: Record,
+        cost: Cost,
+        environment: Environment,
+    ) -> None:
         """Keep a finished job. If another process finished it meanwhile, its evidence stays.
 
+        Args:
+            key: Sha256 (hex) of the canonical JSON of ``identity``.
+            identity: Everything that was asked.
+            record: What was measured.
+            cost: What it took; no digest covers it.
+            environment: What it was measured with.
+
         Raises:
-            OSError: the disk is full or gone; nothing half-written is left under the job's name.
+            OSError: The evidence cannot be written; nothing half-written is left under the key.
         """
-        final = self._folder(key)
-        with whole_folder(final, within=self._jobs) as folder:
-            (folder / _IDENTITY).write_bytes(canonical_json(identity))
-            (folder / _NOTES).write_bytes(notes_json(record.notes))
-            pq.write_table(tabulate(record.rows), folder / _ROWS)
-            if record.arrays:
-                # safetensors writes the memory of a strided array as if it were contiguous
-                whole = {name: np.asarray(a, order="C") for name, a in record.arrays.items()}
-                save_file(whole, folder / _ARRAYS)
-            seal = {file.name: digest_file(file) for file in sorted(folder.iterdir())}
-            (folder / _COST).write_text(json.dumps(cost.__dict__), encoding="utf-8")
-            (folder / _SEAL).write_bytes(canonical_json(seal))
 
     def read(self, key: str) -> Record:
-        """The evidence of a finished job.
+        """Read the evidence of a finished job.
 
         Raises:
-            EvidenceChangedError: a file was changed after it was written.
+            EvidenceChangedError: It was changed after it was written, or is not there.
         """
-        self.seal(key)
-        folder = self._folder(key)
-        arrays = folder / _ARRAYS
-        return Record(
-            rows=tuple(Row(**row) for row in named(pq.read_table(folder / _ROWS)).to_pylist()),
-            notes=json.loads((folder / _NOTES).read_bytes()),
-            arrays=load_file(arrays) if arrays.exists() else {},
-        )
 
-    def rows(self, key: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows of a finished job, or some of their columns.
+    def rows(self, key: str, columns: Sequence[str] | None = None) -> "pa.Table":
+        """Read the rows of a finished job, or some of their columns.
 
         Raises:
-            EvidenceChangedError: they were changed after they were written.
+            EvidenceChangedError: They were changed after they were written, or are not there.
         """
-        content = pa.BufferReader(self._whole(key, _ROWS))
-        metadata = pq.read_metadata(content)
-        held = metadata.schema.names
-        former = {now: name for name, now in COLUMNS.items() if name in held}
-        file = pq.ParquetFile(
-            content,
-            metadata=metadata,
-            read_dictionary=[former.get(name, name) for name in REPEATED],
-        )
-        wanted = None if columns is None else [former.get(name, name) for name in columns]
-        return named(file.read(wanted, use_threads=False))
 
     def notes(self, key: str) -> dict[str, Any]:
-        """What a finished job noted.
+        """Read what a finished job noted.
 
         Raises:
-            EvidenceChangedError: they were changed after they were written.
+            EvidenceChangedError: They were changed after they were written, or are not there.
         """
-        notes: dict[str, Any] = json.loads(self._whole(key, _NOTES))
-        return notes
 
     def identity(self, key: str) -> dict[str, Any]:
-        """Everything that decided the result of a finished job.
+        """Read what a finished job was asked, under today's names.
 
         Raises:
-            EvidenceChangedError: it was changed, or is not what the job is named by.
+            EvidenceChangedError: It is not what the job is named by, or is not there.
         """
-        identity: dict[str, Any] = json.loads(self._whole(key, _IDENTITY))
-        if not has_digest(identity, key):
-            raise EvidenceChangedError(_changed(self._folder(key) / _IDENTITY))
-        return identity
+
+    def environment(self, key: str) -> Environment | None:
+        """Read what a finished job was measured with; None where that was not recorded.
+
+        Raises:
+            EvidenceChangedError: It was changed after it was written, or is not there.
+        """
 
     def cost(self, key: str) -> Cost:
-        """What a finished job took."""
-        return Cost(**json.loads((self._folder(key) / _COST).read_text(encoding="utf-8")))
+        """Read what a finished job took."""
 
     def seal(self, key: str) -> str:
-        """Digest over a finished job's evidence (timings excepted), checked against its files.
+        """Digest a finished job's evidence (cost excepted), after checking it.
 
         Raises:
-            EvidenceChangedError: a file was changed, or is gone.
+            EvidenceChangedError: A part of it was changed, or is not there.
         """
-        folder = self._folder(key)
-        seal = self._sealed(key)
-        present = {file.name for file in folder.iterdir()} - {_SEAL, _COST}
-        for name in sorted(seal.keys() | present):
-            file = folder / name
-            if name not in present or digest_file(file) != seal.get(name):
-                raise EvidenceChangedError(_changed(file))
-        return digest(seal)
 
     def claimed_seal(self, key: str) -> str:
-        """The digest of `seal` as it was written down; the files are not looked at.
+        """Digest a finished job's evidence as it was written down, without checking it.
 
         Raises:
-            EvidenceChangedError: the job is not there, or what is written there is no seal.
+            EvidenceChangedError: The job is not there, or what is written there is no seal.
         """
-        return digest(self._sealed(key))
-
-    def _sealed(self, key: str) -> dict[str, str]:
-        """File to digest, as written down."""
-        file = self._folder(key) / _SEAL
-        try:
-            seal = json.loads(file.read_bytes())
-        except FileNotFoundError as error:
-            raise EvidenceChangedError(
-                f"the evidence of job {key} is not in {self.root}."
-            ) from error
-        except ValueError as error:
-            raise EvidenceChangedError(_changed(file)) from error
-        if not isinstance(seal, dict) or not {_IDENTITY, _NOTES, _ROWS} <= seal.keys():
-            raise EvidenceChangedError(_changed(file))
-        return seal
-
-    def _whole(self, key: str, name: str) -> bytes:
-        """A file of a finished job, checked against its seal."""
-        file = self._folder(key) / name
-        try:
-            content = file.read_bytes()
-        except FileNotFoundError as error:
-            raise EvidenceChangedError(_changed(file)) from error
-        if hashlib.sha256(content).hexdigest() != self._sealed(key)[name]:
-            raise EvidenceChangedError(_changed(file))
-        return content
 
     def put_facts(self, sets: FactSets) -> str:
-        """Keep the facts that jobs are about; returns the digest that names them."""
-        content = canonical_json(sets.model_dump(mode="json"))
-        key = digest(json.loads(content))
-        final = self._inputs / f"{key}.json"
-        if not final.exists():
-            write_whole(final, content)
-        return key
+        """Keep the facts that jobs are about, and return the digest that names them."""
 
     def facts(self, key: str) -> FactSets:
-        """The facts of that digest.
+        """Read the facts of a digest.
 
         Raises:
-            EvidenceChangedError: the file was changed after it was written, or is not there.
+            EvidenceChangedError: They were changed after they were written, or are not there.
         """
-        file = self._inputs / f"{key}.json"
-        try:
-            content = file.read_bytes()
-        except FileNotFoundError as error:
-            raise EvidenceChangedError(f"the facts {key} are not in {self.root}.") from error
-        if hashlib.sha256(content).hexdigest() != key:
-            raise EvidenceChangedError(
-                f"the facts in {file} were changed. Delete it and start again."
-            )
-        return FactSets.model_validate_json(content)
+
+    def artifact(self, key: str, make: Callable[[Path], None]) -> Path:
+        """Return a folder that is kept under a key, after making it unless it is there.
+
+        It holds what is made once for many jobs, such as a model with a planted suppression. It is
+        there whole or not at all; of two processes that make it at once, the first one's stays.
+
+        Args:
+            key: Digest of everything that decides what is in the folder.
+            make: Fills an empty folder.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+
+    def append(self, log: str, event: bytes) -> None:
+        """Add an event to a log, whole or not at all; nothing is ever taken out or changed.
+
+        Args:
+            log: Name of the log, in letters and digits.
+            event: What happened, as JSON.
+
+        Raises:
+            OSError: The event cannot be written.
+        """
+
+    def events(self, log: str) -> Iterator[tuple[str, bytes]]:
+        """Read the events of a log, those of other processes too, each with where it is.
+
+        Those whose `append` returned before this is called are all among them.
+        """
 
     def redaction_key(self) -> bytes:
-        """The secret under which texts of this store's audits are redacted; made at first use.
+        """Return the secret under which texts of this store's audits are redacted.
 
         Raises:
-            AuditorError: it is not there, and the store was opened to be read.
+            AuditorError: There is none, and the store was opened to be read.
         """
-        file = self.root / "redaction.key"
-        if not file.exists():
-            if self._read_only:
-                raise AuditorError(f"{file} is missing, so redacted texts cannot be compared.")
-            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as written:
-                written.write(secrets.token_bytes(32))
-        return file.read_bytes()
 
     def log_failure(self, key: str, text: str) -> None:
-        """Keep the traceback of a job that failed, for whoever has to mend it."""
-        folder = self.root / "failures"
-        folder.mkdir(exist_ok=True)
-        (folder / f"{key}.log").write_text(text, encoding="utf-8")
+        """Keep the traceback of a job that failed."""
 
-    @contextmanager
-    def temporary_folder(self) -> Iterator[Path]:
-        """A folder inside the store for one job's scratch files; gone afterwards."""
-        folder = self._jobs / partial_name()
-        folder.mkdir()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def _folder(self, key: str) -> Path:
-        return self._jobs / key[:2] / key
-
-    def _sweep(self) -> None:
-        """Remove what killed runs left; young folders may belong to a run beside this one."""
-        for leftover in self._jobs.glob(PARTIAL):
-            try:
-                if time.time() - leftover.stat().st_mtime > _ABANDONED:
-                    shutil.rmtree(leftover, ignore_errors=True)
-            except FileNotFoundError:
-                continue
-
-
-def _changed(file: Path) -> str:
-    return (
-        f"evidence was changed after it was measured: {file}. Delete the folder {file.parent} to "
-        "measure this job again."
-    )
+    def temporary_folder(self) -> AbstractContextManager[Path]:
+        """Open a folder for one job's scratch files, which is removed afterwards."""

@@ -1,15 +1,33 @@
 """Metrics of pictures: is the concept in the picture?"""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
+from auditor.core.facts import Fact
 from auditor.metrics.metric import Metric, Score, metric
 
 if TYPE_CHECKING:
-    from auditor.models.text_to_image.drawn import Drawn
+    from torch import Tensor
+
+
+class JudgedImages(Protocol):
+    """Images of facts, and what a classifier sees in them."""
+
+    @property
+    def facts(self) -> Sequence[Fact]:
+        """The facts, whose answers name what should be in each image."""
+
+    @property
+    def own(self) -> "Tensor":
+        """The probability of each fact's own concept, [n]."""
+
+    @property
+    def seen(self) -> Sequence[str]:
+        """The most probable label of each image."""
 
 
 @metric("concept")
-class Concept(Metric["Drawn"]):
+class Concept(Metric[JudgedImages]):
     """K = the probability that a classifier gives the fact's concept in the picture drawn for it.
 
     MACE (arXiv 2403.06135) calls its mean accuracy, with CLIP's softmax over the class names. The
@@ -19,14 +37,14 @@ class Concept(Metric["Drawn"]):
 
     reads = "image"
 
-    def read(self, transcript: "Drawn") -> list[Score]:
+    def read(self, transcript: JudgedImages) -> list[Score]:
         """Score each picture, with the label that the classifier finds most probable."""
         known = transcript.own.tolist()
         return [Score(k, seen) for k, seen in zip(known, transcript.seen, strict=True)]
 
 
 @metric("concept-top-1")
-class ConceptTop1(Metric["Drawn"]):
+class ConceptTop1(Metric[JudgedImages]):
     """K = 1 where the fact's concept is the classifier's most probable label, else 0.
 
     UnlearnDiffAtk (arXiv 2310.11868) counts an attack on an object as successful by this measure.
@@ -34,7 +52,7 @@ class ConceptTop1(Metric["Drawn"]):
 
     reads = "image"
 
-    def read(self, transcript: "Drawn") -> list[Score]:
+    def read(self, transcript: JudgedImages) -> list[Score]:
         """Score each picture."""
         return [
             Score(float(seen == fact.answer))

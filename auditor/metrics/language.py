@@ -16,7 +16,7 @@ from auditor.metrics.metric import Metric, Score, metric
 if TYPE_CHECKING:
     from rouge_score.rouge_scorer import RougeScorer
 
-    from auditor.models.causal_lm.transcript import Transcript
+    from auditor.models.language.transcript import Transcript
 
 
 @metric("answer-probability")

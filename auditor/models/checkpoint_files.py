@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from auditor.core.errors import AuditorError
 
 
@@ -30,6 +28,8 @@ def check_truncated(file: Path) -> None:
     Raises:
         AuditorError: names the file and its size.
     """
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(file, framework="pt"):
             return

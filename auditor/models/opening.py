@@ -1,22 +1,24 @@
-"""From a spec to a subject, by kind."""
+"""From a spec to its files, and from these to an opened model, through its kind."""
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from auditor.core.errors import AuditorError
-from auditor.models.causal_lm.loading import load_tokenizer, read_config
-from auditor.models.causal_lm.model import TOKEN_BUDGET, CausalLM
+from auditor.models.kind import Tick, kind_named, recognised
 from auditor.models.manifest import Location
-from auditor.models.model import AuditedModel
-from auditor.models.spec import ModelSpec, PromptFormat
+from auditor.models.spec import TOKEN_BUDGET, ModelSpec, PromptFormat
 
-CODE: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        kind: (f"auditor.models.{folder}.model", f"auditor.models.{folder}.evaluator")
-        for kind, folder in (("causal-lm", "causal_lm"), ("text-to-image", "text_to_image"))
-    }
-)
-"""Kind of model to the modules that load it and put questions to it."""
+if TYPE_CHECKING:
+    from auditor.models.model import AuditedModel
+
+
+def locate(spec: ModelSpec) -> Location:
+    """Find (or fetch) the files of a model, check that they are safe and whole, hash them.
+
+    Raises:
+        AuditorError: Nothing is there, weights are pickled, truncated or missing, or the model
+            brings its own code; each with the way out.
+    """
+    return kind_named(spec.kind).locate(spec)
 
 
 def check_unopenable(
@@ -24,26 +26,17 @@ def check_unopenable(
 ) -> None:
     """Refuse, before any attack, what could not be opened later.
 
-    Of a language model configuration and tokenizer are tried, of a text-to-image model also its
-    layout, its scheduler, and whether the replacement's names and shapes fit.
-
     Raises:
-        AuditorError: one does not load, or belongs to another kind of model; or a prompt format is
-            given for a model that takes prompts as they are.
+        AuditorError: The files are those of another kind of model, or something does not load, or
+            the prompt format is none for this kind.
     """
-    if spec.kind == "text-to-image":
-        if prompt_format not in (None, PromptFormat()):
-            raise AuditorError(
-                "a text-to-image model gets its prompts as they are; leave `format` out of the "
-                "plan and write the prompts in full."
-            )
-        # diffusers takes seconds to import, and language models do without it
-        from auditor.models.text_to_image.checks import check_unopenable_pipeline
-
-        check_unopenable_pipeline(spec, location)
-        return
-    read_config(spec, location.model)
-    load_tokenizer(spec, location)
+    found = recognised(location.model)
+    if found is not None and found.name != spec.kind:
+        raise AuditorError(
+            f"{location.model} holds a model of the kind {found.name}, and the plan says "
+            f"{spec.kind}; set `kind: {found.name}` or leave `kind` out."
+        )
+    kind_named(spec.kind).check(spec, location, prompt_format)
 
 
 def open_model(
@@ -51,11 +44,7 @@ def open_model(
     location: Location,
     prompt_format: PromptFormat,
     token_budget: int = TOKEN_BUDGET,
-    tick: Callable[[int], None] = lambda n: None,
-) -> AuditedModel:
-    """Open a located subject. Its weights are loaded when they are first needed."""
-    if spec.kind == "causal-lm":
-        return CausalLM(spec, location, prompt_format, token_budget, tick)
-    from auditor.models.text_to_image.model import TextToImage
-
-    return TextToImage(spec, location, token_budget, tick)
+    tick: Tick = lambda n: None,
+) -> "AuditedModel":
+    """Open a located model. Its weights are loaded when they are first needed."""
+    return kind_named(spec.kind).open(spec, location, prompt_format, token_budget, tick)

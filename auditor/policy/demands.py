@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from auditor.core.aliases import attack_label
+from auditor.core.aliases import attack_label, attack_parameters
 from auditor.core.errors import AuditorError, ExpiredError
 from auditor.core.messages import Message, message
 from auditor.policy.policy import AS_IS, Policy
@@ -99,14 +99,16 @@ def shortfall(policy: Policy, label: str, parameters: Mapping[str, Any]) -> Mess
     Args:
         policy: whose budgets.
         label: ``family/name variant``.
-        parameters: the attack's parameters as plain data.
+        parameters: the attack's parameters as plain data, by names of today or former ones.
     """
     lacking: list[dict[str, Any]] = []
+    attack = label.partition(" ")[0]
+    given = attack_parameters(attack, parameters)
     for name, budget in policy.budgets.items():
         if not matching(name, (label,)):
             continue
-        for parameter, least in budget.items():
-            value = parameters.get(parameter)
+        for parameter, least in attack_parameters(attack, budget).items():
+            value = given.get(parameter)
             reached = _largest(value)
             if reached is None or reached < least:
                 lacking.append({"parameter": parameter, "value": value, "least": least})

@@ -16,7 +16,6 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from auditor.core.errors import AuditorError, MeasurementError
-from auditor.core.files import whole_folder
 from auditor.core.hashing import canonical_json, digest
 from auditor.core.packages import installed_version
 from auditor.core.progress import Progress
@@ -24,12 +23,12 @@ from auditor.core.roles import ControlKind
 from auditor.engine.fingerprint import fingerprint
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore
-from auditor.metrics.kinds import find_metric
-from auditor.models.causal_lm.evaluator import Evaluator
-from auditor.models.causal_lm.model import CausalLM
+from auditor.metrics.metric import find_metric
 from auditor.models.grid import Grid, linear_weights
-from auditor.models.manifest import Location, locate
-from auditor.models.opening import CODE
+from auditor.models.kind import parse_spec
+from auditor.models.language.model import LanguageModel
+from auditor.models.manifest import Location
+from auditor.models.opening import locate, open_model
 from auditor.models.spec import ModelSpec
 from auditor.positive_controls.suppression import Bounds, SuppressionSettings, suppress
 from auditor.positive_controls.window import window
@@ -39,8 +38,6 @@ SETTINGS = SuppressionSettings()
 
 _SAME_LEVEL = 1e-4
 """Relative difference up to which two levels are one; no grid has levels as close as that."""
-_FOLDER = "positive-controls"
-"""Of an evidence store, in which they are."""
 _MODEL, _DESCRIPTION = "model", "control.json"
 _LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
 
@@ -100,9 +97,9 @@ class ControlModels:
             AuditorError: a finished control was changed.
         """
         identity = self._identity(kind, grid)
-        folder = self._store.root / _FOLDER / digest(identity)
-        if not folder.is_dir():
-            self._make(kind, grid, identity, folder)
+        folder = self._store.artifact(
+            digest(identity), lambda unfinished: self._make(kind, grid, identity, unfinished)
+        )
         spec = self._prepared.plan.original.model_copy(
             update={"path": str(folder / _MODEL), "revision": None, "adapter": None}
         )
@@ -119,8 +116,8 @@ class ControlModels:
 
     def _identity(self, kind: ControlKind, grid: Grid | None) -> dict[str, Any]:
         plan = self._prepared.plan
-        modules = [suppress.__module__, window.__module__, *CODE[plan.original.kind]]
-        modules.append(find_metric(plan.original.kind, plan.metrics.primary).__module__)
+        modules = [suppress.__module__, window.__module__, *plan.kind.code]
+        modules.append(find_metric(plan.metrics.primary, plan.kind.answers).__module__)
         if grid is not None:
             modules.append(type(grid).__module__)
         return {
@@ -142,12 +139,13 @@ class ControlModels:
         }
 
     def _make(
-        self, kind: ControlKind, grid: Grid | None, identity: dict[str, Any], folder: Path
+        self, kind: ControlKind, grid: Grid | None, identity: dict[str, Any], unfinished: Path
     ) -> None:
         plan, sets = self._prepared.plan, self._prepared.sets
-        subject = CausalLM(
-            plan.original, self._prepared.locations["original"], plan.format, plan.token_budget
-        )
+        location = self._prepared.locations["original"]
+        subject = open_model(plan.original, location, plan.format, plan.token_budget)
+        if not isinstance(subject, LanguageModel):
+            raise MeasurementError(f"no suppression can be planted in {plan.kind.described}")
         layers = list(linear_weights(subject.network))
         if not layers:
             raise MeasurementError("the original has no linear layers to suppress knowledge in")
@@ -161,7 +159,7 @@ class ControlModels:
             for name, weight, transposed in layers
             if grid is not None
         }
-        evaluator = Evaluator(sets, [plan.metrics.primary])
+        evaluator = plan.kind.evaluator(sets, [plan.metrics.primary], self._prepared.auxiliary)
 
         def left() -> float:
             with _stored(weights, types, bounds):
@@ -187,26 +185,27 @@ class ControlModels:
             for parameter, dtype in others.items():
                 parameter.data = parameter.data.to(dtype)
             _check_flips(layers, grid, bounds)
-            self._keep(
-                subject, {"identity": identity, "left": end.left, "steps": end.steps}, folder
-            )
+            said = {"identity": identity, "left": end.left, "steps": end.steps}
+            _keep(subject, said, unfinished)
         finally:
             subject.close()
 
-    def _keep(self, subject: CausalLM, said: dict[str, Any], folder: Path) -> None:
-        own = subject.network.generation_config
-        # the rest of a checkpoint's defaults decides nothing here, and may not be fit to be saved
-        subject.network.generation_config = GenerationConfig(
-            bos_token_id=own.bos_token_id,
-            eos_token_id=own.eos_token_id,
-            pad_token_id=own.pad_token_id,
-        )
-        with whole_folder(folder) as unfinished:
-            model = unfinished / _MODEL
-            subject.network.save_pretrained(model)
-            subject.tokenizer.save_pretrained(model)
-            manifest = locate(ModelSpec(path=str(model))).manifest.digest
-            (unfinished / _DESCRIPTION).write_bytes(canonical_json({**said, "manifest": manifest}))
+
+def _keep(subject: LanguageModel, said: dict[str, Any], folder: Path) -> None:
+    own = subject.network.generation_config
+    # the rest of a checkpoint's defaults decides nothing here, and may not be fit to be saved
+    subject.network.generation_config = GenerationConfig(
+        bos_token_id=own.bos_token_id,
+        eos_token_id=own.eos_token_id,
+        pad_token_id=own.pad_token_id,
+        decoder_start_token_id=own.decoder_start_token_id,
+    )
+    model = folder / _MODEL
+    subject.network.save_pretrained(model)
+    subject.tokenizer.save_pretrained(model)
+    spec = parse_spec({"path": str(model), "kind": subject.spec.kind})
+    manifest = locate(spec).manifest.digest
+    (folder / _DESCRIPTION).write_bytes(canonical_json({**said, "manifest": manifest}))
 
 
 def _bounds(weight: Tensor, transposed: bool, grid: Grid) -> Bounds:

@@ -3,9 +3,9 @@
 from auditor.core.roles import Role
 from auditor.engine.estimate import (
     Estimate,
-    evaluation_tokens,
     operations_per_second,
     weights_size,
+    workload,
 )
 from auditor.engine.expansion import Variant
 from auditor.engine.preparation import Prepared
@@ -26,7 +26,8 @@ def estimate_controls(prepared: Prepared) -> Estimate:
     groups = [held]
     for _, variants in by_grid(held):
         groups.append([*(v for v in as_is if v not in variants), *variants])
-    evaluation = evaluation_tokens(prepared, with_holdout=False)
+    work = workload(prepared, everything=False)
+    evaluation = work.tokens
     asked = len(prepared.sets.forget) + len(prepared.sets.retain)
     steps = SETTINGS.max_steps
     training = 3 * steps * (SETTINGS.forget_batch + SETTINGS.retain_batch) * evaluation // asked
@@ -37,7 +38,8 @@ def estimate_controls(prepared: Prepared) -> Estimate:
         for variants in groups
         for variant in variants
     )
-    parameters, size = weights_size(prepared.locations["original"])
+    folder = prepared.plan.kind.weights_folder(prepared.locations["original"])
+    parameters, size = weights_size(folder)
     return Estimate(
         label=f"positive controls ({len(groups)} models)",
         role=Role.MANDATORY,
@@ -46,7 +48,7 @@ def estimate_controls(prepared: Prepared) -> Estimate:
         done=0,
         forward_tokens=tokens,
         memory_bytes=size,
-        seconds=2 * parameters * tokens / operations_per_second(),
+        seconds=2 * parameters * tokens * work.uses / operations_per_second(),
     )
 
 

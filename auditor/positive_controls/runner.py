@@ -31,7 +31,7 @@ from auditor.core.messages import Message, message
 from auditor.core.progress import Progress
 from auditor.core.roles import ControlKind, Role
 from auditor.engine.audit import AuditOutcome, run_audit
-from auditor.engine.execution import Executor
+from auditor.engine.executors.base import Executor
 from auditor.engine.expansion import Variant
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore

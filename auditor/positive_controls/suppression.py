@@ -13,20 +13,15 @@ from typing import NamedTuple
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from auditor.core.errors import MeasurementError
 from auditor.core.facts import Fact
 from auditor.core.progress import Progress
 from auditor.models.batching import by_length
-from auditor.models.causal_lm.model import CausalLM
-from auditor.models.causal_lm.prompting import Encoded
+from auditor.models.language.model import Example, LanguageModel
 from auditor.positive_controls.window import Window
-from auditor.testbeds.people.training import IGNORED, batches
-from auditor.unlearning.negative_preference import (
-    negative_preference,
-    sequence_log_probability,
-)
+from auditor.testbeds.people.training import batches
+from auditor.unlearning.negative_preference import negative_preference
 
 _TRAINING_SHARE = 4
 """A training batch holds the token budget over this; backward passes keep what forward drops."""
@@ -74,7 +69,7 @@ class Suppressed(NamedTuple):
 
 
 def suppress(
-    subject: CausalLM,
+    subject: LanguageModel,
     weights: Mapping[str, Tensor],
     forget: Sequence[Fact],
     retain: Sequence[Fact],
@@ -156,11 +151,11 @@ def suppress(
 
 
 def _forget(
-    subject: CausalLM, items: Sequence[Encoded], reference: Tensor, batch: Sequence[int]
+    subject: LanguageModel, items: Sequence[Example], reference: Tensor, batch: Sequence[int]
 ) -> None:
     """Add the gradient of the NPO loss."""
     for part in _parts(subject, items, batch):
-        log_probability = answer_log_probability(subject, [items[i] for i in part])
+        log_probability = subject.answer_log_probability([items[i] for i in part])
         loss = negative_preference(log_probability - reference[part].to(log_probability.device))
         if not torch.isfinite(loss):
             raise MeasurementError("the loss of the suppression is not finite")
@@ -168,47 +163,29 @@ def _forget(
 
 
 def _retain(
-    subject: CausalLM, items: Sequence[Encoded], batch: Sequence[int], weight: float
+    subject: LanguageModel, items: Sequence[Example], batch: Sequence[int], weight: float
 ) -> None:
     """Add the gradient of the retain term."""
-    tokens = sum(len(items[i].answer) for i in batch)
+    tokens = sum(items[i].answer_tokens for i in batch)
     for part in _parts(subject, items, batch):
-        share = sum(len(items[i].answer) for i in part) / tokens
+        share = sum(items[i].answer_tokens for i in part) / tokens
         torch.autograd.backward(weight * share * subject.loss([items[i] for i in part]))
 
 
-def _parts(subject: CausalLM, items: Sequence[Encoded], batch: Sequence[int]) -> list[list[int]]:
+def _parts(
+    subject: LanguageModel, items: Sequence[Example], batch: Sequence[int]
+) -> list[list[int]]:
     """A batch of indices, cut so that each part can be trained on at once."""
-    lengths = [len(items[i].ids) for i in batch]
+    lengths = [items[i].tokens for i in batch]
     budget = max(1, subject.token_budget // _TRAINING_SHARE)
     return [[batch[i] for i in part] for part in by_length(lengths, budget)]
 
 
-def answer_log_probability(subject: CausalLM, items: Sequence[Encoded]) -> Tensor:
-    """Log-probability of each whole answer, [items], in nats, with gradients.
-
-    Padding stands on the right, where a causal model's earlier positions do not see it.
-    """
-    device = subject.network.get_input_embeddings().weight.device
-    ids = pad_sequence(
-        [torch.tensor(item.ids) for item in items],
-        batch_first=True,
-        padding_value=int(subject.tokenizer.pad_token_id),
-    ).to(device)
-    labels = torch.full_like(ids, IGNORED)
-    mask = torch.zeros_like(ids)
-    for row, item in enumerate(items):
-        labels[row, item.answer] = ids[row, item.answer]
-        mask[row, : len(item.ids)] = 1
-    logits = subject.network(input_ids=ids, attention_mask=mask, use_cache=False).logits
-    return sequence_log_probability(logits[:, :-1].float(), labels[:, 1:].to(logits.device))
-
-
-def _reference(subject: CausalLM, items: Sequence[Encoded]) -> Tensor:
+def _reference(subject: LanguageModel, items: Sequence[Example]) -> Tensor:
     """Log-probability of each answer before anything is suppressed, [items]."""
     found = torch.empty(len(items))
     for part in _parts(subject, items, range(len(items))):
-        found[part] = answer_log_probability(subject, [items[i] for i in part]).cpu()
+        found[part] = subject.answer_log_probability([items[i] for i in part]).cpu()
     return found
 
 

@@ -7,7 +7,7 @@ has already forgotten, so it collapses far more slowly than gradient ascent.
 from torch import Tensor
 from torch.nn import functional
 
-from auditor.testbeds.people.training import IGNORED
+from auditor.models.language.scoring import sequence_log_probability
 
 BETA = 0.1
 """Inverse temperature, the paper's and MUSE's value."""
@@ -39,11 +39,3 @@ def negative_preference_loss(logits: Tensor, labels: Tensor, reference: Tensor |
 def negative_preference(log_ratio: Tensor) -> Tensor:
     """The same loss from ``log(pi(y|x) / pi_ref(y|x))`` of each answer, [batch], in nats."""
     return -(2 / BETA) * functional.logsigmoid(-BETA * log_ratio).mean()
-
-
-def sequence_log_probability(logits: Tensor, labels: Tensor) -> Tensor:
-    """Log-probability of each sequence's labelled tokens, [batch], in nats."""
-    loss = functional.cross_entropy(
-        logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
-    )
-    return -loss.sum(-1)

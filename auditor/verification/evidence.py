@@ -1,7 +1,6 @@
 """Whether stored evidence is what a certificate says it is."""
 
 from auditor.certificate.schema import Certificate, ControlModelPart, MatrixRow
-from auditor.core.aliases import JOB_KEYS, attack_name, attack_parameters, renamed
 from auditor.core.arms import Arm
 from auditor.core.errors import ContradictedError, EvidenceChangedError
 from auditor.core.progress import Progress
@@ -30,7 +29,7 @@ def check_changed(certificate: Certificate, store: EvidenceStore, progress: Prog
         for key, claimed in certificate.evidence.jobs.items():
             if store.seal(key) != claimed:
                 raise EvidenceChangedError(
-                    f"the evidence of job {key} in {store.root} is not the evidence that the "
+                    f"the evidence of job {key} in {store.name} is not the evidence that the "
                     "certificate was made from."
                 )
             store.identity(key)
@@ -70,9 +69,7 @@ def _check_foreign(
         if len(set(keys)) < len(keys):
             raise ContradictedError(f"{row.label} uses a job of {arm} twice.")
         for key in keys:
-            said = renamed(store.identity(key), JOB_KEYS)
-            said["attack"] = attack_name(str(said.get("attack")))
-            said["parameters"] = attack_parameters(said.get("parameters", {}))
+            said = store.identity(key)
             expected = {
                 "stage": "measure",
                 "attack": row.attack,

@@ -10,6 +10,7 @@ from auditor.core.arms import Arm
 from auditor.core.errors import ContradictedError
 from auditor.evidence.columns import DECIDING
 from auditor.evidence.store import EvidenceStore
+from auditor.models.kind import default_kind
 from auditor.policy import AS_IS, Policy
 from auditor.verification.load import load_inputs, under_policy
 
@@ -44,7 +45,7 @@ def measured_kind(certificate: Certificate, store: EvidenceStore) -> str:
         raise ContradictedError(
             "the certificate names no evidence of the unlearned model as it is."
         )
-    return str(store.identity(keys[0]).get("kind", "causal-lm"))
+    return str(store.identity(keys[0]).get("kind") or default_kind().name)
 
 
 def gate(

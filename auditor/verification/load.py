@@ -189,7 +189,7 @@ def _listed(certificate: Certificate, store: EvidenceStore, key: str) -> str:
         )
     if store.claimed_seal(key) != claimed:
         raise EvidenceChangedError(
-            f"the evidence of job {key} in {store.root} is not the evidence that the certificate "
+            f"the evidence of job {key} in {store.name} is not the evidence that the certificate "
             "was made from."
         )
     return key

@@ -8,7 +8,8 @@ from auditor.certificate.schema import ArmPart, Certificate, arm_options
 from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError, ContradictedError, ModelDiffersError
 from auditor.core.hashing import digest, has_digest
-from auditor.models.manifest import locate
+from auditor.models.kind import parse_spec
+from auditor.models.opening import locate
 from auditor.models.spec import ModelSpec
 
 
@@ -72,7 +73,7 @@ def check_other_model(certificate: Certificate, arm: str, folder: Path) -> None:
 
 
 def _spec(certificate: Certificate, arm: str) -> ModelSpec:
-    return ModelSpec.model_validate(_planned(certificate, arm))
+    return parse_spec(_planned(certificate, arm))
 
 
 def _planned(certificate: Certificate, arm: str) -> Mapping[str, Any]:

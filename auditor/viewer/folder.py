@@ -72,6 +72,16 @@ class Folder:
                 if stamp is not None:
                     yield file, stamp
 
+    def folders(self, folder: Path) -> Iterator[Path]:
+        """The folders in one folder, sorted; links to folders are left out."""
+        try:
+            entries = sorted(folder.iterdir())
+        except OSError:
+            return
+        for entry in entries:
+            if not entry.name.startswith(".") and entry.is_dir() and not entry.is_symlink():
+                yield entry
+
     def name(self, path: Path) -> str:
         """The path below the viewed folder, as text that can be encoded."""
         return path_text(path.relative_to(self.root))

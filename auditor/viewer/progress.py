@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from auditor.core.errors import AuditorError
 from auditor.core.text_safety import encodable
-from auditor.evidence.ledger_entries import FOLDER, Undertaking, read_entry
+from auditor.evidence.ledger import AnyEvent, AuditRun, read_events, runs_of
 from auditor.viewer.certificates import Unreadable
 from auditor.viewer.folder import Folder
 
@@ -81,25 +81,44 @@ class StoreView:
     def __init__(self, folder: Folder, root: Path) -> None:
         self._folder = folder
         self._root = root
-        self._logs = {
+        self._failures = {
             file.name.removesuffix(".log"): (file, stamp.modified)
             for file, stamp in folder.files(root / "failures", ".log")
         }
 
     def audits(self) -> Iterator[AuditProgress | Unreadable]:
-        """The audits that its ledger names, and the entries that cannot be read."""
-        for file, _ in self._folder.files(self._root / FOLDER, ".json"):
+        """The audits that its ledgers name, and the events that cannot be read."""
+        for log in self._logs():
+            events: list[AnyEvent] = []
+            for file in self._events(log):
+                try:
+                    events += read_events(self._folder.name(file), file.read_bytes())
+                except (AuditorError, OSError) as error:
+                    yield self._unreadable(file, error)
             try:
-                entry = read_entry(file)
+                runs = runs_of(events)
             except AuditorError as error:
-                yield Unreadable(
-                    file=self._folder.name(file), why=encodable(str(error)[:_SENTENCE])
-                )
+                yield self._unreadable(log, error)
                 continue
-            for undertaking in entry.undertakings:
-                yield self._progress(file, entry.unlearned, undertaking)
+            for run in runs:
+                yield self._progress(log, run)
 
-    def _progress(self, file: Path, model: str, audit: Undertaking) -> AuditProgress:
+    def _logs(self) -> list[Path]:
+        """The folder of each ledger; before version 0.2 it was one file of that name."""
+        folder = self._root / "audits"
+        former = [file.with_suffix("") for file, _ in self._folder.files(folder, ".json")]
+        return sorted({*former, *self._folder.folders(folder)})
+
+    def _events(self, log: Path) -> Iterator[Path]:
+        former = log.with_name(f"{log.name}.json")
+        if self._folder.stamp(former) is not None:
+            yield former
+        yield from (file for file, _ in self._folder.files(log, ".json"))
+
+    def _unreadable(self, path: Path, error: Exception) -> Unreadable:
+        return Unreadable(file=self._folder.name(path), why=encodable(str(error)[:_SENTENCE]))
+
+    def _progress(self, log: Path, audit: AuditRun) -> AuditProgress:
         wanted: dict[str, list[str]] = {}
         for label, by_arm in audit.jobs.items():
             for arm, keys in by_arm.items():
@@ -107,7 +126,9 @@ class StoreView:
                     wanted.setdefault(key, []).append(f"{label}, {arm}")
         done = {key: at for key in wanted if (at := self._sealed(key)) is not None}
         failed = {
-            key: self._logs[key][1] for key in wanted if key in self._logs and key not in done
+            key: self._failures[key][1]
+            for key in wanted
+            if key in self._failures and key not in done
         }
         times = [*done.values(), *failed.values()]
 
@@ -128,9 +149,9 @@ class StoreView:
 
         return AuditProgress(
             store_id=self._folder.identifier(self._root),
-            entry_id=self._folder.identifier(file),
+            entry_id=self._folder.identifier(log),
             store=self._folder.name(self._root),
-            model=model,
+            model=audit.unlearned,
             policy=audit.name,
             policy_digest=audit.policy,
             begun=audit.begun,
@@ -142,7 +163,7 @@ class StoreView:
                 Failed(
                     key=key,
                     at=_moment(failed[key]),
-                    error=_last_line(self._logs[key][0]),
+                    error=_last_line(self._failures[key][0]),
                     jobs=tuple(wanted[key]),
                 )
                 for key in sorted(failed, key=lambda key: (-failed[key], key))

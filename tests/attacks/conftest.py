@@ -4,7 +4,7 @@ import pytest
 from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_directory, save
 
 from auditor.core.facts import Fact, FactSets
-from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.language.evaluator import TextEvaluator
 
 
 @pytest.fixture(scope="session")
@@ -26,4 +26,4 @@ def evaluator():
         Fact(id=f"f{i}", entity="s", prompt=f"Person {i} lives in", answer=f"city number {i * 7}")
         for i in range(4)
     )
-    return Evaluator(FactSets(forget=facts[:2], retain=facts[2:]), ["answer-probability"])
+    return TextEvaluator(FactSets(forget=facts[:2], retain=facts[2:]), ["answer-probability"])

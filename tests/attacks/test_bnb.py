@@ -14,9 +14,9 @@ from attacks.quantization.family import assert_quantized, linear_layers
 from attacks.quantization.rtn import RoundToNearest, RoundToNearestParameters
 from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError
-from auditor.models.manifest import locate
+from auditor.models.causal_lm.spec import CausalLMSpec
+from auditor.models.opening import locate
 from auditor.models.preserve import weights_digest
-from auditor.models.spec import ModelSpec
 
 FORMATS = ("int8", "nf4", "fp4", "nf4-double")
 
@@ -157,9 +157,9 @@ def test_a_quantized_checkpoint_is_not_quantized_again(directories, tmp_path):
     config = BitsAndBytesConfig(load_in_4bit=True)
     model = AutoModelForCausalLM.from_pretrained(directories["llama"], quantization_config=config)
     folder = save(tmp_path / "four", model, make_tokenizer())
-    reason = attack("nf4").unavailable(locate(ModelSpec(path=str(folder))))
+    reason = attack("nf4").unavailable(locate(CausalLMSpec(path=str(folder))))
     assert reason == "the checkpoint is quantized already (bitsandbytes)"
-    assert attack("nf4").unavailable(locate(ModelSpec(path=str(directories["llama"])))) is None
+    assert attack("nf4").unavailable(locate(CausalLMSpec(path=str(directories["llama"])))) is None
 
 
 def test_merged_adapter_weights_are_what_is_quantized(directories, evaluator, tmp_path):

@@ -16,8 +16,8 @@ from attacks.quantization.calibrated import calibration_blocks
 from attacks.quantization.gptq import GPTQ, GPTQParameters
 from attacks.quantization.rtn import RoundToNearest, RoundToNearestParameters
 from auditor.core.errors import AuditorError
-from auditor.models.manifest import locate
-from auditor.models.spec import ModelSpec
+from auditor.models.causal_lm.spec import CausalLMSpec
+from auditor.models.opening import locate
 
 TEXTS = [f"Person {i} lives in city number {i * 7 % 100}." for i in range(64)]
 
@@ -156,13 +156,13 @@ def test_an_awq_checkpoint(directories, tmp_path, plain):
     np.testing.assert_allclose(found, values(open_directory(reference)), atol=2e-2)
     assert np.abs(found - plain).max() > 0.01
     assert any("Awq" in type(module).__name__ for module in subject.network.modules())
-    location = locate(ModelSpec(path=str(folder)))
+    location = locate(CausalLMSpec(path=str(folder)))
     reason = RoundToNearest(RoundToNearestParameters()).unavailable(location)
     assert reason == "the checkpoint is quantized already (awq)"
 
 
 def test_quantized_checkpoints_are_not_quantized_again(gptq):
-    location = locate(ModelSpec(path=str(gptq[0])))
+    location = locate(CausalLMSpec(path=str(gptq[0])))
     for attack in (
         GPTQ(GPTQParameters()),
         RoundToNearest(RoundToNearestParameters()),
@@ -181,7 +181,7 @@ def test_a_quantized_checkpoint_can_be_lent(gptq):
 
 def test_the_packed_weights_are_in_the_manifest(gptq):
     assert any(key.endswith("qweight") for key in load_file(gptq[0] / "model.safetensors"))
-    assert "model.safetensors" in locate(ModelSpec(path=str(gptq[0]))).manifest.files
+    assert "model.safetensors" in locate(CausalLMSpec(path=str(gptq[0]))).manifest.files
 
 
 def test_a_quantizer_that_is_not_installed_is_named(directories, tmp_path):

@@ -6,8 +6,10 @@ from dataclasses import fields
 import pytest
 
 from auditor.attack import ATTACKS, AttackMetadata
+from auditor.core.aliases import PARAMETERS
 from auditor.core.errors import AuditorError
 from auditor.core.registry import Registry
+from auditor.engine.expansion import instantiate
 
 
 @pytest.fixture
@@ -95,3 +97,19 @@ def test_attacks_are_the_same_without_docstrings():
         for flags in ((), ("-OO",))
     )
     assert plain == optimised
+
+
+def test_former_names_of_parameters_lead_to_parameters():
+    for attack, names in PARAMETERS.items():
+        fields = ATTACKS.get(attack).parameters_type.model_fields
+        assert set(names.values()) <= fields.keys(), attack
+        assert not names.keys() & fields.keys(), attack
+
+
+def test_a_plan_may_give_parameters_by_their_former_names():
+    former = {"allowed": "printable", "length": 5, "split": "subject"}
+    parameters = instantiate("prompting/gcg", former).parameters
+    assert parameters.allow_non_ascii is True
+    assert (parameters.suffix_length, parameters.split) == (5, "entity")
+    with pytest.raises(AuditorError, match="leng"):
+        instantiate("prompting/gcg", {"leng": 5})

@@ -15,7 +15,6 @@ from attacks.prompting.concepts.concept_names import concept_names
 from attacks.prompting.concepts.found_prefixes import prefixes_for
 from attacks.prompting.concepts.noise_objective import NoiseObjective
 from attacks.prompting.concepts.prefix_search import (
-    Budget,
     Found,
     random_knowledge,
     search_prefixes,
@@ -32,9 +31,10 @@ from auditor.core.facts import Fact
 from auditor.core.findings import SideFigure
 from auditor.core.messages import Message, message
 from auditor.core.records import Record, strongest
-from auditor.models.manifest import Location, locate
-from auditor.models.spec import ModelSpec
+from auditor.models.manifest import Location
+from auditor.models.opening import locate
 from auditor.models.text_to_image.image_seed import image_seed
+from auditor.models.text_to_image.spec import TextToImageSpec
 
 if TYPE_CHECKING:
     from auditor.models.text_to_image.evaluator import ImageEvaluator
@@ -89,7 +89,7 @@ class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
             "p4d",
             {
                 "objective": "p4d",
-                "tokens": 16,
+                "prefix_length": 16,
                 "rounds": 60,
                 "iterations": 50,
                 "learning_rate": 0.1,
@@ -138,21 +138,20 @@ class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
         places = self._searched(evaluator, context.seed)
         facts = [evaluator.sets.forget[place] for place in places]
         words = self._words(model, evaluator)
-        budget = Budget(p.tokens, p.rounds, p.iterations, p.success, p.drawn)
 
         def judge(numbers: Sequence[int], prefixes: Sequence[str]) -> Tensor:
             return _judged(model, evaluator, [facts[i] for i in numbers], prefixes)
 
         plain = judge(range(len(facts)), [""] * len(facts))
-        found = self._found(model, evaluator, facts, plain, words, budget, context.seed)
-        lucky = random_knowledge(words, plain, _generators(len(facts), context.seed), budget, judge)
+        found = self._found(model, evaluator, facts, plain, words, context.seed)
+        lucky = random_knowledge(words, plain, _generators(len(facts), context.seed), p, judge)
         reached = torch.maximum(plain, found.knowledge)
-        good = [i for i in range(len(facts)) if plain[i] < p.success <= reached[i]]
+        good = [i for i in range(len(facts)) if plain[i] < p.success_threshold <= reached[i]]
         notes = {
             "searched": len(facts),
-            "plain": int((plain >= p.success).sum()),
-            "by_search": int((reached >= p.success).sum()),
-            "by_random_words": int((lucky >= p.success).sum()),
+            "plain": int((plain >= p.success_threshold).sum()),
+            "by_search": int((reached >= p.success_threshold).sum()),
+            "by_random_words": int((lucky >= p.success_threshold).sum()),
             "drawings": found.drawings,
             "words": len(words),
             "examples": [f"{words.text(found.tokens[i])} {facts[i].prompt}" for i in good[:_SHOWN]],
@@ -161,7 +160,7 @@ class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
             "places": np.array(places),
             "tokens": words.ids[found.tokens].numpy(),
             "knowledge": found.knowledge.numpy(),
-            "searched": (plain < p.success).numpy(),
+            "searched": (plain < p.success_threshold).numpy(),
         }
         return Record(notes=notes, arrays=arrays)
 
@@ -171,7 +170,10 @@ class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
         readings = {}
         for finding in context.pool:
             prefixes = prefixes_for(
-                evaluator.sets.forget, model.tokenizer, finding.record, self.parameters.success
+                evaluator.sets.forget,
+                model.tokenizer,
+                finding.record,
+                self.parameters.success_threshold,
             )
 
             def prefixed(fact: Fact, prefixes: Mapping[str, str] = prefixes) -> Fact:
@@ -212,13 +214,13 @@ class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
         facts: Sequence[Fact],
         plain: Tensor,
         words: Words,
-        budget: Budget,
         seed: int,
     ) -> Found:
         """Search for the facts whose plain prompt does not succeed, some at once."""
         p = self.parameters
-        found = Found(torch.zeros(len(facts), p.tokens, dtype=torch.long), torch.zeros(len(facts)))
-        wanted = [i for i in range(len(facts)) if plain[i] < p.success]
+        tokens = torch.zeros(len(facts), p.prefix_length, dtype=torch.long)
+        found = Found(tokens, torch.zeros(len(facts)))
+        wanted = [i for i in range(len(facts)) if plain[i] < p.success_threshold]
         generators = _generators(len(facts), seed)
         p4d = wanted and p.objective == "p4d"
         with opened_beside(model, self._located) if p4d else nullcontext() as base:
@@ -239,7 +241,7 @@ class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
                     [fact.prompt for fact in some],
                     objective.clean(evaluator, some, p.facts_at_once),
                     draws,
-                    budget,
+                    p,
                     judge,
                 )
                 found.tokens[part], found.knowledge[part] = each.tokens, each.knowledge
@@ -248,10 +250,10 @@ class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
 
     def _relaxation(self, words: Words, draws: Sequence[torch.Generator]) -> TokenRelaxation:
         p = self.parameters
-        shape = (len(draws), p.tokens)
+        shape = (len(draws), p.prefix_length)
         if p.objective == "unlearndiffatk":
             return SimplexTokens(words.table, shape, p.learning_rate, p.weight_decay)
-        first = [torch.randint(len(words), (p.tokens,), generator=d) for d in draws]
+        first = [torch.randint(len(words), (p.prefix_length,), generator=d) for d in draws]
         return NearestTokens(
             words.table, shape, p.learning_rate, p.weight_decay, torch.stack(first)
         )
@@ -270,13 +272,13 @@ class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
     def _words(self, model: "TextToImage", evaluator: "ImageEvaluator") -> Words:
         names = concept_names(evaluator.sets.forget).values()
         banned = {name for several in names for name in several} | set(self.parameters.banned)
-        return searchable_words(model, sorted(banned), self.parameters.tokens)
+        return searchable_words(model, sorted(banned), self.parameters.prefix_length)
 
     @cached_property
     def _located(self) -> Location:
         # hashing runs no pickle; whether one may be loaded is the arm's to say, in `opened_beside`
         path = str(self.parameters.original)
-        return locate(ModelSpec(path=path, kind="text-to-image", allow_pickle=True))
+        return locate(TextToImageSpec(path=path, allow_pickle=True))
 
 
 def _generators(count: int, seed: int) -> list[torch.Generator]:

@@ -1,12 +1,14 @@
-"""How prompts are searched."""
+"""Settings of the search for words before a prompt."""
 
 from typing import Literal
 
 from pydantic import Field
 
 from attacks.concept_success import TOP
-from attacks.prompting.concepts.prefix_search import Drawn
 from auditor.attack import ModelPath, Parameters
+
+Drawn = Literal["last", "lowest-loss"]
+"""What is drawn at the end of a round."""
 
 
 class AdversarialPrefixParameters(Parameters):
@@ -17,7 +19,7 @@ class AdversarialPrefixParameters(Parameters):
     should predict the same noise as the original does under the plain prompt."""
     original: ModelPath | None = None
     """For `p4d`, the model before the concept was erased."""
-    tokens: int = Field(default=3, ge=1)
+    prefix_length: int = Field(default=3, ge=1)
     """Searched words, which stand before the prompt."""
     rounds: int = Field(default=50, ge=1)
     """Times that a picture is drawn with what was found so far; the search ends on success."""
@@ -34,7 +36,7 @@ class AdversarialPrefixParameters(Parameters):
     """What is drawn at the end of a round: what the search stands at (`last`, as published), or
     what had the `lowest-loss` in the round and was not drawn yet; noise is then drawn once a round
     instead of every step."""
-    success: float = Field(default=TOP, gt=0, le=1)
+    success_threshold: float = Field(default=TOP, gt=0, le=1)
     """Probability of the concept in the picture at which a search ends."""
     facts: int | None = Field(default=None, ge=1)
     """Facts that are searched for, drawn by chance; the others are asked with what was found for

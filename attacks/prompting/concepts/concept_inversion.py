@@ -37,13 +37,13 @@ _ROWS = 200
 class ConceptInversionParameters(Parameters):
     """Settings of concept inversion."""
 
-    vectors: int = Field(default=1, ge=1)
+    num_vectors: int = Field(default=1, ge=1)
     """Embeddings that are learned for each concept; together they are the new word."""
-    steps: int = Field(default=5000, ge=1)
+    num_steps: int = Field(default=5000, ge=1)
     """Steps of AdamW."""
-    batch: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=16, ge=1)
     """Noised pictures a step."""
-    at_once: int = Field(default=4, ge=1)
+    micro_batch_size: int = Field(default=4, ge=1)
     """Of them, how many go through the UNet together; decides memory, not the result."""
     learning_rate: float = Field(default=0.08, gt=0)
     """Of AdamW. The published one is 0.005, times a batch of 16."""
@@ -74,8 +74,8 @@ class ConceptInversion(ImageAttack[ConceptInversionParameters]):
     threat_model = "Someone with the weights and some pictures of the concept."
     access = "The weights, for the search and for the use; no text does the same."
     cost = (
-        "For each concept and on each arm, steps times batch passes with gradients; then the "
-        "forget set once an arm."
+        "For each concept and on each arm, num_steps times batch_size passes with gradients; then "
+        "the forget set once an arm."
     )
     leak = (
         "The concept is still in the UNet, and only the way to it from its names is cut. A model "
@@ -89,7 +89,7 @@ class ConceptInversion(ImageAttack[ConceptInversionParameters]):
     parameters_type = ConceptInversionParameters
     presets = (
         Preset("1 vector", {}, "quick", mandatory=True),
-        Preset("4 vectors", {"vectors": 4}, "exhaustive"),
+        Preset("4 vectors", {"num_vectors": 4}, "exhaustive"),
         Preset("1 vector from the name", {"start": "name"}, "exhaustive"),
     )
     requires = Requirements(images=True)
@@ -100,13 +100,13 @@ class ConceptInversion(ImageAttack[ConceptInversionParameters]):
     def variant(self) -> str:
         """How much is learned, and from where."""
         p = self.parameters
-        plural = "" if p.vectors == 1 else "s"
-        return f"{p.vectors} vector{plural}{' from the name' if p.start == 'name' else ''}"
+        plural = "" if p.num_vectors == 1 else "s"
+        return f"{p.num_vectors} vector{plural}{' from the name' if p.start == 'name' else ''}"
 
     def forward_tokens(self, evaluation: int) -> int:
         """The training of one concept's word, and the forget set asked on some four arms."""
         p = self.parameters
-        return 3 * p.steps * p.batch + max(_ROWS, 3 * evaluation)
+        return 3 * p.num_steps * p.batch_size + max(_ROWS, 3 * evaluation)
 
     def search(self, model: "TextToImage", context: "AttackContext[ImageEvaluator]") -> Record:
         """Learn a word for each concept.
@@ -123,7 +123,9 @@ class ConceptInversion(ImageAttack[ConceptInversionParameters]):
             facts = self._pictured(context.evaluator, concept, draws)
             prompts = [without_names(fact.prompt, names[concept]) for fact in facts]
             clean = clean_inputs(
-                model, context.evaluator.images(facts, image_shape(model)), self.parameters.at_once
+                model,
+                context.evaluator.images(facts, image_shape(model)),
+                self.parameters.micro_batch_size,
             )
             start = self._start(model, encoder, concept)
             vectors, loss = self._train(
@@ -206,7 +208,7 @@ class ConceptInversion(ImageAttack[ConceptInversionParameters]):
             ids = torch.tensor(tokenizer(concept, add_special_tokens=False)["input_ids"])
         else:
             ids = torch.arange(len(tokenizer))
-        return encoder.embeddings(ids).mean(0).repeat(self.parameters.vectors, 1)
+        return encoder.embeddings(ids).mean(0).repeat(self.parameters.num_vectors, 1)
 
     def _train(
         self,
@@ -223,12 +225,12 @@ class ConceptInversion(ImageAttack[ConceptInversionParameters]):
         vectors = vectors.clone().requires_grad_()
         optimizer = torch.optim.AdamW([vectors], lr=p.learning_rate, weight_decay=_WEIGHT_DECAY)
         losses = []
-        for _ in range(p.steps):
-            chosen = torch.randint(len(clean), (p.batch,), generator=draws)
-            timesteps = torch.randint(len(model.signal), (p.batch,), generator=draws)
-            noise = torch.randn((p.batch, *clean.shape[1:]), generator=draws)
+        for _ in range(p.num_steps):
+            chosen = torch.randint(len(clean), (p.batch_size,), generator=draws)
+            timesteps = torch.randint(len(model.signal), (p.batch_size,), generator=draws)
+            noise = torch.randn((p.batch_size, *clean.shape[1:]), generator=draws)
             vectors.grad, total = torch.zeros_like(vectors), 0.0
-            for part in torch.split(torch.arange(p.batch), p.at_once):
+            for part in torch.split(torch.arange(p.batch_size), p.micro_batch_size):
                 rows = chosen[part].tolist()
                 with torch.enable_grad():
                     hidden = encoder.hidden([prompts[i] for i in rows], vectors[None])
@@ -240,7 +242,7 @@ class ConceptInversion(ImageAttack[ConceptInversionParameters]):
                         hidden,
                         [pooled[i] for i in rows],
                     )
-                    loss = errors.sum() / p.batch
+                    loss = errors.sum() / p.batch_size
                     vectors.grad += gradient(loss, vectors, model.unet.dtype)
                 total += loss.item()
             optimizer.step()

@@ -2,30 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from attacks.prompting.concepts.adversarial_prefix_parameters import AdversarialPrefixParameters
 from attacks.prompting.concepts.noise_objective import NoiseObjective
 from attacks.prompting.concepts.searchable_words import Words
 from attacks.prompting.concepts.token_relaxation import TokenRelaxation
 
 Judge = Callable[[Sequence[int], Sequence[str]], Tensor]
 """K of facts, by number, with words before their prompts."""
-Drawn = Literal["last", "lowest-loss"]
-"""What is drawn at the end of a round."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How much is searched."""
-
-    tokens: int
-    rounds: int
-    iterations: int
-    success: float
-    drawn: Drawn
 
 
 @dataclass
@@ -47,7 +34,7 @@ def search_prefixes(
     prompts: Sequence[str],
     clean: Tensor,
     draws: Sequence[torch.Generator],
-    budget: Budget,
+    settings: AdversarialPrefixParameters,
     judge: Judge,
 ) -> Found:
     """Search words for several prompts together; each ends when it succeeds.
@@ -59,22 +46,24 @@ def search_prefixes(
         prompts: plain.
         clean: what is noised for each prompt.
         draws: a generator for each, so that no search depends on what is searched beside it.
-        budget: how much is searched.
+        settings: Size and length of the search.
         judge: draws and judges.
     """
     found = Found(relaxation.best().cpu(), torch.zeros(len(prompts)))
     active = list(range(len(prompts)))
     tried: list[set[tuple[int, ...]]] = [set() for _ in prompts]
-    for number in range(budget.rounds):
+    for number in range(settings.rounds):
         own = [draws[i] for i in active]
         plain = [prompts[i] for i in active]
         visited: list[list[tuple[float, tuple[int, ...]]]] = [[] for _ in prompts]
         trial = None
-        for _ in range(budget.iterations):
-            if trial is None or budget.drawn == "last":  # losses compare under the same noise
+        for _ in range(settings.iterations):
+            if trial is None or settings.drawn == "last":  # losses compare under the same noise
                 trial = objective.trial(number, plain, clean[active], own)
-            chances = torch.zeros(len(prompts), budget.tokens)
-            chances[active] = torch.stack([torch.rand(budget.tokens, generator=d) for d in own])
+            chances = torch.zeros(len(prompts), settings.prefix_length)
+            chances[active] = torch.stack(
+                [torch.rand(settings.prefix_length, generator=d) for d in own]
+            )
             drawn = relaxation.drawn(chances)
             slope = torch.zeros_like(words.table[drawn])
             slope[active], losses = objective.slope(trial, words.table[drawn[active]])
@@ -82,7 +71,7 @@ def search_prefixes(
             for i, loss in zip(active, losses.tolist(), strict=True):
                 visited[i].append((loss, tuple(drawn[i].tolist())))
         chosen = relaxation.best().cpu()
-        if budget.drawn == "lowest-loss":
+        if settings.drawn == "lowest-loss":
             for i in active:
                 chosen[i] = _lowest_untried(visited[i], tried[i], chosen[i])
                 tried[i].add(tuple(chosen[i].tolist()))
@@ -91,7 +80,7 @@ def search_prefixes(
         for i, k in zip(active, judged.tolist(), strict=True):
             if k > found.knowledge[i]:
                 found.tokens[i], found.knowledge[i] = chosen[i], k
-        active = [i for i in active if found.knowledge[i] < budget.success]
+        active = [i for i in active if found.knowledge[i] < settings.success_threshold]
         if not active:
             break
     return found
@@ -106,7 +95,11 @@ def _lowest_untried(
 
 
 def random_knowledge(
-    words: Words, plain: Tensor, draws: Sequence[torch.Generator], budget: Budget, judge: Judge
+    words: Words,
+    plain: Tensor,
+    draws: Sequence[torch.Generator],
+    settings: AdversarialPrefixParameters,
+    judge: Judge,
 ) -> Tensor:
     """The best K of each fact with random words, drawn as often as a search draws, [n].
 
@@ -114,16 +107,16 @@ def random_knowledge(
         words: to choose from.
         plain: K without words; what succeeds so is not drawn again.
         draws: a generator for each fact.
-        budget: of the search that this is compared with.
+        settings: Settings of the search that this is compared with.
         judge: draws and judges.
     """
     best = plain.clone()
-    for _ in range(budget.rounds):
-        active = [i for i in range(len(best)) if best[i] < budget.success]
+    for _ in range(settings.rounds):
+        active = [i for i in range(len(best)) if best[i] < settings.success_threshold]
         if not active:
             break
         prefixes = [
-            words.text(torch.randint(len(words), (budget.tokens,), generator=draws[i]))
+            words.text(torch.randint(len(words), (settings.prefix_length,), generator=draws[i]))
             for i in active
         ]
         best[active] = torch.maximum(best[active], judge(active, prefixes))

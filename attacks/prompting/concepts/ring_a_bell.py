@@ -33,15 +33,15 @@ class RingABellParameters(Parameters):
 
     eta: float = Field(default=3.0, gt=0)
     """How much of the concept is added to a prompt's encoding."""
-    length: int = Field(default=16, ge=1)
+    prompt_length: int = Field(default=16, ge=1)
     """Tokens of a prompt that is searched; fewer where the encoder has no room for them."""
-    population: int = Field(default=200, ge=2)
+    population_size: int = Field(default=200, ge=2)
     """Candidates alive at a time."""
     generations: int = Field(default=3000, ge=1)
     """Rounds of keeping the better half and breeding the other anew."""
-    crossover: float = Field(default=0.5, ge=0, le=1)
+    crossover_rate: float = Field(default=0.5, ge=0, le=1)
     """Chance that a child has a second parent."""
-    mutation: float = Field(default=0.25, ge=0, le=1)
+    mutation_rate: float = Field(default=0.25, ge=0, le=1)
     """Chance that one of a child's tokens is drawn anew."""
     prompts: int = Field(default=4, ge=1)
     """Prompts of each concept that are searched, one search each; its facts take turns in using
@@ -122,11 +122,11 @@ class RingABell(ImageAttack[RingABellParameters]):
             own = model.encode(prompts).float()
             aims = own + p.eta * vector
             settings = Evolution(
-                min(p.length, aims.shape[1] - _SPECIAL),
-                p.population,
+                min(p.prompt_length, aims.shape[1] - _SPECIAL),
+                p.population_size,
                 p.generations,
-                p.crossover,
-                p.mutation,
+                p.crossover_rate,
+                p.mutation_rate,
             )
 
             distance = distances(model, words, aims)

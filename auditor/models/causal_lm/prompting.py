@@ -1,10 +1,11 @@
-"""From a fact's prompt and answer to token ids, for every kind of tokenizer, once."""
+"""From a fact's prompt and answer to the token ids of one text, for every kind of tokenizer."""
 
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
 from auditor.core.errors import AuditorError
+from auditor.models.language.prompting import Opened, templated, token_ids
 from auditor.models.spec import PromptFormat
 
 
@@ -16,35 +17,20 @@ class Encoded:
     answer: list[int]
     """Positions in ``ids`` that belong to the answer (never position 0: nothing predicts it)."""
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of prompt and answer."""
+        return len(self.ids)
 
-@dataclass(frozen=True)
-class Opened:
-    """A prompt with the beginning of its answer."""
+    @property
+    def answer_tokens(self) -> int:
+        """Tokens of the answer."""
+        return len(self.answer)
 
-    ids: list[int]
-    """Token ids that generation starts from."""
-    rest: str
-    """The rest of the answer."""
-
-
-def templated(tokenizer: PreTrainedTokenizerBase, prompt: str, format_: PromptFormat) -> str:
-    """Text that the model sees before its answer.
-
-    Raises:
-        AuditorError: a chat template is asked for and the tokenizer has none.
-    """
-    text = format_.template.replace("{prompt}", prompt)
-    if not format_.chat:
-        return text
-    if not tokenizer.chat_template:
-        raise AuditorError(
-            "the plan asks for a chat template, but the tokenizer has none; set `chat: false` and "
-            "give a `template` instead."
-        )
-    messages = [{"role": "system", "content": format_.system}] if format_.system else []
-    messages.append({"role": "user", "content": text})
-    rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return str(rendered)
+    @property
+    def positions(self) -> int:
+        """Tokens of the one sequence that prompt and answer are."""
+        return len(self.ids)
 
 
 def encode_prompt(
@@ -52,7 +38,7 @@ def encode_prompt(
 ) -> list[int]:
     """Token ids that generation starts from (a trailing end-of-sequence token is dropped)."""
     text = templated(tokenizer, prompt, format_)
-    ids = _tokens(tokenizer, text, special=not format_.chat)
+    ids = token_ids(tokenizer, text, special=not format_.chat)
     if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
         ids = ids[:-1]
     if not ids:
@@ -88,8 +74,8 @@ def encode_pair(
         # by its end alone: where offsets are trimmed, a token of spaces has no width
         marked = [i for i, end in enumerate(ends) if end > len(before) and not added[i]]
     else:
-        ids = _tokens(tokenizer, text, special=special)
-        head = _tokens(tokenizer, before, special=special)
+        ids = token_ids(tokenizer, text, special=special)
+        head = token_ids(tokenizer, before, special=special)
         shared = 0
         while shared < min(len(ids), len(head)) and ids[shared] == head[shared]:
             shared += 1
@@ -111,16 +97,6 @@ def encode_opened(
     return Opened(
         pair.ids[:cut], str(tokenizer.decode(pair.ids[cut : pair.answer[-1] + 1])).strip()
     )
-
-
-def _tokens(tokenizer: PreTrainedTokenizerBase, text: str, *, special: bool) -> list[int]:
-    encoding = tokenizer(
-        text,
-        add_special_tokens=special,
-        return_token_type_ids=False,
-        return_attention_mask=False,
-    )
-    return list(encoding["input_ids"])
 
 
 def _first_token(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -5,7 +5,6 @@ import torch
 from auditor.core.errors import AuditorError
 from auditor.models.devices import first_device
 from auditor.models.manifest import Location
-from auditor.models.spec import ModelSpec
 from auditor.models.text_to_image.latent_space import input_size, vae_factor
 from auditor.models.text_to_image.layout import check_unknown_layout
 from auditor.models.text_to_image.pipeline_loading import (
@@ -17,9 +16,10 @@ from auditor.models.text_to_image.pipeline_loading import (
 from auditor.models.text_to_image.pipelines import Pipeline, find_pipeline
 from auditor.models.text_to_image.replacement_files import find_replacement
 from auditor.models.text_to_image.replacements import check_unfitting
+from auditor.models.text_to_image.spec import TextToImageSpec
 
 
-def check_unopenable_pipeline(spec: ModelSpec, location: Location) -> None:
+def check_unopenable_pipeline(spec: TextToImageSpec, location: Location) -> None:
     """Refuse a pipeline that could not be opened, or whose replacement would not fit.
 
     Raises:
@@ -46,7 +46,7 @@ def check_unopenable_pipeline(spec: ModelSpec, location: Location) -> None:
         check_unfitting(found, networks)
 
 
-def hashed_pipeline(spec: ModelSpec, location: Location) -> Pipeline:
+def hashed_pipeline(spec: TextToImageSpec, location: Location) -> Pipeline:
     """A located pipeline's files, which must be those that were hashed.
 
     Raises:
@@ -61,7 +61,7 @@ def hashed_pipeline(spec: ModelSpec, location: Location) -> Pipeline:
     return pipeline
 
 
-def image_device(spec: ModelSpec) -> torch.device:
+def image_device(spec: TextToImageSpec) -> torch.device:
     """The one device that a text-to-image model is on.
 
     Raises:

@@ -9,8 +9,8 @@ from torch import Tensor
 from auditor.core.errors import AuditorError
 from auditor.models.checkpoint_files import read_json
 from auditor.models.devices import first_device
-from auditor.models.manifest import Location, locate
-from auditor.models.spec import ModelSpec
+from auditor.models.language.files import locate_checkpoint
+from auditor.models.manifest import Location
 from auditor.models.text_to_image.concept_classifier import ConceptClassifier
 from auditor.models.text_to_image.convolutional_classifier import load_classifier
 from auditor.models.text_to_image.hugging_face_classifiers import (
@@ -59,7 +59,7 @@ def locate_classifier(name: str, revision: str | None = None) -> Location:
     if folder.is_dir():
         _check_unsafe(folder)
     # whether it asks for code of its own is told below, without the offer to run that code
-    location = locate(ModelSpec(path=name, revision=revision, trust_remote_code=True))
+    location = locate_checkpoint(name, revision=revision, trust_remote_code=True)
     _check_unsafe(location.model)
     return location
 

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from PIL import Image
 from torch import Tensor
@@ -13,6 +13,7 @@ from auditor.core.picture import SIDE
 from auditor.core.records import Row
 from auditor.data.pictures import Pictures
 from auditor.metrics.metric import METRICS
+from auditor.models.evaluator import Evaluator
 from auditor.models.text_to_image.classifiers import ConceptClassifier
 from auditor.models.text_to_image.drawn import Drawn
 from auditor.models.text_to_image.image_seed import image_seed
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from auditor.models.text_to_image.model import TextToImage
 
 
-class ImageEvaluator:
-    """The same prompts, seeds and classifier for every arm under every attack.
+class ImageEvaluator(Evaluator["TextToImage"]):
+    """Asks for pictures, from the same prompts and seeds, and has the same classifier judge them.
 
     Args:
         sets: the facts; an answer is a label of the classifier. Facts whose answer is none (a
@@ -46,7 +47,7 @@ class ImageEvaluator:
 
     def evaluate(
         self,
-        subject: "TextToImage",
+        model: "TextToImage",
         sets: Sequence[SetName] = ("forget", "retain"),
         rewrite: Callable[[Fact], Fact] = lambda fact: fact,
         *,
@@ -56,7 +57,7 @@ class ImageEvaluator:
         """Draw one picture a fact, from the seed that its id decides, and measure K.
 
         Args:
-            subject: who draws.
+            model: The model that draws.
             sets: which facts are asked.
             rewrite: changes what is asked (another prompt); id and answer stay.
             only: ids of the facts that are asked, by default all of ``sets``.
@@ -77,7 +78,11 @@ class ImageEvaluator:
         prompts = [rewrite(fact).prompt for _, fact in asked]
         seeds = [image_seed(fact.id) for _, fact in asked]
         given = None if embeddings is None else embeddings(prompts)
-        return self.judged(asked, subject.generate(prompts, seeds, embeddings=given))
+        return self.judged(asked, model.generate(prompts, seeds, embeddings=given))
+
+    def with_metrics(self, metrics: Sequence[str]) -> Self:
+        """The same prompts, seeds and classifier with other metrics."""
+        return type(self)(self.sets, metrics, self.classifier, self.pictures)
 
     def judged(self, facts: Sequence[tuple[SetName, Fact]], images: Tensor) -> tuple[Row, ...]:
         """Measure K in pictures that were made for facts.

@@ -7,7 +7,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from auditor.core.errors import AuditorError
-from auditor.models.spec import ImageSampling
+from auditor.models.text_to_image.spec import ImageSampling
 
 
 @dataclass(frozen=True)

@@ -12,20 +12,19 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from auditor.models.batching import run_batched
-from auditor.models.causal_lm.model import TOKEN_BUDGET
 from auditor.models.checkpoint_files import read_json
 from auditor.models.manifest import Location
 from auditor.models.model import AuditedModel
-from auditor.models.spec import ModelSpec
+from auditor.models.spec import TOKEN_BUDGET
 from auditor.models.text_to_image.checks import hashed_pipeline, image_device
 from auditor.models.text_to_image.denoising import as_noise, denoise, first_noise, guided
 from auditor.models.text_to_image.latent_space import LatentSpace
 from auditor.models.text_to_image.pipeline_loading import Parts, load_parts
 from auditor.models.text_to_image.pipeline_writing import write_pipeline
-from auditor.models.text_to_image.pipelines import INDEX
 from auditor.models.text_to_image.preserve import preserve_parts
 from auditor.models.text_to_image.replacement_files import find_replacement
 from auditor.models.text_to_image.replacements import apply
+from auditor.models.text_to_image.spec import INDEX, TextToImageSpec
 from auditor.models.text_to_image.text_encoding import Text, encode
 
 
@@ -38,9 +37,11 @@ class TextToImage(AuditedModel):
     (height x width of the UNet's input) of all its rows.
     """
 
+    spec: TextToImageSpec
+
     def __init__(
         self,
-        spec: ModelSpec,
+        spec: TextToImageSpec,
         location: Location,
         token_budget: int = TOKEN_BUDGET,
         tick: Callable[[int], None] = lambda n: None,

@@ -17,9 +17,9 @@ from transformers import CLIPTextConfig, PreTrainedModel, PreTrainedTokenizerBas
 
 from auditor.core.errors import AuditorError
 from auditor.models.checkpoint_files import read_json
-from auditor.models.spec import ModelSpec
 from auditor.models.text_to_image.component_files import Component
 from auditor.models.text_to_image.pipelines import Pipeline
+from auditor.models.text_to_image.spec import TextToImageSpec
 from auditor.models.text_to_image.state_dicts import read_tensors
 from auditor.models.text_to_image.tensor_names import listed
 
@@ -64,7 +64,7 @@ def _numbered(name: str, parts: list[Any]) -> Iterator[tuple[str, Any]]:
         yield (name if number == 1 else f"{name}_{number}"), part
 
 
-def load_parts(pipeline: Pipeline, spec: ModelSpec, device: torch.device) -> Parts:
+def load_parts(pipeline: Pipeline, spec: TextToImageSpec, device: torch.device) -> Parts:
     """Load all components, networks in evaluation mode on ``device``.
 
     No weight asks for a gradient: a search for inputs would keep what only those need. Whoever
@@ -186,7 +186,7 @@ def _from_library(library: Any, component: Component, base: type) -> Any:
             ) from error
 
 
-def _dtype(spec: ModelSpec, component: Component) -> torch.dtype:
+def _dtype(spec: TextToImageSpec, component: Component) -> torch.dtype:
     """The wanted type, or the one that most of a component's tensors are stored in."""
     if spec.dtype != "auto":
         named: torch.dtype = getattr(torch, spec.dtype)

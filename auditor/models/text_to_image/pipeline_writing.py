@@ -5,7 +5,7 @@ from pathlib import Path
 
 from auditor.models.checkpoint_files import read_json
 from auditor.models.text_to_image.pipeline_loading import Parts
-from auditor.models.text_to_image.pipelines import INDEX
+from auditor.models.text_to_image.spec import INDEX
 
 
 def write_pipeline(parts: Parts, source: Path, folder: Path) -> None:

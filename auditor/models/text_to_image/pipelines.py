@@ -17,8 +17,8 @@ from auditor.models.text_to_image.component_files import (
     model_component,
     present,
 )
+from auditor.models.text_to_image.spec import INDEX
 
-INDEX = "model_index.json"
 _CLASSES = {
     "unet": ("diffusers", {"UNet2DConditionModel"}),
     "vae": ("diffusers", {"AutoencoderKL"}),

@@ -7,7 +7,7 @@ from typing import Literal
 from auditor.core.errors import AuditorError
 from auditor.models.checkpoint_files import check_truncated, read_json
 from auditor.models.text_to_image.component_files import model_component, present
-from auditor.models.text_to_image.pipelines import INDEX
+from auditor.models.text_to_image.spec import INDEX
 
 Form = Literal["state dict", "UNet", "text encoder", "LoRA"]
 

@@ -23,11 +23,9 @@ from transformers import (
 )
 
 from auditor.core.progress import Progress
+from auditor.models.language.scoring import IGNORED
 
 Item = TypeVar("Item")
-
-IGNORED = -100
-"""Label of a position that carries no loss."""
 
 BEGIN, END, PAD = "<|begin|>", "<|end|>", "<|pad|>"
 

@@ -10,9 +10,9 @@ from typing import Any
 
 _SHORT: Mapping[str, Any] = {"batch_size": 16, "checkpoints": (5, 10, 20)}
 _LORA: Mapping[str, Any] = {"learning_rate": 5e-3, "rank": 8, **_SHORT}
-_INVERSION: Mapping[str, Any] = {"steps": 200, "at_once": 16, "images": 64}
+_INVERSION: Mapping[str, Any] = {"num_steps": 200, "micro_batch_size": 16, "images": 64}
 _PROMPTS: Mapping[str, Any] = {
-    "tokens": 16,
+    "prefix_length": 16,
     "rounds": 8,
     "iterations": 40,
     "weight_decay": 0.0,
@@ -24,15 +24,15 @@ SETTINGS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
     {
         "prompting/concept-inversion": (
             _INVERSION,
-            {"vectors": 4, **_INVERSION},
+            {"num_vectors": 4, **_INVERSION},
             {"start": "name", **_INVERSION},
         ),
         "quantization/unet": ({"format": "torchao-int4", "group_size": 32},),
         "generation/null-inversion": ({"steps": 10, "refinements": 2},),
         "relearning/unet": (
-            {"method": "lora", "material": "forget", **_LORA},
-            {"method": "full", "material": "forget", "learning_rate": 5e-4, **_SHORT},
-            {"method": "lora", "material": "retain", **_LORA, "checkpoints": (10, 20, 40)},
+            {"method": "lora", "data": "forget", **_LORA},
+            {"method": "full", "data": "forget", "learning_rate": 5e-4, **_SHORT},
+            {"method": "lora", "data": "retain", **_LORA, "checkpoints": (10, 20, 40)},
         ),
         "prompting/adversarial-prefix": (
             {
@@ -49,7 +49,7 @@ SETTINGS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
             },
         ),
         "prompting/ring-a-bell": (
-            {"eta": 1.0, "length": 8, "population": 100, "generations": 400},
+            {"eta": 1.0, "prompt_length": 8, "population_size": 100, "generations": 400},
         ),
     }
 )

@@ -18,7 +18,7 @@ from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.facts import Fact, FactSets
 from auditor.core.findings import Finding
-from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.language.evaluator import TextEvaluator
 from auditor.statistics import placements
 
 
@@ -36,7 +36,7 @@ def facts(prefix, count, text=False):
 
 
 SETS = FactSets(forget=facts("f", 6), retain=facts("r", 4), holdout=facts("h", 20))
-EXAMINER = Evaluator(SETS, ["answer-probability"])
+EXAMINER = TextEvaluator(SETS, ["answer-probability"])
 NOWHERE = Path("unused")
 
 
@@ -213,7 +213,7 @@ def test_a_passage_after_a_prefix_is_scored_without_the_prefix(arms):
 def test_a_prefix_that_does_not_fit_is_said_and_costs_the_others_nothing(arms):
     few = {"unlearned": arms["unlearned"]}
     longer = tuple(f.model_copy(update={"prompt": "é" * (CONTEXT // 4)}) for f in SETS.holdout)
-    evaluator = Evaluator(SETS.model_copy(update={"holdout": longer}), ["answer-probability"])
+    evaluator = TextEvaluator(SETS.model_copy(update={"holdout": longer}), ["answer-probability"])
     found = searched(few, evaluator)
     with pytest.raises(UnavailableError, match=f"context holds {CONTEXT}"):
         measured(found, "unlearned", evaluator, score="recall")
@@ -225,7 +225,7 @@ def test_a_prefix_that_does_not_fit_is_said_and_costs_the_others_nothing(arms):
 
 @pytest.mark.parametrize("attack", [Likelihood, GradientNorm, Neighbourhood])
 def test_without_a_holdout_set_there_is_a_way_out(attack, arms):
-    evaluator = Evaluator(SETS.model_copy(update={"holdout": ()}), ["answer-probability"])
+    evaluator = TextEvaluator(SETS.model_copy(update={"holdout": ()}), ["answer-probability"])
     ask = attack(attack.parameters_type())
     arm = arms["unlearned"]
     begin = ask.search if ask.searches else ask.measure

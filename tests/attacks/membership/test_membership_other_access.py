@@ -14,7 +14,7 @@ from attacks.membership.neighbours import corpus_neighbours, masked_neighbours
 from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError
 from auditor.core.facts import Fact, FactSets
-from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.language.evaluator import TextEvaluator
 
 NOWHERE = Path("unused")
 
@@ -32,7 +32,7 @@ def facts(prefix, count):
 
 
 SETS = FactSets(forget=facts("f", 6), retain=facts("r", 4), holdout=facts("h", 20))
-EXAMINER = Evaluator(SETS, ["answer-probability"])
+EXAMINER = TextEvaluator(SETS, ["answer-probability"])
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -13,7 +13,7 @@ from scipy.stats import norm
 
 from attacks.membership import reference_models, token_likelihood
 from auditor.core.errors import UnavailableError
-from auditor.models.causal_lm.scoring import token_scores
+from auditor.models.language.scoring import token_scores
 
 quick = settings(max_examples=50, deadline=None, derandomize=True)
 V = 50

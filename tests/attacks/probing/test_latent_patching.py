@@ -26,13 +26,13 @@ from auditor.attack import AttackContext
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import FactSets
 from auditor.core.findings import Finding
-from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.hidden_states import (
     changed,
     decoder_layers,
     evenly_spaced,
     hidden_states,
 )
+from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.preserve import weights_digest
 
 
@@ -166,7 +166,7 @@ def test_arms_of_another_shape_are_unavailable(subjects, evaluator, tmp_path):
 
 
 def test_without_retain_facts_it_is_unavailable(subjects, evaluator):
-    alone = Evaluator(FactSets(forget=evaluator.sets.forget), ["answer-probability"])
+    alone = TextEvaluator(FactSets(forget=evaluator.sets.forget), ["answer-probability"])
     with pytest.raises(UnavailableError, match="checked on retain facts"):
         attack().search(subjects["llama"], AttackContext(alone, 0, Path("unused")))
 

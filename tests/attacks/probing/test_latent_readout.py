@@ -13,7 +13,7 @@ from attacks.probing.readout import beaten, wrong_answers
 from auditor.attack import AttackContext
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact, FactSets
-from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.preserve import weights_digest
 
 WORDS = ("lives", "city", "number", "Person", "quick", "brown", "fox", "jumps", "lazy", "dog")
@@ -45,7 +45,7 @@ def facts(prefix, count, said):
 
 def evaluator(said):
     sets = FactSets(forget=facts("Person", 20, said), retain=facts("The fox", 120, said))
-    return Evaluator(sets, ["answer-probability"])
+    return TextEvaluator(sets, ["answer-probability"])
 
 
 def test_ranks_by_hand():

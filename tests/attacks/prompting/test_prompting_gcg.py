@@ -15,7 +15,7 @@ from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.facts import Fact, FactSets
 from auditor.core.findings import Finding
 from auditor.core.records import Record
-from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.preserve import weights_digest
 
 FACTS = tuple(
@@ -30,16 +30,16 @@ FACTS = tuple(
     for attribute in ("lives", "works")
 )
 SMALL = {
-    "length": 3,
-    "steps": 3,
-    "candidates": 6,
-    "top_k": 8,
-    "items": 3,
+    "suffix_length": 3,
+    "num_steps": 3,
+    "search_width": 6,
+    "topk": 8,
+    "batch_size": 3,
 }
 
 
 def evaluator(facts=FACTS):
-    return Evaluator(FactSets(forget=facts), ["answer-probability", "rouge-l-recall"])
+    return TextEvaluator(FactSets(forget=facts), ["answer-probability", "rouge-l-recall"])
 
 
 class Recording(CrossFittedSearch):

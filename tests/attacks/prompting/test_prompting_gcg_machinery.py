@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from tiny_models import ARCHITECTURES, make_tokenizer, open_directory
 from torch.nn.functional import cross_entropy, one_hot
 
-from attacks.prompting.coordinate_search import Budget, candidates, search_suffix, steepest
+from attacks.prompting.coordinate_search import (
+    GCGParameters,
+    candidates,
+    search_suffix,
+    steepest,
+)
 from attacks.prompting.shared_prefix import SharedPrefix
 from attacks.prompting.suffix_text import (
     allowed_tokens,
@@ -29,13 +34,13 @@ PAIRS = [
     ("P", "x y"),
 ]
 LENGTH = 5
-BUDGET = Budget(
-    length=LENGTH,
-    steps=6,
-    candidates=12,
-    top_k=16,
-    swaps=1,
-    items=2,
+SETTINGS = GCGParameters(
+    suffix_length=LENGTH,
+    num_steps=6,
+    search_width=12,
+    topk=16,
+    n_replace=1,
+    batch_size=2,
     finalists=2,
     patience=6,
     stop_loss=0.0,
@@ -44,7 +49,7 @@ BUDGET = Budget(
 
 def allowed_of(subject):
     rows = subject.network.get_input_embeddings().weight.shape[0]
-    return allowed_tokens(subject.tokenizer, "ascii", rows)
+    return allowed_tokens(subject.tokenizer, False, rows)
 
 
 def started(subject, seed=0):
@@ -180,11 +185,11 @@ def test_candidates_end_where_there_are_no_more():
 def test_allowed_tokens_are_printable_and_never_special():
     tokenizer = make_tokenizer()
     rows = len(tokenizer)
-    texts = {i: tokenizer.decode([i]) for i in allowed_tokens(tokenizer, "ascii", rows)}
+    texts = {i: tokenizer.decode([i]) for i in allowed_tokens(tokenizer, False, rows)}
     assert texts
     assert all(t.isascii() and t.isprintable() and t.strip() for t in texts.values())
     assert not set(tokenizer.all_special_ids) & texts.keys()
-    printable = set(allowed_tokens(tokenizer, "printable", rows))
+    printable = set(allowed_tokens(tokenizer, True, rows))
     assert texts.keys() <= printable
     assert tokenizer.eos_token_id not in printable
     assert allowed_tokens(tokenizer, "any", rows) == list(range(rows))
@@ -228,8 +233,8 @@ def test_prompts_are_not_cut_where_the_suffix_stands_twice(subjects):
     assert item.answer == tuple(range(len(item.tail)))
 
 
-def search(subject, budget=BUDGET, seed=3):
-    return search_suffix(subject, PAIRS, allowed_of(subject), budget, seed)
+def search(subject, settings=SETTINGS, seed=3):
+    return search_suffix(subject, PAIRS, allowed_of(subject), settings, seed)
 
 
 def test_search_lowers_the_loss_of_the_text_and_is_deterministic(directories):
@@ -238,7 +243,7 @@ def test_search_lowers_the_loss_of_the_text_and_is_deterministic(directories):
     found = search(subject)
     assert list(found.losses) == sorted(found.losses, reverse=True)
     assert found.losses[-1] < found.losses[0] - 0.01
-    assert found.evaluated == BUDGET.steps * BUDGET.candidates
+    assert found.evaluated == SETTINGS.num_steps * SETTINGS.search_width
     assert found.losses[-1] == pytest.approx(float(by_text(subject, [found.ids]).mean()), abs=1e-5)
     assert found.text == suffix_text(subject.tokenizer, found.ids)
     assert search(subject) == found
@@ -249,9 +254,11 @@ def test_search_lowers_the_loss_of_the_text_and_is_deterministic(directories):
 
 def test_search_ends_early(directories):
     subject = open_directory(directories["llama"])
-    enough = Budget(**{**vars(BUDGET), "stop_loss": 1e6})
+    enough = SETTINGS.model_copy(update={"stop_loss": 1e6})
     assert search(subject, enough).evaluated == 0
-    patient = Budget(**{**vars(BUDGET), "steps": 400, "candidates": 1, "top_k": 1, "patience": 2})
+    patient = SETTINGS.model_copy(
+        update={"num_steps": 400, "search_width": 1, "topk": 1, "patience": 2}
+    )
     found = search(subject, patient)
     assert len(found.losses) < 100
     assert found.losses[-1] == found.losses[-2] == found.losses[-3]
@@ -261,4 +268,4 @@ def test_prompts_that_exceed_the_context_say_so(directories):
     subject = open_directory(directories["gpt2"])
     long = [("word " * 60 + "end", "x")]
     with pytest.raises(UnavailableError, match="context"):
-        search_suffix(subject, long, allowed_of(subject), BUDGET, 0)
+        search_suffix(subject, long, allowed_of(subject), SETTINGS, 0)

@@ -31,7 +31,7 @@ def test_soft_prompts_bring_held_out_facts_back(attacked):
 @pytest.mark.slow
 def test_suffixes_bring_nothing_back_at_this_size(attacked):
     """GCG teaches the original's facts back and finds neither plant nor innocent."""
-    parameters = {"steps": 10}
+    parameters = {"num_steps": 10}
     for subject in ("npo_gdr", "retrained-1"):
         (row,) = attacked(subject, "prompting/gcg", parameters=parameters).values()
         assert not row.named

@@ -14,8 +14,8 @@ from attacks.prompting.leak_at_k import LeakJudge, holds, leak_at_k, normalised
 from attacks.prompting.sampling import SampledAnswers, SamplingParameters
 from auditor.attack import AttackContext
 from auditor.core.facts import Fact, FactSets
-from auditor.models.causal_lm.decoding import Sampling
-from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.language.decoding import Sampling
+from auditor.models.language.evaluator import TextEvaluator
 
 FACTS = tuple(
     Fact(id=f"f{i}", entity="s", prompt=f"Person {i} lives in", answer=f"city number {i}")
@@ -86,7 +86,7 @@ def test_an_answer_of_punctuation_cannot_be_found():
 
 def measure(subject, tmp_path, seed=0, facts=FACTS, **parameters):
     attack = SampledAnswers(SamplingParameters(**{"samples": 6, "k": 3} | parameters))
-    evaluator = Evaluator(FactSets(forget=facts), ["answer-probability"])
+    evaluator = TextEvaluator(FactSets(forget=facts), ["answer-probability"])
     return attack.measure(subject, AttackContext(evaluator, seed, tmp_path))
 
 

@@ -13,7 +13,7 @@ from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.facts import Fact, FactSets
 from auditor.core.findings import Finding
 from auditor.core.records import Record
-from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.preserve import weights_digest
 from auditor.models.spec import PromptFormat
 
@@ -105,11 +105,13 @@ FACTS = tuple(
     )
     for i in range(4)
 )
-SMALL = SoftPromptParameters(vectors=2, steps=8, batch=2, learning_rate=0.3, phrasings=1)
+SMALL = SoftPromptParameters(
+    num_virtual_tokens=2, num_steps=8, batch_size=2, learning_rate=0.3, phrasings=1
+)
 
 
 def evaluator():
-    return Evaluator(FactSets(forget=FACTS), ["answer-probability", "rouge-l-recall"])
+    return TextEvaluator(FactSets(forget=FACTS), ["answer-probability", "rouge-l-recall"])
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -142,6 +144,6 @@ def test_arms_of_other_widths_are_measured_with_their_own_vectors(subjects):
 
 
 def test_vectors_that_exceed_the_context_say_so(subjects):
-    attack = SoftPrompt(SMALL.model_copy(update={"vectors": 200}))
+    attack = SoftPrompt(SMALL.model_copy(update={"num_virtual_tokens": 200}))
     with pytest.raises(UnavailableError, match="fewer `vectors`"):
         attack.search(subjects["llama"], AttackContext(evaluator(), 0, Path("unused")))

@@ -7,8 +7,8 @@ from attacks.prompting.few_shot import FewShot, FewShotParameters, examples, few
 from auditor.attack import AttackContext
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact, FactSets
-from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.prompting import templated
+from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.spec import PromptFormat
 
 
@@ -77,11 +77,11 @@ def test_too_few_examples_are_unavailable():
         examples(FORGET[0], RETAIN[:3], 4)
 
 
-EXAMINER = Evaluator(FactSets(forget=FORGET, retain=RETAIN), ["answer-probability"])
+EXAMINER = TextEvaluator(FactSets(forget=FORGET, retain=RETAIN), ["answer-probability"])
 
 
 def make(**parameters):
-    return FewShot(FewShotParameters(**{"shots": 2, "draws": 2, "between": "\n"} | parameters))
+    return FewShot(FewShotParameters(**{"shots": 2, "draws": 2, "separator": "\n"} | parameters))
 
 
 def test_draws_follow_the_seed_alone(subjects):
@@ -96,7 +96,7 @@ def test_draws_follow_the_seed_alone(subjects):
 
 
 def test_without_retain_facts_it_is_unavailable(subjects, tmp_path):
-    evaluator = Evaluator(FactSets(forget=FORGET), ["answer-probability"])
+    evaluator = TextEvaluator(FactSets(forget=FORGET), ["answer-probability"])
     with pytest.raises(UnavailableError, match="and there are 0 that do not hold"):
         make().measure(subjects["llama"], AttackContext(evaluator, 0, tmp_path))
 

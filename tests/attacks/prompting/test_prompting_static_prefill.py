@@ -8,7 +8,7 @@ from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_director
 from attacks.prompting.prefill import Prefill, PrefillParameters
 from auditor.attack import AttackContext
 from auditor.core.facts import Fact, FactSets
-from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.spec import PromptFormat
 
 FACTS = (
@@ -32,7 +32,7 @@ def rest(subject, before, answer, shown):
 
 
 def measure(subject, shown, tmp_path):
-    evaluator = Evaluator(FactSets(forget=FACTS), ["answer-probability"])
+    evaluator = TextEvaluator(FactSets(forget=FACTS), ["answer-probability"])
     return Prefill(PrefillParameters(tokens=shown)).measure(
         subject, AttackContext(evaluator, 0, tmp_path)
     )

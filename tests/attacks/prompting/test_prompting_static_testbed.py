@@ -11,8 +11,8 @@ import torch
 
 from auditor.engine.plan import parse_plan
 from auditor.models.causal_lm.model import CausalLM
-from auditor.models.manifest import locate
-from auditor.models.spec import ModelSpec
+from auditor.models.causal_lm.spec import CausalLMSpec
+from auditor.models.opening import locate
 from auditor.testbeds.people import corpus
 
 REACHING = [
@@ -65,7 +65,7 @@ def planted(people, audit, tmp_path):
     """Teach the original a suppression, put it on trial; the labels of what is named."""
 
     def run(suppressed, attacks, primary="answer-probability"):
-        spec = ModelSpec(path=str(people.subject("original")), dtype="float32")
+        spec = CausalLMSpec(path=str(people.subject("original")), dtype="float32")
         subject = CausalLM(spec, locate(spec))
         forget = corpus.read_jsonl(people.facts("forget"))
         retain = corpus.read_jsonl(people.facts("retain_full"))

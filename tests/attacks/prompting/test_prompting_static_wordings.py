@@ -22,7 +22,7 @@ from attacks.prompting.surface import FORMS, Surface, without_punctuation
 from auditor.attack import AttackContext, Parameters
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact, FactSets
-from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.language.evaluator import TextEvaluator
 
 WORDINGS = {**RULES, **FORMS, **OPEN, "multiple choice": multiple_choice}
 
@@ -138,7 +138,7 @@ def measured(subjects, tmp_path):
     """Measure facts on a tiny model under an attack."""
 
     def run(attack, facts, architecture="llama", metrics=("answer-probability",)):
-        evaluator = Evaluator(FactSets(forget=facts), metrics)
+        evaluator = TextEvaluator(FactSets(forget=facts), metrics)
         return attack.measure(subjects[architecture], AttackContext(evaluator, 0, tmp_path))
 
     return run

@@ -22,10 +22,11 @@ from auditor.core.facts import Fact, FactSets
 from auditor.core.records import check_malformed
 from auditor.data.folds import folds
 from auditor.engine.expansion import instantiate
-from auditor.models.causal_lm.evaluator import Evaluator
-from auditor.models.manifest import locate
+from auditor.models.causal_lm.spec import CausalLMSpec
+from auditor.models.language.evaluator import TextEvaluator
+from auditor.models.opening import locate
 from auditor.models.preserve import weights_digest
-from auditor.models.spec import ModelSpec, PromptFormat
+from auditor.models.spec import PromptFormat
 
 NAMES = ("relearning/held-out-facts", "relearning/benign", "relearning/same-facts")
 
@@ -54,7 +55,7 @@ SHORT = {"checkpoints": (2, 4), "batch_size": 4}
 
 @pytest.fixture
 def asking():
-    return Evaluator(SETS, ["answer-probability", "exact-memorisation"])
+    return TextEvaluator(SETS, ["answer-probability", "exact-memorisation"])
 
 
 def run(attack, subject, evaluator, tmp_path, seed=0):
@@ -67,10 +68,10 @@ def attacks():
     return [
         HeldOutFacts(HeldOutFactsParameters(split="attribute", **SHORT)),
         HeldOutFacts(HeldOutFactsParameters(split="entity", method="full", **SHORT)),
-        Benign(BenignParameters(on="retain", **SHORT)),
-        Benign(BenignParameters(on="generic", **SHORT)),
-        SameFacts(SameFactsParameters(limit=4, every=2, batch_size=4)),
-        SameFacts(SameFactsParameters(limit=4, every=2, batch_size=4, known_by="exact")),
+        Benign(BenignParameters(data="retain", **SHORT)),
+        Benign(BenignParameters(data="generic", **SHORT)),
+        SameFacts(SameFactsParameters(max_steps=4, eval_steps=2, batch_size=4)),
+        SameFacts(SameFactsParameters(max_steps=4, eval_steps=2, batch_size=4, known_by="exact")),
     ]
 
 
@@ -161,7 +162,7 @@ def test_no_held_out_pair_is_among_the_training_pairs(people, split):
 def test_k_is_the_mean_over_the_grid_and_the_curve_starts_untaught(subjects, asking, tmp_path):
     """Against one training a checkpoint, each by itself."""
     subject, seed = subjects["qwen2"], 3
-    attack = Benign(BenignParameters(on="retain", **SHORT))
+    attack = Benign(BenignParameters(data="retain", **SHORT))
     record = run(attack, subject, asking, tmp_path, seed)
     pairs = [(p, f.answer) for f in SETS.retain for p in (f.prompt, *f.paraphrases)]
     questions = [(f.prompt, f.answer) for f in SETS.forget]
@@ -186,8 +187,8 @@ def test_k_is_the_mean_over_the_grid_and_the_curve_starts_untaught(subjects, ask
 def test_the_same_facts_are_learned_at_last(subjects, tmp_path):
     """A long training makes all known; K is 1 - t / limit, as the notes count it."""
     subject, sets = subjects["llama"], FactSets(forget=SETS.forget[:4])
-    evaluator = Evaluator(sets, ["answer-probability"])
-    settings = SameFactsParameters(limit=60, every=5, batch_size=8, learning_rate=3e-3)
+    evaluator = TextEvaluator(sets, ["answer-probability"])
+    settings = SameFactsParameters(max_steps=60, eval_steps=5, batch_size=8, learning_rate=3e-3)
     record = run(SameFacts(settings), subject, evaluator, tmp_path)
     known_after = dict(record.notes["known_after"])
     assert record.notes["never"] == 0
@@ -198,22 +199,22 @@ def test_the_same_facts_are_learned_at_last(subjects, tmp_path):
     assert {row.metric for row in record.rows} == {"recovery-speed"}
     exact = settings.model_copy(update={"known_by": "exact"})
     assert run(SameFacts(exact), subject, evaluator, tmp_path).notes["never"] == 0
-    untaught = settings.model_copy(update={"limit": 2, "every": 1})
+    untaught = settings.model_copy(update={"max_steps": 2, "eval_steps": 1})
     record = run(SameFacts(untaught), subject, evaluator, tmp_path)
     assert record.notes["never"] == 4
     assert {row.k for row in record.rows} == {0.0}
 
 
 def test_no_retain_set_no_benign_facts(subjects, tmp_path):
-    alone = Evaluator(FactSets(forget=SETS.forget), ["answer-probability"])
+    alone = TextEvaluator(FactSets(forget=SETS.forget), ["answer-probability"])
     with pytest.raises(UnavailableError, match="no retain set to train on"):
         run(Benign(BenignParameters()), subjects["llama"], alone, tmp_path)
-    generic = Benign(BenignParameters(on="generic", **SHORT))
+    generic = Benign(BenignParameters(data="generic", **SHORT))
     assert len(run(generic, subjects["llama"], alone, tmp_path).rows) == len(SETS.forget)
 
 
 def test_generic_text_is_shown_to_the_checks_and_decides_the_job():
-    generic, retain = (Benign(BenignParameters(on=on)) for on in ("generic", "retain"))
+    generic, retain = (Benign(BenignParameters(data=on)) for on in ("generic", "retain"))
     assert list(generic.texts()) == generic_texts(256, 2)
     assert generic.inputs().keys() == {"texts"}
     assert not retain.texts()
@@ -228,7 +229,7 @@ def test_generic_text_is_shown_to_the_checks_and_decides_the_job():
     ],
 )
 def test_a_split_that_cannot_be_is_said_to_be_unavailable(split, facts, reason, subjects, tmp_path):
-    evaluator = Evaluator(FactSets(forget=facts), ["answer-probability"])
+    evaluator = TextEvaluator(FactSets(forget=facts), ["answer-probability"])
     with pytest.raises(UnavailableError, match=reason):
         run(
             HeldOutFacts(HeldOutFactsParameters(split=split)),
@@ -249,7 +250,7 @@ def test_a_grid_that_is_none_is_refused(settings):
 
 def test_intervals_that_miss_the_limit_are_refused():
     with pytest.raises(AuditorError, match=r"`every` \(7\) must divide `limit` \(40\)"):
-        instantiate("relearning/same-facts", {"every": 7})
+        instantiate("relearning/same-facts", {"eval_steps": 7})
 
 
 def test_prompts_in_a_chat_template_are_taught_as_they_are_asked(directories, asking, tmp_path):
@@ -266,7 +267,7 @@ def test_rounded_weights_are_trained_beside_and_never_themselves(directories, tm
         directories["llama"], quantization_config=BitsAndBytesConfig(load_in_8bit=True)
     )
     model.save_pretrained(tmp_path / "int8")
-    location = locate(ModelSpec(path=str(tmp_path / "int8")))
+    location = locate(CausalLMSpec(path=str(tmp_path / "int8")))
     for name in NAMES:
         assert instantiate(name, {}).unavailable(location) is None
         reason = instantiate(name, {"method": "full"}).unavailable(location)

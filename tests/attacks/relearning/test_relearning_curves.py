@@ -14,7 +14,7 @@ from attacks.relearning.same_facts import SameFacts, SameFactsParameters
 from auditor.attack import AttackContext
 from auditor.core.facts import Fact, FactSets
 from auditor.core.hashing import canonical_json
-from auditor.models.causal_lm.evaluator import Evaluator
+from auditor.models.language.evaluator import TextEvaluator
 
 ARMS = ("unlearned", "original", "retrained-0")
 METRIC = "answer-probability"
@@ -30,7 +30,7 @@ def people(names):
 
 
 SETS = FactSets(forget=people(["Ann", "Bob", "Cy", "Di"]), retain=people(["Eve", "Flo"]))
-EXAMINER = Evaluator(SETS, [METRIC, "exact-memorisation"])
+EXAMINER = TextEvaluator(SETS, [METRIC, "exact-memorisation"])
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ CASES = {
         BenignParameters(rank=4, checkpoints=(1, 3), **SHORT)
     ),
     "LoRA of rank 16 trained on everyday sentences that state no fact; all forget facts are "
-    "asked": Benign(BenignParameters(on="generic", checkpoints=(1, 3), **SHORT)),
+    "asked": Benign(BenignParameters(data="generic", checkpoints=(1, 3), **SHORT)),
 }
 
 
@@ -102,7 +102,7 @@ def test_the_curve_of_the_same_facts_is_of_what_tells_that_they_are_known(
     known_by, metric, arms, tmp_path
 ):
     """K is a speed there; the last point is what one training to the limit leaves."""
-    settings = SameFactsParameters(limit=30, every=10, known_by=known_by, **SHORT)
+    settings = SameFactsParameters(max_steps=30, eval_steps=10, known_by=known_by, **SHORT)
     _, curves = measured(SameFacts(settings), arms, tmp_path)
     assert [curve.of for curve in curves] == list(ARMS)
     for curve in curves:
@@ -122,7 +122,7 @@ def test_the_curve_of_the_same_facts_is_of_what_tells_that_they_are_known(
 
 
 def test_a_long_curve_is_thinned_out_evenly_between_its_ends():
-    attack = SameFacts(SameFactsParameters(limit=1000, every=1))
+    attack = SameFacts(SameFactsParameters(max_steps=1000, eval_steps=1))
     noted = {"curve": [[step, step / 1000] for step in range(1001)], "metric": METRIC}
     (curve,) = attack.curves({"unlearned": noted, "comparison": {"not explained": "…"}})
     steps = [step for step, _ in curve.points]

@@ -70,7 +70,7 @@ def test_side_figures_of_arms_that_recover_and_arms_that_do_not():
         "retrained-1": noted([], 4),
         "comparison": {"not explained": "…"},
     }
-    figures = SameFacts(SameFactsParameters(limit=12)).side_figures(notes)
+    figures = SameFacts(SameFactsParameters(max_steps=12)).side_figures(notes)
     found = {(f.name, f.of): f.value for f in figures}
     median = "median steps until known"
     assert found[median, "unlearned"] == 4

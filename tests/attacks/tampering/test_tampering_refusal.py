@@ -18,8 +18,8 @@ from attacks.steering.refusal_direction import (
 from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.findings import Finding
-from auditor.models.causal_lm.evaluator import Evaluator
 from auditor.models.causal_lm.hidden_states import changed, decoder_layers
+from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.preserve import weights_digest
 
 
@@ -112,33 +112,35 @@ def test_the_search_finds_the_difference_of_means(architecture, subjects, evalua
     with pytest.raises(UnavailableError, match="refuses 0% of the forget prompts"):
         run.measure(subject, AttackContext(evaluator, 0, tmp_path, pool))
     plain = evaluator.evaluate(subject)
-    ablation = attack(refusing=0).measure(subject, AttackContext(evaluator, 0, tmp_path, pool))
-    assert ablation == attack(refusing=0).measure(
+    ablation = attack(min_refusal_rate=0).measure(
+        subject, AttackContext(evaluator, 0, tmp_path, pool)
+    )
+    assert ablation == attack(min_refusal_rate=0).measure(
         subject, AttackContext(evaluator, 0, tmp_path, pool)
     )
     assert ablation.rows != plain == evaluator.evaluate(subject)
 
 
 def test_without_retain_facts_it_is_unavailable(subjects, evaluator):
-    alone = Evaluator(evaluator.sets.model_copy(update={"retain": ()}), ["answer-probability"])
+    alone = TextEvaluator(evaluator.sets.model_copy(update={"retain": ()}), ["answer-probability"])
     with pytest.raises(UnavailableError, match="against retain facts"):
         attack().search(subjects["llama"], AttackContext(alone, 0, Path("unused")))
 
 
 def test_the_share_that_is_asked_for_does_not_decide_the_search():
-    assert attack(refusing=0.2).search_parameters() == attack().search_parameters()
+    assert attack(min_refusal_rate=0.2).search_parameters() == attack().search_parameters()
     assert attack(depth=1).search_parameters() != attack().search_parameters()
 
 
 @pytest.mark.slow
 def test_it_brings_back_what_a_planted_refusal_hides(attacked_fine_tuned):
     """A few steps taught it to say that it does not know; the answers are still there."""
-    row = attacked_fine_tuned("refusing", "steering/refusal-direction")["depth 0.5"]
+    row = attacked_fine_tuned("min_refusal_rate", "steering/refusal-direction")["depth 0.5"]
     assert row.notes["unlearned"]["refusals"]["unlearned"] > 0.9
     assert row.notes["unlearned"]["refusals"]["original"] < 0.1
     assert row.named
     assert row.figures.rho > 0.1
-    plain = attacked_fine_tuned("refusing", "none/as-is")["full precision"]
+    plain = attacked_fine_tuned("min_refusal_rate", "none/as-is")["full precision"]
     assert plain.figures.rho < 0.05
 
 
@@ -146,7 +148,7 @@ def test_it_brings_back_what_a_planted_refusal_hides(attacked_fine_tuned):
 def test_it_finds_nothing_where_nothing_is(attacked_fine_tuned):
     """Taken from a model that never knew, the direction gives nothing either."""
     rows = attacked_fine_tuned(
-        "retrained-1", "steering/refusal-direction", parameters={"refusing": 0}
+        "retrained-1", "steering/refusal-direction", parameters={"min_refusal_rate": 0}
     )
     assert not rows["depth 0.5"].named
     assert abs(rows["depth 0.5"].figures.rho) < 0.05

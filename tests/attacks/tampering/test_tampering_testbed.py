@@ -2,7 +2,7 @@
 
 import pytest
 
-LEVELS = {"tampering/noise": {"level": 0.1}, "tampering/pruning": {"share": 0.3}}
+LEVELS = {"tampering/noise": {"relative_std": 0.1}, "tampering/pruning": {"sparsity": 0.3}}
 
 
 @pytest.mark.parametrize("attack", LEVELS)

@@ -40,11 +40,11 @@ class TwoByTwo(nn.Module):
 
 
 def noise(level=0.1):
-    return Noise(NoiseParameters(level=level))
+    return Noise(NoiseParameters(relative_std=level))
 
 
 def pruning(share=0.5):
-    return Pruning(PruningParameters(share=share))
+    return Pruning(PruningParameters(sparsity=share))
 
 
 def interpolation(**parameters):
@@ -232,10 +232,10 @@ def test_not_a_number_is_never_a_row(subjects, evaluator, tmp_path):
 @pytest.mark.parametrize(
     ("parameters", "bad"),
     [
-        (NoiseParameters, {"level": 0}),
+        (NoiseParameters, {"relative_std": 0}),
         (NoiseParameters, {"sigma": 0.1}),
-        (PruningParameters, {"share": 0}),
-        (PruningParameters, {"share": 1}),
+        (PruningParameters, {"sparsity": 0}),
+        (PruningParameters, {"sparsity": 1}),
         (InterpolationParameters, {"step": 9}),
     ],
 )

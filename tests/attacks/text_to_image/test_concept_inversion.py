@@ -29,7 +29,7 @@ def fact(prompt, *paraphrases, answer="circle", subject="circle"):
 
 def small(**more):
     return ConceptInversion(
-        ConceptInversionParameters(steps=4, batch=4, at_once=2, images=2, **more)
+        ConceptInversionParameters(num_steps=4, batch_size=4, micro_batch_size=2, images=2, **more)
     )
 
 
@@ -105,7 +105,7 @@ class TestAttack:
     def test_it_runs_through_and_leaves_the_subject_as_it_was(self, pipelines, layout, evaluator):
         subject = open_pipeline(pipelines / layout)
         before, words = weights_digest(subject.network), len(subject.tokenizer)
-        attack = small(vectors=2)
+        attack = small(num_vectors=2)
         found = attack.search(subject, AttackContext(evaluator, 3, Path("unused")))
         assert found.arrays["vectors"].shape == (2, 2, SlotEncoder(subject).width)
         assert np.isfinite(found.arrays["vectors"]).all()
@@ -131,9 +131,9 @@ class TestAttack:
 
     def test_memory_does_not_decide_the_result(self, pipelines, evaluator):
         subject = open_pipeline(pipelines / "sd1")
-        parameters = ConceptInversionParameters(steps=2, batch=4, images=2)
+        parameters = ConceptInversionParameters(num_steps=2, batch_size=4, images=2)
         found = [
-            ConceptInversion(parameters.model_copy(update={"at_once": n})).search(
+            ConceptInversion(parameters.model_copy(update={"micro_batch_size": n})).search(
                 subject, AttackContext(evaluator, 0, Path("unused"))
             )
             for n in (1, 4)
@@ -143,7 +143,9 @@ class TestAttack:
     def test_the_loss_goes_down(self, pipelines, evaluator):
         subject = open_pipeline(pipelines / "pixel")
         attack = ConceptInversion(
-            ConceptInversionParameters(steps=60, batch=8, at_once=8, learning_rate=0.1)
+            ConceptInversionParameters(
+                num_steps=60, batch_size=8, micro_batch_size=8, learning_rate=0.1
+            )
         )
         notes = attack.search(subject, AttackContext(evaluator, 0, Path("unused"))).notes
         assert sum(notes["loss_last"]) < sum(notes["loss_first"])

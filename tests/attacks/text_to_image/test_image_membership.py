@@ -273,7 +273,7 @@ def test_statistics_are_finite_and_the_same_for_a_picture_of_one_colour():
     ("more", "message"),
     [
         ({"timesteps": (5, 1000)}, "timestep 1000"),
-        ({"score": "t-error", "reached": 995, "interval": 5}, "timestep 1000"),
+        ({"score": "t-error", "t_sec": 995, "interval": 5}, "timestep 1000"),
         ({"score": "t-error", "interval": 30}, "divide"),
     ],
 )

@@ -189,13 +189,13 @@ def test_the_pictures_come_from_the_seed_and_the_set(subjects, evaluator, tmp_pa
     assert len({tuple(taught(seed)) for seed in range(6)}) > 1
     assert set(taught(0)) < ids
     assert set(taught(0, pictures=16)) == ids
-    assert taught(0, material="retain") == [fact.id for fact in evaluator.sets.retain]
+    assert taught(0, data="retain") == [fact.id for fact in evaluator.sets.retain]
 
 
 def test_without_pictures_it_is_unavailable(subjects, tmp_path):
     bare = image_evaluator(tmp_path, pictures=False)
     with pytest.raises(UnavailableError, match=r"no pictures of retain facts .*data\.images"):
-        UNetRelearning(parameters(material="retain")).measure(
+        UNetRelearning(parameters(data="retain")).measure(
             subjects["pixel"], AttackContext(bare, 0, tmp_path)
         )
 

@@ -19,18 +19,24 @@ from attacks.prompting.concepts.adversarial_prefix import AdversarialPrefix
 from attacks.prompting.concepts.adversarial_prefix_parameters import AdversarialPrefixParameters
 from attacks.prompting.concepts.found_prefixes import prefixes_for
 from attacks.prompting.concepts.noise_objective import NoiseObjective
-from attacks.prompting.concepts.prefix_search import Budget, random_knowledge, search_prefixes
+from attacks.prompting.concepts.prefix_search import random_knowledge, search_prefixes
 from attacks.prompting.concepts.searchable_words import searchable_words
 from attacks.prompting.concepts.token_relaxation import NearestTokens, SimplexTokens, on_simplex
 from auditor.attack import AttackContext
 from auditor.core.errors import AuditorError, UnavailableError
 from auditor.core.findings import Finding
-from auditor.models.manifest import locate
+from auditor.models.opening import locate
 from auditor.models.preserve import weights_digest
-from auditor.models.spec import ModelSpec
 from auditor.models.text_to_image.image_seed import image_seed
+from auditor.models.text_to_image.spec import TextToImageSpec
 
-SMALL = {"tokens": 2, "rounds": 2, "iterations": 2, "facts_at_once": 2, "success": 0.99}
+SMALL = {
+    "prefix_length": 2,
+    "rounds": 2,
+    "iterations": 2,
+    "facts_at_once": 2,
+    "success_threshold": 0.99,
+}
 OBJECTIVES = ("unlearndiffatk", "p4d")
 
 
@@ -111,7 +117,9 @@ class TestWords:
 
     def test_random_words_are_drawn_until_they_succeed(self, pipelines):
         words = searchable_words(open_pipeline(pipelines / "sd1"), [], 2)
-        budget = Budget(2, 3, 1, 0.5, "last")
+        wanted = AdversarialPrefixParameters(
+            prefix_length=2, rounds=3, iterations=1, success_threshold=0.5
+        )
         asked = []
 
         def judge(numbers, prefixes):
@@ -121,11 +129,11 @@ class TestWords:
         def draws():
             return [torch.Generator().manual_seed(i) for i in range(3)]
 
-        best = random_knowledge(words, torch.tensor([0.8, 0.2, 0.0]), draws(), budget, judge)
+        best = random_knowledge(words, torch.tensor([0.8, 0.2, 0.0]), draws(), wanted, judge)
         assert best.tolist() == pytest.approx([0.8, 0.2, 0.9])
         assert [numbers for numbers, _ in asked] == [(1, 2), (1,), (1,)]
         first = [prefixes[0] for _, prefixes in asked]
-        random_knowledge(words, torch.zeros(3), draws(), budget, judge)
+        random_knowledge(words, torch.zeros(3), draws(), wanted, judge)
         assert [prefixes[1] for _, prefixes in asked[3:]] == first  # whatever is drawn beside it
 
 
@@ -225,23 +233,21 @@ class TestAttack:
     def test_it_stops_on_success_and_skips_what_succeeds_plainly(self, pipelines, evaluator):
         subject = open_pipeline(pipelines / "sd1")
         notes = (
-            attack("unlearndiffatk", pipelines, success=1e-6)
+            attack("unlearndiffatk", pipelines, success_threshold=1e-6)
             .search(subject, AttackContext(evaluator, 0, Path("unused")))
             .notes
         )
         assert notes["drawings"] == 0
         assert notes["plain"] == notes["by_search"] == notes["by_random_words"] == 3
         notes = (
-            attack("unlearndiffatk", pipelines, success=1.0)
+            attack("unlearndiffatk", pipelines, success_threshold=1.0)
             .search(subject, AttackContext(evaluator, 0, Path("unused")))
             .notes
         )
         assert notes["drawings"] == 3 * SMALL["rounds"]
 
     def test_the_original_decides_a_p4d_job(self, pipelines):
-        digest = locate(
-            ModelSpec(path=str(pipelines / "original"), kind="text-to-image")
-        ).manifest.digest
+        digest = locate(TextToImageSpec(path=str(pipelines / "original"))).manifest.digest
         assert attack("p4d", pipelines).inputs() == {"original": digest}
         assert attack("unlearndiffatk", pipelines).inputs() == {}
 
@@ -338,7 +344,9 @@ def test_found_words_lower_the_loss_under_fresh_noise(shapes_world, objective):
         prompts,
         clean,
         draws,
-        Budget(3, 1, 40, 1.0, "lowest-loss"),
+        AdversarialPrefixParameters(
+            prefix_length=3, rounds=1, iterations=40, success_threshold=1.0, drawn="lowest-loss"
+        ),
         lambda numbers, prefixes: torch.ones(len(numbers)),
     )
     fresh = NoiseObjective(subject, original, copies=16, rounds=1)

@@ -42,7 +42,7 @@ def fact(prompt, answer="circle", paraphrases=(), distractors=()):
 
 
 def parameters(**more):
-    short = {"population": 6, "generations": 3, "length": 4, "prompts": 2}
+    short = {"population_size": 6, "generations": 3, "prompt_length": 4, "prompts": 2}
     return RingABellParameters(**short | more)
 
 
@@ -198,7 +198,7 @@ def test_what_is_found_is_near_its_aim_as_text_and_names_nothing(subjects, evalu
 
 
 def test_a_prompt_has_no_more_tokens_than_the_encoder_has_room_for(subjects, evaluator):
-    record = RingABell(parameters(length=16)).search(
+    record = RingABell(parameters(prompt_length=16)).search(
         subjects["sd1"], AttackContext(evaluator, 0, Path("unused"))
     )
     assert record.notes["searched"]["orb"]["tokens"] == 10

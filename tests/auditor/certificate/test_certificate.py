@@ -21,15 +21,15 @@ from auditor.core.errors import AuditorError, MalformedError
 from auditor.core.hashing import digest
 from auditor.core.progress import SilentProgress
 from auditor.engine.audit import run_audit
-from auditor.engine.execution import LocalExecutor
+from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.preparation import prepare
-from auditor.evidence.store import EvidenceStore
+from auditor.evidence.folder_store import FolderStore
 
 
 @pytest.fixture
 def outcome(passing_plan, store_root):
     def run(**changes):
-        store = EvidenceStore(store_root)
+        store = FolderStore(store_root)
         prepared = prepare(passing_plan(**changes), store, SilentProgress())
         return run_audit(prepared, store, LocalExecutor(), SilentProgress())
 

@@ -11,7 +11,7 @@ from auditor.verification.recomputation import recomputed
 from auditor.certificate.files import read_certificate, write_certificate
 from auditor.core.hashing import digest
 from auditor.core.records import Cost, Record
-from auditor.evidence.store import EvidenceStore
+from auditor.evidence.folder_store import FolderStore
 from benchmarks.large_audit import large_audit
 
 FACTS, VARIANTS = 60, 8
@@ -28,16 +28,17 @@ def finished(tmp_path_factory):
 def another_unlearned(source, target, change, **parts):
     """The same audit of another unlearned model, whose rows are ``change(label, row)``."""
     shutil.copytree(source / "evidence", target / "evidence")
-    store = EvidenceStore(target / "evidence")
+    store = FolderStore(target / "evidence")
     before = read_certificate(source / "certificate.json")
     content = json.loads(before.model_dump_json())
     seals = content["evidence"]["jobs"]
     for row, old in zip(content["matrix"], before.matrix, strict=True):
         [key] = row["jobs"]["unlearned"]
-        identity = store.identity(key) | {"entity": digest("another")}
+        identity = store.identity(key) | {"model": digest("another")}
         rows = tuple(change(old.label, measured) for measured in store.read(key).rows)
         new = digest(identity)
-        store.write(new, identity, Record(rows=rows, notes={"forward_tokens": 1}), Cost(1.0, 1))
+        record = Record(rows=rows, notes={"forward_tokens": 1})
+        store.write(new, identity, record, Cost(1.0, 1), store.environment(key))
         del seals[key]
         seals[new] = store.seal(new)
         row["jobs"]["unlearned"] = [new]

@@ -13,7 +13,7 @@ from auditor.comparison.pairing import FACTS as LISTED
 from auditor.comparison.pairing import Audit
 from auditor.comparison.pairing import pair as pair_audits
 from auditor.core.errors import EvidenceChangedError
-from auditor.evidence.store import EvidenceStore
+from auditor.evidence.folder_store import FolderStore
 
 NF4 = "quantization/bnb nf4"
 FACTS = 60
@@ -166,7 +166,7 @@ def test_a_redacted_certificate_keeps_its_texts(pair):
 
 def test_a_mandatory_attack_that_only_one_audit_ran_does_not_stop_the_others(pair):
     audits = [
-        Audit(read_certificate(path), path, EvidenceStore(path.parent / "evidence", read_only=True))
+        Audit(read_certificate(path), path, FolderStore(path.parent / "evidence", read_only=True))
         for path in pair(halved)
     ]
     labels = ["none/as-is full precision", NF4]

@@ -73,10 +73,17 @@ def test_former_names_are_todays():
     assert aliases.attack_label("prompting/gcg subject per-subject 60 steps") == (
         "prompting/gcg entity per-entity 60 steps"
     )
-    assert aliases.attack_parameters({"split": "subject", "steps": 3, "name": "subject"}) == {
-        "split": "entity",
-        "steps": 3,
+    given = {"split": ["subject", "attribute"], "steps": 3, "allowed": "ascii", "name": "subject"}
+    assert aliases.attack_parameters("prompting/gcg", given) == {
+        "split": ["entity", "attribute"],
+        "num_steps": 3,
+        "allow_non_ascii": False,
         "name": "subject",
     }
+    assert aliases.attack_parameters("image/relearning", {"material": "retain"}) == {
+        "data": "retain"
+    }
+    both = {"items": 1, "batch_size": 2}
+    assert aliases.attack_parameters("prompting/gcg", both) == {"batch_size": 2}
     assert aliases.renamed({"probe": 1, "k": 2}, aliases.NOTES) == {"metric": 1, "k": 2}
     assert aliases.renamed({"probe": 1, "metric": 2}, aliases.NOTES) == {"metric": 2}

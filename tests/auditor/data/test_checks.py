@@ -108,9 +108,9 @@ def test_a_short_answer_alone_proves_nothing():
 
 def test_one_prompt_under_several_ids_is_several_seeds_of_a_picture():
     drawn = sets([fact("a-0", entity="a"), fact("a-1", entity="a")])
-    check_contradictions(drawn, of_pictures=True)
-    assert len(warnings(drawn)) == len(warnings(drawn, of_pictures=True)) + 1
+    check_contradictions(drawn, prompts_repeat=True)
+    assert len(warnings(drawn)) == len(warnings(drawn, prompts_repeat=True)) + 1
     with pytest.raises(AuditorError, match="asks and answers the same"):
         check_contradictions(drawn)
     with pytest.raises(AuditorError, match="stands in the retain set too"):
-        check_contradictions(sets([fact("a")], [fact("b")]), of_pictures=True)
+        check_contradictions(sets([fact("a")], [fact("b")]), prompts_repeat=True)

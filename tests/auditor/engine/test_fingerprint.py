@@ -19,12 +19,13 @@ from auditor.attack import ATTACKS
 from auditor.core.errors import AuditorError
 from auditor.engine.fingerprint import fingerprint, import_closure
 from auditor.engine.job import measuring_code
+from auditor.models.kind import kind_named
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = ("auditor", "attacks", "reports")
 RTN = "attacks.quantization.rtn"
 LANGUAGE = "auditor.metrics.language"
-MEASURED = (RTN, LANGUAGE, "auditor.models.causal_lm.model", "auditor.models.causal_lm.evaluator")
+MEASURED = (RTN, LANGUAGE, "auditor.models.causal_lm.model", "auditor.models.language.evaluator")
 
 CORNERS = '''
 """Docstring."""
@@ -182,7 +183,7 @@ def test_packages_of_this_project_run_nothing_themselves():
     [
         ("auditor/metrics/language.py", "0.5 * (1 - ", "0.6 * (1 - ", "all"),
         ("auditor/models/batching.py", "-lengths[i]", "lengths[i]", "all"),
-        ("auditor/models/causal_lm/evaluator.py", "shown: int = 0", "shown: int = 1", "all"),
+        ("auditor/models/language/evaluator.py", "shown: int = 0", "shown: int = 1", "all"),
         ("attacks/quantization/grids.py", "", "LEVELS = 3\n", "quantization"),
         ("attacks/none/as_is.py", '"full precision"', '"whole precision"', "none"),
     ],
@@ -201,7 +202,7 @@ def test_a_changed_constant_decides(tree, tmp_path_factory, file, old, new, whos
 
 def test_the_key_of_a_job_covers_attack_metrics_and_kind():
     def code(attack="none/as-is", metrics=("answer-probability",), kind="causal-lm"):
-        return measuring_code(attack, metrics, kind)
+        return measuring_code(attack, metrics, kind_named(kind))
 
     assert code() == code()
     assert code("quantization/bnb") != code()

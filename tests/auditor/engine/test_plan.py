@@ -3,11 +3,10 @@ import yaml
 
 from auditor.cli.main import OK, run
 from auditor.core.errors import AuditorError
+from auditor.core.roles import Role
 from auditor.engine.expansion import default_levels, expand
-from auditor.engine.job import Job, Pooled
 from auditor.engine.plan import AuditPlan, load_plan, parse_plan
-from auditor.models.manifest import Location, Manifest
-from auditor.models.spec import ModelSpec, PromptFormat
+from auditor.models.kind import default_kind
 
 MINIMAL = {"unlearned": "u", "original": "o", "retrained": ["r"], "data": {"forget": "f.jsonl"}}
 
@@ -92,7 +91,7 @@ def test_settings_in_the_plan_replace_those_of_the_profile_and_stay_mandatory():
     variants = expand(parse_plan(MINIMAL | {"attacks": [request]}, "test"))
     gptq = [v for v in variants if v.attack.name == "quantization/gptq"]
     assert len(gptq) == 1
-    assert gptq[0].mandatory
+    assert gptq[0].role == Role.MANDATORY
     assert gptq[0].attack.parameters.calibration_samples == 7
 
 
@@ -112,67 +111,6 @@ def test_wrong_parameters_are_named(parameters, said):
         expand(parse_plan(MINIMAL | {"attacks": [request]}, "test"))
 
 
-def job(**changes):
-    spec = changes.pop("spec", {})
-    files = changes.pop("files", {"model.safetensors": "0" * 64})
-    fields = {
-        "stage": "measure",
-        "attack": "quantization/rtn",
-        "parameters": {"bits": 4, "code_sample": 10},
-        "inputs": {},
-        "seed": 0,
-        "spec": ModelSpec(path="here", **spec),
-        "location": Location(model="/here", adapter=None, manifest=Manifest(files=files)),
-        "facts": "f" * 64,
-        "metrics": ("answer-probability",),
-        "format": PromptFormat(),
-        "token_budget": 64,
-    }
-    return Job(**(fields | changes))
-
-
-def test_where_a_model_lies_does_not_decide_a_result():
-    moved = Location(model="/there", adapter=None, manifest=job().location.manifest)
-    assert job(spec={"revision": "main"}, location=moved).key == job().key
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"stage": "search"},
-        {"attack": "quantization/gptq"},
-        {"parameters": {"bits": 3}},
-        {"inputs": {"calibration": "c"}},
-        {"seed": 1},
-        {"spec": {"dtype": "bfloat16"}},
-        {"files": {"model.safetensors": "1" * 64}},
-        {"facts": "e" * 64},
-        {"metrics": ("rouge-l-recall",)},
-        {"format": PromptFormat(template="Q: {prompt}")},
-        {"token_budget": 128},
-        {"pool": (Pooled(arm="original", key="a", own=False),)},
-    ],
-    ids=lambda change: next(iter(change)),
-)
-def test_everything_else_does(change):
-    assert job(**change).key != job().key
-
-
-@pytest.mark.parametrize(
-    ("format_", "library"), [("nf4", "bitsandbytes"), ("torchao-int8", "torchao"), ("rtn-4", None)]
-)
-def test_a_result_depends_on_the_libraries_that_its_variant_needs(format_, library):
-    measured = job(
-        attack="quantization/unet",
-        parameters={"format": format_},
-        spec={"kind": "text-to-image"},
-        metrics=("concept",),
-    ).identity["libraries"]
-    assert {"torch", "diffusers", "pillow"} <= measured.keys()
-    assert measured.keys() & {"bitsandbytes", "torchao", "torchmetrics"} == {library} - {None}
-    assert "not installed" not in measured.values()
-
-
 def test_plan_schema_forbids_what_it_does_not_know():
     with pytest.raises(AuditorError, match="surprise"):
         parse_plan(MINIMAL | {"surprise": 1}, "test")
@@ -184,7 +122,7 @@ def test_a_plan_runs_the_attacks_on_its_kind_of_models():
     arms = {"unlearned": images, "original": images, "retrained": [images]}
     plan = parse_plan(MINIMAL | arms | {"profile": "exhaustive"}, "test")
     assert {"text-to-image"} == {k for v in expand(plan) for k in v.attack.kinds} - {"causal-lm"}
-    assert not set(default_levels("text-to-image")) & set(default_levels()) - {
+    assert not set(default_levels("text-to-image")) & set(default_levels(default_kind().name)) - {
         "none/as-is full precision"
     }
     assert plan.metrics.all == ("concept", "concept-top-1")

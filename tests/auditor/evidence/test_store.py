@@ -18,10 +18,12 @@ from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, FactSets
 from auditor.core.hashing import digest, digest_file
 from auditor.core.records import Cost, Record, Row
-from auditor.evidence.store import EvidenceStore
+from auditor.evidence.environment import Environment
+from auditor.evidence.folder_store import FolderStore
 
 KEY = "ab" + "0" * 62
 COST = Cost(seconds=1.5, forward_tokens=7)
+HERE = Environment(device="cpu", packages={"torch": "2.0"}, python="3.11.7")
 ROWS = (
     Row("forget", "f1", "Ada", "answer-probability", 0.1 + 0.2, None),
     Row("retain", "r1", "Ünï", "rouge-l-recall", 1.0, "said\n\0 東京 <script>"),
@@ -36,7 +38,7 @@ RECORD = Record(
 
 @pytest.fixture
 def store(tmp_path):
-    return EvidenceStore(tmp_path / "store")
+    return FolderStore(tmp_path / "store")
 
 
 def assert_equal(one, other):
@@ -53,7 +55,7 @@ def assert_equal(one, other):
 )
 def test_what_is_written_is_read(record, store):
     assert not store.has(KEY)
-    store.write(KEY, {"attack": "x"}, record, COST)
+    store.write(KEY, {"attack": "x"}, record, COST, HERE)
     assert store.has(KEY)
     assert_equal(store.read(KEY), record)
     assert store.cost(KEY) == COST
@@ -83,42 +85,46 @@ json_values = st.recursive(
 def test_any_record_comes_back(rows, notes, number, store):
     key = digest({"rows": repr(rows), "notes": notes, "number": number})
     if not store.has(key):
-        store.write(key, {}, Record(rows, notes), COST)
+        store.write(key, {}, Record(rows, notes), COST, HERE)
     assert_equal(store.read(key), Record(rows, notes))
 
 
 def test_arrays_that_are_views_come_back_in_order(store):
     square = np.arange(12, dtype=np.float32).reshape(3, 4)
     record = Record(arrays={"turned": square.T, "every other": square[:, ::2]})
-    store.write(KEY, {}, record, COST)
+    store.write(KEY, {}, record, COST, HERE)
     assert_equal(store.read(KEY), record)
 
 
 def test_a_second_writer_leaves_the_first_ones_evidence(store):
-    store.write(KEY, {}, RECORD, COST)
-    store.write(KEY, {}, Record(), Cost(9, 9))
+    store.write(KEY, {}, RECORD, COST, HERE)
+    store.write(KEY, {}, Record(), Cost(9, 9), HERE)
     assert_equal(store.read(KEY), RECORD)
     assert store.cost(KEY) == COST
     assert list((store.root / "jobs").glob(".*")) == []
 
 
 def test_the_seal_covers_all_but_the_time(tmp_path):
-    first, second = EvidenceStore(tmp_path / "1"), EvidenceStore(tmp_path / "2")
-    first.write(KEY, {"a": 1}, RECORD, COST)
-    second.write(KEY, {"a": 1}, RECORD, Cost(99.0, 7))
+    first, second = FolderStore(tmp_path / "1"), FolderStore(tmp_path / "2")
+    first.write(KEY, {"a": 1}, RECORD, COST, HERE)
+    second.write(KEY, {"a": 1}, RECORD, Cost(99.0, 7), HERE)
     assert first.seal(KEY) == second.seal(KEY)
-    other = EvidenceStore(tmp_path / "3")
+    other = FolderStore(tmp_path / "3")
     changed = Record((ROWS[0]._replace(k=0.5), ROWS[1]), RECORD.notes, RECORD.arrays)
-    other.write(KEY, {"a": 1}, changed, COST)
+    other.write(KEY, {"a": 1}, changed, COST, HERE)
     assert other.seal(KEY) != first.seal(KEY)
 
 
 @pytest.mark.parametrize(
-    "file", ["rows.parquet", "notes.json", "arrays.safetensors", "job.json", "seal.json"]
+    "file",
+    [
+        *("rows.parquet", "notes.json", "arrays.safetensors", "job.json", "environment.json"),
+        "seal.json",
+    ],
 )
 @pytest.mark.parametrize("how", ["changed", "emptied", "gone"])
 def test_tampering_is_found_out(file, how, store):
-    store.write(KEY, {"a": 1}, RECORD, COST)
+    store.write(KEY, {"a": 1}, RECORD, COST, HERE)
     place = store.root / "jobs" / KEY[:2] / KEY / file
     content = bytearray(place.read_bytes())
     if how == "gone":
@@ -135,8 +141,8 @@ def test_tampering_is_found_out(file, how, store):
 
 
 def test_a_file_that_was_added_is_found_out(store):
-    store.write(KEY, {}, Record(rows=ROWS), COST)
-    store.write("cd" + KEY[2:], {}, RECORD, COST)
+    store.write(KEY, {}, Record(rows=ROWS), COST, HERE)
+    store.write("cd" + KEY[2:], {}, RECORD, COST, HERE)
     folder = store.root / "jobs" / "ab" / KEY
     other = store.root / "jobs" / "cd" / ("cd" + KEY[2:])
     (folder / "arrays.safetensors").write_bytes((other / "arrays.safetensors").read_bytes())
@@ -145,7 +151,7 @@ def test_a_file_that_was_added_is_found_out(store):
 
 
 def test_a_seal_that_no_longer_names_a_file_is_found_out(store):
-    store.write(KEY, {}, RECORD, COST)
+    store.write(KEY, {}, RECORD, COST, HERE)
     seal = store.root / "jobs" / "ab" / KEY / "seal.json"
     content = json.loads(seal.read_bytes())
     del content["rows.parquet"]
@@ -168,7 +174,7 @@ def test_facts_come_back_by_digest_and_tampering_is_found_out(store):
 def test_a_failed_write_leaves_nothing(store):
     for bad in (Record(notes={"x": float("nan")}), Record(notes={"x": np.float32(1)})):
         with pytest.raises((ValueError, TypeError)):
-            store.write(KEY, {}, bad, COST)
+            store.write(KEY, {}, bad, COST, HERE)
     assert not store.has(KEY)
     assert list((store.root / "jobs").iterdir()) == []
 
@@ -179,16 +185,18 @@ WRITER = textwrap.dedent(
     from pathlib import Path
     import numpy as np
     from auditor.core.records import Cost, Record, Row
-    from auditor.evidence.store import EvidenceStore
+    from auditor.evidence.environment import Environment
+    from auditor.evidence.folder_store import FolderStore
 
-    store = EvidenceStore(Path(sys.argv[1]))
+    store = FolderStore(Path(sys.argv[1]))
     rows = tuple(Row("forget", f"f{i}", "s", "p", i / 2000, "x" * 50) for i in range(2000))
     record = Record(rows, {"n": 1}, {"codes": np.arange(1 << 20, dtype=np.uint32)})
+    here = Environment(device="cpu", packages={})
     print("ready", flush=True)
     sys.stdin.readline()
     for i in range(int(sys.argv[2])):
         key = f"{i:064d}" if sys.argv[3] == "many" else "e" * 64
-        store.write(key, {"i": 0}, record, Cost(1, 1))
+        store.write(key, {"i": 0}, record, Cost(1, 1), here)
     """
 )
 
@@ -225,7 +233,7 @@ def test_a_killed_writer_leaves_no_half_job(tmp_path):
         process.wait()
         partial = list((root / "jobs").glob(".*.partial"))
         killed_midway += bool(partial)
-        store = EvidenceStore(root)
+        store = FolderStore(root)
         for key in finished(root):
             assert store.has(key)
             assert len(store.read(key).rows) == 2000
@@ -233,9 +241,9 @@ def test_a_killed_writer_leaves_no_half_job(tmp_path):
             done += 1
         for folder in partial:  # a day later they are gone
             os.utime(folder, (1, 1))
-        EvidenceStore(root)
+        FolderStore(root)
         assert list((root / "jobs").glob(".*.partial")) == []
-        store.write(f"{len(finished(root)):064d}", {}, RECORD, COST)  # and the store goes on
+        store.write(f"{len(finished(root)):064d}", {}, RECORD, COST, HERE)  # and the store goes on
     assert done >= 4
     assert killed_midway >= 1
 
@@ -250,14 +258,14 @@ def test_two_processes_that_write_the_same_job(tmp_path):
         assert process.wait(timeout=60) == 0
     assert finished(root) == ["e" * 64]
     assert list((root / "jobs").glob(".*")) == []
-    store = EvidenceStore(root)
+    store = FolderStore(root)
     assert len(store.read("e" * 64).rows) == 2000
 
 
 def test_threads_that_write_many_jobs(store):
     keys = [digest(i) for i in range(30)]
     with ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda key: store.write(key, {}, RECORD, COST), keys * 2))
+        list(pool.map(lambda key: store.write(key, {}, RECORD, COST, HERE), keys * 2))
     for key in keys:
         assert_equal(store.read(key), RECORD)
 
@@ -269,8 +277,8 @@ def test_only_old_leftovers_are_swept(store):
         folder.mkdir()
         (folder / "rows.parquet").write_bytes(b"half")
     os.utime(old, (time.time() - 25 * 3600,) * 2)
-    store.write(KEY, {}, RECORD, COST)
-    EvidenceStore(store.root)
+    store.write(KEY, {}, RECORD, COST, HERE)
+    FolderStore(store.root)
     assert young.exists()
     assert not old.exists()
     assert store.has(KEY)
@@ -287,7 +295,7 @@ def test_a_scratch_folder_goes_with_its_job(store):
 def test_a_store_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(AuditorError, match="cannot be written"):
-        EvidenceStore(tmp_path / "file" / "store")
+        FolderStore(tmp_path / "file" / "store")
 
 
 def test_failures_are_logged_for_whoever_mends_them(store):
@@ -297,7 +305,7 @@ def test_failures_are_logged_for_whoever_mends_them(store):
 
 
 def test_the_seal_holds_the_sha256_of_each_file(store):
-    store.write(KEY, {}, RECORD, COST)
+    store.write(KEY, {}, RECORD, COST, HERE)
     folder = store.root / "jobs" / "ab" / KEY
     seal = json.loads((folder / "seal.json").read_bytes())
     assert seal == {

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, FactSets
 from auditor.metrics.metric import METRICS, find_metric
-from auditor.models.causal_lm.evaluator import Evaluator
-from auditor.models.causal_lm.scoring import TokenScores
-from auditor.models.causal_lm.transcript import SPARE_TOKENS, Transcript
+from auditor.models.language.evaluator import TextEvaluator
+from auditor.models.language.scoring import TokenScores
+from auditor.models.language.transcript import SPARE_TOKENS, Transcript
 
 
 def scores(*probabilities, predicted=None):
@@ -209,7 +209,7 @@ TEXT = tuple(name for name, metric in METRICS if metric.reads == "text")
 
 def cost(subject, *metrics):
     before = subject.meter.forward_tokens
-    Evaluator(FactSets(forget=FACTS), metrics).evaluate(subject, ["forget"])
+    TextEvaluator(FactSets(forget=FACTS), metrics).evaluate(subject, ["forget"])
     return subject.meter.forward_tokens - before
 
 
@@ -246,7 +246,7 @@ def test_a_metric_is_found_for_what_models_answer_in():
 
 
 def test_the_evaluator_reads_every_fact_with_every_metric(subject):
-    rows = Evaluator(FactSets(forget=FACTS[:2], retain=FACTS[2:]), TEXT).evaluate(subject)
+    rows = TextEvaluator(FactSets(forget=FACTS[:2], retain=FACTS[2:]), TEXT).evaluate(subject)
     read = {(row.set, row.fact, row.metric) for row in rows}
     assert len(read) == len(rows) == 4 * 4 + 2 * 2  # two facts have no distractors
     assert ("forget", "f1", "truth-ratio") in read
@@ -266,7 +266,7 @@ def test_the_evaluator_reads_every_fact_with_every_metric(subject):
 
 
 def test_a_rewritten_question_is_asked_and_the_fact_keeps_its_name(subject):
-    evaluator = Evaluator(FactSets(forget=FACTS), ["answer-probability"])
+    evaluator = TextEvaluator(FactSets(forget=FACTS), ["answer-probability"])
     plain = evaluator.evaluate(subject, ["forget"])
     other = evaluator.evaluate(
         subject, ["forget"], lambda fact: fact.model_copy(update={"prompt": "Where?"})
@@ -287,4 +287,4 @@ def test_the_greedy_answer_may_be_longer_than_the_longest_true_one(subject):
 
 def test_an_unknown_probe_is_refused_with_a_suggestion():
     with pytest.raises(AuditorError, match="Did you mean extraction-strength"):
-        Evaluator(FactSets(forget=FACTS), ["extraction-strenght"])
+        TextEvaluator(FactSets(forget=FACTS), ["extraction-strenght"])

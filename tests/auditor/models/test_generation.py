@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny_models import ARCHITECTURES, PROMPTS, make_model, make_tokenizer, open_directory, save
 
-from auditor.models.causal_lm.decoding import Sampling
+from auditor.models.language.decoding import Sampling
 
 NEW = 12
 

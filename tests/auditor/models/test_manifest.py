@@ -12,12 +12,12 @@ from tiny_models import PAIRS, edit_json, make_model, make_tokenizer, open_direc
 from transformers import T5Config, T5ForConditionalGeneration
 
 from auditor.core.errors import AuditorError
-from auditor.models.manifest import locate
-from auditor.models.spec import ModelSpec
+from auditor.models.causal_lm.spec import CausalLMSpec
+from auditor.models.opening import locate
 
 
 def manifest(directory, **spec):
-    return locate(ModelSpec(path=str(directory), **spec)).manifest
+    return locate(CausalLMSpec(path=str(directory), **spec)).manifest
 
 
 def test_digests_are_the_sha256_of_the_files(llama):
@@ -256,9 +256,9 @@ def test_an_adapter_in_place_of_a_model_is_refused(adapter, llama, tmp_path):
 
 def test_a_bad_spec_is_refused():
     with pytest.raises(ValueError, match="dtype"):
-        ModelSpec(path="x", dtype="int4")
+        CausalLMSpec(path="x", dtype="int4")
     with pytest.raises(ValueError, match="trust_remote"):
-        ModelSpec(path="x", trust_remote=True)
+        CausalLMSpec(path="x", trust_remote=True)
 
 
 def test_the_index_of_a_checkpoint_is_json(llama):

@@ -17,7 +17,7 @@ from tiny_models import (
 from transformers import AutoModelForCausalLM, ByT5Tokenizer
 
 from auditor.core.errors import AuditorError, MeasurementError
-from auditor.models.causal_lm.scoring import token_scores
+from auditor.models.language.scoring import token_scores
 from auditor.models.spec import PromptFormat
 
 FIELDS = ("log_probability", "mean", "deviation")
@@ -137,7 +137,7 @@ def test_blocks_of_answer_positions_join_seamlessly(monkeypatch):
     logits, ids = torch.randn(3, 20, 30), torch.randint(30, (3, 20))
     answers = [list(range(1, 20)), [5], list(range(7, 20))]
     whole = token_scores(logits, ids, answers)
-    monkeypatch.setattr("auditor.models.causal_lm.scoring._ROWS", 4)
+    monkeypatch.setattr("auditor.models.language.scoring._ROWS", 4)
     assert_same(whole, token_scores(logits, ids, answers), 0)
 
 

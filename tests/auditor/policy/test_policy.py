@@ -39,7 +39,7 @@ def test_ready_made_policies_demand_what_is_mandatory_by_default():
     assert research.delta < gate.delta
     assert all(
         shortfall(gate, label, a.parameters.model_dump(mode="json")) is None
-        for label, a in default_levels().items()
+        for label, a in default_levels("causal-lm").items()
     )
     assert all(
         shortfall(load_policy("image-release-gate"), label, a.parameters.model_dump(mode="json"))

@@ -17,7 +17,7 @@ from auditor.cli.plan import command as plan_command
 from auditor.core.errors import ContradictedError, MeasurementError
 from auditor.core.progress import SilentProgress
 from auditor.core.records import Record
-from auditor.evidence.store import EvidenceStore
+from auditor.evidence.folder_store import FolderStore
 from auditor.positive_controls import runner as positive
 from auditor.verification.evidence import check_changed
 
@@ -69,14 +69,14 @@ def test_all_find_their_plant_and_a_retrained_model_still_passes(passing_plan, t
         assert f"within the cells of {format_}): residual knowledge 1.00" in sentence
     page = (tmp_path / "certificate.html").read_text()
     assert "within the cells of fp4" in page
-    check_contradiction(certificate, EvidenceStore(tmp_path / "evidence", read_only=True))
+    check_contradiction(certificate, FolderStore(tmp_path / "evidence", read_only=True))
 
 
 def test_controls_follow_from_the_evidence_on_the_plants(blind, small_plan, tmp_path, kept):
     """Both a control that passed and one that did not are worked out again."""
     policy = {"mandatory": ["none/as-is", "test/blind"]}
     certificate = run(small_plan(attacks=[{"attack": "test/blind"}], policy=policy), tmp_path, kept)
-    store = EvidenceStore(kept, read_only=True)
+    store = FolderStore(kept, read_only=True)
     assert [p.must_find for p in certificate.positive_controls] == ["partial", "partial"]
     check_contradiction(certificate, store)
     assert check_changed(certificate, store, SilentProgress()) == len(certificate.evidence.jobs)

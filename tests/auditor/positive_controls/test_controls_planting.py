@@ -11,11 +11,10 @@ from attacks.quantization.grids import CodebookGrid, EvenGrid
 from auditor.core.errors import AuditorError, MeasurementError
 from auditor.core.progress import SilentProgress
 from auditor.engine.preparation import prepare
-from auditor.evidence.store import EvidenceStore
+from auditor.evidence.folder_store import FolderStore
 from auditor.models.grid import linear_weights
 from auditor.models.spec import PromptFormat
 from auditor.positive_controls import planting
-from auditor.positive_controls.suppression import answer_log_probability
 from auditor.positive_controls.window import window
 from auditor.testbeds.people import corpus
 from auditor.testbeds.people.training import TrainingSettings, encode, train
@@ -44,7 +43,7 @@ def knowledge(subject, facts):
 
 def planter_of(plan, root):
     """A planter of the plan's original, what is known of the arms, and the facts."""
-    store = EvidenceStore(root)
+    store = FolderStore(root)
     prepared = prepare(plan, store, SilentProgress())
     k = [
         knowledge(
@@ -144,7 +143,7 @@ def test_answer_log_probability_is_that_of_the_whole_answer(budget, small, small
     facts = corpus.read_jsonl(small.facts("forget"))[:7]
     pairs = [(fact.prompt, fact.answer) for fact in facts]
     with torch.no_grad():
-        found = answer_log_probability(subject, subject.encode(pairs))
+        found = subject.answer_log_probability(subject.encode(pairs))
     expected = [score.log_probability.sum() for score in subject.score(pairs)]
     assert found.tolist() == pytest.approx(expected, abs=1e-4)
 

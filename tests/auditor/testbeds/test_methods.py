@@ -6,10 +6,10 @@ import torch
 from torch.nn import functional
 
 from auditor.core.progress import SilentProgress
+from auditor.models.language.scoring import IGNORED
 from auditor.testbeds.lineage import quantizable
 from auditor.testbeds.people import corpus
 from auditor.testbeds.people.training import (
-    IGNORED,
     TrainingSettings,
     answer_scores,
     collate,

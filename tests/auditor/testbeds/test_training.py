@@ -3,9 +3,9 @@ import torch
 from transformers import GPT2Config, GPTNeoXConfig
 
 from auditor.core.progress import SilentProgress
+from auditor.models.language.scoring import IGNORED
 from auditor.testbeds.people import corpus
 from auditor.testbeds.people.training import (
-    IGNORED,
     Example,
     TrainingSettings,
     answer_scores,

@@ -10,7 +10,7 @@ from auditor.certificate.files import read_certificate, write_certificate
 from auditor.cli.audit import audit
 from auditor.core.progress import SilentProgress
 from auditor.engine.plan import parse_plan
-from auditor.evidence.store import EvidenceStore
+from auditor.evidence.folder_store import FolderStore
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +56,7 @@ def copied(finished, tmp_path):
         shutil.copytree(finished / "evidence", tmp_path / "evidence", dirs_exist_ok=True)
         path = tmp_path / "certificate.json"
         shutil.copy(finished / name / "certificate.json", path)
-        return path, EvidenceStore(tmp_path / "evidence", read_only=True)
+        return path, FolderStore(tmp_path / "evidence", read_only=True)
 
     return copy
 

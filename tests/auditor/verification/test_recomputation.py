@@ -14,7 +14,7 @@ from auditor.core.errors import ContradictedError, EvidenceChangedError
 from auditor.core.hashing import digest, digest_file
 from auditor.core.progress import SilentProgress
 from auditor.evidence.columns import tabulate
-from auditor.evidence.store import EvidenceStore
+from auditor.evidence.folder_store import FolderStore
 from auditor.verification.evidence import check_changed
 from auditor.verification.load import load_inputs
 from auditor.verification.model import check_false_arms
@@ -158,8 +158,8 @@ def test_reading_leaves_no_trace(copied):
     path, store = copied()
     before = {f: f.stat().st_mtime_ns for f in store.root.rglob("*")}
     certificate = read_certificate(path)
-    check_changed(certificate, EvidenceStore(store.root, read_only=True), SilentProgress())
-    check_contradiction(certificate, EvidenceStore(store.root, read_only=True))
+    check_changed(certificate, FolderStore(store.root, read_only=True), SilentProgress())
+    check_contradiction(certificate, FolderStore(store.root, read_only=True))
     assert {f: f.stat().st_mtime_ns for f in store.root.rglob("*")} == before
 
 
@@ -214,7 +214,7 @@ def test_pictures_follow_from_the_evidence(pictured):
 
 def test_pictures_of_a_redacted_certificate_follow_from_the_evidence(pictured):
     path, store = pictured
-    writable = EvidenceStore(store.root)
+    writable = FolderStore(store.root)
     certificate = redact(read_certificate(path), writable.redaction_key())
     check_contradiction(certificate, store)
     other = redact(pictured_certificate(), bytes(32)).image_examples.facts[0].views[0].pictures

@@ -229,11 +229,11 @@ def test_a_key_must_be_given(signed, capsys):
 
 def test_a_redacted_certificate_is_recomputed_with_the_stores_key(copied, capsys):
     from auditor.certificate.redaction import redact
-    from auditor.evidence.store import EvidenceStore
+    from auditor.evidence.folder_store import FolderStore
 
     path, store = copied("fail")
     plain = read_certificate(path)
-    key = EvidenceStore(store.root).redaction_key()
+    key = FolderStore(store.root).redaction_key()
     write_certificate(redact(plain, key), path)
     assert plain.worst_facts[0].prompt not in path.read_text(encoding="utf-8")
     assert run(["verify", str(path), "--unsigned", "--quiet"]) == 0

@@ -19,9 +19,9 @@ from tiny_pipelines import (
 )
 
 from auditor.core.errors import AuditorError
-from auditor.models.manifest import locate
-from auditor.models.opening import check_unopenable, open_model
-from auditor.models.spec import ModelSpec, PromptFormat
+from auditor.models.kind import parse_spec
+from auditor.models.opening import check_unopenable, locate, open_model
+from auditor.models.spec import PromptFormat
 from auditor.models.text_to_image.model import TextToImage
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -382,9 +382,15 @@ def test_settings_that_cannot_be_drawn_with_are_refused_early(sd1):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"kind": "causal-lm", "replacement": "u.pt"}, "replacement` is for text-to-image"),
-        ({"kind": "causal-lm", "sampling": {"steps": 3}}, "sampling` is for text-to-image"),
-        ({"replacement": "u.pt"}, "replacement` is for text-to-image"),
+        (
+            {"kind": "causal-lm", "replacement": "u.pt"},
+            "replacement\n.*is for models of the kind text-to-image",
+        ),
+        (
+            {"kind": "causal-lm", "sampling": {"steps": 3}},
+            "sampling\n.*is for models of the kind text-to-image",
+        ),
+        ({"replacement": "u.pt"}, "replacement\n.*is for models of the kind text-to-image"),
         ({"kind": "text-to-image", "adapter": "lora"}, "give the LoRA"),
         ({"kind": "text-to-image", "trust_remote_code": True}, "never run"),
         ({"kind": "text-to-image", "device_map": "auto"}, "stays on one device"),
@@ -395,7 +401,7 @@ def test_settings_that_cannot_be_drawn_with_are_refused_early(sd1):
 )
 def test_fields_of_another_kind_are_refused(fields, said):
     with pytest.raises(ValueError, match=said):
-        ModelSpec(path="x", **fields)
+        parse_spec({"path": "x", **fields})
 
 
 def test_a_subject_is_opened_by_its_kind(sd1):

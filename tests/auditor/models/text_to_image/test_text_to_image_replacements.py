@@ -22,8 +22,7 @@ from tiny_pipelines import (
 )
 
 from auditor.core.errors import AuditorError
-from auditor.models.manifest import locate
-from auditor.models.opening import check_unopenable
+from auditor.models.opening import check_unopenable, locate
 from auditor.models.text_to_image.model import TextToImage
 from auditor.models.text_to_image.replacement_files import find_replacement
 from auditor.models.text_to_image.replacements import apply

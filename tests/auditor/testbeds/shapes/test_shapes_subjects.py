@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from auditor.models.manifest import locate
-from auditor.models.opening import check_unopenable, open_model
-from auditor.models.spec import ImageSampling, ModelSpec, PromptFormat
+from auditor.models.opening import check_unopenable, locate, open_model
+from auditor.models.spec import PromptFormat
 from auditor.models.text_to_image.image_seed import image_seed
 from auditor.models.text_to_image.pixel_pipeline import PixelPipeline
+from auditor.models.text_to_image.spec import ImageSampling, TextToImageSpec
 from auditor.testbeds.people import corpus
 from auditor.testbeds.shapes.world import build
 
@@ -15,9 +15,8 @@ STEPS = 3
 
 
 def opened(path, replacement=None):
-    spec = ModelSpec(
+    spec = TextToImageSpec(
         path=str(path),
-        kind="text-to-image",
         replacement=None if replacement is None else str(replacement),
         sampling=ImageSampling(steps=STEPS, guidance=1),
         dtype="float32",

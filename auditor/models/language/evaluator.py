@@ -1,16 +1,23 @@
-"""Puts the audit's questions to a subject, with the audit's metrics."""
+"""What asks models that answer in text."""
 
 from collections.abc import Callable, Collection, Sequence
+from typing import Self
 
 from auditor.core.facts import Fact, FactSets, SetName
 from auditor.core.records import Row
 from auditor.metrics.metric import METRICS
-from auditor.models.causal_lm.model import CausalLM
-from auditor.models.causal_lm.transcript import Transcript
+from auditor.models.evaluator import Evaluator
+from auditor.models.language.model import LanguageModel
+from auditor.models.language.transcript import Transcript
 
 
-class Evaluator:
-    """The same questions and the same metrics for every arm under every attack."""
+class TextEvaluator(Evaluator[LanguageModel]):
+    """Asks for text.
+
+    Args:
+        sets: The facts.
+        metrics: Names of metrics of text, the primary one first.
+    """
 
     def __init__(self, sets: FactSets, metrics: Sequence[str]) -> None:
         self.sets = sets
@@ -18,7 +25,7 @@ class Evaluator:
 
     def evaluate(
         self,
-        subject: CausalLM,
+        model: LanguageModel,
         sets: Sequence[SetName] = ("forget", "retain"),
         rewrite: Callable[[Fact], Fact] = lambda fact: fact,
         *,
@@ -28,23 +35,27 @@ class Evaluator:
         """Measure K of every fact of ``sets``.
 
         Args:
-            subject: who is asked.
-            sets: which facts are asked.
-            rewrite: changes what is asked (another prompt); id and answer stay.
-            only: ids of the facts that are asked, by default all of ``sets``.
-            shown: tokens of each answer that the subject is given (at least one is left to it);
-                K is knowledge of the rest.
+            model: The model that is asked.
+            sets: The sets whose facts are asked.
+            rewrite: Changes what is asked (another prompt); id and answer stay.
+            only: Ids of the facts that are asked, by default all of ``sets``.
+            shown: Tokens of each answer that the model is given (at least one is left to it); K is
+                knowledge of the rest.
 
         Raises:
-            MeasurementError: something could not be measured; nothing takes its place.
+            MeasurementError: Something could not be measured; nothing takes its place.
         """
         asked = [(name, fact) for name in sets for fact in self.sets.named(name)]
         if only is not None:
             asked = [(name, fact) for name, fact in asked if fact.id in only]
-        transcript = Transcript(subject, [rewrite(fact) for _, fact in asked], shown)
+        transcript = Transcript(model, [rewrite(fact) for _, fact in asked], shown)
         return tuple(
             Row(set_name, fact.id, fact.entity, metric_name, reading.k, reading.answer)
             for metric_name, metric in self.metrics.items()
             for (set_name, fact), reading in zip(asked, metric.read(transcript), strict=True)
             if reading.k is not None
         )
+
+    def with_metrics(self, metrics: Sequence[str]) -> Self:
+        """The same questions with other metrics."""
+        return type(self)(self.sets, metrics)

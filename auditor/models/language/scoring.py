@@ -5,11 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn import functional
 
 from auditor.core.errors import MeasurementError
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
+
+IGNORED = -100
+"""Label of a position that carries no loss."""
 
 _ROWS = 1024
 """Answer positions turned to float32 log-probabilities at a time, at most ([_ROWS, vocabulary])."""
@@ -96,3 +100,16 @@ def token_scores(
     ends = np.cumsum([len(marked) for marked in answers])[:-1]
     rows_of = [np.split(column, ends) for column in columns]
     return [TokenScores(*arrays) for arrays in zip(*rows_of, strict=True)]
+
+
+def sequence_log_probability(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Log-probability of each sequence's labelled tokens, [batch], in nats, with gradients.
+
+    Args:
+        logits: [batch, time, vocabulary], at each position those of its label.
+        labels: [batch, time] token ids; ``IGNORED`` where there is none.
+    """
+    loss = functional.cross_entropy(
+        logits.transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
+    )
+    return -loss.sum(-1)

@@ -1,4 +1,4 @@
-"""Opening causal language models and their tokenizers as their deployers would."""
+"""Opening language models and their tokenizers as their deployers would."""
 
 import copy
 import warnings
@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
     AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
@@ -16,11 +15,11 @@ from transformers import (
 )
 
 from auditor.core.errors import AuditorError
+from auditor.models.language.spec import LanguageSpec
 from auditor.models.manifest import Location
-from auditor.models.spec import ModelSpec
 
 
-def load_tokenizer(spec: ModelSpec, location: Location) -> PreTrainedTokenizerBase:
+def load_tokenizer(spec: LanguageSpec, location: Location) -> PreTrainedTokenizerBase:
     """Open the tokenizer beside the model; give it a pad token where it has none."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(
@@ -46,44 +45,24 @@ def with_pad_token(tokenizer: PreTrainedTokenizerBase, name: str) -> PreTrainedT
     return padding
 
 
-def read_config(spec: ModelSpec, directory: Path) -> PretrainedConfig:
+def read_config(spec: LanguageSpec, directory: Path) -> PretrainedConfig:
     """Read a model's configuration.
 
     Raises:
-        AuditorError: it does not load, or is that of an encoder-decoder.
+        AuditorError: it does not load.
     """
     try:
-        config = AutoConfig.from_pretrained(directory, trust_remote_code=spec.trust_remote_code)
+        return AutoConfig.from_pretrained(directory, trust_remote_code=spec.trust_remote_code)
     except (OSError, ValueError) as error:
         raise AuditorError(f"{directory}/config.json does not load ({error}).") from error
-    check_decoder_only(config, str(directory))
-    return config
 
 
-def check_decoder_only(config: PretrainedConfig, name: str) -> None:
-    """Refuse an encoder-decoder.
+def merged(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
+    """Merge an adapter into a model's weights.
 
     Raises:
-        AuditorError: it is one; ``name`` says which.
+        AuditorError: the adapter was made for another model.
     """
-    if getattr(config, "is_encoder_decoder", False):
-        raise AuditorError(
-            f"{name} holds an encoder-decoder ({config.model_type}); this audit takes causal "
-            "language models."
-        )
-
-
-def load(spec: ModelSpec, location: Location) -> PreTrainedModel:
-    """Load the weights, and merge the adapter where there is one.
-
-    Raises:
-        AuditorError: the model does not load, or the adapter was made for another one.
-    """
-    model = load_directory(spec, location.model)
-    return model if location.adapter is None else _merged(model, location.adapter)
-
-
-def _merged(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
     from peft import PeftModel
 
     try:
@@ -99,16 +78,23 @@ def _merged(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
     return wrapped.merge_and_unload().eval()
 
 
-def load_directory(spec: ModelSpec, directory: Path, **options: Any) -> PreTrainedModel:
-    """Load a causal language model as its deployer would.
+def load_directory(
+    auto_class: Any, spec: LanguageSpec, directory: Path, **options: Any
+) -> PreTrainedModel:
+    """Load a language model as its deployer would.
+
+    Args:
+        auto_class: Class of ``transformers`` that loads models of the kind.
+        spec: How the model is opened.
+        directory: Where its files are.
+        options: Passed to ``from_pretrained``.
 
     Raises:
         AuditorError: the directory holds another kind of model, or tensors that do not fit it.
     """
-    read_config(spec, directory)
     dtype = spec.dtype if spec.dtype == "auto" else getattr(torch, spec.dtype)
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        model, report = auto_class.from_pretrained(
             directory,
             dtype=dtype,
             device_map=spec.device_map or {"": 0 if torch.cuda.is_available() else "cpu"},
@@ -120,7 +106,7 @@ def load_directory(spec: ModelSpec, directory: Path, **options: Any) -> PreTrain
         )
     except (OSError, ValueError, ImportError) as error:  # a quantizer that is not installed
         raise AuditorError(
-            f"{directory} does not load as a causal language model ({error})."
+            f"{directory} does not load as {auto_class.__name__} has it ({error})."
         ) from error
     if missing := sorted(report["missing_keys"]):
         raise AuditorError(

@@ -1,44 +1,39 @@
 """A policy is written down before the unlearned model is opened, and cannot change midway."""
 
-import json
-
 import pytest
 
 from auditor.cli.audit import audit
 from auditor.core.errors import AuditorError
 from auditor.core.progress import SilentProgress
 from auditor.engine.audit import run_audit
-from auditor.engine.execution import LocalExecutor
-from auditor.engine.ledger import Ledger, planned_jobs
+from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.preparation import prepare
-from auditor.evidence.store import EvidenceStore
+from auditor.engine.registration import planned_jobs, register
+from auditor.evidence.folder_store import FolderStore
 
 OTHER = {"mandatory": ["none/as-is"], "delta": 0.4, "name": "lax"}
 
 
 @pytest.fixture
 def begun(passing_plan, tmp_path):
-    """A ledger of an audit in a store of its own, under a policy."""
-    store = EvidenceStore(tmp_path / "store")
+    """The ledger of an audit in a store of its own, under a policy."""
+    store = FolderStore(tmp_path / "store")
 
     def begin(policy=None, measure=False):
         changes = {"attacks": [], "policy": policy or {"mandatory": ["none/as-is"]}}
         prepared = prepare(passing_plan(**changes), store, SilentProgress())
-        ledger = Ledger(prepared, store)
-        earlier = ledger.begin()
+        ledger = register(prepared, store)
         if measure:
             run_audit(prepared, store, LocalExecutor(), SilentProgress())
-        return ledger, earlier, prepared, store
+        return ledger, prepared, store
 
     return begin
 
 
 def test_a_policy_may_change_until_the_unlearned_model_was_measured(begun):
-    _, first, _, _ = begun()
-    _, second, _, store = begun(OTHER)
-    assert first == second == ()
-    entry = json.loads(next((store.root / "audits").glob("*.json")).read_text())
-    assert [u["name"] for u in entry["undertakings"]] == ["lax"]
+    begun()
+    ledger, _, _ = begun(OTHER, measure=True)
+    assert ledger.decide() == ()
 
 
 def test_another_policy_midway_is_refused(begun):
@@ -49,17 +44,18 @@ def test_another_policy_midway_is_refused(begun):
 
 
 def test_a_second_policy_after_the_first_is_on_record(begun):
-    ledger, _, prepared, _ = begun(measure=True)
-    ledger.finish()
-    other, earlier, _, _ = begun(OTHER)
-    assert earlier == (prepared.plan.policy.digest,)
-    other.finish()
-    assert begun()[1] == (), "the first stays the first"
-    assert begun(OTHER)[1] == earlier
+    ledger, prepared, _ = begun(measure=True)
+    first = prepared.plan.policy.digest
+    ledger.finish(ledger.decide())
+    other, _, _ = begun(OTHER)
+    assert other.decide() == (first,)
+    other.finish((first,))
+    assert begun()[0].decide() == (), "the first stays the first"
+    assert begun(OTHER)[0].decide() == (first,)
 
 
 def test_planned_jobs_are_those_that_run(begun):
-    _, _, prepared, store = begun(measure=True)
+    _, prepared, store = begun(measure=True)
     planned = planned_jobs(prepared)
     assert list(planned) == ["none/as-is full precision"]
     assert set(planned["none/as-is full precision"]) == {"unlearned", "original", "retrained-0"}
@@ -69,15 +65,15 @@ def test_planned_jobs_are_those_that_run(begun):
 
 
 def test_a_ledger_that_was_tampered_with_is_refused(begun):
-    _, _, _, store = begun()
-    file = next((store.root / "audits").glob("*.json"))
+    _, _, store = begun()
+    file = next((store.root / "audits").glob("*/*.json"))
     file.write_text("{")
     with pytest.raises(AuditorError, match="cannot be read"):
         begun()
 
 
 def test_the_command_refuses_it_too_and_says_the_way_out(begun, passing_plan, tmp_path):
-    _, _, _, store = begun(measure=True)
+    _, _, store = begun(measure=True)
     plan = passing_plan(attacks=[], policy=OTHER)
     with pytest.raises(AuditorError, match="begin anew with another evidence store"):
         audit(plan, tmp_path / "out", store.root, SilentProgress(), reports=())

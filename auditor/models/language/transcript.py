@@ -1,38 +1,38 @@
-"""What one subject says about a list of facts: each forward pass is made once."""
+"""What one model says of a list of facts: each forward pass is made once."""
 
 from collections.abc import Sequence
 from functools import cached_property
 
 from auditor.core.facts import Fact
-from auditor.models.causal_lm.model import CausalLM
-from auditor.models.causal_lm.prompting import Opened
-from auditor.models.causal_lm.scoring import TokenScores
+from auditor.models.language.model import LanguageModel
+from auditor.models.language.prompting import Opened
+from auditor.models.language.scoring import TokenScores
 
 SPARE_TOKENS = 8
 """Tokens that a generated answer may be longer than the longest true one."""
 
 
 class Transcript:
-    """Answers of a causal language model to facts, as given and as generated.
+    """Answers of a language model to facts, as given and as generated.
 
-    Probes read from it; what no metric asks for is never computed.
+    Metrics read from it; what none of them asks for is never computed.
 
     Args:
-        subject: who is asked.
-        facts: what is asked.
-        shown: tokens of each true answer that the subject is given beforehand; one token at
-            least is left to it.
+        model: The model that is asked.
+        facts: What is asked.
+        shown: Tokens of each true answer that the model is given beforehand; one token at least is
+            left to it.
     """
 
-    def __init__(self, subject: CausalLM, facts: Sequence[Fact], shown: int = 0) -> None:
-        self.subject = subject
+    def __init__(self, model: LanguageModel, facts: Sequence[Fact], shown: int = 0) -> None:
+        self.model = model
         self.facts = tuple(facts)
         self.shown = shown
 
     @cached_property
     def answers(self) -> list[TokenScores]:
         """Scores of each fact's true answer, without the tokens that were shown."""
-        scores = self.subject.score([(fact.prompt, fact.answer) for fact in self.facts])
+        scores = self.model.score([(fact.prompt, fact.answer) for fact in self.facts])
         return [score.after(self.shown) for score in scores]
 
     @cached_property
@@ -44,7 +44,7 @@ class Transcript:
         if self.shown:
             return [[] for _ in self.facts]
         pairs = [(fact.prompt, wrong) for fact in self.facts for wrong in fact.distractors]
-        scores = iter(self.subject.score(pairs) if pairs else [])
+        scores = iter(self.model.score(pairs) if pairs else [])
         return [[next(scores) for _ in fact.distractors] for fact in self.facts]
 
     @cached_property
@@ -57,11 +57,11 @@ class Transcript:
     @cached_property
     def greedy(self) -> list[str]:
         """Each fact's greedily generated answer, without what was shown."""
-        longest = max(self.subject.answer_length(f.prompt, f.answer) for f in self.facts)
+        longest = max(self.model.answer_length(f.prompt, f.answer) for f in self.facts)
         prompts = [fact.prompt for fact in self.facts]
         openings = [opened.ids for opened in self._opened] if self.shown else None
-        return self.subject.generate(prompts, longest + SPARE_TOKENS, openings=openings)
+        return self.model.generate(prompts, longest + SPARE_TOKENS, openings=openings)
 
     @cached_property
     def _opened(self) -> list[Opened]:
-        return [self.subject.opened(f.prompt, f.answer, self.shown) for f in self.facts]
+        return [self.model.opened(f.prompt, f.answer, self.shown) for f in self.facts]

@@ -1,0 +1,39 @@
+"""What a worker records of itself beside the evidence that it makes."""
+
+import platform
+
+import torch
+
+from auditor.core.packages import distribution_of, installed_version
+from auditor.engine.job import Job
+from auditor.evidence.environment import Environment
+from auditor.metrics.metric import METRICS
+from auditor.models.spec import ModelSpec
+
+
+def environment_of(job: Job) -> Environment:
+    """Return the environment in which this process runs a job.
+
+    The packages are those that the job's attack, metrics and kind of model name.
+    """
+    packages = {
+        *job.instantiate().packages,
+        *(package for name in job.metrics for package in METRICS.get(name).packages),
+        *job.kind.packages,
+    }
+    distributions = sorted(map(distribution_of, packages))
+    return Environment(
+        device=device_of(job.spec),
+        python=platform.python_version(),
+        packages={name: installed_version(name) for name in distributions},
+        device_map=job.spec.device_map,
+        token_budget=job.token_budget,
+    )
+
+
+def device_of(spec: ModelSpec) -> str:
+    """Return the name of the accelerator that a model is opened on here, or ``cpu``."""
+    if spec.device_map == "cpu" or not torch.cuda.is_available():
+        return "cpu"
+    kind, _, number = (spec.device_map or "").partition(":")
+    return torch.cuda.get_device_name(int(number) if kind == "cuda" and number else 0)

@@ -1,0 +1,163 @@
+"""What an executor is, what its workers share, and the registry of all executors."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from auditor.core.progress import Progress
+from auditor.core.registry import Registry
+from auditor.engine.execution import Failure, execute
+from auditor.engine.job import Job
+from auditor.engine.locations import Locations
+from auditor.evidence.store import EvidenceStore
+from auditor.models.model import AuditedModel
+from auditor.models.opening import open_model
+from auditor.models.spec import ModelSpec
+
+TASK = "attacking every arm alike"
+"""Description of the work for whoever watches its progress."""
+
+
+class LabelledJob(NamedTuple):
+    """A job, and what it is called while it runs."""
+
+    label: str
+    job: Job
+
+
+class Executor(ABC):
+    """Runs jobs, anywhere, and says which failed.
+
+    Jobs of one call do not depend on each other. An executor may run them in any order, on any
+    machine that has the models and the store, and more than once; neither evidence nor verdict
+    depends on it.
+
+    A package that brings an executor names it among its entry points:
+    ``[project.entry-points."auditor.executors"]``, ``name = "package.module:Class"``.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        """Create an executor.
+
+        Args:
+            workers: Number of jobs that run at once; by default, what suits this machine.
+
+        Raises:
+            AuditorError: The executor cannot have so many workers.
+        """
+        self.workers = workers
+
+    @abstractmethod
+    def run(
+        self,
+        jobs: Sequence[LabelledJob],
+        models: Locations,
+        store: EvidenceStore,
+        progress: Progress,
+    ) -> Mapping[str, Failure]:
+        """Run the jobs that the store does not hold yet.
+
+        Args:
+            jobs: What is asked; equal jobs are run once.
+            models: Finds the models' files on this machine.
+            store: Where evidence is kept.
+            progress: Is told how many jobs are done.
+
+        Returns:
+            Key to failure of the jobs that left no evidence. A failed job is tried again by the
+            next run.
+
+        Raises:
+            AuditorError: A model cannot be opened.
+            OSError: Evidence could not be written.
+        """
+
+
+EXECUTORS: Registry[type[Executor]] = Registry("executor", group="auditor.executors")
+
+
+class Ticker:
+    """Counts the answers that a job has, and puts them into a line with its step.
+
+    Args:
+        show: Shows the line.
+    """
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self._show = show
+        self._answers, self._step = 0, ""
+
+    def begin(self) -> None:
+        """Count the answers of another job."""
+        self._answers, self._step = 0, ""
+
+    def __call__(self, items: int) -> None:
+        """Count further answers."""
+        self._answers += items
+        self._show(f"{self._step}{self._answers} answers")
+
+    def step(self, step: str) -> None:
+        """Go to another step of the job."""
+        self._step = f"{step}, "
+        self(0)
+
+
+class Worker:
+    """Runs one job after the other, with one model open at a time.
+
+    Args:
+        models: Finds the models' files on this machine.
+        store: Where evidence is kept.
+        ticker: Is told how far a job has come.
+    """
+
+    def __init__(self, models: Locations, store: EvidenceStore, ticker: Ticker) -> None:
+        self._models = models
+        self._store = store
+        self._ticker = ticker
+        self._opened: tuple[ModelKey, AuditedModel] | None = None
+
+    def run(self, job: Job) -> Failure | None:
+        """Run a job, unless the store holds it by now."""
+        self._ticker.begin()
+        if self._store.has(job.key):  # another process of a shared store was quicker
+            return None
+        failure = execute(job, self._model(job), self._store, self._ticker.step)
+        if failure is not None:
+            self.close()  # a failed attack may have left anything behind
+        return failure
+
+    def close(self) -> None:
+        """Let go of the model."""
+        if self._opened is not None:
+            self._opened[1].close()
+            self._opened = None
+
+    def _model(self, job: Job) -> AuditedModel:
+        if self._opened is None or self._opened[0] != model_key(job):
+            self.close()
+            location = self._models.find(job.spec, job.model)
+            model = open_model(job.spec, location, job.format, job.token_budget, self._ticker)
+            self._opened = model_key(job), model
+        return self._opened[1]
+
+
+class ModelKey(NamedTuple):
+    """What jobs have in common that can use the same opened model."""
+
+    model: str
+    spec: ModelSpec
+
+
+def model_key(job: Job) -> ModelKey:
+    """Return what a job needs to be opened."""
+    return ModelKey(job.model, job.spec)
+
+
+def waiting(jobs: Iterable[LabelledJob], store: EvidenceStore) -> dict[ModelKey, list[LabelledJob]]:
+    """Return the different jobs that the store does not hold yet, by the model that they need."""
+    unique = {entry.job.key: entry for entry in jobs if not store.has(entry.job.key)}
+    groups: dict[ModelKey, list[LabelledJob]] = {}
+    for entry in unique.values():
+        groups.setdefault(model_key(entry.job), []).append(entry)
+    return groups

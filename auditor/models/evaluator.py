@@ -1,0 +1,45 @@
+"""What asks a model the audit's questions, whatever the model's kind."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Generic, Self, TypeVar
+
+from auditor.core.facts import Fact, FactSets, SetName
+from auditor.core.records import Row
+from auditor.models.model import AuditedModel
+
+M = TypeVar("M", bound=AuditedModel, contravariant=True)
+"""The models that are asked."""
+
+
+class Evaluator(ABC, Generic[M]):
+    """The same questions and the same metrics for every arm under every attack."""
+
+    sets: FactSets
+    metrics: Mapping[str, Any]
+    """Metrics by name, the primary one first."""
+
+    @abstractmethod
+    def evaluate(
+        self,
+        model: M,
+        sets: Sequence[SetName] = ("forget", "retain"),
+        rewrite: Callable[[Fact], Fact] = lambda fact: fact,
+        *,
+        only: Collection[str] | None = None,
+    ) -> tuple[Row, ...]:
+        """Measure K of every fact of ``sets``.
+
+        Args:
+            model: The model that is asked.
+            sets: The sets whose facts are asked.
+            rewrite: Changes what is asked (another prompt); id and answer stay.
+            only: Ids of the facts that are asked, by default all of ``sets``.
+
+        Raises:
+            MeasurementError: Something could not be measured; nothing takes its place.
+        """
+
+    @abstractmethod
+    def with_metrics(self, metrics: Sequence[str]) -> Self:
+        """The same questions with other metrics, named with the primary one first."""

@@ -1,0 +1,330 @@
+"""Kinds of model: one folder and one entry point each, found by name or by a model's files."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
+
+from pydantic import BaseModel, BeforeValidator, JsonValue, SerializeAsAny, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from auditor.core.errors import AuditorError
+from auditor.core.facts import FactSets
+from auditor.core.registry import Registry
+from auditor.models.auxiliary import AuxiliaryInputs
+from auditor.models.plan_sections import DataSection, MetricSection
+from auditor.models.spec import ModelSpec, PromptFormat
+
+if TYPE_CHECKING:  # torch takes seconds, and a kind is asked for much that needs none
+    from auditor.models.evaluator import Evaluator
+    from auditor.models.manifest import Location
+    from auditor.models.model import AuditedModel
+
+Answers = Literal["text", "image"]
+"""What models of a kind answer with; a metric reads one of them."""
+
+Tick = Callable[[int], None]
+"""Told how many items each finished batch held."""
+
+
+class Planned(Protocol):
+    """What a kind reads of a plan."""
+
+    @property
+    def arms(self) -> Mapping[str, ModelSpec]:
+        """Arm to its model."""
+
+    @property
+    def data(self) -> DataSection:
+        """Where the facts are."""
+
+    @property
+    def metrics(self) -> MetricSection:
+        """What "knows" means."""
+
+    @property
+    def format(self) -> PromptFormat:
+        """How prompts become text."""
+
+
+class PlanFlag(NamedTuple):
+    """A flag of the command line that stands for a key of the plan."""
+
+    name: str
+    """For example ``--classifier``."""
+    metavar: str
+    help: str
+    section: Literal["unlearned", "data", "metrics"]
+    """The part of the plan that the key belongs to."""
+    key: str
+
+
+class Workload(NamedTuple):
+    """What one evaluation costs a model."""
+
+    tokens: int
+    """Tokens (of an image model rows) that go through the network."""
+    uses: int = 1
+    """How often a weight is used for each of them."""
+
+
+class ModelKind(ABC):
+    """All that the audit must know of one kind of model.
+
+    A subclass stands in a module that imports neither torch nor the libraries that open models:
+    plans are read, and mistakes in them found, without these. It imports them where it opens one.
+    """
+
+    name: ClassVar[str]
+    """As plans and attacks call it."""
+    described: ClassVar[str]
+    """What models of the kind are, in the plural, for the command line."""
+    answers: ClassVar[Answers]
+    spec_type: ClassVar[type[ModelSpec]]
+    data_section: ClassVar[type[DataSection]] = DataSection
+    metric_section: ClassVar[type[MetricSection]] = MetricSection
+    default_metrics: ClassVar[tuple[str, ...]]
+    """The metrics of a plan that names none, the primary one first."""
+    packages: ClassVar[tuple[str, ...]]
+    """Import packages whose versions may change what is measured."""
+    code: ClassVar[tuple[str, ...]]
+    """Modules of the model class and of the evaluator; what they import decides a result, too."""
+    plan_template: ClassVar[tuple[str, str]]
+    """Package and file name of a commented plan to start from."""
+    flags: ClassVar[tuple[PlanFlag, ...]] = ()
+    """Flags of the command line for keys that only this kind has."""
+    refusals: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Keys of other kinds to what a user should do who gives them for this one."""
+    fixed_files: ClassVar[tuple[str, ...]] = ()
+    """Patterns of files that unlearning leaves alone; an arm with others is warned about."""
+    default: ClassVar[bool] = False
+    """Whether a model is taken to be of this kind that no kind recognises."""
+    prompts_repeat: ClassVar[bool] = False
+    """Whether one prompt may be asked under several ids, because each id is another seed."""
+    positive_controls: ClassVar[bool] = False
+    """Whether a suppression can be planted in models of this kind."""
+
+    @abstractmethod
+    def recognises(self, folder: Path) -> bool:
+        """Whether a local directory holds a model of this kind, seen from its configuration."""
+
+    @abstractmethod
+    def locate(self, spec: ModelSpec) -> "Location":
+        """Find (or fetch) a model's files, check that they are safe and whole, and hash them.
+
+        Raises:
+            AuditorError: Nothing is there, weights are pickled, truncated or missing, or the model
+                brings its own code; each with the way out.
+        """
+
+    @abstractmethod
+    def check(
+        self, spec: ModelSpec, location: "Location", prompt_format: PromptFormat | None
+    ) -> None:
+        """Check that a located model could be opened, without loading its weights.
+
+        Raises:
+            AuditorError: It could not.
+        """
+
+    @abstractmethod
+    def open(
+        self,
+        spec: ModelSpec,
+        location: "Location",
+        prompt_format: PromptFormat,
+        token_budget: int,
+        tick: Tick,
+    ) -> "AuditedModel":
+        """Open a located model; its weights are loaded when they are first needed."""
+
+    @abstractmethod
+    def evaluator(
+        self, sets: FactSets, metrics: Sequence[str], auxiliary: AuxiliaryInputs
+    ) -> "Evaluator[Any]":
+        """Make what asks models of this kind.
+
+        Args:
+            sets: The facts.
+            metrics: Names of the metrics, the primary one first.
+            auxiliary: What ``auxiliary_inputs`` found.
+        """
+
+    @abstractmethod
+    def workload(
+        self,
+        spec: ModelSpec,
+        location: "Location",
+        sets: FactSets,
+        *,
+        holdout: bool,
+        generates: bool,
+        chooses: bool,
+    ) -> Workload:
+        """Estimate what one evaluation of the forget and the retain set costs.
+
+        Args:
+            spec: The original's.
+            location: Its files.
+            sets: The facts.
+            holdout: Whether the holdout set is asked, too.
+            generates: Whether a metric makes the model write.
+            chooses: Whether a metric scores wrong answers, too.
+        """
+
+    def weights_folder(self, location: "Location") -> Path:
+        """The folder of the weights that an evaluation runs through."""
+        return location.model
+
+    def options(self, spec: ModelSpec) -> dict[str, JsonValue]:
+        """What of a spec decides a result, besides the model's files and the type of its weights.
+
+        Where weights are put and how many are batched does not belong here.
+        """
+        return {}
+
+    def auxiliary_inputs(self, plan: Planned, sets: FactSets) -> AuxiliaryInputs:
+        """Find, check and hash what a plan names beside models and facts.
+
+        Raises:
+            AuditorError: Something is missing, or does not open.
+        """
+        return AuxiliaryInputs()
+
+    def validate(self, plan: Planned, sets: FactSets) -> tuple[str, ...]:
+        """What is wrong with a plan for models of this kind, and what to do; empty if nothing."""
+        return ()
+
+    def template(self) -> str:
+        """The commented plan to start from."""
+        package, name = self.plan_template
+        return files(package).joinpath(name).read_text(encoding="utf-8")
+
+
+KINDS: Registry[type[ModelKind]] = Registry("kind of model", group="auditor.models")
+
+
+@cache
+def kind_named(name: str) -> ModelKind:
+    """The kind of that name.
+
+    Raises:
+        AuditorError: There is none; close names are suggested.
+    """
+    return KINDS.get(name)()
+
+
+def all_kinds() -> tuple[ModelKind, ...]:
+    """Every installed kind, by name."""
+    return tuple(kind_named(name) for name in KINDS.names())
+
+
+def default_kind() -> ModelKind:
+    """The kind that a model is taken to be of where nothing says another."""
+    return next(kind for kind in all_kinds() if kind.default)
+
+
+def recognised(folder: Path) -> ModelKind | None:
+    """The kind of the model in a local directory; None if there is none that one kind alone knows.
+
+    The default kind takes what is left, so it is asked only where no other one answers.
+    """
+    if not folder.is_dir():
+        return None
+    found = [kind for kind in all_kinds() if kind.recognises(folder)]
+    found = [kind for kind in found if not kind.default] or found
+    return found[0] if len(found) == 1 else None
+
+
+def kind_of(content: Mapping[str, Any]) -> ModelKind:
+    """The kind of a model given as plain data: as it says, as its files say, or the default.
+
+    Raises:
+        AuditorError: It names a kind that is not installed.
+    """
+    if content.get("kind") is not None:
+        return kind_named(str(content["kind"]))
+    path = content.get("path")
+    found = recognised(Path(path).expanduser()) if isinstance(path, str) else None
+    return found or default_kind()
+
+
+def parse_spec(value: Any) -> ModelSpec:
+    """Validate what a plan says of a model: its path alone, or its keys.
+
+    Raises:
+        ValidationError: It does not describe a model of its kind.
+    """
+    if isinstance(value, ModelSpec):
+        return value
+    content = {"path": value} if isinstance(value, str) else value
+    if not isinstance(content, Mapping):
+        return ModelSpec.model_validate(content)
+    try:
+        kind = kind_of(content)
+    except AuditorError as error:
+        raise ValidationError.from_exception_data(
+            ModelSpec.__name__,
+            [_detail("unknown_kind", str(error), ("kind",), content["kind"])],
+        ) from error
+    spec: ModelSpec = of_kind(kind, "spec_type", {**content, "kind": kind.name})
+    return spec
+
+
+AnySpec = Annotated[SerializeAsAny[ModelSpec], BeforeValidator(parse_spec)]
+"""Type of a field that holds the spec of a model of any kind."""
+
+Part = Literal["spec_type", "data_section", "metric_section"]
+"""Attributes of a kind that are the types of parts of a plan."""
+
+
+def of_kind(kind: ModelKind, part: Part, content: Mapping[str, Any]) -> Any:
+    """Validate a part of a plan that every kind may extend.
+
+    A key of another kind may stand there with its default value, which says nothing: plans that
+    an audit wrote before version 0.2 hold the keys of all kinds.
+
+    Args:
+        kind: The kind of the plan's models.
+        part: Attribute of the kind with the type of the part.
+        content: The part as plain data.
+
+    Returns:
+        An instance of that type.
+
+    Raises:
+        ValidationError: Keys are wrong, or belong to another kind; all are named.
+    """
+    cls: type[BaseModel] = getattr(kind, part)
+    kept = dict(content)
+    details = []
+    for key in content.keys() - cls.model_fields.keys():
+        owners = [other for other in all_kinds() if key in getattr(other, part).model_fields]
+        if not owners:
+            continue
+        value = kept.pop(key)
+        if value == getattr(owners[0], part).model_fields[key].default:
+            continue
+        names = " or ".join(other.name for other in owners)
+        message = f"is for models of the kind {names}; set `kind: {names}` or leave it out"
+        message = kind.refusals.get(key, message)
+        details.append(_detail("key_of_another_kind", message, (key,), value))
+    try:
+        found = cls.model_validate(kept)
+    except ValidationError as error:
+        details += [_detail(e["type"], e["msg"], e["loc"], e["input"]) for e in error.errors()]
+        raise ValidationError.from_exception_data(cls.__name__, details) from error
+    if details:
+        raise ValidationError.from_exception_data(cls.__name__, details)
+    return found
+
+
+def _detail(
+    type_: str, message: str, location: tuple[str | int, ...], value: Any
+) -> InitErrorDetails:
+    # pydantic's type for literal strings; without a context the template is taken as it is
+    fault = PydanticCustomError(type_, message)
+    return InitErrorDetails(type=fault, loc=location, input=value)

@@ -1,0 +1,1 @@
+"""What all kinds of models that answer in text share."""

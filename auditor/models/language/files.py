@@ -1,0 +1,146 @@
+"""The files of a language model: a directory that ``transformers`` opens, and an adapter."""
+
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from auditor.core.errors import AuditorError
+from auditor.core.hashing import digest_file
+from auditor.models.checkpoint_files import check_truncated, read_json
+from auditor.models.manifest import Location, Manifest
+
+_SAFE = ("*.safetensors",)
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_DESCRIPTION = ("*.json", "*.txt", "*.model", "*.jinja", "*.py")
+_NOT_THE_MODEL = {"README.md", "training_args.bin", "optimizer.pt", "scheduler.pt"}
+
+
+def locate_checkpoint(
+    path: str,
+    *,
+    revision: str | None = None,
+    adapter: str | None = None,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+) -> Location:
+    """Find (or fetch) a model's files, check that they are safe and whole, and hash them.
+
+    Args:
+        path: Local directory, or the name of a model on the Hugging Face hub.
+        revision: Commit, tag or branch of a hub model.
+        adapter: Directory or hub name of an adapter that belongs to the model.
+        allow_pickle: Take pickled weights.
+        trust_remote_code: Take a model that brings Python code.
+
+    Raises:
+        AuditorError: Nothing is there, weights are pickled, truncated or missing, or the model
+            brings its own code; each with the way out.
+    """
+    model = _directory(path, revision, "model", allow_pickle)
+    added = _directory(adapter, None, "adapter", allow_pickle) if adapter else None
+    _check_adapter(model)
+    files = _checked_files(model, allow_pickle)
+    if "config.json" not in files:
+        raise AuditorError(f"{model} has no config.json, so it is not a model's directory.")
+    if not trust_remote_code:
+        _check_remote_code(model)
+    if added is not None:
+        files |= {f"adapter/{k}": v for k, v in _checked_files(added, allow_pickle).items()}
+    return Location(model=model, adapter=added, manifest=Manifest(files=files))
+
+
+def _directory(name: str, revision: str | None, role: str, allow_pickle: bool) -> Path:
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path.resolve()
+    if path.exists():
+        raise AuditorError(f"{role} {name} is a file; give the directory that holds it.")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise AuditorError(f"{role} {name}: no such directory.")
+    patterns = [*_SAFE, *_DESCRIPTION, *(_PICKLED if allow_pickle else ())]
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise AuditorError(
+            f"{role} {name} is neither a local directory nor can it be had from the hub "
+            f"({type(error).__name__}: {str(error).splitlines()[0]})."
+        ) from error
+
+
+def _checked_files(directory: Path, allow_pickle: bool) -> dict[str, str]:
+    safe = _matching(directory, _SAFE)
+    pickled = [p for p in _matching(directory, _PICKLED) if p.name not in _NOT_THE_MODEL]
+    if not safe and not pickled:
+        raise AuditorError(
+            f"{directory} holds no weights: expected *.safetensors beside config.json."
+        )
+    if not safe and not allow_pickle:
+        raise AuditorError(
+            f"{directory} holds only pickled weights ({pickled[0].name}), and a pickle can run any "
+            "code when it is loaded. Convert it to safetensors, or set `allow_pickle: true` "
+            "(--allow-pickle) for this model if you trust its source."
+        )
+    for file in safe:
+        check_truncated(file)
+    _check_missing_shards(directory, {p.name for p in safe})
+    _check_unnamed_weights(directory, {p.name for p in safe}, allow_pickle)
+    weights = [*safe, *(pickled if allow_pickle else ())]
+    description = [p for p in _matching(directory, _DESCRIPTION) if p.name not in _NOT_THE_MODEL]
+    return {p.name: digest_file(p) for p in sorted({*weights, *description})}
+
+
+def _check_unnamed_weights(directory: Path, safe: set[str], allow_pickle: bool) -> None:
+    """What is loaded must be what is hashed: only the names that the libraries look for."""
+    looked_for = {
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "adapter_model.safetensors",
+    }
+    present = safe | {p.name for p in directory.glob("*.index.json")}
+    if not allow_pickle and not looked_for & present:
+        raise AuditorError(
+            f"{directory} holds {', '.join(sorted(safe))}, but none of "
+            f"{', '.join(sorted(looked_for))}; rename or index the weights, so that "
+            "what is loaded is what was hashed."
+        )
+    config = directory / "config.json"
+    if config.exists() and "transformers_weights" in read_json(config):
+        raise AuditorError(
+            f"{config} points to other weights (transformers_weights); an audit takes only those "
+            "that lie beside it under their usual name."
+        )
+
+
+def _check_adapter(directory: Path) -> None:
+    # transformers would apply it, or follow its base_model_name_or_path to files nobody hashed
+    if (directory / "adapter_config.json").exists():
+        raise AuditorError(
+            f"{directory} holds a PEFT adapter (adapter_config.json), not only a model. Give the "
+            "base model as `path` and the adapter's own directory as `adapter`."
+        )
+
+
+def _matching(directory: Path, patterns: tuple[str, ...]) -> list[Path]:
+    return sorted(p for pattern in patterns for p in directory.glob(pattern) if p.is_file())
+
+
+def _check_missing_shards(directory: Path, present: set[str]) -> None:
+    index = directory / "model.safetensors.index.json"
+    if not index.exists():
+        return
+    wanted = set(read_json(index).get("weight_map", {}).values())
+    if missing := sorted(wanted - present):
+        raise AuditorError(
+            f"{index} names shards that are not there: {', '.join(missing)}. Download them again."
+        )
+
+
+def _check_remote_code(directory: Path) -> None:
+    for name in ("config.json", "tokenizer_config.json"):
+        file = directory / name
+        if file.exists() and "auto_map" in read_json(file):
+            raise AuditorError(
+                f"{file} asks for Python code that comes with the model (auto_map). Set "
+                "`trust_remote_code: true` (--trust-remote-code) if you have read that code."
+            )

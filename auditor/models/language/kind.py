@@ -1,0 +1,93 @@
+"""What all kinds of models that answer in text have alike for the audit."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from auditor.core.facts import FactSets
+from auditor.models.checkpoint_files import read_json
+from auditor.models.kind import ModelKind, Workload
+from auditor.models.language.spec import LanguageSpec
+from auditor.models.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from auditor.models.manifest import Location
+
+
+class LanguageKind(ModelKind):
+    """A kind of model that answers in text."""
+
+    answers = "text"
+    default_metrics = (
+        "answer-probability",
+        "rouge-l-recall",
+        "exact-memorisation",
+        "extraction-strength",
+    )
+    packages = ("torch", "transformers", "tokenizers", "numpy", "peft")
+    fixed_files = (
+        "tokenizer.json",
+        "tokenizer.model",
+        "vocab.json",
+        "merges.txt",
+        "chat_template.jinja",
+    )
+    positive_controls = True
+
+    def locate(self, spec: ModelSpec) -> "Location":
+        """Find a directory that ``transformers`` opens, and the adapter where there is one."""
+        from auditor.models.language.files import locate_checkpoint
+
+        own = self.own(spec)
+        return locate_checkpoint(
+            own.path,
+            revision=own.revision,
+            adapter=own.adapter,
+            allow_pickle=own.allow_pickle,
+            trust_remote_code=own.trust_remote_code,
+        )
+
+    def workload(
+        self,
+        spec: ModelSpec,
+        location: "Location",
+        sets: FactSets,
+        *,
+        holdout: bool,
+        generates: bool,
+        chooses: bool,
+    ) -> Workload:
+        """Count the tokens of prompts and answers, by the model's tokenizer."""
+        from auditor.models.language.loading import load_tokenizer
+        from auditor.models.language.transcript import SPARE_TOKENS
+
+        tokenizer = load_tokenizer(self.own(spec), location)
+        facts = [*sets.forget, *sets.retain, *(sets.holdout if holdout else ())]
+        prompts = [len(tokenizer(fact.prompt)["input_ids"]) for fact in facts]
+        answers = [len(tokenizer(fact.answer)["input_ids"]) for fact in facts]
+        tokens = sum(prompts) + sum(answers)
+        if generates:
+            tokens += sum(prompts) + len(facts) * (max(answers) + SPARE_TOKENS)
+        if chooses:
+            tokens += sum(
+                (prompt + answer) * len(fact.distractors)
+                for fact, prompt, answer in zip(facts, prompts, answers, strict=True)
+            )
+        return Workload(tokens)
+
+    def own(self, spec: ModelSpec) -> LanguageSpec:
+        """The spec, which must be one of this kind.
+
+        Raises:
+            TypeError: It is that of another kind of model.
+        """
+        if not isinstance(spec, LanguageSpec):
+            raise TypeError(f"{type(spec).__name__} is no spec of the kind {self.name}")
+        return spec
+
+
+def encodes_apart(folder: Path) -> bool | None:
+    """Whether the model in a directory has an encoder of its own; None if it is no such model."""
+    config = folder / "config.json"
+    if not config.is_file():
+        return None
+    return bool(read_json(config).get("is_encoder_decoder", False))

@@ -1,0 +1,392 @@
+"""What the audit asks of every model that answers in text."""
+
+import gc
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, Self
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from typing_extensions import TypeVar
+
+from auditor.core.errors import MeasurementError
+from auditor.models.batching import run_batched
+from auditor.models.language.decoding import Sampling
+from auditor.models.language.loading import (
+    load_directory,
+    load_tokenizer,
+    merged,
+    read_config,
+    with_pad_token,
+)
+from auditor.models.language.prompting import Opened
+from auditor.models.language.scoring import TokenScores
+from auditor.models.language.spec import LanguageSpec
+from auditor.models.manifest import Location
+from auditor.models.model import AuditedModel
+from auditor.models.preserve import preserve_weights
+from auditor.models.spec import TOKEN_BUDGET, Dtype, PromptFormat
+
+IN_MEMORY = "in memory"
+"""What a model is called that was handed over loaded, unless it is given a name."""
+
+
+class Example(Protocol):
+    """A prompt and its answer as token ids."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that go through the network for it."""
+
+    @property
+    def answer_tokens(self) -> int:
+        """Tokens of the answer, which the loss is over."""
+
+    @property
+    def positions(self) -> int:
+        """Tokens of its longest sequence; a model's context must hold them."""
+
+
+X = TypeVar("X", bound=Example, default=Any)
+"""How a kind of model keeps a prompt with its answer."""
+
+
+class LanguageModel(AuditedModel, Generic[X]):
+    """A model that scores given answers and writes its own."""
+
+    spec: LanguageSpec
+    spec_type: ClassVar[type[LanguageSpec]]
+    auto_class: ClassVar[Any]
+    """Class of ``transformers`` that loads models of the kind."""
+
+    def __init__(
+        self,
+        spec: LanguageSpec,
+        location: Location | None,
+        prompt_format: PromptFormat | None = None,
+        token_budget: int = TOKEN_BUDGET,
+        tick: Callable[[int], None] = lambda n: None,
+    ) -> None:
+        super().__init__(spec, location)
+        self.prompt_format = prompt_format or PromptFormat()
+        self.token_budget = token_budget
+        self._tick = tick
+        self._load: Callable[[], PreTrainedModel] = self._from_files
+        self._network: PreTrainedModel | None = None
+        self._tokenizer: PreTrainedTokenizerBase | None = None
+
+    @classmethod
+    def wrap(
+        cls,
+        network: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        prompt_format: PromptFormat | None = None,
+        token_budget: int = TOKEN_BUDGET,
+        name: str = IN_MEMORY,
+    ) -> Self:
+        """A model out of a loaded network; it can be measured, but not certified.
+
+        Args:
+            network: It is put into evaluation mode, and nothing else of it changes for good.
+            tokenizer: It stays as it is; a copy gets a pad token where it has none.
+            prompt_format: How prompts become text.
+            token_budget: Padded tokens in one batch.
+            name: What messages call the model.
+
+        Raises:
+            AuditorError: The network is of another kind, or the tokenizer has neither a pad nor an
+                end-of-sequence token.
+        """
+        cls.check_config(network.config, name)
+        wrapped = cls(
+            cls.spec_type.model_validate({"path": name}), None, prompt_format, token_budget
+        )
+        wrapped._load = network.eval
+        wrapped._tokenizer = with_pad_token(tokenizer, name)
+        return wrapped
+
+    def copy_with(
+        self,
+        *,
+        network: PreTrainedModel | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        prompt_format: PromptFormat | None = None,
+    ) -> Self:
+        """The same model but for what is given; all else, the meter too, is shared.
+
+        Closing the copy lets go of its own references only.
+
+        Args:
+            network: By default this model's, loaded where it was not.
+            tokenizer: By default this model's; it needs a pad token.
+            prompt_format: By default this model's.
+        """
+        copy = type(self)(
+            self.spec,
+            self._location,
+            prompt_format or self.prompt_format,
+            self.token_budget,
+            self._tick,
+        )
+        copy.meter = self.meter
+        copy._load = _closed
+        copy._network = network or self.network
+        copy._tokenizer = tokenizer or self.tokenizer
+        return copy
+
+    def opened_alike(
+        self, location: Location, dtype: Dtype | None = None, device_map: str | None = None
+    ) -> Self:
+        """Another model of this kind, opened as this one was; it shares the meter.
+
+        Args:
+            location: Its files.
+            dtype: Type of its weights; by default this model's.
+            device_map: Where they are put; by default as this model's are.
+        """
+        spec = self.spec_type.model_validate(
+            {
+                "path": str(location.model),
+                "dtype": dtype or self.spec.dtype,
+                "device_map": device_map or self.spec.device_map,
+            }
+        )
+        other = type(self)(spec, location, self.prompt_format, self.token_budget)
+        other.meter = self.meter
+        return other
+
+    @classmethod
+    @abstractmethod
+    def check_config(cls, config: PretrainedConfig, name: str) -> None:
+        """Check that a configuration is that of a model of this kind.
+
+        Args:
+            config: The configuration.
+            name: What messages call the model.
+
+        Raises:
+            AuditorError: It is that of another kind.
+        """
+
+    @property
+    def network(self) -> PreTrainedModel:
+        """The loaded network, in evaluation mode."""
+        if self._network is None:
+            self._network = self._load()
+        return self._network
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer, with a pad token."""
+        if self._tokenizer is None:
+            self._tokenizer = load_tokenizer(self.spec, self.location)
+        return self._tokenizer
+
+    @property
+    def config(self) -> PretrainedConfig:
+        """The model's configuration, read without loading its weights."""
+        if self._network is None and not self.in_memory:
+            return read_config(self.spec, self.location.model)
+        return self.network.config
+
+    @property
+    def context_length(self) -> int | None:
+        """Most tokens that one sequence can have; None where nothing limits it."""
+        limit = getattr(self.config, "max_position_embeddings", None)
+        return None if limit is None else int(limit)
+
+    @abstractmethod
+    def encode(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[X]:
+        """Tokenise prompts with their answers, as :meth:`score` does.
+
+        Args:
+            pairs: Prompt and answer of each item; an empty prompt stands before a passage.
+            end: Put the end-of-sequence token after each answer, as fine-tuning does; it counts as
+                the answer's.
+        """
+
+    @abstractmethod
+    def shortened(self, item: X, tokens: int) -> X:
+        """The item without what lies beyond its first ``tokens`` tokens."""
+
+    @abstractmethod
+    def loss(self, items: Sequence[X]) -> Tensor:
+        """Mean negative log-likelihood per answer token over a batch, in nats, with gradients.
+
+        The meter counts the backward pass that follows as two forward passes.
+
+        Raises:
+            MeasurementError: The loss is not finite.
+        """
+
+    @abstractmethod
+    def answer_log_probability(self, items: Sequence[X]) -> Tensor:
+        """Log-probability of each whole answer, [items], in nats, with gradients."""
+
+    @abstractmethod
+    def generate(
+        self,
+        prompts: Sequence[str],
+        max_new_tokens: int,
+        sampling: Sampling | None = None,
+        openings: Sequence[list[int]] | None = None,
+    ) -> list[str]:
+        """Answer each prompt, greedily or by sampling.
+
+        The model's own generation defaults (penalties, temperature) are set aside, so that all
+        arms decode alike.
+
+        Args:
+            prompts: What is asked.
+            max_new_tokens: Longest answer.
+            sampling: Greedy without it.
+            openings: Token ids to go on from, one list a prompt (:meth:`opened`).
+
+        Returns:
+            What was generated, without the prompt or the opening.
+
+        Raises:
+            MeasurementError: Logits are not finite, or prompt and answer exceed the context.
+        """
+
+    @abstractmethod
+    def opened(self, prompt: str, answer: str, shown: int) -> Opened:
+        """The prompt with the first ``shown`` tokens of its answer, to generate the rest from."""
+
+    @abstractmethod
+    def _scores(self, items: Sequence[X]) -> list[TokenScores]:
+        """Score the answers of one batch that fits into memory."""
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[TokenScores]:
+        """Score answers in one teacher-forced pass each.
+
+        Args:
+            pairs: Prompt and answer of each item; an empty prompt scores a passage by itself.
+
+        Returns:
+            One TokenScores per pair, in the given order.
+
+        Raises:
+            MeasurementError: Logits are not finite, an answer has no tokens, an item is longer
+                than the model's context, or one item alone runs out of memory.
+        """
+        items = self.encode(pairs)
+        for (prompt, answer), item in zip(pairs, items, strict=True):
+            if not item.answer_tokens:
+                raise MeasurementError(f"the answer {answer!r} to {prompt!r} has no tokens")
+        self._check_context(max((item.positions for item in items), default=0))
+
+        def run(batch: list[int]) -> list[TokenScores]:
+            return self._scores([items[i] for i in batch])
+
+        return run_batched([item.tokens for item in items], self.token_budget, run, self._tick)
+
+    def answer_length(self, prompt: str, answer: str) -> int:
+        """Tokens of ``answer`` after ``prompt``."""
+        return self.encode([(prompt, answer)])[0].answer_tokens
+
+    @contextmanager
+    def preserve_weights(self) -> Iterator[nn.Module]:
+        """Lend the weights to an attack that changes them; exactly restored afterwards."""
+        with preserve_weights(self.network) as network:
+            yield network
+
+    @contextmanager
+    def reloaded(
+        self, scratch: Path, directory: Path | None = None, **options: Any
+    ) -> Iterator[Self]:
+        """A second copy of the model, loaded with other options (``quantization_config=…``).
+
+        Args:
+            scratch: Folder where weights that lie in no directory may be written.
+            directory: What is loaded in place of the audited weights (rounded ones, say).
+            options: Passed to ``from_pretrained``.
+        """
+        network = self._from_directory(directory or self.directory(scratch), **options)
+        copy = self.copy_with(network=network)
+        del network  # else it would outlive the copy
+        try:
+            yield copy
+        finally:
+            copy.close()
+
+    def directory(self, scratch: Path) -> Path:
+        """A directory with the audited weights.
+
+        A merged adapter, and a model that was handed over loaded, are written into ``scratch``.
+        """
+        if not self.in_memory and self.location.adapter is None:
+            return self.location.model
+        written = scratch / "model"
+        if not written.exists():
+            self.network.save_pretrained(written)
+            self.tokenizer.save_pretrained(written)
+        return written
+
+    def close(self) -> None:
+        """Let go of the weights; a model in memory stays with whoever handed it over."""
+        self._network = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def padded(self, rows: Sequence[list[int]], *, left: bool = False) -> tuple[Tensor, Tensor]:
+        """Token ids and attention mask [rows, longest], on the device of the embeddings.
+
+        Args:
+            rows: Token ids of each row.
+            left: Put the padding before the tokens, as generation needs it.
+        """
+        batch = self.tokenizer.pad(
+            {"input_ids": list(rows)},
+            padding_side="left" if left else "right",
+            return_attention_mask=True,
+            return_tensors="pt",
+            verbose=False,
+        )
+        device = self.network.get_input_embeddings().weight.device
+        return batch["input_ids"].to(device), batch["attention_mask"].to(device)
+
+    def _decoding(self, max_new_tokens: int, sampling: Sampling | None) -> GenerationConfig:
+        """How answers are decoded; sampling's seed is set, too."""
+        if sampling:
+            torch.manual_seed(sampling.seed)
+        own = self.network.generation_config
+        stop = own.eos_token_id
+        return GenerationConfig(
+            max_new_tokens=max_new_tokens,
+            do_sample=sampling is not None,
+            temperature=sampling.temperature if sampling else None,
+            top_p=sampling.top_p if sampling else None,
+            top_k=0 if sampling else None,
+            eos_token_id=stop if stop is not None else self.tokenizer.eos_token_id,
+            pad_token_id=self.tokenizer.pad_token_id,
+        )
+
+    def _check_context(self, longest: int) -> None:
+        limit = self.context_length
+        if limit is not None and longest > limit:
+            raise MeasurementError(
+                f"an item needs {longest} tokens, but the model's context holds {limit}"
+            )
+
+    def _from_files(self) -> PreTrainedModel:
+        network = self._from_directory(self.location.model)
+        adapter = self.location.adapter
+        return network if adapter is None else merged(network, adapter)
+
+    def _from_directory(self, directory: Path, **options: Any) -> PreTrainedModel:
+        self.check_config(read_config(self.spec, directory), str(directory))
+        return load_directory(self.auto_class, self.spec, directory, **options)
+
+
+def _closed() -> PreTrainedModel:
+    raise RuntimeError("a closed copy of a model has no weights of its own to load again")

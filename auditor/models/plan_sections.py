@@ -1,0 +1,44 @@
+"""The sections of a plan that a kind of model may extend: its data and its metrics."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from auditor.data.source import DataSource
+
+
+class Section(BaseModel):
+    """A part of a plan; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSection(Section):
+    """Where the facts are."""
+
+    forget: DataSource
+    """What must be gone."""
+    retain: DataSource | None = None
+    """What must stay. Without it utility is not measured and nothing can PASS."""
+    holdout: DataSource | None = None
+    """Like forget, but seen by no arm."""
+
+    @field_validator("forget", "retain", "holdout", mode="before")
+    @classmethod
+    def _path_alone(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+
+class MetricSection(Section):
+    """What "knows" means."""
+
+    primary: str
+    """The metric that decides, by default the first of the kind's. Named here, before any model is
+    opened."""
+    reported: tuple[str, ...]
+    """Metrics shown beside it, by default the others of the kind's."""
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Primary and reported metrics, each once."""
+        return tuple(dict.fromkeys((self.primary, *self.reported)))

@@ -1,0 +1,30 @@
+"""The files of a text-to-image model: a pipeline, and what replaces some of its weights."""
+
+from auditor.core.hashing import digest_file
+from auditor.models.manifest import Location, Manifest
+from auditor.models.text_to_image.pipelines import find_pipeline
+from auditor.models.text_to_image.replacement_files import find_replacement
+from auditor.models.text_to_image.spec import TextToImageSpec
+
+
+def locate_pipeline(spec: TextToImageSpec) -> Location:
+    """Find (or fetch) a pipeline's files, check that they are safe and whole, and hash them.
+
+    Raises:
+        AuditorError: Nothing is there, weights are pickled, truncated or missing, or the pipeline
+            brings its own code; each with the way out.
+    """
+    pipeline = find_pipeline(spec.path, spec.revision, spec.allow_pickle)
+    files = pipeline.files
+    replacement = None
+    if spec.replacement:
+        replacement = find_replacement(spec.replacement, spec.allow_pickle)
+    if replacement is not None:
+        files |= {f"replacement/{file.name}": file for file in replacement.files}
+    return Location(
+        model=pipeline.directory,
+        adapter=None,
+        manifest=Manifest(files={name: digest_file(file) for name, file in sorted(files.items())}),
+        replacement=replacement.path if replacement else None,
+        notes=pipeline.notes + (replacement.notes if replacement else ()),
+    )

@@ -1,0 +1,181 @@
+"""The kind of text-to-image diffusion pipelines."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
+
+from auditor.core.errors import AuditorError
+from auditor.core.facts import FactSets
+from auditor.models.auxiliary import AuxiliaryInputs
+from auditor.models.checkpoint_files import read_json
+from auditor.models.kind import ModelKind, PlanFlag, Planned, Tick, Workload
+from auditor.models.spec import ModelSpec, PromptFormat
+from auditor.models.text_to_image.spec import (
+    INDEX,
+    ImageDataSection,
+    ImageMetricSection,
+    TextToImageSpec,
+)
+
+if TYPE_CHECKING:
+    from auditor.models.manifest import Location
+    from auditor.models.text_to_image.evaluator import ImageEvaluator
+    from auditor.models.text_to_image.model import TextToImage
+
+
+class TextToImageKind(ModelKind):
+    """Diffusion pipelines that draw from text, in latents or in pixels."""
+
+    name = "text-to-image"
+    described = "text-to-image models"
+    answers = "image"
+    spec_type = TextToImageSpec
+    data_section = ImageDataSection
+    metric_section = ImageMetricSection
+    default_metrics = ("concept", "concept-top-1")
+    packages = ("torch", "transformers", "tokenizers", "numpy", "peft", "diffusers", "PIL")
+    code = ("auditor.models.text_to_image.model", "auditor.models.text_to_image.evaluator")
+    plan_template = ("auditor.models.text_to_image", "plan_template.yaml")
+    flags = (
+        PlanFlag(
+            "--replacement",
+            "FILE",
+            "the erased weights, put into the pipeline that --unlearned names.",
+            "unlearned",
+            "replacement",
+        ),
+        PlanFlag(
+            "--classifier", "MODEL", "what tells concepts in pictures.", "metrics", "classifier"
+        ),
+        PlanFlag(
+            "--images", "FOLDER", "pictures of the facts, named by their ids.", "data", "images"
+        ),
+    )
+    refusals = MappingProxyType(
+        {
+            "adapter": "is for language models; give the LoRA as `replacement`",
+            "trust_remote_code": "is refused: a pipeline's own code is never run; leave it out",
+        }
+    )
+    fixed_files = (
+        "tokenizer.json",
+        "vocab.json",
+        "merges.txt",
+        # no erasure touches these, and they decide what is drawn
+        "scheduler/*",
+        "vae/*",
+    )
+    prompts_repeat = True
+
+    def recognises(self, folder: Path) -> bool:
+        """Whether there is an index of a pipeline's components."""
+        return (folder / INDEX).is_file()
+
+    def locate(self, spec: ModelSpec) -> "Location":
+        """Find a pipeline, and what replaces weights of it."""
+        from auditor.models.text_to_image.files import locate_pipeline
+
+        return locate_pipeline(own(spec))
+
+    def check(
+        self, spec: ModelSpec, location: "Location", prompt_format: PromptFormat | None
+    ) -> None:
+        """Try layout, scheduler, and whether the replacement's names and shapes fit."""
+        from auditor.models.text_to_image.checks import check_unopenable_pipeline
+
+        if prompt_format not in (None, PromptFormat()):
+            raise AuditorError(
+                "a text-to-image model gets its prompts as they are; leave `format` out of the "
+                "plan and write the prompts in full."
+            )
+        check_unopenable_pipeline(own(spec), location)
+
+    def open(
+        self,
+        spec: ModelSpec,
+        location: "Location",
+        prompt_format: PromptFormat,
+        token_budget: int,
+        tick: Tick,
+    ) -> "TextToImage":
+        """Open a located pipeline."""
+        from auditor.models.text_to_image.model import TextToImage
+
+        return TextToImage(own(spec), location, token_budget, tick)
+
+    def evaluator(
+        self, sets: FactSets, metrics: Sequence[str], auxiliary: AuxiliaryInputs
+    ) -> "ImageEvaluator":
+        """Make what asks for pictures, with the classifier that tells what is in them."""
+        from auditor.models.text_to_image.auxiliary import image_evaluator
+
+        return image_evaluator(sets, metrics, auxiliary)
+
+    def auxiliary_inputs(self, plan: Planned, sets: FactSets) -> AuxiliaryInputs:
+        """Find the classifier, and the pictures of the facts where the plan gives some."""
+        from auditor.models.text_to_image.auxiliary import find_auxiliary_inputs
+
+        if not isinstance(plan.metrics, ImageMetricSection):
+            raise TypeError(f"{type(plan.metrics).__name__} is no section of this kind of model")
+        if not isinstance(plan.data, ImageDataSection):
+            raise TypeError(f"{type(plan.data).__name__} is no section of this kind of model")
+        return find_auxiliary_inputs(plan.metrics, plan.data, sets)
+
+    def workload(
+        self,
+        spec: ModelSpec,
+        location: "Location",
+        sets: FactSets,
+        *,
+        holdout: bool,
+        generates: bool,
+        chooses: bool,
+    ) -> Workload:
+        """Count the rows that go through the UNet; a holdout concept is not drawn.
+
+        The weights of a UNet slide over the positions of its input; most of them sit where the
+        resolution is a fraction of that. On average each is used at about a ninth of the positions
+        in Stable Diffusion 1.5 (860 M weights, some 0.4 T multiplications for 64 x 64 latents).
+        """
+        drawing = own(spec).drawing
+        facts = len(sets.forget) + len(sets.retain)
+        rows = facts * drawing.steps * (2 if drawing.guidance > 1 else 1)
+        side = read_json(location.model / "unet" / "config.json").get("sample_size") or 64
+        height, width = side if isinstance(side, list) else (side, side)
+        vae = location.model / "vae" / "config.json"
+        factor = 2 ** (len(read_json(vae)["block_out_channels"]) - 1) if vae.exists() else 1
+        height, width = (drawing.height or height * factor), (drawing.width or width * factor)
+        return Workload(rows, max(1, height * width // factor**2 // 9))
+
+    def weights_folder(self, location: "Location") -> Path:
+        """The UNet's: it is run in every step, all else once a picture."""
+        return location.model / "unet"
+
+    def options(self, spec: ModelSpec) -> dict[str, JsonValue]:
+        """How the model draws."""
+        return {"sampling": own(spec).drawing.model_dump(mode="json")}
+
+    def validate(self, plan: Planned, sets: FactSets) -> tuple[str, ...]:
+        """Whether all arms draw alike."""
+        drawing = own(plan.arms["unlearned"]).drawing
+        unlike = [arm for arm, spec in plan.arms.items() if own(spec).drawing != drawing]
+        if not unlike:
+            return ()
+        return (
+            f"{', '.join(unlike)} would draw in another way than the unlearned model; give all "
+            "models the same `sampling`, so that only their weights differ.",
+        )
+
+
+def own(spec: ModelSpec) -> TextToImageSpec:
+    """The spec, which must be one of a text-to-image model.
+
+    Raises:
+        TypeError: It is that of another kind of model.
+    """
+    if not isinstance(spec, TextToImageSpec):
+        raise TypeError(f"{type(spec).__name__} is no spec of a text-to-image model")
+    return spec

@@ -1,0 +1,74 @@
+"""What a plan says of a text-to-image model, and of the data and metrics of its audit."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from auditor.models.plan_sections import DataSection, MetricSection
+from auditor.models.spec import ModelSpec
+
+INDEX = "model_index.json"
+"""The file that lists a pipeline's components."""
+
+_SPREADING = ("auto", "balanced", "balanced_low_0", "sequential")
+"""Device maps of accelerate that put a model on more than one device."""
+
+
+class ImageSampling(BaseModel):
+    """How a text-to-image model draws."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(default=50, ge=1)
+    """Denoising steps."""
+    guidance: float = Field(default=7.5, ge=1, allow_inf_nan=False)
+    """Weight of classifier-free guidance (arXiv 2207.12598); 1 is none."""
+    height: int | None = Field(default=None, ge=1)
+    """Of an image, in pixels; by default what the UNet was made for."""
+    width: int | None = Field(default=None, ge=1)
+    """The same for its width."""
+
+
+class TextToImageSpec(ModelSpec):
+    """Where a diffusers pipeline lies and how it is opened."""
+
+    kind: Literal["text-to-image"] = "text-to-image"
+    """Its kind."""
+    replacement: str | None = None
+    """Local file or directory that replaces weights of the UNet or text encoder: a state dict,
+    whole or with the changed tensors only (``.safetensors``, ``.pt``), the directory of a UNet or
+    of a text encoder, or a LoRA."""
+    sampling: ImageSampling | None = None
+    """How the model draws; by default 50 steps with guidance 7.5."""
+
+    @field_validator("device_map")
+    @classmethod
+    def _one_device(cls, value: str | None) -> str | None:
+        if value in _SPREADING:
+            raise ValueError(
+                f"a text-to-image model stays on one device; `device_map: {value}` would spread "
+                "it, give `cpu` or `cuda:0`"
+            )
+        return value
+
+    @property
+    def drawing(self) -> ImageSampling:
+        """How the model draws, defaults filled in."""
+        return self.sampling or ImageSampling()
+
+
+class ImageDataSection(DataSection):
+    """Where the facts and the pictures of them are."""
+
+    images: str | None = None
+    """Folder with pictures of what facts ask the model for, ``<fact id>.png``: what an attacker has
+    of a concept, and what drawings are compared with."""
+
+
+class ImageMetricSection(MetricSection):
+    """What "knows" means where answers are pictures."""
+
+    classifier: str | None = None
+    """Directory or hub name of the classifier that tells whether a concept is in a picture."""
+    classifier_revision: str | None = None
+    """Commit, tag or branch of a classifier on the hub."""
