@@ -34,12 +34,12 @@ TOP, BOTTOM = 42.0, 28.0
 SQUARE, FLAT = RIGHT - LEFT, 130.0
 """Heights of the field: an ROC's rates have one scale, so its field is a square."""
 
-MARKS = {Arm.UNLEARNED: ("D", UNLEARNED), Arm.ORIGINAL: ("s", ORIGINAL)}
+MARKS: dict[str, tuple[str, str]] = {Arm.UNLEARNED: ("D", UNLEARNED), Arm.ORIGINAL: ("s", ORIGINAL)}
 BASELINES = ("o", BASELINE)
 DASHES: tuple[tuple[float, ...], ...] = ((), (4.0, 2.0), (1.5, 1.5), (6.0, 2.0, 1.5, 2.0))
 """By which the retrained models are told from each other."""
 
-DEPTH = {Arm.ORIGINAL: 1, Arm.UNLEARNED: 2}
+DEPTH: dict[str, int] = {Arm.ORIGINAL: 1, Arm.UNLEARNED: 2}
 """What is drawn above what; the retrained models lie lowest."""
 
 KEY = (("unlearned", 12.0), ("retrained", 76.0), ("original", 139.0))
