@@ -12,11 +12,9 @@ import argparse
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from auditor.certificate.assembly import assemble
-from auditor.certificate.row import MatrixRow
-
 from auditor.attack import PROFILES
-from auditor.certificate.schema import Certificate
+from auditor.certificate.build import build_certificate
+from auditor.certificate.schema import Certificate, MatrixRow
 from auditor.cli.console import quiet_libraries
 from auditor.cli.progress import chosen_progress
 from auditor.engine.audit import run_audit
@@ -46,7 +44,7 @@ def audit(plan: AuditPlan, seeds: int, store: EvidenceStore) -> Certificate:
     progress = chosen_progress(quiet=False)
     plan = plan.model_copy(update={"seeds": tuple(range(seeds))})
     prepared = prepare(plan, store, progress)
-    return assemble(run_audit(prepared, store, LocalExecutor(), progress), "")
+    return build_certificate(run_audit(prepared, store, LocalExecutor(), progress), "")
 
 
 def overview(

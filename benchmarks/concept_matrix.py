@@ -13,9 +13,8 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from auditor.certificate.row import MatrixRow
-
 from auditor.attack import PROFILES, Profile
+from auditor.certificate.schema import MatrixRow
 from auditor.cli.console import quiet_libraries
 from auditor.cli.progress import chosen_progress
 from auditor.engine.plan import AttackRequest, AuditPlan

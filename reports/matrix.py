@@ -73,7 +73,7 @@ def tally(views: Sequence[AttackView]) -> dict[str, dict[Outcome, int]]:
     order: tuple[Outcome, ...] = ("leak", "within", "undecided", "failed", "unavailable")
     counts: dict[str, dict[Outcome, int]] = {}
     for role in (Role.MANDATORY, Role.WAIVED, Role.ADVISORY, Role.REPORTED):
-        found = Counter(view.result.outcome for view in views if view.row.role is role)
+        found = Counter(view.result.outcome for view in views if view.row.role == role)
         counts[role.value] = {outcome: found[outcome] for outcome in order if found[outcome]}
     return counts
 

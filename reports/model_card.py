@@ -20,9 +20,8 @@ from auditor.report import REPORTS, Report, Signatures
 from reports.attack_results import attack_results, unlearned
 from reports.markdown import RHO, VERDICT_MARKS
 from reports.markdown_text import code, references, said
-from reports.messages import sentence
+from reports.messages import HEADLINES, UNSAID, phrase
 from reports.number_format import count, interval, number
-from reports.results import HEADLINES, UNSAID
 from reports.signatures import signature_sentence
 
 BEGIN = "<!-- unlearning-auditor:begin -->"
@@ -111,7 +110,7 @@ def _eval_results(certificate: Certificate) -> Iterator[EvalResult]:
                 "lower": figures.rho_lower,
                 "upper": figures.rho_upper,
                 "result": attack.result.words,
-                "verdict": certificate.verdict.verdict,
+                "verdict": certificate.verdict.verdict.value,
                 "certificate": inline(certificate.certificate_id, 64),
             },
         )
@@ -127,9 +126,9 @@ def _block(certificate: Certificate, signatures: Signatures | None) -> Iterator[
         f"{UNSAID[verdict.verdict]}"
     )
     yield ""
-    yield said(sentence(verdict.claim), 600)
+    yield said(phrase(verdict.claim), 600)
     yield ""
-    yield f"| Attack | Part | Result | Residual knowledge {RHO} |"
+    yield f"| Attack | Role | Result | Residual knowledge {RHO} |"
     yield "| --- | --- | --- | --- |"
     for attack in attack_results(certificate):
         figures = attack.row.figures

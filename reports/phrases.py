@@ -159,9 +159,13 @@ def _number(value: Any) -> float | None:
     return value
 
 
+def _percent(value: float | None) -> str:
+    return number_format.MISSING if value is None else number_format.percent(value)
+
+
 def _confidence(alpha: Any) -> str:
     value = _number(alpha)
-    return number_format.MISSING if value is None else number_format.percent(1 - value)
+    return _percent(None if value is None else 1 - value)
 
 
 FORMATS: dict[str, Callable[[Any], str]] = {
@@ -169,7 +173,7 @@ FORMATS: dict[str, Callable[[Any], str]] = {
     "short": lambda value: number_format.number(_number(value), 2),
     "set": lambda value: number_format.plain(_number(value)),
     "share": lambda value: number_format.share(_number(value)),
-    "percent": lambda value: number_format.percent(_number(value)),
+    "percent": lambda value: _percent(_number(value)),
     "confidence": _confidence,
     "count": lambda value: number_format.count(_whole(value)),
 }

@@ -32,8 +32,8 @@ def result(row: MatrixRow) -> Result:
     Only a measured row with figures and gates, all met, is within the margin; whatever is not
     known to be so is undecided.
     """
-    if row.status is not Status.MEASURED:
-        outcome: Outcome = "failed" if row.status is Status.FAILED else "unavailable"
+    if row.status != Status.MEASURED:
+        outcome: Outcome = "failed" if row.status == Status.FAILED else "unavailable"
         return Result(outcome, outcome, (reason(row),))
     why = tuple(
         phrase(gate.message) if gate.message else gate_name(gate.name) + plain(": not met")

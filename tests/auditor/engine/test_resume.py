@@ -78,7 +78,7 @@ def server():
     """Processes that start with everything imported, so that kills hit the audit itself."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["auditor.cli.audit", "auditor.certificate.assembly", "auditor.report", "bitsandbytes"]
+        ["auditor.cli.audit", "auditor.certificate.build", "auditor.report", "bitsandbytes"]
     )
     return context
 

@@ -6,7 +6,6 @@ import signal
 import time
 
 import pytest
-from auditor.verification.recomputation import check_contradiction
 from click.testing import CliRunner
 
 from auditor.attack import ATTACKS, Attack, attack
@@ -20,6 +19,7 @@ from auditor.core.records import Record
 from auditor.evidence.folder_store import FolderStore
 from auditor.positive_controls import runner as positive
 from auditor.verification.evidence import check_changed
+from auditor.verification.recompute import check_contradiction
 
 NAME = "finds a planted suppression"
 
