@@ -107,7 +107,7 @@ def _view(row: MatrixRow, certificate: Certificate) -> AttackView:
     return AttackView(
         row=row,
         result=result(row),
-        blocking=tuple(str(gate_name(gate.name)) for gate in row.gates if not gate.met),
+        blocking=tuple(gate_name(gate.name) for gate in row.gates if not gate.met),
         reference=row.attack.startswith("none/"),
         unlearned=by_arm.get(Arm.UNLEARNED),
         original=by_arm.get(Arm.ORIGINAL),

@@ -71,9 +71,9 @@ def check_result(check: SelfCheck) -> Phrase:
     return _phrase(CHECK_RESULTS, check.code, params, check.quoted)
 
 
-def figure_name(figure: SideFigure) -> Phrase:
+def figure_name(figure: SideFigure) -> str:
     """Return the name of a side figure, with its unit."""
-    return _phrase(FIGURES, figure.name, figure.params)
+    return str(_phrase(FIGURES, figure.name, figure.params))
 
 
 def figure_arms(figure: SideFigure) -> str:
@@ -81,25 +81,24 @@ def figure_arms(figure: SideFigure) -> str:
     return figure.of if figure.against is None else f"{figure.of} against {figure.against}"
 
 
-def curve_name(code: str) -> Phrase:
+def curve_name(code: str) -> str:
     """Return the name of curves."""
-    return _phrase(CURVES, code, {})
+    return str(_phrase(CURVES, code, {}))
 
 
 def axis_names(curve: Curve) -> tuple[str, str]:
     """Return the names of the horizontal and the vertical axis of a curve, with their units."""
-    across, up = (_phrase(AXES, code, curve.params) for code in (curve.x, curve.y))
-    return str(across), str(up)
+    return str(_phrase(AXES, curve.x, curve.params)), str(_phrase(AXES, curve.y, curve.params))
 
 
-def measure_name(code: str) -> Phrase:
+def measure_name(code: str) -> str:
     """Return what an explanation measures."""
-    return _phrase(MEASURES, code, {})
+    return str(_phrase(MEASURES, code, {}))
 
 
-def gate_name(code: str) -> Phrase:
+def gate_name(code: str) -> str:
     """Return the name of a gate."""
-    return _phrase(GATES, code, {})
+    return str(_phrase(GATES, code, {}))
 
 
 def _phrase(
@@ -759,11 +758,11 @@ GATES: Mapping[str, Wording] = {
 GATE_CHECKS: Mapping[str, tuple[str, str]] = {
     "sensitivity": (
         "tells the original from the retrained models",
-        "The attack finds the knowledge in the original.",
+        "The original is far enough ahead of the retrained models.",
     ),
     "baseline_noise": (
         "retrained models pass against each other",
-        "Each retrained model passes as the unlearned model.",
+        "Each retrained model would pass as the unlearned model.",
     ),
 }
 """Code of a gate that checks the audit itself, to what it checks and what it shows where met."""

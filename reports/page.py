@@ -111,7 +111,7 @@ def excerpt(text: str | Phrase, limit: int = text_safety.LIMIT) -> text_safety.E
     shown = Markup().join(
         quotation.format(said) if quoted else said
         for said, quoted in (
-            (escape(text_safety.visible(span.text)), span.quoted)
+            (escape(text_safety.visible(span.marked)), span.quoted)
             for span in text.shortened(limit).spans
         )
     )

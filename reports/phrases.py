@@ -27,6 +27,11 @@ class Span(NamedTuple):
     quoted: bool = False
     """Whether somebody else wrote it: an exception, a model, a file."""
 
+    @property
+    def marked(self) -> str:
+        """The text, in quotation marks if it is quoted."""
+        return f"{OPEN}{self.text.translate(_STRAIGHT)}{CLOSE}" if self.quoted else self.text
+
 
 class Quoted(str):
     """Text that somebody else wrote, as the value of a parameter."""
@@ -42,7 +47,7 @@ class Phrase:
 
     def __str__(self) -> str:
         """Return the text, with quotation marks around what is quoted."""
-        return "".join(_marked(span.text) if span.quoted else span.text for span in self.spans)
+        return "".join(span.marked for span in self.spans)
 
     def __len__(self) -> int:
         """Return the number of characters, quotation marks not counted."""
@@ -182,7 +187,3 @@ FORMATS: dict[str, Callable[[Any], str]] = {
 ``number`` and ``short`` have three and two decimals; ``set`` shows a number as it was set;
 ``share`` is in per cent, ``percent`` is a share as it was set, in per cent; ``confidence`` is
 1 - alpha in per cent."""
-
-
-def _marked(text: str) -> str:
-    return f"{OPEN}{text.translate(_STRAIGHT)}{CLOSE}"

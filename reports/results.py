@@ -36,7 +36,7 @@ def result(row: MatrixRow) -> Result:
         outcome: Outcome = "failed" if row.status == Status.FAILED else "unavailable"
         return Result(outcome, outcome, (reason(row),))
     why = tuple(
-        phrase(gate.message) if gate.message else gate_name(gate.name) + plain(": not met")
+        phrase(gate.message) if gate.message else plain(f"{gate_name(gate.name)}: not met")
         for gate in row.gates
         if not gate.met
     )

@@ -27,7 +27,6 @@ from sarif_pydantic import (
 from sarif_pydantic.sarif import Notification
 
 import auditor
-from auditor.attack import SECTIONS, AttackMetadata
 from auditor.certificate.schema import Certificate
 from auditor.core.hashing import digest
 from auditor.core.text_safety import inline
@@ -36,7 +35,7 @@ from reports.attack_results import VERDICT, AttackResult, attack_results, passes
 from reports.messages import sentence
 from reports.number_format import interval, number
 from reports.signatures import signature_sentence
-from reports.threats import threats
+from reports.threats import Threat, threats
 
 SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -50,7 +49,7 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
     """Returns the log as JSON. Its times are those of the audit, none is of the rendering."""
     attacks = list(attack_results(certificate))
     names = list(dict.fromkeys(attack.row.attack for attack in attacks))
-    described = {threat.attack: threat.described for threat in threats(certificate)}
+    described = {threat.attack: threat for threat in threats(certificate)}
     model = unlearned(certificate)
     rules = [_rule(name, described.get(name)) for name in names]
     rules.append(
@@ -98,16 +97,15 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
     return text + "\n"
 
 
-def _rule(name: str, described: AttackMetadata | None) -> ReportingDescriptor:
-    if described is None:
+def _rule(name: str, threat: Threat | None) -> ReportingDescriptor:
+    if threat is None or threat.described is None:
         return ReportingDescriptor(id=inline(name))
-    said = {label: getattr(described, field) for field, label in SECTIONS.items()}
-    paragraphs = [f"{label}: {text}" for label, text in said.items() if text]
-    shown = [_message(text).text or "" for text in (described.summary, *paragraphs)]
+    summary = threat.described.summary
+    paragraphs = (summary, *(f"{label}: {text}" for label, text in threat.sections))
     return ReportingDescriptor(
         id=inline(name),
-        short_description=_message(described.summary),
-        help=Message(text="\n\n".join(shown)),
+        short_description=_message(summary),
+        help=Message(text="\n\n".join(_message(text).text or "" for text in paragraphs)),
     )
 
 

@@ -88,7 +88,7 @@ def curve_plot(panel: Panel, position: int) -> Markup:
         return inline_svg(
             figure,
             f"curve-{position}",
-            f"{label(str(curve_name(panel.name)), 60)}, {label(panel.view.row.label, 60)}",
+            f"{label(curve_name(panel.name), 60)}, {label(panel.view.row.label, 60)}",
             _description(panel),
         )
 
