@@ -15,8 +15,8 @@ from pathlib import Path
 
 from auditor.attack import PROFILES, Profile
 from auditor.certificate.schema import MatrixRow
-from auditor.cli.console import quiet_libraries
 from auditor.cli.progress import chosen_progress
+from auditor.core.quiet import quiet_libraries
 from auditor.engine.plan import AttackRequest, AuditPlan
 from auditor.evidence.folder_store import FolderStore
 from auditor.testbeds.shapes import world as shapes

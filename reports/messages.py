@@ -358,6 +358,8 @@ SENTENCES: Mapping[str, Wording] = {
         "the checkpoint is quantized ({method}), so its weights cannot be trained"
     ),
     "left_out_of_plan": "the plan leaves it out",
+    "worker_died": "the process that measured it ended twice, the last time with exit code "
+    "{exit_code}; there may be too little memory for so many workers (--workers)",
     "pictures_not_given": "the plan gives no pictures of the facts (`data.images`)",
     "measurement_incomplete": "not every fact was measured on every model",
     "not_run_by_audit": "the audit did not run it",

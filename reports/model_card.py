@@ -8,10 +8,9 @@ that exists: what stood between the markers, and the results of an earlier audit
 
 import math
 from collections.abc import Iterator
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import yaml
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from auditor.certificate.schema import Certificate
 from auditor.core.errors import AuditorError
@@ -23,6 +22,9 @@ from reports.markdown_text import code, references, said
 from reports.messages import HEADLINES, UNSAID, phrase
 from reports.number_format import count, interval, number
 from reports.signatures import signature_sentence
+
+if TYPE_CHECKING:  # the other reports need nothing of the hub
+    from huggingface_hub import EvalResult, ModelCardData
 
 BEGIN = "<!-- unlearning-auditor:begin -->"
 END = "<!-- unlearning-auditor:end -->"
@@ -48,6 +50,8 @@ def insert(card_text: str, certificate: Certificate, signatures: Signatures | No
     Raises:
         AuditorError: the card's metadata cannot be read, or a marker has lost its other half.
     """
+    from huggingface_hub import ModelCard
+
     try:
         card = ModelCard(card_text or "---\n{}\n---\n")
     except (ValueError, yaml.YAMLError) as error:
@@ -90,8 +94,10 @@ def _model_name(certificate: Certificate) -> str:
     return inline(unlearned(certificate).path, 96)
 
 
-def _eval_results(certificate: Certificate) -> Iterator[EvalResult]:
+def _eval_results(certificate: Certificate) -> Iterator["EvalResult"]:
     """The figures that exist; a missing one has no entry, since none can be said to be missing."""
+    from huggingface_hub import EvalResult
+
     facts = certificate.scope.sets.get("forget")
     for attack in attack_results(certificate):
         figures = attack.row.figures

@@ -1,8 +1,5 @@
 """What the command line prints on: data to standard output, everything else to standard error."""
 
-import logging
-import os
-import warnings
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -22,17 +19,6 @@ _SENTENCE = 1200
 """Characters of a sentence that are shown: it may quote names of plugins and errors of models."""
 
 _STYLES = {"PASS": "bold green", "FAIL": "bold red"}
-
-
-def quiet_libraries() -> None:
-    """Keep the libraries' banners and bars away from ours; called before they are imported."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    for name in ("torch.utils._pytree", "torch.utils.cpp_extension", "bitsandbytes", "optimum"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def foreign(text: str, limit: int = 200, style: str = "") -> Text:

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file, save_file
 
-from auditor.core.aliases import COLUMNS, JOB_KEYS, attack_name, attack_parameters, renamed
+from auditor.core.aliases import COLUMNS, JOB_KEYS, NOTES, attack_name, attack_parameters, renamed
 from auditor.core.errors import AuditorError, EvidenceChangedError
 from auditor.core.facts import FactSets
 from auditor.core.files import PARTIAL, partial_name, whole_folder, write_whole
@@ -121,7 +121,7 @@ class FolderStore:
         arrays = folder / _ARRAYS
         return Record(
             rows=tuple(Row(**row) for row in named(pq.read_table(folder / _ROWS)).to_pylist()),
-            notes=json.loads((folder / _NOTES).read_bytes()),
+            notes=self.notes(key),
             arrays=load_file(arrays) if arrays.exists() else {},
         )
 
@@ -150,7 +150,7 @@ class FolderStore:
             EvidenceChangedError: they were changed after they were written.
         """
         notes: dict[str, Any] = json.loads(self._whole(key, _NOTES))
-        return notes
+        return notes if JOB_KEYS.keys().isdisjoint(self._identity(key)) else renamed(notes, NOTES)
 
     def identity(self, key: str) -> dict[str, Any]:
         """Read what a finished job was asked, under today's names.
