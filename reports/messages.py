@@ -133,8 +133,6 @@ def _value(value: Any, quoted: bool) -> Any:
 
 def _without_words(code: str, values: Mapping[str, Any]) -> Phrase:
     """A code with its parameters, where there are no words for it or they do not fit."""
-    if code == TEXT and isinstance(said := values.get("text"), str):
-        return shown(said)
     name = plain(code.replace("_", " "))
     if not values:
         return name
@@ -667,6 +665,7 @@ SENTENCES: Mapping[str, Wording] = {
     "evidence_not_usable": "the evidence cannot be used: {error}",
     "no_shared_primary_metric": "no attack was measured by the primary metric in both",
     "redaction_key_missing": "a certificate is redacted, and its key cannot be had: {error}",
+    TEXT: "{text}",
 }
 """Code of a message to its sentence."""
 
