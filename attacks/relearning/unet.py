@@ -136,7 +136,7 @@ class UNetRelearning(
 
     def curves(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Curve]:
         """The learning curve of every arm, from before the training on; K is a mean over facts."""
-        taught = message("pictures_taught", set=self.parameters.data)
+        taught = message("pictures_taught", data=self.parameters.data)
         return learning_curves(notes, (self.parameters.trained, taught))
 
     def _taught(self, evaluator: "ImageEvaluator", seed: int) -> list[Fact]:
