@@ -197,7 +197,7 @@ def _environments_differ(attack: str, differences: dict[str, dict[str, str]]) ->
     )
     return fill(
         "{attack}: the models were measured in different environments, so they cannot be compared: "
-        "{differences}. Measure all of them on one sort of machine with the same packages: delete "
+        "{differences}. Measure all of them on one kind of machine with the same packages: delete "
         "the older jobs from the evidence store, or begin anew with another store (--store).",
         attack=attack,
         differences=join("; ", found),
@@ -772,6 +772,7 @@ GATES: Mapping[str, Wording] = {
     "baseline_noise": "baseline noise",
     "positive_control": "positive control",
     "budget": "budget",
+    "environment": "environment",
 }
 """Code of a gate to its name."""
 
