@@ -4,9 +4,8 @@ import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeVar
@@ -14,9 +13,12 @@ from typing_extensions import TypeVar
 from auditor.core.aliases import attack_name
 from auditor.core.attack_id import AttackId
 from auditor.core.messages import Message, message
+from auditor.core.paths import FilePath as FilePath
+from auditor.core.paths import ModelPath as ModelPath
 from auditor.core.registry import Registry
 from auditor.core.roles import ControlKind, Role
-from auditor.core.source_attributes import NotLiteralError, class_attributes
+from auditor.core.source_attributes import NotLiteralError, class_attributes, named_class
+from auditor.models.kind import default_kind
 
 if TYPE_CHECKING:
     from auditor.core.facts import FactSets
@@ -36,18 +38,6 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-
-class Located(Enum):
-    """What a parameter's text names; a plan's relative paths start at the plan's own folder."""
-
-    FILE = "file"
-    MODEL = "model"
-
-
-FilePath = Annotated[str, Located.FILE]
-"""Type of a parameter that names a file."""
-ModelPath = Annotated[str, Located.MODEL]
-"""Type of a parameter that names a model: a directory, or a name on the hub."""
 
 SECTIONS: Mapping[str, str] = {
     "threat_model": "Threat model",
@@ -174,8 +164,8 @@ class Attack(ABC, Generic[P, M, E]):
     """What it needs of the machine and of the model."""
     seeded: ClassVar[bool] = False
     """Whether its result depends on a seed; otherwise it runs once."""
-    kinds: ClassVar[tuple[str, ...]] = ("causal-lm",)
-    """Kinds of model (`ModelSpec.kind`) that it can attack."""
+    kinds: ClassVar[tuple[str, ...]] = ()
+    """Kinds of model (`ModelSpec.kind`) that it can attack; empty for the default kind alone."""
     searches: ClassVar[bool] = False
     """Whether it has a search stage whose findings are pooled over the arms."""
     metric: ClassVar[str | None] = None
@@ -381,11 +371,37 @@ class AttackRegistry(Registry[type[AnyAttack]]):
             defaults = {field: getattr(Attack, field) for field in _READ}
             try:
                 stated = class_attributes(points[0].value, _READ, _ROOT, _CONSTRUCTORS)
-                return AttackMetadata(name=name, **{**defaults, **stated})
+                return _described(name, {**defaults, **stated})
             except NotLiteralError:
                 pass
         cls = self.get(name)
-        return AttackMetadata(name=name, **{field: getattr(cls, field) for field in _READ})
+        return _described(name, {field: getattr(cls, field) for field in _READ})
+
+    def parameters_type(self, name: str) -> type[Parameters]:
+        """The settings of an attack, to be read and checked without importing its module.
+
+        Where that is not possible the module is imported.
+
+        Raises:
+            AuditorError: There is no such attack, or its plug-in does not load.
+        """
+        points = self.points(name)
+        if self.current(name) not in self._items and len(points) == 1:
+            try:
+                found = named_class(points[0].value, "parameters_type", _ROOT)
+            except NotLiteralError:
+                return self.get(name).parameters_type
+            if found is None:
+                return Parameters
+            if issubclass(found, Parameters):
+                return found
+        return self.get(name).parameters_type
+
+
+def _described(name: str, stated: Mapping[str, Any]) -> AttackMetadata:
+    """What an attack's class says, with the default kind where it names none."""
+    kinds = stated["kinds"] or (default_kind().name,)
+    return AttackMetadata(name=name, **{**stated, "kinds": kinds})
 
 
 ATTACKS = AttackRegistry("attack", group="auditor.attacks", current=attack_name)

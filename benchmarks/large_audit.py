@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from auditor.certificate.judgement import judge
-from auditor.verification.recall import recall
-from auditor.verification.recomputation import recomputed
 
+from auditor.certificate.decision import judge
 from auditor.certificate.files import write_certificate
 from auditor.certificate.schema import Certificate
 from auditor.core.facts import Fact, FactSets, SetName
@@ -23,6 +21,8 @@ from auditor.evidence.environment import Environment
 from auditor.evidence.folder_store import FolderStore
 from auditor.evidence.store import EvidenceStore
 from auditor.policy import Policy
+from auditor.verification.load import recall
+from auditor.verification.recompute import recomputed
 
 ARMS = ("unlearned", "original", "retrained-0", "retrained-1")
 METRICS = ("answer-probability", "rouge-l-recall", "exact-memorisation", "extraction-strength")

@@ -9,11 +9,10 @@ probability on the forget / retain facts; below them the code-flip share against
 import argparse
 from pathlib import Path
 
-from auditor.certificate.assembly import assemble
-
+from auditor.certificate.build import build_certificate
 from auditor.certificate.schema import Certificate, MatrixRow
-from auditor.cli.console import quiet_libraries
 from auditor.cli.progress import chosen_progress
+from auditor.core.quiet import quiet_libraries
 from auditor.engine.audit import run_audit
 from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.preparation import prepare
@@ -44,7 +43,8 @@ def certificates(world: worlds.World, root: Path) -> dict[str, Certificate]:
         baseline = tuple(arm for arm in world.recipe.retrained if arm != subject)
         plan = world_plan(world, subject, baseline, "exhaustive")
         prepared = prepare(plan, store, progress)
-        found[subject] = assemble(run_audit(prepared, store, LocalExecutor(), progress), "")
+        outcome = run_audit(prepared, store, LocalExecutor(), progress)
+        found[subject] = build_certificate(outcome, "")
     return found
 
 

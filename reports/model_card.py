@@ -8,10 +8,9 @@ that exists: what stood between the markers, and the results of an earlier audit
 
 import math
 from collections.abc import Iterator
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import yaml
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from auditor.certificate.schema import Certificate
 from auditor.core.errors import AuditorError
@@ -20,10 +19,12 @@ from auditor.report import REPORTS, Report, Signatures
 from reports.attack_results import attack_results, unlearned
 from reports.markdown import RHO, VERDICT_MARKS
 from reports.markdown_text import code, references, said
-from reports.messages import sentence
+from reports.messages import HEADLINES, UNSAID, phrase
 from reports.number_format import count, interval, number
-from reports.result_words import HEADLINES, UNSAID
-from reports.signature_words import signature_sentence
+from reports.signatures import signature_sentence
+
+if TYPE_CHECKING:  # the other reports need nothing of the hub
+    from huggingface_hub import EvalResult, ModelCardData
 
 BEGIN = "<!-- unlearning-auditor:begin -->"
 END = "<!-- unlearning-auditor:end -->"
@@ -49,6 +50,8 @@ def insert(card_text: str, certificate: Certificate, signatures: Signatures | No
     Raises:
         AuditorError: the card's metadata cannot be read, or a marker has lost its other half.
     """
+    from huggingface_hub import ModelCard
+
     try:
         card = ModelCard(card_text or "---\n{}\n---\n")
     except (ValueError, yaml.YAMLError) as error:
@@ -91,8 +94,10 @@ def _model_name(certificate: Certificate) -> str:
     return inline(unlearned(certificate).path, 96)
 
 
-def _eval_results(certificate: Certificate) -> Iterator[EvalResult]:
+def _eval_results(certificate: Certificate) -> Iterator["EvalResult"]:
     """The figures that exist; a missing one has no entry, since none can be said to be missing."""
+    from huggingface_hub import EvalResult
+
     facts = certificate.scope.sets.get("forget")
     for attack in attack_results(certificate):
         figures = attack.row.figures
@@ -111,7 +116,7 @@ def _eval_results(certificate: Certificate) -> Iterator[EvalResult]:
                 "lower": figures.rho_lower,
                 "upper": figures.rho_upper,
                 "result": attack.result.words,
-                "verdict": certificate.verdict.verdict,
+                "verdict": certificate.verdict.verdict.value,
                 "certificate": inline(certificate.certificate_id, 64),
             },
         )
@@ -127,9 +132,9 @@ def _block(certificate: Certificate, signatures: Signatures | None) -> Iterator[
         f"{UNSAID[verdict.verdict]}"
     )
     yield ""
-    yield said(sentence(verdict.claim), 600)
+    yield said(phrase(verdict.claim), 600)
     yield ""
-    yield f"| Attack | Part | Result | Residual knowledge {RHO} |"
+    yield f"| Attack | Role | Result | Residual knowledge {RHO} |"
     yield "| --- | --- | --- | --- |"
     for attack in attack_results(certificate):
         figures = attack.row.figures

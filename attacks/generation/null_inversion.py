@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field, JsonValue
 
-from attacks.concept_success import ImageAttack, against_retrained, pictures_found
 from attacks.generation.ddim_inversion import through_noise
 from attacks.prompting.concepts.noise_matching import image_shape
-from auditor.attack import AttackContext, Parameters, Preset, Requirements, attack
+from attacks.success_rate import ReportsSuccessRate, against_retrained, pictures_found
+from auditor.attack import Attack, AttackContext, Parameters, Preset, Requirements, attack
 from auditor.core.arms import Arm
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.findings import SelfCheck, SideFigure
@@ -31,7 +31,9 @@ class NullInversionParameters(Parameters):
 
 
 @attack("generation/null-inversion")
-class NullInversion(ImageAttack[NullInversionParameters]):
+class NullInversion(
+    ReportsSuccessRate, Attack[NullInversionParameters, "TextToImage", "ImageEvaluator"]
+):
     """Regeneration of pictures from inverted noise, without text."""
 
     summary = "Take pictures of the concept to noise and back under the empty prompt."
@@ -60,6 +62,7 @@ class NullInversion(ImageAttack[NullInversionParameters]):
         "2105.05233, fixed points as in arXiv 2309.04907."
     )
 
+    kinds = ("text-to-image",)
     parameters_type = NullInversionParameters
     presets = (Preset("empty prompt", {}, "exhaustive"),)
     requires = Requirements(images=True)

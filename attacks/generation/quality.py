@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from attacks.concept_success import ImageAttack
 from attacks.generation.feature_distances import frechet_distance, kernel_distance
 from attacks.generation.inception import WEIGHTS, inception_features
+from attacks.success_rate import ReportsSuccessRate
 from auditor.attack import (
+    Attack,
     AttackContext,
     FilePath,
     ModelPath,
@@ -63,7 +64,7 @@ class QualityParameters(Parameters):
 
 
 @attack("generation/quality")
-class Quality(ImageAttack[QualityParameters]):
+class Quality(ReportsSuccessRate, Attack[QualityParameters, "TextToImage", "ImageEvaluator"]):
     """Quality of the pictures that the model should still draw."""
 
     summary = "Measure how good the pictures still are that the model was to go on drawing."
@@ -94,6 +95,7 @@ class Quality(ImageAttack[QualityParameters]):
         "(2403.06135) report FID and CLIP score of erased models."
     )
 
+    kinds = ("text-to-image",)
     parameters_type = QualityParameters
     presets = (Preset("classifier features"),)
     requires = Requirements(packages=("torchmetrics",))

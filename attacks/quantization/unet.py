@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from attacks.concept_success import ImageAttack
 from attacks.quantization.code_flips import code_flip_share, sampled_codes
 from attacks.quantization.family import QuantizationParameters
 from attacks.quantization.rounded_unet import Format, Layers, rounded
-from auditor.attack import AttackContext, Preset, Requirements, attack
+from attacks.success_rate import ReportsSuccessRate
+from auditor.attack import Attack, AttackContext, Preset, Requirements, attack
 from auditor.core.findings import Explanation
 from auditor.core.records import Record
 
@@ -34,7 +34,9 @@ class UNetQuantizationParameters(QuantizationParameters):
 
 
 @attack("quantization/unet")
-class UNetQuantization(ImageAttack[UNetQuantizationParameters]):
+class UNetQuantization(
+    ReportsSuccessRate, Attack[UNetQuantizationParameters, "TextToImage", "ImageEvaluator"]
+):
     """Quantization of a text-to-image model's UNet."""
 
     summary = "Round the UNet's weights, as anyone can with one argument, and ask again."
@@ -60,6 +62,7 @@ class UNetQuantization(ImageAttack[UNetQuantizationParameters]):
         "2208.07339; NF4 and FP4, arXiv 2305.14314."
     )
 
+    kinds = ("text-to-image",)
     parameters_type = UNetQuantizationParameters
     presets = (
         Preset("int8", {"format": "int8"}, "quick", mandatory=True),

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from pydantic import Field
 
-from attacks.concept_success import ImageAttack
 from attacks.prompting.concepts.noise_matching import image_shape
 from attacks.relearning.denoising_training import denoising_learner
 from attacks.relearning.family import FineTuning, learning_curves, recipe
 from attacks.relearning.learning_curve import Checkpoints, area, curve, followed
-from auditor.attack import AttackContext, Preset, Requirements, attack
+from attacks.success_rate import ReportsSuccessRate
+from auditor.attack import Attack, AttackContext, Preset, Requirements, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
 from auditor.core.findings import Curve, SideFigure
@@ -52,7 +52,9 @@ class UNetRelearningParameters(FineTuning):
 
 
 @attack("relearning/unet")
-class UNetRelearning(ImageAttack[UNetRelearningParameters]):
+class UNetRelearning(
+    ReportsSuccessRate, Attack[UNetRelearningParameters, "TextToImage", "ImageEvaluator"]
+):
     """Fine-tuning of a text-to-image model's UNet."""
 
     summary = (
@@ -80,6 +82,7 @@ class UNetRelearning(ImageAttack[UNetRelearningParameters]):
         "2006.11239; LoRA, arXiv 2106.09685."
     )
 
+    kinds = ("text-to-image",)
     parameters_type = UNetRelearningParameters
     presets = (
         Preset("lora forget", {"method": "lora", "data": "forget"}, "quick", mandatory=True),
@@ -133,7 +136,7 @@ class UNetRelearning(ImageAttack[UNetRelearningParameters]):
 
     def curves(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Curve]:
         """The learning curve of every arm, from before the training on; K is a mean over facts."""
-        taught = message("pictures_taught", set=self.parameters.data)
+        taught = message("pictures_taught", data=self.parameters.data)
         return learning_curves(notes, (self.parameters.trained, taught))
 
     def _taught(self, evaluator: "ImageEvaluator", seed: int) -> list[Fact]:

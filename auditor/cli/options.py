@@ -1,4 +1,4 @@
-"""Options that several commands share, and the plan that they describe."""
+"""Options that several commands share."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,73 +7,10 @@ from typing import Any, TypeVar
 import click
 
 from auditor.core.errors import AuditorError
-from auditor.models.kind import KINDS, all_kinds
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
-
-
-def plan_options(command: Command) -> Command:
-    """A plan file, or flags that say the same."""
-    for decorate in reversed(
-        [
-            click.argument("plan_file", metavar="[PLAN.yaml]", required=False, type=Path),
-            click.option("--unlearned", metavar="MODEL", help="The model that should forget."),
-            click.option("--original", metavar="MODEL", help="The model before unlearning."),
-            click.option(
-                "--retrained",
-                metavar="MODEL",
-                multiple=True,
-                help="A model that never saw the forget set; give it again for each further seed.",
-            ),
-            click.option("--forget", metavar="FILE", help="Facts that must be gone."),
-            click.option("--retain", metavar="FILE", help="Facts that must stay."),
-            click.option("--holdout", metavar="FILE", help="Facts like forget that no model saw."),
-            click.option(
-                "--kind",
-                type=click.Choice(KINDS.names()),
-                help="What kind of models they are.  [default: as their files say]",
-            ),
-            *_kind_flags(),
-            click.option(
-                "--profile",
-                type=click.Choice(["quick", "standard", "exhaustive"]),
-                help="Ready-made set of attacks.  [default: quick]",
-            ),
-            click.option(
-                "--dtype",
-                type=click.Choice(["auto", "float32", "float16", "bfloat16"]),
-                help="Type of the weights in memory.  [default: auto]",
-            ),
-            click.option(
-                "--controls/--no-controls",
-                default=None,
-                help="Plant shallow suppressions that the mandatory attacks must find; may stand "
-                "beside a plan file.  [default: in the profile exhaustive]",
-            ),
-            click.option(
-                "--policy",
-                metavar="POLICY",
-                help="What decides: a file, or one of `auditor policy list`; may stand beside a "
-                "plan file that has no policy of its own.",
-            ),
-            click.option("--device-map", metavar="MAP", help="Where accelerate puts the weights."),
-            click.option("--allow-pickle", is_flag=True, help="Load pickled weights."),
-            click.option("--trust-remote-code", is_flag=True, help="Run code of the models."),
-        ]
-    ):
-        command = decorate(command)
-    return command
-
-
-def _kind_flags() -> list[Callable[[Command], Command]]:
-    """The flags that only some kinds of model have."""
-    return [
-        click.option(flag.name, metavar=flag.metavar, help=f"Of {kind.described}: {flag.help}")
-        for kind in all_kinds()
-        for flag in kind.flags
-    ]
 
 
 out_option = click.option(
@@ -88,6 +25,30 @@ store_option = click.option(
     type=_FOLDER,
     help="Evidence store; share it to measure nothing twice.  [default: OUT/evidence]",
 )
+
+
+def executor_options(command: Command) -> Command:
+    """How the jobs of an audit are run; nothing of it decides what they find."""
+    for decorate in (
+        click.option(
+            "--workers",
+            type=click.IntRange(min=1),
+            help="Jobs at once, with an executor that can do several.  [default: as it suits the "
+            "machine]",
+        ),
+        click.option(
+            "--executor",
+            metavar="NAME",
+            default="local",
+            show_default=True,
+            help="What runs the jobs: `local` (this process), `processes` (several of this "
+            "machine), or one that a plug-in brings.",
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress.")
 passphrase_option = click.option(
     "--passphrase-file", type=Path, help="File with the passphrase of the secret key."
@@ -107,56 +68,3 @@ def passphrase_of(file: Path | None) -> bytes | None:
     if not passphrase:
         raise AuditorError(f"the passphrase file {file} is empty.")
     return passphrase
-
-
-def plan_from(options: dict[str, Any]) -> Any:
-    """Build the plan that the shared options describe.
-
-    The policy, and whether controls are run, may be said beside a plan file, too: the plan that an
-    audit leaves in its folder has both.
-
-    Raises:
-        AuditorError: a file and flags are given at once, or something is missing.
-    """
-    from auditor.engine.plan import anchored, load_plan, parse_plan
-
-    plan_file, controls = options.pop("plan_file"), options.pop("controls")
-    policy = options.pop("policy")
-    given = {name: value for name, value in options.items() if value}
-    if plan_file is not None:
-        if given:
-            flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-            raise AuditorError(
-                f"{flags} cannot be combined with a plan file; change {plan_file} instead, so that "
-                "the plan stays the record of what was run."
-            )
-        return load_plan(plan_file, policy=policy, controls=controls)
-    needed = ("unlearned", "original", "retrained", "forget")
-    missing = [f"--{name}" for name in needed if name not in given]
-    if missing:
-        raise AuditorError(
-            "give a plan file (`auditor init` writes one) or the flags; missing: "
-            f"{', '.join(missing)}."
-        )
-    shared = {
-        name: given[name]
-        for name in ("kind", "dtype", "device_map", "allow_pickle", "trust_remote_code")
-        if name in given
-    }
-    content: dict[str, Any] = {
-        "unlearned": {"path": given["unlearned"], **shared},
-        "original": {"path": given["original"], **shared},
-        "retrained": [{"path": path, **shared} for path in given["retrained"]],
-        "data": {name: given[name] for name in ("forget", "retain", "holdout") if name in given},
-    }
-    for flag in (flag for kind in all_kinds() for flag in kind.flags):
-        value = given.get(flag.name.removeprefix("--").replace("-", "_"))
-        if value is not None:
-            content.setdefault(flag.section, {})[flag.key] = value
-    if "profile" in given:
-        content["profile"] = given["profile"]
-    if controls is not None:
-        content["controls"] = controls
-    if policy is not None:
-        content["policy"] = policy
-    return parse_plan(anchored(content, Path.cwd()), "the command line")

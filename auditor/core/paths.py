@@ -1,8 +1,9 @@
 """Types of texts that name files or models, relative to the folder of whoever wrote them."""
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, ValidationInfo
 
@@ -10,8 +11,19 @@ ROOT = "root"
 """Key of the validation context that holds the folder; without it texts are left as they are."""
 
 
-def context(root: Path) -> dict[str, Any]:
-    """Return the validation context under which relative paths start at a folder."""
+_CLOSE = 0.8
+"""Likeness of two file names from which one may be meant by the other; endings are alike anyway."""
+
+PathType = Literal["file", "model"]
+"""What a text names: a file or folder, or a model."""
+
+
+def context(root: Path | None) -> dict[str, Any]:
+    """Return the validation context under which relative paths start at a folder.
+
+    Args:
+        root: The folder; None leaves paths as they are.
+    """
     return {ROOT: root}
 
 
@@ -50,7 +62,40 @@ def _model(text: str, info: ValidationInfo) -> str:
     return located_model(text, root_of(info))
 
 
+def close_names_beside(path: Path) -> str:
+    """Return what lies where a missing path points to, and is called nearly the same.
+
+    Returns:
+        A clause that begins with a semicolon; empty if there is nothing to suggest.
+    """
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return f"; nor is there a folder {path.parent}"
+    close = difflib.get_close_matches(path.name, names, n=2, cutoff=_CLOSE)
+    return f"; there is {' and '.join(close)}" if close else ""
+
+
 FilePath = Annotated[str, AfterValidator(_file)]
 """Type of a field that names a file or a folder."""
 ModelPath = Annotated[str, AfterValidator(_model)]
 """Type of a field that names a model: a directory, or a name on the hub."""
+
+LOCATED: Mapping[PathType, Callable[[str, Path | None], str]] = {
+    "file": located_file,
+    "model": located_model,
+}
+"""What makes a path of each type whole."""
+
+
+def path_type(annotation: Any, metadata: Sequence[Any] = ()) -> PathType | None:
+    """Return what a field's texts name, wherever in its type that is said; None for other texts.
+
+    Args:
+        annotation: The type of the field, without the metadata that pydantic takes from it.
+        metadata: That metadata.
+    """
+    for entry in (*metadata, *getattr(annotation, "__metadata__", ())):
+        if isinstance(entry, AfterValidator) and entry.func in (_file, _model):
+            return "file" if entry.func is _file else "model"
+    return next(filter(None, map(path_type, get_args(annotation))), None)

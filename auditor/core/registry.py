@@ -183,10 +183,13 @@ class Registry(Generic[Item]):
         close = difflib.get_close_matches(wanted, candidates, n=3, cutoff=0.5)
         close += [short for short in candidates if wanted and wanted in short]
         suggestions = list(dict.fromkeys(candidates[c] for c in close))[:3]
-        hint = f" Did you mean {' or '.join(suggestions)}?" if suggestions else ""
-        known = ", ".join(names) or "none"
+        hint = (
+            f"Did you mean {' or '.join(suggestions)}?"
+            if suggestions
+            else f"Known: {', '.join(names) or 'none'}."
+        )
         broken = "".join(f" Besides, {error}" for error in self._broken.values())
-        return f"there is no {self.kind} {name!r}.{hint} Known: {known}.{broken}"
+        return f"there is no {self.kind} {name!r}. {hint}{broken}"
 
 
 def _origin(item: object) -> str:

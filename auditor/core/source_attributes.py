@@ -1,7 +1,9 @@
 """Class attributes read from source text, without importing the module that defines them."""
 
 import ast
+import importlib
 import importlib.util
+import sys
 from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from pathlib import Path
@@ -9,6 +11,9 @@ from typing import Any, NamedTuple
 
 _WITHOUT_ATTRIBUTES = ("abc", "typing", "typing_extensions")
 """Modules whose classes (``ABC``, ``Generic``, ``Protocol``) bring no attribute of interest."""
+
+_CHEAP = ("auditor.attack", "auditor.core.paths", "pydantic", "typing_extensions")
+"""Modules besides the standard library that may be imported to build a class."""
 
 
 class NotLiteralError(Exception):
@@ -67,6 +72,88 @@ def _read(
         parent = _named(node, cls.module)
         if parent is not None and f"{parent.module}:{parent.node.name}" != root:
             _read(parent, names, root, constructors, found)
+
+
+def named_class(reference: str, attribute: str, root: str) -> type | None:
+    """Build the class that a class attribute names, without importing the modules on the way.
+
+    Class statements, and what they use of their modules, are run by themselves. The result is no
+    class that an import would give, but says the same.
+
+    Args:
+        reference: The class with the attribute, as ``package.module:Class``.
+        attribute: The attribute; its value must be the name of a class.
+        root: The base at which the search for the attribute ends, as ``package.module:Class``.
+
+    Returns:
+        The class; None where the attribute is found nowhere below ``root``.
+
+    Raises:
+        NotLiteralError: The value is computed, or the class uses something that only an import
+            of more than the standard library and pydantic would bring.
+    """
+    module, _, name = reference.partition(":")
+    owner = _named_by(_class(module, name), attribute, root)
+    if owner is None:
+        return None
+    found = _built(owner.module, owner.node.name)
+    if not isinstance(found, type):
+        raise NotLiteralError(f"{owner.module}.{owner.node.name} is no class")
+    return found
+
+
+def _named_by(cls: _Class, attribute: str, root: str) -> _Class | None:
+    """The class that an attribute of a class, or of its bases below ``root``, names."""
+    for statement in cls.node.body:
+        name, value = _assignment(statement)
+        if name == attribute and value is not None:
+            return _named(value, cls.module)
+    for base in cls.node.bases:
+        parent = _named(base.value if isinstance(base, ast.Subscript) else base, cls.module)
+        if parent is not None and f"{parent.module}:{parent.node.name}" != root:
+            found = _named_by(parent, attribute, root)
+            if found is not None:
+                return found
+    return None
+
+
+@cache
+def _built(module: str, name: str) -> Any:
+    """What a module calls by a name: imported where that is cheap, otherwise run from source."""
+    if module in _CHEAP or module.partition(".")[0] in sys.stdlib_module_names:
+        return getattr(importlib.import_module(module), name)
+    statement = _defined(module).get(name)
+    if statement is None:
+        source = _imported(module).get(name)
+        if source is None:
+            raise NotLiteralError(f"{module} does not define {name}")
+        return _built(*source)
+    used = {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)} - {name}
+    known = used & (_defined(module).keys() | _imported(module).keys())
+    namespace = {"__name__": module, **{other: _built(module, other) for other in known}}
+    code = compile(ast.Module([statement], []), str(_file(module)), "exec")
+    try:
+        exec(code, namespace)  # noqa: S102 - an import would run the same
+    except Exception as error:  # a class body can fail in any way
+        raise NotLiteralError(f"{name} in {module} cannot be built ({error})") from error
+    return namespace[name]
+
+
+@cache
+def _defined(module: str) -> dict[str, ast.stmt]:
+    """Classes, functions and constants that a module defines, and its plain imports."""
+    found: dict[str, ast.stmt] = {}
+    for statement in _tree(module).body:
+        match statement:
+            case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
+                found[name] = statement
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                found[name] = statement
+            case ast.Import(names=[ast.alias(name=name, asname=None)]):
+                if name not in sys.stdlib_module_names:
+                    continue
+                found[name] = statement
+    return found
 
 
 def _assignment(statement: ast.stmt) -> tuple[str | None, ast.expr | None]:

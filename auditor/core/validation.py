@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 Place = tuple[str | int, ...]
 """Keys and positions that lead to a value, the outermost first."""
@@ -30,9 +31,27 @@ def problems(
     lines = []
     for entry in error.errors(include_url=False, include_context=False):
         named = ".".join(map(str, (*place, *entry["loc"]))) or whole
-        sentence = _sentence(entry["type"], entry["msg"], entry["loc"], model)
-        lines.append(f"{named}: {sentence}" if named else sentence)
+        said = sentence(entry, model)
+        lines.append(f"{named}: {said}" if named else said)
     return lines
+
+
+def sentence(entry: ErrorDetails, model: type[BaseModel] | None) -> str:
+    """Return what is wrong at one place.
+
+    Args:
+        entry: The error as pydantic tells it.
+        model: What was validated.
+    """
+    if entry["type"] == "missing":
+        return "is missing"
+    if entry["type"] != "extra_forbidden":
+        return entry["msg"].removeprefix(_VALUE_ERROR)
+    if model is None:
+        return "there is no such key"
+    known = _fields(model, entry["loc"][:-1])
+    hint = did_you_mean(str(entry["loc"][-1]), known)
+    return f"there is no such key; {hint or 'the keys are ' + ', '.join(sorted(known))}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -40,18 +59,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     lower = {candidate.casefold(): candidate for candidate in known}
     close = difflib.get_close_matches(name.casefold(), lower, n=2, cutoff=0.6)
     return f"did you mean {' or '.join(f'`{lower[text]}`' for text in close)}?" if close else ""
-
-
-def _sentence(type_: str, message: str, location: Place, model: type[BaseModel] | None) -> str:
-    if type_ == "missing":
-        return "is missing"
-    if type_ != "extra_forbidden":
-        return message.removeprefix(_VALUE_ERROR)
-    if model is None:
-        return "there is no such key"
-    known = _fields(model, location[:-1])
-    hint = did_you_mean(str(location[-1]), known)
-    return f"there is no such key; {hint or 'the keys are ' + ', '.join(sorted(known))}"
 
 
 def _fields(model: type[BaseModel], place: Place) -> set[str]:

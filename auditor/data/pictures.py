@@ -7,16 +7,18 @@ import zlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor
 
 from auditor.core.errors import AuditorError, MeasurementError, UnavailableError
 from auditor.core.facts import Fact, FactSets
 from auditor.core.hashing import digest, digest_file
+
+if TYPE_CHECKING:  # to find pictures needs no torch
+    from torch import Tensor
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 """Of the files that are looked for, in this order."""
@@ -50,7 +52,7 @@ class Pictures(BaseModel):
         """Sha256 (hex) over the facts' ids and their pictures' digests."""
         return digest(self.digests)
 
-    def read(self, facts: Sequence[Fact], height: int, width: int) -> Tensor:
+    def read(self, facts: Sequence[Fact], height: int, width: int) -> "Tensor":
         """The facts' pictures, [n, 3, height, width] float32 in [0, 1].
 
         Where a picture is transparent, white shows through.
@@ -59,6 +61,8 @@ class Pictures(BaseModel):
             UnavailableError: a fact has none.
             MeasurementError: a file is not the one that was hashed, or is no picture.
         """
+        import torch
+
         missing = [fact.id for fact in facts if fact.id not in self.names]
         if missing:
             raise UnavailableError(
@@ -69,7 +73,9 @@ class Pictures(BaseModel):
             return torch.zeros(0, 3, height, width)
         return torch.stack([self._read(fact.id, height, width) for fact in facts])
 
-    def _read(self, fact: str, height: int, width: int) -> Tensor:
+    def _read(self, fact: str, height: int, width: int) -> "Tensor":
+        import torch
+
         file = self.folder / self.names[fact]
         try:
             content = file.read_bytes()

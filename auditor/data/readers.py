@@ -4,8 +4,9 @@ import csv
 import difflib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from auditor.core import aliases
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, SetName
+from auditor.core.paths import close_names_beside
 from auditor.data.source import SCHEMAS, DataSource
 
 Row = tuple[int, dict[str, Any] | str]
@@ -149,14 +151,13 @@ def _rows(source: DataSource) -> Iterator[Row]:
         yield from _hub_rows(source)
         return
     path = Path(source.path).expanduser()
-    readers = {".jsonl": _json_lines, ".json": _json, ".csv": _csv, ".parquet": _parquet}
-    reader = readers.get(path.suffix.lower())
+    reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise AuditorError(
-            f"{path}: unknown format {path.suffix!r}; known are {', '.join(readers)}."
+            f"{path}: unknown format {path.suffix!r}; known are {', '.join(READERS)}."
         )
     if not path.is_file():
-        raise AuditorError(f"{path}: no such file.")
+        raise AuditorError(f"{path}: no such file{close_names_beside(path)}.")
     yield from reader(path)
 
 
@@ -225,3 +226,9 @@ def _hub_rows(source: DataSource) -> Iterator[Row]:
             f"the data set {source.name} cannot be had from the hub ({error})."
         ) from error
     yield from enumerate(rows, 1)
+
+
+READERS: Mapping[str, Callable[[Path], Iterator[Row]]] = MappingProxyType(
+    {".jsonl": _json_lines, ".json": _json, ".csv": _csv, ".parquet": _parquet}
+)
+"""Readers of files by their ending."""

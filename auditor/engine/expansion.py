@@ -1,9 +1,8 @@
 """Which attacks at which levels: a profile, the plan's own, and what the policy demands."""
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, get_origin
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -13,7 +12,7 @@ from auditor.core.attack_id import AttackId
 from auditor.core.errors import AuditorError
 from auditor.core.roles import Role
 from auditor.core.validation import problems
-from auditor.engine.plan import AuditPlan
+from auditor.engine.plan import AuditPlan, swept
 from auditor.policy import AS_IS, Policy, demands, waived
 
 
@@ -52,21 +51,7 @@ def expand(plan: AuditPlan) -> list[Variant]:
         if PROFILES.index(preset.profile) <= rank or described.name == AS_IS:
             attack = from_preset(described.name, preset)
             planned[attack.id.label] = attack
-    asked: set[str] = set()
-    for request in plan.attacks:
-        kinds = ATTACKS.metadata(request.attack).kinds
-        if kind not in kinds:
-            raise AuditorError(
-                f"{request.attack} attacks {', '.join(kinds)} models, "
-                f"and these are {kind}; take it out of `attacks:`."
-            )
-        for parameters in _swept(request.attack, request.parameters):
-            attack = instantiate(request.attack, parameters)
-            label = attack.id.label
-            if label in asked:
-                raise AuditorError(f"the plan asks for {label} twice; which settings are meant?")
-            asked.add(label)
-            planned[label] = attack  # the plan's own settings of a level replace the profile's
+    planned |= _requested(plan, kind)  # the plan's own settings replace those of a preset
     wanted = _mandatory(explicit(plan).policy, planned, defaults)
     lifted = waived(plan.policy, wanted)
 
@@ -81,6 +66,37 @@ def expand(plan: AuditPlan) -> list[Variant]:
         if label not in planned
     ]
     return chosen
+
+
+def _requested(plan: AuditPlan, kind: str) -> dict[str, AnyAttack]:
+    """The attacks that the plan adds to its profile, by label.
+
+    Raises:
+        AuditorError: Some cannot be run as asked; all are named.
+    """
+    asked: dict[str, AnyAttack] = {}
+    faults: list[str] = []
+    for request in plan.attacks:
+        kinds = ATTACKS.metadata(request.attack).kinds
+        if kind not in kinds:
+            faults.append(
+                f"{request.attack} attacks {', '.join(kinds)} models, "
+                f"and these are {kind}; take it out of `attacks:`."
+            )
+            continue
+        for parameters in swept(ATTACKS.get(request.attack).parameters_type, request.parameters):
+            try:
+                attack = instantiate(request.attack, parameters)
+            except AuditorError as error:
+                faults.append(str(error))
+                continue
+            label = attack.id.label
+            if label in asked:
+                faults.append(f"the plan asks for {label} twice; which settings are meant?")
+            asked[label] = attack
+    if faults:
+        raise AuditorError("\n".join(dict.fromkeys(faults)))
+    return asked
 
 
 def _only_kind(plan: AuditPlan) -> str:
@@ -134,14 +150,28 @@ def default_levels(kind: str) -> dict[str, AnyAttack]:
     Raises:
         AuditorError: nothing here measures models of that kind.
     """
-    if kind not in ATTACKS.metadata(AS_IS).kinds:
-        raise AuditorError(f"no installed attack measures models of the kind {kind!r}.")
     attacks = [
-        from_preset(described.name, preset)
-        for described, preset in presets_on(kind)
-        if preset.mandatory
+        from_preset(described.name, preset) for described, preset in _mandatory_presets(kind)
     ]
     return {attack.id.label: attack for attack in attacks}
+
+
+def default_labels(kind: str) -> tuple[str, ...]:
+    """The labels of `default_levels`, for which no attack is imported.
+
+    Raises:
+        AuditorError: nothing here measures models of that kind.
+    """
+    return tuple(
+        AttackId(described.name, preset.name).label
+        for described, preset in _mandatory_presets(kind)
+    )
+
+
+def _mandatory_presets(kind: str) -> list[tuple[AttackMetadata, Preset]]:
+    if kind not in ATTACKS.metadata(AS_IS).kinds:
+        raise AuditorError(f"no installed attack measures models of the kind {kind!r}.")
+    return [(described, preset) for described, preset in presets_on(kind) if preset.mandatory]
 
 
 def instantiate(name: str, parameters: dict[str, Any]) -> AnyAttack:
@@ -159,19 +189,6 @@ def instantiate(name: str, parameters: dict[str, Any]) -> AnyAttack:
             f"parameters of {name} do not fit:\n  {lines}\n"
             f"`auditor attacks show {name}` lists them."
         ) from error
-
-
-def _swept(name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
-    """Expand lists, where the parameter is not a list itself, to their product."""
-    fields = ATTACKS.get(name).parameters_type.model_fields
-    axes = []
-    for key, value in attack_parameters(name, parameters).items():
-        kind = fields[key].annotation if key in fields else None
-        if value == []:
-            raise AuditorError(f"the sweep of {name} over {key} is empty.")
-        sweeps = isinstance(value, list) and (get_origin(kind) or kind) not in (list, tuple)
-        axes.append([(key, v) for v in value] if sweeps else [(key, value)])
-    return [dict(point) for point in itertools.product(*axes)]
 
 
 def _mandatory(

@@ -1,11 +1,13 @@
 """The plan of an audit: everything that is decided before any model is opened."""
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, get_origin
 
 import yaml
 from pydantic import (
+    BeforeValidator,
     Field,
     SerializeAsAny,
     ValidationError,
@@ -14,19 +16,15 @@ from pydantic import (
     model_validator,
 )
 
-from auditor.attack import ATTACKS, Located, Profile
+from auditor.attack import ATTACKS, Parameters, Profile
+from auditor.core import aliases
 from auditor.core.errors import AuditorError
+from auditor.core.paths import LOCATED, PathType, context, located_file, path_type, root_of
 from auditor.core.validation import problems
-from auditor.models.kind import AnySpec, ModelKind, Part, default_kind, kind_named, of_kind
+from auditor.models.kind import AnySpec, ModelKind, default_kind, kind_named, of_kind
 from auditor.models.plan_sections import DataSection, MetricSection, Section
 from auditor.models.spec import TOKEN_BUDGET, ModelSpec, PromptFormat
 from auditor.policy import Policy, load_policy, ready_made
-
-_FORMER_METRICS = "probes"
-"""Name of the section `metrics` before version 0.2."""
-
-_LOCATED = ("path", "adapter", "replacement")
-"""What of a model's spec names files."""
 
 
 class AttackRequest(Section):
@@ -36,6 +34,75 @@ class AttackRequest(Section):
     parameters: dict[str, Any] = Field(default_factory=dict)
     """Parameters of the attack; a list where one value is expected is swept."""
 
+    @field_validator("attack")
+    @classmethod
+    def _installed(cls, name: str) -> str:
+        try:
+            ATTACKS.parameters_type(name)
+        except AuditorError as error:
+            raise ValueError(str(error)) from error
+        return aliases.attack_name(name)
+
+    @field_validator("parameters")
+    @classmethod
+    def _fitting(cls, given: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "attack" not in info.data:
+            return given
+        name = info.data["attack"]
+        settings = ATTACKS.parameters_type(name)
+        parameters = _located(settings, aliases.attack_parameters(name, given), root_of(info))
+        found: list[str] = []
+        for point in swept(settings, parameters):
+            try:
+                settings.model_validate(point)
+            except ValidationError as error:
+                found += problems(error, model=settings)
+        if found:
+            listed = "; ".join(dict.fromkeys(found))
+            raise ValueError(f"{listed} (`auditor attacks show {name}` lists them)")
+        return parameters
+
+
+def swept(settings: type[Parameters], given: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Expand lists, where a parameter is not a list itself, to their product.
+
+    scikit-learn's ``ParameterGrid`` sorts the parameters by name, and with it the variants; here
+    they stay in the order of the plan.
+
+    Args:
+        settings: The parameters of the attack.
+        given: Those that a plan gives.
+
+    Raises:
+        ValueError: A list is empty.
+    """
+    axes = []
+    for name, value in given.items():
+        field = settings.model_fields.get(name)
+        kind = get_origin(field.annotation) or field.annotation if field else None
+        if value == []:
+            raise ValueError(f"{name}: there is nothing in the list to sweep over")
+        sweeps = isinstance(value, list) and kind not in (list, tuple)
+        axes.append([(name, item) for item in value] if sweeps else [(name, value)])
+    return [dict(point) for point in itertools.product(*axes)]
+
+
+def _located(
+    settings: type[Parameters], given: dict[str, Any], root: Path | None
+) -> dict[str, Any]:
+    """The parameters with whole paths, single ones and lists of them."""
+
+    def whole(kind: PathType, value: Any) -> Any:
+        if isinstance(value, list):
+            return [whole(kind, item) for item in value]
+        return LOCATED[kind](value, root) if isinstance(value, str) else value
+
+    kinds = {n: path_type(f.annotation, f.metadata) for n, f in settings.model_fields.items()}
+    return {
+        name: value if (kind := kinds.get(name)) is None else whole(kind, value)
+        for name, value in given.items()
+    }
+
 
 def _kind(validated: Mapping[str, Any]) -> ModelKind:
     """The kind of a plan's models, once they were validated."""
@@ -43,14 +110,44 @@ def _kind(validated: Mapping[str, Any]) -> ModelKind:
     return kind_named(model.kind) if isinstance(model, ModelSpec) else default_kind()
 
 
-def _of_its_kind(value: Any, validated: Mapping[str, Any], part: Part) -> Any:
-    return of_kind(_kind(validated), part, value) if isinstance(value, Mapping) else value
+def metric_section(kind: ModelKind, given: Any, root: Path | None = None) -> Any:
+    """Validate what a plan says of metrics; what it leaves out is as usual for its kind of model.
 
+    Args:
+        kind: The kind of the plan's models.
+        given: The section as plain data; what is no mapping is returned as it is.
+        root: The folder at which relative paths start; None leaves paths as they are.
 
-def _usual_metrics(validated: dict[str, Any]) -> MetricSection:
-    kind = _kind(validated)
+    Raises:
+        ValidationError: Keys or values are wrong.
+    """
+    if not isinstance(given, Mapping):
+        return given
     primary, *reported = kind.default_metrics
-    return kind.metric_section(primary=primary, reported=tuple(reported))
+    usual = {"primary": primary, "reported": reported}
+    return of_kind(kind, "metric_section", {**usual, **given}, root)
+
+
+def _usual_metrics(validated: dict[str, Any]) -> Any:
+    return metric_section(_kind(validated), {})
+
+
+def _policy_by_name(value: Any, info: ValidationInfo) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return load_policy(value if value in ready_made() else located_file(value, root_of(info)))
+    except AuditorError as error:
+        raise ValueError(str(error)) from error
+
+
+NamedPolicy = Annotated[Policy, BeforeValidator(_policy_by_name)]
+"""Type of a field that holds a policy; its name, or the path of its file, may stand for it."""
+
+
+def current_keys(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a plan as plain data with today's names of its sections."""
+    return aliases.renamed(content, aliases.PLAN_KEYS)
 
 
 class AuditPlan(Section):
@@ -67,7 +164,7 @@ class AuditPlan(Section):
     attacks: tuple[AttackRequest, ...] = ()
     seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
     """Seeds of the attacks that depend on one; by default one in the profile quick, else three."""
-    policy: Policy = Policy()
+    policy: NamedPolicy = Policy()
     """What decides the verdict; in a file, the name of a ready-made policy or a path may stand for
     it. It is hashed before any model is opened."""
     controls: bool | None = None
@@ -79,22 +176,19 @@ class AuditPlan(Section):
     @model_validator(mode="before")
     @classmethod
     def _former_keys(cls, content: Any) -> Any:
-        if isinstance(content, dict) and _FORMER_METRICS in content:
-            content = {"metrics" if k == _FORMER_METRICS else k: v for k, v in content.items()}
-        return content
+        return current_keys(content) if isinstance(content, Mapping) else content
 
     @field_validator("data", mode="before")
     @classmethod
     def _data_of_its_kind(cls, value: Any, info: ValidationInfo) -> Any:
-        return _of_its_kind(value, info.data, "data_section")
+        if not isinstance(value, Mapping):
+            return value
+        return of_kind(_kind(info.data), "data_section", value, root_of(info))
 
     @field_validator("metrics", mode="before")
     @classmethod
     def _metrics_of_its_kind(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, Mapping):
-            primary, *reported = _kind(info.data).default_metrics
-            value = {"primary": primary, "reported": reported, **value}
-        return _of_its_kind(value, info.data, "metric_section")
+        return metric_section(_kind(info.data), value, root_of(info))
 
     @model_validator(mode="after")
     def _plantable(self) -> "AuditPlan":
@@ -103,11 +197,6 @@ class AuditPlan(Section):
                 f"`controls`: no suppression can be planted in {self.kind.described}; leave it out"
             )
         return self
-
-    @field_validator("policy", mode="before")
-    @classmethod
-    def _policy_by_name(cls, value: Any) -> Any:
-        return load_policy(value) if isinstance(value, str) else value
 
     @field_validator("retrained", mode="before")
     @classmethod
@@ -147,14 +236,32 @@ class AuditPlan(Section):
 def load_plan(path: Path, policy: str | None = None, controls: bool | None = None) -> AuditPlan:
     """Read a plan from YAML; relative paths in it are relative to the plan's folder.
 
+    Only the plan itself is looked at: `plan_checks.check_plan` looks at the files it names, too.
+
     Args:
-        path: the file.
-        policy: name or path of the policy, where the plan has none of its own.
-        controls: whether suppressions are planted, whatever the plan says.
+        path: The file.
+        policy: Name or path of the policy, where the plan has none of its own.
+        controls: Whether suppressions are planted, whatever the plan says.
 
     Raises:
-        AuditorError: the file is missing, is not YAML, or does not describe a plan; every
+        AuditorError: The file is missing, is not YAML, or does not describe a plan; every
             problem is named with its place.
+    """
+    return parse_plan(read_plan(path, policy, controls), str(path), path.parent.resolve())
+
+
+def read_plan(
+    path: Path, policy: str | None = None, controls: bool | None = None
+) -> dict[str, Any]:
+    """Read a plan from YAML as plain data.
+
+    Args:
+        path: The file.
+        policy: Name or path of the policy, where the plan has none of its own.
+        controls: Whether suppressions are planted, whatever the plan says.
+
+    Raises:
+        AuditorError: The file is missing, is not YAML, or holds no settings.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -166,93 +273,31 @@ def load_plan(path: Path, policy: str | None = None, controls: bool | None = Non
         raise AuditorError(
             f"the plan {path} holds no settings by name; `auditor init` writes one to start from."
         )
-    content = anchored(content, path.parent.resolve())
     if policy is not None:
         if "policy" in content:
             raise AuditorError(
                 f"the plan {path} has a policy of its own, so --policy cannot stand beside it; "
                 "change the plan, so that it stays the record of what was run."
             )
-        content["policy"] = policy
+        content["policy"] = policy if policy in ready_made() else str(Path(policy).absolute())
     if controls is not None:
         content["controls"] = controls
-    return parse_plan(content, str(path))
+    return content
 
 
-def parse_plan(content: dict[str, Any], name: str) -> AuditPlan:
+def parse_plan(content: Mapping[str, Any], name: str, root: Path | None = None) -> AuditPlan:
     """Validate a plan given as plain data.
 
+    Args:
+        content: The plan.
+        name: What messages call it.
+        root: The folder at which its relative paths start; None leaves them as they are.
+
     Raises:
-        AuditorError: it does not describe a plan; every problem is named with its place.
+        AuditorError: It does not describe a plan; every problem is named with its place.
     """
     try:
-        return AuditPlan.model_validate(content)
+        return AuditPlan.model_validate(content, context=context(root))
     except ValidationError as error:
         lines = "\n  ".join(problems(error, "plan", AuditPlan))
         raise AuditorError(f"{name} is not a valid plan:\n  {lines}") from error
-
-
-def anchored(content: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Make the relative paths of a plan absolute; nothing but paths is touched.
-
-    Args:
-        content: a plan as plain data.
-        folder: what its paths are relative to. A model's name that is no folder there, and does
-            not begin like a path, is left to be one on the hub.
-    """
-
-    def model(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: model(v) if k in _LOCATED else v for k, v in value.items()}
-        if isinstance(value, str) and (value.startswith((".", "~")) or (folder / value).is_dir()):
-            return str(folder / Path(value).expanduser())
-        return value
-
-    def file(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: file(v) if k == "path" else v for k, v in value.items()}
-        return str(folder / Path(value).expanduser()) if isinstance(value, str) else value
-
-    result = dict(content)
-    for name in ("unlearned", "original", "retrained"):
-        value = result.get(name)
-        if value is not None:
-            result[name] = [model(v) for v in value] if isinstance(value, list) else model(value)
-    if isinstance(result.get("data"), dict):
-        result["data"] = {name: file(value) for name, value in result["data"].items()}
-    metrics = result.get("metrics")
-    if isinstance(metrics, dict) and "classifier" in metrics:
-        result["metrics"] = metrics | {"classifier": model(metrics["classifier"])}
-    policy = result.get("policy")
-    if isinstance(policy, str) and policy not in ready_made():
-        result["policy"] = file(policy)
-    requests = result.get("attacks")
-    if isinstance(requests, list):
-        anchors = {Located.FILE: file, Located.MODEL: model}
-        result["attacks"] = [_anchored_request(request, anchors) for request in requests]
-    return result
-
-
-def _anchored_request(request: Any, anchors: Mapping[Located, Callable[[Any], Any]]) -> Any:
-    """The paths among an attack's parameters, single, listed or swept."""
-    parameters = request.get("parameters") if isinstance(request, dict) else None
-    if not isinstance(parameters, dict):
-        return request
-    fields = ATTACKS.get(str(request.get("attack"))).parameters_type.model_fields
-    placed = dict(parameters)
-    for name, value in parameters.items():
-        located = (
-            _located(fields[name].annotation, fields[name].metadata) if name in fields else None
-        )
-        if located is not None:
-            place = anchors[located]
-            placed[name] = [place(v) for v in value] if isinstance(value, list) else place(value)
-    return request | {"parameters": placed}
-
-
-def _located(annotation: Any, metadata: Sequence[Any] = ()) -> Located | None:
-    """What a parameter's text names, wherever in its type that is said."""
-    for entry in (*metadata, *getattr(annotation, "__metadata__", ())):
-        if isinstance(entry, Located):
-            return entry
-    return next(filter(None, map(_located, get_args(annotation))), None)

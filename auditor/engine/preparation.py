@@ -12,14 +12,13 @@ from auditor.core.facts import FactSets
 from auditor.core.messages import Message, message
 from auditor.core.progress import Progress
 from auditor.data import checks
-from auditor.data.readers import read_facts
 from auditor.engine.expansion import Variant, expand, explicit
 from auditor.engine.job import Job, Pooled, Stage, measuring_code
 from auditor.engine.locations import Locations
 from auditor.engine.plan import AuditPlan
+from auditor.engine.plan_checks import problems_of_sets, read_sets
 from auditor.engine.weaknesses import weaknesses
 from auditor.evidence.store import EvidenceStore
-from auditor.metrics.metric import find_metric
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.manifest import Location
 from auditor.models.opening import check_unopenable, locate
@@ -136,55 +135,41 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
         AuditorError: anything in the plan cannot be used; says what and how to mend it.
     """
     check_expired(plan.policy, datetime.now(UTC).date())
+    sets = read_sets(plan.data)
+    if found := problems_of_sets(plan, sets):
+        raise AuditorError("\n".join(found))
     plan = explicit(plan)
     variants = expand(plan)
-    sets = FactSets(
-        forget=read_facts(plan.data.forget, "forget"),
-        retain=read_facts(plan.data.retain, "retain") if plan.data.retain else (),
-        holdout=read_facts(plan.data.holdout, "holdout") if plan.data.holdout else (),
-    )
-    checks.check_contradictions(sets, prompts_repeat=plan.kind.prompts_repeat)
-    _check_unreadable(plan, sets)
-    _check_kind(plan, sets)
     _check_exposure(variants, sets)
     auxiliary = plan.kind.auxiliary_inputs(plan, sets)
+    locations = _located(plan, progress)
+    _check_circles(locations)
+    warnings = weaknesses(plan, variants, sets, locations)
+    facts = store.put_facts(sets)
+    return Prepared(plan, locations, sets, facts, variants, warnings, auxiliary)
+
+
+def _located(plan: AuditPlan, progress: Progress) -> dict[str, Location]:
+    """Arm to the files of its model, hashed and checked.
+
+    Raises:
+        AuditorError: Models cannot be used; all are named.
+    """
     locations = {}
+    faults = []
     with progress.task(
         "hashing the models, so that the certificate can name them", len(plan.arms)
     ) as advance:
         for arm, spec in plan.arms.items():
-            locations[arm] = locate(spec)
-            check_unopenable(spec, locations[arm], plan.format)
+            try:
+                locations[arm] = locate(spec)
+                check_unopenable(spec, locations[arm], plan.format)
+            except AuditorError as error:
+                faults.append(f"{arm}: {error}")
             advance(1, arm)
-    _check_circles(locations)
-    found = weaknesses(plan, variants, sets, locations)
-    facts = store.put_facts(sets)
-    return Prepared(plan, locations, sets, facts, variants, found, auxiliary)
-
-
-def _check_unreadable(plan: AuditPlan, sets: FactSets) -> None:
-    answers = plan.kind.answers
-    for name in plan.metrics.all:
-        find_metric(name, answers)
-    if plan.policy.scope == "sampled" and all(f.entity == f.id for f in sets.forget):
-        raise AuditorError(
-            "the scope is `sampled`, but the forget facts name no subjects; map the column that "
-            "holds them (`fields: {subject: …}`), or choose `scope: census`."
-        )
-    primary = find_metric(plan.metrics.primary, answers)()
-    lacking = [f.id for f in (*sets.forget, *sets.retain) if not primary.readable(f)]
-    if lacking:
-        raise AuditorError(
-            f"the primary metric {plan.metrics.primary} cannot read {len(lacking)} fact(s) (it "
-            f"needs {', '.join(primary.needs) or 'an answer in letters or digits'}): "
-            f"{', '.join(lacking[:5])}{' …' if lacking[5:] else ''}."
-        )
-
-
-def _check_kind(plan: AuditPlan, sets: FactSets) -> None:
-    """Refuse what the plan may not say of models of their kind."""
-    if faults := plan.kind.validate(plan, sets):
+    if faults:
         raise AuditorError("\n".join(faults))
+    return locations
 
 
 def _check_circles(locations: dict[str, Location]) -> None:

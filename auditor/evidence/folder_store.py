@@ -121,7 +121,7 @@ class FolderStore:
         arrays = folder / _ARRAYS
         return Record(
             rows=tuple(Row(**row) for row in named(pq.read_table(folder / _ROWS)).to_pylist()),
-            notes=json.loads((folder / _NOTES).read_bytes()),
+            notes=self.notes(key),
             arrays=load_file(arrays) if arrays.exists() else {},
         )
 

@@ -8,12 +8,21 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 
-from pydantic import BaseModel, BeforeValidator, JsonValue, SerializeAsAny, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    JsonValue,
+    SerializeAsAny,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from auditor.core.errors import AuditorError
 from auditor.core.facts import FactSets
+from auditor.core.paths import context, located_model, root_of
 from auditor.core.registry import Registry
+from auditor.core.validation import sentence
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.plan_sections import DataSection, MetricSection
 from auditor.models.spec import ModelSpec, PromptFormat
@@ -141,6 +150,34 @@ class ModelKind(ABC):
     ) -> "AuditedModel":
         """Open a located model; its weights are loaded when they are first needed."""
 
+    def takes(self, network: object) -> bool:
+        """Whether a loaded network is of this kind."""
+        return False
+
+    def wrap(
+        self,
+        network: Any,
+        tokenizer: Any,
+        prompt_format: PromptFormat,
+        token_budget: int,
+        name: str,
+    ) -> "AuditedModel":
+        """Make a loaded network a model that can be measured, but not certified.
+
+        Args:
+            network: A loaded network, of which `takes` is true.
+            tokenizer: Its tokenizer.
+            prompt_format: How prompts become text.
+            token_budget: Padded tokens in one batch.
+            name: What messages call the model.
+
+        Raises:
+            AuditorError: Models of this kind are opened from files only.
+        """
+        raise AuditorError(
+            f"{self.described} are opened from files only; save {name} and give its directory."
+        )
+
     @abstractmethod
     def evaluator(
         self, sets: FactSets, metrics: Sequence[str], auxiliary: AuxiliaryInputs
@@ -239,8 +276,12 @@ def recognised(folder: Path) -> ModelKind | None:
     return found[0] if len(found) == 1 else None
 
 
-def kind_of(content: Mapping[str, Any]) -> ModelKind:
+def kind_of(content: Mapping[str, Any], root: Path | None = None) -> ModelKind:
     """The kind of a model given as plain data: as it says, as its files say, or the default.
+
+    Args:
+        content: The model's part of a plan.
+        root: The folder at which relative paths start, by default the current one.
 
     Raises:
         AuditorError: It names a kind that is not installed.
@@ -248,12 +289,17 @@ def kind_of(content: Mapping[str, Any]) -> ModelKind:
     if content.get("kind") is not None:
         return kind_named(str(content["kind"]))
     path = content.get("path")
-    found = recognised(Path(path).expanduser()) if isinstance(path, str) else None
-    return found or default_kind()
+    if not isinstance(path, str):
+        return default_kind()
+    return recognised(Path(located_model(path, root)).expanduser()) or default_kind()
 
 
-def parse_spec(value: Any) -> ModelSpec:
+def parse_spec(value: Any, root: Path | None = None) -> ModelSpec:
     """Validate what a plan says of a model: its path alone, or its keys.
+
+    Args:
+        value: The path, or the keys.
+        root: The folder at which relative paths start; None leaves paths as they are.
 
     Raises:
         ValidationError: It does not describe a model of its kind.
@@ -264,24 +310,30 @@ def parse_spec(value: Any) -> ModelSpec:
     if not isinstance(content, Mapping):
         return ModelSpec.model_validate(content)
     try:
-        kind = kind_of(content)
+        kind = kind_of(content, root)
     except AuditorError as error:
         raise ValidationError.from_exception_data(
             ModelSpec.__name__,
             [_detail("unknown_kind", str(error), ("kind",), content["kind"])],
         ) from error
-    spec: ModelSpec = of_kind(kind, "spec_type", {**content, "kind": kind.name})
+    spec: ModelSpec = of_kind(kind, "spec_type", {**content, "kind": kind.name}, root)
     return spec
 
 
-AnySpec = Annotated[SerializeAsAny[ModelSpec], BeforeValidator(parse_spec)]
+def _parsed(value: Any, info: ValidationInfo) -> ModelSpec:
+    return parse_spec(value, root_of(info))
+
+
+AnySpec = Annotated[SerializeAsAny[ModelSpec], BeforeValidator(_parsed)]
 """Type of a field that holds the spec of a model of any kind."""
 
 Part = Literal["spec_type", "data_section", "metric_section"]
 """Attributes of a kind that are the types of parts of a plan."""
 
 
-def of_kind(kind: ModelKind, part: Part, content: Mapping[str, Any]) -> Any:
+def of_kind(
+    kind: ModelKind, part: Part, content: Mapping[str, Any], root: Path | None = None
+) -> Any:
     """Validate a part of a plan that every kind may extend.
 
     A key of another kind may stand there with its default value, which says nothing: plans that
@@ -291,6 +343,7 @@ def of_kind(kind: ModelKind, part: Part, content: Mapping[str, Any]) -> Any:
         kind: The kind of the plan's models.
         part: Attribute of the kind with the type of the part.
         content: The part as plain data.
+        root: The folder at which relative paths start; None leaves paths as they are.
 
     Returns:
         An instance of that type.
@@ -313,9 +366,12 @@ def of_kind(kind: ModelKind, part: Part, content: Mapping[str, Any]) -> Any:
         message = kind.refusals.get(key, message)
         details.append(_detail("key_of_another_kind", message, (key,), value))
     try:
-        found = cls.model_validate(kept)
+        found = cls.model_validate(kept, context=context(root))
     except ValidationError as error:
-        details += [_detail(e["type"], e["msg"], e["loc"], e["input"]) for e in error.errors()]
+        details += [
+            _detail("invalid_part", sentence(entry, cls), entry["loc"], entry["input"])
+            for entry in error.errors()
+        ]
         raise ValidationError.from_exception_data(cls.__name__, details) from error
     if details:
         raise ValidationError.from_exception_data(cls.__name__, details)

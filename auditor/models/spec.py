@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from auditor.core.paths import ModelPath
+
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 
 TOKEN_BUDGET = 8192
@@ -15,7 +17,7 @@ class ModelSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: str
+    path: ModelPath
     """Local directory, or the name of a model on the Hugging Face hub."""
     kind: str
     """What kind of model it is (`auditor init --help` lists them). A plan may leave it out: the

@@ -8,7 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from auditor.core.errors import AuditorError
-from auditor.core.validation import problems
+from auditor.core.validation import did_you_mean, problems
 from auditor.policy.policy import Policy
 
 _FOLDER = "ready_made"
@@ -41,9 +41,10 @@ def load_policy(name: str) -> Policy:
     try:
         return _parse(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
+        hint = did_you_mean(path.name, texts)
         raise AuditorError(
-            f"the policy {name} cannot be read: {error.strerror}. Give a file, or one of "
-            f"{', '.join(texts)}."
+            f"the policy {name} cannot be read: {error.strerror}{hint and f'; {hint}'} "
+            f"Give a file, or one of {', '.join(texts)}."
         ) from error
     except UnicodeDecodeError as error:
         raise AuditorError(f"the policy {name} is not a text file: {error}.") from error

@@ -16,7 +16,7 @@ from auditor.testbeds.shapes.shipped import PACKAGED
 from auditor.testbeds.shapes.world import ShapesWorld
 
 AnyWorld = World | ShapesWorld
-"""A world of language models, or of text-to-image models."""
+"""A world of language models, or of models that draw."""
 
 
 def list_worlds() -> tuple[Recipe, ...]:

@@ -128,7 +128,7 @@ def test_lists_are_swept(name, parameters, variants):
 def test_quieted_libraries_say_nothing_when_they_are_imported():
     """torchao and bitsandbytes warn at import, which is no concern of an audit's reader."""
     code = (
-        "from auditor.cli.console import quiet_libraries; quiet_libraries()\n"
+        "from auditor.core.quiet import quiet_libraries; quiet_libraries()\n"
         "import bitsandbytes, torchao.quantization, transformers, attacks.quantization"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -77,17 +77,20 @@ def test_what_is_read_from_source_is_what_the_class_says():
         "import json, sys\n"
         "from auditor.attack import ATTACKS\n"
         "read = {name: repr(ATTACKS.metadata(name)) for name in ATTACKS.names()}\n"
+        "types = {name: ATTACKS.parameters_type(name) for name in ATTACKS.names()}\n"
+        "parameters = {name: cls.model_json_schema() for name, cls in types.items()}\n"
         "heavy = {'torch', 'transformers', 'numpy'} & sys.modules.keys()\n"
-        "print(json.dumps([read, sorted(heavy)]))\n"
+        "print(json.dumps([read, parameters, sorted(heavy)]))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    read, heavy = json.loads(done.stdout)
+    read, parameters, heavy = json.loads(done.stdout)
     assert heavy == []
     for name, cls in ATTACKS:
         said = AttackMetadata(
             **{field.name: getattr(cls, field.name) for field in fields(AttackMetadata)}
         )
         assert read[name] == repr(said)
+        assert parameters[name] == cls.parameters_type.model_json_schema()
 
 
 def test_attacks_are_the_same_without_docstrings():

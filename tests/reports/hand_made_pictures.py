@@ -89,7 +89,7 @@ def not_pictures() -> dict[str, bytes]:
     }
 
 
-def exhibits(side: int = 16) -> dict[str, Any]:
+def image_examples(side: int = 16) -> dict[str, Any]:
     """Four facts under two attacks; the last has no picture by one model."""
     facts = []
     for number, shape in enumerate(SHAPES):
@@ -124,6 +124,6 @@ def pictured_certificate(side: int = 16) -> Certificate:
     """A FAIL whose evidence has pictures, of models that say what was replaced in them."""
     identity = honest_certificate("FAIL").identity.model_dump()
     for arm in identity["arms"]:
-        arm["sampling"] = {"steps": 15, "guidance": 1.0, "height": 16, "width": None}
-    identity["arms"][0]["replacement"] = "erased/esd-x-circle.safetensors"
-    return honest_certificate("FAIL", exhibits=exhibits(side), identity=identity)
+        arm["options"] = {"sampling": {"steps": 15, "guidance": 1.0, "height": 16, "width": None}}
+    identity["arms"][0]["options"]["replacement"] = "erased/esd-x-circle.safetensors"
+    return honest_certificate("FAIL", image_examples=image_examples(side), identity=identity)

@@ -17,12 +17,10 @@ def row(
     variant: str,
     known: tuple[float, float, float] | None,
     *,
-    mandatory: bool = True,
-    reason: str | None = None,
+    role: str = "mandatory",
+    reason: dict[str, Any] | None = None,
     status: str = "measured",
     flips: float | None = None,
-    waived: bool = False,
-    reported: bool = False,
     curves: tuple[dict[str, Any], ...] = (),
     delta: float = 0.1,
 ) -> dict[str, Any]:
@@ -30,9 +28,7 @@ def row(
     base: dict[str, Any] = {
         "attack": attack,
         "variant": variant,
-        "mandatory": mandatory,
-        "waived": waived,
-        "reported": reported,
+        "role": role,
         "status": status,
         "reason": reason,
         "metric": "rouge-l-recall",
@@ -53,7 +49,9 @@ def row(
         "jobs": {},
     }
     if known is None:
-        base["gates"] = [{"name": "measured", "met": False, "sentence": f"{attack}: {reason}"}]
+        about = {"attack": f"{attack} {variant}", "status": status, "reason": reason}
+        said = {"code": "not_measured", "params": about}
+        base["gates"] = [{"name": "measured", "met": False, "message": said}]
         return base
     unlearned, retrained, original = known
     gap = original - retrained
@@ -62,27 +60,30 @@ def row(
     leaked = 0 if rho is None else max(0, round(400 * (rho - 0.08)))
     named = rho is not None and rho - 0.09 > delta
     within = upper is not None and upper <= delta
-    bound = "1 or more" if upper is None else f"as high as {upper:.3f}"
+    gap_too_small = {
+        "code": "gap_too_small",
+        "params": {
+            "attack": f"{attack} {variant}",
+            "gap_mean": gap,
+            "gap_lower": gap - 0.04,
+            "gap_required": 0.29,
+            "alpha": 0.05,
+        },
+    }
+    not_below = {
+        "code": "residual_not_below_margin",
+        "params": {"attack": f"{attack} {variant}", "rho_upper": upper, "delta": delta},
+    }
     base |= {
         "named": named,
         "gates": [
-            {"name": "measured", "met": True, "sentence": None},
+            {"name": "measured", "met": True, "message": None},
             {
                 "name": "sensitivity",
                 "met": gap > 0.2,
-                "sentence": None
-                if gap > 0.2
-                else f"{attack} {variant}: the gap between original and retrained model is "
-                f"{gap:.3f}, too small for the attack to tell the two apart.",
+                "message": None if gap > 0.2 else gap_too_small,
             },
-            {
-                "name": "residual",
-                "met": within,
-                "sentence": None
-                if within
-                else f"{attack} {variant}: residual knowledge may be {bound}; "
-                f"it was not shown to be below {delta}.",
-            },
+            {"name": "residual", "met": within, "message": None if within else not_below},
         ],
         "figures": {
             "facts": FACTS,
@@ -97,10 +98,20 @@ def row(
             "log_e_pass": 5.2 if within else -3.1,
             "log_e_fail": 41.3 if named else -4.4,
             "log_e_over": -2.0,
-            "leaked": leaked,
-            "eligible": 388,
-            "leak_rate": leaked / 388,
-            "leak_upper": min(1.0, (leaked + 8) / 388),
+            "leak": {
+                "leaked": leaked,
+                "eligible": 388,
+                "rate": leaked / 388,
+                "upper": min(1.0, (leaked + 8) / 388),
+            },
+            "spread": {
+                "seeds": 3,
+                "s_rho": 0.01,
+                "shrinkage": 0.02,
+                "delta": delta - 0.02,
+                "alpha": 0.025,
+            },
+            "self_test": [],
         },
         "forget": {
             "rouge-l-recall": by_arm(unlearned, retrained, original),
@@ -118,7 +129,7 @@ def row(
     }
     if flips is not None:
         base["explanation"] = {
-            "measure": "code-flip share",
+            "measure": "code_flip_share",
             "overall": flips,
             "layers": {
                 f"model.layers.{layer}.{part}": min(
@@ -163,15 +174,16 @@ def learning_curves(unlearned: float, retrained: float) -> tuple[dict[str, Any],
     start = {"unlearned": 0.32, "original": 0.91}
     return tuple(
         {
-            "name": "learning curve",
+            "name": "learning_curve",
             "of": arm,
-            "x": "optimiser steps",
-            "y": "mean K of the held-out facts",
+            "x": "optimiser_steps",
+            "y": "mean_k_forget",
             "points": [
                 (steps, start.get(arm, 0.33) + (end - start.get(arm, 0.33)) * steps / (steps + 8))
                 for steps in (0, 1, 2, 4, 8, 16, 32, 64)
             ],
-            "remark": None,
+            "params": {"metric": "rouge-l-recall"},
+            "remarks": [],
         }
         for arm, end in rise.items()
     )
@@ -182,16 +194,29 @@ def roc_curves(powers: dict[str, float]) -> tuple[dict[str, Any], ...]:
     rates = [step / 40 for step in range(41)]
     return tuple(
         {
-            "name": "ROC",
+            "name": "roc",
             "of": arm,
-            "x": "false-positive rate",
-            "y": "true-positive rate",
+            "x": "false_positive_rate",
+            "y": "true_positive_rate",
             "points": [(rate, rate**power) for rate in rates],
-            "remark": "200 holdout facts: rates below 1 in 200 cannot be told apart",
+            "remarks": [{"code": "roc_rests_on", "params": {"members": 400, "holdout": 200}}],
         }
         for arm, power in powers.items()
     )
 
+
+BROKEN = {
+    "code": "on_arm",
+    "params": {
+        "arm": "retrained-1",
+        "reason": {
+            "code": "error",
+            "params": {"type": "MeasurementError", "error": "NaN logits at step 112"},
+            "quoted": ["error"],
+        },
+    },
+}
+"""Why an attack has no evidence that broke on one arm."""
 
 FAIL_ROWS = [
     row("none/as-is", "full precision", (0.32, 0.33, 0.91)),
@@ -204,7 +229,7 @@ FAIL_ROWS = [
         "4 bit",
         None,
         status="unavailable",
-        reason="the package autoawq is not installed, and no CUDA device was found",
+        reason={"code": "package_missing", "params": {"package": "autoawq"}},
     ),
     row("relearning/lora", "64 steps", (0.44, 0.35, 0.9), curves=learning_curves(0.62, 0.39)),
     row(
@@ -212,20 +237,18 @@ FAIL_ROWS = [
         "suffix of 20 tokens",
         None,
         status="failed",
-        reason="MeasurementError: NaN logits at step 112 on retrained-1",
-        mandatory=False,
-        waived=True,
+        reason=BROKEN,
+        role="waived",
     ),
     row(
         "membership/min-k-plus-plus",
         "20 %",
         (0.58, 0.5, 0.86),
-        mandatory=False,
-        reported=True,
+        role="reported",
         curves=roc_curves({"unlearned": 0.72, "original": 0.21, "retrained-0": 1.02}),
     ),
-    row("quantization/rtn", "3 bit", (0.31, 0.28, 0.71), mandatory=False, flips=0.0008),
-    row("quantization/rtn", "2 bit", (0.02, 0.02, 0.03), mandatory=False, flips=0.0001),
+    row("quantization/rtn", "3 bit", (0.31, 0.28, 0.71), role="advisory", flips=0.0008),
+    row("quantization/rtn", "2 bit", (0.02, 0.02, 0.03), role="advisory", flips=0.0001),
 ]
 PASS_ROWS = [
     row("none/as-is", "full precision", (0.33, 0.33, 0.91)),
@@ -237,11 +260,10 @@ PASS_ROWS = [
         "membership/min-k-plus-plus",
         "20 %",
         (0.5, 0.5, 0.86),
-        mandatory=False,
-        reported=True,
+        role="reported",
         curves=roc_curves({"unlearned": 1.01, "original": 0.21, "retrained-0": 0.98}),
     ),
-    row("quantization/rtn", "2 bit", (0.02, 0.02, 0.03), mandatory=False, flips=0.21),
+    row("quantization/rtn", "2 bit", (0.02, 0.02, 0.03), role="advisory", flips=0.21),
 ]
 OPEN_ROWS = [
     row("none/as-is", "full precision", (0.34, 0.33, 0.91)),
@@ -249,6 +271,6 @@ OPEN_ROWS = [
     row("quantization/bnb", "nf4", (0.39, 0.33, 0.89), flips=0.11),
     row("quantization/gptq", "4 bit, group 128", (0.38, 0.33, 0.88), flips=0.13),
     row("relearning/lora", "64 steps", (0.4, 0.36, 0.9), curves=learning_curves(0.45, 0.39)),
-    row("quantization/rtn", "2 bit", (0.02, 0.02, 0.03), mandatory=False, flips=0.1),
+    row("quantization/rtn", "2 bit", (0.02, 0.02, 0.03), role="advisory", flips=0.1),
 ]
 UNKNOWN_ROWS = [row("none/as-is", "full precision", (0.32, 0.31, 0.33))]

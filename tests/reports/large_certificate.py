@@ -3,8 +3,8 @@
 import random
 from typing import Any
 
-from hand_made_certificates import QUESTIONS, honest_certificate
-from hand_made_rows import ARMS, by_arm, learning_curves, roc_curves, row, sha
+from hand_made_certificates import QUESTIONS, honest_certificate, labels_of
+from hand_made_rows import ARMS, BROKEN, by_arm, learning_curves, roc_curves, row, sha
 
 from auditor.certificate.schema import Certificate
 
@@ -34,8 +34,8 @@ def large_certificate() -> Certificate:
         name: {"facts": FACTS, "entities": FACTS // 20} for name in ("forget", "retain", "holdout")
     }
     policy = small.policy.model_dump() | {
-        "mandatory": [n for n, told in zip(labels, rows, strict=True) if told["mandatory"]],
-        "advisory": [n for n, told in zip(labels, rows, strict=True) if not told["mandatory"]],
+        "mandatory": labels_of(rows, "mandatory"),
+        "advisory": labels_of(rows, "advisory"),
         "reported": [],
         "waivers": [],
     }
@@ -63,15 +63,15 @@ def large_certificate() -> Certificate:
 def _row(number: int, draw: random.Random) -> dict[str, Any]:
     leaks = number == 1
     known = (0.8 if leaks else draw.uniform(0.2, 0.24), 0.22, 0.93)
-    mandatory = number < 30
+    role = "mandatory" if number < 30 else "advisory"
     if number % 13 == 12:
         told = row(
             f"prompting/search-{number}",
             "suffix of 20 tokens",
             None,
             status="failed",
-            reason="MeasurementError: NaN logits at step 112 on retrained-1",
-            mandatory=mandatory,
+            reason=BROKEN,
+            role=role,
         )
     elif number % 8 == 7:
         curves = learning_curves(draw.uniform(0.2, 0.5), 0.3)
@@ -81,11 +81,11 @@ def _row(number: int, draw: random.Random) -> dict[str, Any]:
         curves = tuple(
             curve | {"points": _fine(powers[curve["of"]])} for curve in roc_curves(powers)
         )
-        told = row(f"membership/score-{number}", "20 %", known, mandatory=False, curves=curves)
+        told = row(f"membership/score-{number}", "20 %", known, role="advisory", curves=curves)
     else:
         name = f"{2 + number % 7} bit, group {16 << number % 4}"
         flips = 0.002 if leaks else draw.uniform(0.1, 0.5)
-        told = row(f"quantization/method-{number}", name, known, mandatory=mandatory, flips=flips)
+        told = row(f"quantization/method-{number}", name, known, role=role, flips=flips)
         told["explanation"]["layers"] = {
             layer: min(1.0, flips * draw.uniform(0.3, 1.7)) for layer in LAYERS
         }

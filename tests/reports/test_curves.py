@@ -5,12 +5,13 @@ from itertools import pairwise
 
 import pytest
 from drawn_figure import Figure
-from hand_made_certificates import honest_certificate
+from hand_made_certificates import honest_certificate, told
 from hand_made_rows import learning_curves, roc_curves, row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from parsed_page import Page
 
+from auditor.core.messages import written
 from reports.curves import LINES, LISTED, NAMES, PANELS, POINTS, Line, curve_groups
 from reports.html import render
 from reports.matrix import attack_views
@@ -21,7 +22,8 @@ KNOWN = (0.5, 0.2, 0.9)
 
 
 def curve(points, of="unlearned", name="loss", x="steps", y="nats", remark=None):
-    return {"name": name, "of": of, "x": x, "y": y, "points": points, "remark": remark}
+    said = [written(remark).model_dump()] if remark else []
+    return {"name": name, "of": of, "x": x, "y": y, "points": points, "remarks": said}
 
 
 @pytest.fixture
@@ -78,7 +80,7 @@ def test_every_model_has_its_line_and_retrained_ones_differ_in_dashes(groups):
     dashes = {p.style.partition("stroke-dasharray")[2] for p in retrained if len(p.points) > 2}
     assert len(dashes) == 3
     assert figure.says("optimiser steps")
-    assert figure.says("mean K of the held-out facts")
+    assert figure.says("mean K of the forget set (rouge-l-recall)")
 
 
 def test_an_roc_is_square_and_has_the_diagonal_of_chance(groups):
@@ -101,7 +103,7 @@ def test_an_roc_is_square_and_has_the_diagonal_of_chance(groups):
 def test_the_caption_of_an_roc_says_what_it_rests_on(certificate):
     said = Page(render(certificate("FAIL"))).said
     assert "Facts of the holdout set: 200." in said
-    assert "rates below 1 in 200 cannot be told apart" in said
+    assert "the smallest false positive rate above 0 that these can show is 1/200" in said
     sets = certificate("FAIL").scope.model_dump()
     del sets["sets"]["holdout"]
     assert (
@@ -171,7 +173,9 @@ def test_a_curve_without_numbers_is_not_drawn_and_is_counted(groups, points):
 
 
 def test_an_attack_that_failed_has_no_curve(groups):
-    assert groups([curve([(0, 1), (1, 2)])], status="failed", reason="lost", figures=None) == ()
+    assert (
+        groups([curve([(0, 1), (1, 2)])], status="failed", reason=told("lost"), figures=None) == ()
+    )
 
 
 @given(

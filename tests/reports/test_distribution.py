@@ -78,7 +78,7 @@ def test_those_that_matter_come_first_and_the_rest_is_told(certificate):
         told = row("quantization/bnb", f"level {number}", (0.2, 0.2, 0.9))
         leaking = counts(b20=400 - number, b35=number)
         rows.append(told | {"distribution": {"unlearned": leaking, "retrained": None}})
-    rows.append(row("a/advisory", "x", (0.2, 0.2, 0.9), mandatory=False))
+    rows.append(row("a/advisory", "x", (0.2, 0.2, 0.9), role="advisory"))
     shown = certificate("FAIL", matrix=rows)
     found = spreads(attack_views(shown))
     assert [s.whole for s in drawn(found)] == list(range(19, 19 - PANELS, -1))

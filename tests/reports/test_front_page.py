@@ -7,6 +7,7 @@ from parsed_page import Page
 
 from auditor.report import Signatures
 from reports.html import render
+from reports.messages import scope_statement, sentence
 
 
 def front(text):
@@ -22,7 +23,7 @@ def test_front_page_says_what_must_be_read_first_in_this_order(certificate):
         said.index(text)
         for text in (
             "Verdict: FAIL",
-            shown.verdict.claim,
+            sentence(shown.verdict.claim),
             "WAIVED",
             f"Waiver for {waiver.attack}",
             waiver.reason,
@@ -30,7 +31,7 @@ def test_front_page_says_what_must_be_read_first_in_this_order(certificate):
             waiver.until,
             f"{audited.path} , digest {audited.digest[:12]}",
             "400 facts on 20 entities",
-            shown.scope.statement,
+            scope_statement(shown.scope),
             "not signed",
             f"expires {shown.timing.expires}",
             "What this does not say",

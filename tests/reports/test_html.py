@@ -11,8 +11,10 @@ import pytest
 from parsed_page import Page
 
 from auditor.certificate.schema import Certificate
+from auditor.core.messages import message
 from auditor.core.text_safety import excerpt, inline, visible
 from reports.html import render
+from reports.messages import sentence
 from reports.number_format import MISSING, number, share, span
 
 VERDICTS = ("PASS", "FAIL", "INCONCLUSIVE", "NOT AUDITABLE")
@@ -87,7 +89,7 @@ def test_page_can_be_read_aloud(page):
 def test_verdict_is_said_in_words(certificate, verdict):
     page = Page(render(certificate(verdict)))
     assert f"Verdict: {verdict}" in page.said
-    assert certificate(verdict).verdict.claim in page.said
+    assert sentence(certificate(verdict).verdict.claim) in page.said
     for other in set(VERDICTS) - {verdict}:
         assert f"Verdict: {other} " not in page.said
 
@@ -128,7 +130,7 @@ def test_every_attack_is_shown_and_what_did_not_run_has_passed_nothing(certifica
         assert row.variant in said
         if row.status != "measured":
             assert outcome == row.status
-            assert row.reason in said
+            assert sentence(row.reason) in said
             assert MISSING in said
             assert "within margin" not in said
 
@@ -138,7 +140,13 @@ def test_every_attack_is_shown_and_what_did_not_run_has_passed_nothing(certifica
     [
         ({"gates": ()}, "undecided"),
         ({"figures": None}, "undecided"),
-        ({"status": "failed", "reason": "lost the device"}, "failed"),
+        (
+            {
+                "status": "failed",
+                "reason": message("error", type="OSError", error="lost the device"),
+            },
+            "failed",
+        ),
         ({"status": "unavailable", "reason": None}, "unavailable"),
         ({"named": True}, "leak"),
         ({}, "within"),
@@ -181,18 +189,8 @@ def test_missing_numbers_are_missing():
 
 
 def test_absent_measurements_are_said_to_be_absent(certificate):
-    utility = {
-        "state": "not measured",
-        "sentence": "There is no measurement of the retain set.",
-        "facts": 0,
-        "mean_unlearned": None,
-        "mean_original": None,
-        "log_e_kept": None,
-        "log_e_lost": None,
-    }
-    part = (
-        render(certificate("FAIL", utility=utility)).split('id="utility"')[1].split("</section")[0]
-    )
+    page = render(certificate("FAIL", utility=None))
+    part = page.split('id="utility"')[1].split("</section")[0]
     assert Page(part).said.count(MISSING) >= 3
 
 

@@ -7,6 +7,8 @@ from hand_made_certificates import honest_certificate
 from hostile_texts import hostile_certificate
 from junitparser import Error, Failure, JUnitXml, Skipped
 
+from auditor.core.messages import message, written
+from auditor.core.roles import Role, Status
 from auditor.report import Signatures
 from reports.junit import render
 
@@ -102,13 +104,10 @@ def test_a_broken_audit_is_an_error():
     assert isinstance(cases(broken)["auditor verdict"], Error)
 
 
-@pytest.mark.parametrize(
-    ("mandatory", "waived", "reported"),
-    [(True, False, False), (False, True, False), (False, False, True), (False, False, False)],
-)
-def test_result_of_each_outcome_and_part(mandatory, waived, reported):
-    part = {"mandatory": mandatory, "waived": waived, "reported": reported}
-    gone = {"figures": None, "reason": "no GPU"}
+@pytest.mark.parametrize("role", Role)
+def test_result_of_each_outcome_and_role(role):
+    part, mandatory = {"role": role}, role is Role.MANDATORY
+    gone = {"figures": None, "reason": message("gpu_missing")}
     expected = {
         "leak": ({"named": True}, Failure),
         "failed": ({"status": "failed", **gone}, Error),
@@ -124,7 +123,7 @@ def test_result_of_each_outcome_and_part(mandatory, waived, reported):
 
 
 def test_an_open_attack_says_that_it_is_no_pass():
-    certificate, label = changed_row(mandatory=False, figures=None)
+    certificate, label = changed_row(role=Role.ADVISORY, figures=None)
     (case,) = [c for c in suite(certificate) if f"{c.classname} {c.name}" == label]
     assert "not a pass" in case.system_out
 
@@ -143,7 +142,9 @@ def test_properties_say_which_certificate():
 
 @pytest.mark.parametrize("code", [0, 1, 8, 11, 0x1B, 0x7F, 0xD800, 0xDFFF, 0xFFFE, 0xFFFF, 0x202E])
 def test_what_xml_cannot_hold_is_shown(code):
-    certificate, _ = changed_row(variant=f"a{chr(code)}b", reason=chr(code), status="failed")
+    certificate, _ = changed_row(
+        variant=f"a{chr(code)}b", reason=written(chr(code)), status=Status.FAILED
+    )
     (case,) = [c for c in suite(certificate) if c.name.startswith("a") and c.name.endswith("b")]
     assert chr(code) not in case.name
     assert len(case.name) > 2

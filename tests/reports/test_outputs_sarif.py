@@ -8,7 +8,9 @@ from hand_made_certificates import honest_certificate
 from hostile_texts import hostile_certificate
 from sarif_pydantic import Sarif
 
+from auditor.core.roles import Role
 from reports.sarif import render
+from reports.threats import threats
 
 VERDICTS = ("PASS", "FAIL", "INCONCLUSIVE", "NOT AUDITABLE")
 EVERY = [*map(honest_certificate, VERDICTS), hostile_certificate()]
@@ -107,7 +109,7 @@ def test_a_leak_is_an_error_and_an_open_mandatory_attack_a_warning():
     for row in certificate.matrix:
         if row.named:
             assert levels[row.label] == "error"
-        elif row.mandatory and not all(gate.met for gate in row.gates):
+        elif row.role is Role.MANDATORY and not all(gate.met for gate in row.gates):
             assert levels[row.label] == "warning"
         else:
             assert row.label not in levels
@@ -117,10 +119,14 @@ def test_rules_have_the_help_of_the_threats():
     certificate = honest_certificate("FAIL")
     rules = {rule["id"]: rule for rule in run(certificate)["tool"]["driver"]["rules"]}
     assert set(rules) == {row.attack for row in certificate.matrix} | {"auditor/verdict"}
-    for threat in certificate.scope.threats:
-        text = rules[threat.attack]["help"]["text"]
-        assert threat.summary in text
-        assert threat.threat_model is None or f"Threat model: {threat.threat_model}" in text
+    described = {threat.attack: threat.described for threat in threats(certificate)}
+    assert described["none/as-is"] is not None
+    assert described["membership/min-k-plus-plus"] is None, "it is not installed"
+    for name, threat in described.items():
+        if threat is not None:
+            text = rules[name]["help"]["text"]
+            assert threat.summary in text
+            assert f"Threat model: {threat.threat_model}" in text
 
 
 def test_fingerprints_tell_attacks_apart_and_outlive_a_run():

@@ -11,6 +11,7 @@ from in_toto_attestation.v1 import statement_pb2
 from in_toto_attestation.v1.statement import Statement
 
 from auditor.core.errors import AuditorError
+from auditor.core.roles import Role
 from reports.test_result import PREDICATE_TYPE, render
 
 VERDICTS = ("PASS", "FAIL", "INCONCLUSIVE", "NOT AUDITABLE")
@@ -78,9 +79,7 @@ def test_a_waived_pass_is_not_plain():
 
 def test_a_leak_that_is_only_reported_warns():
     certificate = everything_passes(honest_certificate("PASS"))
-    row = certificate.matrix[-1].model_copy(
-        update={"named": True, "reported": True, "mandatory": False}
-    )
+    row = certificate.matrix[-1].model_copy(update={"named": True, "role": Role.REPORTED})
     rows = (*certificate.matrix[:-1], row)
     found = predicate(certificate.model_copy(update={"matrix": rows}))
     assert found["result"] == "WARNED"

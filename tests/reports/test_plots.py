@@ -6,7 +6,6 @@ from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
 import pytest
-from auditor.certificate.row import MatrixRow
 from drawn_figure import NEAR, Figure
 from hand_made_certificates import honest_certificate
 from hand_made_rows import row
@@ -14,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from parsed_page import Page
 
+from auditor.certificate.schema import MatrixRow
 from reports.html import render
 from reports.matrix import attack_views, foremost
 from reports.plots.attack_matrix import RHO, STRONGEST, attack_matrix
@@ -66,14 +66,14 @@ class TestResidual:
 
     @pytest.mark.parametrize("delta", [0.05, 0.1, 0.3])
     def test_the_margin_is_a_line_at_delta(self, views, delta):
-        told = row("none/as-is", "full precision", None, status="failed", reason="lost")
+        told = row("none/as-is", "full precision", None, status="failed", reason={"code": "lost"})
         figure = Figure(residual_plot(views(told), delta, 0.05, 1))
         places = [p.box[0] for p in figure.lines("within") if p.box[0] == p.box[1]]
         assert places == pytest.approx([figure.between("0", "1", delta)] * 2, abs=NEAR)
         assert figure.says(f"δ = {delta}")
 
     def test_a_bound_that_does_not_exist_is_an_arrow_at_the_edge(self, views):
-        told = with_figures(row("a/b", "c", (0.5, 0.2, 0.9), mandatory=False), rho_upper=None)
+        told = with_figures(row("a/b", "c", (0.5, 0.2, 0.9), role="advisory"), rho_upper=None)
         bounded = self.drawn(views, with_figures(told, rho_upper=0.9))
         figure = self.drawn(views, told)
         assert len(figure.marked("leak")) == len(bounded.marked("leak")) + 1
@@ -91,12 +91,12 @@ class TestResidual:
         assert not self.drawn(views, within).says("not met")
         blind = row("quantization/rtn", "2 bit", (0.02, 0.02, 0.03))
         assert self.drawn(views, blind).says("not met: sensitivity, residual")
-        waived = row("a/b", "c", None, status="failed", reason="x", mandatory=False, waived=True)
+        waived = row("a/b", "c", None, status="failed", reason={"code": "x"}, role="waived")
         figure = self.drawn(views, waived)
         assert figure.says("waived; not met: measured")
         assert figure.says("failed")
         assert figure.marked("leak") == figure.marked("within") == []
-        reported = row("a/b", "c", (0.2, 0.2, 0.9), mandatory=False, reported=True)
+        reported = row("a/b", "c", (0.2, 0.2, 0.9), role="reported")
         assert self.drawn(views, reported).says("only reported")
 
 
@@ -141,11 +141,13 @@ class TestAttackMatrix:
         assert max(ordered) <= 0.45, "text keeps its contrast"
 
     def test_a_missing_number_is_hatched_and_never_shaded_as_nought(self, views):
-        lost = row("quantization/awq", "4 bit", None, status="unavailable", reason="no GPU here")
+        lost = row(
+            "quantization/awq", "4 bit", None, status="unavailable", reason={"code": "no_gpu_here"}
+        )
         figure = Figure(attack_matrix(views(lost), 1))
         left, right = figure.x_of("unlearned") - 28, figure.x_of(RHO, 0) + 30
         assert len(crossing(figure, left, right)) > 20
-        assert figure.says("no GPU here")
+        assert figure.says("no gpu here")
         assert figure.says("unavailable")
         assert not figure.says("0.000")
         assert not [p for p in figure.filled("heat") if cell(p, figure.x_of("unlearned"))]
@@ -290,9 +292,9 @@ def test_nothing_is_drawn_outside_whatever_the_numbers(values):
 def test_the_foremost_are_the_leaks_then_the_mandatory_by_residual(views):
     rows = [
         row("a/within", "1", (0.2, 0.2, 0.9)),
-        row("a/advisory leak", "2", (0.6, 0.2, 0.9), mandatory=False),
+        row("a/advisory leak", "2", (0.6, 0.2, 0.9), role="advisory"),
         row("a/leak", "3", (0.9, 0.2, 0.9)),
-        row("a/lost", "4", None, status="failed", reason="x"),
+        row("a/lost", "4", None, status="failed", reason={"code": "x"}),
         row("a/above", "5", (0.25, 0.2, 0.9)),
     ]
     order = [view.row.variant for view in foremost(views(*rows))]

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attacks.concept_success import ImageAttack, share_figure
 from attacks.prompting.concepts.adversarial_prefix_parameters import AdversarialPrefixParameters
 from attacks.prompting.concepts.concept_names import concept_names
 from attacks.prompting.concepts.found_prefixes import prefixes_for
@@ -26,7 +25,8 @@ from attacks.prompting.concepts.token_relaxation import (
     TokenRelaxation,
 )
 from attacks.prompting.concepts.unerased import opened_beside
-from auditor.attack import AttackContext, Preset, attack
+from attacks.success_rate import ReportsSuccessRate, share_figure
+from auditor.attack import Attack, AttackContext, Preset, attack
 from auditor.core.facts import Fact
 from auditor.core.findings import SideFigure
 from auditor.core.messages import Message, message
@@ -49,7 +49,9 @@ _SHOWN = 5
 
 
 @attack("prompting/adversarial-prefix")
-class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
+class AdversarialPrefix(
+    ReportsSuccessRate, Attack[AdversarialPrefixParameters, "TextToImage", "ImageEvaluator"]
+):
     """Gradient search for words before a prompt (UnlearnDiffAtk, P4D)."""
 
     summary = (
@@ -82,6 +84,7 @@ class AdversarialPrefix(ImageAttack[AdversarialPrefixParameters]):
         "2309.06135, with PEZ from arXiv 2302.03668."
     )
 
+    kinds = ("text-to-image",)
     parameters_type = AdversarialPrefixParameters
     presets = (
         Preset("unlearndiffatk", {"objective": "unlearndiffatk"}),

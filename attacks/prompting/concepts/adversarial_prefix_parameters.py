@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from attacks.concept_success import TOP
+from attacks.success_rate import TOP
 from auditor.attack import ModelPath, Parameters
 
 Drawn = Literal["last", "lowest-loss"]

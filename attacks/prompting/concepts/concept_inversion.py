@@ -8,7 +8,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from attacks.concept_success import ImageAttack
 from attacks.prompting.concepts.concept_names import Pieces, concept_names, without_names
 from attacks.prompting.concepts.noise_matching import (
     clean_inputs,
@@ -17,7 +16,8 @@ from attacks.prompting.concepts.noise_matching import (
     image_shape,
 )
 from attacks.prompting.concepts.slot_encoding import SlotEncoder
-from auditor.attack import AttackContext, Parameters, Preset, Requirements, attack
+from attacks.success_rate import ReportsSuccessRate
+from auditor.attack import Attack, AttackContext, Parameters, Preset, Requirements, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
 from auditor.core.findings import SideFigure
@@ -54,7 +54,9 @@ class ConceptInversionParameters(Parameters):
 
 
 @attack("prompting/concept-inversion")
-class ConceptInversion(ImageAttack[ConceptInversionParameters]):
+class ConceptInversion(
+    ReportsSuccessRate, Attack[ConceptInversionParameters, "TextToImage", "ImageEvaluator"]
+):
     """Textual inversion of the erased concept."""
 
     summary = (
@@ -86,6 +88,7 @@ class ConceptInversion(ImageAttack[ConceptInversionParameters]):
         "et al., arXiv 2308.01508."
     )
 
+    kinds = ("text-to-image",)
     parameters_type = ConceptInversionParameters
     presets = (
         Preset("1 vector", {}, "quick", mandatory=True),

@@ -9,11 +9,11 @@ import torch
 from pydantic import Field, JsonValue
 from torch import Tensor
 
-from attacks.concept_success import ImageAttack, against_retrained, pictures_found
 from attacks.prompting.concepts.concept_names import by_concept, concept_names
 from attacks.prompting.concepts.concept_words import Without, pairs, tokens
 from attacks.prompting.concepts.genetic_search import Distance, Evolution, evolve
-from auditor.attack import AttackContext, Parameters, Preset, attack
+from attacks.success_rate import ReportsSuccessRate, against_retrained, pictures_found
+from auditor.attack import Attack, AttackContext, Parameters, Preset, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
 from auditor.core.findings import SelfCheck, SideFigure
@@ -58,7 +58,7 @@ class RingABellParameters(Parameters):
 
 
 @attack("prompting/ring-a-bell")
-class RingABell(ImageAttack[RingABellParameters]):
+class RingABell(ReportsSuccessRate, Attack[RingABellParameters, "TextToImage", "ImageEvaluator"]):
     """Genetic search for prompts that encode the concept (Ring-A-Bell)."""
 
     summary = (
@@ -86,6 +86,7 @@ class RingABell(ImageAttack[RingABellParameters]):
     leak = "The concept is drawn for prompts that do not name it, more than by a retrained model."
     source = "Tsai et al., arXiv 2310.10012; embedding, budget and rates of the published search."
 
+    kinds = ("text-to-image",)
     parameters_type = RingABellParameters
     presets = (Preset("with and without its name"),)
     searches = True

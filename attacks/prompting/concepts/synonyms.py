@@ -4,9 +4,9 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from attacks.concept_success import ImageAttack
 from attacks.generation.erasure_metrics import ErasureAccuracies
-from auditor.attack import AttackContext, Parameters, Preset, attack
+from attacks.success_rate import ReportsSuccessRate
+from auditor.attack import Attack, AttackContext, Parameters, Preset, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
 from auditor.core.findings import SideFigure
@@ -25,7 +25,7 @@ _USUAL = 3
 
 
 @attack("prompting/synonyms")
-class Synonyms(ImageAttack[Parameters]):
+class Synonyms(ReportsSuccessRate, Attack[Parameters, "TextToImage", "ImageEvaluator"]):
     """Prompts that name the concept by its paraphrases."""
 
     summary = (
@@ -50,6 +50,7 @@ class Synonyms(ImageAttack[Parameters]):
     leak = "The model no longer draws what it is asked for by name, and draws it under another."
     source = "Generality over synonyms, and the figures, are from MACE (arXiv 2403.06135)."
 
+    kinds = ("text-to-image",)
     presets = (Preset("given paraphrases", profile="quick", mandatory=True),)
 
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from auditor.core.facts import FactSets
 from auditor.models.auxiliary import AuxiliaryInputs
@@ -53,6 +53,24 @@ class CausalLMKind(LanguageKind):
         from auditor.models.causal_lm.model import CausalLM
 
         return CausalLM(self.own(spec), location, prompt_format, token_budget, tick)
+
+    def takes(self, network: object) -> bool:
+        """Whether the network has a configuration, and of no encoder-decoder."""
+        config = getattr(network, "config", None)
+        return getattr(config, "is_encoder_decoder", None) is False
+
+    def wrap(
+        self,
+        network: Any,
+        tokenizer: Any,
+        prompt_format: PromptFormat,
+        token_budget: int,
+        name: str,
+    ) -> "CausalLM":
+        """Make a loaded network a model that can be measured."""
+        from auditor.models.causal_lm.model import CausalLM
+
+        return CausalLM.wrap(network, tokenizer, prompt_format, token_budget, name)
 
     def evaluator(
         self, sets: FactSets, metrics: Sequence[str], auxiliary: AuxiliaryInputs

@@ -1,12 +1,13 @@
 """What a plan says of a model that answers in text."""
 
+from auditor.core.paths import ModelPath
 from auditor.models.spec import ModelSpec
 
 
 class LanguageSpec(ModelSpec):
     """Where a language model lies and how it is opened."""
 
-    adapter: str | None = None
+    adapter: ModelPath | None = None
     """Directory or hub name of a PEFT adapter, merged into the weights before the audit."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Off: such a model is refused."""

@@ -14,7 +14,11 @@ from auditor.models.text_to_image.classifiers import (
     open_classifier,
 )
 from auditor.models.text_to_image.evaluator import ImageEvaluator
-from auditor.models.text_to_image.spec import ImageDataSection, ImageMetricSection
+from auditor.models.text_to_image.spec import (
+    NO_CLASSIFIER,
+    ImageDataSection,
+    ImageMetricSection,
+)
 
 CLASSIFIER, PICTURES = "classifier", "pictures"
 
@@ -29,11 +33,7 @@ def find_auxiliary_inputs(
             classifier's labels lack a concept.
     """
     if metrics.classifier is None:
-        raise AuditorError(
-            "a text-to-image model is judged by a classifier of concepts, and the plan names none; "
-            "set `metrics: {classifier: …}` to the folder or hub name of an image classifier, or "
-            "of a CLIP model."
-        )
+        raise AuditorError(NO_CLASSIFIER)
     location = locate_classifier(metrics.classifier, metrics.classifier_revision)
     digest = location.manifest.digest
     _opened(location.model, digest, concepts_of(sets))

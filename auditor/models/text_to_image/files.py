@@ -2,7 +2,7 @@
 
 from auditor.core.hashing import digest_file
 from auditor.models.manifest import Location, Manifest
-from auditor.models.text_to_image.pipelines import find_pipeline
+from auditor.models.text_to_image.pipeline_files import find_pipeline
 from auditor.models.text_to_image.replacement_files import find_replacement
 from auditor.models.text_to_image.spec import TextToImageSpec
 

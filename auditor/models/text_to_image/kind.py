@@ -15,6 +15,7 @@ from auditor.models.kind import ModelKind, PlanFlag, Planned, Tick, Workload
 from auditor.models.spec import ModelSpec, PromptFormat
 from auditor.models.text_to_image.spec import (
     INDEX,
+    NO_CLASSIFIER,
     ImageDataSection,
     ImageMetricSection,
     TextToImageSpec,
@@ -159,15 +160,25 @@ class TextToImageKind(ModelKind):
         return {"sampling": own(spec).drawing.model_dump(mode="json")}
 
     def validate(self, plan: Planned, sets: FactSets) -> tuple[str, ...]:
-        """Whether all arms draw alike."""
+        """Check that there are a classifier and pictures, and that all arms draw alike."""
+        from auditor.data.pictures import find_pictures
+
+        found = []
+        if isinstance(plan.data, ImageDataSection) and plan.data.images is not None:
+            try:
+                find_pictures(Path(plan.data.images), sets)
+            except AuditorError as error:
+                found.append(str(error))
+        if isinstance(plan.metrics, ImageMetricSection) and plan.metrics.classifier is None:
+            found.append(NO_CLASSIFIER)
         drawing = own(plan.arms["unlearned"]).drawing
         unlike = [arm for arm, spec in plan.arms.items() if own(spec).drawing != drawing]
-        if not unlike:
-            return ()
-        return (
-            f"{', '.join(unlike)} would draw in another way than the unlearned model; give all "
-            "models the same `sampling`, so that only their weights differ.",
-        )
+        if unlike:
+            found.append(
+                f"{', '.join(unlike)} would draw in another way than the unlearned model; give all "
+                "models the same `sampling`, so that only their weights differ."
+            )
+        return tuple(found)
 
 
 def own(spec: ModelSpec) -> TextToImageSpec:

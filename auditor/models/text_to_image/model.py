@@ -19,9 +19,7 @@ from auditor.models.spec import TOKEN_BUDGET
 from auditor.models.text_to_image.checks import hashed_pipeline, image_device
 from auditor.models.text_to_image.denoising import as_noise, denoise, first_noise, guided
 from auditor.models.text_to_image.latent_space import LatentSpace
-from auditor.models.text_to_image.pipeline_loading import Parts, load_parts
-from auditor.models.text_to_image.pipeline_writing import write_pipeline
-from auditor.models.text_to_image.preserve import preserve_parts
+from auditor.models.text_to_image.parts import Parts, load_parts, preserve_parts, write_pipeline
 from auditor.models.text_to_image.replacement_files import find_replacement
 from auditor.models.text_to_image.replacements import apply
 from auditor.models.text_to_image.spec import INDEX, TextToImageSpec

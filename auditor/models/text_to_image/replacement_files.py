@@ -6,7 +6,7 @@ from typing import Literal
 
 from auditor.core.errors import AuditorError
 from auditor.models.checkpoint_files import check_truncated, read_json
-from auditor.models.text_to_image.component_files import model_component, present
+from auditor.models.text_to_image.pipeline_files import network_component, present
 from auditor.models.text_to_image.spec import INDEX
 
 Form = Literal["state dict", "UNet", "text encoder", "LoRA"]
@@ -108,7 +108,7 @@ def _model(path: Path, allow_pickle: bool) -> Replacement:
             f"{path / 'config.json'} says that it is {said}; a replacement is a "
             "UNet2DConditionModel, a CLIPTextModel or a CLIPTextModelWithProjection."
         )
-    component = model_component("replacement", library, form, path, allow_pickle)
+    component = network_component("replacement", library, form, path, allow_pickle)
     files = [file for file in component.files.values() if file.name != "config.json"]
     weights = tuple(file for file in files if file.suffix != ".json")
     others = tuple(file for file in files if file.suffix == ".json")

@@ -11,11 +11,15 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from auditor.core.errors import AuditorError
 from auditor.models.checkpoint_files import read_json
-from auditor.models.text_to_image.lora import check_foreign, is_lora, low_ranks, merge_all
-from auditor.models.text_to_image.pipeline_loading import FAULTS
+from auditor.models.text_to_image.lora import check_lora, is_lora, merge_lora, read_lora
+from auditor.models.text_to_image.parts import FAULTS
 from auditor.models.text_to_image.replacement_files import Replacement
-from auditor.models.text_to_image.state_dicts import read_tensors
-from auditor.models.text_to_image.tensor_names import OBSOLETE, RESPELLINGS, listed
+from auditor.models.text_to_image.state_dicts import (
+    OBSOLETE,
+    RESPELLINGS,
+    listed,
+    read_tensors,
+)
 
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 _COMPVIS = "model.diffusion_model."
@@ -50,7 +54,7 @@ def apply(replacement: Replacement, parts: Mapping[str, nn.Module]) -> str:
     """
     tensors, file = _read(replacement, "cpu")
     if is_lora(tensors):
-        return merge_all(low_ranks(tensors, file, replacement.config), parts, file)
+        return merge_lora(read_lora(tensors, file, replacement.config), parts, file)
     fitted = _fitted(replacement, tensors, file, parts)
     if odd := [n for n, t in fitted.tensors.items() if not torch.isfinite(t).all()]:
         raise AuditorError(f"{file} holds numbers that are not finite: {listed(odd)}.")
@@ -84,7 +88,7 @@ def check_unfitting(replacement: Replacement, parts: Mapping[str, nn.Module]) ->
     tensors, file = _read(replacement, "meta")
     if is_lora(tensors):
         tensors, file = _read(replacement, "cpu")  # small, and its scales are values
-        check_foreign(low_ranks(tensors, file, replacement.config), parts, file)
+        check_lora(read_lora(tensors, file, replacement.config), parts, file)
     else:
         _fitted(replacement, tensors, file, parts)
 

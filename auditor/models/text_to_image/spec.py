@@ -4,11 +4,19 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from auditor.core.paths import FilePath, ModelPath
 from auditor.models.plan_sections import DataSection, MetricSection
 from auditor.models.spec import ModelSpec
 
 INDEX = "model_index.json"
 """The file that lists a pipeline's components."""
+
+NO_CLASSIFIER = (
+    "a text-to-image model is judged by a classifier of concepts, and the plan names none; "
+    "set `metrics: {classifier: …}` to the folder or hub name of an image classifier, or of a CLIP "
+    "model."
+)
+"""What is said where a plan names no classifier."""
 
 _SPREADING = ("auto", "balanced", "balanced_low_0", "sequential")
 """Device maps of accelerate that put a model on more than one device."""
@@ -34,7 +42,7 @@ class TextToImageSpec(ModelSpec):
 
     kind: Literal["text-to-image"] = "text-to-image"
     """Its kind."""
-    replacement: str | None = None
+    replacement: FilePath | None = None
     """Local file or directory that replaces weights of the UNet or text encoder: a state dict,
     whole or with the changed tensors only (``.safetensors``, ``.pt``), the directory of a UNet or
     of a text encoder, or a LoRA."""
@@ -60,7 +68,7 @@ class TextToImageSpec(ModelSpec):
 class ImageDataSection(DataSection):
     """Where the facts and the pictures of them are."""
 
-    images: str | None = None
+    images: FilePath | None = None
     """Folder with pictures of what facts ask the model for, ``<fact id>.png``: what an attacker has
     of a concept, and what drawings are compared with."""
 
@@ -68,7 +76,7 @@ class ImageDataSection(DataSection):
 class ImageMetricSection(MetricSection):
     """What "knows" means where answers are pictures."""
 
-    classifier: str | None = None
+    classifier: ModelPath | None = None
     """Directory or hub name of the classifier that tells whether a concept is in a picture."""
     classifier_revision: str | None = None
     """Commit, tag or branch of a classifier on the hub."""

@@ -1,7 +1,7 @@
-"""Reading the tensors of a published checkpoint without running anything that it holds."""
+"""Tensors of a published checkpoint, read without running anything that it holds; their names."""
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,22 @@ from torch import Tensor
 from auditor.core.errors import AuditorError
 
 _WRAPPER = "state_dict"
+_SHOWN = 5
+
+RESPELLINGS: tuple[Callable[[str], str], ...] = (
+    lambda name: name,
+    lambda name: name.removeprefix("text_model."),
+    lambda name: name if name.startswith("text_projection") else f"text_model.{name}",
+)
+"""A text encoder's layers stand under ``text_model`` or not, by the version of transformers."""
+
+OBSOLETE = "embeddings.position_ids"
+"""A buffer of older text encoders: the numbers 0, 1, 2, … and nothing else."""
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few names, for a message."""
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
 
 
 def read_tensors(file: Path, device: str = "cpu") -> dict[str, Tensor]:
@@ -33,10 +49,9 @@ def read_tensors(file: Path, device: str = "cpu") -> dict[str, Tensor]:
     """
     if file.suffix == ".safetensors":
         with safe_open(file, framework="pt", device="cpu") as content:
+            # the file is mapped, not read: what goes to meta is never looked at
             names = list(content.keys())
-            if device != "meta":
-                return {name: content.get_tensor(name) for name in names}
-            return {name: _shape_of(content.get_slice(name)) for name in names}
+            return {name: content.get_tensor(name).to(device) for name in names}
     return _flat(_unpickled(file, device), file)
 
 
@@ -46,26 +61,6 @@ def metadata(file: Path) -> dict[str, str]:
         return {}
     with safe_open(file, framework="pt") as content:
         return dict(content.metadata() or {})
-
-
-def _shape_of(piece: Any) -> Tensor:
-    dtype = _DTYPES.get(piece.get_dtype(), torch.float32)
-    return torch.empty(piece.get_shape(), dtype=dtype, device="meta")
-
-
-_DTYPES = {
-    "F64": torch.float64,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
 
 
 def _unpickled(file: Path, device: str) -> Any:

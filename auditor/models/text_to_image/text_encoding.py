@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from auditor.models.batching import run_batched
-from auditor.models.text_to_image.pipeline_loading import Parts
+from auditor.models.text_to_image.parts import Parts
 
 
 @dataclass(frozen=True)

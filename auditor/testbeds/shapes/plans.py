@@ -7,6 +7,7 @@ from typing import Any
 from auditor.attack import Profile
 from auditor.engine.expansion import expand, instantiate
 from auditor.engine.plan import AuditPlan, parse_plan
+from auditor.models.text_to_image.kind import TextToImageKind
 from auditor.testbeds.shapes.attack_settings import SETTINGS
 from auditor.testbeds.shapes.world import FACTS, ShapesWorld
 
@@ -32,7 +33,7 @@ def shapes_plan(
     def spec(subject: str) -> dict[str, Any]:
         return {
             "path": str(world.subject(subject)),
-            "kind": "text-to-image",
+            "kind": TextToImageKind.name,
             "dtype": "float32",
             "sampling": SAMPLING,
         }

@@ -19,6 +19,7 @@ from auditor.core.arms import Arm
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.facts import Fact, FactSets
 from auditor.core.findings import Finding
+from auditor.core.messages import message
 from auditor.models.language.evaluator import TextEvaluator
 from auditor.statistics import placements
 
@@ -113,8 +114,7 @@ def test_every_arm_has_a_roc_curve_of_its_own_scores(score, found):
         area = np.trapezoid(points[:, 1], points[:, 0])
         assert area == pytest.approx(notes[curve.of]["auc"]["value"], abs=1e-12)
         others = 12 if score == "recall" else 20
-        assert curve.remark.startswith(f"6 members, {others} holdout non-members; ")
-        assert f"is 1/{others}" in curve.remark
+        assert curve.remarks[0] == message("roc_rests_on", members=6, holdout=others)
 
 
 @pytest.mark.parametrize("attack", [GradientNorm, Neighbourhood])

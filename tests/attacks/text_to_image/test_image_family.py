@@ -3,8 +3,8 @@
 import pytest
 from scipy.stats import binomtest
 
-from attacks.concept_success import TOP_1, ImageAttack, against_retrained, share_figure
 from attacks.prompting.concepts.synonyms import Synonyms
+from attacks.success_rate import TOP_1, ReportsSuccessRate, against_retrained, share_figure
 from auditor.core.messages import message
 from auditor.core.records import Row
 from auditor.metrics.metric import METRICS
@@ -42,7 +42,7 @@ def rows(metric, *ks):
 def success(given):
     attack = Synonyms(Synonyms.parameters_type())
     notes = attack.record([*given, Row("retain", "kept", "bar", given[0].metric, 1.0, None)]).notes
-    return next(f for f in ImageAttack.side_figures(attack, {"unlearned": notes}))
+    return next(f for f in ReportsSuccessRate.side_figures(attack, {"unlearned": notes}))
 
 
 def test_success_is_counted_by_the_most_probable_label_where_that_is_measured():

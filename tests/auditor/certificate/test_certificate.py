@@ -4,11 +4,11 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from auditor.certificate.assembly import assemble
 from hand_made_certificates import honest_certificate
 from hand_made_pictures import pictured_certificate, text_of
 
 from auditor.certificate import files
+from auditor.certificate.build import build_certificate
 from auditor.certificate.files import (
     json_schema,
     parse_certificate,
@@ -107,14 +107,14 @@ def test_a_certificate_with_something_else_for_a_picture_is_refused(content):
 
 def test_certificates_follow_their_schema(outcome, failing):
     for changes in ({}, failing):
-        certificate = assemble(outcome(**changes), "auditor audit plan.yaml")
+        certificate = build_certificate(outcome(**changes), "auditor audit plan.yaml")
         jsonschema.Draft202012Validator(shipped_schema()).validate(
             certificate.model_dump(mode="json")
         )
 
 
 def test_leaking_model_fails_and_the_certificate_says_where(outcome, failing, people):
-    certificate = assemble(outcome(**failing), "auditor audit plan.yaml")
+    certificate = build_certificate(outcome(**failing), "auditor audit plan.yaml")
     assert certificate.verdict.verdict == "FAIL"
     assert certificate.verdict.exit_code == 1
     rows = {row.label: row for row in certificate.matrix}
@@ -132,7 +132,7 @@ def test_leaking_model_fails_and_the_certificate_says_where(outcome, failing, pe
 
 
 def test_worst_facts_show_the_answers_side_by_side(outcome, failing, people):
-    certificate = assemble(outcome(**failing), "auditor audit plan.yaml")
+    certificate = build_certificate(outcome(**failing), "auditor audit plan.yaml")
     worst = certificate.worst_facts[0]
     assert worst.attack == "quantization/bnb nf4"
     assert set(worst.said) == {"unlearned", "original", "retrained-0", "retrained-1"}
@@ -145,16 +145,17 @@ def test_worst_facts_show_the_answers_side_by_side(outcome, failing, people):
 def test_id_covers_the_content_and_not_the_timing(outcome):
     ran = outcome()
     first, second = (
-        assemble(replace(ran, wall_seconds=wall), "auditor audit plan.yaml") for wall in (1.0, 2.0)
+        build_certificate(replace(ran, wall_seconds=wall), "auditor audit plan.yaml")
+        for wall in (1.0, 2.0)
     )
     assert first.timing != second.timing
     assert first.certificate_id == second.certificate_id
-    assert first.certificate_id != assemble(outcome(), "another command").certificate_id
+    assert first.certificate_id != build_certificate(outcome(), "another command").certificate_id
 
 
 def test_round_trip_and_edits(outcome, tmp_path):
     path = tmp_path / "certificate.json"
-    certificate = assemble(outcome(), "auditor audit plan.yaml")
+    certificate = build_certificate(outcome(), "auditor audit plan.yaml")
     write_certificate(certificate, path)
     assert read_certificate(path) == certificate
 
@@ -191,7 +192,7 @@ def test_original_that_never_knew_is_not_auditable(outcome, people):
     def spec(name):
         return {"path": str(people.subject(name)), "dtype": "float32"}
 
-    certificate = assemble(
+    certificate = build_certificate(
         outcome(
             unlearned=spec("original"),
             original=spec("retrained-1"),

@@ -4,13 +4,13 @@ from dataclasses import replace
 from zlib import crc32
 
 import pytest
-from auditor.certificate.case import Case, Trial
-from auditor.certificate.exhibit import BUDGET, ExhibitsPart
-from auditor.certificate.exhibits import FACTS, PER_ATTACK, exhibits
 from hand_made_pictures import drawn, noise, not_pictures, text_of
 from hand_made_pictures import exhibits as honest_exhibits
 from pydantic import ValidationError
 
+from auditor.certificate.image_examples import FACTS, PER_ATTACK, exhibits
+from auditor.certificate.inputs import Case, Trial
+from auditor.certificate.media import BUDGET, ImageExamplesPart
 from auditor.core.facts import Fact
 from auditor.core.records import Row
 from auditor.evidence.columns import tabulate
@@ -137,7 +137,7 @@ def test_what_does_not_fit_is_counted_and_the_worst_stays():
     assert [f.fact for f in part.facts] == [f"f{i}" for i in range(12)]
     few = exhibits(heavy, budget=3 * each)
     assert shown(few) == {"f0": [f"{AS_IS} x", "a/0"], "f1": [f"{AS_IS} x"]}
-    assert ExhibitsPart.model_validate(part.model_dump()) == part
+    assert ImageExamplesPart.model_validate(part.model_dump()) == part
 
 
 @pytest.mark.parametrize("content", NO_PICTURES.values(), ids=NO_PICTURES)
@@ -162,7 +162,7 @@ def test_a_certificate_with_what_is_no_picture_is_refused(content):
     part = honest_exhibits()
     part["facts"][1]["views"][0]["pictures"]["original"] = text_of(content)
     with pytest.raises(ValidationError, match=r"a picture that|at most 21848 characters"):
-        ExhibitsPart.model_validate(part)
+        ImageExamplesPart.model_validate(part)
 
 
 @pytest.mark.parametrize("form", [lambda t: t + "\n", lambda t: t[:-1], lambda t: f"data:,{t}"])
@@ -171,14 +171,14 @@ def test_base64_has_one_form(form):
     pictures = part["facts"][0]["views"][0]["pictures"]
     pictures["original"] = form(pictures["original"])
     with pytest.raises(ValidationError, match="base64"):
-        ExhibitsPart.model_validate(part)
+        ImageExamplesPart.model_validate(part)
 
 
 def test_more_pictures_than_a_certificate_carries_are_refused():
     part = honest_exhibits()
     each = sum(len(p) for f in part["facts"] for v in f["views"] for p in v["pictures"].values())
     part["facts"] *= BUDGET // each
-    ExhibitsPart.model_validate(part)
+    ImageExamplesPart.model_validate(part)
     part["facts"] *= 2
     with pytest.raises(ValidationError, match="no more than 1,500,000 fit"):
-        ExhibitsPart.model_validate(part)
+        ImageExamplesPart.model_validate(part)

@@ -59,8 +59,11 @@ def listed(site):
     return {entry["name"]: entry for entry in json.loads(done.stdout)}
 
 
-def planned(site, tmp_path, plan):
-    (tmp_path / "plan.yaml").write_text(json.dumps(plan.model_dump(mode="json")))
+def planned(site, tmp_path, plan, *attacks):
+    """Plan an audit with the plug-ins of a site, which this process does not have."""
+    content = plan.model_dump(mode="json")
+    content["attacks"] += [{"attack": name} for name in attacks]
+    (tmp_path / "plan.yaml").write_text(json.dumps(content))
     return auditor(site, "plan", str(tmp_path / "plan.yaml"), "--store", str(tmp_path / "store"))
 
 
@@ -117,8 +120,7 @@ def test_broken_plugin_is_listed_and_stops_an_audit(tmp_path, passing_plan):
 def test_broken_attack_stops_an_audit_that_wants_it(tmp_path, passing_plan):
     code = "import nonesuch_package\n" + (PACKAGE / "shouting" / "__init__.py").read_text()
     site = variation(tmp_path, "breaking", code, '"prompting/shouting" = "shouting:Shouting"')
-    wanted = passing_plan(attacks=[{"attack": "prompting/breaking"}])
-    done = planned(site, tmp_path, wanted)
+    done = planned(site, tmp_path, passing_plan(), "prompting/breaking")
     assert done.returncode == 2
     assert "'prompting/breaking'" in done.stderr
     assert planned(site, tmp_path, passing_plan()).returncode == 0
@@ -130,7 +132,7 @@ def test_plugin_that_takes_a_taken_name_stops_whoever_wants_it(tmp_path, passing
     site = variation(tmp_path, "copying", code, '"quantization/rtn" = "shouting:Shouting"')
     message = "two attacks are called 'quantization/rtn'"
     assert message in listed(site)["quantization/rtn"]["error"]
-    done = planned(site, tmp_path, passing_plan(attacks=[{"attack": "quantization/rtn"}]))
+    done = planned(site, tmp_path, passing_plan(), "quantization/rtn")
     assert done.returncode == 2
     assert message in done.stderr
 

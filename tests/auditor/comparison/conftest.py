@@ -4,14 +4,14 @@ import json
 import shutil
 
 import pytest
-from auditor.certificate.judgement import judge
-from auditor.verification.recall import recall
-from auditor.verification.recomputation import recomputed
 
+from auditor.certificate.decision import decide_verdict
 from auditor.certificate.files import read_certificate, write_certificate
 from auditor.core.hashing import digest
 from auditor.core.records import Cost, Record
 from auditor.evidence.folder_store import FolderStore
+from auditor.verification.load import load_inputs
+from auditor.verification.recompute import recomputed
 from benchmarks.large_audit import large_audit
 
 FACTS, VARIANTS = 60, 8
@@ -44,8 +44,8 @@ def another_unlearned(source, target, change, **parts):
         row["jobs"]["unlearned"] = [new]
     content["identity"]["arms"][0]["digest"] = digest("another")
     skeleton = type(before).model_validate(content | parts)
-    case = recall(skeleton, store)
-    again = recomputed(skeleton, case, judge(case)).named()
+    inputs = load_inputs(skeleton, store)
+    again = recomputed(skeleton, inputs, decide_verdict(inputs), store).named()
     write_certificate(again, target / "certificate.json")
     return again
 

@@ -1,9 +1,8 @@
-"""What is planted: how much is left, within which bounds, in which form, and that it stays."""
+"""Models of positive controls: how much is left, within which bounds, and that it stays."""
 
 import numpy as np
 import pytest
 import torch
-from auditor.positive_controls.planting import Known, Planter
 from tiny_models import make_config, open_directory, save
 from transformers import AutoTokenizer
 
@@ -14,21 +13,22 @@ from auditor.engine.preparation import prepare
 from auditor.evidence.folder_store import FolderStore
 from auditor.models.grid import linear_weights
 from auditor.models.spec import PromptFormat
-from auditor.positive_controls import planting
+from auditor.positive_controls import control_models
+from auditor.positive_controls.control_models import ControlModels, Known
 from auditor.positive_controls.window import window
 from auditor.testbeds.people import corpus
 from auditor.testbeds.people.training import TrainingSettings, encode, train
 
 
 def test_windows_at_the_usual_margin():
-    assert window("partial", 0.1) == pytest.approx((0.3, 0.4))
-    assert window("hidden", 0.1) == pytest.approx((0.0, 0.05))
+    assert window("visible", 0.1) == pytest.approx((0.3, 0.4))
+    assert window("obfuscated", 0.1) == pytest.approx((0.0, 0.05))
 
 
 @pytest.mark.parametrize("delta", [0.02, 0.1, 0.5, 0.9])
 def test_windows_lie_on_either_side_of_the_margin(delta):
-    partial, hidden = window("partial", delta), window("hidden", delta)
-    assert 0 <= hidden.lower < hidden.upper < delta < partial.lower < partial.upper < 1
+    visible, obfuscated = window("visible", delta), window("obfuscated", delta)
+    assert 0 <= obfuscated.lower < obfuscated.upper < delta < visible.lower < visible.upper < 1
 
 
 def test_share_of_the_gap():
@@ -41,8 +41,8 @@ def knowledge(subject, facts):
     return float(np.mean([np.exp(score.mean_log_probability) for score in scores]))
 
 
-def planter_of(plan, root):
-    """A planter of the plan's original, what is known of the arms, and the facts."""
+def controls_of(plan, root):
+    """A controls of the plan's original, what is known of the arms, and the facts."""
     store = FolderStore(root)
     prepared = prepare(plan, store, SilentProgress())
     k = [
@@ -52,11 +52,13 @@ def planter_of(plan, root):
         )
         for spec in (plan.original, plan.retrained[0])
     ]
-    return Planter(prepared, Known(*k), store, SilentProgress()), Known(*k), prepared.sets
+    return ControlModels(prepared, Known(*k), store, SilentProgress()), Known(*k), prepared.sets
 
 
-def left_in(plant, known, sets, prompt_format=None):
-    subject = open_directory(plant.spec.path, dtype=plant.spec.dtype, prompt_format=prompt_format)
+def left_in(control, known, sets, prompt_format=None):
+    subject = open_directory(
+        control.spec.path, dtype=control.spec.dtype, prompt_format=prompt_format
+    )
     return known.share(knowledge(subject, sets.forget))
 
 
@@ -71,14 +73,14 @@ def bed(tmp_path_factory):
     return tmp_path_factory.mktemp("bed")
 
 
-@pytest.mark.parametrize("kind", ["partial", "hidden"])
+@pytest.mark.parametrize("kind", ["visible", "obfuscated"])
 def test_leaves_what_it_should(kind, small_plan, bed):
-    planter, known, sets = planter_of(small_plan(), bed)
-    plant = planter.plant(kind)
+    controls, known, sets = controls_of(small_plan(), bed)
+    control = controls.make_control_model(kind)
     low, high = window(kind, 0.1)
-    assert low <= plant.left <= high
-    assert left_in(plant, known, sets) == pytest.approx(plant.left, abs=1e-4)
-    subject = open_directory(plant.spec.path, dtype="float32")
+    assert low <= control.left <= high
+    assert left_in(control, known, sets) == pytest.approx(control.left, abs=1e-4)
+    subject = open_directory(control.spec.path, dtype="float32")
     assert knowledge(subject, sets.retain) > 0.6, "the rest stays"
 
 
@@ -88,15 +90,15 @@ def test_leaves_what_it_should(kind, small_plan, bed):
 def test_hidden_within_cells_no_weight_rounds_to_another_level(grid, dtype, small_plan, bed):
     """Also where the plant is stored in bfloat16, as its original is."""
     plan = small_plan(dtype)
-    planter, known, sets = planter_of(plan, bed)
-    plant = planter.plant("hidden", grid)
-    assert 0 <= plant.left <= 0.05
-    assert left_in(plant, known, sets) == pytest.approx(plant.left, abs=0.02)  # run in bfloat16
-    before, after = layers(plan.original.path, dtype), layers(plant.spec.path, dtype)
+    controls, known, sets = controls_of(plan, bed)
+    control = controls.make_control_model("obfuscated", grid)
+    assert 0 <= control.left <= 0.05
+    assert left_in(control, known, sets) == pytest.approx(control.left, abs=0.02)  # run in bfloat16
+    before, after = layers(plan.original.path, dtype), layers(control.spec.path, dtype)
     assert before.keys() == after.keys()
     for name, weight in after.items():
         torch.testing.assert_close(grid.cells(weight).levels, grid.cells(before[name]).levels)
-    subject = open_directory(plant.spec.path, dtype=dtype)
+    subject = open_directory(control.spec.path, dtype=dtype)
     assert subject.network.dtype == (torch.float32 if dtype == "float32" else torch.bfloat16)
     with torch.no_grad():
         for _, weight, _ in linear_weights(subject.network):
@@ -107,15 +109,15 @@ def test_hidden_within_cells_no_weight_rounds_to_another_level(grid, dtype, smal
 def test_made_once_by_name_the_same_bytes_each_time_and_refused_when_changed(
     small_plan, bed, tmp_path
 ):
-    planter, _, _ = planter_of(small_plan(), bed)
-    first = planter.plant("partial")
+    controls, _, _ = controls_of(small_plan(), bed)
+    first = controls.make_control_model("visible")
     weights = first.location.model / "model.safetensors"
     stamp = weights.stat()
-    assert planter_of(small_plan(), bed)[0].plant("partial") == first
+    assert controls_of(small_plan(), bed)[0].make_control_model("visible") == first
     assert weights.stat() == stamp
 
-    elsewhere, _, _ = planter_of(small_plan(), tmp_path)
-    twin = elsewhere.plant("partial")
+    elsewhere, _, _ = controls_of(small_plan(), tmp_path)
+    twin = elsewhere.make_control_model("visible")
     assert twin.location.manifest == first.location.manifest
     assert twin.location.model.parent.name == first.location.model.parent.name
     assert twin.spec == first.spec.model_copy(update={"path": twin.spec.path})
@@ -123,15 +125,15 @@ def test_made_once_by_name_the_same_bytes_each_time_and_refused_when_changed(
     config = twin.location.model / "config.json"
     config.write_text(config.read_text() + " ")
     with pytest.raises(AuditorError, match="was changed"):
-        elsewhere.plant("partial")
+        elsewhere.make_control_model("visible")
 
 
 def test_what_does_not_come_about_is_said_and_nothing_is_kept(small_plan, tmp_path, monkeypatch):
-    few = planting.SETTINGS.model_copy(update={"max_steps": 5})
-    monkeypatch.setattr(planting, "SETTINGS", few)
-    planter, _, _ = planter_of(small_plan(), tmp_path)
+    few = control_models.SETTINGS.model_copy(update={"max_steps": 5})
+    monkeypatch.setattr(control_models, "SETTINGS", few)
+    controls, _, _ = controls_of(small_plan(), tmp_path)
     with pytest.raises(MeasurementError, match=r"after 5 steps .* of the gap are left"):
-        planter.plant("hidden")
+        controls.make_control_model("obfuscated")
     assert not (tmp_path / "plants").exists()
     assert not list((tmp_path / "jobs").glob(".*"))
 
@@ -168,14 +170,14 @@ def test_maps_that_lie_the_other_way_round_and_a_template(small, small_plan, tmp
         data={name: str(file) for name, file in files.items()},
         format=form.model_dump(),
     )
-    planter, known, facts = planter_of(plan, tmp_path / "store")
+    controls, known, facts = controls_of(plan, tmp_path / "store")
     assert known.original - known.retrained > 0.3
     grid = CodebookGrid("nf4")
-    plant = planter.plant("hidden", grid)
-    assert left_in(plant, known, facts, form) == pytest.approx(plant.left, abs=1e-4)
-    assert plant.left <= 0.05
+    control = controls.make_control_model("obfuscated", grid)
+    assert left_in(control, known, facts, form) == pytest.approx(control.left, abs=1e-4)
+    assert control.left <= 0.05
     before = layers(plan.original.path, "float32")
-    for name, weight in layers(plant.spec.path, "float32").items():
+    for name, weight in layers(control.spec.path, "float32").items():
         levels = grid.cells(weight.T).levels
         torch.testing.assert_close(levels, grid.cells(before[name].T).levels)
         assert not torch.equal(levels, weight.T), "something was planted"

@@ -244,6 +244,51 @@ def test_a_lora_of_unet_and_text_encoder(folders, pipelines, tmp_path):
     )
 
 
+def test_a_lora_in_the_names_of_kohya(folders, pipelines, tmp_path):
+    unet, encoder = pipelines["sd1"].unet, pipelines["sd1"].text_encoder
+    keys = [
+        next(n for n in network.state_dict() if n.endswith(ending))[:-7]
+        for network, ending in ((unet, "attn2.to_out.0.weight"), (encoder, "fc1.weight"))
+    ]
+    bare = keys[1].removeprefix("text_model.")
+    factors, tensors = [], {}
+    for name, network, key in (
+        ("lora_unet_" + keys[0].replace(".", "_"), unet, keys[0]),
+        ("lora_te_text_model_" + bare.replace(".", "_"), encoder, keys[1]),
+    ):
+        out, into = network.get_submodule(key).weight.shape
+        down, up = torch.randn(4, into), torch.randn(out, 4)
+        factors.append(0.5 * up @ down)
+        tensors |= {
+            f"{name}.lora_down.weight": down,
+            f"{name}.lora_up.weight": up,
+            f"{name}.alpha": torch.tensor(2.0),
+        }
+    file = tmp_path / "kohya.safetensors"
+    save_file(tensors, file)
+    subject = replaced(folders["sd1"], file)
+    for network, after, key, update in zip(
+        (unet, encoder), (subject.unet, subject.text_encoder), keys, factors, strict=True
+    ):
+        before = network.state_dict()
+        assert differing(before, after.state_dict()) == {f"{key}.weight"}
+        torch.testing.assert_close(
+            after.state_dict()[f"{key}.weight"], before[f"{key}.weight"] + update
+        )
+
+
+def test_a_lora_is_rounded_once(folders, unet, tmp_path):
+    """In bfloat16 the sum is worked out in float32, not from a rounded update."""
+    key = next(n for n in unet.state_dict() if n.endswith("attn2.to_k.weight"))[:-7]
+    down, up = torch.randn(2, 16), torch.randn(16, 2)
+    file = tmp_path / "lora.safetensors"
+    save_file({f"{key}.lora_A.weight": down, f"{key}.lora_B.weight": up}, file)
+    found = spec(folders["sd1"], replacement=str(file), dtype="bfloat16")
+    after = TextToImage(found, locate(found)).unet.get_submodule(key).weight
+    before = unet.get_submodule(key).weight.detach().to(torch.bfloat16).float()
+    assert torch.equal(after, (before + up @ down).to(torch.bfloat16))
+
+
 def test_the_audited_pipeline_is_written_with_the_replacement_in_it(folders, unet, tmp_path):
     save_file(trained(unet), tmp_path / "esd.safetensors")
     subject = replaced(folders["sd1"], tmp_path / "esd.safetensors")
@@ -490,12 +535,26 @@ def test_each_fault_of_a_lora_has_its_message(folders, unet, tmp_path):
         ("not fit each other", pair | {f"{key}.lora_B.weight": torch.randn(16, 3)}, {}),
         ("not [16, 16]", pair | {f"{key}.lora_A.weight": torch.randn(2, 8)}, {}),
         ("no factors of a LoRA", pair | {f"{key}.lora_magnitude_vector": up[0].clone()}, {}),
-        ("kohya", {"lora_unet_down_to_k.lora_down.weight": down}, {}),
+        ("no factors of a LoRA", {"lora_unet_down_to_k.lora_down.weight": down}, {}),
+        ("no factors of a LoRA", pair | {f"{key}.dora_scale": up[0].clone()}, {}),
+        ("no factors of a LoRA", pair | {"nowhere.alpha": torch.tensor(2.0)}, {}),
         ("uses use_dora", pair, {"use_dora": True}),
+        ("is no number", pair | {f"{key}.alpha": torch.ones(2)}, {}),
+        ("is no number", pair, {"lora_alpha": "much"}),
+        ("is no number", pair, {"alpha_pattern": ["to_k"]}),
+        ("is no number", pair, {"alpha_pattern": {"(": 2}}),
         ("is a LOHA", pair, {"peft_type": "LOHA"}),
     ]
     twice = pair | {f"unet.{name}": tensor.clone() for name, tensor in pair.items()}
     faults.append(("changes a layer twice", twice, {}))
+    older = key.replace("attn2.to_k", "attn2.processor.to_k_lora")
+    faults.append(
+        (
+            "stand for one twice",
+            pair | {f"{older}.down.weight": down.clone(), f"{older}.up.weight": up.clone()},
+            {},
+        )
+    )
     for said, tensors, options in faults:
         assert said in refusal(folders["sd1"], lora(tmp_path, tensors, **options))
     nothing = lora(tmp_path, pair | {f"{key}.lora_B.weight": torch.zeros(16, 2)})

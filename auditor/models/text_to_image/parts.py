@@ -1,5 +1,11 @@
-"""Opening the components of a text-to-image pipeline, from the chosen files and no others."""
+"""A text-to-image pipeline's components: opened from the chosen files alone, lent, written.
 
+Each is opened by its own class of diffusers or transformers, for the report of keys that these
+give and ``DiffusionPipeline.from_pretrained`` does not: it leaves a weight that is missing as a
+random number, or on the device ``meta``.
+"""
+
+import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,11 +23,10 @@ from transformers import CLIPTextConfig, PreTrainedModel, PreTrainedTokenizerBas
 
 from auditor.core.errors import AuditorError
 from auditor.models.checkpoint_files import read_json
-from auditor.models.text_to_image.component_files import Component
-from auditor.models.text_to_image.pipelines import Pipeline
-from auditor.models.text_to_image.spec import TextToImageSpec
-from auditor.models.text_to_image.state_dicts import read_tensors
-from auditor.models.text_to_image.tensor_names import listed
+from auditor.models.preserve import preserve_weights
+from auditor.models.text_to_image.pipeline_files import Component, Pipeline
+from auditor.models.text_to_image.spec import INDEX, TextToImageSpec
+from auditor.models.text_to_image.state_dicts import listed, read_tensors
 
 FAULTS = (
     OSError,
@@ -167,6 +172,48 @@ def load_vae_config(pipeline: Pipeline) -> Mapping[str, Any] | None:
                 f"{file} does not load ({type(error).__name__}: {error})."
             ) from error
     return config
+
+
+@contextmanager
+def preserve_parts(parts: Parts, networks: nn.Module) -> Iterator[nn.Module]:
+    """Yield the networks for an attack to change in place; afterwards they are what they were.
+
+    The UNet's attention processors, which are no modules, are put back too.
+
+    Args:
+        parts: the pipeline's components.
+        networks: those of them that are lent.
+
+    Raises:
+        RuntimeError: the attack left other modules, hooks, or words in a tokenizer.
+    """
+    processors = parts.unet.attn_processors
+    words = [len(tokenizer) for tokenizer in parts.tokenizers]
+    with preserve_weights(networks) as model:
+        try:
+            yield model
+        finally:
+            if parts.unet.attn_processors.keys() == processors.keys():
+                parts.unet.set_attn_processor(dict(processors))
+    if [len(tokenizer) for tokenizer in parts.tokenizers] != words:
+        raise RuntimeError("an attack left words in the tokenizer")
+
+
+def write_pipeline(parts: Parts, source: Path, folder: Path) -> None:
+    """Write a pipeline that diffusers opens, without what was set aside.
+
+    Args:
+        parts: the components to save.
+        source: the directory that they come from; its index is kept.
+        folder: where to; its index is written last, so that a whole directory is known by it.
+    """
+    for name, part in parts.all.items():
+        part.save_pretrained(folder / name)
+    index = {
+        name: said if name in parts.all or not isinstance(said, list) else [None, None]
+        for name, said in read_json(source / INDEX).items()
+    }
+    (folder / INDEX).write_text(json.dumps(index, indent=2), encoding="utf-8")
 
 
 def _from_library(library: Any, component: Component, base: type) -> Any:

@@ -3,29 +3,29 @@
 import re
 
 import pytest
-from auditor.certificate.exhibit import ExhibitsPart
 from chromium import EXECUTABLE
 from hand_made_certificates import honest_certificate
 from hand_made_pictures import (
     AS_IS,
     SHAPES,
-    exhibits,
+    image_examples,
     not_pictures,
     pictured_certificate,
     text_of,
 )
 from hostile_texts import HOSTILE, LONG, MARKER, hostile_certificate
 from parsed_page import Page
-from reports.exhibits import gallery, shot
 
+from auditor.certificate.media import ImageExamplesPart
 from reports.html import render
+from reports.image_examples import gallery, shot
 
 NO_PICTURES = not_pictures()
 
 
 def hostile_pictures():
     """The hostile certificate with pictures, about which every text is an attack as well."""
-    part = exhibits()
+    part = image_examples()
     for number, fact in enumerate(part["facts"]):
         fact |= dict.fromkeys(("entity", "prompt", "answer"), f"{HOSTILE} {LONG}")
         fact["fact"] = f"{HOSTILE}{number}"
@@ -36,7 +36,7 @@ def hostile_pictures():
                 for arm, p in view["pictures"].items()
             }
     honest = hostile_certificate().model_dump()
-    return type(hostile_certificate()).model_validate(honest | {"exhibits": part})
+    return type(hostile_certificate()).model_validate(honest | {"image_examples": part})
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_every_picture_says_whose_it_is(page, pictured):
     pairs = 4 * 5 * 2 - 1
     by_attack = 4 * 2 * 5
     assert len(images) == pairs + by_attack
-    first = pictured.exhibits.facts[0]
+    first = pictured.image_examples.facts[0]
     assert images[0]["alt"] == f"before: unlearned, fact shape-000 (circle), under {AS_IS}, K 0.05"
     assert images[0]["src"] == f"data:image/png;base64,{first.views[0].pictures['unlearned']}"
     assert (
@@ -62,7 +62,7 @@ def test_every_picture_says_whose_it_is(page, pictured):
         == "after: unlearned, fact shape-000 (circle), under quantization/bnb fp4, K 0.96"
     )
     assert images[1]["src"] == f"data:image/png;base64,{first.views[1].pictures['unlearned']}"
-    given = {p for f in pictured.exhibits.facts for v in f.views for p in v.pictures.values()}
+    given = {p for f in pictured.image_examples.facts for v in f.views for p in v.pictures.values()}
     assert {image["src"].removeprefix("data:image/png;base64,") for image in images} == given
     assert all(re.fullmatch(r"data:image/png;base64,[\w+/]+=*", i["src"]) for i in images)
 
@@ -72,17 +72,17 @@ def test_the_worst_leak_comes_first_and_the_model_under_audit_too(page):
     order = list(dict.fromkeys(re.search(r"\((\w+)\)", alt)[1] for alt in told))
     assert order == list(SHAPES)
     arms = list(dict.fromkeys(re.search(r": ([\w-]+), fact", alt)[1] for alt in told))
-    assert arms == ["unlearned", "retrained-0", "retrained-1", "retrained-2", "original"]
+    assert arms == ["unlearned", "original", "retrained-0", "retrained-1", "retrained-2"]
     assert "no picture" in page.said
     assert "Shown: 4 of 40 facts with pictures; 1,203 more views" in page.said
 
 
 def test_the_order_of_facts_under_an_attack_is_that_attacks_own():
-    part = exhibits()
+    part = image_examples()
     for view in part["facts"][3]["views"]:
         if view["attack"].endswith("fp4"):
             view["k"]["unlearned"] = 0.99
-    shown = gallery(honest_certificate("FAIL", exhibits=part))
+    shown = gallery(honest_certificate("FAIL", image_examples=part))
     under = {label: [fact.answer for fact, _ in facts] for label, facts in shown.attacks}
     assert list(under) == ["quantization/bnb fp4", "quantization/bnb nf4"]
     assert under["quantization/bnb fp4"] == ["ring", "circle", "square", "triangle"]
@@ -99,7 +99,10 @@ def test_few_pixels_stay_sharp():
 
 
 def test_without_pictures_there_is_no_section(certificate):
-    for shown in (certificate("FAIL"), certificate("FAIL", exhibits=exhibits() | {"facts": ()})):
+    for shown in (
+        certificate("FAIL"),
+        certificate("FAIL", image_examples=image_examples() | {"facts": ()}),
+    ):
         page = Page(render(shown))
         assert page.named("img") == []
         assert "pictures" not in [heading.get("id") for heading in page.named("h2")]
@@ -107,21 +110,22 @@ def test_without_pictures_there_is_no_section(certificate):
 
 
 def test_a_leak_that_was_measured_without_attack_alone_is_shown():
-    part = exhibits()
+    part = image_examples()
     for fact in part["facts"]:
         fact["views"] = fact["views"][:1]
-    page = Page(render(honest_certificate("FAIL", exhibits=part)))
+    page = Page(render(honest_certificate("FAIL", image_examples=part)))
     assert len(page.named("img")) == 19
     assert "no picture under an attack" in page.said
     assert "attack by attack" not in page.said
 
 
 def test_the_table_of_models_says_what_was_replaced_and_how_they_draw(page, certificate):
-    assert "weights replaced by erased/esd-x-circle.safetensors" in page.said
-    assert page.said.count("draws in 15 steps, guidance 1, 16 pixels high") == 5
+    assert "replacement erased/esd-x-circle.safetensors" in page.said
+    sampling = 'sampling {"guidance": 1.0, "height": 16, "steps": 15, "width": null}'
+    assert page.said.count(sampling) == 5
     plain = Page(render(certificate("FAIL"))).said
-    assert "weights replaced" not in plain
-    assert "draws in" not in plain
+    assert "replacement erased" not in plain
+    assert "sampling" not in plain
 
 
 @pytest.mark.parametrize("content", NO_PICTURES.values(), ids=NO_PICTURES)
@@ -129,7 +133,7 @@ def test_what_is_no_picture_is_never_embedded(content):
     """Even in a certificate that was built without a check."""
     assert shot(text_of(content)) is None
     good = pictured_certificate()
-    first = good.exhibits.facts[0].views[0]
+    first = good.image_examples.facts[0].views[0]
     first.pictures["unlearned"] = text_of(content)
     page = Page(render(good))
     assert len(page.named("img")) == 4 * 5 * 2 - 1 + 4 * 2 * 5 - 1
@@ -157,10 +161,10 @@ def test_equal_certificates_give_equal_bytes(pictured):
 
 
 def test_the_largest_page_fits_a_mail():
-    part = ExhibitsPart.model_validate(exhibits(64)).model_dump()
+    part = ImageExamplesPart.model_validate(image_examples(64)).model_dump()
     size = sum(len(p) for f in part["facts"] for v in f["views"] for p in v["pictures"].values())
     part["facts"] = part["facts"] * (1_500_000 // size)
-    assert len(render(honest_certificate("FAIL", exhibits=part)).encode()) < 6_000_000
+    assert len(render(honest_certificate("FAIL", image_examples=part)).encode()) < 6_000_000
 
 
 @pytest.mark.slow

@@ -1,0 +1,252 @@
+"""Everything in a plan that can be checked without a model library, checked at once."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from auditor.attack import ATTACKS
+from auditor.core.errors import AuditorError
+from auditor.core.facts import Fact, FactSets, SetName
+from auditor.core.paths import close_names_beside, context, path_type
+from auditor.core.validation import problems
+from auditor.data import checks
+from auditor.data.readers import read_facts
+from auditor.data.source import DataSource
+from auditor.engine.plan import AttackRequest, AuditPlan, NamedPolicy, current_keys, metric_section
+from auditor.metrics.metric import find_metric
+from auditor.models.kind import AnySpec, ModelKind, default_kind, kind_named, of_kind
+from auditor.models.plan_sections import DataSection, MetricSection
+from auditor.models.spec import ModelSpec
+from auditor.policy import Policy
+
+_SETS: tuple[SetName, ...] = ("forget", "retain", "holdout")
+_SHOWN = 5
+"""Facts that a message names."""
+
+
+def check_plan(content: Mapping[str, Any], name: str, root: Path) -> AuditPlan:
+    """Validate a plan and look at the files that it names.
+
+    Facts in files are read; models are looked for, and neither hashed nor opened. Data sets on the
+    hub and the values of attacks' parameters are left for `preparation.prepare`.
+
+    Args:
+        content: The plan as plain data.
+        name: What messages call it.
+        root: The folder at which its relative paths start.
+
+    Raises:
+        AuditorError: Something in it cannot be used; every problem is named with its place.
+    """
+    plan = None
+    found: list[str] = []
+    try:
+        plan = AuditPlan.model_validate(content, context=context(root))
+    except ValidationError as error:
+        found += problems(error, "plan", AuditPlan)
+    parts = _parts(content, root)
+    found += _problems(parts, root)
+    files = {set_: source for set_, source in parts.sources.items() if source.path is not None}
+    facts, unread = _facts(files)
+    found += unread
+    if plan is not None and facts.keys() == parts.sources.keys():
+        found += problems_of_sets(plan, FactSets(**facts))
+    if plan is None or found:
+        lines = [text.replace("\n", "\n  ") for text in dict.fromkeys(found)]
+        raise AuditorError(f"{name} cannot be used:\n  " + "\n  ".join(lines))
+    return plan
+
+
+def read_sets(data: DataSection) -> FactSets:
+    """Read the sets of facts.
+
+    Raises:
+        AuditorError: Some cannot be read; all are named.
+    """
+    sources = {name: getattr(data, name) for name in _SETS}
+    facts, unread = _facts({name: source for name, source in sources.items() if source})
+    if unread:
+        raise AuditorError("\n".join(unread))
+    return FactSets(**facts)
+
+
+def problems_of_sets(plan: AuditPlan, sets: FactSets) -> list[str]:
+    """Say what keeps a plan from measuring its facts.
+
+    Args:
+        plan: Whose metrics, policy and kind of model the facts must fit.
+        sets: The facts.
+    """
+    found = []
+    try:
+        checks.check_contradictions(sets, prompts_repeat=plan.kind.prompts_repeat)
+    except AuditorError as error:
+        found.append(str(error))
+    if plan.policy.scope == "sampled" and all(f.entity == f.id for f in sets.forget):
+        found.append(
+            "the scope is `sampled`, but the forget facts name no entities; map the column that "
+            "holds them (`fields: {entity: …}`), or choose `scope: census`."
+        )
+    if not (unknown := list(_unknown_metrics(plan.metrics, plan.kind))):
+        primary = find_metric(plan.metrics.primary, plan.kind.answers)()
+        lacking = [f.id for f in (*sets.forget, *sets.retain) if not primary.readable(f)]
+        if lacking:
+            found.append(
+                f"the primary metric {plan.metrics.primary} cannot read {len(lacking)} fact(s) (it "
+                f"needs {', '.join(primary.needs) or 'an answer in letters or digits'}): "
+                f"{', '.join(lacking[:_SHOWN])}{' …' if lacking[_SHOWN:] else ''}."
+            )
+    if mixed := list(_mixed_kinds(plan.arms.values())):
+        return [*mixed, *unknown, *found]
+    return [*unknown, *found, *plan.kind.validate(plan, sets)]
+
+
+class _Parts(NamedTuple):
+    """The parts of a plan that are valid by themselves."""
+
+    kind: ModelKind
+    specs: dict[str, ModelSpec]
+    """Models by their place in the plan."""
+    sources: dict[SetName, DataSource]
+    data: DataSection | None
+    metrics: MetricSection | None
+    requests: dict[str, AttackRequest]
+    """Attacks that the plan adds, by their place."""
+    demanded: tuple[str, ...]
+    """Attacks that the policy names."""
+
+
+def _parts(content: Mapping[str, Any], root: Path) -> _Parts:
+    content = current_keys(content)
+
+    def valid(kind: Any, value: Any) -> Any:
+        try:
+            return TypeAdapter(kind).validate_python(value, context=context(root))
+        except ValidationError:
+            return None
+
+    def listed(name: str, kind: Any) -> dict[str, Any]:
+        value = content.get(name)
+        values = value if isinstance(value, list | tuple) else [value]
+        found = {f"{name}.{index}": valid(kind, one) for index, one in enumerate(values)}
+        return {place: one for place, one in found.items() if one is not None}
+
+    named = {name: valid(AnySpec, content.get(name)) for name in ("unlearned", "original")}
+    specs = {name: spec for name, spec in named.items() if spec is not None}
+    kind = kind_named(specs["unlearned"].kind) if "unlearned" in specs else default_kind()
+    given = content.get("data")
+    sources = {
+        name: valid(DataSource, {"path": value} if isinstance(value, str) else value)
+        for name, value in (given.items() if isinstance(given, Mapping) else ())
+        if name in _SETS
+    }
+    try:
+        data = of_kind(kind, "data_section", given, root) if isinstance(given, Mapping) else None
+    except ValidationError:
+        data = None
+    try:
+        metrics = metric_section(kind, content.get("metrics", {}), root)
+    except ValidationError:
+        metrics = None
+    return _Parts(
+        kind=kind,
+        specs=specs | listed("retrained", AnySpec),
+        sources={name: source for name, source in sources.items() if source is not None},
+        data=data,
+        metrics=metrics,
+        requests=listed("attacks", AttackRequest),
+        demanded=_demanded(valid(NamedPolicy, content.get("policy")), content.get("policy")),
+    )
+
+
+def _demanded(policy: Policy | None, given: Any) -> tuple[str, ...]:
+    """The attacks that a policy names, also one that is not valid."""
+    if policy is None and not isinstance(given, Mapping):
+        return ()
+    stated = given if policy is None else policy.model_dump(mode="json")
+    names = [*(stated.get("mandatory") or ()), *(stated.get("budgets") or ())]
+    waivers = stated.get("waivers") or ()
+    names += [waiver.get("attack") for waiver in waivers if isinstance(waiver, Mapping)]
+    return tuple(dict.fromkeys(name for name in names if isinstance(name, str)))
+
+
+def _problems(parts: _Parts, root: Path) -> Iterator[str]:
+    """Names of what is not there, and of what does not fit the models."""
+    yield from _mixed_kinds(parts.specs.values())
+    for place, spec in parts.specs.items():
+        yield from _missing(spec, place, root)
+    if parts.data is not None:
+        yield from _missing(parts.data, "data", root)
+    if parts.metrics is not None:
+        yield from _missing(parts.metrics, "metrics", root)
+        yield from _unknown_metrics(parts.metrics, parts.kind)
+    for place, request in parts.requests.items():
+        attacked = ATTACKS.metadata(request.attack).kinds
+        if parts.kind.name not in attacked:
+            yield (
+                f"{place}: {request.attack} attacks {', '.join(attacked)} models, and these are "
+                f"{parts.kind.name}; take it out of `attacks:`."
+            )
+    for name in parts.demanded:
+        try:
+            ATTACKS.metadata(name.partition(" ")[0])
+        except AuditorError as error:
+            yield f"policy: {error}"
+
+
+def _mixed_kinds(specs: Iterable[ModelSpec]) -> Iterator[str]:
+    kinds = sorted({spec.kind for spec in specs})
+    if len(kinds) > 1:
+        yield f"the models are of different kinds: {', '.join(kinds)}."
+
+
+def _facts(
+    sources: Mapping[SetName, DataSource],
+) -> tuple[dict[SetName, tuple[Fact, ...]], list[str]]:
+    """The sets that can be read, and what is wrong with the others."""
+    facts = {}
+    unread = []
+    for name, source in sources.items():
+        try:
+            facts[name] = read_facts(source, name)
+        except AuditorError as error:
+            unread.append(f"data.{name}: {error}")
+    return facts, unread
+
+
+def _unknown_metrics(metrics: MetricSection, kind: ModelKind) -> Iterator[str]:
+    for name in metrics.all:
+        try:
+            find_metric(name, kind.answers)
+        except AuditorError as error:
+            yield f"metrics: {error}"
+
+
+def _missing(part: BaseModel, place: str, root: Path) -> Iterator[str]:
+    """Which files and models that a part of a plan names are not there."""
+    for name, field in type(part).model_fields.items():
+        value = getattr(part, name)
+        kind = path_type(field.annotation, field.metadata)
+        if kind is None or not isinstance(value, str):
+            continue
+        path = root / Path(value).expanduser()
+        if kind == "file" and not path.exists():
+            yield f"{place}.{name}: {value}: no such file or folder{close_names_beside(path)}."
+        elif kind == "model" and not path.is_dir():
+            if path.exists():
+                yield f"{place}.{name}: {value} is a file; give the directory that holds it."
+            elif Path(value).is_absolute() or value.count("/") > 1:
+                yield f"{place}.{name}: {value}: no such directory{close_names_beside(path)}."
+            elif "/" in value and path.parent.is_dir() and not _is_on_the_hub(part, name):
+                yield (
+                    f"{place}.{name}: {value}: no such directory{close_names_beside(path)}; if it "
+                    "is the name of a model on the hub, give its `revision`, too."
+                )
+
+
+def _is_on_the_hub(part: BaseModel, name: str) -> bool:
+    """Whether a model is said to be on the hub: what lies in a directory has no revision."""
+    revision = "revision" if name == "path" else f"{name}_revision"
+    return getattr(part, revision, None) is not None
