@@ -31,6 +31,9 @@ an earlier minor version has the content, and the id, that it was made with.
 """
 
 
+MAJOR = SCHEMA_VERSION.partition(".")[0]
+
+
 class VerdictPart(Part):
     """Verdict of the audit."""
 
@@ -435,7 +438,8 @@ class Certificate(Part):
 
     @property
     def _identified(self) -> dict[str, Any]:
-        return self.model_dump(mode="json", exclude={"certificate_id", "timing"})
+        document = self.document
+        return {n: v for n, v in document.items() if n not in ("certificate_id", "timing")}
 
     @property
     def document(self) -> dict[str, Any]:

@@ -1,14 +1,13 @@
 """Work a certificate out again from its evidence, and compare it with what it says."""
 
-import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
 
 from auditor.attack import ATTACKS
 from auditor.certificate.decision import decide_verdict
 from auditor.certificate.derived import derived_parts, row_means
 from auditor.certificate.inputs import DecisionInputs
-from auditor.certificate.redaction import redact
+from auditor.certificate.redaction import marker, redact
 from auditor.certificate.schema import Certificate, MatrixRow
 from auditor.core.errors import AuditorError, ContradictedError
 from auditor.core.extras import missing_extra
@@ -19,11 +18,12 @@ from auditor.engine.attack_report import attack_report
 from auditor.engine.expansion import instantiate
 from auditor.evidence.store import EvidenceStore
 from auditor.statistics import AttackAssessment, Decision
+from auditor.verification.converted import comparable
+from auditor.verification.differences import differences
 from auditor.verification.load import load_inputs
 
 _SHOWN = 5
-_TOLERANCE = 1e-6
-"""Relative; another machine's arithmetic may differ in the last bits."""
+"""Differences that an error lists."""
 
 
 def check_contradiction(certificate: Certificate, store: EvidenceStore) -> tuple[str, ...]:
@@ -47,10 +47,13 @@ def check_contradiction(certificate: Certificate, store: EvidenceStore) -> tuple
     inputs = load_inputs(certificate, store)
     silent = {row.attack for row in certificate.matrix if not _loads(row.attack)}
     again = recomputed(certificate, inputs, decide_verdict(inputs), store, silent)
-    if certificate.redaction != "none":
-        again = redact(again, store.redaction_key())
+    key = store.redaction_key() if certificate.redaction != "none" else None
+    if key is not None:
+        again = redact(again, key)
     stated, worked_out = (c.model_dump(mode="json") for c in (certificate, again))
-    found = list(_differences(stated, worked_out))
+    if certificate.converted_from is not None:
+        stated, worked_out = comparable(stated, worked_out, None if key is None else marker(key))
+    found = list(differences(stated, worked_out))
     verdict = next((d for d in found if d.startswith("verdict.verdict:")), None)
     if verdict:
         raise ContradictedError(f"the verdict does not follow from the evidence: {verdict}.")
@@ -161,28 +164,3 @@ def _loads(attack: str) -> bool:
             return False
         raise
     return True
-
-
-def _differences(stated: Any, again: Any, where: str = "") -> Iterator[str]:
-    if isinstance(stated, dict) and isinstance(again, dict):
-        for name in dict.fromkeys((*stated, *again)):
-            if where or name != "certificate_id":
-                place = f"{where}.{name}" if where else name
-                yield from _differences(stated.get(name), again.get(name), place)
-    elif isinstance(stated, list) and isinstance(again, list) and len(stated) == len(again):
-        for index, pair in enumerate(zip(stated, again, strict=True)):
-            yield from _differences(*pair, f"{where}.{index}")
-    elif not _equal(stated, again):
-        yield f"{where}: it says {_short(stated)}, the evidence {_short(again)}"
-
-
-def _equal(stated: Any, again: Any) -> bool:
-    numbers = (int, float)
-    if isinstance(stated, numbers) and isinstance(again, numbers):
-        return math.isclose(stated, again, rel_tol=_TOLERANCE, abs_tol=1e-9)
-    return bool(stated == again)
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 120 else f"{text[:120]}…"

@@ -10,8 +10,8 @@ from copy import deepcopy
 import pytest
 
 from auditor.api.auditing import audit as audit_to_files
-from auditor.cli.console import quiet_libraries
 from auditor.core.errors import AuditorError
+from auditor.core.quiet import quiet_libraries
 
 MIXTURE = [
     {"attack": "quantization/bnb", "parameters": {"format": ["int8", "nf4", "fp4"]}},
