@@ -26,7 +26,7 @@ from auditor.evidence.store import EvidenceStore
 from auditor.testbeds.people import world as worlds
 from auditor.testbeds.plans import world_plan
 from reports.number_format import interval, number
-from reports.result_words import result
+from reports.results import result
 
 BASELINES = 2
 """Retrained models that every subject is compared with; the next one is on trial."""

@@ -26,7 +26,7 @@ from auditor.testbeds.shapes.recipe import SHAPES
 from auditor.testbeds.shapes.world import ShapesWorld
 from benchmarks.attack_matrix import MARKS, audit, overview
 from reports.number_format import interval, number
-from reports.result_words import result
+from reports.results import result
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 BEGIN, END = "<!-- concept_matrix begins -->", "<!-- concept_matrix ends -->"

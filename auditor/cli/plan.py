@@ -8,7 +8,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from auditor.cli.console import OUT, foreign
+from auditor.cli.console import OUT, foreign, worded
 from auditor.cli.options import (
     executor_options,
     json_option,
@@ -71,7 +71,7 @@ def command(
         click.echo(json.dumps(report))
         return
     table = Table(
-        "attack", "part in PASS", "jobs to do", "forward tokens", "weights", "rough time", box=None
+        "attack", "role", "jobs to do", "forward tokens", "weights", "rough time", box=None
     )
     for entry in planned.costs:
         if entry.unavailable:
@@ -93,7 +93,7 @@ def command(
     for line in _power_lines(needed):
         OUT.print(line, highlight=False)
     for warning in planned.warnings:
-        OUT.print(Text.assemble(("warning", "yellow"), ": ", foreign(sentence(warning), 1200)))
+        OUT.print(Text.assemble(("warning", "yellow"), ": ", worded(warning)))
 
 
 def _plain(entry: Any) -> dict[str, Any]:
