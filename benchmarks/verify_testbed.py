@@ -15,8 +15,8 @@ from pathlib import Path
 from auditor.api.auditing import audit
 from auditor.attack import PROFILES
 from auditor.certificate.files import read_certificate
-from auditor.cli.console import quiet_libraries
 from auditor.cli.progress import chosen_progress
+from auditor.core.quiet import quiet_libraries
 from auditor.testbeds.people import world as worlds
 from auditor.testbeds.plans import world_plan
 

@@ -186,6 +186,7 @@ def plan(
     store: str | Path | None = None,
     pilot: bool = True,
     executor: str = "local",
+    workers: int | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Planned:
@@ -199,6 +200,7 @@ def plan(
         pilot: Ask the original and the retrained models, without attack, how many facts a PASS
             needs. The audit uses that evidence again.
         executor: Name of the executor that asks them.
+        workers: Jobs that run at once; by default, what suits the executor.
         progress: Is told how far the check has come.
         settings: Parts of the plan.
 
@@ -210,7 +212,7 @@ def plan(
     prepared = prepare(plan_of(source, settings, folder), held, watcher)
     estimates = estimate(prepared, held)
     controls = estimate_controls(prepared) if prepared.plan.runs_controls else None
-    needed = _pilot(prepared, held, EXECUTORS.get(executor)(), watcher) if pilot else None
+    needed = _pilot(prepared, held, EXECUTORS.get(executor)(workers), watcher) if pilot else None
     return Planned(prepared, estimates, controls, needed)
 
 
@@ -270,7 +272,8 @@ def audit(
         "holdout": holdout,
         "attacks": attacks,
     }
-    chosen = plan_of(source, parts | settings, folder)
+    given = {name: part for name, part in parts.items() if part is not None and part != ()}
+    chosen = plan_of(source, given | settings, folder)
     wanted = [REPORTS.get(name) for name in dict.fromkeys(reports)]
     runner = EXECUTORS.get(executor)(workers)
     _clear(folder, [".json", ".dsse.json", *(report.suffix for report in wanted)])
@@ -368,13 +371,13 @@ def plan_of(source: PlanLike | None, parts: Mapping[str, Any], folder: Path) -> 
 
     Args:
         source: A plan, its file, or its content.
-        parts: Parts of a plan, as `audit` takes them; those that are empty say nothing.
+        parts: Parts of a plan, as `audit` takes them.
         folder: Where facts that were given as such are written down.
 
     Raises:
         AuditorError: It does not describe a plan, or parts stand beside a whole one.
     """
-    given = {name: part for name, part in parts.items() if part is not None and part != ()}
+    given = dict(parts)
     if source is not None:
         if given:
             raise AuditorError(

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from auditor.attack import AnyAttack, AttackContext
+from auditor.attack import ATTACKS, AnyAttack, AttackContext
 from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError, UnavailableError
 from auditor.core.facts import Fact, FactSets, SetName
@@ -205,9 +205,10 @@ def record_of(
         MeasurementError: Something could not be measured.
     """
     kind = kind_named(model.spec.kind)
-    if kind.name not in attack.kinds:
+    kinds = ATTACKS.metadata(attack.name).kinds
+    if kind.name not in kinds:
         raise AuditorError(
-            f"{attack.name} is for models of the kind {', '.join(attack.kinds)}, and this one is "
+            f"{attack.name} is for models of the kind {', '.join(kinds)}, and this one is "
             f"{kind.name}."
         )
     evaluator = kind.evaluator(sets, metrics or kind.default_metrics, AuxiliaryInputs())

@@ -8,6 +8,7 @@ import click
 
 from auditor.cli.console import OUT, print_summary
 from auditor.cli.options import (
+    executor_options,
     json_option,
     out_option,
     quiet_option,
@@ -21,6 +22,7 @@ from auditor.cli.progress import chosen_progress
 @plan_options
 @out_option
 @store_option
+@executor_options
 @click.option(
     "--report",
     "reports",
@@ -38,6 +40,8 @@ from auditor.cli.progress import chosen_progress
 def command(
     out: Path,
     store: Path | None,
+    executor: str,
+    workers: int | None,
     reports: tuple[str, ...],
     redact: bool,
     quiet: bool,
@@ -58,6 +62,8 @@ def command(
         store=store,
         reports=("html", *reports),
         redact=redact,
+        executor=executor,
+        workers=workers,
         progress=chosen_progress(quiet),
     ).certificate
     if as_json:

@@ -8,8 +8,9 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from auditor.cli.console import OUT, foreign
+from auditor.cli.console import OUT, foreign, worded
 from auditor.cli.options import (
+    executor_options,
     json_option,
     out_option,
     quiet_option,
@@ -26,6 +27,7 @@ from auditor.core.wording import sentence
 @plan_options
 @out_option
 @store_option
+@executor_options
 @click.option(
     "--pilot/--no-pilot",
     default=True,
@@ -35,13 +37,28 @@ from auditor.core.wording import sentence
 @quiet_option
 @json_option
 def command(
-    out: Path, store: Path | None, pilot: bool, quiet: bool, as_json: bool, **options: Any
+    out: Path,
+    store: Path | None,
+    executor: str,
+    workers: int | None,
+    pilot: bool,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Check a plan and estimate what it costs. Runs no attack."""
     plan = plan_from(options)  # its mistakes are found before torch is imported
     from auditor.api.auditing import plan as check
 
-    planned = check(plan, out=out, store=store, pilot=pilot, progress=chosen_progress(quiet))
+    planned = check(
+        plan,
+        out=out,
+        store=store,
+        pilot=pilot,
+        executor=executor,
+        workers=workers,
+        progress=chosen_progress(quiet),
+    )
     prepared, needed = planned.prepared, planned.facts_needed
     if as_json:
         report = {
@@ -54,7 +71,7 @@ def command(
         click.echo(json.dumps(report))
         return
     table = Table(
-        "attack", "part in PASS", "jobs to do", "forward tokens", "weights", "rough time", box=None
+        "attack", "role", "jobs to do", "forward tokens", "weights", "rough time", box=None
     )
     for entry in planned.costs:
         if entry.unavailable:
@@ -76,7 +93,7 @@ def command(
     for line in _power_lines(needed):
         OUT.print(line, highlight=False)
     for warning in planned.warnings:
-        OUT.print(Text.assemble(("warning", "yellow"), ": ", foreign(sentence(warning), 1200)))
+        OUT.print(Text.assemble(("warning", "yellow"), ": ", worded(warning)))
 
 
 def _plain(entry: Any) -> dict[str, Any]:

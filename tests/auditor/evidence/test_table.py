@@ -23,10 +23,8 @@ def entry(
 
 
 def matrix(table, arms=("unlearned", "original"), facts=("a", "b"), **changes):
-    where = {"attack": "quantization/bnb", "variant": "nf4", "set_name": "forget", "metric": P}
-    where |= changes
-    attack = AttackId(where["attack"], where["variant"])
-    return table.matrix(attack, arms, where["set_name"], where["metric"], facts)
+    where = {"attack": NF4, "set_name": "forget", "metric": P} | changes
+    return table.matrix(where["attack"], arms, where["set_name"], where["metric"], facts)
 
 
 def test_knowledge_is_the_mean_over_seeds():
@@ -47,15 +45,16 @@ def test_a_missing_fact_is_never_filled_in():
     assert matrix(table) is None
     assert matrix(table, facts=("a",)) is not None
     assert matrix(table, arms=("unlearned", "retrained-0")) is None
-    for other in ({"attack": "x"}, {"variant": "fp4"}, {"set_name": "retain"}, {"metric": "x"}):
+    fp4 = AttackId("quantization/bnb", "fp4")
+    for other in ({"attack": fp4}, {"set_name": "retain"}, {"metric": "x"}):
         assert matrix(table, arms=("unlearned",), **other) is None
 
 
 @pytest.mark.parametrize("other", [{"metric": "truth-ratio"}, {"set_name": "retain"}])
-def test_probes_and_sets_do_not_mix(other):
+def test_metrics_and_sets_do_not_mix(other):
     mixed = [entry("unlearned", {"a": 0.25}).rows, entry("unlearned", {"a": 0.75}, **other).rows]
     rows = pa.concat_tables(mixed)
-    table = EvidenceTable([Evidence(AttackId("quantization/bnb", "nf4"), "unlearned", 0, rows)])
+    table = EvidenceTable([Evidence(NF4, "unlearned", 0, rows)])
     np.testing.assert_array_equal(matrix(table, arms=("unlearned",), facts=("a",)), [[0.25]])
 
 
@@ -99,7 +98,7 @@ def test_pictures_are_those_of_the_first_seed():
 def test_evidence_without_the_column_of_pictures_is_read(columns):
     whole = entry("unlearned", {"a": 0.5}, picture=b"\x89PNG")
     rows = whole.rows.select(list(columns))
-    table = EvidenceTable([Evidence(AttackId("quantization/bnb", "nf4"), "unlearned", 0, rows)])
+    table = EvidenceTable([Evidence(NF4, "unlearned", 0, rows)])
     np.testing.assert_array_equal(matrix(table, arms=("unlearned",), facts=("a",)), [[0.5]])
     assert table.pictures(NF4, "unlearned", "forget") == {}
 

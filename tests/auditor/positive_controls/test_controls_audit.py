@@ -10,11 +10,11 @@ from click.testing import CliRunner
 
 from auditor.api.auditing import audit as audit_to_files
 from auditor.attack import ATTACKS, Attack, attack
-from auditor.cli.console import quiet_libraries
 from auditor.cli.plan import command as plan_command
 from auditor.cli.plan_options import plan_from
 from auditor.core.errors import ContradictedError, MeasurementError
 from auditor.core.progress import SilentProgress
+from auditor.core.quiet import quiet_libraries
 from auditor.core.records import Record
 from auditor.evidence.folder_store import FolderStore
 from auditor.positive_controls import runner as positive
