@@ -133,8 +133,6 @@ def _value(value: Any, quoted: bool) -> Any:
 
 def _without_words(code: str, values: Mapping[str, Any]) -> Phrase:
     """A code with its parameters, where there are no words for it or they do not fit."""
-    if code == TEXT and isinstance(said := values.get("text"), str):
-        return shown(said)
     name = plain(code.replace("_", " "))
     if not values:
         return name
@@ -185,6 +183,24 @@ def _budget_not_met(attack: str, lacking: list[dict[str, Any]]) -> Phrase:
         "{attack}: the budget is smaller than the policy demands: {lacking}.",
         attack=attack,
         lacking=join("; ", (fill(each, **one) for one in lacking)),
+    )
+
+
+def _environments_differ(attack: str, differences: dict[str, dict[str, str]]) -> Phrase:
+    found = (
+        fill(
+            "{what} ({values})",
+            what=what,
+            values=join(", ", (fill("{arm} {value}", arm=a, value=v) for a, v in values.items())),
+        )
+        for what, values in differences.items()
+    )
+    return fill(
+        "{attack}: the models were measured in different environments, so they cannot be compared: "
+        "{differences}. Measure all of them on one kind of machine with the same packages: delete "
+        "the older jobs from the evidence store, or begin anew with another store (--store).",
+        attack=attack,
+        differences=join("; ", found),
     )
 
 
@@ -409,6 +425,7 @@ SENTENCES: Mapping[str, Wording] = {
     ),
     "baseline_too_noisy": _baseline_too_noisy,
     "budget_not_met": _budget_not_met,
+    "environments_differ": _environments_differ,
     "positive_control_found": _positive_control_found,
     "positive_control_missed": _positive_control_missed,
     # the verdict
@@ -667,6 +684,7 @@ SENTENCES: Mapping[str, Wording] = {
     "evidence_not_usable": "the evidence cannot be used: {error}",
     "no_shared_primary_metric": "no attack was measured by the primary metric in both",
     "redaction_key_missing": "a certificate is redacted, and its key cannot be had: {error}",
+    TEXT: "{text}",
 }
 """Code of a message to its sentence."""
 
@@ -754,6 +772,7 @@ GATES: Mapping[str, Wording] = {
     "baseline_noise": "baseline noise",
     "positive_control": "positive control",
     "budget": "budget",
+    "environment": "environment",
 }
 """Code of a gate to its name."""
 

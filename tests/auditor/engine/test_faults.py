@@ -11,11 +11,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from auditor.attack import ATTACKS, Attack, Parameters, Preset, attack
+from auditor.certificate.files import read_certificate, write_certificate
 from auditor.cli.main import BROKEN, USAGE, run
 from auditor.core.errors import AuditorError
 from auditor.core.messages import message
 from auditor.core.records import Record
 from auditor.core.roles import Role
+from auditor.core.wording import sentence
+from auditor.evidence.folder_store import FolderStore
+from auditor.verification.recompute import check_contradiction
 
 
 @pytest.fixture
@@ -310,3 +314,27 @@ def test_attack_that_measures_only_some_facts_is_failed(audit, passing_plan):
     forgetful = row(certificate, "testing/forgetful once")
     assert forgetful.status == "failed"
     assert why(forgetful) == message("measurement_incomplete")
+
+
+def test_arms_that_were_measured_on_different_machines_block_a_pass(audit, passing_plan, tmp_path):
+    """The evidence on the original comes from another machine; everything else is a PASS."""
+    plan = passing_plan()
+    assert audit(plan, tmp_path).verdict.verdict == "PASS"
+    store = FolderStore(tmp_path)
+    [certified] = [r for r in audit(plan, tmp_path).matrix if r.attack == "quantization/bnb"]
+    [key] = certified.jobs["original"]
+    there = store.environment(key).model_copy(update={"device": "NVIDIA H100"})
+    identity, record, cost = store.identity(key), store.read(key), store.cost(key)
+    shutil.rmtree(store.root / "jobs" / key[:2] / key)
+    store.write(key, identity, record, cost, there)
+    certificate = audit(plan, tmp_path)
+    assert certificate.verdict.verdict == "INCONCLUSIVE"
+    [gate] = [g for g in row(certificate, "quantization/bnb nf4").gates if not g.met]
+    assert gate.name == "environment"
+    assert gate.message.params["differences"] == {
+        "device": {"unlearned": "cpu", "original": "NVIDIA H100", "retrained-0": "cpu"}
+    }
+    assert "NVIDIA H100" in sentence(gate.message)
+    assert "another store" in sentence(gate.message)
+    write_certificate(certificate, tmp_path / "certificate.json")
+    check_contradiction(read_certificate(tmp_path / "certificate.json"), store)
