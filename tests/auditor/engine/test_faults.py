@@ -211,7 +211,7 @@ def test_sampled_scope_needs_subjects(audit, passing_plan, people, tmp_path):
         "\n".join(json.dumps({"prompt": r["prompt"], "answer": r["answer"]}) for r in rows)
     )
     data = {"forget": str(anonymous), "retain": str(people.facts("retain"))}
-    with pytest.raises(AuditorError, match="name no subjects"):
+    with pytest.raises(AuditorError, match="name no entities"):
         audit(passing_plan(data=data, policy={"scope": "sampled"}))
 
 
