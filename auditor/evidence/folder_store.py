@@ -150,7 +150,8 @@ class FolderStore:
             EvidenceChangedError: they were changed after they were written.
         """
         notes: dict[str, Any] = json.loads(self._whole(key, _NOTES))
-        return renamed(notes, NOTES) if _is_former(self._identity(key)) else notes
+        # evidence from before environments stood beside it has the former names
+        return notes if _ENVIRONMENT in self._sealed(key) else renamed(notes, NOTES)
 
     def identity(self, key: str) -> dict[str, Any]:
         """Read what a finished job was asked, under today's names.
