@@ -88,7 +88,7 @@ def main() -> None:
     store = FolderStore(arguments.store)
     audits = {
         subject: audit(plan(world, subject, arguments.profile), arguments.seeds, store)
-        for subject in arguments.only or SHAPES.subjects
+        for subject in arguments.only or SHAPES.models
     }
     text = (
         f"Share of pictures of the {SHAPES.forget} in which the classifier finds one (in brackets: "

@@ -120,7 +120,7 @@ def attacked(people, audit):
 
     def run(unlearned, attack, retrained=("retrained-0",), parameters=None, **changes):
         def spec(name):
-            return {"path": str(people.subject(name)), "dtype": "float32"}
+            return {"path": str(people.model_path(name)), "dtype": "float32"}
 
         content = {
             "unlearned": spec(unlearned),
@@ -145,9 +145,9 @@ def passing_plan(people):
 
     def make(**changes):
         content = {
-            "unlearned": {"path": str(people.subject("retrained-1")), "dtype": "float32"},
-            "original": {"path": str(people.subject("original")), "dtype": "float32"},
-            "retrained": [{"path": str(people.subject("retrained-0")), "dtype": "float32"}],
+            "unlearned": {"path": str(people.model_path("retrained-1")), "dtype": "float32"},
+            "original": {"path": str(people.model_path("original")), "dtype": "float32"},
+            "retrained": [{"path": str(people.model_path("retrained-0")), "dtype": "float32"}],
             "data": {name: str(people.facts(name)) for name in ("forget", "retain")},
             "profile": None,
             "attacks": [{"attack": "quantization/bnb", "parameters": {"format": "nf4"}}],

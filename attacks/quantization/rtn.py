@@ -7,18 +7,17 @@ from pathlib import Path
 import torch
 from pydantic import Field
 from torch.nn import functional
-from transformers.pytorch_utils import Conv1D
 
 from attacks.quantization.family import (
     QuantizationAttack,
     QuantizationParameters,
     Quantized,
     assert_covered,
-    linear_layers,
 )
 from attacks.quantization.grids import EvenGrid
 from auditor.attack import Preset, attack
 from auditor.core.errors import MeasurementError
+from auditor.models.language.layers import is_transposed, linear_layers
 from auditor.models.language.model import LanguageModel
 
 _WIDE_CELLS = 4
@@ -83,7 +82,7 @@ class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
         with model.preserve_weights() as network:
             codes = []
             for name, layer in linear_layers(network).items():
-                weight = layer.weight.data.T if isinstance(layer, Conv1D) else layer.weight.data
+                weight = layer.weight.data.T if is_transposed(layer) else layer.weight.data
                 rounded, code = round_to_nearest(
                     weight, self.parameters.bits, self.parameters.group_size
                 )

@@ -150,7 +150,8 @@ class FolderStore:
             EvidenceChangedError: they were changed after they were written.
         """
         notes: dict[str, Any] = json.loads(self._whole(key, _NOTES))
-        return renamed(notes, NOTES) if _is_former(self._identity(key)) else notes
+        former = _is_former(json.loads(self._whole(key, _IDENTITY)))
+        return renamed(notes, NOTES) if former else notes
 
     def identity(self, key: str) -> dict[str, Any]:
         """Read what a finished job was asked, under today's names.

@@ -24,8 +24,9 @@ from auditor.engine.fingerprint import fingerprint, module_fingerprint
 from auditor.engine.preparation import Prepared
 from auditor.evidence.store import EvidenceStore
 from auditor.metrics.metric import find_metric
-from auditor.models.grid import Grid, linear_weights
+from auditor.models.grid import Grid
 from auditor.models.kind import parse_spec
+from auditor.models.language.layers import linear_weights
 from auditor.models.language.model import LanguageModel
 from auditor.models.manifest import Location
 from auditor.models.opening import locate, open_model

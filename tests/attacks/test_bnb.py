@@ -10,12 +10,13 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, MixtralConfig
 from transformers.pytorch_utils import Conv1D
 
 from attacks.quantization.bnb import BitsAndBytes, BitsAndBytesParameters, nibbles
-from attacks.quantization.family import assert_quantized, linear_layers
+from attacks.quantization.family import assert_quantized
 from attacks.quantization.rtn import RoundToNearest, RoundToNearestParameters
 from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError
 from auditor.core.messages import message
 from auditor.models.causal_lm.spec import CausalLMSpec
+from auditor.models.language.layers import linear_layers
 from auditor.models.opening import locate
 from auditor.models.preserve import weights_digest
 

@@ -40,9 +40,9 @@ def outcome(passing_plan, store_root):
 def failing(people):
     """Changes that put the demo's unlearned model on trial, against two baselines."""
     return {
-        "unlearned": {"path": str(people.subject(people.recipe.demo)), "dtype": "float32"},
+        "unlearned": {"path": str(people.model_path(people.recipe.demo)), "dtype": "float32"},
         "retrained": [
-            {"path": str(people.subject(name)), "dtype": "float32"}
+            {"path": str(people.model_path(name)), "dtype": "float32"}
             for name in people.recipe.retrained[:2]
         ],
     }
@@ -193,7 +193,7 @@ def test_what_is_no_certificate_is_refused(tmp_path, text, said):
 
 def test_original_that_never_knew_is_not_auditable(outcome, people):
     def spec(name):
-        return {"path": str(people.subject(name)), "dtype": "float32"}
+        return {"path": str(people.model_path(name)), "dtype": "float32"}
 
     certificate = build_certificate(
         outcome(

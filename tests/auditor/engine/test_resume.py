@@ -139,7 +139,7 @@ def test_killed_in_any_attack_the_certificate_is_the_same(
     requests = deepcopy(FAMILIES[family])
     for request in requests:
         if base := request["parameters"].get("base"):
-            request["parameters"]["base"] = str(people.subject(base))
+            request["parameters"]["base"] = str(people.model_path(base))
     plan = passing_plan(
         attacks=requests,
         data=few_facts,
