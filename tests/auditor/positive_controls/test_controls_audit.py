@@ -1,4 +1,4 @@
-"""Controls in audits: what they find, what they block, and that a kill changes nothing."""
+"""Positive controls in audits: what is found and blocked, and that a kill changes nothing."""
 
 import json
 import multiprocessing
@@ -17,11 +17,9 @@ from auditor.core.progress import SilentProgress
 from auditor.core.quiet import quiet_libraries
 from auditor.core.records import Record
 from auditor.evidence.folder_store import FolderStore
-from auditor.positive_controls import runner as positive
+from auditor.positive_controls.control_models import ControlModels
 from auditor.verification.evidence import check_changed
 from auditor.verification.recompute import check_contradiction
-
-NAME = "finds a planted suppression"
 
 
 def run(plan, out, store=None):
@@ -30,21 +28,21 @@ def run(plan, out, store=None):
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """A store for the audits of this module: nothing is planted or measured twice."""
+    """A store for the audits of this module: nothing is made or measured twice."""
     return tmp_path_factory.mktemp("kept")
 
 
-def planted(certificate):
-    """Label to whether its attack found what was planted, and the sentence."""
+def outcomes(certificate):
+    """Label to whether its attack found its control, and the parameters of the message."""
+    for part in certificate.positive_controls:
+        assert part.message.code == f"positive_control_{'found' if part.found else 'missed'}"
     return {
-        control.name.removesuffix(f": {NAME}"): (control.passed, control.sentence)
-        for control in certificate.controls
-        if control.name.endswith(NAME)
+        part.attack: (part.found, part.message.params) for part in certificate.positive_controls
     }
 
 
 @pytest.mark.slow
-def test_all_find_their_plant_and_a_retrained_model_still_passes(passing_plan, tmp_path):
+def test_all_find_their_control_and_a_retrained_model_still_passes(passing_plan, tmp_path):
     formats = {"format": ["int8", "nf4", "fp4"]}
     plan = passing_plan(
         attacks=[{"attack": "quantization/bnb", "parameters": formats}],
@@ -53,7 +51,7 @@ def test_all_find_their_plant_and_a_retrained_model_still_passes(passing_plan, t
         controls=True,
     )
     certificate = run(plan, tmp_path)
-    found = planted(certificate)
+    found = outcomes(certificate)
     assert certificate.verdict.verdict == "PASS"
     assert {label: passed for label, (passed, _) in found.items()} == {
         "none/as-is full precision": True,
@@ -62,30 +60,28 @@ def test_all_find_their_plant_and_a_retrained_model_still_passes(passing_plan, t
         "quantization/bnb fp4": True,
     }
     for label in ("none/as-is full precision", "quantization/bnb int8"):
-        assert "finds a partial suppression" in found[label][1]
+        assert found[label][1]["held_to"]["kind"] == "visible"
     for format_ in ("nf4", "fp4"):
-        sentence = found[f"quantization/bnb {format_}"][1]
-        assert "finds a hidden suppression" in sentence
-        assert f"within the cells of {format_}): residual knowledge 1.00" in sentence
+        held_to = found[f"quantization/bnb {format_}"][1]["held_to"]
+        assert (held_to["kind"], held_to["grid"]) == ("obfuscated", format_)
+        assert held_to["rho"] == pytest.approx(1.0, abs=0.005)
     page = (tmp_path / "certificate.html").read_text()
     assert "within the cells of fp4" in page
     check_contradiction(certificate, FolderStore(tmp_path / "evidence", read_only=True))
 
 
-def test_controls_follow_from_the_evidence_on_the_plants(blind, small_plan, tmp_path, kept):
+def test_controls_follow_from_the_evidence_on_their_models(blind, small_plan, tmp_path, kept):
     """Both a control that passed and one that did not are worked out again."""
     policy = {"mandatory": ["none/as-is", "test/blind"]}
     certificate = run(small_plan(attacks=[{"attack": "test/blind"}], policy=policy), tmp_path, kept)
     store = FolderStore(kept, read_only=True)
-    assert [p.must_find for p in certificate.positive_controls] == ["partial", "partial"]
+    assert [p.required for p in certificate.positive_controls] == ["visible", "visible"]
     check_contradiction(certificate, store)
     assert check_changed(certificate, store, SilentProgress()) == len(certificate.evidence.jobs)
-    controls = [
-        c.model_copy(update={"passed": True}) if c.name.startswith("test/blind") else c
-        for c in certificate.controls
-    ]
-    with pytest.raises(ContradictedError, match=r"controls\.\d+\.passed: it says True"):
-        check_contradiction(certificate.model_copy(update={"controls": tuple(controls)}), store)
+    parts = tuple(part.model_copy(update={"found": True}) for part in certificate.positive_controls)
+    forged = certificate.model_copy(update={"positive_controls": parts})
+    with pytest.raises(ContradictedError, match=r"positive_controls\.\d+\.found: it says True"):
+        check_contradiction(forged, store)
 
 
 @pytest.fixture
@@ -109,18 +105,19 @@ def blind():
     ATTACKS.unregister("test/blind")
 
 
-def test_an_attack_that_does_not_find_its_plant_blocks_a_pass(blind, small_plan, tmp_path, kept):
+def test_an_attack_that_does_not_find_its_control_blocks_a_pass(blind, small_plan, tmp_path, kept):
     policy = {"mandatory": ["none/as-is", "test/blind"]}
     plan = small_plan(attacks=[{"attack": "test/blind"}], policy=policy)
     certificate = run(plan, tmp_path, kept)
-    missed = planted(certificate)["test/blind all or nothing"]
+    found, params = outcomes(certificate)["test/blind all or nothing"]
     assert certificate.verdict.verdict == "INCONCLUSIVE"
     assert certificate.verdict.exit_code == 3
-    assert planted(certificate)["none/as-is full precision"][0] is True
-    assert missed[0] is False
-    assert "does not find a partial suppression" in missed[1]
-    assert "residual knowledge 0.00" in missed[1]
-    assert missed[1] in certificate.verdict.reasons
+    assert outcomes(certificate)["none/as-is full precision"][0] is True
+    assert found is False
+    assert params["held_to"]["kind"] == "visible"
+    assert params["held_to"]["rho"] == pytest.approx(0.0, abs=0.005)
+    reasons = [r.params for r in certificate.verdict.reasons if r.code.startswith("positive_")]
+    assert reasons == [params]
     row = next(row for row in certificate.matrix if row.attack == "test/blind")
     unmet = [gate.name for gate in row.gates if not gate.met]
     assert unmet == ["positive_control"], "nothing else tells that it is blind"
@@ -129,47 +126,49 @@ def test_an_attack_that_does_not_find_its_plant_blocks_a_pass(blind, small_plan,
     assert again.verdict.verdict == "PASS", "without controls nobody would know"
 
 
-def test_an_attack_that_fails_on_its_plant_has_not_found_it(blind, small_plan, tmp_path):
+def test_an_attack_that_fails_on_its_control_has_not_found_it(blind, small_plan, tmp_path):
     def measure(self, model, context):
-        if "plants" in str(model.location.model):
+        if "" in str(model.location.model):
             raise MeasurementError("it breaks")
         return blind.whole(self, model, context)
 
     blind.whole, blind.measure = blind.measure, measure
     policy = {"mandatory": ["none/as-is", "test/blind"]}
     plan = small_plan(attacks=[{"attack": "test/blind"}], policy=policy)
-    passed, sentence = planted(run(plan, tmp_path))["test/blind all or nothing"]
-    assert passed is False
-    assert "it breaks" in sentence
+    found, params = outcomes(run(plan, tmp_path))["test/blind all or nothing"]
+    assert found is False
+    assert params["held_to"]["rho"] is None
+    reason = params["held_to"]["reason"]["params"]["reason"]
+    assert reason["params"] == {"type": "MeasurementError", "error": "it breaks"}
 
 
-def test_what_cannot_be_hidden_is_said_and_the_partial_plant_decides(
+def test_what_cannot_be_obfuscated_is_said_and_the_visible_control_decides(
     small_plan, tmp_path, kept, monkeypatch
 ):
-    whole = positive.Planter.plant
+    whole = ControlModels.make_control_model
 
-    def plant(self, kind, grid=None):
+    def make(self, kind, grid=None):
         if grid is not None:
             raise MeasurementError("no room in these cells.")
         return whole(self, kind, grid)
 
-    monkeypatch.setattr(positive.Planter, "plant", plant)
-    passed, sentence = planted(run(small_plan(), tmp_path, kept))["quantization/bnb nf4"]
-    assert passed is True
-    assert "finds a partial suppression" in sentence
-    assert "A hidden one could not be planted (no room in these cells)" in sentence
+    monkeypatch.setattr(ControlModels, "make_control_model", make)
+    found, params = outcomes(run(small_plan(), tmp_path, kept))["quantization/bnb nf4"]
+    assert found is True
+    assert params["held_to"]["kind"] == "visible"
+    assert params["missing"]["params"]["error"] == "no room in these cells."
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "code"),
     [
-        ({"controls": None}, "the plan does not ask for it"),
-        ({"controls": False, "profile": None}, "the plan does not ask for it"),
-        ({"data": "forget"}, "there is no retain set"),
-        ({"original": "retrained-1", "unlearned": "original"}, "was not shown to know"),
+        ({"controls": None}, "positive_controls_not_asked"),
+        ({"controls": False, "profile": None}, "positive_controls_not_asked"),
+        ({"data": "forget"}, "retain_set_missing"),
+        ({"original": "retrained-1", "unlearned": "original"}, "nothing_known_to_suppress"),
     ],
 )
-def test_not_run_and_why(changes, said, small, small_plan, tmp_path):
+def test_not_run_and_why(changes, code, small, small_plan, tmp_path):
     def spec(name):
         return {"path": str(small.model_path(name)), "dtype": "float32"}
 
@@ -178,11 +177,9 @@ def test_not_run_and_why(changes, said, small, small_plan, tmp_path):
     changes = {k: spec(v) if k in ("original", "unlearned") else v for k, v in changes.items()}
     changes = {"attacks": [], "policy": {"mandatory": ["none/as-is"]}, **changes}
     certificate = run(small_plan(**changes), tmp_path)
-    control = next(c for c in certificate.controls if c.name == "planted suppression")
-    assert control.passed is None
-    assert control.sentence.startswith("Not run: ")
-    assert said in control.sentence
-    assert not (tmp_path / "evidence" / "plants").exists()
+    assert certificate.positive_controls == ()
+    assert certificate.positive_controls_missing.code == code
+    assert not (tmp_path / "evidence" / "").exists()
 
 
 def test_the_profile_exhaustive_runs_controls_unless_told_otherwise(small_plan):
@@ -210,8 +207,8 @@ def test_plan_says_what_the_controls_cost(small_plan, tmp_path):
         shown = CliRunner().invoke(plan_command, arguments, catch_exceptions=False)
         cost = json.loads(shown.stdout)["controls"]
         assert (cost is not None) == controls
-        if cost:  # partial: both attacks; hidden: as it is; hidden in NF4's cells: both
-            assert cost["label"] == "positive controls (3 plants)"
+        if cost:  # visible: both attacks; obfuscated: as it is; within NF4's cells: both
+            assert cost["label"] == "positive controls (3 models)"
             assert cost["jobs"] == 5
             assert cost["forward_tokens"] > 0
 
@@ -231,7 +228,7 @@ def _content(out):
 
 
 @pytest.mark.slow
-def test_killed_while_planting_and_between_plants_the_certificate_is_the_same(small_plan, tmp_path):
+def test_killed_between_controls_the_certificate_is_the_same(small_plan, tmp_path):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
         ["auditor.cli.audit", "auditor.positive_controls.runner", "auditor.report", "bitsandbytes"]
@@ -250,11 +247,11 @@ def test_killed_while_planting_and_between_plants_the_certificate_is_the_same(sm
     out.rename(whole)
 
     def finished(folder):
-        return len(list((out / "evidence" / folder).glob("*" if folder == "plants" else "??/*")))
+        return len(list((out / "evidence" / folder).glob("??/*")))
 
     for reached in (
-        lambda: finished("jobs") == 3,  # the audit is done, the first plant is not
-        lambda: finished("jobs") == 4,  # the first plant is measured, the second is not made
+        lambda: finished("jobs") == 3,  # the audit is done, the first control is not
+        lambda: finished("jobs") == 4,  # the first control is measured, the second is not made
     ):
         process = context.Process(target=_audit, args=(plan, out))
         process.start()
@@ -269,5 +266,5 @@ def test_killed_while_planting_and_between_plants_the_certificate_is_the_same(sm
     content = _content(out)
     assert content == _content(whole)
     jobs = {folder.name for folder in (whole / "evidence" / "jobs").glob("??/*")}
-    assert content["evidence"]["jobs"].keys() == jobs, "those on plants are under the digest, too"
+    assert content["evidence"]["jobs"].keys() == jobs, "those on controls are under the digest, too"
     assert finished("jobs") == len(jobs) == 5
