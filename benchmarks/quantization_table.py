@@ -39,7 +39,7 @@ def certificates(world: worlds.World, root: Path) -> dict[str, Certificate]:
     progress = chosen_progress(quiet=False)
     store = FolderStore(root)
     found = {}
-    for subject in world.recipe.subjects:
+    for subject in world.recipe.models:
         baseline = tuple(arm for arm in world.recipe.retrained if arm != subject)
         plan = world_plan(world, subject, baseline, "exhaustive")
         prepared = prepare(plan, store, progress)

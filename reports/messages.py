@@ -186,6 +186,24 @@ def _budget_not_met(attack: str, lacking: list[dict[str, Any]]) -> Phrase:
     )
 
 
+def _environments_differ(attack: str, differences: dict[str, dict[str, str]]) -> Phrase:
+    found = (
+        fill(
+            "{what} ({values})",
+            what=what,
+            values=join(", ", (fill("{arm} {value}", arm=a, value=v) for a, v in values.items())),
+        )
+        for what, values in differences.items()
+    )
+    return fill(
+        "{attack}: the models were measured in different environments, so they cannot be compared: "
+        "{differences}. Measure all of them on one kind of machine with the same packages: delete "
+        "the older jobs from the evidence store, or begin anew with another store (--store).",
+        attack=attack,
+        differences=join("; ", found),
+    )
+
+
 def _control(
     kind: str,
     grid: str | None,
@@ -407,6 +425,7 @@ SENTENCES: Mapping[str, Wording] = {
     ),
     "baseline_too_noisy": _baseline_too_noisy,
     "budget_not_met": _budget_not_met,
+    "environments_differ": _environments_differ,
     "positive_control_found": _positive_control_found,
     "positive_control_missed": _positive_control_missed,
     # the verdict
@@ -753,6 +772,7 @@ GATES: Mapping[str, Wording] = {
     "baseline_noise": "baseline noise",
     "positive_control": "positive control",
     "budget": "budget",
+    "environment": "environment",
 }
 """Code of a gate to its name."""
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from auditor.core.errors import MeasurementError, UnavailableError
@@ -242,11 +243,8 @@ def _cache_keyword(network: nn.Module) -> str:
 
 def _padded(rows: Sequence[Ids], *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids [N, widest], padded with 0, and the mask of what is no padding."""
-    width = max(len(row) for row in rows)
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for index, row in enumerate(rows):
-        place = slice(width - len(row), width) if left else slice(0, len(row))
-        ids[index, place] = torch.tensor(row)
-        mask[index, place] = 1
-    return ids, mask
+    side = "left" if left else "right"
+    ids = [torch.tensor(row, dtype=torch.long) for row in rows]
+    padded = pad_sequence(ids, batch_first=True, padding_side=side)
+    mask = pad_sequence([torch.ones_like(row) for row in ids], True, padding_side=side)
+    return padded, mask

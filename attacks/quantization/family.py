@@ -9,7 +9,6 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import torch
 from pydantic import Field
 from torch import nn
-from transformers.pytorch_utils import Conv1D
 
 from attacks.quantization.code_flips import code_flip_share, sampled_codes
 from auditor.attack import Attack, AttackContext, Parameters, Requirements
@@ -18,6 +17,7 @@ from auditor.core.findings import Explanation
 from auditor.core.records import Record
 from auditor.core.roles import ControlKind
 from auditor.models.grid import GridRounding
+from auditor.models.language.layers import is_transposed, linear_layers, weight_matrices
 from auditor.models.language.model import LanguageModel
 
 FULL_PRECISION_LIMIT = 0.05
@@ -76,16 +76,6 @@ class QuantizationAttack(GridRounding, Attack[P]):
         return code_flip_share(unlearned.arrays, original.arrays)
 
 
-def linear_layers(network: Any) -> dict[str, Any]:
-    """The layers that deployers quantize: all linear maps but the output head."""
-    head = network.get_output_embeddings()
-    return {
-        name: module
-        for name, module in network.named_modules()
-        if isinstance(module, (nn.Linear, Conv1D)) and module is not head
-    }
-
-
 def check_group_size(network: Any, size: int) -> None:
     """Refuse a group size that leaves a rest in some layer.
 
@@ -102,7 +92,7 @@ def check_group_size(network: Any, size: int) -> None:
 def check_rest(layers: Mapping[str, Any], size: int) -> None:
     """Refuse a group size that leaves a rest in one of some layers, as `check_group_size` does."""
     for name, layer in layers.items():
-        inputs = layer.weight.shape[0 if isinstance(layer, Conv1D) else 1]
+        inputs = layer.weight.shape[0 if is_transposed(layer) else 1]
         if size != -1 and (size < 1 or inputs % size):
             raise UnavailableError(
                 f"groups of {size} do not divide the {inputs} inputs of {name}; give a "
@@ -143,19 +133,11 @@ def assert_covered(network: nn.Module, quantized: int) -> None:
     Raises:
         MeasurementError: more than ``FULL_PRECISION_LIMIT`` of the weights were left.
     """
-    kept = {
-        id(parameter)
-        for module in network.modules()
-        if isinstance(module, nn.Embedding) or module is network.get_output_embeddings()  # type: ignore[operator]
-        for parameter in module.parameters(recurse=False)
-    }
     covered = {id(layer.weight) for layer in linear_layers(network).values()}
     left = {
-        name: parameter.numel()
-        for name, parameter in network.named_parameters()
-        if parameter.is_floating_point()
-        and parameter.ndim >= 2
-        and id(parameter) not in kept | covered
+        matrix.name: matrix.parameter.numel()
+        for matrix in weight_matrices(network)
+        if id(matrix.parameter) not in covered
     }
     if sum(left.values()) > FULL_PRECISION_LIMIT * (quantized + sum(left.values())):
         raise MeasurementError(

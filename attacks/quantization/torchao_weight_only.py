@@ -17,11 +17,11 @@ from attacks.quantization.family import (
     Quantized,
     assert_covered,
     check_group_size,
-    linear_layers,
 )
 from auditor.attack import Preset, Requirements, attack
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.messages import Message, message
+from auditor.models.language.layers import linear_layers
 from auditor.models.language.model import LanguageModel
 from auditor.models.manifest import Location
 

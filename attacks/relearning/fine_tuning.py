@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from attacks.relearning.family import FineTuning
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.models.language.model import Example, LanguageModel
+from auditor.unlearning.batches import shuffled_batches
 
 Item = TypeVar("Item")
 """What a batch holds."""
@@ -114,7 +115,9 @@ def learner(
             if settings.method == "lora"
             else all_weights(network)
         )
-        order = batches(len(examples), settings.batch_size, seed)
+        order = shuffled_batches(
+            len(examples), settings.batch_size, torch.Generator().manual_seed(seed)
+        )
         with trained as weights:
             yield Learner(
                 weights,
@@ -123,17 +126,6 @@ def learner(
                 settings,
                 size=lambda item: item.answer_tokens,
             )
-
-
-def batches(count: int, size: int, seed: int) -> Iterator[list[int]]:
-    """Endless shuffled passes over ``count`` examples, cut to full batches of indices."""
-    generator = torch.Generator().manual_seed(seed)
-    waiting: list[int] = []
-    while True:
-        while len(waiting) < size:
-            waiting += torch.randperm(count, generator=generator).tolist()
-        yield waiting[:size]
-        waiting = waiting[size:]
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from attacks.tampering.family import WeightAttack, weight_matrices
+from attacks.tampering.family import WeightAttack, changed_matrices
 from auditor.attack import Parameters, Preset, Requirements, attack
 from auditor.models.language.model import LanguageModel
 
@@ -67,7 +67,7 @@ class Noise(WeightAttack[NoiseParameters]):
     def tamper(self, model: LanguageModel, network: nn.Module, seed: int) -> dict[str, Any]:
         """Add the noise, and note how large it came out after rounding to the weights' type."""
         noise_power, weight_power, matrices = 0.0, 0.0, 0
-        for name, _, _, parameter in weight_matrices(network):
+        for name, _, _, parameter in changed_matrices(network):
             before = parameter.data.to(torch.float32, copy=True)
             drawn = standard_normal(name, before.shape, seed).to(before.device)
             parameter.data.copy_(before + self.parameters.relative_std * before.std() * drawn)

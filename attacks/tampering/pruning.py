@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn.utils import prune
 
-from attacks.tampering.family import WeightAttack, weight_matrices
+from attacks.tampering.family import WeightAttack, changed_matrices
 from auditor.attack import Parameters, Preset, Requirements, attack
 from auditor.models.language.model import LanguageModel
 
@@ -24,10 +24,9 @@ class Pruning(WeightAttack[PruningParameters]):
 
     summary = "Set the smallest weights of every weight matrix to zero."
     details = """
-    In each matrix the given share (`sparsity`) of entries with the smallest absolute value goes
-    (`torch.nn.utils.prune.l1_unstructured`, made permanent on the lent weights). The share
-    holds for each matrix by itself, so no layer is emptied. Embeddings, the output head, norms
-    and biases stay.
+    In each matrix the given share (`sparsity`) of entries with the smallest absolute value is set
+    to zero (`torch.nn.utils.prune.l1_unstructured`). The share holds for each matrix by itself,
+    so no layer is emptied. Embeddings, the output head, norms and biases stay.
     """
     threat_model = "A deployer who makes the model smaller, or anyone with the weights; no data."
     access = "Weights."
@@ -55,7 +54,7 @@ class Pruning(WeightAttack[PruningParameters]):
     def tamper(self, model: LanguageModel, network: nn.Module, seed: int) -> dict[str, Any]:
         """Prune matrix by matrix, and note the share that is zero now."""
         zeros, entries = 0, 0
-        for _, module, attribute, parameter in list(weight_matrices(network)):
+        for _, module, attribute, parameter in changed_matrices(network):
             prune.l1_unstructured(  # type: ignore[no-untyped-call]
                 module, attribute, amount=self.parameters.sparsity
             )

@@ -101,7 +101,7 @@ def weights_size(folder: Path) -> tuple[int, int]:
     parameters = size = 0
     for file in sorted(folder.glob("*.safetensors")):
         size += file.stat().st_size
-        with safe_open(file, framework="pt") as tensors:
+        with safe_open(file, framework="np") as tensors:
             for name in tensors.keys():  # noqa: SIM118 - a safetensors handle is no mapping
                 parameters += math.prod(tensors.get_slice(name).get_shape())
     if quantization_method(folder):

@@ -144,13 +144,14 @@ class FolderStore:
         return named(file.read(wanted, use_threads=False))
 
     def notes(self, key: str) -> dict[str, Any]:
-        """What a finished job noted.
+        """What a finished job noted, under today's names.
 
         Raises:
             EvidenceChangedError: they were changed after they were written.
         """
         notes: dict[str, Any] = json.loads(self._whole(key, _NOTES))
-        return notes if JOB_KEYS.keys().isdisjoint(self._identity(key)) else renamed(notes, NOTES)
+        former = _is_former(json.loads(self._whole(key, _IDENTITY)))
+        return renamed(notes, NOTES) if former else notes
 
     def identity(self, key: str) -> dict[str, Any]:
         """Read what a finished job was asked, under today's names.
@@ -159,7 +160,7 @@ class FolderStore:
             EvidenceChangedError: It is not what the job is named by, or is not there.
         """
         identity = self._identity(key)
-        if JOB_KEYS.keys().isdisjoint(identity):
+        if not _is_former(identity):
             return identity
         identity = renamed(identity, JOB_KEYS)
         attack = attack_name(identity.get("attack", ""))
@@ -345,3 +346,8 @@ def _changed(file: Path) -> str:
         f"evidence was changed after it was measured: {file}. Delete the folder {file.parent} to "
         "measure this job again."
     )
+
+
+def _is_former(identity: dict[str, Any]) -> bool:
+    """Whether a release before 0.2 wrote a job."""
+    return not JOB_KEYS.keys().isdisjoint(identity)

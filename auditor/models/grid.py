@@ -1,12 +1,9 @@
 """The grid that a quantizer rounds weights to, and the cell around each of its levels."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from typing import NamedTuple
 
-from torch import Tensor, nn
-from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
+from torch import Tensor
 
 
 class Cells(NamedTuple):
@@ -56,16 +53,3 @@ class GridRounding:
 def rounding_grid(procedure: object) -> Grid | None:
     """The grid that an attack rounds weights to, if it does."""
     return procedure.grid if isinstance(procedure, GridRounding) else None
-
-
-def linear_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor, bool]]:
-    """The weights of all linear maps but the output head.
-
-    Yields:
-        The layer's name, its weight, and whether that lies as [in, out] (GPT-2's ``Conv1D``)
-        rather than [out, in].
-    """
-    head = model.get_output_embeddings()
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear | Conv1D) and module is not head:
-            yield name, module.weight, isinstance(module, Conv1D)

@@ -8,12 +8,12 @@ import pytest
 import torch
 from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_directory, save
 
-from attacks.quantization.family import linear_layers
 from attacks.quantization.torchao_weight_only import TorchAO, TorchAOParameters
 from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.engine.expansion import expand
 from auditor.engine.plan import parse_plan
+from auditor.models.language.layers import linear_layers
 from auditor.models.preserve import weights_digest
 
 FORMATS = ("int8", "int4")
@@ -84,7 +84,7 @@ def test_a_group_size_that_does_not_fit_is_unavailable(subjects, evaluator, tmp_
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says why it is not for this machine")
 def test_the_format_of_a_gpu_kernel_says_so(subjects):
     location = subjects["llama"].location
-    assert "needs an NVIDIA GPU" in attack("int4-tinygemm").unavailable(location)
+    assert attack("int4-tinygemm").unavailable(location).code == "newer_gpu_needed"
     for format_ in FORMATS:
         assert attack(format_).unavailable(location) is None
 

@@ -14,6 +14,7 @@ from auditor.models.causal_lm.model import CausalLM
 from auditor.models.causal_lm.spec import CausalLMSpec
 from auditor.models.opening import locate
 from auditor.testbeds.people import corpus
+from auditor.unlearning.examples import trained_pairs
 
 REACHING = [
     ("prompting/paraphrase", {"source": "given"}),
@@ -36,7 +37,7 @@ def test_the_original_is_named_and_a_retrained_model_is_not(attack, parameters, 
     (honest,) = attacked("retrained-1", attack, parameters=parameters).values()
     assert not honest.named
     assert not honest.over_forgotten
-    assert honest.figures.leaked <= 2
+    assert honest.figures.leak.leaked <= 2
     assert {gate.name for gate in honest.gates if not gate.met} <= {"leak_rate"}
 
 
@@ -57,7 +58,7 @@ def test_the_beginning_of_an_answer_brings_some_of_the_rest_back(attacked):
     opened = attacked("npo_gdr", "prompting/prefill")["1 token"]
     assert plain.figures.rho_upper < 0.1
     assert opened.figures.rho > 3 * plain.figures.rho
-    assert opened.figures.leaked >= plain.figures.leaked + 5
+    assert opened.figures.leak.leaked >= plain.figures.leak.leaked + 5
 
 
 @pytest.fixture
@@ -65,12 +66,12 @@ def planted(people, audit, tmp_path):
     """Teach the original a suppression, put it on trial; the labels of what is named."""
 
     def run(suppressed, attacks, primary="answer-probability"):
-        spec = CausalLMSpec(path=str(people.subject("original")), dtype="float32")
+        spec = CausalLMSpec(path=str(people.model_path("original")), dtype="float32")
         subject = CausalLM(spec, locate(spec))
         forget = corpus.read_jsonl(people.facts("forget"))
         retain = corpus.read_jsonl(people.facts("retain_full"))
         others = [(p, fact.answer) for fact in forget for p in fact.paraphrases[:-1]]
-        kept = subject.encode([*others, *corpus.trained_pairs(retain)], end=True)
+        kept = subject.encode([*others, *trained_pairs(retain)], end=True)
         pairs = [pair for fact in forget for pair in suppressed(fact)]
         taught = subject.encode(pairs, end=True)
         draw = random.Random(0)
@@ -88,8 +89,8 @@ def planted(people, audit, tmp_path):
 
         plan = {
             "unlearned": arm(tmp_path / "planted"),
-            "original": arm(people.subject("original")),
-            "retrained": [arm(people.subject("retrained-0"))],
+            "original": arm(people.model_path("original")),
+            "retrained": [arm(people.model_path("retrained-0"))],
             "data": {name: str(people.facts(name)) for name in ("forget", "retain")},
             "profile": None,
             "attacks": [{"attack": a, "parameters": p} for a, p in attacks],

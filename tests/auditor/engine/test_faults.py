@@ -11,17 +11,21 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from auditor.attack import ATTACKS, Attack, Parameters, Preset, attack
+from auditor.certificate.files import read_certificate, write_certificate
 from auditor.cli.main import BROKEN, USAGE, run
 from auditor.core.errors import AuditorError
 from auditor.core.messages import message
 from auditor.core.records import Record
 from auditor.core.roles import Role
+from auditor.core.wording import sentence
+from auditor.evidence.folder_store import FolderStore
+from auditor.verification.recompute import check_contradiction
 
 
 @pytest.fixture
 def broken_subject(people, tmp_path):
     """A copy of the retrained model, to be damaged."""
-    return shutil.copytree(people.subject("retrained-1"), tmp_path / "broken")
+    return shutil.copytree(people.model_path("retrained-1"), tmp_path / "broken")
 
 
 @pytest.fixture
@@ -156,7 +160,7 @@ def test_malformed_evidence_is_a_failed_attack(audit, passing_plan, plugin, meas
 
 def test_weakened_policy_is_said_on_the_certificate(audit, passing_plan, people):
     plan = passing_plan(
-        unlearned={"path": str(people.subject(people.recipe.demo)), "dtype": "float32"},
+        unlearned={"path": str(people.model_path(people.recipe.demo)), "dtype": "float32"},
         attacks=[],
         policy={"mandatory": [], "delta": 0.5},
     )
@@ -168,7 +172,7 @@ def test_weakened_policy_is_said_on_the_certificate(audit, passing_plan, people)
 def test_copies_of_a_model_are_recognised_whatever_lies_beside_them(
     audit, passing_plan, people, tmp_path
 ):
-    copy = shutil.copytree(people.subject("retrained-1"), tmp_path / "copy")
+    copy = shutil.copytree(people.model_path("retrained-1"), tmp_path / "copy")
     (copy / "notes.txt").write_text("nothing to see")
     spec = {"path": str(copy), "dtype": "float32"}
     with pytest.raises(AuditorError, match="cannot be its own baseline"):
@@ -176,8 +180,11 @@ def test_copies_of_a_model_are_recognised_whatever_lies_beside_them(
     with pytest.raises(AuditorError, match="two of the retrained models"):
         audit(
             passing_plan(
-                unlearned={"path": str(people.subject("retrained-0")), "dtype": "float32"},
-                retrained=[spec, {"path": str(people.subject("retrained-1")), "dtype": "float32"}],
+                unlearned={"path": str(people.model_path("retrained-0")), "dtype": "float32"},
+                retrained=[
+                    spec,
+                    {"path": str(people.model_path("retrained-1")), "dtype": "float32"},
+                ],
             )
         )
 
@@ -207,7 +214,7 @@ def test_sampled_scope_needs_subjects(audit, passing_plan, people, tmp_path):
         "\n".join(json.dumps({"prompt": r["prompt"], "answer": r["answer"]}) for r in rows)
     )
     data = {"forget": str(anonymous), "retain": str(people.facts("retain"))}
-    with pytest.raises(AuditorError, match="name no subjects"):
+    with pytest.raises(AuditorError, match="name no entities"):
         audit(passing_plan(data=data, policy={"scope": "sampled"}))
 
 
@@ -310,3 +317,27 @@ def test_attack_that_measures_only_some_facts_is_failed(audit, passing_plan):
     forgetful = row(certificate, "testing/forgetful once")
     assert forgetful.status == "failed"
     assert why(forgetful) == message("measurement_incomplete")
+
+
+def test_arms_that_were_measured_on_different_machines_block_a_pass(audit, passing_plan, tmp_path):
+    """The evidence on the original comes from another machine; everything else is a PASS."""
+    plan = passing_plan()
+    assert audit(plan, tmp_path).verdict.verdict == "PASS"
+    store = FolderStore(tmp_path)
+    [certified] = [r for r in audit(plan, tmp_path).matrix if r.attack == "quantization/bnb"]
+    [key] = certified.jobs["original"]
+    there = store.environment(key).model_copy(update={"device": "NVIDIA H100"})
+    identity, record, cost = store.identity(key), store.read(key), store.cost(key)
+    shutil.rmtree(store.root / "jobs" / key[:2] / key)
+    store.write(key, identity, record, cost, there)
+    certificate = audit(plan, tmp_path)
+    assert certificate.verdict.verdict == "INCONCLUSIVE"
+    [gate] = [g for g in row(certificate, "quantization/bnb nf4").gates if not g.met]
+    assert gate.name == "environment"
+    assert gate.message.params["differences"] == {
+        "device": {"unlearned": "cpu", "original": "NVIDIA H100", "retrained-0": "cpu"}
+    }
+    assert "NVIDIA H100" in sentence(gate.message)
+    assert "another store" in sentence(gate.message)
+    write_certificate(certificate, tmp_path / "certificate.json")
+    check_contradiction(read_certificate(tmp_path / "certificate.json"), store)

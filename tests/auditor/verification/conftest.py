@@ -19,7 +19,7 @@ def finished(people, tmp_path_factory):
 
     def spec(name):
         folder = root / "models" / name
-        shutil.copytree(people.subject(name), folder)
+        shutil.copytree(people.model_path(name), folder)
         return {"path": str(folder), "dtype": "float32"}
 
     models = {n: spec(n) for n in ("original", "retrained-0", "retrained-1", people.recipe.demo)}

@@ -145,7 +145,7 @@ def test_a_verdict_that_its_own_auditor_made_up(signed, verify):
     """Valid JSON, a valid id, a valid signature: only the evidence tells."""
 
     def pass_it(content):
-        content["verdict"].update(verdict="PASS", exit_code=0, reasons=["All is well."])
+        content["verdict"].update(verdict="PASS", exit_code=0, reasons=[{"code": "passed"}])
 
     code, said = verify(signed(edit=pass_it))
     assert code == 14
