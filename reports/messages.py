@@ -676,6 +676,7 @@ SENTENCES: Mapping[str, Wording] = {
     "newly_named": (
         "{attack} is newly named: in B, its own evidence shows residual knowledge above the margin."
     ),
+    "not_compared": "it is not one of the attacks that are compared",
     "pairing_needs_same": _pairing_needs_same,
     "no_shared_measurement": "no attack was measured by the same metric in both",
     "evidence_not_found": (
