@@ -16,8 +16,8 @@ from auditor.core.errors import ContradictedError, MeasurementError
 from auditor.core.progress import SilentProgress
 from auditor.core.quiet import quiet_libraries
 from auditor.core.records import Record
-from auditor.evidence.folder_store import FolderStore
 from auditor.positive_controls import runner as positive
+from auditor.store.folder_store import FolderStore
 from auditor.verification.evidence import check_changed
 from auditor.verification.recompute import check_contradiction
 
