@@ -22,8 +22,8 @@ from auditor.engine.audit import run_audit
 from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.plan import AuditPlan
 from auditor.engine.preparation import prepare
-from auditor.evidence.folder_store import FolderStore
-from auditor.evidence.store import EvidenceStore
+from auditor.store.base import EvidenceStore
+from auditor.store.folder_store import FolderStore
 from auditor.testbeds.people import world as worlds
 from auditor.testbeds.plans import world_plan
 from reports.number_format import interval, number

@@ -19,7 +19,7 @@ from auditor.cli.progress import chosen_progress
 from auditor.core.quiet import quiet_libraries
 from auditor.core.roles import Role
 from auditor.engine.plan import AttackRequest, AuditPlan
-from auditor.evidence.folder_store import FolderStore
+from auditor.store.folder_store import FolderStore
 from auditor.testbeds.shapes import world as shapes
 from auditor.testbeds.shapes.attack_settings import SETTINGS
 from auditor.testbeds.shapes.plans import shapes_plan

@@ -17,10 +17,10 @@ from auditor.certificate.schema import Certificate
 from auditor.core.facts import Fact, FactSets, SetName
 from auditor.core.hashing import digest
 from auditor.core.records import Cost, Record, Row
-from auditor.evidence.environment import Environment
-from auditor.evidence.folder_store import FolderStore
-from auditor.evidence.store import EvidenceStore
 from auditor.policy import Policy
+from auditor.store.base import EvidenceStore
+from auditor.store.environment import Environment
+from auditor.store.folder_store import FolderStore
 from auditor.verification.load import load_inputs
 from auditor.verification.recompute import recomputed
 

@@ -16,7 +16,7 @@ from auditor.core.quiet import quiet_libraries
 from auditor.engine.audit import run_audit
 from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.preparation import prepare
-from auditor.evidence.folder_store import FolderStore
+from auditor.store.folder_store import FolderStore
 from auditor.testbeds.people import world as worlds
 from auditor.testbeds.plans import world_plan
 

@@ -15,7 +15,7 @@ from auditor.engine.audit import run_audit
 from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.plan import parse_plan
 from auditor.engine.preparation import prepare
-from auditor.evidence.folder_store import FolderStore
+from auditor.store.folder_store import FolderStore
 from auditor.testbeds import catalogue
 from auditor.testbeds.people import world as worlds
 

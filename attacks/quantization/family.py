@@ -1,4 +1,4 @@
-"""What all quantization attacks share: measure the rounded model, keep its codes."""
+"""Base of the quantization attacks on language models."""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
@@ -50,7 +50,7 @@ class QuantizationAttack(GridRounding, Attack[P]):
 
     @property
     def required_control(self) -> ControlKind:
-        """The one hidden within the cells of its rounding, where these are known."""
+        """Kind of positive control: obfuscated where the cells are known."""
         return "visible" if self.grid is None else "obfuscated"
 
     @abstractmethod
@@ -70,7 +70,10 @@ class QuantizationAttack(GridRounding, Attack[P]):
             return Record(rows=context.evaluator.evaluate(state.model), notes=notes, arrays=arrays)
 
     def explain(self, unlearned: Record, original: Record) -> Explanation | None:
-        """Code-flip share between U and O; None for a format whose codes cannot be read."""
+        """Code-flip share between U and O.
+
+        None for a format whose codes cannot be read.
+        """
         if not original.arrays:
             return None
         return code_flip_share(unlearned.arrays, original.arrays)
@@ -90,7 +93,7 @@ def check_group_size(network: Any, size: int) -> None:
 
 
 def check_rest(layers: Mapping[str, Any], size: int) -> None:
-    """Refuse a group size that leaves a rest in one of some layers, as `check_group_size` does."""
+    """Check that a group size divides the inputs of some layers."""
     for name, layer in layers.items():
         inputs = layer.weight.shape[0 if is_transposed(layer) else 1]
         if size != -1 and (size < 1 or inputs % size):
@@ -101,7 +104,7 @@ def check_rest(layers: Mapping[str, Any], size: int) -> None:
 
 
 def assert_quantized(network: nn.Module, expected: type[Any]) -> dict[str, Any]:
-    """Return the layers of class ``expected``, and refuse a model with any linear layer left.
+    """Return the quantized layers, and check that none is left out.
 
     Raises:
         MeasurementError: the loader did not quantize what it should have; scoring the model
@@ -121,7 +124,7 @@ def assert_quantized(network: nn.Module, expected: type[Any]) -> dict[str, Any]:
 
 
 def assert_covered(network: nn.Module, quantized: int) -> None:
-    """Refuse a model of which much stays at full precision outside its linear layers.
+    """Check that nearly all weights outside linear layers are quantized.
 
     Mixture-of-experts models hold their experts as bare parameters, which no quantizer here
     touches; embeddings, the output head, norms and biases always stay.

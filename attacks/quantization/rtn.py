@@ -71,7 +71,10 @@ class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
 
     @property
     def grid(self) -> EvenGrid | None:
-        """Its even steps; the cells of eight bits are too narrow to hide anything in."""
+        """Grid of even steps.
+
+        The cells of eight bits are too narrow to hide anything in.
+        """
         if self.parameters.bits > _WIDE_CELLS:
             return None
         return EvenGrid(self.parameters.bits, self.parameters.group_size)

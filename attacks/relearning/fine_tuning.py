@@ -69,7 +69,10 @@ class Learner(Generic[Item]):
         self._optimizer.zero_grad()
 
     def _accumulate(self, batch: Sequence[Item]) -> bool:
-        """Gradients of the mean loss; False, and smaller parts, if memory ran out."""
+        """Accumulate gradients of the mean loss.
+
+        If memory ran out it returns False and makes the parts smaller.
+        """
         self._optimizer.zero_grad()  # of a try that failed halfway, too
         whole = sum(map(self._size, batch))
         try:
@@ -165,7 +168,10 @@ def adapter(
 
 
 def _packed_layers(network: nn.Module) -> list[str]:
-    """Linear layers of GPTQ and AWQ kernels, which PEFT adapts but does not count as linear."""
+    """Linear layers of GPTQ and AWQ kernels.
+
+    PEFT adapts them but does not count them as linear.
+    """
     return [
         name
         for name, module in network.named_modules()
@@ -174,7 +180,9 @@ def _packed_layers(network: nn.Module) -> list[str]:
 
 
 def _check_blocked(adapted: nn.Module) -> None:
-    """Refuse quantized layers that no gradient gets through; LoRA below them would not learn.
+    """Refuse quantized layers that no gradient gets through.
+
+    LoRA below them would not learn.
 
     Raises:
         UnavailableError: the kernel of some layer is for inference only.
@@ -202,7 +210,10 @@ def _check_blocked(adapted: nn.Module) -> None:
 
 @contextmanager
 def all_weights(network: nn.Module) -> Iterator[list[nn.Parameter]]:
-    """Make every weight trainable, in float32: steps are lost in the rounding of half types."""
+    """Make every weight trainable, in float32.
+
+    Steps are lost in the rounding of half types.
+    """
     weights = list(network.parameters())
     types = [weight.dtype for weight in weights]
     for weight in weights:

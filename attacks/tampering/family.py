@@ -15,7 +15,7 @@ P = TypeVar("P", bound=Parameters)
 
 
 class WeightAttack(Attack[P]):
-    """Change the weights by a rule that is the same for every arm, and ask again."""
+    """Attack that changes the weights of every arm by one rule."""
 
     @abstractmethod
     def tamper(self, model: LanguageModel, network: nn.Module, seed: int) -> dict[str, Any]:

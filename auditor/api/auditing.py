@@ -34,11 +34,6 @@ from auditor.engine.plan import AuditPlan, read_plan
 from auditor.engine.plan_checks import check_plan
 from auditor.engine.preparation import Prepared, prepare
 from auditor.engine.registration import register
-from auditor.evidence.columns import tabulate
-from auditor.evidence.folder_store import FolderStore
-from auditor.evidence.gathering import measured_evidence
-from auditor.evidence.store import EvidenceStore
-from auditor.evidence.table import Evidence, EvidenceTable
 from auditor.models.kind import kind_named
 from auditor.models.model import AuditedModel
 from auditor.models.spec import ModelSpec
@@ -47,6 +42,11 @@ from auditor.positive_controls.estimate import estimate_controls
 from auditor.positive_controls.runner import run_controls
 from auditor.report import REPORTS
 from auditor.statistics import AttackAssessment, AttackFigures, FactsNeeded, Verdict, decide
+from auditor.store.base import EvidenceStore
+from auditor.store.columns import tabulate
+from auditor.store.folder_store import FolderStore
+from auditor.store.gathering import measured_evidence
+from auditor.store.table import Evidence, EvidenceTable
 from auditor.verification.evidence_rows import evidence_rows
 
 RESOLVED_PLAN = "plan.resolved.yaml"

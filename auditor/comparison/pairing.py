@@ -16,10 +16,10 @@ from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
 from auditor.core.messages import Message, message
 from auditor.core.roles import Status
-from auditor.evidence.columns import DECIDING, answers
-from auditor.evidence.store import EvidenceStore
 from auditor.statistics import AttackEvidence
 from auditor.statistics.arms import entity_means
+from auditor.store.base import EvidenceStore
+from auditor.store.columns import DECIDING, answers
 from auditor.verification.load import load_inputs
 
 FACTS = 20

@@ -11,11 +11,11 @@ from safetensors import safe_open
 from auditor.core.messages import Message
 from auditor.core.roles import Role
 from auditor.engine.preparation import Prepared
-from auditor.evidence.store import EvidenceStore
 from auditor.metrics.metric import METRICS
 from auditor.models.checkpoint_files import quantization_method
 from auditor.models.kind import Workload
 from auditor.policy import AS_IS
+from auditor.store.base import EvidenceStore
 
 _EFFICIENCY = 0.25
 """Share of a matrix product's speed that whole forward passes are taken to reach."""

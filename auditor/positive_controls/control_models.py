@@ -22,7 +22,6 @@ from auditor.core.progress import Progress
 from auditor.core.roles import ControlKind
 from auditor.engine.fingerprint import fingerprint, module_fingerprint
 from auditor.engine.preparation import Prepared
-from auditor.evidence.store import EvidenceStore
 from auditor.metrics.metric import find_metric
 from auditor.models.grid import Grid
 from auditor.models.kind import parse_spec
@@ -33,6 +32,7 @@ from auditor.models.opening import locate, open_model
 from auditor.models.spec import ModelSpec
 from auditor.positive_controls.suppression import Bounds, SuppressionSettings, suppress
 from auditor.positive_controls.window import window
+from auditor.store.base import EvidenceStore
 
 SETTINGS = SuppressionSettings()
 """How every control is made."""

@@ -17,8 +17,8 @@ from auditor.core.hashing import digest
 from auditor.core.roles import Role
 from auditor.engine.attack_report import attack_report
 from auditor.engine.expansion import instantiate
-from auditor.evidence.store import EvidenceStore
 from auditor.statistics import AttackAssessment, Decision
+from auditor.store.base import EvidenceStore
 from auditor.verification.converted import comparable
 from auditor.verification.differences import differences
 from auditor.verification.load import load_inputs

@@ -23,7 +23,7 @@ from auditor.core.progress import SilentProgress
 from auditor.engine.audit import run_audit
 from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.preparation import prepare
-from auditor.evidence.folder_store import FolderStore
+from auditor.store.folder_store import FolderStore
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from auditor.core.attack_id import AttackId
 from auditor.core.facts import Fact
 from auditor.core.records import Row
 from auditor.core.roles import Role
-from auditor.evidence.columns import tabulate
-from auditor.evidence.gathering import measured_evidence
-from auditor.evidence.table import Evidence, EvidenceTable
 from auditor.policy import AS_IS, Policy
+from auditor.store.columns import tabulate
+from auditor.store.gathering import measured_evidence
+from auditor.store.table import Evidence, EvidenceTable
 
 ARMS = (Arm.UNLEARNED, Arm.ORIGINAL, Arm.retrained(0))
 P = "concept-probability"

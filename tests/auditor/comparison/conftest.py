@@ -9,7 +9,7 @@ from auditor.certificate.decision import decide_verdict
 from auditor.certificate.files import read_certificate, write_certificate
 from auditor.core.hashing import digest
 from auditor.core.records import Cost, Record
-from auditor.evidence.folder_store import FolderStore
+from auditor.store.folder_store import FolderStore
 from auditor.verification.load import load_inputs
 from auditor.verification.recompute import recomputed
 from benchmarks.large_audit import large_audit

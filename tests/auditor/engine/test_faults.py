@@ -18,7 +18,7 @@ from auditor.core.messages import message
 from auditor.core.records import Record
 from auditor.core.roles import Role
 from auditor.core.wording import sentence
-from auditor.evidence.folder_store import FolderStore
+from auditor.store.folder_store import FolderStore
 from auditor.verification.recompute import check_contradiction
 
 

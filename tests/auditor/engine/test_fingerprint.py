@@ -166,7 +166,7 @@ def test_no_verdict_report_or_command_is_in_any_closure():
             }, f"{name} depends on {module}"
             assert module not in {
                 *("auditor.statistics", "auditor.statistics.verdict", "auditor.statistics.gates"),
-                *("auditor.evidence.store", "auditor.evidence.ledger"),
+                *("auditor.store.base", "auditor.store.ledger"),
             }, f"{name} depends on {module}"
 
 

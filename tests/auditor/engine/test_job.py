@@ -15,11 +15,11 @@ from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.job import Job, Pooled, measuring_code
 from auditor.engine.locations import Locations
 from auditor.engine.preparation import prepare
-from auditor.evidence.folder_store import FolderStore
 from auditor.models.causal_lm.spec import CausalLMSpec
 from auditor.models.kind import kind_named, parse_spec
 from auditor.models.opening import locate
 from auditor.models.spec import PromptFormat
+from auditor.store.folder_store import FolderStore
 
 
 def job(**changes):

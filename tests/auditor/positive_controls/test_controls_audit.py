@@ -16,8 +16,8 @@ from auditor.core.errors import ContradictedError, MeasurementError
 from auditor.core.progress import SilentProgress
 from auditor.core.quiet import quiet_libraries
 from auditor.core.records import Record
-from auditor.evidence.folder_store import FolderStore
 from auditor.positive_controls.control_models import ControlModels
+from auditor.store.folder_store import FolderStore
 from auditor.verification.evidence import check_changed
 from auditor.verification.recompute import check_contradiction
 
@@ -128,7 +128,7 @@ def test_an_attack_that_does_not_find_its_control_blocks_a_pass(blind, small_pla
 
 def test_an_attack_that_fails_on_its_control_has_not_found_it(blind, small_plan, tmp_path):
     def measure(self, model, context):
-        if "" in str(model.location.model):
+        if "positive-controls" in str(model.location.model):
             raise MeasurementError("it breaks")
         return blind.whole(self, model, context)
 
@@ -179,7 +179,7 @@ def test_not_run_and_why(changes, code, small, small_plan, tmp_path):
     certificate = run(small_plan(**changes), tmp_path)
     assert certificate.positive_controls == ()
     assert certificate.positive_controls_missing.code == code
-    assert not (tmp_path / "evidence" / "").exists()
+    assert not (tmp_path / "evidence" / "positive-controls").exists()
 
 
 def test_the_profile_exhaustive_runs_controls_unless_told_otherwise(small_plan):

@@ -10,12 +10,12 @@ from attacks.quantization.grids import CodebookGrid, EvenGrid
 from auditor.core.errors import AuditorError, MeasurementError
 from auditor.core.progress import SilentProgress
 from auditor.engine.preparation import prepare
-from auditor.evidence.folder_store import FolderStore
 from auditor.models.language.layers import linear_weights
 from auditor.models.spec import PromptFormat
 from auditor.positive_controls import control_models
 from auditor.positive_controls.control_models import ControlModels, Known
 from auditor.positive_controls.window import window
+from auditor.store.folder_store import FolderStore
 from auditor.testbeds.people import corpus
 from auditor.testbeds.people.training import TrainingSettings, train
 from auditor.unlearning.examples import encode

@@ -9,7 +9,7 @@ import pytest
 from auditor.api.auditing import audit
 from auditor.certificate.files import read_certificate, write_certificate
 from auditor.engine.plan import parse_plan
-from auditor.evidence.folder_store import FolderStore
+from auditor.store.folder_store import FolderStore
 
 
 @pytest.fixture(scope="session")

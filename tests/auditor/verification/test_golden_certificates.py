@@ -15,8 +15,8 @@ from auditor.certificate.redaction import redact
 from auditor.cli.main import run
 from auditor.core.errors import ContradictedError
 from auditor.core.hashing import former_digest
-from auditor.evidence.folder_store import FolderStore
 from auditor.report import REPORTS
+from auditor.store.folder_store import FolderStore
 from auditor.verification.load import load_inputs
 from auditor.verification.recompute import check_contradiction
 

@@ -229,7 +229,7 @@ def test_a_key_must_be_given(signed, capsys):
 
 def test_a_redacted_certificate_is_recomputed_with_the_stores_key(copied, capsys):
     from auditor.certificate.redaction import redact
-    from auditor.evidence.folder_store import FolderStore
+    from auditor.store.folder_store import FolderStore
 
     path, store = copied("fail")
     plain = read_certificate(path)

@@ -23,7 +23,7 @@ from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.executors.processes import ProcessesExecutor
 from auditor.engine.locations import Locations
 from auditor.engine.preparation import prepare
-from auditor.evidence.folder_store import FolderStore
+from auditor.store.folder_store import FolderStore
 
 REQUESTS = [
     {"attack": "quantization/rtn", "parameters": {"bits": [4, 3]}},

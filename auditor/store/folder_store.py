@@ -27,8 +27,8 @@ from auditor.core.facts import FactSets
 from auditor.core.files import PARTIAL, partial_name, whole_folder, write_whole
 from auditor.core.hashing import canonical_json, digest, digest_file
 from auditor.core.records import Cost, Record, Row, notes_json
-from auditor.evidence.columns import REPEATED, named, tabulate
-from auditor.evidence.environment import Environment, former_environment
+from auditor.store.columns import REPEATED, named, tabulate
+from auditor.store.environment import Environment, former_environment
 
 _ROWS = "rows.parquet"
 _NOTES = "notes.json"
