@@ -118,7 +118,7 @@ class AWQ(CalibratedAttack[AWQParameters]):
         with contextlib.ExitStack() as stack:
             with hushed("AWQ"):
                 copy = stack.enter_context(model.reloaded(scratch, folder))
-            layers = assert_quantized(copy.network, AwqTorchLinear)
+            layers = assert_quantized(copy, AwqTorchLinear)
             notes = {
                 "bits": self.parameters.bits,
                 "kernel": AwqTorchLinear.__name__,

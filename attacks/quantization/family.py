@@ -8,7 +8,6 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from pydantic import Field
-from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from attacks.quantization.code_flips import code_flip_share, sampled_codes
@@ -18,6 +17,7 @@ from auditor.core.findings import Explanation
 from auditor.core.records import Record
 from auditor.core.roles import ControlKind
 from auditor.models.grid import GridRounding
+from auditor.models.language.layers import embedding_weights, linear_layers
 from auditor.models.language.model import LanguageModel
 
 FULL_PRECISION_LIMIT = 0.05
@@ -67,6 +67,8 @@ class QuantizationAttack(GridRounding, Attack[P]):
             arrays = sampled_codes(state.codes, self.parameters.code_sample)
             layers = [key.partition("/")[2] for key in arrays if key.startswith("codes/")]
             notes = {"layers_quantized": len(layers), **state.notes}
+            if kept := _kept_layers(state.model):
+                notes["layers_at_full_precision"] = kept
             return Record(rows=context.evaluator.evaluate(state.model), notes=notes, arrays=arrays)
 
     def explain(self, unlearned: Record, original: Record) -> Explanation | None:
@@ -76,14 +78,9 @@ class QuantizationAttack(GridRounding, Attack[P]):
         return code_flip_share(unlearned.arrays, original.arrays)
 
 
-def linear_layers(network: Any) -> dict[str, Any]:
-    """The layers that deployers quantize: all linear maps but the output head."""
-    head = network.get_output_embeddings()
-    return {
-        name: module
-        for name, module in network.named_modules()
-        if isinstance(module, (nn.Linear, Conv1D)) and module is not head
-    }
+def _kept_layers(model: LanguageModel) -> list[str]:
+    """Linear layers that a deployer's loader leaves at full precision, by name."""
+    return sorted(linear_layers(model.network).keys() - model.quantizable_layers().keys())
 
 
 def check_group_size(network: Any, size: int) -> None:
@@ -110,45 +107,47 @@ def check_rest(layers: Mapping[str, Any], size: int) -> None:
             )
 
 
-def assert_quantized(network: nn.Module, expected: type[Any]) -> dict[str, Any]:
+def assert_quantized(model: LanguageModel, expected: type[Any]) -> dict[str, Any]:
     """Return the layers of class ``expected``, and refuse a model with any linear layer left.
+
+    Args:
+        model: The model after quantization.
+        expected: Class of the quantizer's layers.
 
     Raises:
         MeasurementError: the loader did not quantize what it should have; scoring the model
             would pass off its full precision as quantized.
     """
     done = {
-        name: module for name, module in network.named_modules() if isinstance(module, expected)
+        name: module
+        for name, module in model.network.named_modules()
+        if isinstance(module, expected)
     }
-    left = [name for name in linear_layers(network) if name not in done]
+    left = [name for name in model.quantizable_layers() if name not in done]
     if not done or left:
         raise MeasurementError(
             f"{len(done)} layers are of class {expected.__name__} and {len(left)} are not "
             f"quantized ({', '.join(left[:3]) or 'none'}); the model was not measured"
         )
-    assert_covered(network, sum(layer.in_features * layer.out_features for layer in done.values()))
+    assert_covered(model, sum(layer.in_features * layer.out_features for layer in done.values()))
     return done
 
 
-def assert_covered(network: nn.Module, quantized: int) -> None:
+def assert_covered(model: LanguageModel, quantized: int) -> None:
     """Refuse a model of which much stays at full precision outside its linear layers.
 
     Mixture-of-experts models hold their experts as bare parameters, which no quantizer here
     touches; embeddings, the output head, norms and biases always stay.
 
     Args:
-        network: The network after quantization.
+        model: The model after quantization.
         quantized: weights that were quantized.
 
     Raises:
         MeasurementError: more than ``FULL_PRECISION_LIMIT`` of the weights were left.
     """
-    kept = {
-        id(parameter)
-        for module in network.modules()
-        if isinstance(module, nn.Embedding) or module is network.get_output_embeddings()  # type: ignore[operator]
-        for parameter in module.parameters(recurse=False)
-    }
+    network = model.network
+    kept = embedding_weights(network)
     covered = {id(layer.weight) for layer in linear_layers(network).values()}
     left = {
         name: parameter.numel()

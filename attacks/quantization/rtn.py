@@ -14,11 +14,11 @@ from attacks.quantization.family import (
     QuantizationParameters,
     Quantized,
     assert_covered,
-    linear_layers,
 )
 from attacks.quantization.grids import EvenGrid
 from auditor.attack import Preset, attack
 from auditor.core.errors import MeasurementError
+from auditor.models.language.layers import linear_layers
 from auditor.models.language.model import LanguageModel
 
 _WIDE_CELLS = 4
@@ -91,7 +91,7 @@ class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
                 codes.append((name, code))
             if not codes:
                 raise MeasurementError("the model has no linear layers to round")
-            assert_covered(model.network, sum(code.numel() for _, code in codes))
+            assert_covered(model, sum(code.numel() for _, code in codes))
             yield Quantized(model, codes, {"bits": self.parameters.bits})
 
 

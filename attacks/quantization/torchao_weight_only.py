@@ -17,11 +17,11 @@ from attacks.quantization.family import (
     Quantized,
     assert_covered,
     check_group_size,
-    linear_layers,
 )
 from auditor.attack import Preset, Requirements, attack
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.messages import Message, message
+from auditor.models.language.layers import linear_layers
 from auditor.models.language.model import LanguageModel
 from auditor.models.manifest import Location
 
@@ -95,8 +95,8 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
                     f"{len(left)} of {len(layers)} layers are not quantized "
                     f"({', '.join(left[:3]) or 'there are none'}); the model was not measured"
                 )
-            weights = {name: layer.weight.data for name, layer in layers.items()}
-            assert_covered(copy.network, sum(weight.numel() for weight in weights.values()))
+            weights: dict[str, Any] = {n: layer.weight.data for n, layer in layers.items()}
+            assert_covered(copy, sum(weight.numel() for weight in weights.values()))
             readable = self.parameters.format != "int4-tinygemm"  # tiles of another order
             codes = ((name, w.qdata) for name, w in weights.items() if readable)
             notes = {

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeVar
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from auditor.attack import Attack, AttackContext, Parameters
 from auditor.core.errors import MeasurementError
 from auditor.core.records import Record
+from auditor.models.language.layers import embedding_weights
 from auditor.models.language.model import LanguageModel
 
 P = TypeVar("P", bound=Parameters)
@@ -44,7 +46,7 @@ class WeightAttack(Attack[P]):
             return Record(rows=context.evaluator.evaluate(model), notes=notes)
 
 
-def weight_matrices(network: nn.Module) -> Iterator[WeightMatrix]:
+def weight_matrices(network: PreTrainedModel) -> Iterator[WeightMatrix]:
     """Every weight matrix of the layers, by name; each once, however often it is shared.
 
     Left out: embeddings (of tokens and of positions), the output head, norms and biases. Those
@@ -53,13 +55,7 @@ def weight_matrices(network: nn.Module) -> Iterator[WeightMatrix]:
     Raises:
         MeasurementError: there is none.
     """
-    head = network.get_output_embeddings()  # type: ignore[operator]
-    kept = {
-        id(parameter)
-        for module in network.modules()
-        if isinstance(module, nn.Embedding) or module is head
-        for parameter in module.parameters(recurse=False)
-    }
+    kept = embedding_weights(network)
     found = False
     for path, module in network.named_modules():
         for attribute, parameter in module.named_parameters(recurse=False):

@@ -4,9 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
+
+from auditor.models.language.layers import linear_layers
 
 
 class Cells(NamedTuple):
@@ -65,7 +67,5 @@ def linear_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor, bool]]
         The layer's name, its weight, and whether that lies as [in, out] (GPT-2's ``Conv1D``)
         rather than [out, in].
     """
-    head = model.get_output_embeddings()
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear | Conv1D) and module is not head:
-            yield name, module.weight, isinstance(module, Conv1D)
+    for name, layer in linear_layers(model).items():
+        yield name, layer.weight, isinstance(layer, Conv1D)

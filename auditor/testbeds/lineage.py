@@ -14,16 +14,17 @@ from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from auditor.models.language.layers import linear_layers
+
 BLOCK_SIZE = 64
 """Weights that share one scale; the default of bitsandbytes and of QLoRA."""
 
 
 def quantizable(model: PreTrainedModel) -> Iterator[tuple[str, nn.Linear]]:
     """The linear layers that 4-bit releases quantize: all but the output layer."""
-    output = model.get_output_embeddings()
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and module is not output:
-            yield name, module
+    for name, layer in linear_layers(model).items():
+        if isinstance(layer, nn.Linear):
+            yield name, layer
 
 
 def codes(weight: Tensor, quant_type: str = "nf4") -> Tensor:

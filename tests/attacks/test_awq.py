@@ -19,11 +19,11 @@ from attacks.quantization import awq_worker
 from attacks.quantization.awq import AWQ, SOUND, AWQParameters, unpack
 from attacks.quantization.calibrated import calibration_blocks
 from attacks.quantization.calibration import generic_texts
-from attacks.quantization.family import linear_layers
 from attacks.quantization.rtn import round_to_nearest
 from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.hashing import digest
+from auditor.models.language.layers import linear_layers
 from auditor.models.preserve import weights_digest
 
 

@@ -10,11 +10,12 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, MixtralConfig
 from transformers.pytorch_utils import Conv1D
 
 from attacks.quantization.bnb import BitsAndBytes, BitsAndBytesParameters, nibbles
-from attacks.quantization.family import assert_quantized, linear_layers
+from attacks.quantization.family import assert_quantized
 from attacks.quantization.rtn import RoundToNearest, RoundToNearestParameters
 from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError
 from auditor.models.causal_lm.spec import CausalLMSpec
+from auditor.models.language.layers import linear_layers
 from auditor.models.opening import locate
 from auditor.models.preserve import weights_digest
 
@@ -126,7 +127,7 @@ def test_two_models_that_differ_a_little_share_most_codes(tmp_path, evaluator):
 def test_a_loader_that_quantizes_nothing_is_found_out(subjects):
     for expected in (bnb.nn.Linear4bit, bnb.nn.Linear8bitLt):
         with pytest.raises(MeasurementError, match=r"0 layers are of class .* 14 are not"):
-            assert_quantized(subjects["llama"].network, expected)
+            assert_quantized(subjects["llama"], expected)
 
 
 def test_a_loader_that_leaves_one_layer_out_is_found_out(directories):

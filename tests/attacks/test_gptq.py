@@ -10,11 +10,11 @@ from transformers.pytorch_utils import Conv1D
 
 from attacks.quantization.calibrated import calibration_blocks
 from attacks.quantization.calibration import generic_texts, read_texts
-from attacks.quantization.family import linear_layers
 from attacks.quantization.gptq import GPTQ, GPTQParameters, unpack
 from auditor.attack import AttackContext
 from auditor.core.errors import AuditorError, MeasurementError, UnavailableError
 from auditor.core.hashing import digest
+from auditor.models.language.layers import linear_layers
 from auditor.models.preserve import weights_digest
 
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from tiny_models import ARCHITECTURES
 from transformers.pytorch_utils import Conv1D
 
-from attacks.quantization.family import linear_layers
 from attacks.quantization.rtn import RoundToNearest, RoundToNearestParameters, round_to_nearest
 from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError
+from auditor.models.language.layers import linear_layers
 from auditor.models.preserve import weights_digest
 
 

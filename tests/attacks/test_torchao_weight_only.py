@@ -8,12 +8,12 @@ import pytest
 import torch
 from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_directory, save
 
-from attacks.quantization.family import linear_layers
 from attacks.quantization.torchao_weight_only import TorchAO, TorchAOParameters
 from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.engine.expansion import expand
 from auditor.engine.plan import parse_plan
+from auditor.models.language.layers import linear_layers
 from auditor.models.preserve import weights_digest
 
 FORMATS = ("int8", "int4")

@@ -10,6 +10,7 @@ from auditor.core.aliases import PARAMETERS
 from auditor.core.errors import AuditorError
 from auditor.core.registry import Registry
 from auditor.engine.expansion import instantiate
+from auditor.models.kind import default_kind
 
 
 @pytest.fixture
@@ -88,6 +89,7 @@ def test_what_is_read_from_source_is_what_the_class_says():
     for name, cls in ATTACKS:
         said = AttackMetadata(
             **{field.name: getattr(cls, field.name) for field in fields(AttackMetadata)}
+            | {"kinds": cls.kinds or (default_kind().name,)}
         )
         assert read[name] == repr(said)
         assert parameters[name] == cls.parameters_type.model_json_schema()
