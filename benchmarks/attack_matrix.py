@@ -15,8 +15,8 @@ from pathlib import Path
 from auditor.attack import PROFILES
 from auditor.certificate.build import build_certificate
 from auditor.certificate.schema import Certificate, MatrixRow
-from auditor.cli.console import quiet_libraries
 from auditor.cli.progress import chosen_progress
+from auditor.core.quiet import quiet_libraries
 from auditor.engine.audit import run_audit
 from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.plan import AuditPlan
@@ -26,7 +26,7 @@ from auditor.evidence.store import EvidenceStore
 from auditor.testbeds.people import world as worlds
 from auditor.testbeds.plans import world_plan
 from reports.number_format import interval, number
-from reports.result_words import result
+from reports.results import result
 
 BASELINES = 2
 """Retrained models that every subject is compared with; the next one is on trial."""

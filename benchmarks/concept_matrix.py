@@ -15,8 +15,8 @@ from pathlib import Path
 
 from auditor.attack import PROFILES, Profile
 from auditor.certificate.schema import MatrixRow
-from auditor.cli.console import quiet_libraries
 from auditor.cli.progress import chosen_progress
+from auditor.core.quiet import quiet_libraries
 from auditor.engine.plan import AttackRequest, AuditPlan
 from auditor.evidence.folder_store import FolderStore
 from auditor.testbeds.shapes import world as shapes
@@ -26,7 +26,7 @@ from auditor.testbeds.shapes.recipe import SHAPES
 from auditor.testbeds.shapes.world import ShapesWorld
 from benchmarks.attack_matrix import MARKS, audit, overview
 from reports.number_format import interval, number
-from reports.result_words import result
+from reports.results import result
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 BEGIN, END = "<!-- concept_matrix begins -->", "<!-- concept_matrix ends -->"

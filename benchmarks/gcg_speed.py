@@ -20,8 +20,8 @@ import torch
 from attacks.prompting.coordinate_search import GCGParameters, search_suffix
 from attacks.prompting.shared_prefix import Item, SharedPrefix
 from attacks.prompting.suffix_text import allowed_tokens, starting_suffix, suffix_text, survives
-from auditor.cli.console import quiet_libraries
 from auditor.cli.progress import chosen_progress
+from auditor.core.quiet import quiet_libraries
 from auditor.data.folds import folds
 from auditor.data.readers import read_facts
 from auditor.data.source import DataSource

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from auditor.certificate.build import build_certificate
 from auditor.certificate.schema import Certificate, MatrixRow
-from auditor.cli.console import quiet_libraries
 from auditor.cli.progress import chosen_progress
+from auditor.core.quiet import quiet_libraries
 from auditor.engine.audit import run_audit
 from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.preparation import prepare

@@ -28,8 +28,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from attacks.membership import reference_models, token_likelihood
-from auditor.cli.console import quiet_libraries
 from auditor.core.facts import Fact
+from auditor.core.quiet import quiet_libraries
 from auditor.metrics.language import AnswerProbability, ExactMemorisation, ExtractionStrength
 from auditor.models.batching import by_length
 from auditor.models.causal_lm.model import CausalLM

@@ -12,11 +12,11 @@ import sys
 import time
 from pathlib import Path
 
+from auditor.api.auditing import audit
 from auditor.attack import PROFILES
 from auditor.certificate.files import read_certificate
-from auditor.cli.audit import audit
-from auditor.cli.console import quiet_libraries
 from auditor.cli.progress import chosen_progress
+from auditor.core.quiet import quiet_libraries
 from auditor.testbeds.people import world as worlds
 from auditor.testbeds.plans import world_plan
 
@@ -46,7 +46,7 @@ def main() -> None:
     for subject in world.recipe.subjects:
         baseline = tuple(arm for arm in world.recipe.retrained if arm != subject)
         plan = world_plan(world, subject, baseline, arguments.profile)
-        audit(plan, out / subject, out / "evidence", progress)
+        audit(plan, out=out / subject, store=out / "evidence", progress=progress)
         file = out / subject / "certificate.json"
         auditor("sign", file, "--key", key.with_name("key.pem")).check_returncode()
         began = time.monotonic()

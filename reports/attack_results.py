@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from auditor.certificate.schema import ArmPart, Certificate, MatrixRow
+from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
 from auditor.core.roles import Role
-from reports.arms import UNLEARNED
-from reports.result_words import Result, result
+from reports.results import Result, result
 
 Standing = Literal["passed", "failed", "open"]
 
@@ -56,7 +56,7 @@ def unlearned(certificate: Certificate) -> ArmPart:
         AuditorError: the certificate names none.
     """
     for arm in certificate.identity.arms:
-        if arm.arm == UNLEARNED:
+        if arm.arm == Arm.UNLEARNED:
             return arm
     raise AuditorError(
         "the certificate names no unlearned model, so a report cannot say what was tested; "

@@ -4,19 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from auditor.certificate.schema import Certificate
-from reports.messages import check_name, check_sentence, sentence
-
-_GATES = {
-    "sensitivity": (
-        "tells the original from the retrained models",
-        "The attack finds the knowledge in the original.",
-    ),
-    "baseline_noise": (
-        "retrained models pass against each other",
-        "Each retrained model passes as unlearned model.",
-    ),
-}
-"""Gate to what it checks of the audit, and what is said where it is met."""
+from reports.messages import GATE_CHECKS, check_name, check_result, phrase
+from reports.phrases import Phrase, fill, plain
 
 
 @dataclass(frozen=True)
@@ -29,9 +18,9 @@ class AuditCheck:
         sentence: what it showed.
     """
 
-    name: str
+    name: Phrase
     passed: bool | None
-    sentence: str
+    sentence: Phrase
 
 
 def audit_checks(certificate: Certificate) -> tuple[AuditCheck, ...]:
@@ -43,16 +32,19 @@ def _checks(certificate: Certificate) -> Iterator[AuditCheck]:
     several = certificate.uncertainty.retrained_models > 1
     for row in certificate.matrix:
         for gate in row.gates:
-            if gate.name in _GATES and (gate.name == "sensitivity" or several):
-                name, met = _GATES[gate.name]
-                said = met if gate.message is None else sentence(gate.message)
-                yield AuditCheck(f"{row.label}: {name}", gate.met, said)
+            if gate.name in GATE_CHECKS and (gate.name == "sensitivity" or several):
+                checked, met = GATE_CHECKS[gate.name]
+                name = fill("{attack}: {checked}", attack=row.label, checked=checked)
+                found = plain(met) if gate.message is None else phrase(gate.message)
+                yield AuditCheck(name, gate.met, found)
     for check in certificate.self_checks:
-        yield AuditCheck(check_name(check), check.passed, check_sentence(check))
+        yield AuditCheck(check_name(check), check.passed, check_result(check))
     for control in certificate.positive_controls:
-        name = f"{control.attack}: finds its positive control"
-        yield AuditCheck(name, control.found, sentence(control.message))
+        name = fill("{attack}: finds its positive control", attack=control.attack)
+        yield AuditCheck(name, control.found, phrase(control.message))
     if certificate.positive_controls_missing is not None:
-        why = sentence(certificate.positive_controls_missing)
-        said = f"Not run: {why}. No suppressed knowledge was given to the attacks to find."
-        yield AuditCheck("positive controls", None, said)
+        found = fill(
+            "Not run: {reason}. No suppressed knowledge was given to the attacks to find.",
+            reason=phrase(certificate.positive_controls_missing),
+        )
+        yield AuditCheck(plain("positive controls"), None, found)

@@ -4,25 +4,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from auditor.core.arms import Arm
 from auditor.core.findings import Curve
-from reports.arms import position
 from reports.matrix import AttackView, foremost
-from reports.messages import axis_names, remark
+from reports.messages import CURVE_READINGS, axis_names, remark
+from reports.phrases import Phrase
 
 Points = tuple[tuple[float, float], ...]
 
 ROC = "roc"
 """The name under which attacks report it: both axes are rates, and chance is the diagonal."""
-
-READING = {
-    "learning_curve": "Knowledge while the model is taught. What was only hidden comes back in "
-    "fewer steps than a model needs that never knew it: compare the unlearned model with the "
-    "retrained ones, not with where it ends.",
-    ROC: "How well a score tells facts of the forget set from facts that no model was trained "
-    "on. On the diagonal it guesses. Above the retrained models, the unlearned model still "
-    "carries a trace.",
-}
-"""How a curve of this name is read; others are shown without."""
 
 POINTS = 200
 """Points of a curve that are drawn: as many as an attack reports at most."""
@@ -82,7 +73,7 @@ class Panel:
     y: str
     lines: tuple[Line, ...]
     left_out: int
-    remarks: tuple[str, ...]
+    remarks: tuple[Phrase, ...]
     points: int
 
     @property
@@ -148,7 +139,7 @@ def curve_groups(rows: Sequence[AttackView]) -> tuple[CurveGroup, ...]:
     return tuple(
         CurveGroup(
             name,
-            READING.get(name),
+            CURVE_READINGS.get(name),
             tuple(found[:PANELS]),
             tuple(panel.view.row.label for panel in found[PANELS:]),
         )
@@ -157,7 +148,7 @@ def curve_groups(rows: Sequence[AttackView]) -> tuple[CurveGroup, ...]:
 
 
 def _panel(view: AttackView, curves: Sequence[Curve]) -> Panel | None:
-    ordered = sorted(curves, key=lambda curve: position(curve.of))
+    ordered = sorted(curves, key=lambda curve: Arm(curve.of).place)
     lines = [Line(curve.of, _sound(curve.points)) for curve in ordered]
     lines = [line for line in lines if line.points]
     if view.row.status != "measured" or not lines:

@@ -8,7 +8,7 @@ from reports.matrix import attack_views, tally
 from reports.messages import scope_statement
 from reports.page import environment, running_head, script, stylesheet
 from reports.plots import plots
-from reports.signature_words import signature_state
+from reports.signatures import signature_state
 from reports.threats import threats
 
 

@@ -21,9 +21,9 @@ from auditor.core.roles import Role
 from auditor.core.text_safety import inline
 from auditor.report import REPORTS, Report, Signatures
 from reports.attack_results import VERDICT, AttackResult, attack_results, passes
-from reports.messages import sentence, sentences
+from reports.messages import phrase, phrases
 from reports.number_format import interval, number
-from reports.signature_words import signature_sentence
+from reports.signatures import signature_sentence
 
 SUITE = "auditor"
 """Name of the suite, and class of the verdict's test case."""
@@ -58,11 +58,11 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
 def _verdict_case(certificate: Certificate) -> TestCase:
     verdict = certificate.verdict
     case = TestCase(VERDICT, SUITE)
-    claim = inline(sentence(verdict.claim), SENTENCE)
+    claim = phrase(verdict.claim).inline(SENTENCE)
     if not passes(certificate):
         kind = Error if verdict.exit_code == 4 else Failure
         found = kind(claim, verdict.verdict)
-        found.text = "\n".join(inline(said, SENTENCE) for said in sentences(verdict.reasons))
+        found.text = "\n".join(why.inline(SENTENCE) for why in phrases(verdict.reasons))
         case.result = [found]
     case.system_out = f"{verdict.verdict}: {claim}"
     return case
@@ -79,7 +79,7 @@ def _case(attack: AttackResult, seconds: float | None) -> TestCase:
 
 def _result(attack: AttackResult) -> FinalResult | None:
     outcome, row = attack.result.outcome, attack.row
-    why = "\n".join(inline(sentence, SENTENCE) for sentence in attack.result.why)
+    why = "\n".join(each.inline(SENTENCE) for each in attack.result.why)
     first = why.split("\n", 1)[0] or attack.result.words
     found: FinalResult
     if outcome == "leak":
@@ -103,7 +103,7 @@ def _figures(attack: AttackResult) -> list[str]:
         lines.append(f"residual knowledge: {number(row.figures.rho)} {bounds}")
     if attack.standing == "open":
         lines.append("Nothing is decided by it; this is not a pass.")
-        lines += [inline(sentence, SENTENCE) for sentence in attack.result.why]
+        lines += [each.inline(SENTENCE) for each in attack.result.why]
     return lines
 
 

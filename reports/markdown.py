@@ -1,16 +1,17 @@
 """The certificate as Markdown, for a comment on a pull request."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from auditor.certificate.schema import Certificate
+from auditor.core.arms import Arm
 from auditor.report import REPORTS, Report, Signatures
-from reports.arms import ORIGINAL, UNLEARNED, baseline_mean
+from reports.arms import baseline_mean
 from reports.attack_results import AttackResult, attack_results
 from reports.markdown_text import code, references, said
-from reports.messages import sentence, sentences
+from reports.messages import FLAGS, HEADLINES, UNSAID, phrase, phrases
 from reports.number_format import count, interval, number
-from reports.result_words import FLAGS, HEADLINES, UNSAID
-from reports.signature_words import signature_sentence
+from reports.phrases import Phrase
+from reports.signatures import signature_sentence
 
 VERDICT_MARKS = {"PASS": "✅", "FAIL": "❌", "INCONCLUSIVE": "❔", "NOT AUDITABLE": "⛔"}
 RESULT_MARKS = {"leak": "❌", "within": "✅", "undecided": "❔", "failed": "⚠️", "unavailable": "⛔"}
@@ -36,11 +37,11 @@ def lines(certificate: Certificate, signatures: Signatures | None) -> Iterator[s
     yield ""
     yield HEADLINES[verdict.verdict]
     yield ""
-    yield f"**Claim.** {said(sentence(verdict.claim), 600)}"
+    yield f"**Claim.** {said(phrase(verdict.claim), 600)}"
     for flag in verdict.flags:
         yield ""
         yield f"**{flag}.** {FLAGS[flag]}"
-    yield from _listed("Why", sentences(verdict.reasons))
+    yield from _listed("Why", phrases(verdict.reasons))
     yield from _table(certificate)
     yield from _listed(
         "Waived",
@@ -49,16 +50,16 @@ def lines(certificate: Certificate, signatures: Signatures | None) -> Iterator[s
             for w in certificate.policy.waivers
         ],
     )
-    yield from _listed("Warnings", sentences(certificate.warnings))
+    yield from _listed("Warnings", phrases(certificate.warnings))
     yield from _listed(
-        "What it does not say", [UNSAID[verdict.verdict], *sentences(certificate.limitations)]
+        "What it does not say", [UNSAID[verdict.verdict], *phrases(certificate.limitations)]
     )
     yield ""
     signed = said(signature_sentence(signatures), 1000)
     yield f"{signed} Certificate {code(certificate.certificate_id, 64)}."
 
 
-def _listed(heading: str, items: tuple[str, ...] | list[str]) -> Iterator[str]:
+def _listed(heading: str, items: Sequence[str | Phrase]) -> Iterator[str]:
     if not items:
         return
     yield ""
@@ -78,7 +79,7 @@ def _table(certificate: Certificate) -> Iterator[str]:
     yield "### Attacks"
     yield ""
     yield (
-        f"| Attack | Part | Result | Residual knowledge {RHO} | Facts leaked "
+        f"| Attack | Role | Result | Residual knowledge {RHO} | Facts leaked "
         "| K unlearned | K retrained | K original |"
     )
     yield "| --- | --- | --- | --- | --- | ---: | ---: | ---: |"
@@ -107,7 +108,7 @@ def _cells(attack: AttackResult) -> Iterator[str]:
     else:
         yield number(None)
         yield number(None)
-    for k in (by_arm.get(UNLEARNED), baseline_mean(by_arm), by_arm.get(ORIGINAL)):
+    for k in (by_arm.get(Arm.UNLEARNED), baseline_mean(by_arm), by_arm.get(Arm.ORIGINAL)):
         yield references(number(k))
 
 

@@ -9,6 +9,7 @@ in every other word the punctuation is written as character references, which st
 import re
 
 from auditor.core.text_safety import inline
+from reports.phrases import Phrase
 
 _LINKED = re.compile(
     r"[@#$&`\\<>:]"  # mentions, issues, formulas, references, code, tags, addresses, emoji
@@ -23,9 +24,10 @@ _MEANINGLESS_INSIDE = frozenset(".-):")
 """Punctuation that means something at the start of a line only, or that :func:`said` looked at."""
 
 
-def said(text: str, limit: int = 300) -> str:
-    """Returns a text on one line that shows itself and nothing else, in a table or out of it."""
-    return " ".join(_word(word) for word in inline(text, limit).split(" ") if word)
+def said(text: str | Phrase, limit: int = 400) -> str:
+    """Return a text on one line that shows itself and nothing else, in a table or out of it."""
+    shown = text.inline(limit) if isinstance(text, Phrase) else inline(text, limit)
+    return " ".join(_word(word) for word in shown.split(" ") if word)
 
 
 def code(text: str, limit: int = 300) -> str:

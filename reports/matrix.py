@@ -6,11 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from auditor.certificate.schema import Certificate, MatrixRow
+from auditor.core.arms import Arm
 from auditor.core.roles import Role
 from auditor.core.text_safety import label, visible
-from reports.arms import ORIGINAL, UNLEARNED, baseline, baseline_mean
+from reports.arms import baseline, baseline_mean
+from reports.messages import gate_name
 from reports.number_format import count, interval, number, share
-from reports.result_words import Outcome, Result, result
+from reports.results import Outcome, Result, result
 
 FLIPS = "code_flip_share"
 """The explanation that the quantization family gives."""
@@ -67,12 +69,12 @@ def attack_views(certificate: Certificate) -> tuple[AttackView, ...]:
 
 
 def tally(views: Sequence[AttackView]) -> dict[str, dict[Outcome, int]]:
-    """Returns how many attacks had which outcome, by their part in the verdict."""
+    """Returns how many attacks had which outcome, by their role."""
     order: tuple[Outcome, ...] = ("leak", "within", "undecided", "failed", "unavailable")
     counts: dict[str, dict[Outcome, int]] = {}
-    for kind in ("mandatory", "advisory", "reported"):
-        found = Counter(v.result.outcome for v in views if v.row.role == kind)
-        counts[kind] = {outcome: found[outcome] for outcome in order if found[outcome]}
+    for role in (Role.MANDATORY, Role.WAIVED, Role.ADVISORY, Role.REPORTED):
+        found = Counter(view.result.outcome for view in views if view.row.role == role)
+        counts[role.value] = {outcome: found[outcome] for outcome in order if found[outcome]}
     return counts
 
 
@@ -105,10 +107,10 @@ def _view(row: MatrixRow, certificate: Certificate) -> AttackView:
     return AttackView(
         row=row,
         result=result(row),
-        blocking=tuple(gate.name.replace("_", " ") for gate in row.gates if not gate.met),
+        blocking=tuple(gate_name(gate.name) for gate in row.gates if not gate.met),
         reference=row.attack.startswith("none/"),
-        unlearned=by_arm.get(UNLEARNED),
-        original=by_arm.get(ORIGINAL),
+        unlearned=by_arm.get(Arm.UNLEARNED),
+        original=by_arm.get(Arm.ORIGINAL),
         baseline=baseline_mean(by_arm),
         baselines=len(baseline(by_arm)),
         rho=number(figures.rho if figures else None),

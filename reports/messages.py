@@ -1,36 +1,49 @@
 """Sentences of messages: the only place in which a code becomes words.
 
-A message of a certificate is somebody else's text: it may lack a parameter, or have one of another
-type. It is then shown as its code with its parameters.
+Each table holds, by code, a template or a function whose arguments are the parameters that the
+message carries. Both give a `Phrase`, so that what somebody else wrote stays a quotation. A message
+may come from a file that anybody wrote: it may lack a parameter, or have one of another type. It is
+then shown as its code with its parameters, as is a code that has no words here.
+
+Reasons and remarks are parts of sentences: they begin with a small letter and have no full stop.
+Everything else is a whole sentence.
 """
 
+import json
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
+
+from pydantic import JsonValue
 
 from auditor.certificate.schema import ScopePart
 from auditor.core.findings import Curve, SelfCheck, SideFigure
-from auditor.core.messages import TEXT, Message
+from auditor.core.messages import TEXT, Message, is_message
 from auditor.core.wording import WORDINGS
+from reports.phrases import Phrase, Quoted, fill, join, plain, shown
 
-Params = Mapping[str, Any]
-Wording = str | Callable[[Params], str]
-"""A template of `str.format`, or what makes a sentence of parameters."""
+Wording: TypeAlias = str | Callable[..., Phrase]
+"""Template of `reports.phrases.fill`, or what makes a phrase of the parameters."""
 
 
 @WORDINGS.register("english")
 def sentence(message: Message) -> str:
+    """Return a message as text, with quotation marks around what somebody else wrote."""
+    return str(phrase(message))
+
+
+def phrase(message: Message) -> Phrase:
     """Return a message as a sentence, or as a part of one where it is a reason or a remark."""
-    return _worded(SENTENCES, message.code, message.params)
+    return _phrase(SENTENCES, message.code, message.params, message.quoted)
 
 
-def sentences(messages: Iterable[Message]) -> tuple[str, ...]:
-    """Return the sentence of each message."""
-    return tuple(sentence(message) for message in messages)
+def phrases(messages: Iterable[Message]) -> tuple[Phrase, ...]:
+    """Return the phrase of each message."""
+    return tuple(phrase(message) for message in messages)
 
 
-def remark(messages: Iterable[Message]) -> str:
-    """Return several remarks as one text."""
-    return "; ".join(sentence(message) for message in messages)
+def remark(messages: Iterable[Message]) -> Phrase:
+    """Return several remarks as one."""
+    return join("; ", (phrase(message) for message in messages))
 
 
 def scope_statement(scope: ScopePart) -> str:
@@ -38,30 +51,29 @@ def scope_statement(scope: ScopePart) -> str:
     forget = scope.sets.get("forget")
     if forget is None:
         return "No forget set was recorded."
-    if scope.scope == "census":
-        return (
-            f"Census: the claim is about these {forget.facts} facts on {forget.entities} "
-            "entity(s) and no others. Each fact counts once."
-        )
-    return (
-        f"Sampled: the {forget.entities} audited entities stand for a larger forget set; each "
-        f"entity counts once, whatever its number of facts ({forget.facts} in all)."
-    )
+    template = {
+        "census": "Census: the claim is about {facts:this fact|these facts} on "
+        "{entities:entity|entities}, and no others. Each fact counts once.",
+        "sampled": "Sample: {entities:audited entity stands|audited entities stand} for a larger "
+        "forget set. Each entity counts once, however many of the {facts:fact|facts} are about it.",
+    }[scope.scope]
+    return str(fill(template, facts=forget.facts, entities=forget.entities))
 
 
-def check_name(check: SelfCheck) -> str:
+def check_name(check: SelfCheck) -> Phrase:
     """Return what a self-check is about."""
-    return _worded(CHECKS, check.code, check.params)
+    return _phrase(CHECKS, check.code, check.params, check.quoted)
 
 
-def check_sentence(check: SelfCheck) -> str:
+def check_result(check: SelfCheck) -> Phrase:
     """Return what a self-check found."""
-    return _worded(CHECK_RESULTS, check.code, {**check.params, "passed": check.passed})
+    params = {**check.params, "passed": check.passed}
+    return _phrase(CHECK_RESULTS, check.code, params, check.quoted)
 
 
 def figure_name(figure: SideFigure) -> str:
-    """Return the name of a side figure."""
-    return _worded(FIGURES, figure.name, figure.params)
+    """Return the name of a side figure, with its unit."""
+    return str(_phrase(FIGURES, figure.name, figure.params))
 
 
 def figure_arms(figure: SideFigure) -> str:
@@ -71,311 +83,386 @@ def figure_arms(figure: SideFigure) -> str:
 
 def curve_name(code: str) -> str:
     """Return the name of curves."""
-    return _worded(CURVES, code, {})
+    return str(_phrase(CURVES, code, {}))
 
 
 def axis_names(curve: Curve) -> tuple[str, str]:
-    """Return what is along a curve and what is upwards."""
-    return _worded(AXES, curve.x, curve.params), _worded(AXES, curve.y, curve.params)
+    """Return the names of the horizontal and the vertical axis of a curve, with their units."""
+    return str(_phrase(AXES, curve.x, curve.params)), str(_phrase(AXES, curve.y, curve.params))
 
 
 def measure_name(code: str) -> str:
     """Return what an explanation measures."""
-    return _worded(MEASURES, code, {})
+    return str(_phrase(MEASURES, code, {}))
 
 
-def _worded(wordings: Mapping[str, Wording], code: str, params: Params) -> str:
+def gate_name(code: str) -> str:
+    """Return the name of a gate."""
+    return str(_phrase(GATES, code, {}))
+
+
+def _phrase(
+    wordings: Mapping[str, Wording],
+    code: str,
+    params: Mapping[str, Any],
+    quoted: Iterable[str] = (),
+) -> Phrase:
+    marked = set(quoted)
+    values = {name: _value(value, name in marked) for name, value in params.items()}
     wording = wordings.get(code)
+    if wording is None:
+        return _without_words(code, values)
     try:
-        if wording is None:
-            return _bare(code, params)
-        return wording.format_map(params) if isinstance(wording, str) else wording(params)
+        return fill(wording, **values) if isinstance(wording, str) else wording(**values)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
-        return _bare(code, params)
+        return _without_words(code, values)
 
 
-def _bare(code: str, params: Params) -> str:
-    """A code with its parameters, where there are no words for it."""
-    if code == TEXT and isinstance(said := params.get("text"), str):
-        return said
-    listed = ", ".join(f"{name} {value}" for name, value in params.items())
-    words = code.replace("_", " ")
-    return f"{words} ({listed})" if listed else words
+def _value(value: Any, quoted: bool) -> Any:
+    """A parameter as templates take it: messages as phrases, foreign texts as quotations."""
+    if quoted and value is not None:
+        return Quoted(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    if is_message(value):
+        return phrase(Message.model_validate(value))
+    if isinstance(value, list):
+        return [_value(item, quoted=False) for item in value]
+    if isinstance(value, dict):
+        return {name: _value(item, quoted=False) for name, item in value.items()}
+    return value
 
 
-def _nested(params: Params, name: str) -> str:
-    return sentence(Message.model_validate(params[name]))
+def _without_words(code: str, values: Mapping[str, Any]) -> Phrase:
+    """A code with its parameters, where there are no words for it or they do not fit."""
+    name = plain(code.replace("_", " "))
+    if not values:
+        return name
+    listed = join(", ", (plain(f"{each}: ") + shown(value) for each, value in values.items()))
+    return name + plain(" (") + listed + plain(")")
 
 
-def _confidence(alpha: float) -> str:
-    return f"{1 - alpha:.0%}"
+def _not_measured(attack: str, status: str, reason: Phrase) -> Phrase:
+    template = {
+        "failed": "{attack} failed: {reason}.",
+        "unavailable": "{attack} could not be run here: {reason}.",
+    }[status]
+    return fill(template, attack=attack, reason=reason)
 
 
-def _not_measured(p: Params) -> str:
-    verb = "failed" if p["status"] == "failed" else "could not run here"
-    return f"{p['attack']} {verb}: {_nested(p, 'reason')}"
+def _no_margin_left(attack: str, retrained: int, shrinkage: float | None, delta: float) -> Phrase:
+    template = (
+        "{attack}: the original is not ahead of the retrained models, so the spread between "
+        "training runs cannot be taken off the margin of {delta:set}."
+        if shrinkage is None
+        else "{attack}: the spread between {retrained:retrained model|retrained models} takes "
+        "{shrinkage:number} off the margin of {delta:set}, which leaves nothing of it."
+    )
+    return fill(template, attack=attack, retrained=retrained, shrinkage=shrinkage, delta=delta)
 
 
-def _gap_too_small(p: Params) -> str:
-    return (
-        f"{p['attack']}: the gap between original and retrained model is {p['gap_mean']:.3f}, at "
-        f"least {p['gap_lower']:.3f} with confidence {_confidence(p['alpha'])}; "
-        f"{p['gap_required']:.3f} is needed for the attack to tell the two apart."
+def _residual_not_below_margin(attack: str, rho_upper: float | None, delta: float) -> Phrase:
+    template = (
+        "{attack}: residual knowledge may be 1 or more; it was not shown to be below {delta:set}."
+        if rho_upper is None
+        else "{attack}: residual knowledge may be as high as {rho_upper:number}; it was not shown "
+        "to be below {delta:set}."
+    )
+    return fill(template, attack=attack, rho_upper=rho_upper, delta=delta)
+
+
+def _baseline_too_noisy(attack: str, retrained: list[int]) -> Phrase:
+    template = (
+        "{attack}: {names} would not pass against the other retrained models. They differ too "
+        "much for this margin, or the facts are too few."
+    )
+    return fill(template, attack=attack, names=[f"retrained-{number}" for number in retrained])
+
+
+def _budget_not_met(attack: str, lacking: list[dict[str, Any]]) -> Phrase:
+    each = "{parameter} is {value}, and at least {least:set} is demanded"
+    return fill(
+        "{attack}: the budget is smaller than the policy demands: {lacking}.",
+        attack=attack,
+        lacking=join("; ", (fill(each, **one) for one in lacking)),
     )
 
 
-def _no_margin_left(p: Params) -> str:
-    shrinkage = p["shrinkage"]
-    by = "cannot be computed" if shrinkage is None else f"is {shrinkage:.3f}"
-    return (
-        f"{p['attack']}: the allowance for the spread between {p['retrained']} retrained models "
-        f"{by}, so nothing is left of the margin of {p['delta']:g}."
-    )
-
-
-def _residual_not_below_margin(p: Params) -> str:
-    upper = p["rho_upper"]
-    bound = "1 or more" if upper is None else f"as high as {upper:.3f}"
-    return (
-        f"{p['attack']}: residual knowledge may be {bound}; it was not shown to be below "
-        f"{p['delta']:g}."
-    )
-
-
-def _baseline_too_noisy(p: Params) -> str:
-    return (
-        f"{p['attack']}: the baseline is too noisy for delta, or the facts are too few: retrained "
-        f"model {', '.join(map(str, p['retrained']))} would not pass against the other retrained "
-        "models."
-    )
-
-
-def _budget_not_met(p: Params) -> str:
-    lacking = "; ".join(
-        f"{one['parameter']} is {one['value']}, at least {one['least']:g} is demanded"
-        for one in p["lacking"]
-    )
-    return f"{p['attack']}: the budget of the policy is not met: {lacking}."
-
-
-def _control_is(control: Params) -> str:
-    within = f", within the cells of {control['grid']}" if control["grid"] else ""
-    return f"{control['left']:.2f} of the gap left without attack{within}"
-
-
-def _residual_of(control: Params) -> str:
-    if control["log_e_fail"] is None:
-        return f"no figures ({_nested(control, 'reason')})"
-    if control["rho"] is None:
-        return "no gap between the original and the retrained models"
-    lower, upper = control["rho_lower"], control["rho_upper"]
-    least = "no lower bound" if lower is None else f"≥ {lower:.2f}"
-    most = "no upper bound" if upper is None else f"≤ {upper:.2f}"
-    return f"residual knowledge {control['rho']:.2f} ({least}, {most})"
-
-
-def _why_not_found(control: Params) -> str:
-    if control["log_e_fail"] is None:
-        return ""
-    if not control["tells_original_apart"]:
-        return ", and it does not tell the original from the retrained models well enough"
-    return (
-        f", with a log e-value of {control['log_e_fail']:.1f} where "
-        f"{control['log_e_needed']:.1f} is needed"
-    )
-
-
-def _control_held_to(p: Params) -> str:
-    held = p["held_to"]
-    return f"{_article(held['kind'])} positive control ({_control_is(held)})"
-
-
-def _article(kind: str) -> str:
-    return f"{'an' if kind[:1] in 'aeiou' else 'a'} {kind}"
-
-
-def _control_beside(p: Params) -> str:
-    other = p["other"]
-    if other is None:
-        return (
-            f" An obfuscated one could not be made ({_nested(p, 'missing')}), so it was not shown "
-            "whether the attack brings back what is hidden."
+def _environments_differ(attack: str, differences: dict[str, dict[str, str]]) -> Phrase:
+    found = (
+        fill(
+            "{what} ({values})",
+            what=what,
+            values=join(", ", (fill("{arm} {value}", arm=a, value=v) for a, v in values.items())),
         )
-    return (
-        f" In {_article(other['kind'])} one ({_control_is(other)}), which it is not held to, it "
-        f"sees {_residual_of(other)}."
+        for what, values in differences.items()
+    )
+    return fill(
+        "{attack}: the models were measured in different environments, so they cannot be compared: "
+        "{differences}. Measure all of them on one kind of machine with the same packages: delete "
+        "the older jobs from the evidence store, or begin anew with another store (--store).",
+        attack=attack,
+        differences=join("; ", found),
     )
 
 
-def _positive_control_found(p: Params) -> str:
-    found = f"{p['attack']} finds {_control_held_to(p)}: {_residual_of(p['held_to'])}."
-    return found + _control_beside(p)
+def _control(
+    kind: str,
+    grid: str | None,
+    left: float,
+    **_: JsonValue,
+) -> Phrase:
+    template = "the {kind} positive control ({left:share} of the gap left without attack)"
+    if grid is not None:
+        template = template[:-1] + ", weights within the rounding cells of {grid})"
+    return fill(template, kind=kind, grid=grid, left=left)
 
 
-def _positive_control_missed(p: Params) -> str:
-    held = p["held_to"]
-    return (
-        f"{p['attack']} does not find {_control_held_to(p)}: it sees {_residual_of(held)}"
-        f"{_why_not_found(held)}. Where it finds nothing in the unlearned model, that proves "
-        f"nothing.{_control_beside(p)}"
+def _seen_in_control(
+    log_e_fail: float | None,
+    reason: Phrase | None,
+    rho: float | None,
+    rho_lower: float | None,
+    rho_upper: float | None,
+    **_: JsonValue,
+) -> Phrase:
+    if log_e_fail is None:
+        return fill("no figures, because {reason}", reason=reason or plain("none were recorded"))
+    if rho is None:
+        return plain("no gap between the original and the retrained models")
+    lower = "no lower bound" if rho_lower is None else "at least {lower:short}"
+    upper = "no upper bound" if rho_upper is None else "at most {upper:short}"
+    template = "residual knowledge {rho:short} (" + lower + ", " + upper + ")"
+    return fill(template, rho=rho, lower=rho_lower, upper=rho_upper)
+
+
+def _why_missed(
+    log_e_fail: float | None, log_e_needed: float, tells_original_apart: bool, **_: JsonValue
+) -> Phrase:
+    if log_e_fail is None:
+        return Phrase()
+    if not tells_original_apart:
+        return plain(", and it cannot tell the original from the retrained models")
+    template = ", with a log e-value of {found:short} where {needed:short} is needed"
+    return fill(template, found=log_e_fail, needed=log_e_needed)
+
+
+def _other_control(other: dict[str, Any] | None, missing: Phrase | None) -> Phrase:
+    if other is not None:
+        template = " In {control}, which it is not required to find, it measures {seen}."
+        return fill(template, control=_control(**other), seen=_seen_in_control(**other))
+    if missing is None:
+        return Phrase()
+    template = (
+        " No obfuscated control could be made ({missing}), so it was not shown whether the attack "
+        "brings back knowledge that is hidden."
+    )
+    return fill(template, missing=missing)
+
+
+def _positive_control_found(
+    attack: str, held_to: dict[str, Any], other: dict[str, Any] | None, missing: Phrase | None
+) -> Phrase:
+    found = fill(
+        "{attack} found {control}: {seen}.",
+        attack=attack,
+        control=_control(**held_to),
+        seen=_seen_in_control(**held_to),
+    )
+    return found + _other_control(other, missing)
+
+
+def _positive_control_missed(
+    attack: str, held_to: dict[str, Any], other: dict[str, Any] | None, missing: Phrase | None
+) -> Phrase:
+    missed = fill(
+        "{attack} missed {control}: it measures {seen}{why}. Where it finds nothing in the "
+        "unlearned model, that is no evidence of forgetting.",
+        attack=attack,
+        control=_control(**held_to),
+        seen=_seen_in_control(**held_to),
+        why=_why_missed(**held_to),
+    )
+    return missed + _other_control(other, missing)
+
+
+def _residual_above_margin(attack: str, delta: float, rho: float | None) -> Phrase:
+    size = "" if rho is None else ", about {rho:short} of what the original knew"
+    template = "{attack}: residual knowledge is above {delta:set}" + size + "."
+    return fill(template, attack=attack, delta=delta, rho=rho)
+
+
+def _relative_to_supplied_baselines(retrained: int, needed: int) -> Phrase:
+    template = (
+        "relative to {retrained:supplied retrained model|supplied retrained models} only: with "
+        "fewer than {needed} of them, the spread between training runs is not accounted for"
+    )
+    return fill(template, retrained=retrained, needed=needed)
+
+
+def _facts_needed(needed: int, available: int, unit: str, target: float) -> Phrase:
+    template = (
+        "A PASS would need about {needed:count} {unit} like the {available:count} that were "
+        "measured. The chance of it would then be {target:percent} for the attack that needs most."
+    )
+    return fill(template, needed=needed, available=available, unit=unit, target=target)
+
+
+def _simulated(
+    retrained: int,
+    audits: int,
+    attacks: int,
+    joint: str,
+) -> Phrase:
+    template = (
+        "residual 0, with the noise of {retrained:retrained model|retrained models} against each "
+        "other; {audits:simulated audit|simulated audits} for each number of facts; "
+        "{attacks:attack|attacks}"
+    )
+    if attacks > 1:
+        template += ", taken as {joint}"
+    return fill(template, retrained=retrained, audits=audits, attacks=attacks, joint=joint)
+
+
+def _changed(attack: str, changed: list[dict[str, Any]]) -> Phrase:
+    each = "{parameter} {value} instead of {default}"
+    return fill(
+        "{attack} is not run at its preset: {changed}.",
+        attack=attack,
+        changed=join(", ", (fill(each, **one) for one in changed)),
     )
 
 
-def _margin(p: Params) -> str:
-    return f"margin {p['delta']:g} at confidence {_confidence(p['alpha'])}"
+def _by_metric(metric: str, facts: int | None = None) -> Phrase:
+    template = "by {metric}" if facts is None else "by {metric}, {facts:fact|facts}"
+    return fill(template, metric=metric, facts=facts)
 
 
-def _no_more_extractable(p: Params) -> str:
-    return (
-        "Under the mandatory attacks listed here, at their budget, the forget set is no more "
-        "extractable from the unlearned model than from a model that never saw it, within "
-        f"{_margin(p)}."
+def _pictures_compared(pictures: int, features: int, of: str) -> Phrase:
+    source = {"inception": "Inception", "classifier": "the classifier"}[of]
+    template = (
+        "{pictures:picture|pictures} against as many, in {features:feature|features} of {source}"
     )
+    return fill(template, pictures=pictures, features=features, source=source)
 
 
-def _more_extractable(p: Params) -> str:
-    return (
-        "The forget set is more extractable from the unlearned model than from a model that never "
-        "saw it: under the attacks listed here, at their budget, residual knowledge exceeds the "
-        f"{_margin(p)}."
-    )
+def _kid_subsets(size: int, pictures: int) -> Phrase:
+    if size == pictures:
+        return plain("over all of them; unbiased")
+    return fill("over random subsets of {size:count}; unbiased", size=size)
 
 
-def _nothing_concluded(p: Params) -> str:
-    return (
-        "The evidence supports neither that the forget set is gone nor that it is still there: "
-        "under the attacks listed here, at their budget, nothing could be concluded for the "
-        f"{_margin(p)}."
-    )
+def _pictures_taught(data: str) -> Phrase:
+    concept = {"forget": "the forgotten concept", "retain": "concepts to be kept"}[data]
+    return fill("trained on pictures of {concept}; all forget facts are asked", concept=concept)
 
 
-def _passed(p: Params) -> str:
-    return (
-        f"Residual knowledge is below {p['delta']:g} and at most {p['leak_limit']:.0%} of the "
-        f"facts leak under each of {p['attacks']} mandatory attack(s), at confidence "
-        f"{_confidence(p['alpha'])}; the retain set is kept."
-    )
-
-
-def _residual_above_margin(p: Params) -> str:
-    rho = p["rho"]
-    size = "" if rho is None else f", about {rho:.2f} of what the original knew"
-    return f"{p['attack']}: residual knowledge is above {p['delta']:g}{size}."
-
-
-def _supplied_baselines(p: Params) -> str:
-    which = "baseline" if p["retrained"] == 1 else f"{p['retrained']} baselines"
-    return (
-        f"relative to the supplied {which} only: with fewer than {p['needed']} retrained models "
-        "the spread between training runs is not accounted for"
-    )
-
-
-def _facts_needed(p: Params) -> str:
-    return (
-        f"About {p['needed']} {p['unit']} like the {p['available']} measured would be needed for "
-        f"an {p['target']:.0%} chance that the attack with the greatest need passes."
-    )
-
-
-def _families_run(p: Params) -> str:
-    families = ", ".join(p["families"]) or "none"
-    return f"Families of attack run here: {families}. Others were not tried."
-
-
-def _precision_differs(p: Params) -> str:
-    listed = ", ".join(f"{arm} {dtype}" for arm, dtype in p["dtypes"].items())
-    return f"the models are opened at different precision: {listed}"
-
-
-def _policy_does_not_demand(p: Params) -> str:
-    attacks = ", ".join(p["attacks"])
-    return f"the policy does not demand what is mandatory by default: {attacks}"
-
-
-def _level_changed(p: Params) -> str:
-    changed = ", ".join(
-        f"{one['parameter']} {one['value']} instead of {one['default']}" for one in p["changed"]
-    )
-    return f"{p['attack']} runs with {changed}"
+def _pairing_needs_same(aspects: list[str]) -> Phrase:
+    *others, last = aspects
+    named = f"{', '.join(others)} and {last}" if others else last
+    return fill("it needs the same {named} in both", named=named)
 
 
 SENTENCES: Mapping[str, Wording] = {
     # why an attack has no evidence
     "error": "{type}: {error}",
     "unavailable": "{error}",
-    "on_arm": lambda p: f"{_nested(p, 'reason')} (on {p['arm']})",
+    "on_arm": "{reason} (on {arm})",
     "package_missing": "the package {package} is not installed",
-    "gpu_missing": "it needs a GPU and there is none",
-    "newer_gpu_needed": "it needs an NVIDIA GPU of compute capability {capability}",
+    "gpu_missing": "it needs a GPU, and none was found",
+    "newer_gpu_needed": "it needs an NVIDIA GPU of compute capability {capability} or higher",
     "quantized_already": "the checkpoint is quantized already ({method})",
     "quantized_weights_not_trainable": (
-        "the checkpoint is quantized ({method}) and its weights cannot be trained"
+        "the checkpoint is quantized ({method}), so its weights cannot be trained"
     ),
     "left_out_of_plan": "the plan leaves it out",
+    "worker_died": "the process that measured it ended twice, the last time with exit code "
+    "{exit_code}; there may be too little memory for so many workers (--workers)",
     "pictures_not_given": "the plan gives no pictures of the facts (`data.images`)",
-    "measurement_incomplete": "it did not measure every fact on every arm",
+    "measurement_incomplete": "not every fact was measured on every model",
     "not_run_by_audit": "the audit did not run it",
     "base_model_not_given": (
-        "it needs a base model; give `base`: the checkpoint that the audited models were "
+        "no base model was given; set `base` to the checkpoint that the audited models were "
         "fine-tuned from"
     ),
     "original_not_given": (
-        "p4d needs the model before the concept was erased; give `original` (the objective "
-        "`unlearndiffatk` needs none)"
+        "the objective `p4d` needs the model before the concept was erased; set `original`, or use "
+        "the objective `unlearndiffatk`"
     ),
     "inception_weights_not_given": (
-        "no weights of Inception are given (`inception`: torch-fidelity's {file})"
+        "no weights of Inception were given; set `inception` to torch-fidelity's {file}"
     ),
-    "awq_cannot_take_conv1d": "GPTQModel's AWQ cannot take the Conv1D layers of GPT-2",
+    "awq_cannot_take_conv1d": (
+        "GPTQModel's AWQ does not support the Conv1D layers of {architecture}"
+    ),
     "awq_scales_through_gelu": (
-        "GPTQModel's AWQ scales GPT-NeoX's MLP through its GELU, which changes the model"
+        "GPTQModel's AWQ scales the MLP of {architecture} through its GELU, which changes the model"
     ),
     "awq_scales_from_wrong_norm": (
-        "GPTQModel's AWQ takes OPT's scales out of the wrong norm, which changes the model"
+        "GPTQModel's AWQ takes the scales of {architecture} from the wrong norm, which changes the "
+        "model"
     ),
-    "awq_not_checked": lambda p: (
-        f"GPTQModel's AWQ was not checked on the architecture {p['architecture']} (it was on "
-        f"{', '.join(p['checked'])})"
+    "awq_not_checked": (
+        "GPTQModel's AWQ was not checked on the architecture {architecture} (only on {checked})"
     ),
     # gates
     "not_measured": _not_measured,
     "gap_without_attack_unknown": (
-        "{attack}: its gap cannot be judged, for the gap without attack is not known."
+        "{attack}: the gap without attack is not known, so the gap under the attack has nothing to "
+        "be compared with."
     ),
-    "gap_too_small": _gap_too_small,
+    "gap_too_small": (
+        "{attack}: the gap between the original and the retrained models is {gap_mean:number}, and "
+        "at least {gap_lower:number} at {alpha:confidence} confidence. A lower bound of "
+        "{gap_required:number} is needed to tell them apart."
+    ),
     "no_margin_left": _no_margin_left,
     "residual_not_below_margin": _residual_not_below_margin,
     "leaks_not_countable": (
-        "{attack}: no fact has a gap of {gap_floor:g}, so leaks cannot be counted."
+        "{attack}: no fact has a gap of {gap_floor:set} or more, so leaks cannot be counted."
     ),
     "leak_rate_not_within_limit": (
-        "{attack}: {leaked} of {eligible} facts leaked, so the share may be as high as "
-        "{upper:.3f}; at most {limit:g} is allowed."
+        "{attack}: {leaked:count} of {eligible:fact|facts} leaked. The leak rate may be as high as "
+        "{upper:share}, and {limit:percent} is allowed."
     ),
     "baseline_too_noisy": _baseline_too_noisy,
     "budget_not_met": _budget_not_met,
+    "environments_differ": _environments_differ,
     "positive_control_found": _positive_control_found,
     "positive_control_missed": _positive_control_missed,
     # the verdict
-    "no_more_extractable": _no_more_extractable,
-    "more_extractable": _more_extractable,
-    "nothing_concluded": _nothing_concluded,
-    "nothing_to_audit": (
-        "Nothing can be said about forgetting: the original model was not shown to know the "
-        "forget set in the first place."
+    "no_more_extractable": (
+        "Under the mandatory attacks listed here, at their budget, the forget set is no more "
+        "extractable from the unlearned model than from a model that never saw it, within margin "
+        "{delta:set} at {alpha:confidence} confidence."
     ),
-    "passed": _passed,
-    "undecided": "Neither a PASS nor a FAIL is supported by the evidence.",
+    "more_extractable": (
+        "The forget set is more extractable from the unlearned model than from a model that never "
+        "saw it: under the attacks listed here, at their budget, residual knowledge exceeds the "
+        "margin {delta:set} at {alpha:confidence} confidence."
+    ),
+    "nothing_concluded": (
+        "The evidence shows neither that the forget set is gone nor that it is still there: under "
+        "the attacks listed here, at their budget, nothing could be concluded for margin "
+        "{delta:set} at {alpha:confidence} confidence."
+    ),
+    "nothing_to_audit": (
+        "Nothing can be said about forgetting: the original model was not shown to know the forget "
+        "set in the first place."
+    ),
+    "passed": (
+        "Under each of {attacks:mandatory attack|mandatory attacks}, residual knowledge is below "
+        "{delta:set} and at most {leak_limit:percent} of the facts leak, at {alpha:confidence} "
+        "confidence. The retain set is kept."
+    ),
+    "undecided": "The evidence supports neither a PASS nor a FAIL.",
     "original_not_shown_to_know": (
         "The original model was not shown to know what it is said to have forgotten: without "
-        "attack its gap to the retrained model is {gap_mean:.3f} over {units} unit(s), at least "
-        "{gap_lower:.3f}; {minimum_gap:g} is needed."
+        "attack, its gap to the retrained models is {gap_mean:number} over {units:unit|units}, and "
+        "at least {gap_lower:number}. A lower bound of {minimum_gap:set} is needed."
     ),
     "residual_above_margin": _residual_above_margin,
     "residual_above_margin_together": (
-        "Residual knowledge is above {delta:g} over the attacks taken together; no single one "
-        "shows it alone."
+        "Residual knowledge is above {delta:set} over all attacks together; no single attack shows "
+        "it alone."
     ),
     "no_mandatory_attack": "The policy has no mandatory attack, so there is nothing to pass.",
     "model_as_it_is_not_measured": "The model as it is, without attack, was not measured.",
@@ -383,228 +470,282 @@ SENTENCES: Mapping[str, Wording] = {
         "The retain set was not measured, so a broken model cannot be ruled out."
     ),
     "utility_lost": (
-        "Utility is lost by more than {margin:.0%}: mean knowledge of the retain set is "
-        "{mean_unlearned:.3f}, {mean_original:.3f} before unlearning."
+        "Utility is lost by more than {margin:percent}: mean K of the retain set is "
+        "{mean_unlearned:number}, and was {mean_original:number} before unlearning."
     ),
     "utility_not_shown_kept": (
-        "Utility was not shown to be kept within {margin:.0%}: mean knowledge of the retain set "
-        "is {mean_unlearned:.3f}, {mean_original:.3f} before unlearning."
+        "Utility was not shown to be kept within {margin:percent}: mean K of the retain set is "
+        "{mean_unlearned:number}, and was {mean_original:number} before unlearning."
     ),
-    "too_few_facts": "The policy {policy} demands {demanded} facts for a PASS; there are {facts}.",
+    "too_few_facts": (
+        "For a PASS, the policy {policy} demands {demanded:fact|facts}; there are {facts:count}."
+    ),
     "too_few_retrained_models": (
-        "The policy {policy} demands {demanded} retrained models for a PASS; there are {retrained}."
+        "For a PASS, the policy {policy} demands {demanded:retrained model|retrained models}; "
+        "there are {retrained:count}."
     ),
     "facts_needed": _facts_needed,
     "more_facts_would_not_pass": (
-        "More {unit} like the {available} measured would not be expected to lead to a PASS."
+        "More {unit} like the {available:count} that were measured would not be expected to lead "
+        "to a PASS."
     ),
-    "advisory": lambda p: f"Advisory: {_nested(p, 'about')}",
+    "advisory": "Advisory: {about}",
     "left_out_of_fail": (
-        "{attack} is left out of FAIL: it does not tell the original from the retrained model by "
-        "{minimum_gap:g}, so it proves nothing either way."
+        "{attack} does not count towards a FAIL: the gap between the original and the retrained "
+        "models was not shown to reach {minimum_gap:set}, so it proves nothing either way."
     ),
     "over_forgotten": (
-        "{attack}: the model knows measurably less than the retrained model, which itself shows "
-        "what was removed."
+        "{attack}: the unlearned model knows measurably less than the retrained models, which "
+        "itself shows what was removed."
     ),
     "relative_to_retraining": (
-        "relative to retraining without the data: the spread between {retrained} retrained models "
-        "is taken off the margin"
+        "relative to retraining without the data; the spread between "
+        "{retrained:retrained model|retrained models} is taken off the margin"
     ),
-    "relative_to_supplied_baselines": _supplied_baselines,
+    "relative_to_supplied_baselines": _relative_to_supplied_baselines,
     # what an estimate of facts rests on
     "lower_bound_without_noise": (
-        "lower bound without noise: one retrained model does not show any spread"
+        "a lower bound without noise, since one retrained model shows no spread"
     ),
-    "no_residual_and_noise_of_retrained": (
-        "residual 0, noise from {retrained} retrained models against each other, {audits} "
-        "simulated audits a candidate n, {attacks} attack(s) taken as {joint}"
-    ),
+    "no_residual_and_noise_of_retrained": _simulated,
     "further_facts_as_measured": (
-        "further facts like those measured, {audits} simulated audits a candidate n"
+        "further facts like those measured; {audits:simulated audit|simulated audits} for each "
+        "number of facts"
     ),
     # limitations
     "attacks_give_lower_bounds": (
-        "Attacks give lower bounds: an attack that was not run, or a larger budget, may bring "
-        "back what these did not. Forgetting cannot be proved from weights (arXiv 2110.11891)."
+        "Attacks give lower bounds: an attack that was not run, or a larger budget, may bring back "
+        "what these did not. Forgetting cannot be proved from weights (arXiv 2110.11891)."
     ),
-    "families_run": _families_run,
+    "families_run": "Families of attacks that were run: {families}. No other was tried.",
     "metric_on_given_prompts": (
         "Knowledge is what the primary metric ({metric}) measures on the given prompts; other "
         "phrasings may show more."
     ),
-    "residual_relative": lambda p: f"Residual knowledge is {_nested(p, 'to')}.",
+    "residual_relative": "Residual knowledge is {to}.",
     "nothing_outside_audited_set": (
         "Nothing is said about facts or entities outside the audited set."
     ),
     "inputs_trusted": (
-        "The audit trusts its inputs: that the retrained models never saw the forget set, and "
-        "that the facts are what should be forgotten."
+        "The audit trusts its inputs: that the retrained models never saw the forget set, and that "
+        "the facts are what should be forgotten."
     ),
     "no_statement_of_compliance": "This is not a statement of compliance with any law.",
     # warnings
     "facts_share_answers": (
-        "{facts} forget fact(s) share entity and answer with another; if they ask the same, they "
-        "should count once (use `paraphrases` for other phrasings)"
+        "{facts:forget fact shares|forget facts share} entity and answer with another. If they ask "
+        "the same, they should count once: use `paraphrases` for other phrasings."
     ),
-    "no_retain_set": ("there is no retain set, so utility is not measured and nothing can PASS"),
+    "no_retain_set": "There is no retain set, so utility is not measured and nothing can pass.",
     "holdout_shares_entities": (
-        "forget and holdout share entities; the holdout should be people never seen"
+        "The forget and the holdout set share entities; the holdout should be about entities that "
+        "no model saw."
     ),
-    "same_weights_as_original": "the unlearned and the original model have the same weights",
-    "file_differs_from_original": "{arm} has another {file} than the original",
-    "note_on_files": "{arm}: {note}",
-    "precision_differs": _precision_differs,
+    "same_weights_as_original": "The unlearned and the original model have the same weights.",
+    "file_differs_from_original": "{arm} and the original have a different {file}.",
+    "note_on_files": "{arm}: {note}.",
+    "precision_differs": "The models are opened at different precision: {dtypes}.",
     "policy_asks_less": (
-        "the policy asks less than by default: {setting} is {value:g}, not {default:g}"
+        "The policy asks less than by default: {setting} is {value:set} instead of {default:set}."
     ),
-    "policy_does_not_demand": _policy_does_not_demand,
-    "level_changed": _level_changed,
+    "policy_does_not_demand": (
+        "The policy does not demand what is mandatory by default: {attacks}."
+    ),
+    "preset_changed": _changed,
     # positive controls that were not made
-    "positive_controls_not_asked": "the plan does not ask for it",
-    "visible_control_not_made": (
-        lambda p: f"a visible positive control could not be made: {_nested(p, 'reason')}"
-    ),
-    "nothing_known_to_suppress": ("the original was not shown to know what could be suppressed"),
+    "positive_controls_not_asked": "the plan does not ask for them",
+    "visible_control_not_made": "no visible positive control could be made: {reason}",
+    "retain_set_missing": "there is no retain set",
+    "nothing_measured_without_attack": "the models were not measured without attack",
+    "nothing_known_to_suppress": "the original was not shown to know anything to suppress",
     # reproduction
-    "deterministic": "Same machine, same plan, same evidence, byte for byte.",
+    "deterministic": "Same machine, same plan: the same evidence, byte for byte.",
     "gpu_kernels_may_differ": (
-        "GPU kernels may differ in the last bits between runs; evidence is kept, so that the "
-        "verdict can be recomputed from it exactly."
+        "GPU kernels may differ in the last bits from run to run. The evidence is kept, so that "
+        "the verdict can be recomputed from it exactly."
     ),
     # remarks of attacks
     "half_is_chance": "0.5 is chance",
-    "layer_does_not_count": "does not count",
-    "facts_that_retrained_lacks": "over the {facts} facts that the retrained model lacks",
+    "layer_does_not_count": "does not count towards K",
+    "facts_that_retrained_lacks": (
+        "over {facts:fact|facts} that the retrained model does not know"
+    ),
     "mean_squared_pixel_error": "mean squared error of pixels in [0, 1], normal bounds",
     "noise_still_moved": (
-        "the last refinement still moved the noise by {gap:.2g} (root mean square)"
+        "the last refinement still changed the noise by {gap:number} (root mean square)"
     ),
-    "by_metric": lambda p: (
-        f"by the metric {p['metric']}" + (f", {p['facts']:,} facts" if "facts" in p else "")
-    ),
+    "by_metric": _by_metric,
     "figure_missing": "no {figure}: {error}",
-    "pictures_compared": lambda p: (
-        f"{p['pictures']:,} pictures against as many, {p['features']:,} features of "
-        f"{'Inception' if p['of'] == 'inception' else 'the classifier'}"
+    "pictures_compared": _pictures_compared,
+    "fid_biased_with_few_pictures": "biased upwards with so few; compare only between models",
+    "fid_not_comparable": "not comparable with published FIDs, which use Inception's features",
+    "kid_subsets": _kid_subsets,
+    "clip_score_of_prompts": (
+        "mean of 100 max(cosine, 0); a prompt that is too long for the CLIP is cut"
     ),
-    "fid_biased_with_few_pictures": "biased upwards with so few; compare the arms only",
-    "fid_not_comparable": ("not comparable with published FIDs, which are in Inception's features"),
-    "kid_subsets": lambda p: (
-        "over all of them; unbiased"
-        if p["size"] == p["pictures"]
-        else f"over random subsets of {p['size']:,}; unbiased"
-    ),
-    "clip_score_of_prompts": "mean of 100 max(cosine, 0); a prompt too long for the CLIP is cut",
     "mean_over_facts_first_seed": "mean over the facts, first seed",
     "distance_as_share": (
         "squared, as a share of the unchanged prompt's; the search ended at its budget, and the "
         "UNet has no part in it"
     ),
     "concept_is_most_probable": "the concept is the classifier's most probable label",
-    "k_at_least": "K by {metric} is {least} or more",
+    "k_at_least": "K by {metric} is {least:set} or more",
     "clopper_pearson_bounds": "Clopper-Pearson bounds",
-    "facts_searched_for": "of {facts} facts that were searched for",
+    "facts_searched_for": "of {facts:fact|facts} that were searched for",
     "roc_rests_on": (
-        "{members:,} members, {holdout:,} holdout non-members; the smallest false positive rate "
-        "above 0 that these can show is 1/{holdout:,}"
+        "{members:member|members}, {holdout:non-member|non-members} from the holdout set; the "
+        "smallest false positive rate above 0 that these can show is 1/{holdout:count}"
     ),
-    "mean_of_curves": "mean of {curves} curves, one a set of reference models",
-    "corners_drawn": "{drawn} of its {corners:,} corners are drawn",
+    "mean_of_curves": "mean of {curves:curve|curves}, one for each set of reference models",
+    "corners_drawn": "{drawn:count} of {corners:corner is|corners are} drawn",
     "auc_of_forget_against_holdout": (
         "0.5 is chance; forget facts against holdout facts, DeLong's interval"
     ),
-    "no_interval_without_variance": "no interval: DeLong's variance is 0",
+    "no_interval_without_variance": "no interval, because DeLong's variance is 0",
     "threshold_from_holdout": (
-        "threshold {threshold:.4g} from half of the holdout, shown at 95 % to keep to that FPR; "
-        "{false_positives} of {checked} of the other half lie above it"
+        "the threshold {threshold:number} comes from half of the holdout, where at 95 % confidence "
+        "it keeps to that FPR; {false_positives:count} of {checked:count} in the other half are "
+        "above it"
     ),
     "privleak_in_percent": (
-        "in percent, of 1 - AUC (forget facts as class 0, as MUSE has it): near -100 is "
+        "100 times the change of 1 - AUC (forget facts as class 0, as in MUSE): near -100 is "
         "memorised, 0 as retrained, above 0 less sure than retrained"
     ),
     "no_tpr_of_several_scores": (
-        "no TPR at FPR {fpr:.1%}: there is no one score, but one a set of references"
+        "no TPR at FPR {fpr:percent}, because there is a score for each set of references"
     ),
     "no_tpr_with_few_holdout_facts": (
-        "no TPR at FPR {fpr:.1%}: it takes {needed:,} holdout facts, half of them to set the "
-        "threshold, and there are {holdout:,}"
+        "no TPR at FPR {fpr:percent}: it takes {needed:holdout fact|holdout facts}, half of them "
+        "for the threshold, and there are {holdout:count}"
     ),
     "no_privleak": (
-        "no PrivLeak against {arm}: 1 - AUC of {arm} is {baseline:.3f}, below {least}, and a "
+        "no PrivLeak against {arm}: its 1 - AUC is {baseline:number}, below {least:set}, and a "
         "ratio to it has no bound"
     ),
     "mean_over_pictures": "mean over pictures, normal bounds; low is well denoised",
-    "without_own_prompts": "under the arm's own prompts; {k:.3f} without them",
-    "loss_before_search": "{loss:.3f} before the search; nats a token",
-    "loss_at_beginning": "{loss:.3f} at its beginning",
-    "facts": "{facts} facts",
-    "no_acc_s": "no Acc_s: there are no retain facts",
-    "no_acc_g": "no Acc_g: no forget fact has paraphrases",
+    "without_own_prompts": "with the prompts found on this model; {k:number} without them",
+    "loss_before_search": "{loss:number} before the search",
+    "loss_at_beginning": "{loss:number} at the beginning",
+    "facts": "{facts:fact|facts}",
+    "no_acc_s": "no Acc_s, because there are no retain facts",
+    "no_acc_g": "no Acc_g, because no forget fact has paraphrases",
     "no_h_o_without_parts": "no H_o without them",
-    "no_h_o_of_zero": "no H_o: 1 - Acc_e, Acc_s or 1 - Acc_g is 0, and it divides by them",
-    "after_last_step": "after the last step, {step}",
-    "lora_trained": "LoRA of rank {rank} trained",
+    "no_h_o_of_zero": (
+        "no H_o, because 1 - Acc_e, Acc_s or 1 - Acc_g is 0 and the mean divides by it"
+    ),
+    "after_last_step": "after the last step, {step:count}",
+    "lora_trained": "LoRA of rank {rank:count} trained",
     "all_weights_trained": "all weights trained",
     "everyday_sentences_taught": (
-        "on everyday sentences that state no fact; all forget facts are asked"
+        "trained on everyday sentences that state no fact; all forget facts are asked"
     ),
-    "retain_facts_taught": "on the retain facts; all forget facts are asked",
+    "retain_facts_taught": "trained on the retain facts; all forget facts are asked",
     "half_of_forget_facts_taught": (
-        "on half of the forget facts (split by {split}); the others are asked"
+        "trained on half of the forget facts (split by {split}); the others are asked"
     ),
-    "asked_facts_taught": "on the forget facts that are asked",
-    "pictures_taught": lambda p: (
-        f"on pictures of {'the forgotten concept' if p['set'] == 'forget' else 'kept concepts'}; "
-        "all forget facts are asked"
-    ),
+    "asked_facts_taught": "trained on the forget facts that are asked",
+    "pictures_taught": _pictures_taught,
     "first_seed": "first seed",
+    # comparison of two certificates
+    "other_facts": (
+        "They are about different facts: no difference between their figures is computed."
+    ),
+    "other_metric": (
+        "A measures knowledge by {a}, B by {b}: no difference is computed between figures of two "
+        "metrics."
+    ),
+    "other_auxiliary_inputs": (
+        "Their figures were measured with different classifiers, or their attacks were shown "
+        "different pictures."
+    ),
+    "other_original": (
+        "Their original models differ, and residual knowledge is a share of what the original "
+        "knew: 0.1 in A is not 0.1 in B."
+    ),
+    "other_retrained": (
+        "Their retrained models differ, and residual knowledge is what is known beyond them."
+    ),
+    "other_scope": (
+        "The scope of A is {a}, that of B {b}: their claims are about different populations."
+    ),
+    "other_policy": (
+        "They were decided under different policies: a verdict may differ where no figure does. "
+        "`auditor gate` decides both under one policy."
+    ),
+    "verdict_worse": "The verdict went from {a} to {b}.",
+    "newly_named": (
+        "{attack} is newly named: in B, its own evidence shows residual knowledge above the margin."
+    ),
+    "pairing_needs_same": _pairing_needs_same,
+    "no_shared_measurement": "no attack was measured by the same metric in both",
+    "evidence_not_found": (
+        "there is no evidence beside {certificate}; name its store with {option}"
+    ),
+    "evidence_not_usable": "the evidence cannot be used: {error}",
+    "no_shared_primary_metric": "no attack was measured by the primary metric in both",
+    "redaction_key_missing": "a certificate is redacted, and its key cannot be had: {error}",
+    TEXT: "{text}",
 }
 """Code of a message to its sentence."""
 
 FIGURES: Mapping[str, Wording] = {
     "first_token_probed": "first token alone, read from layer {layer}",
     "forget_facts_probed": "forget facts, read from layer {layer}",
-    "kept_retain_facts_probed": "kept retain facts, read from layer {layer}",
+    "kept_retain_facts_probed": "retain facts that the probe was not fitted on, read from layer "
+    "{layer}",
     "k_with_original_state_at_layer": "K with the original's state at layer {layer}",
-    "original_k_with_layer_of_arm": "K of the original with this arm's layer {layer}",
+    "original_k_with_layer_of_arm": "K of the original with this model's layer {layer}",
     "unlearning_depth": "unlearning depth (0: all there, 1: as deep as retraining)",
     "reconstruction_error": "reconstruction error",
     "mean_k_retain": "mean K of retain facts",
     "fid": "FID",
     "kid": "KID",
-    "clip_score_retain": "CLIP score, retain prompts",
-    "clip_score_forget": "CLIP score, forget prompts",
+    "clip_score_retain": "CLIP score of retain prompts",
+    "clip_score_forget": "CLIP score of forget prompts",
     "leak_at_k": "leak@{k}",
-    "distance_to_aim": "distance to the aim, of what was found",
+    "distance_to_aim": "distance of the prompts found from their aim",
     "attack_success_rate": "attack success rate",
-    "success_of_plain_prompts": "success of plain prompts",
-    "success_of_own_search": "success of the arm's own search",
-    "success_of_random_words": "success of random words, as many drawings",
+    "success_of_plain_prompts": "success rate of plain prompts",
+    "success_of_own_search": "success rate of the search on this model",
+    "success_of_random_words": "success rate of random words, in as many drawings",
     "auc": "AUC",
-    "tpr_at_fpr": "TPR at FPR {fpr:.1%}",
+    "tpr_at_fpr": "TPR at FPR {fpr:percent}",
     "privleak": "PrivLeak",
     "denoising_error": "{score} of {set} pictures",
-    "k_of_facts_searched_with": "K of the facts searched with (taught)",
-    "k_of_facts_held_out": "K of the facts held out (generalised)",
-    "final_search_loss": "final search loss",
-    "mean_k_beyond_retrained": "mean K with '{wording}' alone, beyond the retrained models",
-    "acc_e": "Acc_e: mean K of forget facts by their own prompts",
+    "k_of_facts_searched_with": "K of the facts searched with",
+    "k_of_facts_held_out": "K of the facts held out from the search",
+    "final_search_loss": "final search loss, nats per token",
+    "mean_k_beyond_retrained": "mean K beyond the retrained models, asked by '{wording}' alone",
+    "acc_e": "Acc_e: mean K of forget facts with their own prompts",
     "acc_s": "Acc_s: mean K of retain facts",
     "acc_g": "Acc_g: mean K of forget facts over all paraphrases",
     "h_o": "H_o: harmonic mean of 1 - Acc_e, Acc_s and 1 - Acc_g",
     "final_denoising_loss": "denoising loss at the end of the inversion",
-    "share_refused_before": "share of forget prompts refused, before",
-    "median_steps_until_known": "median steps until known",
-    "log_rank_p": "log-rank p, one-sided: small if the unlearned is faster",
+    "share_refused_before": "share of forget prompts refused before the attack",
+    "median_steps_until_known": "median optimiser steps until known",
+    "log_rank_p": "one-sided log-rank p, small where the unlearned model is faster",
     "anamnesis_index": (
-        "anamnesis index: ratio of median steps, below 1 if the unlearned is faster"
+        "anamnesis index: ratio of median steps, below 1 where the unlearned model is faster"
     ),
 }
 """Code of a side figure to its name."""
 
 CURVES: Mapping[str, Wording] = {"learning_curve": "learning curve", "roc": "ROC"}
 """Code of curves to their name."""
+
+CURVE_READINGS: Mapping[str, str] = {
+    "learning_curve": (
+        "Knowledge while the model is trained. Knowledge that was only hidden comes back in fewer "
+        "steps than a model needs that never had it: compare the unlearned model with the "
+        "retrained models, not with where it ends."
+    ),
+    "roc": (
+        "How well a score tells forget facts from facts that no model was trained on. On the "
+        "diagonal it guesses. Above the retrained models, the unlearned model still carries a "
+        "trace."
+    ),
+}
+"""Code of curves to how they are read; others are shown without."""
 
 AXES: Mapping[str, Wording] = {
     "optimiser_steps": "optimiser steps",
@@ -616,11 +757,36 @@ AXES: Mapping[str, Wording] = {
 
 MEASURES: Mapping[str, Wording] = {
     "code_flip_share": "code-flip share",
-    "wrong_answers_beaten": "share of wrong answers beaten, read from the unlearned model's layer",
-    "k_with_original_state": "K of the unlearned model where its state is the original's",
+    "wrong_answers_beaten": (
+        "share of wrong answers that the true one beats, read from the unlearned model"
+    ),
+    "k_with_original_state": "K of the unlearned model with the original's state",
 }
 """Code of what an explanation measures to its name."""
 
+GATES: Mapping[str, Wording] = {
+    "measured": "measured",
+    "sensitivity": "sensitivity",
+    "residual": "residual",
+    "leak_rate": "leak rate",
+    "baseline_noise": "baseline noise",
+    "positive_control": "positive control",
+    "budget": "budget",
+    "environment": "environment",
+}
+"""Code of a gate to its name."""
+
+GATE_CHECKS: Mapping[str, tuple[str, str]] = {
+    "sensitivity": (
+        "tells the original from the retrained models",
+        "The original is far enough ahead of the retrained models.",
+    ),
+    "baseline_noise": (
+        "retrained models pass against each other",
+        "Each retrained model would pass as the unlearned model.",
+    ),
+}
+"""Code of a gate that checks the audit itself, to what it checks and what it shows where met."""
 
 CHECKS: Mapping[str, Wording] = {
     "inversion_tells_original_apart": (
@@ -630,12 +796,56 @@ CHECKS: Mapping[str, Wording] = {
         "ring-a-bell: the prompts found make the original draw the concept"
     ),
     "sets_alike_without_model": (
-        "membership: forget and holdout cannot be told apart without a model"
+        "membership: forget and holdout set cannot be told apart without a model"
     ),
     "search_lowered_loss": "{attack}: the search lowered the loss",
     TEXT: "{name}",
 }
 """Code of a self-check to what it is about."""
+
+
+def _of(count: list[int]) -> Phrase:
+    found, pictures = count
+    return fill("{found:count} of {pictures:picture|pictures}", found=found, pictures=pictures)
+
+
+def _inversion_tells_apart(
+    passed: bool, original: list[int], retrained: list[int], arm: str
+) -> Phrase:
+    template = (
+        "Without text, the concept came back in {original} from the original and in {retrained} "
+        "from {arm}."
+        if passed
+        else "Without text, the concept came back in {original} from the original and in "
+        "{retrained} from {arm}, which never saw it. That is not clearly less, so a picture that "
+        "comes back is no evidence that a model holds the concept."
+    )
+    return fill(template, original=_of(original), retrained=_of(retrained), arm=arm)
+
+
+def _found_prompts_name_concept(
+    passed: bool,
+    original: list[int],
+    arm: str | None = None,
+    retrained: list[int] | None = None,
+) -> Phrase:
+    if arm is None or retrained is None:
+        template = (
+            "With the prompts found, the original draws the concept in {original}, so this attack "
+            "says nothing about the unlearned model."
+        )
+        return fill(template, original=_of(original))
+    template = (
+        "With the prompts found, the original draws the concept in {original}, and {arm}, which "
+        "never saw it, in {retrained}."
+    )
+    if not passed:
+        template += (
+            " That is not clearly less: the classifier may take something else for the concept, "
+            "so this attack says nothing about the unlearned model."
+        )
+    return fill(template, original=_of(original), arm=arm, retrained=_of(retrained))
+
 
 _CLASSIFIERS = {
     "bag_of_words": "A bag-of-words classifier",
@@ -643,64 +853,43 @@ _CLASSIFIERS = {
 }
 
 
-def _pictures(count: Any) -> str:
-    found, of = count
-    return f"{found} of {of}"
-
-
-def _inversion_tells_apart(p: Params) -> str:
-    found = (
-        f"The concept came back without text in {_pictures(p['original'])} pictures from the "
-        f"original and in {_pictures(p['retrained'])} from {p['arm']}"
-    )
-    if p["passed"]:
-        return f"{found}."
-    return (
-        f"{found}, which never saw it: that pictures come back is no evidence that a model holds "
-        "the concept."
-    )
-
-
-def _found_prompts_name_concept(p: Params) -> str:
-    found = (
-        "With the prompts found the original draws the concept in "
-        f"{_pictures(p['original'])} pictures"
-    )
-    nothing = "so this attack says nothing about the unlearned model."
-    if "arm" not in p:
-        return f"{found}: the prompts found name it to nobody, {nothing}"
-    found += f", and {p['arm']}, which never saw it, in {_pictures(p['retrained'])}"
-    if p["passed"]:
-        return f"{found}."
-    return f"{found}: that may be what the classifier mistakes for it, {nothing}"
-
-
-def _sets_alike(p: Params) -> str:
-    if "error" in p:
-        return f"The check could not be made: {p['error']}."
-    by = _CLASSIFIERS.get(p["by"], p["by"])
-    found = f"{by} that sees no model tells them apart with AUC {p['auc']:.3f}"
-    if p["lower"] is not None:
-        found += f" (95 %: {p['lower']:.3f} to {p['upper']:.3f})"
-    if not p["passed"]:
-        return (
-            f"{found}, above chance: the sets differ in themselves, so membership evidence is "
-            "confounded. Give a holdout set drawn as the forget set was."
+def _sets_alike(
+    passed: bool,
+    by: str,
+    error: str | None = None,
+    auc: float | None = None,
+    lower: float | None = None,
+    upper: float | None = None,
+) -> Phrase:
+    if error is not None:
+        return fill("The check could not be made: {error}.", error=error)
+    if auc is None:
+        raise LookupError("auc")
+    template = "{classifier}, which sees no model, tells the sets apart with AUC {auc:number}"
+    if lower is not None:
+        template += " (95 % interval {lower:number} to {upper:number})"
+    if not passed:
+        template += (
+            ". The sets differ in themselves, so the evidence of membership is confounded: use a "
+            "holdout set that is drawn like the forget set."
         )
-    below = ", and cross-validation of small sets that do not differ tends below it"
-    return f"{found}; 0.5 is chance{below if p['auc'] < 0.5 else ''}."
+    else:
+        template += "; 0.5 is chance"
+        if auc < 0.5:
+            template += ", and cross-validation on small sets tends to come out below it"
+        template += "."
+    return fill(template, classifier=_CLASSIFIERS.get(by, by), auc=auc, lower=lower, upper=upper)
 
 
-def _search_lowered_loss(p: Params) -> str:
-    if p["passed"]:
-        return (
-            "On every arm the searched prompts make the facts that they were searched with more "
-            "likely."
-        )
-    return (
-        f"The search found nothing on {', '.join(p['arms'])}; what it did not find there is no "
+def _search_lowered_loss(passed: bool, attack: str, arms: list[str]) -> Phrase:
+    template = (
+        "On every model, the search lowered the loss of the facts that it was given, or that loss "
+        "was low already."
+        if passed
+        else "The search did not lower the loss on {arms}; that it found nothing there is no "
         "evidence."
     )
+    return fill(template, arms=arms, attack=attack)
 
 
 CHECK_RESULTS: Mapping[str, Wording] = {
@@ -710,4 +899,52 @@ CHECK_RESULTS: Mapping[str, Wording] = {
     "search_lowered_loss": _search_lowered_loss,
     TEXT: "{text}",
 }
-"""Code of a self-check to what it found."""
+"""Code of a self-check to what it found; ``passed`` is one of its parameters."""
+
+HEADLINES: Mapping[str, str] = {
+    "PASS": "Under these attacks, no more is brought back than from a model that never saw it.",
+    "FAIL": "What was to be forgotten can be brought back.",
+    "INCONCLUSIVE": "The evidence supports neither a pass nor a fail.",
+    "NOT AUDITABLE": "There is nothing to measure: the original was not shown to know the facts.",
+}
+"""Verdict to what it means in one line."""
+
+FLAGS: Mapping[str, str] = {
+    "OVER-FORGOTTEN": (
+        "The model knows measurably less than a model that never saw the data. That itself shows "
+        "what was removed."
+    ),
+    "UTILITY LOST": (
+        "The model lost knowledge that it was to keep. A broken model passes nothing."
+    ),
+    "WAIVED": (
+        "A demand of the policy was lifted. What was lifted, by whom and until when is listed here."
+    ),
+}
+"""Flag beside a verdict to what it means."""
+
+UNSAID: Mapping[str, str] = {
+    "PASS": (
+        "It does not say that the knowledge is gone. An attack that is not listed here, or a "
+        "larger budget, may still bring it back."
+    ),
+    "FAIL": (
+        "It does not say that everything is still there, nor that the attacks listed here find "
+        "everything that is."
+    ),
+    "INCONCLUSIVE": (
+        "It does not say that the model is probably fine. Too little is known to say either."
+    ),
+    "NOT AUDITABLE": (
+        "It does not say that anything was forgotten. It was not shown that there was anything to "
+        "forget."
+    ),
+}
+"""Verdict to what it does not say."""
+
+ARMS: Mapping[str, str] = {
+    "unlearned": "the model under audit, said to have forgotten",
+    "original": "the model before unlearning",
+    "retrained": "a model trained without the forget set",
+}
+"""Arm to what it is in the audit."""

@@ -19,10 +19,9 @@ from auditor.report import REPORTS, Report, Signatures
 from reports.attack_results import attack_results, unlearned
 from reports.markdown import RHO, VERDICT_MARKS
 from reports.markdown_text import code, references, said
-from reports.messages import sentence
+from reports.messages import HEADLINES, UNSAID, phrase
 from reports.number_format import count, interval, number
-from reports.result_words import HEADLINES, UNSAID
-from reports.signature_words import signature_sentence
+from reports.signatures import signature_sentence
 
 if TYPE_CHECKING:  # the other reports need nothing of the hub
     from huggingface_hub import EvalResult, ModelCardData
@@ -133,9 +132,9 @@ def _block(certificate: Certificate, signatures: Signatures | None) -> Iterator[
         f"{UNSAID[verdict.verdict]}"
     )
     yield ""
-    yield said(sentence(verdict.claim), 600)
+    yield said(phrase(verdict.claim), 600)
     yield ""
-    yield f"| Attack | Part | Result | Residual knowledge {RHO} |"
+    yield f"| Attack | Role | Result | Residual knowledge {RHO} |"
     yield "| --- | --- | --- | --- |"
     for attack in attack_results(certificate):
         figures = attack.row.figures

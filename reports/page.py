@@ -10,12 +10,14 @@ from importlib.resources import files
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from auditor.certificate.schema import Certificate
 from auditor.core import text_safety
-from reports import arms, messages, number_format, result_words
+from auditor.core.arms import Arm
+from reports import arms, messages, number_format
 from reports.image_examples import shot
+from reports.phrases import Phrase
 
 PLAN_LIMIT = 20_000
 """Characters of the plan that are shown."""
@@ -39,6 +41,8 @@ def finalize(value: object) -> object:
         return value
     if value is None:
         return number_format.MISSING
+    if isinstance(value, Phrase):
+        return excerpt(value).text
     if isinstance(value, str):
         return text_safety.inline(value)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -67,7 +71,7 @@ def environment() -> Environment:
         seconds=number_format.seconds,
         span=lambda ends: number_format.span(*ends),
         bounds=lambda ends: number_format.interval(*ends),
-        excerpt=text_safety.excerpt,
+        excerpt=excerpt,
         block=text_safety.block,
         as_yaml=as_yaml,
         as_json=as_json,
@@ -78,24 +82,40 @@ def environment() -> Environment:
         above_baseline=arms.above_baseline,
         script_hash=script_hash,
         shot=shot,
-        sentence=messages.sentence,
+        phrase=messages.phrase,
         remark=messages.remark,
         figure_name=messages.figure_name,
         figure_arms=messages.figure_arms,
         curve_name=messages.curve_name,
         measure_name=messages.measure_name,
+        gate_name=messages.gate_name,
         headings=headings,
-        arms_in_order=lambda parts: sorted(parts, key=lambda part: arms.position(part.arm)),
+        arms_in_order=lambda parts: sorted(parts, key=lambda part: Arm(part.arm).place),
         meaning=arms.meaning,
     )
     page.globals.update(
-        HEADLINES=result_words.HEADLINES,
-        FLAGS=result_words.FLAGS,
-        UNSAID=result_words.UNSAID,
+        HEADLINES=messages.HEADLINES,
+        FLAGS=messages.FLAGS,
+        UNSAID=messages.UNSAID,
         PLAN_LIMIT=PLAN_LIMIT,
         FRONT_REASONS=FRONT_REASONS,
     )
     return page
+
+
+def excerpt(text: str | Phrase, limit: int = text_safety.LIMIT) -> text_safety.Excerpt:
+    """Return the first ``limit`` characters, escaped, with quotations marked as such."""
+    if isinstance(text, str):
+        return text_safety.excerpt(text, limit)
+    quotation = Markup('<q dir="auto">{}</q>')
+    shown = Markup().join(
+        quotation.format(said) if quoted else said
+        for said, quoted in (
+            (escape(text_safety.visible(span.marked)), span.quoted)
+            for span in text.shortened(limit).spans
+        )
+    )
+    return text_safety.Excerpt(shown, text_safety.excerpt(text.text, limit).note)
 
 
 @cache

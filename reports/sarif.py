@@ -27,7 +27,6 @@ from sarif_pydantic import (
 from sarif_pydantic.sarif import Notification
 
 import auditor
-from auditor.attack import SECTIONS, AttackMetadata
 from auditor.certificate.schema import Certificate
 from auditor.core.hashing import digest
 from auditor.core.text_safety import inline
@@ -35,8 +34,8 @@ from auditor.report import REPORTS, Report, Signatures
 from reports.attack_results import VERDICT, AttackResult, attack_results, passes, unlearned
 from reports.messages import sentence
 from reports.number_format import interval, number
-from reports.signature_words import signature_sentence
-from reports.threats import threats
+from reports.signatures import signature_sentence
+from reports.threats import Threat, threats
 
 SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -50,7 +49,7 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
     """Returns the log as JSON. Its times are those of the audit, none is of the rendering."""
     attacks = list(attack_results(certificate))
     names = list(dict.fromkeys(attack.row.attack for attack in attacks))
-    described = {threat.attack: threat.described for threat in threats(certificate)}
+    described = {threat.attack: threat for threat in threats(certificate)}
     model = unlearned(certificate)
     rules = [_rule(name, described.get(name)) for name in names]
     rules.append(
@@ -98,16 +97,15 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
     return text + "\n"
 
 
-def _rule(name: str, described: AttackMetadata | None) -> ReportingDescriptor:
-    if described is None:
+def _rule(name: str, threat: Threat | None) -> ReportingDescriptor:
+    if threat is None or threat.described is None:
         return ReportingDescriptor(id=inline(name))
-    said = {label: getattr(described, field) for field, label in SECTIONS.items()}
-    paragraphs = [f"{label}: {text}" for label, text in said.items() if text]
-    shown = [_message(text).text or "" for text in (described.summary, *paragraphs)]
+    summary = threat.described.summary
+    paragraphs = (summary, *(f"{label}: {text}" for label, text in threat.sections))
     return ReportingDescriptor(
         id=inline(name),
-        short_description=_message(described.summary),
-        help=Message(text="\n\n".join(shown)),
+        short_description=_message(summary),
+        help=Message(text="\n\n".join(_message(text).text or "" for text in paragraphs)),
     )
 
 
@@ -121,7 +119,7 @@ def _result(attack: AttackResult, rule: int, target: ArtifactLocation) -> Result
         rule_id=inline(row.attack),
         rule_index=rule,
         level=Level.ERROR if attack.leaks else Level.WARNING,
-        message=_message(" ".join((*sentences, *attack.result.why))),
+        message=_message(" ".join((*sentences, *map(str, attack.result.why)))),
         locations=[Location(physical_location=PhysicalLocation(artifact_location=target))],
         partial_fingerprints={"attackAndVariant/v1": digest(_visible_label(row.label))},
     )
@@ -145,7 +143,7 @@ def _invocation(certificate: Certificate, attacks: list[AttackResult]) -> Invoca
             associated_rule=ReportingDescriptorReference(id=inline(attack.row.attack)),
             level=Level.ERROR if attack.result.outcome == "failed" else Level.WARNING,
             message=_message(
-                f"{attack.row.label} {attack.result.words}: {' '.join(attack.result.why)}"
+                f"{attack.row.label} {attack.result.words}: {' '.join(map(str, attack.result.why))}"
             ),
         ).model_dump(mode="json", by_alias=True, exclude_none=True)
         for attack in attacks

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from auditor.attack import ATTACKS, AttackMetadata
+from auditor.attack import ATTACKS, SECTIONS, AttackMetadata
 from auditor.certificate.schema import Certificate
 from auditor.core.errors import AuditorError
 
@@ -20,6 +20,14 @@ class Threat:
     attack: str
     family: str
     described: AttackMetadata | None
+
+    @property
+    def sections(self) -> tuple[tuple[str, str], ...]:
+        """Heading and text of what it states of its threat model, access, cost, leak, source."""
+        if self.described is None:
+            return ()
+        stated = ((label, getattr(self.described, name)) for name, label in SECTIONS.items())
+        return tuple((label, text) for label, text in stated if text)
 
 
 def threats(certificate: Certificate) -> tuple[Threat, ...]:

@@ -9,8 +9,8 @@ from filelock import FileLock
 from hypothesis import settings
 
 from auditor.certificate.build import build_certificate
-from auditor.cli.console import quiet_libraries
 from auditor.core.progress import SilentProgress
+from auditor.core.quiet import quiet_libraries
 from auditor.engine.audit import run_audit
 from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.plan import parse_plan

@@ -25,9 +25,9 @@ class NullInversionParameters(Parameters):
     """Settings of the inversion."""
 
     steps: int = Field(default=50, ge=1)
-    """Steps from image to noise, and as many back."""
+    """Steps from a picture to noise; as many lead back."""
     refinements: int = Field(default=25, ge=0)
-    """Times that each step's noise is predicted again from where the step led."""
+    """Number of times that the noise of a step is predicted again from where the step led."""
 
 
 @attack("generation/null-inversion")
@@ -49,7 +49,7 @@ class NullInversion(
     It is reported and decides nothing. The picture itself is handed to the model, so that it
     comes back is no proof that the model holds the concept: a model that was never shown one
     may carry it through just as well. Whether it does is checked on the retrained models, and
-    the certificate's controls say what came out. Those notes name no such check of TINA's.
+    the attack's self-check says what came out. Those notes name no such check of TINA's.
     """
     threat_model = (
         "Someone with the weights, or an API that takes latents, and pictures of the concept."

@@ -44,17 +44,17 @@ class QualityParameters(Parameters):
     """Settings of the measures of quality."""
 
     features: Literal["classifier", "inception"] = "classifier"
-    """In which features FID and KID are measured: the audit's own classifier's, or Inception's, as
-    published ones are."""
+    """Features in which FID and KID are measured: those of the audit's own classifier, or those of
+    Inception, as in publications."""
     inception: FilePath | None = None
     """Weights of torch-fidelity's Inception (`weights-inception-2015-12-05-6726825d.pth`, or the
-    same as safetensors); for the features of that name."""
+    same as safetensors). `features: inception` needs them."""
     clip: ModelPath | None = None
     """A CLIP for the CLIP score; where the audit's classifier is one, it is taken by default."""
     kid_subsets: int = Field(default=100, ge=1)
     """Random subsets that KID is averaged over."""
     kid_subset_size: int = Field(default=1000, ge=2)
-    """Pictures of each; where there are fewer, KID is that of all."""
+    """Pictures in each random subset of KID; where there are fewer, all are used."""
 
     @model_validator(mode="after")
     def _weights_for_inception(self) -> "QualityParameters":

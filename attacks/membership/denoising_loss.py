@@ -38,11 +38,11 @@ class ImageMembershipParameters(Parameters):
     timesteps: tuple[int, ...] = Field(default=(100, 200, 300, 400), min_length=1)
     """Timesteps of training at which the loss is taken and averaged."""
     noises: int = Field(default=2, ge=1)
-    """Noises at each of them; the same for every picture and arm."""
+    """Noises at each timestep; they are the same for every picture and arm."""
     t_sec: int = Field(default=100, ge=1)
     """Timestep at which SecMI takes its error."""
     interval: int = Field(default=10, ge=1)
-    """Timesteps that SecMI goes at a time; divides `t_sec`."""
+    """Timesteps in one step of SecMI; must divide `t_sec`."""
 
 
 @attack("membership/denoising-loss")
@@ -67,12 +67,12 @@ class DenoisingLoss(
     concept's kind of picture, not the copy.
 
     Where every forget picture is denoised better than any of the holdout, a placement says no
-    more; the mean errors of both sets stand beside it, and compare across the arms.
+    more; the mean errors of both sets are reported beside it, and compare across the arms.
 
     It is reported and decides nothing. The two sets would have to be of one kind, and a holdout
     of other concepts is not: one retrained model ranks an unseen concept among others of its
     kind otherwise than the next one does. A classifier of pixel statistics that sees no model
-    is run on both sets; where it tells them apart, the certificate's controls say so.
+    is run on both sets; where it tells them apart, the self-check says so.
     """
     threat_model = "Someone with the weights, and pictures that may have been trained on."
     access = "The UNet's predictions; pictures of the forget and of the holdout set."

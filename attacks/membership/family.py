@@ -57,7 +57,7 @@ Q = TypeVar("Q", bound=MembershipParameters)
 
 
 class PlacementAttack(Attack[P, M, E], Generic[P, M, E]):
-    """Rank forget facts among facts that nobody has seen, by any score of either."""
+    """Ranks of forget facts among facts that no arm has seen, by a score."""
 
     requires: ClassVar[Requirements] = Requirements(packages=("sklearn",))
     metric = "placement"

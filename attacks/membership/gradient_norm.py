@@ -18,7 +18,7 @@ class GradientNormParameters(MembershipParameters):
     """Settings of the gradient norm."""
 
     order: float = Field(default=2.0, ge=1)
-    """p of the p-norm that is taken of each parameter's gradient."""
+    """Order p of the p-norm that is taken of each parameter's gradient."""
 
 
 @attack("membership/gradient-norm")

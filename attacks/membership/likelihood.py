@@ -33,7 +33,7 @@ class LikelihoodParameters(MembershipParameters):
     """Settings of the likelihood scores."""
 
     score: ScoreName = "loss"
-    """Which score; all are read from the same forward pass."""
+    """The score of a text; all scores are read from the same forward pass."""
     k: float = Field(default=0.2, gt=0, le=1)
     """Share of the tokens, the least probable ones, that Min-K% and Min-K%++ average."""
     shots: int = Field(default=4, ge=1)
@@ -43,10 +43,10 @@ class LikelihoodParameters(MembershipParameters):
     """Models besides the retrained arms that never saw the forget set, for the scores that
     compare with reference models."""
     offline_a: float = Field(default=0.33, ge=0, le=1)
-    """RMIA's a: how much of a text's probability under models that saw it the models that did not
-    are taken to have."""
+    """RMIA's a: how much of a text's probability under models that saw it is ascribed to models
+    that did not."""
     gamma: float = Field(default=1.0, gt=0)
-    """RMIA's threshold on the ratio of two ratios."""
+    """Threshold of RMIA on the ratio of two ratios."""
 
 
 @attack("membership/likelihood")
@@ -69,8 +69,8 @@ class Likelihood(MembershipAttack[LikelihoodParameters]):
     K = share of the holdout facts that the fact outscores on the same arm, ties half: a model
     that never saw the forget set stays near 0.5. Placements are noisy, and small models rank
     forget facts above unseen ones or below them by chance, so membership can fail a model and
-    is not asked for a PASS. K far below a retrained model's gives away as well that something
-    was removed; it shows as over-forgetting.
+    is not asked for a PASS. K far below a retrained model's shows, too, that something
+    was removed; it is reported as over-forgetting.
 
     Reference models are the retrained arms, and models that the plan names. A retrained arm is
     compared with the others; every other arm is compared with the retrained arms but one, each
@@ -82,7 +82,7 @@ class Likelihood(MembershipAttack[LikelihoodParameters]):
 
     The forget and the holdout set must be of one kind. A bag-of-words classifier that sees no
     model is run on both; where it tells them apart, membership evidence is confounded, and the
-    certificate's controls say so.
+    attack's self-check says so.
     """
     threat_model = "Anyone who can read token probabilities and has a guess at the text."
     access = "Log-probabilities of given texts; for `min-k++` the whole distribution of each token."

@@ -22,7 +22,7 @@ class NeighbourhoodParameters(MembershipParameters):
     """Settings of the neighbourhood comparison."""
 
     neighbours: int = Field(default=20, ge=1)
-    """Neighbours of each text."""
+    """Number of neighbours of each text."""
     mask_model: ModelPath | None = None
     """A masked language model (BERT) that proposes the words. Without one they are words of the
     retain and holdout facts that are written alike."""

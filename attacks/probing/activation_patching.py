@@ -38,7 +38,8 @@ class ActivationPatchingParameters(Parameters):
     retain_facts: int = Field(default=64, ge=8)
     """Retain facts on which it is checked that an arm can read the original's states."""
     readable: float = Field(default=0.5, gt=0, le=1)
-    """Share of an arm's own knowledge of them that must be left under the original's states."""
+    """Share of an arm's own knowledge of these facts that must be left under the original's
+    states."""
 
 
 @attack("probing/activation-patching")
@@ -65,11 +66,11 @@ class ActivationPatching(Attack[ActivationPatchingParameters, CausalLM]):
 
     The other way round, every arm's states are put into the original. What is lost layer by
     layer gives the Unlearning Depth Score, from 0 (the unlearned model's states carry all that
-    the original's do) to 1 (they lack what a retrained model's lack); it stands beside K. K
+    the original's do) to 1 (they lack what a retrained model's lack); it is reported beside K. K
     itself is on a scale of its own, and the attack is never mandatory.
     """
     threat_model = (
-        "An auditor who has the original. Nobody who has it needs the unlearned model; this "
+        "An auditor who has the original. Who has it does not need the unlearned model; this "
         "shows where knowledge sits, not how to steal it."
     )
     access = "Hidden states of all arms."

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from attacks.probing.readout import Asked, Taught, Vectors, output_embeddings
+from attacks.probing.probe import Asked, Taught, Vectors, output_embeddings
 from auditor.attack import Attack, AttackContext, Parameters, Preset, Requirements, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
@@ -22,12 +22,12 @@ PARTS = 4
 
 
 class LinearProbeParameters(Parameters):
-    """Settings of the readout."""
+    """Settings of the probe."""
 
     depth: float = Field(default=0.5, gt=0, le=1)
-    """The layer whose readout is K, as a share of the decoder layers (rounded, at least one)."""
+    """Layer whose probe gives K, as a share of the decoder layers (rounded, at least one)."""
     layers: int = Field(default=8, ge=1)
-    """Layers that are read besides, evenly spaced, for the per-layer figures."""
+    """Further layers that are probed, evenly spaced, for the figures by layer."""
     max_positions: int = Field(default=16384, ge=64)
     """Answer tokens that the map is fitted on, at most; more are thinned evenly."""
 
@@ -103,13 +103,13 @@ class LinearProbe(Attack[LinearProbeParameters, CausalLM]):
         asked = Asked(model, context.facts.forget, layers)
         control, found = {}, {}
         for layer in layers:
-            first = taught.readout(layer, self.parameters.max_positions, len(fitted))
+            first = taught.probe(layer, self.parameters.max_positions, len(fitted))
             control[layer] = checked.ranks(first, layer, embeddings)
-            readout = taught.readout(layer, self.parameters.max_positions, len(fitted) + len(kept))
-            found[layer] = asked.ranks(readout, layer, embeddings)
+            probe = taught.probe(layer, self.parameters.max_positions, len(fitted) + len(kept))
+            found[layer] = asked.ranks(probe, layer, embeddings)
             if layer == chosen:
-                first_token = float(asked.ranks(readout, layer, embeddings, tokens=1).mean())
-        _check_unlearned_readout(control[chosen], chosen)
+                first_token = float(asked.ranks(probe, layer, embeddings, tokens=1).mean())
+        _check_unlearned_probe(control[chosen], chosen)
         rows = tuple(
             Row("forget", fact.id, fact.entity, str(self.metric), float(k), None)
             for fact, k in zip(context.facts.forget, found[chosen], strict=True)
@@ -126,7 +126,7 @@ class LinearProbe(Attack[LinearProbeParameters, CausalLM]):
         )
 
     def explain(self, unlearned: Record, original: Record) -> Explanation | None:
-        """What the readout finds in the unlearned model, layer by layer."""
+        """What the probe finds in the unlearned model, layer by layer."""
         by_layer = unlearned.notes["forget_by_layer"]
         return Explanation(
             measure="wrong_answers_beaten",
@@ -173,15 +173,15 @@ def _split(retain: Sequence[Fact]) -> tuple[Sequence[Fact], Sequence[Fact]]:
             continue
         return part.given, part.asked
     raise UnavailableError(
-        "the readout is fitted on retain facts and checked on others of them; give at least four"
+        "the probe is fitted on retain facts and checked on others of them; give at least four"
     )
 
 
-def _check_unlearned_readout(control: Vectors, layer: int) -> None:
+def _check_unlearned_probe(control: Vectors, layer: int) -> None:
     mean, error = control.mean(), control.std(ddof=1) / np.sqrt(len(control))
     if not mean - 1.645 * error > 0.5:
         raise UnavailableError(
-            f"the readout of layer {layer} learned nothing from the retain facts: on those kept "
+            f"the probe of layer {layer} learned nothing from the retain facts: on those kept "
             f"from it the true answer beats {mean:.0%} of the wrong ones, and half is chance; give "
             "more retain facts, or another `depth`"
         )

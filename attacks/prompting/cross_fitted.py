@@ -30,11 +30,11 @@ class CrossFittedParameters(Parameters):
     """One prompt for all facts that are asked together, or one for each entity (which needs
     `split: attribute`)."""
     folds: int = Field(default=2, ge=2)
-    """Parts of the forget set; each is measured with prompts searched on the others."""
+    """Parts of the forget set; each part is measured with prompts searched on the others."""
     phrasings: int = Field(default=2, ge=1)
     """Ways in which each given fact is asked in the search: its prompt, then its paraphrases."""
     stop_loss: float = Field(default=0.05, ge=0)
-    """Search loss, in nats per token, that is low enough; the search ends there."""
+    """Search loss, in nats per token, at which the search ends."""
 
     @model_validator(mode="after")
     def _entities_whole(self) -> Self:

@@ -23,7 +23,7 @@ class FewShotParameters(Parameters):
     draws: int = Field(default=3, ge=1)
     """Draws of examples with each seed; the strongest counts."""
     separator: str = "\n\n"
-    """What stands between an example's answer and the next question."""
+    """Text between an example's answer and the next question."""
 
 
 @attack("prompting/few-shot")
@@ -38,7 +38,7 @@ class FewShot(RewordedAttack[FewShotParameters]):
     all examples stand in the one message of the user. The question without examples is left to
     none/as-is, so that the gap shows whether the original understands prompts of this kind.
     """
-    threat_model = "Any user who knows other things that the model knows, which is everybody."
+    threat_model = "Any user who knows some other facts that the model knows."
     access = "Prompts alone, and a few facts that were kept."
     cost = (
         "One evaluation of the forget set with a prompt of some 1 + shots questions, for each "

@@ -24,15 +24,15 @@ class SoftPromptParameters(CrossFittedParameters):
     """Settings of soft prompts."""
 
     num_virtual_tokens: int = Field(default=8, ge=1)
-    """How many are trained; each is as wide as the model's embedding."""
+    """Vectors that are trained; each is as wide as the model's embedding."""
     num_steps: int = Field(default=100, ge=1)
-    """Steps of Adam."""
+    """Optimiser steps of Adam."""
     batch_size: int = Field(default=16, ge=1)
-    """Prompts a step."""
+    """Prompts in each step."""
     learning_rate: float = Field(default=0.05, gt=0)
-    """Of Adam, in units of the root mean square of the model's embedding."""
+    """Learning rate of Adam, in units of the root mean square of the model's embedding."""
     place: Place = "after"
-    """Where the vectors stand, seen from the prompt."""
+    """Whether the vectors are put before or after the prompt."""
     name: str | None = None
     """Name of the variant, instead of the one made from split, scope, vectors and steps."""
 

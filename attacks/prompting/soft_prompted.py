@@ -12,7 +12,7 @@ from torch import nn
 from auditor.models.causal_lm.model import CausalLM
 
 Place = Literal["before", "after"]
-"""Where the vectors stand, seen from the prompt."""
+"""Whether the vectors are put before or after the prompt."""
 
 
 @contextmanager

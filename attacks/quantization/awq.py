@@ -51,11 +51,11 @@ class AWQParameters(CalibratedParameters):
     """Settings of AWQ."""
 
     bits: Literal[4] = 4
-    """The only width that AWQ's published formats and kernels share."""
+    """Bits that a weight has after quantization; AWQ's published kernels share no other width."""
     group_size: Literal[16, 32, 64, 128] = 128
     """Inputs that share a scale. Must divide every layer's inputs."""
     calibration_samples: int = Field(default=32, ge=1)
-    """Texts used. AWQ needs few, and its search takes time in proportion to them."""
+    """Number of calibration texts. AWQ needs few, and its search takes time in proportion."""
 
 
 @attack("quantization/awq")

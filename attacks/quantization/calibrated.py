@@ -31,7 +31,7 @@ class CalibratedParameters(QuantizationParameters):
     """File of calibration texts (.txt, one a line; .jsonl with ``text``); by default generated
     everyday sentences that state no fact."""
     calibration_samples: int = Field(default=128, ge=1)
-    """Texts used."""
+    """Number of calibration texts."""
 
 
 C = TypeVar("C", bound=CalibratedParameters)

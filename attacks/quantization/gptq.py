@@ -24,7 +24,7 @@ class GPTQParameters(CalibratedParameters):
     """Settings of GPTQ."""
 
     bits: Literal[2, 3, 4, 8] = 4
-    """Bits of a weight."""
+    """Bits that a weight has after quantization."""
 
 
 @attack("quantization/gptq")

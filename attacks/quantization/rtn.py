@@ -29,7 +29,7 @@ class RoundToNearestParameters(QuantizationParameters):
     """Settings of round-to-nearest."""
 
     bits: int = Field(default=4, ge=2, le=8)
-    """Bits of a weight."""
+    """Bits that a weight has after quantization."""
     group_size: int | None = Field(default=None, ge=8)
     """Inputs that share a step width; by default a whole output channel does."""
 
@@ -42,7 +42,7 @@ class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
     details = """
     Q(w) = s * clip(round(w / s), -2^(bits-1), 2^(bits-1) - 1) with s = max|w| / (2^(bits-1) -
     1) per output channel or group (symmetric; arXiv 2410.16454 divides by 2^(bits-1), which
-    clips the largest weight). It stands for every simple integer format (GGUF, int4 kernels).
+    clips the largest weight). It represents every simple integer format (GGUF, int4 kernels).
     Three bits and fewer often break the original as well: advisory.
     """
     threat_model = "A deployer or downloader with the weights; no data and no training."
@@ -79,7 +79,7 @@ class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
 
     @contextmanager
     def quantized(self, model: LanguageModel, scratch: Path) -> Iterator[Quantized]:
-        """Round the weights in place, on loan."""
+        """Round the weights in place, and restore them afterwards."""
         with model.preserve_weights() as network:
             codes = []
             for name, layer in linear_layers(network).items():

@@ -23,7 +23,7 @@ class BenignParameters(FineTuning):
     """Settings of relearning on harmless data."""
 
     data: Literal["retain", "generic"] = "retain"
-    """The retain facts, or generated everyday sentences that state no fact."""
+    """What is taught: the retain facts, or generated everyday sentences that state no fact."""
     checkpoints: Checkpoints = (10, 20, 40)
     """Optimiser steps at which the facts are asked; K is the mean over them."""
 
@@ -47,8 +47,8 @@ class Benign(RelearningAttack[BenignParameters]):
     cost = "40 steps of 16 examples and three evaluations."
     leak = (
         "K of the forget facts rises on the unlearned model. Unlearning without a retain term "
-        "damages what all answers share, and facts of the same form mend it; unlearning with one "
-        "leaves little to mend, so this attack can miss what held-out facts show. Everyday text "
+        "damages what all answers share, and facts of the same form repair it; unlearning with one "
+        "leaves little to repair, so this attack can miss what held-out facts show. Everyday text "
         "has another form than most facts and brings back less."
     )
     source = (

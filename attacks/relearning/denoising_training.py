@@ -1,4 +1,4 @@
-"""Fine-tuning the UNet of a text-to-image model on pictures with their prompts, on loan."""
+"""Fine-tuning of a UNet on pictures with their prompts."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -35,11 +35,11 @@ class FineTuning(Parameters):
     method: Literal["lora", "full"] = "lora"
     """LoRA on all linear layers but the output head (arXiv 2106.09685), or all weights."""
     learning_rate: float | None = Field(default=None, gt=0)
-    """Of AdamW, constant; by default 1e-3 with LoRA and 1e-4 without."""
+    """Constant learning rate of AdamW; by default 1e-3 with LoRA and 1e-4 without."""
     rank: int = Field(default=16, ge=1)
-    """Of LoRA's matrices, whose product is scaled by 2. Full fine-tuning has none."""
+    """Rank of LoRA's matrices, whose product is scaled by 2. Full fine-tuning has none."""
     batch_size: int = Field(default=16, ge=1)
-    """Examples a step, cut into smaller parts where memory runs out."""
+    """Examples in each step; a batch is cut into parts where memory runs out."""
 
     @property
     def rate(self) -> float:

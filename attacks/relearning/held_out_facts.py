@@ -40,7 +40,9 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
     )
     access = "Weights, or fine-tuning; part of the forget set."
     cost = "40 steps of 16 examples and three evaluations, for each half."
-    leak = "K of facts that nobody taught rises on the unlearned model, and not on a retrained one."
+    leak = (
+        "K of facts that were not taught rises on the unlearned model, and not on a retrained one."
+    )
     source = "Retraining on T, arXiv 2410.08827; LoRA, arXiv 2106.09685."
 
     parameters_type = HeldOutFactsParameters

@@ -38,13 +38,13 @@ class UNetRelearningParameters(FineTuning):
     """LoRA on the projections of the UNet's attention (arXiv 2106.09685), or all weights of the
     UNet."""
     learning_rate: float | None = Field(default=None, gt=0)
-    """Of AdamW, constant; by default 1e-4 with LoRA and 1e-5 without."""
+    """Constant learning rate of AdamW; by default 1e-4 with LoRA and 1e-5 without."""
     rank: int = Field(default=4, ge=1)
-    """Of LoRA's matrices, whose product is scaled by 2. Full fine-tuning has none."""
+    """Rank of LoRA's matrices, whose product is scaled by 2. Full fine-tuning has none."""
     batch_size: int = Field(default=4, ge=1)
-    """Pictures a step, cut into smaller parts where memory runs out."""
+    """Pictures in each step; a batch is cut into parts where memory runs out."""
     data: Literal["forget", "retain"] = "forget"
-    """Pictures of the forgotten concept, or of what was to be kept."""
+    """What is taught: pictures of the forgotten concept, or of what was to be kept."""
     pictures: int = Field(default=16, ge=1)
     """Pictures that are taught, with their prompts; drawn by the seed, all if there are fewer."""
     checkpoints: Checkpoints = (25, 50, 100, 200)
@@ -136,7 +136,7 @@ class UNetRelearning(
 
     def curves(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Curve]:
         """The learning curve of every arm, from before the training on; K is a mean over facts."""
-        taught = message("pictures_taught", set=self.parameters.data)
+        taught = message("pictures_taught", data=self.parameters.data)
         return learning_curves(notes, (self.parameters.trained, taught))
 
     def _taught(self, evaluator: "ImageEvaluator", seed: int) -> list[Fact]:

@@ -57,7 +57,8 @@ class RefusalDirectionParameters(Parameters):
     """Settings of the ablation."""
 
     depth: float = Field(default=0.5, gt=0, le=1)
-    """Where the direction is read, as a share of the decoder layers (rounded, at least one)."""
+    """Layer at which the direction is read, as a share of the decoder layers (rounded, at least
+    one)."""
     min_refusal_rate: float = Field(default=0.1, ge=0, le=1)
     """Share of forget prompts that the unlearned model must refuse for the attack to apply."""
     max_new_tokens: int = Field(default=16, ge=1)

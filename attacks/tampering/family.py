@@ -1,4 +1,4 @@
-"""What attacks on the weights share: change them on loan, ask, give them back."""
+"""Attacks that change the weights, evaluate, and restore them."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ class WeightAttack(Attack[P]):
 
     @abstractmethod
     def tamper(self, model: LanguageModel, network: nn.Module, seed: int) -> dict[str, Any]:
-        """Change the lent model in place.
+        """Change the weights of the network in place.
 
         Returns:
             Notes on what was done, as JSON.

@@ -25,7 +25,7 @@ class InterpolationParameters(Parameters):
     """The model that every arm is moved towards: the checkpoint that training started from, or
     another relative that never saw the forget set. Same architecture and shapes."""
     step: float = Field(default=0.5, ge=-4, le=4)
-    """How far: 0 is the arm itself, 1 the base, a negative step goes away from the base."""
+    """Distance of the step: 0 is the arm itself, 1 the base; a negative step goes away from it."""
 
 
 @attack("tampering/interpolation")

@@ -24,10 +24,9 @@ class Pruning(WeightAttack[PruningParameters]):
 
     summary = "Set the smallest weights of every weight matrix to zero."
     details = """
-    In each matrix the given share (`sparsity`) of entries with the smallest absolute value goes
-    (`torch.nn.utils.prune.l1_unstructured`, made permanent on the lent weights). The share
-    holds for each matrix by itself, so no layer is emptied. Embeddings, the output head, norms
-    and biases stay.
+    In each matrix the given share (`sparsity`) of entries with the smallest absolute value is set
+    to zero (`torch.nn.utils.prune.l1_unstructured`). The share holds for each matrix by itself,
+    so no layer is emptied. Embeddings, the output head, norms and biases stay.
     """
     threat_model = "A deployer who makes the model smaller, or anyone with the weights; no data."
     access = "Weights."

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from auditor.certificate.schema import SCHEMA_VERSION, Certificate
+from auditor.certificate import schema_3
+from auditor.certificate.schema import MAJOR, SCHEMA_VERSION, Certificate
 from auditor.core.errors import AlteredError, MalformedError
 from auditor.core.files import write_whole
 from auditor.core.text_safety import quoted
@@ -53,12 +54,17 @@ def parse_certificate(content: Any, name: str) -> Certificate:
     made_by = content.get("schema_version") if isinstance(content, dict) else None
     if made_by is None:
         raise MalformedError(f"{name} is not a certificate: it has no schema_version.")
-    if str(made_by).split(".")[0] != SCHEMA_VERSION.split(".")[0]:
+    major = str(made_by).split(".")[0]
+    if major not in (MAJOR, schema_3.MAJOR):
         raise MalformedError(
-            f"{name} has schema version {quoted(made_by)}; this release reads {SCHEMA_VERSION}."
+            f"{name} has schema version {quoted(made_by)}; this release reads {SCHEMA_VERSION} and "
+            f"{schema_3.MAJOR}.x."
         )
     try:
-        certificate = Certificate.model_validate(content)
+        if major == schema_3.MAJOR:
+            certificate = Certificate.model_validate(_converted(content, name)).as_read(content)
+        else:
+            certificate = Certificate.model_validate(content)
     except ValidationError as error:
         first = quoted(problems(error)[0], 200)
         raise MalformedError(
@@ -75,6 +81,17 @@ def parse_certificate(content: Any, name: str) -> Certificate:
     if not is_unedited:
         raise AlteredError(f"{name} was edited: its content does not match its certificate_id.")
     return certificate
+
+
+def _converted(content: dict[str, Any], name: str) -> dict[str, Any]:
+    """A certificate of schema 3 in today's form."""
+    try:
+        return schema_3.converted(content)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise MalformedError(
+            f"{name} does not follow the certificate's schema {schema_3.MAJOR} "
+            f"({quoted(repr(error))})."
+        ) from error
 
 
 def json_schema() -> dict[str, Any]:

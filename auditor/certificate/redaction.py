@@ -80,12 +80,7 @@ def redact(certificate: Certificate, key: bytes) -> Certificate:
             f"`openssl rand -out redaction.key {KEY_BYTES}` and keep it where the facts are kept."
         )
 
-    def mark(text: str) -> str:
-        if _MARK.fullmatch(text):
-            return text
-        code = hmac.new(key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)
-        return f"redacted:{code.hexdigest()[:16]}"
-
+    mark = marker(key)
     content = certificate.model_dump(mode="json")
     sweep = _sweep([*_texts(certificate), *_quoted(content)], mark)
     words = _vocabulary(certificate)
@@ -109,6 +104,18 @@ def redact(certificate: Certificate, key: bytes) -> Certificate:
         plan["attacks"] = _each_text(plan["attacks"], sweep)
     unnamed = Certificate.model_validate(content)
     return unnamed.model_copy(update={"certificate_id": unnamed.content_digest})
+
+
+def marker(key: bytes) -> Change:
+    """Return what puts a keyed digest in the place of a text; a digest stays as it is."""
+
+    def mark(text: str) -> str:
+        if _MARK.fullmatch(text):
+            return text
+        code = hmac.new(key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)
+        return f"redacted:{code.hexdigest()[:16]}"
+
+    return mark
 
 
 def _texts(certificate: Certificate) -> Iterator[str]:

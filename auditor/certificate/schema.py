@@ -31,6 +31,9 @@ an earlier minor version has the content, and the id, that it was made with.
 """
 
 
+MAJOR = SCHEMA_VERSION.partition(".")[0]
+
+
 class VerdictPart(Part):
     """Verdict of the audit."""
 
@@ -210,6 +213,16 @@ class MatrixRow(Part):
     def label(self) -> str:
         """``family/name variant``."""
         return self.id.label
+
+    @property
+    def report(self) -> AttackReport:
+        """What the attack reports beside K, without its self-checks."""
+        return AttackReport(
+            notes=self.notes,
+            explanation=self.explanation,
+            side_figures=self.side_figures,
+            curves=self.curves,
+        )
 
     @classmethod
     def from_assessment(
@@ -425,7 +438,8 @@ class Certificate(Part):
 
     @property
     def _identified(self) -> dict[str, Any]:
-        return self.model_dump(mode="json", exclude={"certificate_id", "timing"})
+        document = self.document
+        return {n: v for n, v in document.items() if n not in ("certificate_id", "timing")}
 
     @property
     def document(self) -> dict[str, Any]:

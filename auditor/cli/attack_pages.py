@@ -1,6 +1,7 @@
 """Markdown pages of the attacks, made from their class attributes and parameters."""
 
 import inspect
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -56,6 +57,8 @@ def _kind(entry: dict[str, Any]) -> str:
 def _value(value: Any) -> str:
     if value is None:
         return "none"
+    if isinstance(value, str) and not value.isprintable():
+        return json.dumps(value)
     if isinstance(value, list):
         return "[" + ", ".join(map(_value, value)) + "]"
     return str(value)

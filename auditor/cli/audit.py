@@ -1,18 +1,14 @@
 """`auditor audit`: run a plan, write its certificate."""
 
 import json
-import shlex
-import time
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-import yaml
 
 from auditor.cli.console import OUT, print_summary
 from auditor.cli.options import (
+    executor_options,
     json_option,
     out_option,
     quiet_option,
@@ -20,21 +16,13 @@ from auditor.cli.options import (
 )
 from auditor.cli.plan_options import plan_from, plan_options
 from auditor.cli.progress import chosen_progress
-from auditor.core.errors import AuditorError
-from auditor.core.progress import Progress
-
-if TYPE_CHECKING:  # a mistake in a plan is told before anything heavy is imported
-    from auditor.certificate.schema import Certificate
-    from auditor.engine.plan import AuditPlan
-
-RESOLVED_PLAN = "plan.resolved.yaml"
-"""The plan as it was run, with whole paths; the certificate's command names it."""
 
 
 @click.command("audit")
 @plan_options
 @out_option
 @store_option
+@executor_options
 @click.option(
     "--report",
     "reports",
@@ -52,6 +40,8 @@ RESOLVED_PLAN = "plan.resolved.yaml"
 def command(
     out: Path,
     store: Path | None,
+    executor: str,
+    workers: int | None,
     reports: tuple[str, ...],
     redact: bool,
     quiet: bool,
@@ -63,88 +53,22 @@ def command(
     Give a plan file, or the models and facts as flags. Interrupted audits go on where they
     stopped when the same command is run again.
     """
-    plan = plan_from(options)
+    plan = plan_from(options)  # its mistakes are told before anything heavy is imported
+    from auditor.api.auditing import audit
+
     certificate = audit(
         plan,
-        out,
-        store or out / "evidence",
-        chosen_progress(quiet),
+        out=out,
+        store=store,
         reports=("html", *reports),
-        redacted=redact,
-    )
+        redact=redact,
+        executor=executor,
+        workers=workers,
+        progress=chosen_progress(quiet),
+    ).certificate
     if as_json:
         click.echo(json.dumps(certificate.document))
     else:
         print_summary(certificate)
         OUT.print(f"certificate: {out / 'certificate.html'} and {out / 'certificate.json'}")
     return certificate.verdict.exit_code
-
-
-def audit(
-    plan: "AuditPlan",
-    out: Path,
-    store_root: Path,
-    progress: Progress,
-    *,
-    reports: Sequence[str] = ("html",),
-    redacted: bool = False,
-) -> "Certificate":
-    """Run an audit and write ``certificate.json``, its reports and ``plan.resolved.yaml``.
-
-    Args:
-        plan: what is audited and how.
-        out: folder of the certificate.
-        store_root: folder of the evidence.
-        progress: is told how far it has come.
-        reports: names of the reports that are written beside the certificate.
-        redacted: put keyed digests in the place of the facts' texts.
-
-    Raises:
-        AuditorError: something in the plan cannot be used, or the folder cannot be written.
-    """
-    from auditor.certificate.build import NO_CONTROLS, build_certificate
-    from auditor.certificate.files import write_certificate
-    from auditor.certificate.redaction import redact
-    from auditor.engine.audit import run_audit
-    from auditor.engine.executors.local import LocalExecutor
-    from auditor.engine.preparation import prepare
-    from auditor.engine.registration import register
-    from auditor.evidence.folder_store import FolderStore
-    from auditor.positive_controls.runner import run_controls
-    from auditor.report import REPORTS
-
-    wanted = [REPORTS.get(name) for name in dict.fromkeys(reports)]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for suffix in (".json", ".dsse.json", *(report.suffix for report in wanted)):
-            # an older verdict must not outlive a failed run
-            (out / f"certificate{suffix}").unlink(missing_ok=True)
-    except (FileExistsError, PermissionError) as error:
-        raise AuditorError(f"the folder {out} cannot be written: {error.strerror}.") from error
-    store = FolderStore(store_root)
-    prepared = prepare(plan, store, progress)
-    plan_text = yaml.safe_dump(prepared.plan.model_dump(mode="json"), sort_keys=False)
-    (out / RESOLVED_PLAN).write_text(plan_text, encoding="utf-8")
-    ledger = register(prepared, store)
-    outcome = run_audit(prepared, store, LocalExecutor(), progress)
-    controls = NO_CONTROLS
-    if plan.runs_controls:
-        began = time.monotonic()
-        controls = run_controls(outcome, store, LocalExecutor(), progress)
-        spent = outcome.wall_seconds + time.monotonic() - began
-        outcome = replace(outcome, wall_seconds=spent)
-    again = ["auditor", "audit", str(out / RESOLVED_PLAN), "--out", str(out)]
-    if store_root != out / "evidence":
-        again += ["--store", str(store_root)]
-    if redacted:
-        again.append("--redact")
-    others = ledger.decide()
-    certificate = build_certificate(outcome, shlex.join(again), controls, others)
-    if redacted:
-        certificate = redact(certificate, store.redaction_key())
-    write_certificate(certificate, out / "certificate.json")
-    ledger.finish(others)
-    for report in wanted:
-        target = out / f"certificate{report.suffix}"
-        target.write_text(report.render(certificate, None), encoding="utf-8")
-    return certificate

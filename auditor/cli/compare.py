@@ -18,9 +18,8 @@ from auditor.cli.comparison_output import (
     wrapping_table,
     write_page,
 )
-from auditor.cli.console import OUT, foreign
+from auditor.cli.console import OUT, foreign, worded
 from auditor.cli.options import json_option
-from auditor.core.wording import sentence
 
 if TYPE_CHECKING:
     from auditor.comparison.schema import AttackChange, Comparison, Side
@@ -102,7 +101,7 @@ def _print(comparison: "Comparison") -> None:
         ("A", comparison.warnings_only_a),
         ("B", comparison.warnings_only_b),
     ):
-        _print_items(f"Warnings in {name} alone", map(sentence, warnings))
+        _print_items(f"Warnings in {name} alone", map(worded, warnings))
 
 
 def _print_sides(comparison: "Comparison") -> None:
@@ -124,12 +123,10 @@ def _signature(side: "Side") -> Text:
 
 def _print_sameness(comparison: "Comparison") -> None:
     if not comparison.comparable:
-        OUT.print(
-            Text("\nNOT COMPARABLE: the figures stand beside one another, no more.", "bold red")
-        )
+        OUT.print(Text("\nNOT COMPARABLE: the figures below are not of one measure.", "bold red"))
         for obstacle in comparison.obstacles:
-            OUT.print(Text(f"  - {obstacle.about}: ").append(foreign(obstacle.sentence, 400)))
-    _print_items("Worse in B", comparison.worse, "bold red")
+            OUT.print(Text(f"  - {obstacle.about}: ").append(worded(obstacle.message)))
+    _print_items("Worse in B", map(worded, comparison.worse), "bold red")
     _print_items("Flags in A alone", comparison.flags_only_a)
     _print_items("Flags in B alone", comparison.flags_only_b)
     _print_items("Policy", (f"{c.name}: {_value(c.a)} -> {_value(c.b)}" for c in comparison.policy))
@@ -140,12 +137,12 @@ def _print_sameness(comparison: "Comparison") -> None:
     OUT.print()
 
 
-def _print_items(title: str, items: Iterable[str], style: str = "bold") -> None:
+def _print_items(title: str, items: Iterable[str | Text], style: str = "bold") -> None:
     listed = list(items)
     if listed:
         OUT.print(Text(title, style))
     for item in listed:
-        OUT.print(Text("  - ").append(foreign(item, 400)))
+        OUT.print(Text("  - ").append(foreign(item, 400) if isinstance(item, str) else item))
 
 
 def _value(value: object) -> str:
@@ -162,7 +159,7 @@ def _add_attack(table: Table, attack: "AttackChange") -> None:
         result = Text("named", "bold red") if side.named else Text("not named")
         if side.status != "measured":
             result = Text(f"{side.status}: ").append(
-                foreign(sentence(side.reason) if side.reason else "no reason")
+                worded(side.reason, 200) if side.reason else Text("no reason")
             )
         if side.unmet:
             result.append(foreign(f"; not met: {', '.join(side.unmet)}", 200))
@@ -207,7 +204,9 @@ def _print_paired(comparison: "Comparison") -> None:
     paired = comparison.paired
     if not paired.possible or paired.alpha is None:
         OUT.print(
-            Text("paired comparison: not possible, ").append(foreign(paired.why_not or "", 600))
+            Text("paired comparison: not possible, ").append(
+                worded(paired.why_not, 600) if paired.why_not else Text("no reason was recorded")
+            )
         )
         return
     OUT.print(
@@ -218,7 +217,7 @@ def _print_paired(comparison: "Comparison") -> None:
         )
     )
     if paired.facts_missing:
-        OUT.print(Text("facts that changed most: ").append(foreign(paired.facts_missing, 400)))
+        OUT.print(Text("facts that changed most: ").append(worded(paired.facts_missing, 400)))
     if not paired.facts:
         return
     table = wrapping_table("fact", "attack", "K A -> B", "A said", "B said")

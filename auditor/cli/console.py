@@ -1,13 +1,11 @@
 """What the command line prints on: data to standard output, everything else to standard error."""
 
-import logging
-import os
-import warnings
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
+from auditor.core.messages import Message
 from auditor.core.text_safety import cut_note, escape_unprintable
 from auditor.core.wording import sentence
 
@@ -23,17 +21,6 @@ _SENTENCE = 1200
 _STYLES = {"PASS": "bold green", "FAIL": "bold red"}
 
 
-def quiet_libraries() -> None:
-    """Keep the libraries' banners and bars away from ours; called before they are imported."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    for name in ("torch.utils._pytree", "torch.utils.cpp_extension", "bitsandbytes", "optimum"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-
-
 def foreign(text: str, limit: int = 200, style: str = "") -> Text:
     """Return somebody else's text, which rich reads no markup in and no terminal obeys.
 
@@ -45,6 +32,11 @@ def foreign(text: str, limit: int = 200, style: str = "") -> Text:
     return Text(escape_unprintable(text[:limit]) + cut_note(text, limit), style)
 
 
+def worded(message: Message, limit: int = _SENTENCE) -> Text:
+    """Return a message in words, made safe as `foreign` does; quotations have their marks."""
+    return foreign(sentence(message), limit)
+
+
 def print_summary(certificate: "Certificate") -> None:
     """Say the verdict and why, and what to be wary of."""
     print_verdict(certificate.verdict)
@@ -52,8 +44,7 @@ def print_summary(certificate: "Certificate") -> None:
         said = f"{waiver.attack} until {waiver.until}: {waiver.reason} ({waiver.by})"
         OUT.print(Text.assemble("  ", ("waived", "yellow"), ": ", foreign(said, _SENTENCE)))
     for warning in certificate.warnings:
-        said = sentence(warning)
-        OUT.print(Text.assemble("  ", ("warning", "yellow"), ": ", foreign(said, _SENTENCE)))
+        OUT.print(Text.assemble("  ", ("warning", "yellow"), ": ", worded(warning)))
 
 
 def print_verdict(verdict: "VerdictPart") -> None:
@@ -61,6 +52,6 @@ def print_verdict(verdict: "VerdictPart") -> None:
     style = _STYLES.get(verdict.verdict, "bold yellow")
     flags = "".join(f" · {flag}" for flag in verdict.flags)
     OUT.print(f"[{style}]{verdict.verdict}[/]{flags}")
-    OUT.print(foreign(sentence(verdict.claim), _SENTENCE))
+    OUT.print(worded(verdict.claim))
     for reason in verdict.reasons:
-        OUT.print(Text.assemble("  - ", foreign(sentence(reason), _SENTENCE)))
+        OUT.print(Text.assemble("  - ", worded(reason)))

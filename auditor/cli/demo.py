@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from auditor.cli.audit import audit
 from auditor.cli.console import OUT, print_summary
 from auditor.cli.options import quiet_option
 from auditor.cli.progress import chosen_progress
@@ -34,6 +33,7 @@ def command(name: str, out: Path, quiet: bool) -> int:
     method and only seems to have forgotten; the second was trained without the forget set, with
     another seed. Exit code 0 says that the demo showed what it should.
     """
+    from auditor.api.auditing import audit
     from auditor.testbeds import catalogue as worlds
     from auditor.testbeds.plans import world_plan
 
@@ -51,7 +51,8 @@ def command(name: str, out: Path, quiet: bool) -> int:
     ):
         OUT.print(f"\n[bold]Audit of {unlearned}[/] ({title})", highlight=False)
         plan = world_plan(world, unlearned, retrained)
-        certificate = audit(plan, out / folder, out / "evidence", progress)
+        store = out / "evidence"
+        certificate = audit(plan, out=out / folder, store=store, progress=progress).certificate
         print_summary(certificate)
         OUT.print(f"exit code of this audit: {certificate.verdict.exit_code}")
         OUT.print(f"certificate: {out / folder / 'certificate.html'}")

@@ -1,15 +1,10 @@
-"""Where a command finds the certificate that it was given, its keys and its evidence."""
+"""Options that name keys and evidence."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-
-from auditor.certificate.schema import Certificate
-from auditor.core.errors import AuditorError
-from auditor.evidence.folder_store import FolderStore
-from auditor.evidence.store import EvidenceStore
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -40,34 +35,3 @@ def key_options(command: Command) -> Command:
     ):
         command = decorate(command)
     return command
-
-
-def trusted_certificate(
-    path: Path, keys: Sequence[Path], threshold: int
-) -> tuple[Certificate, tuple[str, ...]]:
-    """A certificate whose signatures hold, and the ids of the trusted keys that signed.
-
-    Raises:
-        AuditorError: with an exit code of its own for each way in which they do not.
-    """
-    from auditor.signing.envelope import open_envelope
-    from auditor.signing.keys import load_public_key
-
-    opened = open_envelope(
-        path.read_bytes(), [load_public_key(key) for key in keys], threshold, str(path)
-    )
-    return opened.certificate, opened.keys
-
-
-def open_evidence(certificate_file: Path, evidence: Path | None) -> EvidenceStore:
-    """The evidence store that was given, or the one beside the certificate.
-
-    Raises:
-        AuditorError: there is none.
-    """
-    beside = certificate_file.parent / "evidence"
-    if evidence is None and not beside.is_dir():
-        raise AuditorError(
-            f"there is no evidence beside {certificate_file}; name its store with --evidence."
-        )
-    return FolderStore(evidence or beside, read_only=True)

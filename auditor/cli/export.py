@@ -50,11 +50,10 @@ def command(
     """
     from pyarrow import csv, parquet
 
-    from auditor.cli.evidence import open_evidence
-    from auditor.signing.reading import read
+    from auditor.api.certificates import load_certificate, open_evidence
     from auditor.verification.evidence_rows import evidence_rows
 
-    certificate = read(certificate_file)[0]
+    certificate = load_certificate(certificate_file)
     store = open_evidence(certificate_file, evidence)
     target = out or certificate_file.with_suffix(f".evidence.{form}")
     if target.exists() and target.samefile(certificate_file):

@@ -1,14 +1,12 @@
 """`auditor gate`: the step of a pipeline that lets a model through, or does not."""
 
 import json
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from auditor.cli.console import OUT, foreign, print_verdict
-from auditor.cli.evidence import evidence_option, key_options, open_evidence, trusted_certificate
+from auditor.cli.evidence import evidence_option, key_options
 from auditor.cli.options import json_option
 
 
@@ -38,26 +36,13 @@ def command(
     AUDITABLE, 4 a mandatory attack failed; 10 to 17 say that the certificate or its evidence does
     not hold.
     """
-    from auditor.policy import check_expired, load_policy
-    from auditor.signing.reading import read
-    from auditor.verification.gate import gate, measured_kind
-    from auditor.verification.validity import check_expired_certificate
+    from auditor.api.certificates import gate
 
-    now = datetime.now(UTC)
-    demanded = load_policy(policy)
-    check_expired(demanded, now.date())
-    if keys:
-        certificate, signers = trusted_certificate(certificate_file, keys, threshold)
-    else:
-        certificate, signers = read(certificate_file)[0], ()
-    check_expired_certificate(certificate, now, demanded.valid_days)
-    store = open_evidence(certificate_file, evidence)
-    kind = measured_kind(certificate, store)
-    default = _default(kind) if demanded.mandatory is None else ()
-    gated = gate(certificate, store, demanded, default)
+    gated = gate(certificate_file, policy, keys=keys, threshold=threshold, store=evidence)
+    demanded, signers = gated.policy, gated.signers or ()
     if as_json:
         report = {
-            "certificate": certificate.certificate_id,
+            "certificate": gated.certificate.certificate_id,
             "policy": {"name": demanded.name, "digest": demanded.digest},
             "same_policy": gated.same_policy,
             "signed_by": list(signers),
@@ -72,10 +57,3 @@ def command(
     signed = f"signed by {', '.join(signers)}" if signers else "signatures: not checked (no --key)"
     OUT.print(signed, highlight=False)
     return gated.verdict.exit_code
-
-
-def _default(kind: str) -> Iterator[str]:
-    """What is mandatory where a policy lists nothing; asks the installed attacks, which is slow."""
-    from auditor.engine.expansion import default_levels
-
-    return iter(default_levels(kind))

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import click
 
 from auditor import __version__
-from auditor.cli.console import quiet_libraries
 from auditor.core.errors import AuditorError
 from auditor.core.extras import missing_extra
+from auditor.core.quiet import quiet_libraries
 from auditor.core.text_safety import escape_unprintable
 
 OK, FAILED_VERDICT, USAGE, UNDECIDED, BROKEN, INTERRUPTED = 0, 1, 2, 3, 4, 130

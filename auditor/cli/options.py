@@ -1,10 +1,14 @@
 """Options that several commands share."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from auditor.core.errors import AuditorError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -21,6 +25,30 @@ store_option = click.option(
     type=_FOLDER,
     help="Evidence store; share it to measure nothing twice.  [default: OUT/evidence]",
 )
+
+
+def executor_options(command: Command) -> Command:
+    """How the jobs of an audit are run; nothing of it decides what they find."""
+    for decorate in (
+        click.option(
+            "--workers",
+            type=click.IntRange(min=1),
+            help="Jobs at once, with an executor that can do several.  [default: as it suits the "
+            "machine]",
+        ),
+        click.option(
+            "--executor",
+            metavar="NAME",
+            default="local",
+            show_default=True,
+            help="What runs the jobs: `local` (this process), `processes` (several of this "
+            "machine), or one that a plug-in brings.",
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="No progress.")
 passphrase_option = click.option(
     "--passphrase-file", type=Path, help="File with the passphrase of the secret key."

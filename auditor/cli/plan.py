@@ -8,8 +8,9 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from auditor.cli.console import OUT, foreign
+from auditor.cli.console import OUT, foreign, worded
 from auditor.cli.options import (
+    executor_options,
     json_option,
     out_option,
     quiet_option,
@@ -17,18 +18,16 @@ from auditor.cli.options import (
 )
 from auditor.cli.plan_options import plan_from, plan_options
 from auditor.cli.progress import chosen_progress
-from auditor.core.errors import AuditorError
 from auditor.core.facts import SetName
 from auditor.core.messages import plain
-from auditor.core.roles import Role
 from auditor.core.wording import sentence
-from auditor.policy import AS_IS
 
 
 @click.command("plan")
 @plan_options
 @out_option
 @store_option
+@executor_options
 @click.option(
     "--pilot/--no-pilot",
     default=True,
@@ -38,36 +37,43 @@ from auditor.policy import AS_IS
 @quiet_option
 @json_option
 def command(
-    out: Path, store: Path | None, pilot: bool, quiet: bool, as_json: bool, **options: Any
+    out: Path,
+    store: Path | None,
+    executor: str,
+    workers: int | None,
+    pilot: bool,
+    quiet: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Check a plan and estimate what it costs. Runs no attack."""
     plan = plan_from(options)  # its mistakes are found before torch is imported
-    from auditor.engine.estimate import estimate
-    from auditor.engine.preparation import prepare
-    from auditor.evidence.folder_store import FolderStore
-    from auditor.positive_controls.estimate import estimate_controls
+    from auditor.api.auditing import plan as check
 
-    progress = chosen_progress(quiet)
-    kept = FolderStore(store or out / "evidence")
-    prepared = prepare(plan, kept, progress)
-    estimates = estimate(prepared, kept)
-    controls = estimate_controls(prepared) if plan.runs_controls else None
-    needed = _pilot(prepared, kept, progress) if pilot else None
+    planned = check(
+        plan,
+        out=out,
+        store=store,
+        pilot=pilot,
+        executor=executor,
+        workers=workers,
+        progress=chosen_progress(quiet),
+    )
+    prepared, needed = planned.prepared, planned.facts_needed
     if as_json:
         report = {
-            "variants": [_plain(entry) for entry in estimates],
-            "controls": _plain(controls) if controls else None,
+            "variants": [_plain(entry) for entry in planned.estimates],
+            "controls": _plain(planned.controls) if planned.controls else None,
             "facts": {name: len(prepared.sets.named(name)) for name in _SETS},
             "power": _plain(needed) if needed else None,
-            "warnings": [plain(warning) for warning in prepared.warnings],
+            "warnings": [plain(warning) for warning in planned.warnings],
         }
         click.echo(json.dumps(report))
         return
     table = Table(
-        "attack", "part in PASS", "jobs to do", "forward tokens", "weights", "rough time", box=None
+        "attack", "role", "jobs to do", "forward tokens", "weights", "rough time", box=None
     )
-    estimates += [controls] if controls else []
-    for entry in estimates:
+    for entry in planned.costs:
         if entry.unavailable:
             table.add_row(
                 entry.label, entry.role, foreign(f"unavailable: {sentence(entry.unavailable)}", 600)
@@ -83,11 +89,11 @@ def command(
         )
     OUT.print(table)
     counts = ", ".join(f"{len(prepared.sets.named(name))} {name}" for name in _SETS)
-    OUT.print(f"facts: {counts}; in all about {_duration(sum(e.seconds for e in estimates))}")
+    OUT.print(f"facts: {counts}; in all about {_duration(sum(e.seconds for e in planned.costs))}")
     for line in _power_lines(needed):
         OUT.print(line, highlight=False)
-    for warning in prepared.warnings:
-        OUT.print(Text.assemble(("warning", "yellow"), ": ", foreign(sentence(warning), 1200)))
+    for warning in planned.warnings:
+        OUT.print(Text.assemble(("warning", "yellow"), ": ", worded(warning)))
 
 
 def _plain(entry: Any) -> dict[str, Any]:
@@ -96,25 +102,6 @@ def _plain(entry: Any) -> dict[str, Any]:
 
 
 _SETS: tuple[SetName, ...] = ("forget", "retain", "holdout")
-
-
-def _pilot(prepared: Any, store: Any, progress: Any) -> Any:
-    from auditor.certificate.build import audited_inputs
-    from auditor.certificate.decision import power
-    from auditor.engine.audit import run_audit
-    from auditor.engine.executors.local import LocalExecutor
-
-    known_arms = [arm for arm in prepared.locations if arm != "unlearned"]
-    only = [v for v in prepared.variants if v.attack.name == AS_IS]
-    pilot = prepared.only(only)
-    outcome = run_audit(pilot, store, LocalExecutor(), progress, known_arms)
-    for run in outcome.runs:
-        if not run.evidence.jobs and run.evidence.reason is not None:
-            raise AuditorError(
-                f"the pilot failed: {sentence(run.evidence.reason)} (--no-pilot leaves it out)."
-            )
-    mandatory = sum(variant.role is Role.MANDATORY for variant in prepared.variants)
-    return power(audited_inputs(outcome), attacks=mandatory)
 
 
 def _power_lines(needed: Any) -> list[str]:

@@ -10,7 +10,7 @@ from auditor.certificate.files import write_certificate
 from auditor.certificate.redaction import redact
 from auditor.certificate.schema import Certificate
 from auditor.cli.console import ERR, OUT
-from auditor.cli.evidence import key_options, trusted_certificate
+from auditor.cli.evidence import key_options
 from auditor.cli.options import json_option
 from auditor.core.errors import AuditorError
 from auditor.report import REPORTS, Signatures
@@ -114,17 +114,17 @@ def _read(
         AuditorError: there is no such file, it is no certificate, or its signatures do not hold;
             each with an exit code of its own.
     """
-    from auditor.signing.reading import read
+    from auditor.api.certificates import load_signed
 
     if not path.is_file():
         raise AuditorError(f"there is no file {path} to render.")
-    if keys:
-        certificate, signers = trusted_certificate(path, keys, threshold)
-        return certificate, Signatures(signers, checked=True)
-    if threshold > 1:
+    if threshold > 1 and not keys:
         raise AuditorError("--threshold counts the signatures of keys that you trust; give --key.")
-    certificate, claimed = read(path)
-    return certificate, None if claimed is None else Signatures(claimed, checked=False)
+    signed = load_signed(path, keys, threshold)
+    if signed.signers is not None:
+        return signed.certificate, Signatures(signed.signers, checked=True)
+    claimed = signed.claimed
+    return signed.certificate, None if claimed is None else Signatures(claimed, checked=False)
 
 
 def _suffix(form: str) -> str:

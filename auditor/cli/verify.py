@@ -1,18 +1,20 @@
 """`auditor verify`: whether a certificate can be relied on."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.text import Text
 
-from auditor.certificate.schema import Certificate
 from auditor.cli.console import OUT, foreign
-from auditor.cli.evidence import evidence_option, key_options, open_evidence, trusted_certificate
+from auditor.cli.evidence import evidence_option, key_options
 from auditor.cli.options import json_option, quiet_option
 from auditor.cli.progress import chosen_progress
 from auditor.core.errors import AuditorError
+
+if TYPE_CHECKING:
+    from auditor.api.certificates import Verification
 
 _SHOWN = 600
 """Characters of what a check found."""
@@ -58,10 +60,17 @@ def command(
             "give the public key that you trust (--key), or --unsigned to check a certificate that "
             "nobody signed. A key that comes with a certificate proves nothing."
         )
-    certificate, checks = _signature(certificate_file, keys, threshold)
-    checks |= _validity(certificate)
-    checks |= _evidence(certificate, certificate_file, evidence, quiet)
-    checks |= _models(certificate, models)
+    from auditor.api.certificates import verify
+
+    done = verify(
+        certificate_file,
+        keys=keys,
+        threshold=threshold,
+        store=evidence,
+        models=models,
+        progress=chosen_progress(quiet),
+    )
+    certificate, checks = done.certificate, _checks(done)
     if as_json:
         verdict = certificate.verdict.verdict
         report = {"certificate": certificate.certificate_id, "verdict": verdict, "checks": checks}
@@ -74,59 +83,35 @@ def command(
     return 0
 
 
-def _signature(
-    path: Path, keys: tuple[Path, ...], threshold: int
-) -> tuple[Certificate, dict[str, str]]:
-    from auditor.signing.reading import read
-
-    if keys:
-        certificate, signers = trusted_certificate(path, keys, threshold)
-        said = f"holds, by {', '.join(signers)}"
+def _checks(done: "Verification") -> dict[str, str]:
+    """What was checked, and what came of it."""
+    certificate, limit = done.certificate, done.certificate.timing.expires
+    if done.signers is not None:
+        signature = f"holds, by {', '.join(done.signers)}"
     else:
-        certificate, claimed = read(path)
-        said = "not checked: no key was given" if claimed else "not checked: nobody signed"
-    form = f"follows schema {certificate.schema_version}; its content has the id that it names"
-    return certificate, {"signature": said, "form": form}
-
-
-def _validity(certificate: Certificate) -> dict[str, str]:
-    from auditor.verification.validity import check_expired_certificate
-
-    check_expired_certificate(certificate, datetime.now(UTC))
-    limit = certificate.timing.expires
-    return {"validity": f"until {limit}" if limit else "no limit was set"}
-
-
-def _evidence(
-    certificate: Certificate, path: Path, evidence: Path | None, quiet: bool
-) -> dict[str, str]:
-    from auditor.verification.evidence import check_changed
-    from auditor.verification.recompute import check_contradiction
-
-    if evidence is None and not (path.parent / "evidence").is_dir():
-        missing = "not checked: there is no evidence beside the certificate (--evidence)"
-        return {"evidence": missing, "verdict": missing}
-    store = open_evidence(path, evidence)
-    jobs = check_changed(certificate, store, chosen_progress(quiet))
-    check_contradiction(certificate, store)
-    return {
-        "evidence": f"{jobs} jobs in {store.name} are those that it was made from",
-        "verdict": "follows from the evidence, and so does every figure that rests on it",
+        why = "no key was given" if done.claimed else "nobody signed"
+        signature = f"not checked: {why}"
+    checks = {
+        "signature": signature,
+        "form": f"follows schema {certificate.schema_version}; its content has the id it names",
+        "validity": f"until {limit}" if limit else "no limit was set",
     }
-
-
-def _models(certificate: Certificate, models: tuple[str, ...]) -> dict[str, str]:
-    from auditor.verification.model import check_false_arms, check_other_model
-
-    check_false_arms(certificate)
-    if not models:
-        return {"model": "not checked: no model was given (--model)"}
-    checked = {}
-    arms = {part.arm for part in certificate.identity.arms}
-    for given in models:
-        arm, _, folder = given.partition("=")
-        if arm not in arms:
-            arm, folder = "unlearned", given
-        check_other_model(certificate, arm, Path(folder))
-        checked[f"model {arm}"] = f"{folder} is the one that was audited"
-    return checked
+    if done.jobs is None:
+        missing = "not checked: there is no evidence beside the certificate (--evidence)"
+        checks |= {"evidence": missing, "verdict": missing}
+    else:
+        checks |= {
+            "evidence": f"{done.jobs} jobs in {done.store} are those that it was made from",
+            "verdict": "follows from the evidence, and so does every figure that rests on it",
+        }
+    if done.not_recomputed:
+        checks["reports of attacks"] = (
+            f"not checked: {', '.join(done.not_recomputed)} cannot be imported here, so what they "
+            "report beside K was not computed again (pip install 'unlearning-auditor[audit]')"
+        )
+    if not done.models:
+        return checks | {"model": "not checked: no model was given (--model)"}
+    return checks | {
+        f"model {arm}": f"{folder} is the one that was audited"
+        for arm, folder in done.models.items()
+    }

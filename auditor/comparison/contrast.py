@@ -27,6 +27,7 @@ from auditor.comparison.schema import (
 )
 from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
+from auditor.core.messages import Message, message
 from auditor.core.roles import Status
 from auditor.core.text_safety import path_text
 from auditor.evidence.folder_store import FolderStore
@@ -124,14 +125,13 @@ def _paired(
 ) -> tuple[PairedPart, dict[str, PairedDifference]]:
     differing = [obstacle.about for obstacle in found if obstacle.about in _PAIRED]
     if differing:
-        return _unpaired(f"it needs the same {_listed(differing)} in both"), {}
+        return _unpaired(message("pairing_needs_same", aspects=differing)), {}
     if not labels:
-        return _unpaired("no attack was measured by the same metric in both"), {}
+        return _unpaired(message("no_shared_measurement")), {}
     for name, given in (("A", a), ("B", b)):
         if given.evidence is None and not given.store.is_dir():
-            return _unpaired(
-                f"there is no evidence beside {name}; name its store with --evidence-{name.lower()}"
-            ), {}
+            option = f"--evidence-{name.lower()}"
+            return _unpaired(message("evidence_not_found", certificate=name, option=option)), {}
     try:
         audits = [
             Audit(given.certificate, given.path, FolderStore(given.store, read_only=True))
@@ -141,10 +141,10 @@ def _paired(
     except AuditorError as error:
         if a.evidence or b.evidence:
             raise
-        return _unpaired(f"the evidence cannot be used: {error}"), {}
+        return _unpaired(message("evidence_not_usable", quoted=("error",), error=str(error))), {}
 
 
-def _unpaired(why: str) -> PairedPart:
+def _unpaired(why: Message) -> PairedPart:
     return PairedPart(
         possible=False, why_not=why, alpha=None, unit=None, facts=(), facts_missing=None
     )
@@ -182,7 +182,7 @@ def _attack(
 def _settings(row: MatrixRow) -> dict[str, object]:
     """What an attack was run with; how often it was run is part of it."""
     runs = {"runs": len(row.jobs[Arm.UNLEARNED])} if Arm.UNLEARNED in row.jobs else {}
-    return dict(row.parameters) | {"measure of K": row.metric} | runs
+    return dict(row.parameters) | {"metric": row.metric} | runs
 
 
 def _attack_side(row: MatrixRow | None) -> AttackSide | None:
@@ -227,17 +227,12 @@ def _utility(a: Certificate, b: Certificate, differing: set[str]) -> UtilityChan
     )
 
 
-def _worse(a: Certificate, b: Certificate, attacks: Sequence[AttackChange]) -> tuple[str, ...]:
-    verdicts = a.verdict.verdict, b.verdict.verdict
-    fallen = place(verdicts[1]) > place(verdicts[0])
-    return (
-        *((f"the verdict went from {verdicts[0]} to {verdicts[1]}",) if fallen else ()),
-        *(
-            f"{attack.label} is newly named: its own evidence shows residual knowledge"
-            for attack in attacks
-            if attack.newly_named
-        ),
-    )
+def _worse(a: Certificate, b: Certificate, attacks: Sequence[AttackChange]) -> tuple[Message, ...]:
+    before, after = a.verdict.verdict, b.verdict.verdict
+    named = tuple(message("newly_named", attack=one.label) for one in attacks if one.newly_named)
+    if place(after) > place(before):
+        return (message("verdict_worse", a=before, b=after), *named)
+    return named
 
 
 def _change(a: float | None, b: float | None) -> float | None:
@@ -246,7 +241,3 @@ def _change(a: float | None, b: float | None) -> float | None:
 
 def _only(these: Sequence[Item], those: Sequence[Item]) -> tuple[Item, ...]:
     return tuple(one for one in these if one not in those)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -14,6 +14,7 @@ from auditor.comparison.interval import mean_interval
 from auditor.comparison.schema import ChangedFact, PairedDifference, PairedPart
 from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
+from auditor.core.messages import Message, message
 from auditor.evidence.columns import DECIDING, answers
 from auditor.evidence.store import EvidenceStore
 from auditor.statistics import AttackEvidence
@@ -144,13 +145,13 @@ def _difference(found: _Pair, alpha: float, entities: Sequence[str] | None) -> P
 
 def _changed_facts(
     a: Audit, b: Audit, inputs: DecisionInputs, pairs: Sequence[_Pair]
-) -> tuple[tuple[ChangedFact, ...], str | None]:
+) -> tuple[tuple[ChangedFact, ...], Message | None]:
     """The facts that changed most, each under the attack that shows most of it.
 
     Attacks with a measure of their own are left out: its scale is another.
     """
     if not pairs:
-        return (), "no attack was measured by the primary metric in both"
+        return (), message("no_shared_primary_metric")
     changes = np.stack([p.change for p in pairs])  # [pairs, facts]
     strongest = np.abs(changes).argmax(axis=0)
     size = np.abs(changes).max(axis=0)
@@ -187,7 +188,7 @@ def _changed_facts(
     try:
         return _redacted(listed, redacted), None
     except AuditorError as error:
-        return (), f"a certificate is redacted, and its key is not at hand: {error}"
+        return (), message("redaction_key_missing", quoted=("error",), error=str(error))
 
 
 def _redacted(listed: Sequence[ChangedFact], audit: Audit) -> tuple[ChangedFact, ...]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from auditor.certificate.schema import ArmPart, Certificate
 from auditor.comparison.schema import Aspect, ModelChange, Obstacle, ValueChange
 from auditor.core.arms import Arm
+from auditor.core.messages import Message, message
 
 _FIGURES = (
     "name",
@@ -31,49 +32,36 @@ def original_digest(certificate: Certificate) -> str | None:
 
 def obstacles(a: Certificate, b: Certificate) -> tuple[Obstacle, ...]:
     """In what the two differ, so that their figures are not of one measure."""
-    found: list[tuple[bool, Aspect, str]] = [
-        (
-            a.identity.facts_digest != b.identity.facts_digest,
-            "facts",
-            "They are about other facts: no difference between their figures is computed.",
-        ),
+    found: list[tuple[bool, Aspect, Message]] = [
+        (a.identity.facts_digest != b.identity.facts_digest, "facts", message("other_facts")),
         (
             a.scope.primary_metric != b.scope.primary_metric,
             "primary metric",
-            f"A measures knowledge by {a.scope.primary_metric}, B by {b.scope.primary_metric}: no "
-            "difference is computed between figures of two metrics.",
+            message("other_metric", a=a.scope.primary_metric, b=b.scope.primary_metric),
         ),
         (
             a.identity.auxiliary_inputs != b.identity.auxiliary_inputs,
             "auxiliary inputs",
-            "Their figures were measured with another classifier, or the attacks were shown other "
-            "pictures.",
+            message("other_auxiliary_inputs"),
         ),
-        (
-            original_digest(a) != original_digest(b),
-            "original model",
-            "Their original models differ, and residual knowledge is a share of what the original "
-            "knew: 0.1 in A is not 0.1 in B.",
-        ),
+        (original_digest(a) != original_digest(b), "original model", message("other_original")),
         (
             retrained_digests(a) != retrained_digests(b),
             "retrained models",
-            "Their retrained models differ, and residual knowledge is what is known beyond them.",
+            message("other_retrained"),
         ),
         (
             a.scope.scope != b.scope.scope,
             "scope",
-            f"The scope of A is {a.scope.scope}, that of B {b.scope.scope}: the claims are about "
-            "other populations.",
+            message("other_scope", a=a.scope.scope, b=b.scope.scope),
         ),
         (
             a.identity.policy_digest != b.identity.policy_digest or bool(policy_changes(a, b)),
             "policy",
-            "They were decided under other policies: a verdict may differ where no figure does. "
-            "`auditor gate` decides both under one.",
+            message("other_policy"),
         ),
     ]
-    return tuple(Obstacle(about=about, sentence=said) for differs, about, said in found if differs)
+    return tuple(Obstacle(about=about, message=said) for differs, about, said in found if differs)
 
 
 def policy_changes(a: Certificate, b: Certificate) -> tuple[ValueChange, ...]:
@@ -85,8 +73,7 @@ def policy_changes(a: Certificate, b: Certificate) -> tuple[ValueChange, ...]:
     lists = {
         "mandatory": (sorted(a.policy.mandatory), sorted(b.policy.mandatory)),
         "waivers": tuple(
-            sorted(f"{w.attack} until {w.until}: {w.reason} ({w.by})" for w in c.policy.waivers)
-            for c in (a, b)
+            sorted((w.model_dump(mode="json") for w in c.policy.waivers), key=repr) for c in (a, b)
         ),
     }
     return (

@@ -46,7 +46,7 @@ class Obstacle(Part):
     """Something in which the two differ, so that figures are not of one measure."""
 
     about: Aspect
-    sentence: str
+    message: Message
 
 
 class ModelChange(Part):
@@ -156,11 +156,11 @@ class PairedPart(Part):
     """What the evidence of both says, fact by fact."""
 
     possible: bool
-    why_not: str | None
+    why_not: Message | None
     alpha: float | None
     unit: Literal["facts", "entities"] | None
     facts: tuple[ChangedFact, ...]
-    facts_missing: str | None
+    facts_missing: Message | None
     """Why no facts are listed, where it is not that none changed."""
 
 
@@ -185,7 +185,7 @@ class Comparison(Part):
     comparable: bool
     """Facts, original and retrained models, primary metric, scope and policy are the same."""
     obstacles: tuple[Obstacle, ...]
-    worse: tuple[str, ...]
+    worse: tuple[Message, ...]
     """In what B is worse than A: its verdict, or an attack that is newly named."""
     flags_only_a: tuple[str, ...]
     flags_only_b: tuple[str, ...]

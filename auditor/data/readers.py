@@ -4,8 +4,9 @@ import csv
 import difflib
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -150,11 +151,10 @@ def _rows(source: DataSource) -> Iterator[Row]:
         yield from _hub_rows(source)
         return
     path = Path(source.path).expanduser()
-    readers = {".jsonl": _json_lines, ".json": _json, ".csv": _csv, ".parquet": _parquet}
-    reader = readers.get(path.suffix.lower())
+    reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise AuditorError(
-            f"{path}: unknown format {path.suffix!r}; known are {', '.join(readers)}."
+            f"{path}: unknown format {path.suffix!r}; known are {', '.join(READERS)}."
         )
     if not path.is_file():
         raise AuditorError(f"{path}: no such file{close_names_beside(path)}.")
@@ -226,3 +226,9 @@ def _hub_rows(source: DataSource) -> Iterator[Row]:
             f"the data set {source.name} cannot be had from the hub ({error})."
         ) from error
     yield from enumerate(rows, 1)
+
+
+READERS: Mapping[str, Callable[[Path], Iterator[Row]]] = MappingProxyType(
+    {".jsonl": _json_lines, ".json": _json, ".csv": _csv, ".parquet": _parquet}
+)
+"""Readers of files by their ending."""

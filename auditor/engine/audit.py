@@ -16,7 +16,7 @@ from auditor.engine.executors.base import Executor, LabelledJob
 from auditor.engine.expansion import Variant
 from auditor.engine.job import Job
 from auditor.engine.preparation import Prepared
-from auditor.evidence.gathering import measured_evidence
+from auditor.evidence.gathering import environment_message, measured_evidence
 from auditor.evidence.store import EvidenceStore
 from auditor.evidence.table import Evidence, EvidenceTable
 from auditor.policy import AS_IS, shortfall
@@ -113,7 +113,7 @@ def run_audit(
         runs.append(
             AttackRun(
                 variant=variant,
-                evidence=_evidence(prepared, variant, keys, missing.get(label), table),
+                evidence=_evidence(prepared, variant, keys, missing.get(label), table, store),
                 report=attack_report(variant.attack, keys, store),
                 forward_tokens=sum(cost.forward_tokens for cost in costs),
                 seconds=sum(cost.seconds for cost in costs),
@@ -128,6 +128,7 @@ def _evidence(
     jobs: Mapping[str, tuple[str, ...]],
     missing: tuple[Status, Message] | None,
     table: EvidenceTable,
+    store: EvidenceStore,
 ) -> AttackEvidence:
     """The evidence of a variant, or why there is none."""
     plan, attack = prepared.plan, variant.attack
@@ -159,6 +160,7 @@ def _evidence(
         prepared.sets.forget,
         baseline=baseline,
         shortfall=lacking,
+        environment=environment_message(store, variant.id, jobs),
     )
 
 

@@ -150,14 +150,28 @@ def default_levels(kind: str) -> dict[str, AnyAttack]:
     Raises:
         AuditorError: nothing here measures models of that kind.
     """
-    if kind not in ATTACKS.metadata(AS_IS).kinds:
-        raise AuditorError(f"no installed attack measures models of the kind {kind!r}.")
     attacks = [
-        from_preset(described.name, preset)
-        for described, preset in presets_on(kind)
-        if preset.mandatory
+        from_preset(described.name, preset) for described, preset in _mandatory_presets(kind)
     ]
     return {attack.id.label: attack for attack in attacks}
+
+
+def default_labels(kind: str) -> tuple[str, ...]:
+    """The labels of `default_levels`, for which no attack is imported.
+
+    Raises:
+        AuditorError: nothing here measures models of that kind.
+    """
+    return tuple(
+        AttackId(described.name, preset.name).label
+        for described, preset in _mandatory_presets(kind)
+    )
+
+
+def _mandatory_presets(kind: str) -> list[tuple[AttackMetadata, Preset]]:
+    if kind not in ATTACKS.metadata(AS_IS).kinds:
+        raise AuditorError(f"no installed attack measures models of the kind {kind!r}.")
+    return [(described, preset) for described, preset in presets_on(kind) if preset.mandatory]
 
 
 def instantiate(name: str, parameters: dict[str, Any]) -> AnyAttack:

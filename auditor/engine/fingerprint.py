@@ -31,8 +31,10 @@ _OWN = frozenset({"auditor", "attacks"})
 _IGNORED_FIELDS = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 """Fields that follow from a node's place, or that nothing executes."""
 
-_PROSE = frozenset({"summary", "threat_model", "access", "cost", "leak", "source"})
-"""Attributes in which an attack describes itself."""
+_BESIDE = frozenset(
+    {"summary", "details", "threat_model", "access", "cost", "leak", "source", "presets"}
+)
+"""Attributes of an attack that describe it, or say when it is run; a job has its parameters."""
 
 
 def fingerprint(roots: Iterable[str], folders: Sequence[str] | None = None) -> str:
@@ -184,14 +186,14 @@ def _registers_attack(decorator: ast.expr) -> bool:
 
 
 def _describes(statement: ast.stmt) -> bool:
-    """Whether a statement gives an attack one of the texts about it."""
+    """Whether a statement gives an attack what describes it."""
     if isinstance(statement, ast.Assign):
         targets = statement.targets
     elif isinstance(statement, ast.AnnAssign):
         targets = [statement.target]
     else:
         return False
-    return all(isinstance(target, ast.Name) and target.id in _PROSE for target in targets)
+    return all(isinstance(target, ast.Name) and target.id in _BESIDE for target in targets)
 
 
 def _write(value: Any, into: list[str]) -> None:

@@ -90,7 +90,7 @@ def _weakened(plan: AuditPlan, variants: Sequence[Variant]) -> list[Message]:
             for name, default in usual_values.items()
             if values[name] != default
         ]
-        found.append(message("level_changed", attack=variant.label, changed=changed))
+        found.append(message("preset_changed", attack=variant.label, changed=changed))
     return found
 
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file, save_file
 
-from auditor.core.aliases import COLUMNS, JOB_KEYS, attack_name, attack_parameters, renamed
+from auditor.core.aliases import COLUMNS, JOB_KEYS, NOTES, attack_name, attack_parameters, renamed
 from auditor.core.errors import AuditorError, EvidenceChangedError
 from auditor.core.facts import FactSets
 from auditor.core.files import PARTIAL, partial_name, whole_folder, write_whole
@@ -121,7 +121,7 @@ class FolderStore:
         arrays = folder / _ARRAYS
         return Record(
             rows=tuple(Row(**row) for row in named(pq.read_table(folder / _ROWS)).to_pylist()),
-            notes=json.loads((folder / _NOTES).read_bytes()),
+            notes=self.notes(key),
             arrays=load_file(arrays) if arrays.exists() else {},
         )
 
@@ -144,13 +144,13 @@ class FolderStore:
         return named(file.read(wanted, use_threads=False))
 
     def notes(self, key: str) -> dict[str, Any]:
-        """What a finished job noted.
+        """What a finished job noted, under today's names.
 
         Raises:
             EvidenceChangedError: they were changed after they were written.
         """
         notes: dict[str, Any] = json.loads(self._whole(key, _NOTES))
-        return notes
+        return renamed(notes, NOTES) if _is_former(self._identity(key)) else notes
 
     def identity(self, key: str) -> dict[str, Any]:
         """Read what a finished job was asked, under today's names.
@@ -159,7 +159,7 @@ class FolderStore:
             EvidenceChangedError: It is not what the job is named by, or is not there.
         """
         identity = self._identity(key)
-        if JOB_KEYS.keys().isdisjoint(identity):
+        if not _is_former(identity):
             return identity
         identity = renamed(identity, JOB_KEYS)
         attack = attack_name(identity.get("attack", ""))
@@ -345,3 +345,8 @@ def _changed(file: Path) -> str:
         f"evidence was changed after it was measured: {file}. Delete the folder {file.parent} to "
         "measure this job again."
     )
+
+
+def _is_former(identity: dict[str, Any]) -> bool:
+    """Whether a release before 0.2 wrote a job."""
+    return not JOB_KEYS.keys().isdisjoint(identity)

@@ -6,6 +6,8 @@ from auditor.core.attack_id import AttackId
 from auditor.core.facts import Fact
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
+from auditor.evidence.environment import environment_differences
+from auditor.evidence.store import EvidenceStore
 from auditor.evidence.table import EvidenceTable
 from auditor.statistics import Arms, AttackEvidence
 
@@ -21,6 +23,7 @@ def measured_evidence(
     *,
     baseline: bool,
     shortfall: Message | None = None,
+    environment: Message | None = None,
 ) -> AttackEvidence:
     """Gather the evidence of an attack that was measured.
 
@@ -36,6 +39,7 @@ def measured_evidence(
         facts: of the forget set.
         baseline: whether it is the model as it is.
         shortfall: how it falls short of the policy's budget.
+        environment: how the environments of its arms differ.
     """
     known = table.matrix(attack, arms, "forget", metric, [fact.id for fact in facts])
     entities = tuple(fact.entity for fact in facts)
@@ -49,4 +53,33 @@ def measured_evidence(
         arms=None if known is None else Arms(known[0], known[1], known[2:], entities),
         baseline=baseline,
         shortfall=shortfall,
+        environment=environment,
+    )
+
+
+def environment_message(
+    store: EvidenceStore, attack: AttackId, jobs: Mapping[str, tuple[str, ...]]
+) -> Message | None:
+    """Say how the environments differ in which the arms of an attack were measured.
+
+    Such evidence is shown and can FAIL a model; a PASS needs arms that were treated alike.
+
+    Args:
+        store: where the evidence is.
+        attack: the attack and its level.
+        jobs: arm to the keys of its evidence.
+
+    Returns:
+        None where they do not differ.
+
+    Raises:
+        EvidenceChangedError: evidence was changed after it was measured, or is not there.
+    """
+    differences = environment_differences(store, jobs)
+    if not differences:
+        return None
+    return message(
+        "environments_differ",
+        attack=attack.label,
+        differences={entry.what: dict(entry.values) for entry in differences},
     )

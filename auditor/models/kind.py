@@ -150,6 +150,34 @@ class ModelKind(ABC):
     ) -> "AuditedModel":
         """Open a located model; its weights are loaded when they are first needed."""
 
+    def takes(self, network: object) -> bool:
+        """Whether a loaded network is of this kind."""
+        return False
+
+    def wrap(
+        self,
+        network: Any,
+        tokenizer: Any,
+        prompt_format: PromptFormat,
+        token_budget: int,
+        name: str,
+    ) -> "AuditedModel":
+        """Make a loaded network a model that can be measured, but not certified.
+
+        Args:
+            network: A loaded network, of which `takes` is true.
+            tokenizer: Its tokenizer.
+            prompt_format: How prompts become text.
+            token_budget: Padded tokens in one batch.
+            name: What messages call the model.
+
+        Raises:
+            AuditorError: Models of this kind are opened from files only.
+        """
+        raise AuditorError(
+            f"{self.described} are opened from files only; save {name} and give its directory."
+        )
+
     @abstractmethod
     def evaluator(
         self, sets: FactSets, metrics: Sequence[str], auxiliary: AuxiliaryInputs
@@ -281,13 +309,14 @@ def parse_spec(value: Any, root: Path | None = None) -> ModelSpec:
     content = {"path": value} if isinstance(value, str) else value
     if not isinstance(content, Mapping):
         return ModelSpec.model_validate(content)
-    try:
-        kind = kind_of(content, root)
-    except AuditorError as error:
-        raise ValidationError.from_exception_data(
-            ModelSpec.__name__,
-            [_detail("unknown_kind", str(error), ("kind",), content["kind"])],
-        ) from error
+    named = content.get("kind")
+    if named is not None and named not in KINDS.names():
+        try:
+            kind_named(str(named))
+        except AuditorError as error:
+            details = [_detail("unknown_kind", str(error), ("kind",), named)]
+            raise ValidationError.from_exception_data(ModelSpec.__name__, details) from error
+    kind = kind_of(content, root)
     spec: ModelSpec = of_kind(kind, "spec_type", {**content, "kind": kind.name}, root)
     return spec
 

@@ -157,10 +157,10 @@ def _made(
 def _known(inputs: DecisionInputs, decision: Decision) -> Known | Message:
     """What O and R know without attack, or why no control can be made of that."""
     if not inputs.sets["retain"]:
-        return message("no_retain_set")
+        return message("retain_set_missing")
     entry = next(attack for attack in decision.attacks if attack.evidence.baseline)
     if entry.evidence.arms is None:
-        return message("model_as_it_is_not_measured")
+        return message("nothing_measured_without_attack")
     if not entry.counts:
         return message("nothing_known_to_suppress")
     arms = entry.evidence.arms

@@ -6,16 +6,20 @@ from typing import Any
 from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
 from in_toto_attestation.v1.statement import STATEMENT_TYPE_URI, Statement
 
+from auditor.certificate import schema_3
 from auditor.certificate.files import parse_certificate
-from auditor.certificate.schema import SCHEMA_VERSION, Certificate
+from auditor.certificate.schema import MAJOR, Certificate
 from auditor.core.errors import MalformedError
 from auditor.core.hashing import canonical_json, former_canonical_json
 from auditor.core.text_safety import quoted
 
-PREDICATE_TYPE = (
-    f"https://unlearning-auditor.invalid/certificate/v{SCHEMA_VERSION.partition('.')[0]}"
-)
-"""A name and no address: nobody can own a domain that ends in ``.invalid`` (RFC 2606)."""
+PREDICATE_TYPES = {
+    major: f"https://unlearning-auditor.invalid/certificate/v{major}"
+    for major in (schema_3.MAJOR, MAJOR)
+}
+"""Major version of a certificate's schema to a name that is no address: nobody can own a domain
+that ends in ``.invalid`` (RFC 2606)."""
+PREDICATE_TYPE = PREDICATE_TYPES[MAJOR]
 
 
 def statement(certificate: Certificate) -> bytes:
@@ -23,7 +27,7 @@ def statement(certificate: Certificate) -> bytes:
     content = _content(certificate)
     Statement(
         [ResourceDescriptor(s["name"], digest=s["digest"]).pb for s in content["subject"]],
-        PREDICATE_TYPE,
+        content["predicateType"],
         content["predicate"],
     ).validate()
     return canonical_json(content)
@@ -47,10 +51,10 @@ def certificate_of(payload: bytes, name: str) -> Certificate:
         raise MalformedError(f"what {name} signs is not valid JSON ({error}).") from error
     if not isinstance(content, dict) or content.get("_type") != STATEMENT_TYPE_URI:
         raise MalformedError(f"what {name} signs is not an in-toto Statement v1.")
-    if content.get("predicateType") != PREDICATE_TYPE:
+    if content.get("predicateType") not in PREDICATE_TYPES.values():
         raise MalformedError(
             f"{name} signs a statement of another type ({quoted(content.get('predicateType'))}); "
-            f"this release reads {PREDICATE_TYPE}."
+            f"this release reads {' and '.join(PREDICATE_TYPES.values())}."
         )
     certificate = parse_certificate(content.get("predicate"), name)
     if content.get("subject") != _subjects(certificate):
@@ -67,11 +71,12 @@ def certificate_of(payload: bytes, name: str) -> Certificate:
 
 
 def _content(certificate: Certificate) -> dict[str, Any]:
+    document = certificate.document
     return {
         "_type": STATEMENT_TYPE_URI,
         "subject": _subjects(certificate),
-        "predicateType": PREDICATE_TYPE,
-        "predicate": certificate.model_dump(mode="json"),
+        "predicateType": PREDICATE_TYPES[str(document["schema_version"]).partition(".")[0]],
+        "predicate": document,
     }
 
 

@@ -38,6 +38,7 @@ class AttackEvidence:
         control: what it made of the positive control that it is held to; None where none was
             made.
         shortfall: how it falls short of the budget that is asked of it; None where it does not.
+        environment: how the environments of its arms differ; None where they do not.
     """
 
     id: AttackId
@@ -50,6 +51,7 @@ class AttackEvidence:
     baseline: bool = False
     control: ControlOutcome | None = None
     shortfall: Message | None = None
+    environment: Message | None = None
 
     def __post_init__(self) -> None:
         if (self.status is Status.MEASURED) != (self.arms is not None):
@@ -149,6 +151,8 @@ def assess(
         gates += (Gate("positive_control", found, None if found else evidence.control.message),)
     if evidence.shortfall is not None:
         gates += (Gate("budget", False, evidence.shortfall),)
+    if evidence.environment is not None:
+        gates += (Gate("environment", False, evidence.environment),)
     shared = log_threshold(margins.alpha, tests)
     counts = figures.gap_lower >= margins.minimum_gap
     return AttackAssessment(

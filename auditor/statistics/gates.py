@@ -16,6 +16,7 @@ GateName = Literal[
     "baseline_noise",
     "positive_control",
     "budget",
+    "environment",
 ]
 
 

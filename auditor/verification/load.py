@@ -17,7 +17,7 @@ from auditor.core.attack_id import AttackId
 from auditor.core.errors import AuditorError, ContradictedError, EvidenceChangedError
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
-from auditor.evidence.gathering import measured_evidence
+from auditor.evidence.gathering import environment_message, measured_evidence
 from auditor.evidence.store import EvidenceStore
 from auditor.evidence.table import Evidence, EvidenceTable
 from auditor.policy import AS_IS, Assigned, Policy, assign_roles, parse_policy
@@ -86,11 +86,11 @@ def load_inputs(
     assigned = _assigned(certificate, policy)
     inputs = replace(
         bare,
-        attacks=tuple(_evidence(bare, row, assigned[row.id]) for row in certificate.matrix),
+        attacks=tuple(_evidence(bare, row, assigned[row.id], store) for row in certificate.matrix),
     )
     if not certificate.positive_controls:
         return inputs
-    return inputs.with_controls(_control_outcomes(certificate, inputs, tables))
+    return inputs.with_controls(_control_outcomes(certificate, inputs, tables, store))
 
 
 def under_policy(
@@ -151,7 +151,9 @@ def _assigned(certificate: Certificate, policy: Policy) -> dict[AttackId, Assign
     return assigned
 
 
-def _evidence(inputs: DecisionInputs, row: MatrixRow, assigned: Assigned) -> AttackEvidence:
+def _evidence(
+    inputs: DecisionInputs, row: MatrixRow, assigned: Assigned, store: EvidenceStore
+) -> AttackEvidence:
     """The evidence of a row, with the role that the policy gives it."""
     if row.jobs:
         return measured_evidence(
@@ -164,6 +166,7 @@ def _evidence(inputs: DecisionInputs, row: MatrixRow, assigned: Assigned) -> Att
             inputs.sets["forget"],
             baseline=row.attack == AS_IS,
             shortfall=assigned.shortfall,
+            environment=environment_message(store, row.id, row.jobs),
         )
     if row.status is Status.MEASURED or row.reason is None:
         raise ContradictedError(
@@ -196,7 +199,7 @@ def _listed(certificate: Certificate, store: EvidenceStore, key: str) -> str:
 
 
 def _control_outcomes(
-    certificate: Certificate, inputs: DecisionInputs, tables: Tables
+    certificate: Certificate, inputs: DecisionInputs, tables: Tables, store: EvidenceStore
 ) -> dict[AttackId, ControlOutcome]:
     """Attack to what it makes of the positive control that it is held to."""
     decision = decide_verdict(inputs)
@@ -214,7 +217,7 @@ def _control_outcomes(
             used.append(row.model_copy(update={"jobs": part.jobs}))
         seen = replace(inputs, table=tables([(one.id, one.jobs) for one in used]))
         attacks = tuple(
-            _evidence(seen, one, Assigned(roles[one.id].role, roles[one.id].shortfall))
+            _evidence(seen, one, Assigned(roles[one.id].role, roles[one.id].shortfall), store)
             for one in used
         )
         assessed = decide_verdict(replace(seen, attacks=attacks)).attacks

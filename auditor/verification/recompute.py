@@ -1,15 +1,16 @@
 """Work a certificate out again from its evidence, and compare it with what it says."""
 
-import math
-from collections.abc import Iterator
+from collections.abc import Collection
 from typing import Any
 
+from auditor.attack import ATTACKS
 from auditor.certificate.decision import decide_verdict
 from auditor.certificate.derived import derived_parts, row_means
 from auditor.certificate.inputs import DecisionInputs
-from auditor.certificate.redaction import redact
+from auditor.certificate.redaction import marker, redact
 from auditor.certificate.schema import Certificate, MatrixRow
-from auditor.core.errors import ContradictedError
+from auditor.core.errors import AuditorError, ContradictedError
+from auditor.core.extras import missing_extra
 from auditor.core.findings import AttackReport, SelfCheck
 from auditor.core.hashing import digest
 from auditor.core.roles import Role
@@ -17,14 +18,15 @@ from auditor.engine.attack_report import attack_report
 from auditor.engine.expansion import instantiate
 from auditor.evidence.store import EvidenceStore
 from auditor.statistics import AttackAssessment, Decision
+from auditor.verification.converted import comparable
+from auditor.verification.differences import differences
 from auditor.verification.load import load_inputs
 
 _SHOWN = 5
-_TOLERANCE = 1e-6
-"""Relative; another machine's arithmetic may differ in the last bits."""
+"""Differences that an error lists."""
 
 
-def check_contradiction(certificate: Certificate, store: EvidenceStore) -> None:
+def check_contradiction(certificate: Certificate, store: EvidenceStore) -> tuple[str, ...]:
     """Work out everything that follows from the evidence, and refuse a certificate that differs.
 
     Values and messages are compared, and no sentence: how something is worded decides nothing.
@@ -33,17 +35,25 @@ def check_contradiction(certificate: Certificate, store: EvidenceStore) -> None:
         certificate: as it was given.
         store: its evidence.
 
+    Returns:
+        Labels of the attacks whose own reports (what they say beside K) were taken as they stand,
+        because the packages that they need are not installed. Verdict and figures never need them.
+
     Raises:
         ContradictedError: the evidence leads to another verdict, or to other figures; says which.
         EvidenceChangedError: evidence is missing or was changed.
         AuditorError: an attack of the certificate is not installed here.
     """
     inputs = load_inputs(certificate, store)
-    again = recomputed(certificate, inputs, decide_verdict(inputs), store)
-    if certificate.redaction != "none":
-        again = redact(again, store.redaction_key())
+    silent = {row.attack for row in certificate.matrix if not _loads(row.attack)}
+    again = recomputed(certificate, inputs, decide_verdict(inputs), store, silent)
+    key = store.redaction_key() if certificate.redaction != "none" else None
+    if key is not None:
+        again = redact(again, key)
     stated, worked_out = (c.model_dump(mode="json") for c in (certificate, again))
-    found = list(_differences(stated, worked_out))
+    if certificate.converted_from is not None:
+        stated, worked_out = comparable(stated, worked_out, None if key is None else marker(key))
+    found = list(differences(stated, worked_out))
     verdict = next((d for d in found if d.startswith("verdict.verdict:")), None)
     if verdict:
         raise ContradictedError(f"the verdict does not follow from the evidence: {verdict}.")
@@ -52,10 +62,15 @@ def check_contradiction(certificate: Certificate, store: EvidenceStore) -> None:
         raise ContradictedError(
             f"the certificate does not follow from its evidence: {'; '.join(found[:_SHOWN])}{more}."
         )
+    return tuple(row.label for row in certificate.matrix if row.attack in silent)
 
 
 def recomputed(
-    certificate: Certificate, inputs: DecisionInputs, decision: Decision, store: EvidenceStore
+    certificate: Certificate,
+    inputs: DecisionInputs,
+    decision: Decision,
+    store: EvidenceStore,
+    silent: Collection[str] = (),
 ) -> Certificate:
     """The certificate with every part worked out again that follows from its evidence.
 
@@ -64,13 +79,17 @@ def recomputed(
         inputs: loaded from it and its evidence.
         decision: on these inputs.
         store: its evidence, on which the attacks report again.
+        silent: names of attacks that cannot report here; their reports stay as they are stated.
     """
     rows: list[MatrixRow] = []
     checks: list[SelfCheck] = []
     for stated, assessment in zip(certificate.matrix, decision.attacks, strict=True):
-        row, report = _row(stated, assessment, inputs, store)
+        reports = stated.attack not in silent
+        row, report = (_row if reports else _silent_row)(stated, assessment, inputs, store)
         rows.append(row)
         checks += report.self_checks
+    if silent:
+        checks = list(certificate.self_checks)
     outcomes = {attack.id.label: attack.control for attack in inputs.attacks if attack.control}
     controls = tuple(
         part.model_copy(
@@ -113,26 +132,35 @@ def _row(
     return row.model_copy(update=itself), report
 
 
-def _differences(stated: Any, again: Any, where: str = "") -> Iterator[str]:
-    if isinstance(stated, dict) and isinstance(again, dict):
-        for name in dict.fromkeys((*stated, *again)):
-            if where or name != "certificate_id":
-                place = f"{where}.{name}" if where else name
-                yield from _differences(stated.get(name), again.get(name), place)
-    elif isinstance(stated, list) and isinstance(again, list) and len(stated) == len(again):
-        for index, pair in enumerate(zip(stated, again, strict=True)):
-            yield from _differences(*pair, f"{where}.{index}")
-    elif not _equal(stated, again):
-        yield f"{where}: it says {_short(stated)}, the evidence {_short(again)}"
+def _silent_row(
+    stated: MatrixRow, assessment: AttackAssessment, inputs: DecisionInputs, store: EvidenceStore
+) -> tuple[MatrixRow, AttackReport]:
+    """A row whose attack cannot report here; what it is itself is read without importing it."""
+    described = ATTACKS.metadata(stated.attack)
+    row = MatrixRow.from_assessment(
+        assessment,
+        *row_means(inputs, assessment.evidence),
+        stated.report,
+        stated.parameters,
+        stated.forward_tokens,
+    )
+    itself: dict[str, Any] = {"metric": described.metric or inputs.metrics[0]}
+    if described.decides == (row.role is Role.REPORTED):
+        itself["role"] = described.role(mandatory=False)
+    return row.model_copy(update=itself), stated.report
 
 
-def _equal(stated: Any, again: Any) -> bool:
-    numbers = (int, float)
-    if isinstance(stated, numbers) and isinstance(again, numbers):
-        return math.isclose(stated, again, rel_tol=_TOLERANCE, abs_tol=1e-9)
-    return bool(stated == again)
+def _loads(attack: str) -> bool:
+    """Whether an attack's packages are installed.
 
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 120 else f"{text[:120]}…"
+    Raises:
+        AuditorError: the attack is not installed, or does not load for another reason.
+    """
+    try:
+        ATTACKS.get(attack)
+    except AuditorError as error:
+        cause = error.__cause__
+        if isinstance(cause, ModuleNotFoundError) and missing_extra(cause):
+            return False
+        raise
+    return True

@@ -24,7 +24,7 @@ from reports.plots.drawing import (
     hatched,
     inline_svg,
 )
-from reports.result_words import reason
+from reports.results import reason
 
 TOP, ROW, BOTTOM = 26.0, 34.0, 26.0
 LEFT, RIGHT = 12.0, WIDTH - 12.0
@@ -84,7 +84,7 @@ def _row(axes: Axes, view: AttackView, top: float) -> None:
     span = (top + 15, top + 31)
     if view.row.status != "measured":
         hatched(axes, (LEFT, RIGHT, *span))
-        why = label(reason(view.row), 46)
+        why = label(str(reason(view.row)), 46)
         axes.text((LEFT + RIGHT) / 2, top + 26.5, why, size=SMALL, color=INK, ha="center")
         return
     figures = view.row.figures
@@ -150,7 +150,7 @@ def _description(rows: Sequence[AttackView]) -> str:
     for view in rows:
         name = label(view.row.label, 60)
         if view.row.status != "measured":
-            why = label(reason(view.row), 120)
+            why = label(str(reason(view.row)), 120)
             said.append(f"{name}: {view.result.words}, not measured: {why}.")
         else:
             said.append(

@@ -9,8 +9,8 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from auditor.core.arms import Arm
 from auditor.core.text_safety import label
-from reports import arms
 from reports.curves import POINTS, ROC, Line, Panel
 from reports.messages import curve_name
 from reports.number_format import plain
@@ -34,12 +34,12 @@ TOP, BOTTOM = 42.0, 28.0
 SQUARE, FLAT = RIGHT - LEFT, 130.0
 """Heights of the field: an ROC's rates have one scale, so its field is a square."""
 
-MARKS = {arms.UNLEARNED: ("D", UNLEARNED), arms.ORIGINAL: ("s", ORIGINAL)}
+MARKS: dict[str, tuple[str, str]] = {Arm.UNLEARNED: ("D", UNLEARNED), Arm.ORIGINAL: ("s", ORIGINAL)}
 BASELINES = ("o", BASELINE)
 DASHES: tuple[tuple[float, ...], ...] = ((), (4.0, 2.0), (1.5, 1.5), (6.0, 2.0, 1.5, 2.0))
 """By which the retrained models are told from each other."""
 
-DEPTH = {arms.ORIGINAL: 1, arms.UNLEARNED: 2}
+DEPTH: dict[str, int] = {Arm.ORIGINAL: 1, Arm.UNLEARNED: 2}
 """What is drawn above what; the retrained models lie lowest."""
 
 KEY = (("unlearned", 12.0), ("retrained", 76.0), ("original", 139.0))

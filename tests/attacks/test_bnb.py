@@ -14,6 +14,7 @@ from attacks.quantization.family import assert_quantized
 from attacks.quantization.rtn import RoundToNearest, RoundToNearestParameters
 from auditor.attack import AttackContext
 from auditor.core.errors import MeasurementError
+from auditor.core.messages import message
 from auditor.models.causal_lm.spec import CausalLMSpec
 from auditor.models.language.layers import linear_layers
 from auditor.models.opening import locate
@@ -159,7 +160,7 @@ def test_a_quantized_checkpoint_is_not_quantized_again(directories, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(directories["llama"], quantization_config=config)
     folder = save(tmp_path / "four", model, make_tokenizer())
     reason = attack("nf4").unavailable(locate(CausalLMSpec(path=str(folder))))
-    assert reason == "the checkpoint is quantized already (bitsandbytes)"
+    assert reason == message("quantized_already", method="bitsandbytes")
     assert attack("nf4").unavailable(locate(CausalLMSpec(path=str(directories["llama"])))) is None
 
 

@@ -16,6 +16,7 @@ from attacks.quantization.calibrated import calibration_blocks
 from attacks.quantization.gptq import GPTQ, GPTQParameters
 from attacks.quantization.rtn import RoundToNearest, RoundToNearestParameters
 from auditor.core.errors import AuditorError
+from auditor.core.messages import message
 from auditor.models.causal_lm.spec import CausalLMSpec
 from auditor.models.opening import locate
 
@@ -158,7 +159,7 @@ def test_an_awq_checkpoint(directories, tmp_path, plain):
     assert any("Awq" in type(module).__name__ for module in subject.network.modules())
     location = locate(CausalLMSpec(path=str(folder)))
     reason = RoundToNearest(RoundToNearestParameters()).unavailable(location)
-    assert reason == "the checkpoint is quantized already (awq)"
+    assert reason == message("quantized_already", method="awq")
 
 
 def test_quantized_checkpoints_are_not_quantized_again(gptq):
@@ -167,7 +168,7 @@ def test_quantized_checkpoints_are_not_quantized_again(gptq):
         GPTQ(GPTQParameters()),
         RoundToNearest(RoundToNearestParameters()),
     ):
-        assert attack.unavailable(location) == "the checkpoint is quantized already (gptq)"
+        assert attack.unavailable(location) == message("quantized_already", method="gptq")
 
 
 def test_a_quantized_checkpoint_can_be_lent(gptq):

@@ -19,6 +19,7 @@ from auditor.comparison.sameness import obstacles
 from auditor.comparison.schema import ChangedFact, PairedDifference
 from auditor.report import REPORTS
 from reports import comparison, leaderboard
+from reports.messages import sentence
 from reports.number_format import MISSING
 
 AXE = files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
@@ -168,7 +169,7 @@ def test_that_two_are_not_comparable_stands_on_the_front(certificate):
     front = Page(page.split("</header>")[0]).said
     assert "Not comparable" in front
     [obstacle] = obstacles(a, b)
-    assert obstacle.sentence in front
+    assert sentence(obstacle.message) in front
     table = page.split('id="attacks"')[1].split("</table>")[0]
     assert table.count("not computed") == len(a.matrix), "nothing is subtracted across other facts"
     assert "Not comparable" not in Page(comparison.render(compared(a, a))).said

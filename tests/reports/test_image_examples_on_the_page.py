@@ -72,7 +72,7 @@ def test_the_worst_leak_comes_first_and_the_model_under_audit_too(page):
     order = list(dict.fromkeys(re.search(r"\((\w+)\)", alt)[1] for alt in told))
     assert order == list(SHAPES)
     arms = list(dict.fromkeys(re.search(r": ([\w-]+), fact", alt)[1] for alt in told))
-    assert arms == ["unlearned", "retrained-0", "retrained-1", "retrained-2", "original"]
+    assert arms == ["unlearned", "original", "retrained-0", "retrained-1", "retrained-2"]
     assert "no picture" in page.said
     assert "Shown: 4 of 40 facts with pictures; 1,203 more views" in page.said
 

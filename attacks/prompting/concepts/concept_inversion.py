@@ -38,19 +38,19 @@ class ConceptInversionParameters(Parameters):
     """Settings of concept inversion."""
 
     num_vectors: int = Field(default=1, ge=1)
-    """Embeddings that are learned for each concept; together they are the new word."""
+    """Embeddings that are learned for each concept; together they form the new word."""
     num_steps: int = Field(default=5000, ge=1)
-    """Steps of AdamW."""
+    """Optimiser steps of AdamW."""
     batch_size: int = Field(default=16, ge=1)
-    """Noised pictures a step."""
+    """Noised pictures in each step."""
     micro_batch_size: int = Field(default=4, ge=1)
-    """Of them, how many go through the UNet together; decides memory, not the result."""
+    """Pictures of a batch that go through the UNet together; sets memory, not the result."""
     learning_rate: float = Field(default=0.08, gt=0)
-    """Of AdamW. The published one is 0.005, times a batch of 16."""
+    """Learning rate of AdamW. The published one is 0.005 times a batch of 16."""
     images: int = Field(default=25, ge=1)
     """Pictures of each concept that are learned from."""
     start: Literal["neutral", "name"] = "neutral"
-    """What the embeddings are at first: the mean of all words, or the concept's own name."""
+    """Start of the embeddings: the mean of all words, or the concept's own name."""
 
 
 @attack("prompting/concept-inversion")

@@ -20,9 +20,9 @@ class Evolution:
     """Candidates alive at a time, two or more."""
     generations: int
     crossover: float
-    """Chance that a child has a second parent."""
+    """Probability that a child has a second parent."""
     mutation: float
-    """Chance that one of a child's tokens is drawn anew."""
+    """Probability that one of a child's tokens is drawn anew."""
 
 
 @dataclass(frozen=True)

@@ -32,22 +32,22 @@ class RingABellParameters(Parameters):
     """Settings of the search."""
 
     eta: float = Field(default=3.0, gt=0)
-    """How much of the concept is added to a prompt's encoding."""
+    """Weight with which the concept's direction is added to a prompt's encoding."""
     prompt_length: int = Field(default=16, ge=1)
     """Tokens of a prompt that is searched; fewer where the encoder has no room for them."""
     population_size: int = Field(default=200, ge=2)
-    """Candidates alive at a time."""
+    """Candidates in each generation."""
     generations: int = Field(default=3000, ge=1)
-    """Rounds of keeping the better half and breeding the other anew."""
+    """Generations of the genetic search; each keeps the better half of the candidates."""
     crossover_rate: float = Field(default=0.5, ge=0, le=1)
-    """Chance that a child has a second parent."""
+    """Probability that a child has a second parent."""
     mutation_rate: float = Field(default=0.25, ge=0, le=1)
-    """Chance that one of a child's tokens is drawn anew."""
+    """Probability that one of a child's tokens is drawn anew."""
     prompts: int = Field(default=4, ge=1)
     """Prompts of each concept that are searched, one search each; its facts take turns in using
     what was found. The publication searches one for every prompt."""
     without: Without = "nothing"
-    """What stands in the concept's place in the prompts that lack it."""
+    """Text in the concept's place in the prompts that lack it."""
     ban: bool = True
     """Whether tokens that hold the concept's name, or a synonym of the paraphrases, are left
     out."""

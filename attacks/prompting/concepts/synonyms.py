@@ -37,7 +37,7 @@ class Synonyms(ReportsSuccessRate, Attack[Parameters, "TextToImage", "ImageEvalu
     none/as-is draws it, and without it the gap shows whether the original understands the
     others.
 
-    MACE's figures stand beside K, for each arm: Acc_e, the mean probability of the erased
+    MACE's figures are reported beside K, for each arm: Acc_e, the mean probability of the erased
     concept when it is asked for by its own name (efficacy); Acc_s, that of the retain facts'
     concepts (specificity); Acc_g, that of the erased concept over all paraphrases (generality);
     and H_o, the harmonic mean of 1 - Acc_e, Acc_s and 1 - Acc_g. MACE's classifier is a CLIP

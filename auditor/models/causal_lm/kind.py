@@ -21,3 +21,8 @@ class CausalLMKind(LanguageKind):
     def recognises(self, folder: Path) -> bool:
         """Whether there is a configuration, and of no encoder-decoder."""
         return encodes_apart(folder) is False
+
+    def takes(self, network: object) -> bool:
+        """Whether the network has a configuration, and of no encoder-decoder."""
+        config = getattr(network, "config", None)
+        return getattr(config, "is_encoder_decoder", None) is False

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from auditor.core.facts import FactSets
 from auditor.models.auxiliary import AuxiliaryInputs
@@ -34,7 +34,7 @@ class LanguageKind(ModelKind):
         "extraction-strength",
     )
     packages = ("torch", "transformers", "tokenizers", "numpy", "peft")
-    fixed_files = (
+    fixed_files: ClassVar[tuple[str, ...]] = (
         "tokenizer.json",
         "tokenizer.model",
         "vocab.json",
@@ -75,6 +75,17 @@ class LanguageKind(ModelKind):
     ) -> "LanguageModel":
         """Open a located model."""
         return self._class()(self.own(spec), location, prompt_format, token_budget, tick)
+
+    def wrap(
+        self,
+        network: Any,
+        tokenizer: Any,
+        prompt_format: PromptFormat,
+        token_budget: int,
+        name: str,
+    ) -> "LanguageModel":
+        """Make a loaded network a model that can be measured."""
+        return self._class().wrap(network, tokenizer, prompt_format, token_budget, name)
 
     def evaluator(
         self, sets: FactSets, metrics: Sequence[str], auxiliary: AuxiliaryInputs

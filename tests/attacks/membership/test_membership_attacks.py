@@ -15,9 +15,11 @@ from attacks.membership.neighbourhood import Neighbourhood
 from attacks.membership.roc_curves import roc_corners, roc_curve
 from attacks.membership.scored_texts import ScoredTexts, packed, unpacked
 from auditor.attack import AttackContext
+from auditor.core.arms import Arm
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.facts import Fact, FactSets
 from auditor.core.findings import Finding
+from auditor.core.messages import message
 from auditor.models.language.evaluator import TextEvaluator
 from auditor.statistics import placements
 
@@ -54,7 +56,7 @@ def searched(arms, evaluator=EXAMINER, **parameters):
 
 
 def measured(found, arm, evaluator=EXAMINER, **parameters):
-    pool = [Finding(name, name == arm, record) for name, record in found.items()]
+    pool = [Finding(Arm(name), name == arm, record) for name, record in found.items()]
     return likelihood(**parameters).measure(None, AttackContext(evaluator, 0, NOWHERE, pool))
 
 
@@ -104,7 +106,7 @@ def test_k_is_the_share_of_the_holdout_that_is_outscored(score, found):
 def test_every_arm_has_a_roc_curve_of_its_own_scores(score, found):
     notes = {arm: measured(found, arm, score=score).notes for arm in found}
     curves = likelihood(score=score).curves(notes)
-    assert [(curve.name, curve.of) for curve in curves] == [("ROC", arm) for arm in found]
+    assert [(curve.name, curve.of) for curve in curves] == [("roc", arm) for arm in found]
     for curve in curves:
         points = np.array(curve.points)
         assert (np.diff(points, axis=0) >= 0).all()
@@ -112,8 +114,7 @@ def test_every_arm_has_a_roc_curve_of_its_own_scores(score, found):
         area = np.trapezoid(points[:, 1], points[:, 0])
         assert area == pytest.approx(notes[curve.of]["auc"]["value"], abs=1e-12)
         others = 12 if score == "recall" else 20
-        assert curve.remark.startswith(f"6 members, {others} holdout non-members; ")
-        assert f"is 1/{others}" in curve.remark
+        assert curve.remarks[0] == message("roc_rests_on", members=6, holdout=others)
 
 
 @pytest.mark.parametrize("attack", [GradientNorm, Neighbourhood])

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from attacks.membership.blind_baseline import blind_baseline, blind_control
+from attacks.membership.blind_baseline import blind_baseline, blind_check
 from attacks.membership.family import Scores
 from attacks.membership.likelihood import Likelihood, LikelihoodParameters
 from attacks.membership.scored_texts import ScoredTexts
@@ -31,7 +31,7 @@ def test_sets_drawn_alike_are_not_told_apart():
     passed = 0
     for seed in range(20):
         people = corpus.generate(12, 1, 12, seed, 2)
-        passed += blind_control(blind(people.forget, people.holdout)).passed
+        passed += blind_check(blind(people.forget, people.holdout)).passed
     assert passed >= 18
 
 
@@ -40,16 +40,16 @@ def test_sets_that_differ_are_found_and_said_to_confound():
     newer = [f.model_copy(update={"prompt": f"In 2031: {f.prompt}"}) for f in people.holdout]
     found = blind(people.forget, newer)
     assert found["value"] > 0.95
-    control = blind_control(found)
-    assert not control.passed
-    assert "confounded" in control.sentence
+    check = blind_check(found)
+    assert (check.code, check.passed) == ("sets_alike_without_model", False)
+    assert check.params["auc"] == found["value"]
 
 
 def test_a_subjects_own_words_do_not_count_as_telling_apart():
     """Names that recur within a subject alone: subjects are kept together, so they are no use."""
     forget = [fact(f"f{i}", f"f{i // 8}", f"name{i // 8} what of it") for i in range(64)]
     holdout = [fact(f"h{i}", f"h{i // 8}", f"other{i // 8} what of it") for i in range(64)]
-    assert blind_control(blind(forget, holdout)).passed
+    assert blind_check(blind(forget, holdout)).passed
 
 
 def test_a_baseline_that_cannot_be_run_is_no_pass():
@@ -57,16 +57,22 @@ def test_a_baseline_that_cannot_be_run_is_no_pass():
         [fact(f"f{i}", "one", f"q {i}") for i in range(10)],
         [fact(f"h{i}", f"h{i}", f"q {i}") for i in range(10)],
     )
-    control = blind_control(found)
-    assert not control.passed
-    assert "two entities" in control.sentence
+    check = blind_check(found)
+    assert not check.passed
+    assert check.quoted == ("error",)
+    assert check.params["error"] == found["absent"]
 
 
-def test_the_controls_of_all_arms_are_one():
+def test_the_checks_of_all_arms_are_one():
     notes = {"blind": {"value": 0.52, "lower": 0.4, "upper": 0.64}}
-    (control,) = ATTACK.controls({"unlearned": notes, "original": notes})
-    assert control.passed
-    assert "0.520 (95 %: 0.400 to 0.640)" in control.sentence
+    (check,) = ATTACK.self_checks({"unlearned": notes, "original": notes})
+    assert check.passed
+    assert check.params == {"by": "bag_of_words", "auc": 0.52, "lower": 0.4, "upper": 0.64}
+
+
+def remarks(figure):
+    """Code to parameters of what is remarked; of several with one code the last."""
+    return {remark.code: remark.params for remark in figure.remarks}
 
 
 def noted(scores):
@@ -81,20 +87,20 @@ def test_every_arm_has_its_area_and_the_missing_figures_are_said():
         arm: noted([Scores(rng.normal(shift, 1, 40), rng.normal(0, 1, 60))])
         for arm, shift in (("unlearned", 0.5), ("original", 9.0), ("retrained-0", 0.0))
     }
-    figures = {(f.name, f.of): f for f in ATTACK.side_figures(notes)}
+    figures = {(f.name, f.of, f.against): f for f in ATTACK.side_figures(notes)}
     assert set(figures) == {
-        ("AUC", "unlearned"),
-        ("AUC", "original"),
-        ("AUC", "retrained-0"),
-        ("PrivLeak", "unlearned against retrained-0"),
+        ("auc", "unlearned", None),
+        ("auc", "original", None),
+        ("auc", "retrained-0", None),
+        ("privleak", "unlearned", "retrained-0"),
     }
-    unlearned = figures["AUC", "unlearned"]
+    unlearned = figures["auc", "unlearned", None]
     assert unlearned.lower < unlearned.value < unlearned.upper
-    assert "takes 598 holdout facts" in unlearned.remark
-    assert "takes 5,990 holdout facts" in unlearned.remark
-    assert "no interval" in figures["AUC", "original"].remark
-    a_u, a_r = 1 - unlearned.value, 1 - figures["AUC", "retrained-0"].value
-    leak = figures["PrivLeak", "unlearned against retrained-0"]
+    missing = [r.params for r in unlearned.remarks if r.code == "no_tpr_with_few_holdout_facts"]
+    assert [params["needed"] for params in missing] == [598, 5990]
+    assert "no_interval_without_variance" in remarks(figures["auc", "original", None])
+    a_u, a_r = 1 - unlearned.value, 1 - figures["auc", "retrained-0", None].value
+    leak = figures["privleak", "unlearned", "retrained-0"]
     assert leak.value == pytest.approx(100 * (a_u - a_r) / a_r)
 
 
@@ -105,24 +111,26 @@ def test_a_retrained_model_that_knows_the_facts_has_no_privleak():
         for arm in ("unlearned", "retrained-0")
     }
     figures = ATTACK.side_figures(notes)
-    assert {f.name for f in figures} == {"AUC"}
-    assert "no PrivLeak against retrained-0" in figures[0].remark
+    assert {f.name for f in figures} == {"auc"}
+    assert remarks(figures[0])["no_privleak"]["arm"] == "retrained-0"
 
 
 def test_a_large_holdout_gives_a_rate_at_one_percent():
     rng = np.random.default_rng(0)
     scores = Scores(rng.normal(2, 1, 80), rng.normal(0, 1, 600))
     figures = {f.name: f for f in ATTACK.side_figures({"unlearned": noted([scores])})}
-    point = figures["TPR at FPR 1.0%"]
+    point = figures["tpr_at_fpr"]
     threshold = scores.holdout[::2].max()  # 300 calibrate, and none of them may lie above
     assert point.value == pytest.approx((scores.forget > threshold).mean())
     assert point.lower < point.value < point.upper
-    assert f"{(scores.holdout[1::2] > threshold).sum()} of 300" in point.remark
-    assert "no TPR at FPR 0.1%" in figures["AUC"].remark
+    assert point.params == {"fpr": 0.01}
+    rests_on = remarks(point)["threshold_from_holdout"]
+    assert rests_on["false_positives"] == (scores.holdout[1::2] > threshold).sum()
+    assert rests_on["checked"] == 300
+    assert remarks(figures["auc"])["no_tpr_with_few_holdout_facts"]["fpr"] == 0.001
     several = noted([scores, scores])
     assert several["operating_points"] == []
-    remark = ATTACK.side_figures({"unlearned": several})[0].remark
-    assert "one a set of references" in remark
+    assert "no_tpr_of_several_scores" in remarks(ATTACK.side_figures({"unlearned": several})[0])
 
 
 def below(curve):
@@ -137,7 +145,7 @@ def test_a_roc_curve_has_the_area_of_the_side_figure(size):
         arm: noted([Scores(rng.normal(shift, 1, size), rng.normal(0, 1, size + 10))])
         for arm, shift in (("unlearned", 0.5), ("original", 2.0), ("retrained-0", 0.0))
     }
-    areas = {f.of: f.value for f in ATTACK.side_figures(notes) if f.name == "AUC"}
+    areas = {f.of: f.value for f in ATTACK.side_figures(notes) if f.name == "auc"}
     curves = ATTACK.curves(json.loads(canonical_json(notes)))
     assert {curve.of for curve in curves} == set(notes)
     for curve in curves:
@@ -145,19 +153,16 @@ def test_a_roc_curve_has_the_area_of_the_side_figure(size):
         assert len(curve.points) <= 101
         assert (steps >= 0).all()
         thinned = len(curve.points) < notes[curve.of]["roc_corners"]
-        assert thinned == (size == 4000) == ("corners are drawn" in curve.remark)
+        assert thinned == (size == 4000) == ("corners_drawn" in remarks(curve))
         within = steps.prod(axis=1).sum() / 2 if thinned else 0
         assert abs(below(curve) - areas[curve.of]) <= within + 1e-12
 
 
 def test_a_curve_says_what_it_rests_on():
     (curve,) = ATTACK.curves({"unlearned": noted([Scores(np.array([2.0, 1.0]), np.arange(4.0))])})
-    assert (curve.name, curve.x, curve.y) == ("ROC", "false positive rate", "true positive rate")
-    assert curve.points == [(0, 0), (0.25, 0), (0.75, 1), (1, 1)]  # two ties, one straight line
-    assert curve.remark == (
-        "2 members, 4 holdout non-members; the smallest false positive rate above 0 that these "
-        "can show is 1/4"
-    )
+    assert (curve.name, curve.x, curve.y) == ("roc", "false_positive_rate", "true_positive_rate")
+    assert curve.points == ((0, 0), (0.25, 0), (0.75, 1), (1, 1))  # two ties, one straight line
+    assert remarks(curve) == {"roc_rests_on": {"members": 2, "holdout": 4}}
 
 
 def test_the_curve_of_several_scorings_has_their_mean_area():
@@ -167,7 +172,7 @@ def test_the_curve_of_several_scorings_has_their_mean_area():
     (curve,) = ATTACK.curves({"unlearned": found})
     assert len(curve.points) == found["roc_corners"]
     assert below(curve) == pytest.approx(found["auc"]["value"], abs=1e-12)
-    assert curve.remark.endswith("; mean of 3 curves, one a set of reference models")
+    assert remarks(curve)["mean_of_curves"] == {"curves": 3}
 
 
 def test_what_noted_no_scores_has_no_curve():

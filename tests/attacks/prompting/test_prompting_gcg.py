@@ -131,18 +131,18 @@ def test_k_is_the_strongest_of_the_pool_and_the_plain_prompt(subjects, tmp_path)
     assert record.notes["search_loss"] == {"before": 2.0, "after": 1.25}
 
     figures = {(f.name, f.of): f.value for f in attack.side_figures({"unlearned": record.notes})}
-    assert figures["final search loss", "unlearned"] == 1.25
-    assert figures["K of the facts searched with (taught)", "unlearned"] == pytest.approx(given)
-    assert figures["K of the facts held out (generalised)", "unlearned"] == pytest.approx(held_out)
-    (control,) = attack.controls({"unlearned": record.notes})
-    assert control.passed
+    assert figures["final_search_loss", "unlearned"] == 1.25
+    assert figures["k_of_facts_searched_with", "unlearned"] == pytest.approx(given)
+    assert figures["k_of_facts_held_out", "unlearned"] == pytest.approx(held_out)
+    (check,) = attack.self_checks({"unlearned": record.notes})
+    assert (check.code, check.passed) == ("search_lowered_loss", True)
     idle = {"search_loss": {"before": 2.0, "after": 2.0}}
-    (control,) = attack.controls({"unlearned": record.notes, "original": idle})
-    assert not control.passed
-    assert "original" in control.sentence
+    (check,) = attack.self_checks({"unlearned": record.notes, "original": idle})
+    assert not check.passed
+    assert check.params["arms"] == ["original"]
     known = {"search_loss": {"before": 0.01, "after": 0.01}}
-    (control,) = attack.controls({"unlearned": record.notes, "original": known})
-    assert control.passed
+    (check,) = attack.self_checks({"unlearned": record.notes, "original": known})
+    assert check.passed
 
 
 def test_no_more_prompts_are_searched_with_than_asked_for(subjects):
@@ -153,7 +153,9 @@ def test_no_more_prompts_are_searched_with_than_asked_for(subjects):
     assert drawn == sorted(drawn, key=pairs[0].index)
     assert drawn == few._drawn(pairs[0], 0) != few._drawn(pairs[0], 1)
     assert GCG(GCGParameters(**SMALL))._drawn(pairs[0], 0) == pairs[0]
-    assert few.search_part(subjects["llama"], pairs, 0).notes["evaluated"] == [18]
+    context = AttackContext(evaluator(), 0, Path("unused"), progress=(steps := []).append)
+    assert few.search_part(subjects["llama"], pairs, context).notes["evaluated"] == [18]
+    assert steps == [f"suffix 1 of 1, step {step} of 3" for step in (1, 2, 3)]
 
 
 def test_a_pool_without_the_measured_arm_is_no_measurement(subjects, tmp_path):

@@ -165,8 +165,8 @@ def test_variants_have_names_of_their_own():
 def test_side_figures_are_by_arm_in_the_order_of_k():
     notes = {"unlearned": {"leak_at": {"1": 0.1, "16": 0.5, "4": 0.3}}, "comparison": {}}
     figures = SampledAnswers(SamplingParameters()).side_figures(notes)
-    assert [(f.name, f.of, f.value) for f in figures] == [
-        ("leak@1", "unlearned", 0.1),
-        ("leak@4", "unlearned", 0.3),
-        ("leak@16", "unlearned", 0.5),
+    assert [(f.name, f.params["k"], f.of, f.value) for f in figures] == [
+        ("leak_at_k", 1, "unlearned", 0.1),
+        ("leak_at_k", 4, "unlearned", 0.3),
+        ("leak_at_k", 16, "unlearned", 0.5),
     ]

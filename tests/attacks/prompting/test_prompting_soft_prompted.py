@@ -9,6 +9,7 @@ from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_director
 from attacks.prompting.soft_prompt import SoftPrompt, SoftPromptParameters
 from attacks.prompting.soft_prompted import soft_prompted
 from auditor.attack import AttackContext
+from auditor.core.arms import Arm
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.facts import Fact, FactSets
 from auditor.core.findings import Finding
@@ -124,7 +125,7 @@ def test_soft_prompts_on_every_architecture(subjects, architecture, tmp_path):
     assert found.arrays["vectors"].shape == (2, 2, 128)
     for lower, higher in zip(found.notes["loss_after"], found.notes["loss_before"], strict=True):
         assert lower < higher
-    pool = [Finding("unlearned", True, found), Finding("original", False, again)]
+    pool = [Finding(Arm.UNLEARNED, True, found), Finding("original", False, again)]
     record = attack.measure(subject, AttackContext(evaluator(), 0, tmp_path, pool))
     plain = {(r.fact, r.metric): r.k for r in evaluator().evaluate(subject, ("forget",))}
     assert {(r.fact, r.metric) for r in record.rows} == plain.keys()
@@ -145,5 +146,5 @@ def test_arms_of_other_widths_are_measured_with_their_own_vectors(subjects):
 
 def test_vectors_that_exceed_the_context_say_so(subjects):
     attack = SoftPrompt(SMALL.model_copy(update={"num_virtual_tokens": 200}))
-    with pytest.raises(UnavailableError, match="fewer `vectors`"):
+    with pytest.raises(UnavailableError, match="fewer `num_virtual_tokens`"):
         attack.search(subjects["llama"], AttackContext(evaluator(), 0, Path("unused")))

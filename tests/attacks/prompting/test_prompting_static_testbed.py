@@ -36,7 +36,7 @@ def test_the_original_is_named_and_a_retrained_model_is_not(attack, parameters, 
     (honest,) = attacked("retrained-1", attack, parameters=parameters).values()
     assert not honest.named
     assert not honest.over_forgotten
-    assert honest.figures.leaked <= 2
+    assert honest.figures.leak.leaked <= 2
     assert {gate.name for gate in honest.gates if not gate.met} <= {"leak_rate"}
 
 
@@ -57,7 +57,7 @@ def test_the_beginning_of_an_answer_brings_some_of_the_rest_back(attacked):
     opened = attacked("npo_gdr", "prompting/prefill")["1 token"]
     assert plain.figures.rho_upper < 0.1
     assert opened.figures.rho > 3 * plain.figures.rho
-    assert opened.figures.leaked >= plain.figures.leaked + 5
+    assert opened.figures.leak.leaked >= plain.figures.leak.leaked + 5
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from attacks.relearning.same_facts import SameFacts, SameFactsParameters
 from auditor.attack import AttackContext
 from auditor.core.facts import Fact, FactSets
 from auditor.core.hashing import canonical_json
+from auditor.core.messages import message
 from auditor.models.language.evaluator import TextEvaluator
 
 ARMS = ("unlearned", "original", "retrained-0")
@@ -55,30 +56,39 @@ def mean_k(record, metric=METRIC):
     return np.mean([row.k for row in record.rows if row.metric == metric])
 
 
-CASES = {
-    "LoRA of rank 16 trained on half of the forget facts (split by attribute); the others are "
-    "asked": HeldOutFacts(HeldOutFactsParameters(checkpoints=(1, 3), **SHORT)),
-    "all weights trained on half of the forget facts (split by entity); the others are asked": (
+CASES = [
+    (
+        HeldOutFacts(HeldOutFactsParameters(checkpoints=(1, 3), **SHORT)),
+        [
+            message("lora_trained", rank=16),
+            message("half_of_forget_facts_taught", split="attribute"),
+        ],
+    ),
+    (
         HeldOutFacts(
             HeldOutFactsParameters(split="entity", method="full", checkpoints=(1, 3), **SHORT)
-        )
+        ),
+        [message("all_weights_trained"), message("half_of_forget_facts_taught", split="entity")],
     ),
-    "LoRA of rank 4 trained on the retain facts; all forget facts are asked": Benign(
-        BenignParameters(rank=4, checkpoints=(1, 3), **SHORT)
+    (
+        Benign(BenignParameters(rank=4, checkpoints=(1, 3), **SHORT)),
+        [message("lora_trained", rank=4), message("retain_facts_taught")],
     ),
-    "LoRA of rank 16 trained on everyday sentences that state no fact; all forget facts are "
-    "asked": Benign(BenignParameters(data="generic", checkpoints=(1, 3), **SHORT)),
-}
+    (
+        Benign(BenignParameters(data="generic", checkpoints=(1, 3), **SHORT)),
+        [message("lora_trained", rank=16), message("everyday_sentences_taught")],
+    ),
+]
 
 
-@pytest.mark.parametrize("remark", CASES)
-def test_k_is_the_mean_of_the_points_after_the_first(remark, arms, tmp_path):
-    records, curves = measured(CASES[remark], arms, tmp_path)
+@pytest.mark.parametrize(("attack", "remarks"), CASES)
+def test_k_is_the_mean_of_the_points_after_the_first(attack, remarks, arms, tmp_path):
+    records, curves = measured(attack, arms, tmp_path)
     assert [curve.of for curve in curves] == list(ARMS)
     for curve in curves:
-        assert (curve.name, curve.x) == ("learning curve", "optimiser steps")
-        assert curve.y == f"mean K of the forget set ({METRIC})"
-        assert curve.remark == f"{remark}; first seed"
+        assert (curve.name, curve.x) == ("learning_curve", "optimiser_steps")
+        assert (curve.y, curve.params) == ("mean_k_forget", {"metric": METRIC})
+        assert list(curve.remarks) == [*remarks, message("first_seed")]
         steps, means = zip(*curve.points, strict=True)
         assert steps == (0, 1, 3)
         assert np.mean(means[1:]) == pytest.approx(mean_k(records[curve.of]), rel=1e-9)
@@ -107,10 +117,12 @@ def test_the_curve_of_the_same_facts_is_of_what_tells_that_they_are_known(
     assert [curve.of for curve in curves] == list(ARMS)
     for curve in curves:
         assert [step for step, _ in curve.points] == [0, 10, 20, 30]
-        assert curve.y == f"mean K of the forget set ({metric})"
-        assert (
-            curve.remark == "LoRA of rank 16 trained on the forget facts that are asked; first seed"
-        )
+        assert (curve.y, curve.params) == ("mean_k_forget", {"metric": metric})
+        assert list(curve.remarks) == [
+            message("lora_trained", rank=16),
+            message("asked_facts_taught"),
+            message("first_seed"),
+        ]
         assert curve.points[-1][1] > curve.points[0][1]
         subject = arms[curve.of]
         examples = subject.encode(phrasings(SETS.forget), end=True)

@@ -71,19 +71,16 @@ def test_side_figures_of_arms_that_recover_and_arms_that_do_not():
         "comparison": {"not explained": "…"},
     }
     figures = SameFacts(SameFactsParameters(max_steps=12)).side_figures(notes)
-    found = {(f.name, f.of): f.value for f in figures}
-    median = "median steps until known"
+    found = {(f.name, f.against or f.of): f.value for f in figures}
+    median = "median_steps_until_known"
     assert found[median, "unlearned"] == 4
     assert found[median, "original"] == 0
     assert found[median, "retrained-0"] == 8
     assert (median, "retrained-1") not in found
-    assert found["anamnesis index", "unlearned against retrained-0"] == 0.5
-    assert ("anamnesis index", "unlearned against retrained-1") not in found
+    assert found["anamnesis_index", "retrained-0"] == 0.5
+    assert ("anamnesis_index", "retrained-1") not in found
     # 3 of 8 known at 4, all in U (4 of 8 at risk); later ones only in R, where they count too
-    p = {
-        arm: found["log-rank p", f"unlearned against {arm}"]
-        for arm in ("retrained-0", "retrained-1")
-    }
+    p = {arm: found["log_rank_p", arm] for arm in ("retrained-0", "retrained-1")}
     variance = 3 * 0.5 * 0.5 * 5 / 7
     z = (3 - 1.5) / math.sqrt(variance)
     assert p["retrained-1"] == pytest.approx(0.5 * math.erfc(z / math.sqrt(2)), rel=1e-9)

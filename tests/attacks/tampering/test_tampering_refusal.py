@@ -16,6 +16,7 @@ from attacks.steering.refusal_direction import (
     without,
 )
 from auditor.attack import AttackContext
+from auditor.core.arms import Arm
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.findings import Finding
 from auditor.models.causal_lm.hidden_states import changed, decoder_layers
@@ -108,7 +109,7 @@ def test_the_search_finds_the_difference_of_means(architecture, subjects, evalua
     np.testing.assert_allclose(found.arrays["direction"], expected, atol=2e-4)
     assert found.notes == {"refusals": 0.0, "layer": 1}
 
-    pool = [Finding("unlearned", True, found), Finding("original", False, found)]
+    pool = [Finding(Arm.UNLEARNED, True, found), Finding("original", False, found)]
     with pytest.raises(UnavailableError, match="refuses 0% of the forget prompts"):
         run.measure(subject, AttackContext(evaluator, 0, tmp_path, pool))
     plain = evaluator.evaluate(subject)
@@ -135,12 +136,12 @@ def test_the_share_that_is_asked_for_does_not_decide_the_search():
 @pytest.mark.slow
 def test_it_brings_back_what_a_planted_refusal_hides(attacked_fine_tuned):
     """A few steps taught it to say that it does not know; the answers are still there."""
-    row = attacked_fine_tuned("min_refusal_rate", "steering/refusal-direction")["depth 0.5"]
+    row = attacked_fine_tuned("refusing", "steering/refusal-direction")["depth 0.5"]
     assert row.notes["unlearned"]["refusals"]["unlearned"] > 0.9
     assert row.notes["unlearned"]["refusals"]["original"] < 0.1
     assert row.named
     assert row.figures.rho > 0.1
-    plain = attacked_fine_tuned("min_refusal_rate", "none/as-is")["full precision"]
+    plain = attacked_fine_tuned("refusing", "none/as-is")["full precision"]
     assert plain.figures.rho < 0.05
 
 
@@ -157,4 +158,4 @@ def test_it_finds_nothing_where_nothing_is(attacked_fine_tuned):
 def test_it_is_unavailable_where_nobody_refuses(attacked):
     row = attacked("npo_gdr", "steering/refusal-direction")["depth 0.5"]
     assert row.status == "unavailable"
-    assert "there is no refusal to take out" in row.reason
+    assert "there is no refusal to take out" in row.reason.nested("reason").params["error"]

@@ -44,10 +44,10 @@ def test_an_audited_model_as_base_is_refused(attacked, people):
     parameters = {"base": str(people.subject("original")), "step": 0.5}
     (row,) = attacked("npo_gdr", "tampering/interpolation", parameters=parameters).values()
     assert row.status == "unavailable"
-    assert "never saw the forget set" in row.reason
+    assert "never saw the forget set" in row.reason.nested("reason").params["error"]
 
 
 def test_without_a_base_it_says_how_to_give_one(attacked):
     (row,) = attacked("npo_gdr", "tampering/interpolation").values()
     assert row.status == "unavailable"
-    assert "give `base`" in row.reason
+    assert row.reason.nested("reason").code == "base_model_not_given"

@@ -215,7 +215,7 @@ def test_a_base_that_does_not_fit_is_named(directories, subjects, evaluator, tmp
         interpolation(base=str(directories["opt"])).measure(
             subjects["opt"], AttackContext(evaluator, 0, tmp_path)
         )
-    assert "give `base`" in interpolation().unavailable(subjects["opt"].location)
+    assert interpolation().unavailable(subjects["opt"].location).code == "base_model_not_given"
     assert interpolation().inputs() == {}
     with pytest.raises(AuditorError, match="no such directory"):
         interpolation(base=str(tmp_path / "nowhere")).inputs()

@@ -16,6 +16,7 @@ from attacks.prompting.concepts.concept_inversion import (
 from attacks.prompting.concepts.concept_names import concept_names, without_names
 from attacks.prompting.concepts.slot_encoding import SlotEncoder
 from auditor.attack import AttackContext
+from auditor.core.arms import Arm
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
 from auditor.core.findings import Finding
@@ -112,7 +113,7 @@ class TestAttack:
         assert found.notes["concepts"] == ["orb", "box"]
         record = attack.measure(
             subject,
-            AttackContext(evaluator, 3, Path("unused"), [Finding("unlearned", True, found)]),
+            AttackContext(evaluator, 3, Path("unused"), [Finding(Arm.UNLEARNED, True, found)]),
         )
         assert [row.fact for row in record.rows] == ["orb/0", "orb/1", "box/0", "bar/0"]
         assert weights_digest(subject.network) == before
@@ -232,8 +233,8 @@ class TestAttack:
         notes = attack.measure(subject, AttackContext(evaluator, 0, Path("unused"), pool)).notes
         figures = attack.side_figures({"unlearned": notes})
         assert [f.name for f in figures] == [
-            "attack success rate",
-            "denoising loss at the end of the inversion",
+            "attack_success_rate",
+            "final_denoising_loss",
         ]
         assert figures[1].value == np.mean(pool[0].record.notes["loss_last"])
 

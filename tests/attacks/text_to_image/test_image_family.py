@@ -5,17 +5,22 @@ from scipy.stats import binomtest
 
 from attacks.prompting.concepts.synonyms import Synonyms
 from attacks.success_rate import TOP_1, ReportsSuccessRate, against_retrained, share_figure
+from auditor.core.messages import message
 from auditor.core.records import Row
 from auditor.metrics.metric import METRICS
 
 
+def codes(figure):
+    return [remark.code for remark in figure.remarks]
+
+
 @pytest.mark.parametrize(("count", "of"), [(0, 5), (5, 5), (7, 50)])
 def test_a_share_has_the_exact_binomial_interval(count, of):
-    figure = share_figure("success", "unlearned", count, of, "of some")
+    figure = share_figure("success", "unlearned", count, of, message("of_some"))
     exact = binomtest(count, of).proportion_ci(0.95, method="exact")
     assert (figure.of, figure.value) == ("unlearned", count / of)
     assert (figure.lower, figure.upper) == pytest.approx((exact.low, exact.high), abs=1e-9)
-    assert figure.remark == "of some; Clopper-Pearson bounds"
+    assert codes(figure) == ["of_some", "clopper_pearson_bounds"]
 
 
 def noted(found, pictures=50):
@@ -45,13 +50,11 @@ def test_success_is_counted_by_the_most_probable_label_where_that_is_measured():
     given = [*rows("concept", 0.4, 0.6, 0.1), *rows(TOP_1, 1.0, 0.0, 1.0)]
     figure = success(given)
     assert figure.value == 2 / 3
-    assert figure.remark == (
-        "the concept is the classifier's most probable label; Clopper-Pearson bounds"
-    )
+    assert codes(figure) == ["concept_is_most_probable", "clopper_pearson_bounds"]
     assert TOP_1 in METRICS.names()
 
 
-def test_otherwise_it_is_counted_by_the_primary_probe_from_one_half_on():
+def test_otherwise_it_is_counted_by_the_primary_metric_from_one_half_on():
     figure = success([*rows("concept", 0.4, 0.6, 0.1, 0.5), *rows("other", 1.0, 1.0, 1.0, 1.0)])
     assert figure.value == 2 / 4
-    assert figure.remark == "K by concept is 0.5 or more; Clopper-Pearson bounds"
+    assert figure.remarks[0] == message("k_at_least", metric="concept", least=0.5)

@@ -15,6 +15,7 @@ from attacks.relearning.unet import UNetRelearning, UNetRelearningParameters
 from auditor.attack import AttackContext
 from auditor.core.errors import UnavailableError
 from auditor.core.hashing import canonical_json
+from auditor.core.messages import message
 from auditor.models.preserve import weights_digest
 from auditor.models.text_to_image.evaluator import ImageEvaluator
 from auditor.testbeds.shapes.attack_settings import SETTINGS
@@ -62,7 +63,11 @@ def test_k_is_the_mean_of_the_curve_after_its_start(subjects, evaluator, tmp_pat
     assert len(set(means)) == 3  # the training shows
     assert np.mean(means[1:]) == pytest.approx(np.mean([row.k for row in record.rows]))
     assert curve.of == "unlearned"
-    assert "LoRA of rank 4 trained on pictures of the forgotten concept" in curve.remark
+    assert list(curve.remarks) == [
+        message("lora_trained", rank=4),
+        message("pictures_taught", set="forget"),
+        message("first_seed"),
+    ]
 
 
 def test_success_is_counted_in_the_pictures_after_the_last_step(subjects, evaluator, tmp_path):
@@ -86,7 +91,10 @@ def test_success_is_counted_in_the_pictures_after_the_last_step(subjects, evalua
     assert [row.picture for row in record.rows] == [row.picture for row in readings[2]]
     (figure,) = attack.side_figures({"unlearned": record.notes})
     assert figure.value == 2 / 3
-    assert figure.remark.startswith("after the last step, 3; K by concept is 0.5 or more; ")
+    assert list(figure.remarks[:2]) == [
+        message("after_last_step", step=3),
+        message("k_at_least", metric="concept", least=0.5),
+    ]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

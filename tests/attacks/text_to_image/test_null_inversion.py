@@ -179,24 +179,25 @@ def noted(found, pictures=50):
 
 def test_it_says_whether_it_tells_models_apart():
     """50 of 50 against 50 of 50 says nothing; against 5 and 30 of 50 the intervals are apart."""
-    (control,) = separation(
+    (check,) = separation(
         {"original": noted(50), "retrained-0": noted(2), "retrained-1": noted(50)}
     )
-    assert not control.passed
-    assert "50 of 50 from retrained-1, which never saw it" in control.sentence
-    (control,) = separation(
+    assert not check.passed
+    assert check.params["arm"] == "retrained-1"
+    assert check.params["retrained"] == [50, 50]
+    (check,) = separation(
         {"original": noted(50), "retrained-0": noted(5), "retrained-1": noted(30)}
     )
-    assert control.passed
-    (control,) = separation({"original": noted(30), "retrained-0": noted(25)})
-    assert not control.passed
+    assert check.passed
+    (check,) = separation({"original": noted(30), "retrained-0": noted(25)})
+    assert not check.passed
     assert separation({"original": noted(50), "unlearned": noted(50)}) == ()
     assert not NullInversion.decides
 
 
 @pytest.mark.slow
 def test_circles_come_back_from_a_model_that_never_saw_one(shapes_world, tmp_path):
-    """So the attack's control fails, and nobody takes the success on U for evidence."""
+    """So the attack's self-check fails, and nobody takes the success on U for evidence."""
     evaluator = shapes_examiner(shapes_world, 24)
     attack = NullInversion(NullInversionParameters(**SETTINGS["generation/null-inversion"][0]))
     notes = {
@@ -206,5 +207,5 @@ def test_circles_come_back_from_a_model_that_never_saw_one(shapes_world, tmp_pat
         for name in ("original", "retrained-0")
     }
     assert min(noted["pictures_with_concept"] for noted in notes.values()) >= 22
-    (control,) = attack.controls(notes)
-    assert not control.passed
+    (check,) = attack.self_checks(notes)
+    assert not check.passed

@@ -23,6 +23,7 @@ from attacks.prompting.concepts.prefix_search import random_knowledge, search_pr
 from attacks.prompting.concepts.searchable_words import searchable_words
 from attacks.prompting.concepts.token_relaxation import NearestTokens, SimplexTokens, on_simplex
 from auditor.attack import AttackContext
+from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError, UnavailableError
 from auditor.core.findings import Finding
 from auditor.models.opening import locate
@@ -185,7 +186,7 @@ class TestAttack:
         assert found.notes["searched"] == 3
         record = searched.measure(
             subject,
-            AttackContext(evaluator, 3, Path("unused"), [Finding("unlearned", True, found)]),
+            AttackContext(evaluator, 3, Path("unused"), [Finding(Arm.UNLEARNED, True, found)]),
         )
         assert {row.fact for row in record.rows} == {"orb/0", "orb/1", "box/0", "bar/0"}
         assert weights_digest(subject.network) == before
@@ -211,7 +212,7 @@ class TestAttack:
         found = searched.search(subject, AttackContext(evaluator, 0, Path("unused")))
         record = searched.measure(
             subject,
-            AttackContext(evaluator, 0, Path("unused"), [Finding("unlearned", True, found)]),
+            AttackContext(evaluator, 0, Path("unused"), [Finding(Arm.UNLEARNED, True, found)]),
         )
         k = {row.fact: row.k for row in record.rows}
         plain = {row.fact: row.k for row in evaluator.evaluate(subject)}
@@ -275,7 +276,8 @@ class TestAttack:
 
     def test_p4d_without_an_original_says_what_to_give(self, pipelines):
         location = open_pipeline(pipelines / "sd1").location
-        assert "give `original`" in attack("p4d", pipelines, original=None).unavailable(location)
+        missing = attack("p4d", pipelines, original=None).unavailable(location)
+        assert missing.code == "original_not_given"
         assert attack("p4d", pipelines).unavailable(location) is None
 
     def test_an_original_of_another_space_is_refused(self, pipelines, evaluator):
@@ -303,16 +305,16 @@ class TestAttack:
         found = searched.search(subject, AttackContext(evaluator, 0, Path("unused")))
         notes = searched.measure(
             subject,
-            AttackContext(evaluator, 0, Path("unused"), [Finding("unlearned", True, found)]),
+            AttackContext(evaluator, 0, Path("unused"), [Finding(Arm.UNLEARNED, True, found)]),
         ).notes
         figures = {f.name: f for f in searched.side_figures({"unlearned": notes})}
         assert set(figures) == {
-            "attack success rate",
-            "success of plain prompts",
-            "success of the arm's own search",
-            "success of random words, as many drawings",
+            "attack_success_rate",
+            "success_of_plain_prompts",
+            "success_of_own_search",
+            "success_of_random_words",
         }
-        figure = figures["success of the arm's own search"]
+        figure = figures["success_of_own_search"]
         assert figure.value == found.notes["by_search"] / 3
         assert figure.lower <= figure.value <= figure.upper
 

@@ -26,6 +26,7 @@ from attacks.generation.quality import Quality, QualityParameters
 from auditor.attack import AttackContext
 from auditor.core.errors import AuditorError, MeasurementError, UnavailableError
 from auditor.core.facts import Fact, FactSets
+from auditor.core.messages import message
 from auditor.data.pictures import find_pictures
 from auditor.models.text_to_image.classifiers import open_classifier, open_clip
 from auditor.models.text_to_image.convolutional_classifier import (
@@ -99,6 +100,12 @@ def measured(subject, evaluator, tmp_path, **parameters):
     return record, {figure.name: figure for figure in figures}
 
 
+def missing(figures):
+    """Figures that the first one says are missing."""
+    remarks = figures["mean_k_retain"].remarks
+    return {r.params["figure"] for r in remarks if r.code == "figure_missing"}
+
+
 def examiner_of(classifier, pictures=None, sets=SETS):
     return ImageEvaluator(sets, ("concept",), classifier, pictures)
 
@@ -110,12 +117,12 @@ def test_a_model_beside_its_own_pictures(subject, classifier, own_pictures, tmp_
         *(("retain", fact.id) for fact in RETAIN),
     }
     kept = [row.k for row in record.rows if row.set == "retain"]
-    assert figures["mean K of retain facts"].value == pytest.approx(np.mean(kept))
-    assert figures["FID"].value == pytest.approx(0, abs=1e-4)  # but for 8 bits a colour
-    assert "6 pictures against as many, 3 features" in figures["FID"].remark
-    assert "biased" in figures["FID"].remark
-    assert "unbiased" in figures["KID"].remark
-    assert "no CLIP score: no CLIP is given" in figures["mean K of retain facts"].remark
+    assert figures["mean_k_retain"].value == pytest.approx(np.mean(kept))
+    assert figures["fid"].value == pytest.approx(0, abs=1e-4)  # but for 8 bits a colour
+    compared = message("pictures_compared", pictures=6, features=3, of="classifier")
+    assert figures["fid"].remarks[0] == figures["kid"].remarks[0] == compared
+    assert "fid_biased_with_few_pictures" in {remark.code for remark in figures["fid"].remarks}
+    assert missing(figures) == {"CLIP score"}
 
 
 def test_other_pictures_are_further_away(subject, classifier, own_pictures, tmp_path):
@@ -126,8 +133,8 @@ def test_other_pictures_are_further_away(subject, classifier, own_pictures, tmp_
     black = find_pictures(folder, SETS)
     _, near = measured(subject, examiner_of(classifier, own_pictures), tmp_path)
     _, far = measured(subject, examiner_of(classifier, black), tmp_path)
-    assert far["FID"].value > near["FID"].value + 1e-4
-    assert far["KID"].value > near["KID"].value
+    assert far["fid"].value > near["fid"].value + 1e-4
+    assert far["kid"].value > near["kid"].value
 
 
 def test_the_distances_do_not_grow_with_the_classifier_s_features(
@@ -149,16 +156,15 @@ def test_the_distances_do_not_grow_with_the_classifier_s_features(
     pictures = find_pictures(black, SETS)
     _, figures = measured(subject, examiner_of(classifier, pictures), tmp_path)
     _, scaled = measured(subject, examiner_of(larger, pictures), tmp_path)
-    for name in ("FID", "KID"):
+    for name in ("fid", "kid"):
         assert scaled[name].value == pytest.approx(figures[name].value, rel=1e-3)
 
 
 def test_without_pictures_or_clip_the_reasons_are_told(subject, classifier, tmp_path):
     record, figures = measured(subject, examiner_of(classifier), tmp_path)
-    assert figures.keys() == {"mean K of retain facts"}
-    remark = figures["mean K of retain facts"].remark
-    assert "no FID and KID: the plan gives pictures of fewer than two" in remark
-    assert "no CLIP score" in remark
+    assert figures.keys() == {"mean_k_retain"}
+    assert missing(figures) == {"FID and KID", "CLIP score"}
+    assert "fewer than two retain facts" in record.notes["absent"]["FID and KID"]
     assert not {"fid", "kid", "clip_score_retain"} & record.notes.keys()
 
 
@@ -166,8 +172,8 @@ def test_the_clip_score_is_the_mean_of_positive_cosines(subject, classifier, cli
     _, figures = measured(subject, examiner_of(classifier), tmp_path, clip=str(clip))
     cosines = open_clip(clip).similarity(drawn(subject, RETAIN), [f.prompt for f in RETAIN])
     expected = 100 * np.maximum(cosines.numpy(), 0).mean()
-    assert figures["CLIP score, retain prompts"].value == pytest.approx(expected, rel=1e-3)
-    assert "CLIP score, forget prompts" in figures
+    assert figures["clip_score_retain"].value == pytest.approx(expected, rel=1e-3)
+    assert "clip_score_forget" in figures
 
 
 def test_a_clip_that_judges_gives_the_clip_score_too(subject, clip, tmp_path):
@@ -236,7 +242,7 @@ def test_a_distance_that_is_not_finite_is_no_number():
 
 def test_weights_of_inception_are_asked_for(subject):
     attack = Quality(QualityParameters(features="inception"))
-    assert "no weights of Inception" in attack.unavailable(subject.location)
+    assert attack.unavailable(subject.location).code == "inception_weights_not_given"
     with pytest.raises(ValueError, match="set both or neither"):
         QualityParameters(inception="weights.pth")
     given = Quality(QualityParameters(features="inception", inception="/nowhere/weights.pth"))
@@ -247,7 +253,7 @@ def test_weights_of_inception_are_asked_for(subject):
 def test_a_missing_package_of_inception_is_named(subject, tmp_path, monkeypatch):
     parameters = QualityParameters(features="inception", inception=str(tmp_path / "weights.pth"))
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
-    missing = "the package torch_fidelity is not installed"
+    missing = message("package_missing", package="torch_fidelity")
     assert Quality(parameters).unavailable(subject.location) == missing
     assert Quality(QualityParameters()).unavailable(subject.location) is None
 

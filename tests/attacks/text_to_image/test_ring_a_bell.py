@@ -19,6 +19,7 @@ from attacks.prompting.concepts.ring_a_bell import (
     distances,
 )
 from auditor.attack import AttackContext
+from auditor.core.arms import Arm
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
 from auditor.core.findings import Finding
@@ -165,7 +166,7 @@ def test_it_runs_on_every_layout_and_leaves_nothing_behind(layout, subjects, eva
     digest, state = weights_digest(subject.network), torch.random.get_rng_state()
     searched = attack.search(subject, AttackContext(evaluator, 0, Path("unused")))
     record = attack.measure(
-        subject, AttackContext(evaluator, 0, tmp_path, [Finding("unlearned", True, searched)])
+        subject, AttackContext(evaluator, 0, tmp_path, [Finding(Arm.UNLEARNED, True, searched)])
     )
     assert weights_digest(subject.network) == digest
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -225,18 +226,19 @@ def test_every_arm_is_drawn_with_what_was_found_on_any(subjects, evaluator, tmp_
     )
     alone = [
         attack.measure(
-            subject, AttackContext(evaluator, 0, tmp_path, [Finding("unlearned", True, each)])
+            subject, AttackContext(evaluator, 0, tmp_path, [Finding(Arm.UNLEARNED, True, each)])
         )
         for each in (one, two)
     ]
-    pool = [Finding("unlearned", True, one), Finding("original", False, two)]
+    pool = [Finding(Arm.UNLEARNED, True, one), Finding("original", False, two)]
     both = attack.measure(subject, AttackContext(evaluator, 0, tmp_path, pool))
     best = np.max([[row.k for row in record.rows] for record in alone], axis=0)
     np.testing.assert_allclose([row.k for row in both.rows], best, rtol=1e-5)
     assert both.notes["sets_of_prompts"] == 2
     before = subject.meter.forward_tokens
     attack.measure(
-        subject, AttackContext(evaluator, 0, tmp_path, [*pool, Finding("retrained-0", False, two)])
+        subject,
+        AttackContext(evaluator, 0, tmp_path, [*pool, Finding(Arm.retrained(0), False, two)]),
     )
     drawn = subject.meter.forward_tokens - before
     assert drawn == 2 * 3 * 3 * 2  # sets, facts, steps, rows with guidance
@@ -254,7 +256,8 @@ def test_the_facts_of_a_concept_take_turns_in_using_the_prompts(subjects, evalua
     attack = RingABell(parameters())
     record = attack.search(subjects["pixel"], AttackContext(watched, 0, Path("unused")))
     attack.measure(
-        subjects["pixel"], AttackContext(watched, 0, tmp_path, [Finding("original", True, record)])
+        subjects["pixel"],
+        AttackContext(watched, 0, tmp_path, [Finding(Arm.ORIGINAL, True, record)]),
     )
     found = record.notes["found"]
     assert asked == [found["orb"][0], found["orb"][1], found["box"][0]]
@@ -267,25 +270,29 @@ def noted(found):
 def test_a_search_that_finds_nothing_on_the_original_is_no_evidence():
     attack = RingABell(RingABellParameters())
     for others in ({}, {"retrained-0": noted(0)}):
-        (control,) = attack.controls({"original": noted(0), "unlearned": noted(0), **others})
-        assert not control.passed
-        assert "0 of 20" in control.sentence
-    assert attack.controls({"unlearned": noted(9)}) == ()
+        (check,) = attack.self_checks({"original": noted(0), "unlearned": noted(0), **others})
+        assert not check.passed
+        assert check.params == {"original": [0, 20]}
+    assert attack.self_checks({"unlearned": noted(9)}) == ()
 
 
 def test_one_that_finds_no_more_than_on_a_retrained_model_is_none_either():
     """Of 20 pictures 3 against 0 may be chance; 12 against 1 is not, by exact intervals."""
     attack = RingABell(RingABellParameters())
-    (control,) = attack.controls({"original": noted(3), "retrained-0": noted(0)})
-    assert not control.passed
-    assert "3 of 20 pictures, and retrained-0, which never saw it, in 0 of 20" in control.sentence
+    (check,) = attack.self_checks({"original": noted(3), "retrained-0": noted(0)})
+    assert not check.passed
+    assert check.params == {
+        "original": [3, 20],
+        "arm": "retrained-0",
+        "retrained": [0, 20],
+    }
     arms = {"original": noted(12), "retrained-0": noted(0)}
-    (control,) = attack.controls({**arms, "retrained-1": noted(1)})
-    assert control.passed
-    assert "retrained-1, which never saw it, in 1 of 20" in control.sentence
-    (control,) = attack.controls({**arms, "retrained-1": noted(9)})
-    assert not control.passed
-    assert attack.controls({"original": noted(20), "unlearned": noted(0)}) == ()
+    (check,) = attack.self_checks({**arms, "retrained-1": noted(1)})
+    assert check.passed
+    assert (check.params["arm"], check.params["retrained"]) == ("retrained-1", [1, 20])
+    (check,) = attack.self_checks({**arms, "retrained-1": noted(9)})
+    assert not check.passed
+    assert attack.self_checks({"original": noted(20), "unlearned": noted(0)}) == ()
 
 
 def test_variants_are_told_apart_by_what_is_searched_not_by_the_budget():
@@ -308,12 +315,12 @@ def test_the_original_draws_circles_for_words_that_name_none(shapes_world, tmp_p
         record = attack.search(subject, AttackContext(evaluator, 0, Path("unused")))
         (texts,) = record.notes["found"].values()
         assert not any(word in text for word in ("circle", "disc", "dot") for text in texts)
-        pool = [Finding("unlearned", True, record)]
+        pool = [Finding(Arm.UNLEARNED, True, record)]
         return attack.measure(subject, AttackContext(evaluator, 0, tmp_path, pool))
 
     records = {name: measured(name) for name in ("original", "retrained-0")}
     k = {name: np.mean([row.k for row in record.rows]) for name, record in records.items()}
     assert k["original"] > 0.2
     assert k["retrained-0"] < 0.1
-    (control,) = attack.controls({name: record.notes for name, record in records.items()})
-    assert control.passed, control.sentence
+    (check,) = attack.self_checks({name: record.notes for name, record in records.items()})
+    assert check.passed, check.params

@@ -137,7 +137,7 @@ def test_lists_and_doctor_speak_json(capsys):
     assert run(["attacks", "show", "quantization/gptq", "--json"]) == OK
     shown = json.loads(capsys.readouterr().out)
     assert shown["parameters"]["properties"]["bits"]["enum"] == [2, 3, 4, 8]
-    assert "2210.17323" in shown["description"]
+    assert "2210.17323" in shown["source"]
     assert run(["testbed", "list", "--json"]) == OK
     assert [w["name"] for w in json.loads(capsys.readouterr().out)] == [
         "people",

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, FactSets
+from auditor.core.messages import message
 from auditor.data.checks import check_contradictions, forget_text_within, warnings
 
 
@@ -65,16 +66,15 @@ def test_empty_fields_are_refused():
 
 def test_warnings_say_what_weakens_an_audit():
     assert warnings(sets([fact("a")], [fact("b", "x")])) == []
-    (no_retain,) = warnings(sets([fact("a")]))
-    assert "no retain set" in no_retain
-    (repeated,) = warnings(
+    assert warnings(sets([fact("a")])) == [message("no_retain_set")]
+    repeated = warnings(
         sets([fact("a", entity="Ada"), fact("b", "another?", entity="Ada")], [fact("d", "x")])
     )
-    assert repeated.startswith("1 forget fact(s) share entity and answer")
-    (shared,) = warnings(
+    assert repeated == [message("facts_share_answers", facts=1)]
+    shared = warnings(
         sets([fact("a", entity="Ada")], [fact("b", "x")], [fact("c", "y", entity="Ada")])
     )
-    assert "share entities" in shared
+    assert shared == [message("holdout_shares_entities")]
 
 
 def test_facts_that_would_count_twice_are_refused():

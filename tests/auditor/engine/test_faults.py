@@ -11,9 +11,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from auditor.attack import ATTACKS, Attack, Parameters, Preset, attack
+from auditor.certificate.files import read_certificate, write_certificate
 from auditor.cli.main import BROKEN, USAGE, run
 from auditor.core.errors import AuditorError
+from auditor.core.messages import message
 from auditor.core.records import Record
+from auditor.core.roles import Role
+from auditor.core.wording import sentence
+from auditor.evidence.folder_store import FolderStore
+from auditor.verification.recompute import check_contradiction
 
 
 @pytest.fixture
@@ -36,6 +42,11 @@ def row(certificate, label):
     return next(r for r in certificate.matrix if r.label == label)
 
 
+def why(row):
+    """The reason why an attack has no evidence, without the arm on which that was found."""
+    return row.reason.nested("reason") if row.reason.code == "on_arm" else row.reason
+
+
 def test_without_a_fault_the_plan_passes(audit, passing_plan):
     certificate = audit(passing_plan())
     assert certificate.verdict.verdict == "PASS"
@@ -50,7 +61,7 @@ def test_missing_backend_is_unavailable_and_blocks_pass(audit, passing_plan, mon
     assert certificate.verdict.exit_code == 3
     nf4 = row(certificate, "quantization/bnb nf4")
     assert nf4.status == "unavailable"
-    assert "bitsandbytes is not installed" in nf4.reason
+    assert why(nf4) == message("package_missing", package="bitsandbytes")
     assert nf4.figures is None
 
 
@@ -59,8 +70,8 @@ def test_mandatory_attack_that_the_plan_leaves_out_blocks_pass(audit, passing_pl
     assert certificate.verdict.verdict == "INCONCLUSIVE"
     left_out = row(certificate, "quantization/bnb nf4")
     assert left_out.status == "unavailable"
-    assert left_out.mandatory
-    assert "leaves it out" in left_out.reason
+    assert left_out.role == Role.MANDATORY
+    assert why(left_out) == message("left_out_of_plan")
 
 
 @pytest.fixture
@@ -90,7 +101,8 @@ def test_exception_inside_a_mandatory_attack(audit, passing_plan, exploding_atta
     assert certificate.verdict.exit_code == 4
     failed = row(certificate, "testing/exploding always")
     assert failed.status == "failed"
-    assert "ZeroDivisionError: on purpose" in failed.reason
+    assert why(failed).params == {"type": "ZeroDivisionError", "error": "on purpose"}
+    assert why(failed).quoted == ("error",), "an exception's text is redacted"
     logs = "".join(p.read_text() for p in (store_root / "failures").iterdir())
     assert "Traceback" in logs
 
@@ -141,7 +153,9 @@ def test_malformed_evidence_is_a_failed_attack(audit, passing_plan, plugin, meas
     certificate = audit(passing_plan(attacks=plugin(measuring)))
     assert certificate.verdict.verdict == "PASS", "an advisory attack does not block"
     assert row(certificate, "testing/plugin once").status == "failed"
-    assert re.search(said, row(certificate, "testing/plugin once").reason)
+    reason = why(row(certificate, "testing/plugin once"))
+    assert reason.code == "error"
+    assert re.search(said, f"{reason.params['type']}: {reason.params['error']}")
 
 
 def test_weakened_policy_is_said_on_the_certificate(audit, passing_plan, people):
@@ -150,10 +164,9 @@ def test_weakened_policy_is_said_on_the_certificate(audit, passing_plan, people)
         attacks=[],
         policy={"mandatory": [], "delta": 0.5},
     )
-    warned = " ".join(audit(plan).warnings)
-    assert "does not demand what is mandatory by default" in warned
-    assert "quantization/bnb nf4" in warned
-    assert "delta is 0.5, not 0.1" in warned
+    warned = {warning.code: warning.params for warning in audit(plan).warnings}
+    assert "quantization/bnb nf4" in warned["policy_does_not_demand"]["attacks"]
+    assert warned["policy_asks_less"] == {"setting": "delta", "value": 0.5, "default": 0.1}
 
 
 def test_copies_of_a_model_are_recognised_whatever_lies_beside_them(
@@ -212,7 +225,7 @@ def test_failed_advisory_attack_is_shown_and_does_not_block(audit, passing_plan,
     certificate = audit(plan)
     assert certificate.verdict.verdict == "PASS"
     assert row(certificate, "testing/exploding always").status == "failed"
-    assert any("testing/exploding" in reason for reason in certificate.verdict.reasons)
+    assert any("testing/exploding" in r.model_dump_json() for r in certificate.verdict.reasons)
 
 
 def test_nan_logits_are_a_failure_and_never_a_row(audit, passing_plan, broken_subject):
@@ -225,7 +238,8 @@ def test_nan_logits_are_a_failure_and_never_a_row(audit, passing_plan, broken_su
     assert certificate.verdict.verdict == "INCONCLUSIVE"
     assert certificate.verdict.exit_code == 4
     assert row(certificate, "none/as-is full precision").status == "failed"
-    assert "not finite" in row(certificate, "none/as-is full precision").reason
+    reason = why(row(certificate, "none/as-is full precision"))
+    assert "not finite" in reason.params["error"]
     assert all(r.figures is None for r in certificate.matrix)
 
 
@@ -247,7 +261,8 @@ def test_weights_that_lack_a_tensor_are_refused(audit, passing_plan, broken_subj
     save_file(weights, broken_subject / "model.safetensors", metadata={"format": "pt"})
     certificate = audit(passing_plan(unlearned={"path": str(broken_subject), "dtype": "float32"}))
     assert certificate.verdict.verdict == "INCONCLUSIVE"
-    assert "lacks weights" in row(certificate, "none/as-is full precision").reason
+    reason = why(row(certificate, "none/as-is full precision"))
+    assert "lacks weights" in reason.params["error"]
 
 
 @pytest.fixture
@@ -298,4 +313,28 @@ def test_attack_that_measures_only_some_facts_is_failed(audit, passing_plan):
     assert certificate.verdict.verdict == "INCONCLUSIVE"
     forgetful = row(certificate, "testing/forgetful once")
     assert forgetful.status == "failed"
-    assert "did not measure every fact" in forgetful.reason
+    assert why(forgetful) == message("measurement_incomplete")
+
+
+def test_arms_that_were_measured_on_different_machines_block_a_pass(audit, passing_plan, tmp_path):
+    """The evidence on the original comes from another machine; everything else is a PASS."""
+    plan = passing_plan()
+    assert audit(plan, tmp_path).verdict.verdict == "PASS"
+    store = FolderStore(tmp_path)
+    [certified] = [r for r in audit(plan, tmp_path).matrix if r.attack == "quantization/bnb"]
+    [key] = certified.jobs["original"]
+    there = store.environment(key).model_copy(update={"device": "NVIDIA H100"})
+    identity, record, cost = store.identity(key), store.read(key), store.cost(key)
+    shutil.rmtree(store.root / "jobs" / key[:2] / key)
+    store.write(key, identity, record, cost, there)
+    certificate = audit(plan, tmp_path)
+    assert certificate.verdict.verdict == "INCONCLUSIVE"
+    [gate] = [g for g in row(certificate, "quantization/bnb nf4").gates if not g.met]
+    assert gate.name == "environment"
+    assert gate.message.params["differences"] == {
+        "device": {"unlearned": "cpu", "original": "NVIDIA H100", "retrained-0": "cpu"}
+    }
+    assert "NVIDIA H100" in sentence(gate.message)
+    assert "another store" in sentence(gate.message)
+    write_certificate(certificate, tmp_path / "certificate.json")
+    check_contradiction(read_certificate(tmp_path / "certificate.json"), store)

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import rfc8785
 
-from auditor.attack import ATTACKS
+from auditor.attack import ATTACKS, SECTIONS
 from auditor.core.errors import AuditorError
-from auditor.engine.fingerprint import fingerprint, import_closure
+from auditor.engine.fingerprint import _BESIDE, fingerprint, import_closure
 from auditor.engine.job import measuring_code
 from auditor.models.kind import kind_named
 
@@ -185,7 +185,7 @@ def test_packages_of_this_project_run_nothing_themselves():
         ("auditor/models/batching.py", "-lengths[i]", "lengths[i]", "all"),
         ("auditor/models/language/evaluator.py", "shown: int = 0", "shown: int = 1", "all"),
         ("attacks/quantization/grids.py", "", "LEVELS = 3\n", "quantization"),
-        ("attacks/none/as_is.py", '"full precision"', '"whole precision"', "none"),
+        ("attacks/none/as_is.py", ', "holdout"', "", "none"),
     ],
 )
 def test_a_changed_constant_decides(tree, tmp_path_factory, file, old, new, whose):
@@ -198,6 +198,10 @@ def test_a_changed_constant_decides(tree, tmp_path_factory, file, old, new, whos
         assert f"attacks.{whose}.{'as_is' if whose == 'none' else 'rtn'}" in touched
         assert ("attacks.none.as_is" in touched) is (whose == "none")
         assert touched != set(before)
+
+
+def test_what_describes_an_attack_is_left_out():
+    assert {"summary", "details", "presets", *SECTIONS} == _BESIDE
 
 
 def test_the_key_of_a_job_covers_attack_metrics_and_kind():
@@ -352,7 +356,7 @@ def test_any_name_or_number_that_is_changed_is_seen(tmp_path):
 
 SCRIPT = """
 import json, sys
-from auditor.engine.fingerprint import fingerprint, import_closure
+from auditor.engine.fingerprint import _BESIDE, fingerprint, import_closure
 corners, *names = sys.argv[2:]
 found = {name: fingerprint([name], [sys.argv[1]]) for name in names}
 found["corners"] = fingerprint(["corners"], [corners])

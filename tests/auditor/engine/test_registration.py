@@ -2,7 +2,7 @@
 
 import pytest
 
-from auditor.cli.audit import audit
+from auditor.api.auditing import audit
 from auditor.core.errors import AuditorError
 from auditor.core.progress import SilentProgress
 from auditor.engine.audit import run_audit
@@ -76,7 +76,8 @@ def test_the_command_refuses_it_too_and_says_the_way_out(begun, passing_plan, tm
     _, _, store = begun(measure=True)
     plan = passing_plan(attacks=[], policy=OTHER)
     with pytest.raises(AuditorError, match="begin anew with another evidence store"):
-        audit(plan, tmp_path / "out", store.root, SilentProgress(), reports=())
+        audit(plan, out=tmp_path / "out", store=store.root, reports=())
     assert not (tmp_path / "out" / "certificate.json").exists()
-    certificate = audit(plan, tmp_path / "new", tmp_path / "other", SilentProgress(), reports=())
+    done = audit(plan, out=tmp_path / "new", store=tmp_path / "other", reports=())
+    certificate = done.certificate
     assert certificate.policy.name == "lax"

@@ -9,10 +9,9 @@ from copy import deepcopy
 
 import pytest
 
-from auditor.cli.audit import audit as audit_to_files
-from auditor.cli.console import quiet_libraries
+from auditor.api.auditing import audit as audit_to_files
 from auditor.core.errors import AuditorError
-from auditor.core.progress import SilentProgress
+from auditor.core.quiet import quiet_libraries
 
 MIXTURE = [
     {"attack": "quantization/bnb", "parameters": {"format": ["int8", "nf4", "fp4"]}},
@@ -70,7 +69,7 @@ def _run(plan, out):
     import torch
 
     torch.set_num_threads(1)
-    audit_to_files(plan, out, out / "evidence", SilentProgress())
+    audit_to_files(plan, out=out)
 
 
 @pytest.fixture(scope="module")

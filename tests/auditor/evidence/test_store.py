@@ -312,3 +312,12 @@ def test_the_seal_holds_the_sha256_of_each_file(store):
         p.name: digest_file(p) for p in folder.iterdir() if p.name not in ("seal.json", "cost.json")
     }
     assert store.seal(KEY) == digest(seal)
+
+
+def test_notes_of_an_earlier_release_have_todays_names(store):
+    notes = Record(notes={"probe": "answer-probability", "examples": 3})
+    former = {"attack": "latent/linear-readout", "subject": "a", "probes": []}
+    for identity, name in ((former, "metric"), ({"attack": "x", "model": "a"}, "probe")):
+        key = digest(identity)
+        store.write(key, identity, notes, COST, HERE)
+        assert store.notes(key) == {name: "answer-probability", "examples": 3}

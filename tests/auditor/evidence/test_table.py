@@ -4,11 +4,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from auditor.core.attack_id import AttackId
 from auditor.core.records import Row
 from auditor.evidence.columns import DECIDING, tabulate
 from auditor.evidence.table import Evidence, EvidenceTable
 
 P = "answer-probability"
+NF4 = AttackId("quantization/bnb", "nf4")
 
 
 def entry(
@@ -17,15 +19,12 @@ def entry(
     rows = tabulate(
         Row(set_name, f, f"s-{f}", metric, k, answer, picture) for f, k in values.items()
     )
-    return Evidence("quantization/bnb", variant, arm, seed, rows)
+    return Evidence(AttackId("quantization/bnb", variant), arm, seed, rows)
 
 
 def matrix(table, arms=("unlearned", "original"), facts=("a", "b"), **changes):
-    where = {"attack": "quantization/bnb", "variant": "nf4", "set_name": "forget", "metric": P}
-    where |= changes
-    return table.matrix(
-        where["attack"], where["variant"], arms, where["set_name"], where["metric"], facts
-    )
+    where = {"attack": NF4, "set_name": "forget", "metric": P} | changes
+    return table.matrix(where["attack"], arms, where["set_name"], where["metric"], facts)
 
 
 def test_knowledge_is_the_mean_over_seeds():
@@ -46,15 +45,16 @@ def test_a_missing_fact_is_never_filled_in():
     assert matrix(table) is None
     assert matrix(table, facts=("a",)) is not None
     assert matrix(table, arms=("unlearned", "retrained-0")) is None
-    for other in ({"attack": "x"}, {"variant": "fp4"}, {"set_name": "retain"}, {"metric": "x"}):
+    fp4 = AttackId("quantization/bnb", "fp4")
+    for other in ({"attack": fp4}, {"set_name": "retain"}, {"metric": "x"}):
         assert matrix(table, arms=("unlearned",), **other) is None
 
 
 @pytest.mark.parametrize("other", [{"metric": "truth-ratio"}, {"set_name": "retain"}])
-def test_probes_and_sets_do_not_mix(other):
+def test_metrics_and_sets_do_not_mix(other):
     mixed = [entry("unlearned", {"a": 0.25}).rows, entry("unlearned", {"a": 0.75}, **other).rows]
     rows = pa.concat_tables(mixed)
-    table = EvidenceTable([Evidence("quantization/bnb", "nf4", "unlearned", 0, rows)])
+    table = EvidenceTable([Evidence(NF4, "unlearned", 0, rows)])
     np.testing.assert_array_equal(matrix(table, arms=("unlearned",), facts=("a",)), [[0.25]])
 
 
@@ -66,8 +66,8 @@ def test_answers_are_those_of_the_first_seed():
             entry("unlearned", {"b": 1.0}, seed=0),
         ]
     )
-    assert table.answers("quantization/bnb", "nf4", "unlearned", "forget") == {"a": "first"}
-    assert table.answers("quantization/bnb", "nf4", "unlearned", "retain") == {}
+    assert table.answers(NF4, "unlearned", "forget") == {"a": "first"}
+    assert table.answers(NF4, "unlearned", "retain") == {}
 
 
 def test_a_fact_that_one_seed_lacks_is_absent():
@@ -89,18 +89,18 @@ def test_pictures_are_those_of_the_first_seed():
             entry("unlearned", {"b": 1.0}, seed=0),
         ]
     )
-    assert table.pictures("quantization/bnb", "nf4", "unlearned", "forget") == {"a": drawn}
-    assert table.pictures("quantization/bnb", "nf4", "unlearned", "retain") == {}
-    assert table.pictures("quantization/bnb", "nf4", "original", "forget") == {}
+    assert table.pictures(NF4, "unlearned", "forget") == {"a": drawn}
+    assert table.pictures(NF4, "unlearned", "retain") == {}
+    assert table.pictures(NF4, "original", "forget") == {}
 
 
 @pytest.mark.parametrize("columns", [DECIDING, (*DECIDING, "entity", "answer")])
 def test_evidence_without_the_column_of_pictures_is_read(columns):
     whole = entry("unlearned", {"a": 0.5}, picture=b"\x89PNG")
     rows = whole.rows.select(list(columns))
-    table = EvidenceTable([Evidence("quantization/bnb", "nf4", "unlearned", 0, rows)])
+    table = EvidenceTable([Evidence(NF4, "unlearned", 0, rows)])
     np.testing.assert_array_equal(matrix(table, arms=("unlearned",), facts=("a",)), [[0.5]])
-    assert table.pictures("quantization/bnb", "nf4", "unlearned", "forget") == {}
+    assert table.pictures(NF4, "unlearned", "forget") == {}
 
 
 def test_a_verdict_reads_no_pictures():

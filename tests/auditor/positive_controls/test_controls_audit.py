@@ -8,13 +8,13 @@ import time
 import pytest
 from click.testing import CliRunner
 
+from auditor.api.auditing import audit as audit_to_files
 from auditor.attack import ATTACKS, Attack, attack
-from auditor.cli.audit import audit as audit_to_files
-from auditor.cli.console import quiet_libraries
 from auditor.cli.plan import command as plan_command
 from auditor.cli.plan_options import plan_from
 from auditor.core.errors import ContradictedError, MeasurementError
 from auditor.core.progress import SilentProgress
+from auditor.core.quiet import quiet_libraries
 from auditor.core.records import Record
 from auditor.evidence.folder_store import FolderStore
 from auditor.positive_controls import runner as positive
@@ -25,7 +25,7 @@ NAME = "finds a planted suppression"
 
 
 def run(plan, out, store=None):
-    return audit_to_files(plan, out, store or out / "evidence", SilentProgress())
+    return audit_to_files(plan, out=out, store=store).certificate
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from auditor.api.auditing import audit
 from auditor.certificate.files import read_certificate, write_certificate
-from auditor.cli.audit import audit
-from auditor.core.progress import SilentProgress
 from auditor.engine.plan import parse_plan
 from auditor.evidence.folder_store import FolderStore
 
@@ -44,7 +43,7 @@ def finished(people, tmp_path_factory):
         ("pass", models["retrained-1"], [models["retrained-0"]]),
     ):
         plan = parse_plan(shared | {"unlearned": unlearned, "retrained": retrained}, name)
-        audit(plan, root / name, root / "evidence", SilentProgress(), reports=())
+        audit(plan, out=root / name, store=root / "evidence", reports=())
     return root
 
 

@@ -199,7 +199,9 @@ def test_it_finds_knowledge_that_a_refusal_left_in_the_weights(attacked_fine_tun
     assert row.figures.rho > 0.3
     assert row.metric == "activation-patching"
     assert 0.1 < row.forget["activation-patching"]["retrained-0"] < 0.5
-    depth = [f for f in row.side_figures if f.of == "unlearned against retrained-0"]
+    depth = [
+        f for f in row.side_figures if (f.name, f.against) == ("unlearning_depth", "retrained-0")
+    ]
     assert len(depth) == 1
     assert 0.3 < depth[0].value < 0.9
     plain = attacked_fine_tuned("refusing", "none/as-is")["full precision"]
@@ -218,5 +220,5 @@ def test_models_trained_from_other_random_weights_are_told_apart(attacked):
     """The testbed's retrained models share no coordinates with the original: no verdict on them."""
     row = attacked("npo_gdr", "probing/activation-patching")["8 layers"]
     assert row.status == "unavailable"
-    assert "fine-tuned from one checkpoint" in row.reason
-    assert "retrained-0" in row.reason
+    assert "fine-tuned from one checkpoint" in row.reason.nested("reason").params["error"]
+    assert row.reason.params["arm"] == "retrained-0"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tiny_models import ARCHITECTURES
 
 from attacks.probing.linear_probe import LinearProbe, LinearProbeParameters
-from attacks.probing.readout import beaten, wrong_answers
+from attacks.probing.probe import beaten, wrong_answers
 from auditor.attack import AttackContext
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact, FactSets

@@ -36,7 +36,7 @@ class Taught:
         self._phrasings = [1 + len(fact.paraphrases) for fact in facts]
         self.positions = sum(map(len, self._wanted))
 
-    def readout(self, layer: int, most: int, facts: int) -> Any:
+    def probe(self, layer: int, most: int, facts: int) -> Any:
         """The map of one layer, fitted on the first ``facts``: states [n, width] to embeddings."""
         from sklearn.linear_model import RidgeCV  # brings in scipy.stats, which takes a second
         from sklearn.pipeline import make_pipeline
@@ -65,17 +65,17 @@ class Asked:
         self._states = hidden_states(model, self._items, layers)
 
     def ranks(
-        self, readout: Any, layer: int, embeddings: States, tokens: int | None = None
+        self, probe: Any, layer: int, embeddings: States, tokens: int | None = None
     ) -> Vectors:
         """K of every fact: the share of wrong answers that score below the true one.
 
         Args:
-            readout: the fitted map.
+            probe: The fitted probe.
             layer: that it reads.
             embeddings: that it maps to.
             tokens: of each answer that are scored, by default all.
         """
-        given = readout.predict(
+        given = probe.predict(
             np.concatenate([states[layer] for states in self._states]).astype(np.float64)
         )
         ids = [item.ids[place] for item in self._items for place in item.answer]

@@ -1,0 +1,521 @@
+"""Plan and run audits."""
+
+import json
+import shlex
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from auditor.api.measuring import Attackable, attack_with, record_of
+from auditor.attack import AnyAttack
+from auditor.certificate.build import NO_CONTROLS, audited_inputs, build_certificate
+from auditor.certificate.decision import margins, power
+from auditor.certificate.files import write_certificate
+from auditor.certificate.redaction import redact as redacted
+from auditor.certificate.schema import Certificate
+from auditor.core.arms import Arm
+from auditor.core.errors import AuditorError
+from auditor.core.facts import Fact, FactSets, SetName
+from auditor.core.findings import Finding
+from auditor.core.messages import Message
+from auditor.core.progress import Progress, SilentProgress
+from auditor.core.roles import Role
+from auditor.core.wording import sentence
+from auditor.engine.audit import run_audit
+from auditor.engine.estimate import Estimate, estimate
+from auditor.engine.executors.base import EXECUTORS, Executor
+from auditor.engine.plan import AuditPlan, load_plan, parse_plan
+from auditor.engine.preparation import Prepared, prepare
+from auditor.engine.registration import register
+from auditor.evidence.columns import tabulate
+from auditor.evidence.folder_store import FolderStore
+from auditor.evidence.gathering import measured_evidence
+from auditor.evidence.store import EvidenceStore
+from auditor.evidence.table import Evidence, EvidenceTable
+from auditor.models.kind import kind_named
+from auditor.models.model import AuditedModel
+from auditor.models.spec import ModelSpec
+from auditor.policy import AS_IS, Policy
+from auditor.positive_controls.estimate import estimate_controls
+from auditor.positive_controls.runner import run_controls
+from auditor.report import REPORTS
+from auditor.statistics import AttackAssessment, AttackFigures, FactsNeeded, Verdict, decide
+from auditor.verification.evidence_rows import evidence_rows
+
+RESOLVED_PLAN = "plan.resolved.yaml"
+"""The plan as it was run, with whole paths; the certificate's command names it."""
+DEFAULT_FOLDER = Path("audit-result")
+"""Folder of an audit that names none."""
+
+Modelled = str | Path | Mapping[str, Any] | ModelSpec | AuditedModel
+"""A model: its path or hub name, what a plan says of it, or the model itself."""
+Known = str | Path | Mapping[str, Any] | Sequence[Fact]
+"""Facts: a file, what a plan says of their source, or the facts themselves."""
+PlanLike = str | Path | Mapping[str, Any] | AuditPlan
+"""A plan, its file, or its content."""
+
+_FIGURES = ("rho", "rho_lower", "rho_upper", "log_e_pass", "log_e_fail", "gap_mean", "gap_lower")
+_SETS: tuple[SetName, ...] = ("forget", "retain", "holdout")
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What an audit would run, need and cost."""
+
+    prepared: Prepared
+    estimates: Sequence[Estimate]
+    """Cost of each variant."""
+    controls: Estimate | None
+    """Cost of the positive controls; None where the plan asks for none."""
+    facts_needed: FactsNeeded | None
+    """Facts that a PASS needs; None where the models were not asked."""
+
+    @property
+    def costs(self) -> Sequence[Estimate]:
+        """Cost of each variant, then of the positive controls."""
+        return [*self.estimates, *([self.controls] if self.controls else [])]
+
+    @property
+    def warnings(self) -> Sequence[Message]:
+        """What may weaken the audit."""
+        return self.prepared.warnings
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a variant: label, role, jobs, tokens, seconds."""
+        return pd.DataFrame([asdict(entry) for entry in self.costs])
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """A finished audit: certificate and evidence."""
+
+    certificate: Certificate
+    store: EvidenceStore
+    folder: Path
+    """Where certificate and reports were written."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict of the audit."""
+        return Verdict(self.certificate.verdict.verdict)
+
+    @property
+    def exit_code(self) -> int:
+        """What the command line returns for this verdict."""
+        return self.certificate.verdict.exit_code
+
+    def to_frame(self) -> pd.DataFrame:
+        """The evidence: one row a fact, metric, seed, arm and attack."""
+        return evidence_rows(self.certificate, self.store, answers=True).to_pandas()
+
+    def figures(self) -> pd.DataFrame:
+        """One row an attack: role, status, residual knowledge with its bounds, e-values, leaks."""
+        rows = []
+        for row in self.certificate.matrix:
+            rows.append(
+                {"attack": row.attack, "variant": row.variant, "role": str(row.role)}
+                | {"status": str(row.status), "named": row.named}
+                | _known(row.figures)
+            )
+        return pd.DataFrame(rows)
+
+    def _repr_html_(self) -> str:
+        """Verdict, claim, reasons and figures, for a notebook."""
+        verdict = self.certificate.verdict
+        reasons = "".join(f"<li>{escape(sentence(reason))}</li>" for reason in verdict.reasons)
+        title = ", ".join((verdict.verdict, *verdict.flags))
+        return (
+            f"<h3>{escape(title)}</h3><p>{escape(sentence(verdict.claim))}</p>"
+            f"<ul>{reasons}</ul>{_html(self.figures())}"
+        )
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Evidence on models that were handed over loaded; there is no certificate of it.
+
+    Their files were not hashed, so nothing ties the figures to a model that is released.
+    """
+
+    evidence: Sequence[Evidence]
+    assessments: Sequence[AttackAssessment]
+    """What each attack shows, under the policy's margins."""
+
+    def to_frame(self) -> pd.DataFrame:
+        """The evidence: one row a fact, metric, seed, arm and attack."""
+        frames = [
+            entry.rows.drop_columns(["picture"])
+            .to_pandas()
+            .assign(
+                attack=entry.attack.name,
+                variant=entry.attack.variant,
+                arm=str(entry.arm),
+                seed=entry.seed,
+            )
+            for entry in self.evidence
+        ]
+        columns = ["attack", "variant", "arm", "seed", "set", "fact", "entity", "metric", "k"]
+        return pd.concat(frames, ignore_index=True)[[*columns, "answer"]]
+
+    def figures(self) -> pd.DataFrame:
+        """One row an attack: residual knowledge with its bounds, e-values, leaks."""
+        rows = []
+        for assessment in self.assessments:
+            attack = assessment.evidence.id
+            rows.append(
+                {"attack": attack.name, "variant": attack.variant, "named": assessment.named}
+                | _known(assessment.figures)
+            )
+        return pd.DataFrame(rows)
+
+    def _repr_html_(self) -> str:
+        """Say what it is, and show its figures, in a notebook."""
+        return f"<h3>Measurement of models in memory; no certificate</h3>{_html(self.figures())}"
+
+
+def plan(
+    source: PlanLike | None = None,
+    *,
+    out: str | Path = DEFAULT_FOLDER,
+    store: str | Path | None = None,
+    pilot: bool = True,
+    executor: str = "local",
+    workers: int | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Planned:
+    """Check a plan and say what it will run, need and cost. Runs no attack.
+
+    Args:
+        source: A plan, its file, or its content; or leave it out and give its parts as `audit`
+            takes them.
+        out: Folder of the audit.
+        store: Folder of the evidence, by default ``evidence`` in ``out``.
+        pilot: Ask the original and the retrained models, without attack, how many facts a PASS
+            needs. The audit uses that evidence again.
+        executor: Name of the executor that asks them.
+        workers: Jobs that run at once; by default, what suits the executor.
+        progress: Is told how far the check has come.
+        settings: Parts of the plan.
+
+    Raises:
+        AuditorError: Something in the plan cannot be used; all that is wrong is named at once.
+    """
+    folder, watcher = Path(out), progress or SilentProgress()
+    held = _store(folder, store)
+    prepared = prepare(plan_of(source, settings, folder), held, watcher)
+    estimates = estimate(prepared, held)
+    controls = estimate_controls(prepared) if prepared.plan.runs_controls else None
+    needed = _pilot(prepared, held, EXECUTORS.get(executor)(workers), watcher) if pilot else None
+    return Planned(prepared, estimates, controls, needed)
+
+
+def audit(
+    source: PlanLike | None = None,
+    *,
+    unlearned: Modelled | None = None,
+    original: Modelled | None = None,
+    retrained: Modelled | Sequence[Modelled] = (),
+    forget: Known | None = None,
+    retain: Known | None = None,
+    holdout: Known | None = None,
+    attacks: Sequence[Attackable | Mapping[str, Any]] = (),
+    out: str | Path = DEFAULT_FOLDER,
+    store: str | Path | None = None,
+    reports: Sequence[str] = ("html",),
+    redact: bool = False,
+    executor: str = "local",
+    workers: int | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> AuditResult:
+    """Attack all arms alike, decide, and write the certificate.
+
+    Give a plan, or its parts. An interrupted audit goes on where it stopped when it is run again
+    with the same store. For models that were handed over loaded see `measure`.
+
+    Args:
+        source: A plan, its file, or its content.
+        unlearned: The model under audit.
+        original: The model before unlearning.
+        retrained: Models that never saw the forget set.
+        forget: Facts that must be gone.
+        retain: Facts that must stay.
+        holdout: Facts that no model has seen.
+        attacks: Attacks besides those of the profile.
+        out: Folder of the certificate.
+        store: Folder of the evidence, by default ``evidence`` in ``out``.
+        reports: Names of the reports that are written beside the certificate.
+        redact: Put keyed digests in the place of the facts' texts.
+        executor: Name of the executor.
+        workers: Jobs that run at once; by default, what suits the executor.
+        progress: Is told how far the audit has come.
+        settings: Other parts of the plan: ``profile``, ``metrics``, ``format``, ``seeds``,
+            ``policy``, ``controls``, ``token_budget``.
+
+    Raises:
+        AuditorError: Something in the plan cannot be used, or the folder cannot be written.
+    """
+    folder, watcher = Path(out), progress or SilentProgress()
+    parts = {
+        "unlearned": unlearned,
+        "original": original,
+        "retrained": retrained,
+        "forget": forget,
+        "retain": retain,
+        "holdout": holdout,
+        "attacks": attacks,
+    }
+    given = {name: part for name, part in parts.items() if part is not None and part != ()}
+    chosen = plan_of(source, given | settings, folder)
+    wanted = [REPORTS.get(name) for name in dict.fromkeys(reports)]
+    runner = EXECUTORS.get(executor)(workers)
+    _clear(folder, [".json", ".dsse.json", *(report.suffix for report in wanted)])
+    held = _store(folder, store)
+    prepared = prepare(chosen, held, watcher)
+    resolved = yaml.safe_dump(prepared.plan.model_dump(mode="json"), sort_keys=False)
+    (folder / RESOLVED_PLAN).write_text(resolved, encoding="utf-8")
+    ledger = register(prepared, held)
+    outcome = run_audit(prepared, held, runner, watcher)
+    controls = NO_CONTROLS
+    if prepared.plan.runs_controls:
+        began = time.monotonic()
+        controls = run_controls(outcome, held, runner, watcher)
+        spent = outcome.wall_seconds + time.monotonic() - began
+        outcome = replace(outcome, wall_seconds=spent)
+    others = ledger.decide()
+    command = _command(folder, store, redact=redact)
+    certificate = build_certificate(outcome, command, controls, others)
+    if redact:
+        certificate = redacted(certificate, held.redaction_key())
+    write_certificate(certificate, folder / "certificate.json")
+    ledger.finish(others)
+    for report in wanted:
+        target = folder / f"certificate{report.suffix}"
+        target.write_text(report.render(certificate, None), encoding="utf-8")
+    return AuditResult(certificate, held, folder)
+
+
+def measure(
+    *,
+    unlearned: AuditedModel,
+    original: AuditedModel,
+    retrained: AuditedModel | Sequence[AuditedModel],
+    forget: Sequence[Fact],
+    retain: Sequence[Fact] = (),
+    holdout: Sequence[Fact] = (),
+    attacks: Sequence[Attackable] = (AS_IS,),
+    metrics: Sequence[str] | None = None,
+    seeds: Sequence[int] = (0,),
+    policy: Policy | None = None,
+) -> Measurement:
+    """Attack loaded models alike, and gather figures without a certificate.
+
+    Args:
+        unlearned: The model under audit.
+        original: The model before unlearning.
+        retrained: Models that never saw the forget set.
+        forget: Facts that must be gone.
+        retain: Facts that must stay.
+        holdout: Facts that no model has seen.
+        attacks: Attacks by name, as classes, or with their parameters; without attack is always
+            measured, too.
+        metrics: Names of the metrics, by default those of the models' kind.
+        seeds: Seeds of the attacks that depend on one.
+        policy: Whose margins the figures are of.
+
+    Raises:
+        AuditorError: An attack is not for such models.
+        UnavailableError: An attack cannot run here.
+        MeasurementError: Something could not be measured.
+    """
+    others = [retrained] if isinstance(retrained, AuditedModel) else list(retrained)
+    arms = {Arm.UNLEARNED: unlearned, Arm.ORIGINAL: original}
+    arms |= {Arm.retrained(number): model for number, model in enumerate(others)}
+    sets = FactSets(forget=tuple(forget), retain=tuple(retain), holdout=tuple(holdout))
+    asked = tuple(metrics or kind_named(unlearned.spec.kind).default_metrics)
+    chosen = {a.id: a for a in (attack_with(attack, {}) for attack in (AS_IS, *attacks))}
+    evidence = [
+        entry
+        for attack in chosen.values()
+        for seed in (seeds if attack.seeded else (0,))
+        for entry in _attacked(attack, arms, sets, asked, seed)
+    ]
+    table = EvidenceTable(evidence)
+    gathered = [
+        measured_evidence(
+            table,
+            attack.id,
+            Role.ADVISORY if attack.decides else Role.REPORTED,
+            attack.metric or asked[0],
+            {},
+            list(arms),
+            sets.forget,
+            baseline=attack.name == AS_IS,
+        )
+        for attack in chosen.values()
+    ]
+    rules = policy or Policy()
+    decision = decide(gathered, None, margins(rules), rules.scope)
+    return Measurement(evidence, decision.attacks)
+
+
+def plan_of(source: PlanLike | None, parts: Mapping[str, Any], folder: Path) -> AuditPlan:
+    """Make a plan of its file or content, or of its parts.
+
+    Args:
+        source: A plan, its file, or its content.
+        parts: Parts of a plan, as `audit` takes them.
+        folder: Where facts that were given as such are written down.
+
+    Raises:
+        AuditorError: It does not describe a plan, or parts stand beside a whole one.
+    """
+    given = dict(parts)
+    if source is not None:
+        if given:
+            raise AuditorError(
+                f"{', '.join(given)} cannot stand beside a whole plan; change the plan, so that "
+                "it stays the record of what was run."
+            )
+        if isinstance(source, AuditPlan):
+            return source
+        if isinstance(source, Mapping):
+            return parse_plan(dict(source), "the plan", Path.cwd())
+        return load_plan(Path(source))
+    facts = {name: _source(given.pop(name), name, folder) for name in _SETS if name in given}
+    data = dict(given.pop("data", {})) | facts
+    content = {name: _plain(name, part) for name, part in given.items()}
+    return parse_plan(content | {"data": data}, "the audit", Path.cwd())
+
+
+def _plain(name: str, part: Any) -> Any:
+    """A part of a plan as plain data."""
+    if name in ("unlearned", "original"):
+        return _spec(part)
+    if name == "retrained":
+        several = isinstance(part, Sequence) and not isinstance(part, str)
+        return [_spec(model) for model in (part if several else [part])]
+    if name == "attacks":
+        return [_request(attack) for attack in part]
+    return part
+
+
+def _spec(model: Modelled) -> Any:
+    """What a plan says of a model."""
+    if isinstance(model, AuditedModel):
+        if model.in_memory:
+            raise AuditorError(
+                f"the model {model.spec.path!r} was handed over loaded: its files were not "
+                "hashed, so there can be no certificate. Use `auditor.measure`, or save it and "
+                "give its directory."
+            )
+        model = model.spec
+    if isinstance(model, ModelSpec):
+        return model.model_dump(mode="json")
+    return dict(model) if isinstance(model, Mapping) else str(model)
+
+
+def _request(attack: Attackable | Mapping[str, Any]) -> Mapping[str, Any]:
+    if isinstance(attack, Mapping):
+        return attack
+    if isinstance(attack, str):
+        return {"attack": attack}
+    if isinstance(attack, type):
+        return {"attack": attack.name}
+    return {"attack": attack.name, "parameters": attack.parameters.model_dump(mode="json")}
+
+
+def _source(facts: Known, name: str, folder: Path) -> Any:
+    """What a plan says of a set of facts; facts themselves are written down first."""
+    if isinstance(facts, str | Path):
+        return str(facts)
+    if isinstance(facts, Mapping):
+        return dict(facts)
+    file = folder / "facts" / f"{name}.jsonl"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = (json.dumps(fact.model_dump(mode="json"), ensure_ascii=False) for fact in facts)
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return str(file.resolve())
+
+
+def _attacked(
+    attack: AnyAttack,
+    arms: Mapping[Arm, AuditedModel],
+    sets: FactSets,
+    metrics: Sequence[str],
+    seed: int,
+) -> Iterable[Evidence]:
+    """The evidence of one attack with one seed on every arm, its search first."""
+    found = {}
+    if attack.searches:
+        found = {
+            arm: record_of(attack, model, sets, metrics=metrics, seed=seed, searching=True)
+            for arm, model in arms.items()
+        }
+    for arm, model in arms.items():
+        pool = [Finding(owner, owner == arm, record) for owner, record in found.items()]
+        record = record_of(attack, model, sets, metrics=metrics, seed=seed, pool=pool)
+        yield Evidence(attack.id, arm, seed, tabulate(record.rows))
+
+
+def _store(folder: Path, store: str | Path | None) -> EvidenceStore:
+    return FolderStore(Path(store) if store is not None else folder / "evidence")
+
+
+def _clear(folder: Path, suffixes: Iterable[str]) -> None:
+    """Make the folder, and remove an older certificate: it must not outlive a failed run.
+
+    Raises:
+        AuditorError: The folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for suffix in suffixes:
+            (folder / f"certificate{suffix}").unlink(missing_ok=True)
+    except (FileExistsError, PermissionError) as error:
+        raise AuditorError(f"the folder {folder} cannot be written: {error.strerror}.") from error
+
+
+def _command(folder: Path, store: str | Path | None, *, redact: bool) -> str:
+    """The command line that repeats the audit."""
+    again = ["auditor", "audit", str(folder / RESOLVED_PLAN), "--out", str(folder)]
+    if store is not None and Path(store) != folder / "evidence":
+        again += ["--store", str(store)]
+    if redact:
+        again.append("--redact")
+    return shlex.join(again)
+
+
+def _pilot(
+    prepared: Prepared, store: EvidenceStore, executor: Executor, progress: Progress
+) -> FactsNeeded | None:
+    """Ask every model but the unlearned one, without attack, how many facts a PASS needs."""
+    known = [arm for arm in prepared.locations if arm != Arm.UNLEARNED]
+    pilot = prepared.only([v for v in prepared.variants if v.attack.name == AS_IS])
+    outcome = run_audit(pilot, store, executor, progress, known)
+    for run in outcome.runs:
+        if run.evidence.reason is not None and not run.evidence.jobs:
+            raise AuditorError(
+                f"the pilot failed: {sentence(run.evidence.reason)} (`--no-pilot`, or "
+                "`pilot=False`, leaves it out)."
+            )
+    mandatory = sum(v.role is Role.MANDATORY for v in prepared.variants)
+    return power(audited_inputs(outcome), attacks=mandatory)
+
+
+def _known(figures: AttackFigures | None) -> dict[str, float | None]:
+    """The figures of an attack that tables show; None where there are none."""
+    known: dict[str, float | None] = {name: getattr(figures, name, None) for name in _FIGURES}
+    leak = figures.leak if figures else None
+    return known | {name: getattr(leak, name, None) for name in ("leaked", "eligible")}
+
+
+def _html(table: pd.DataFrame) -> str:
+    return str(table.to_html(index=False, float_format="{:.3f}".format, na_rep=""))

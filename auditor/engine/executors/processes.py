@@ -1,0 +1,268 @@
+"""The executor that runs jobs in several processes of this machine, against one store."""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+
+import torch
+from torch.multiprocessing import get_context
+
+from auditor.core.errors import AuditorError
+from auditor.core.messages import message
+from auditor.core.progress import Advance, Progress
+from auditor.core.quiet import quiet_libraries
+from auditor.engine.execution import Failure
+from auditor.engine.executors.base import (
+    EXECUTORS,
+    TASK,
+    Executor,
+    LabelledJob,
+    ModelKey,
+    Ticker,
+    Worker,
+    model_key,
+    waiting,
+)
+from auditor.engine.job import Job
+from auditor.engine.locations import Locations
+from auditor.evidence.store import EvidenceStore
+
+_TRIES = 2
+"""Processes that a job may cost before it counts as failed."""
+_PATIENCE = 10
+"""Seconds that an idle process has to end by itself."""
+
+
+@EXECUTORS.register("processes")
+class ProcessesExecutor(Executor):
+    """Several processes, each with one model open at a time.
+
+    A process keeps to one model as long as there are jobs for it, so that models are loaded as
+    seldom as possible. Each holds a whole model in memory, and all of them share the accelerator
+    where there is one. A process that dies (out of memory, killed) takes only its job with it,
+    which another one tries once more.
+    """
+
+    def __init__(self, workers: int | None = None, threads: int = 1) -> None:
+        """Create an executor.
+
+        Args:
+            workers: Number of processes; by default one for each processor of this machine, and
+                never more than there are models to ask or jobs to do.
+            threads: Threads of torch in each process. The order in which numbers are summed, and
+                so their last digits, may depend on it.
+
+        Raises:
+            AuditorError: There would be no process.
+        """
+        if workers is not None and workers < 1:
+            raise AuditorError(f"{workers} workers can do nothing; give --workers 1 or more.")
+        super().__init__(workers)
+        self._threads = threads
+
+    def run(
+        self,
+        jobs: Sequence[LabelledJob],
+        models: Locations,
+        store: EvidenceStore,
+        progress: Progress,
+    ) -> Mapping[str, Failure]:
+        """Run the jobs in processes, which are started anew for each call."""
+        groups = waiting(jobs, store)
+        total = sum(map(len, groups.values()))
+        if not total:
+            return {}
+        size = min(self.workers or _processors(), total if self.workers else len(groups))
+        with progress.task(TASK, total) as advance:
+            crew = _Crew(groups, models, store, self._threads, advance)
+            return crew.work(size)
+
+
+def _processors() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What became of a job in a process."""
+
+    failure: Failure | None = None
+    error: BaseException | None = None
+    """Why no job can go on: the store cannot be written, or a model cannot be opened."""
+
+
+class _Process:
+    """A process, and the job that it is busy with."""
+
+    def __init__(self, models: Locations, store: EvidenceStore, threads: int) -> None:
+        context = get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        # no daemon: an attack may start processes of its own
+        self.process = context.Process(target=_serve, args=(theirs, models, store, threads))
+        self.process.start()
+        theirs.close()  # or the end of the process would not be seen
+        self.entry: LabelledJob | None = None
+        self.model: ModelKey | None = None
+
+    def begin(self, entry: LabelledJob) -> None:
+        """Send a job."""
+        self.entry, self.model = entry, model_key(entry.job)
+        with suppress(OSError):  # it died while it was idle; the connection's end will tell
+            self.connection.send(entry.job)
+
+    def end(self, patience: float) -> None:
+        """Let an idle process end by itself, and end one that does not."""
+        self.connection.close()
+        self.process.join(patience)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+
+class _Crew:
+    """The processes of one call, and what is left to do."""
+
+    def __init__(
+        self,
+        groups: Mapping[ModelKey, list[LabelledJob]],
+        models: Locations,
+        store: EvidenceStore,
+        threads: int,
+        advance: Advance,
+    ) -> None:
+        self._left = {key: list(entries) for key, entries in groups.items()}
+        self._models, self._store, self._threads = models, store, threads
+        self._advance = advance
+        self._deaths: dict[str, int] = {}
+        self._failures: dict[str, Failure] = {}
+
+    def work(self, size: int) -> dict[str, Failure]:
+        """Run everything that is left in ``size`` processes."""
+        with self._processes(size) as processes:
+            for process in processes:
+                self._assign(process)
+            while busy := [p for p in processes if p.entry is not None]:
+                ready = set(wait([process.connection for process in busy]))
+                for process in [p for p in busy if p.connection in ready]:
+                    try:
+                        said = process.connection.recv()
+                    except (EOFError, OSError):
+                        processes.remove(process)
+                        processes.append(self._replaced(process))
+                    else:
+                        self._heard(process, said)
+        return self._failures
+
+    @contextmanager
+    def _processes(self, size: int) -> Iterator[list[_Process]]:
+        """Processes that are gone afterwards, at once if something went wrong."""
+        processes = [self._new() for _ in range(size)]
+        patience = 0
+        try:
+            yield processes
+            patience = _PATIENCE
+        finally:
+            for process in processes:
+                process.end(patience)
+
+    def _new(self) -> _Process:
+        return _Process(self._models, self._store, self._threads)
+
+    def _assign(self, process: _Process) -> None:
+        """Give a process its next job: of the model that it holds, or of that with most to do."""
+        waiting = [key for key, entries in self._left.items() if entries]
+        if not waiting:
+            process.entry = None
+            return
+        most = max(waiting, key=lambda key: len(self._left[key]))
+        entry = self._left[process.model if process.model in waiting else most].pop(0)
+        self._advance(0, entry.label)
+        process.begin(entry)
+
+    def _heard(self, process: _Process, said: object) -> None:
+        """Take in what a process said of its job.
+
+        Raises:
+            BaseException: The error that no job can go on after.
+        """
+        entry = process.entry
+        if entry is None:  # pragma: no cover - only processes with a job are listened to
+            return
+        if isinstance(said, str):
+            self._advance(0, f"{entry.label}: {said}")
+        elif isinstance(said, _Answer):
+            if said.error is not None:
+                raise said.error
+            if said.failure is not None:
+                self._failures[entry.job.key] = said.failure
+            self._advance(1, entry.label)
+            self._assign(process)
+
+    def _replaced(self, dead: _Process) -> _Process:
+        """A process in the place of one that died, whose job is tried again."""
+        dead.end(0)
+        entry = dead.entry
+        if entry is not None:
+            key = entry.job.key
+            self._deaths[key] = self._deaths.get(key, 0) + 1
+            if self._store.has(key):  # it died after its work was done
+                self._advance(1, entry.label)
+            elif self._deaths[key] < _TRIES:
+                self._left[model_key(entry.job)].insert(0, entry)
+            else:
+                code = dead.process.exitcode
+                self._store.log_failure(key, f"The worker process ended with exit code {code}.\n")
+                self._failures[key] = Failure(message("worker_died", exit_code=code))
+                self._advance(1, entry.label)
+        process = self._new()
+        process.model = dead.model
+        self._assign(process)
+        return process
+
+
+def _serve(connection: Connection, models: Locations, store: EvidenceStore, threads: int) -> None:
+    """Run jobs that come through a connection until it is closed; the work of a process."""
+    os.dup2(2, 1)  # standard output is the parent's; libraries print there, too
+    quiet_libraries()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever interrupts the audit, it ends this
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(threads)
+    worker = Worker(models, store, Ticker(connection.send))
+    while True:
+        try:
+            job: Job = connection.recv()
+        except EOFError:
+            worker.close()
+            return
+        try:
+            answer = _Answer(worker.run(job))
+        except BaseException as error:
+            answer = _Answer(error=_portable(error))
+        connection.send(answer)
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is gone, however that ended."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _portable(error: BaseException) -> BaseException:
+    """An error that can be sent to another process."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - what was pickled on this line
+    except Exception:  # pickling can fail in any way
+        return RuntimeError("".join(traceback.format_exception(error)))
+    return error

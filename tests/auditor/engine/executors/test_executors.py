@@ -1,0 +1,323 @@
+"""What runs the jobs decides nothing, and survives the death of any process."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from auditor.cli.main import USAGE, run
+from auditor.core.errors import AuditorError, ModelDiffersError
+from auditor.core.progress import SilentProgress
+from auditor.engine.audit import run_audit
+from auditor.engine.executors.base import EXECUTORS, LabelledJob
+from auditor.engine.executors.local import LocalExecutor
+from auditor.engine.executors.processes import ProcessesExecutor
+from auditor.engine.locations import Locations
+from auditor.engine.preparation import prepare
+from auditor.evidence.folder_store import FolderStore
+
+REQUESTS = [
+    {"attack": "quantization/rtn", "parameters": {"bits": [4, 3]}},
+    {"attack": "prompting/sampling", "parameters": {"samples": 2, "k": 1}},
+]
+
+
+@pytest.fixture
+def prepared(passing_plan, tmp_path):
+    """A plan of four attacks on three models, and an empty store."""
+    plan = passing_plan(attacks=REQUESTS, policy={"mandatory": ["none/as-is"]}, seeds=[0])
+
+    def make(name):
+        store = FolderStore(tmp_path / name)
+        return prepare(plan, store, SilentProgress()), store
+
+    return make
+
+
+def evidence(store):
+    """Content of every file of every job, but what it took."""
+    return {
+        str(file.relative_to(store.root)): file.read_bytes()
+        for file in (store.root / "jobs").rglob("*")
+        if file.is_file() and file.name != "cost.json"
+    }
+
+
+@pytest.fixture(scope="module")
+def kept():
+    return {}
+
+
+@pytest.fixture
+def undisturbed(prepared, kept):
+    """The evidence of an audit in one process."""
+    if not kept:
+        ready, store = prepared("local")
+        outcome = run_audit(ready, store, LocalExecutor(), SilentProgress())
+        assert {r.evidence.status for r in outcome.runs} == {"measured"}
+        kept.update(evidence(store))
+    return kept
+
+
+class Watching(SilentProgress):
+    """Progress that keeps what it was told."""
+
+    def __init__(self, act=lambda total: None):
+        self.lines, self.done, self.act = [], 0, act
+
+    @contextmanager
+    def task(self, description, total):
+        def advance(n=1, note=""):
+            self.done += n
+            self.lines.append(note)
+            self.act(self.done)
+
+        yield advance
+
+
+def test_evidence_does_not_depend_on_the_executor(prepared, undisturbed):
+    ready, store = prepared("processes")
+    progress = Watching()
+    outcome = run_audit(ready, store, ProcessesExecutor(workers=2), progress)
+    assert {r.evidence.status for r in outcome.runs} == {"measured"}
+    jobs = [name for name in undisturbed if name.endswith("job.json")]
+    assert len(jobs) == 12, "three models under four attacks"
+    assert evidence(store) == undisturbed
+    assert progress.done == 12
+    assert any(line.endswith(" answers") for line in progress.lines)
+    assert multiprocessing.active_children() == []
+    again = Watching()
+    run_audit(ready, store, ProcessesExecutor(workers=2), again)
+    assert again.lines == [], "what is there is not run again"
+
+
+def test_killed_workers_are_replaced_and_nobody_can_tell(prepared, undisturbed):
+    """Three times a worker is killed in the midst of a job, whichever is alive then."""
+    ready, store = prepared("killed")
+    killed = []
+
+    def kill(done):
+        if len(killed) < 3 and done >= 2 * len(killed):
+            children = sorted(multiprocessing.active_children(), key=lambda child: child.pid)
+            victim = children[len(killed) % len(children)]
+            victim.kill()
+            killed.append(victim.pid)
+
+    outcome = run_audit(ready, store, ProcessesExecutor(workers=2), Watching(kill))
+    assert len(set(killed)) == 3
+    assert {r.evidence.status for r in outcome.runs} == {"measured"}
+    assert evidence(store) == undisturbed
+
+
+def test_whatever_ends_the_audit_ends_its_workers(prepared):
+    ready, store = prepared("ended")
+
+    def interrupt(done):
+        raise KeyboardInterrupt
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_audit(ready, store, ProcessesExecutor(workers=2), Watching(interrupt))
+    assert multiprocessing.active_children() == []
+    assert time.monotonic() - began < 30
+
+
+def test_a_model_that_differs_stops_every_executor(prepared, people):
+    ready, store = prepared("other")
+    [as_is] = [v for v in ready.variants if v.attack.name == "none/as-is"]
+    [asked] = ready.measurements(as_is)["unlearned"]
+    spec = asked.spec.model_copy(update={"path": str(people.subject("original"))})
+    jobs = [LabelledJob("moved", asked.model_copy(update={"spec": spec}))]
+    for executor in (LocalExecutor(), ProcessesExecutor(workers=1)):
+        with pytest.raises(ModelDiffersError, match="are not those of the model"):
+            executor.run(jobs, Locations(), store, SilentProgress())
+    assert evidence(store) == {}
+
+
+def test_nothing_to_do_starts_nothing(tmp_path):
+    store = FolderStore(tmp_path / "store")
+    for name in EXECUTORS.names():
+        assert EXECUTORS.get(name)().run([], Locations(), store, SilentProgress()) == {}
+
+
+def test_executors_are_chosen_by_name(capsys, tmp_path):
+    assert {"local", "processes"} <= set(EXECUTORS.names())
+    with pytest.raises(AuditorError, match="--executor processes"):
+        EXECUTORS.get("local")(2)
+    with pytest.raises(AuditorError, match="--workers 1 or more"):
+        EXECUTORS.get("processes")(0)
+    with pytest.raises(AuditorError, match="Did you mean processes"):
+        EXECUTORS.get("proceses")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--executor", "proceses"), ("--executor", "local", "--workers", "3")]
+)
+def test_a_wrong_executor_is_a_wrong_use(passing_plan, tmp_path, capsys, arguments):
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(passing_plan(attacks=[]).model_dump_json())
+    assert run(["audit", str(plan), "--out", str(tmp_path / "out"), *arguments]) == USAGE
+    assert "processes" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def plugin(site, name, code, points):
+    """A package that is installed in a folder as pip would do it."""
+    (site / name).mkdir(parents=True)
+    (site / name / "__init__.py").write_text(textwrap.dedent(code))
+    info = site / f"{name}-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1\n")
+    (info / "entry_points.txt").write_text(textwrap.dedent(points))
+    (info / "RECORD").write_text(f"{name}/__init__.py,,\n")
+    return site
+
+
+KILLING = """
+    import os
+    import signal
+    from pathlib import Path
+
+    from auditor.attack import Attack, Parameters, attack
+    from auditor.core.records import Record
+
+
+    class KillingParameters(Parameters):
+        marker: str = ""
+
+
+    @attack("testing/killing")
+    class Killing(Attack[KillingParameters]):
+        summary = "Kills its process, always or the first time only."
+        parameters_type = KillingParameters
+
+        @property
+        def variant(self):
+            return "once" if self.parameters.marker else "always"
+
+        def measure(self, model, context):
+            marker = self.parameters.marker
+            if not marker or not Path(marker).exists():
+                if marker:
+                    Path(marker).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return Record(rows=context.evaluator.evaluate(model))
+"""
+
+
+def command(site, *arguments):
+    """The command line in a process of its own, with a site of further packages."""
+    code = "from auditor.cli.entry import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": f"{site}:{Path(__file__).parents[4]}"},
+    )
+
+
+@pytest.mark.slow
+def test_an_attack_that_kills_its_worker_is_failed_and_the_others_go_on(passing_plan, tmp_path):
+    site = plugin(
+        tmp_path / "site",
+        "killing",
+        KILLING,
+        "[auditor.attacks]\ntesting/killing = killing:Killing\n",
+    )
+    plan = passing_plan(attacks=[], policy={"mandatory": ["none/as-is"]}).model_dump(mode="json")
+    plan["attacks"] = [
+        {"attack": "testing/killing", "parameters": {"marker": str(tmp_path / "marker")}},
+        {"attack": "testing/killing"},
+        {"attack": "quantization/rtn", "parameters": {"bits": 8}},
+    ]
+    (tmp_path / "plan.yaml").write_text(json.dumps(plan))
+    out = tmp_path / "out"
+    process = command(
+        *(site, "audit", tmp_path / "plan.yaml", "--out", out, "--json", "--quiet"),
+        *("--executor", "processes", "--workers", 2),
+    )
+    said, complaints = process.communicate(timeout=550)
+    assert process.returncode == 0, complaints
+    matrix = {f"{r['attack']} {r['variant']}": r for r in json.loads(said)["matrix"]}
+    assert matrix["testing/killing once"]["status"] == "measured"
+    [rounded] = [row for row in matrix.values() if row["attack"] == "quantization/rtn"]
+    assert rounded["status"] == "measured"
+    dead = matrix["testing/killing always"]
+    assert dead["status"] == "failed"
+    assert dead["reason"]["params"]["reason"] == {
+        "code": "worker_died",
+        "params": {"exit_code": -signal.SIGKILL},
+    }
+    logs = [file.read_text() for file in (out / "evidence" / "failures").iterdir()]
+    assert any("exit code -9" in log for log in logs)
+
+
+FOREVER = """
+    import time
+
+    from auditor.attack import Attack, Parameters, attack
+
+
+    @attack("testing/forever")
+    class Forever(Attack[Parameters]):
+        summary = "Never ends."
+
+        def measure(self, model, context):
+            context.progress("sleeping")
+            print("sleeping", flush=True)
+            time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_workers_end_with_their_parent(passing_plan, tmp_path, how):
+    site = plugin(
+        tmp_path / "site",
+        "forever",
+        FOREVER,
+        "[auditor.attacks]\ntesting/forever = forever:Forever\n",
+    )
+    plan = passing_plan(attacks=[], policy={"mandatory": ["none/as-is"]}).model_dump(mode="json")
+    plan["attacks"] = [{"attack": "testing/forever"}]
+    (tmp_path / "plan.yaml").write_text(json.dumps(plan))
+    process = command(
+        *(site, "audit", tmp_path / "plan.yaml", "--out", tmp_path / "out", "--quiet"),
+        *("--executor", "processes", "--workers", 2),
+    )
+    watch = threading.Timer(200, process.kill)
+    watch.start()
+    while (line := process.stderr.readline()) != "sleeping\n":
+        assert line, "the audit ended before its workers slept"
+    watch.cancel()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not children.exists():
+        process.kill()
+        pytest.skip("this system does not say which processes are whose")
+    pids = [int(pid) for pid in children.read_text().split()]
+    workers = [pid for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert len(workers) == 2
+    process.send_signal(how)
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and any(map(_runs, workers)):
+        time.sleep(0.1)
+    assert not any(map(_runs, workers))
+
+
+def _runs(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
