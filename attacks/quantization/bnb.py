@@ -45,6 +45,7 @@ class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
         "2305.14314)."
     )
 
+    kinds = ("causal-lm", "seq2seq")
     parameters_type = BitsAndBytesParameters
     presets = (
         Preset("int8", {"format": "int8"}, "quick", mandatory=True),
