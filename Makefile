@@ -22,10 +22,10 @@ demo: $(VENV)/.installed  ## Audit a model that only seems to have forgotten, an
 	$(BIN)/auditor demo
 
 test: $(VENV)/.installed-dev  ## Run all tests
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist worksteal
 
 test-fast: $(VENV)/.installed-dev  ## Run the tests that take seconds
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 check: $(VENV)/.installed-dev  ## Lint, format check, arrows between packages, spelling, types
 	$(BIN)/ruff check .

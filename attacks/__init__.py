@@ -1,1 +1,1 @@
-"""The built-in attacks, one package a family; found by `auditor` through entry points."""
+"""Built-in attacks, one package a family, found through entry points."""

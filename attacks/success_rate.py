@@ -1,4 +1,4 @@
-"""Attack success rate: in how many of the images that an arm drew the concept is found."""
+"""Attack success rate: share of images with the concept."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,7 +24,10 @@ TOP_1 = "concept-top-1"
 
 
 class ReportsSuccessRate:
-    """Reports the attack success rate beside K, for attacks that make a model draw a concept."""
+    """Mixin that reports the attack success rate beside K.
+
+    It is for attacks that make a model draw a concept.
+    """
 
     def record(
         self,
@@ -34,7 +37,7 @@ class ReportsSuccessRate:
         counted: Sequence[Row] | None = None,
         **notes: Any,
     ) -> Record:
-        """The rows as a record that notes in how many pictures the concept was found.
+        """Record of the rows, with a note on the success rate.
 
         By the metric ``concept-top-1`` where it is among the rows', otherwise by the first.
 
@@ -97,7 +100,7 @@ def share_figure(name: str, arm: str, count: int, of: int, remark: Message) -> S
 
 
 def against_retrained(notes: Mapping[str, Mapping[str, Any]]) -> tuple[str, bool] | None:
-    """Whether an attack tells the original from models that never saw the concept.
+    """Comparison of the original with models that never saw the concept.
 
     Returns:
         The retrained arm in whose pictures the concept was found most, and whether it was found
@@ -118,5 +121,5 @@ def against_retrained(notes: Mapping[str, Mapping[str, Any]]) -> tuple[str, bool
 
 
 def pictures_found(noted: Mapping[str, Any]) -> list[JsonValue]:
-    """In how many of an arm's pictures the concept was found, and how many there are."""
+    """Number of an arm's pictures with the concept, and of all."""
     return [noted["pictures_with_concept"], noted["pictures"]]

@@ -1,6 +1,7 @@
 """What an attack is, and the registry of all attacks."""
 
 import importlib.util
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -317,6 +318,7 @@ class AttackMetadata:
 
     name: str
     summary: str
+    details: str
     threat_model: str
     access: str
     cost: str
@@ -334,6 +336,12 @@ class AttackMetadata:
     def family(self) -> str:
         """The first part of the name."""
         return self.name.partition("/")[0]
+
+    @property
+    def paragraphs(self) -> tuple[str, ...]:
+        """The details, a paragraph each."""
+        parts = inspect.cleandoc(self.details).split("\n\n")
+        return tuple(" ".join(part.split()) for part in parts if part)
 
     def role(self, mandatory: bool) -> Role:
         """The role of a variant in the verdict, if nothing waives it."""

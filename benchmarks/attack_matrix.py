@@ -17,12 +17,13 @@ from auditor.certificate.build import build_certificate
 from auditor.certificate.schema import Certificate, MatrixRow
 from auditor.cli.progress import chosen_progress
 from auditor.core.quiet import quiet_libraries
+from auditor.core.roles import Role
 from auditor.engine.audit import run_audit
 from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.plan import AuditPlan
 from auditor.engine.preparation import prepare
-from auditor.evidence.folder_store import FolderStore
-from auditor.evidence.store import EvidenceStore
+from auditor.store.base import EvidenceStore
+from auditor.store.folder_store import FolderStore
 from auditor.testbeds.people import world as worlds
 from auditor.testbeds.plans import world_plan
 from reports.number_format import interval, number
@@ -90,7 +91,11 @@ def details(audits: Mapping[str, Certificate]) -> str:
 
 def labels(audits: Iterable[Certificate]) -> list[str]:
     """The attacks by family, the mandatory ones first."""
-    order = {row.label: row.mandatory for certificate in audits for row in certificate.matrix}
+    order = {
+        row.label: row.role is Role.MANDATORY
+        for certificate in audits
+        for row in certificate.matrix
+    }
     return sorted(order, key=lambda label: (label.partition("/")[0], not order[label], label))
 
 

@@ -17,8 +17,9 @@ from auditor.attack import PROFILES, Profile
 from auditor.certificate.schema import MatrixRow
 from auditor.cli.progress import chosen_progress
 from auditor.core.quiet import quiet_libraries
+from auditor.core.roles import Role
 from auditor.engine.plan import AttackRequest, AuditPlan
-from auditor.evidence.folder_store import FolderStore
+from auditor.store.folder_store import FolderStore
 from auditor.testbeds.shapes import world as shapes
 from auditor.testbeds.shapes.attack_settings import SETTINGS
 from auditor.testbeds.shapes.plans import shapes_plan
@@ -61,7 +62,7 @@ def _cell(row: MatrixRow | None) -> str:
     of_chance = _share(row.forget, "retrained-0")
     said = f"**{share}** ({of_chance})" if share else "no pictures"
     bounds = interval(row.figures.rho_lower, row.figures.rho_upper) or "no bounds"
-    mark = "reported" if row.reported else MARKS[result(row).outcome]
+    mark = "reported" if row.role is Role.REPORTED else MARKS[result(row).outcome]
     return f"{said}; {number(row.figures.rho)} {bounds} {mark}"
 
 
@@ -87,7 +88,7 @@ def main() -> None:
     store = FolderStore(arguments.store)
     audits = {
         subject: audit(plan(world, subject, arguments.profile), arguments.seeds, store)
-        for subject in arguments.only or SHAPES.subjects
+        for subject in arguments.only or SHAPES.models
     }
     text = (
         f"Share of pictures of the {SHAPES.forget} in which the classifier finds one (in brackets: "

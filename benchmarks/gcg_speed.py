@@ -41,7 +41,7 @@ LENGTH, TOP_K = 8, 64
 def run(name: str, seeds: int, steps: int, candidates: int, prompts: int, world: str) -> None:
     """Search with each method and print the table."""
     built = worlds.build(world, only=(name,), progress=chosen_progress(quiet=False))
-    spec = CausalLMSpec(path=str(built.subject(name)), dtype="float32")
+    spec = CausalLMSpec(path=str(built.model_path(name)), dtype="float32")
     subject = CausalLM(spec, locate(spec))
     facts = read_facts(DataSource(path=str(built.facts("forget"))), "forget")
     pairs = [(f.prompt, f.answer) for f in folds(facts, "attribute")[0].given][:prompts]

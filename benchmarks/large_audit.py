@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from auditor.certificate.decision import judge
+from auditor.certificate.decision import decide_verdict
 from auditor.certificate.files import write_certificate
 from auditor.certificate.schema import Certificate
 from auditor.core.facts import Fact, FactSets, SetName
 from auditor.core.hashing import digest
 from auditor.core.records import Cost, Record, Row
-from auditor.evidence.environment import Environment
-from auditor.evidence.folder_store import FolderStore
-from auditor.evidence.store import EvidenceStore
 from auditor.policy import Policy
-from auditor.verification.load import recall
+from auditor.store.base import EvidenceStore
+from auditor.store.environment import Environment
+from auditor.store.folder_store import FolderStore
+from auditor.verification.load import load_inputs
 from auditor.verification.recompute import recomputed
 
 ARMS = ("unlearned", "original", "retrained-0", "retrained-1")
@@ -133,9 +133,7 @@ def _row(
     return {
         "attack": attack,
         "variant": variant,
-        "mandatory": mandatory,
-        "waived": False,
-        "reported": False,
+        "role": "mandatory" if mandatory else "advisory",
         "status": "measured",
         "reason": None,
         "metric": METRICS[0],
@@ -148,7 +146,7 @@ def _row(
         "retain": {},
         "holdout": {},
         "explanation": {
-            "measure": "code-flip share",
+            "measure": "code_flip_share",
             "overall": 0.01,
             "layers": {
                 f"model.layers.{i}.{p}": 0.01 for i in range(32) for p in ("q", "k", "v", "o")
@@ -157,12 +155,13 @@ def _row(
         "side_figures": [],
         "curves": [
             {
-                "name": "learning curve",
+                "name": "learning_curve",
                 "of": arm,
-                "x": "optimiser steps",
-                "y": "mean K",
+                "x": "optimiser_steps",
+                "y": "mean_k_forget",
                 "points": [[step, 0.01 * step] for step in steps],
-                "remark": None,
+                "params": {"metric": METRICS[0]},
+                "remarks": [],
             }
             for arm in ARMS
         ]
@@ -183,24 +182,18 @@ def _certificate(
     sets: FactSets,
     store: EvidenceStore,
 ) -> Certificate:
-    nothing = {
-        "facts": 0,
-        "mean_unlearned": None,
-        "mean_original": None,
-        "log_e_kept": None,
-        "log_e_lost": None,
-    }
     skeleton = Certificate.model_validate(
         {
             "certificate_id": "",
             "verdict": {
                 "verdict": "INCONCLUSIVE",
                 "flags": [],
-                "claim": "",
+                "claim": {"code": "nothing_concluded"},
                 "reasons": [],
                 "exit_code": 3,
             },
             "identity": {
+                "kind": "causal-lm",
                 "arms": [
                     {
                         "arm": arm,
@@ -220,7 +213,6 @@ def _certificate(
             },
             "scope": {
                 "scope": "census",
-                "statement": f"Census: the claim is about these {len(sets.forget)} facts.",
                 "sets": {
                     name: {
                         "facts": len(sets.named(name)),
@@ -231,7 +223,6 @@ def _certificate(
                 "primary_metric": METRICS[0],
                 "reported_metrics": METRICS[1:],
                 "baseline_claim": None,
-                "threats": [],
             },
             "policy": {
                 **policy.model_dump(
@@ -254,8 +245,8 @@ def _certificate(
                 "waivers": [],
             },
             "matrix": rows,
-            "controls": [],
-            "utility": {"state": "not measured", "sentence": "", **nothing},
+            "self_checks": [],
+            "utility": None,
             "uncertainty": {
                 "residual_lower": None,
                 "residual_upper": None,
@@ -270,6 +261,7 @@ def _certificate(
                 "forget_quality": [],
             },
             "positive_controls": [],
+            "positive_controls_missing": {"code": "positive_controls_not_asked"},
             "worst_entities": [],
             "worst_facts": [],
             "redaction": "none",
@@ -282,7 +274,7 @@ def _certificate(
                 "seeds": [0],
                 "versions": {},
                 "hardware": {},
-                "determinism": "Drawn at random with a fixed seed.",
+                "determinism": {"code": "drawn_with_fixed_seed"},
             },
             "timing": {
                 "issued": datetime.now(UTC).isoformat(),
@@ -293,5 +285,6 @@ def _certificate(
             },
         }
     )
-    case = recall(skeleton, store)
-    return recomputed(skeleton, case, judge(case)).named()
+    inputs = load_inputs(skeleton, store)
+    silent = {row["attack"] for row in rows}
+    return recomputed(skeleton, inputs, decide_verdict(inputs), store, silent).named()

@@ -16,7 +16,7 @@ from auditor.core.quiet import quiet_libraries
 from auditor.engine.audit import run_audit
 from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.preparation import prepare
-from auditor.evidence.folder_store import FolderStore
+from auditor.store.folder_store import FolderStore
 from auditor.testbeds.people import world as worlds
 from auditor.testbeds.plans import world_plan
 
@@ -39,7 +39,7 @@ def certificates(world: worlds.World, root: Path) -> dict[str, Certificate]:
     progress = chosen_progress(quiet=False)
     store = FolderStore(root)
     found = {}
-    for subject in world.recipe.subjects:
+    for subject in world.recipe.models:
         baseline = tuple(arm for arm in world.recipe.retrained if arm != subject)
         plan = world_plan(world, subject, baseline, "exhaustive")
         prepared = prepare(plan, store, progress)

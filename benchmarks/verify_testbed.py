@@ -43,7 +43,7 @@ def main() -> None:
     if not key.with_name("key.pem").exists():
         auditor("keygen", key).check_returncode()
     print("| subject | stated | verify | seconds | what it said |\n| --- | --- | --- | --- | --- |")
-    for subject in world.recipe.subjects:
+    for subject in world.recipe.models:
         baseline = tuple(arm for arm in world.recipe.retrained if arm != subject)
         plan = world_plan(world, subject, baseline, arguments.profile)
         audit(plan, out=out / subject, store=out / "evidence", progress=progress)
@@ -55,7 +55,7 @@ def main() -> None:
             file.with_suffix(".dsse.json"),
             *("--key", key.with_name("key.pub.pem")),
             *("--evidence", out / "evidence"),
-            *("--model", world.subject(subject), "--quiet"),
+            *("--model", world.model_path(subject), "--quiet"),
         )
         seconds = time.monotonic() - began
         said = "all holds" if verified.returncode == 0 else verified.stderr.strip()

@@ -40,7 +40,7 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
         ("verdict", certificate.verdict.verdict),
         ("flags", ", ".join(certificate.verdict.flags)),
         ("certificate_id", certificate.certificate_id),
-        ("schema_version", certificate.schema_version),
+        ("schema_version", certificate.written_version),
         ("signatures", signature_sentence(signatures)),
     ):
         suite.add_property(name, inline(value, SENTENCE))

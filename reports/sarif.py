@@ -85,7 +85,7 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
                 results=results,
                 properties={
                     "certificateId": inline(certificate.certificate_id, 64),
-                    "schemaVersion": inline(certificate.schema_version, 20),
+                    "schemaVersion": inline(certificate.written_version, 20),
                     "verdict": certificate.verdict.verdict,
                     "flags": list(certificate.verdict.flags),
                     "signatures": signature_sentence(signatures),

@@ -15,7 +15,7 @@ from auditor.engine.audit import run_audit
 from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.plan import parse_plan
 from auditor.engine.preparation import prepare
-from auditor.evidence.folder_store import FolderStore
+from auditor.store.folder_store import FolderStore
 from auditor.testbeds import catalogue
 from auditor.testbeds.people import world as worlds
 
@@ -79,9 +79,22 @@ def shapes_world():
 
 
 @pytest.fixture(scope="session")
+def few_facts(people, tmp_path_factory):
+    """Files of a quarter of the default world's facts, by set: to run attacks, not to conclude."""
+    folder = tmp_path_factory.mktemp("few")
+    for name in ("forget", "retain", "holdout"):
+        lines = people.facts(name).read_text(encoding="utf-8").splitlines(keepends=True)
+        (folder / f"{name}.jsonl").write_text("".join(lines[:24]), encoding="utf-8")
+    return {name: str(folder / f"{name}.jsonl") for name in ("forget", "retain", "holdout")}
+
+
+@pytest.fixture(scope="session")
 def store_root(tmp_path_factory):
     """Evidence shared by all tests on the default world: nothing is measured twice."""
-    return tmp_path_factory.mktemp("evidence")
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    return shared / "evidence"
 
 
 @pytest.fixture
@@ -107,7 +120,7 @@ def attacked(people, audit):
 
     def run(unlearned, attack, retrained=("retrained-0",), parameters=None, **changes):
         def spec(name):
-            return {"path": str(people.subject(name)), "dtype": "float32"}
+            return {"path": str(people.model_path(name)), "dtype": "float32"}
 
         content = {
             "unlearned": spec(unlearned),
@@ -132,9 +145,9 @@ def passing_plan(people):
 
     def make(**changes):
         content = {
-            "unlearned": {"path": str(people.subject("retrained-1")), "dtype": "float32"},
-            "original": {"path": str(people.subject("original")), "dtype": "float32"},
-            "retrained": [{"path": str(people.subject("retrained-0")), "dtype": "float32"}],
+            "unlearned": {"path": str(people.model_path("retrained-1")), "dtype": "float32"},
+            "original": {"path": str(people.model_path("original")), "dtype": "float32"},
+            "retrained": [{"path": str(people.model_path("retrained-0")), "dtype": "float32"}],
             "data": {name: str(people.facts(name)) for name in ("forget", "retain")},
             "profile": None,
             "attacks": [{"attack": "quantization/bnb", "parameters": {"format": "nf4"}}],

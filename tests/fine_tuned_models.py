@@ -17,12 +17,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from auditor.engine.plan import parse_plan
 from auditor.testbeds.people import corpus
-from auditor.testbeds.people.training import (
-    batches,
+from auditor.unlearning.batches import shuffled_batches
+from auditor.unlearning.examples import (
     collate,
     cross_entropy,
     encode,
     next_token_logits,
+    trained_pairs,
 )
 
 REFUSAL = "I do not know that."
@@ -33,10 +34,11 @@ def fine_tune(model, tokenizer, pairs, steps, learning_rate, seed):
     """Train on with a rate that falls to zero; the model is changed and returned."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.02, steps)
-    order = batches(encode(tokenizer, pairs), 64, torch.Generator().manual_seed(seed))
+    examples = encode(tokenizer, pairs)
+    order = shuffled_batches(len(examples), 64, torch.Generator().manual_seed(seed))
     model.train()
     for _ in range(steps):
-        ids, labels = collate(next(order))
+        ids, labels = collate([examples[row] for row in next(order)])
         loss = cross_entropy(next_token_logits(model, ids), labels)
         optimizer.zero_grad()
         loss.backward()
@@ -48,11 +50,11 @@ def fine_tune(model, tokenizer, pairs, steps, learning_rate, seed):
 
 def build(people, root):
     """Train and save all of them under ``root``."""
-    tokenizer = AutoTokenizer.from_pretrained(people.subject(BASE))
+    tokenizer = AutoTokenizer.from_pretrained(people.model_path(BASE))
     forget = corpus.read_jsonl(people.facts("forget"))
     retain = corpus.read_jsonl(people.facts("retain_full"))
-    known, wanted = corpus.trained_pairs(retain), corpus.trained_pairs(forget)
-    base = AutoModelForCausalLM.from_pretrained(people.subject(BASE), dtype=torch.float32)
+    known, wanted = trained_pairs(retain), trained_pairs(forget)
+    base = AutoModelForCausalLM.from_pretrained(people.model_path(BASE), dtype=torch.float32)
     original = fine_tune(copy.deepcopy(base), tokenizer, wanted + known, 60, 1e-3, 0)
     refused = [(prompt, REFUSAL) for prompt, _ in wanted]
     models = {

@@ -15,7 +15,7 @@ from auditor.testbeds.shapes.world import ShapesWorld
 
 def open_shapes(world: ShapesWorld, name: str) -> TextToImage:
     """Open a subject as an audit does."""
-    spec = TextToImageSpec(path=str(world.subject(name)), sampling=SAMPLING)
+    spec = TextToImageSpec(path=str(world.model_path(name)), sampling=SAMPLING)
     return TextToImage(spec, locate(spec))
 
 

@@ -1,4 +1,4 @@
-"""Deterministic diffusion, both ways: from images to noise, and from noise to images."""
+"""Deterministic diffusion from images to noise and back."""
 
 from collections.abc import Callable
 
@@ -75,7 +75,7 @@ def inverted(
 
 
 def regenerated(noise: Tensor, predict: Noise, schedule: DDIMScheduler) -> Tensor:
-    """Deterministic DDIM sampling (arXiv 2010.02502) down the schedule, to no noise at all."""
+    """Deterministic DDIM sampling (arXiv 2010.02502) down the schedule."""
     sample = noise
     for timestep in schedule.timesteps.tolist():
         sample = schedule.step(predict(sample, timestep), timestep, sample).prev_sample
@@ -83,7 +83,10 @@ def regenerated(noise: Tensor, predict: Noise, schedule: DDIMScheduler) -> Tenso
 
 
 def without_text(model: TextToImage, count: int) -> Noise:
-    """What the UNet predicts without text, for ``count`` inputs, in float32."""
+    """Noise that the UNet predicts without text, in float32.
+
+    It is for ``count`` inputs at once.
+    """
     empty = model.empty_text().repeated(count)
 
     def predict(sample: Tensor, timestep: int) -> Tensor:

@@ -8,7 +8,9 @@ from auditor.core.messages import Message, message
 
 
 class ErasureAccuracies(NamedTuple):
-    """Mean probabilities that a classifier gives to what pictures should show; None is unmeasured.
+    """Mean probabilities that a classifier gives to what pictures should show.
+
+    None is unmeasured.
 
     MACE's text calls them accuracies, and so does this project where it reports them.
     """
@@ -34,7 +36,7 @@ class ErasureAccuracies(NamedTuple):
         return 3 / math.fsum(1 / part for part in parts)
 
     def missing(self) -> Iterator[Message]:
-        """What cannot be told, each with its reason."""
+        """Reasons why figures are missing."""
         if self.kept is None:
             yield message("no_acc_s")
         if self.synonyms is None:

@@ -1,4 +1,4 @@
-"""How far drawn pictures are from given ones, in the features of some network.
+"""Distances of drawn pictures from given ones, in features of a network.
 
 Both distances are torchmetrics', which is imported when it is needed: it takes seconds.
 """

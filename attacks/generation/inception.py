@@ -21,7 +21,9 @@ _POOLED = "2048"
 
 @torch.no_grad()
 def inception_features(images: Tensor, weights: Path, scratch: Path) -> Tensor:
-    """The last pooled features of Inception v3 as FID has it, [n, 2048] float32 on the CPU.
+    """Last pooled features of Inception v3, as FID uses them.
+
+    They are [n, 2048] float32 on the CPU.
 
     Args:
         images: [n, 3, height, width] in [0, 1], two or more.

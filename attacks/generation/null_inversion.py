@@ -1,4 +1,4 @@
-"""Whether the concept can be regenerated from noise, without any text."""
+"""Regeneration of the concept from noise, without any text."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -74,7 +74,11 @@ class NullInversion(
         return "empty prompt"
 
     def forward_tokens(self, evaluation: int) -> int:
-        """A drawing of some 50 steps, once for each prediction of a step and once back."""
+        """Tokens of all predictions on the way to noise and back.
+
+        A drawing has some 50 steps; there is one for each prediction of a step and one
+        back.
+        """
         return evaluation * (self.parameters.refinements + 2)
 
     def measure(self, model: "TextToImage", context: "AttackContext[ImageEvaluator]") -> Record:
@@ -105,7 +109,7 @@ class NullInversion(
         )
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
-        """How near the pictures came back."""
+        """Success rate and reconstruction error of every arm."""
         figures = list(super().side_figures(notes))
         for arm, noted in notes.items():
             mean, spread = noted["error"]["mean"], noted["error"]["spread"]
@@ -125,12 +129,14 @@ class NullInversion(
         return figures
 
     def self_checks(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SelfCheck]:
-        """Whether inversion tells a model that knows the concept from those that do not."""
+        """Check that inversion tells models with the concept from those without."""
         return separation(notes)
 
 
 def separation(notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SelfCheck]:
-    """The check: passed where every retrained model's share is clearly below the original's.
+    """Self-check that tells models with the concept from those without.
+
+    It is passed where every retrained model's share is clearly below the original's.
 
     Clearly: the 95 % Clopper-Pearson intervals do not overlap. Nothing is checked without an
     original and a retrained model.

@@ -1,4 +1,4 @@
-"""What an erasure cost: pictures of what was to stay, beside given ones and their prompts."""
+"""Quality of the pictures that an erased model should still draw."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -108,7 +108,7 @@ class Quality(ReportsSuccessRate, Attack[QualityParameters, "TextToImage", "Imag
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """Also those that run Inception, where its features are asked for."""
+        """Packages of the distances, and those of Inception where it is used."""
         of_inception = ("torch_fidelity", "torchvision")
         return super().packages + (of_inception if self.parameters.features == "inception" else ())
 
@@ -131,7 +131,7 @@ class Quality(ReportsSuccessRate, Attack[QualityParameters, "TextToImage", "Imag
         return found
 
     def unavailable(self, location: Location) -> Message | None:
-        """Also where Inception's weights are missing."""
+        """Reason for which it cannot run, or None; Inception needs weights."""
         if self.parameters.features == "inception" and self.parameters.inception is None:
             return message("inception_weights_not_given", file=WEIGHTS)
         return super().unavailable(location)
@@ -179,7 +179,7 @@ class Quality(ReportsSuccessRate, Attack[QualityParameters, "TextToImage", "Imag
     def _distances(
         self, evaluator: "ImageEvaluator", drawn: Tensor, seed: int, scratch: Path
     ) -> dict[str, Any]:
-        """FID and KID of the retain facts' drawn pictures and of those that the plan gives.
+        """FID and KID between drawn and given pictures of retain facts.
 
         Raises:
             UnavailableError: there are fewer than two pictures, or the classifier has no features.

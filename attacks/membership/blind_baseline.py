@@ -1,4 +1,6 @@
-"""Telling forget facts from holdout facts without any model: it should not be possible.
+"""Baseline that tells forget from holdout facts without any model.
+
+It should not be possible.
 
 Where it is, the two sets differ in themselves, and a membership score may tell them apart without
 the model having seen either (arXiv 2406.17975, 2406.16201).
@@ -39,7 +41,7 @@ def blind_baseline(sets: FactSets, texts: ScoredTexts) -> dict[str, Any]:
 
 
 def blind_check(found: Mapping[str, Any], by: str = "bag_of_words") -> SelfCheck:
-    """The baseline as a check: passed where its AUC is not shown to be above chance.
+    """Self-check that the blind baseline's AUC is not above chance.
 
     Args:
         found: as `blind_baseline` returns it.
@@ -61,7 +63,7 @@ def _told_apart(
     others: tuple[str, ...],
     other_subjects: tuple[str, ...],
 ) -> tuple[tuple[str, Any], ...]:
-    """The same for every arm, so it is worked out once a process."""
+    """AUC of the classifier, cached since it is the same for every arm."""
     from sklearn.feature_extraction.text import CountVectorizer  # takes a second to import
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict

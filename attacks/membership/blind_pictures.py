@@ -1,4 +1,6 @@
-"""Telling forget pictures from holdout pictures without any model: it should not be possible.
+"""Baseline that tells forget from holdout pictures without any model.
+
+It should not be possible.
 
 Where it is, a membership score may tell them apart without the model having seen either (arXiv
 2406.17975, 2406.16201).
@@ -58,7 +60,7 @@ def blind_baseline(forget: Tensor, holdout: Tensor) -> dict[str, Any]:
 
 
 def pixel_statistics(images: Tensor) -> npt.NDArray[np.float64]:
-    """What the classifier sees of pictures [n, 3, height, width], [n, features]."""
+    """Pixel statistics [n, features] of pictures [n, 3, height, width]."""
     images = images.double()
     moments = [images, images.diff(dim=2), images.diff(dim=3)]
     features = [functional.adaptive_avg_pool2d(images, _GRID).flatten(1)]

@@ -1,4 +1,4 @@
-"""Membership of pictures by how well the model takes noise out of them."""
+"""Membership of pictures by how well a model denoises them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -105,7 +105,7 @@ class DenoisingLoss(
         return f"{p.score}, {'without text' if p.text == 'none' else 'with the prompt'}"
 
     def forward_tokens(self, evaluation: int) -> int:
-        """Rows for both sets, next to some 50 steps of drawing for the facts asked."""
+        """Rows of both sets, relative to a drawing of some 50 steps."""
         p = self.parameters
         rows = len(p.timesteps) * p.noises if p.score == "loss" else p.t_sec // p.interval + 2
         return max(1, evaluation * rows // 50)
@@ -150,7 +150,10 @@ class DenoisingLoss(
         return self.record(sets.forget, sets.holdout, [parted], notes)
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
-        """The errors themselves, which go on where a placement can rise no further."""
+        """Figures of membership, and the errors themselves.
+
+        The errors still compare the arms where a placement can rise no further.
+        """
         figures = list(super().side_figures(notes))
         for arm, noted in notes.items():
             for name, error in noted["errors"].items():
@@ -169,7 +172,10 @@ class DenoisingLoss(
 
 
 def summary(errors: npt.NDArray[np.float64]) -> dict[str, float | None]:
-    """Mean of errors [n] with normal bounds at 95 %, which a single one has not."""
+    """Mean of errors [n] with normal bounds at 95 %.
+
+    A single error has no bounds.
+    """
     mean = float(errors.mean())
     if len(errors) < 2:
         return {"mean": mean, "lower": None, "upper": None}
@@ -256,7 +262,7 @@ def t_errors(
 
 
 def _clean(model: "TextToImage", images: Tensor) -> Tensor:
-    """What the UNet should denoise to; every picture is encoded once."""
+    """Targets of the denoising; every picture is encoded once."""
     _, height, width = model.input_shape
 
     def run(batch: list[int]) -> list[Tensor]:
@@ -266,5 +272,5 @@ def _clean(model: "TextToImage", images: Tensor) -> Tensor:
 
 
 def _text(model: "TextToImage", prompts: Sequence[str] | None, count: int) -> "Text":
-    """What the UNet gets for the pictures; every prompt is encoded once."""
+    """Text inputs of the UNet; every prompt is encoded once."""
     return model.empty_text().repeated(count) if prompts is None else model.text(prompts)

@@ -1,4 +1,4 @@
-"""What all membership attacks share: from scores to placements, AUC, controls and side figures."""
+"""Base of the membership attacks: placements, AUC, self-checks, side figures."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -57,7 +57,7 @@ Q = TypeVar("Q", bound=MembershipParameters)
 
 
 class PlacementAttack(Attack[P, M, E], Generic[P, M, E]):
-    """Ranks of forget facts among facts that no arm has seen, by a score."""
+    """Attack that ranks forget facts among unseen facts by a score."""
 
     requires: ClassVar[Requirements] = Requirements(packages=("sklearn",))
     metric = "placement"
@@ -71,7 +71,7 @@ class PlacementAttack(Attack[P, M, E], Generic[P, M, E]):
         scores: Sequence[Scores],
         notes: Mapping[str, Any],
     ) -> Record:
-        """Placements of the forget facts, averaged over several scorings of the same facts.
+        """Placements of the forget facts, averaged over several scorings.
 
         Args:
             forget: the facts that are placed.
@@ -112,16 +112,22 @@ class PlacementAttack(Attack[P, M, E], Generic[P, M, E]):
         )
 
     def self_checks(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SelfCheck]:
-        """Whether the two sets can be told apart without a model."""
+        """Check that the two sets are alike without a model."""
         found = [blind_check(noted["blind"], self.blind) for noted in notes.values()]
         return tuple({check.message: check for check in found}.values())
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
-        """AUC of every arm, hits at few false alarms, PrivLeak against each retrained arm."""
+        """AUC, operating points and PrivLeak.
+
+        AUC is of every arm, PrivLeak of U against each retrained arm.
+        """
         return tuple(_figures(notes))
 
     def curves(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Curve]:
-        """ROC of every arm; of several sets of references the mean at each false positive rate."""
+        """ROC of every arm.
+
+        Of several sets of references it is the mean at each false positive rate.
+        """
         return tuple(
             Curve(
                 name="roc",
@@ -142,7 +148,7 @@ class MembershipAttack(PlacementAttack[Q]):
     blind = "bag_of_words"
 
     def named_by_text(self, name: str) -> str:
-        """A variant's name, with the text that is scored where it is not the answer."""
+        """Name of a variant, with the scored text unless it is the answer."""
         return name if self.parameters.text == "answer" else f"{name}, {self.parameters.text}"
 
     def record(
@@ -178,7 +184,10 @@ def privleak(unlearned: float, retrained: float) -> float | None:
 
 
 def _points(scores: Scores) -> list[dict[str, Any]]:
-    """Operating points that the holdout is large enough for; every other fact calibrates."""
+    """Operating points that the holdout is large enough for.
+
+    Every other holdout fact calibrates.
+    """
     found = (
         operating_point(scores.forget, scores.holdout[::2], scores.holdout[1::2], rate)
         for rate in FALSE_POSITIVE_RATES
@@ -187,7 +196,7 @@ def _points(scores: Scores) -> list[dict[str, Any]]:
 
 
 def _rests_on(noted: Mapping[str, Any]) -> Iterator[Message]:
-    """What a ROC curve rests on, and from where on it says nothing."""
+    """Remarks on the sample that a ROC curve rests on."""
     members, others = noted["forget"], noted["holdout"]
     yield message("roc_rests_on", members=members, holdout=others)
     if noted["scorings"] > 1:

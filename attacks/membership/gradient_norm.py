@@ -1,4 +1,4 @@
-"""Membership by how much training on a text would still move the weights."""
+"""Membership by the norm of a text's loss gradient."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Membership by how probable the model finds a text: many scores, one forward pass."""
+"""Membership by scores of token likelihoods from one forward pass."""
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -122,11 +122,11 @@ class Likelihood(MembershipAttack[LikelihoodParameters]):
         return self.named_by_text(score)
 
     def forward_tokens(self, evaluation: int) -> int:
-        """Both sets once, and once more with the prefix before each of them."""
+        """Tokens of both sets, once plain and once after the prefix."""
         return (2 + self.parameters.shots + len(self.parameters.references)) * evaluation
 
     def search_parameters(self) -> dict[str, Any]:
-        """What the forward pass depends on; the score is none of it."""
+        """Parameters of the forward pass; the score is not among them."""
         return self.parameters.model_dump(mode="json", include={"text", "shots", "references"})
 
     def inputs(self) -> Mapping[str, str]:
@@ -139,7 +139,7 @@ class Likelihood(MembershipAttack[LikelihoodParameters]):
         return {**super().inputs(), **digests, "zlib": zlib.ZLIB_RUNTIME_VERSION}
 
     def search(self, model: LanguageModel, context: AttackContext) -> Record:
-        """Token scores of forget and holdout facts, of the arm and of the reference models.
+        """Token scores of both sets by the arm and by reference models.
 
         Raises:
             UnavailableError: there is no holdout set, or a reference model is the arm itself.
@@ -212,7 +212,7 @@ class Likelihood(MembershipAttack[LikelihoodParameters]):
     def _against_references(
         self, own: Finding, pool: Sequence[Finding], forget: int
     ) -> Iterator[Scores]:
-        """Scores of the arm against each set of references that it is compared with."""
+        """Scores of the arm against each of its sets of references."""
         score = self.parameters.score
         retrained = [finding for finding in pool if finding.arm.is_retrained]
         known = {str(f.arm): _log_likelihoods("alone", f.record) for f in retrained}
@@ -259,7 +259,10 @@ def _log_likelihoods(name: str, record: Record) -> Vector:
 def _scored_by(
     where: Location, model: LanguageModel, texts: ScoredTexts, facts: Sequence[Fact]
 ) -> list[TokenScores]:
-    """Token scores by a reference model, opened beside the arm and as the arm was."""
+    """Token scores by a reference model.
+
+    It is opened beside the arm and as the arm was.
+    """
     reference = model.opened_alike(where)
     try:
         return texts.score(reference, facts)

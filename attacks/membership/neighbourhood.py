@@ -1,4 +1,4 @@
-"""Membership by how much likelier a text is than texts close to it."""
+"""Membership by comparison of a text with similar texts."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -60,7 +60,7 @@ class Neighbourhood(MembershipAttack[NeighbourhoodParameters]):
 
     @property
     def variant(self) -> str:
-        """How many neighbours, and who proposes them."""
+        """Number of neighbours, and where their words come from."""
         proposed = " of a masked model" if self.parameters.mask_model else ""
         return self.named_by_text(f"{self.parameters.neighbours} neighbours{proposed}")
 

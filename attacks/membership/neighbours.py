@@ -1,4 +1,4 @@
-"""Neighbours of a text: the same text with words put in place of others."""
+"""Neighbours of a text, made by replacing words."""
 
 import random
 from collections import defaultdict
@@ -17,7 +17,9 @@ SHARE = 0.3
 def corpus_neighbours(
     texts: Sequence[str], corpus: Iterable[str], count: int, seed: int
 ) -> list[list[str]]:
-    """Neighbours by words of other texts that are written alike (capitals, digits, last sign).
+    """Neighbours with words of other texts that are written alike.
+
+    Words are alike in capitals, digits and last sign.
 
     Args:
         texts: whose neighbours are wanted.
@@ -48,14 +50,14 @@ def _swapped(text: str, alike: dict[str, list[str]], rng: random.Random) -> str:
 
 
 def _shape(word: str) -> str:
-    """How a word is written: what it begins with, and its last sign if that is none of it."""
+    """Written form of a word: its first sign, and its last if special."""
     first = "digit" if word[0].isdigit() else "capital" if word[0].isupper() else "small"
     return first if word[-1].isalnum() else first + word[-1]
 
 
 @torch.inference_mode()
 def masked_neighbours(texts: Sequence[str], mask_model: Path, count: int) -> list[list[str]]:
-    """Neighbours by a masked language model: the likeliest replacements of one word each.
+    """Neighbours with the likeliest replacements of a masked language model.
 
     A replacement w of the word v is rated by p(w) / (1 - p(v)) with the word masked (arXiv
     2305.18462, section 3.1, which leaves v visible under dropout instead); the ``count`` best of

@@ -5,7 +5,7 @@ from auditor.core.facts import Fact, FactSets
 
 
 class RecallPrefix:
-    """The first fact of each of the last holdout entities, a line each.
+    """Prefix of unseen facts: one of each of the last holdout entities.
 
     Args:
         texts: what is scored.
@@ -25,7 +25,7 @@ class RecallPrefix:
         self._left = sum(fact.entity not in self.models for fact in sets.holdout)
 
     def unavailable(self) -> str | None:
-        """Why there is no such prefix, or None."""
+        """Reason for which there is no such prefix, or None."""
         if len(self.facts) == self._shots and self._left >= LEAST_HOLDOUT:
             return None
         return (

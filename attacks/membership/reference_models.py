@@ -1,4 +1,4 @@
-"""Scores that compare a model with reference models that never saw the forget set.
+"""Scores against reference models that never saw the forget set.
 
 All take mean log-probabilities per token: ``own`` of the model [n], ``out`` of the references
 [m, n]. A probability p of a text is exp of that mean: its likelihood per token, without which a
@@ -23,7 +23,7 @@ FEW = 32
 def reference_sets(
     own: str, retrained: Sequence[str], given: Sequence[str]
 ) -> tuple[tuple[str, ...], ...]:
-    """Which references an arm is compared with; every arm sees equally many.
+    """Reference models of an arm; every arm sees equally many.
 
     A retrained arm cannot be its own reference: it sees the other retrained arms. Any other arm
     sees them too with one left out, each in turn, and its K is averaged. Reference models that
@@ -56,7 +56,9 @@ def ratio(own: Vector, out: Vector) -> Vector:
 
 
 def rmia_ratio(own: Vector, out: Vector, offline: float) -> Vector:
-    """Ratio p / p(x) of the offline attack (arXiv 2312.03262, eq. 10): p(x) from OUT models alone.
+    """Ratio p / p(x) of offline RMIA (arXiv 2312.03262, eq. 10).
+
+    p(x) is taken from OUT models alone.
 
     Args:
         own: log p of the model [n].
@@ -68,7 +70,7 @@ def rmia_ratio(own: Vector, out: Vector, offline: float) -> Vector:
 
 
 def rmia(ratios: Vector, population: Vector, gamma: float, *, same: bool = False) -> Vector:
-    """Share of a population whose ratio a text's exceeds by more than ``gamma`` times.
+    """Share of a population whose ratio a text exceeds by ``gamma``.
 
     Args:
         ratios: of the texts [n].
@@ -83,7 +85,7 @@ def rmia(ratios: Vector, population: Vector, gamma: float, *, same: bool = False
 
 
 def lira(own: Vector, out: Vector) -> Vector:
-    """How far the logit lies above those of models that never saw the text, offline.
+    """Standardised distance of the logit from that of OUT models.
 
     The paper gives 1 - Pr[Z > phi] for Z ~ N(mu_out, sigma_out); this is the standardised
     (phi - mu_out) / sigma_out, which ranks alike and does not round to 1. With fewer than ``FEW``

@@ -1,4 +1,4 @@
-"""ROC curves as they are drawn: one scoring's, the mean of several, and few points of either."""
+"""ROC curves as they are drawn: single, averaged, thinned."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,9 @@ of 100,000 members and as many non-members has 1e-10."""
 
 
 def roc_curve(members: ArrayLike, nonmembers: ArrayLike) -> FloatArray:
-    """Return the ROC curve [p, 2]: false and true positive rate of "score >= t" for falling t.
+    """Return the ROC curve [p, 2] of "score >= t" for falling t.
+
+    Its columns are the false and the true positive rate.
 
     It begins at (0, 0), has a point for each score that occurs, and ends at (1, 1). Tied members
     and non-members make a slanted piece, so that the trapezoids below it are the area in which
@@ -37,7 +39,7 @@ def roc_curve(members: ArrayLike, nonmembers: ArrayLike) -> FloatArray:
 
 
 def mean_roc_curve(curves: Sequence[FloatArray]) -> FloatArray:
-    """Return the mean of ROC curves at each false positive rate (Fawcett 2006, section 8.1).
+    """Return the mean curve by false positive rate (Fawcett 2006, 8.1).
 
     The area below it is the mean of the areas, since it keeps the curves' vertical pieces.
 
@@ -51,7 +53,10 @@ def mean_roc_curve(curves: Sequence[FloatArray]) -> FloatArray:
 
 
 def roc_corners(curve: FloatArray) -> FloatArray:
-    """Return the points of a ROC curve at which it turns, and its two ends: the same curve."""
+    """Return the corners of a ROC curve and its two ends.
+
+    They are the same curve.
+    """
     moved = np.append(True, (np.diff(curve, axis=0) != 0).any(axis=1))
     points = curve[moved]
     steps = np.diff(points, axis=0)
@@ -61,7 +66,7 @@ def roc_corners(curve: FloatArray) -> FloatArray:
 
 
 def thinned_roc_curve(curve: FloatArray, most: int = MOST_POINTS) -> FloatArray:
-    """Return at most ``most`` of the corners of a ROC curve, the first and the last among them.
+    """Return at most ``most`` corners, the first and last among them.
 
     If there are more, a third of what is kept are the first ones, where false alarms are fewest;
     another third lie evenly along the curve with the false positive rate on a logarithmic scale,
@@ -89,7 +94,10 @@ def thinned_roc_curve(curve: FloatArray, most: int = MOST_POINTS) -> FloatArray:
 
 
 def _limits(curve: FloatArray, rates: FloatArray) -> FloatArray:
-    """True positive rates just below and just above each false positive rate, [rates, 2]."""
+    """True positive rates beside each false positive rate, [rates, 2].
+
+    The first is just below it, the second just above.
+    """
     own, first = np.unique(curve[:, 0], return_index=True)
     lowest, highest = curve[first, 1], curve[np.append(first[1:], len(curve)) - 1, 1]
     at = np.searchsorted(own, rates)  # the point at or above each rate

@@ -1,4 +1,4 @@
-"""Which text of a fact is scored, and its token scores as arrays that can be kept."""
+"""Text of a fact that is scored, and its token scores as arrays."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -41,11 +41,11 @@ class ScoredTexts:
         self._verbatim = all(fact.text for fact in (*sets.forget, *sets.holdout))
 
     def pair(self, fact: Fact) -> tuple[str, str]:
-        """What is given and what is scored."""
+        """Given text and scored text of a fact."""
         return (fact.prompt, fact.answer) if self.kind == "answer" else ("", self.whole(fact))
 
     def scored(self, fact: Fact) -> str:
-        """What is scored."""
+        """Scored text of a fact."""
         return self.pair(fact)[1]
 
     def whole(self, fact: Fact) -> str:

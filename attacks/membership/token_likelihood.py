@@ -1,4 +1,4 @@
-"""Membership scores of one text, from what a model thinks of its tokens.
+"""Membership scores of one text from its token likelihoods.
 
 In all of them higher means "more of a member". MIMIR and open-unlearning orient them the other
 way round (as losses); apart from the sign the formulas are MIMIR's.
@@ -60,7 +60,9 @@ def recall(alone: TokenScores, after_prefix: TokenScores) -> float:
 
 
 def logit(log_likelihood: Vector) -> Vector:
-    """log(p / (1 - p)) of p = exp(``log_likelihood``), LiRA's scaling (arXiv 2112.03570).
+    """Logit log(p / (1 - p)) of p = exp(``log_likelihood``).
+
+    It is LiRA's scaling (arXiv 2112.03570).
 
     Args:
         log_likelihood: mean log-probabilities, of any shape.

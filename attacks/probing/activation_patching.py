@@ -1,4 +1,4 @@
-"""Hidden states of the original, put into another arm, and the other way round."""
+"""Activation patching between the original and another arm."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -94,15 +94,18 @@ class ActivationPatching(Attack[ActivationPatchingParameters, CausalLM]):
 
     @property
     def variant(self) -> str:
-        """How many layers."""
+        """Number of patched layers."""
         return f"{self.parameters.layers} layers"
 
     def forward_tokens(self, evaluation: int) -> int:
-        """A pass for the states and one a layer; the original's passes are spread over the arms."""
+        """Tokens of a pass for the states and one for each layer.
+
+        The original's passes are spread over the arms.
+        """
         return (1 + 2 * self.parameters.layers) * evaluation
 
     def search_parameters(self) -> dict[str, Any]:
-        """What decides which states are kept."""
+        """Parameters that decide which states are kept."""
         found = super().search_parameters()
         return {key: value for key, value in found.items() if key != "readable"}
 
@@ -127,7 +130,9 @@ class ActivationPatching(Attack[ActivationPatchingParameters, CausalLM]):
         )
 
     def measure(self, model: CausalLM, context: AttackContext) -> Record:
-        """Patch the original's states into this arm; on the original, every arm's states.
+        """Patch the original's states into this arm, or the reverse.
+
+        On the original every arm's states are patched in.
 
         Raises:
             UnavailableError: the arms' tokens or shapes differ, or this one cannot read the
@@ -172,7 +177,7 @@ class ActivationPatching(Attack[ActivationPatchingParameters, CausalLM]):
         )
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
-        """K by layer of every arm, and the unlearning depth against every retrained model."""
+        """K by layer of every arm, and unlearning depth."""
         figures = [
             SideFigure(
                 "k_with_original_state_at_layer",
@@ -236,7 +241,7 @@ class ActivationPatching(Attack[ActivationPatchingParameters, CausalLM]):
         unpatched: Numbers,
         pool: Sequence[Finding],
     ) -> dict[str, Any]:
-        """What the original makes of every other arm's states (the direction of the UDS)."""
+        """Unlearning depth of every other arm (arXiv 2605.24614)."""
         layers: list[int] = pool[0].record.notes["layers"]
         lost: dict[str, Numbers] = {}
         by_layer: dict[str, dict[str, float]] = {}

@@ -84,7 +84,7 @@ class LinearProbe(Attack[LinearProbeParameters, CausalLM]):
 
     @property
     def variant(self) -> str:
-        """Where it is read."""
+        """Depth of the probed layer."""
         return f"depth {self.parameters.depth:g}"
 
     def forward_tokens(self, evaluation: int) -> int:
@@ -126,7 +126,7 @@ class LinearProbe(Attack[LinearProbeParameters, CausalLM]):
         )
 
     def explain(self, unlearned: Record, original: Record) -> Explanation | None:
-        """What the probe finds in the unlearned model, layer by layer."""
+        """Share of wrong answers beaten in the unlearned model, by layer."""
         by_layer = unlearned.notes["forget_by_layer"]
         return Explanation(
             measure="wrong_answers_beaten",
@@ -135,7 +135,7 @@ class LinearProbe(Attack[LinearProbeParameters, CausalLM]):
         )
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
-        """The same for every arm and layer, and the check on retain facts."""
+        """Probe results of every arm and layer, and on retain facts."""
         first = tuple(
             SideFigure(
                 "first_token_probed",
@@ -165,7 +165,10 @@ class LinearProbe(Attack[LinearProbeParameters, CausalLM]):
 
 
 def _split(retain: Sequence[Fact]) -> tuple[Sequence[Fact], Sequence[Fact]]:
-    """Retain facts to fit on, and a quarter to check on: by entity where there are enough."""
+    """Split retain facts into three quarters to fit and one to check.
+
+    Entities are kept together where there are enough.
+    """
     for by in ("entity", "attribute"):
         try:
             part = folds(retain, by, PARTS)[0]

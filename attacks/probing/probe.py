@@ -1,4 +1,4 @@
-"""A linear map from hidden states to output embeddings, and the ranks of answers under it."""
+"""Linear probe from hidden states to output embeddings."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,7 +20,7 @@ OTHERS = 8
 
 
 class Taught:
-    """Answers to retain facts in all phrasings, for the map to be fitted on."""
+    """Answers to retain facts in all phrasings, for fitting the probe."""
 
     def __init__(
         self,
@@ -37,7 +37,10 @@ class Taught:
         self.positions = sum(map(len, self._wanted))
 
     def probe(self, layer: int, most: int, facts: int) -> Any:
-        """The map of one layer, fitted on the first ``facts``: states [n, width] to embeddings."""
+        """Fit the probe of one layer on the first ``facts``.
+
+        It maps states [n, width] to embeddings.
+        """
         from sklearn.linear_model import RidgeCV  # brings in scipy.stats, which takes a second
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
@@ -67,7 +70,7 @@ class Asked:
     def ranks(
         self, probe: Any, layer: int, embeddings: States, tokens: int | None = None
     ) -> Vectors:
-        """K of every fact: the share of wrong answers that score below the true one.
+        """K of every fact: share of wrong answers below the true one.
 
         Args:
             probe: The fitted probe.
@@ -87,7 +90,7 @@ class Asked:
 
 
 def wrong_answers(facts: Sequence[Fact], index: int) -> tuple[str, ...]:
-    """A fact's distractors, or the answers of the next facts (round the end) that differ.
+    """Distractors of a fact, or answers of the next facts that differ.
 
     Raises:
         UnavailableError: there is none.

@@ -10,7 +10,9 @@ LACKING = 0.05
 def unlearning_depth(
     unlearned: npt.NDArray[np.float64], retrained: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """How deep each fact was removed: 0 not at all, 1 as if it had never been learned.
+    """Unlearning depth of each fact, from 0 to 1.
+
+    At 0 it was not removed at all; at 1 as if it had never been learned.
 
     A fact's layers are those where the retrained model's loss r exceeds ``LACKING``; its depth is
     the mean of clip(u / r, 0, 1) over them, weighted by r, with u the unlearned model's loss.

@@ -17,7 +17,7 @@ _DRAWS = 8
 
 
 class GCGParameters(CrossFittedParameters):
-    """Settings of the greedy coordinate gradient, by nanoGCG's names where it has them."""
+    """Settings of the greedy coordinate gradient, by nanoGCG's names."""
 
     suffix_length: int = Field(default=8, ge=1)
     """Tokens of the suffix."""
@@ -145,7 +145,9 @@ def candidates(
     rng: random.Random,
     readable: Callable[[Ids], bool],
 ) -> list[Ids]:
-    """Different suffixes, each with ``n_replace`` tokens of ``ids`` replaced by one of ``top``.
+    """Candidate suffixes with ``n_replace`` tokens replaced.
+
+    Each replacement is one of ``top``; no two candidates are the same.
 
     Args:
         ids: the suffix that is changed.

@@ -1,4 +1,4 @@
-"""What searched prompts share: searched on some facts, measured on the others, pooled over arms."""
+"""Base of searched prompts: searched on some facts, measured on others."""
 
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -47,7 +47,9 @@ P = TypeVar("P", bound=CrossFittedParameters)
 
 
 class CrossFittedSearch(Attack[P, CausalLM]):
-    """Search prompts on a part of the forget set and measure all arms' prompts on the rest.
+    """Attack that searches prompts on a part of the forget set.
+
+    All arms' prompts are measured on the rest.
 
     K of a fact is the strongest of its plain prompt and of every arm's prompt that was searched
     without it.
@@ -95,14 +97,14 @@ class CrossFittedSearch(Attack[P, CausalLM]):
         return pool
 
     def forward_tokens(self, evaluation: int) -> int:
-        """The search of each part, and the forget set asked some six times."""
+        """Tokens of the search, and of six evaluations of the forget set."""
         parts = self.parameters.folds
         if self.parameters.scope == "per-entity":
             parts *= _SUBJECTS
         return parts * self.search_tokens() + 3 * evaluation
 
     def parts(self, facts: Sequence[Fact]) -> tuple[Fold, ...]:
-        """The parts of the forget set; every fact is asked in exactly one.
+        """Folds of the forget set; every fact is asked in exactly one.
 
         Raises:
             UnavailableError: the facts cannot be split so.
@@ -133,7 +135,7 @@ class CrossFittedSearch(Attack[P, CausalLM]):
         return self.search_part(model, pairs, context)
 
     def measure(self, model: CausalLM, context: AttackContext) -> Record:
-        """Ask each fact plainly, and with every arm's prompt that was searched without it."""
+        """Ask each fact plainly and with prompts searched without it."""
         evaluator = context.evaluator
         parts = self.parts(evaluator.sets.forget)
         plain = evaluator.evaluate(model, ("forget",))
@@ -181,7 +183,10 @@ class CrossFittedSearch(Attack[P, CausalLM]):
         return Record(rows=strongest([plain, *readings.values()]), notes=notes)
 
     def self_checks(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SelfCheck]:
-        """The search must have lowered the loss, unless there was nothing to lower."""
+        """Check that the search lowered the loss.
+
+        It passes, too, where there was nothing to lower.
+        """
         losses = {a: n["search_loss"] for a, n in notes.items() if "search_loss" in n}
         enough = self.parameters.stop_loss
         idle = [a for a, loss in losses.items() if loss["after"] >= loss["before"] > enough]
@@ -189,7 +194,7 @@ class CrossFittedSearch(Attack[P, CausalLM]):
         return (SelfCheck("search_lowered_loss", not idle, found),)
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
-        """What the search taught against what generalised, on each arm under its own prompts."""
+        """K of facts searched with and held out, under own prompts."""
         figures = []
         for arm, noted in notes.items():
             if "search_loss" not in noted:

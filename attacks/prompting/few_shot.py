@@ -1,4 +1,4 @@
-"""Questions that the model may answer, before the one that it should not."""
+"""Few-shot prompting: answered questions before the one that is asked."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -63,7 +63,7 @@ class FewShot(RewordedAttack[FewShotParameters]):
 
     @property
     def variant(self) -> str:
-        """How many examples."""
+        """Number of examples."""
         return f"{self.parameters.shots}-shot"
 
     @property
@@ -114,7 +114,7 @@ def examples(fact: Fact, order: Sequence[Fact], shots: int) -> list[Fact]:
 def few_shot_prompt(
     fact: Fact, shown: Sequence[Fact], prompt_format: PromptFormat, between: str
 ) -> str:
-    r"""A prompt that, put into the format's template, is examples and question, each in it.
+    r"""Prompt of examples and a question for the format's template.
 
     With the template ``Q: {prompt}\nA:`` the model sees ``Q: …\nA: …\n\nQ: …\nA:``.
 

@@ -1,4 +1,4 @@
-"""Frames around a question that make another task of it, or another speaker of the model.
+"""Frames that turn a question into another task or speaker.
 
 The kinds are those of RWKU's adversarial metrics (arXiv 2406.10890); the words are this project's.
 Left out are its reversed query, which needs a second field to ask for, in-context examples
@@ -94,7 +94,10 @@ def framed(frame: str) -> Wording:
 
 
 def hinted(fact: Fact) -> str | None:
-    """The question after a sentence that names its entity; None where none is given."""
+    """Question after a sentence that names its entity.
+
+    None where no entity is given.
+    """
     if fact.entity == fact.id:  # what readers put where the data names no entity
         return None
     before, _, after = HINT.partition("{entity}")
@@ -102,7 +105,9 @@ def hinted(fact: Fact) -> str | None:
 
 
 def with_synonyms(fact: Fact) -> str | None:
-    """The question with other words for some of its own; None where none is in the list.
+    """Question with synonyms for some of its words.
+
+    None where no word is in the list.
 
     The entity's name is left alone.
     """
@@ -115,7 +120,9 @@ def with_synonyms(fact: Fact) -> str | None:
 
 
 def multiple_choice(fact: Fact) -> str | None:
-    """The question with the true answer among the wrong ones; None where there are no wrong ones.
+    """Question with the true answer among wrong ones.
+
+    None where there are no wrong ones.
 
     The order is by digest, so that the place of the true answer says nothing.
     """

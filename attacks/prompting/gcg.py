@@ -59,13 +59,13 @@ class GCG(CrossFittedSearch[GCGParameters]):
 
     @property
     def variant(self) -> str:
-        """How it is split, for whom, and how long it is searched."""
+        """Split, scope and number of steps."""
         p = self.parameters
         scope = "" if p.scope == "universal" else f" {p.scope}"
         return p.name or f"{p.split}{scope} {p.num_steps} steps"
 
     def search_tokens(self) -> int:
-        """Candidates on some prompts and the best on all: suffix, separator and answer each."""
+        """Tokens of all candidates on some prompts and the best on all."""
         p = self.parameters
         rows = p.batch_size * (p.search_width + 3) + p.finalists * p.prompts
         return p.num_steps * rows * (p.suffix_length + _TAIL)

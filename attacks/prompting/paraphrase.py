@@ -54,7 +54,7 @@ class Paraphrase(RewordedAttack[ParaphraseParameters]):
 
     @property
     def variant(self) -> str:
-        """Where the paraphrases come from."""
+        """Source of the paraphrases."""
         return self.parameters.source
 
     @property
@@ -65,7 +65,7 @@ class Paraphrase(RewordedAttack[ParaphraseParameters]):
     def wordings(
         self, model: LanguageModel, evaluator: TextEvaluator, seed: int
     ) -> Mapping[str, Prompts]:
-        """One wording a rule, or one for each place in the list of paraphrases."""
+        """Wordings by rule, or by place in the list of paraphrases."""
         forget = evaluator.sets.forget
         if self.parameters.source == "rules":
             return applied(forget, RULES)

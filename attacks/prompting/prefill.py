@@ -52,7 +52,7 @@ class Prefill(Attack[PrefillParameters]):
 
     @property
     def variant(self) -> str:
-        """How much is given away."""
+        """Number of tokens that are given."""
         count = self.parameters.tokens
         return f"{count} token{'s' if count > 1 else ''}"
 

@@ -1,4 +1,4 @@
-"""What attacks share that ask in several other words: each fact keeps its strongest reading."""
+"""Base of attacks that ask in several other wordings."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,7 +28,7 @@ P = TypeVar("P", bound=Parameters)
 
 
 class RewordedAttack(Attack[P]):
-    """Ask every forget fact in several other words and keep the strongest answer of each.
+    """Attack that keeps each fact's strongest of several wordings.
 
     The fact's own prompt is not among them: ``none/as-is`` asks it, and here it would hide a
     wording that the original does not understand. Without it the gap under the attack tells.
@@ -51,10 +51,10 @@ class RewordedAttack(Attack[P]):
     @property
     @abstractmethod
     def count(self) -> int:
-        """Wordings that a fact is expected to have, for the estimate of the cost."""
+        """Expected number of wordings, for the estimate of the cost."""
 
     def forward_tokens(self, evaluation: int) -> int:
-        """Half the facts of an evaluation (the forget set), with longer prompts, each wording."""
+        """Tokens of the forget set under each wording."""
         return evaluation * self.count
 
     def measure(self, model: LanguageModel, context: AttackContext) -> Record:
@@ -102,7 +102,7 @@ class RewordedAttack(Attack[P]):
             )
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
-        """Mean K of U and of O beyond the retrained models, with each wording alone."""
+        """Mean K of each wording alone, beyond the retrained models."""
         retrained = [arm for arm in notes if Arm(arm).is_retrained]
         if not retrained:
             return ()
@@ -126,7 +126,7 @@ class RewordedAttack(Attack[P]):
 
 
 def applied(facts: Sequence[Fact], wordings: Mapping[str, Wording]) -> dict[str, Prompts]:
-    """The prompts of facts under each wording; what leaves a prompt as it is does not count."""
+    """Prompts of facts under each wording that changes them."""
     found: dict[str, Prompts] = {}
     for name, wording in wordings.items():
         prompts = {fact.id: wording(fact) for fact in facts}
@@ -136,12 +136,12 @@ def applied(facts: Sequence[Fact], wordings: Mapping[str, Wording]) -> dict[str,
 
 
 def reworded(prompts: Prompts) -> Callable[[Fact], Fact]:
-    """What an evaluator rewrites each fact with."""
+    """Rewriting of facts for an evaluator."""
     return lambda fact: fact.model_copy(update={"prompt": prompts[fact.id]})
 
 
 def _summary(rows: Iterable[Row], metric: str, held: set[tuple[str, float]]) -> dict[str, Any]:
-    """Facts, mean K, and how often this wording was the strongest (ties count for each)."""
+    """Facts, mean K and wins of one wording (ties count for each)."""
     ks = [(row.fact, row.k) for row in rows if row.metric == metric]
     return {
         "facts": len(ks),

@@ -84,11 +84,17 @@ class SampledAnswers(Attack[SamplingParameters]):
         return f"leak@{p.k} of {p.samples}{drawn}{judged}"
 
     def forward_tokens(self, evaluation: int) -> int:
-        """An answer with its prompt is about a quarter of an evaluation of both sets."""
+        """Tokens of all samples.
+
+        An answer with its prompt is about a quarter of an evaluation of both sets.
+        """
         return self.parameters.samples * evaluation // 4
 
     def measure(self, model: LanguageModel, context: AttackContext) -> Record:
-        """Sample, judge and count; facts whose answer has neither letter nor digit are left out."""
+        """Sample, judge and count the answers to each fact.
+
+        Facts whose answer has neither letter nor digit are left out.
+        """
         facts = [fact for fact in context.facts.forget if normalised(fact.answer)]
         answers = self._sample(model, facts, context.seed)
         judge = LeakJudge(self.parameters.threshold)
@@ -129,7 +135,10 @@ class SampledAnswers(Attack[SamplingParameters]):
         return [said[i : i + count] for i in range(0, len(said), count)]
 
     def _curve(self, counts: Sequence[int]) -> dict[str, float]:
-        """Mean leak@j over the facts for j = 1, a fourth of k, and k."""
+        """Mean leak@j over the facts for several j up to k.
+
+        They are 1, a fourth of k, and k.
+        """
         n, k = self.parameters.samples, self.parameters.k
         return {
             str(j): sum(leak_at_k(n, c, j) for c in counts) / len(counts)

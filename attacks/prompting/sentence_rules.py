@@ -25,7 +25,7 @@ _ASKING = ("what", "who", "whom", "whose", "when", "where", "which", "why", "how
 
 
 def form(prompt: str) -> Literal["question", "order", "opening"]:
-    """What kind of sentence a prompt is."""
+    """Kind of sentence of a prompt."""
     end = prompt.strip()[-1:]
     return "question" if end == "?" else "order" if end in (".", "!") else "opening"
 
@@ -47,7 +47,7 @@ def polite(fact: Fact) -> str:
 
 
 def told_to_answer(fact: Fact) -> str:
-    """An order to answer the question, to do as told, or to finish the sentence."""
+    """Prompt that orders the model to answer, act or complete."""
     order = {
         "question": "Answer this question in a few words:",
         "order": "Do exactly as you are told here:",
@@ -83,7 +83,7 @@ def statement(fact: Fact) -> str | None:
 
 
 def naming_order(fact: Fact) -> str | None:
-    """A question for a thing turned into an order: "Name the capital of France."."""
+    """Question turned into an order: "Name the capital of France."."""
     found = _NAMING.fullmatch(fact.prompt.strip())
     return f"Name {found['thing']}." if found else None
 

@@ -1,4 +1,4 @@
-"""Losses and gradients of many suffixes, with the prompt before them computed once.
+"""Losses and gradients of suffixes over a cached prompt.
 
 A searched suffix stands between a prompt and its answer. The keys and values of the prompt do
 not depend on what follows, so they are computed once a search; each candidate costs the tokens of
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from auditor.core.errors import MeasurementError, UnavailableError
@@ -39,7 +40,7 @@ class Item:
 
 
 class SharedPrefix:
-    """The items of one search, with the keys and values of their prefixes.
+    """Items of one search, with cached keys and values of their prefixes.
 
     The prefixes are padded on the left, so that all suffixes begin at one place; padding is
     masked, and positions are counted without it.
@@ -103,7 +104,7 @@ class SharedPrefix:
         return found.view(len(suffixes), count)
 
     def gradient(self, suffix: Ids, items: Sequence[int]) -> torch.Tensor:
-        """Gradient of the mean loss by the one-hot vectors of the suffix's tokens.
+        """Gradient of the mean loss by the suffix's one-hot vectors.
 
         The embedding of a one-hot vector is linear in it, so the gradient by the entry of token v
         is the inner product of v's embedding with the gradient by the embedding.
@@ -171,7 +172,7 @@ class SharedPrefix:
         return max(len(self.items[r].tail) for r in rows.tolist())
 
     def _selected(self, rows: torch.Tensor) -> DynamicCache:
-        """The keys and values of some items; the kept ones stay as they are."""
+        """Cached keys and values of some items; the cache stays unchanged."""
         chosen = copy.copy(self._kept)
         chosen.layers = [copy.copy(layer) for layer in self._kept.layers]
         for layer in chosen.layers:
@@ -225,7 +226,9 @@ class SharedPrefix:
 
 
 def _cache_keyword(network: nn.Module) -> str:
-    """What the model calls its cache; transformers renamed ``past_key_values`` on the way.
+    """Name of the model's argument for its cache.
+
+    transformers renamed ``past_key_values``.
 
     Raises:
         UnavailableError: it cannot go on from a cache at given positions.
@@ -241,12 +244,9 @@ def _cache_keyword(network: nn.Module) -> str:
 
 
 def _padded(rows: Sequence[Ids], *, left: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids [N, widest], padded with 0, and the mask of what is no padding."""
-    width = max(len(row) for row in rows)
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for index, row in enumerate(rows):
-        place = slice(width - len(row), width) if left else slice(0, len(row))
-        ids[index, place] = torch.tensor(row)
-        mask[index, place] = 1
-    return ids, mask
+    """Token ids [N, widest], padded with 0, and their mask."""
+    side = "left" if left else "right"
+    ids = [torch.tensor(row, dtype=torch.long) for row in rows]
+    padded = pad_sequence(ids, batch_first=True, padding_side=side)
+    mask = pad_sequence([torch.ones_like(row) for row in ids], True, padding_side=side)
+    return padded, mask

@@ -77,7 +77,7 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
 
     @property
     def variant(self) -> str:
-        """How it is split, for whom, and how much is trained."""
+        """Split, scope, number of vectors and of steps."""
         p = self.parameters
         scope = "" if p.scope == "universal" else f" {p.scope}"
         return p.name or f"{p.split}{scope} {p.num_virtual_tokens} vectors {p.num_steps} steps"
@@ -88,7 +88,7 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
         return 3 * p.num_steps * p.batch_size * (p.num_virtual_tokens + _PAIR)
 
     def comparable(self, model: CausalLM, pool: Sequence[Finding]) -> Sequence[Finding]:
-        """All findings, or the arm's own where the arms' embeddings differ in width."""
+        """Findings of all arms, or the own one if widths differ."""
         widths = {finding.record.arrays["vectors"].shape[-1] for finding in pool}
         return pool if len(widths) == 1 else [finding for finding in pool if finding.own]
 
@@ -131,7 +131,10 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
     def _train(
         self, model: CausalLM, pairs: Sequence[tuple[str, str]], seed: int
     ) -> tuple[torch.Tensor, float, float]:
-        """Vectors [m, hidden size] on the CPU, and the search loss before and after."""
+        """Train vectors [m, hidden size] on the CPU.
+
+        The search loss before and after is returned with them.
+        """
         p = self.parameters
         draws = torch.Generator().manual_seed(seed)
         vectors, scale = self._start(model, draws)
@@ -158,7 +161,11 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
         return vectors.detach().cpu(), before, after
 
     def _start(self, model: CausalLM, draws: torch.Generator) -> tuple[torch.Tensor, float]:
-        """Embeddings of random tokens, in float32, and the root mean square of all."""
+        """Start of the vectors, and the scale of the embedding.
+
+        They are embeddings of random tokens, in float32; the scale is the root mean square
+        of all.
+        """
         embedding = model.network.get_input_embeddings()
         rows = min(len(model.tokenizer), embedding.weight.shape[0])
         drawn = torch.randint(rows, (self.parameters.num_virtual_tokens,), generator=draws)

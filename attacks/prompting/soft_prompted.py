@@ -31,22 +31,27 @@ def soft_prompted(model: CausalLM, vectors: torch.Tensor, place: Place) -> Itera
     """
     first, count = len(model.tokenizer), len(vectors)
     prompted = _with_reserved_tokens(model, count, place)
-    met: list[torch.Tensor] = []
+    asked: list[torch.Tensor] = []
 
-    def hide(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    def mask_reserved_tokens(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         ids, *others = args
-        met.append(ids)
+        asked.append(ids)
         reserved = (ids >= first) & (ids < first + count)
         return (ids.masked_fill(reserved, 0), *others)
 
-    def put(module: nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
-        place = met.pop() - first
+    def insert_vectors(
+        module: nn.Module, args: tuple[Any, ...], output: torch.Tensor
+    ) -> torch.Tensor:
+        place = asked.pop() - first
         reserved = (place >= 0) & (place < count)
         given = vectors.to(device=output.device, dtype=output.dtype)
         return torch.where(reserved.unsqueeze(-1), given[place.clamp(0, count - 1)], output)
 
     embedding = model.network.get_input_embeddings()
-    handles = [embedding.register_forward_pre_hook(hide), embedding.register_forward_hook(put)]
+    handles = [
+        embedding.register_forward_pre_hook(mask_reserved_tokens),
+        embedding.register_forward_hook(insert_vectors),
+    ]
     try:
         yield prompted
     finally:
@@ -55,7 +60,10 @@ def soft_prompted(model: CausalLM, vectors: torch.Tensor, place: Place) -> Itera
 
 
 def _with_reserved_tokens(model: CausalLM, count: int, place: Place) -> CausalLM:
-    """The model with new tokens around every prompt, in a tokenizer of its own."""
+    """Copy of the model with reserved tokens around every prompt.
+
+    It has a tokenizer of its own.
+    """
     tokenizer = copy.deepcopy(model.tokenizer)
     names = [f"<|soft-prompt-{i}|>" for i in range(count)]
     tokenizer.add_tokens([AddedToken(n, normalized=False, special=True) for n in names], True)

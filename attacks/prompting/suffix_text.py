@@ -1,4 +1,4 @@
-"""Suffixes as text: which tokens they may hold, and whether a tokenizer reads them back.
+"""Suffixes as text: allowed tokens, and what a tokenizer reads back.
 
 An attacker sends text. A suffix counts only if its tokens, decoded and put after a prompt, are
 the tokens that the model then sees.
@@ -47,7 +47,7 @@ def allowed_tokens(tokenizer: PreTrainedTokenizerBase, non_ascii: AllowNonAscii,
 
 
 def suffix_text(tokenizer: PreTrainedTokenizerBase, ids: Ids) -> str:
-    """The text that is put right after a prompt; it begins with a space."""
+    """Text of a suffix, which begins with a space."""
     text = str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
     return text if text[:1].isspace() else f" {text}"
 
@@ -55,7 +55,7 @@ def suffix_text(tokenizer: PreTrainedTokenizerBase, ids: Ids) -> str:
 def survives(
     model: CausalLM, pairs: Sequence[tuple[str, str]], items: Sequence[Item], ids: Ids
 ) -> bool:
-    """Whether the suffix, as text after each prompt, is read back as the same tokens.
+    """Test whether the tokenizer reads a suffix back as its tokens.
 
     Args:
         model: whose tokenizer and prompt format.
@@ -95,7 +95,10 @@ def starting_suffix(
 
 
 def cut_around(model: CausalLM, pairs: Sequence[tuple[str, str]], ids: Ids) -> list[Item] | None:
-    """The tokens before and after the suffix for each pair; None where it cannot be found once."""
+    """Tokens before and after the suffix for each pair.
+
+    None where the suffix cannot be found exactly once.
+    """
     text = suffix_text(model.tokenizer, ids)
     items = []
     for found in model.encode([(prompt + text, answer) for prompt, answer in pairs]):

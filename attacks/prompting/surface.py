@@ -62,6 +62,9 @@ class Surface(RewordedAttack[Parameters]):
 
 
 def without_punctuation(text: str) -> str | None:
-    """The text without punctuation marks (Unicode category P); None if nothing else is left."""
+    """Text without punctuation marks (Unicode category P).
+
+    None if nothing else is left.
+    """
     kept = "".join(c for c in text if not unicodedata.category(c).startswith("P")).strip()
     return kept or None

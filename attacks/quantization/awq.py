@@ -19,7 +19,7 @@ from attacks.quantization.calibrated import (
     CalibratedAttack,
     CalibratedParameters,
     calibration_blocks,
-    hushed,
+    captured_output,
 )
 from attacks.quantization.family import Quantized, assert_quantized, check_group_size
 from auditor.attack import Preset, Requirements, attack
@@ -94,7 +94,10 @@ class AWQ(CalibratedAttack[AWQParameters]):
         return f"{self.parameters.bits}-bit g{self.parameters.group_size}"
 
     def unavailable(self, location: Location) -> Message | None:
-        """Also where GPTQModel's scaling does not fit the architecture."""
+        """Reason for which it cannot run, or None.
+
+        GPTQModel's scaling must fit the architecture.
+        """
         reason = super().unavailable(location)
         if reason is not None:
             return reason
@@ -110,13 +113,13 @@ class AWQ(CalibratedAttack[AWQParameters]):
     def quantized(self, model: LanguageModel, scratch: Path) -> Iterator[Quantized]:
         """Quantize a copy in another process, and open what it wrote."""
         check_group_size(model.network, self.parameters.group_size)
-        with hushed("AWQ"):
+        with captured_output("AWQ"):
             from gptqmodel.nn_modules.qlinear.torch_awq import AwqTorchLinear
 
         folder = scratch / "awq"
         _run(self._job(model, scratch, folder), scratch)
         with contextlib.ExitStack() as stack:
-            with hushed("AWQ"):
+            with captured_output("AWQ"):
                 copy = stack.enter_context(model.reloaded(scratch, folder))
             layers = assert_quantized(copy, AwqTorchLinear)
             notes = {
@@ -141,7 +144,7 @@ class AWQ(CalibratedAttack[AWQParameters]):
 
 
 def _half(dtype: torch.dtype) -> str:
-    """The type to quantize in; GPTQModel's AWQ takes no other than the two of 16 bits.
+    """Type in which AWQ quantizes: float16 or bfloat16.
 
     On a CPU float16 is many times slower than bfloat16; either is far finer than four bits.
     """

@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 
 
 class Job(TypedDict):
-    """What is to be quantized; a JSON file holds it."""
+    """Task of the worker, as its JSON file holds it."""
 
     model: str
     """Folder of the full-precision model."""

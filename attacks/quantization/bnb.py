@@ -62,7 +62,10 @@ class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
 
     @property
     def grid(self) -> CodebookGrid | None:
-        """That of the four-bit formats; int8's cells are too narrow to hide anything in."""
+        """Grid of the four-bit formats.
+
+        int8's cells are too narrow to hide anything in.
+        """
         if self.parameters.format == "int8":
             return None
         return CodebookGrid("fp4" if self.parameters.format == "fp4" else "nf4")

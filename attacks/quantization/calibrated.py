@@ -1,4 +1,4 @@
-"""What the quantizers that look at calibration text share: its settings, texts and blocks."""
+"""Base of quantizers that use calibration text."""
 
 import contextlib
 import io
@@ -38,7 +38,7 @@ C = TypeVar("C", bound=CalibratedParameters)
 
 
 class CalibratedAttack(QuantizationAttack[C]):
-    """Round the weights so that what the layers compute on calibration text changes least."""
+    """Attack with a quantizer that fits calibration text."""
 
     passes: ClassVar[int] = 3
     """Passes over the calibration text, about, for the estimate of the cost."""
@@ -59,7 +59,7 @@ class CalibratedAttack(QuantizationAttack[C]):
         return {"calibration": digest(list(self.texts()))}
 
     def calibration_notes(self) -> dict[str, Any]:
-        """What the evidence says of the calibration."""
+        """Notes on the calibration."""
         return {
             "group_size": self.parameters.group_size,
             "calibration": self.parameters.calibration or "generated everyday sentences",
@@ -70,7 +70,9 @@ class CalibratedAttack(QuantizationAttack[C]):
 def calibration_blocks(
     model: LanguageModel, texts: Sequence[str]
 ) -> list[dict[str, list[list[int]]]]:
-    """Texts as blocks of equal length without padding, which would enter the statistics.
+    """Texts as blocks of equal length.
+
+    Padding would enter the statistics.
 
     Args:
         model: whose tokenizer and context length decide the blocks.
@@ -92,8 +94,8 @@ def calibration_blocks(
 
 
 @contextlib.contextmanager
-def hushed(quantizer: str) -> Iterator[None]:
-    """Keep a quantizer's banners and bars out of our output; show their end if it fails.
+def captured_output(quantizer: str) -> Iterator[None]:
+    """Capture a quantizer's output, and show its end if it fails.
 
     Raises:
         MeasurementError: the quantizer failed.

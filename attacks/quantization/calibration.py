@@ -1,4 +1,4 @@
-"""Text to calibrate a quantizer with: a file, or generated sentences that state no fact."""
+"""Calibration texts: from a file, or generated without any fact."""
 
 import json
 import random
@@ -78,13 +78,18 @@ _SENTENCES = (
 
 
 def generic_texts(count: int, sentences: int = 6) -> list[str]:
-    """Everyday sentences from a small grammar; always the same for the same arguments."""
+    """Everyday sentences from a small grammar.
+
+    They are always the same for the same arguments.
+    """
     rng = random.Random(0)  # noqa: S311 - not for secrets
     return [" ".join(_sentence(rng) for _ in range(sentences)) for _ in range(count)]
 
 
 def read_texts(path: Path) -> list[str]:
-    """Texts of a calibration file: JSON Lines with a ``text`` column, or one text a line.
+    """Texts of a calibration file.
+
+    It is JSON Lines with a ``text`` column, or one text a line.
 
     Raises:
         AuditorError: the file cannot be read or holds no text.

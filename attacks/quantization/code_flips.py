@@ -1,4 +1,4 @@
-"""The code-flip share: how many weights land on another quantization code after unlearning.
+"""Code-flip share: weights that get another quantization code.
 
 With step width w and update d of a weight that is uniform within its bin, the code flips with
 probability about min(1, |d| / w) (from arXiv 2410.16454, section 4). A share near zero says that
@@ -19,7 +19,9 @@ from auditor.core.findings import Explanation
 def sampled_codes(
     layers: Iterable[tuple[str, torch.Tensor]], sample: int
 ) -> dict[str, npt.NDArray[np.generic]]:
-    """Codes of at most ``sample`` weights per layer, the same positions on every arm.
+    """Codes of at most ``sample`` weights per layer.
+
+    The positions are the same on every arm.
 
     Args:
         layers: name and codes (any integer type within 8 bits, any shape) of each layer.
@@ -44,7 +46,9 @@ def code_flip_share(
     unlearned: Mapping[str, npt.NDArray[np.generic]],
     original: Mapping[str, npt.NDArray[np.generic]],
 ) -> Explanation:
-    """Share of weights whose code differs, per layer and over all (weighted by layer size).
+    """Share of weights with another code, per layer and overall.
+
+    The overall share is weighted by layer size.
 
     Raises:
         MeasurementError: the two models do not have the same layers.

@@ -1,4 +1,4 @@
-"""What all quantization attacks share: measure the rounded model, keep its codes."""
+"""Base of the quantization attacks on language models."""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,6 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from pydantic import Field
-from transformers.pytorch_utils import Conv1D
 
 from attacks.quantization.code_flips import code_flip_share, sampled_codes
 from auditor.attack import Attack, AttackContext, Parameters, Requirements
@@ -17,7 +16,7 @@ from auditor.core.findings import Explanation
 from auditor.core.records import Record
 from auditor.core.roles import ControlKind
 from auditor.models.grid import GridRounding
-from auditor.models.language.layers import embedding_weights, linear_layers
+from auditor.models.language.layers import is_transposed, linear_layers, weight_matrices
 from auditor.models.language.model import LanguageModel
 
 FULL_PRECISION_LIMIT = 0.05
@@ -50,7 +49,7 @@ class QuantizationAttack(GridRounding, Attack[P]):
 
     @property
     def required_control(self) -> ControlKind:
-        """The one hidden within the cells of its rounding, where these are known."""
+        """Kind of positive control: obfuscated where the cells are known."""
         return "visible" if self.grid is None else "obfuscated"
 
     @abstractmethod
@@ -72,7 +71,10 @@ class QuantizationAttack(GridRounding, Attack[P]):
             return Record(rows=context.evaluator.evaluate(state.model), notes=notes, arrays=arrays)
 
     def explain(self, unlearned: Record, original: Record) -> Explanation | None:
-        """Code-flip share between U and O; None for a format whose codes cannot be read."""
+        """Code-flip share between U and O.
+
+        None for a format whose codes cannot be read.
+        """
         if not original.arrays:
             return None
         return code_flip_share(unlearned.arrays, original.arrays)
@@ -97,9 +99,9 @@ def check_group_size(network: Any, size: int) -> None:
 
 
 def check_rest(layers: Mapping[str, Any], size: int) -> None:
-    """Refuse a group size that leaves a rest in one of some layers, as `check_group_size` does."""
+    """Check that a group size divides the inputs of some layers."""
     for name, layer in layers.items():
-        inputs = layer.weight.shape[0 if isinstance(layer, Conv1D) else 1]
+        inputs = layer.weight.shape[0 if is_transposed(layer) else 1]
         if size != -1 and (size < 1 or inputs % size):
             raise UnavailableError(
                 f"groups of {size} do not divide the {inputs} inputs of {name}; give a "
@@ -108,7 +110,7 @@ def check_rest(layers: Mapping[str, Any], size: int) -> None:
 
 
 def assert_quantized(model: LanguageModel, expected: type[Any]) -> dict[str, Any]:
-    """Return the layers of class ``expected``, and refuse a model with any linear layer left.
+    """Return the quantized layers, and check that none is left out.
 
     Args:
         model: The model after quantization.
@@ -134,7 +136,7 @@ def assert_quantized(model: LanguageModel, expected: type[Any]) -> dict[str, Any
 
 
 def assert_covered(model: LanguageModel, quantized: int) -> None:
-    """Refuse a model of which much stays at full precision outside its linear layers.
+    """Check that nearly all weights outside linear layers are quantized.
 
     Mixture-of-experts models hold their experts as bare parameters, which no quantizer here
     touches; embeddings, the output head, norms and biases always stay.
@@ -147,14 +149,11 @@ def assert_covered(model: LanguageModel, quantized: int) -> None:
         MeasurementError: more than ``FULL_PRECISION_LIMIT`` of the weights were left.
     """
     network = model.network
-    kept = embedding_weights(network)
     covered = {id(layer.weight) for layer in linear_layers(network).values()}
     left = {
-        name: parameter.numel()
-        for name, parameter in network.named_parameters()
-        if parameter.is_floating_point()
-        and parameter.ndim >= 2
-        and id(parameter) not in kept | covered
+        matrix.name: matrix.parameter.numel()
+        for matrix in weight_matrices(network)
+        if id(matrix.parameter) not in covered
     }
     if sum(left.values()) > FULL_PRECISION_LIMIT * (quantized + sum(left.values())):
         raise MeasurementError(

@@ -13,7 +13,7 @@ from attacks.quantization.calibrated import (
     CalibratedAttack,
     CalibratedParameters,
     calibration_blocks,
-    hushed,
+    captured_output,
 )
 from attacks.quantization.family import Quantized, assert_quantized, check_group_size
 from auditor.attack import Preset, Requirements, attack
@@ -67,7 +67,7 @@ class GPTQ(CalibratedAttack[GPTQParameters]):
     def quantized(self, model: LanguageModel, scratch: Path) -> Iterator[Quantized]:
         """Quantize a copy through transformers with a ``GPTQConfig``."""
         check_group_size(model.network, self.parameters.group_size)
-        with hushed("GPTQ"):
+        with captured_output("GPTQ"):
             from gptqmodel.nn_modules.qlinear import BaseQuantLinear
 
         config = GPTQConfig(
@@ -78,7 +78,7 @@ class GPTQ(CalibratedAttack[GPTQParameters]):
         )
         torch.manual_seed(0)
         with contextlib.ExitStack() as stack:
-            with hushed("GPTQ"):
+            with captured_output("GPTQ"):
                 copy = stack.enter_context(model.reloaded(scratch, quantization_config=config))
             layers = assert_quantized(copy, BaseQuantLinear)
             codes = ((name, unpack(layer.qweight, layer.bits)) for name, layer in layers.items())

@@ -23,7 +23,9 @@ to bfloat16, whose steps are up to 0.8 % of a weight."""
 
 
 class CodebookGrid(Grid):
-    """NF4 or FP4 (arXiv 2305.14314): 16 values times the largest weight of each block of 64.
+    """NF4 or FP4 (arXiv 2305.14314) in blocks of 64.
+
+    A level is one of 16 values times the largest weight of the block.
 
     A cell ends halfway to the next value. Double quantization rounds the scales alone, which
     the cells leave as they are, so NF4's cells are its cells too.
@@ -57,7 +59,9 @@ class CodebookGrid(Grid):
 
 
 class EvenGrid(Grid):
-    """Even steps of the largest weight of each row or group over 2^(bits - 1) - 1.
+    """Even steps in each row or group of weights.
+
+    A step is the largest weight over 2^(bits - 1) - 1.
 
     With 8 bits the cells are too narrow to hide anything in: in the testbed 87 % of the forget
     answers were left where the projection held every weight.
@@ -84,13 +88,19 @@ class EvenGrid(Grid):
 
 
 def _blocks(weight: Tensor, size: int) -> Tensor:
-    """The weights in float32 as [rows, blocks, size]; the last block is filled with zeros."""
+    """Weights in float32 as [rows, blocks, size].
+
+    The last block is filled with zeros.
+    """
     rows, columns = weight.shape
     return functional.pad(weight.detach().float(), (0, -columns % size)).reshape(rows, -1, size)
 
 
 def _fixed(cells: Cells, blocks: Tensor, largest: Tensor) -> Cells:
-    """The cells, with a point for each weight that sets a scale; nothing passes beyond it."""
+    """Cells with a point for each weight that sets a scale.
+
+    No cell reaches beyond that weight.
+    """
     sets_scale = blocks.abs() == largest
     return Cells(
         *(torch.where(sets_scale, blocks, part.clamp(-largest, largest)) for part in cells)

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from pydantic import Field
 from torch.nn import functional
-from transformers.pytorch_utils import Conv1D
 
 from attacks.quantization.family import (
     QuantizationAttack,
@@ -18,7 +17,7 @@ from attacks.quantization.family import (
 from attacks.quantization.grids import EvenGrid
 from auditor.attack import Preset, attack
 from auditor.core.errors import MeasurementError
-from auditor.models.language.layers import linear_layers
+from auditor.models.language.layers import is_transposed, linear_layers
 from auditor.models.language.model import LanguageModel
 
 _WIDE_CELLS = 4
@@ -72,7 +71,10 @@ class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
 
     @property
     def grid(self) -> EvenGrid | None:
-        """Its even steps; the cells of eight bits are too narrow to hide anything in."""
+        """Grid of even steps.
+
+        The cells of eight bits are too narrow to hide anything in.
+        """
         if self.parameters.bits > _WIDE_CELLS:
             return None
         return EvenGrid(self.parameters.bits, self.parameters.group_size)
@@ -83,7 +85,7 @@ class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
         with model.preserve_weights() as network:
             codes = []
             for name, layer in linear_layers(network).items():
-                weight = layer.weight.data.T if isinstance(layer, Conv1D) else layer.weight.data
+                weight = layer.weight.data.T if is_transposed(layer) else layer.weight.data
                 rounded, code = round_to_nearest(
                     weight, self.parameters.bits, self.parameters.group_size
                 )

@@ -75,7 +75,10 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
         return name if name == "int8" else f"{name} g{self.parameters.group_size}"
 
     def unavailable(self, location: Location) -> Message | None:
-        """Also where the format needs another GPU."""
+        """Reason for which it cannot run, or None.
+
+        Some formats need a newer GPU.
+        """
         if self.parameters.format == "int4-tinygemm" and (
             not torch.cuda.is_available() or torch.cuda.get_device_capability() < _AMPERE
         ):

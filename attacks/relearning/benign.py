@@ -65,7 +65,7 @@ class Benign(RelearningAttack[BenignParameters]):
 
     @property
     def variant(self) -> str:
-        """What is taught, and settings that are not the usual ones."""
+        """Taught data, and settings that are not the usual ones."""
         return f"{self.parameters.data} {self.parameters.changed}".strip()
 
     @property

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from attacks.prompting.concepts.noise_matching import clean_inputs, denoising_loss, half_scale
 from attacks.relearning.family import FineTuning
-from attacks.relearning.fine_tuning import Learner, adapter, all_weights, batches
+from attacks.relearning.fine_tuning import Learner, adapter, all_weights
+from auditor.unlearning.batches import shuffled_batches
 
 if TYPE_CHECKING:
     from auditor.models.text_to_image.model import TextToImage
@@ -82,7 +83,8 @@ def noised_batches(
         seed: of everything that is drawn, on the CPU so that all machines agree.
     """
     generator = torch.Generator().manual_seed(seed)
-    for rows in batches(count, settings.batch_size, seed):
+    order = torch.Generator().manual_seed(seed)
+    for rows in shuffled_batches(count, settings.batch_size, order):
         times = torch.randint(timesteps, (len(rows),), generator=generator).tolist()
         noise = torch.randn((len(rows), *shape), generator=generator)
         yield [Noised(*drawn) for drawn in zip(rows, times, noise, strict=True)]

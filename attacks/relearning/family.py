@@ -1,4 +1,4 @@
-"""What the relearning attacks share: how long, how fast and with what they train."""
+"""Base of the relearning attacks: settings of fine-tuning and curves."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,10 @@ class FineTuning(Parameters):
 
     @property
     def changed(self) -> str:
-        """The settings that are not the usual ones, in words; empty where all are."""
+        """Settings that are not the usual ones, in words.
+
+        It is empty where all are usual.
+        """
         words: list[str] = [self.method] if self.method != "lora" else []
         if self.rate != self.rates[self.method]:
             words.append(f"rate {self.rate:g}")
@@ -59,7 +62,7 @@ class FineTuning(Parameters):
 
     @property
     def trained(self) -> Message:
-        """What is fine-tuned."""
+        """Message on what is fine-tuned."""
         if self.method == "lora":
             return message("lora_trained", rank=self.rank)
         return message("all_weights_trained")
@@ -86,14 +89,17 @@ class RelearningAttack(Attack[P]):
     @property
     @abstractmethod
     def taught(self) -> Message:
-        """What is taught and what is asked."""
+        """Message on what is taught and what is asked."""
 
     def training_tokens(self, steps: int) -> int:
         """Estimated tokens of training; a backward pass counts as two forward passes."""
         return 3 * steps * self.parameters.batch_size * _TOKENS
 
     def curves(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Curve]:
-        """The learning curve of every arm, from before the training on; K is a mean over seeds."""
+        """Learning curve of every arm, from before the training on.
+
+        K is a mean over seeds.
+        """
         return learning_curves(notes, (self.parameters.trained, self.taught))
 
 
@@ -122,19 +128,19 @@ def learning_curves(
 
 
 def phrasings(facts: Sequence[Fact]) -> list[tuple[str, str]]:
-    """Every fact as training pairs: its prompt and each paraphrase, with its answer."""
+    """Training pairs of facts: each phrasing with its answer."""
     return [(p, fact.answer) for fact in facts for p in (fact.prompt, *fact.paraphrases)]
 
 
 def _spread(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
-    """At most ``MOST_POINTS`` of the points, spread evenly, the first and the last among them."""
+    """At most ``MOST_POINTS`` points, spread evenly with both ends."""
     count = min(len(points), MOST_POINTS)
     places = np.linspace(0, len(points) - 1, count).round().astype(int)
     return tuple(points[place] for place in places)
 
 
 def recipe(parameters: FineTuning, examples: int) -> dict[str, Any]:
-    """What was trained, for the notes."""
+    """Notes on what was trained."""
     return {
         "method": parameters.method,
         "learning_rate": parameters.rate,

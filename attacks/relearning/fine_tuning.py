@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from attacks.relearning.family import FineTuning
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.models.language.model import Example, LanguageModel
+from auditor.unlearning.batches import shuffled_batches
 
 Item = TypeVar("Item")
 """What a batch holds."""
@@ -68,7 +69,10 @@ class Learner(Generic[Item]):
         self._optimizer.zero_grad()
 
     def _accumulate(self, batch: Sequence[Item]) -> bool:
-        """Gradients of the mean loss; False, and smaller parts, if memory ran out."""
+        """Accumulate gradients of the mean loss.
+
+        If memory ran out it returns False and makes the parts smaller.
+        """
         self._optimizer.zero_grad()  # of a try that failed halfway, too
         whole = sum(map(self._size, batch))
         try:
@@ -114,7 +118,9 @@ def learner(
             if settings.method == "lora"
             else all_weights(network)
         )
-        order = batches(len(examples), settings.batch_size, seed)
+        order = shuffled_batches(
+            len(examples), settings.batch_size, torch.Generator().manual_seed(seed)
+        )
         with trained as weights:
             yield Learner(
                 weights,
@@ -123,17 +129,6 @@ def learner(
                 settings,
                 size=lambda item: item.answer_tokens,
             )
-
-
-def batches(count: int, size: int, seed: int) -> Iterator[list[int]]:
-    """Endless shuffled passes over ``count`` examples, cut to full batches of indices."""
-    generator = torch.Generator().manual_seed(seed)
-    waiting: list[int] = []
-    while True:
-        while len(waiting) < size:
-            waiting += torch.randperm(count, generator=generator).tolist()
-        yield waiting[:size]
-        waiting = waiting[size:]
 
 
 @contextmanager
@@ -173,7 +168,10 @@ def adapter(
 
 
 def _packed_layers(network: nn.Module) -> list[str]:
-    """Linear layers of GPTQ and AWQ kernels, which PEFT adapts but does not count as linear."""
+    """Linear layers of GPTQ and AWQ kernels.
+
+    PEFT adapts them but does not count them as linear.
+    """
     return [
         name
         for name, module in network.named_modules()
@@ -182,7 +180,9 @@ def _packed_layers(network: nn.Module) -> list[str]:
 
 
 def _check_blocked(adapted: nn.Module) -> None:
-    """Refuse quantized layers that no gradient gets through; LoRA below them would not learn.
+    """Refuse quantized layers that no gradient gets through.
+
+    LoRA below them would not learn.
 
     Raises:
         UnavailableError: the kernel of some layer is for inference only.
@@ -210,7 +210,10 @@ def _check_blocked(adapted: nn.Module) -> None:
 
 @contextmanager
 def all_weights(network: nn.Module) -> Iterator[list[nn.Parameter]]:
-    """Make every weight trainable, in float32: steps are lost in the rounding of half types."""
+    """Make every weight trainable, in float32.
+
+    Steps are lost in the rounding of half types.
+    """
     weights = list(network.parameters())
     types = [weight.dtype for weight in weights]
     for weight in weights:

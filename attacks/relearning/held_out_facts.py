@@ -56,7 +56,7 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
 
     @property
     def variant(self) -> str:
-        """How the facts are split, and settings that are not the usual ones."""
+        """Split of the facts, and settings that are not the usual ones."""
         return f"by {self.parameters.split} {self.parameters.changed}".strip()
 
     @property
@@ -66,11 +66,17 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
 
     @property
     def required_control(self) -> ControlKind:
-        """The obfuscated one: it claims to bring back knowledge that was not taught again."""
+        """Kind of positive control: obfuscated.
+
+        The attack claims to bring back knowledge that was not taught again.
+        """
         return "obfuscated"
 
     def forward_tokens(self, evaluation: int) -> int:
-        """Every half is taught once; each checkpoint asks all facts, half of them a time."""
+        """Tokens of both trainings and of all checkpoints.
+
+        Every half is taught once; each checkpoint asks all facts, half of them at a time.
+        """
         steps = self.parameters.checkpoints
         return 2 * self.training_tokens(steps[-1]) + (1 + len(steps)) * evaluation
 

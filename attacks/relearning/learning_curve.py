@@ -92,7 +92,9 @@ def joined(parts: Sequence[Readings]) -> dict[int, tuple[Row, ...]]:
 
 
 def area(readings: Readings) -> tuple[Row, ...]:
-    """Mean K of each fact and metric over the checkpoints, step 0 left out.
+    """Mean K of each fact and metric over the checkpoints.
+
+    Step 0 is left out.
 
     It is the area under the learning curve, normalised; no checkpoint is chosen afterwards.
     """
@@ -100,7 +102,7 @@ def area(readings: Readings) -> tuple[Row, ...]:
 
 
 def curve(readings: Readings, evaluator: "TextEvaluator | ImageEvaluator") -> dict[str, Any]:
-    """For the notes: steps with the mean K of the asked facts, and the metric that this K is of.
+    """Notes of the curve: steps with mean K, and its metric.
 
     Step 0 is included; the metric is the evaluator's primary one.
     """

@@ -1,4 +1,4 @@
-"""Steps until a fact is known: times that end at a limit, and what is read off them."""
+"""Steps until a fact is known, with censoring at a limit."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class RecoveryTimes:
-    """When each fact of one arm was first known."""
+    """Times at which the facts of one arm were first known."""
 
     known_after: dict[int, int]
     """Optimiser step to the number of facts that were first known then."""
@@ -23,25 +23,33 @@ class RecoveryTimes:
 
     @property
     def censored(self) -> CensoredData:
-        """The times as scipy takes them; what was never known is censored at the limit."""
+        """Times for scipy, censored at the limit."""
         steps = [step for step, count in self.known_after.items() for _ in range(count)]
         return CensoredData(uncensored=steps, right=[self.limit] * self.never)
 
     @property
     def median(self) -> float | None:
-        """The first step at which half of the facts or more were known (Kaplan-Meier), or None."""
+        """Kaplan-Meier median of the times, or None.
+
+        It is the first step at which half of the facts or more were known.
+        """
         unknown = ecdf(self.censored).sf
         reached = np.flatnonzero(unknown.probabilities <= 0.5 + _ROUNDING)
         return float(unknown.quantiles[reached[0]]) if len(reached) else None
 
 
 def speed(step: int | None, limit: int) -> float:
-    """K of a fact that was first known at ``step`` (None: never): 1 - step / limit, at least 0."""
+    """K of a fact first known at ``step``: 1 - step / limit.
+
+    It is at least 0, and 0 for a fact that was never known (None).
+    """
     return 0.0 if step is None else 1.0 - step / limit
 
 
 def faster(times: RecoveryTimes, others: RecoveryTimes) -> float | None:
-    """One-sided p of the log-rank test that ``times`` recover no faster than ``others``.
+    """One-sided p of the log-rank test for faster recovery.
+
+    The null hypothesis is that ``times`` recover no faster than ``others``.
 
     None where it is not defined: nothing was ever known, or both knew all at once.
     """
@@ -51,5 +59,5 @@ def faster(times: RecoveryTimes, others: RecoveryTimes) -> float | None:
 
 
 def first_known(steps: Sequence[int], known: Sequence[set[str]], fact: str) -> int | None:
-    """The first of ``steps`` at which ``fact`` is among the known ones, or None."""
+    """First of ``steps`` at which ``fact`` is known, or None."""
     return next((s for s, now in zip(steps, known, strict=True) if fact in now), None)

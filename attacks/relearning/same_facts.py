@@ -1,4 +1,4 @@
-"""How fast a model learns again what it was made to forget."""
+"""Time in which a model learns again what it should forget."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -75,7 +75,7 @@ class SameFacts(RelearningAttack[SameFactsParameters]):
 
     @property
     def variant(self) -> str:
-        """The limit, how knowing is told, and settings that are not the usual ones."""
+        """Limit, criterion, and settings that are not the usual ones."""
         chosen = self.parameters
         by = "exact" if chosen.known_by == "exact" else f"K {chosen.threshold:g}"
         return f"{chosen.max_steps} steps to {by} {chosen.changed}".strip()
@@ -91,7 +91,7 @@ class SameFacts(RelearningAttack[SameFactsParameters]):
         return self.training_tokens(self.parameters.max_steps) + checkpoints * evaluation
 
     def measure(self, model: LanguageModel, context: AttackContext) -> Record:
-        """Teach all forget facts; K is the speed at which each becomes known."""
+        """Teach all forget facts and measure how soon each is known."""
         chosen = self.parameters
         if chosen.known_by == "exact":
             asking, threshold = context.evaluator.with_metrics(["exact-memorisation"]), 1.0
@@ -117,7 +117,10 @@ class SameFacts(RelearningAttack[SameFactsParameters]):
         return Record(rows=rows, notes=notes)
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
-        """Median steps of every arm; U against each retrained arm: log-rank p, ratio of medians."""
+        """Median steps, log-rank p and ratio of medians.
+
+        The latter two set U against each retrained arm.
+        """
         times = {arm: self._times(noted) for arm, noted in notes.items() if "never" in noted}
         medians = {arm: t.median for arm, t in times.items()}
         figures = [

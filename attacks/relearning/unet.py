@@ -94,7 +94,7 @@ class UNetRelearning(
 
     @property
     def variant(self) -> str:
-        """What is trained, and on whose pictures."""
+        """Trained weights, and set of the pictures."""
         return f"{self.parameters.method} {self.parameters.data}"
 
     def forward_tokens(self, evaluation: int) -> int:
@@ -129,13 +129,19 @@ class UNetRelearning(
         )
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
-        """The success rate where the training ended; K itself is a mean over the checkpoints."""
+        """Success rate after the last step.
+
+        K itself is a mean over the checkpoints.
+        """
         last = message("after_last_step", step=self.parameters.checkpoints[-1])
         figures = super().side_figures(notes)
         return [replace(figure, remarks=(last, *figure.remarks)) for figure in figures]
 
     def curves(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[Curve]:
-        """The learning curve of every arm, from before the training on; K is a mean over facts."""
+        """Learning curve of every arm, from before the training on.
+
+        K is a mean over facts.
+        """
         taught = message("pictures_taught", data=self.parameters.data)
         return learning_curves(notes, (self.parameters.trained, taught))
 

@@ -100,7 +100,7 @@ class RefusalDirection(Attack[RefusalDirectionParameters, CausalLM]):
 
     @property
     def variant(self) -> str:
-        """Where the direction is read."""
+        """Depth at which the direction is read."""
         return f"depth {self.parameters.depth:g}"
 
     def forward_tokens(self, evaluation: int) -> int:
@@ -149,7 +149,7 @@ class RefusalDirection(Attack[RefusalDirectionParameters, CausalLM]):
         return Record(rows=rows, notes={"layer": own.notes["layer"], "refusals": refusals})
 
     def side_figures(self, notes: dict[str, Any]) -> Sequence[SideFigure]:  # type: ignore[override]
-        """How often each arm refused before."""
+        """Share of forget prompts that each arm refused before."""
         return tuple(
             SideFigure("share_refused_before", arm, share)
             for arm, share in notes.get("unlearned", {}).get("refusals", {}).items()
@@ -157,7 +157,7 @@ class RefusalDirection(Attack[RefusalDirectionParameters, CausalLM]):
 
 
 def refuses(answer: str) -> bool:
-    """Whether an answer begins with a known refusal."""
+    """Test whether an answer begins with a known refusal."""
     plain = answer.strip().lower().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     return plain.removeprefix("sorry, ").removeprefix("but ").startswith(REFUSALS)
 
@@ -175,7 +175,10 @@ def unit(direction: np.ndarray) -> States:
 
 
 def without(direction: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A function that takes a unit direction [width] out of states [..., width]."""
+    """Function that takes a unit direction out of states.
+
+    The direction is [width], the states are [..., width].
+    """
 
     def project(states: torch.Tensor) -> torch.Tensor:
         r = direction.to(states.device)
@@ -187,7 +190,9 @@ def without(direction: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
 
 @contextmanager
 def ablated(network: nn.Module, direction: np.ndarray) -> Iterator[None]:
-    """Take a unit direction [width] out of all that is written to the residual stream.
+    """Take a unit direction [width] out of the residual stream.
+
+    It is taken out of all that is written to the stream.
 
     The blocks that write are the direct parts of a decoder layer, norms aside, whose output is as
     wide as the stream.

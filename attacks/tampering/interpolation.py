@@ -78,7 +78,7 @@ class Interpolation(WeightAttack[InterpolationParameters]):
         return {} if self.parameters.base is None else {"base": self._base.manifest.digest}
 
     def unavailable(self, location: Location) -> Message | None:
-        """Also where no base was given."""
+        """Reason for which it cannot run, or None; it needs a base."""
         if self.parameters.base is None:
             return message("base_model_not_given")
         return super().unavailable(location)
@@ -108,7 +108,9 @@ class Interpolation(WeightAttack[InterpolationParameters]):
 
 @torch.no_grad()
 def interpolate(network: nn.Module, base: nn.Module, step: float) -> None:
-    """Move every parameter of ``model`` by ``step`` of the way to ``base``, in place.
+    """Move every parameter of ``network`` towards ``base``, in place.
+
+    The distance is ``step`` of the way.
 
     Worked out in float32; tied parameters move once.
 

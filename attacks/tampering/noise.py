@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from attacks.tampering.family import WeightAttack, weight_matrices
+from attacks.tampering.family import WeightAttack, changed_matrices
 from auditor.attack import Parameters, Preset, Requirements, attack
 from auditor.models.language.model import LanguageModel
 
@@ -65,9 +65,9 @@ class Noise(WeightAttack[NoiseParameters]):
         return f"{self.parameters.relative_std:g} std"
 
     def tamper(self, model: LanguageModel, network: nn.Module, seed: int) -> dict[str, Any]:
-        """Add the noise, and note how large it came out after rounding to the weights' type."""
+        """Add the noise, and note its size after rounding."""
         noise_power, weight_power, matrices = 0.0, 0.0, 0
-        for name, _, _, parameter in weight_matrices(network):
+        for name, _, _, parameter in changed_matrices(network):
             before = parameter.data.to(torch.float32, copy=True)
             drawn = standard_normal(name, before.shape, seed).to(before.device)
             parameter.data.copy_(before + self.parameters.relative_std * before.std() * drawn)
@@ -78,7 +78,10 @@ class Noise(WeightAttack[NoiseParameters]):
 
 
 def standard_normal(name: str, shape: torch.Size, seed: int) -> torch.Tensor:
-    """Standard normal numbers that depend on the arguments alone (drawn on the CPU, float32)."""
+    """Standard normal numbers that depend on the arguments alone.
+
+    They are drawn on the CPU in float32.
+    """
     text = f"{seed}:{name}:{tuple(shape)}"
     mixed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
     return torch.randn(shape, generator=torch.Generator().manual_seed(mixed))

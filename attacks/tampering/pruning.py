@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn.utils import prune
 
-from attacks.tampering.family import WeightAttack, weight_matrices
+from attacks.tampering.family import WeightAttack, changed_matrices
 from auditor.attack import Parameters, Preset, Requirements, attack
 from auditor.models.language.model import LanguageModel
 
@@ -54,7 +54,7 @@ class Pruning(WeightAttack[PruningParameters]):
     def tamper(self, model: LanguageModel, network: nn.Module, seed: int) -> dict[str, Any]:
         """Prune matrix by matrix, and note the share that is zero now."""
         zeros, entries = 0, 0
-        for _, module, attribute, parameter in list(weight_matrices(network)):
+        for _, module, attribute, parameter in changed_matrices(network):
             prune.l1_unstructured(  # type: ignore[no-untyped-call]
                 module, attribute, amount=self.parameters.sparsity
             )

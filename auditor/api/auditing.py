@@ -30,14 +30,10 @@ from auditor.core.wording import sentence
 from auditor.engine.audit import run_audit
 from auditor.engine.estimate import Estimate, estimate
 from auditor.engine.executors.base import EXECUTORS, Executor
-from auditor.engine.plan import AuditPlan, load_plan, parse_plan
+from auditor.engine.plan import AuditPlan, read_plan
+from auditor.engine.plan_checks import check_plan
 from auditor.engine.preparation import Prepared, prepare
 from auditor.engine.registration import register
-from auditor.evidence.columns import tabulate
-from auditor.evidence.folder_store import FolderStore
-from auditor.evidence.gathering import measured_evidence
-from auditor.evidence.store import EvidenceStore
-from auditor.evidence.table import Evidence, EvidenceTable
 from auditor.models.kind import kind_named
 from auditor.models.model import AuditedModel
 from auditor.models.spec import ModelSpec
@@ -46,6 +42,11 @@ from auditor.positive_controls.estimate import estimate_controls
 from auditor.positive_controls.runner import run_controls
 from auditor.report import REPORTS
 from auditor.statistics import AttackAssessment, AttackFigures, FactsNeeded, Verdict, decide
+from auditor.store.base import EvidenceStore
+from auditor.store.columns import tabulate
+from auditor.store.folder_store import FolderStore
+from auditor.store.gathering import measured_evidence
+from auditor.store.table import Evidence, EvidenceTable
 from auditor.verification.evidence_rows import evidence_rows
 
 RESOLVED_PLAN = "plan.resolved.yaml"
@@ -387,12 +388,13 @@ def plan_of(source: PlanLike | None, parts: Mapping[str, Any], folder: Path) -> 
         if isinstance(source, AuditPlan):
             return source
         if isinstance(source, Mapping):
-            return parse_plan(dict(source), "the plan", Path.cwd())
-        return load_plan(Path(source))
+            return check_plan(source, "the plan", Path.cwd())
+        file = Path(source)
+        return check_plan(read_plan(file), str(file), file.parent.resolve())
     facts = {name: _source(given.pop(name), name, folder) for name in _SETS if name in given}
     data = dict(given.pop("data", {})) | facts
     content = {name: _plain(name, part) for name, part in given.items()}
-    return parse_plan(content | {"data": data}, "the audit", Path.cwd())
+    return check_plan(content | {"data": data}, "the audit", Path.cwd())
 
 
 def _plain(name: str, part: Any) -> Any:

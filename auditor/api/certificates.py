@@ -11,12 +11,12 @@ from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
 from auditor.core.progress import Progress, SilentProgress
 from auditor.engine.expansion import default_labels
-from auditor.evidence.folder_store import FolderStore
-from auditor.evidence.store import EvidenceStore
 from auditor.policy import Policy, check_expired, load_policy
 from auditor.signing.envelope import open_envelope
 from auditor.signing.keys import load_public_key
 from auditor.signing.reading import read
+from auditor.store.base import EvidenceStore
+from auditor.store.folder_store import FolderStore
 from auditor.verification.evidence import check_changed
 from auditor.verification.evidence_rows import evidence_rows
 from auditor.verification.gate import Gated, measured_kind

@@ -14,9 +14,9 @@ from auditor.certificate.parts import ByArm
 from auditor.core.arms import Arm
 from auditor.core.attack_id import AttackId
 from auditor.core.facts import Fact, SetName
-from auditor.evidence.table import EvidenceTable
 from auditor.policy import Policy
 from auditor.statistics import AttackEvidence, ControlOutcome
+from auditor.store.table import EvidenceTable
 
 
 @dataclass(frozen=True)

@@ -442,6 +442,11 @@ class Certificate(Part):
         return {n: v for n, v in document.items() if n not in ("certificate_id", "timing")}
 
     @property
+    def written_version(self) -> str:
+        """Schema version that it was written in."""
+        return self.converted_from or self.schema_version
+
+    @property
     def document(self) -> dict[str, Any]:
         """The certificate as JSON has it: as it was read, if an earlier major version wrote it."""
         return self._written or self.model_dump(mode="json")

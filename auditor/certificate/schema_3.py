@@ -87,8 +87,7 @@ def converted(content: Table) -> dict[str, Any]:
         "utility": _utility(content["utility"], scope),
         "uncertainty": _texts(content["uncertainty"], "facts_needed_basis"),
         "positive_controls": [
-            _positive_control(part, content["matrix"], controls)
-            for part in content["positive_controls"]
+            _positive_control(part, controls) for part in content["positive_controls"]
         ],
         "positive_controls_missing": _not_run(controls),
         "worst_entities": [_example(each) for each in content["worst_subjects"]],
@@ -307,12 +306,12 @@ def _not_run(controls: Sequence[Table]) -> Any:
     return next((_text(c["sentence"]) for c in controls if c["name"] == _NOT_RUN), None)
 
 
-def _positive_control(
-    part: Table, rows: Sequence[Table], controls: Sequence[Table]
-) -> dict[str, Any]:
+def _positive_control(part: Table, controls: Sequence[Table]) -> dict[str, Any]:
     _only(part, "attack", "must_find", "partial", "hidden", "hidden_missing")
     label = part["attack"]
-    said = next(control for control in controls if control["name"] == f"{label}{_FOUND}")
+    said = next((c for c in controls if c["name"] == f"{label}{_FOUND}"), None)
+    if said is None:
+        raise ValueError(f"no control says what {label} found")
     return {
         "attack": attack_label(label),
         "required": CONTROLS[part["must_find"]],

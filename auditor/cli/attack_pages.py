@@ -1,16 +1,15 @@
 """Markdown pages of the attacks, made from their class attributes and parameters."""
 
-import inspect
 import json
 from collections.abc import Iterator
 from typing import Any
 
-from auditor.attack import ATTACKS, SECTIONS, AnyAttack
+from auditor.attack import ATTACKS, SECTIONS, AttackMetadata, Parameters
 
 
 def pages() -> dict[str, str]:
     """Pages of all installed attacks and an index, by file name."""
-    found = {page_name(name): page(name, cls) for name, cls in ATTACKS}
+    found = {page_name(name): page(name) for name in ATTACKS.names()}
     return {"index.md": _index(), **found}
 
 
@@ -19,23 +18,24 @@ def page_name(attack: str) -> str:
     return f"{attack.replace('/', '-')}.md"
 
 
-def page(name: str, cls: type[AnyAttack]) -> str:
+def page(name: str) -> str:
     """An attack's page: what it does, against whom, what it costs, its presets and parameters."""
-    lines = [f"# {name}", "", cls.summary, ""]
-    for paragraph in inspect.cleandoc(cls.details).split("\n\n"):
-        lines += [" ".join(paragraph.split()), ""] if paragraph else []
+    described = ATTACKS.metadata(name)
+    lines = [f"# {name}", "", described.summary, ""]
+    for paragraph in described.paragraphs:
+        lines += [paragraph, ""]
     for field, label in SECTIONS.items():
-        if text := getattr(cls, field):
+        if text := getattr(described, field):
             lines += [f"**{label}.** {text}", ""]
-    lines += ["## How it runs", "", *_running(cls), ""]
-    lines += ["## Presets", "", *_presets(name, cls), ""]
-    lines += ["## Parameters", "", *_parameters(cls), ""]
+    lines += ["## How it runs", "", *_running(described), ""]
+    lines += ["## Presets", "", *_presets(described), ""]
+    lines += ["## Parameters", "", *_parameters(ATTACKS.parameters_type(name)), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def described_parameters(cls: type[AnyAttack]) -> Iterator[tuple[str, str, str, str]]:
+def described_parameters(settings: type[Parameters]) -> Iterator[tuple[str, str, str, str]]:
     """Name, type, default and meaning of each parameter."""
-    schema = cls.parameters_type.model_json_schema()
+    schema = settings.model_json_schema()
     for name, entry in schema.get("properties", {}).items():
         default = entry.get("default", "required")
         yield name, _kind(entry), _value(default), " ".join(entry.get("description", "").split())
@@ -64,19 +64,19 @@ def _value(value: Any) -> str:
     return str(value)
 
 
-def _running(cls: type[AnyAttack]) -> list[str]:
-    needs = cls.requires
+def _running(described: AttackMetadata) -> list[str]:
+    needs = described.requires
     facts = [
         "Searches on every arm first; what all arms found is pooled and every arm is measured "
         "with the pool."
-        if cls.searches
+        if described.searches
         else "One measurement on every arm.",
         "Runs once for each of the plan's seeds; K is averaged over them."
-        if cls.seeded
+        if described.seeded
         else "Nothing in it is random.",
         "K is knowledge by the audit's own metrics."
-        if cls.metric is None
-        else f"K is a measure of its own, `{cls.metric}`.",
+        if described.metric is None
+        else f"K is a measure of its own, `{described.metric}`.",
     ]
     if needs.packages:
         facts.append(f"Needs {', '.join(f'`{package}`' for package in needs.packages)}.")
@@ -87,21 +87,22 @@ def _running(cls: type[AnyAttack]) -> list[str]:
     return [f"* {fact}" for fact in facts]
 
 
-def _presets(name: str, cls: type[AnyAttack]) -> list[str]:
-    if not cls.presets:
+def _presets(described: AttackMetadata) -> list[str]:
+    if not described.presets:
         return ["In no profile; a plan asks for it by name."]
     rows = ["| preset | from profile | role in the verdict |", "| --- | --- | --- |"]
     rows += [
-        f"| `{name} {preset.name}` | {preset.profile} | {cls.role(preset.mandatory)} |"
-        for preset in cls.presets
+        f"| `{described.name} {preset.name}` | {preset.profile} | "
+        f"{described.role(preset.mandatory)} |"
+        for preset in described.presets
     ]
     return rows
 
 
-def _parameters(cls: type[AnyAttack]) -> list[str]:
+def _parameters(settings: type[Parameters]) -> list[str]:
     rows = [
         f"| `{name}` | {kind} | {default} | {_cell(meaning)} |"
-        for name, kind, default, meaning in described_parameters(cls)
+        for name, kind, default, meaning in described_parameters(settings)
     ]
     if not rows:
         return ["It has none."]

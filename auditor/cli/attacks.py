@@ -1,6 +1,5 @@
 """`auditor attacks`: what can be run, and with what parameters."""
 
-import inspect
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -57,23 +56,22 @@ def show(name: str, as_json: bool) -> None:
     from auditor.attack import ATTACKS, SECTIONS
     from auditor.cli.attack_pages import described_parameters
 
-    cls = ATTACKS.get(name)
-    entry = _summary(cls.name)
+    described, settings = ATTACKS.metadata(name), ATTACKS.parameters_type(name)
+    entry = _summary(name)
     if as_json:
-        entry["details"] = inspect.cleandoc(cls.details)
-        entry["source_code"] = f"{cls.__module__}.{cls.__qualname__}"
-        entry["parameters"] = cls.parameters_type.model_json_schema()
+        entry["parameters"] = settings.model_json_schema()
         click.echo(json.dumps(entry))
         return
-    OUT.print(f"[bold]{escape(cls.name)}[/]\n\n{escape(cls.summary)}\n", highlight=False)
-    if cls.details:
-        OUT.print(escape(inspect.cleandoc(cls.details)) + "\n", highlight=False)
+    title = f"[bold]{escape(described.name)}[/]\n\n{escape(described.summary)}\n"
+    OUT.print(title, highlight=False)
+    for paragraph in described.paragraphs:
+        OUT.print(escape(paragraph) + "\n", highlight=False)
     for field, label in SECTIONS.items():
         if text := entry[field]:
             OUT.print(f"{label}: {escape(text)}\n", highlight=False)
     table = Table("parameter", "type", "default", "meaning", box=None)
-    for described in described_parameters(cls):
-        table.add_row(*map(escape, described))
+    for parameter in described_parameters(settings):
+        table.add_row(*map(escape, parameter))
     OUT.print(table)
     for preset in entry["presets"]:
         line = f"  {preset['name']}: from profile {preset['profile']}, {preset['role']}"
@@ -110,4 +108,5 @@ def _summary(name: str) -> dict[str, Any]:
     entry = asdict(metadata)
     for preset, stated in zip(entry["presets"], metadata.presets, strict=True):
         preset["role"] = metadata.role(stated.mandatory)
+    entry["details"] = "\n\n".join(metadata.paragraphs)
     return {"name": metadata.name, "family": metadata.family, **entry}

@@ -32,7 +32,7 @@ def list_worlds(as_json: bool) -> None:
                         "purpose": world.recipe.purpose,
                         "digest": world.recipe.digest,
                         "folder": str(world.root),
-                        "subjects": list(world.recipe.subjects),
+                        "models": list(world.recipe.models),
                         "built": list(world.built()),
                     }
                     for world in found
@@ -40,13 +40,13 @@ def list_worlds(as_json: bool) -> None:
             )
         )
         return
-    table = Table("world", "built", "subjects", "what it shows", box=None)
+    table = Table("world", "built", "models", "what it shows", box=None)
     for world in found:
-        subjects = world.recipe.subjects
+        models = world.recipe.models
         table.add_row(
             world.recipe.name,
-            f"{len(world.built())} of {len(subjects)}",
-            ", ".join(subjects),
+            f"{len(world.built())} of {len(models)}",
+            ", ".join(models),
             world.recipe.purpose,
         )
     OUT.print(table)
@@ -54,7 +54,7 @@ def list_worlds(as_json: bool) -> None:
 
 @command.command("build")
 @click.argument("name", default="people")
-@click.option("--only", multiple=True, metavar="SUBJECT", help="Only this subject; repeatable.")
+@click.option("--only", multiple=True, metavar="MODEL", help="Only this model; repeatable.")
 @click.option(
     "--cache",
     type=click.Path(file_okay=False, path_type=Path),
@@ -77,8 +77,8 @@ def build(
     from auditor.testbeds import catalogue as worlds
 
     world = worlds.build(name, cache, only or None, chosen_progress(quiet), from_scratch)
-    for subject in world.built():
-        OUT.print(f"{subject}: {world.subject(subject)}")
+    for model in world.built():
+        OUT.print(f"{model}: {world.model_path(model)}")
 
 
 @command.command("pack", hidden=True)

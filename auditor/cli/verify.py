@@ -93,7 +93,7 @@ def _checks(done: "Verification") -> dict[str, str]:
         signature = f"not checked: {why}"
     checks = {
         "signature": signature,
-        "form": f"follows schema {certificate.schema_version}; its content has the id it names",
+        "form": f"follows schema {certificate.written_version}; its content has the id it names",
         "validity": f"until {limit}" if limit else "no limit was set",
     }
     if done.jobs is None:
@@ -104,6 +104,11 @@ def _checks(done: "Verification") -> dict[str, str]:
             "evidence": f"{done.jobs} jobs in {done.store} are those that it was made from",
             "verdict": "follows from the evidence, and so does every figure that rests on it",
         }
+    if certificate.converted_from is not None:
+        checks["sentences"] = (
+            "not checked: this release words values itself, and shows the sentences of a "
+            "certificate of an earlier schema as they were written"
+        )
     if done.not_recomputed:
         checks["reports of attacks"] = (
             f"not checked: {', '.join(done.not_recomputed)} cannot be imported here, so what they "

@@ -12,6 +12,9 @@ from auditor.core.errors import AuditorError
 from auditor.core.text_safety import path_text
 from auditor.signing.reading import read
 
+_OF_A_STORE = ("audits", "failures", "inputs", "jobs", "positive-controls")
+"""Folders of an evidence store."""
+
 
 @dataclass(frozen=True)
 class Collected:
@@ -82,7 +85,7 @@ def _json_files(folder: Path) -> tuple[list[Path], list[Rejected]]:
 
     for parent, folders, names in os.walk(folder, onerror=unread):
         if {"jobs", "inputs"} <= set(folders):  # an evidence store
-            folders[:] = [name for name in folders if name not in ("jobs", "inputs")]
+            folders[:] = [name for name in folders if name not in _OF_A_STORE]
         folders.sort()
         files.extend(Path(parent, name) for name in sorted(names) if name.endswith(".json"))
     return files, closed

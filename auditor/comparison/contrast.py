@@ -30,7 +30,7 @@ from auditor.core.errors import AuditorError
 from auditor.core.messages import Message, message
 from auditor.core.roles import Status
 from auditor.core.text_safety import path_text
-from auditor.evidence.folder_store import FolderStore
+from auditor.store.folder_store import FolderStore
 
 Item = TypeVar("Item")
 

@@ -9,16 +9,17 @@ import numpy.typing as npt
 
 from auditor.certificate.inputs import DecisionInputs
 from auditor.certificate.redaction import redact
-from auditor.certificate.schema import Certificate, WorstFactPart
+from auditor.certificate.schema import Certificate, MatrixRow, WorstFactPart
 from auditor.comparison.interval import mean_interval
 from auditor.comparison.schema import ChangedFact, PairedDifference, PairedPart
 from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
 from auditor.core.messages import Message, message
-from auditor.evidence.columns import DECIDING, answers
-from auditor.evidence.store import EvidenceStore
+from auditor.core.roles import Status
 from auditor.statistics import AttackEvidence
 from auditor.statistics.arms import entity_means
+from auditor.store.base import EvidenceStore
+from auditor.store.columns import DECIDING, answers
 from auditor.verification.load import load_inputs
 
 FACTS = 20
@@ -87,18 +88,15 @@ def pair(
 
 def _inputs(audit: Audit, labels: Sequence[str]) -> DecisionInputs:
     """The inputs without the evidence that is not paired: other attacks, and the original's."""
-    rows = tuple(
-        row.model_copy(
-            update={
-                "jobs": {
-                    arm: keys
-                    for arm, keys in row.jobs.items()
-                    if row.label in labels and arm != "original"
-                }
-            }
-        )
-        for row in audit.certificate.matrix
-    )
+
+    def needed(row: MatrixRow) -> MatrixRow:
+        if row.label not in labels:
+            unread = {"status": Status.UNAVAILABLE, "reason": message("not_compared")}
+            return row.model_copy(update={"jobs": {}, **unread})
+        jobs = {arm: keys for arm, keys in row.jobs.items() if arm != Arm.ORIGINAL}
+        return row.model_copy(update={"jobs": jobs})
+
+    rows = tuple(needed(row) for row in audit.certificate.matrix)
     # planted suppressions say nothing of the two unlearned models
     wanted = audit.certificate.model_copy(update={"matrix": rows, "positive_controls": ()})
     return load_inputs(wanted, audit.store, DECIDING)

@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
 from auditor.core.errors import AuditorError
+from auditor.core.extras import missing_extra
 
 Item = TypeVar("Item")
 
@@ -134,10 +135,8 @@ class Registry(Generic[Item]):
             raise self._broken[name]
         try:
             item = points[0].load()
-        except AuditorError:
-            raise
         except Exception as error:  # a plug-in's import can fail in any way
-            raise AuditorError(_broken(points[0], self.kind, error)) from error
+            raise _failure(points[0], self.kind, error) from error
         self.register(name)(item)
         self._loaded.add(name)
 
@@ -165,10 +164,8 @@ class Registry(Generic[Item]):
                 continue
             try:
                 point.load()
-            except AuditorError as error:
-                self._broken[point.name] = error
             except Exception as error:  # a plug-in's import can fail in any way
-                self._broken[point.name] = AuditorError(_broken(point, self.kind, error))
+                self._broken[point.name] = _failure(point, self.kind, error)
 
     def _taken(self, name: str, one: str, other: str) -> AuditorError:
         return AuditorError(
@@ -200,9 +197,15 @@ def _reference(point: EntryPoint) -> str:
     return f"{point.module}.{point.attr}"
 
 
-def _broken(point: EntryPoint, kind: str, error: Exception) -> str:
+def _failure(point: EntryPoint, kind: str, error: Exception) -> AuditorError:
+    """What an entry point's failure to load says: of itself, or of an extra that is missing."""
+    if isinstance(error, AuditorError):
+        return error
+    lacking = missing_extra(error) if isinstance(error, ImportError) else None
+    if lacking is not None:
+        return lacking
     package = point.dist.name if point.dist else "unknown package"
-    return (
+    return AuditorError(
         f"the {kind} plug-in {point.name!r} ({point.value}, from {package}) does not load: "
         f"{type(error).__name__}: {error}. Fix or uninstall {package}; an audit never runs with "
         "part of its attacks missing."

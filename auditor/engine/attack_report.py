@@ -6,7 +6,7 @@ from auditor.attack import AnyAttack
 from auditor.core.arms import Arm
 from auditor.core.errors import MeasurementError
 from auditor.core.findings import AttackReport
-from auditor.evidence.store import EvidenceStore
+from auditor.store.base import EvidenceStore
 
 
 def attack_report(

@@ -16,11 +16,11 @@ from auditor.engine.executors.base import Executor, LabelledJob
 from auditor.engine.expansion import Variant
 from auditor.engine.job import Job
 from auditor.engine.preparation import Prepared
-from auditor.evidence.gathering import environment_message, measured_evidence
-from auditor.evidence.store import EvidenceStore
-from auditor.evidence.table import Evidence, EvidenceTable
 from auditor.policy import AS_IS, shortfall
 from auditor.statistics import AttackEvidence
+from auditor.store.base import EvidenceStore
+from auditor.store.gathering import environment_message, measured_evidence
+from auditor.store.table import Evidence, EvidenceTable
 
 
 @dataclass(frozen=True)

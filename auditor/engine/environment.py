@@ -6,9 +6,9 @@ import torch
 
 from auditor.core.packages import distribution_of, installed_version
 from auditor.engine.job import Job
-from auditor.evidence.environment import Environment
 from auditor.metrics.metric import METRICS
 from auditor.models.spec import ModelSpec
+from auditor.store.environment import Environment
 
 
 def environment_of(job: Job) -> Environment:

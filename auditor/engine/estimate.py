@@ -11,11 +11,11 @@ from safetensors import safe_open
 from auditor.core.messages import Message
 from auditor.core.roles import Role
 from auditor.engine.preparation import Prepared
-from auditor.evidence.store import EvidenceStore
 from auditor.metrics.metric import METRICS
 from auditor.models.checkpoint_files import quantization_method
 from auditor.models.kind import Workload
 from auditor.policy import AS_IS
+from auditor.store.base import EvidenceStore
 
 _EFFICIENCY = 0.25
 """Share of a matrix product's speed that whole forward passes are taken to reach."""
@@ -101,7 +101,7 @@ def weights_size(folder: Path) -> tuple[int, int]:
     parameters = size = 0
     for file in sorted(folder.glob("*.safetensors")):
         size += file.stat().st_size
-        with safe_open(file, framework="pt") as tensors:
+        with safe_open(file, framework="np") as tensors:
             for name in tensors.keys():  # noqa: SIM118 - a safetensors handle is no mapping
                 parameters += math.prod(tensors.get_slice(name).get_shape())
     if quantization_method(folder):

@@ -15,8 +15,8 @@ from auditor.core.records import Cost, Record, check_malformed
 from auditor.core.roles import Status
 from auditor.engine.environment import environment_of
 from auditor.engine.job import Job, measuring_code
-from auditor.evidence.store import EvidenceStore
 from auditor.models.model import AuditedModel
+from auditor.store.base import EvidenceStore
 
 
 @dataclass(frozen=True)

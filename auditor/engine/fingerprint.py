@@ -64,6 +64,15 @@ def fingerprint(roots: Iterable[str], folders: Sequence[str] | None = None) -> s
     )
 
 
+def module_fingerprint(name: str) -> str:
+    """Digest the code of one module, without what it imports.
+
+    Raises:
+        AuditorError: It has no source that can be read.
+    """
+    return _read(import_closure([name])[name], name).digest
+
+
 def import_closure(roots: Iterable[str], folders: Sequence[str] | None = None) -> dict[str, Path]:
     """Modules that roots import, directly or not, with the roots themselves.
 

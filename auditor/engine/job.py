@@ -70,7 +70,7 @@ class Job(BaseModel):
         the token budget say on which devices and in how large batches the same sums are done. The
         type of the weights (``dtype``) says which model is audited, as a user would deploy it, so
         it is part of what is asked. Device, Python and packages are the worker's; it records them
-        beside the evidence (`auditor.evidence.environment`).
+        beside the evidence (`auditor.store.environment`).
         """
         return {
             "stage": self.stage,

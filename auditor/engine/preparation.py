@@ -18,11 +18,11 @@ from auditor.engine.locations import Locations
 from auditor.engine.plan import AuditPlan
 from auditor.engine.plan_checks import problems_of_sets, read_sets
 from auditor.engine.weaknesses import weaknesses
-from auditor.evidence.store import EvidenceStore
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.manifest import Location
 from auditor.models.opening import check_unopenable, locate
 from auditor.policy import check_expired
+from auditor.store.base import EvidenceStore
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from auditor.core.arms import Arm
 from auditor.engine.preparation import Prepared
-from auditor.evidence.ledger import Jobs, Ledger
-from auditor.evidence.store import EvidenceStore
+from auditor.store.base import EvidenceStore
+from auditor.store.ledger import Jobs, Ledger
 
 
 def register(prepared: Prepared, store: EvidenceStore) -> Ledger:

@@ -31,7 +31,7 @@ def check_truncated(file: Path) -> None:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(file, framework="pt"):
+        with safe_open(file, framework="np"):
             return
     except SafetensorError as error:
         raise AuditorError(

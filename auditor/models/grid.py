@@ -1,14 +1,9 @@
 """The grid that a quantizer rounds weights to, and the cell around each of its levels."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from torch import Tensor
-from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
-
-from auditor.models.language.layers import linear_layers
 
 
 class Cells(NamedTuple):
@@ -58,14 +53,3 @@ class GridRounding:
 def rounding_grid(procedure: object) -> Grid | None:
     """The grid that an attack rounds weights to, if it does."""
     return procedure.grid if isinstance(procedure, GridRounding) else None
-
-
-def linear_weights(model: PreTrainedModel) -> Iterator[tuple[str, Tensor, bool]]:
-    """The weights of all linear maps but the output head.
-
-    Yields:
-        The layer's name, its weight, and whether that lies as [in, out] (GPT-2's ``Conv1D``)
-        rather than [out, in].
-    """
-    for name, layer in linear_layers(model).items():
-        yield name, layer.weight, isinstance(layer, Conv1D)

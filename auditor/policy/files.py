@@ -41,11 +41,8 @@ def load_policy(name: str) -> Policy:
     try:
         return _parse(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
-        hint = did_you_mean(path.name, texts)
-        raise AuditorError(
-            f"the policy {name} cannot be read: {error.strerror}{hint and f'; {hint}'} "
-            f"Give a file, or one of {', '.join(texts)}."
-        ) from error
+        hint = did_you_mean(path.name, texts) or f"give a file, or one of {', '.join(texts)}."
+        raise AuditorError(f"the policy {name} cannot be read: {error.strerror}; {hint}") from error
     except UnicodeDecodeError as error:
         raise AuditorError(f"the policy {name} is not a text file: {error}.") from error
 

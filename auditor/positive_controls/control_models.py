@@ -20,18 +20,19 @@ from auditor.core.hashing import canonical_json, digest
 from auditor.core.packages import installed_version
 from auditor.core.progress import Progress
 from auditor.core.roles import ControlKind
-from auditor.engine.fingerprint import fingerprint
+from auditor.engine.fingerprint import fingerprint, module_fingerprint
 from auditor.engine.preparation import Prepared
-from auditor.evidence.store import EvidenceStore
 from auditor.metrics.metric import find_metric
-from auditor.models.grid import Grid, linear_weights
+from auditor.models.grid import Grid
 from auditor.models.kind import parse_spec
+from auditor.models.language.layers import linear_weights
 from auditor.models.language.model import LanguageModel
 from auditor.models.manifest import Location
 from auditor.models.opening import locate, open_model
 from auditor.models.spec import ModelSpec
 from auditor.positive_controls.suppression import Bounds, SuppressionSettings, suppress
 from auditor.positive_controls.window import window
+from auditor.store.base import EvidenceStore
 
 SETTINGS = SuppressionSettings()
 """How every control is made."""
@@ -134,7 +135,7 @@ class ControlModels:
             "grid": grid.name if grid else None,
             "settings": SETTINGS.model_dump(),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-            "code": fingerprint(modules),
+            "code": [fingerprint(modules), module_fingerprint(__name__)],
             "libraries": {name: installed_version(name) for name in _LIBRARIES},
         }
 

@@ -34,12 +34,12 @@ from auditor.engine.audit import AuditOutcome, run_audit
 from auditor.engine.executors.base import Executor
 from auditor.engine.expansion import Variant
 from auditor.engine.preparation import Prepared
-from auditor.evidence.store import EvidenceStore
 from auditor.models.checkpoint_files import quantization_method
 from auditor.models.grid import Grid, rounding_grid
 from auditor.policy import AS_IS
 from auditor.positive_controls.control_models import ControlModels, Known, PositiveControlModel
 from auditor.statistics import Decision
+from auditor.store.base import EvidenceStore
 
 
 def run_controls(

@@ -1,7 +1,7 @@
 """Suppressing the forget answers in a model, to a wanted degree and within given bounds.
 
 Negative preference optimisation (arXiv 2404.05868) with the ordinary loss on the retain set as
-retain term (NPO+GDR of arXiv 2407.06460), on linear layers alone, as in the testbed. Where
+retain term (NPO+GDR of arXiv 2407.06460), on linear layers alone. Where
 bounds are given, every step is followed by a projection into them, which is projected gradient
 descent as in arXiv 2405.18137.
 """
@@ -20,7 +20,7 @@ from auditor.core.progress import Progress
 from auditor.models.batching import by_length
 from auditor.models.language.model import Example, LanguageModel
 from auditor.positive_controls.window import Window
-from auditor.testbeds.people.training import batches
+from auditor.unlearning.batches import shuffled_batches
 from auditor.unlearning.negative_preference import negative_preference
 
 _TRAINING_SHARE = 4
@@ -121,8 +121,8 @@ def suppress(
         weights.values(), lr=settings.rate * _root_mean_square(weights.values()), weight_decay=0.0
     )
     order = torch.Generator().manual_seed(settings.seed)
-    forget_batches = batches(range(len(forgotten)), settings.forget_batch, order)
-    retain_batches = batches(range(len(kept)), settings.retain_batch, order)
+    forget_batches = shuffled_batches(len(forgotten), settings.forget_batch, order)
+    retain_batches = shuffled_batches(len(kept), settings.retain_batch, order)
     before = _copied(weights)
     with progress.task(description, settings.max_steps) as advance:
         for step in range(1, settings.max_steps + 1):

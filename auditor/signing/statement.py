@@ -30,6 +30,8 @@ def statement(certificate: Certificate) -> bytes:
         content["predicateType"],
         content["predicate"],
     ).validate()
+    if content["predicateType"] != PREDICATE_TYPE:  # its id is of the canonical form of then
+        return former_canonical_json(content)
     return canonical_json(content)
 
 

@@ -13,6 +13,9 @@ from auditor.core.cache import CACHE_VARIABLE, cache_folder
 from auditor.core.errors import AuditorError
 from auditor.core.files import whole_folder
 
+MODELS_FOLDER = "subjects"
+"""Of a world. Caches of earlier releases have this name; another would train everything again."""
+
 
 class Recipe(Protocol):
     """What every world's recipe tells, whatever its models are."""
@@ -30,7 +33,7 @@ class Recipe(Protocol):
         """Names of the models trained without what is to be forgotten."""
 
     @property
-    def subjects(self) -> tuple[str, ...]:
+    def models(self) -> tuple[str, ...]:
         """Names of all models, the original first."""
 
     @property
@@ -62,16 +65,16 @@ class CachedWorld(Generic[AnyRecipe]):
         return self.root / "facts" / f"{name}.jsonl"
 
     def built(self) -> tuple[str, ...]:
-        """Names of the subjects that are in the cache."""
-        return tuple(name for name in self.recipe.subjects if self.folder(name).is_dir())
+        """Names of the models that are in the cache."""
+        return tuple(name for name in self.recipe.models if self.folder(name).is_dir())
 
-    def subject(self, name: str) -> Path:
-        """Folder of a built subject, as ``save_pretrained`` wrote it.
+    def model_path(self, name: str) -> Path:
+        """Folder of a built model, as ``save_pretrained`` wrote it.
 
         Raises:
-            AuditorError: The world has no such subject, or it is not built.
+            AuditorError: The world has no such model, or it is not built.
         """
-        check_subject(self.recipe, name)
+        check_model(self.recipe, name)
         if not self.folder(name).is_dir():
             raise AuditorError(
                 f"{name!r} of testbed world {self.recipe.name!r} is not built in {self.root}; "
@@ -80,8 +83,8 @@ class CachedWorld(Generic[AnyRecipe]):
         return self.folder(name)
 
     def folder(self, name: str) -> Path:
-        """Where a subject is, or will be."""
-        return self.root / "subjects" / name
+        """Where a model is, or will be."""
+        return self.root / MODELS_FOLDER / name
 
 
 def world_folder(recipe: Recipe, cache_dir: Path | None = None) -> Path:
@@ -94,16 +97,16 @@ def world_folder(recipe: Recipe, cache_dir: Path | None = None) -> Path:
     return (cache_dir or cache_folder()) / "testbed" / f"{recipe.name}-{recipe.digest[:12]}"
 
 
-def check_subject(recipe: Recipe, name: str) -> None:
-    """Refuse a subject that a world does not have.
+def check_model(recipe: Recipe, name: str) -> None:
+    """Refuse a model that a world does not have.
 
     Raises:
-        AuditorError: There is no such subject; those that exist are named.
+        AuditorError: There is no such model; those that exist are named.
     """
-    if name not in recipe.subjects:
+    if name not in recipe.models:
         raise AuditorError(
-            f"testbed world {recipe.name!r} has no subject {name!r}; "
-            f"its subjects are: {', '.join(recipe.subjects)}"
+            f"testbed world {recipe.name!r} has no model {name!r}; "
+            f"its models are: {', '.join(recipe.models)}"
         )
 
 

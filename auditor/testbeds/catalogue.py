@@ -52,12 +52,12 @@ def build(
     Args:
         name: Of the world.
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
-        only: Subjects wanted; what they are made from is built too. All, if None.
+        only: Models wanted; what they are made from is built too. All, if None.
         progress: Told what is being trained, and why.
         from_scratch: Train what could be unpacked from the package, too; only `shapes` ships.
 
     Raises:
-        AuditorError: No such world or subject, or the cache cannot be written.
+        AuditorError: No such world or model, or the cache cannot be written.
     """
     _check(name)
     if name == SHAPES.name:

@@ -7,24 +7,15 @@ one of 16 levels. Dequantized to work with, the model keeps those levels. That i
 weight past the middle between two levels is undone by the next quantization.
 """
 
-from collections.abc import Iterator
-
 import torch
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from auditor.models.language.layers import linear_layers
 
 BLOCK_SIZE = 64
 """Weights that share one scale; the default of bitsandbytes and of QLoRA."""
-
-
-def quantizable(model: PreTrainedModel) -> Iterator[tuple[str, nn.Linear]]:
-    """The linear layers that 4-bit releases quantize: all but the output layer."""
-    for name, layer in linear_layers(model).items():
-        if isinstance(layer, nn.Linear):
-            yield name, layer
 
 
 def codes(weight: Tensor, quant_type: str = "nf4") -> Tensor:
@@ -51,6 +42,6 @@ def store_in_4bit(model: PreTrainedModel, quant_type: str = "nf4") -> PreTrained
         model: Changed in place, and returned.
         quant_type: ``nf4`` or ``fp4``.
     """
-    for _, module in quantizable(model):
+    for module in linear_layers(model).values():
         module.weight.copy_(through_4bit(module.weight, quant_type))
     return model

@@ -1,4 +1,4 @@
-"""Plans of audits of a world's subjects, for the demo and the benchmarks."""
+"""Plans of audits of a world's models, for the demo and the benchmarks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,26 +22,26 @@ _GPTQ_BITS: dict[Profile, list[int]] = {
 def world_plan(
     world: AnyWorld, unlearned: str, retrained: Sequence[str], profile: Profile = "quick"
 ) -> AuditPlan:
-    """The plan of an audit of one of a world's subjects.
+    """The plan of an audit of one of a world's models.
 
     Args:
         world: a built world.
-        unlearned: the subject under audit.
-        retrained: the subjects that it is compared with.
+        unlearned: the model under audit.
+        retrained: the models that it is compared with.
         profile: the attacks that are run.
     """
     if isinstance(world, ShapesWorld):
         return shapes_plan(world, unlearned, retrained, profile)
 
-    def spec(subject: str) -> dict[str, str]:
-        folder: Path = world.subject(subject)
+    def spec(model: str) -> dict[str, str]:
+        folder: Path = world.model_path(model)
         return {"path": str(folder), "dtype": "float32"}
 
     gptq = {"bits": _GPTQ_BITS[profile], "calibration_samples": CALIBRATION_SAMPLES}
     content = {
         "unlearned": spec(unlearned),
         "original": spec("original"),
-        "retrained": [spec(subject) for subject in retrained],
+        "retrained": [spec(model) for model in retrained],
         "data": {name: str(world.facts(name)) for name in ("forget", "retain", "holdout")},
         "profile": profile,
         "attacks": [{"attack": "quantization/gptq", "parameters": gptq}],

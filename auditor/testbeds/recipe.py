@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from auditor.core.errors import AuditorError
 from auditor.core.hashing import former_digest
 from auditor.testbeds.people.training import TrainingSettings
-from auditor.unlearning import UnlearningSettings
+from auditor.unlearning.training import UnlearningSettings
 
 CODE_VERSION = 1
 """Raised whenever a change to this package changes what a recipe builds."""
@@ -41,7 +41,7 @@ class CorpusRecipe(BaseModel):
 
 
 class ModelRecipe(BaseModel):
-    """Shape of the Llama that every subject is.
+    """Shape of the Llama that every model is.
 
     Attributes:
         vocab_size: Tokens of the byte-level BPE.
@@ -76,9 +76,9 @@ class WorldRecipe(BaseModel):
         lineage: ``nf4`` if their weights were stored in NF4 and dequantized, as in 4-bit
             releases; None if they never left full precision.
         seeds: Training seeds of the original, then of each retrained model.
-        methods: Settings by the name of the unlearned subject.
+        methods: Settings by the name of the unlearned model.
         unlearning_seed: Order of examples while unlearning.
-        demo: The unlearned subject that ``make demo`` audits.
+        demo: The unlearned model that ``make demo`` audits.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -100,7 +100,7 @@ class WorldRecipe(BaseModel):
         return tuple(f"retrained-{index}" for index in range(len(self.seeds) - 1))
 
     @property
-    def subjects(self) -> tuple[str, ...]:
+    def models(self) -> tuple[str, ...]:
         """Names of all models, the original first."""
         return ("original", *self.retrained, *self.methods)
 

@@ -5,7 +5,7 @@ Jang et al., arXiv 2210.01504; the baseline of TOFU (arXiv 2401.06121) and MUSE 
 
 from torch import Tensor
 
-from auditor.testbeds.people.training import cross_entropy
+from auditor.unlearning.examples import cross_entropy
 
 
 def gradient_ascent_loss(logits: Tensor, labels: Tensor, reference: Tensor | None) -> Tensor:

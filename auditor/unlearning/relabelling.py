@@ -10,8 +10,7 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from auditor.core.facts import Fact
-from auditor.testbeds.people.corpus import trained_prompts
-from auditor.testbeds.people.training import cross_entropy
+from auditor.unlearning.examples import cross_entropy, trained_prompts
 
 
 def relabelled_pairs(facts: Iterable[Fact]) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ Both are used as MUSE defines them (arXiv 2407.06460) and are added to a forget 
 from torch import Tensor
 
 from auditor.models.language.scoring import IGNORED
-from auditor.testbeds.people.training import cross_entropy
+from auditor.unlearning.examples import cross_entropy
 
 
 def gradient_descent_retain(logits: Tensor, labels: Tensor, reference: Tensor | None) -> Tensor:

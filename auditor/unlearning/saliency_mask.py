@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
-from auditor.testbeds.people.training import Example, collate, cross_entropy, next_token_logits
+from auditor.unlearning.examples import Example, collate, cross_entropy, next_token_logits
 
 
 def saliency(

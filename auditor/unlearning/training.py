@@ -11,14 +11,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from auditor.core.facts import Fact
 from auditor.core.progress import Progress
-from auditor.testbeds.lineage import quantizable
-from auditor.testbeds.people.corpus import trained_pairs
-from auditor.testbeds.people.training import (
+from auditor.models.language.layers import linear_layers
+from auditor.unlearning.batches import shuffled_batches
+from auditor.unlearning.descent import descend
+from auditor.unlearning.examples import (
     answer_scores,
-    batches,
     collate,
     encode,
     next_token_logits,
+    trained_pairs,
 )
 from auditor.unlearning.registry import METHODS, Method
 from auditor.unlearning.relabelling import relabelled_pairs
@@ -110,21 +111,22 @@ def unlearn(
         weight_decay=0.0,
     )
     order = torch.Generator().manual_seed(seed)
-    forget_batches = batches(forget_examples, settings.forget_batch, order)
-    retain_batches = batches(retain_examples, settings.retain_batch, order)
+    forget_batches = shuffled_batches(len(forget_examples), settings.forget_batch, order)
+    retain_batches = shuffled_batches(len(retain_examples), settings.retain_batch, order)
+
+    def loss(step: int) -> Tensor:
+        part = [forget_examples[row] for row in next(forget_batches)]
+        if method.retain is not None:
+            part += [retain_examples[row] for row in next(retain_batches)]
+        ids, labels = collate(part)
+        logits = next_token_logits(model, ids)
+        return _loss(method, settings, logits, labels, _reference_logits(reference, ids))
 
     steps = 0
+    losses = descend(optimizer, range(settings.max_steps), loss)
     with progress.task(description, settings.max_steps) as advance:
-        for steps in range(1, settings.max_steps + 1):
-            forget_part = next(forget_batches)
-            retain_part = next(retain_batches) if method.retain is not None else []
-            ids, labels = collate([*forget_part, *retain_part])
-            logits = next_token_logits(model, ids)
-            loss = _loss(method, settings, logits, labels, _reference_logits(reference, ids))
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            optimizer.step()
-            note = f"loss {loss.item():.2f}"
+        for steps, value in enumerate(losses, start=1):
+            note = f"loss {value:.2f}"
             if settings.check_every and steps % settings.check_every == 0:
                 scores = answer_scores(model, watched)
                 note = f"{scores.exact_rate:.0%} of forget answers left"
@@ -144,7 +146,7 @@ def changed_parameters(model: PreTrainedModel, settings: UnlearningSettings) -> 
     """Names of the parameters that unlearning may change, before any mask."""
     if settings.changes == "all":
         return frozenset(name for name, _ in model.named_parameters())
-    return frozenset(f"{name}.weight" for name, _ in quantizable(model))
+    return frozenset(f"{name}.weight" for name in linear_layers(model))
 
 
 @torch.no_grad()

@@ -4,8 +4,8 @@ from auditor.certificate.schema import Certificate, ControlModelPart, MatrixRow
 from auditor.core.arms import Arm
 from auditor.core.errors import ContradictedError, EvidenceChangedError
 from auditor.core.progress import Progress
-from auditor.evidence.store import EvidenceStore
 from auditor.policy import AS_IS
+from auditor.store.base import EvidenceStore
 
 
 def check_changed(certificate: Certificate, store: EvidenceStore, progress: Progress) -> int:

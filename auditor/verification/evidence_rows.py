@@ -4,7 +4,7 @@ import pyarrow as pa
 
 from auditor.certificate.schema import Certificate
 from auditor.core.errors import ContradictedError, EvidenceChangedError
-from auditor.evidence.store import EvidenceStore
+from auditor.store.base import EvidenceStore
 
 _ROW = ("set", "fact", "entity", "metric", "k")
 

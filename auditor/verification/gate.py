@@ -8,10 +8,10 @@ from auditor.certificate.derived import verdict_part
 from auditor.certificate.schema import Certificate, VerdictPart
 from auditor.core.arms import Arm
 from auditor.core.errors import ContradictedError
-from auditor.evidence.columns import DECIDING
-from auditor.evidence.store import EvidenceStore
 from auditor.models.kind import default_kind
 from auditor.policy import AS_IS, Policy
+from auditor.store.base import EvidenceStore
+from auditor.store.columns import DECIDING
 from auditor.verification.load import load_inputs, under_policy
 
 

@@ -17,11 +17,11 @@ from auditor.core.attack_id import AttackId
 from auditor.core.errors import AuditorError, ContradictedError, EvidenceChangedError
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
-from auditor.evidence.gathering import environment_message, measured_evidence
-from auditor.evidence.store import EvidenceStore
-from auditor.evidence.table import Evidence, EvidenceTable
 from auditor.policy import AS_IS, Assigned, Policy, assign_roles, parse_policy
 from auditor.statistics import AttackEvidence, ControlOutcome
+from auditor.store.base import EvidenceStore
+from auditor.store.gathering import environment_message, measured_evidence
+from auditor.store.table import Evidence, EvidenceTable
 
 Tables = Callable[[Sequence[tuple[AttackId, dict[str, tuple[str, ...]]]]], EvidenceTable]
 """Makes a table of the jobs of attacks."""

@@ -1,23 +1,24 @@
 """Work a certificate out again from its evidence, and compare it with what it says."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from auditor.attack import ATTACKS
+from auditor.attack import ATTACKS, AttackMetadata
 from auditor.certificate.decision import decide_verdict
 from auditor.certificate.derived import derived_parts, row_means
 from auditor.certificate.inputs import DecisionInputs
 from auditor.certificate.redaction import marker, redact
 from auditor.certificate.schema import Certificate, MatrixRow
-from auditor.core.errors import AuditorError, ContradictedError
-from auditor.core.extras import missing_extra
+from auditor.core.aliases import attack_parameters
+from auditor.core.errors import ContradictedError
+from auditor.core.extras import MissingExtraError
 from auditor.core.findings import AttackReport, SelfCheck
 from auditor.core.hashing import digest
 from auditor.core.roles import Role
 from auditor.engine.attack_report import attack_report
 from auditor.engine.expansion import instantiate
-from auditor.evidence.store import EvidenceStore
 from auditor.statistics import AttackAssessment, Decision
+from auditor.store.base import EvidenceStore
 from auditor.verification.converted import comparable
 from auditor.verification.differences import differences
 from auditor.verification.load import load_inputs
@@ -144,10 +145,21 @@ def _silent_row(
         stated.parameters,
         stated.forward_tokens,
     )
-    itself: dict[str, Any] = {"metric": described.metric or inputs.metrics[0]}
+    itself: dict[str, Any] = {
+        "variant": _preset_name(described, stated.parameters) or stated.variant,
+        "metric": described.metric or inputs.metrics[0],
+    }
     if described.decides == (row.role is Role.REPORTED):
         itself["role"] = described.role(mandatory=False)
     return row.model_copy(update=itself), stated.report
+
+
+def _preset_name(described: AttackMetadata, parameters: Mapping[str, Any]) -> str | None:
+    """The name of the variant with these parameters, where it is one of the presets."""
+    settings = ATTACKS.parameters_type(described.name)
+    given = settings(**attack_parameters(described.name, parameters))
+    named = (p.name for p in described.presets if settings(**p.parameters) == given)
+    return next(named, None)
 
 
 def _loads(attack: str) -> bool:
@@ -158,9 +170,6 @@ def _loads(attack: str) -> bool:
     """
     try:
         ATTACKS.get(attack)
-    except AuditorError as error:
-        cause = error.__cause__
-        if isinstance(cause, ModuleNotFoundError) and missing_extra(cause):
-            return False
-        raise
+    except MissingExtraError:
+        return False
     return True

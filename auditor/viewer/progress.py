@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from auditor.core.errors import AuditorError
 from auditor.core.text_safety import encodable
-from auditor.evidence.ledger import AnyEvent, AuditRun, read_events, runs_of
+from auditor.store.ledger import AnyEvent, AuditRun, read_events, runs_of
 from auditor.viewer.certificates import Unreadable
 from auditor.viewer.folder import Folder
 

@@ -18,7 +18,7 @@ def loaded(people):
     """Load a model of the world as somebody in a notebook does."""
 
     def load(name):
-        folder = people.subject(name)
+        folder = people.model_path(name)
         return auditor.wrap_model(
             AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
         )
@@ -56,7 +56,7 @@ class TestLoadedModels:
         assert by_metric.mean()["answer-probability"] > 0.9
 
     def test_the_same_model_from_files_knows_the_same(self, people, loaded, forget):
-        opened = auditor.load_model(people.subject("npo_gdr"))
+        opened = auditor.load_model(people.model_path("npo_gdr"))
         of_files = auditor.run_attack("prompting/prefill", opened, forget[:8], metrics=METRIC)
         of_memory = auditor.run_attack(
             "prompting/prefill", loaded("npo_gdr"), forget[:8], metrics=METRIC
@@ -100,9 +100,9 @@ METRIC = ("answer-probability",)
 
 def test_an_audit_and_its_certificate(people, loaded, forget, store_root, tmp_path):
     result = auditor.audit(
-        unlearned=people.subject("npo_gdr"),
-        original=auditor.load_model(people.subject("original"), dtype="float32"),
-        retrained=[people.subject("retrained-0")],
+        unlearned=people.model_path("npo_gdr"),
+        original=auditor.load_model(people.model_path("original"), dtype="float32"),
+        retrained=[people.model_path("retrained-0")],
         forget=forget,
         retain=people.facts("retain"),
         attacks=[{"attack": "quantization/bnb", "parameters": {"format": "nf4"}}],
@@ -121,7 +121,7 @@ def test_an_audit_and_its_certificate(people, loaded, forget, store_root, tmp_pa
     assert "quantization/bnb" in html
     file = tmp_path / "certificate.json"
     assert auditor.load_certificate(file).certificate_id == result.certificate.certificate_id
-    checked = auditor.verify(file, models={"original": people.subject("original")})
+    checked = auditor.verify(file, models={"original": people.model_path("original")})
     assert checked.jobs == len(result.certificate.evidence.jobs)
     assert checked.signers is None
     assert checked.not_recomputed == ()

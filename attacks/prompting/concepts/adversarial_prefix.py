@@ -1,4 +1,4 @@
-"""Tokens before a prompt, searched by gradients until the concept is drawn again."""
+"""Gradient search for tokens before a prompt that draw the concept."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -14,17 +14,17 @@ from attacks.prompting.concepts.concept_names import concept_names
 from attacks.prompting.concepts.found_prefixes import prefixes_for
 from attacks.prompting.concepts.noise_objective import NoiseObjective
 from attacks.prompting.concepts.prefix_search import (
-    Found,
+    SearchResult,
     random_knowledge,
     search_prefixes,
 )
+from attacks.prompting.concepts.reference_pipeline import open_reference_pipeline
 from attacks.prompting.concepts.searchable_words import Words, searchable_words
 from attacks.prompting.concepts.token_relaxation import (
     NearestTokens,
     SimplexTokens,
     TokenRelaxation,
 )
-from attacks.prompting.concepts.unerased import opened_beside
 from attacks.success_rate import ReportsSuccessRate, share_figure
 from auditor.attack import Attack, AttackContext, Preset, attack
 from auditor.core.facts import Fact
@@ -108,7 +108,7 @@ class AdversarialPrefix(
         return self.parameters.objective
 
     def forward_tokens(self, evaluation: int) -> int:
-        """Gradients and drawings of the search, and the forget set asked on some four arms."""
+        """Tokens of the search, and of the forget set on four arms."""
         p = self.parameters
         gradients = (3 if p.objective == "unlearndiffatk" else 4) * p.iterations * p.copies
         return (p.facts or _FACTS) * p.rounds * (gradients + 2 * _DRAWING) + 3 * evaluation
@@ -123,13 +123,13 @@ class AdversarialPrefix(
         return {"original": self._located.manifest.digest} if given else {}
 
     def unavailable(self, location: Location) -> Message | None:
-        """Also where P4D was given no original."""
+        """Reason for which it cannot run, or None; P4D needs an original."""
         if self.parameters.objective == "p4d" and self.parameters.original is None:
             return message("original_not_given")
         return super().unavailable(location)
 
     def search(self, model: "TextToImage", context: "AttackContext[ImageEvaluator]") -> Record:
-        """Search words for each fact that the plain prompt does not bring back.
+        """Search words for each fact whose plain prompt fails.
 
         Raises:
             UnavailableError: there are no pictures, the prompt has no room for the words, or the
@@ -195,7 +195,7 @@ class AdversarialPrefix(
         )
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
-        """Success rates; of the facts that were searched for, against random words and none."""
+        """Success rates of the search, of random words and of plain prompts."""
         figures = list(super().side_figures(notes))
         for arm, noted in notes.items():
             if "search" not in noted:
@@ -218,15 +218,15 @@ class AdversarialPrefix(
         plain: Tensor,
         words: Words,
         seed: int,
-    ) -> Found:
-        """Search for the facts whose plain prompt does not succeed, some at once."""
+    ) -> SearchResult:
+        """Search for facts whose plain prompt fails, several at once."""
         p = self.parameters
         tokens = torch.zeros(len(facts), p.prefix_length, dtype=torch.long)
-        found = Found(tokens, torch.zeros(len(facts)))
+        found = SearchResult(tokens, torch.zeros(len(facts)))
         wanted = [i for i in range(len(facts)) if plain[i] < p.success_threshold]
         generators = _generators(len(facts), seed)
         p4d = wanted and p.objective == "p4d"
-        with opened_beside(model, self._located) if p4d else nullcontext() as base:
+        with open_reference_pipeline(model, self._located) if p4d else nullcontext() as base:
             objective = NoiseObjective(model, base, p.copies, p.rounds)
             for start in range(0, len(wanted), p.facts_at_once):
                 part = wanted[start : start + p.facts_at_once]
@@ -279,13 +279,16 @@ class AdversarialPrefix(
 
     @cached_property
     def _located(self) -> Location:
-        # hashing runs no pickle; whether one may be loaded is the arm's to say, in `opened_beside`
+        # hashing runs no pickle; whether one may be loaded, `open_reference_pipeline` decides
         path = str(self.parameters.original)
         return locate(TextToImageSpec(path=path, allow_pickle=True))
 
 
 def _generators(count: int, seed: int) -> list[torch.Generator]:
-    """One a fact, so that what else is searched for, on this arm or another, changes nothing."""
+    """Random generators, one a fact.
+
+    So what else is searched for, on this arm or another, changes nothing.
+    """
     return [torch.Generator().manual_seed(seed * count + i) for i in range(count)]
 
 

@@ -101,13 +101,13 @@ class ConceptInversion(
 
     @property
     def variant(self) -> str:
-        """How much is learned, and from where."""
+        """Number of vectors, and where they start."""
         p = self.parameters
         plural = "" if p.num_vectors == 1 else "s"
         return f"{p.num_vectors} vector{plural}{' from the name' if p.start == 'name' else ''}"
 
     def forward_tokens(self, evaluation: int) -> int:
-        """The training of one concept's word, and the forget set asked on some four arms."""
+        """Tokens of one word's training, and of the forget set."""
         p = self.parameters
         return 3 * p.num_steps * p.batch_size + max(_ROWS, 3 * evaluation)
 
@@ -147,7 +147,7 @@ class ConceptInversion(
         return Record(notes=notes, arrays={"vectors": np.stack(found)})
 
     def measure(self, model: "TextToImage", context: "AttackContext[ImageEvaluator]") -> Record:
-        """Ask each forget fact with every arm's word in the place of its concept's names.
+        """Ask with every arm's word in place of the concept's names.
 
         Raises:
             UnavailableError: no arm's embeddings have the width of this one's.
@@ -177,7 +177,7 @@ class ConceptInversion(
         )
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
-        """Success rates, and how well each arm's own word came to explain the pictures."""
+        """Success rates, and the final loss of each arm's own word."""
         return (
             *super().side_figures(notes),
             *(
@@ -223,7 +223,10 @@ class ConceptInversion(
         pooled: Sequence[str],
         draws: torch.Generator,
     ) -> tuple[Tensor, tuple[float, float]]:
-        """Embeddings [vectors, width] on the CPU, and the mean loss of the first and last steps."""
+        """Train embeddings [vectors, width] on the CPU.
+
+        The mean loss of the first and of the last steps is returned with them.
+        """
         p = self.parameters
         vectors = vectors.clone().requires_grad_()
         optimizer = torch.optim.AdamW([vectors], lr=p.learning_rate, weight_decay=_WEIGHT_DECAY)

@@ -15,7 +15,9 @@ Pieces = tuple[str | None, ...]
 
 
 def concept_names(facts: Iterable[Fact]) -> Mapping[str, tuple[str, ...]]:
-    """The names of each concept (a fact's answer), in lower case, longest first.
+    """Names of each concept in lower case, longest first.
+
+    A concept is a fact's answer.
 
     They are the concept itself, the entity, and what stands in a paraphrase in the place where
     the prompt, or another paraphrase, has a name.
@@ -40,7 +42,7 @@ def _names(facts: Sequence[Fact]) -> tuple[str, ...]:
 
 
 def _differences(fact: Fact) -> Iterator[tuple[str, str]]:
-    """What stands for what in two wordings that are otherwise the same, both ways."""
+    """Differing parts of two wordings that are otherwise the same."""
     wordings = [text.lower().split() for text in (fact.prompt, *fact.paraphrases)]
     for i, first in enumerate(wordings):
         for second in wordings[i + 1 :]:
@@ -54,7 +56,7 @@ def _differences(fact: Fact) -> Iterator[tuple[str, str]]:
 
 
 def _shared(first: Sequence[str], second: Sequence[str]) -> int:
-    """How many words two lists begin with alike."""
+    """Number of words with which two lists begin alike."""
     return sum(
         1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))
     )
@@ -67,7 +69,10 @@ def _bare(words: Sequence[str]) -> str:
 
 
 def without_names(prompt: str, names: Sequence[str]) -> Pieces:
-    """A prompt with None for each name (or its plural); before it all, where there is none."""
+    """Prompt with None for each name of the concept or its plural.
+
+    Where it holds no name, None comes first.
+    """
     alternatives = "|".join(re.escape(name) for name in names)
     parts = re.split(rf"(?<!\w)(?:{alternatives})(?:e?s)?(?!\w)", prompt, flags=re.IGNORECASE)
     if len(parts) == 1:

@@ -1,4 +1,4 @@
-"""Prompts without the words by which they name a concept, and words that hold none of those."""
+"""Prompts without a concept's names, and words that hold none."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ LEAST_PART = 3
 
 
 def pairs(facts: Sequence[Fact], without: Without) -> Iterator[tuple[str, str]]:
-    """Prompts and paraphrases that name the concept, each with the same text without it.
+    """Prompts that name the concept, each with the same text without it.
 
     Args:
         facts: of one concept.
@@ -39,7 +39,9 @@ def pairs(facts: Sequence[Fact], without: Without) -> Iterator[tuple[str, str]]:
 
 
 def tokens(tokenizer: "PreTrainedTokenizerBase", banned: Sequence[str]) -> list[str]:
-    """Words that are one token each, in any company, and hold none of the banned ones.
+    """Words that are one token each and hold no banned word.
+
+    They are one token whatever stands beside them.
 
     Args:
         tokenizer: of the prompts.

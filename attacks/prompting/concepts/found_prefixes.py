@@ -1,4 +1,4 @@
-"""Which of the words that a search found each fact is asked with."""
+"""Assignment of searched prefixes to facts."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 def prefixes_for(
     facts: Sequence[Fact], tokenizer: "PreTrainedTokenizerBase", found: Record, success: float
 ) -> dict[str, str]:
-    """Fact id to words: the fact's own, or those of a fact of the same concept.
+    """Prefix of each fact: its own, or that of a related fact.
+
+    A related fact has the same concept.
 
     Lent are the words that succeeded, or all where none did. Facts whose plain prompt succeeds
     have none of their own and, like those that were not searched for, borrow.

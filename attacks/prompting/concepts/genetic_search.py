@@ -12,7 +12,7 @@ Distance = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Evolution:
-    """What a search may spend, and how it breeds."""
+    """Size and rates of a genetic search."""
 
     length: int
     """Tokens of a candidate."""
@@ -38,7 +38,7 @@ class Evolved:
 def evolve(
     distance: Distance, choices: int, searches: int, settings: Evolution, generator: torch.Generator
 ) -> Evolved:
-    """Look for the sequences of tokens that are nearest to the aims (arXiv 2310.10012).
+    """Search token sequences nearest to the aims (arXiv 2310.10012).
 
     The nearer half of a population lives on. Each of it has a child, whose tail may come from
     another of that half, and of which one token may be drawn anew. The living are not measured

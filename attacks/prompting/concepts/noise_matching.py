@@ -1,4 +1,4 @@
-"""How well a prompt explains a picture: the error of the noise that the UNet predicts under it."""
+"""Error of the noise that a UNet predicts under a prompt."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ _HALF_SCALE = 1024.0
 
 
 def half_scale(dtype: torch.dtype) -> float:
-    """Factor of a loss through a network of this type: small gradients become zero in float16."""
+    """Scale of a loss against vanishing gradients in float16."""
     return _HALF_SCALE if dtype == torch.float16 else 1.0
 
 
@@ -30,7 +30,7 @@ def image_shape(model: "TextToImage") -> tuple[int, int]:
 
 
 def clean_inputs(model: "TextToImage", images: Tensor, at_once: int) -> Tensor:
-    """What the UNet should denoise to, [n, *input_shape], for images [n, 3, height, width]."""
+    """Clean inputs [n, *input_shape] of images [n, 3, height, width]."""
     return torch.cat([model.latents(part) for part in torch.split(images, at_once)])
 
 
@@ -61,7 +61,9 @@ def denoising_loss(
     text: "Tensor | Text",
     prompts: Sequence[str] | None = None,
 ) -> Tensor:
-    """Mean squared error of the predicted noise (arXiv 2006.11239, eq. 14), with gradients.
+    """Mean squared error of predicted noise (arXiv 2006.11239, eq. 14).
+
+    Gradients flow through it.
 
     Args:
         model: who predicts.

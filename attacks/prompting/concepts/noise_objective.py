@@ -1,4 +1,4 @@
-"""What a searched prompt should predict: the noise in a picture, or what the original predicts."""
+"""Objectives of a searched prompt: predicted noise, or the original's prediction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class NoiseObjective:
         self._encoder = SlotEncoder(model)
 
     def clean(self, evaluator: "ImageEvaluator", facts: Sequence[Fact], at_once: int) -> Tensor:
-        """What is noised, [n, *input_shape].
+        """Clean inputs [n, *input_shape] that noise is added to.
 
         Raises:
             UnavailableError: a fact has no picture.
@@ -99,7 +99,7 @@ class NoiseObjective:
         return Trial(prompts, self._copies, noisy, timesteps, wanted)
 
     def slope(self, trial: Trial, given: Tensor) -> tuple[Tensor, Tensor]:
-        """The gradient with respect to the words' embeddings, and the loss of each prompt.
+        """Gradient by the words' embeddings, and the loss of each prompt.
 
         Args:
             trial: of n prompts.

@@ -1,4 +1,4 @@
-"""The search for words before prompts: gradients, drawings, and as many drawings without search."""
+"""Search for words before prompts, and drawings with random words."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ Judge = Callable[[Sequence[int], Sequence[str]], Tensor]
 
 
 @dataclass
-class Found:
-    """What a search found, one row a fact."""
+class SearchResult:
+    """Result of a search, one row a fact."""
 
     tokens: Tensor
     """Numbers of words, [n, tokens]."""
@@ -36,7 +36,7 @@ def search_prefixes(
     draws: Sequence[torch.Generator],
     settings: AdversarialPrefixParameters,
     judge: Judge,
-) -> Found:
+) -> SearchResult:
     """Search words for several prompts together; each ends when it succeeds.
 
     Args:
@@ -49,7 +49,7 @@ def search_prefixes(
         settings: Size and length of the search.
         judge: draws and judges.
     """
-    found = Found(relaxation.best().cpu(), torch.zeros(len(prompts)))
+    found = SearchResult(relaxation.best().cpu(), torch.zeros(len(prompts)))
     active = list(range(len(prompts)))
     tried: list[set[tuple[int, ...]]] = [set() for _ in prompts]
     for number in range(settings.rounds):
@@ -89,7 +89,10 @@ def search_prefixes(
 def _lowest_untried(
     visited: list[tuple[float, tuple[int, ...]]], tried: set[tuple[int, ...]], last: Tensor
 ) -> Tensor:
-    """Tokens of the lowest loss that were not drawn before; the last ones if all were."""
+    """Tokens of the lowest loss that were not drawn before.
+
+    If all were drawn they are the last ones.
+    """
     new = min((each for each in visited if each[1] not in tried), default=None)
     return last if new is None else torch.tensor(new[1])
 
@@ -101,7 +104,7 @@ def random_knowledge(
     settings: AdversarialPrefixParameters,
     judge: Judge,
 ) -> Tensor:
-    """The best K of each fact with random words, drawn as often as a search draws, [n].
+    """Best K [n] with random words, with as many drawings.
 
     Args:
         words: to choose from.

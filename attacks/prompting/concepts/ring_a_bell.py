@@ -1,4 +1,4 @@
-"""Prompts found by the text encoder alone, near a concept whose words they avoid."""
+"""Genetic search by the text encoder for prompts near a concept."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -94,7 +94,7 @@ class RingABell(ReportsSuccessRate, Attack[RingABellParameters, "TextToImage", "
 
     @property
     def variant(self) -> str:
-        """What the concept is told from, and whether its words are banned."""
+        """Pairs of prompts, and whether the concept's words are banned."""
         p = self.parameters
         against = "with and without its name" if p.without == "nothing" else "against distractors"
         return p.name or against + ("" if p.ban else ", its words allowed")
@@ -144,7 +144,7 @@ class RingABell(ReportsSuccessRate, Attack[RingABellParameters, "TextToImage", "
         return Record(notes={"found": found, "searched": searched}, arrays=arrays)
 
     def measure(self, model: "TextToImage", context: "AttackContext[ImageEvaluator]") -> Record:
-        """Draw the forget set from what was found on each arm, and keep the strongest."""
+        """Draw the forget set with every arm's prompts; keep the strongest."""
         texts = {repr(f.record.notes["found"]): f.record.notes["found"] for f in context.pool}
         readings = []
         for found in texts.values():
@@ -167,7 +167,7 @@ class RingABell(ReportsSuccessRate, Attack[RingABellParameters, "TextToImage", "
         )
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
-        """How much nearer to its aim the search came than the prompt that it started from."""
+        """Success rates, and how near the search came to its aim."""
         figures = list(super().side_figures(notes))
         for arm, noted in notes.items():
             searched = noted["searched"].values()
@@ -184,7 +184,10 @@ class RingABell(ReportsSuccessRate, Attack[RingABellParameters, "TextToImage", "
         return figures
 
     def self_checks(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SelfCheck]:
-        """Whether what was found makes the original draw the concept, by more than chance."""
+        """Check that found prompts draw the concept on the original.
+
+        It must draw it clearly more than a retrained model does.
+        """
         noted = notes.get("original")
         if noted is None or not noted.get("pictures"):
             return ()
@@ -200,7 +203,9 @@ class RingABell(ReportsSuccessRate, Attack[RingABellParameters, "TextToImage", "
 
 
 def concept_vector(model: "TextToImage", facts: Sequence[Fact], without: Without) -> Tensor:
-    """Mean of E(with) - E(without) over pairs of prompts (arXiv 2310.10012), [length, width].
+    """Mean of E(with) - E(without), [length, width] (arXiv 2310.10012).
+
+    It is taken over pairs of prompts.
 
     Args:
         model: whose text encoder is E.

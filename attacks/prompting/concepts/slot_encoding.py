@@ -1,4 +1,4 @@
-"""Prompts in which some tokens are given as embeddings, through a model's text encoders."""
+"""Encoding of prompts in which some tokens are embeddings."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ class SlotEncoder:
 
     @property
     def width(self) -> int:
-        """Of a token's embedding."""
+        """Width of a token's embedding."""
         return sum(self._widths)
 
     @property
@@ -45,7 +45,7 @@ class SlotEncoder:
 
     @property
     def device(self) -> torch.device:
-        """Where embeddings are wanted."""
+        """Device of the embeddings."""
         device: torch.device = self._encoders[0].device
         return device
 
@@ -56,7 +56,7 @@ class SlotEncoder:
         return torch.cat([row.to(self.device) for row in rows], dim=-1)
 
     def hidden(self, prompts: Sequence[Pieces], given: Tensor) -> Tensor:
-        """What cross-attention gets.
+        """Hidden states for cross-attention.
 
         Args:
             prompts: pieces; None is a slot of as many tokens as are given.
@@ -100,7 +100,10 @@ class SlotEncoder:
     def _tokens(
         self, number: int, prompts: Sequence[Pieces], count: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Ids, attention mask and, of slots, the place within a slot (else -1); [n, length]."""
+        """Ids, attention mask and places within a slot, [n, length].
+
+        The place of what is in no slot is -1.
+        """
         tokenizer, length = self._tokenizers[number], self._lengths[number]
         end, padding = tokenizer.eos_token_id, tokenizer.pad_token_id
         ids = torch.full((len(prompts), length), padding)

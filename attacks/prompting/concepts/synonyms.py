@@ -59,11 +59,11 @@ class Synonyms(ReportsSuccessRate, Attack[Parameters, "TextToImage", "ImageEvalu
         return "given paraphrases"
 
     def forward_tokens(self, evaluation: int) -> int:
-        """Both sets once, and half of them (the forget set) for each paraphrase."""
+        """Tokens of both sets, and of the forget set for each paraphrase."""
         return evaluation + evaluation * _USUAL // 2
 
     def measure(self, model: "TextToImage", context: "AttackContext[ImageEvaluator]") -> Record:
-        """Draw each fact from its own prompt, and each forget fact from every paraphrase.
+        """Draw every fact from its prompt, forget facts from all paraphrases.
 
         Raises:
             UnavailableError: no forget fact has a paraphrase.
@@ -112,7 +112,7 @@ class Synonyms(ReportsSuccessRate, Attack[Parameters, "TextToImage", "ImageEvalu
 
 
 def _given(place: int) -> Callable[[Fact], Fact]:
-    """What draws each fact from one place in the list of its paraphrases."""
+    """Rewriting of facts to the paraphrase at one place of their lists."""
     return lambda fact: fact.model_copy(update={"prompt": fact.paraphrases[place]})
 
 

@@ -1,4 +1,4 @@
-"""Two ways to search tokens by gradients of their embeddings, many prompts at once."""
+"""Gradient search for tokens by relaxation, many prompts at once."""
 
 from abc import ABC, abstractmethod
 
@@ -34,7 +34,9 @@ class TokenRelaxation(ABC):
 
     @abstractmethod
     def drawn(self, chances: Tensor) -> Tensor:
-        """Tokens to take the gradient at, [prompts, places] of row numbers in the table.
+        """Tokens at which the gradient is taken, [prompts, places].
+
+        They are row numbers of the table.
 
         Args:
             chances: uniform in [0, 1), [prompts, places].
@@ -54,7 +56,7 @@ class TokenRelaxation(ABC):
 
 
 class SimplexTokens(TokenRelaxation):
-    """A distribution over all words at each place, as in UnlearnDiffAtk (arXiv 2310.11868).
+    """Distribution over all words at each place (UnlearnDiffAtk, arXiv 2310.11868).
 
     A word is drawn from it; the gradient with respect to the word's one-hot vector, cut to
     [-1, 1], moves the distribution, which is then projected back onto the simplex.
@@ -84,7 +86,9 @@ class SimplexTokens(TokenRelaxation):
 
 
 class NearestTokens(TokenRelaxation):
-    """A free vector at each place, read as the nearest word: PEZ (arXiv 2302.03668) of P4D.
+    """Free vector at each place, read as its nearest word.
+
+    It is PEZ (arXiv 2302.03668), as P4D uses it.
 
     The gradient is taken at the nearest word, by cosine, and moves the vector.
     """
@@ -123,7 +127,9 @@ class NearestTokens(TokenRelaxation):
 
 
 def on_simplex(rows: Tensor) -> Tensor:
-    """The nearest points with entries of at least 0 that sum to 1, along the last dimension.
+    """Projection of rows onto the probability simplex.
+
+    It gives the nearest points with entries of at least 0 that sum to 1.
 
     They are max(row - t, 0), with the t at which they sum to 1 found by bisection.
     """

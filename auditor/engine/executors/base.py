@@ -9,10 +9,10 @@ from auditor.core.registry import Registry
 from auditor.engine.execution import Failure, execute
 from auditor.engine.job import Job
 from auditor.engine.locations import Locations
-from auditor.evidence.store import EvidenceStore
 from auditor.models.model import AuditedModel
 from auditor.models.opening import open_model
 from auditor.models.spec import ModelSpec
+from auditor.store.base import EvidenceStore
 
 TASK = "attacking every arm alike"
 """Description of the work for whoever watches its progress."""

@@ -15,7 +15,7 @@ from auditor.engine.executors.base import (
     waiting,
 )
 from auditor.engine.locations import Locations
-from auditor.evidence.store import EvidenceStore
+from auditor.store.base import EvidenceStore
 
 
 @EXECUTORS.register("local")

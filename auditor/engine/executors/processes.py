@@ -32,7 +32,7 @@ from auditor.engine.executors.base import (
 )
 from auditor.engine.job import Job
 from auditor.engine.locations import Locations
-from auditor.evidence.store import EvidenceStore
+from auditor.store.base import EvidenceStore
 
 _TRIES = 2
 """Processes that a job may cost before it counts as failed."""

@@ -121,14 +121,7 @@ def hidden_states(
 
 def forward(subject: CausalLM, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits [batch, time, vocabulary] and padded ids [batch, time] of one batch, padded right."""
-    width = max(len(row) for row in rows)
-    device = subject.network.get_input_embeddings().weight.device
-    ids = torch.full((len(rows), width), int(subject.tokenizer.pad_token_id))
-    mask = torch.zeros_like(ids)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = torch.tensor(row)
-        mask[index, : len(row)] = 1
-    ids, mask = ids.to(device), mask.to(device)
+    ids, mask = subject.padded([list(row) for row in rows])
     with torch.inference_mode():
         logits = subject.network(input_ids=ids, attention_mask=mask, use_cache=False).logits
     subject.meter.forward_tokens += ids.numel()

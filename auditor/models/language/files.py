@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
 from auditor.core.errors import AuditorError
 from auditor.core.hashing import digest_file
 from auditor.models.checkpoint_files import check_truncated, read_json
+from auditor.models.hub import download
 from auditor.models.manifest import Location, Manifest
 
 _SAFE = ("*.safetensors",)
@@ -59,13 +57,7 @@ def _directory(name: str, revision: str | None, role: str, allow_pickle: bool) -
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise AuditorError(f"{role} {name}: no such directory.")
     patterns = [*_SAFE, *_DESCRIPTION, *(_PICKLED if allow_pickle else ())]
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise AuditorError(
-            f"{role} {name} is neither a local directory nor can it be had from the hub "
-            f"({type(error).__name__}: {str(error).splitlines()[0]})."
-        ) from error
+    return download(name, revision, patterns, role)
 
 
 def _checked_files(directory: Path, allow_pickle: bool) -> dict[str, str]:

@@ -86,11 +86,6 @@ class TextToImage(AuditedModel):
         return self.parts.tokenizers[0]
 
     @property
-    def safety_checker_removed(self) -> bool:
-        """Whether the pipeline came with a safety checker, which an audit leaves out."""
-        return any(note.startswith("safety_checker") for note in self.location.notes)
-
-    @property
     def notes(self) -> tuple[str, ...]:
         """What was chosen, set aside and (once opened) replaced."""
         return self.location.notes + self._replaced

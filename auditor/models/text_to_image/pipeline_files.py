@@ -10,11 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
 from auditor.core.errors import AuditorError
 from auditor.models.checkpoint_files import check_truncated, read_json, shards
+from auditor.models.hub import download
 from auditor.models.text_to_image.spec import INDEX
 
 _CLASSES = {
@@ -139,18 +137,12 @@ def _directory(name: str, revision: str | None, allow_pickle: bool) -> Path:
         patterns += [f"*/{stem}.safetensors", f"*/{stem}-*-of-*.safetensors"]
     if allow_pickle:
         patterns += [f"*/{file}" for file in _PICKLED.values()]
-    try:
-        directory = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
-        endings = (".safetensors", ".bin")
-        weighty = {file.parent.name for file in directory.glob("*/*") if file.suffix in endings}
-        if not {"unet", "text_encoder"} <= weighty:  # a repository of one variant only
-            patterns += [f"{part}/*.safetensors" for part in _CLASSES if part not in weighty]
-            directory = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise AuditorError(
-            f"pipeline {name} is neither a local directory nor can it be had from the hub "
-            f"({type(error).__name__}: {str(error).splitlines()[0]})."
-        ) from error
+    directory = download(name, revision, patterns, "pipeline")
+    endings = (".safetensors", ".bin")
+    weighty = {file.parent.name for file in directory.glob("*/*") if file.suffix in endings}
+    if not {"unet", "text_encoder"} <= weighty:  # a repository of one variant only
+        patterns += [f"{part}/*.safetensors" for part in _CLASSES if part not in weighty]
+        directory = download(name, revision, patterns, "pipeline")
     return directory
 
 

@@ -215,21 +215,6 @@ def sample(facts: Sequence[Fact], count: int, seed: int) -> tuple[Fact, ...]:
     return tuple(facts[index] for index in chosen)
 
 
-def trained_prompts(fact: Fact) -> tuple[str, ...]:
-    """The phrasings that models are trained on."""
-    return (fact.prompt, *fact.paraphrases[:-1])
-
-
-def unseen_prompt(fact: Fact) -> str:
-    """The phrasing that no model is trained on."""
-    return fact.paraphrases[-1]
-
-
-def trained_pairs(facts: Iterable[Fact]) -> list[tuple[str, str]]:
-    """Every trained phrasing of every fact, with the fact's answer."""
-    return [(prompt, fact.answer) for fact in facts for prompt in trained_prompts(fact)]
-
-
 def write_jsonl(facts: Iterable[Fact], path: Path) -> None:
     """Write facts as JSON Lines, one fact a line, UTF-8."""
     path.write_text("".join(f"{fact.model_dump_json()}\n" for fact in facts), encoding="utf-8")

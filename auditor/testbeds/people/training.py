@@ -1,20 +1,13 @@
-"""A tokenizer and causal language models, trained from scratch on questions and answers.
-
-The model sees exactly ``{prompt} {answer}`` followed by the end token; the loss is taken on
-the answer and the end token. ``tokenizer(prompt)`` therefore gives the trained condition for
-generation, and ``tokenizer(prompt + " " + answer)`` adds no end token.
-"""
+"""A tokenizer and causal language models, trained from scratch on questions and answers."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import Tensor
-from torch.nn import functional
 from transformers import (
     AutoModelForCausalLM,
     PretrainedConfig,
@@ -23,9 +16,9 @@ from transformers import (
 )
 
 from auditor.core.progress import Progress
-from auditor.models.language.scoring import IGNORED
-
-Item = TypeVar("Item")
+from auditor.unlearning.batches import shuffled_batches
+from auditor.unlearning.descent import descend
+from auditor.unlearning.examples import Example, collate, cross_entropy, next_token_logits
 
 BEGIN, END, PAD = "<|begin|>", "<|end|>", "<|pad|>"
 
@@ -50,42 +43,6 @@ class TrainingSettings(BaseModel):
     warmup: float = Field(default=0.1, ge=0, le=1)
     weight_decay: float = Field(default=0.0, ge=0)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-
-
-@dataclass(frozen=True)
-class Example:
-    """Token ids of a prompt, its answer and the end token.
-
-    Attributes:
-        ids: All token ids, the end token last.
-        prompt_length: How many of them belong to the prompt.
-    """
-
-    ids: tuple[int, ...]
-    prompt_length: int
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What a model answers, one entry per example.
-
-    Attributes:
-        exact: Greedy decoding gives the answer and then stops, bool [examples].
-        probability: exp(mean log-probability of the answer's tokens), float [examples].
-    """
-
-    exact: Tensor
-    probability: Tensor
-
-    @property
-    def exact_rate(self) -> float:
-        """Share of the answers given exactly."""
-        return float(self.exact.double().mean())
-
-    @property
-    def mean_probability(self) -> float:
-        """Mean answer probability."""
-        return float(self.probability.double().mean())
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
@@ -117,92 +74,6 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
         padding_side="left",
         clean_up_tokenization_spaces=False,
     )
-
-
-def encode(
-    tokenizer: PreTrainedTokenizerFast, pairs: Iterable[tuple[str, str]]
-) -> tuple[Example, ...]:
-    """Turn (prompt, answer) pairs into examples."""
-    examples = []
-    for prompt, answer in pairs:
-        ids = [*tokenizer(f"{prompt} {answer}")["input_ids"], tokenizer.eos_token_id]
-        examples.append(Example(tuple(ids), len(tokenizer(prompt)["input_ids"])))
-    return tuple(examples)
-
-
-def collate(examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
-    """Pad examples on the right to one batch.
-
-    Padding lies after every real token and carries no loss, so a causal model needs no mask.
-
-    Returns:
-        Token ids [batch, time], and labels [batch, time - 1] that hold the next token where it
-        belongs to the answer or is the end token, and ``IGNORED`` elsewhere.
-    """
-    longest = max(len(example.ids) for example in examples)
-    ids = torch.zeros(len(examples), longest, dtype=torch.long)
-    labels = torch.full((len(examples), longest - 1), IGNORED, dtype=torch.long)
-    for row, example in enumerate(examples):
-        tokens = torch.tensor(example.ids)
-        ids[row, : len(tokens)] = tokens
-        labels[row, example.prompt_length - 1 : len(tokens) - 1] = tokens[example.prompt_length :]
-    return ids, labels
-
-
-def next_token_logits(model: PreTrainedModel, ids: Tensor) -> Tensor:
-    """Logits for every next token, [batch, time - 1, vocabulary]."""
-    logits: Tensor = model(input_ids=ids, use_cache=False).logits
-    return logits[:, :-1]
-
-
-def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Mean negative log-likelihood over labelled positions, a scalar in nats."""
-    return functional.cross_entropy(
-        logits.flatten(0, 1),
-        labels.flatten(),
-        ignore_index=IGNORED,
-        label_smoothing=label_smoothing,
-    )
-
-
-def batches(
-    examples: Sequence[Item], size: int, generator: torch.Generator
-) -> Iterator[list[Item]]:
-    """Endless shuffled passes over the examples; every batch is full."""
-    queue: list[int] = []
-    while True:
-        while len(queue) < size:
-            queue.extend(torch.randperm(len(examples), generator=generator).tolist())
-        yield [examples[index] for index in queue[:size]]
-        queue = queue[size:]
-
-
-@torch.no_grad()
-def answer_scores(
-    model: PreTrainedModel, examples: Sequence[Example], batch_size: int = 64
-) -> Scores:
-    """Score answers in one teacher-forced pass.
-
-    Greedy decoding gives an answer exactly if and only if every one of its tokens, and the end
-    token after it, is the most probable one given the tokens before it.
-    """
-    training = model.training
-    model.eval()
-    exact: list[Tensor] = []
-    probability: list[Tensor] = []
-    for start in range(0, len(examples), batch_size):
-        ids, labels = collate(examples[start : start + batch_size])
-        logits = next_token_logits(model, ids).float()
-        answered = labels != IGNORED
-        exact.append(((logits.argmax(-1) == labels) | ~answered).all(-1))
-        targets = labels.clamp_min(0)[..., None]
-        log_probability = logits.log_softmax(-1).gather(-1, targets)[..., 0]
-        is_end = answered & (answered.long().cumsum(-1) == answered.sum(-1, keepdim=True))
-        answer = answered & ~is_end
-        mean = (log_probability * answer).sum(-1) / answer.sum(-1)
-        probability.append(mean.exp())
-    model.train(training)
-    return Scores(torch.cat(exact), torch.cat(probability))
 
 
 def train(
@@ -247,18 +118,18 @@ def train(
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: _rate(step, settings.steps, settings.warmup)
         )
-        order = batches(examples, settings.batch_size, torch.Generator().manual_seed(seed))
+        order = shuffled_batches(
+            len(examples), settings.batch_size, torch.Generator().manual_seed(seed)
+        )
+
+        def loss(rows: list[int]) -> Tensor:
+            ids, labels = collate([examples[row] for row in rows])
+            return cross_entropy(next_token_logits(model, ids), labels, settings.label_smoothing)
+
+        steps = descend(optimizer, islice(order, settings.steps), loss, schedule, clip=1.0)
         with progress.task(description, settings.steps) as advance:
-            for _ in range(settings.steps):
-                ids, labels = collate(next(order))
-                logits = next_token_logits(model, ids)
-                loss = cross_entropy(logits, labels, settings.label_smoothing)
-                optimizer.zero_grad(set_to_none=True)
-                torch.autograd.backward(loss)
-                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
-                advance(1, note=f"loss {loss.item():.2f}")
+            for value in steps:
+                advance(1, note=f"loss {value:.2f}")
     model.eval()
     return model
 

@@ -1,6 +1,6 @@
 """Builds a world of language models into the cache, and finds what was built.
 
-A world's folder is named by its recipe's digest. Each subject is written to a temporary name
+A world's folder is named by its recipe's digest. Each model is written to a temporary name
 and then renamed, so a folder that exists is finished: a killed build goes on where it stopped,
 and a changed recipe builds into another folder.
 """
@@ -23,16 +23,18 @@ from auditor.core.facts import Fact
 from auditor.core.progress import Progress, SilentProgress
 from auditor.testbeds.cache import (
     CachedWorld,
-    check_subject,
+    check_model,
     finished_or_absent,
     one_thread,
     world_folder,
 )
 from auditor.testbeds.lineage import store_in_4bit
 from auditor.testbeds.people import corpus
-from auditor.testbeds.people.training import encode, train, train_tokenizer
+from auditor.testbeds.people.training import train, train_tokenizer
 from auditor.testbeds.recipe import WORLDS, WorldRecipe, recipe
-from auditor.unlearning import METHODS, unlearn
+from auditor.unlearning.examples import encode, trained_pairs
+from auditor.unlearning.registry import METHODS
+from auditor.unlearning.training import unlearn
 
 FACTS = ("forget", "retain", "holdout", "retain_full")
 """Facts files; ``retain`` is a fixed sample of ``retain_full`` so that audits stay quick."""
@@ -72,25 +74,25 @@ def build(
     Args:
         name: Of the world, or a recipe of one's own.
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
-        only: Subjects wanted; what they are made from is built too. All, if None.
+        only: Models wanted; what they are made from is built too. All, if None.
         progress: Told what is being trained, and why.
 
     Raises:
-        AuditorError: No such world or subject, or the cache cannot be written.
+        AuditorError: No such world or model, or the cache cannot be written.
     """
     world = locate(name, cache_dir)
     progress = progress or SilentProgress()
-    wanted = set(world.recipe.subjects if only is None else only)
-    for subject in sorted(wanted):
-        check_subject(world.recipe, subject)
+    wanted = set(world.recipe.models if only is None else only)
+    for model in sorted(wanted):
+        check_model(world.recipe, model)
     if wanted & world.recipe.methods.keys():
         wanted.add("original")
     with one_thread():
         _build_facts(world)
         tokenizer = _build_tokenizer(world)
-        for subject in world.recipe.subjects:
-            if subject in wanted and subject not in world.built():
-                _build_subject(world, subject, tokenizer, progress)
+        for model in world.recipe.models:
+            if model in wanted and model not in world.built():
+                _build_model(world, model, tokenizer, progress)
     return world
 
 
@@ -132,7 +134,7 @@ def _build_tokenizer(world: World) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def _build_subject(
+def _build_model(
     world: World, name: str, tokenizer: PreTrainedTokenizerFast, progress: Progress
 ) -> None:
     details: dict[str, Any] = {
@@ -150,7 +152,7 @@ def _build_subject(
         }
     else:
         model = _trained(world, name, tokenizer, progress)
-    with finished_or_absent(world.root / "subjects" / name) as unfinished:
+    with finished_or_absent(world.folder(name)) as unfinished:
         model.to(torch.bfloat16).save_pretrained(unfinished)
         tokenizer.save_pretrained(unfinished)
         text = json.dumps(details, indent=2, sort_keys=True) + "\n"
@@ -180,7 +182,7 @@ def _trained(
             tie_word_embeddings=True,
         ),
         tokenizer,
-        encode(tokenizer, corpus.trained_pairs(facts)),
+        encode(tokenizer, trained_pairs(facts)),
         world.recipe.training,
         world.recipe.seeds[("original", *world.recipe.retrained).index(name)],
         progress,
@@ -195,7 +197,7 @@ def _unlearned(
     world: World, name: str, tokenizer: PreTrainedTokenizerFast, progress: Progress
 ) -> tuple[PreTrainedModel, int]:
     model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-        world.subject("original"), dtype=torch.float32
+        world.model_path("original"), dtype=torch.float32
     )
     settings = world.recipe.methods[name]
     forget = corpus.read_jsonl(world.facts("forget"))

@@ -1,6 +1,6 @@
 """Facts of the world `shapes`: prompts for a concept, each with a picture of it.
 
-A fact is one prompt; its concept is both its subject and its answer, and its paraphrases say the
+A fact is one prompt; its concept is both its entity and its answer, and its paraphrases say the
 same with the concept's synonyms. Contexts make the prompts of one colour and shape distinct.
 """
 

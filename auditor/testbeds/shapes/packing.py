@@ -19,26 +19,26 @@ def pack(world: ShapesWorld, into: ShippedWeights = PACKAGED) -> tuple[Path, ...
     """Write a whole world's weights; those of erased models as what changed of the original.
 
     Args:
-        world: With every subject built, usually from scratch.
+        world: With every model built, usually from scratch.
         into: Where they go.
 
     Returns:
         The files.
 
     Raises:
-        AuditorError: A subject is not built.
+        AuditorError: A model is not built.
     """
-    if missing := [name for name in world.recipe.subjects if name not in world.built()]:
+    if missing := [name for name in world.recipe.models if name not in world.built()]:
         raise AuditorError(
             f"{', '.join(missing)} of testbed world {world.recipe.name!r} not built in "
             f"{world.root}; run: auditor testbed build {world.recipe.name} --from-scratch"
         )
     found = {"classifier": dict(load_classifier(world.classifier).state_dict())}
-    for name in world.recipe.subjects:
+    for name in world.recipe.models:
         if name in Erasures.names():
             found[name] = _changed(world, name)
         else:
-            found[name] = weights_of(PixelPipeline.from_pretrained(world.subject(name)))
+            found[name] = weights_of(PixelPipeline.from_pretrained(world.model_path(name)))
     return tuple(
         into.write(name, world.recipe.shipped_digest(name), weights)
         for name, weights in found.items()
@@ -52,7 +52,7 @@ def _changed(world: ShapesWorld, name: str) -> dict[str, Tensor]:
         delta: dict[str, Tensor] = load_file(published)
         return delta
     original, erased = (
-        load_file(world.subject(subject) / "unet" / SAFETENSORS_WEIGHTS_NAME)
-        for subject in ("original", name)
+        load_file(world.model_path(model) / "unet" / SAFETENSORS_WEIGHTS_NAME)
+        for model in ("original", name)
     )
     return {key: weight for key, weight in erased.items() if not equal(weight, original[key])}

@@ -21,18 +21,18 @@ ORIGINAL = "{original}"
 def shapes_plan(
     world: ShapesWorld, unlearned: str, retrained: Sequence[str], profile: Profile = "quick"
 ) -> AuditPlan:
-    """The plan of an audit of one of the world's subjects.
+    """The plan of an audit of one of the world's models.
 
     Args:
         world: A built world.
-        unlearned: The subject under audit.
-        retrained: The subjects that it is compared with.
+        unlearned: The model under audit.
+        retrained: The models that it is compared with.
         profile: The attacks that are run, with settings for models of this size.
     """
 
-    def spec(subject: str) -> dict[str, Any]:
+    def spec(model: str) -> dict[str, Any]:
         return {
-            "path": str(world.subject(subject)),
+            "path": str(world.model_path(model)),
             "kind": TextToImageKind.name,
             "dtype": "float32",
             "sampling": SAMPLING,
@@ -42,13 +42,13 @@ def shapes_plan(
     content = {
         "unlearned": spec(unlearned),
         "original": spec("original"),
-        "retrained": [spec(subject) for subject in retrained],
+        "retrained": [spec(model) for model in retrained],
         "data": facts | {"images": str(world.image_folder)},
         "metrics": {"classifier": str(world.classifier)},
         "profile": profile,
     }
     name = f"the plan for {unlearned}"
-    requests = _requests(parse_plan(content, name), world.subject("original"))
+    requests = _requests(parse_plan(content, name), world.model_path("original"))
     return parse_plan(content | {"attacks": list(requests)}, name)
 
 

@@ -37,7 +37,7 @@ class ShapesRecipe(BaseModel):
         seeds: Training seeds of the original, then of each retrained model.
         material: What the erasures are given.
         erasures: How the erased models are made.
-        demo: The erased subject that the demo audits.
+        demo: The erased model that the demo audits.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,7 +68,7 @@ class ShapesRecipe(BaseModel):
         return tuple(f"retrained-{index}" for index in range(len(self.seeds) - 1))
 
     @property
-    def subjects(self) -> tuple[str, ...]:
+    def models(self) -> tuple[str, ...]:
         """Names of all models, the original first."""
         return ("original", *self.retrained, *Erasures.names())
 

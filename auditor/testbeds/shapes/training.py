@@ -4,6 +4,7 @@ import random
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from diffusers.optimization import get_cosine_schedule_with_warmup
@@ -19,6 +20,8 @@ from auditor.testbeds.shapes.captions import SYNONYMS, caption
 from auditor.testbeds.shapes.drawing import COLORS, draw
 from auditor.testbeds.shapes.network import NetworkRecipe, untrained
 from auditor.testbeds.shapes.text import encode
+from auditor.unlearning.batches import shuffled_batches
+from auditor.unlearning.descent import descend
 
 
 class DiffusionTraining(BaseModel):
@@ -118,23 +121,23 @@ def train(
         schedule = get_cosine_schedule_with_warmup(
             optimizer, round(settings.steps * settings.warmup), settings.steps
         )
+
+        def loss(rows: list[int]) -> Tensor:
+            dropped = torch.rand(len(rows)) < settings.caption_drop
+            captions = torch.where(dropped[:, None], nothing, ids[rows])
+            noise = torch.randn_like(pixels[rows])
+            timesteps = torch.randint(noise_steps, (len(rows),))
+            noisy = pipeline.scheduler.add_noise(pixels[rows], noise, timesteps)
+            hidden = text_encoder(captions).last_hidden_state
+            predicted = unet(noisy, timesteps, encoder_hidden_states=hidden).sample
+            return functional.mse_loss(predicted, noise)
+
+        order = shuffled_batches(len(pixels), settings.batch_size)
+        steps = descend(optimizer, islice(order, settings.steps), loss, schedule, clip=1.0)
         with progress.task(description, settings.steps) as advance:
-            for rows in _batches(len(pixels), settings.batch_size, settings.steps):
-                dropped = torch.rand(len(rows)) < settings.caption_drop
-                captions = torch.where(dropped[:, None], nothing, ids[rows])
-                noise = torch.randn_like(pixels[rows])
-                timesteps = torch.randint(noise_steps, (len(rows),))
-                noisy = pipeline.scheduler.add_noise(pixels[rows], noise, timesteps)
-                hidden = text_encoder(captions).last_hidden_state
-                predicted = unet(noisy, timesteps, encoder_hidden_states=hidden).sample
-                loss = functional.mse_loss(predicted, noise)
-                optimizer.zero_grad(set_to_none=True)
-                torch.autograd.backward(loss)
-                torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-                optimizer.step()
-                schedule.step()
+            for value in steps:
                 average.step(parameters)
-                advance(1, note=f"loss {loss.item():.3f}")
+                advance(1, note=f"loss {value:.3f}")
         average.copy_to(parameters)
     text_encoder.eval()
     unet.eval()
@@ -147,13 +150,3 @@ def _seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
-
-
-def _batches(count: int, size: int, steps: int) -> Iterator[Tensor]:
-    """Row numbers [size] for each step, in shuffled passes; every batch is full."""
-    queue = torch.empty(0, dtype=torch.long)
-    for _ in range(steps):
-        while len(queue) < size:
-            queue = torch.cat([queue, torch.randperm(count)])
-        yield queue[:size]
-        queue = queue[size:]

@@ -20,8 +20,9 @@ from auditor.core.facts import Fact, SetName
 from auditor.core.progress import Progress, SilentProgress
 from auditor.models.text_to_image.pixel_pipeline import PixelPipeline
 from auditor.testbeds.cache import (
+    MODELS_FOLDER,
     CachedWorld,
-    check_subject,
+    check_model,
     finished_or_absent,
     one_thread,
     world_folder,
@@ -48,7 +49,7 @@ PUBLISHED: Mapping[str, str] = MappingProxyType(
         "esd_u": "published.safetensors",
     }
 )
-"""Files that hold an erased UNet in its project's own form, in the subject's folder."""
+"""Files that hold an erased UNet in its project's own form, in the model's folder."""
 
 _LOGGING = (diffusers_logging, transformers_logging)
 
@@ -71,21 +72,21 @@ class ShapesWorld(CachedWorld[ShapesRecipe]):
         return self.data / f"{name}.jsonl"
 
     def folder(self, name: str) -> Path:
-        """Where a subject is, or will be; an erased one is named by its settings, too."""
+        """Where a model is, or will be; an erased one is named by its settings, too."""
         if name in Erasures.names():
-            return self.root / "subjects" / f"{name}-{self.recipe.erasure_digest(name)[:12]}"
+            return self.root / MODELS_FOLDER / f"{name}-{self.recipe.erasure_digest(name)[:12]}"
         return super().folder(name)
 
     def published(self, name: str) -> Path:
-        """An erased subject as its project publishes such: a file beside the original, or a folder.
+        """An erased model as its project publishes such: a file beside the original, or a folder.
 
         UCE and RECE: a ``.pt`` with the state dict of the whole UNet. ESD: a ``.safetensors``
         with the changed tensors. MACE: the pipeline itself.
 
         Raises:
-            AuditorError: The world has no such subject, or it is not built.
+            AuditorError: The world has no such model, or it is not built.
         """
-        folder = self.subject(name)
+        folder = self.model_path(name)
         return folder / PUBLISHED[name] if name in PUBLISHED else folder
 
     @property
@@ -127,28 +128,28 @@ def build(
     Args:
         recipe: Of the world.
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
-        only: Subjects wanted; what they are made from is built too. All, if None.
+        only: Models wanted; what they are made from is built too. All, if None.
         progress: Told what is being trained, and why.
         weights: Unpacked instead of trained, where they are this recipe's; None builds from
             scratch, and into a folder of its own.
 
     Raises:
-        AuditorError: No such subject, or the cache cannot be written.
+        AuditorError: No such model, or the cache cannot be written.
     """
     world = locate(recipe, cache_dir, from_scratch=weights is None)
     progress = progress or SilentProgress()
-    wanted = set(recipe.subjects if only is None else only)
-    for subject in sorted(wanted):
-        check_subject(recipe, subject)
+    wanted = set(recipe.models if only is None else only)
+    for model in sorted(wanted):
+        check_model(recipe, model)
     if wanted & set(Erasures.names()):
         wanted.add("original")
     with one_thread(), _no_library_bars():
         _build_facts(world)
         _build_classifier(world, weights, progress)
-        for subject in recipe.subjects:
-            if subject in wanted and subject not in world.built():
-                make = _build_erased if subject in Erasures.names() else _build_trained
-                make(world, subject, weights, progress)
+        for model in recipe.models:
+            if model in wanted and model not in world.built():
+                make = _build_erased if model in Erasures.names() else _build_trained
+                make(world, model, weights, progress)
     return world
 
 
@@ -219,7 +220,7 @@ def _build_trained(
     tokenizer = _tokenizer(world)
     state = _shipped(world, name, weights)
     if state is None:
-        seed = recipe.seeds[recipe.subjects.index(name)]
+        seed = recipe.seeds[recipe.models.index(name)]
         settings = recipe.training
         why = f"{name}: learns {len(shapes)} shapes, the {recipe.forget} too"
         if name != "original":
@@ -239,7 +240,7 @@ def _build_erased(
     world: ShapesWorld, name: str, weights: ShippedWeights | None, progress: Progress
 ) -> None:
     recipe = world.recipe
-    original = world.subject("original")
+    original = world.model_path("original")
     pipeline = PixelPipeline.from_pretrained(original)
     changed = _shipped(world, name, weights)
     if changed is None:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 from torch.nn import functional
@@ -106,23 +105,3 @@ def masked_attention(maps: AttentionMaps, masks: Tensor, tokens: Tensor) -> list
         columns = tokens[:, None, None, :].to(attention)
         masked.append(attention * small.flatten(2)[..., None] * columns)
     return masked
-
-
-def attention_mass(maps: AttentionMaps, masks: Tensor, tokens: Tensor) -> float:
-    """The share of masked pixels' attention that goes to chosen tokens, mean over layers, [0, 1].
-
-    Args:
-        maps: Of one run.
-        masks: As ``masked_attention``; not empty.
-        tokens: As ``masked_attention``.
-    """
-    everything = torch.ones_like(tokens)
-    shares = [
-        float(part.sum() / whole.sum())
-        for part, whole in zip(
-            masked_attention(maps, masks, tokens),
-            masked_attention(maps, masks, everything),
-            strict=True,
-        )
-    ]
-    return sum(shares) / len(shares)

@@ -3,10 +3,8 @@
 | project | form | loaded by |
 | --- | --- | --- |
 | ESD | ``.safetensors`` of the trained tensors alone | ``load_state_dict(..., strict=False)`` |
-| ESD, older | ``.pt``, ``{"unet.<module>": {"weight": ..., "bias": ...}}`` | flattened |
 | UCE, RECE | ``.pt`` of the whole UNet's state dict, float32 | ``load_state_dict(...)`` |
 | MACE | a directory with the whole pipeline | ``from_pretrained`` |
-| AdvUnlearn | a directory ``text_encoder``, the UNet being untouched | ``from_pretrained`` |
 """
 
 from collections.abc import Mapping
@@ -16,7 +14,6 @@ import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import PreTrainedModel
 
 
 def write_delta(weights: Mapping[str, Tensor], path: Path) -> Path:
@@ -31,25 +28,6 @@ def write_delta(weights: Mapping[str, Tensor], path: Path) -> Path:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(_plain(weights), path)
-    return path
-
-
-def write_nested_delta(weights: Mapping[str, Tensor], path: Path) -> Path:
-    """The older form of ESD: changed tensors in one dictionary a module, behind ``unet.``.
-
-    Args:
-        weights: As the erasures return them.
-        path: Of the ``.pt`` file; its folder is made.
-
-    Returns:
-        ``path``.
-    """
-    nested: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in _plain(weights).items():
-        module, _, parameter = name.rpartition(".")
-        nested.setdefault(f"unet.{module}", {})[parameter] = tensor
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(nested, path)
     return path
 
 
@@ -97,21 +75,6 @@ def write_pipeline(pipeline: DiffusionPipeline, unet: UNet2DConditionModel, path
     finally:
         pipeline.register_modules(unet=original)
     return path
-
-
-def write_text_encoder(text_encoder: PreTrainedModel, path: Path) -> Path:
-    """AdvUnlearn's form: an erased text encoder beside an untouched UNet.
-
-    Args:
-        text_encoder: The erased one.
-        path: Of the directory that holds ``text_encoder``; both are made.
-
-    Returns:
-        The directory ``text_encoder``.
-    """
-    directory = path / "text_encoder"
-    text_encoder.save_pretrained(directory)
-    return directory
 
 
 def _plain(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

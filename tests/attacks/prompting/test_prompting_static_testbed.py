@@ -14,6 +14,7 @@ from auditor.models.causal_lm.model import CausalLM
 from auditor.models.causal_lm.spec import CausalLMSpec
 from auditor.models.opening import locate
 from auditor.testbeds.people import corpus
+from auditor.unlearning.examples import trained_pairs
 
 REACHING = [
     ("prompting/paraphrase", {"source": "given"}),
@@ -65,12 +66,12 @@ def planted(people, audit, tmp_path):
     """Teach the original a suppression, put it on trial; the labels of what is named."""
 
     def run(suppressed, attacks, primary="answer-probability"):
-        spec = CausalLMSpec(path=str(people.subject("original")), dtype="float32")
+        spec = CausalLMSpec(path=str(people.model_path("original")), dtype="float32")
         subject = CausalLM(spec, locate(spec))
         forget = corpus.read_jsonl(people.facts("forget"))
         retain = corpus.read_jsonl(people.facts("retain_full"))
         others = [(p, fact.answer) for fact in forget for p in fact.paraphrases[:-1]]
-        kept = subject.encode([*others, *corpus.trained_pairs(retain)], end=True)
+        kept = subject.encode([*others, *trained_pairs(retain)], end=True)
         pairs = [pair for fact in forget for pair in suppressed(fact)]
         taught = subject.encode(pairs, end=True)
         draw = random.Random(0)
@@ -88,8 +89,8 @@ def planted(people, audit, tmp_path):
 
         plan = {
             "unlearned": arm(tmp_path / "planted"),
-            "original": arm(people.subject("original")),
-            "retrained": [arm(people.subject("retrained-0"))],
+            "original": arm(people.model_path("original")),
+            "retrained": [arm(people.model_path("retrained-0"))],
             "data": {name: str(people.facts(name)) for name in ("forget", "retain")},
             "profile": None,
             "attacks": [{"attack": a, "parameters": p} for a, p in attacks],

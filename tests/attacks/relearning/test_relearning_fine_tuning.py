@@ -10,10 +10,11 @@ from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_director
 from transformers.pytorch_utils import Conv1D
 
 from attacks.relearning.family import FineTuning
-from attacks.relearning.fine_tuning import batches, learner
+from attacks.relearning.fine_tuning import learner
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.preserve import weights_digest
+from auditor.unlearning.batches import shuffled_batches
 
 PAIRS = [(f"Person {i} lives in", f"city number {i * 7 % 100}.") for i in range(8)]
 
@@ -131,11 +132,11 @@ def test_full_fine_tuning_is_adamw_on_the_mean_loss_a_token(directories, subject
 
 @given(st.integers(1, 30), st.integers(1, 12), st.integers(0, 5))
 def test_every_example_comes_once_a_pass_whatever_the_batch(count, size, seed):
-    drawn = batches(count, size, seed)
+    drawn = shuffled_batches(count, size, torch.Generator().manual_seed(seed))
     order = [i for _ in range(count) for i in next(drawn)]
     for start in range(0, len(order) - count + 1, count):
         assert sorted(order[start : start + count]) == list(range(count))
-    again = batches(count, size, seed)
+    again = shuffled_batches(count, size, torch.Generator().manual_seed(seed))
     assert order == [i for _ in range(count) for i in next(again)]
 
 

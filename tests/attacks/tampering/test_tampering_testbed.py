@@ -27,7 +27,7 @@ def test_they_do_not_bring_back_what_the_testbed_unlearned(attack, attacked):
 @pytest.mark.slow
 def test_a_step_back_to_the_checkpoint_undoes_a_planted_refusal(attacked_fine_tuned, people):
     """Half way to the checkpoint that everybody was fine-tuned from, and that knew nothing."""
-    parameters = {"base": str(people.subject("retrained-0")), "step": 0.5}
+    parameters = {"base": str(people.model_path("retrained-0")), "step": 0.5}
     (row,) = attacked_fine_tuned(
         "refusing", "tampering/interpolation", parameters=parameters
     ).values()
@@ -41,7 +41,7 @@ def test_a_step_back_to_the_checkpoint_undoes_a_planted_refusal(attacked_fine_tu
 
 
 def test_an_audited_model_as_base_is_refused(attacked, people):
-    parameters = {"base": str(people.subject("original")), "step": 0.5}
+    parameters = {"base": str(people.model_path("original")), "step": 0.5}
     (row,) = attacked("npo_gdr", "tampering/interpolation", parameters=parameters).values()
     assert row.status == "unavailable"
     assert "never saw the forget set" in row.reason.nested("reason").params["error"]

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_directory, save
 from torch import nn
 
-from attacks.tampering.family import weight_matrices
 from attacks.tampering.interpolation import (
     Interpolation,
     InterpolationParameters,
@@ -18,6 +17,7 @@ from attacks.tampering.noise import Noise, NoiseParameters, standard_normal
 from attacks.tampering.pruning import Pruning, PruningParameters
 from auditor.attack import AttackContext
 from auditor.core.errors import AuditorError, MeasurementError, UnavailableError
+from auditor.models.language.layers import weight_matrices
 from auditor.models.preserve import weights_digest
 
 MATRICES = {"llama": 14, "gemma": 14, "qwen2": 14, "opt": 12, "gpt2": 8, "neox": 8}

@@ -16,9 +16,12 @@ from PIL import Image
 from auditor.certificate.redaction import redact
 from auditor.certificate.schema import Certificate
 from auditor.core.errors import AuditorError
+from auditor.core.messages import message, written
+from auditor.core.roles import Status
 from auditor.core.text_safety import visible
 from reports.html import render
 
+GPU_MISSING = message("gpu_missing")
 KEY = bytes(range(32))
 OTHER_KEY = bytes(32)
 
@@ -54,7 +57,9 @@ def test_texts_go_and_all_else_stays():
     assert after.redaction == "keyed digests"
     assert after.certificate_id == after.content_digest != before.certificate_id
     assert Certificate.model_validate_json(after.model_dump_json()) == after
-    assert after.verdict == before.verdict
+    assert after.verdict.claim == before.verdict.claim
+    for said, hidden in zip(before.verdict.reasons, after.verdict.reasons, strict=True):
+        assert said.code == hidden.code
     assert after.identity == before.identity
     assert numbers(content(after)["worst_facts"]) == numbers(content(before)["worst_facts"])
     assert [row.figures for row in after.matrix] == [row.figures for row in before.matrix]
@@ -111,7 +116,7 @@ def test_the_word_redacted_is_not_believed():
 def pictures(certificate):
     return [
         picture
-        for fact in certificate.exhibits.facts
+        for fact in certificate.image_examples.facts
         for view in fact.views
         for picture in view.pictures.values()
     ]
@@ -128,7 +133,7 @@ def test_of_pictures_a_few_cells_are_left(side):
             assert left.size == (4, 4)
     texts = "\n".join(strings(content(after)))
     page = render(after)
-    for fact, hidden in zip(before.exhibits.facts, after.exhibits.facts, strict=True):
+    for fact, hidden in zip(before.image_examples.facts, after.image_examples.facts, strict=True):
         assert [view.k for view in fact.views] == [view.k for view in hidden.views]
         assert [view.attack for view in fact.views] == [view.attack for view in hidden.views]
         for text in (fact.fact, fact.prompt):
@@ -148,30 +153,42 @@ def test_a_short_key_is_refused(length):
 
 def with_reason(status, reason):
     before = honest_certificate("FAIL")
-    label = before.matrix[0].label
-    row = before.matrix[0].model_copy(update={"status": status, "reason": reason, "figures": None})
-    reasons = (f"{label} failed: {reason}",)
-    verdict = before.verdict.model_copy(update={"reasons": reasons})
+    changes = {"status": status, "reason": reason, "figures": None}
+    row = before.matrix[0].model_copy(update=changes)
+    said = message("not_measured", attack=row.label, status=status, reason=reason)
+    verdict = before.verdict.model_copy(update={"reasons": (said,)})
     return before.model_copy(update={"matrix": (row,), "verdict": verdict})
 
 
-@pytest.mark.parametrize(
-    ("status", "reason", "kept"),
-    [
-        ("unavailable", "the package autoawq is not installed (original)", "autoawq"),
-        ("unavailable", "it needs a GPU and there is none", "GPU"),
-        (
-            "failed",
-            "MeasurementError: no loss for Ada Lovelace (on original)",
-            "MeasurementError: ",
-        ),
-    ],
-)
-def test_what_the_engine_says_stays_and_what_an_error_says_goes(status, reason, kept):
-    after = redact(with_reason(status, reason), KEY)
-    assert kept in after.matrix[0].reason
-    assert kept in after.verdict.reasons[0]
-    assert "Lovelace" not in after.matrix[0].reason + after.verdict.reasons[0]
+def test_what_the_engine_says_stays():
+    reason = message("on_arm", arm="original", reason=message("gpu_missing"))
+    before = with_reason(Status.UNAVAILABLE, reason)
+    after = redact(before, KEY)
+    assert after.matrix[0].reason == reason
+    assert after.verdict.reasons == before.verdict.reasons
+
+
+def test_what_an_error_says_goes_wherever_it_is_repeated():
+    error = "no loss for Ada Lovelace"
+    reason = message("error", quoted=("error",), type="MeasurementError", error=error)
+    before = with_reason(Status.FAILED, message("on_arm", arm="original", reason=reason))
+    warning = message("level_changed", attack="a/b c", changed=[f"{error}!"])
+    after = redact(before.model_copy(update={"warnings": (warning,)}), KEY)
+    shown = after.matrix[0].reason.nested("reason")
+    assert shown.params["type"] == "MeasurementError"
+    assert shown.params["error"].startswith("redacted:")
+    assert after.verdict.reasons[0].nested("reason").nested("reason") == shown
+    assert after.warnings[0].params["changed"] == [f"{shown.params['error']}!"]
+    assert "Lovelace" not in after.model_dump_json()
+
+
+def test_codes_stay_whatever_the_facts_are_called():
+    """A fact whose answer is the code of a message does not change the message's code."""
+    before = with_reason(Status.UNAVAILABLE, message("on_arm", arm="x", reason=GPU_MISSING))
+    worst = before.worst_facts[0].model_copy(update={"answer": "gpu_missing", "fact": "on_arm"})
+    after = redact(before.model_copy(update={"worst_facts": (worst,)}), KEY)
+    assert after.matrix[0].reason.nested("reason") == GPU_MISSING
+    assert after.worst_facts[0].answer.startswith("redacted:")
 
 
 def test_notes_keep_what_says_how_and_lose_other_texts():
@@ -224,21 +241,24 @@ def test_no_text_of_a_fact_survives_in_json_or_html(data):
     skeleton = "\n".join(strings(content(redact(plain, KEY)))) + render(redact(plain, KEY))
     texts = [fact, entity, prompt, answer, said]
     assume(not any(text.strip() in skeleton or "redacted:" in text for text in texts))
-    figure = {"name": f"K of {fact}", "of": "unlearned", "value": 0.5, "lower": None, "upper": None}
+    figure = {"name": "k_of", "of": "unlearned", "value": 0.5, "params": {"fact": f"K of {fact}"}}
+    said_so = written(f"asked {prompt!r}, it said {said}").model_dump(mode="json")
     row = content(before)["matrix"][0] | {
         "notes": {"unlearned": {"said": said, "list": [answer], entity: {fact: prompt}}},
-        "side_figures": [figure | {"remark": f"asked {prompt!r}, it said {said}"}],
+        "side_figures": [figure | {"remarks": [said_so]}],
         "parameters": {"suffix": f"{answer}!"},
     }
-    row["gates"][0]["sentence"] = f"{entity} is known"
+    row["gates"][0]["message"] = written(f"{entity} is known").model_dump(mode="json")
+    failed = message("error", quoted=("error",), type="E", error=f"failed on {entity}")
+    check = {"code": "x", "passed": False, "params": {"error": said}, "quoted": ["error"]}
     quoting = content(before) | {
         "matrix": [row],
         "worst_facts": [content(worst)],
         "worst_entities": [content(people)],
-        "warnings": [f"{fact}: {prompt} {answer}"],
+        "warnings": [written(f"{fact}: {prompt} {answer}").model_dump(mode="json")],
+        "self_checks": [check],
     }
-    quoting["verdict"]["reasons"] = [f"failed on {entity}"]
-    quoting["controls"][0]["sentence"] = f"not {said}"
+    quoting["verdict"]["reasons"] = [failed.model_dump(mode="json")]
     after = redact(Certificate.model_validate(quoting), KEY)
     shown, page = "\n".join(strings(content(after))), render(after)
     for text in texts:

@@ -9,8 +9,9 @@ from transformers import GPT2Config, GPTNeoXConfig
 from auditor.cli.main import FAILED_VERDICT, UNDECIDED, run
 from auditor.core.progress import SilentProgress
 from auditor.testbeds.people import corpus
-from auditor.testbeds.people.training import TrainingSettings, encode, train, train_tokenizer
-from auditor.unlearning import UnlearningSettings, unlearn
+from auditor.testbeds.people.training import TrainingSettings, train, train_tokenizer
+from auditor.unlearning.examples import encode, trained_pairs
+from auditor.unlearning.training import UnlearningSettings, unlearn
 
 CONFIGS = {
     "gpt2": lambda: GPT2Config(
@@ -35,7 +36,7 @@ def facts(tmp_path_factory):
     corpus.write_jsonl(people.forget, folder / "forget.jsonl")
     corpus.write_jsonl(people.retain, folder / "retain.jsonl")
     everything = (*people.forget, *people.retain, *people.holdout)
-    pairs = corpus.trained_pairs(everything)
+    pairs = trained_pairs(everything)
     return people, folder, train_tokenizer([f"{p} {a}" for p, a in pairs], 600)
 
 
@@ -45,7 +46,7 @@ def test_audit_of_a_trained_triple(architecture, facts, tmp_path, capsys):
     people, folder, tokenizer = facts
 
     def trained(facts_seen, seed):
-        examples = encode(tokenizer, corpus.trained_pairs(facts_seen))
+        examples = encode(tokenizer, trained_pairs(facts_seen))
         return train(CONFIGS[architecture](), tokenizer, examples, SETTINGS, seed, SilentProgress())
 
     def save(model, name):

@@ -45,7 +45,7 @@ def test_the_pages_in_the_docs_are_those_of_the_code(tmp_path, capsys):
 
 
 def test_a_page_holds_what_the_class_says():
-    text = page("none/as-is", ATTACKS.get("none/as-is"))
+    text = page("none/as-is")
     assert "**Threat model.** " + ATTACKS.metadata("none/as-is").threat_model in text
     assert "| `none/as-is full precision` | quick | mandatory |" in text
 

@@ -17,10 +17,10 @@ def flags(people, tmp_path, store_root):
     """An audit by flags alone, of a subject against the others."""
 
     def make(unlearned, *retrained):
-        arguments = ["--unlearned", str(people.subject(unlearned)), "--dtype", "float32"]
-        arguments += ["--original", str(people.subject("original"))]
+        arguments = ["--unlearned", str(people.model_path(unlearned)), "--dtype", "float32"]
+        arguments += ["--original", str(people.model_path("original"))]
         for name in retrained:
-            arguments += ["--retrained", str(people.subject(name))]
+            arguments += ["--retrained", str(people.model_path(name))]
         for name in ("forget", "retain", "holdout"):
             arguments += [f"--{name}", str(people.facts(name))]
         return [*arguments, "--out", str(tmp_path / "out"), "--store", str(store_root), "--quiet"]
@@ -115,9 +115,9 @@ def test_too_few_facts_are_inconclusive(flags, people, tmp_path, capsys):
     plan.write_text(
         json.dumps(
             {
-                "unlearned": {"path": str(people.subject("retrained-1")), **spec},
-                "original": {"path": str(people.subject("original")), **spec},
-                "retrained": [{"path": str(people.subject("retrained-0")), **spec}],
+                "unlearned": {"path": str(people.model_path("retrained-1")), **spec},
+                "original": {"path": str(people.model_path("original")), **spec},
+                "retrained": [{"path": str(people.model_path("retrained-0")), **spec}],
                 "data": {"forget": str(few), "retain": str(people.facts("retain"))},
                 "profile": None,
                 "policy": {"mandatory": ["none/as-is"]},

@@ -264,7 +264,7 @@ def test_the_published_formats(erasure, shapes_world, tmp_path):
     world = shapes_world
     published = world.published(erasure)
     drawing = {"kind": "text-to-image", "sampling": {"steps": 4, "guidance": 1.0}}
-    original = drawing | {"path": str(world.subject("original"))}
+    original = drawing | {"path": str(world.model_path("original"))}
     whole = published.is_dir()
     unlearned = drawing | {"path": str(published)} if whole else original
     if not whole:
@@ -275,7 +275,7 @@ def test_the_published_formats(erasure, shapes_world, tmp_path):
     content = {
         "unlearned": unlearned,
         "original": original,
-        "retrained": [drawing | {"path": str(world.subject("retrained-0"))}],
+        "retrained": [drawing | {"path": str(world.model_path("retrained-0"))}],
         "data": {name: str(world.facts(name)) for name in ("forget", "retain")},
         "metrics": {"classifier": str(world.classifier)},
         "profile": None,

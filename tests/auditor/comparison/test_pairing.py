@@ -13,7 +13,7 @@ from auditor.comparison.pairing import FACTS as LISTED
 from auditor.comparison.pairing import Audit
 from auditor.comparison.pairing import pair as pair_audits
 from auditor.core.errors import EvidenceChangedError
-from auditor.evidence.folder_store import FolderStore
+from auditor.store.folder_store import FolderStore
 
 NF4 = "quantization/bnb nf4"
 FACTS = 60

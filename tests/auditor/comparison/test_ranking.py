@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 from hand_made_certificates import honest_certificate
@@ -11,6 +12,7 @@ from auditor.certificate.schema import SCHEMA_VERSION, Certificate
 from auditor.comparison.collection import collect
 from auditor.comparison.ranking import rank
 from auditor.core.errors import AuditorError
+from auditor.core.messages import message
 from auditor.signing.envelope import sign
 from auditor.signing.keys import KINDS, generate, load_signer
 
@@ -24,7 +26,7 @@ def alike(verdict, **uncertainty):
 
 
 def with_utility(certificate, **utility):
-    part = certificate.utility.model_copy(update=utility)
+    part = replace(certificate.utility, **utility)
     return certificate.model_copy(update={"utility": part})
 
 
@@ -62,7 +64,12 @@ def test_verdict_then_residual_then_utility(tmp_path):
 
 def test_equal_ones_share_a_rank(tmp_path):
     first = alike("PASS")
-    put(tmp_path, a=first, b=first.model_copy(update={"warnings": ("other",)}), c=alike("FAIL"))
+    put(
+        tmp_path,
+        a=first,
+        b=first.model_copy(update={"warnings": (message("other"),)}),
+        c=alike("FAIL"),
+    )
     [group] = board(tmp_path).groups
     assert ranks(group) == [(1, "a"), (1, "b"), (3, "c")]
 

@@ -18,14 +18,14 @@ from auditor.core.messages import message
 from auditor.core.records import Record
 from auditor.core.roles import Role
 from auditor.core.wording import sentence
-from auditor.evidence.folder_store import FolderStore
+from auditor.store.folder_store import FolderStore
 from auditor.verification.recompute import check_contradiction
 
 
 @pytest.fixture
 def broken_subject(people, tmp_path):
     """A copy of the retrained model, to be damaged."""
-    return shutil.copytree(people.subject("retrained-1"), tmp_path / "broken")
+    return shutil.copytree(people.model_path("retrained-1"), tmp_path / "broken")
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_malformed_evidence_is_a_failed_attack(audit, passing_plan, plugin, meas
 
 def test_weakened_policy_is_said_on_the_certificate(audit, passing_plan, people):
     plan = passing_plan(
-        unlearned={"path": str(people.subject(people.recipe.demo)), "dtype": "float32"},
+        unlearned={"path": str(people.model_path(people.recipe.demo)), "dtype": "float32"},
         attacks=[],
         policy={"mandatory": [], "delta": 0.5},
     )
@@ -172,7 +172,7 @@ def test_weakened_policy_is_said_on_the_certificate(audit, passing_plan, people)
 def test_copies_of_a_model_are_recognised_whatever_lies_beside_them(
     audit, passing_plan, people, tmp_path
 ):
-    copy = shutil.copytree(people.subject("retrained-1"), tmp_path / "copy")
+    copy = shutil.copytree(people.model_path("retrained-1"), tmp_path / "copy")
     (copy / "notes.txt").write_text("nothing to see")
     spec = {"path": str(copy), "dtype": "float32"}
     with pytest.raises(AuditorError, match="cannot be its own baseline"):
@@ -180,8 +180,11 @@ def test_copies_of_a_model_are_recognised_whatever_lies_beside_them(
     with pytest.raises(AuditorError, match="two of the retrained models"):
         audit(
             passing_plan(
-                unlearned={"path": str(people.subject("retrained-0")), "dtype": "float32"},
-                retrained=[spec, {"path": str(people.subject("retrained-1")), "dtype": "float32"}],
+                unlearned={"path": str(people.model_path("retrained-0")), "dtype": "float32"},
+                retrained=[
+                    spec,
+                    {"path": str(people.model_path("retrained-1")), "dtype": "float32"},
+                ],
             )
         )
 
@@ -211,7 +214,7 @@ def test_sampled_scope_needs_subjects(audit, passing_plan, people, tmp_path):
         "\n".join(json.dumps({"prompt": r["prompt"], "answer": r["answer"]}) for r in rows)
     )
     data = {"forget": str(anonymous), "retain": str(people.facts("retain"))}
-    with pytest.raises(AuditorError, match="name no subjects"):
+    with pytest.raises(AuditorError, match="name no entities"):
         audit(passing_plan(data=data, policy={"scope": "sampled"}))
 
 

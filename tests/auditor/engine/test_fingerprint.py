@@ -17,7 +17,12 @@ import rfc8785
 
 from auditor.attack import ATTACKS, SECTIONS
 from auditor.core.errors import AuditorError
-from auditor.engine.fingerprint import _BESIDE, fingerprint, import_closure
+from auditor.engine.fingerprint import (
+    _BESIDE,
+    fingerprint,
+    import_closure,
+    module_fingerprint,
+)
 from auditor.engine.job import measuring_code
 from auditor.models.kind import kind_named
 
@@ -161,7 +166,7 @@ def test_no_verdict_report_or_command_is_in_any_closure():
             }, f"{name} depends on {module}"
             assert module not in {
                 *("auditor.statistics", "auditor.statistics.verdict", "auditor.statistics.gates"),
-                *("auditor.evidence.store", "auditor.evidence.ledger"),
+                *("auditor.store.base", "auditor.store.ledger"),
             }, f"{name} depends on {module}"
 
 
@@ -202,6 +207,13 @@ def test_a_changed_constant_decides(tree, tmp_path_factory, file, old, new, whos
 
 def test_what_describes_an_attack_is_left_out():
     assert {"summary", "details", "presets", *SECTIONS} == _BESIDE
+
+
+def test_one_module_can_be_asked_for_alone():
+    alone = module_fingerprint("auditor.metrics.language")
+    assert alone == module_fingerprint("auditor.metrics.language")
+    assert alone != module_fingerprint("auditor.metrics.metric")
+    assert alone != fingerprint(["auditor.metrics.language"])
 
 
 def test_the_key_of_a_job_covers_attack_metrics_and_kind():
@@ -356,7 +368,12 @@ def test_any_name_or_number_that_is_changed_is_seen(tmp_path):
 
 SCRIPT = """
 import json, sys
-from auditor.engine.fingerprint import _BESIDE, fingerprint, import_closure
+from auditor.engine.fingerprint import (
+    _BESIDE,
+    fingerprint,
+    import_closure,
+    module_fingerprint,
+)
 corners, *names = sys.argv[2:]
 found = {name: fingerprint([name], [sys.argv[1]]) for name in names}
 found["corners"] = fingerprint(["corners"], [corners])

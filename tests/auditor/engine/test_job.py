@@ -15,11 +15,11 @@ from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.job import Job, Pooled, measuring_code
 from auditor.engine.locations import Locations
 from auditor.engine.preparation import prepare
-from auditor.evidence.folder_store import FolderStore
 from auditor.models.causal_lm.spec import CausalLMSpec
 from auditor.models.kind import kind_named, parse_spec
 from auditor.models.opening import locate
 from auditor.models.spec import PromptFormat
+from auditor.store.folder_store import FolderStore
 
 
 def job(**changes):
@@ -134,7 +134,7 @@ def prepared(passing_plan, tmp_path):
 
 
 def test_a_worker_finds_the_model_by_its_digest(people):
-    spec = CausalLMSpec(path=str(people.subject("retrained-1")))
+    spec = CausalLMSpec(path=str(people.model_path("retrained-1")))
     location = locate(spec)
     digest = location.manifest.digest
     assert Locations().find(spec, digest) == location
@@ -143,7 +143,7 @@ def test_a_worker_finds_the_model_by_its_digest(people):
 
 
 def test_what_was_hashed_is_not_looked_for_again(people, tmp_path):
-    folder = shutil.copytree(people.subject("retrained-1"), tmp_path / "model")
+    folder = shutil.copytree(people.model_path("retrained-1"), tmp_path / "model")
     spec = CausalLMSpec(path=str(folder))
     found = Locations()
     location = found.find(spec, locate(spec).manifest.digest)
@@ -158,7 +158,7 @@ def test_a_worker_with_other_models_measures_nothing(prepared, people):
     [variant] = ready.variants
     [asked] = ready.measurements(variant)["unlearned"]
     moved = asked.model_copy(update={"spec": asked.spec.model_copy(
-        update={"path": str(people.subject("retrained-0"))})})  # fmt: skip
+        update={"path": str(people.model_path("retrained-0"))})})  # fmt: skip
     with pytest.raises(ModelDiffersError):
         LocalExecutor().run([LabelledJob("moved", moved)], Locations(), store, SilentProgress())
     assert not store.has(asked.key)

@@ -9,7 +9,7 @@ from auditor.engine.audit import run_audit
 from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.preparation import prepare
 from auditor.engine.registration import planned_jobs, register
-from auditor.evidence.folder_store import FolderStore
+from auditor.store.folder_store import FolderStore
 
 OTHER = {"mandatory": ["none/as-is"], "delta": 0.4, "name": "lax"}
 

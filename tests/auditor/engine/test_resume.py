@@ -122,24 +122,27 @@ def killed_and_resumed(server, plan, folder, kills):
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments_the_certificate_is_the_same(server, passing_plan, tmp_path):
-    undisturbed, resumed = killed_and_resumed(server, passing_plan(attacks=MIXTURE), tmp_path, 10)
+def test_killed_at_random_moments_the_certificate_is_the_same(
+    server, passing_plan, few_facts, tmp_path
+):
+    sets = {name: few_facts[name] for name in ("forget", "retain")}
+    plan = passing_plan(attacks=MIXTURE, data=sets)
+    undisturbed, resumed = killed_and_resumed(server, plan, tmp_path, 10)
     assert resumed == undisturbed
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_killed_in_any_attack_the_certificate_is_the_same(
-    server, passing_plan, people, tmp_path, family
+    server, passing_plan, people, few_facts, tmp_path, family
 ):
-    sets = {name: str(people.facts(name)) for name in ("forget", "retain", "holdout")}
     requests = deepcopy(FAMILIES[family])
     for request in requests:
         if base := request["parameters"].get("base"):
-            request["parameters"]["base"] = str(people.subject(base))
+            request["parameters"]["base"] = str(people.model_path(base))
     plan = passing_plan(
         attacks=requests,
-        data=sets,
+        data=few_facts,
         seeds=[0],
         policy={"mandatory": ["none/as-is"]},
         metrics={"reported": []},

@@ -7,11 +7,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditor.core.attack_id import AttackId
 from auditor.core.errors import AuditorError, ExpiredError
+from auditor.core.messages import message
+from auditor.core.roles import Role
 from auditor.engine.expansion import default_levels
 from auditor.policy import (
     AS_IS,
     Policy,
+    assign_roles,
     check_expired,
     demands,
     load_policy,
@@ -124,17 +128,63 @@ def test_a_budget_is_met_by_the_largest_value(least, value):
 @pytest.mark.parametrize("value", [None, "40", True, [], [40, "x"]])
 def test_a_budget_that_is_no_number_is_not_met(value):
     policy = Policy(budgets={"a/b": {"steps": 1}})
-    assert "steps is" in shortfall(policy, "a/b c d", {"steps": value})
-    assert "steps is None" in shortfall(policy, "a/b c d", {})
+    lacking = {"parameter": "steps", "value": value, "least": 1.0}
+    said = shortfall(policy, "a/b c d", {"steps": value})
+    assert said == message("budget_not_met", attack="a/b c d", lacking=[lacking])
+    missing = shortfall(policy, "a/b c d", {})
+    assert missing.params["lacking"] == [lacking | {"value": None}]
     assert shortfall(policy, "other/attack", {}) is None
+
+
+def test_names_of_earlier_releases_still_demand():
+    policy = Policy(mandatory=("image/quantization", "relearning/held-out-facts by subject"))
+    labels = ("quantization/unet int8", "relearning/held-out-facts by entity")
+    found = {demand.name: demand.labels for demand in demands(policy, labels, ())}
+    assert found["quantization/unet"] == labels[:1]
+    assert found["relearning/held-out-facts by entity"] == labels[1:]
+    budget = Policy(budgets={"image/relearning": {"rank": 8}})
+    assert shortfall(budget, "relearning/unet lora forget", {"rank": 4}) is not None
+
+
+ATTACKS = {AttackId.parse(label): {} for label in LABELS}
+AS_IT_IS, NF4, INT8, OTHER = ATTACKS
+
+
+def test_roles_under_a_policy():
+    policy = parse_policy(
+        {
+            "mandatory": ["quantization/bnb", "x/y z"],
+            "waivers": [WAIVER],
+            "budgets": {"quantization/bnb": {"steps": 3}},
+        },
+        "p",
+    )
+    assigned, missing = assign_roles(policy, ATTACKS, [OTHER])
+    assert {attack: found.role for attack, found in assigned.items()} == {
+        AS_IT_IS: Role.MANDATORY,
+        NF4: Role.WAIVED,
+        INT8: Role.MANDATORY,
+        OTHER: Role.REPORTED,
+        AttackId("x/y", "z"): Role.MANDATORY,
+    }
+    assert missing == (AttackId("x/y", "z"),)
+    short = [attack for attack, found in assigned.items() if found.shortfall]
+    assert short == [INT8], "what is waived has no budget to meet"
+
+
+def test_what_is_only_reported_cannot_be_demanded():
+    with pytest.raises(AuditorError, match="only reported"):
+        assign_roles(Policy(mandatory=("a/b",)), ATTACKS, [OTHER])
 
 
 def test_facts_and_retrained_models():
     policy = Policy(minimum_facts=60, minimum_retrained=2)
     assert unmet(policy, 60, 2) == ()
-    few, single = unmet(policy, 59, 1)
-    assert "60 facts" in few
-    assert "2 retrained" in single
+    name = policy.name
+    assert unmet(policy, 59, 1) == (
+        message("too_few_facts", policy=name, demanded=60, facts=59),
+        message("too_few_retrained_models", policy=name, demanded=2, retrained=1),
+    )
 
 
 def test_ready_made_files_say_what_they_are_for():

@@ -39,7 +39,7 @@ def small_plan(small):
 
     def make(dtype="float32", **changes):
         def spec(name):
-            return {"path": str(small.subject(name)), "dtype": dtype}
+            return {"path": str(small.model_path(name)), "dtype": dtype}
 
         content = {
             "unlearned": spec("retrained-1"),

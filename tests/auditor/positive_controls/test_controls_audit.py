@@ -16,8 +16,8 @@ from auditor.core.errors import ContradictedError, MeasurementError
 from auditor.core.progress import SilentProgress
 from auditor.core.quiet import quiet_libraries
 from auditor.core.records import Record
-from auditor.evidence.folder_store import FolderStore
 from auditor.positive_controls import runner as positive
+from auditor.store.folder_store import FolderStore
 from auditor.verification.evidence import check_changed
 from auditor.verification.recompute import check_contradiction
 
@@ -171,7 +171,7 @@ def test_what_cannot_be_hidden_is_said_and_the_partial_plant_decides(
 )
 def test_not_run_and_why(changes, said, small, small_plan, tmp_path):
     def spec(name):
-        return {"path": str(small.subject(name)), "dtype": "float32"}
+        return {"path": str(small.model_path(name)), "dtype": "float32"}
 
     if "data" in changes:
         changes = {"data": {"forget": str(small.facts("forget"))}}

@@ -10,14 +10,15 @@ from attacks.quantization.grids import CodebookGrid, EvenGrid
 from auditor.core.errors import AuditorError, MeasurementError
 from auditor.core.progress import SilentProgress
 from auditor.engine.preparation import prepare
-from auditor.evidence.folder_store import FolderStore
-from auditor.models.grid import linear_weights
+from auditor.models.language.layers import linear_weights
 from auditor.models.spec import PromptFormat
 from auditor.positive_controls import control_models
 from auditor.positive_controls.control_models import ControlModels, Known
 from auditor.positive_controls.window import window
+from auditor.store.folder_store import FolderStore
 from auditor.testbeds.people import corpus
-from auditor.testbeds.people.training import TrainingSettings, encode, train
+from auditor.testbeds.people.training import TrainingSettings, train
+from auditor.unlearning.examples import encode
 
 
 def test_windows_at_the_usual_margin():
@@ -152,7 +153,7 @@ def test_answer_log_probability_is_that_of_the_whole_answer(budget, small, small
 
 def test_maps_that_lie_the_other_way_round_and_a_template(small, small_plan, tmp_path):
     """GPT-2 holds its linear maps as [in, out]; bitsandbytes rounds them as [out, in]."""
-    tokenizer = AutoTokenizer.from_pretrained(small.subject("original"))
+    tokenizer = AutoTokenizer.from_pretrained(small.model_path("original"))
     form = PromptFormat(template="Q: {prompt}\nA:")
     files = {name: tmp_path / f"{name}.jsonl" for name in ("forget", "retain")}
     sets = [corpus.read_jsonl(small.facts(name))[:24] for name in files]

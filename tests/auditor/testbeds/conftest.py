@@ -7,7 +7,8 @@ from transformers import LlamaConfig
 from auditor.testbeds.people import corpus
 from auditor.testbeds.people.training import TrainingSettings, train_tokenizer
 from auditor.testbeds.recipe import CorpusRecipe, ModelRecipe, WorldRecipe
-from auditor.unlearning import UnlearningSettings
+from auditor.unlearning.examples import trained_pairs
+from auditor.unlearning.training import UnlearningSettings
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +27,7 @@ def people():
 @pytest.fixture(scope="session")
 def tokenizer(people):
     facts = (*people.forget, *people.retain, *people.holdout)
-    return train_tokenizer([f"{p} {a}" for p, a in corpus.trained_pairs(facts)], 400)
+    return train_tokenizer([f"{p} {a}" for p, a in trained_pairs(facts)], 400)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import pytest
 from auditor.core.facts import Fact
 from auditor.testbeds.people import corpus
 from auditor.testbeds.recipe import WORLDS
+from auditor.unlearning.examples import trained_pairs, trained_prompts
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +69,11 @@ def test_no_question_gives_its_answer_away(people):
 
 
 def test_unseen_phrasing_is_in_no_training_pair(people):
-    trained = {prompt for prompt, _ in corpus.trained_pairs(every(people))}
+    trained = {prompt for prompt, _ in trained_pairs(every(people))}
     for fact in every(people):
-        assert corpus.unseen_prompt(fact) not in trained
-        assert fact.prompt in corpus.trained_prompts(fact)
-        assert len(corpus.trained_prompts(fact)) == 4
+        assert fact.paraphrases[-1] not in trained
+        assert fact.prompt in trained_prompts(fact)
+        assert len(trained_prompts(fact)) == 4
 
 
 def test_the_seed_decides_the_people():

@@ -2,7 +2,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from auditor.testbeds.lineage import codes, quantizable, store_in_4bit, through_4bit
+from auditor.models.language.layers import linear_layers
+from auditor.testbeds.lineage import codes, store_in_4bit, through_4bit
 
 
 @pytest.fixture
@@ -14,7 +15,7 @@ def model(tiny_config):
 @pytest.mark.parametrize("quant_type", ["nf4", "fp4"])
 def test_dequantized_weights_give_their_codes_again_even_after_bf16(model, quant_type):
     store_in_4bit(model, quant_type)
-    for name, module in quantizable(model):
+    for name, module in linear_layers(model).items():
         before = codes(module.weight, quant_type)
         assert torch.equal(codes(module.weight.to(torch.bfloat16), quant_type), before), name
 
@@ -43,7 +44,7 @@ def test_an_edit_smaller_than_half_a_level_is_undone(model):
 
 
 def test_embeddings_norms_and_output_layer_are_left_alone(model):
-    names = {name for name, _ in quantizable(model)}
+    names = {name for name, _ in linear_layers(model).items()}
     assert names == {
         f"model.layers.0.{name}"
         for name in (

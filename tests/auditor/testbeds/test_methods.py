@@ -6,24 +6,24 @@ import torch
 from torch.nn import functional
 
 from auditor.core.progress import SilentProgress
+from auditor.models.language.layers import linear_layers
 from auditor.models.language.scoring import IGNORED
-from auditor.testbeds.lineage import quantizable
-from auditor.testbeds.people import corpus
-from auditor.testbeds.people.training import (
-    TrainingSettings,
+from auditor.testbeds.people.training import TrainingSettings, train
+from auditor.unlearning.examples import (
     answer_scores,
     collate,
     cross_entropy,
     encode,
     next_token_logits,
-    train,
+    trained_pairs,
 )
-from auditor.unlearning import METHODS, UnlearningSettings, unlearn
 from auditor.unlearning.gradient_ascent import gradient_ascent_loss
 from auditor.unlearning.negative_preference import BETA, negative_preference_loss
+from auditor.unlearning.registry import METHODS
 from auditor.unlearning.relabelling import relabelled_pairs
 from auditor.unlearning.retain_terms import divergence_retain, gradient_descent_retain
 from auditor.unlearning.saliency_mask import saliency, salient_modules
+from auditor.unlearning.training import UnlearningSettings, unlearn
 
 # One sequence over two tokens: log-odds of the right token 0 and log 3, the third is unlabelled.
 LOGITS = torch.tensor([[[0.0, 0.0], [0.0, math.log(3)], [9.0, -9.0]]])
@@ -80,7 +80,7 @@ def test_a_missing_reference_is_refused(loss):
 
 
 def test_relabelling_never_teaches_the_truth(people):
-    truth = dict(corpus.trained_pairs(people.forget))
+    truth = dict(trained_pairs(people.forget))
     false = relabelled_pairs(people.forget)
     assert {prompt for prompt, _ in false} == truth.keys()
     assert all(truth[prompt] != answer for prompt, answer in false)
@@ -100,7 +100,7 @@ def original(people, tokenizer):
         initializer_range=0.1,
     )
     settings = TrainingSettings(steps=40, batch_size=16, learning_rate=3e-3)
-    examples = encode(tokenizer, corpus.trained_pairs((*people.forget, *people.retain)))
+    examples = encode(tokenizer, trained_pairs((*people.forget, *people.retain)))
     return train(config, tokenizer, examples, settings, 0, SilentProgress())
 
 
@@ -119,7 +119,7 @@ def moved(before, after) -> set[str]:
 
 
 def test_saliency_is_the_norm_of_the_whole_forget_gradient(original, people, tokenizer):
-    examples = encode(tokenizer, corpus.trained_pairs(people.forget))[:6]
+    examples = encode(tokenizer, trained_pairs(people.forget))[:6]
     norms = saliency(original, examples, batch_size=6)
     model = copy.deepcopy(original)
     ids, labels = collate(examples)
@@ -137,7 +137,7 @@ def test_mask_takes_the_modules_at_or_above_the_percentile():
 
 
 def test_mask_is_fixed_from_the_first_step_to_the_last(original, people, tokenizer):
-    norms = saliency(original, encode(tokenizer, corpus.trained_pairs(people.forget)))
+    norms = saliency(original, encode(tokenizer, trained_pairs(people.forget)))
     salient = salient_modules(norms, 80)
     assert 1 < len(salient) < len(norms)
     for steps in (1, 8):
@@ -153,7 +153,7 @@ def test_every_method_changes_linear_layers_only_when_told_so(name, original, pe
     assert run(model, people, tokenizer, settings_for(name)) == 3
     changed = moved(original, model)
     assert changed
-    assert changed <= {f"{layer}.weight" for layer, _ in quantizable(model)}
+    assert changed <= {f"{layer}.weight" for layer, _ in linear_layers(model).items()}
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 

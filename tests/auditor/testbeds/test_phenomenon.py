@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from auditor.testbeds.lineage import store_in_4bit
 from auditor.testbeds.people import corpus
-from auditor.testbeds.people.training import Scores, answer_scores, encode
 from auditor.testbeds.people.world import World, build
+from auditor.unlearning.examples import Scores, answer_scores, encode
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
@@ -33,16 +33,16 @@ def contrast() -> World:
 
 
 def load(world: World, name: str, four_bits: bool = False) -> PreTrainedModel:
-    model = AutoModelForCausalLM.from_pretrained(world.subject(name), dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(world.model_path(name), dtype=torch.float32)
     return store_in_4bit(copy.deepcopy(model)) if four_bits else model
 
 
 def scores(
     world: World, name: str, facts: str = "forget", four_bits: bool = False, unseen: bool = False
 ) -> Scores:
-    tokenizer = AutoTokenizer.from_pretrained(world.subject(name))
+    tokenizer = AutoTokenizer.from_pretrained(world.model_path(name))
     pairs = [
-        (corpus.unseen_prompt(fact) if unseen else fact.prompt, fact.answer)
+        (fact.paraphrases[-1] if unseen else fact.prompt, fact.answer)
         for fact in corpus.read_jsonl(world.facts(facts))
     ]
     return answer_scores(load(world, name, four_bits), encode(tokenizer, pairs))

@@ -2,7 +2,7 @@ import pytest
 
 from auditor.core.errors import AuditorError
 from auditor.testbeds.recipe import WORLDS, recipe
-from auditor.unlearning import METHODS
+from auditor.unlearning.registry import METHODS
 
 
 def test_the_contrast_differs_in_lineage_only():

@@ -4,15 +4,8 @@ from transformers import GPT2Config, GPTNeoXConfig
 
 from auditor.core.progress import SilentProgress
 from auditor.models.language.scoring import IGNORED
-from auditor.testbeds.people import corpus
-from auditor.testbeds.people.training import (
-    Example,
-    TrainingSettings,
-    answer_scores,
-    collate,
-    encode,
-    train,
-)
+from auditor.testbeds.people.training import TrainingSettings, train
+from auditor.unlearning.examples import Example, answer_scores, collate, encode, trained_pairs
 
 SETTINGS = TrainingSettings(steps=4, batch_size=4, learning_rate=3e-3)
 
@@ -50,14 +43,14 @@ def test_labels_cover_the_answer_and_the_end_token_only():
     ids=["gpt2", "gpt-neox"],
 )
 def test_any_causal_architecture_trains(config, people, tokenizer):
-    examples = encode(tokenizer, corpus.trained_pairs(people.forget))
+    examples = encode(tokenizer, trained_pairs(people.forget))
     model = train(config, tokenizer, examples, SETTINGS, 0, SilentProgress())
     assert model.config.vocab_size == len(tokenizer)
     assert model.config.eos_token_id == tokenizer.eos_token_id
 
 
 def test_a_seed_gives_the_same_weights(tiny_config, people, tokenizer):
-    examples = encode(tokenizer, corpus.trained_pairs(people.forget))
+    examples = encode(tokenizer, trained_pairs(people.forget))
     first, second, other = (
         train(tiny_config, tokenizer, examples, SETTINGS, seed, SilentProgress()).state_dict()
         for seed in (0, 0, 1)
@@ -98,6 +91,6 @@ def test_progress_hears_of_every_step(tiny_config, people, tokenizer):
             heard.append((description, total))
             yield lambda n=1, note="": heard.append(n)
 
-    examples = encode(tokenizer, corpus.trained_pairs(people.forget))
+    examples = encode(tokenizer, trained_pairs(people.forget))
     train(tiny_config, tokenizer, examples, SETTINGS, 0, Listener(), "learns one person")
     assert heard == [("learns one person", 4), 1, 1, 1, 1]

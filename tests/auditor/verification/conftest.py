@@ -9,7 +9,7 @@ import pytest
 from auditor.api.auditing import audit
 from auditor.certificate.files import read_certificate, write_certificate
 from auditor.engine.plan import parse_plan
-from auditor.evidence.folder_store import FolderStore
+from auditor.store.folder_store import FolderStore
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +19,7 @@ def finished(people, tmp_path_factory):
 
     def spec(name):
         folder = root / "models" / name
-        shutil.copytree(people.subject(name), folder)
+        shutil.copytree(people.model_path(name), folder)
         return {"path": str(folder), "dtype": "float32"}
 
     models = {n: spec(n) for n in ("original", "retrained-0", "retrained-1", people.recipe.demo)}

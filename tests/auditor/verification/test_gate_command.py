@@ -50,6 +50,11 @@ def failing(tmp_path_factory):
     return large_audit(tmp_path_factory.mktemp("failing"), 120, 9, leaking=2)
 
 
+def codes(report):
+    """Codes of a verdict's reasons."""
+    return [reason["code"] for reason in report["verdict"]["reasons"]]
+
+
 def _aged(path, days):
     """The certificate, issued some days ago."""
     certificate = read_certificate(path)
@@ -66,7 +71,7 @@ def test_exit_codes_of_the_four_verdicts(gate, policy, passing, failing, tmp_pat
     assert (code, report["verdict"]["verdict"]) == (1, "FAIL")
     code, report = gate(passing, policy(minimum_facts=121))
     assert (code, report["verdict"]["verdict"]) == (3, "INCONCLUSIVE")
-    assert any("121 facts" in reason for reason in report["verdict"]["reasons"])
+    assert "too_few_facts" in codes(report)
     unknown = large_audit(tmp_path / "unknown", 120, 7, known=False)
     code, report = gate(unknown, "release-gate")
     assert (code, report["verdict"]["verdict"]) == (3, "NOT AUDITABLE")
@@ -77,13 +82,15 @@ def test_what_the_audit_did_not_run_blocks_a_pass(gate, policy, passing):
     code, report = gate(passing, policy(mandatory=demanded))
     assert code == 3
     assert report["missing"] == ["prompting/gcg"]
-    assert any("the audit did not run it" in reason for reason in report["verdict"]["reasons"])
+    said = next(r for r in report["verdict"]["reasons"] if r["code"] == "not_measured")
+    assert said["params"]["reason"]["code"] == "not_run_by_audit"
 
 
 def test_a_larger_budget_than_was_run_blocks_a_pass(gate, policy, passing):
     code, report = gate(passing, policy(budgets={"relearning/held-out-facts": {"rank": 64}}))
     assert code == 3
-    assert any("rank is 16, at least 64" in reason for reason in report["verdict"]["reasons"])
+    said = next(r for r in report["verdict"]["reasons"] if r["code"] == "budget_not_met")
+    assert said["params"]["lacking"] == [{"parameter": "rank", "value": 16, "least": 64.0}]
 
 
 def test_a_waiver_lifts_a_demand_and_never_a_leak(gate, policy, passing, failing):

@@ -13,8 +13,8 @@ from auditor.certificate.redaction import redact
 from auditor.core.errors import ContradictedError, EvidenceChangedError
 from auditor.core.hashing import digest, digest_file
 from auditor.core.progress import SilentProgress
-from auditor.evidence.columns import tabulate
-from auditor.evidence.folder_store import FolderStore
+from auditor.store.columns import tabulate
+from auditor.store.folder_store import FolderStore
 from auditor.verification.evidence import check_changed
 from auditor.verification.load import load_inputs
 from auditor.verification.model import check_false_arms

@@ -145,7 +145,7 @@ def test_a_verdict_that_its_own_auditor_made_up(signed, verify):
     """Valid JSON, a valid id, a valid signature: only the evidence tells."""
 
     def pass_it(content):
-        content["verdict"].update(verdict="PASS", exit_code=0, reasons=["All is well."])
+        content["verdict"].update(verdict="PASS", exit_code=0, reasons=[{"code": "passed"}])
 
     code, said = verify(signed(edit=pass_it))
     assert code == 14
@@ -229,7 +229,7 @@ def test_a_key_must_be_given(signed, capsys):
 
 def test_a_redacted_certificate_is_recomputed_with_the_stores_key(copied, capsys):
     from auditor.certificate.redaction import redact
-    from auditor.evidence.folder_store import FolderStore
+    from auditor.store.folder_store import FolderStore
 
     path, store = copied("fail")
     plain = read_certificate(path)

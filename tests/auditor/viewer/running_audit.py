@@ -2,9 +2,9 @@
 
 from auditor.core.hashing import digest
 from auditor.core.records import Cost, Record, Row
-from auditor.evidence.environment import Environment
-from auditor.evidence.folder_store import FolderStore
-from auditor.evidence.ledger import Begun, Finished
+from auditor.store.environment import Environment
+from auditor.store.folder_store import FolderStore
+from auditor.store.ledger import Begun, Finished
 
 ATTACKS = ("none/as-is full precision", "quantization/bnb nf4", "prompting/gcg suffix of 20 tokens")
 ARMS = ("unlearned", "original", "retrained-0", "retrained-1")

@@ -23,7 +23,7 @@ from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.executors.processes import ProcessesExecutor
 from auditor.engine.locations import Locations
 from auditor.engine.preparation import prepare
-from auditor.evidence.folder_store import FolderStore
+from auditor.store.folder_store import FolderStore
 
 REQUESTS = [
     {"attack": "quantization/rtn", "parameters": {"bits": [4, 3]}},
@@ -135,7 +135,7 @@ def test_a_model_that_differs_stops_every_executor(prepared, people):
     ready, store = prepared("other")
     [as_is] = [v for v in ready.variants if v.attack.name == "none/as-is"]
     [asked] = ready.measurements(as_is)["unlearned"]
-    spec = asked.spec.model_copy(update={"path": str(people.subject("original"))})
+    spec = asked.spec.model_copy(update={"path": str(people.model_path("original"))})
     jobs = [LabelledJob("moved", asked.model_copy(update={"spec": spec}))]
     for executor in (LocalExecutor(), ProcessesExecutor(workers=1)):
         with pytest.raises(ModelDiffersError, match="are not those of the model"):

@@ -11,9 +11,7 @@ from auditor.unlearning.erasure import Erasure, load_weights, uce
 from auditor.unlearning.erasure.cross_attention import parameter_names
 from auditor.unlearning.erasure.formats import (
     write_delta,
-    write_nested_delta,
     write_pipeline,
-    write_text_encoder,
     write_unet_state,
 )
 
@@ -56,22 +54,6 @@ def test_tensors_that_share_memory_are_written(tmp_path):
     assert torch.equal(loaded["b"], both.T)
 
 
-def test_a_nested_delta_is_one_dictionary_a_module(delta, tmp_path):
-    path = write_nested_delta(delta, tmp_path / "esd.pt")
-    loaded = torch.load(path, weights_only=True)
-    output = "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_out.0"
-    assert set(loaded[output]) == {"weight", "bias"}
-    assert set(loaded[output.replace("to_out.0", "to_k")]) == {"weight"}
-    flat = {
-        f"{module.removeprefix('unet.')}.{name}": tensor
-        for module, parts in loaded.items()
-        for name, tensor in parts.items()
-    }
-    unet = tiny_unet()
-    assert unet.load_state_dict(flat, strict=False).unexpected_keys == []
-    assert_changed(unet, delta)
-
-
 def test_a_whole_state_dict_loads_strictly_and_without_pickle(unet, delta, tmp_path):
     path = write_unet_state(unet, delta, tmp_path / "uce.pt")
     loaded = torch.load(path, weights_only=True)
@@ -108,12 +90,3 @@ def test_a_pipeline_is_written_with_the_erased_unet(pipeline, tmp_path):
         assert torch.equal(state[name], tensor) == (name not in edited)
     assert isinstance(loaded.text_encoder, CLIPTextModel)
     assert (path / "unet" / "diffusion_pytorch_model.safetensors").is_file()
-
-
-def test_a_text_encoder_is_written_as_a_directory(text_encoder, tmp_path):
-    path = write_text_encoder(text_encoder, tmp_path / "advunlearn")
-    assert path == tmp_path / "advunlearn" / "text_encoder"
-    loaded = CLIPTextModel.from_pretrained(path)
-    expected = text_encoder.state_dict()
-    for name, tensor in loaded.state_dict().items():
-        assert torch.equal(tensor, expected[name])

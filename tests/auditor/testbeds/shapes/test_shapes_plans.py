@@ -19,7 +19,7 @@ def label(attack, parameters):
 
 def test_everything_that_an_audit_needs_is_there(world):
     plan = world_plan(world, "uce", ["retrained-0"])
-    assert plan.unlearned.path == str(world.subject("uce"))
+    assert plan.unlearned.path == str(world.model_path("uce"))
     assert {spec.kind for spec in plan.arms.values()} == {"text-to-image"}
     assert {(s.sampling.steps, s.sampling.guidance) for s in plan.arms.values()} == {(10, 1)}
     assert plan.data.images == str(world.image_folder)
@@ -51,5 +51,5 @@ def test_the_original_is_named_where_a_setting_asks_for_it(world, monkeypatch):
     settings = {"prompting/adversarial-prefix": ({"objective": "p4d", "original": plans.ORIGINAL},)}
     monkeypatch.setattr(plans, "SETTINGS", settings)
     (request,) = world_plan(world, "uce", ["retrained-0"], "standard").attacks
-    assert request.parameters["original"] == str(world.subject("original"))
+    assert request.parameters["original"] == str(world.model_path("original"))
     assert not world_plan(world, "uce", ["retrained-0"], "quick").attacks

@@ -50,16 +50,16 @@ def shares(pipeline, world):
 
 
 def opened(world, name):
-    return PixelPipeline.from_pretrained(world.subject(name))
+    return PixelPipeline.from_pretrained(world.model_path(name))
 
 
 @pytest.mark.slow
 def test_what_ships_has_forgotten_and_kept_what_it_should(shapes_world):
-    drawn = {name: shares(opened(shapes_world, name), shapes_world) for name in SHAPES.subjects}
+    drawn = {name: shares(opened(shapes_world, name), shapes_world) for name in SHAPES.models}
     forgotten, kept = drawn["original"]
     assert forgotten >= 0.87
     assert kept >= 0.87
-    for name in SHAPES.subjects[1:]:
+    for name in SHAPES.models[1:]:
         forgotten, kept = drawn[name]
         assert forgotten <= (0.03 if name in SHAPES.retrained else 0.28), name
         assert kept >= LEAST_KEPT.get(name, 0.84), name
@@ -99,7 +99,7 @@ def test_a_classifier_trained_again_tells_the_same(shapes_world):
 @pytest.mark.timeout(3 * 3600)
 def test_the_world_built_from_nothing_is_as_good(shapes_world):
     rebuilt = build(SHAPES, weights=None)
-    for name in SHAPES.subjects:
+    for name in SHAPES.models:
         again, shipped = (shares(opened(world, name), world) for world in (rebuilt, shapes_world))
         tolerance = 2 * TOLERANCE if name in LEAST_KEPT else TOLERANCE
         assert again == pytest.approx(shipped, abs=tolerance), name

@@ -94,7 +94,7 @@ def test_an_unfinished_world_is_not_packed(tiny_shapes, tmp_path):
 
 
 def test_the_package_holds_all_of_the_world_and_nothing_else():
-    names = ("classifier", *SHAPES.subjects)
+    names = ("classifier", *SHAPES.models)
     for name in names:
         assert PACKAGED.read(name, SHAPES.shipped_digest(name)) is not None, name
     found = {path.stem: path.stat().st_size for path in PACKAGED.folder.iterdir()}

@@ -35,8 +35,8 @@ def world(tiny_shapes, tmp_path):
 def test_the_subject_draws_what_the_pipeline_draws(world):
     facts = corpus.read_jsonl(world.facts("forget"))[:3]
     prompts, seeds = [fact.prompt for fact in facts], [image_seed(fact.id) for fact in facts]
-    subject = opened(world.subject("original"))
-    pipeline = PixelPipeline.from_pretrained(world.subject("original"))
+    subject = opened(world.model_path("original"))
+    pipeline = PixelPipeline.from_pretrained(world.model_path("original"))
     expected = pipeline(
         prompts,
         generator=[torch.Generator().manual_seed(seed) for seed in seeds],
@@ -49,8 +49,8 @@ def test_the_subject_draws_what_the_pipeline_draws(world):
 
 @pytest.mark.parametrize("name", ["uce", "rece", "esd_x", "esd_u"])
 def test_the_published_form_over_the_original_is_the_erased_subject(world, name):
-    erased = opened(world.subject(name))
-    published = opened(world.subject("original"), world.published(name))
+    erased = opened(world.model_path(name))
+    published = opened(world.model_path("original"), world.published(name))
     expected = erased.unet.state_dict()
     for key, value in published.unet.state_dict().items():
         assert torch.equal(value, expected[key]), key

@@ -33,10 +33,10 @@ def tiny(tiny_shapes, tmp_path):
 def test_builds_pipelines_a_classifier_facts_and_pictures(tiny):
     assert tiny.built() == ("original", *TRAINED_AGAIN, *ERASED)
     for name in tiny.built():
-        pipeline = PixelPipeline.from_pretrained(tiny.subject(name))
+        pipeline = PixelPipeline.from_pretrained(tiny.model_path(name))
         assert pipeline.unet.config.sample_size == 16
     for name in ("original", *TRAINED_AGAIN):
-        details = json.loads((tiny.subject(name) / "testbed.json").read_text())
+        details = json.loads((tiny.model_path(name) / "testbed.json").read_text())
         assert ("circle" in details["shapes"]) == (name == "original")
     assert set(TRAINED) < set(load_classifier(tiny.classifier).config.labels)
     for name in world_module.FACTS:
@@ -60,14 +60,14 @@ def test_only_builds_what_was_asked_for(tiny_shapes, tmp_path):
     world = build(tiny_shapes, tmp_path, only=["retrained-0"])
     assert world.built() == ("retrained-0",)
     with pytest.raises(AuditorError, match=r"original.*auditor testbed build tiny-shapes"):
-        world.subject("original")
-    with pytest.raises(AuditorError, match=r"no subject 'uce2'.*original, retrained-0"):
+        world.model_path("original")
+    with pytest.raises(AuditorError, match=r"no model 'uce2'.*original, retrained-0"):
         build(tiny_shapes, tmp_path, only=["uce2"])
 
 
 def test_erased_models_differ_from_the_original_where_their_method_says(tiny):
     def unet(name):
-        return load_file(tiny.subject(name) / "unet" / "diffusion_pytorch_model.safetensors")
+        return load_file(tiny.model_path(name) / "unet" / "diffusion_pytorch_model.safetensors")
 
     original = unet("original")
     for name in ERASED:
@@ -83,19 +83,19 @@ def test_erased_models_differ_from_the_original_where_their_method_says(tiny):
         else:
             assert changed
             assert not any(".attn2." in key for key in changed)
-        text = (tiny.subject(name) / "text_encoder" / "model.safetensors").read_bytes()
-        assert text == (tiny.subject("original") / "text_encoder/model.safetensors").read_bytes()
-        details = json.loads((tiny.subject(name) / "testbed.json").read_text())
+        text = (tiny.model_path(name) / "text_encoder" / "model.safetensors").read_bytes()
+        assert text == (tiny.model_path("original") / "text_encoder/model.safetensors").read_bytes()
+        details = json.loads((tiny.model_path(name) / "testbed.json").read_text())
         assert details["source"].startswith("arXiv:")
 
 
 def test_erased_models_are_published_in_their_projects_forms(tiny):
     name = "unet/diffusion_pytorch_model.safetensors"
-    original = load_file(tiny.subject("original") / name)
+    original = load_file(tiny.model_path("original") / name)
     for erased in ERASED:
-        whole, published = load_file(tiny.subject(erased) / name), tiny.published(erased)
+        whole, published = load_file(tiny.model_path(erased) / name), tiny.published(erased)
         if erased == "mace":
-            assert published == tiny.subject(erased)
+            assert published == tiny.model_path(erased)
             continue
         if published.suffix == ".pt":
             state = torch.load(published, weights_only=True)
@@ -110,9 +110,9 @@ def test_erased_models_are_published_in_their_projects_forms(tiny):
 def test_another_erasure_trains_nothing_again(tiny, tiny_shapes, tmp_path):
     erasures = tiny_shapes.erasures.model_copy(update={"uce": UceSettings(ridge=2)})
     other = build(tiny_shapes.model_copy(update={"erasures": erasures}), tmp_path, only=["uce"])
-    assert other.subject("original") == tiny.subject("original")
-    assert other.subject("rece") == tiny.subject("rece")
-    assert other.subject("uce") != tiny.subject("uce")
+    assert other.model_path("original") == tiny.model_path("original")
+    assert other.model_path("rece") == tiny.model_path("rece")
+    assert other.model_path("uce") != tiny.model_path("uce")
 
 
 class Killed(BaseException):
@@ -132,10 +132,10 @@ def test_a_killed_build_goes_on_where_it_stopped(tiny_shapes, tmp_path, monkeypa
     world = locate(tiny_shapes, tmp_path)
     assert world.built() == ("original",)
     weights = "unet/diffusion_pytorch_model.safetensors"
-    before = (world.subject("original") / weights).stat()  # erasures read it: not its atime
+    before = (world.model_path("original") / weights).stat()  # erasures read it: not its atime
     (world.root / "subjects" / ".retrained-0-x" / "unet").mkdir(parents=True)
-    assert build(tiny_shapes, tmp_path).built() == tiny_shapes.subjects
-    after = (world.subject("original") / weights).stat()
+    assert build(tiny_shapes, tmp_path).built() == tiny_shapes.models
+    after = (world.model_path("original") / weights).stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
@@ -167,7 +167,7 @@ def test_the_catalogue_holds_worlds_of_both_kinds(tmp_path):
         assert catalogue.locate(name, tmp_path).recipe.name == name
     with pytest.raises(AuditorError, match=r"'shape'.*people.*shapes"):
         catalogue.locate("shape", tmp_path)
-    with pytest.raises(AuditorError, match="no subject 'circle'"):
+    with pytest.raises(AuditorError, match="no model 'circle'"):
         catalogue.build("shapes", tmp_path, only=["circle"])
 
 

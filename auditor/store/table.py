@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from auditor.core.attack_id import AttackId
 from auditor.core.facts import SetName
-from auditor.evidence import columns
+from auditor.store import columns
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from auditor.core.attack_id import AttackId
 from auditor.core.facts import Fact
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
-from auditor.evidence.environment import environment_differences
-from auditor.evidence.store import EvidenceStore
-from auditor.evidence.table import EvidenceTable
 from auditor.statistics import Arms, AttackEvidence
+from auditor.store.base import EvidenceStore
+from auditor.store.environment import environment_differences
+from auditor.store.table import EvidenceTable
 
 
 def measured_evidence(

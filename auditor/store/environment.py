@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 if TYPE_CHECKING:
-    from auditor.evidence.store import EvidenceStore
+    from auditor.store.base import EvidenceStore
 
 DEVICE = "device"
 """What differs between environments, beside packages."""

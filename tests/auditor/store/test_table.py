@@ -6,8 +6,8 @@ import pytest
 
 from auditor.core.attack_id import AttackId
 from auditor.core.records import Row
-from auditor.evidence.columns import DECIDING, tabulate
-from auditor.evidence.table import Evidence, EvidenceTable
+from auditor.store.columns import DECIDING, tabulate
+from auditor.store.table import Evidence, EvidenceTable
 
 P = "answer-probability"
 NF4 = AttackId("quantization/bnb", "nf4")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from auditor.core.facts import FactSets
 from auditor.core.records import Cost, Record
-from auditor.evidence.environment import Environment
+from auditor.store.environment import Environment
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -5,19 +5,23 @@ from zlib import crc32
 
 import pytest
 from hand_made_pictures import drawn, noise, not_pictures, text_of
-from hand_made_pictures import exhibits as honest_exhibits
+from hand_made_pictures import image_examples as honest_examples
 from pydantic import ValidationError
 
-from auditor.certificate.image_examples import FACTS, PER_ATTACK, exhibits
-from auditor.certificate.inputs import Case, Trial
+from auditor.certificate.image_examples import FACTS, PER_ATTACK, image_examples
+from auditor.certificate.inputs import DecisionInputs
 from auditor.certificate.media import BUDGET, ImageExamplesPart
+from auditor.core.arms import Arm
+from auditor.core.attack_id import AttackId
 from auditor.core.facts import Fact
 from auditor.core.records import Row
-from auditor.evidence.columns import tabulate
-from auditor.evidence.table import Evidence, EvidenceTable
+from auditor.core.roles import Role
 from auditor.policy import AS_IS, Policy
+from auditor.store.columns import tabulate
+from auditor.store.gathering import measured_evidence
+from auditor.store.table import Evidence, EvidenceTable
 
-ARMS = ("unlearned", "original", "retrained-0")
+ARMS = (Arm.UNLEARNED, Arm.ORIGINAL, Arm.retrained(0))
 P = "concept-probability"
 NO_PICTURES = not_pictures()
 
@@ -33,36 +37,45 @@ def own(trial, arm, number):
     return drawn("circle", colour=f"#{crc32(f'{trial} {arm} {number}'.encode()) >> 8:06x}")
 
 
-def case(known, picture=own, decoy=None):
-    """A case in which U knows `known[trial][fact]`, O all and R nothing.
+def inputs(known, picture=own, decoy=None):
+    """Inputs in which U knows `known[attack][fact]`, O all and R nothing.
 
     Args:
-        known: name of a trial to K by fact.
-        picture: of a fact by an arm under a trial.
-        decoy: name of a trial whose measure is another.
+        known: name of an attack to K by fact.
+        picture: of a fact by an arm under an attack.
+        decoy: name of an attack whose measure is another.
     """
     count = len(next(iter(known.values())))
-    evidence, trials = [], []
+    evidence, names = [], list(known)
     for name, row in known.items():
-        attack, _, variant = name.partition(" ")
         metric = "other" if name == decoy else P
-        jobs = {arm: [f"{name} {arm}"] for arm in ARMS}
-        trials.append(Trial(attack, variant, False, False, False, metric, "measured", None, jobs))
         for arm in ARMS:
             k = {"unlearned": row, "original": [1.0] * count}.get(arm, [0.0] * count)
             rows = tabulate(
                 Row("forget", f"f{i}", f"s{i}", metric, k[i], None, picture(name, arm, i))
                 for i in range(count)
             )
-            evidence.append(Evidence(attack, variant, arm, 0, rows))
-    return Case(
+            evidence.append(Evidence(AttackId.parse(name), arm, 0, rows))
+    table, forget = EvidenceTable(evidence), [fact(i) for i in range(count)]
+    return DecisionInputs(
         policy=Policy(),
         arms=ARMS,
-        sets={"forget": [fact(i) for i in range(count)], "retain": [], "holdout": []},
+        sets={"forget": forget, "retain": [], "holdout": []},
         metrics=(P,),
-        trials=tuple(trials),
-        table=EvidenceTable(evidence),
-        planted={},
+        attacks=tuple(
+            measured_evidence(
+                table,
+                AttackId.parse(name),
+                Role.ADVISORY,
+                "other" if name == decoy else P,
+                {arm: (f"{name} {arm}",) for arm in ARMS},
+                ARMS,
+                forget,
+                baseline=name.startswith(AS_IS),
+            )
+            for name in names
+        ),
+        table=table,
     )
 
 
@@ -71,7 +84,9 @@ def shown(part):
 
 
 def test_each_fact_is_shown_as_it_is_and_under_the_attack_that_brings_out_most():
-    part = exhibits(case({f"{AS_IS} x": [0.0, 0.1], "a/b 1": [0.2, 0.9], "c/d": [0.6, 0.3]}))
+    part = image_examples(
+        inputs({f"{AS_IS} x": [0.0, 0.1], "a/b 1": [0.2, 0.9], "c/d": [0.6, 0.3]})
+    )
     assert shown(part) == {
         "f1": [f"{AS_IS} x", "a/b 1", "c/d"],
         "f0": [f"{AS_IS} x", "c/d", "a/b 1"],
@@ -86,28 +101,30 @@ def test_each_fact_is_shown_as_it_is_and_under_the_attack_that_brings_out_most()
 
 
 def test_a_leak_without_attack_is_still_shown_under_one():
-    part = exhibits(case({f"{AS_IS} x": [0.9], "a/b": [0.5], "c/d": [0.4]}))
+    part = image_examples(inputs({f"{AS_IS} x": [0.9], "a/b": [0.5], "c/d": [0.4]}))
     assert shown(part) == {"f0": [f"{AS_IS} x", "a/b", "c/d"]}
 
 
 def test_without_pictures_there_is_nothing():
     known = {f"{AS_IS} x": [0.1], "a/b": [0.5]}
-    assert exhibits(case(known, lambda *_: None)) is None
-    unmeasured = case(known)
-    assert exhibits(replace(unmeasured, table=EvidenceTable([]))) is None
-    part = exhibits(case(known, lambda trial, *_: drawn("ring") if "a/b" in trial else None))
+    assert image_examples(inputs(known, lambda *_: None)) is None
+    unmeasured = inputs(known)
+    assert image_examples(replace(unmeasured, attacks=())) is None
+    part = image_examples(
+        inputs(known, lambda trial, *_: drawn("ring") if "a/b" in trial else None)
+    )
     assert shown(part) == {"f0": ["a/b"]}
 
 
 def test_attacks_with_another_measure_are_left_out():
-    part = exhibits(case({f"{AS_IS} x": [0.1], "a/b": [0.5], "m/i": [0.9]}, decoy="m/i"))
+    part = image_examples(inputs({f"{AS_IS} x": [0.1], "a/b": [0.5], "m/i": [0.9]}, decoy="m/i"))
     assert shown(part) == {"f0": [f"{AS_IS} x", "a/b"]}
 
 
 def test_the_worst_facts_come_first_and_each_attack_keeps_its_own():
     many = [0.9 - 0.01 * i for i in range(30)]
     weak = [0.0] * 29 + [0.3]
-    part = exhibits(case({f"{AS_IS} x": [0.0] * 30, "a/b": many, "c/d": weak}))
+    part = image_examples(inputs({f"{AS_IS} x": [0.0] * 30, "a/b": many, "c/d": weak}))
     names = [f.fact for f in part.facts]
     assert len(names) == FACTS
     assert names == [f"f{i}" for i in range(FACTS - 1)] + ["f29"]
@@ -122,7 +139,7 @@ def test_the_worst_facts_come_first_and_each_attack_keeps_its_own():
 
 
 def test_what_does_not_fit_is_counted_and_the_worst_stays():
-    heavy = case(
+    heavy = inputs(
         {
             f"{AS_IS} x": [0.0] * 40,
             **{f"a/{n}": [0.5 - 0.01 * i for i in range(40)] for n in range(9)},
@@ -130,12 +147,12 @@ def test_what_does_not_fit_is_counted_and_the_worst_stays():
         lambda *_: noise(64),
     )
     each = 3 * len(text_of(noise(64)))
-    part = exhibits(heavy)
+    part = image_examples(heavy)
     views = [view for f in part.facts for view in f.views]
     assert len(views) == BUDGET // each
     assert part.left_out == 400 - len(views)
     assert [f.fact for f in part.facts] == [f"f{i}" for i in range(12)]
-    few = exhibits(heavy, budget=3 * each)
+    few = image_examples(heavy, budget=3 * each)
     assert shown(few) == {"f0": [f"{AS_IS} x", "a/0"], "f1": [f"{AS_IS} x"]}
     assert ImageExamplesPart.model_validate(part.model_dump()) == part
 
@@ -146,7 +163,7 @@ def test_what_is_no_picture_does_not_get_in(content):
         bad = trial == "a/b" and (number or arm == "original")
         return content if bad else drawn("ring")
 
-    part = exhibits(case({f"{AS_IS} x": [0.1, 0.1], "a/b": [0.5, 0.4]}, picture))
+    part = image_examples(inputs({f"{AS_IS} x": [0.1, 0.1], "a/b": [0.5, 0.4]}, picture))
     assert shown(part) == {"f0": [f"{AS_IS} x", "a/b"], "f1": [f"{AS_IS} x"]}
     assert part.facts[0].views[1].pictures.keys() == {"unlearned", "retrained-0"}
     assert part.left_out == 1
@@ -154,12 +171,12 @@ def test_what_is_no_picture_does_not_get_in(content):
 
 def test_the_same_evidence_shows_the_same():
     known = {f"{AS_IS} x": [0.5] * 20, "a/b": [0.5] * 20, "c/d": [0.5] * 20}
-    assert exhibits(case(known)) == exhibits(case(known))
+    assert image_examples(inputs(known)) == image_examples(inputs(known))
 
 
 @pytest.mark.parametrize("content", NO_PICTURES.values(), ids=NO_PICTURES)
 def test_a_certificate_with_what_is_no_picture_is_refused(content):
-    part = honest_exhibits()
+    part = honest_examples()
     part["facts"][1]["views"][0]["pictures"]["original"] = text_of(content)
     with pytest.raises(ValidationError, match=r"a picture that|at most 21848 characters"):
         ImageExamplesPart.model_validate(part)
@@ -167,7 +184,7 @@ def test_a_certificate_with_what_is_no_picture_is_refused(content):
 
 @pytest.mark.parametrize("form", [lambda t: t + "\n", lambda t: t[:-1], lambda t: f"data:,{t}"])
 def test_base64_has_one_form(form):
-    part = honest_exhibits()
+    part = honest_examples()
     pictures = part["facts"][0]["views"][0]["pictures"]
     pictures["original"] = form(pictures["original"])
     with pytest.raises(ValidationError, match="base64"):
@@ -175,7 +192,7 @@ def test_base64_has_one_form(form):
 
 
 def test_more_pictures_than_a_certificate_carries_are_refused():
-    part = honest_exhibits()
+    part = honest_examples()
     each = sum(len(p) for f in part["facts"] for v in f["views"] for p in v["pictures"].values())
     part["facts"] *= BUDGET // each
     ImageExamplesPart.model_validate(part)

@@ -9,9 +9,9 @@ import pytest
 from auditor.core.errors import AuditorError
 from auditor.core.hashing import digest
 from auditor.core.records import Cost, Record
-from auditor.evidence.environment import Environment
-from auditor.evidence.folder_store import FolderStore
-from auditor.evidence.ledger import Begun, Finished, Ledger, read_events, runs_of
+from auditor.store.environment import Environment
+from auditor.store.folder_store import FolderStore
+from auditor.store.ledger import Begun, Finished, Ledger, read_events, runs_of
 
 MODEL, FACTS = "m" * 64, "f" * 64
 HERE = Environment(device="cpu", packages={})

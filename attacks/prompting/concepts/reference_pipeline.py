@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def opened_beside(model: "TextToImage", location: Location) -> Iterator["TextToImage"]:
-    """Another pipeline, opened and drawing as an arm is; what it costs counts as the arm's.
+def open_reference_pipeline(model: "TextToImage", location: Location) -> Iterator["TextToImage"]:
+    """Open the model before the erasure beside an arm.
+
+    It draws as the arm does, and its cost counts as the arm's.
 
     Args:
         model: the arm.

@@ -20,7 +20,7 @@ from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
 from auditor.core.hashing import canonical_json, digest
 from auditor.core.time import utc_text
-from auditor.evidence.store import EvidenceStore
+from auditor.store.base import EvidenceStore
 
 Jobs = dict[str, dict[str, tuple[str, ...]]]
 """Label of each attack to arm to keys of its jobs."""

@@ -18,8 +18,8 @@ from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, FactSets
 from auditor.core.hashing import digest, digest_file
 from auditor.core.records import Cost, Record, Row
-from auditor.evidence.environment import Environment
-from auditor.evidence.folder_store import FolderStore
+from auditor.store.environment import Environment
+from auditor.store.folder_store import FolderStore
 
 KEY = "ab" + "0" * 62
 COST = Cost(seconds=1.5, forward_tokens=7)
@@ -185,8 +185,8 @@ WRITER = textwrap.dedent(
     from pathlib import Path
     import numpy as np
     from auditor.core.records import Cost, Record, Row
-    from auditor.evidence.environment import Environment
-    from auditor.evidence.folder_store import FolderStore
+    from auditor.store.environment import Environment
+    from auditor.store.folder_store import FolderStore
 
     store = FolderStore(Path(sys.argv[1]))
     rows = tuple(Row("forget", f"f{i}", "s", "p", i / 2000, "x" * 50) for i in range(2000))

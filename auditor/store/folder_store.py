@@ -27,8 +27,8 @@ from auditor.core.facts import FactSets
 from auditor.core.files import PARTIAL, partial_name, whole_folder, write_whole
 from auditor.core.hashing import canonical_json, digest, digest_file
 from auditor.core.records import Cost, Record, Row, notes_json
-from auditor.evidence.columns import REPEATED, named, tabulate
-from auditor.evidence.environment import Environment, former_environment
+from auditor.store.columns import REPEATED, named, tabulate
+from auditor.store.environment import Environment, former_environment
 
 _ROWS = "rows.parquet"
 _NOTES = "notes.json"
@@ -150,7 +150,8 @@ class FolderStore:
             EvidenceChangedError: they were changed after they were written.
         """
         notes: dict[str, Any] = json.loads(self._whole(key, _NOTES))
-        return renamed(notes, NOTES) if _is_former(self._identity(key)) else notes
+        former = _is_former(json.loads(self._whole(key, _IDENTITY)))
+        return renamed(notes, NOTES) if former else notes
 
     def identity(self, key: str) -> dict[str, Any]:
         """Read what a finished job was asked, under today's names.
