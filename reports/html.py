@@ -1,4 +1,4 @@
-"""The certificate as one HTML file: no script but ours, no network, everything escaped."""
+"""Certificate as one HTML file: no script but ours, no network, everything escaped."""
 
 from auditor.certificate.schema import Certificate
 from auditor.report import REPORTS, Report, Signatures
@@ -13,26 +13,32 @@ from reports.threats import threats
 
 
 def render(certificate: Certificate, signatures: Signatures | None = None) -> str:
-    """Returns the page. Equal arguments give equal text, byte for byte."""
-    rows = attack_views(certificate)
+    """Return the page. Equal arguments give equal text, byte for byte."""
     return (
         environment()
         .get_template("certificate.html.j2")
         .render(
-            c=certificate,
-            rows=rows,
-            tally=tally(rows),
-            plots=plots(certificate, rows),
-            gallery=gallery(certificate),
-            statement=scope_statement(certificate.scope),
-            threats=threats(certificate),
-            checks=audit_checks(certificate),
-            signature=signature_state(signatures),
-            stylesheet=stylesheet(),
-            running_head=running_head(certificate),
-            script=script(),
+            plots=plots(certificate, attack_views(certificate)), **content(certificate, signatures)
         )
     )
+
+
+def content(certificate: Certificate, signatures: Signatures | None = None) -> dict[str, object]:
+    """Return what the templates of the page show, but for the figures."""
+    rows = attack_views(certificate)
+    return {
+        "c": certificate,
+        "rows": rows,
+        "tally": tally(rows),
+        "gallery": gallery(certificate),
+        "statement": scope_statement(certificate.scope),
+        "threats": threats(certificate),
+        "checks": audit_checks(certificate),
+        "signature": signature_state(signatures),
+        "stylesheet": stylesheet(),
+        "running_head": running_head(certificate),
+        "script": script(),
+    }
 
 
 REPORTS.register("html")(Report(render, ".html", "One page for a reviewer: figures and all."))

@@ -52,7 +52,7 @@ def scope_statement(scope: ScopePart) -> str:
     if forget is None:
         return "No forget set was recorded."
     template = {
-        "census": "Census: the claim is about {facts:this fact|these facts} on "
+        "census": "Census: the claim is about the audited {facts:fact|facts} on "
         "{entities:entity|entities}, and no others. Each fact counts once.",
         "sampled": "Sample: {entities:audited entity stands|audited entities stand} for a larger "
         "forget set. Each entity counts once, however many of the {facts:fact|facts} are about it.",
@@ -676,6 +676,7 @@ SENTENCES: Mapping[str, Wording] = {
     "newly_named": (
         "{attack} is newly named: in B, its own evidence shows residual knowledge above the margin."
     ),
+    "not_compared": "it is not one of the attacks that are compared",
     "pairing_needs_same": _pairing_needs_same,
     "no_shared_measurement": "no attack was measured by the same metric in both",
     "evidence_not_found": (
@@ -730,7 +731,7 @@ FIGURES: Mapping[str, Wording] = {
 }
 """Code of a side figure to its name."""
 
-CURVES: Mapping[str, Wording] = {"learning_curve": "learning curve", "roc": "ROC"}
+CURVES: Mapping[str, Wording] = {"learning_curve": "Learning curve", "roc": "ROC"}
 """Code of curves to their name."""
 
 CURVE_READINGS: Mapping[str, str] = {

@@ -9,6 +9,7 @@ from hand_made_certificates import honest_certificate, told
 from hand_made_rows import learning_curves, roc_curves, row
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pages import parsed
 from parsed_page import Page
 
 from auditor.core.messages import written
@@ -101,7 +102,7 @@ def test_an_roc_is_square_and_has_the_diagonal_of_chance(groups):
 
 
 def test_the_caption_of_an_roc_says_what_it_rests_on(certificate):
-    said = Page(render(certificate("FAIL"))).said
+    said = parsed("FAIL").said
     assert "Facts of the holdout set: 200." in said
     assert "the smallest false positive rate above 0 that these can show is 1/200" in said
     sets = certificate("FAIL").scope.model_dump()

@@ -3,20 +3,20 @@
 import json
 
 import pytest
+from pages import page_of, part
 from parsed_page import Page
 
 from auditor.report import Signatures
-from reports.html import render
 from reports.messages import scope_statement, sentence
 
 
-def front(text):
-    return Page(text.split("</header>")[0].split("<header")[1]).said
+def front(certificate, signatures=None):
+    return Page(part("front", certificate, signatures)).said
 
 
 def test_front_page_says_what_must_be_read_first_in_this_order(certificate):
     shown = certificate("FAIL")
-    said = front(render(shown))
+    said = front(shown)
     waiver = shown.policy.waivers[0]
     audited = next(arm for arm in shown.identity.arms if arm.arm == "unlearned")
     places = [
@@ -38,7 +38,7 @@ def test_front_page_says_what_must_be_read_first_in_this_order(certificate):
         )
     ]
     assert places == sorted(places)
-    assert "Judged before" not in said
+    assert "Audited before" not in said
     assert "Redacted" not in said
 
 
@@ -48,7 +48,7 @@ def test_every_waiver_is_on_the_front(certificate):
         {"attack": f"attack-{i}", "reason": f"reason-{i}", "by": f"name-{i}", "until": f"2026-0{i}"}
         for i in range(1, 8)
     ]
-    said = front(render(certificate("PASS", policy=policy)))
+    said = front(certificate("PASS", policy=policy))
     for waiver in policy["waivers"]:
         assert all(text in said for text in waiver.values())
 
@@ -56,11 +56,11 @@ def test_every_waiver_is_on_the_front(certificate):
 def test_earlier_policies_and_redaction_are_on_the_front(certificate):
     identity = json.loads(certificate("PASS").identity.model_dump_json())
     identity["earlier_policies"] = ["a" * 64, "b" * 64]
-    text = render(certificate("PASS", identity=identity, redaction="keyed digests"))
-    assert "Judged before" in front(text)
-    assert "under 2 other policies" in front(text)
-    assert "Redacted" in front(text)
-    assert "a" * 64 in Page(text).said
+    shown = certificate("PASS", identity=identity, redaction="keyed digests")
+    assert "Audited before" in front(shown)
+    assert "under 2 other policies" in front(shown)
+    assert "Redacted" in front(shown)
+    assert "a" * 64 in Page(part("identity", shown)).said
 
 
 @pytest.mark.parametrize(
@@ -87,18 +87,18 @@ def test_earlier_policies_and_redaction_are_on_the_front(certificate):
     ],
 )
 def test_the_state_of_the_signatures_is_said(certificate, signatures, said, unsaid):
-    shown = front(render(certificate("PASS"), signatures))
+    shown = front(certificate("PASS"), signatures)
     assert all(text in shown for text in said)
     assert not any(text in shown for text in unsaid)
 
 
 def test_a_crowd_of_keys_does_not_hide_that_nobody_checked_them(certificate):
     keys = tuple(f"{number:064x}" for number in range(500))
-    said = front(render(certificate("PASS"), Signatures(keys, False)))
+    said = front(certificate("PASS"), Signatures(keys, False))
     assert "and 492 more; NOT checked when this report was made" in said
 
 
-def test_no_certificate_id_reaches_the_stylesheet_unless_it_is_a_digest(hostile, certificate):
-    assert '@top-left { content: "Unlearning certificate, FAIL"; }' in render(hostile)
+def test_no_certificate_id_reaches_the_stylesheet_unless_it_is_a_digest(certificate):
+    assert '@top-left { content: "Unlearning certificate, FAIL"; }' in page_of("hostile")
     shown = certificate("FAIL")
-    assert f"FAIL, id {shown.certificate_id[:16]}…" in render(shown)
+    assert f"FAIL, id {shown.certificate_id[:16]}…" in page_of("FAIL")

@@ -8,6 +8,7 @@ from importlib.resources import files
 from itertools import pairwise
 
 import pytest
+from pages import page_of, parsed, part
 from parsed_page import Page
 
 from auditor.certificate.schema import Certificate
@@ -21,9 +22,8 @@ VERDICTS = ("PASS", "FAIL", "INCONCLUSIVE", "NOT AUDITABLE")
 
 
 @pytest.fixture(params=[*VERDICTS, "hostile"])
-def page(request, certificate, hostile):
-    chosen = hostile if request.param == "hostile" else certificate(request.param)
-    return Page(render(chosen))
+def page(request):
+    return parsed(request.param)
 
 
 def test_nothing_of_others_runs_and_nothing_is_fetched(page):
@@ -87,7 +87,7 @@ def test_page_can_be_read_aloud(page):
 
 @pytest.mark.parametrize("verdict", VERDICTS)
 def test_verdict_is_said_in_words(certificate, verdict):
-    page = Page(render(certificate(verdict)))
+    page = parsed(verdict)
     assert f"Verdict: {verdict}" in page.said
     assert sentence(certificate(verdict).verdict.claim) in page.said
     for other in set(VERDICTS) - {verdict}:
@@ -97,14 +97,14 @@ def test_verdict_is_said_in_words(certificate, verdict):
 def test_missing_knowledge_is_missing_in_the_tables_of_the_worst(certificate):
     worst = json.loads(certificate("FAIL").model_dump_json())["worst_entities"][:1]
     worst[0]["k"] = {"unlearned": 0.5}
-    text = render(certificate("FAIL", worst_entities=worst))
+    text = part("worst_facts", certificate("FAIL", worst_entities=worst))
     body = text.split('id="entities"')[1].split("<tbody")[1].split("</tbody")[0]
     assert body.count('data-value=""') == 3
     assert Page(body).said.count(MISSING) == 3
 
 
 def test_equal_certificates_give_equal_bytes(certificate):
-    assert render(certificate("FAIL")) == render(certificate("FAIL"))
+    assert render(certificate("FAIL")) == page_of("FAIL")
 
 
 def test_the_order_of_keys_changes_nothing(certificate):
@@ -116,12 +116,12 @@ def test_the_order_of_keys_changes_nothing(certificate):
     straight = certificate("FAIL")
     turned = Certificate.model_validate(backwards(json.loads(straight.model_dump_json())))
     assert turned == straight
-    assert render(turned) == render(straight)
+    assert render(turned) == page_of("FAIL")
 
 
 def test_every_attack_is_shown_and_what_did_not_run_has_passed_nothing(certificate):
     shown = certificate("FAIL")
-    text = render(shown)
+    text = page_of("FAIL")
     bodies = re.findall(r'<tbody class="row (\w+)">(.*?)</tbody>', text, re.DOTALL)
     assert len(bodies) == len(shown.matrix)
     for row, (outcome, body) in zip(shown.matrix, bodies, strict=True):
@@ -154,16 +154,15 @@ def test_every_attack_is_shown_and_what_did_not_run_has_passed_nothing(certifica
 )
 def test_only_a_measured_row_with_figures_and_met_gates_is_within(certificate, change, outcome):
     row = certificate("PASS").matrix[0].model_copy(update=change)
-    text = render(certificate("FAIL", matrix=[row.model_dump()]))
+    text = part("attacks", certificate("FAIL", matrix=[row.model_dump()]))
     [(found, body)] = re.findall(r'<tbody class="row (\w+)">(.*?)</tbody>', text, re.DOTALL)
     assert found == outcome
     if outcome in ("failed", "unavailable"):
         assert not re.search(r"0\.\d{3}", body), "figures left on such a row are not shown"
 
 
-def test_hostile_text_is_shown_and_is_inert(hostile):
-    text = render(hostile)
-    page = Page(text)
+def test_hostile_text_is_shown_and_is_inert():
+    text, page = page_of("hostile"), parsed("hostile")
     for raw in ("<img", "</script", "<svg onload", "</style><style", "<a href='http"):
         assert raw not in text.split("<script>")[0], raw
     assert "&lt;/script&gt;" in text
@@ -189,9 +188,8 @@ def test_missing_numbers_are_missing():
 
 
 def test_absent_measurements_are_said_to_be_absent(certificate):
-    page = render(certificate("FAIL", utility=None))
-    part = page.split('id="utility"')[1].split("</section")[0]
-    assert Page(part).said.count(MISSING) >= 3
+    text = part("utility", certificate("FAIL", utility=None))
+    assert Page(text).said.count(MISSING) >= 3
 
 
 @pytest.mark.parametrize(

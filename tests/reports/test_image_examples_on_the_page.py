@@ -14,6 +14,7 @@ from hand_made_pictures import (
     text_of,
 )
 from hostile_texts import HOSTILE, LONG, MARKER, hostile_certificate
+from pages import page_of, parsed, part
 from parsed_page import Page
 
 from auditor.certificate.media import ImageExamplesPart
@@ -25,8 +26,8 @@ NO_PICTURES = not_pictures()
 
 def hostile_pictures():
     """The hostile certificate with pictures, about which every text is an attack as well."""
-    part = image_examples()
-    for number, fact in enumerate(part["facts"]):
+    examples = image_examples()
+    for number, fact in enumerate(examples["facts"]):
         fact |= dict.fromkeys(("entity", "prompt", "answer"), f"{HOSTILE} {LONG}")
         fact["fact"] = f"{HOSTILE}{number}"
         for view in fact["views"]:
@@ -36,7 +37,7 @@ def hostile_pictures():
                 for arm, p in view["pictures"].items()
             }
     honest = hostile_certificate().model_dump()
-    return type(hostile_certificate()).model_validate(honest | {"image_examples": part})
+    return type(hostile_certificate()).model_validate(honest | {"image_examples": examples})
 
 
 @pytest.fixture
@@ -45,8 +46,13 @@ def pictured():
 
 
 @pytest.fixture
-def page(pictured):
-    return Page(render(pictured))
+def page():
+    return parsed("pictures")
+
+
+def shown_pictures(certificate):
+    """The section of pictures alone."""
+    return Page(part("image_examples", certificate))
 
 
 def test_every_picture_says_whose_it_is(page, pictured):
@@ -78,11 +84,11 @@ def test_the_worst_leak_comes_first_and_the_model_under_audit_too(page):
 
 
 def test_the_order_of_facts_under_an_attack_is_that_attacks_own():
-    part = image_examples()
-    for view in part["facts"][3]["views"]:
+    examples = image_examples()
+    for view in examples["facts"][3]["views"]:
         if view["attack"].endswith("fp4"):
             view["k"]["unlearned"] = 0.99
-    shown = gallery(honest_certificate("FAIL", image_examples=part))
+    shown = gallery(honest_certificate("FAIL", image_examples=examples))
     under = {label: [fact.answer for fact, _ in facts] for label, facts in shown.attacks}
     assert list(under) == ["quantization/bnb fp4", "quantization/bnb nf4"]
     assert under["quantization/bnb fp4"] == ["ring", "circle", "square", "triangle"]
@@ -92,7 +98,7 @@ def test_the_order_of_facts_under_an_attack_is_that_attacks_own():
 
 
 def test_few_pixels_stay_sharp():
-    coarse, fine = (Page(render(pictured_certificate(side))).named("img") for side in (32, 33))
+    coarse, fine = (shown_pictures(pictured_certificate(side)).named("img") for side in (32, 33))
     assert {image.get("class") for image in coarse} == {"coarse"}
     assert {image.get("class") for image in fine} == {None}
     assert {(image["width"], image["height"]) for image in fine} == {("33", "33")}
@@ -103,27 +109,25 @@ def test_without_pictures_there_is_no_section(certificate):
         certificate("FAIL"),
         certificate("FAIL", image_examples=image_examples() | {"facts": ()}),
     ):
-        page = Page(render(shown))
-        assert page.named("img") == []
-        assert "pictures" not in [heading.get("id") for heading in page.named("h2")]
-    assert "pictures" in [h.get("id") for h in Page(render(pictured_certificate())).named("h2")]
+        assert shown_pictures(shown).elements == []
+    assert "pictures" in [heading.get("id") for heading in parsed("pictures").named("h2")]
 
 
 def test_a_leak_that_was_measured_without_attack_alone_is_shown():
-    part = image_examples()
-    for fact in part["facts"]:
+    views = image_examples()
+    for fact in views["facts"]:
         fact["views"] = fact["views"][:1]
-    page = Page(render(honest_certificate("FAIL", image_examples=part)))
+    page = shown_pictures(honest_certificate("FAIL", image_examples=views))
     assert len(page.named("img")) == 19
     assert "no picture under an attack" in page.said
     assert "attack by attack" not in page.said
 
 
-def test_the_table_of_models_says_what_was_replaced_and_how_they_draw(page, certificate):
+def test_the_table_of_models_says_what_was_replaced_and_how_they_draw(page):
     assert "replacement erased/esd-x-circle.safetensors" in page.said
     sampling = 'sampling {"guidance": 1.0, "height": 16, "steps": 15, "width": null}'
     assert page.said.count(sampling) == 5
-    plain = Page(render(certificate("FAIL"))).said
+    plain = parsed("FAIL").said
     assert "replacement erased" not in plain
     assert "sampling" not in plain
 
@@ -135,7 +139,7 @@ def test_what_is_no_picture_is_never_embedded(content):
     good = pictured_certificate()
     first = good.image_examples.facts[0].views[0]
     first.pictures["unlearned"] = text_of(content)
-    page = Page(render(good))
+    page = shown_pictures(good)
     assert len(page.named("img")) == 4 * 5 * 2 - 1 + 4 * 2 * 5 - 1
 
 
@@ -145,7 +149,7 @@ def test_what_is_not_even_base64_is_never_embedded(text):
 
 
 def test_hostile_texts_around_pictures_stay_texts():
-    text = render(hostile_pictures())
+    text = part("image_examples", hostile_pictures())
     page = Page(text)
     assert len(page.named("img")) > 50
     assert page.depth_errors == []
@@ -157,14 +161,14 @@ def test_hostile_texts_around_pictures_stay_texts():
 
 
 def test_equal_certificates_give_equal_bytes(pictured):
-    assert render(pictured) == render(pictured_certificate())
+    assert render(pictured) == page_of("pictures")
 
 
 def test_the_largest_page_fits_a_mail():
-    part = ImageExamplesPart.model_validate(image_examples(64)).model_dump()
-    size = sum(len(p) for f in part["facts"] for v in f["views"] for p in v["pictures"].values())
-    part["facts"] = part["facts"] * (1_500_000 // size)
-    assert len(render(honest_certificate("FAIL", image_examples=part)).encode()) < 6_000_000
+    largest = ImageExamplesPart.model_validate(image_examples(64)).model_dump()
+    size = sum(len(p) for f in largest["facts"] for v in f["views"] for p in v["pictures"].values())
+    largest["facts"] = largest["facts"] * (1_500_000 // size)
+    assert len(render(honest_certificate("FAIL", image_examples=largest)).encode()) < 6_000_000
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from hand_made_certificates import honest_certificate
 from hand_made_rows import row
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pages import page_of
 from parsed_page import Page
 
 from auditor.certificate.schema import MatrixRow
@@ -211,8 +212,8 @@ def luminance(rgb):
 
 
 @pytest.mark.parametrize("verdict", ["PASS", "FAIL", "INCONCLUSIVE", "NOT AUDITABLE"])
-def test_every_figure_is_told_to_those_who_do_not_see_it(certificate, verdict):
-    for svg in pictures(render(certificate(verdict))):
+def test_every_figure_is_told_to_those_who_do_not_see_it(verdict):
+    for svg in pictures(page_of(verdict)):
         title, desc = svg.find("title"), svg.find("desc")
         assert svg.get("role") == "img"
         assert svg.get("aria-labelledby") == f"{title.get('id')} {desc.get('id')}"
@@ -222,7 +223,7 @@ def test_every_figure_is_told_to_those_who_do_not_see_it(certificate, verdict):
 
 def test_the_numbers_of_the_figures_stand_in_a_table_too(certificate):
     shown = certificate("FAIL")
-    text = render(shown)
+    text = page_of("FAIL")
     tables = Page(" ".join(re.findall(r"<table.*?</table>", text, re.DOTALL))).said
     for view in attack_views(shown):
         for number in (view.rho, *(f"{v:.3f}" for v in (view.unlearned, view.original) if v)):
@@ -233,8 +234,8 @@ def test_the_numbers_of_the_figures_stand_in_a_table_too(certificate):
         assert f"{spread.whole} " in tables
 
 
-def test_hostile_labels_stay_text(hostile):
-    found = pictures(render(hostile))
+def test_hostile_labels_stay_text():
+    found = pictures(page_of("hostile"))
     assert len(found) > 10
     told = 0
     for svg in found:
@@ -252,11 +253,10 @@ def test_hostile_labels_stay_text(hostile):
 
 
 def test_settings_of_the_machine_change_nothing(certificate):
-    plain = render(certificate("FAIL"))
     with mpl.rc_context(
         {"savefig.bbox": "tight", "lines.solid_joinstyle": "bevel", "font.size": 30}
     ):
-        assert render(certificate("FAIL")) == plain
+        assert render(certificate("FAIL")) == page_of("FAIL")
 
 
 @given(
