@@ -97,6 +97,7 @@ class Likelihood(MembershipAttack[LikelihoodParameters]):
         "(2402.07841), placements in MUSE's setting (2407.06460)."
     )
 
+    kinds = ("causal-lm", "seq2seq")
     parameters_type = LikelihoodParameters
     presets = (
         Preset("loss", {"score": "loss"}),

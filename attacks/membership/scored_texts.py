@@ -63,7 +63,7 @@ class ScoredTexts:
         """The same after other text: before the prompt, or before the passage."""
         if self.kind == "answer":
             return model.score([(prefix + fact.prompt, fact.answer) for fact in facts])
-        shown = len(model.encode([("", prefix)])[0].answer)
+        shown = model.encode([("", prefix)])[0].answer_tokens
         scores = model.score([("", prefix + self.whole(fact)) for fact in facts])
         return [score.after(shown) for score in scores]
 

@@ -21,7 +21,7 @@ class AsIs(Attack[Parameters, Any, Any]):
     leak = "Knowledge that was never hidden."
     source = "The audit's own metrics; see each of them."
 
-    kinds: ClassVar[tuple[str, ...]] = ("causal-lm", "text-to-image")
+    kinds: ClassVar[tuple[str, ...]] = ("causal-lm", "seq2seq", "text-to-image")
     presets = (Preset("full precision", profile="quick", mandatory=True),)
 
     @property

@@ -121,7 +121,7 @@ class AWQ(CalibratedAttack[AWQParameters]):
         with contextlib.ExitStack() as stack:
             with captured_output("AWQ"):
                 copy = stack.enter_context(model.reloaded(scratch, folder))
-            layers = assert_quantized(copy.network, AwqTorchLinear)
+            layers = assert_quantized(copy, AwqTorchLinear)
             notes = {
                 "bits": self.parameters.bits,
                 "kernel": AwqTorchLinear.__name__,

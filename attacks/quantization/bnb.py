@@ -45,6 +45,7 @@ class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
         "2305.14314)."
     )
 
+    kinds = ("causal-lm", "seq2seq")
     parameters_type = BitsAndBytesParameters
     presets = (
         Preset("int8", {"format": "int8"}, "quick", mandatory=True),
@@ -76,9 +77,7 @@ class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
 
         eight = self.parameters.format == "int8"
         with model.reloaded(scratch, quantization_config=self._config(model)) as copy:
-            layers = assert_quantized(
-                copy.network, bnb.nn.Linear8bitLt if eight else bnb.nn.Linear4bit
-            )
+            layers = assert_quantized(copy, bnb.nn.Linear8bitLt if eight else bnb.nn.Linear4bit)
             codes = (
                 (name, layer.weight.data if eight else nibbles(layer.weight.data))
                 for name, layer in layers.items()

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from pydantic import Field
-from torch import nn
 
 from attacks.quantization.code_flips import code_flip_share, sampled_codes
 from auditor.attack import Attack, AttackContext, Parameters, Requirements
@@ -67,6 +66,8 @@ class QuantizationAttack(GridRounding, Attack[P]):
             arrays = sampled_codes(state.codes, self.parameters.code_sample)
             layers = [key.partition("/")[2] for key in arrays if key.startswith("codes/")]
             notes = {"layers_quantized": len(layers), **state.notes}
+            if kept := _kept_layers(state.model):
+                notes["layers_at_full_precision"] = kept
             return Record(rows=context.evaluator.evaluate(state.model), notes=notes, arrays=arrays)
 
     def explain(self, unlearned: Record, original: Record) -> Explanation | None:
@@ -77,6 +78,11 @@ class QuantizationAttack(GridRounding, Attack[P]):
         if not original.arrays:
             return None
         return code_flip_share(unlearned.arrays, original.arrays)
+
+
+def _kept_layers(model: LanguageModel) -> list[str]:
+    """Linear layers that a deployer's loader leaves at full precision, by name."""
+    return sorted(linear_layers(model.network).keys() - model.quantizable_layers().keys())
 
 
 def check_group_size(network: Any, size: int) -> None:
@@ -103,39 +109,46 @@ def check_rest(layers: Mapping[str, Any], size: int) -> None:
             )
 
 
-def assert_quantized(network: nn.Module, expected: type[Any]) -> dict[str, Any]:
+def assert_quantized(model: LanguageModel, expected: type[Any]) -> dict[str, Any]:
     """Return the quantized layers, and check that none is left out.
+
+    Args:
+        model: The model after quantization.
+        expected: Class of the quantizer's layers.
 
     Raises:
         MeasurementError: the loader did not quantize what it should have; scoring the model
             would pass off its full precision as quantized.
     """
     done = {
-        name: module for name, module in network.named_modules() if isinstance(module, expected)
+        name: module
+        for name, module in model.network.named_modules()
+        if isinstance(module, expected)
     }
-    left = [name for name in linear_layers(network) if name not in done]
+    left = [name for name in model.quantizable_layers() if name not in done]
     if not done or left:
         raise MeasurementError(
             f"{len(done)} layers are of class {expected.__name__} and {len(left)} are not "
             f"quantized ({', '.join(left[:3]) or 'none'}); the model was not measured"
         )
-    assert_covered(network, sum(layer.in_features * layer.out_features for layer in done.values()))
+    assert_covered(model, sum(layer.in_features * layer.out_features for layer in done.values()))
     return done
 
 
-def assert_covered(network: nn.Module, quantized: int) -> None:
+def assert_covered(model: LanguageModel, quantized: int) -> None:
     """Check that nearly all weights outside linear layers are quantized.
 
     Mixture-of-experts models hold their experts as bare parameters, which no quantizer here
     touches; embeddings, the output head, norms and biases always stay.
 
     Args:
-        network: The network after quantization.
+        model: The model after quantization.
         quantized: weights that were quantized.
 
     Raises:
         MeasurementError: more than ``FULL_PRECISION_LIMIT`` of the weights were left.
     """
+    network = model.network
     covered = {id(layer.weight) for layer in linear_layers(network).values()}
     left = {
         matrix.name: matrix.parameter.numel()

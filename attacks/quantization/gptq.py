@@ -80,7 +80,7 @@ class GPTQ(CalibratedAttack[GPTQParameters]):
         with contextlib.ExitStack() as stack:
             with captured_output("GPTQ"):
                 copy = stack.enter_context(model.reloaded(scratch, quantization_config=config))
-            layers = assert_quantized(copy.network, BaseQuantLinear)
+            layers = assert_quantized(copy, BaseQuantLinear)
             codes = ((name, unpack(layer.qweight, layer.bits)) for name, layer in layers.items())
             notes = {
                 "bits": self.parameters.bits,

@@ -93,7 +93,7 @@ class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
                 codes.append((name, code))
             if not codes:
                 raise MeasurementError("the model has no linear layers to round")
-            assert_covered(model.network, sum(code.numel() for _, code in codes))
+            assert_covered(model, sum(code.numel() for _, code in codes))
             yield Quantized(model, codes, {"bits": self.parameters.bits})
 
 

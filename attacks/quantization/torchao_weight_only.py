@@ -98,8 +98,8 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
                     f"{len(left)} of {len(layers)} layers are not quantized "
                     f"({', '.join(left[:3]) or 'there are none'}); the model was not measured"
                 )
-            weights = {name: layer.weight.data for name, layer in layers.items()}
-            assert_covered(copy.network, sum(weight.numel() for weight in weights.values()))
+            weights: dict[str, Any] = {n: layer.weight.data for n, layer in layers.items()}
+            assert_covered(copy, sum(weight.numel() for weight in weights.values()))
             readable = self.parameters.format != "int4-tinygemm"  # tiles of another order
             codes = ((name, w.qdata) for name, w in weights.items() if readable)
             notes = {

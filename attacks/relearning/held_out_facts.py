@@ -45,6 +45,7 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
     )
     source = "Retraining on T, arXiv 2410.08827; LoRA, arXiv 2106.09685."
 
+    kinds = ("causal-lm", "seq2seq")
     parameters_type = HeldOutFactsParameters
     presets = (
         Preset("by attribute", {"split": "attribute"}, "quick", mandatory=True),

@@ -19,6 +19,7 @@ from auditor.core.aliases import (
 )
 from auditor.core.arms import Arm
 from auditor.core.messages import TEXT, plain, written
+from auditor.models.kind import default_kind
 from auditor.statistics.seeds import SEEDS_FOR_SPREAD
 
 MAJOR = "3"
@@ -144,7 +145,7 @@ def _identity(identity: Table, plan: Table) -> dict[str, Any]:
     kind = unlearned.get("kind") if isinstance(unlearned, Mapping) else None
     return {
         **changed,
-        "kind": kind or "causal-lm",
+        "kind": kind or default_kind().name,
         "arms": [_arm(arm) for arm in identity["arms"]],
         "auxiliary_inputs": identity.get("instruments"),
     }

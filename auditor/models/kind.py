@@ -309,13 +309,14 @@ def parse_spec(value: Any, root: Path | None = None) -> ModelSpec:
     content = {"path": value} if isinstance(value, str) else value
     if not isinstance(content, Mapping):
         return ModelSpec.model_validate(content)
-    try:
-        kind = kind_of(content, root)
-    except AuditorError as error:
-        raise ValidationError.from_exception_data(
-            ModelSpec.__name__,
-            [_detail("unknown_kind", str(error), ("kind",), content["kind"])],
-        ) from error
+    named = content.get("kind")
+    if named is not None and named not in KINDS.names():
+        try:
+            kind_named(str(named))
+        except AuditorError as error:
+            details = [_detail("unknown_kind", str(error), ("kind",), named)]
+            raise ValidationError.from_exception_data(ModelSpec.__name__, details) from error
+    kind = kind_of(content, root)
     spec: ModelSpec = of_kind(kind, "spec_type", {**content, "kind": kind.name}, root)
     return spec
 

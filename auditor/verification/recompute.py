@@ -3,6 +3,8 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from auditor.attack import ATTACKS, AttackMetadata
 from auditor.certificate.decision import decide_verdict
 from auditor.certificate.derived import derived_parts, row_means
@@ -47,6 +49,9 @@ def check_contradiction(certificate: Certificate, store: EvidenceStore) -> tuple
     """
     inputs = load_inputs(certificate, store)
     silent = {row.attack for row in certificate.matrix if not _loads(row.attack)}
+    for row in certificate.matrix:
+        if row.attack in silent:
+            _check_parameters(row)
     again = recomputed(certificate, inputs, decide_verdict(inputs), store, silent)
     key = store.redaction_key() if certificate.redaction != "none" else None
     if key is not None:
@@ -157,9 +162,27 @@ def _silent_row(
 def _preset_name(described: AttackMetadata, parameters: Mapping[str, Any]) -> str | None:
     """The name of the variant with these parameters, where it is one of the presets."""
     settings = ATTACKS.parameters_type(described.name)
-    given = settings(**attack_parameters(described.name, parameters))
+    try:
+        given = settings(**attack_parameters(described.name, parameters))
+    except ValidationError:  # `_check_parameters` refuses a certificate for it
+        return None
     named = (p.name for p in described.presets if settings(**p.parameters) == given)
     return next(named, None)
+
+
+def _check_parameters(row: MatrixRow) -> None:
+    """Refuse a row whose parameters are none of its attack's.
+
+    Raises:
+        ContradictedError: they do not fit.
+    """
+    settings = ATTACKS.parameters_type(row.attack)
+    try:
+        settings(**attack_parameters(row.attack, row.parameters))
+    except ValidationError as error:
+        raise ContradictedError(
+            f"the parameters that the certificate gives {row.label} are none of that attack's."
+        ) from error
 
 
 def _loads(attack: str) -> bool:

@@ -44,7 +44,7 @@ def test_every_format_on_every_architecture(architecture, format_, subjects, eva
     run = attack(format_)
     with run.quantized(subject, tmp_path) as state:
         layers = assert_quantized(
-            state.model.network,
+            state.model,
             bnb.nn.Linear8bitLt if format_ == "int8" else bnb.nn.Linear4bit,
         )
         assert layers.keys() == plain.keys()
@@ -128,14 +128,15 @@ def test_two_models_that_differ_a_little_share_most_codes(tmp_path, evaluator):
 def test_a_loader_that_quantizes_nothing_is_found_out(subjects):
     for expected in (bnb.nn.Linear4bit, bnb.nn.Linear8bitLt):
         with pytest.raises(MeasurementError, match=r"0 layers are of class .* 14 are not"):
-            assert_quantized(subjects["llama"].network, expected)
+            assert_quantized(subjects["llama"], expected)
 
 
 def test_a_loader_that_leaves_one_layer_out_is_found_out(directories):
     config = BitsAndBytesConfig(
         load_in_4bit=True, llm_int8_skip_modules=["lm_head", "model.layers.1.mlp.down_proj"]
     )
-    model = AutoModelForCausalLM.from_pretrained(directories["llama"], quantization_config=config)
+    network = AutoModelForCausalLM.from_pretrained(directories["llama"], quantization_config=config)
+    model = open_directory(directories["llama"]).copy_with(network=network)
     with pytest.raises(MeasurementError, match=r"1 are not .*layers\.1\.mlp\.down_proj"):
         assert_quantized(model, bnb.nn.Linear4bit)
 

@@ -24,7 +24,7 @@ def test_flips_are_counted_per_layer_and_weighted_by_size():
     )
     assert found.layers == {"a": 0.25, "b": 1.0}
     assert found.overall == pytest.approx(0.5)
-    assert found.measure == "code-flip share"
+    assert found.measure == "code_flip_share"
 
 
 def test_a_sampled_layer_counts_with_its_whole_size():

@@ -84,6 +84,9 @@ def test_no_module_names_a_kind():
             if (match := named.search(string.value))
         ]
         found += [f"{file.relative_to(ROOT)} uses {name}" for name in {*identifiers(tree)} & own]
+    for file in sorted((ROOT / "reports").rglob("*.j2")):
+        if match := named.search(file.read_text(encoding="utf-8")):
+            found.append(f"{file.relative_to(ROOT)} says {match[0]}")
     assert not found
 
 

@@ -1,21 +1,31 @@
 """What all kinds of models that answer in text have alike for the audit."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from auditor.core.facts import FactSets
+from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.checkpoint_files import read_json
-from auditor.models.kind import ModelKind, Workload
+from auditor.models.kind import ModelKind, Tick, Workload
 from auditor.models.language.spec import LanguageSpec
-from auditor.models.spec import ModelSpec
+from auditor.models.spec import ModelSpec, PromptFormat
 
 if TYPE_CHECKING:
+    from auditor.models.language.evaluator import TextEvaluator
+    from auditor.models.language.model import LanguageModel
     from auditor.models.manifest import Location
+
+EVALUATOR = "auditor.models.language.evaluator"
+"""The module that asks models of all these kinds."""
 
 
 class LanguageKind(ModelKind):
     """A kind of model that answers in text."""
 
+    model_class: ClassVar[str]
+    """The subclass of `LanguageModel`, as ``package.module:Class``."""
     answers = "text"
     default_metrics = (
         "answer-probability",
@@ -24,14 +34,13 @@ class LanguageKind(ModelKind):
         "extraction-strength",
     )
     packages = ("torch", "transformers", "tokenizers", "numpy", "peft")
-    fixed_files = (
+    fixed_files: ClassVar[tuple[str, ...]] = (
         "tokenizer.json",
         "tokenizer.model",
         "vocab.json",
         "merges.txt",
         "chat_template.jinja",
     )
-    positive_controls = True
 
     def locate(self, spec: ModelSpec) -> "Location":
         """Find a directory that ``transformers`` opens, and the adapter where there is one."""
@@ -45,6 +54,46 @@ class LanguageKind(ModelKind):
             allow_pickle=own.allow_pickle,
             trust_remote_code=own.trust_remote_code,
         )
+
+    def check(
+        self, spec: ModelSpec, location: "Location", prompt_format: PromptFormat | None
+    ) -> None:
+        """Try configuration and tokenizer."""
+        from auditor.models.language.loading import load_tokenizer, read_config
+
+        config = read_config(self.own(spec), location.model)
+        self._class().check_config(config, str(location.model))
+        load_tokenizer(self.own(spec), location)
+
+    def open(
+        self,
+        spec: ModelSpec,
+        location: "Location",
+        prompt_format: PromptFormat,
+        token_budget: int,
+        tick: Tick,
+    ) -> "LanguageModel":
+        """Open a located model."""
+        return self._class()(self.own(spec), location, prompt_format, token_budget, tick)
+
+    def wrap(
+        self,
+        network: Any,
+        tokenizer: Any,
+        prompt_format: PromptFormat,
+        token_budget: int,
+        name: str,
+    ) -> "LanguageModel":
+        """Make a loaded network a model that can be measured."""
+        return self._class().wrap(network, tokenizer, prompt_format, token_budget, name)
+
+    def evaluator(
+        self, sets: FactSets, metrics: Sequence[str], auxiliary: AuxiliaryInputs
+    ) -> "TextEvaluator":
+        """Make what asks in text."""
+        from auditor.models.language.evaluator import TextEvaluator
+
+        return TextEvaluator(sets, metrics)
 
     def workload(
         self,
@@ -83,6 +132,10 @@ class LanguageKind(ModelKind):
         if not isinstance(spec, LanguageSpec):
             raise TypeError(f"{type(spec).__name__} is no spec of the kind {self.name}")
         return spec
+
+    def _class(self) -> "type[LanguageModel]":
+        found: type[LanguageModel] = resolve_name(self.model_class)
+        return found
 
 
 def encodes_apart(folder: Path) -> bool | None:

@@ -20,6 +20,7 @@ from typing_extensions import TypeVar
 from auditor.core.errors import MeasurementError
 from auditor.models.batching import run_batched
 from auditor.models.language.decoding import Sampling
+from auditor.models.language.layers import linear_layers
 from auditor.models.language.loading import (
     load_directory,
     load_tokenizer,
@@ -44,7 +45,7 @@ class Example(Protocol):
 
     @property
     def tokens(self) -> int:
-        """Tokens that go through the network for it."""
+        """Tokens that it takes up in a padded batch."""
 
     @property
     def answer_tokens(self) -> int:
@@ -288,6 +289,10 @@ class LanguageModel(AuditedModel, Generic[X]):
             return self._scores([items[i] for i in batch])
 
         return run_batched([item.tokens for item in items], self.token_budget, run, self._tick)
+
+    def quantizable_layers(self) -> dict[str, nn.Module]:
+        """Layers by name that a deployer's loader quantizes: linear ones, but the output head."""
+        return dict(linear_layers(self.network))
 
     def answer_length(self, prompt: str, answer: str) -> int:
         """Tokens of ``answer`` after ``prompt``."""

@@ -142,7 +142,7 @@ def test_the_code_flip_share_counts_the_changed_weights(format_, subjects, evalu
         subject.unet.get_submodule(name).weight.neg_()
         unlearned = attack.measure(subject, AttackContext(evaluator, 0, tmp_path))
     found = attack.explain(unlearned, original)
-    assert found.measure == "code-flip share"
+    assert found.measure == "code_flip_share"
     assert found.layers[name] > 0.7  # what rounds to zero stays
     assert {share for layer, share in found.layers.items() if layer != name} == {0.0}
 

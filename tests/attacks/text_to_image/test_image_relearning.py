@@ -65,7 +65,7 @@ def test_k_is_the_mean_of_the_curve_after_its_start(subjects, evaluator, tmp_pat
     assert curve.of == "unlearned"
     assert list(curve.remarks) == [
         message("lora_trained", rank=4),
-        message("pictures_taught", set="forget"),
+        message("pictures_taught", data="forget"),
         message("first_seed"),
     ]
 

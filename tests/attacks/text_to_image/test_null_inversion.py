@@ -149,7 +149,7 @@ def test_it_runs_on_every_layout_and_leaves_nothing_behind(layout, subjects, eva
     back, _ = through_noise(subject, given, 3, 2)
     assert record.notes["error"]["mean"] == pytest.approx(float((back - given).square().mean()))
     names = {figure.name for figure in attack.side_figures({"unlearned": record.notes})}
-    assert names == {"attack success rate", "reconstruction error"}
+    assert names == {"attack_success_rate", "reconstruction_error"}
     canonical_json(record.notes)
 
 

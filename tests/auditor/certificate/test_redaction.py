@@ -172,7 +172,7 @@ def test_what_an_error_says_goes_wherever_it_is_repeated():
     error = "no loss for Ada Lovelace"
     reason = message("error", quoted=("error",), type="MeasurementError", error=error)
     before = with_reason(Status.FAILED, message("on_arm", arm="original", reason=reason))
-    warning = message("level_changed", attack="a/b c", changed=[f"{error}!"])
+    warning = message("preset_changed", attack="a/b c", changed=[f"{error}!"])
     after = redact(before.model_copy(update={"warnings": (warning,)}), KEY)
     shown = after.matrix[0].reason.nested("reason")
     assert shown.params["type"] == "MeasurementError"

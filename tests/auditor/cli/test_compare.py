@@ -11,8 +11,10 @@ from auditor.certificate.files import write_certificate
 from auditor.certificate.schema import Certificate
 from auditor.cli.main import FAILED_VERDICT, OK, UNDECIDED, USAGE, run
 from auditor.core.errors import AlteredError, MalformedError
+from auditor.core.messages import message, written
 from auditor.signing.envelope import sign
 from auditor.signing.keys import KINDS, generate, load_signer
+from reports.messages import sentence
 
 
 @pytest.fixture
@@ -61,8 +63,8 @@ def test_data(files, capsys):
     said = json.loads(capsys.readouterr().out)
     assert (said["a"]["verdict"], said["b"]["verdict"]) == ("PASS", "FAIL")
     assert said["comparable"]
-    assert said["worse"][0] == "the verdict went from PASS to FAIL"
-    assert said["paired"]["why_not"].startswith("there is no evidence beside A")
+    assert said["worse"][0]["code"] == "verdict_worse"
+    assert said["paired"]["why_not"]["code"] == "evidence_not_found"
 
 
 def test_print_says_what_changed(files, capsys):
@@ -70,10 +72,10 @@ def test_print_says_what_changed(files, capsys):
     assert run(["compare", *pair]) == OK
     said = " ".join(capsys.readouterr().out.split())
     for words in (
-        "the verdict went from PASS to FAIL",
+        sentence(message("verdict_worse", a="PASS", b="FAIL")),
         "delta: 0.1 -> 0.2",
         "NOT COMPARABLE",
-        "paired comparison: not possible, there is no evidence beside A",
+        sentence(message("evidence_not_found", certificate="A", option="--evidence-a")),
         "[0.690, 0.923]",
     ):
         assert words in said
@@ -117,7 +119,8 @@ def test_an_altered_and_a_broken_certificate_are_refused(files, tmp_path):
 
 def test_hostile_texts_give_the_terminal_no_orders(tmp_path, capsys):
     hostile = hostile_certificate()
-    marked = hostile.model_copy(update={"warnings": ("[bold red]x[/] [link=https://e.example]",)})
+    warning = written("[bold red]x[/] [link=https://e.example]")
+    marked = hostile.model_copy(update={"warnings": (warning,)})
     write_certificate(hostile.named(), tmp_path / "a.json")
     write_certificate(marked.named(), tmp_path / "b.json")
     assert run(["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == OK

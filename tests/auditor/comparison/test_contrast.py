@@ -8,6 +8,7 @@ from hand_made_certificates import honest_certificate
 
 from auditor.certificate.schema import Certificate
 from auditor.comparison.contrast import Given, compare
+from auditor.core.messages import message
 
 NOWHERE = Path("/nonexistent/certificate.json")
 
@@ -77,7 +78,8 @@ def test_what_is_not_the_same_is_said_and_no_difference_is_made_of_it(
     assert (comparison.utility.change is not None) == k_differs
     assert not comparison.paired.possible
     if about not in ("scope", "policy"):
-        assert about in comparison.paired.why_not
+        why = comparison.paired.why_not
+        assert why == message("pairing_needs_same", aspects=[about])
 
 
 def test_the_order_of_the_retrained_models_is_no_difference():
@@ -115,7 +117,7 @@ def test_a_certificate_against_itself():
 )
 def test_a_worse_verdict_is_worse(before, after, worse):
     said = compared(honest_certificate(before), honest_certificate(after)).worse
-    assert any(sentence.startswith("the verdict went from") for sentence in said) == worse
+    assert (message("verdict_worse", a=before, b=after) in said) == worse
 
 
 def test_an_attack_that_is_newly_named_is_worse_even_under_the_same_verdict():
@@ -126,8 +128,7 @@ def test_an_attack_that_is_newly_named_is_worse_even_under_the_same_verdict():
         row["named"] = False
 
     a = changed(b, spared)
-    assert len(compared(a, b).worse) == 1
-    assert compared(a, b).worse[0].startswith("quantization/bnb nf4 is newly named")
+    assert compared(a, b).worse == (message("newly_named", attack="quantization/bnb nf4"),)
     assert compared(b, a).worse == ()
 
 

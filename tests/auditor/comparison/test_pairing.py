@@ -13,6 +13,7 @@ from auditor.comparison.pairing import FACTS as LISTED
 from auditor.comparison.pairing import Audit
 from auditor.comparison.pairing import pair as pair_audits
 from auditor.core.errors import EvidenceChangedError
+from auditor.core.messages import message
 from auditor.store.folder_store import FolderStore
 
 NF4 = "quantization/bnb nf4"
@@ -133,7 +134,9 @@ def test_without_evidence_it_says_so(pair, tmp_path, gone):
     paths[gone] = bare
     comparison = compared(paths["a"], paths["b"])
     assert not comparison.paired.possible
-    assert f"no evidence beside {gone.upper()}" in comparison.paired.why_not
+    assert comparison.paired.why_not == message(
+        "evidence_not_found", certificate=gone.upper(), option=f"--evidence-{gone}"
+    )
     assert all(attack.paired is None for attack in comparison.attacks)
     assert by_label(comparison)[NF4].k_unlearned_change < 0, "means are in the certificates"
 
@@ -145,7 +148,9 @@ def test_changed_evidence_is_said_and_refused_where_it_was_named(pair):
     rows.write_bytes(rows.read_bytes()[:-1] + b"x")
     comparison = compared(a, b)
     assert not comparison.paired.possible
-    assert "evidence was changed" in comparison.paired.why_not
+    why = comparison.paired.why_not
+    assert (why.code, why.quoted) == ("evidence_not_usable", ("error",))
+    assert "evidence was changed" in why.params["error"]
     with pytest.raises(EvidenceChangedError, match="evidence was changed"):
         compare(given_at(a), given_at(b, evidence=b.parent / "evidence"))
 
@@ -154,7 +159,7 @@ def test_a_redacted_certificate_keeps_its_texts(pair):
     a, b = pair(halved, redaction="keyed digests")
     without_key = compared(a, b)
     assert without_key.paired.facts == ()
-    assert "redacted" in without_key.paired.facts_missing
+    assert without_key.paired.facts_missing.code == "redaction_key_missing"
     (b.parent / "evidence" / "redaction.key").write_bytes(bytes(32))
     listed = compared(a, b).paired.facts
     assert len(listed) == LISTED
