@@ -240,7 +240,7 @@ def _note(value: Any, name: str, words: frozenset[str], mark: Change, sweep: Cha
         inner = words | _STATISTICS
         change = sweep if name == _WAYS else mark
         return {
-            entry if entry in inner or _NUMBER.fullmatch(entry) else change(entry): _note(
+            (sweep if entry in inner or _NUMBER.fullmatch(entry) else change)(entry): _note(
                 item, entry, words, mark, sweep
             )
             for entry, item in value.items()

@@ -8,7 +8,7 @@ import pytest
 from hand_made_certificates import honest_certificate
 from hand_made_pictures import pictured_certificate
 from hostile_texts import hostile_certificate
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from markupsafe import escape
 from PIL import Image
@@ -221,26 +221,14 @@ def test_notes_keep_what_says_how_and_lose_other_texts():
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), min_size=6, max_size=40)
 
 
-@settings(
-    max_examples=15,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)
-@given(data=st.data())
-def test_no_text_of_a_fact_survives_in_json_or_html(data):
+def quoting(fact, entity, prompt, answer, said):
+    """A certificate that quotes the texts of a fact wherever it can."""
     before = honest_certificate("FAIL")
-    fact, entity, prompt, answer, said = data.draw(
-        st.tuples(*[TEXTS] * 5).filter(lambda drawn: len(set(drawn)) == 5)
-    )
     worst = before.worst_facts[0].model_copy(
         update={"fact": fact, "entity": entity, "prompt": prompt, "answer": answer}
         | {"said": {"unlearned": said, "original": answer}}
     )
     people = before.worst_entities[0].model_copy(update={"entity": entity})
-    plain = before.model_copy(update={"worst_facts": (), "worst_entities": ()})
-    skeleton = "\n".join(strings(content(redact(plain, KEY)))) + render(redact(plain, KEY))
-    texts = [fact, entity, prompt, answer, said]
-    assume(not any(text.strip() in skeleton or "redacted:" in text for text in texts))
     figure = {"name": "k_of", "of": "unlearned", "value": 0.5, "params": {"fact": f"K of {fact}"}}
     said_so = written(f"asked {prompt!r}, it said {said}").model_dump(mode="json")
     row = content(before)["matrix"][0] | {
@@ -251,17 +239,44 @@ def test_no_text_of_a_fact_survives_in_json_or_html(data):
     row["gates"][0]["message"] = written(f"{entity} is known").model_dump(mode="json")
     failed = message("error", quoted=("error",), type="E", error=f"failed on {entity}")
     check = {"code": "x", "passed": False, "params": {"error": said}, "quoted": ["error"]}
-    quoting = content(before) | {
+    quoted = content(before) | {
         "matrix": [row],
         "worst_facts": [content(worst)],
         "worst_entities": [content(people)],
         "warnings": [written(f"{fact}: {prompt} {answer}").model_dump(mode="json")],
         "self_checks": [check],
     }
-    quoting["verdict"]["reasons"] = [failed.model_dump(mode="json")]
-    after = redact(Certificate.model_validate(quoting), KEY)
-    shown, page = "\n".join(strings(content(after))), render(after)
+    quoted["verdict"]["reasons"] = [failed.model_dump(mode="json")]
+    return Certificate.model_validate(quoted)
+
+
+@pytest.fixture(scope="module")
+def wordless():
+    """What a redacted certificate says that quotes nothing."""
+    plain = honest_certificate("FAIL").model_copy(update={"worst_facts": (), "worst_entities": ()})
+    return "\n".join(strings(content(redact(plain, KEY))))
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(texts=st.lists(TEXTS, min_size=5, max_size=5, unique=True))
+@example(texts=["000000", "000001", "000002", "000003", "000004"])
+def test_no_text_of_a_fact_survives(wordless, texts):
+    assume(not any(text.strip() in wordless or "redacted:" in text for text in texts))
+    shown = "\n".join(strings(content(redact(quoting(*texts), KEY))))
     for text in texts:
         assert text not in shown
+
+
+def test_no_text_of_a_fact_survives_on_the_page():
+    """The page is made of the redacted certificate alone, so one example stands for all."""
+    texts = [
+        "fact <1> & \u202eon",
+        "Ada Quill",
+        "Where was <b>Ada</b>?",
+        "Port Lorne!",
+        "in Hale's",
+    ]
+    page = render(redact(quoting(*texts), KEY))
+    for text in texts:
         assert text not in page
         assert escape(visible(text)) not in page
