@@ -107,13 +107,14 @@ def test_other_parts_beside_the_network_are_warned_of(tiny, plan_file, tmp_path,
     file.write_text(json.dumps(settings))
     audit(plan_file(retrained={"path": str(other)}), tmp_path / "out")
     said = json.loads((tmp_path / "out" / "certificate.json").read_text())["warnings"]
-    assert any("retrained-0 has another scheduler/scheduler_config.json" in text for text in said)
+    params = {"arm": "retrained-0", "file": "scheduler/scheduler_config.json"}
+    assert {"code": "file_differs_from_original", "params": params} in said
 
 
 def test_what_judges_is_named_and_checked(plan_file, tmp_path, capsys):
     out = tmp_path / "out"
     _, certificate = audit(plan_file(), out)
-    named = certificate["identity"]["instruments"]
+    named = certificate["identity"]["auxiliary_inputs"]
     assert set(named) == {"classifier"}
     assert named["classifier"][:12] in (out / "certificate.html").read_text()
     assert run(["verify", str(out / "certificate.json"), "--unsigned", "--quiet"]) == 0
@@ -198,8 +199,8 @@ def test_a_state_dict_with_other_keys(change, tiny, plan_file, tmp_path, capsys)
     ("changes", "said"),
     [
         ({"format": {"template": "draw {prompt}"}}, "leave `format` out"),
-        ({"attacks": [{"attack": "quantization/bnb"}]}, "attacks causal-lm models"),
-        ({"controls": True}, "planted in language models"),
+        ({"attacks": [{"attack": "quantization/bnb"}]}, "attacks causal-lm, seq2seq models"),
+        ({"controls": True}, "no suppression can be planted in text-to-image models"),
         (
             {"retrained": {"kind": "causal-lm", "sampling": None}},
             "different kinds: causal-lm, text-to-image",
@@ -246,7 +247,7 @@ def test_flags_say_what_a_plan_does(tiny, tmp_path, capsys):
         "relearning",
     }
     inversion = next(e for e in variants if e["label"].startswith("prompting/concept-inversion"))
-    assert "data.images" in inversion["unavailable"]
+    assert inversion["unavailable"]["code"] == "pictures_not_given"
 
 
 def test_the_template_for_pictures_is_a_plan(tmp_path, monkeypatch):
