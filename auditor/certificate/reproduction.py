@@ -2,12 +2,11 @@
 
 import platform
 
-import torch
-
 from auditor.certificate.schema import ReproductionPart
 from auditor.core.messages import message
 from auditor.core.packages import installed_version
 from auditor.engine.audit import AuditOutcome
+from auditor.store.environment import CPU
 
 _REPORTED_PACKAGES = (
     "unlearning-auditor",
@@ -29,12 +28,12 @@ _REPORTED_PACKAGES = (
 
 def reproduction(outcome: AuditOutcome, command: str) -> ReproductionPart:
     """What somebody needs to repeat the audit with ``command``."""
-    gpu = torch.cuda.is_available()
+    gpu = any(device != CPU for device in outcome.devices)
     hardware = {
         "machine": platform.machine(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "device": torch.cuda.get_device_name() if gpu else "CPU",
+        "device": ", ".join(outcome.devices),
     }
     return ReproductionPart(
         command=command,

@@ -29,7 +29,7 @@ def attack_report(
         try:
             explanation = attack.explain(*compared)
         except MeasurementError as error:  # the measurement stands, only its reason is missing
-            notes["comparison"] = {"not explained": str(error)}
+            notes["comparison"] = {"not_explained": type(error).__name__}
     return AttackReport(
         notes=notes,
         explanation=explanation,

@@ -45,6 +45,8 @@ class AuditOutcome:
     table: EvidenceTable
     seals: dict[str, str]
     """Job key to the digest of its evidence."""
+    devices: tuple[str, ...]
+    """On which it was measured, sorted by name."""
     started: datetime
     wall_seconds: float
 
@@ -119,7 +121,16 @@ def run_audit(
                 seconds=sum(cost.seconds for cost in costs),
             )
         )
-    return AuditOutcome(prepared, runs, table, seals, started, time.monotonic() - began)
+    environments = (store.environment(key) for key in seals)
+    return AuditOutcome(
+        prepared=prepared,
+        runs=runs,
+        table=table,
+        seals=seals,
+        devices=tuple(sorted({found.device for found in environments if found is not None})),
+        started=started,
+        wall_seconds=time.monotonic() - began,
+    )
 
 
 def _evidence(

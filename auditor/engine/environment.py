@@ -8,7 +8,7 @@ from auditor.core.packages import distribution_of, installed_version
 from auditor.engine.job import Job
 from auditor.metrics.metric import METRICS
 from auditor.models.spec import ModelSpec
-from auditor.store.environment import Environment
+from auditor.store.environment import CPU, Environment
 
 
 def environment_of(job: Job) -> Environment:
@@ -34,6 +34,6 @@ def environment_of(job: Job) -> Environment:
 def device_of(spec: ModelSpec) -> str:
     """Return the name of the accelerator that a model is opened on here, or ``cpu``."""
     if spec.device_map == "cpu" or not torch.cuda.is_available():
-        return "cpu"
+        return CPU
     kind, _, number = (spec.device_map or "").partition(":")
     return torch.cuda.get_device_name(int(number) if kind == "cuda" and number else 0)

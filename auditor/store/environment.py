@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 if TYPE_CHECKING:
     from auditor.store.base import EvidenceStore
 
+CPU = "cpu"
+"""Device of a job that no accelerator ran."""
 DEVICE = "device"
 """What differs between environments, beside packages."""
 

@@ -33,6 +33,7 @@ def comparable(
                 del one["figures"]["spread"], one["figures"]["self_test"]
             if one["explanation"]:
                 del one["explanation"]["measure"]
+            one["notes"].pop("comparison", None)  # said in a sentence why there is no explanation
             if mark is not None:
                 one["notes"] = _each_text(one["notes"], mark)
         for name, values in (("side_figures", _of_figure), ("curves", _of_curve)):

@@ -176,7 +176,7 @@ def test_the_curve_of_several_scorings_has_their_mean_area():
 
 
 def test_what_noted_no_scores_has_no_curve():
-    assert ATTACK.curves({"comparison": {"not explained": "…"}}) == ()
+    assert ATTACK.curves({"comparison": {"not_explained": "MeasurementError"}}) == ()
 
 
 def test_the_area_of_averaged_placements_is_the_average_area():

@@ -68,7 +68,7 @@ def test_side_figures_of_arms_that_recover_and_arms_that_do_not():
         "original": noted([[0, 4]], 0),
         "retrained-0": noted([[8, 2]], 2),
         "retrained-1": noted([], 4),
-        "comparison": {"not explained": "…"},
+        "comparison": {"not_explained": "MeasurementError"},
     }
     figures = SameFacts(SameFactsParameters(max_steps=12)).side_figures(notes)
     found = {(f.name, f.against or f.of): f.value for f in figures}
