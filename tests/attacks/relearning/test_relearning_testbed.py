@@ -9,7 +9,7 @@ def row(attacked, unlearned, attack, parameters=None):
     (found,) = attacked(unlearned, attack, parameters=parameters).values()
     assert found.status == "measured"
     gates = {gate.name: gate for gate in found.gates}
-    assert gates["sensitivity"].met, gates["sensitivity"].sentence
+    assert gates["sensitivity"].met, gates["sensitivity"].message
     return found
 
 

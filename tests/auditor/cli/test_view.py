@@ -49,7 +49,7 @@ def test_it_prints_its_address_serves_and_ends_with_ctrl_c(started):
     process, address = started()
     assert address.startswith("http://127.0.0.1:")
     with urllib.request.urlopen(address) as answer:  # noqa: S310 - http, as asserted above
-        assert "No certificate lies in this folder" in answer.read().decode()
+        assert "There is no certificate in this folder" in answer.read().decode()
     process.send_signal(signal.SIGINT)
     said, warned = process.communicate(timeout=60)
     assert process.returncode == OK

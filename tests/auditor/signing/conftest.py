@@ -15,11 +15,10 @@ def small():
         return whole.model_copy(
             update={
                 "matrix": (),
-                "controls": (),
+                "self_checks": (),
                 "limitations": (),
                 "worst_facts": (),
-                "worst_subjects": (),
-                "scope": whole.scope.model_copy(update={"threats": ()}),
+                "worst_entities": (),
             }
         ).named()
 
