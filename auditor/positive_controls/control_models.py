@@ -144,14 +144,14 @@ class ControlModels:
     ) -> None:
         plan, sets = self._prepared.plan, self._prepared.sets
         location = self._prepared.locations["original"]
-        subject = open_model(plan.original, location, plan.format, plan.token_budget)
-        if not isinstance(subject, LanguageModel):
+        model = open_model(plan.original, location, plan.format, plan.token_budget)
+        if not isinstance(model, LanguageModel):
             raise MeasurementError(f"no suppression can be planted in {plan.kind.described}")
-        layers = list(linear_weights(subject.network))
+        layers = list(linear_weights(model.network))
         if not layers:
             raise MeasurementError("the original has no linear layers to suppress knowledge in")
         types = {name: weight.dtype for name, weight, _ in layers}
-        others = {p: p.dtype for p in subject.network.parameters()}
+        others = {p: p.dtype for p in model.network.parameters()}
         for parameter in others:
             parameter.data = parameter.data.float()
         weights = {name: weight for name, weight, _ in layers}
@@ -164,13 +164,13 @@ class ControlModels:
 
         def left() -> float:
             with _stored(weights, types, bounds):
-                rows = evaluator.evaluate(subject, ("forget",))
+                rows = evaluator.evaluate(model, ("forget",))
             return self._known.share(float(np.mean([row.k for row in rows])))
 
         where = f" within the cells of {grid.name}" if grid else ""
         try:
             end = suppress(
-                subject,
+                model,
                 weights,
                 sets.forget,
                 sets.retain,
@@ -187,24 +187,24 @@ class ControlModels:
                 parameter.data = parameter.data.to(dtype)
             _check_flips(layers, grid, bounds)
             said = {"identity": identity, "left": end.left, "steps": end.steps}
-            _keep(subject, said, unfinished)
+            _keep(model, said, unfinished)
         finally:
-            subject.close()
+            model.close()
 
 
-def _keep(subject: LanguageModel, said: dict[str, Any], folder: Path) -> None:
-    own = subject.network.generation_config
+def _keep(model: LanguageModel, said: dict[str, Any], folder: Path) -> None:
+    own = model.network.generation_config
     # the rest of a checkpoint's defaults decides nothing here, and may not be fit to be saved
-    subject.network.generation_config = GenerationConfig(
+    model.network.generation_config = GenerationConfig(
         bos_token_id=own.bos_token_id,
         eos_token_id=own.eos_token_id,
         pad_token_id=own.pad_token_id,
         decoder_start_token_id=own.decoder_start_token_id,
     )
-    model = folder / _MODEL
-    subject.network.save_pretrained(model)
-    subject.tokenizer.save_pretrained(model)
-    spec = parse_spec({"path": str(model), "kind": subject.spec.kind})
+    written = folder / _MODEL
+    model.network.save_pretrained(written)
+    model.tokenizer.save_pretrained(written)
+    spec = parse_spec({"path": str(written), "kind": model.spec.kind})
     manifest = locate(spec).manifest.digest
     (folder / _DESCRIPTION).write_bytes(canonical_json({**said, "manifest": manifest}))
 

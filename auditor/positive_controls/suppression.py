@@ -69,7 +69,7 @@ class Suppressed(NamedTuple):
 
 
 def suppress(
-    subject: LanguageModel,
+    model: LanguageModel,
     weights: Mapping[str, Tensor],
     forget: Sequence[Fact],
     retain: Sequence[Fact],
@@ -80,18 +80,18 @@ def suppress(
     description: str,
     bounds: Mapping[str, Bounds] | None = None,
 ) -> Suppressed:
-    """Train a subject in place until what is left of its knowledge lies in ``window``.
+    """Train a model in place until what is left of its knowledge lies in ``window``.
 
     Only the prompts as they are asked are suppressed: a shallow suppression. Where a look finds
     less left than wanted, the point between it and the look before is bisected; the line between
     two points stays within the bounds.
 
     Args:
-        subject: the original, float32; its weights are changed.
+        model: the original, float32; its weights are changed.
         weights: what is trained, by name.
         forget: facts whose answers are suppressed.
         retain: facts whose answers are kept.
-        left: measures the share of the gap that the subject has now.
+        left: measures the share of the gap that the model has now.
         window: when to stop.
         settings: rate, batches, seed.
         progress: told about every step.
@@ -110,11 +110,11 @@ def suppress(
         raise MeasurementError(
             f"before any suppression the model has only {known:.2f} of the gap left"
         )
-    forgotten = subject.encode([(f.prompt, f.answer) for f in forget])
-    kept = subject.encode([(f.prompt, f.answer) for f in retain])
+    forgotten = model.encode([(f.prompt, f.answer) for f in forget])
+    kept = model.encode([(f.prompt, f.answer) for f in retain])
     with torch.no_grad():
-        reference = _reference(subject, forgotten)
-    subject.network.requires_grad_(False)
+        reference = _reference(model, forgotten)
+    model.network.requires_grad_(False)
     for weight in weights.values():
         weight.requires_grad_(True)
     optimizer = torch.optim.AdamW(
@@ -127,8 +127,8 @@ def suppress(
     with progress.task(description, settings.max_steps) as advance:
         for step in range(1, settings.max_steps + 1):
             optimizer.zero_grad(set_to_none=True)
-            _forget(subject, forgotten, reference, next(forget_batches))
-            _retain(subject, kept, next(retain_batches), settings.retain_weight)
+            _forget(model, forgotten, reference, next(forget_batches))
+            _retain(model, kept, next(retain_batches), settings.retain_weight)
             optimizer.step()
             with torch.no_grad():
                 for name, bound in limits.items():
@@ -151,11 +151,11 @@ def suppress(
 
 
 def _forget(
-    subject: LanguageModel, items: Sequence[Example], reference: Tensor, batch: Sequence[int]
+    model: LanguageModel, items: Sequence[Example], reference: Tensor, batch: Sequence[int]
 ) -> None:
     """Add the gradient of the NPO loss."""
-    for part in _parts(subject, items, batch):
-        log_probability = subject.answer_log_probability([items[i] for i in part])
+    for part in _parts(model, items, batch):
+        log_probability = model.answer_log_probability([items[i] for i in part])
         loss = negative_preference(log_probability - reference[part].to(log_probability.device))
         if not torch.isfinite(loss):
             raise MeasurementError("the loss of the suppression is not finite")
@@ -163,29 +163,27 @@ def _forget(
 
 
 def _retain(
-    subject: LanguageModel, items: Sequence[Example], batch: Sequence[int], weight: float
+    model: LanguageModel, items: Sequence[Example], batch: Sequence[int], weight: float
 ) -> None:
     """Add the gradient of the retain term."""
     tokens = sum(items[i].answer_tokens for i in batch)
-    for part in _parts(subject, items, batch):
+    for part in _parts(model, items, batch):
         share = sum(items[i].answer_tokens for i in part) / tokens
-        torch.autograd.backward(weight * share * subject.loss([items[i] for i in part]))
+        torch.autograd.backward(weight * share * model.loss([items[i] for i in part]))
 
 
-def _parts(
-    subject: LanguageModel, items: Sequence[Example], batch: Sequence[int]
-) -> list[list[int]]:
+def _parts(model: LanguageModel, items: Sequence[Example], batch: Sequence[int]) -> list[list[int]]:
     """A batch of indices, cut so that each part can be trained on at once."""
     lengths = [items[i].tokens for i in batch]
-    budget = max(1, subject.token_budget // _TRAINING_SHARE)
+    budget = max(1, model.token_budget // _TRAINING_SHARE)
     return [[batch[i] for i in part] for part in by_length(lengths, budget)]
 
 
-def _reference(subject: LanguageModel, items: Sequence[Example]) -> Tensor:
+def _reference(model: LanguageModel, items: Sequence[Example]) -> Tensor:
     """Log-probability of each answer before anything is suppressed, [items]."""
     found = torch.empty(len(items))
-    for part in _parts(subject, items, range(len(items))):
-        found[part] = subject.answer_log_probability([items[i] for i in part]).cpu()
+    for part in _parts(model, items, range(len(items))):
+        found[part] = model.answer_log_probability([items[i] for i in part]).cpu()
     return found
 
 

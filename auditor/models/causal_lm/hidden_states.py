@@ -73,12 +73,12 @@ def changed(module: nn.Module, change: Change, *, incoming: bool = False) -> Ite
 
 
 def hidden_states(
-    subject: CausalLM, items: Sequence[Encoded], layers: Sequence[int]
+    model: CausalLM, items: Sequence[Encoded], layers: Sequence[int]
 ) -> list[dict[int, States]]:
     """The residual stream at each item's answer positions, less one: what predicts the answer.
 
     Args:
-        subject: whose states are read.
+        model: whose states are read.
         items: token ids, and the positions of the answer's tokens (each at least 1).
         layers: 1 to L.
 
@@ -88,7 +88,7 @@ def hidden_states(
     Raises:
         MeasurementError: a state is not finite.
     """
-    modules = decoder_layers(subject.network)
+    modules = decoder_layers(model.network)
 
     def run(batch: list[int]) -> list[dict[int, States]]:
         seen: dict[int, torch.Tensor] = {}
@@ -103,7 +103,7 @@ def hidden_states(
         with ExitStack() as hooks:
             for layer in layers:
                 hooks.enter_context(changed(modules[layer - 1], reader(layer)))
-            forward(subject, [items[i].ids for i in batch])
+            forward(model, [items[i].ids for i in batch])
         found = []
         for row, index in enumerate(batch):
             places = torch.tensor(items[index].answer) - 1
@@ -116,15 +116,15 @@ def hidden_states(
             found.append(states)
         return found
 
-    return run_batched([len(item.ids) for item in items], subject.token_budget, run)
+    return run_batched([len(item.ids) for item in items], model.token_budget, run)
 
 
-def forward(subject: CausalLM, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+def forward(model: CausalLM, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits [batch, time, vocabulary] and padded ids [batch, time] of one batch, padded right."""
-    ids, mask = subject.padded([list(row) for row in rows])
+    ids, mask = model.padded([list(row) for row in rows])
     with torch.inference_mode():
-        logits = subject.network(input_ids=ids, attention_mask=mask, use_cache=False).logits
-    subject.meter.forward_tokens += ids.numel()
+        logits = model.network(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    model.meter.forward_tokens += ids.numel()
     return logits, ids
 
 

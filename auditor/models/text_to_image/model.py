@@ -212,7 +212,7 @@ class TextToImage(AuditedModel):
 
     @contextmanager
     def with_unet(self, unet: UNet2DConditionModel) -> Iterator["TextToImage"]:
-        """The same subject with another UNet (a quantized one, say); all else is shared."""
+        """The same model with another UNet (a quantized one, say); all else is shared."""
         other = TextToImage(self.spec, self.location, self.token_budget, self._tick)
         other.meter, other._replaced = self.meter, self._replaced
         other._opened = replace(self.parts, unet=unet.eval())

@@ -122,7 +122,7 @@ def test_what_judges_is_named_and_checked(plan_file, tmp_path, capsys):
     rewrite(certificate, out / "certificate.json")
     capsys.readouterr()
     assert run(["verify", str(out / "certificate.json"), "--unsigned", "--quiet"]) == 14
-    assert "measured another instruments" in " ".join(capsys.readouterr().err.split())
+    assert "measured another auxiliary" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_gate_without_a_list_demands_what_the_kind_of_the_evidence_does(

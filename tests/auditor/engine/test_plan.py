@@ -139,3 +139,38 @@ def test_a_plan_runs_the_attacks_on_its_kind_of_models():
     assert plan.metrics.all == ("concept", "concept-top-1")
     with pytest.raises(AuditorError, match="different kinds: causal-lm, text-to-image"):
         expand(parse_plan(MINIMAL | {"original": images}, "test"))
+
+
+def test_keys_of_another_kind_that_say_nothing_are_taken():
+    """A plan that an audit wrote before version 0.2 holds the keys of every kind."""
+    images = {"replacement": None, "sampling": None}
+    text = {"adapter": None, "trust_remote_code": False}
+    written = MINIMAL | {
+        "unlearned": {"path": "u", "kind": "causal-lm", **text, **images},
+        "data": {"forget": "f.jsonl", "images": None},
+        "metrics": {"primary": "answer-probability", "classifier": None},
+    }
+    assert parse_plan(written, "test").unlearned == parse_plan(MINIMAL, "test").unlearned
+    drawn = {"path": "p", "kind": "text-to-image"}
+    arms = {"original": drawn, "retrained": [drawn]}
+    plan = parse_plan(MINIMAL | arms | {"unlearned": {**drawn, **text}}, "test")
+    assert plan.unlearned == plan.original
+
+
+def test_keys_of_another_kind_are_refused_by_name():
+    wrong = MINIMAL | {
+        "unlearned": {"path": "u", "replacement": "r.pt", "dtype": "int4"},
+        "data": {"forget": "f.jsonl", "images": "drawn"},
+        "metrics": {"classifier": "c"},
+    }
+    with pytest.raises(AuditorError) as caught:
+        parse_plan(wrong, "test")
+    said = str(caught.value)
+    for place in ("unlearned.replacement", "unlearned.dtype", "data.images", "metrics.classifier"):
+        assert place in said
+    assert said.count("models of the kind text-to-image") == 3
+
+
+def test_an_unknown_kind_comes_with_close_names():
+    with pytest.raises(AuditorError, match=r"unlearned\.kind.*Did you mean seq2seq"):
+        parse_plan(MINIMAL | {"unlearned": {"path": "u", "kind": "seq-2-seq"}}, "test")

@@ -404,6 +404,7 @@ def test_fields_of_another_kind_are_refused(fields, said):
 
 
 def test_a_subject_is_opened_by_its_kind(sd1):
+    assert parse_spec(str(sd1)).kind == "text-to-image"
     found = spec(sd1)
     location = locate(found)
     subject = open_model(found, location, PromptFormat(), 77)

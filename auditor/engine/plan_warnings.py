@@ -1,4 +1,4 @@
-"""What may weaken an audit, found before any model is loaded, and printed in its certificate."""
+"""Warnings of a plan: what may weaken the audit, found before any model is loaded."""
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +25,7 @@ _STRICTER: dict[str, Callable[[float, float], bool]] = {
 """For each number of a policy, how to tell that the first of two values asks more."""
 
 
-def weaknesses(
+def plan_warnings(
     plan: AuditPlan,
     variants: Sequence[Variant],
     sets: FactSets,
