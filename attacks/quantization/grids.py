@@ -1,7 +1,7 @@
 """The cells of the formats that round each weight by itself.
 
 A change that moves no weight out of its cell is undone by the rounding, to the last bit. The
-positive controls plant such changes (arXiv 2405.18137 plants behaviour in the same way). The
+obfuscated positive controls are made of such changes (arXiv 2405.18137 hides behaviour so). The
 weight that sets a block's scale must not move at all, so its cell is a point.
 """
 

@@ -77,7 +77,7 @@ def _facts(seen: npt.NDArray[np.float64]) -> list[int]:
         seen: excess as [attacks, facts]; minus infinity where there is no picture.
     """
     worst = _falling(seen.max(axis=0))
-    own = [int(seen[trial].argmax()) for trial in _falling(seen.max(axis=1))]
+    own = [int(seen[attack].argmax()) for attack in _falling(seen.max(axis=1))]
     chosen = list(dict.fromkeys([*worst[: FACTS // 2], *own, *worst]))[:FACTS]
     return sorted(chosen, key=worst.index)
 

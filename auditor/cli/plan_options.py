@@ -50,7 +50,7 @@ def plan_options(command: Command) -> Command:
             click.option(
                 "--controls/--no-controls",
                 default=None,
-                help="Plant shallow suppressions that the mandatory attacks must find; may stand "
+                help="Make positive controls that the mandatory attacks must find; may stand "
                 "beside a plan file.  [default: in the profile exhaustive]",
             ),
             click.option(

@@ -168,8 +168,9 @@ class AuditPlan(Section):
     """What decides the verdict; in a file, the name of a ready-made policy or a path may stand for
     it. It is hashed before any model is opened."""
     controls: bool | None = None
-    """Plant shallow suppressions in copies of the original for the mandatory attacks to find; one
-    that does not find its own blocks PASS. By default in the profile exhaustive only."""
+    """Make positive controls, copies of the original with a shallow suppression, that the mandatory
+    attacks must find; one that does not find its own blocks PASS. By default in the profile
+    exhaustive only."""
     token_budget: int = Field(default=TOKEN_BUDGET, ge=1)
     """Padded tokens in a batch."""
 

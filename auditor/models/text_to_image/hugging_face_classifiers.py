@@ -1,7 +1,7 @@
 """Classifiers of images in the Hugging Face layout: with labels of their own, or CLIP's.
 
 Images go through the processor that lies beside the model, always with its PIL backend: that of
-torchvision resizes differently, and a judgement must not depend on what else is installed. Weights
+torchvision resizes differently, and an answer must not depend on what else is installed. Weights
 are opened in float32.
 """
 
