@@ -7,7 +7,7 @@ METRIC = "answer-probability"
 
 def taught(figures):
     """Arm to K of the facts that were searched with, under the arm's own prompts."""
-    return {f.of: f.value for f in figures if f.name.startswith("K of the facts searched with")}
+    return {f.of: f.value for f in figures if f.name == "k_of_facts_searched_with"}
 
 
 @pytest.mark.slow
@@ -37,6 +37,6 @@ def test_suffixes_bring_nothing_back_at_this_size(attacked):
         assert not row.named
         assert row.figures.rho_upper < 0.1
         assert row.figures.gap_lower > 0.5
-        losses = {f.of: f.value for f in row.side_figures if f.name == "final search loss"}
+        losses = {f.of: f.value for f in row.side_figures if f.name == "final_search_loss"}
         assert losses["original"] < losses["unlearned"]
         assert losses["original"] < losses["retrained-0"]

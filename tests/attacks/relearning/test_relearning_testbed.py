@@ -32,10 +32,10 @@ def test_facts_that_were_hidden_are_learned_sooner(attacked):
     found = row(attacked, "npo_gdr", SAME)
     assert found.named
     assert found.metric == "recovery-speed"
-    figures = {(f.name, f.of): f.value for f in found.side_figures}
-    assert figures["median steps until known", "original"] == 0
-    assert 0 < figures["median steps until known", "unlearned"] <= 40
-    assert figures["log-rank p", "unlearned against retrained-0"] < 1e-9
+    figures = {(f.name, f.of, f.against): f.value for f in found.side_figures}
+    assert figures["median_steps_until_known", "original", None] == 0
+    assert 0 < figures["median_steps_until_known", "unlearned", None] <= 40
+    assert figures["log_rank_p", "unlearned", "retrained-0"] < 1e-9
     honest = row(attacked, "retrained-1", SAME)
     assert not honest.named
     assert honest.figures.rho_upper < 0.1
