@@ -63,7 +63,7 @@ def test_quick_audit_by_flags_fails_a_leaking_model(flags, people, tmp_path, cap
     arguments = flags(people.recipe.demo, *people.recipe.retrained[:2])
     assert run(["plan", *arguments, "--json"]) == OK
     planned = json.loads(capsys.readouterr().out)
-    assert [v["label"] for v in planned["variants"] if v["part"] == "mandatory"] == [
+    assert [v["label"] for v in planned["variants"] if v["role"] == "mandatory"] == [
         "none/as-is full precision",
         "prompting/prefill 1 token",
         "quantization/bnb int8",
