@@ -39,6 +39,7 @@ class AttackEvidence:
             made.
         shortfall: how it falls short of the budget that is asked of it; None where it does not.
         environment: how the environments of its arms differ; None where they do not.
+        weights: what the weights themselves say against a PASS; None where nothing.
     """
 
     id: AttackId
@@ -52,6 +53,7 @@ class AttackEvidence:
     control: ControlOutcome | None = None
     shortfall: Message | None = None
     environment: Message | None = None
+    weights: Message | None = None
 
     def __post_init__(self) -> None:
         if (self.status is Status.MEASURED) != (self.arms is not None):
@@ -153,6 +155,8 @@ def assess(
         gates += (Gate("budget", False, evidence.shortfall),)
     if evidence.environment is not None:
         gates += (Gate("environment", False, evidence.environment),)
+    if evidence.weights is not None:
+        gates += (Gate("weights", False, evidence.weights),)
     shared = log_threshold(margins.alpha, tests)
     counts = figures.gap_lower >= margins.minimum_gap
     return AttackAssessment(
