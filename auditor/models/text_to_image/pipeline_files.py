@@ -1,4 +1,4 @@
-"""Which files a text-to-image pipeline is loaded from: one choice of weights a component.
+"""Files of a text-to-image pipeline, one choice of weights per component.
 
 ``DiffusionPipeline.from_pretrained`` would choose, too, but looks at whatever lies there, loads
 classes that the index names, and tells of no weight that is missing or left over. So the choice is
@@ -24,7 +24,7 @@ _CLASSES = {
     "tokenizer_2": ("transformers", None),
     "scheduler": ("diffusers", None),
 }
-"""Component to its library and the classes that are opened; None: any of the library's own."""
+"""Library and opened classes of each component; None stands for any of the library's own."""
 _NEEDED = ("unet", "text_encoder", "tokenizer", "scheduler")
 _SET_ASIDE = ("safety_checker", "feature_extractor", "image_encoder", "watermark")
 _TOKENIZER_FILES = (
@@ -41,7 +41,9 @@ _PICKLED = {"diffusers": "diffusion_pytorch_model.bin", "transformers": "pytorch
 
 @dataclass(frozen=True)
 class Component:
-    """One part of a pipeline, and the files that it is loaded from.
+    """A part of a pipeline, with the files of its weights.
+
+    They are all that it is loaded from.
 
     Attributes:
         name: In the pipeline.
@@ -147,7 +149,10 @@ def _directory(name: str, revision: str | None, allow_pickle: bool) -> Path:
 
 
 def _parts(index: Path) -> tuple[dict[str, tuple[str, str]], list[str]]:
-    """Component to library and class, and the names of those that are set aside."""
+    """Return the library and class of each component.
+
+    The second value has the names of those that are set aside.
+    """
     content = read_json(index)
     if not isinstance(content.get("_class_name"), str):
         raise AuditorError(
@@ -212,7 +217,9 @@ def _component(
 def network_component(
     name: str, library: str, class_name: str, folder: Path, allow_pickle: bool
 ) -> Component:
-    """The configuration and the weights of one network, as its library looks for them.
+    """Return the configuration and the weights of one network.
+
+    The files are those that its library looks for.
 
     Raises:
         AuditorError: A file is missing, pickled or truncated, or there is more than one choice.

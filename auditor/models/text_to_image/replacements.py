@@ -27,12 +27,15 @@ _COMPVIS = "model.diffusion_model."
 
 @dataclass(frozen=True)
 class Fitted:
-    """Tensors that fit one network of a pipeline, under the network's own names."""
+    """Tensors that fit one network of a pipeline.
+
+    They stand under the network's own names.
+    """
 
     part: str
     tensors: Mapping[str, Tensor]
     whole: bool
-    """Whether they are all of the network's tensors, not only the trained ones."""
+    """Whether the tensors are all of the network's, not only the trained ones."""
 
 
 def apply(replacement: Replacement, parts: Mapping[str, nn.Module]) -> str:
@@ -76,7 +79,7 @@ def apply(replacement: Replacement, parts: Mapping[str, nn.Module]) -> str:
 
 
 def check_unfitting(replacement: Replacement, parts: Mapping[str, nn.Module]) -> None:
-    """Refuse what :func:`apply` would refuse for its names and shapes, from these alone.
+    """Refuse by names and shapes what :func:`apply` would refuse.
 
     Args:
         replacement: what was found on disk.
@@ -160,7 +163,9 @@ def _fitted(
 
 
 def _is_delta(part: str, network: nn.Module, named: Mapping[str, Tensor]) -> bool:
-    """Whether tensors are the trained ones of a UNet rather than a checkpoint with holes.
+    """Return whether tensors are only the trained ones of a UNet.
+
+    Otherwise they are a checkpoint with missing tensors.
 
     ESD trains linear maps and convolutions and saves these alone; a whole UNet has norms too.
     """
@@ -176,7 +181,10 @@ def _best(
     file: Path,
     parts: Mapping[str, nn.Module],
 ) -> tuple[str, dict[str, Tensor]]:
-    """The network whose names and shapes the tensors have most of, and its names for them."""
+    """Return the network that fits the tensors best.
+
+    It has most of their names and shapes. The second value has the tensors under its names.
+    """
     wanted = {"UNet": "unet", "text encoder": "text_encoder"}.get(replacement.form, "")
     scored = []
     for part, network in parts.items():
@@ -204,7 +212,7 @@ def _best(
 
 
 def _spellings(part: str, tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """The tensors under the names that versions of the libraries have given them."""
+    """Yield the tensors under the names of several library versions."""
     prefix = f"{part}."
     stripped = dict(tensors)
     if all(name.startswith(prefix) for name in tensors):
