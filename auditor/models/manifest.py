@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from auditor.core.hashing import digest
+from auditor.core.messages import Message
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 """How the names of weight files end."""
@@ -40,5 +41,5 @@ class Location(BaseModel):
     manifest: Manifest
     replacement: Path | None = None
     """File or directory that replaces weights of the model."""
-    notes: tuple[str, ...] = ()
+    notes: tuple[Message, ...] = ()
     """What was chosen where the model's directory left a choice, and what was set aside."""
