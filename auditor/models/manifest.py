@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from auditor.core.hashing import digest
+from auditor.core.messages import Message
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 """Endings of the names of weight files."""
@@ -43,6 +44,6 @@ class Location(BaseModel):
     manifest: Manifest
     replacement: Path | None = None
     """File or directory that replaces weights of the model."""
-    notes: tuple[str, ...] = ()
+    notes: tuple[Message, ...] = ()
     """Notes on what was chosen where the model's directory left a choice, and on what was set
     aside."""

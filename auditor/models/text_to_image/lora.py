@@ -59,7 +59,7 @@ def is_lora(tensors: Mapping[str, Tensor]) -> bool:
     return any("lora" in name for name in tensors)
 
 
-def merge_lora(updates: Mapping[str, LowRank], parts: Mapping[str, nn.Module], file: Path) -> str:
+def merge_lora(updates: Mapping[str, LowRank], parts: Mapping[str, nn.Module], file: Path) -> None:
     """Add each update to its layer's weight.
 
     The sum is rounded once, to the weight's type.
@@ -68,9 +68,6 @@ def merge_lora(updates: Mapping[str, LowRank], parts: Mapping[str, nn.Module], f
         updates: As :func:`read_lora` gives them.
         parts: ``unet``, ``text_encoder`` and, where there is one, ``text_encoder_2``.
         file: Where they come from.
-
-    Returns:
-        What was done, in words.
 
     Raises:
         AuditorError: As :func:`check_lora`, or an update is not finite, or all are zero.
@@ -84,7 +81,6 @@ def merge_lora(updates: Mapping[str, LowRank], parts: Mapping[str, nn.Module], f
             raise AuditorError(f"{file}: the update of {name} is not finite.")
         with torch.no_grad():
             layer.weight.copy_(layer.weight.float() + delta.to(layer.weight.device))
-    return f"a LoRA of {len(updates)} layers was merged"
 
 
 def check_lora(

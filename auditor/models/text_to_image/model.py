@@ -49,7 +49,6 @@ class TextToImage(AuditedModel):
         self._tick = tick
         self._opened: Parts | None = None
         self._networks: nn.ModuleDict | None = None
-        self._replaced: tuple[str, ...] = ()
 
     @property
     def parts(self) -> Parts:
@@ -59,7 +58,7 @@ class TextToImage(AuditedModel):
             parts = load_parts(files, self.spec, image_device(self.spec))
             if self.location.replacement:
                 found = find_replacement(str(self.location.replacement), self.spec.allow_pickle)
-                self._replaced = (apply(found, parts.networks),)
+                apply(found, parts.networks)
             self._opened = parts
         return self._opened
 
@@ -84,11 +83,6 @@ class TextToImage(AuditedModel):
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The (first) text encoder's tokenizer."""
         return self.parts.tokenizers[0]
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What was chosen, set aside and (once opened) replaced."""
-        return self.location.notes + self._replaced
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -234,7 +228,7 @@ class TextToImage(AuditedModel):
         The other UNet may be quantized, say; all else is shared.
         """
         other = TextToImage(self.spec, self.location, self.token_budget, self._tick)
-        other.meter, other._replaced = self.meter, self._replaced
+        other.meter = self.meter
         other._opened = replace(self.parts, unet=unet.eval())
         try:
             yield other

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auditor.core.errors import AuditorError
+from auditor.core.messages import Message, message
 from auditor.models.checkpoint_files import check_truncated, read_json, shards
 from auditor.models.hub import download
 from auditor.models.text_to_image.spec import INDEX
@@ -59,7 +60,7 @@ class Component:
     class_name: str
     folder: Path
     files: Mapping[str, Path]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Message, ...] = ()
 
     @property
     def renamed(self) -> bool:
@@ -79,7 +80,7 @@ class Pipeline:
 
     directory: Path
     components: Mapping[str, Component]
-    notes: tuple[str, ...]
+    notes: tuple[Message, ...]
 
     @property
     def files(self) -> dict[str, Path]:
@@ -118,7 +119,7 @@ def find_pipeline(name: str, revision: str | None = None, allow_pickle: bool = F
         part: _component(part, library, class_name, directory / part, allow_pickle)
         for part, (library, class_name) in parts.items()
     }
-    notes = [f"{part} was set aside" for part in aside]
+    notes = [message("component_set_aside", component=part) for part in aside]
     notes += [note for component in components.values() for note in component.notes]
     return Pipeline(directory, components, tuple(notes))
 
@@ -250,11 +251,11 @@ def network_component(
     if not variants:
         files |= _pickled(folder, library, allow_pickle)
     chosen = None if None in variants else next(iter(variants), None)
-    notes = [f"{name}: the weights are those of the variant {chosen}"] if chosen else []
+    notes = [message("variant_taken", component=name, variant=chosen)] if chosen else []
     if variants:
         files |= _whole(folder, library, chosen, variants[chosen])
-        if left := ", ".join(sorted(str(v) for v in variants if v != chosen)):
-            notes.append(f"{name}: the plain weights were taken, not the variant {left}")
+        if left := sorted(str(v) for v in variants if v != chosen):
+            notes.append(message("plain_weights_taken", component=name, variants=left))
     return Component(name, library, class_name, folder, files, tuple(notes))
 
 

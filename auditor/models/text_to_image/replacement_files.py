@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from auditor.core.errors import AuditorError
+from auditor.core.messages import Message
 from auditor.models.checkpoint_files import check_truncated, read_json
 from auditor.models.text_to_image.pipeline_files import network_component, present
 from auditor.models.text_to_image.spec import INDEX
@@ -31,7 +32,7 @@ class Replacement:
     config: Path | None = None
     others: tuple[Path, ...] = ()
     """Further files that are read, such as the index of the shards."""
-    notes: tuple[str, ...] = ()
+    notes: tuple[Message, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:

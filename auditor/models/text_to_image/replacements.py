@@ -38,7 +38,7 @@ class Fitted:
     """Whether the tensors are all of the network's, not only the trained ones."""
 
 
-def apply(replacement: Replacement, parts: Mapping[str, nn.Module]) -> str:
+def apply(replacement: Replacement, parts: Mapping[str, nn.Module]) -> None:
     """Replace weights, in place.
 
     Known are: a whole UNet (UCE, arXiv 2308.14761; RECE, 2407.12383), the trained layers of one
@@ -49,15 +49,13 @@ def apply(replacement: Replacement, parts: Mapping[str, nn.Module]) -> str:
         replacement: what was found on disk.
         parts: ``unet``, ``text_encoder`` and, where there is one, ``text_encoder_2``.
 
-    Returns:
-        What was done, in words.
-
     Raises:
         AuditorError: unknown or missing keys, wrong shapes, or nothing that changes; names them.
     """
     tensors, file = _read(replacement, "cpu")
     if is_lora(tensors):
-        return merge_lora(read_lora(tensors, file, replacement.config), parts, file)
+        merge_lora(read_lora(tensors, file, replacement.config), parts, file)
+        return
     fitted = _fitted(replacement, tensors, file, parts)
     if odd := [n for n, t in fitted.tensors.items() if not torch.isfinite(t).all()]:
         raise AuditorError(f"{file} holds numbers that are not finite: {listed(odd)}.")
@@ -74,8 +72,6 @@ def apply(replacement: Replacement, parts: Mapping[str, nn.Module]) -> str:
             f"{file} changes nothing: its {len(fitted.tensors)} tensors are those of the "
             f"pipeline's own {fitted.part}. Give the trained ones."
         )
-    said = "all tensors" if fitted.whole else f"{len(fitted.tensors)} of {len(own)} tensors"
-    return f"{said} of {fitted.part} were replaced, {changed} of them with other values"
 
 
 def check_unfitting(replacement: Replacement, parts: Mapping[str, nn.Module]) -> None:
