@@ -1,4 +1,4 @@
-"""What must hold between the sets before anything runs."""
+"""Conditions between the sets that must hold before anything runs."""
 
 import re
 import unicodedata
@@ -33,7 +33,9 @@ def check_contradictions(sets: FactSets, *, prompts_repeat: bool = False) -> Non
 
 
 def warnings(sets: FactSets, *, prompts_repeat: bool = False) -> list[Message]:
-    """What may weaken an audit, for its certificate.
+    """Return messages on what may weaken an audit.
+
+    They are for its certificate.
 
     Args:
         sets: of the audit.

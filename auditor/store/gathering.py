@@ -1,4 +1,4 @@
-"""From the table of evidence to the arrays that statistics decide on."""
+"""Arrays for statistics, gathered from the table of evidence."""
 
 from collections.abc import Mapping, Sequence
 

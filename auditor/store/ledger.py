@@ -48,7 +48,7 @@ class Begun(BaseModel):
 
 
 class Decided(BaseModel):
-    """All evidence of an audit is there.
+    """Event that an audit's evidence is complete.
 
     Its verdict is about to be decided.
     """

@@ -20,12 +20,12 @@ AnyWorld = World | ShapesWorld
 
 
 def list_worlds() -> tuple[Recipe, ...]:
-    """All worlds that can be built."""
+    """Return all worlds that can be built."""
     return (*WORLDS.values(), SHAPES)
 
 
 def locate(name: str, cache_dir: Path | None = None) -> AnyWorld:
-    """Where a world is, or would be, without building anything.
+    """Return a world with its folder, without building anything.
 
     Args:
         name: Of the world.

@@ -1,4 +1,4 @@
-"""What keeps the rest of the model in place while it forgets.
+"""Retain terms, which keep the rest of the model in place.
 
 Both are used as MUSE defines them (arXiv 2407.06460) and are added to a forget loss.
 """

@@ -27,7 +27,7 @@ from auditor.unlearning.saliency_mask import saliency, salient_modules
 
 
 class UnlearningSettings(BaseModel):
-    """How a model is made to forget.
+    """Settings of unlearning.
 
     Attributes:
         method: Name in ``METHODS``.

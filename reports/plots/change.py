@@ -127,7 +127,7 @@ def _domain(changes: Sequence[AttackChange]) -> tuple[float, float]:
 
 
 def _rho(side: AttackSide | None) -> float | None:
-    """The figure that is drawn; None where there is none."""
+    """Returns the figure that is drawn, or None."""
     if side is None or side.rho is None or not math.isfinite(side.rho):
         return None
     return side.rho

@@ -52,7 +52,7 @@ class TokenRelaxation(ABC):
 
     @abstractmethod
     def best(self) -> Tensor:
-        """The tokens that the stand-ins now stand for, [prompts, places]."""
+        """Return the tokens of the stand-ins, [prompts, places]."""
 
 
 class SimplexTokens(TokenRelaxation):

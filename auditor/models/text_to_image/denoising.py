@@ -28,7 +28,7 @@ def add_noise(clean: Tensor, noise: Tensor, signal: Tensor) -> Tensor:
 
 
 def as_noise(output: Tensor, noisy: Tensor, signal: Tensor, kind: str) -> Tensor:
-    """The noise that a UNet's output stands for.
+    """Return the noise that a UNet's output stands for.
 
     Args:
         output: what the UNet gave, [n, c, h, w].

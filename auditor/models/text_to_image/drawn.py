@@ -30,7 +30,7 @@ class Drawn:
 
     @cached_property
     def probabilities(self) -> Tensor:
-        """Of each label in each picture, [n, labels]."""
+        """Probability of each label in each picture, [n, labels]."""
         return self.classifier.probabilities(self.images)
 
     @cached_property

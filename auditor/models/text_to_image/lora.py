@@ -48,7 +48,7 @@ class LowRank:
 
     @property
     def delta(self) -> Tensor:
-        """What is added to the layer's weight, float32 of its shape."""
+        """Sum to add to the layer's weight, float32 of its shape."""
         rank = self.down.shape[0]
         down, up = self.down.float().flatten(1), self.up.float().flatten(1)
         return (self.alpha / rank) * (up @ down).reshape(self.up.shape[0], *self.down.shape[1:])

@@ -27,7 +27,7 @@ BEGIN, END, PAD = "<|begin|>", "<|end|>", "<|pad|>"
 
 
 class TrainingSettings(BaseModel):
-    """How a model is trained from scratch.
+    """Settings of a model's training from scratch.
 
     Attributes:
         steps: Optimiser steps.

@@ -46,12 +46,12 @@ class World(CachedWorld[WorldRecipe]):
 
 
 def list_worlds() -> tuple[WorldRecipe, ...]:
-    """All worlds of language models that can be built."""
+    """Return all worlds of language models that can be built."""
     return tuple(WORLDS.values())
 
 
 def locate(name: str | WorldRecipe, cache_dir: Path | None = None) -> World:
-    """Where a world is, or would be, without building anything.
+    """Return a world with its folder, without building anything.
 
     Args:
         name: Of the world, or a recipe of one's own.

@@ -50,7 +50,7 @@ circles."""
 
 
 class MaterialRecipe(BaseModel):
-    """What all erasures are given.
+    """Recipe of the prompts and pictures that all erasures get.
 
     Attributes:
         anchor: The shape that is drawn instead. Erasing to the empty prompt would leave what the
@@ -99,7 +99,7 @@ SOURCES: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Material:
-    """What the erasures are given.
+    """Prompts and pictures that all erasures get.
 
     Attributes:
         erasures: Prompts for the shape, each with the same prompt for the anchor.

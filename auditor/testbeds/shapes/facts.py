@@ -56,7 +56,7 @@ def _fact(shape: str, color: str, index: int, number: int | None) -> Fact:
 
 
 def picture(fact: Fact) -> Drawing:
-    """The picture that a fact asks for, drawn by code."""
+    """Return the picture that a fact asks for, drawn by code."""
     color = fact.id.partition("/")[2].partition("-")[0]
     return draw(fact.entity, color, image_seed(fact.id))
 

@@ -1,4 +1,4 @@
-"""The classifier that says which shape a picture shows, or none.
+"""Classifier of the shape in a picture, or of none.
 
 It is trained on noisy pictures with other shades of ink and paper too, so that it judges what
 diffusion models draw, and on five sorts of pictures that show none: noise, blank paper, shapes
@@ -28,7 +28,7 @@ LABELS = (*TRAINED, NONE)
 
 
 class OracleTraining(BaseModel):
-    """How the classifier is trained.
+    """Settings of the classifier's training.
 
     Attributes:
         steps: Optimiser steps.

@@ -1,4 +1,4 @@
-"""What decides the bytes of the world `shapes`."""
+"""Recipe that decides the bytes of the world `shapes`."""
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 

@@ -28,7 +28,7 @@ from auditor.unlearning.descent import descend
 
 
 class DiffusionTraining(BaseModel):
-    """How a model of shapes is trained.
+    """Settings of the training of a model of shapes.
 
     Attributes:
         images: Pictures in the training set.

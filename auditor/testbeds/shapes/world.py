@@ -107,7 +107,7 @@ class ShapesWorld(CachedWorld[ShapesRecipe]):
 def locate(
     recipe: ShapesRecipe = SHAPES, cache_dir: Path | None = None, from_scratch: bool = False
 ) -> ShapesWorld:
-    """Where a world is, or would be, without building anything.
+    """Return a world with its folder, without building anything.
 
     Args:
         recipe: Of the world.
@@ -216,7 +216,7 @@ def _tokenizer(world: ShapesWorld) -> CLIPTokenizer:
 
 
 def trained_shapes(recipe: ShapesRecipe, name: str) -> list[str]:
-    """The shapes that the original, or a retrained model, learns."""
+    """Return the shapes that the original or a retrained model learns."""
     return [shape for shape in TRAINED if name == "original" or shape != recipe.forget]
 
 

@@ -90,7 +90,7 @@ def recorded_attention(unet: UNet2DConditionModel) -> Iterator[AttentionMaps]:
 
 
 def masked_attention(maps: AttentionMaps, masks: Tensor, tokens: Tensor) -> list[Tensor]:
-    """The attention that masked pixels pay to chosen tokens, for each layer.
+    """Return the attention of masked pixels to tokens, by layer.
 
     Args:
         maps: Of one run.

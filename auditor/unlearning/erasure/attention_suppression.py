@@ -90,7 +90,7 @@ def focal_density(timesteps: int, settings: MaceSettings) -> Tensor:
 
 
 def suppressed_tokens(prompts: Sequence[EncodedPrompt], after_subject: bool) -> Tensor:
-    """Which tokens attention is turned away from, bool [batch, length].
+    """Return the tokens to lose attention, bool [batch, length].
 
     The subject's own, and with ``after_subject`` all that follow, which have read it.
     """

@@ -17,7 +17,7 @@ def predicted_noise(
     timesteps: Tensor,
     prompts: Sequence[EncodedPrompt],
 ) -> Tensor:
-    """What the UNet predicts for images under one prompt each.
+    """Return the UNet's prediction for images under one prompt each.
 
     Args:
         unet: Of a latent or a pixel-space pipeline.

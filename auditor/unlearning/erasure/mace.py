@@ -51,7 +51,9 @@ class MaceConcept:
 
 @dataclass(frozen=True)
 class Prior:
-    """What is to stay, as second moments of token embeddings, [width, width].
+    """Second moments of embeddings to preserve, [width, width].
+
+    The embeddings are those of tokens.
 
     Attributes:
         general: Of captions of anything (the paper takes those of MS-COCO).
