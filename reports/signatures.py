@@ -17,7 +17,7 @@ class SignatureState:
     """State of the signatures, in words.
 
     Attributes:
-        state: for the colour.
+        state: state for the colour.
         words: what is known.
         advice: what a reader does about it.
     """

@@ -336,7 +336,7 @@ def measure(
             measured, too.
         metrics: Names of the metrics, by default those of the models' kind.
         seeds: Seeds of the attacks that depend on one.
-        policy: Whose margins the figures are of.
+        policy: Policy whose margins the figures are of.
 
     Raises:
         AuditorError: An attack is not for such models.

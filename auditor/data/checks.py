@@ -17,7 +17,7 @@ def check_contradictions(sets: FactSets, *, prompts_repeat: bool = False) -> Non
     """Refuse sets that cannot be audited.
 
     Args:
-        sets: of the audit.
+        sets: sets of the audit.
         prompts_repeat: the same prompt may be asked under several ids, because each id is another
             seed.
 
@@ -38,7 +38,7 @@ def warnings(sets: FactSets, *, prompts_repeat: bool = False) -> list[Message]:
     They are for its certificate.
 
     Args:
-        sets: of the audit.
+        sets: sets of the audit.
         prompts_repeat: each fact is a prompt with a seed of its own, and many share one answer.
     """
     found = []

@@ -36,7 +36,7 @@ def measured_evidence(
         metric: the measure of K that decides on it.
         jobs: arm to the keys of its evidence.
         arms: unlearned, original, then every retrained model.
-        facts: of the forget set.
+        facts: facts of the forget set.
         baseline: whether it is the model as it is.
         shortfall: how it falls short of the policy's budget.
         environment: how the environments of its arms differ.

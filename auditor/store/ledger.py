@@ -172,7 +172,7 @@ def runs_of(events: Iterable[AnyEvent]) -> list[AuditRun]:
     Policies are in the order in which they were first written down.
 
     Args:
-        events: In the order of their writers' clocks, which may differ.
+        events: Events in the order of their writers' clocks, which may differ.
 
     Raises:
         AuditorError: An audit ended that never began.

@@ -95,7 +95,7 @@ def world_folder(recipe: Recipe, cache_dir: Path | None = None) -> Path:
     """Return the folder of a world, whether or not it exists.
 
     Args:
-        recipe: Of the world.
+        recipe: Recipe of the world.
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
     """
     return (cache_dir or cache_folder()) / "testbed" / f"{recipe.name}-{recipe.digest[:12]}"

@@ -41,7 +41,7 @@ def change_plots(attacks: Sequence[AttackChange], joined: bool) -> tuple[Markup,
     """Returns the figures of the attacks that either certificate measured.
 
     Args:
-        attacks: in the order of the page.
+        attacks: attacks in the order of the page.
         joined: whether A and B are of one measure, so that a line may lead from one to the other.
     """
     shown = [

@@ -16,8 +16,8 @@ class TokenRelaxation(ABC):
     Args:
         table: embeddings that are searched among, [words, width] float32.
         shape: how many prompts, and how many tokens in each.
-        learning_rate: of the optimizer.
-        weight_decay: of the optimizer.
+        learning_rate: learning rate of the optimizer.
+        weight_decay: weight decay of the optimizer.
     """
 
     def __init__(

@@ -199,9 +199,10 @@ class TextToImage(AuditedModel):
 
         Args:
             noisy: the UNet's input, [n, *input_shape].
-            timesteps: of training, [n] integers.
+            timesteps: timesteps of training, [n] integers.
             text: n encoded prompts, or embeddings for cross-attention alone, [n, length, width].
-            prompts: whose pooled text SDXL gets with embeddings; by default the empty prompt's.
+            prompts: prompts whose pooled text SDXL gets with embeddings; by default the empty
+                prompt's.
 
         Returns:
             [n, *input_shape], converted to noise where the UNet predicts v or the image.

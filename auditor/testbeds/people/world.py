@@ -54,7 +54,7 @@ def locate(name: str | WorldRecipe, cache_dir: Path | None = None) -> World:
     """Return a world with its folder, without building anything.
 
     Args:
-        name: Of the world, or a recipe of one's own.
+        name: Name of the world, or a recipe of one's own.
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
 
     Raises:
@@ -73,7 +73,7 @@ def build(
     """Build what is missing of a world.
 
     Args:
-        name: Of the world, or a recipe of one's own.
+        name: Name of the world, or a recipe of one's own.
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
         only: Models wanted; what they are made from is built too. All, if None.
         progress: Told what is being trained, and why.

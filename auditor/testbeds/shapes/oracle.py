@@ -33,10 +33,10 @@ class OracleTraining(BaseModel):
     Attributes:
         steps: Optimiser steps.
         batch_size: Pictures a step.
-        learning_rate: Of AdamW, with a cosine decay.
+        learning_rate: Learning rate of AdamW, with a cosine decay.
         most_noise: Largest standard deviation of the noise added to a picture.
         most_shade: Largest change of each channel of ink and of paper.
-        seed: Of weights and pictures.
+        seed: Seed of weights and pictures.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

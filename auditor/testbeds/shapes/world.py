@@ -110,7 +110,7 @@ def locate(
     """Return a world with its folder, without building anything.
 
     Args:
-        recipe: Of the world.
+        recipe: Recipe of the world.
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
         from_scratch: The one that is built with nothing from the package, which lies beside the
             other, so that both can be compared.
@@ -131,7 +131,7 @@ def build(
     """Build what is missing of a world.
 
     Args:
-        recipe: Of the world.
+        recipe: Recipe of the world.
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
         only: Models wanted; what they are made from is built too. All, if None.
         progress: Told what is being trained, and why.

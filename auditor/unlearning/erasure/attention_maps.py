@@ -93,7 +93,7 @@ def masked_attention(maps: AttentionMaps, masks: Tensor, tokens: Tensor) -> list
     """Return the attention of masked pixels to tokens, by layer.
 
     Args:
-        maps: Of one run.
+        maps: Maps of one run.
         masks: Where the concept is in each image, in [0, 1], [batch, height, width], in pixels
             or latents alike; averaged down to each layer's resolution.
         tokens: True for the tokens that count, [batch, length].
