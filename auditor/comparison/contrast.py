@@ -182,7 +182,8 @@ def _attack(
 def _settings(row: MatrixRow) -> dict[str, object]:
     """What an attack was run with; how often it was run is part of it."""
     runs = {"runs": len(row.jobs[Arm.UNLEARNED])} if Arm.UNLEARNED in row.jobs else {}
-    return dict(row.parameters) | {"metric": row.metric} | runs
+    metrics = [reading.metric for reading in row.readings]
+    return dict(row.parameters) | {"metrics": metrics} | runs
 
 
 def _attack_side(row: MatrixRow | None) -> AttackSide | None:
