@@ -23,7 +23,7 @@ def prefixes_for(
     Args:
         facts: the forget set.
         tokenizer: tokenizer of the prompts.
-        found: prefixes found by the search on one arm.
+        found: record of the search on one arm.
         success: K from which words succeeded.
     """
     texts = tokenizer.batch_decode(found.arrays["tokens"].tolist())

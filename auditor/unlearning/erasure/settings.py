@@ -78,7 +78,7 @@ class EsdSettings(_Settings):
         learning_rate: Learning rate, which is constant.
         optimizer: ``adam`` or ``adamw``.
         weight_decay: Weight decay of either optimiser.
-        drawn_by: Network that draws the half-drawn images, the ``student`` or the ``frozen`` original.
+        drawn_by: Who draws the half-drawn images, the ``student`` or the ``frozen`` original.
     """
 
     group: ParameterGroup = "x"
