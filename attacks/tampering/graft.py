@@ -245,7 +245,7 @@ class GraftBlocks(GraftAttack):
     access = "Weights of both models."
     cost = "Six evaluations; no training. The original is opened beside the arm."
     leak = "Not one: a group that brings back all of the knowledge is where it was removed."
-    source = "Restoring parts of the original's parameters to find what unlearning changed: arXiv 2410.06606."
+    source = "Parts of the original's parameters restored after unlearning: arXiv 2410.06606."
 
     presets = (Preset("groups"),)
     groups = BLOCKS
