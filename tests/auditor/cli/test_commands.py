@@ -71,6 +71,7 @@ def test_quick_audit_by_flags_fails_a_leaking_model(flags, people, tmp_path, cap
         "quantization/bnb fp4",
         "quantization/gptq 4-bit g128",
         "relearning/held-out-facts by attribute",
+        "tampering/graft interfaces",
     ]
     assert planned["facts"] == {"forget": 96, "retain": 96, "holdout": 96}
     assert planned["power"]["needed"] <= 96, "the testbed has enough facts for a PASS"
