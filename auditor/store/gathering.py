@@ -70,7 +70,10 @@ def measured_evidence(
 
 
 def unread(metrics: Sequence[str]) -> tuple[Reading, ...]:
-    """The readings of an attack that was not measured, by the metrics that would decide on it."""
+    """Return empty readings of an attack that was not measured.
+
+    They name the metrics that would decide on it.
+    """
     return tuple(Reading(metric) for metric in metrics)
 
 
