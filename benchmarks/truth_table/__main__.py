@@ -11,6 +11,7 @@ import argparse
 import statistics
 import subprocess
 import time
+import traceback
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -57,15 +58,27 @@ def missing(run: Run, only: Sequence[str]) -> list[tuple[str, Subject]]:
     return [(cell, s) for cell, s in chosen(only) if (cell, s.name) not in done]
 
 
-def audit_all(run: Run, waiting: Sequence[tuple[str, Subject]]) -> None:
-    """Audit subjects one by one, and say what is left."""
+def audit_all(run: Run, waiting: Sequence[tuple[str, Subject]]) -> int:
+    """Audit subjects one by one, say what is left, and go on where one cannot be audited.
+
+    Returns:
+        How many could not.
+    """
     from benchmarks.truth_table.auditing import audited
 
     quiet_libraries()
-    began = time.monotonic()
+    began, failures = time.monotonic(), 0
     for number, (name, subject) in enumerate(waiting, 1):
         cell = cells(run.cache)[name]
-        row = audited(cell, subject, run.profile, run.policy, run.commit, run.out)
+        try:
+            row = audited(cell, subject, run.profile, run.policy, run.commit, run.out)
+        except Exception:
+            failures += 1
+            print(
+                f"{number}/{len(waiting)} {name} {subject.name} could not be audited:", flush=True
+            )
+            traceback.print_exc()
+            continue
         with FileLock(run.rows.with_suffix(".lock")):
             kept.append(run.rows, row)
         spent = (time.monotonic() - began) / number
@@ -75,6 +88,7 @@ def audit_all(run: Run, waiting: Sequence[tuple[str, Subject]]) -> None:
             f"out {row.out:.2f}, rho {row.rho}), about {left:.0f} min left",
             flush=True,
         )
+    return failures
 
 
 def by_cell(waiting: Sequence[tuple[str, Subject]]) -> list[list[tuple[str, Subject]]]:
@@ -121,12 +135,14 @@ def main() -> None:
         say_what_would_run(run, waiting, given.jobs)
         return
     if given.jobs == 1:
-        audit_all(run, waiting)
+        failures = audit_all(run, waiting)
     else:
         with ProcessPoolExecutor(given.jobs) as pool:
-            for future in [pool.submit(audit_all, run, part) for part in by_cell(waiting)]:
-                future.result()
+            parts = [pool.submit(audit_all, run, part) for part in by_cell(waiting)]
+            failures = sum(part.result() for part in parts)
     given.table.write_text(render(kept.read(given.rows)), encoding="utf-8")
+    if failures:
+        raise SystemExit(f"{failures} subjects could not be audited")
 
 
 if __name__ == "__main__":

@@ -7,15 +7,15 @@ from benchmarks.truth_table.subjects import table
 
 _HEAD = """# Truth table
 
-Models whose truth is known, and what audits say of them: `python -m benchmarks.truth_table`. Truth
-is measured by code of the table's own: greedy answers, K, and the share of the forget facts that the
-model's owner gets out with one line (the inverse of each hider; for methods, relearning half of the
-facts and asking the others), beyond what the same line gets out of a retrained model. Predictions
-stand in `benchmarks/truth_table/subjects.py` and were written before any audit.
+Models whose truth is known, and what audits say of them: `python -m benchmarks.truth_table`.
+Truth is measured by code of the table's own: greedy answers, K, and the share of the forget facts
+that the model's owner gets out with one line (the inverse of each hider; for methods, relearning
+half of the facts and asking the others), beyond what the same line gets out of a retrained model.
+Predictions stand in `benchmarks/truth_table/subjects.py` and were written before any audit.
 
-A PASS is *wrong* where at least half of the facts come out so, or single facts were left and are
-not all named; a FAIL is wrong on a model that never saw the facts. *Open*: a method that left less than
-that, of which either may be said. Seconds are wall-clock on one shared core.
+A PASS is *wrong* where at least half of the facts come out so, or where single facts were left and
+are not all named; a FAIL is wrong on a model that never saw the facts. *Open*: a method that left
+less than half, of which either may be said. Seconds are wall-clock on one shared core.
 """
 
 

@@ -114,7 +114,7 @@ SUBJECTS: Mapping[str, Subject] = MappingProxyType(
                 {"seed": 13, "noise": 1e-4},
                 predicted=("PASS", "INCONCLUSIVE"),
             ),
-            _method("ga", "ga", max_steps=60, learning_rate=2e-4),
+            _method("ga", "ga", max_steps=60, learning_rate=1e-4, check_every=2),
             _method("graddiff", "ga_gdr"),
             _method("npo", "npo_gdr"),
             _SIMNPO,

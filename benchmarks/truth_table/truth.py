@@ -4,6 +4,7 @@ Greedy answers are decoded token by token, K is read off the logits, and the own
 inverse of each hider: a mended model, a prompt put otherwise, or an answer read otherwise.
 """
 
+import functools
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,10 +73,15 @@ def measured(cell: Cell, model: PreTrainedModel, source: PreTrainedModel, line: 
         known(cell, model, forget),
         known(cell, model, retain),
         LINES[line](cell, source),
-        LINES[line](cell, cell.load("retrained-0"))
-        if line in ON_ANY
-        else known(cell, cell.load("retrained-0"), forget).exact,
+        _baseline(cell, line),
     )
+
+
+@functools.cache
+def _baseline(cell: Cell, line: str) -> float:
+    """What a line gets out of a retrained model."""
+    model = cell.load("retrained-0")
+    return LINES[line](cell, model) if line in ON_ANY else _as_it_is(cell, model)
 
 
 def known(cell: Cell, model: PreTrainedModel, facts: Sequence[Fact]) -> Known:
