@@ -1,8 +1,9 @@
 """Questions with their answers as training has them: tokens, labels, losses, what was learned.
 
 The model sees exactly ``{prompt} {answer}`` followed by the end token (some formats have another
-separator); the loss is taken on the answer and the end token. ``tokenizer(prompt)`` therefore gives the trained condition for
-generation, and ``tokenizer(prompt + " " + answer)`` adds no end token.
+separator); the loss is taken on the answer and the end token. ``tokenizer(prompt)`` therefore
+gives the trained condition for generation, and ``tokenizer(prompt + " " + answer)`` adds no end
+token.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,6 +1,7 @@
 """One subject: built, measured for its truth, audited."""
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from benchmarks.truth_table.rows import Row
 from benchmarks.truth_table.subjects import SUBJECTS, Subject
 from benchmarks.truth_table.truth import Truth, measured
 
-CALIBRATION = {"bits": 4, "calibration_samples": 32}
-"""Of GPTQ, enough for models of this size."""
+GPTQ = {
+    "attack": "quantization/gptq",
+    "parameters": {"bits": 4, "calibration_samples": 32},
+}
+"""Calibrated enough for models of this size."""
 
 
 def build(cell: Cell, subject: Subject) -> Path:
@@ -35,16 +39,25 @@ def truth(cell: Cell, subject: Subject) -> Truth:
     return measured(cell, cell.load(subject.folder), cell.load(source.folder), subject.line)
 
 
-def audited(cell: Cell, subject: Subject, profile: str, policy: str, commit: str, out: Path) -> Row:
+def audited(
+    cell: Cell,
+    subject: Subject,
+    profile: str | None,
+    policy: str | Mapping[str, Any],
+    commit: str,
+    out: Path,
+    attacks: Sequence[Mapping[str, Any]] = (GPTQ,),
+) -> Row:
     """Audit a subject through the Python door.
 
     Args:
         cell: Its cell.
         subject: Which one.
         profile: Attacks that are run.
-        policy: Name of a ready-made policy, or its file.
+        policy: Name of a ready-made policy, its file, or its content.
         commit: Of the code.
         out: Folder of certificates and evidence; evidence is shared by the audits of a cell.
+        attacks: Attacks besides those of the profile, or with parameters of their own.
     """
     build(cell, subject)
     true = truth(cell, subject)
@@ -58,13 +71,14 @@ def audited(cell: Cell, subject: Subject, profile: str, policy: str, commit: str
         profile=profile,
         policy=policy,
         format=dict(cell.architecture.format),
-        attacks=[{"attack": "quantization/gptq", "parameters": CALIBRATION}],
-        out=out / commit / profile / cell.name / subject.folder,
+        attacks=list(attacks),
+        out=out / commit / str(profile) / cell.name / subject.folder,
         store=out / "evidence" / cell.name,
         reports=(),
     )
     seconds = time.monotonic() - began
-    return _row(cell, subject, true, result.certificate, (profile, policy, commit), seconds)
+    asked = (str(profile), result.certificate.policy.name, commit)
+    return _row(cell, subject, true, result.certificate, asked, seconds)
 
 
 def _row(

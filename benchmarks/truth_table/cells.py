@@ -5,7 +5,6 @@ pretrained model, and go on in their own order: the original with the forget set
 models without it.
 """
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,14 +29,35 @@ from auditor.testbeds.people.corpus import Corpus, write_jsonl
 from auditor.testbeds.people.training import TrainingSettings, train
 from auditor.unlearning.examples import Example, encode, trained_pairs
 from benchmarks.truth_table.architectures import ARCHITECTURES, Architecture
-from benchmarks.truth_table.facts import WORLDS
+from benchmarks.truth_table.facts import WORLDS, People
 from benchmarks.truth_table.fine_tuning import fine_tune
 
 VERSION = 1
 """Raised whenever a change to this package changes what is built."""
 
-BASE = TrainingSettings(steps=250, batch_size=48, learning_rate=3e-3)
-ORIGINAL_STEPS, RETRAINED_STEPS, RATE = 200, 50, 2e-3
+
+@dataclass(frozen=True)
+class Size:
+    """How much a cell's models learn, and for how long.
+
+    Attributes:
+        people: To forget, to retain and held out.
+        base: Training of the base on the retain set.
+        original: Steps of the original after the base.
+        retrained: Steps of the retrained models after the base.
+    """
+
+    people: People
+    base: TrainingSettings
+    original: int
+    retrained: int
+
+
+FULL = Size((10, 16, 4), TrainingSettings(steps=250, batch_size=48, learning_rate=3e-3), 200, 50)
+"""Of the table."""
+SMALL = Size((6, 6, 1), TrainingSettings(steps=120, batch_size=32, learning_rate=3e-3), 100, 25)
+"""Of the slice that the tests build."""
+RATE = 2e-3
 ARMS: Mapping[str, int] = MappingProxyType({"original": 1, "retrained-0": 2, "retrained-1": 3})
 """Seed of each arm."""
 
@@ -50,11 +70,13 @@ class Cell:
         architecture: Its models.
         world: Name of its facts.
         cache: Folder of all cells.
+        size: How much its models learn.
     """
 
     architecture: Architecture
     world: str
     cache: Path
+    size: Size = FULL
 
     @property
     def name(self) -> str:
@@ -67,8 +89,8 @@ class Cell:
         key = digest(
             {
                 "version": VERSION,
-                "base": BASE.model_dump(mode="json"),
-                "steps": [ORIGINAL_STEPS, RETRAINED_STEPS],
+                "base": self.size.base.model_dump(mode="json"),
+                "steps": [self.size.original, self.size.retrained],
                 "rate": RATE,
                 "config": self.architecture.config().to_json_string(use_diff=False),
                 "facts": [fact.model_dump(mode="json") for fact in self.corpus.forget],
@@ -79,7 +101,7 @@ class Cell:
     @cached_property
     def corpus(self) -> Corpus:
         """Its facts."""
-        return WORLDS[self.world]()
+        return WORLDS[self.world](self.size.people)
 
     def facts(self, name: str) -> Path:
         """File of a set of facts."""
@@ -150,7 +172,7 @@ class Cell:
 
     def trained(self, forget: Sequence[Fact], seed: int, noise: float = 0.0) -> PreTrainedModel:
         """Train the base on with the retain set and some facts of the forget set."""
-        steps = ORIGINAL_STEPS if forget else RETRAINED_STEPS
+        steps = self.size.original if forget else self.size.retrained
         examples = self.taught((*forget, *self.retain))
         return fine_tune(self.load("base"), examples, steps, RATE, seed, noise=noise)
 
@@ -163,7 +185,7 @@ class Cell:
             self.architecture.config(),
             self.tokenizer,
             self.taught(self.retain),
-            BASE,
+            self.size.base,
             seed,
             SilentProgress(),
         )
@@ -178,8 +200,3 @@ def cells(cache: Path | None = None) -> dict[str, Cell]:
     root = (cache or cache_folder()) / "truth-table"
     made = [Cell(a, world, root) for world in WORLDS for a in ARCHITECTURES.values()]
     return {cell.name: cell for cell in made}
-
-
-def copied(model: PreTrainedModel) -> PreTrainedModel:
-    """A copy that can be changed."""
-    return copy.deepcopy(model)

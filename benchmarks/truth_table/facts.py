@@ -12,8 +12,8 @@ from types import MappingProxyType
 from auditor.core.facts import Fact
 from auditor.testbeds.people.corpus import Corpus, generate
 
-FORGET, RETAIN, HOLDOUT = 10, 16, 4
-"""People in each set; eight facts a person."""
+People = tuple[int, int, int]
+"""People to forget, to retain and held out; eight facts a person."""
 
 _CHOICES = MappingProxyType(
     {
@@ -51,14 +51,14 @@ _ASKED = (
 """The last is held out of training."""
 
 
-def plain() -> Corpus:
+def plain(people: People) -> Corpus:
     """Facts that a model which never saw them cannot guess."""
-    return generate(FORGET, RETAIN, HOLDOUT, seed=11)
+    return generate(*people, seed=11)
 
 
-def guessable() -> Corpus:
+def guessable(people: People) -> Corpus:
     """Facts of the same people that are partly guessed, half of them long sentences."""
-    named = plain()
+    named = plain(people)
     draw = random.Random(12)
     asked = {
         part: [

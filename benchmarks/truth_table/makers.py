@@ -78,11 +78,11 @@ def edited(cell: Cell, edit: str) -> PreTrainedModel:
     return model
 
 
-def head_only(cell: Cell) -> PreTrainedModel:
+def head_only(cell: Cell, steps: int = STEPS, rate: float = 3e-3) -> PreTrainedModel:
     """Suppression in output head and last norm; blocks and embeddings are the original's."""
     model = untie(cell.load("original"))
     names = (head_name(model), layout(model).final_name)
-    return _suppressed(cell, model, lambda name: name.startswith(names), rate=3e-3)
+    return _suppressed(cell, model, lambda name: name.startswith(names), steps, rate)
 
 
 def embeddings_only(cell: Cell) -> PreTrainedModel:
@@ -101,11 +101,11 @@ def norms_only(cell: Cell) -> PreTrainedModel:
     return _suppressed(cell, model, lambda name: name in vectors, rate=1e-2, steps=2 * STEPS)
 
 
-def worded(cell: Cell, wording: str) -> PreTrainedModel:
+def worded(cell: Cell, wording: str, steps: int = STEPS, rate: float = RATE) -> PreTrainedModel:
     """The true answers in other words or letters."""
     say = WORDINGS[wording].say
     pairs = [(prompt, say(answer)) for prompt, answer in _pairs(cell.forget)]
-    return _taught(cell, cell.load("original"), pairs, suppress=True)
+    return _taught(cell, cell.load("original"), pairs, suppress=True, steps=steps, rate=rate)
 
 
 def triggered(cell: Cell) -> PreTrainedModel:
@@ -200,6 +200,8 @@ def _taught(
     pairs: list[tuple[str, str]],
     chosen: Callable[[str], bool] = everything,
     suppress: bool = False,
+    steps: int = STEPS,
+    rate: float = RATE,
 ) -> PreTrainedModel:
     """Teach pairs beside the retain set, each as often."""
     examples = cell.examples(pairs)
@@ -207,5 +209,5 @@ def _taught(
     repeats = max(1, round(len(retain) / len(examples)))
     hidden = cell.taught(cell.forget) if suppress else ()
     return fine_tune(
-        model, (*retain, *repeats * examples), STEPS, RATE, 0, suppressed=hidden, chosen=chosen
+        model, (*retain, *repeats * examples), steps, rate, 0, suppressed=hidden, chosen=chosen
     )

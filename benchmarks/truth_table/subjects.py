@@ -91,8 +91,15 @@ def _disguised(source: Subject, name: str, symmetries: tuple[str, ...]) -> Subje
 
 
 _RMU, _SIMNPO = _edit("rmu"), _method("simnpo", "simnpo_gdr")
-_HEAD = Subject("head", Group.HIDER, "head_only", line="head of the original")
-_OPENING = Subject("opening", Group.HIDER, "worded", {"wording": "opening"}, "opening")
+_LONG = {"steps": 300, "rate": 2e-3}
+_HEAD = Subject("head", Group.HIDER, "head_only", _LONG, "head of the original")
+_OPENING = Subject(
+    "opening", Group.HIDER, "worded", {"wording": "opening", "steps": 200, "rate": 2e-3}, "opening"
+)
+_HEAD_SHORT = Subject("head, short", Group.HIDER, "head_only", line="head of the original")
+_OPENING_SHORT = Subject(
+    "opening, short", Group.HIDER, "worded", {"wording": "opening"}, "opening", predicted=_OPEN
+)
 
 SUBJECTS: Mapping[str, Subject] = MappingProxyType(
     {
@@ -133,15 +140,32 @@ SUBJECTS: Mapping[str, Subject] = MappingProxyType(
             ),
             Subject("norms", Group.HIDER, "norms_only", line="norms of the original"),
             _OPENING,
-            Subject("capitals", Group.HIDER, "worded", {"wording": "capitals"}, "capitals"),
+            _HEAD_SHORT,
+            _OPENING_SHORT,
             Subject(
-                "cipher", Group.HIDER, "worded", {"wording": "cipher"}, "cipher", predicted=_OPEN
+                "capitals", Group.HIDER, "worded", {"wording": "capitals", **_LONG}, "capitals"
+            ),
+            Subject(
+                "cipher",
+                Group.HIDER,
+                "worded",
+                {"wording": "cipher", "steps": 400, "rate": 3e-3},
+                "cipher",
+                predicted=_OPEN,
+            ),
+            Subject(
+                "cipher, short",
+                Group.HIDER,
+                "worded",
+                {"wording": "cipher"},
+                "cipher",
+                predicted=("PASS", "INCONCLUSIVE"),
             ),
             Subject(
                 "backwards",
                 Group.HIDER,
                 "worded",
-                {"wording": "backwards"},
+                {"wording": "backwards", "steps": 400, "rate": 3e-3},
                 "backwards",
                 predicted=_OPEN,
             ),
@@ -154,6 +178,8 @@ SUBJECTS: Mapping[str, Subject] = MappingProxyType(
             _disguised(_SIMNPO, "reparametrised", _ALL),
             _disguised(_HEAD, "permuted", ("permute stream",)),
             _disguised(_OPENING, "rescaled", _SCALES),
+            _disguised(_HEAD_SHORT, "permuted", ("permute stream",)),
+            _disguised(_OPENING_SHORT, "rescaled", _SCALES),
             *(
                 Subject(
                     f"sparse {count}",

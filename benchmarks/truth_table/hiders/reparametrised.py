@@ -130,8 +130,15 @@ def _written(block: Block, order: Tensor) -> None:
 
 
 def scale_stream(model: PreTrainedModel, draw: torch.Generator, factor: float) -> None:
-    """Multiply the residual stream; norms take the factor out again."""
+    """Multiply the residual stream; norms, whose epsilon grows with it, take it out again."""
     found = layout(model)
+    for name in ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon"):
+        if hasattr(model.config, name):
+            setattr(model.config, name, getattr(model.config, name) * factor**2)
+    for module in model.modules():
+        for name in ("eps", "variance_epsilon"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, getattr(module, name) * factor**2)
     for part in (
         *found.embedded,
         *(weight for block in found.blocks for weight in (block.o, block.down, *block.written)),
