@@ -1,4 +1,7 @@
-"""Unlearning methods by name: losses that are descended on, and edits of the whole model."""
+"""Unlearning methods by name: losses, and edits of a whole model.
+
+A method is a forget loss, a retain term, and whether a mask is used.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,11 +24,11 @@ from auditor.unlearning.simple_preference import simple_preference_loss
 from auditor.unlearning.task_vector import negate
 
 Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""(logits [batch, time, vocabulary], labels [batch, time], reference logits) -> scalar."""
+"""Loss: (logits [batch, time, vocabulary], labels [batch, time], reference logits) -> scalar."""
 Pairs = Callable[[Iterable[Fact]], list[tuple[str, str]]]
-"""facts -> every trained phrasing with an answer in place of the true one."""
+"""Every trained phrasing of facts with an answer in place of the true one."""
 Change = Callable[[PreTrainedModel, Sequence[Example], Sequence[Example], int], None]
-"""(model, forget examples, retain examples, seed) -> nothing; the model is changed."""
+"""Change of a model in place, from forget examples, retain examples and a seed."""
 
 
 @dataclass(frozen=True)
