@@ -27,18 +27,17 @@ settings.register_profile("ci", deadline=None, derandomize=True, max_examples=25
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
-def pytest_configure(config):
-    config.addinivalue_line(
-        "markers", "rebuild: trains the world `shapes` from nothing, 40 minutes; run by hand"
-    )
+NOT_BY_DEFAULT = ("rebuild", "nightly")
+"""Markers of tests that run only where they are asked for."""
 
 
 def pytest_collection_modifyitems(config, items):
-    if "rebuild" in config.option.markexpr:
-        return
-    for item in items:
-        if item.get_closest_marker("rebuild"):
-            item.add_marker(pytest.mark.skip(reason="run by hand: pytest -m rebuild"))
+    for marker in NOT_BY_DEFAULT:
+        if marker in config.option.markexpr:
+            continue
+        for item in items:
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=f"runs with: pytest -m {marker}"))
 
 
 @pytest.fixture(scope="session", autouse=True)
