@@ -91,7 +91,12 @@ def _row(
 ) -> Row:
     verdict = certificate.verdict
     deciding = [row for row in certificate.matrix if row.role is not Role.REPORTED]
-    known = {row.label: row.figures.rho for row in deciding if row.figures is not None}
+    known = {
+        f"{row.label} ({reading.metric})": reading.figures.rho
+        for row in deciding
+        for reading in row.readings
+        if reading.figures is not None
+    }
     largest = max(known, key=lambda label: known[label], default=None)
     profile, policy, commit = asked
     return Row(

@@ -41,7 +41,7 @@ class Row:
         verdict: With its flags.
         named: Attacks that the certificate names.
         rho: Largest residual knowledge of any deciding attack.
-        largest: The attack that has it.
+        largest: The attack that has it, and the metric.
         facts_named: Facts that the certificate lists as worst.
         reasons: Codes of the verdict's reasons.
         unmet: Codes of the gates of mandatory attacks that are not met.
