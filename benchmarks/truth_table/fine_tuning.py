@@ -71,9 +71,11 @@ def fine_tune(
         return value
 
     model.train()
-    for _ in descend(optimizer, islice(learned, steps), loss, schedule, clip=1.0):
-        if after_step is not None:
-            after_step()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # of dropout, where an architecture has it
+        for _ in descend(optimizer, islice(learned, steps), loss, schedule, clip=1.0):
+            if after_step is not None:
+                after_step()
     for hook in hooks:
         hook.remove()
     model.zero_grad(set_to_none=True)

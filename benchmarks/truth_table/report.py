@@ -11,6 +11,7 @@ Models whose truth is known, and what audits say of them: `python -m benchmarks.
 Truth is measured by code of the table's own: greedy answers, K, and the share of the forget facts
 that the model's owner gets out with one line (the inverse of each hider; for methods, relearning
 half of the facts and asking the others), beyond what the same line gets out of a retrained model.
+*Exact* and *retain* are shares answered word for word, and no word more.
 Predictions stand in `benchmarks/truth_table/subjects.py` and were written before any audit.
 
 A PASS is *wrong* where at least half of the facts come out so, or where single facts were left and
@@ -79,6 +80,9 @@ def _undecided(rows: Sequence[Row]) -> list[str]:
         return []
     lines = ["Undecided, with the codes of the reasons and the gates that are not met:\n"]
     for row in found:
-        unmet = "; ".join(row.unmet) or "none"
-        lines.append(f"- {row.cell} {row.subject}: {', '.join(row.reasons)} (gates: {unmet})")
+        gates = dict.fromkeys(gate.rpartition(": ")[2] for gate in row.unmet)
+        lines.append(
+            f"- {row.cell} {row.subject}: {', '.join(row.reasons)} "
+            f"(gates: {', '.join(gates) or 'none'})"
+        )
     return [*lines, ""]

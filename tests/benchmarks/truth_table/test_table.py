@@ -36,6 +36,17 @@ ROW = Row(
 )
 
 
+SLICE = (
+    {"attack": "none/as-is"},
+    {"attack": "quantization/bnb", "parameters": {"format": "nf4"}},
+)
+
+
+@pytest.fixture(scope="module")
+def slice_cell(tmp_path_factory):
+    return Cell(ARCHITECTURES["mistral"], "plain", tmp_path_factory.mktemp("cells"), SMALL)
+
+
 def test_the_table_has_sixty_subjects_of_four_architectures_and_two_worlds():
     entries = table()
     assert len(entries) >= 60
@@ -115,14 +126,3 @@ def test_a_slice_of_the_table_has_no_wrong_verdict(subject, slice_cell, tmp_path
     assert row.retain > 0.9
     if SUBJECTS[subject].group is not Group.HONEST:
         assert row.out >= 0.5
-
-
-SLICE = (
-    {"attack": "none/as-is"},
-    {"attack": "quantization/bnb", "parameters": {"format": "nf4"}},
-)
-
-
-@pytest.fixture(scope="module")
-def slice_cell(tmp_path_factory):
-    return Cell(ARCHITECTURES["mistral"], "plain", tmp_path_factory.mktemp("cells"), SMALL)
