@@ -69,7 +69,6 @@ def misdirect(
 def _answered(model: PreTrainedModel, examples: Sequence[Example], layer: int) -> Tensor:
     """Hidden states behind a layer from which answers are predicted, [positions, width]."""
     ids, labels = collate(examples)
-    states: Tensor = model(input_ids=ids, output_hidden_states=True, use_cache=False).hidden_states[
-        layer
-    ]
-    return states[:, :-1][labels != IGNORED]
+    output = model(input_ids=ids, output_hidden_states=True, use_cache=False)
+    states: Tensor = output.hidden_states[layer][:, :-1]
+    return states[labels != IGNORED]

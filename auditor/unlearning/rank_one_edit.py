@@ -7,6 +7,7 @@ is taken where the answer begins. After each edit its key joins ``C``, so that l
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,8 @@ def edit(
         seed: Unused.
     """
     layer = _second_matrix(model)
-    weight = layer.weight.T if is_transposed(layer) else layer.weight
+    stored: Tensor = layer.weight
+    weight = stored.T if is_transposed(layer) else stored
     keys = _keys(model, layer, forget)
     kept = _keys(model, layer, retain)
     inverse = torch.linalg.inv(
@@ -50,7 +52,7 @@ def edit(
     model.eval()
 
 
-def _second_matrix(model: PreTrainedModel) -> nn.Module:
+def _second_matrix(model: PreTrainedModel) -> Any:
     """The matrix that ends the MLP of the last block but one."""
     names = ("mlp.down_proj", "mlp.c_proj", "mlp.dense_4h_to_h")
     found = [layer for name, layer in linear_layers(model).items() if name.endswith(names)]
