@@ -58,7 +58,8 @@ def misdirect(
         examples = [retain[row] for row in next(kept)]
         moved = _answered(model, examples, layer) - _answered(reference, examples, layer)
         away = (steered - target).square().sum(-1).mean()
-        return (away + RETAIN_WEIGHT * moved.square().sum(-1).mean()) / size**2
+        value: Tensor = (away + RETAIN_WEIGHT * moved.square().sum(-1).mean()) / size**2
+        return value
 
     for _ in descend(optimizer, range(STEPS), loss):
         pass
@@ -70,5 +71,5 @@ def _answered(model: PreTrainedModel, examples: Sequence[Example], layer: int) -
     """Hidden states behind a layer from which answers are predicted, [positions, width]."""
     ids, labels = collate(examples)
     output = model(input_ids=ids, output_hidden_states=True, use_cache=False)
-    states: Tensor = output.hidden_states[layer][:, :-1]
-    return states[labels != IGNORED]
+    states: Tensor = output.hidden_states[layer][:, :-1][labels != IGNORED]
+    return states
