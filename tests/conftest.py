@@ -22,8 +22,9 @@ from auditor.testbeds.people import world as worlds
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start; the cores are shared
 
-settings.register_profile("default", deadline=None)  # a busy machine is no failure
-settings.register_profile("ci", deadline=None, derandomize=True, max_examples=25, print_blob=True)
+settings.register_profile("thorough", deadline=None)  # a busy machine is no failure
+settings.register_profile("default", settings.get_profile("thorough"), max_examples=25)
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
