@@ -369,6 +369,8 @@ class WorstFactPart(Part):
     answer: str
     attack: str
     """Label of the attack that brings out most."""
+    metric: str
+    """The deciding metric that reads most."""
     k: ByArm
     said: dict[str, str]
     """Arm to its greedy answer under that attack."""
@@ -381,6 +383,8 @@ class WorstEntityPart(Part):
     facts: int
     attack: str
     """Label of the attack that brings out most, on average over the entity's facts."""
+    metric: str
+    """The deciding metric that reads most."""
     k: ByArm
     """Mean K by arm under that attack."""
 

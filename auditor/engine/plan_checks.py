@@ -90,17 +90,25 @@ def problems_of_sets(plan: AuditPlan, sets: FactSets) -> list[str]:
             "holds them (`fields: {entity: …}`), or choose `scope: census`."
         )
     if not (unknown := list(_unknown_metrics(plan.metrics, plan.kind))):
-        primary = find_metric(plan.metrics.primary, plan.kind.answers)()
-        lacking = [f.id for f in (*sets.forget, *sets.retain) if not primary.readable(f)]
-        if lacking:
-            found.append(
-                f"the primary metric {plan.metrics.primary} cannot read {len(lacking)} fact(s) (it "
-                f"needs {', '.join(primary.needs) or 'an answer in letters or digits'}): "
-                f"{', '.join(lacking[:_SHOWN])}{' …' if lacking[_SHOWN:] else ''}."
-            )
+        found += _unreadable(plan, sets)
     if mixed := list(_mixed_kinds(plan.arms.values())):
         return [*mixed, *unknown, *found]
     return [*unknown, *found, *plan.kind.validate(plan, sets)]
+
+
+def _unreadable(plan: AuditPlan, sets: FactSets) -> Iterator[str]:
+    """Which facts a deciding metric cannot read; the retain set is the primary one's alone."""
+    for name in plan.metrics.decides:
+        primary = name == plan.metrics.primary
+        metric = find_metric(name, plan.kind.answers)()
+        asked = (*sets.forget, *sets.retain) if primary else sets.forget
+        if lacking := [fact.id for fact in asked if not metric.readable(fact)]:
+            yield (
+                f"the {'primary' if primary else 'deciding'} metric {name} cannot read "
+                f"{len(lacking)} fact(s) (it needs "
+                f"{', '.join(metric.needs) or 'an answer in letters or digits'}): "
+                f"{', '.join(lacking[:_SHOWN])}{' …' if lacking[_SHOWN:] else ''}."
+            )
 
 
 class _Parts(NamedTuple):

@@ -33,6 +33,7 @@ class LanguageKind(ModelKind):
         "exact-memorisation",
         "extraction-strength",
     )
+    default_deciding = ("answer-recall",)
     packages = ("torch", "transformers", "tokenizers", "numpy", "peft")
     fixed_files: ClassVar[tuple[str, ...]] = (
         "tokenizer.json",
