@@ -191,6 +191,22 @@ def _baseline_too_noisy(attack: str, metric: str, retrained: list[int]) -> Phras
     return fill(template, attack=attack, metric=metric, names=names)
 
 
+def _reported_metric_contradicts(attack: str, found: list[dict[str, Any]], delta: float) -> Phrase:
+    each = "{metric} ({rho:short})"
+    template = (
+        "{attack}: the deciding metrics do not show it, but by {found}, which {count} only "
+        "reported, residual knowledge is above {delta:set}. Find out what they see, or let them "
+        "decide (`metrics.deciding`)."
+    )
+    return fill(
+        template,
+        attack=attack,
+        found=join(", ", (fill(each, **one) for one in found)),
+        count="is" if len(found) == 1 else "are",
+        delta=delta,
+    )
+
+
 def _budget_not_met(attack: str, lacking: list[dict[str, Any]]) -> Phrase:
     each = "{parameter} is {value}, and at least {least:set} is demanded"
     return fill(
@@ -439,6 +455,7 @@ SENTENCES: Mapping[str, Wording] = {
         "be as high as {upper:share}, and {limit:percent} is allowed."
     ),
     "baseline_too_noisy": _baseline_too_noisy,
+    "reported_metric_contradicts": _reported_metric_contradicts,
     "budget_not_met": _budget_not_met,
     "environments_differ": _environments_differ,
     "positive_control_found": _positive_control_found,
@@ -570,6 +587,15 @@ SENTENCES: Mapping[str, Wording] = {
     ),
     "policy_does_not_demand": (
         "The policy does not demand what is mandatory by default: {attacks}."
+    ),
+    "better_prompt_format": (
+        "The original knows more when it is asked in another format: mean K {better:number} "
+        "instead of {k:number} ({metric}, {facts:fact|facts} of the forget set). The plan would "
+        "need: {lines}"
+    ),
+    "chat_template_unused": (
+        "The tokenizer has a chat template, and the plan does not use it. If the models are asked "
+        "as in a chat, the plan needs: {lines}"
     ),
     "preset_changed": _changed,
     # positive controls that were not made
@@ -794,6 +820,7 @@ GATES: Mapping[str, Wording] = {
     "positive_control": "positive control",
     "budget": "budget",
     "environment": "environment",
+    "metrics_agree": "metrics agree",
 }
 """Code of a gate to its name."""
 

@@ -64,6 +64,7 @@ def audited_inputs(outcome: AuditOutcome) -> DecisionInputs:
         sets={"forget": sets.forget, "retain": sets.retain, "holdout": sets.holdout},
         deciding=prepared.plan.metrics.decides,
         reported=prepared.plan.metrics.reported,
+        cross_checked=prepared.plan.metrics.beside,
         attacks=tuple(run.evidence for run in outcome.runs),
         table=outcome.table,
     )

@@ -31,6 +31,9 @@ class DecisionInputs:
     """The primary metric, then the others that decide."""
     reported: tuple[str, ...]
     """Metrics that are shown beside them."""
+    cross_checked: tuple[str, ...]
+    """Those of them that must not contradict the deciding ones: all, but none in a certificate of
+    schema 3, whose releases did not ask it."""
     attacks: tuple[AttackEvidence, ...]
     """The model as it is among them."""
     table: EvidenceTable

@@ -398,6 +398,14 @@ class EvidencePart(Part):
     """Sha256 over the above."""
 
 
+class FormatPart(Part):
+    """A format of prompts that was tried on the original."""
+
+    format: dict[str, Any]
+    k: float
+    """Mean K of a sample of the forget facts, by the primary metric."""
+
+
 class ReproductionPart(Part):
     """How to measure it again."""
 
@@ -407,6 +415,8 @@ class ReproductionPart(Part):
     versions: dict[str, str]
     hardware: dict[str, str]
     determinism: Message
+    formats: tuple[FormatPart, ...] = ()
+    """Formats of prompts that were tried on the original, the plan's first."""
 
 
 class TimingPart(Part):

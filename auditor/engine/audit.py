@@ -170,6 +170,7 @@ def _evidence(
         arms,
         prepared.sets.forget,
         baseline=baseline,
+        reported=() if attack.metric else plan.metrics.beside,
         shortfall=lacking,
         environment=environment_message(store, variant.id, jobs),
     )

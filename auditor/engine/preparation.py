@@ -21,8 +21,18 @@ from auditor.engine.plan_warnings import plan_warnings
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.manifest import Location
 from auditor.models.opening import check_unopenable, locate
+from auditor.models.spec import PromptFormat
 from auditor.policy import check_expired
 from auditor.store.base import EvidenceStore
+
+
+@dataclass(frozen=True)
+class TriedFormat:
+    """A format of prompts, and what the original knows when it is asked in it."""
+
+    format: PromptFormat
+    k: float
+    """Mean K of a sample of the forget facts."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,8 @@ class Prepared:
     warnings: list[Message]
     auxiliary: AuxiliaryInputs = field(default_factory=AuxiliaryInputs)
     """Classifier and pictures, where the plan names some."""
+    formats: tuple[TriedFormat, ...] = ()
+    """Formats that were tried on the original, the plan's first."""
 
     @property
     def models(self) -> Locations:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from auditor.core.attack_id import AttackId
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
+from auditor.statistics.agreement import contradiction
 from auditor.statistics.arms import Arms, Scope
 from auditor.statistics.betting import log_threshold
 from auditor.statistics.figures import AttackFigures
@@ -41,6 +42,7 @@ class AttackEvidence:
         readings: what each deciding metric read, the first one leading; their arms are given if
             and only if the status is measured.
         jobs: arm to the keys of its evidence.
+        reported: what metrics that do not decide read, on the facts that they can read.
         baseline: marks the one entry that is the model as it is, without attack.
         control: what it made of the positive control that it is held to; None where none was
             made.
@@ -54,6 +56,7 @@ class AttackEvidence:
     status: Status = Status.MEASURED
     reason: Message | None = None
     jobs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    reported: tuple[Reading, ...] = ()
     baseline: bool = False
     control: ControlOutcome | None = None
     shortfall: Message | None = None
@@ -172,17 +175,21 @@ def assess(
     )
     fail, over = log_e_fail(readings), log_e_over(readings)
     shared = log_threshold(margins.alpha, tests)
+    named = fail is not None and fail >= shared
+    against = None
+    if not named:
+        against = contradiction(label, evidence.reported, margins, scope, measured_attacks)
     return AttackAssessment(
         evidence=evidence,
         readings=readings,
-        shared_gates=tuple(_shared_gates(evidence)),
+        shared_gates=tuple(_shared_gates(evidence, against)),
         log_e_fail=fail,
-        named=fail is not None and fail >= shared,
+        named=named,
         over_forgotten=over is not None and over >= shared,
     )
 
 
-def _shared_gates(evidence: AttackEvidence) -> Iterator[Gate]:
+def _shared_gates(evidence: AttackEvidence, against: Message | None) -> Iterator[Gate]:
     """The conditions of a PASS that do not depend on what a metric read."""
     if evidence.reason is not None:
         reason = message(
@@ -200,3 +207,5 @@ def _shared_gates(evidence: AttackEvidence) -> Iterator[Gate]:
         yield Gate("budget", met=False, message=evidence.shortfall)
     if evidence.environment is not None:
         yield Gate("environment", met=False, message=evidence.environment)
+    if evidence.reported:
+        yield Gate("metrics_agree", against is None, against)

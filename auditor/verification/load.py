@@ -82,6 +82,7 @@ def load_inputs(
         sets={"forget": sets.forget, "retain": sets.retain, "holdout": sets.holdout},
         deciding=(scope.primary_metric, *scope.deciding_metrics),
         reported=scope.reported_metrics,
+        cross_checked=() if certificate.converted_from else scope.reported_metrics,
         attacks=(),
         table=tables([(row.id, row.jobs) for row in certificate.matrix]),
     )
@@ -186,6 +187,7 @@ def _evidence(
             inputs.arms,
             inputs.sets["forget"],
             baseline=row.attack == AS_IS,
+            reported=inputs.cross_checked if row.metric in inputs.deciding else (),
             shortfall=assigned.shortfall,
             environment=environment_message(store, row.id, row.jobs),
         )

@@ -139,6 +139,7 @@ class Worker:
             location = self._models.find(job.spec, job.model)
             model = open_model(job.spec, location, job.format, job.token_budget, self._ticker)
             self._opened = model_key(job), model
+        self._opened[1].ask_in(job.format)
         return self._opened[1]
 
 

@@ -69,6 +69,17 @@ class LanguageKind(ModelKind):
         self._class().check_config(config, str(location.model))
         load_tokenizer(self.own(spec), location)
 
+    def other_formats(
+        self, spec: ModelSpec, location: "Location", given: PromptFormat
+    ) -> Sequence[PromptFormat]:
+        """Return chat template, question and answer, and the bare prompt, but for the given."""
+        from auditor.models.language.loading import load_tokenizer
+
+        formats = [PromptFormat(template="Question: {prompt}\nAnswer:"), PromptFormat()]
+        if load_tokenizer(self.own(spec), location).chat_template:
+            formats.insert(0, PromptFormat(chat=True))
+        return [other for other in formats if other != given]
+
     def open(
         self,
         spec: ModelSpec,

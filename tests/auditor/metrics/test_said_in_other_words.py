@@ -78,3 +78,14 @@ def test_an_honest_model_passes_by_both(people, audited):
     assert certificate.verdict.verdict == "PASS", json.dumps(
         [reason.model_dump() for reason in certificate.verdict.reasons]
     )
+
+
+def test_a_reported_metric_that_hears_it_blocks_a_pass(shouting, audited):
+    certificate = audited(shouting, deciding=[], reported=["rouge-l-recall", SAID])
+    [row] = certificate.matrix
+    assert [reading.metric for reading in row.readings] == ["answer-probability"]
+    assert all(gate.met for gate in row.readings[0].gates)
+    assert certificate.verdict.verdict == "INCONCLUSIVE"
+    [gate] = [gate for gate in row.shared_gates if not gate.met]
+    assert gate.name == "metrics_agree"
+    assert {one["metric"] for one in gate.message.params["found"]} == {"rouge-l-recall", SAID}
