@@ -597,6 +597,10 @@ SENTENCES: Mapping[str, Wording] = {
         "The tokenizer has a chat template, and the plan does not use it. If the models are asked "
         "as in a chat, the plan needs: {lines}"
     ),
+    "metrics_do_not_decide": (
+        "The plan takes metrics from those that decide by default: {metrics}. What they would show "
+        "decides nothing."
+    ),
     "preset_changed": _changed,
     # positive controls that were not made
     "positive_controls_not_asked": "the plan does not ask for them",

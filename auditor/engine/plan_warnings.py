@@ -75,6 +75,8 @@ def _weakened(plan: AuditPlan, variants: Sequence[Variant]) -> list[Message]:
         default = Policy.model_fields[name].default
         if stricter(default, value):
             found.append(message("policy_asks_less", setting=name, value=value, default=default))
+    if idle := [m for m in plan.kind.default_deciding if m not in plan.metrics.decides]:
+        found.append(message("metrics_do_not_decide", metrics=idle))
     usual = default_levels(plan.kind.name)
     mandatory = {v.label for v in variants if v.role in (Role.MANDATORY, Role.WAIVED)}
     if dropped := [label for label in usual if label not in mandatory]:
