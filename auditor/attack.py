@@ -1,4 +1,4 @@
-"""What an attack is, and the registry of all attacks."""
+"""Base class of attacks, and the registry of all attacks."""
 
 import importlib.util
 import inspect
@@ -82,7 +82,7 @@ class Preset:
 
 @dataclass(frozen=True)
 class Requirements:
-    """What an attack needs of the machine and of the model."""
+    """Needs of an attack from the machine and from the model."""
 
     packages: tuple[str, ...] = ()
     """Import packages that every variant needs."""
@@ -92,6 +92,8 @@ class Requirements:
     """Whether the checkpoint must not be quantized already."""
     images: bool = False
     """Whether the plan must give pictures of the facts."""
+    donor: bool = False
+    """Whether it needs the original beside the arm, to take tensors from it."""
 
 
 def role(decides: bool, mandatory: bool) -> Role:
@@ -112,7 +114,7 @@ def _unreported(step: str) -> None:
 
 @dataclass(frozen=True)
 class AttackContext(Generic[E]):
-    """What an attack is given beside the model."""
+    """Inputs of an attack besides the model."""
 
     evaluator: E
     """Asks the audit's questions and applies its metrics."""
@@ -124,6 +126,8 @@ class AttackContext(Generic[E]):
     """Findings of the search stage, one for each arm; empty while searching."""
     progress: Callable[[str], None] = _unreported
     """Reports how far the attack has come, for example ``step 20 of 60``."""
+    donor: "AuditedModel | None" = None
+    """The original, opened beside the arm, where the attack requires it; it is only read."""
 
     @property
     def facts(self) -> "FactSets":
@@ -205,10 +209,11 @@ class Attack(ABC, Generic[P, M, E]):
 
     @property
     def required_control(self) -> ControlKind:
-        """The positive control that it must find.
+        """Kind of positive control that the attack must find.
 
         ``visible`` is for attacks that measure what is there: they must neither blur nor destroy
-        it. ``obfuscated`` is for attacks that claim to bring back what cannot be seen.
+        it. ``obfuscated`` is for attacks that claim to bring back what cannot be seen, and
+        ``head`` for those that claim to do so where output head and last norm alone hide it.
         """
         return "visible"
 
@@ -385,7 +390,7 @@ class AttackRegistry(Registry[type[AnyAttack]]):
         return cls
 
     def metadata(self, name: str) -> AttackMetadata:
-        """What an attack's class says of it.
+        """Return an attack's description by its own class.
 
         Raises:
             AuditorError: There is no such attack, or its plug-in does not load.

@@ -22,7 +22,7 @@ class ControlMeasurement:
         grid: name of the grid within whose cells its weights stayed, if any.
         left: share of the gap without attack that is left.
         assessment: the attack's figures there.
-        alpha: of the policy.
+        alpha: alpha of the policy.
         tests: attacks over which the audit shares alpha.
     """
 
@@ -77,12 +77,12 @@ def control_outcome(
         attack: its label.
         required: the kind of control that it is held to.
         visible: its measurement of the visible control.
-        obfuscated: its measurement of the obfuscated control, or why there is none; the attack is
-            then held to the visible one, and the message says so.
+        obfuscated: its measurement of the control in which nothing is left to be seen, or why
+            there is none; the attack is then held to the visible one, and the message says so.
     """
     if isinstance(obfuscated, Message):
         held, other = visible, None
-    elif required == "obfuscated":
+    elif required != "visible":
         held, other = obfuscated, visible
     else:
         held, other = visible, obfuscated

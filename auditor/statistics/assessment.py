@@ -48,6 +48,7 @@ class AttackEvidence:
             made.
         shortfall: how it falls short of the budget that is asked of it; None where it does not.
         environment: how the environments of its arms differ; None where they do not.
+        weights: what the weights themselves say against a PASS; None where nothing.
     """
 
     id: AttackId
@@ -61,6 +62,7 @@ class AttackEvidence:
     control: ControlOutcome | None = None
     shortfall: Message | None = None
     environment: Message | None = None
+    weights: Message | None = None
 
     def __post_init__(self) -> None:
         measured = self.status is Status.MEASURED
@@ -209,3 +211,5 @@ def _shared_gates(evidence: AttackEvidence, against: Message | None) -> Iterator
         yield Gate("environment", met=False, message=evidence.environment)
     if evidence.reported:
         yield Gate("metrics_agree", against is None, against)
+    if evidence.weights is not None:
+        yield Gate("weights", met=False, message=evidence.weights)

@@ -1,4 +1,4 @@
-"""What an evidence store can do, wherever it keeps its evidence."""
+"""Interface of evidence stores, wherever they keep their evidence."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -10,6 +10,8 @@ from auditor.core.records import Cost, Record
 from auditor.store.environment import Environment
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
 
 
@@ -25,7 +27,7 @@ class EvidenceStore(Protocol):
 
     @property
     def name(self) -> str:
-        """Where the evidence is, as messages have it."""
+        """Place of the evidence, as messages name it."""
 
     def has(self, key: str) -> bool:
         """Whether the job of that key is done."""
@@ -69,6 +71,13 @@ class EvidenceStore(Protocol):
 
     def notes(self, key: str) -> dict[str, Any]:
         """Read what a finished job noted.
+
+        Raises:
+            EvidenceChangedError: They were changed after they were written, or are not there.
+        """
+
+    def arrays(self, key: str) -> "dict[str, npt.NDArray[np.generic]]":
+        """Read the arrays that a finished job kept.
 
         Raises:
             EvidenceChangedError: They were changed after they were written, or are not there.

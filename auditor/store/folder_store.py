@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, save_file
 
 from auditor.core.aliases import COLUMNS, JOB_KEYS, NOTES, attack_name, attack_parameters, renamed
 from auditor.core.errors import AuditorError, EvidenceChangedError
@@ -123,11 +124,10 @@ class FolderStore:
         """
         self.seal(key)
         folder = self._folder(key)
-        arrays = folder / _ARRAYS
         return Record(
             rows=tuple(Row(**row) for row in named(pq.read_table(folder / _ROWS)).to_pylist()),
             notes=self.notes(key),
-            arrays=load_file(arrays) if arrays.exists() else {},
+            arrays=self.arrays(key),
         )
 
     def rows(self, key: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -149,7 +149,7 @@ class FolderStore:
         return named(file.read(wanted, use_threads=False))
 
     def notes(self, key: str) -> dict[str, Any]:
-        """What a finished job noted, under today's names.
+        """Return the notes of a finished job, under today's names.
 
         Raises:
             EvidenceChangedError: they were changed after they were written.
@@ -157,6 +157,14 @@ class FolderStore:
         notes: dict[str, Any] = json.loads(self._whole(key, _NOTES))
         former = _is_former(json.loads(self._whole(key, _IDENTITY)))
         return renamed(notes, NOTES) if former else notes
+
+    def arrays(self, key: str) -> dict[str, npt.NDArray[np.generic]]:
+        """The arrays that a finished job kept; none where it kept none.
+
+        Raises:
+            EvidenceChangedError: they were changed after they were written, or are not there.
+        """
+        return load(self._whole(key, _ARRAYS)) if _ARRAYS in self._sealed(key) else {}
 
     def identity(self, key: str) -> dict[str, Any]:
         """Read what a finished job was asked, under today's names.
@@ -185,7 +193,7 @@ class FolderStore:
         return former_environment(self._identity(key))
 
     def _identity(self, key: str) -> dict[str, Any]:
-        """What a finished job was asked, as its file has it."""
+        """Return the identity of a finished job, from its file."""
         content = self._whole(key, _IDENTITY)
         if hashlib.sha256(content).hexdigest() != key:
             raise EvidenceChangedError(_changed(self._folder(key) / _IDENTITY))
@@ -193,7 +201,7 @@ class FolderStore:
         return identity
 
     def cost(self, key: str) -> Cost:
-        """What a finished job took."""
+        """Return the cost of a finished job."""
         return Cost(**json.loads((self._folder(key) / _COST).read_text(encoding="utf-8")))
 
     def seal(self, key: str) -> str:
@@ -257,7 +265,7 @@ class FolderStore:
         return key
 
     def facts(self, key: str) -> FactSets:
-        """The facts of that digest.
+        """Return the facts of a digest.
 
         Raises:
             EvidenceChangedError: the file was changed after it was written, or is not there.

@@ -1,14 +1,16 @@
-"""From the table of evidence to the arrays that statistics decide on."""
+"""Arrays for statistics, gathered from the table of evidence."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from auditor.core.arms import Arm
 from auditor.core.attack_id import AttackId
 from auditor.core.facts import Fact
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
 from auditor.statistics import Arms, AttackEvidence, Reading
+from auditor.statistics.weights import unchanged_body, unchanged_codes
 from auditor.store.base import EvidenceStore
 from auditor.store.environment import environment_differences
 from auditor.store.table import EvidenceTable
@@ -27,6 +29,7 @@ def measured_evidence(
     reported: Sequence[str] = (),
     shortfall: Message | None = None,
     environment: Message | None = None,
+    weights: Message | None = None,
 ) -> AttackEvidence:
     """Gather the evidence of an attack that was measured.
 
@@ -40,11 +43,12 @@ def measured_evidence(
         metrics: the measures of K that decide on it, the leading one first.
         jobs: arm to the keys of its evidence.
         arms: unlearned, original, then every retrained model.
-        facts: of the forget set.
+        facts: facts of the forget set.
         baseline: whether it is the model as it is.
         reported: metrics that do not decide, and must not contradict those that do.
         shortfall: how it falls short of the policy's budget.
         environment: how the environments of its arms differ.
+        weights: what the weights themselves say against a PASS.
     """
     entities = tuple(fact.entity for fact in facts)
     ids = [fact.id for fact in facts]
@@ -66,6 +70,7 @@ def measured_evidence(
         baseline=baseline,
         shortfall=shortfall,
         environment=environment,
+        weights=weights,
     )
 
 
@@ -86,7 +91,10 @@ def _beside(
 
 
 def unread(metrics: Sequence[str]) -> tuple[Reading, ...]:
-    """The readings of an attack that was not measured, by the metrics that would decide on it."""
+    """Return empty readings of an attack that was not measured.
+
+    They name the metrics that would decide on it.
+    """
     return tuple(Reading(metric) for metric in metrics)
 
 
@@ -116,3 +124,29 @@ def environment_message(
         attack=attack.label,
         differences={entry.what: dict(entry.values) for entry in differences},
     )
+
+
+def weights_message(
+    store: EvidenceStore, attack: AttackId, jobs: Mapping[str, tuple[str, ...]]
+) -> Message | None:
+    """Say what the weights of the unlearned model speak against a PASS, as a job noted them.
+
+    Args:
+        store: where the evidence is.
+        attack: the attack and its level.
+        jobs: arm to the keys of its evidence.
+
+    Returns:
+        None where they do not, or the attack keeps nothing of the weights.
+
+    Raises:
+        EvidenceChangedError: evidence was changed after it was measured, or is not there.
+    """
+    unlearned, original = (jobs.get(arm, ()) for arm in (Arm.UNLEARNED, Arm.ORIGINAL))
+    if not unlearned or not original:
+        return None
+    found = unchanged_body(attack.label, store.notes(unlearned[0]))
+    if found is not None or unlearned[0] == original[0]:
+        return found
+    codes = [store.arrays(keys[0]) for keys in (unlearned, original)]
+    return unchanged_codes(attack.label, *codes)
