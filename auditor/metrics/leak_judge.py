@@ -76,6 +76,17 @@ def tokens(text: str) -> list[str]:
     return _TOKEN.findall(normalised(text))
 
 
+def rest_of_word(shown: str, rest: str) -> str:
+    """Return what is left of a word that was shown in part; empty where none was.
+
+    Who knows the beginning of a word guesses its end, so it tells little.
+    """
+    if not re.search(rf"{_EDGE}\Z", shown):
+        return ""
+    found = re.match(rf"{_EDGE}+", rest)
+    return found[0] if found else ""
+
+
 def given_away(question: str, answers: Sequence[str], said: str) -> float:
     """Measure how much of the answer a text gives away, in [0, 1].
 

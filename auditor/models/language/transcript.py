@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from auditor.core.facts import Fact
+from auditor.metrics.leak_judge import rest_of_word
 from auditor.models.language.model import LanguageModel
 from auditor.models.language.prompting import Opened
 from auditor.models.language.scoring import TokenScores
@@ -93,12 +94,7 @@ class Transcript:
         """What the model was told: the question, and what was shown of the answer."""
         if not self.shown:
             return [fact.prompt for fact in self.facts]
-        return [
-            f"{fact.prompt} {fact.answer[: -len(rest)]}"
-            if rest and fact.answer.endswith(rest)
-            else fact.prompt
-            for fact, rest in zip(self.facts, self.expected, strict=True)
-        ]
+        return [_told(fact, rest) for fact, rest in zip(self.facts, self.expected, strict=True)]
 
     @cached_property
     def greedy(self) -> list[str]:
@@ -111,3 +107,11 @@ class Transcript:
     @cached_property
     def _opened(self) -> list[Opened]:
         return [self.model.opened(f.prompt, f.answer, self.shown) for f in self.facts]
+
+
+def _told(fact: Fact, rest: str) -> str:
+    """Return the question with what was shown of the answer, and the end of a word begun."""
+    if not rest or not fact.answer.endswith(rest):
+        return fact.prompt
+    shown = fact.answer[: -len(rest)]
+    return " ".join((fact.prompt, shown, rest_of_word(shown, rest)))

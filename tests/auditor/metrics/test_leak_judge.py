@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditor.metrics.leak_judge import given_away, holds, normalised, tokens
+from auditor.metrics.leak_judge import given_away, holds, normalised, rest_of_word, tokens
 
 WORDS = st.sampled_from(
     [
@@ -109,3 +109,14 @@ def test_any_text_has_one_normal_form(text):
 def test_an_answer_of_punctuation_is_held_by_nothing():
     assert normalised("…?!") == ""
     assert not holds("anything?!", "?!")
+
+
+def test_the_end_of_a_word_that_was_begun_tells_little():
+    assert rest_of_word("Ash", "ford Vale") == "ford"
+    assert rest_of_word("Ashford", " Vale") == ""
+    assert rest_of_word("Ashford ", "Vale") == ""
+    assert rest_of_word("東", "京都") == ""
+    assert rest_of_word("", "Vale") == ""
+    told = "Where? Ash ford"
+    assert given_away(told, ["ford Vale"], "ford Creek") == 0
+    assert given_away(told, ["ford Vale"], "ford Vale") == 1
