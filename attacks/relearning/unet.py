@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 
 from attacks.prompting.concepts.noise_matching import image_shape
-from attacks.relearning.denoising_training import denoising_learner
+from attacks.relearning.denoising_training import denoising_error, denoising_learner
 from attacks.relearning.family import FineTuning, learning_curves, recipe
 from attacks.relearning.learning_curve import Checkpoints, area, curve, followed
 from attacks.success_rate import ReportsSuccessRate
@@ -83,6 +83,7 @@ class UNetRelearning(
     )
 
     kinds = ("text-to-image",)
+    effect = "taught_loss"
     parameters_type = UNetRelearningParameters
     presets = (
         Preset("lora forget", {"method": "lora", "data": "forget"}, "quick", mandatory=True),
@@ -113,16 +114,20 @@ class UNetRelearning(
         def evaluate() -> tuple[Any, ...]:
             return evaluator.evaluate(model, ("forget",))
 
-        found = followed(
+        lesson = followed(
             denoising_learner(model, images, prompts, settings, context.seed),
             settings.checkpoints,
             evaluate,
             before=evaluate,
+            taught=denoising_error(model, images, prompts, context.seed),
         )
+        found = lesson.readings
         return self.record(
             area(found),
             counted=found[settings.checkpoints[-1]],
             **recipe(settings, len(facts)),
+            learning_rate=settings.rate,
+            effect=lesson.effect(self.effect),
             data=settings.data,
             taught=[fact.id for fact in facts],
             **curve(found, evaluator),

@@ -19,7 +19,7 @@ from auditor.engine.preparation import Prepared
 from auditor.policy import AS_IS, shortfall
 from auditor.statistics import AttackEvidence
 from auditor.store.base import EvidenceStore
-from auditor.store.gathering import environment_message, measured_evidence
+from auditor.store.gathering import effect_message, environment_message, measured_evidence
 from auditor.store.table import Evidence, EvidenceTable
 
 
@@ -172,6 +172,7 @@ def _evidence(
         baseline=baseline,
         shortfall=lacking,
         environment=environment_message(store, variant.id, jobs),
+        effect=effect_message(store, variant.id, attack.effect, jobs),
     )
 
 

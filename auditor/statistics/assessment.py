@@ -39,6 +39,8 @@ class AttackEvidence:
             made.
         shortfall: how it falls short of the budget that is asked of it; None where it does not.
         environment: how the environments of its arms differ; None where they do not.
+        effect: how it lacks the effect on what it was given that it must have; None where it does
+            not, or declares none.
     """
 
     id: AttackId
@@ -52,6 +54,7 @@ class AttackEvidence:
     control: ControlOutcome | None = None
     shortfall: Message | None = None
     environment: Message | None = None
+    effect: Message | None = None
 
     def __post_init__(self) -> None:
         if (self.status is Status.MEASURED) != (self.arms is not None):
@@ -153,6 +156,8 @@ def assess(
         gates += (Gate("budget", False, evidence.shortfall),)
     if evidence.environment is not None:
         gates += (Gate("environment", False, evidence.environment),)
+    if evidence.effect is not None:
+        gates += (Gate("effect", False, evidence.effect),)
     shared = log_threshold(margins.alpha, tests)
     counts = figures.gap_lower >= margins.minimum_gap
     return AttackAssessment(

@@ -7,6 +7,7 @@ from auditor.core.facts import Fact
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
 from auditor.statistics import Arms, AttackEvidence
+from auditor.statistics.effect import lacking_effect
 from auditor.store.base import EvidenceStore
 from auditor.store.environment import environment_differences
 from auditor.store.table import EvidenceTable
@@ -24,6 +25,7 @@ def measured_evidence(
     baseline: bool,
     shortfall: Message | None = None,
     environment: Message | None = None,
+    effect: Message | None = None,
 ) -> AttackEvidence:
     """Gather the evidence of an attack that was measured.
 
@@ -40,6 +42,7 @@ def measured_evidence(
         baseline: whether it is the model as it is.
         shortfall: how it falls short of the policy's budget.
         environment: how the environments of its arms differ.
+        effect: how it lacks the effect that it must have.
     """
     known = table.matrix(attack, arms, "forget", metric, [fact.id for fact in facts])
     entities = tuple(fact.entity for fact in facts)
@@ -54,6 +57,7 @@ def measured_evidence(
         baseline=baseline,
         shortfall=shortfall,
         environment=environment,
+        effect=effect,
     )
 
 
@@ -83,3 +87,29 @@ def environment_message(
         attack=attack.label,
         differences={entry.what: dict(entry.values) for entry in differences},
     )
+
+
+def effect_message(
+    store: EvidenceStore,
+    attack: AttackId,
+    declared: str | None,
+    jobs: Mapping[str, tuple[str, ...]],
+) -> Message | None:
+    """Say how an attack lacks the effect that it must have, by what all its jobs noted.
+
+    Args:
+        store: where the evidence is.
+        attack: the attack and its level.
+        declared: what it must move; None where that is not known, and then what a job notes is.
+        jobs: arm to the keys of its evidence, a seed each.
+
+    Returns:
+        None where the effect is there, or none is declared or noted.
+
+    Raises:
+        EvidenceChangedError: evidence was changed after it was measured, or is not there.
+    """
+    noted = {arm: [store.notes(key).get("effect") for key in keys] for arm, keys in jobs.items()}
+    found = next((note for notes in noted.values() for note in notes if note), None)
+    measure = declared or (found and str(found.get("measure")))
+    return lacking_effect(attack.label, measure, noted) if noted and measure else None

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from auditor.attack import ATTACKS
 from auditor.certificate.control_outcomes import ControlMeasurement, control_outcome
 from auditor.certificate.decision import decide_verdict
 from auditor.certificate.inputs import DecisionInputs
@@ -20,7 +21,7 @@ from auditor.core.roles import Role, Status
 from auditor.policy import AS_IS, Assigned, Policy, assign_roles, parse_policy
 from auditor.statistics import AttackEvidence, ControlOutcome
 from auditor.store.base import EvidenceStore
-from auditor.store.gathering import environment_message, measured_evidence
+from auditor.store.gathering import effect_message, environment_message, measured_evidence
 from auditor.store.table import Evidence, EvidenceTable
 
 Tables = Callable[[Sequence[tuple[AttackId, dict[str, tuple[str, ...]]]]], EvidenceTable]
@@ -86,7 +87,10 @@ def load_inputs(
     assigned = _assigned(certificate, policy)
     inputs = replace(
         bare,
-        attacks=tuple(_evidence(bare, row, assigned[row.id], store) for row in certificate.matrix),
+        attacks=tuple(
+            _evidence(bare, row, assigned[row.id], store, _declared(certificate, row.attack))
+            for row in certificate.matrix
+        ),
     )
     if not certificate.positive_controls:
         return inputs
@@ -152,9 +156,21 @@ def _assigned(certificate: Certificate, policy: Policy) -> dict[AttackId, Assign
 
 
 def _evidence(
-    inputs: DecisionInputs, row: MatrixRow, assigned: Assigned, store: EvidenceStore
+    inputs: DecisionInputs,
+    row: MatrixRow,
+    assigned: Assigned,
+    store: EvidenceStore,
+    effect: str | None,
 ) -> AttackEvidence:
-    """The evidence of a row, with the role that the policy gives it."""
+    """The evidence of a row, with the role that the policy gives it.
+
+    Args:
+        inputs: what all rows share.
+        row: names the attack and its jobs.
+        assigned: the role.
+        store: the evidence.
+        effect: what the attack must move, if anything.
+    """
     if row.jobs:
         return measured_evidence(
             inputs.table,
@@ -167,6 +183,7 @@ def _evidence(
             baseline=row.attack == AS_IS,
             shortfall=assigned.shortfall,
             environment=environment_message(store, row.id, row.jobs),
+            effect=effect_message(store, row.id, effect, row.jobs),
         )
     if row.status is Status.MEASURED or row.reason is None:
         raise ContradictedError(
@@ -181,6 +198,17 @@ def _evidence(
         baseline=row.attack == AS_IS,
         shortfall=assigned.shortfall,
     )
+
+
+def _declared(certificate: Certificate, attack: str) -> str | None:
+    """What an attack must move, as its class says.
+
+    None where the certificate is of a release whose attacks declared nothing, and of an attack
+    that is not installed: what its jobs note of an effect decides then.
+    """
+    if certificate.converted_from is not None or attack not in ATTACKS.names():
+        return None
+    return ATTACKS.metadata(attack).effect
 
 
 def _listed(certificate: Certificate, store: EvidenceStore, key: str) -> str:
@@ -217,7 +245,13 @@ def _control_outcomes(
             used.append(row.model_copy(update={"jobs": part.jobs}))
         seen = replace(inputs, table=tables([(one.id, one.jobs) for one in used]))
         attacks = tuple(
-            _evidence(seen, one, Assigned(roles[one.id].role, roles[one.id].shortfall), store)
+            _evidence(
+                seen,
+                one,
+                Assigned(roles[one.id].role, roles[one.id].shortfall),
+                store,
+                _declared(certificate, one.attack),
+            )
             for one in used
         )
         assessed = decide_verdict(replace(seen, attacks=attacks)).attacks
