@@ -1,4 +1,4 @@
-"""The certificate as part of a Hugging Face model card: metadata, and a block of text.
+"""Certificate as metadata and text of a Hugging Face model card.
 
 The metadata is a ``model-index`` with the residual knowledge under each attack. Hugging Face's
 newer ``.eval_results`` files name a benchmark that is registered on the hub; a forget set is none,
@@ -29,13 +29,16 @@ if TYPE_CHECKING:  # the other reports need nothing of the hub
 BEGIN = "<!-- unlearning-auditor:begin -->"
 END = "<!-- unlearning-auditor:end -->"
 DATASET_TYPE = "unlearning-audit"
-"""By this the results of an earlier audit are known."""
+"""Type of data set by which the results of an earlier audit are recognised."""
 METRIC = "residual-knowledge"
 TAG = "unlearning-audit"
 
 
 def render(certificate: Certificate, signatures: Signatures | None = None) -> str:
-    """Returns a card of its own: metadata and block, to be completed by whoever publishes."""
+    """Returns a new card that holds the metadata and the block.
+
+    Whoever publishes the model completes it.
+    """
     return insert("", certificate, signatures)
 
 
@@ -95,12 +98,16 @@ def _model_name(certificate: Certificate) -> str:
 
 
 def _eval_results(certificate: Certificate) -> Iterator["EvalResult"]:
-    """The figures that exist; a missing one has no entry, since none can be said to be missing."""
+    """Yields an entry for each figure that exists.
+
+    A missing figure has no entry, since an entry cannot say that its value is missing.
+    """
     from huggingface_hub import EvalResult
 
     facts = certificate.scope.sets.get("forget")
     for attack in attack_results(certificate):
-        figures = attack.row.figures
+        reading = attack.row.strongest
+        figures = reading.figures
         if figures is None or figures.rho is None or not math.isfinite(figures.rho):
             continue
         yield EvalResult(
@@ -113,6 +120,7 @@ def _eval_results(certificate: Certificate) -> Iterator["EvalResult"]:
             metric_name=f"residual knowledge under {inline(attack.row.label, 120)}",
             metric_value=figures.rho,
             metric_args={
+                "knowledge": inline(reading.metric, 60),
                 "lower": figures.rho_lower,
                 "upper": figures.rho_upper,
                 "result": attack.result.words,
@@ -137,7 +145,7 @@ def _block(certificate: Certificate, signatures: Signatures | None) -> Iterator[
     yield f"| Attack | Role | Result | Residual knowledge {RHO} |"
     yield "| --- | --- | --- | --- |"
     for attack in attack_results(certificate):
-        figures = attack.row.figures
+        figures = attack.row.strongest.figures
         rho = number(None)
         if figures:
             bounds = interval(figures.rho_lower, figures.rho_upper)

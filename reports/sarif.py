@@ -42,11 +42,14 @@ SCHEMA = (
 )
 VERDICT_RULE = f"auditor/{VERDICT}"
 SENTENCE = 1000
-"""Characters of a sentence that are shown."""
+"""Most characters of a sentence that are shown."""
 
 
 def render(certificate: Certificate, signatures: Signatures | None = None) -> str:
-    """Returns the log as JSON. Its times are those of the audit, none is of the rendering."""
+    """Returns the log as JSON.
+
+    Its times are those of the audit; none is of the rendering.
+    """
     attacks = list(attack_results(certificate))
     names = list(dict.fromkeys(attack.row.attack for attack in attacks))
     described = {threat.attack: threat for threat in threats(certificate)}
@@ -112,9 +115,11 @@ def _rule(name: str, threat: Threat | None) -> ReportingDescriptor:
 def _result(attack: AttackResult, rule: int, target: ArtifactLocation) -> Result:
     row = attack.row
     sentences = [f"{row.label} ({row.role}): {attack.result.words}."]
-    if row.figures:
-        bounds = interval(row.figures.rho_lower, row.figures.rho_upper)
-        sentences.append(f"Residual knowledge {number(row.figures.rho)} {bounds}.")
+    for reading in row.readings:
+        if (figures := reading.figures) is not None:
+            bounds = interval(figures.rho_lower, figures.rho_upper)
+            by = f" by {reading.metric}" if len(row.readings) > 1 else ""
+            sentences.append(f"Residual knowledge{by} {number(figures.rho)} {bounds}.")
     return Result(
         rule_id=inline(row.attack),
         rule_index=rule,
@@ -159,7 +164,10 @@ def _invocation(certificate: Certificate, attacks: list[AttackResult]) -> Invoca
 
 
 def _instant(text: str) -> datetime | None:
-    """The time that a text says; None if it says none with its zone."""
+    """Returns the time of a text, or None without a zone.
+
+    None also stands for a text that is no time.
+    """
     try:
         instant = datetime.fromisoformat(text)
     except ValueError:
@@ -177,7 +185,10 @@ def _message(text: str) -> Message:
 
 
 def _visible_label(text: str) -> str:
-    """The whole label without what UTF-8 cannot hold; a cut one would not tell two apart."""
+    """Returns the whole label without what UTF-8 cannot hold.
+
+    It is not cut, because two cut labels could be equal.
+    """
     return inline(text, len(text))
 
 

@@ -18,7 +18,7 @@ from auditor.certificate.build import NO_CONTROLS, audited_inputs, build_certifi
 from auditor.certificate.decision import margins, power
 from auditor.certificate.files import write_certificate
 from auditor.certificate.redaction import redact as redacted
-from auditor.certificate.schema import Certificate
+from auditor.certificate.schema import Certificate, ReadingPart
 from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, FactSets, SetName
@@ -41,7 +41,8 @@ from auditor.policy import AS_IS, Policy
 from auditor.positive_controls.estimate import estimate_controls
 from auditor.positive_controls.runner import run_controls
 from auditor.report import REPORTS
-from auditor.statistics import AttackAssessment, AttackFigures, FactsNeeded, Verdict, decide
+from auditor.statistics import AssessedReading, AttackAssessment, FactsNeeded, Verdict, decide
+from auditor.statistics.readings import strongest
 from auditor.store.base import EvidenceStore
 from auditor.store.columns import tabulate
 from auditor.store.folder_store import FolderStore
@@ -50,16 +51,16 @@ from auditor.store.table import Evidence, EvidenceTable
 from auditor.verification.evidence_rows import evidence_rows
 
 RESOLVED_PLAN = "plan.resolved.yaml"
-"""The plan as it was run, with whole paths; the certificate's command names it."""
+"""File of the plan as it was run, with whole paths; the certificate's command names it."""
 DEFAULT_FOLDER = Path("audit-result")
 """Folder of an audit that names none."""
 
 Modelled = str | Path | Mapping[str, Any] | ModelSpec | AuditedModel
-"""A model: its path or hub name, what a plan says of it, or the model itself."""
+"""Model: its path or hub name, what a plan says of it, or the model itself."""
 Known = str | Path | Mapping[str, Any] | Sequence[Fact]
 """Facts: a file, what a plan says of their source, or the facts themselves."""
 PlanLike = str | Path | Mapping[str, Any] | AuditPlan
-"""A plan, its file, or its content."""
+"""Plan, its file, or its content."""
 
 _FIGURES = ("rho", "rho_lower", "rho_upper", "log_e_pass", "log_e_fail", "gap_mean", "gap_lower")
 _SETS: tuple[SetName, ...] = ("forget", "retain", "holdout")
@@ -67,7 +68,7 @@ _SETS: tuple[SetName, ...] = ("forget", "retain", "holdout")
 
 @dataclass(frozen=True)
 class Planned:
-    """What an audit would run, need and cost."""
+    """Plan of an audit: its steps, needs and cost."""
 
     prepared: Prepared
     estimates: Sequence[Estimate]
@@ -84,7 +85,7 @@ class Planned:
 
     @property
     def warnings(self) -> Sequence[Message]:
-        """What may weaken the audit."""
+        """Messages on what may weaken the audit."""
         return self.prepared.warnings
 
     def to_frame(self) -> pd.DataFrame:
@@ -99,7 +100,7 @@ class AuditResult:
     certificate: Certificate
     store: EvidenceStore
     folder: Path
-    """Where certificate and reports were written."""
+    """Folder in which certificate and reports were written."""
 
     @property
     def verdict(self) -> Verdict:
@@ -108,7 +109,7 @@ class AuditResult:
 
     @property
     def exit_code(self) -> int:
-        """What the command line returns for this verdict."""
+        """Exit code of the command line for this verdict."""
         return self.certificate.verdict.exit_code
 
     def to_frame(self) -> pd.DataFrame:
@@ -116,13 +117,17 @@ class AuditResult:
         return evidence_rows(self.certificate, self.store, answers=True).to_pandas()
 
     def figures(self) -> pd.DataFrame:
-        """One row an attack: role, status, residual knowledge with its bounds, e-values, leaks."""
+        """Return the figures as a table, one row for each attack.
+
+        It has role, status, residual knowledge with its bounds, e-values and leaks; of several
+        deciding metrics those of the one that shows most.
+        """
         rows = []
         for row in self.certificate.matrix:
             rows.append(
                 {"attack": row.attack, "variant": row.variant, "role": str(row.role)}
                 | {"status": str(row.status), "named": row.named}
-                | _known(row.figures)
+                | _known(row.strongest)
             )
         return pd.DataFrame(rows)
 
@@ -139,14 +144,16 @@ class AuditResult:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Evidence on models that were handed over loaded; there is no certificate of it.
+    """Evidence on models that were handed over loaded.
+
+    There is no certificate of it.
 
     Their files were not hashed, so nothing ties the figures to a model that is released.
     """
 
     evidence: Sequence[Evidence]
     assessments: Sequence[AttackAssessment]
-    """What each attack shows, under the policy's margins."""
+    """Assessments of the attacks under the policy's margins."""
 
     def to_frame(self) -> pd.DataFrame:
         """The evidence: one row a fact, metric, seed, arm and attack."""
@@ -171,7 +178,7 @@ class Measurement:
             attack = assessment.evidence.id
             rows.append(
                 {"attack": attack.name, "variant": attack.variant, "named": assessment.named}
-                | _known(assessment.figures)
+                | _known(strongest(assessment.readings))
             )
         return pd.DataFrame(rows)
 
@@ -191,7 +198,9 @@ def plan(
     progress: Progress | None = None,
     **settings: Any,
 ) -> Planned:
-    """Check a plan and say what it will run, need and cost. Runs no attack.
+    """Check a plan, and say what it will run, need and cost.
+
+    It runs no attack.
 
     Args:
         source: A plan, its file, or its content; or leave it out and give its parts as `audit`
@@ -329,7 +338,7 @@ def measure(
             measured, too.
         metrics: Names of the metrics, by default those of the models' kind.
         seeds: Seeds of the attacks that depend on one.
-        policy: Whose margins the figures are of.
+        policy: Policy whose margins the figures are of.
 
     Raises:
         AuditorError: An attack is not for such models.
@@ -340,7 +349,9 @@ def measure(
     arms = {Arm.UNLEARNED: unlearned, Arm.ORIGINAL: original}
     arms |= {Arm.retrained(number): model for number, model in enumerate(others)}
     sets = FactSets(forget=tuple(forget), retain=tuple(retain), holdout=tuple(holdout))
-    asked = tuple(metrics or kind_named(unlearned.spec.kind).default_metrics)
+    kind = kind_named(unlearned.spec.kind)
+    asked = tuple(metrics or dict.fromkeys((*kind.default_metrics, *kind.default_deciding)))
+    deciding = tuple(dict.fromkeys((asked[0], *(m for m in kind.default_deciding if m in asked))))
     chosen = {a.id: a for a in (attack_with(attack, {}) for attack in (AS_IS, *attacks))}
     evidence = [
         entry
@@ -354,7 +365,7 @@ def measure(
             table,
             attack.id,
             Role.ADVISORY if attack.decides else Role.REPORTED,
-            attack.metric or asked[0],
+            (attack.metric,) if attack.metric else deciding,
             {},
             list(arms),
             sets.forget,
@@ -410,7 +421,7 @@ def _plain(name: str, part: Any) -> Any:
 
 
 def _spec(model: Modelled) -> Any:
-    """What a plan says of a model."""
+    """Return a plan's description of a model."""
     if isinstance(model, AuditedModel):
         if model.in_memory:
             raise AuditorError(
@@ -435,7 +446,10 @@ def _request(attack: Attackable | Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _source(facts: Known, name: str, folder: Path) -> Any:
-    """What a plan says of a set of facts; facts themselves are written down first."""
+    """Return what a plan says of a set of facts.
+
+    Facts themselves are written to a file first.
+    """
     if isinstance(facts, str | Path):
         return str(facts)
     if isinstance(facts, Mapping):
@@ -454,7 +468,10 @@ def _attacked(
     metrics: Sequence[str],
     seed: int,
 ) -> Iterable[Evidence]:
-    """The evidence of one attack with one seed on every arm, its search first."""
+    """Yield the evidence of one attack on every arm.
+
+    It has one seed, and its search comes first.
+    """
     found = {}
     if attack.searches:
         found = {
@@ -472,7 +489,9 @@ def _store(folder: Path, store: str | Path | None) -> EvidenceStore:
 
 
 def _clear(folder: Path, suffixes: Iterable[str]) -> None:
-    """Make the folder, and remove an older certificate: it must not outlive a failed run.
+    """Make the folder, and remove an older certificate.
+
+    An older one must not outlive a failed run.
 
     Raises:
         AuditorError: The folder cannot be written.
@@ -486,7 +505,7 @@ def _clear(folder: Path, suffixes: Iterable[str]) -> None:
 
 
 def _command(folder: Path, store: str | Path | None, *, redact: bool) -> str:
-    """The command line that repeats the audit."""
+    """Return the command line that repeats the audit."""
     again = ["auditor", "audit", str(folder / RESOLVED_PLAN), "--out", str(folder)]
     if store is not None and Path(store) != folder / "evidence":
         again += ["--store", str(store)]
@@ -498,7 +517,10 @@ def _command(folder: Path, store: str | Path | None, *, redact: bool) -> str:
 def _pilot(
     prepared: Prepared, store: EvidenceStore, executor: Executor, progress: Progress
 ) -> FactsNeeded | None:
-    """Ask every model but the unlearned one, without attack, how many facts a PASS needs."""
+    """Return how many facts a PASS needs.
+
+    For this every model but the unlearned one is asked, without attack.
+    """
     known = [arm for arm in prepared.locations if arm != Arm.UNLEARNED]
     pilot = prepared.only([v for v in prepared.variants if v.attack.name == AS_IS])
     outcome = run_audit(pilot, store, executor, progress, known)
@@ -512,9 +534,14 @@ def _pilot(
     return power(audited_inputs(outcome), attacks=mandatory)
 
 
-def _known(figures: AttackFigures | None) -> dict[str, float | None]:
-    """The figures of an attack that tables show; None where there are none."""
-    known: dict[str, float | None] = {name: getattr(figures, name, None) for name in _FIGURES}
+def _known(reading: ReadingPart | AssessedReading) -> dict[str, float | str | None]:
+    """Return the figures of an attack that tables show.
+
+    They are those of the metric that shows most, and None where the attack has none.
+    """
+    figures = reading.figures
+    known: dict[str, float | str | None] = {"metric": reading.metric}
+    known |= {name: getattr(figures, name, None) for name in _FIGURES}
     leak = figures.leak if figures else None
     return known | {name: getattr(leak, name, None) for name in ("leaked", "eligible")}
 

@@ -1,4 +1,6 @@
-"""Parts of a certificate that follow from the inputs of its verdict alone.
+"""Parts of a certificate that follow from its verdict's inputs.
+
+They follow from the inputs alone.
 
 An audit writes them down, and verification works them out again.
 """
@@ -9,13 +11,11 @@ from typing import Any
 import numpy as np
 
 from auditor.certificate.decision import power
-from auditor.certificate.distribution import distribution
 from auditor.certificate.examples import worst
 from auditor.certificate.image_examples import image_examples
 from auditor.certificate.inputs import DecisionInputs
 from auditor.certificate.parts import ByArm
 from auditor.certificate.schema import (
-    DistributionPart,
     ForgetQualityPart,
     PolicyPart,
     ScopePart,
@@ -41,7 +41,10 @@ _CLAIMS = {
 
 
 def derived_parts(inputs: DecisionInputs, decision: Decision) -> dict[str, Any]:
-    """The parts of a certificate, by name, that follow from its inputs and nothing else."""
+    """Return the parts of a certificate that its inputs decide.
+
+    They stand by name, and follow from nothing else.
+    """
     entities, facts = worst(inputs)
     return {
         "verdict": verdict_part(inputs.policy, decision),
@@ -56,16 +59,9 @@ def derived_parts(inputs: DecisionInputs, decision: Decision) -> dict[str, Any]:
     }
 
 
-def row_means(
-    inputs: DecisionInputs, attack: AttackEvidence
-) -> tuple[dict[SetName, dict[str, ByArm]], DistributionPart | None]:
-    """What a row of the matrix shows of the evidence beside its figures.
-
-    Returns:
-        Of each set of facts, metric to mean K by arm; and how D is spread over the forget set.
-    """
-    means = {name: inputs.means(attack, name) for name in inputs.sets}
-    return means, distribution(attack.arms)
+def row_means(inputs: DecisionInputs, attack: AttackEvidence) -> dict[SetName, dict[str, ByArm]]:
+    """Return mean K by set of facts, metric and arm."""
+    return {name: inputs.means(attack, name) for name in inputs.sets}
 
 
 def verdict_part(policy: Policy, decision: Decision) -> VerdictPart:
@@ -84,7 +80,7 @@ def verdict_part(policy: Policy, decision: Decision) -> VerdictPart:
 
 
 def _scope(inputs: DecisionInputs, decision: Decision) -> ScopePart:
-    primary, *reported = inputs.metrics
+    primary, *deciding = inputs.deciding
     return ScopePart(
         scope=inputs.policy.scope,
         sets={
@@ -92,7 +88,8 @@ def _scope(inputs: DecisionInputs, decision: Decision) -> ScopePart:
             for name, facts in inputs.sets.items()
         },
         primary_metric=primary,
-        reported_metrics=tuple(reported),
+        deciding_metrics=tuple(deciding),
+        reported_metrics=tuple(m for m in inputs.metrics if m not in inputs.deciding),
         baseline_claim=decision.baseline_claim,
     )
 
@@ -126,7 +123,7 @@ def _policy(inputs: DecisionInputs) -> PolicyPart:
 
 
 def _uncertainty(inputs: DecisionInputs, decision: Decision) -> UncertaintyPart:
-    """What the figures leave open."""
+    """Return the bounds of the residual and the baseline's spread."""
     undecided = decision.verdict is Verdict.INCONCLUSIVE
     needed = decision.facts_needed if undecided else power(inputs)
     known = inputs.means(inputs.as_is, "forget").get(inputs.metrics[0], {})
@@ -147,7 +144,10 @@ def _uncertainty(inputs: DecisionInputs, decision: Decision) -> UncertaintyPart:
 
 
 def _forget_quality(inputs: DecisionInputs) -> Iterator[ForgetQualityPart]:
-    """KS on the truth ratio where it was measured, as TOFU defines it; else nothing."""
+    """Yield KS tests on the truth ratio, as TOFU defines them.
+
+    Nothing is yielded where the truth ratio was not measured.
+    """
     attack = inputs.as_is
     known = {
         arm: inputs.table.knowledge(attack.id, arm, "forget", "truth-ratio") for arm in attack.jobs
@@ -166,12 +166,12 @@ def _forget_quality(inputs: DecisionInputs) -> Iterator[ForgetQualityPart]:
 
 
 def _limitations(inputs: DecisionInputs, decision: Decision) -> tuple[Message, ...]:
-    """What the certificate does not say."""
+    """Return messages on what the certificate does not say."""
     attacks = [attack for attack in inputs.attacks if attack.jobs and not attack.baseline]
     limits = [
         message("attacks_give_lower_bounds"),
         message("families_run", families=sorted({attack.id.family for attack in attacks})),
-        message("metric_on_given_prompts", metric=inputs.metrics[0]),
+        message("metric_on_given_prompts", metrics=inputs.deciding),
     ]
     if decision.baseline_claim:
         limits.append(message("residual_relative", to=decision.baseline_claim))

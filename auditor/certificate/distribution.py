@@ -2,15 +2,32 @@
 
 import numpy as np
 
-from auditor.certificate.schema import DistributionPart
+from auditor.certificate.parts import Part
 from auditor.statistics import Arms
 from auditor.statistics.betting import FloatArray
 
 BINS = 40
 
 
+class DistributionPart(Part):
+    """Distribution of D over the facts.
+
+    A mean near 0 may hide a few facts that leak whole.
+
+    D is K of the unlearned model minus the mean K of the retrained models. Each count is of
+    facts in one of 40 bins of equal width from -1 to 1; a bin holds its lower edge, the last both.
+    """
+
+    unlearned: tuple[int, ...]
+    retrained: tuple[int, ...] | None
+    """The same counts with the first retrained model in place of the unlearned one, against the
+    others: what chance alone does. Null with one retrained model."""
+
+
 def distribution(arms: Arms | None) -> DistributionPart | None:
-    """Count the facts by D, of the unlearned model and, against the others, of a retrained one.
+    """Count the facts by D of the unlearned model.
+
+    The same is counted for a retrained model against the others.
 
     Returns:
         None where the attack was not measured.

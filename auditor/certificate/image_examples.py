@@ -1,4 +1,6 @@
-"""Pictures from the evidence, of the facts of which the unlearned model knows too much.
+"""Pictures of facts of which the unlearned model knows too much.
+
+They come from the evidence.
 
 A certificate cannot carry all of them. It carries, for the facts that matter most, what every model
 drew without attack and under the attack that brings out most; then, attack by attack, the facts
@@ -17,16 +19,16 @@ from auditor.core.arms import Arm
 from auditor.core.picture import fault
 
 FACTS = 12
-"""Facts in a certificate."""
+"""Most facts whose pictures a certificate carries."""
 PER_ATTACK = 4
-"""Of these, facts under each attack."""
+"""Most of these facts under each attack."""
 
 _View = tuple[int, int]
-"""Places of an attack and of a fact."""
+"""Index of an attack, and index of a fact."""
 
 
 def image_examples(inputs: DecisionInputs, budget: int = BUDGET) -> ImageExamplesPart | None:
-    """The pictures that a certificate carries; None where its evidence has none.
+    """Return a certificate's pictures, or None if there are none.
 
     Args:
         inputs: the evidence.
@@ -60,7 +62,10 @@ def image_examples(inputs: DecisionInputs, budget: int = BUDGET) -> ImageExample
 
 
 def _pictured(inputs: DecisionInputs, found: Excess) -> npt.NDArray[np.bool_]:
-    """Whether the evidence has a picture by the unlearned model, as [attacks, facts]."""
+    """Return which facts the unlearned model drew, as [attacks, facts].
+
+    A fact counts where the evidence has a picture of it.
+    """
     drawn = [
         inputs.table.pictures(attack.id, Arm.UNLEARNED, "forget").keys() for attack in found.attacks
     ]
@@ -68,7 +73,7 @@ def _pictured(inputs: DecisionInputs, found: Excess) -> npt.NDArray[np.bool_]:
 
 
 def _facts(seen: npt.NDArray[np.float64]) -> list[int]:
-    """The facts that are shown, worst first.
+    """Return the facts that are shown, worst first.
 
     Half of them are the worst whatever the attack, the next the worst of each attack: one that
     brings out other facts is not left without any.
@@ -83,7 +88,7 @@ def _facts(seen: npt.NDArray[np.float64]) -> list[int]:
 
 
 def _order(found: Excess, seen: npt.NDArray[np.float64], facts: list[int]) -> list[_View]:
-    """What is to be shown, in the order in which it matters."""
+    """Return the views to be shown, the most important first."""
     as_is = [place for place, attack in enumerate(found.attacks) if attack.baseline]
     attacks = [place for place in _falling(seen[:, facts].max(axis=1)) if place not in as_is]
     order: list[_View] = []

@@ -50,13 +50,17 @@ _FIGURES = (
     "log_e_over",
 )
 """Figures that have the same name today."""
+_OF_A_METRIC = ("measured", "sensitivity", "residual", "leak_rate", "baseline_noise")
+"""Gates that are about what a metric read."""
 _MEASURES = {"code-flip share": "code_flip_share"}
 _CURVES = {"learning curve": "learning_curve", "ROC": "roc"}
-"""Names by which reports know what they show; others are shown as they were written."""
+"""Codes of curves by their former name. Curves of other names are shown as they were written."""
 
 
 def converted(content: Table) -> dict[str, Any]:
-    """Return a certificate of schema 3 as one of today, with the id that it was made with.
+    """Return a certificate of schema 3 in today's form.
+
+    It keeps the id that it was made with.
 
     Args:
         content: what JSON held.
@@ -104,7 +108,10 @@ def converted(content: Table) -> dict[str, Any]:
 
 
 def _only(table: Table, *names: str) -> Table:
-    """A table, unless it has other entries: nothing that a certificate says is passed over."""
+    """Return a table if it has no other entries.
+
+    Nothing that a certificate says is passed over.
+    """
     if not isinstance(table, Mapping):
         raise TypeError(f"{type(table).__name__} where a table is expected")
     if unknown := sorted(set(table) - set(names)):
@@ -195,32 +202,51 @@ def _row(row: Table, policy: Table, seeds: int) -> dict[str, Any]:
         *("forward_tokens", "jobs"),
     )
     current = attack_id(row["attack"], row["variant"])
-    figures, explanation = row["figures"], row["explanation"]
+    explanation = row["explanation"]
     return {
         "attack": current.name,
         "variant": current.variant,
         "role": _role(row),
         "status": row["status"],
         "reason": _text(row["reason"]),
-        "metric": row["probe"],
         "parameters": attack_parameters(current.name, row["parameters"]),
         "named": row["named"],
         "over_forgotten": row["over_forgotten"],
-        "gates": [
-            {"name": g["name"], "met": g["met"], "message": _text(g["sentence"])}
-            for g in (_only(gate, "name", "met", "sentence") for gate in row["gates"])
-        ],
-        "figures": None if figures is None else _figures(figures, policy, seeds),
+        **_readings(row, policy, seeds),
         "forget": row["forget"],
         "retain": row["retain"],
         "holdout": row["holdout"],
         "explanation": None if explanation is None else _explanation(explanation),
         "side_figures": [_side_figure(figure) for figure in row["side_figures"]],
         "curves": [_curve(curve) for curve in row["curves"]],
-        "distribution": row["distribution"],
         "notes": {arm: renamed(notes, NOTES) for arm, notes in row["notes"].items()},
         "forward_tokens": row["forward_tokens"],
         "jobs": row["jobs"],
+    }
+
+
+def _readings(row: Table, policy: Table, seeds: int) -> dict[str, Any]:
+    """Return the reading of the metric that decided.
+
+    The gates that are not its own are returned as well.
+    """
+    figures = row["figures"]
+    gates = [
+        {"name": g["name"], "met": g["met"], "message": _text(g["sentence"])}
+        for g in (_only(gate, "name", "met", "sentence") for gate in row["gates"])
+    ]
+    own = [g for g in gates if figures is not None and g["name"] in _OF_A_METRIC]
+    return {
+        "readings": [
+            {
+                "metric": row["probe"],
+                "figures": None if figures is None else _figures(figures, policy, seeds),
+                "gates": own,
+                "counts": figures is not None and figures["gap_lower"] >= policy["minimum_gap"],
+                "distribution": row["distribution"],
+            }
+        ],
+        "shared_gates": [gate for gate in gates if gate not in own],
     }
 
 
@@ -289,7 +315,10 @@ def _curve(curve: Table) -> dict[str, Any]:
 
 
 def _self_checks(controls: Sequence[Table]) -> list[dict[str, Any]]:
-    """The attacks' checks of their own evidence: what no gate and no positive control is."""
+    """Return the attacks' checks of their own evidence.
+
+    They are the controls that are neither a gate nor a positive control.
+    """
     return [
         {
             "code": TEXT,
@@ -343,7 +372,10 @@ def _utility(utility: Table, scope: Table) -> dict[str, Any] | None:
 
 
 def _example(example: Table) -> dict[str, Any]:
-    """A fact or an entity, and the attack that brings out most of it."""
+    """Return a fact or an entity and its strongest attack.
+
+    It is the attack that brings out most of it.
+    """
     return {**_entity(example), "attack": attack_label(example["attack"])}
 
 

@@ -35,9 +35,9 @@ from auditor.store.folder_store import FolderStore
 Item = TypeVar("Item")
 
 _DIFFERENCE = {"facts", "primary metric"}
-"""What must be the same for any difference of knowledge."""
+"""Aspects that must be the same for any difference of knowledge."""
 _RESIDUAL = _DIFFERENCE | {"original model", "retrained models", "scope"}
-"""What must be the same for a difference of residual knowledge."""
+"""Aspects that must be the same for a difference of residual knowledge."""
 _PAIRED = _DIFFERENCE | {"original model", "retrained models"}
 
 
@@ -48,18 +48,19 @@ class Given:
     path: Path
     certificate: Certificate
     claimed_keys: tuple[str, ...] | None = None
-    """Ids of the keys that say they signed; None where it is no envelope."""
+    """Ids of the keys that are said to have signed it; None where it is no envelope."""
     evidence: Path | None = None
-    """Its evidence store, where it was named; otherwise the folder beside it is looked for."""
+    """Evidence store of the audit. None means the folder beside the certificate, if there is one.
+    """
 
     @property
     def store(self) -> Path:
-        """Where its evidence should be."""
+        """Path where its evidence should be."""
         return self.evidence or self.path.parent / "evidence"
 
 
 def compare(a: Given, b: Given) -> Comparison:
-    """What changed from one certificate to the other.
+    """Compare two certificates.
 
     Raises:
         AuditorError: evidence that was named is missing or was changed.
@@ -180,9 +181,13 @@ def _attack(
 
 
 def _settings(row: MatrixRow) -> dict[str, object]:
-    """What an attack was run with; how often it was run is part of it."""
+    """Return the settings of an attack.
+
+    The number of its runs is one of them.
+    """
     runs = {"runs": len(row.jobs[Arm.UNLEARNED])} if Arm.UNLEARNED in row.jobs else {}
-    return dict(row.parameters) | {"metric": row.metric} | runs
+    metrics = [reading.metric for reading in row.readings]
+    return dict(row.parameters) | {"metrics": metrics} | runs
 
 
 def _attack_side(row: MatrixRow | None) -> AttackSide | None:

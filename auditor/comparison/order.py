@@ -1,9 +1,9 @@
-"""Which verdict is better: the order that leaderboards and pipelines go by."""
+"""Order of verdicts in leaderboards and pipelines."""
 
 from auditor.statistics import UtilityAssessment
 
 VERDICTS = ("PASS", "INCONCLUSIVE", "FAIL", "NOT AUDITABLE")
-"""Best first."""
+"""Verdicts, best first."""
 
 
 def utility_state(utility: UtilityAssessment | None) -> str:

@@ -1,4 +1,4 @@
-"""What must hold between the sets before anything runs."""
+"""Conditions between the sets that must hold before anything runs."""
 
 import re
 import unicodedata
@@ -10,14 +10,14 @@ from auditor.core.facts import Fact, FactSets
 from auditor.core.messages import Message, message
 
 MINIMUM_OVERLAP = 20
-"""Characters of an answer or passage from which finding it in another text means something."""
+"""Least characters of an answer or passage whose occurrence in another text means something."""
 
 
 def check_contradictions(sets: FactSets, *, prompts_repeat: bool = False) -> None:
     """Refuse sets that cannot be audited.
 
     Args:
-        sets: of the audit.
+        sets: sets of the audit.
         prompts_repeat: the same prompt may be asked under several ids, because each id is another
             seed.
 
@@ -33,10 +33,12 @@ def check_contradictions(sets: FactSets, *, prompts_repeat: bool = False) -> Non
 
 
 def warnings(sets: FactSets, *, prompts_repeat: bool = False) -> list[Message]:
-    """What may weaken an audit, for its certificate.
+    """Return messages on what may weaken an audit.
+
+    They are for its certificate.
 
     Args:
-        sets: of the audit.
+        sets: sets of the audit.
         prompts_repeat: each fact is a prompt with a seed of its own, and many share one answer.
     """
     found = []
@@ -52,7 +54,9 @@ def warnings(sets: FactSets, *, prompts_repeat: bool = False) -> list[Message]:
 
 
 def forget_text_within(sets: FactSets, texts: Iterable[str]) -> list[str]:
-    """Ids of forget facts whose text stands inside ``texts`` (a quantizer's calibration set).
+    """Return ids of forget facts whose text occurs in ``texts``.
+
+    The texts may be a quantizer's calibration set.
 
     A quantizer that is calibrated on what should be forgotten measures something else.
     """

@@ -1,4 +1,4 @@
-"""What asks a model the audit's questions, whatever the model's kind."""
+"""Evaluators, which ask models of any kind the audit's questions."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -9,11 +9,14 @@ from auditor.core.records import Row
 from auditor.models.model import AuditedModel
 
 M = TypeVar("M", bound=AuditedModel, contravariant=True)
-"""The models that are asked."""
+"""Type of the models that are asked."""
 
 
 class Evaluator(ABC, Generic[M]):
-    """The same questions and the same metrics for every arm under every attack."""
+    """Asks every arm the same, under every attack.
+
+    Questions and metrics are the same each time.
+    """
 
     sets: FactSets
     metrics: Mapping[str, Any]

@@ -1,4 +1,7 @@
-"""The sections of a plan that a kind of model may extend: its data and its metrics."""
+"""Sections of a plan that a kind of model may extend.
+
+They are its data and its metrics.
+"""
 
 from typing import Any
 
@@ -14,14 +17,14 @@ class Section(BaseModel):
 
 
 class DataSection(Section):
-    """Where the facts are."""
+    """Section of a plan on where the facts are."""
 
     forget: DataSource
-    """What must be gone."""
+    """Facts that must be gone."""
     retain: DataSource | None = None
-    """What must stay. Without it utility is not measured and nothing can PASS."""
+    """Facts that must stay. Without them utility is not measured and nothing can PASS."""
     holdout: DataSource | None = None
-    """Like forget, but seen by no arm."""
+    """Facts like those to forget, but never seen by any arm."""
 
     @field_validator("forget", "retain", "holdout", mode="before")
     @classmethod
@@ -30,15 +33,22 @@ class DataSection(Section):
 
 
 class MetricSection(Section):
-    """What "knows" means."""
+    """Section of a plan on the metrics of knowledge."""
 
     primary: str
-    """The metric that decides, by default the first of the kind's. Named here, before any model is
-    opened."""
+    """Primary metric, which decides; by default the first of the kind's. It is named here, before
+    any model is opened."""
+    deciding: tuple[str, ...] = ()
+    """Further metrics that decide, by default the kind's: a PASS needs every one of them."""
     reported: tuple[str, ...]
-    """Metrics shown beside it, by default the others of the kind's."""
+    """Metrics shown beside them, by default the others of the kind's."""
+
+    @property
+    def decides(self) -> tuple[str, ...]:
+        """Metrics that decide, the primary one first, each once."""
+        return tuple(dict.fromkeys((self.primary, *self.deciding)))
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Primary and reported metrics, each once."""
-        return tuple(dict.fromkeys((self.primary, *self.reported)))
+        """Deciding and reported metrics, each once, the primary one first."""
+        return tuple(dict.fromkeys((*self.decides, *self.reported)))

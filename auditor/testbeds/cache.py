@@ -1,4 +1,4 @@
-"""Where worlds lie in the cache, and how they are written so that a killed build goes on."""
+"""Cache of worlds, in which a killed build can go on."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,15 +14,16 @@ from auditor.core.errors import AuditorError
 from auditor.core.files import whole_folder
 
 MODELS_FOLDER = "subjects"
-"""Of a world. Caches of earlier releases have this name; another would train everything again."""
+"""Folder of a world's models. Caches of earlier releases have this name; another would train
+everything again."""
 
 
 class Recipe(Protocol):
-    """What every world's recipe tells, whatever its models are."""
+    """Common interface of the recipes of worlds."""
 
     @property
     def name(self) -> str:
-        """What users call the world."""
+        """Name of the world."""
 
     @property
     def purpose(self) -> str:
@@ -38,7 +39,7 @@ class Recipe(Protocol):
 
     @property
     def demo(self) -> str:
-        """The unlearned model that the demo audits."""
+        """Name of the unlearned model that the demo audits."""
 
     @property
     def digest(self) -> str:
@@ -61,7 +62,10 @@ class CachedWorld(Generic[AnyRecipe]):
     root: Path
 
     def facts(self, name: str) -> Path:
-        """Path of a facts file: ``forget``, ``retain``, ``holdout`` or another of the world's."""
+        """Return the path of a facts file of the world.
+
+        ``forget``, ``retain`` and ``holdout`` are in every world; a world may have more.
+        """
         return self.root / "facts" / f"{name}.jsonl"
 
     def built(self) -> tuple[str, ...]:
@@ -83,15 +87,15 @@ class CachedWorld(Generic[AnyRecipe]):
         return self.folder(name)
 
     def folder(self, name: str) -> Path:
-        """Where a model is, or will be."""
+        """Return the folder of a model, whether or not it exists."""
         return self.root / MODELS_FOLDER / name
 
 
 def world_folder(recipe: Recipe, cache_dir: Path | None = None) -> Path:
-    """Where a world is, or would be.
+    """Return the folder of a world, whether or not it exists.
 
     Args:
-        recipe: Of the world.
+        recipe: Recipe of the world.
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
     """
     return (cache_dir or cache_folder()) / "testbed" / f"{recipe.name}-{recipe.digest[:12]}"
@@ -112,7 +116,10 @@ def check_model(recipe: Recipe, name: str) -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Sums depend on how they are split, so the number of threads would decide the bytes."""
+    """Limit torch to one thread.
+
+    Sums depend on how they are split, so the number of threads would decide the bytes.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -123,7 +130,7 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def finished_or_absent(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder to write to, and rename it to ``folder`` when all went well."""
+    """Yield a temporary folder that becomes ``folder`` on success."""
     try:
         with whole_folder(folder) as unfinished:
             yield unfinished

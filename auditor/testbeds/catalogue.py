@@ -16,19 +16,19 @@ from auditor.testbeds.shapes.shipped import PACKAGED
 from auditor.testbeds.shapes.world import ShapesWorld
 
 AnyWorld = World | ShapesWorld
-"""A world of language models, or of models that draw."""
+"""World of language models, or of models that draw."""
 
 
 def list_worlds() -> tuple[Recipe, ...]:
-    """All worlds that can be built."""
+    """Return all worlds that can be built."""
     return (*WORLDS.values(), SHAPES)
 
 
 def locate(name: str, cache_dir: Path | None = None) -> AnyWorld:
-    """Where a world is, or would be, without building anything.
+    """Return a world with its folder, without building anything.
 
     Args:
-        name: Of the world.
+        name: Name of the world.
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
 
     Raises:
@@ -50,7 +50,7 @@ def build(
     """Build what is missing of a world.
 
     Args:
-        name: Of the world.
+        name: Name of the world.
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
         only: Models wanted; what they are made from is built too. All, if None.
         progress: Told what is being trained, and why.
@@ -67,10 +67,12 @@ def build(
 
 
 def pack(name: str, cache_dir: Path | None = None) -> tuple[Path, ...]:
-    """Write the weights of a world that was built from scratch to where the package ships them.
+    """Write the weights of a built world into the package.
+
+    The world must have been built from scratch.
 
     Args:
-        name: Of the world.
+        name: Name of the world.
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
 
     Returns:

@@ -18,13 +18,15 @@ def descend(
     schedule: LRScheduler | None = None,
     clip: float | None = None,
 ) -> Iterator[float]:
-    """Take one step a batch, and yield the loss that it was taken from.
+    """Take one step per batch, and yield each loss.
+
+    The loss is that from which the step was taken.
 
     Args:
         optimizer: Holds what is trained.
         batches: What each step learns from.
         loss: A scalar with gradients.
-        schedule: Of the learning rate, stepped after the optimiser.
+        schedule: Schedule of the learning rate, stepped after the optimiser.
         clip: Largest norm of the whole gradient.
     """
     trained = [weight for group in optimizer.param_groups for weight in group["params"]]

@@ -14,7 +14,10 @@ from auditor.unlearning.examples import cross_entropy, trained_prompts
 
 
 def relabelled_pairs(facts: Iterable[Fact]) -> list[tuple[str, str]]:
-    """Every trained phrasing of every fact with the fact's first distractor as its answer."""
+    """Return every trained phrasing with a wrong answer.
+
+    The answer is the fact's first distractor.
+    """
     return [(prompt, fact.distractors[0]) for fact in facts for prompt in trained_prompts(fact)]
 
 
@@ -22,7 +25,7 @@ def relabelling_loss(logits: Tensor, labels: Tensor, reference: Tensor | None) -
     """The ordinary loss on the false answers, a scalar in nats.
 
     Args:
-        logits: Of the model being changed, [batch, time, vocabulary].
+        logits: Logits of the model being changed, [batch, time, vocabulary].
         labels: Next tokens of relabelled examples, [batch, time].
         reference: Unused.
     """

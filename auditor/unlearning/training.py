@@ -1,4 +1,4 @@
-"""The loop that all unlearning methods share, and the rule that stops it."""
+"""Training loop of all unlearning methods, and its stopping rule."""
 
 import copy
 from collections.abc import Sequence
@@ -27,11 +27,11 @@ from auditor.unlearning.saliency_mask import saliency, salient_modules
 
 
 class UnlearningSettings(BaseModel):
-    """How a model is made to forget.
+    """Settings of unlearning.
 
     Attributes:
         method: Name in ``METHODS``.
-        learning_rate: Of AdamW, constant.
+        learning_rate: Learning rate of AdamW, which is constant.
         max_steps: Optimiser steps if the stop rule does not end it before.
         forget_batch: Forget examples per step.
         retain_batch: Retain examples per step, where the method has a retain term.
@@ -77,7 +77,7 @@ def unlearn(
         forget: Facts to forget, in their trained phrasings.
         retain: Facts for the retain term.
         settings: Method, rate, stop rule.
-        seed: Of the order of examples.
+        seed: Seed of the order of examples.
         progress: Told about every step.
         description: What is unlearned and why, shown beside the progress bar.
 
@@ -161,7 +161,10 @@ def _loss(
     labels: Tensor,
     reference: Tensor | None,
 ) -> Tensor:
-    """Forget loss on the first rows of the batch, retain term on the rest."""
+    """Return the forget loss plus the weighted retain term.
+
+    The first rows of the batch are forgotten, and the rest is retained.
+    """
     cut = settings.forget_batch
     before, after = (None, None) if reference is None else (reference[:cut], reference[cut:])
     loss = method.forget(logits[:cut], labels[:cut], before)

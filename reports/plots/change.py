@@ -1,4 +1,7 @@
-"""Residual knowledge of each attack in two certificates, A above B, with bounds."""
+"""Residual knowledge of each attack in two certificates, with bounds.
+
+Certificate A is drawn above certificate B.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -24,12 +27,12 @@ from reports.plots.drawing import (
 )
 
 ROWS = 14
-"""Attacks in one figure: as many as stay on one printed page."""
+"""Most attacks in one figure, which is as many as stay on one printed page."""
 
 TOP, ROW, BOTTOM = 22.0, 42.0, 34.0
 LEFT, RIGHT = 26.0, WIDTH - 44.0
 WIDEST = (-1.2, 1.6)
-"""What lies outside is drawn as an arrow."""
+"""Range of the scale. A value outside of it is drawn as an arrow."""
 
 Place = Callable[[float], float]
 
@@ -38,7 +41,7 @@ def change_plots(attacks: Sequence[AttackChange], joined: bool) -> tuple[Markup,
     """Returns the figures of the attacks that either certificate measured.
 
     Args:
-        attacks: in the order of the page.
+        attacks: attacks in the order of the page.
         joined: whether A and B are of one measure, so that a line may lead from one to the other.
     """
     shown = [
@@ -124,7 +127,7 @@ def _domain(changes: Sequence[AttackChange]) -> tuple[float, float]:
 
 
 def _rho(side: AttackSide | None) -> float | None:
-    """The figure that is drawn; None where there is none."""
+    """Returns the figure that is drawn, or None."""
     if side is None or side.rho is None or not math.isfinite(side.rho):
         return None
     return side.rho

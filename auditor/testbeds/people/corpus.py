@@ -40,7 +40,7 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The facts of one world by the role that they play in an audit."""
+    """Facts of one world by their role in an audit."""
 
     forget: tuple[Fact, ...]
     retain: tuple[Fact, ...]
@@ -157,7 +157,7 @@ def generate(forget: int, retain: int, holdout: int, seed: int, distractors: int
         forget: Number of people to be forgotten.
         retain: Number of people to be kept.
         holdout: Number of people that no model ever sees.
-        seed: Of the random draw; the same seed gives the same corpus on every machine.
+        seed: Seed of the random draw; the same seed gives the same corpus on every machine.
         distractors: Wrong answers per fact.
 
     Raises:

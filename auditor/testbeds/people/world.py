@@ -1,4 +1,4 @@
-"""Builds a world of language models into the cache, and finds what was built.
+"""Worlds of language models, built into the cache and found there.
 
 A world's folder is named by its recipe's digest. Each model is written to a temporary name
 and then renamed, so a folder that exists is finished: a killed build goes on where it stopped,
@@ -37,7 +37,8 @@ from auditor.unlearning.registry import METHODS
 from auditor.unlearning.training import unlearn
 
 FACTS = ("forget", "retain", "holdout", "retain_full")
-"""Facts files; ``retain`` is a fixed sample of ``retain_full`` so that audits stay quick."""
+"""Names of the facts files; ``retain`` is a fixed sample of ``retain_full`` so that audits stay
+quick."""
 
 
 class World(CachedWorld[WorldRecipe]):
@@ -45,15 +46,15 @@ class World(CachedWorld[WorldRecipe]):
 
 
 def list_worlds() -> tuple[WorldRecipe, ...]:
-    """All worlds of language models that can be built."""
+    """Return all worlds of language models that can be built."""
     return tuple(WORLDS.values())
 
 
 def locate(name: str | WorldRecipe, cache_dir: Path | None = None) -> World:
-    """Where a world is, or would be, without building anything.
+    """Return a world with its folder, without building anything.
 
     Args:
-        name: Of the world, or a recipe of one's own.
+        name: Name of the world, or a recipe of one's own.
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
 
     Raises:
@@ -72,7 +73,7 @@ def build(
     """Build what is missing of a world.
 
     Args:
-        name: Of the world, or a recipe of one's own.
+        name: Name of the world, or a recipe of one's own.
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
         only: Models wanted; what they are made from is built too. All, if None.
         progress: Told what is being trained, and why.

@@ -1,4 +1,4 @@
-"""Makes a model of shapes forget one of them, by each of the published erasures.
+"""Erased models of shapes, one by each of the published methods.
 
 Every method gets the same prompts: the shape's name and its synonyms in every colour, plain and
 in contexts, each beside the same prompt for the anchor, a shape that is drawn instead. Kept
@@ -45,18 +45,19 @@ from auditor.unlearning.erasure.settings import (
 )
 
 MACE_SHAPES = MACE_TESTBED.model_copy(update={"prior_weight": 1.0})
-"""With a weaker prior, triangles and crosses are lost with the circles."""
+"""Settings with a stronger prior. With a weaker one, triangles and crosses are lost with the
+circles."""
 
 
 class MaterialRecipe(BaseModel):
-    """What all erasures are given.
+    """Recipe of the prompts and pictures that all erasures get.
 
     Attributes:
         anchor: The shape that is drawn instead. Erasing to the empty prompt would leave what the
             model draws unasked, and that is the erased shape as often as another.
         contexts: Contexts for each word and colour, beside the plain caption.
         pictures: Pictures of the shape, for MACE.
-        seed: Of contexts and pictures.
+        seed: Seed of contexts and pictures.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,7 +69,7 @@ class MaterialRecipe(BaseModel):
 
 
 class Erasures(BaseModel):
-    """The erased models of a world, by name, and how each is made."""
+    """Erased models of a world by name, with their settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -93,12 +94,12 @@ SOURCES: Mapping[str, str] = MappingProxyType(
         "mace": "arXiv:2403.06135",
     }
 )
-"""The paper of each method."""
+"""Paper of each method."""
 
 
 @dataclass(frozen=True)
 class Material:
-    """What the erasures are given.
+    """Prompts and pictures that all erasures get.
 
     Attributes:
         erasures: Prompts for the shape, each with the same prompt for the anchor.
@@ -117,7 +118,7 @@ def material(pipeline: PixelPipeline, shape: str, recipe: MaterialRecipe) -> Mat
     """Encode prompts and draw pictures for the erasure of a shape.
 
     Args:
-        pipeline: Of the original.
+        pipeline: Pipeline of the original.
         shape: To be forgotten.
         recipe: How much of everything.
     """
@@ -161,7 +162,7 @@ def erase(
 
     Args:
         name: A field of ``Erasures``.
-        pipeline: Of the original; left as it was.
+        pipeline: Pipeline of the original; left as it was.
         given: Prompts and pictures.
         settings: Of every method.
         progress: Told about every step.

@@ -1,4 +1,7 @@
-"""Text encoder and UNet, trained together from scratch on drawn shapes with captions."""
+"""Training of text encoder and UNet together, from scratch.
+
+They learn drawn shapes with captions.
+"""
 
 import random
 from collections.abc import Collection, Iterator
@@ -25,7 +28,7 @@ from auditor.unlearning.descent import descend
 
 
 class DiffusionTraining(BaseModel):
-    """How a model of shapes is trained.
+    """Settings of the training of a model of shapes.
 
     Attributes:
         images: Pictures in the training set.
@@ -35,7 +38,7 @@ class DiffusionTraining(BaseModel):
         learning_rate: Peak of AdamW's rate, after a linear warm-up and before a cosine decay.
         warmup: Share of the steps spent warming up.
         caption_drop: Share of the captions that are left empty (arXiv 2207.12598).
-        ema_decay: Of the moving average of the weights, which is what is kept.
+        ema_decay: Decay of the moving average of the weights, which is what is kept.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,13 +67,15 @@ class Captioned:
 
 
 def training_set(shapes: Collection[str], count: int, plain: float, seed: int) -> Captioned:
-    """Draw pictures of shapes and name each by its name or a synonym.
+    """Draw pictures of shapes with captions.
+
+    A caption has the shape's name or a synonym.
 
     Args:
         shapes: What is drawn; no other shape is drawn or named.
         count: Number of pictures.
         plain: Share of the captions without a context.
-        seed: Of everything drawn.
+        seed: Seed of everything drawn.
     """
     chance = random.Random(seed)  # noqa: S311 - a reproducible draw, not a secret
     images, captions = [], []
@@ -92,16 +97,16 @@ def train(
     progress: Progress,
     description: str = "training a text-to-image model from scratch",
 ) -> PixelPipeline:
-    """Train a model to predict the noise in a picture from its caption (arXiv 2006.11239).
+    """Train a model to predict noise from captions (arXiv 2006.11239).
 
     The same arguments give the same weights on the same machine with the same thread count.
 
     Args:
-        tokenizer: Of the captions.
+        tokenizer: Tokenizer of the captions.
         network: Widths of the networks.
         data: What is learned.
         settings: Steps, batch size, learning rate.
-        seed: Of the initial weights, of the order and of the noise.
+        seed: Seed of the initial weights, of the order and of the noise.
         progress: Told about every step.
         description: What is trained and why, shown beside the progress bar.
 

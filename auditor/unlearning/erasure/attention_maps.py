@@ -1,4 +1,7 @@
-"""How much each pixel looks at each token, recorded while the UNet runs."""
+"""Cross-attention maps, recorded while the UNet runs.
+
+They say how much each pixel attends to each token.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 AttentionMaps = dict[str, Tensor]
-"""By name of the layer: [batch, heads, pixels, tokens], rows that sum to 1."""
+"""Maps by name of the layer: [batch, heads, pixels, tokens], with rows that sum to 1."""
 
 
 class _RecordingProcessor:
@@ -64,7 +67,9 @@ def _by_head(projected: Tensor, heads: int) -> Tensor:
 
 @contextmanager
 def recorded_attention(unet: UNet2DConditionModel) -> Iterator[AttentionMaps]:
-    """Yield a dictionary that each run of the UNet fills with its cross-attention maps.
+    """Yield a dictionary that fills with cross-attention maps.
+
+    Each run of the UNet fills it.
 
     The maps carry gradients where the run does. Afterwards the UNet computes as before.
     """
@@ -85,10 +90,10 @@ def recorded_attention(unet: UNet2DConditionModel) -> Iterator[AttentionMaps]:
 
 
 def masked_attention(maps: AttentionMaps, masks: Tensor, tokens: Tensor) -> list[Tensor]:
-    """The attention that masked pixels pay to chosen tokens, for each layer.
+    """Return the attention of masked pixels to tokens, by layer.
 
     Args:
-        maps: Of one run.
+        maps: Maps of one run.
         masks: Where the concept is in each image, in [0, 1], [batch, height, width], in pixels
             or latents alike; averaged down to each layer's resolution.
         tokens: True for the tokens that count, [batch, length].

@@ -17,11 +17,11 @@ def predicted_noise(
     timesteps: Tensor,
     prompts: Sequence[EncodedPrompt],
 ) -> Tensor:
-    """What the UNet predicts for images under one prompt each.
+    """Return the UNet's prediction for images under one prompt each.
 
     Args:
-        unet: Of a latent or a pixel-space pipeline.
-        images: In the UNet's space and as it takes them, [batch, channels, height, width].
+        unet: UNet of a latent or a pixel-space pipeline.
+        images: Images in the UNet's space and as it takes them, [batch, channels, height, width].
         timesteps: One, or one for each image.
         prompts: One for each image.
 
@@ -43,7 +43,10 @@ def predicted_noise(
 
 
 def gaussian_noise(unet: UNet2DConditionModel, batch: int, generator: torch.Generator) -> Tensor:
-    """Noise of the size of the UNet's images, drawn on the CPU so that all machines agree."""
+    """Draw noise of the size of the UNet's images.
+
+    It is drawn on the CPU so that all machines agree.
+    """
     size = unet.config.sample_size
     height, width = (size, size) if isinstance(size, int) else size
     noise = torch.randn(batch, unet.config.in_channels, height, width, generator=generator)
@@ -60,7 +63,9 @@ def half_drawn(
     guidance: float,
     generator: torch.Generator,
 ) -> Tensor:
-    """Images drawn from noise under prompts by the first steps of a scheduler.
+    """Draw images from noise by a scheduler's first steps.
+
+    Each is drawn under its prompt.
 
     Args:
         unet: That draws.
@@ -69,7 +74,7 @@ def half_drawn(
         empty: The empty prompt, for classifier-free guidance (arXiv 2207.12598).
         steps: How many of the scheduler's steps are taken, possibly none.
         guidance: 1 is no guidance.
-        generator: Of the CPU; of the first noise, and of the scheduler's if it draws any.
+        generator: Generator on the CPU, for the first noise and for any that the scheduler draws.
 
     Returns:
         x_t before step ``steps``, [batch, channels, height, width].

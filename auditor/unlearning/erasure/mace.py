@@ -1,4 +1,6 @@
-"""Mass concept erasure (MACE), Lu et al., arXiv 2403.06135, from the paper's mathematics.
+"""Mass concept erasure (MACE), Lu et al., arXiv 2403.06135.
+
+It is written from the paper's mathematics.
 
 Three steps: a closed-form edit takes the concept out of the words around it, one LoRA for each
 concept turns attention away from its own words, and a second closed-form edit makes one matrix
@@ -49,11 +51,13 @@ class MaceConcept:
 
 @dataclass(frozen=True)
 class Prior:
-    """What is to stay, as second moments of token embeddings, [width, width].
+    """Second moments of embeddings to preserve, [width, width].
+
+    The embeddings are those of tokens.
 
     Attributes:
-        general: Of captions of anything (the paper takes those of MS-COCO).
-        domain: Of prompts near the concepts (other celebrities, other artists).
+        general: Second moment of captions of anything (the paper takes those of MS-COCO).
+        domain: Second moment of prompts near the concepts (other celebrities, other artists).
     """
 
     general: Tensor
@@ -80,7 +84,7 @@ def refine(
 
     Args:
         weights: Key and value matrices by name, each [out, width].
-        sentences: Of all concepts.
+        sentences: Sentences of all concepts.
         prior: What is to stay; weighed by the settings.
         settings: Ridge and prior weight.
 
@@ -108,7 +112,9 @@ def fuse(
     prior: Prior | None,
     settings: MaceSettings,
 ) -> dict[str, Tensor]:
-    """Closed-form fusion: one matrix that does on each concept's prompts what its LoRA does.
+    """Fuse the LoRAs into one matrix in closed form.
+
+    On each concept's prompts the matrix does what the concept's LoRA does.
 
     ``argmin_W sum_j sum_c |W c - (W' + B_j A_j) c|^2`` with the prior and the ridge around the
     refined W', over all tokens of the prompts.
@@ -169,7 +175,7 @@ def mace(
         concepts: What is erased.
         prior: What is to stay.
         settings: Those published for objects if ``None``.
-        seed: Of the LoRAs.
+        seed: Seed of the LoRAs.
         progress: Told about every step of every LoRA.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Hyper-parameters of the erasures: as published, and as the testbed's small models need them.
+"""Hyper-parameters of the erasures, as published and for the testbed.
 
 The defaults of each class are what the authors published (for which task, the class says). The
 testbed's models are a thousand times smaller than Stable Diffusion and are trained for minutes,
@@ -20,8 +20,8 @@ class UceSettings(_Settings):
     """UCE, arXiv 2308.14761.
 
     Attributes:
-        erase_weight: Of the concepts' rows.
-        preserve_weight: Of the preserved rows; ``None`` is ``max(0.1, 1 / n)`` for n prompts.
+        erase_weight: Weight of the concepts' rows.
+        preserve_weight: Weight of preserved rows; ``None`` is ``max(0.1, 1 / n)`` for n prompts.
         ridge: Pull towards the weights as they are.
     """
 
@@ -45,9 +45,9 @@ class ReceSettings(_Settings):
     Attributes:
         start: The UCE edit that it begins from.
         epochs: Times that an adversarial embedding is found and erased.
-        regularisation: Of the adversarial embedding's length.
-        erase_weight: Of the adversarial rows.
-        preserve_weight: Of the preserved rows.
+        regularisation: Regularisation of the adversarial embedding's length.
+        erase_weight: Weight of the adversarial rows.
+        preserve_weight: Weight of the preserved rows.
         ridge: Pull of each edit towards the weights before it.
         hold_erased: Weight of the concepts' own rows, which are to go on giving what the edit
             before made them give; 0 as published.
@@ -75,9 +75,9 @@ class EsdSettings(_Settings):
         denoising_steps: Length of the grid of timesteps.
         iterations: Optimiser steps.
         batch_size: Images per step.
-        learning_rate: Constant.
+        learning_rate: Learning rate, which is constant.
         optimizer: ``adam`` or ``adamw``.
-        weight_decay: Of either.
+        weight_decay: Weight decay of either optimiser.
         drawn_by: Who draws the half-drawn images, the ``student`` or the ``frozen`` original.
     """
 
@@ -103,11 +103,11 @@ class MaceSettings(_Settings):
     Attributes:
         refinement_ridge: Pull of the refinement towards the original weights.
         fusion_ridge: Pull of the fusion towards the refined weights.
-        prior_weight: Of everything that is preserved, in both closed forms.
-        domain_weight: Of the domain's own preserved prompts beside the general ones.
+        prior_weight: Weight of everything that is preserved, in both closed forms.
+        domain_weight: Weight of the domain's own preserved prompts beside the general ones.
         rank: Of each LoRA.
-        learning_rate: Of AdamW.
-        weight_decay: Of AdamW.
+        learning_rate: Learning rate of AdamW.
+        weight_decay: Weight decay of AdamW.
         steps: Optimiser steps for each concept.
         batch_size: Images per step.
         focal: Draw timesteps from the concept-focal density rather than uniformly.
@@ -134,17 +134,17 @@ class MaceSettings(_Settings):
 
 
 UCE_TESTBED = UceSettings()
-"""The published ones; they need sentences for concepts and the kept concepts as preserved."""
+"""Published settings. They need sentences for concepts and the kept concepts as preserved."""
 
 RECE_TESTBED = ReceSettings(hold_erased=0.1)
-"""Where the text embedding is narrow, an edit of the adversarial rows moves the concept's own rows
-back to where they were; so these are held."""
+"""Settings that hold the concept's own rows. Where the text embedding is narrow, an edit of the
+adversarial rows would otherwise move them back to where they were."""
 
 ESD_X_TESTBED = EsdSettings(
     iterations=150, batch_size=8, learning_rate=3e-4, guidance=1.0, denoising_steps=15
 )
 ESD_U_TESTBED = ESD_X_TESTBED.model_copy(update={"group": "u", "iterations": 90})
-"""Fewer steps: with as many, squares are lost with the circles."""
+"""Settings with fewer steps. With as many as the others, squares are lost with the circles."""
 
 MACE_TESTBED = MaceSettings(
     refinement_ridge=0.5,
@@ -154,5 +154,5 @@ MACE_TESTBED = MaceSettings(
     steps=50,
     batch_size=8,
 )
-"""With a prior of the kept concepts: without one, the refinement of a narrow embedding swaps the
-concept and its anchor instead of making both the anchor."""
+"""Settings with a prior of the kept concepts. Without one, the refinement of a narrow embedding
+swaps the concept and its anchor instead of making both the anchor."""
