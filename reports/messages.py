@@ -238,7 +238,7 @@ def _effect_not_noted(attack: str, measure: str, arms: list[str]) -> Phrase:
         "{attack}: it is not known whether the attack had an effect, because its evidence on "
         "{arms} does not state {what}.",
         attack=attack,
-        arms=join(", ", arms) if arms else "the models",
+        arms=arms or "the models",
         what=EFFECTS.get(measure, measure),
     )
 
@@ -849,7 +849,6 @@ EFFECTS: Mapping[str, str] = {
     "taught_loss": "the loss of what was taught",
     "search_loss": "the loss that was searched on",
     "weight_change": "the relative change of the weights",
-    "rounding_change": "the relative change of outputs by rounding",
     "state_change": "the relative change of hidden states",
 }
 """Code of what an attack must move to words for it."""

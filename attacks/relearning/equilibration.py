@@ -50,7 +50,7 @@ def equilibrated(weight: Tensor) -> Frame:
         weight: [rows, columns], of any float type.
     """
     size = max(1, _BLOCK // weight.shape[1])
-    rows = torch.cat([part.abs().amax(1).float() for part in weight.split(size)])
+    rows = torch.cat([part.abs().amax(1).float() for part in torch.split(weight, size)])
     columns = torch.zeros(weight.shape[1], device=weight.device)
     held = rows > 0
     if not held.any():
@@ -78,7 +78,7 @@ def equilibrated(weight: Tensor) -> Frame:
 
 def _blocks(weight: Tensor, rows: Tensor, size: int) -> Iterator[Tensor]:
     """Rows of a matrix in float32, ``size`` at a time, each divided by its scale."""
-    for part, scale in zip(weight.split(size), rows.split(size), strict=True):
+    for part, scale in zip(torch.split(weight, size), torch.split(rows, size), strict=True):
         yield part.float() / scale.unsqueeze(1)
 
 
@@ -120,7 +120,7 @@ def _worked_out(layer: nn.Module) -> Tensor | None:
     dtype = next((t.dtype for t in held if t.dtype == torch.float16), torch.float32)
     parts = []
     try:
-        for units in torch.eye(width, dtype=dtype, device=held[0].device).split(_PROBED):
+        for units in torch.split(torch.eye(width, dtype=dtype, device=held[0].device), _PROBED):
             parts.append(layer(units).float() - layer(torch.zeros_like(units[:1])).float())
     except (RuntimeError, NotImplementedError, ValueError):
         return None
@@ -139,17 +139,17 @@ def parameter_factors(network: nn.Module) -> dict[str, tuple[Tensor, ...]]:
     for path, module in network.named_modules():
         outputs: Tensor | None = None
         for name, parameter in module.named_parameters(recurse=False):
+            full = f"{path}.{name}" if path else name
             if parameter.ndim >= 2:
-                found = _factors(module, parameter)
-                outputs = found[1 if is_transposed(module) else 0].flatten()
+                factors[full] = _factors(module, parameter)
+                outputs = factors[full][1 if is_transposed(module) else 0].flatten()
             else:
                 size = parameter.detach().float().abs()
                 if outputs is not None and outputs.shape == size.shape and outputs.all():
                     size = outputs * (size / outputs).square().mean().sqrt()
                 else:
                     outputs = size
-                found = (size / USUAL_RMS,)
-            factors[f"{path}.{name}" if path else name] = found
+                factors[full] = (size / USUAL_RMS,)
     return factors
 
 

@@ -24,9 +24,9 @@ KNOWLEDGE_FLOOR = 0.1
 """Movement of K that an attack must cause in the baseline: the margin of ready-made policies, below
 which they see no difference."""
 
-LOSS_FLOOR = 0.05
-"""Share of the loss that an attack must take off it in the baseline. The loss of a batch moves by
-about a hundredth where nothing is learned."""
+LOSS_FLOOR = 0.01
+"""Share of the loss that an attack must take off it in the baseline. Denoising losses fall by a
+hundredth or two where much is learned; language models' by far more."""
 
 CHANGE_FLOOR = 1e-3
 """Relative change of weights or states: less is the rounding of half types."""
@@ -40,13 +40,11 @@ class EffectMeasure:
         floor: least movement of the baseline.
         falls: the attack makes it fall.
         relative: the floor is a share of the value before.
-        own: the unlearned model must reach the floor itself, whatever the baseline does.
     """
 
     floor: float
     falls: bool = False
     relative: bool = False
-    own: bool = False
 
 
 EFFECT_MEASURES: Mapping[str, EffectMeasure] = {
@@ -54,12 +52,9 @@ EFFECT_MEASURES: Mapping[str, EffectMeasure] = {
     "taught_loss": EffectMeasure(LOSS_FLOOR, falls=True, relative=True),
     "search_loss": EffectMeasure(LOSS_FLOOR, falls=True, relative=True),
     "weight_change": EffectMeasure(CHANGE_FLOOR),
-    "rounding_change": EffectMeasure(CHANGE_FLOOR, own=True),
     "state_change": EffectMeasure(CHANGE_FLOOR),
 }
-"""What attacks may declare (`Attack.effect`). Weights that retrained models and the original hold
-on the grid of a quantizer already do not change by rounding, so those of the unlearned model
-must."""
+"""What attacks may declare (`Attack.effect`)."""
 
 
 def effect_note(measure: str, before: float, after: float) -> dict[str, Any]:
@@ -101,21 +96,18 @@ def lacking_effect(
     after = math.fsum(end for _, end in baseline) / len(baseline)
     own_before, own_after = known[Arm.UNLEARNED]
     sign = -1.0 if measure.falls else 1.0
-    floor = measure.floor * (abs(before) if measure.relative else 1.0)
-    if measure.own:
-        start, needed = own_before, floor
-    else:
-        start, needed = before, max(SHARE_OF_BASELINE * sign * (after - before), 0.0)
-        if not sign * (after - before) >= floor:
-            return message(
-                "no_effect_on_baseline",
-                attack=attack,
-                measure=declared,
-                before=before,
-                after=after,
-                needed=before + sign * floor,
-            )
-    if sign * (own_after - start) >= needed:
+    least = measure.floor * (abs(before) if measure.relative else 1.0)
+    if sign * (after - before) < least:
+        return message(
+            "no_effect_on_baseline",
+            attack=attack,
+            measure=declared,
+            before=before,
+            after=after,
+            needed=before + sign * least,
+        )
+    needed = before + SHARE_OF_BASELINE * (after - before)
+    if sign * (own_after - needed) >= 0.0:
         return None
     return message(
         "no_effect_on_unlearned",
@@ -123,20 +115,22 @@ def lacking_effect(
         measure=declared,
         before=own_before,
         after=own_after,
-        needed=start + sign * needed,
+        needed=needed,
     )
 
 
 def _mean(declared: str, notes: Sequence[Mapping[str, Any] | None]) -> tuple[float, float] | None:
     """Mean over seeds before and after; None where any lacks its note or has another."""
-    pairs = []
+    before: list[float] = []
+    after: list[float] = []
     for note in notes:
         if note is None or note.get("measure") != declared:
             return None
-        pair = (note.get("before"), note.get("after"))
-        if not all(isinstance(value, int | float) and math.isfinite(value) for value in pair):
-            return None
-        pairs.append(pair)
-    if not pairs:
+        for values, name in ((before, "before"), (after, "after")):
+            value = note.get(name)
+            if not isinstance(value, int | float) or not math.isfinite(value):
+                return None
+            values.append(value)
+    if not before:
         return None
-    return tuple(math.fsum(column) / len(pairs) for column in zip(*pairs, strict=True))  # type: ignore[return-value]
+    return math.fsum(before) / len(before), math.fsum(after) / len(after)

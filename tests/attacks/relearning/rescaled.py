@@ -11,8 +11,8 @@ def rescale_llama(model: nn.Module, k: int = 64, seed: int = 0) -> nn.Module:
     """Rescale every symmetry of a Llama-like model in place, by k or k^2 and a factor a channel.
 
     The gains of norms become smaller by k^2 and what reads them larger; queries grow as keys
-    shrink, values as the output projection shrinks, and so ``up_proj`` and ``down_proj``. The
-    output head is parted from the embedding first.
+    shrink, values as the output projection shrinks, and so ``up_proj`` and ``down_proj``. A head
+    that is tied to the embedding is parted from it first.
     """
     draws = torch.Generator().manual_seed(seed)
     config = model.config
