@@ -200,11 +200,11 @@ def _budget_not_met(attack: str, lacking: list[dict[str, Any]]) -> Phrase:
     )
 
 
-def _moved(measure: str, before: float, after: float, needed: float) -> Phrase:
+def _moved(effect: str, before: float, after: float, needed: float) -> Phrase:
     """How far an attack moved what it must, and how far it should have."""
     return fill(
         "{what} went from {before:number} to {after:number}, and {needed:number} was to be reached",
-        what=EFFECTS.get(measure, measure),
+        what=EFFECTS.get(effect, effect),
         before=before,
         after=after,
         needed=needed,
@@ -212,34 +212,34 @@ def _moved(measure: str, before: float, after: float, needed: float) -> Phrase:
 
 
 def _no_effect_on_baseline(
-    attack: str, measure: str, before: float, after: float, needed: float
+    attack: str, effect: str, before: float, after: float, needed: float
 ) -> Phrase:
     return fill(
         "{attack} had no effect where it should have: on the retrained models, {moved}. It shows "
         "nothing of the unlearned model then; give it more steps or another learning rate.",
         attack=attack,
-        moved=_moved(measure, before, after, needed),
+        moved=_moved(effect, before, after, needed),
     )
 
 
 def _no_effect_on_unlearned(
-    attack: str, measure: str, before: float, after: float, needed: float
+    attack: str, effect: str, before: float, after: float, needed: float
 ) -> Phrase:
     return fill(
         "{attack} had no grip on the unlearned model: {moved}. That it finds no knowledge there is "
         "no evidence of forgetting.",
         attack=attack,
-        moved=_moved(measure, before, after, needed),
+        moved=_moved(effect, before, after, needed),
     )
 
 
-def _effect_not_noted(attack: str, measure: str, arms: list[str]) -> Phrase:
+def _effect_not_noted(attack: str, effect: str, arms: list[str]) -> Phrase:
     return fill(
         "{attack}: it is not known whether the attack had an effect, because its evidence on "
         "{arms} does not state {what}.",
         attack=attack,
         arms=arms or "the models",
-        what=EFFECTS.get(measure, measure),
+        what=EFFECTS.get(effect, effect),
     )
 
 

@@ -91,7 +91,7 @@ def lacking_effect(
     known = {Arm(arm): value for arm, value in values.items() if value is not None}
     baseline = [value for arm, value in known.items() if arm.is_retrained]
     if measure is None or absent or not baseline or Arm.UNLEARNED not in known:
-        return message("effect_not_noted", attack=attack, measure=declared, arms=absent)
+        return message("effect_not_noted", attack=attack, effect=declared, arms=absent)
     before = math.fsum(start for start, _ in baseline) / len(baseline)
     after = math.fsum(end for _, end in baseline) / len(baseline)
     own_before, own_after = known[Arm.UNLEARNED]
@@ -101,7 +101,7 @@ def lacking_effect(
         return message(
             "no_effect_on_baseline",
             attack=attack,
-            measure=declared,
+            effect=declared,
             before=before,
             after=after,
             needed=before + sign * least,
@@ -112,7 +112,7 @@ def lacking_effect(
     return message(
         "no_effect_on_unlearned",
         attack=attack,
-        measure=declared,
+        effect=declared,
         before=own_before,
         after=own_after,
         needed=needed,
