@@ -38,7 +38,8 @@ class UNetRelearningParameters(FineTuning):
     """LoRA on the projections of the UNet's attention (arXiv 2106.09685), or all weights of the
     UNet."""
     learning_rate: float | None = Field(default=None, gt=0)
-    """Constant learning rate of AdamW; by default 1e-4 with LoRA and 1e-5 without."""
+    """Constant learning rate of Adam, relative to the weights; by default 1e-4 with LoRA and 1e-5
+    without."""
     rank: int = Field(default=4, ge=1)
     """Rank of LoRA's matrices, whose product is scaled by 2. Full fine-tuning has none."""
     batch_size: int = Field(default=4, ge=1)
@@ -68,7 +69,8 @@ class UNetRelearning(
     taught at all. K is the mean over a fixed grid of steps: the area under the learning curve,
     normalised. All forget facts are asked, those whose pictures are taught too: what the
     training itself teaches it teaches every arm, from the same pictures with the same noise,
-    and the retrained models say how much that is.
+    and the retrained models say how much that is. Steps are relative to the weights, so that
+    their scale decides nothing; the training must have lowered the loss of what is taught.
     """
     threat_model = (
         "Anybody who fine-tunes the released model, with some pictures of the concept or, "
