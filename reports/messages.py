@@ -268,6 +268,8 @@ def _control(
     **_: JsonValue,
 ) -> Phrase:
     template = "the {kind} positive control ({left:share} of the gap left without attack)"
+    if kind == "head":
+        template = template[:-1] + ", suppressed in output head and last norm alone)"
     if grid is not None:
         template = template[:-1] + ", weights within the rounding cells of {grid})"
     return fill(template, kind=kind, grid=grid, left=left)
@@ -309,8 +311,8 @@ def _other_control(other: dict[str, Any] | None, missing: Phrase | None) -> Phra
     if missing is None:
         return Phrase()
     template = (
-        " No obfuscated control could be made ({missing}), so it was not shown whether the attack "
-        "brings back knowledge that is hidden."
+        " No control that hides all could be made ({missing}), so it was not shown whether the "
+        "attack brings back knowledge that is hidden."
     )
     return fill(template, missing=missing)
 
@@ -339,6 +341,48 @@ def _positive_control_missed(
         why=_why_missed(**held_to),
     )
     return missed + _other_control(other, missing)
+
+
+_GRAFTS = {
+    "none": "no graft",
+    "head": "output head and last norm",
+    "embeddings": "embeddings",
+    "norms": "norms and biases",
+    "interface": "all of these",
+    "own_embeddings": "its own embeddings as output head",
+    "refitted_head": "output head refitted on the retain facts",
+    "first_third": "first third of the blocks",
+    "middle_third": "middle third of the blocks",
+    "last_third": "last third of the blocks",
+    "attention": "attention",
+    "mlp": "MLPs",
+    "convolutions": "first and last convolution",
+    "vae": "autoencoder",
+    "unet": "UNet",
+    "text_encoder": "text encoder",
+}
+"""Code of a group of tensors to its name."""
+
+
+def _grafts_left_out(attack: str, groups: list[str]) -> Phrase:
+    template = (
+        "{attack}: the unlearned model's tensors have other shapes than the original's, so these "
+        "could not be exchanged: {groups}."
+    )
+    return fill(template, attack=attack, groups=", ".join(_GRAFTS[group] for group in groups))
+
+
+def _grafted_k(group: str) -> Phrase:
+    if group == "none":
+        return plain("mean K of forget facts without a graft")
+    return fill("mean K of forget facts, graft: {group}", group=_GRAFTS[group])
+
+
+def _weight_change(group: str, equal: int, tensors: int) -> Phrase:
+    template = (
+        "relative change of weights, {group} ({equal:count} of {tensors:tensor|tensors} equal)"
+    )
+    return fill(template, group=_GRAFTS[group], equal=equal, tensors=tensors)
 
 
 def _residual_above_margin(attack: str, metric: str, delta: float, rho: float | None) -> Phrase:
@@ -487,6 +531,20 @@ SENTENCES: Mapping[str, Wording] = {
     "effect_not_noted": _effect_not_noted,
     "no_effect_on_baseline": _no_effect_on_baseline,
     "no_effect_on_unlearned": _no_effect_on_unlearned,
+    "body_unchanged": (
+        "{attack}: no matrix within the unlearned model differs from the original's by more "
+        "than storing it does (relative change at most {largest:number}, rows and columns brought "
+        "to one norm; {needed:number} is needed). Nothing was unlearned in its layers."
+    ),
+    "weights_not_comparable": (
+        "{attack}: the unlearned model's blocks have other tensors than the original's, so it "
+        "cannot be seen whether anything was unlearned in them."
+    ),
+    "grafts_left_out": _grafts_left_out,
+    "codes_unchanged": (
+        "{attack}: rounded, the unlearned model is the original in {layers:layer|layers} to the "
+        "last weight. What it still hides then lies outside of them."
+    ),
     "positive_control_found": _positive_control_found,
     "positive_control_missed": _positive_control_missed,
     # the verdict
@@ -756,6 +814,8 @@ SENTENCES: Mapping[str, Wording] = {
 """Code of a message to its sentence."""
 
 FIGURES: Mapping[str, Wording] = {
+    "grafted_k": _grafted_k,
+    "weight_change": _weight_change,
     "first_token_probed": "first token alone, read from layer {layer}",
     "forget_facts_probed": "forget facts, read from layer {layer}",
     "kept_retain_facts_probed": "retain facts that the probe was not fitted on, read from layer "
@@ -841,6 +901,7 @@ GATES: Mapping[str, Wording] = {
     "budget": "budget",
     "environment": "environment",
     "effect": "effect",
+    "weights": "weights",
 }
 """Code of a gate to its name."""
 

@@ -24,6 +24,7 @@ from auditor.store.gathering import (
     environment_message,
     measured_evidence,
     unread,
+    weights_message,
 )
 from auditor.store.table import Evidence, EvidenceTable
 
@@ -178,6 +179,7 @@ def _evidence(
         shortfall=lacking,
         environment=environment_message(store, variant.id, jobs),
         effect=effect_message(store, variant.id, attack.effect, jobs),
+        weights=weights_message(store, variant.id, jobs),
     )
 
 

@@ -48,6 +48,7 @@ class AttackEvidence:
         environment: how the environments of its arms differ; None where they do not.
         effect: how it lacks the effect on what it was given that it must have; None where it does
             not, or declares none.
+        weights: what the weights themselves say against a PASS; None where nothing.
     """
 
     id: AttackId
@@ -61,6 +62,7 @@ class AttackEvidence:
     shortfall: Message | None = None
     environment: Message | None = None
     effect: Message | None = None
+    weights: Message | None = None
 
     def __post_init__(self) -> None:
         measured = self.status is Status.MEASURED
@@ -205,3 +207,5 @@ def _shared_gates(evidence: AttackEvidence) -> Iterator[Gate]:
         yield Gate("environment", met=False, message=evidence.environment)
     if evidence.effect is not None:
         yield Gate("effect", met=False, message=evidence.effect)
+    if evidence.weights is not None:
+        yield Gate("weights", met=False, message=evidence.weights)

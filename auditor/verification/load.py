@@ -26,6 +26,7 @@ from auditor.store.gathering import (
     environment_message,
     measured_evidence,
     unread,
+    weights_message,
 )
 from auditor.store.table import Evidence, EvidenceTable
 
@@ -92,13 +93,19 @@ def load_inputs(
         table=tables([(row.id, row.jobs) for row in certificate.matrix]),
     )
     assigned = _assigned(certificate, policy)
-    inputs = replace(
-        bare,
-        attacks=tuple(
-            _evidence(bare, row, assigned[row.id], store, _declared(certificate, row.attack))
-            for row in certificate.matrix
-        ),
-    )
+    attacks = [
+        replace(
+            attack,
+            effect=effect_message(store, attack.id, _declared(certificate, attack.id), attack.jobs),
+        )
+        for attack in (_evidence(bare, row, assigned[row.id], store) for row in certificate.matrix)
+    ]
+    if certificate.converted_from is None:  # earlier versions did not look at weights
+        attacks = [
+            replace(attack, weights=weights_message(store, attack.id, attack.jobs))
+            for attack in attacks
+        ]
+    inputs = replace(bare, attacks=tuple(attacks))
     if not certificate.positive_controls:
         return inputs
     return inputs.with_controls(_control_outcomes(certificate, inputs, tables, store))
@@ -182,21 +189,9 @@ def _assigned(certificate: Certificate, policy: Policy) -> dict[AttackId, Assign
 
 
 def _evidence(
-    inputs: DecisionInputs,
-    row: MatrixRow,
-    assigned: Assigned,
-    store: EvidenceStore,
-    effect: str | None,
+    inputs: DecisionInputs, row: MatrixRow, assigned: Assigned, store: EvidenceStore
 ) -> AttackEvidence:
-    """The evidence of a row, with the role that the policy gives it.
-
-    Args:
-        inputs: what all rows share.
-        row: names the attack and its jobs.
-        assigned: the role.
-        store: the evidence.
-        effect: what the attack must move, if anything.
-    """
+    """Build the evidence of a row, with the role that the policy gives it."""
     if row.jobs:
         return measured_evidence(
             inputs.table,
@@ -209,7 +204,6 @@ def _evidence(
             baseline=row.attack == AS_IS,
             shortfall=assigned.shortfall,
             environment=environment_message(store, row.id, row.jobs),
-            effect=effect_message(store, row.id, effect, row.jobs),
         )
     if row.status is Status.MEASURED or row.reason is None:
         raise ContradictedError(
@@ -226,15 +220,15 @@ def _evidence(
     )
 
 
-def _declared(certificate: Certificate, attack: str) -> str | None:
+def _declared(certificate: Certificate, attack: AttackId) -> str | None:
     """What an attack must move, as its class says.
 
     None where the certificate is of a release whose attacks declared nothing, and of an attack
     that is not installed: what its jobs note of an effect decides then.
     """
-    if certificate.converted_from is not None or attack not in ATTACKS.names():
+    if certificate.converted_from is not None or attack.name not in ATTACKS.names():
         return None
-    return ATTACKS.metadata(attack).effect
+    return ATTACKS.metadata(attack.name).effect
 
 
 def _listed(certificate: Certificate, store: EvidenceStore, key: str) -> str:
@@ -271,13 +265,7 @@ def _control_outcomes(
             used.append(row.model_copy(update={"jobs": part.jobs}))
         seen = replace(inputs, table=tables([(one.id, one.jobs) for one in used]))
         attacks = tuple(
-            _evidence(
-                seen,
-                one,
-                Assigned(roles[one.id].role, roles[one.id].shortfall),
-                store,
-                _declared(certificate, one.attack),
-            )
+            _evidence(seen, one, Assigned(roles[one.id].role, roles[one.id].shortfall), store)
             for one in used
         )
         assessed = decide_verdict(replace(seen, attacks=attacks)).attacks

@@ -1,0 +1,96 @@
+"""How far the weights of a model are from the original's, by group of tensors."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_ROUNDS = 8
+"""Alternations of rows and columns; those of a dense matrix settle within a few."""
+
+_CONVOLUTION = 4
+"""Dimensions of a convolution's weight."""
+
+
+@torch.no_grad()
+def weight_change(
+    groups: Mapping[str, Mapping[str, Tensor]],
+    original: Mapping[str, Tensor],
+    body: Collection[str],
+) -> dict[str, dict[str, Any]]:
+    """Compare the tensors of a model with those of the original.
+
+    Both are rounded to bfloat16 first, the coarsest type that models are stored in: what is stored
+    in another type is no other model.
+
+    Args:
+        groups: Of the model: group to tensors by name.
+        original: The original's tensors by name.
+        body: The groups that hold what the model knows.
+
+    Returns:
+        Group to whether it is of the ``body``, the number of its ``tensors``, of those that are
+        ``equal`` and of those that are ``incomparable`` (missing in the original, or of another
+        shape), and their relative ``change`` (Frobenius norm); for matrices also ``scale_free``,
+        the largest relative change of one of them after `balanced`.
+    """
+    return {
+        name: {"body": name in body, **_compared(members, original)}
+        for name, members in groups.items()
+    }
+
+
+def _compared(members: Mapping[str, Tensor], original: Mapping[str, Tensor]) -> dict[str, Any]:
+    equal = incomparable = 0
+    moved = size = 0.0
+    largest: list[float] = []
+    for name, tensor in members.items():
+        theirs = original.get(name)
+        if theirs is None or theirs.shape != tensor.shape:
+            incomparable += 1
+            continue
+        ours, theirs = (_rounded(one) for one in (tensor, theirs))
+        same = bool(torch.equal(ours, theirs))
+        equal += same
+        size += float(theirs.square().sum())
+        moved += 0.0 if same else float((ours - theirs).square().sum())
+        if ours.ndim > 1:
+            largest.append(0.0 if same else _relative(balanced(ours), balanced(theirs)))
+    found: dict[str, Any] = {
+        "tensors": len(members),
+        "equal": equal,
+        "incomparable": incomparable,
+        "change": _root(moved, size),
+    }
+    return {**found, "scale_free": max(largest)} if largest else found
+
+
+def balanced(matrix: Tensor) -> Tensor:
+    """The absolute entries of a matrix with its rows and columns brought to one norm in turn.
+
+    So that it is the same matrix after rows or columns were multiplied by any numbers, as
+    rescalings do that change no logit (Sinkhorn and Knopp, Pacific J. Math. 21, 1967).
+
+    Args:
+        matrix: [..., rows, columns], float32; of a convolution [out, in, height, width].
+    """
+    found = (matrix.flatten(1) if matrix.ndim == _CONVOLUTION else matrix).abs()
+    for _ in range(_ROUNDS):
+        for dimension in (-1, -2):
+            norm = torch.linalg.vector_norm(found, dim=dimension, keepdim=True)
+            found = found / norm.clamp_min(torch.finfo(found.dtype).tiny)
+    return found
+
+
+def _rounded(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().to(torch.bfloat16).float()
+
+
+def _relative(ours: Tensor, theirs: Tensor) -> float:
+    return _root(float((ours - theirs).square().sum()), float(theirs.square().sum()))
+
+
+def _root(moved: float, size: float) -> float:
+    """Root of a ratio of squares; 1 where there was nothing and now is something."""
+    return (moved / size) ** 0.5 if size else float(moved > 0)
