@@ -20,6 +20,7 @@ from auditor.policy import AS_IS, shortfall
 from auditor.statistics import AttackEvidence
 from auditor.store.base import EvidenceStore
 from auditor.store.gathering import (
+    effect_message,
     environment_message,
     measured_evidence,
     unread,
@@ -178,6 +179,7 @@ def _evidence(
         reported=() if attack.metric else plan.metrics.beside,
         shortfall=lacking,
         environment=environment_message(store, variant.id, jobs),
+        effect=effect_message(store, variant.id, attack.effect, jobs),
         weights=weights_message(store, variant.id, jobs),
     )
 

@@ -18,6 +18,7 @@ GateName = Literal[
     "budget",
     "environment",
     "metrics_agree",
+    "effect",
     "weights",
 ]
 
