@@ -79,7 +79,9 @@ def denoising_learner(
 def denoising_error(
     model: "TextToImage", images: Tensor, prompts: Sequence[str], seed: int
 ) -> Callable[[], float]:
-    """Make a function that says the mean denoising loss of pictures with their prompts.
+    """Return a function that gives the mean denoising loss.
+
+    It is the loss of pictures with their prompts.
 
     Timesteps and noise are the same at every call and on every arm.
 

@@ -1,4 +1,7 @@
-"""Knowledge during training: mean over a grid of steps, the curve, and what was taught."""
+"""Knowledge during training: its mean and its curve.
+
+The mean is over a grid of steps; what was taught is here, too.
+"""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -36,7 +39,7 @@ Readings = Mapping[int, Sequence[Row]]
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a training brought.
+    """Result of a training.
 
     Attributes:
         readings: rows of the asked facts by optimiser step.
@@ -49,7 +52,7 @@ class Lesson:
     after: float
 
     def effect(self, measure: str) -> dict[str, Any]:
-        """What a measurement notes of the training's effect."""
+        """Note of a measurement on the training's effect."""
         return effect_note(measure, self.before, self.after)
 
 
@@ -61,7 +64,9 @@ def primary(evaluator: TextEvaluator) -> TextEvaluator:
 def known(
     model: LanguageModel, evaluator: TextEvaluator, facts: Sequence[Fact]
 ) -> Callable[[], float]:
-    """Make a function that says the mean K of some forget facts by the primary metric.
+    """Return a function that gives the mean K of some facts.
+
+    They are facts of the forget set, by the primary metric.
 
     Args:
         model: who is asked.
@@ -74,7 +79,10 @@ def known(
 
 
 def mean_loss(model: LanguageModel, examples: Sequence[Example]) -> Callable[[], float]:
-    """Make a function that says the mean loss of a few training examples, in nats per token."""
+    """Return a function that gives the mean loss of examples.
+
+    They are a few of the training examples; the unit is nats per token.
+    """
     few = spread(examples, MOST_TAUGHT)
 
     @torch.no_grad()

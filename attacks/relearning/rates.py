@@ -11,7 +11,7 @@ taken: it teaches as well, and disturbs least what is not taught."""
 
 
 class Trial(NamedTuple):
-    """What a training at one rate taught."""
+    """Trial of a training at one rate."""
 
     rate: float
     taught: float

@@ -22,7 +22,9 @@ ENTITIES = 100
 
 @dataclass(frozen=True)
 class Excess:
-    """K of U beyond R, by every reading of the plan's deciding metrics.
+    """K of U beyond R, by every reading of a deciding metric.
+
+    The deciding metrics are those of the plan.
 
     Attacks with a measure of their own have a scale of their own, and are not compared.
     """

@@ -226,7 +226,7 @@ def _evidence(
 
 
 def _declared(certificate: Certificate, attack: AttackId) -> str | None:
-    """What an attack must move, as its class says.
+    """Return what an attack must move, as its class says.
 
     None where the certificate is of a release whose attacks declared nothing, and of an attack
     that is not installed: what its jobs note of an effect decides then.
