@@ -164,10 +164,10 @@ def learner(
     Afterwards it is restored bit for bit.
 
     Args:
-        model: who is taught.
+        model: model that is taught.
         examples: what is taught.
         settings: how.
-        seed: of the order of examples and of LoRA's first matrices.
+        seed: seed of the order of examples and of LoRA's first matrices.
         rate: learning rate, by default that of the settings.
 
     Raises:
@@ -213,8 +213,8 @@ def adapter(
 
     Args:
         network: It stays as it is, LoRA aside.
-        rank: of LoRA's matrices.
-        seed: of LoRA's first matrices.
+        rank: rank of LoRA's matrices.
+        seed: seed of LoRA's first matrices.
         layers: around which it is put, by name.
 
     Yields:
@@ -259,7 +259,7 @@ def _framed(layer: Any, frame: Frame | None) -> Iterator[Trained]:
 
     Args:
         layer: PEFT's.
-        frame: of the layer's weight; without one they stay in that of the weights themselves.
+        frame: frame of the layer's weight; without one they stay in that of the weights themselves.
     """
     (adapter_name,) = layer.r
     if layer.lora_embedding_A:

@@ -69,9 +69,9 @@ def known(
     They are facts of the forget set, by the primary metric.
 
     Args:
-        model: who is asked.
+        model: model that is asked.
         evaluator: the audit's.
-        facts: of which a few are asked.
+        facts: facts of which a few are asked.
     """
     asking = primary(evaluator)
     few = {fact.id for fact in spread(facts, MOST_TAUGHT)}
@@ -106,11 +106,11 @@ def readings(
     """Train a model and evaluate the forget facts at every checkpoint.
 
     Args:
-        model: who is taught; as it was when this returns.
+        model: model that is taught; as it was when this returns.
         evaluator: asks at the checkpoints; at step 0 by its primary metric only.
         examples: what is taught.
         settings: how.
-        seed: of the order of examples and of LoRA's first matrices.
+        seed: seed of the order of examples and of LoRA's first matrices.
         checkpoints: optimiser steps, ascending.
         taught: measures what is taught.
         asked: ids of the facts that are asked, by default all.

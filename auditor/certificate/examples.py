@@ -50,7 +50,7 @@ def measured_excess(inputs: DecisionInputs, metrics: Sequence[str]) -> Excess | 
 
     Args:
         inputs: the evidence.
-        metrics: whose readings are wanted.
+        metrics: metrics whose readings are wanted.
     """
     measured = [
         (attack, reading.metric, reading.arms)

@@ -79,7 +79,7 @@ def problems_of_sets(plan: AuditPlan, sets: FactSets) -> list[str]:
     """Say what keeps a plan from measuring its facts.
 
     Args:
-        plan: Whose metrics, policy and kind of model the facts must fit.
+        plan: Plan whose metrics, policy and kind of model the facts must fit.
         sets: The facts.
     """
     found = []

@@ -28,7 +28,7 @@ def weight_change(
     in another type is no other model.
 
     Args:
-        groups: Of the model: group to tensors by name.
+        groups: Groups of the model: group to tensors by name.
         original: The original's tensors by name.
         body: The groups that hold what the model knows.
 

@@ -81,8 +81,8 @@ class Decision:
         baseline_claim: what the residual is relative to; None without a measured attack.
         facts_needed: under INCONCLUSIVE, the facts that the most demanding attack needs that
             is short of facts; None where facts are not what is missing.
-        margins: as given.
-        scope: as given.
+        margins: margins as given.
+        scope: scope as given.
     """
 
     verdict: Verdict

@@ -19,7 +19,7 @@ def simple_preference_loss(logits: Tensor, labels: Tensor, reference: Tensor | N
     The margin is the paper's, 0.
 
     Args:
-        logits: Of the model being changed, [batch, time, vocabulary].
+        logits: Logits of the model being changed, [batch, time, vocabulary].
         labels: Next tokens, ``IGNORED`` where they carry no loss, [batch, time].
         reference: Unused.
 

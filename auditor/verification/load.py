@@ -57,10 +57,10 @@ def load_inputs(
     """Load the inputs of a certificate's verdict from stored evidence.
 
     Args:
-        certificate: whose figures are to be worked out again; only its list of attacks and jobs,
-            its policy and the names of its models are used.
+        certificate: certificate whose figures are to be worked out again; only its list of attacks
+            and jobs, its policy and the names of its models are used.
         store: where the evidence is.
-        columns: of the evidence; the answers may be left out where no text is wanted.
+        columns: columns of the evidence; the answers may be left out where no text is wanted.
 
     Raises:
         EvidenceChangedError: evidence or facts are missing, or not those that the certificate
@@ -136,7 +136,7 @@ def under_policy(
     """The same inputs under another policy.
 
     Args:
-        inputs: of the certificate.
+        inputs: inputs of the certificate.
         certificate: that names the attacks' parameters.
         policy: gives the attacks their roles.
         default: labels that are mandatory where the policy lists none.
