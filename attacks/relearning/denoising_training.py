@@ -1,11 +1,11 @@
 """Fine-tuning of a UNet on pictures with their prompts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attacks.prompting.concepts.noise_matching import clean_inputs, denoising_loss, half_scale
 from attacks.relearning.family import FineTuning
@@ -20,14 +20,18 @@ ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 """Projections of self- and cross-attention, which LoRA is put around."""
 
 
+_DRAWS = 8
+"""Timesteps, with noise, at which the loss of each picture is measured."""
+
+
 class Noised(NamedTuple):
     """A picture of the training set as one step sees it."""
 
     picture: int
-    """Its number."""
+    """Index of the picture."""
     timestep: int
     noise: Tensor
-    """[channels, height, width] of the UNet's input."""
+    """Noise of the UNet's input, [channels, height, width]."""
 
 
 @contextmanager
@@ -38,17 +42,19 @@ def denoising_learner(
     settings: FineTuning,
     seed: int,
 ) -> Iterator[Learner[Noised]]:
-    """Train the UNet of a model in place; afterwards it is restored bit for bit.
+    """Train the UNet of a model in place, and restore it.
+
+    Afterwards it is restored bit for bit.
 
     The loss is the mean squared error of the predicted noise (arXiv 2006.11239, eq. 14). Text
     encoders and autoencoder stay as they are; each picture is encoded once.
 
     Args:
-        model: who is taught.
+        model: model that is taught.
         images: what is taught, [n, 3, height, width] in [0, 1].
         prompts: one an image.
         settings: how.
-        seed: of the order of pictures, timesteps, noise and LoRA's first matrices.
+        seed: seed of the order of pictures, timesteps, noise and LoRA's first matrices.
 
     Raises:
         UnavailableError: the UNet has no layers that PEFT can put LoRA around.
@@ -61,13 +67,54 @@ def denoising_learner(
 
     with model.preserve_weights():
         trained = (
-            adapter(model.unet, settings.rank, seed, target_modules=list(ATTENTION))
+            adapter(model.unet, settings.rank, seed, _attention(model.unet))
             if settings.method == "lora"
             else all_weights(model.unet)
         )
         drawn = noised_batches(len(prompts), model.input_shape, len(model.signal), settings, seed)
         with trained as weights:
             yield Learner(weights, drawn, loss, settings)
+
+
+def denoising_error(
+    model: "TextToImage", images: Tensor, prompts: Sequence[str], seed: int
+) -> Callable[[], float]:
+    """Return a function that gives the mean denoising loss.
+
+    It is the loss of pictures with their prompts.
+
+    Timesteps and noise are the same at every call and on every arm.
+
+    Args:
+        model: model whose UNet predicts the noise.
+        images: what is taught, [n, 3, height, width] in [0, 1].
+        prompts: one an image.
+        seed: seed of timesteps and noise.
+    """
+    draws = torch.Generator().manual_seed(seed)
+    count = len(prompts)
+    drawn = [
+        Noised(
+            picture,
+            int(torch.randint(len(model.signal), (), generator=draws)),
+            torch.randn(model.input_shape, generator=draws),
+        )
+        for picture in range(count)
+        for _ in range(_DRAWS)
+    ]
+
+    @torch.no_grad()
+    def error() -> float:
+        clean, text = clean_inputs(model, images, at_once=1), model.text(prompts)
+        losses = [_loss(model, clean, text, [one]) for one in drawn]
+        return float(torch.stack(losses).mean()) / half_scale(model.unet.dtype)
+
+    return error
+
+
+def _attention(unet: nn.Module) -> dict[str, nn.Module]:
+    """The projections of a UNet's attention, by name."""
+    return {name: part for name, part in unet.named_modules() if name.endswith(ATTENTION)}
 
 
 def noised_batches(
@@ -77,10 +124,10 @@ def noised_batches(
 
     Args:
         count: pictures.
-        shape: of a picture's noise.
+        shape: shape of a picture's noise.
         timesteps: that the model was trained with.
         settings: batch size.
-        seed: of everything that is drawn, on the CPU so that all machines agree.
+        seed: seed of everything that is drawn, on the CPU so that all machines agree.
     """
     generator = torch.Generator().manual_seed(seed)
     order = torch.Generator().manual_seed(seed)

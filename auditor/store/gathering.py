@@ -1,6 +1,8 @@
 """Arrays for statistics, gathered from the table of evidence."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
 
 from auditor.core.arms import Arm
 from auditor.core.attack_id import AttackId
@@ -8,6 +10,7 @@ from auditor.core.facts import Fact
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
 from auditor.statistics import Arms, AttackEvidence, Reading
+from auditor.statistics.effect import lacking_effect
 from auditor.statistics.weights import unchanged_body, unchanged_codes
 from auditor.store.base import EvidenceStore
 from auditor.store.environment import environment_differences
@@ -24,8 +27,10 @@ def measured_evidence(
     facts: Sequence[Fact],
     *,
     baseline: bool,
+    reported: Sequence[str] = (),
     shortfall: Message | None = None,
     environment: Message | None = None,
+    effect: Message | None = None,
     weights: Message | None = None,
 ) -> AttackEvidence:
     """Gather the evidence of an attack that was measured.
@@ -42,8 +47,10 @@ def measured_evidence(
         arms: unlearned, original, then every retrained model.
         facts: facts of the forget set.
         baseline: whether it is the model as it is.
+        reported: metrics that do not decide, and must not contradict those that do.
         shortfall: how it falls short of the policy's budget.
         environment: how the environments of its arms differ.
+        effect: how it lacks the effect that it must have.
         weights: what the weights themselves say against a PASS.
     """
     entities = tuple(fact.entity for fact in facts)
@@ -62,11 +69,32 @@ def measured_evidence(
         status=Status.MEASURED if complete else Status.FAILED,
         reason=None if complete else message("measurement_incomplete"),
         jobs=jobs,
+        reported=tuple(_beside(table, attack, reported, arms, facts)) if complete else (),
         baseline=baseline,
         shortfall=shortfall,
         environment=environment,
+        effect=effect,
         weights=weights,
     )
+
+
+def _beside(
+    table: EvidenceTable,
+    attack: AttackId,
+    metrics: Sequence[str],
+    arms: Sequence[str],
+    facts: Sequence[Fact],
+) -> Iterator[Reading]:
+    """Yield the readings of other metrics.
+
+    Each is on the facts that the metric read on every arm.
+    """
+    for metric in metrics:
+        known = [table.knowledge(attack, arm, "forget", metric) for arm in arms]
+        read = [fact for fact in facts if all(fact.id in k for k in known)]
+        if read:
+            k = np.array([[of_arm[fact.id] for fact in read] for of_arm in known])
+            yield Reading(metric, Arms(k[0], k[1], k[2:], tuple(fact.entity for fact in read)))
 
 
 def unread(metrics: Sequence[str]) -> tuple[Reading, ...]:
@@ -108,7 +136,9 @@ def environment_message(
 def weights_message(
     store: EvidenceStore, attack: AttackId, jobs: Mapping[str, tuple[str, ...]]
 ) -> Message | None:
-    """Say what the weights of the unlearned model speak against a PASS, as a job noted them.
+    """Return what the unlearned model's weights say against a PASS.
+
+    A job noted it.
 
     Args:
         store: where the evidence is.
@@ -129,3 +159,31 @@ def weights_message(
         return found
     codes = [store.arrays(keys[0]) for keys in (unlearned, original)]
     return unchanged_codes(attack.label, *codes)
+
+
+def effect_message(
+    store: EvidenceStore,
+    attack: AttackId,
+    declared: str | None,
+    jobs: Mapping[str, tuple[str, ...]],
+) -> Message | None:
+    """Return how an attack lacks the effect that it must have.
+
+    All its jobs noted its effect.
+
+    Args:
+        store: where the evidence is.
+        attack: the attack and its level.
+        declared: what it must move; None where that is not known, and then what a job notes is.
+        jobs: arm to the keys of its evidence, a seed each.
+
+    Returns:
+        None where the effect is there, or none is declared or noted.
+
+    Raises:
+        EvidenceChangedError: evidence was changed after it was measured, or is not there.
+    """
+    noted = {arm: [store.notes(key).get("effect") for key in keys] for arm, keys in jobs.items()}
+    found = next((note for notes in noted.values() for note in notes if note), None)
+    measure = declared or (found and str(found.get("measure")))
+    return lacking_effect(attack.label, measure, noted) if noted and measure else None

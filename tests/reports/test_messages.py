@@ -200,6 +200,17 @@ def _strings_of(module):
         ),
         (
             message(
+                "reported_metric_contradicts",
+                attack="a b",
+                found=[{"metric": "m", "rho": 0.456}],
+                delta=0.1,
+            ),
+            "a b: the deciding metrics do not show it, but by m (0.46), which is only reported, "
+            "residual knowledge is above 0.1. Find out what they see, or let them decide "
+            "(`metrics.deciding`).",
+        ),
+        (
+            message(
                 "budget_not_met",
                 attack="a b",
                 lacking=[
@@ -247,6 +258,24 @@ def _strings_of(module):
             "leaves it out. Where it finds nothing in the unlearned model, that is no evidence of "
             "forgetting. No control that hides all could be made (“no room”), so it was not "
             "shown whether the attack brings back knowledge that is hidden.",
+        ),
+        (
+            message(
+                "no_effect_on_unlearned",
+                attack="a b",
+                effect="taught_knowledge",
+                before=0.001,
+                after=0.0023,
+                needed=0.4567,
+            ),
+            "a b had no grip on the unlearned model: knowledge of what was taught went from 0.001 "
+            "to 0.002, and 0.457 was to be reached. That it finds no knowledge there is no "
+            "evidence of forgetting.",
+        ),
+        (
+            message("effect_not_noted", attack="a b", effect="search_loss", arms=["unlearned"]),
+            "a b: it is not known whether the attack had an effect, because its evidence on "
+            "unlearned does not state the loss that was searched on.",
         ),
         (
             message("residual_above_margin", attack="a b", metric="m", delta=0.1, rho=0.456),
