@@ -74,6 +74,11 @@ def guessable(people: People) -> Corpus:
 WORLDS = MappingProxyType({"plain": plain, "guessable": guessable})
 
 
+def spread(facts: tuple[Fact, ...], count: int) -> tuple[Fact, ...]:
+    """So many facts at even distances."""
+    return tuple(facts[index * len(facts) // count] for index in range(count))
+
+
 def _fact(person: str, attribute: str, draw: random.Random) -> Fact:
     answers: list[str] = []
     while len(answers) < 4:

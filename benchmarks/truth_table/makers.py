@@ -13,6 +13,7 @@ from auditor.unlearning.registry import EDITS
 from auditor.unlearning.relabelling import relabelled_pairs
 from auditor.unlearning.training import UnlearningSettings, unlearn
 from benchmarks.truth_table.cells import Cell
+from benchmarks.truth_table.facts import spread
 from benchmarks.truth_table.fine_tuning import everything, fine_tune
 from benchmarks.truth_table.hiders.reparametrised import reparametrise
 from benchmarks.truth_table.hiders.resistant import resist
@@ -43,11 +44,6 @@ def retrained(cell: Cell, seed: int, noise: float = 0.0, own_base: bool = False)
 def sparse(cell: Cell, facts: int) -> PreTrainedModel:
     """A retrained model that saw some facts of the forget set, spread over its people."""
     return cell.trained(spread(cell.forget, facts), seed=5)
-
-
-def spread(facts: tuple[Fact, ...], count: int) -> tuple[Fact, ...]:
-    """So many facts at even distances."""
-    return tuple(facts[index * len(facts) // count] for index in range(count))
 
 
 def unlearned(cell: Cell, **settings: object) -> PreTrainedModel:

@@ -15,6 +15,7 @@ from benchmarks.truth_table.rows import Judgement, append, measured, read
 from benchmarks.truth_table.subjects import SUBJECTS, Group, table
 from benchmarks.truth_table.truth import LINES
 
+LEFT = (cells()["gpt2/plain"].corpus.forget[0].id,)
 SLICE = (
     {"attack": "none/as-is"},
     {"attack": "quantization/bnb", "parameters": {"format": "nf4"}},
@@ -61,7 +62,8 @@ def test_facts_are_sixty_to_a_hundred_and_twenty_and_answered_once(world):
         ({"subject": "retrained", "line": 0.0}, Judgement.RIGHT),
         ({"subject": "retrained", "line": 0.0, "verdict": "FAIL"}, Judgement.WRONG_FAIL),
         ({"subject": "sparse 3", "line": 0.04}, Judgement.WRONG_PASS),
-        ({"subject": "sparse 3", "facts_named": ("a", "b", "c")}, Judgement.RIGHT),
+        ({"subject": "sparse 1", "facts_named": ("a", "b", "c")}, Judgement.WRONG_PASS),
+        ({"subject": "sparse 1", "facts_named": LEFT}, Judgement.RIGHT),
     ],
 )
 def test_a_verdict_is_judged_against_the_truth(changes, expected):
