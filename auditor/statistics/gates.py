@@ -17,6 +17,7 @@ GateName = Literal[
     "positive_control",
     "budget",
     "environment",
+    "effect",
     "weights",
 ]
 
