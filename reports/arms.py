@@ -1,4 +1,7 @@
-"""Models of an audit: their order, their meaning to a reader, and the baseline's mean."""
+"""Models of an audit, and the mean of the baseline.
+
+An arm has a place in the order of a page and a meaning for its reader.
+"""
 
 import re
 from collections.abc import Iterable, Mapping

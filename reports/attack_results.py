@@ -1,4 +1,7 @@
-"""What each attack means for a machine that reads a report: passed, failed, or not known."""
+"""Result of each attack for a machine that reads a report.
+
+A result is passed, failed or open; what is open is not known.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +16,7 @@ from reports.results import Result, result
 Standing = Literal["passed", "failed", "open"]
 
 VERDICT = "verdict"
-"""Name of the test that stands for the certificate as a whole."""
+"""Name of the test case of the verdict as a whole."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,15 @@ class AttackResult:
     row: MatrixRow
     result: Result
     standing: Standing
-    """Passed: within the margin. Failed: a leak, or a mandatory attack that shows nothing.
-    Open: another that shows nothing, or a leak that is only reported; neither decides."""
+    """How a machine should take the attack: passed, failed or open.
+
+    Passed: residual knowledge is within the margin. Failed: the attack found a leak, or it is
+    mandatory and shows nothing. Open: it is not mandatory and shows nothing, or its leak is only
+    reported; neither decides."""
 
     @property
     def leaks(self) -> bool:
-        """Whether a leak was found, whatever part the attack has in the verdict."""
+        """Whether the attack found a leak, whatever its role in the verdict."""
         return self.result.outcome == "leak"
 
 
@@ -45,7 +51,10 @@ def attack_results(certificate: Certificate) -> Iterator[AttackResult]:
 
 
 def passes(certificate: Certificate) -> bool:
-    """Whether the certificate as a whole is a PASS, in its word and in its exit code."""
+    """Returns whether the certificate is a PASS as a whole.
+
+    Its verdict and its exit code must both say so.
+    """
     return certificate.verdict.verdict == "PASS" and certificate.verdict.exit_code == 0
 
 

@@ -1,4 +1,7 @@
-"""Checks on an audit itself, as the page lists them: gates, self-checks, positive controls."""
+"""Checks on an audit itself, as the page lists them.
+
+They are gates, self-checks and positive controls.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +27,7 @@ class AuditCheck:
 
 
 def audit_checks(certificate: Certificate) -> tuple[AuditCheck, ...]:
-    """Return everything that was checked on the audit itself, and whether it held."""
+    """Return every check on the audit itself and whether it held."""
     return tuple(_checks(certificate))
 
 

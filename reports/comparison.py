@@ -1,4 +1,7 @@
-"""Two certificates beside one another as one HTML file: no script, no network, all escaped."""
+"""Comparison of two certificates as one HTML file.
+
+The page has no script and needs no network; all text in it is escaped.
+"""
 
 from auditor.comparison.forms import COMPARISONS, Form
 from auditor.comparison.order import place
@@ -7,7 +10,7 @@ from reports.page import environment, stylesheet
 from reports.plots.change import change_plots
 
 _ONE_MEASURE = {"facts", "primary metric", "original model", "retrained models", "scope"}
-"""What must be the same for a line from one residual to the other."""
+"""Facts that must be equal in both audits before a line joins their residuals."""
 
 
 def render(comparison: Comparison) -> str:

@@ -1,4 +1,7 @@
-"""The curves that attacks report beside K, by name and attack, as the page shows them."""
+"""Curves that attacks report beside K, as the page shows them.
+
+They are grouped by name, then by attack.
+"""
 
 import math
 from collections.abc import Sequence
@@ -13,28 +16,28 @@ from reports.phrases import Phrase
 Points = tuple[tuple[float, float], ...]
 
 ROC = "roc"
-"""The name under which attacks report it: both axes are rates, and chance is the diagonal."""
+"""Name of the ROC curve: both of its axes are rates, and chance is the diagonal."""
 
 POINTS = 200
-"""Points of a curve that are drawn: as many as an attack reports at most."""
+"""Most points of a curve that are drawn, which is as many as an attack reports."""
 
 LISTED = 12
-"""Points of a curve that its table lists."""
+"""Most points of a curve that its table lists."""
 
 COLUMNS = 6
-"""Curves that stand side by side in a table on half a sheet of paper."""
+"""Most curves that stand side by side in a table on half a sheet of paper."""
 
 LINES = 24
-"""Curves in one figure."""
+"""Most curves in one figure."""
 
 PANELS = 12
-"""Figures of one name."""
+"""Most figures of curves of one name."""
 
 NAMES = 8
-"""Names of curves that are shown; the field has few."""
+"""Most names of curves that are shown; the field has few."""
 
 GREATEST = 1e12
-"""Numbers beyond this, and those that are none, are not drawn."""
+"""Largest number that is drawn. Beyond it, and where a value is no number, nothing is drawn."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,10 @@ class Line:
     points: Points
 
     def thinned(self, limit: int) -> Points:
-        """At most `limit` points, evenly spaced in their order, the first and the last kept."""
+        """Returns at most `limit` evenly spaced points of the curve.
+
+        Their order is kept, and so are the first and the last point.
+        """
         if len(self.points) <= limit:
             return self.points
         step = (len(self.points) - 1) / (limit - 1)
@@ -117,12 +123,12 @@ class CurveGroup:
 
     @property
     def holds_out(self) -> bool:
-        """Whether facts of the holdout set stand against those of the forget set."""
+        """Whether the curve compares the forget set with the holdout set."""
         return self.name == ROC
 
 
 def curve_names(rows: Sequence[AttackView]) -> list[str]:
-    """Returns the names of all curves, in the order in which the certificate tells them."""
+    """Returns the names of all curves, in the certificate's order."""
     return list(dict.fromkeys(curve.name for view in rows for curve in view.row.curves))
 
 

@@ -1,4 +1,7 @@
-"""Certificate as one HTML file: no script but ours, no network, everything escaped."""
+"""Certificate as one HTML file.
+
+The only scripts are our own; the page needs no network, and all text in it is escaped.
+"""
 
 from auditor.certificate.schema import Certificate
 from auditor.report import REPORTS, Report, Signatures

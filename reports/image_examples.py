@@ -16,7 +16,10 @@ COARSE = 32
 
 @dataclass(frozen=True)
 class Pair:
-    """A fact before the attack that brings out most of it, and under it; either may lack."""
+    """Pictures of one fact, before and under its strongest attack.
+
+    The strongest attack is the one that brings out most of the fact. Either picture may be missing.
+    """
 
     fact: ImageExamplePart
     before: ViewPart | None
@@ -47,7 +50,7 @@ class Shot:
     """A picture that is fit for a page."""
 
     source: Markup
-    """Its bytes as the address of an image."""
+    """Data URL of the picture."""
     width: int
     height: int
 
@@ -58,7 +61,10 @@ class Shot:
 
 
 def gallery(certificate: Certificate) -> Gallery | None:
-    """Returns the pictures in the order in which they are shown; None where there are none."""
+    """Returns the pictures in the order of the page.
+
+    None means that the certificate has no pictures.
+    """
     examples = certificate.image_examples
     if examples is None or not examples.facts:
         return None
@@ -84,7 +90,9 @@ def gallery(certificate: Certificate) -> Gallery | None:
 
 
 def shot(picture: str) -> Shot | None:
-    """Returns a picture for a page; None for what is none, wherever the certificate came from.
+    """Returns a picture for a page, or None if it is invalid.
+
+    The certificate may come from anywhere, so the picture is checked.
 
     The address holds nothing but base64 of our own making, so it needs no escaping.
     """
@@ -109,6 +117,9 @@ def _pairs(facts: tuple[ImageExamplePart, ...], references: set[str]) -> Iterato
 
 
 def _rank(view: ViewPart) -> float:
-    """The higher above the retrained models, the earlier; what is not known comes last."""
+    """Returns the sort key of an attack's picture.
+
+    Pictures further above the retrained models come earlier; those of unknown K come last.
+    """
     above = above_baseline(view.k)
     return 2.0 if above is None else -above

@@ -1,4 +1,4 @@
-"""The certificate as JUnit XML, for the test page of a build server.
+"""Certificate as JUnit XML, for the test page of a build server.
 
 One suite, with a test case for each attack at each level and one for the verdict: the suite is
 green only if the certificate is a PASS. What a test case becomes:
@@ -29,11 +29,14 @@ SUITE = "auditor"
 """Name of the suite, and class of the verdict's test case."""
 
 SENTENCE = 1000
-"""Characters of a sentence that are shown."""
+"""Most characters of a sentence that are shown."""
 
 
 def render(certificate: Certificate, signatures: Signatures | None = None) -> str:
-    """Returns the XML. Characters that XML 1.0 cannot hold are shown as symbols."""
+    """Returns the XML.
+
+    Characters that XML 1.0 cannot hold are shown as symbols.
+    """
     suite = TestSuite(SUITE)
     suite.timestamp = inline(certificate.timing.issued, 40)
     for name, value in (

@@ -1,4 +1,7 @@
-"""A leaderboard as one HTML file: no script but ours, no network, everything escaped."""
+"""Leaderboard as one HTML file.
+
+The only scripts are our own; the page needs no network, and all text in it is escaped.
+"""
 
 from auditor.comparison.forms import LEADERBOARDS, Form
 from auditor.comparison.ranking import Leaderboard

@@ -20,13 +20,13 @@ RHO = "\N{GREEK SMALL LETTER RHO}"
 """Sign of the residual knowledge."""
 
 ROWS = 60
-"""Attacks in the table: a comment on GitHub holds 65,536 characters."""
+"""Most attacks in the table, because a comment on GitHub holds 65,536 characters."""
 LISTED = 12
-"""Reasons, waivers, limitations that are listed."""
+"""Most reasons, waivers or limitations that are listed."""
 
 
 def render(certificate: Certificate, signatures: Signatures | None = None) -> str:
-    """Returns the summary. No text of others can be more in it than text."""
+    """Returns the summary, in which foreign text stays plain text."""
     return "\n".join(lines(certificate, signatures)) + "\n"
 
 

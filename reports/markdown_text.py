@@ -1,4 +1,4 @@
-"""Text that someone else wrote, made fit for GitHub's and Hugging Face's Markdown.
+"""Foreign text, escaped for the Markdown of GitHub and Hugging Face.
 
 A backslash is not enough. GitHub turns ``@name``, ``#12``, an address or the start of a commit's
 digest into a link after the Markdown was read, and draws what stands between dollar signs as a
@@ -19,19 +19,25 @@ _LINKED = re.compile(
 )
 _LABEL_END = re.compile(r"[:,.;]+$")
 _MEANINGLESS = frozenset(" ,;%/'(\"")
-"""Punctuation that means nothing in any place, once what it could pair with is escaped."""
+"""Punctuation without a meaning in Markdown, once what it could pair with is escaped."""
 _MEANINGLESS_INSIDE = frozenset(".-):")
-"""Punctuation that means something at the start of a line only, or that :func:`said` looked at."""
+"""Punctuation with a meaning at the start of a line only, or already checked by :func:`said`."""
 
 
 def said(text: str | Phrase, limit: int = 400) -> str:
-    """Return a text on one line that shows itself and nothing else, in a table or out of it."""
+    """Return a text as one line of Markdown without markup.
+
+    The line is safe both inside a table and outside of it.
+    """
     shown = text.inline(limit) if isinstance(text, Phrase) else inline(text, limit)
     return " ".join(_word(word) for word in shown.split(" ") if word)
 
 
 def code(text: str, limit: int = 300) -> str:
-    """Returns a text on one line as a code span, in a table or out of it."""
+    """Returns a text as a code span on one line.
+
+    The span is safe both inside a table and outside of it.
+    """
     shown = inline(text, limit).strip() or "(empty)"
     # a pipe ends a table's cell even inside code, and parsers differ on a backslash before one
     parts = (part for part in re.split(r"(\|)", shown) if part)
@@ -47,7 +53,7 @@ def _word(word: str) -> str:
 
 
 def references(text: str) -> str:
-    """Returns a text with all that could have a meaning in Markdown as character references."""
+    """Returns a text with its Markdown punctuation as character references."""
     shown: list[str] = []
     for position, character in enumerate(text):
         before = text[position - 1] if position else ""

@@ -15,7 +15,7 @@ from reports.number_format import count, interval, number, share
 from reports.results import Outcome, Result, result
 
 FLIPS = "code_flip_share"
-"""The explanation that the quantization family gives."""
+"""Code of the measure by which attacks of the quantization family explain themselves."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,10 @@ class AttackView:
     seconds: float | None
 
     def name(self, width: int) -> str:
-        """Returns the label for a figure; without its family where it is too long with it."""
+        """Returns the label for a figure.
+
+        A label that is too long with its family is shown without it.
+        """
         shown = label(self.row.label, width)
         if shown == visible(self.row.label):
             return shown
@@ -63,7 +66,10 @@ class AttackView:
 
 
 def attack_views(certificate: Certificate) -> tuple[AttackView, ...]:
-    """Returns the rows: the model without attack first, then in the certificate's order."""
+    """Returns the rows, the model without attack first.
+
+    The others follow in the certificate's order.
+    """
     views = [_view(row, certificate) for row in certificate.matrix]
     return tuple(sorted(views, key=lambda view: not view.reference))
 
@@ -79,7 +85,10 @@ def tally(views: Sequence[AttackView]) -> dict[str, dict[Outcome, int]]:
 
 
 def weight(view: AttackView) -> int:
-    """Returns 0 for an attack that found a leak, 1 for another mandatory one, 2 for the rest."""
+    """Returns the attack's rank in the order of importance.
+
+    0 is an attack that found a leak, 1 another mandatory attack, 2 any other.
+    """
     return 0 if view.row.named else 1 if view.row.role is Role.MANDATORY else 2
 
 

@@ -544,6 +544,9 @@ SENTENCES: Mapping[str, Wording] = {
     "same_weights_as_original": "The unlearned and the original model have the same weights.",
     "file_differs_from_original": "{arm} and the original have a different {file}.",
     "note_on_files": "{arm}: {note}.",
+    "component_set_aside": "{component} was set aside",
+    "variant_taken": "{component}: the weights are those of the variant {variant}",
+    "plain_weights_taken": "{component}: the plain weights were taken, not those of {variants}",
     "precision_differs": "The models are opened at different precision: {dtypes}.",
     "policy_asks_less": (
         "The policy asks less than by default: {setting} is {value:set} instead of {default:set}."

@@ -1,4 +1,4 @@
-"""The certificate as part of a Hugging Face model card: metadata, and a block of text.
+"""Certificate as metadata and text of a Hugging Face model card.
 
 The metadata is a ``model-index`` with the residual knowledge under each attack. Hugging Face's
 newer ``.eval_results`` files name a benchmark that is registered on the hub; a forget set is none,
@@ -29,13 +29,16 @@ if TYPE_CHECKING:  # the other reports need nothing of the hub
 BEGIN = "<!-- unlearning-auditor:begin -->"
 END = "<!-- unlearning-auditor:end -->"
 DATASET_TYPE = "unlearning-audit"
-"""By this the results of an earlier audit are known."""
+"""Type of data set by which the results of an earlier audit are recognised."""
 METRIC = "residual-knowledge"
 TAG = "unlearning-audit"
 
 
 def render(certificate: Certificate, signatures: Signatures | None = None) -> str:
-    """Returns a card of its own: metadata and block, to be completed by whoever publishes."""
+    """Returns a new card that holds the metadata and the block.
+
+    Whoever publishes the model completes it.
+    """
     return insert("", certificate, signatures)
 
 
@@ -95,7 +98,10 @@ def _model_name(certificate: Certificate) -> str:
 
 
 def _eval_results(certificate: Certificate) -> Iterator["EvalResult"]:
-    """The figures that exist; a missing one has no entry, since none can be said to be missing."""
+    """Yields an entry for each figure that exists.
+
+    A missing figure has no entry, since an entry cannot say that its value is missing.
+    """
     from huggingface_hub import EvalResult
 
     facts = certificate.scope.sets.get("forget")

@@ -1,4 +1,7 @@
-"""Numbers as a reader is shown them. A missing number is said to be missing, and is never 0."""
+"""Numbers as a reader is shown them.
+
+A missing number is said to be missing, and is never 0.
+"""
 
 import math
 
@@ -8,7 +11,10 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def number(value: float | None, digits: int = 3, missing: str = MISSING) -> str:
-    """Returns a value with a fixed number of decimals; what would round to 0 is ``< 0.001``."""
+    """Returns a value with a fixed number of decimals.
+
+    A value that is not 0 but would round to it is shown as ``< 0.001``.
+    """
     if value is None:
         return missing
     if not math.isfinite(value):
@@ -33,7 +39,10 @@ def share(value: float | None, missing: str = MISSING) -> str:
 
 
 def interval(lower: float | None, upper: float | None, digits: int = 3) -> str:
-    """Returns bounds in brackets; a bound that does not exist is named as such."""
+    """Returns two bounds in brackets.
+
+    A bound that does not exist is named as such.
+    """
     if lower is None and upper is None:
         return UNBOUNDED
     return f"[{number(lower, digits, UNBOUNDED)}, {number(upper, digits, UNBOUNDED)}]"
@@ -51,7 +60,10 @@ def span(lower: float | None, upper: float | None) -> str:
 
 
 def plain(value: float | None) -> str:
-    """Returns a parameter as it was set (0.1, 0.05), with at most four significant digits."""
+    """Returns a parameter as it was set, such as 0.1.
+
+    It has at most four significant digits.
+    """
     return MISSING if value is None else f"{value:.4g}".replace("-", MINUS)
 
 
@@ -61,7 +73,10 @@ def percent(value: float) -> str:
 
 
 def exact(value: float | None) -> str:
-    """Returns a value for a script to sort by; empty where it is missing."""
+    """Returns a value for a script to sort by.
+
+    The text is empty where the value is missing.
+    """
     return "" if value is None else repr(value)
 
 

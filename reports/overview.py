@@ -1,4 +1,4 @@
-"""The pages of `auditor view`: what a folder holds, and how far its audits have come."""
+"""Pages of `auditor view`: the contents of a folder and its progress."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ REFRESH = 5
 """Seconds after which the page of an audit under way loads itself again."""
 
 _OUTCOMES = {"PASS": "within", "FAIL": "leak", "INCONCLUSIVE": "undecided"}
-"""Marks of the verdicts; that of NOT AUDITABLE is the mark for nothing measured."""
+"""Marks of the verdicts. NOT AUDITABLE has the mark of what was not measured."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class AuditView:
     attacks: tuple[tuple[str, Bar, dict[str, Count]], ...]
     arms: tuple[str, ...]
     failures: tuple[tuple[str, str, tuple[str, ...]], ...]
-    """When, what was said, and for what."""
+    """For each failure: when it happened, what was said, and which jobs it concerns."""
 
 
 def overview(content: Overview) -> str:
@@ -73,7 +73,10 @@ def overview(content: Overview) -> str:
 
 
 def audits(progress: Sequence[AuditProgress], at: datetime, refreshing: bool) -> str:
-    """Returns the page of all audits of one model on one set of facts, the last one first."""
+    """Returns the page of all audits of one plan, newest first.
+
+    They are of one model on one set of facts.
+    """
     under_way = any(audit.finished is None for audit in progress)
     return _drawn(
         "audit_progress.html.j2",
@@ -111,7 +114,10 @@ def _state(audit: AuditProgress) -> str:
 
 
 def _bar(count: Count) -> Bar:
-    """Rounded down: 100 % is said of nothing that is not all done."""
+    """Returns a progress bar whose share is rounded down.
+
+    So 100 % means that everything is done.
+    """
     share = f"{100 * count.done // count.total} %" if count.total else number_format.MISSING
     return Bar(count, share)
 
@@ -121,7 +127,10 @@ def _moment(at: datetime) -> str:
 
 
 def _stated(at: str) -> str:
-    """A moment that a file states: as we write moments, if it is one."""
+    """Returns a time stated by a file, in our own format.
+
+    What is no time with a zone is returned as it is.
+    """
     try:
         moment = datetime.fromisoformat(at)
     except ValueError:

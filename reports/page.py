@@ -1,4 +1,7 @@
-"""The template environment, in which everything is escaped unless our own code drew it."""
+"""Template environment, in which all text is escaped.
+
+Only what our own code drew is not.
+"""
 
 import base64
 import hashlib
@@ -20,12 +23,12 @@ from reports.image_examples import shot
 from reports.phrases import Phrase
 
 PLAN_LIMIT = 20_000
-"""Characters of the plan that are shown."""
+"""Most characters of the plan that are shown."""
 FRONT_REASONS = 7
-"""Reasons on the front page; the others are folded below them, and unfolded on paper."""
+"""Most reasons shown on the front page. The others are folded below them, and unfolded on paper."""
 
 _HEADING = re.compile('<h2 id="([a-z-]+)">([^<]+)</h2>')
-"""Only our templates write one: a text of somebody else has no ``<`` left by then."""
+"""Heading of a section. Only our templates write one: foreign text has no ``<`` left by then."""
 
 
 def finalize(value: object) -> object:
@@ -120,7 +123,10 @@ def excerpt(text: str | Phrase, limit: int = text_safety.LIMIT) -> text_safety.E
 
 @cache
 def stylesheet() -> Markup:
-    """Returns our own stylesheets by name, which go into the page as they are."""
+    """Returns our own stylesheets, sorted by name.
+
+    They go into the page unescaped.
+    """
     return Markup("\n").join(_own(name) for name in _names(".css"))
 
 
@@ -136,7 +142,9 @@ def script_hash(text: str) -> str:
 
 
 def running_head(certificate: Certificate) -> Markup:
-    """Returns the style of the line above every printed page: verdict and certificate id.
+    """Returns the style of the line above every printed page.
+
+    The line shows the verdict and the certificate's id.
 
     The id goes into a stylesheet, where escaping does not reach; whatever is not a digest is left
     out.
@@ -160,12 +168,15 @@ def _own(name: str) -> Markup:
 
 
 def headings(sections: Markup) -> list[tuple[str, Markup]]:
-    """Returns id and text of every section's heading, in their order on the page."""
+    """Returns id and text of every section's heading, in page order."""
     return [(name, Markup(text)) for name, text in _HEADING.findall(sections)]  # noqa: S704
 
 
 def as_yaml(value: object) -> str:
-    """Returns plain data as YAML, with sorted keys: equal data gives equal text."""
+    """Returns plain data as YAML with sorted keys.
+
+    Equal data gives equal text.
+    """
     text: str = yaml.safe_dump(value, sort_keys=True, allow_unicode=True, width=88)
     return text.rstrip("\n")
 
@@ -176,7 +187,10 @@ def as_json(value: object) -> str:
 
 
 def measured_arms(certificate: Certificate) -> list[str]:
-    """Returns every arm that has a mean of any set, under any attack, by any metric."""
+    """Returns every arm with a mean K anywhere in the matrix.
+
+    The mean may be of any set, under any attack, by any metric.
+    """
     rows = certificate.matrix
     means = [
         by_arm

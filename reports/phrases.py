@@ -15,7 +15,7 @@ from auditor.core.text_safety import cut_note, visible
 from reports import number_format
 
 OPEN, CLOSE = "“", "”"
-"""Quotation marks around somebody else's text; those inside of it become straight ones."""
+"""Quotation marks around foreign text; those inside of it become straight ones."""
 
 _STRAIGHT = str.maketrans({OPEN: '"', CLOSE: '"'})
 
@@ -25,7 +25,7 @@ class Span(NamedTuple):
 
     text: str
     quoted: bool = False
-    """Whether somebody else wrote it: an exception, a model, a file."""
+    """Whether somebody else wrote the text: an exception, a model or a file."""
 
     @property
     def marked(self) -> str:
@@ -67,7 +67,10 @@ class Phrase:
         return Phrase(tuple(kept))
 
     def inline(self, limit: int) -> str:
-        """Return the text on one line, cut and with unseen characters as symbols; not escaped."""
+        """Return the text as one shortened line, not escaped.
+
+        Characters that cannot be seen are shown as symbols.
+        """
         return visible(str(self.shortened(limit))) + cut_note(self.text, limit)
 
     @property
@@ -82,7 +85,7 @@ def plain(text: str) -> Phrase:
 
 
 def join(separator: str, phrases: Iterable[Phrase]) -> Phrase:
-    """Return phrases one after another, with a text of our own between them."""
+    """Return the phrases joined by a text of our own."""
     spans: list[Span] = []
     for position, phrase in enumerate(phrases):
         if position:

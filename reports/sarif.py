@@ -42,11 +42,14 @@ SCHEMA = (
 )
 VERDICT_RULE = f"auditor/{VERDICT}"
 SENTENCE = 1000
-"""Characters of a sentence that are shown."""
+"""Most characters of a sentence that are shown."""
 
 
 def render(certificate: Certificate, signatures: Signatures | None = None) -> str:
-    """Returns the log as JSON. Its times are those of the audit, none is of the rendering."""
+    """Returns the log as JSON.
+
+    Its times are those of the audit; none is of the rendering.
+    """
     attacks = list(attack_results(certificate))
     names = list(dict.fromkeys(attack.row.attack for attack in attacks))
     described = {threat.attack: threat for threat in threats(certificate)}
@@ -159,7 +162,10 @@ def _invocation(certificate: Certificate, attacks: list[AttackResult]) -> Invoca
 
 
 def _instant(text: str) -> datetime | None:
-    """The time that a text says; None if it says none with its zone."""
+    """Returns the time of a text, or None without a zone.
+
+    None also stands for a text that is no time.
+    """
     try:
         instant = datetime.fromisoformat(text)
     except ValueError:
@@ -177,7 +183,10 @@ def _message(text: str) -> Message:
 
 
 def _visible_label(text: str) -> str:
-    """The whole label without what UTF-8 cannot hold; a cut one would not tell two apart."""
+    """Returns the whole label without what UTF-8 cannot hold.
+
+    It is not cut, because two cut labels could be equal.
+    """
     return inline(text, len(text))
 
 

@@ -6,10 +6,10 @@ from typing import Literal
 from auditor.report import Signatures
 
 KEY_DIGITS = 12
-"""Digits of a key's id that are shown."""
+"""Most digits of a key's id that are shown."""
 
 KEYS = 8
-"""Keys that are named: a crowd of them must not push out whether they were checked."""
+"""Most keys that are named: many keys must not push out whether they were checked."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,10 @@ class SignatureState:
 
 
 def signature_state(signatures: Signatures | None) -> SignatureState:
-    """Returns what the front page says of the signatures; one without a key is none."""
+    """Returns what the front page says of the signatures.
+
+    A signature without a key counts as none.
+    """
     if signatures is None or not signatures.keys:
         advice = ": compare the id with that of the JSON file you were given"
         return SignatureState("unsigned", "not signed", advice)

@@ -1,4 +1,6 @@
-"""The certificate as an in-toto Statement with a test-result predicate, not yet signed.
+"""Certificate as an in-toto Statement with a test-result predicate.
+
+The Statement is not yet signed.
 
 The subject is the unlearned model, by the digest of its files; what decided stands in the
 configuration: plan, policy, facts, the other models and the certificate itself.
@@ -26,7 +28,10 @@ PREDICATE_TYPE = "https://in-toto.io/attestation/test-result/v0.1"
 
 
 def render(certificate: Certificate, signatures: Signatures | None = None) -> str:
-    """Returns the Statement as JSON; a certificate's signatures do not carry over to it."""
+    """Returns the Statement as JSON.
+
+    The signatures of the certificate do not carry over to it.
+    """
     model = unlearned(certificate)
     attacks = list(attack_results(certificate))
     failed = _names(attacks, "failed")

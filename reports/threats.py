@@ -23,7 +23,10 @@ class Threat:
 
     @property
     def sections(self) -> tuple[tuple[str, str], ...]:
-        """Heading and text of what it states of its threat model, access, cost, leak, source."""
+        """Heading and text of each part of its threat model.
+
+        The parts are threat model, access, cost, leak and source.
+        """
         if self.described is None:
             return ()
         stated = ((label, getattr(self.described, name)) for name, label in SECTIONS.items())

@@ -1,1 +1,4 @@
-"""The certificate: what was decided, on what evidence, and how to check it."""
+"""Certificate of an audit, and how to check it.
+
+It says what was decided, and on what evidence.
+"""

@@ -1,4 +1,7 @@
-"""Outcomes of positive controls: what an attack makes of knowledge that was suppressed for it."""
+"""Outcomes of attacks on positive controls.
+
+They say what an attack finds of knowledge that was suppressed for it.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +34,9 @@ class ControlMeasurement:
 
     @property
     def found(self) -> bool:
-        """Whether the audit would name the attack, were the control the unlearned model.
+        """Whether the audit would name the attack on this control.
+
+        It is judged as if the control were the unlearned model.
 
         The e-value must reach the audit's own threshold, over all its attacks.
         """

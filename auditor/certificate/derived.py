@@ -1,4 +1,6 @@
-"""Parts of a certificate that follow from the inputs of its verdict alone.
+"""Parts of a certificate that follow from its verdict's inputs.
+
+They follow from the inputs alone.
 
 An audit writes them down, and verification works them out again.
 """
@@ -41,7 +43,10 @@ _CLAIMS = {
 
 
 def derived_parts(inputs: DecisionInputs, decision: Decision) -> dict[str, Any]:
-    """The parts of a certificate, by name, that follow from its inputs and nothing else."""
+    """Return the parts of a certificate that its inputs decide.
+
+    They stand by name, and follow from nothing else.
+    """
     entities, facts = worst(inputs)
     return {
         "verdict": verdict_part(inputs.policy, decision),
@@ -59,7 +64,7 @@ def derived_parts(inputs: DecisionInputs, decision: Decision) -> dict[str, Any]:
 def row_means(
     inputs: DecisionInputs, attack: AttackEvidence
 ) -> tuple[dict[SetName, dict[str, ByArm]], DistributionPart | None]:
-    """What a row of the matrix shows of the evidence beside its figures.
+    """Return what a matrix row shows beside its figures.
 
     Returns:
         Of each set of facts, metric to mean K by arm; and how D is spread over the forget set.
@@ -147,7 +152,10 @@ def _uncertainty(inputs: DecisionInputs, decision: Decision) -> UncertaintyPart:
 
 
 def _forget_quality(inputs: DecisionInputs) -> Iterator[ForgetQualityPart]:
-    """KS on the truth ratio where it was measured, as TOFU defines it; else nothing."""
+    """Yield KS tests on the truth ratio, as TOFU defines them.
+
+    Nothing is yielded where the truth ratio was not measured.
+    """
     attack = inputs.as_is
     known = {
         arm: inputs.table.knowledge(attack.id, arm, "forget", "truth-ratio") for arm in attack.jobs

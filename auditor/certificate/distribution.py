@@ -10,7 +10,9 @@ BINS = 40
 
 
 def distribution(arms: Arms | None) -> DistributionPart | None:
-    """Count the facts by D, of the unlearned model and, against the others, of a retrained one.
+    """Count the facts by D of the unlearned model.
+
+    The same is counted for a retrained model against the others.
 
     Returns:
         None where the attack was not measured.

@@ -1,4 +1,7 @@
-"""Facts and entities of which the unlearned model knows most beyond the retrained models."""
+"""Facts and entities of which the unlearned model knows most.
+
+Its knowledge is counted beyond that of the retrained models.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +15,16 @@ from auditor.certificate.schema import WorstEntityPart, WorstFactPart
 from auditor.statistics import AttackEvidence
 
 FACTS = 100
-"""Facts in a certificate."""
+"""Most facts that a certificate lists."""
 ENTITIES = 100
-"""Entities in a certificate."""
+"""Most entities that a certificate lists."""
 
 
 @dataclass(frozen=True)
 class Excess:
-    """What U knows beyond R under every attack that the primary metric decides.
+    """K of U beyond R under every attack of the primary metric.
+
+    They are the attacks that the primary metric decides.
 
     Other measures have scales of their own, and are not compared.
     """
@@ -36,7 +41,10 @@ class Excess:
 
 
 def measured_excess(inputs: DecisionInputs) -> Excess | None:
-    """What U knows beyond R; None where no attack measured every fact on every arm."""
+    """Return what U knows beyond R, or None if unmeasured.
+
+    None means that no attack measured every fact on every arm.
+    """
     measured = [
         (attack, attack.arms)
         for attack in inputs.attacks
@@ -51,7 +59,9 @@ def measured_excess(inputs: DecisionInputs) -> Excess | None:
 def worst(
     inputs: DecisionInputs, facts: int = FACTS, entities: int = ENTITIES
 ) -> tuple[tuple[WorstEntityPart, ...], tuple[WorstFactPart, ...]]:
-    """Entities and facts by K_U minus the mean K_R, each under the attack that brings out most.
+    """Return entities and facts sorted by K_U minus mean K_R.
+
+    Each stands under the attack that brings out most of it.
 
     Args:
         inputs: the evidence.

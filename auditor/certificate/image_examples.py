@@ -1,4 +1,6 @@
-"""Pictures from the evidence, of the facts of which the unlearned model knows too much.
+"""Pictures of facts of which the unlearned model knows too much.
+
+They come from the evidence.
 
 A certificate cannot carry all of them. It carries, for the facts that matter most, what every model
 drew without attack and under the attack that brings out most; then, attack by attack, the facts
@@ -17,12 +19,12 @@ from auditor.core.arms import Arm
 from auditor.core.picture import fault
 
 FACTS = 12
-"""Facts in a certificate."""
+"""Most facts whose pictures a certificate carries."""
 PER_ATTACK = 4
-"""Of these, facts under each attack."""
+"""Most of these facts under each attack."""
 
 _View = tuple[int, int]
-"""Places of an attack and of a fact."""
+"""Index of an attack, and index of a fact."""
 
 
 def image_examples(inputs: DecisionInputs, budget: int = BUDGET) -> ImageExamplesPart | None:
@@ -60,7 +62,10 @@ def image_examples(inputs: DecisionInputs, budget: int = BUDGET) -> ImageExample
 
 
 def _pictured(inputs: DecisionInputs, found: Excess) -> npt.NDArray[np.bool_]:
-    """Whether the evidence has a picture by the unlearned model, as [attacks, facts]."""
+    """Return which facts the unlearned model drew, as [attacks, facts].
+
+    A fact counts where the evidence has a picture of it.
+    """
     drawn = [
         inputs.table.pictures(attack.id, Arm.UNLEARNED, "forget").keys() for attack in found.attacks
     ]

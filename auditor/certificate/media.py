@@ -10,7 +10,7 @@ from auditor.certificate.parts import ByArm, Part
 from auditor.core.picture import BYTES, fault
 
 BUDGET = 1_500_000
-"""Characters of all pictures of a certificate at most."""
+"""Most characters of all pictures of a certificate together."""
 
 
 def text_of(content: bytes) -> str:
@@ -55,11 +55,11 @@ class ViewPart(Part):
     """What the models made of a fact under one attack."""
 
     attack: str
-    """Label."""
+    """Label of the attack."""
     k: ByArm
     """K by arm, over all seeds."""
     pictures: dict[str, Picture]
-    """Arm to what it drew, with the first seed."""
+    """Picture that each arm drew, with the first seed."""
 
 
 class ImageExamplePart(Part):
@@ -70,19 +70,22 @@ class ImageExamplePart(Part):
     prompt: str
     answer: str
     views: tuple[ViewPart, ...]
-    """Without attack, if that was measured; then under the attack that brings out most; then under
-    others of whose worst facts this is one."""
+    """Views of the fact: without attack, if that was measured; then under the attack that brings
+    out most; then under others of whose worst facts this is one."""
 
 
 class ImageExamplesPart(Part):
-    """Pictures of the facts of which the unlearned model knows most beyond the retrained ones."""
+    """Pictures of the facts that the unlearned model knows most.
+
+    Its knowledge is counted beyond that of the retrained models.
+    """
 
     facts: tuple[ImageExamplePart, ...]
-    """Worst first."""
+    """Facts with their pictures, worst first."""
     pictured: int
-    """Facts of which the evidence holds pictures."""
+    """Number of facts of which the evidence holds pictures."""
     left_out: int
-    """Views (a fact under an attack) of which the evidence holds pictures and this does not."""
+    """Number of views (a fact under an attack) whose pictures are in the evidence and not here."""
 
     @model_validator(mode="after")
     def _within_budget(self) -> "ImageExamplesPart":

@@ -13,5 +13,8 @@ class Part(BaseModel):
 
 
 def absent(value: object) -> bool:
-    """Whether a field that a minor version added is left out of the JSON."""
+    """Return whether a field is left out of the JSON.
+
+    It is a field that a minor version added.
+    """
     return value is None

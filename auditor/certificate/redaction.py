@@ -1,4 +1,6 @@
-"""Redaction: a certificate without the texts of the facts, for forget sets that may not travel.
+"""Redaction of a certificate: texts of facts become keyed digests.
+
+It is for forget sets that may not travel.
 
 Every text of a fact, and every answer of a model, is replaced by a keyed digest: the first 16 hex
 digits of its HMAC-SHA256. Equal texts stay equal, so that a reader still sees that two facts have
@@ -37,12 +39,13 @@ from auditor.core.messages import is_message
 from auditor.core.picture import pixelated
 
 KEY_BYTES = 32
-"""Least length of a key."""
+"""Least length of a key in bytes."""
 
 SHORTEST = 3
-"""Characters below which a text is not looked for in sentences: it would be in every one."""
+"""Least length of a text that is looked for in sentences: a shorter one would be in every sentence.
+"""
 WORD = 6
-"""Characters below which it is looked for as words of their own, not inside of others."""
+"""Length below which a text is looked for as words of its own, not inside of others."""
 
 _MARK = re.compile(r"redacted:[0-9a-f]{16}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -60,13 +63,15 @@ _STATISTICS = frozenset(
 """Names inside of a note that say what a number is."""
 _OF_A_FACT = ("fact", "entity", "prompt", "answer")
 _WAYS = "wordings"
-"""Name of the note whose entries are ways to ask, which the code of an attack names."""
+"""Name of the note whose entries are phrasings that the code of an attack names."""
 
 Change = Callable[[str], str]
 
 
 def redact(certificate: Certificate, key: bytes) -> Certificate:
-    """The same certificate with keyed digests in place of texts, and with an id of its own.
+    """Return the certificate with keyed digests in place of texts.
+
+    It gets an id of its own.
 
     A certificate that was redacted before comes back with its digests as they are, whatever the
     key; texts in it that are no digests are replaced, since its word for it is not enough.
@@ -107,7 +112,10 @@ def redact(certificate: Certificate, key: bytes) -> Certificate:
 
 
 def marker(key: bytes) -> Change:
-    """Return what puts a keyed digest in the place of a text; a digest stays as it is."""
+    """Return a function that replaces a text with its keyed digest.
+
+    A digest stays as it is.
+    """
 
     def mark(text: str) -> str:
         if _MARK.fullmatch(text):
@@ -187,7 +195,10 @@ def _sweep(texts: list[str], mark: Change) -> Change:
 
 
 def _each_text(value: Any, change: Change) -> Any:
-    """The same value with every text in it changed, but for the names of entries."""
+    """Return a value with every text in it changed.
+
+    The names of entries stay.
+    """
     if isinstance(value, str):
         return change(value)
     if isinstance(value, list):

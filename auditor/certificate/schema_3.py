@@ -52,11 +52,13 @@ _FIGURES = (
 """Figures that have the same name today."""
 _MEASURES = {"code-flip share": "code_flip_share"}
 _CURVES = {"learning curve": "learning_curve", "ROC": "roc"}
-"""Names by which reports know what they show; others are shown as they were written."""
+"""Codes of curves by their former name. Curves of other names are shown as they were written."""
 
 
 def converted(content: Table) -> dict[str, Any]:
-    """Return a certificate of schema 3 as one of today, with the id that it was made with.
+    """Return a certificate of schema 3 in today's form.
+
+    It keeps the id that it was made with.
 
     Args:
         content: what JSON held.
@@ -104,7 +106,10 @@ def converted(content: Table) -> dict[str, Any]:
 
 
 def _only(table: Table, *names: str) -> Table:
-    """A table, unless it has other entries: nothing that a certificate says is passed over."""
+    """Return a table if it has no other entries.
+
+    Nothing that a certificate says is passed over.
+    """
     if not isinstance(table, Mapping):
         raise TypeError(f"{type(table).__name__} where a table is expected")
     if unknown := sorted(set(table) - set(names)):
@@ -289,7 +294,10 @@ def _curve(curve: Table) -> dict[str, Any]:
 
 
 def _self_checks(controls: Sequence[Table]) -> list[dict[str, Any]]:
-    """The attacks' checks of their own evidence: what no gate and no positive control is."""
+    """Return the attacks' checks of their own evidence.
+
+    They are the controls that are neither a gate nor a positive control.
+    """
     return [
         {
             "code": TEXT,
@@ -343,7 +351,10 @@ def _utility(utility: Table, scope: Table) -> dict[str, Any] | None:
 
 
 def _example(example: Table) -> dict[str, Any]:
-    """A fact or an entity, and the attack that brings out most of it."""
+    """Return a fact or an entity and its strongest attack.
+
+    It is the attack that brings out most of it.
+    """
     return {**_entity(example), "attack": attack_label(example["attack"])}
 
 

@@ -19,7 +19,11 @@ def page_name(attack: str) -> str:
 
 
 def page(name: str) -> str:
-    """An attack's page: what it does, against whom, what it costs, its presets and parameters."""
+    """Return an attack's page.
+
+    It says what the attack does, against whom and at what cost, and lists its presets and
+    parameters.
+    """
     described = ATTACKS.metadata(name)
     lines = [f"# {name}", "", described.summary, ""]
     for paragraph in described.paragraphs:

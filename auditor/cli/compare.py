@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from auditor.comparison.schema import AttackChange, Comparison, Side
 
 WORSE, UNKNOWN = 1, 3
-"""Exit codes under --fail-if-worse: B is worse; whether it is cannot be said."""
+"""Exit codes under --fail-if-worse: B is worse, or it cannot be said whether it is."""
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 

@@ -26,7 +26,10 @@ def verdict_text(verdict: str, flags: tuple[str, ...]) -> Text:
 
 
 def figure(value: float | None, missing: str = MISSING, sign: bool = False) -> str:
-    """A number with three decimals; one that is missing is said to be."""
+    """Return a number with three decimals.
+
+    A missing number is said to be missing.
+    """
     if value is None:
         return missing
     return f"{value + 0.0:{'+' if sign else ''}.3f}"
@@ -38,7 +41,10 @@ def bounds(lower: float | None, upper: float | None) -> str:
 
 
 def wrapping_table(*headings: str) -> Table:
-    """A table with these columns, whose cells wrap: nothing in them is cut to fit."""
+    """Return a table whose cells wrap.
+
+    Nothing in them is cut to fit.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in headings:
         table.add_column(heading, overflow="fold")
@@ -52,7 +58,7 @@ def print_table(table: Table) -> None:
 
 
 def write_page(text: str, target: Path, given: list[Path]) -> None:
-    """Write a page, but over none of the files that it is made from.
+    """Write a page, but over none of its sources.
 
     Raises:
         AuditorError: it would be one of them.

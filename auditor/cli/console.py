@@ -1,4 +1,7 @@
-"""What the command line prints on: data to standard output, everything else to standard error."""
+"""Consoles of the command line.
+
+Data go to standard output, everything else to standard error.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -16,13 +19,16 @@ OUT = Console(soft_wrap=True)
 ERR = Console(stderr=True, soft_wrap=True)
 
 _SENTENCE = 1200
-"""Characters of a sentence that are shown: it may quote names of plugins and errors of models."""
+"""Most characters of a sentence that are shown, since it may quote names of plugins and errors of
+models."""
 
 _STYLES = {"PASS": "bold green", "FAIL": "bold red"}
 
 
 def foreign(text: str, limit: int = 200, style: str = "") -> Text:
-    """Return somebody else's text, which rich reads no markup in and no terminal obeys.
+    """Return foreign text without markup or control characters.
+
+    Rich reads no markup in it, and no terminal obeys it.
 
     Args:
         text: what a model, a file or a plugin says.
@@ -33,7 +39,10 @@ def foreign(text: str, limit: int = 200, style: str = "") -> Text:
 
 
 def worded(message: Message, limit: int = _SENTENCE) -> Text:
-    """Return a message in words, made safe as `foreign` does; quotations have their marks."""
+    """Return a message in words, made safe as `foreign` does.
+
+    Quotations have their marks.
+    """
     return foreign(sentence(message), limit)
 
 

@@ -1,4 +1,7 @@
-"""`auditor demo`: an unlearned model that fails and a retrained one that passes."""
+"""`auditor demo`: audits of an unlearned and a retrained model.
+
+The unlearned model fails and the retrained one passes.
+"""
 
 from pathlib import Path
 

@@ -25,7 +25,7 @@ _SHARED_NAMES = ("attacks", "reports")
 """Top-level packages of this distribution whose names others may use, too."""
 _DISK_WANTED = 2e9
 _SHOWN = 2000
-"""Characters of what a check found."""
+"""Most characters of a check's finding that are shown."""
 
 
 @click.command("doctor")
@@ -103,7 +103,10 @@ def _extras() -> list[dict[str, Any]]:
 
 
 def _name_clashes() -> list[dict[str, Any]]:
-    """Find other distributions with a top-level package of the same name as one of ours."""
+    """Find other distributions with our top-level packages.
+
+    They have a package of the same name as one of ours.
+    """
     providers = packages_distributions()
     checks = []
     for package in _SHARED_NAMES:

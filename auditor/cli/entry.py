@@ -1,11 +1,17 @@
-"""Where the `auditor` command begins: even a broken installation must not look like a verdict."""
+"""Entry of the `auditor` command.
+
+Even a broken installation must not look like a verdict.
+"""
 
 import sys
 import traceback
 
 
 def main() -> None:
-    """Run the command line; exit code 4 if it cannot even be imported."""
+    """Run the command line.
+
+    The exit code is 4 if it cannot even be imported.
+    """
     try:
         from auditor.cli.main import run
     except KeyboardInterrupt:

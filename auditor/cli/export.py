@@ -1,4 +1,7 @@
-"""`auditor export`: the evidence of a certificate, for a notebook or a spreadsheet."""
+"""`auditor export`: the evidence of a certificate as a table.
+
+It is for a notebook or a spreadsheet.
+"""
 
 import json
 from pathlib import Path

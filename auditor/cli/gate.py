@@ -1,4 +1,7 @@
-"""`auditor gate`: the step of a pipeline that lets a model through, or does not."""
+"""`auditor gate`: the gate of a release pipeline.
+
+It lets a model through or does not.
+"""
 
 import json
 from pathlib import Path

@@ -18,7 +18,7 @@ OK, FAILED_VERDICT, USAGE, UNDECIDED, BROKEN, INTERRUPTED = 0, 1, 2, 3, 4, 130
 """Exit codes: PASS, FAIL, usage, INCONCLUSIVE or NOT AUDITABLE, an attack or the audit failed."""
 
 _FILE_ERRORS = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
-"""What a wrong path or a lack of rights leads to."""
+"""Errors that a wrong path or a lack of rights leads to."""
 
 SUMMARIES = {
     "audit": "Attack all models alike, decide, and write a certificate.",
@@ -39,10 +39,10 @@ SUMMARIES = {
     "testbed": "Build and list worlds of small models.",
     "doctor": "Check the machine, the packages and the plugins.",
 }
-"""Names of the commands, each of the module ``auditor.cli.<name>``, to their first lines of help.
+"""First line of the help of each command, by its name; the command is the module
+``auditor.cli.<name>``.
 
-Written out, so that `--help` imports no command.
-"""
+The lines are written out, so that `--help` imports no command."""
 
 
 class _Commands(click.Group):
@@ -88,7 +88,10 @@ def cli() -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code; errors are printed, never raised."""
+    """Run the command line and return its exit code.
+
+    Errors are printed, never raised.
+    """
     quiet_libraries()
     try:
         result = cli.main(arguments, standalone_mode=False)
@@ -116,7 +119,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _not_installed(error: ModuleNotFoundError) -> int:
-    """Name the extra that brings the package; where none does, the code is broken."""
+    """Name the extra that brings the package.
+
+    Where none does, the code is broken.
+    """
     if (lacking := missing_extra(error)) is None:
         traceback.print_exc()
         return BROKEN
@@ -124,7 +130,10 @@ def _not_installed(error: ModuleNotFoundError) -> int:
 
 
 def _file_refused(error: OSError) -> int:
-    """Name the file or the full disk; every other fault of the system is shown whole."""
+    """Name the file or the full disk.
+
+    Every other fault of the system is shown whole.
+    """
     if isinstance(error, _FILE_ERRORS) and error.filename is not None:
         click.echo(f"auditor: {error.filename}: {error.strerror}.", err=True)
         return USAGE

@@ -28,7 +28,10 @@ store_option = click.option(
 
 
 def executor_options(command: Command) -> Command:
-    """How the jobs of an audit are run; nothing of it decides what they find."""
+    """Add the options for running the jobs of an audit.
+
+    They decide nothing of what the jobs find.
+    """
     for decorate in (
         click.option(
             "--workers",

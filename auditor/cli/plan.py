@@ -1,4 +1,7 @@
-"""`auditor plan`: what an audit would do, need and cost, and whether it could PASS."""
+"""`auditor plan`: the steps, needs and cost of an audit.
+
+It says whether the audit could PASS.
+"""
 
 import json
 from pathlib import Path

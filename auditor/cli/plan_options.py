@@ -78,7 +78,9 @@ def _kind_flags() -> list[Callable[[Command], Command]]:
 
 
 def plan_from(options: dict[str, Any]) -> "AuditPlan":
-    """Build the plan that the shared options describe, and check it as far as no model is needed.
+    """Build and check the plan that the shared options describe.
+
+    It is checked as far as no model is needed.
 
     The policy, and whether controls are run, may be said beside a plan file, too: the plan that an
     audit leaves in its folder has both.

@@ -1,4 +1,7 @@
-"""Progress on a terminal (rich bars) and in a log (a line now and then)."""
+"""Progress on a terminal and in a log.
+
+A terminal gets bars by rich, a log a line now and then.
+"""
 
 import time
 from collections.abc import Iterator
@@ -11,7 +14,7 @@ from auditor.core.progress import Advance, SilentProgress
 from auditor.core.progress import Progress as AnyProgress
 
 _QUIET_SECONDS = 10.0
-"""Least time between two lines of a task in a log."""
+"""Least seconds between two lines of a task in a log."""
 
 
 class TerminalProgress:

@@ -16,7 +16,7 @@ from auditor.core.errors import AuditorError
 from auditor.report import REPORTS, Signatures
 
 ITSELF = "json"
-"""Form that is the certificate itself: what a redacted one is passed on and signed as."""
+"""Form that is the certificate itself, as a redacted one is passed on and signed."""
 
 
 @click.command("render")

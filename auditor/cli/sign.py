@@ -98,7 +98,9 @@ def _bytes(source: Path) -> bytes:
 
 
 def _check_loss(target: Path, certificate: Certificate) -> None:
-    """Refuse to write over signatures of this certificate, or over a file of another sort.
+    """Refuse to write over what would be lost.
+
+    That is signatures of this certificate, or a file of another sort.
 
     An envelope of another certificate is left from an earlier audit, and gives way.
     """

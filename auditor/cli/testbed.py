@@ -85,7 +85,10 @@ def build(
 @click.argument("name", default="shapes")
 @click.option("--cache", type=click.Path(file_okay=False, path_type=Path))
 def pack(name: str, cache: Path | None) -> None:
-    """Write the weights of a world built from scratch into the package, for those who keep it."""
+    """Write the weights of a built world into the package.
+
+    The world must have been built from scratch. This is for maintainers of the package.
+    """
     from auditor.testbeds import catalogue as worlds
 
     files = worlds.pack(name, cache)

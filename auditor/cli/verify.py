@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from auditor.api.certificates import Verification
 
 _SHOWN = 600
-"""Characters of what a check found."""
+"""Most characters of a check's finding that are shown."""
 
 
 @click.command("verify")

@@ -1,4 +1,7 @@
-"""`auditor view`: certificates and running audits of a folder, in a browser on this machine."""
+"""`auditor view`: certificates and running audits of a folder.
+
+They are shown in a browser on this machine.
+"""
 
 import sys
 import tempfile
@@ -56,7 +59,10 @@ def command(folder: Path, port: int, opens: bool | None) -> None:
 
 
 def _open(address: str, private: Path) -> None:
-    """Open a file that leads to the address: a command line is seen by everybody, files are not."""
+    """Open a private file that leads to the address.
+
+    A command line is seen by everybody, a file is not.
+    """
     page = private / "open.html"
     page.write_text(
         f'<!DOCTYPE html><meta charset="utf-8"><meta name="referrer" content="no-referrer">'

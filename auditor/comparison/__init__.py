@@ -1,1 +1,1 @@
-"""Certificates beside one another: what changed between two, and which of many is best."""
+"""Comparison of two certificates, and ranking of many."""

@@ -1,4 +1,7 @@
-"""All certificates under a folder, and whatever looks like one and is not."""
+"""Collection of all certificates under a folder.
+
+Files that look like a certificate and are none are collected as well.
+"""
 
 import json
 import os
@@ -13,7 +16,7 @@ from auditor.core.text_safety import path_text
 from auditor.signing.reading import read
 
 _OF_A_STORE = ("audits", "failures", "inputs", "jobs", "positive-controls")
-"""Folders of an evidence store."""
+"""Folders of an evidence store, in which no certificates are looked for."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +25,9 @@ class Collected:
 
     certificate: Certificate
     paths: tuple[str, ...]
-    """Relative to the folder; the envelope first."""
+    """Paths of the files that hold it, relative to the folder; the envelope first."""
     claimed_keys: tuple[str, ...] | None
-    """Ids of the keys that say they signed; None where no file is an envelope."""
+    """Ids of the keys that are said to have signed it; None where no file is an envelope."""
 
 
 class Rejected(Part):
@@ -75,7 +78,10 @@ def collect(folder: Path) -> tuple[list[Collected], list[Rejected], list[str]]:
 
 
 def _json_files(folder: Path) -> tuple[list[Path], list[Rejected]]:
-    """JSON files under a folder in the order of their paths, and folders that cannot be read."""
+    """Return the JSON files under a folder, sorted by path.
+
+    The second list has the folders that cannot be read.
+    """
     files: list[Path] = []
     closed: list[Rejected] = []
 
@@ -92,7 +98,9 @@ def _json_files(folder: Path) -> tuple[list[Path], list[Rejected]]:
 
 
 def _claims_to_be_one(file: Path) -> bool:
-    """Whether a JSON file says that it is a certificate, or an envelope of something.
+    """Return whether a JSON file claims to be a certificate.
+
+    An envelope of something counts as such a claim.
 
     Raises:
         AuditorError: it cannot be read, or is no JSON.

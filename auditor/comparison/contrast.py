@@ -35,9 +35,9 @@ from auditor.store.folder_store import FolderStore
 Item = TypeVar("Item")
 
 _DIFFERENCE = {"facts", "primary metric"}
-"""What must be the same for any difference of knowledge."""
+"""Aspects that must be the same for any difference of knowledge."""
 _RESIDUAL = _DIFFERENCE | {"original model", "retrained models", "scope"}
-"""What must be the same for a difference of residual knowledge."""
+"""Aspects that must be the same for a difference of residual knowledge."""
 _PAIRED = _DIFFERENCE | {"original model", "retrained models"}
 
 
@@ -48,9 +48,10 @@ class Given:
     path: Path
     certificate: Certificate
     claimed_keys: tuple[str, ...] | None = None
-    """Ids of the keys that say they signed; None where it is no envelope."""
+    """Ids of the keys that are said to have signed it; None where it is no envelope."""
     evidence: Path | None = None
-    """Its evidence store, where it was named; otherwise the folder beside it is looked for."""
+    """Evidence store of the audit. None means the folder beside the certificate, if there is one.
+    """
 
     @property
     def store(self) -> Path:
@@ -180,7 +181,10 @@ def _attack(
 
 
 def _settings(row: MatrixRow) -> dict[str, object]:
-    """What an attack was run with; how often it was run is part of it."""
+    """Return the settings of an attack.
+
+    The number of its runs is one of them.
+    """
     runs = {"runs": len(row.jobs[Arm.UNLEARNED])} if Arm.UNLEARNED in row.jobs else {}
     return dict(row.parameters) | {"metric": row.metric} | runs
 

@@ -1,4 +1,4 @@
-"""The registries of what comparisons and leaderboards are shown as, beside their data.
+"""Registries of the output forms of comparisons and leaderboards.
 
 The packages that fill them are found through the entry points of the reports.
 """
@@ -19,11 +19,11 @@ class Form(Generic[Shown]):
     """A way to write something down."""
 
     render: Callable[[Shown], str]
-    """The text of one file; equal arguments give equal text."""
+    """Returns the text of one file; equal arguments give equal text."""
     suffix: str
-    """Of the file, with its dot."""
+    """Suffix of the file, with its dot."""
     summary: str
-    """What it is for, in one line."""
+    """What the form is for, in one line."""
 
 
 COMPARISONS: Registry[Form[Comparison]] = Registry("form of a comparison", group="auditor.reports")

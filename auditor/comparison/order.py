@@ -3,7 +3,7 @@
 from auditor.statistics import UtilityAssessment
 
 VERDICTS = ("PASS", "INCONCLUSIVE", "FAIL", "NOT AUDITABLE")
-"""Best first."""
+"""Verdicts, best first."""
 
 
 def utility_state(utility: UtilityAssessment | None) -> str:

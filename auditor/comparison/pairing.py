@@ -1,4 +1,4 @@
-"""The same facts under the same attack in two audits: differences fact by fact."""
+"""Differences fact by fact between two audits under the same attack."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from auditor.store.columns import DECIDING, answers
 from auditor.verification.load import load_inputs
 
 FACTS = 20
-"""Facts that are listed at most."""
+"""Most facts that are listed."""
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -44,15 +44,17 @@ class _Pair:
     attacks: tuple[AttackEvidence, AttackEvidence]
     same_baseline: bool
     k: tuple[FloatArray, FloatArray]
-    """K of the two unlearned models [facts]."""
+    """K of the two unlearned models, each of shape [facts]."""
     change: FloatArray
-    """D in B minus D in A [facts]."""
+    """D in B minus D in A, of shape [facts]."""
 
 
 def pair(
     a: Audit, b: Audit, labels: Sequence[str]
 ) -> tuple[PairedPart, dict[str, PairedDifference]]:
-    """Compare two audits of the same facts, original and retrained models, fact by fact.
+    """Compare two audits fact by fact.
+
+    Facts, original model and retrained models must be the same in both.
 
     Args:
         a: the audit before.
@@ -87,7 +89,10 @@ def pair(
 
 
 def _inputs(audit: Audit, labels: Sequence[str]) -> DecisionInputs:
-    """The inputs without the evidence that is not paired: other attacks, and the original's."""
+    """Return the inputs of the decision without unpaired evidence.
+
+    Evidence of other attacks and of the original model is not paired.
+    """
 
     def needed(row: MatrixRow) -> MatrixRow:
         if row.label not in labels:
@@ -122,7 +127,10 @@ def _pair(label: str, a: Audit, b: Audit, both: Sequence[DecisionInputs]) -> _Pa
 def _baseline(
     audit: Audit, inputs: DecisionInputs, attack: AttackEvidence
 ) -> list[list[tuple[str, str]]]:
-    """Jobs and seals of the retrained models, in no order: equal ones are one measurement."""
+    """Return jobs and seals of the retrained models, sorted.
+
+    Equal lists are one and the same measurement.
+    """
     sealed = audit.certificate.evidence.jobs
     return sorted([(key, sealed[key]) for key in attack.jobs[arm]] for arm in inputs.retrained)
 
@@ -144,7 +152,9 @@ def _difference(found: _Pair, alpha: float, entities: Sequence[str] | None) -> P
 def _changed_facts(
     a: Audit, b: Audit, inputs: DecisionInputs, pairs: Sequence[_Pair]
 ) -> tuple[tuple[ChangedFact, ...], Message | None]:
-    """The facts that changed most, each under the attack that shows most of it.
+    """Return the facts that changed most.
+
+    Each is shown under the attack that shows most of its change.
 
     Attacks with a measure of their own are left out: its scale is another.
     """
@@ -190,7 +200,10 @@ def _changed_facts(
 
 
 def _redacted(listed: Sequence[ChangedFact], audit: Audit) -> tuple[ChangedFact, ...]:
-    """The same facts with the digests that the redacted certificate itself would show."""
+    """Return the facts as the redacted certificate would show them.
+
+    Digests stand in place of what is redacted.
+    """
     parts = tuple(
         WorstFactPart(
             fact=one.fact,

@@ -1,4 +1,7 @@
-"""Many certificates in order: best first, and only among those that are of one measure."""
+"""Ranking of certificates, best first.
+
+Only those whose figures are of one measure are ranked together.
+"""
 
 import math
 from collections import defaultdict
@@ -22,19 +25,20 @@ class Entry(Part):
     """A certificate in the leaderboard."""
 
     rank: int
-    """Equal where nothing that counts tells two apart."""
+    """Rank in its group. It is equal where nothing that counts tells two entries apart."""
     paths: tuple[str, ...]
-    """Every file that holds it, relative to the folder; the envelope first."""
+    """Every file that holds the certificate, relative to the folder; the envelope first."""
     certificate_id: str
     claimed_keys: tuple[str, ...] | None
-    """Ids of the keys that say they signed; nobody checked. Null: no envelope."""
+    """Ids of the keys that are said to have signed it; nobody checked. Null: no envelope."""
     model: str | None
     """Path of the unlearned model."""
     verdict: Literal["PASS", "INCONCLUSIVE", "FAIL", "NOT AUDITABLE"]
     flags: tuple[str, ...]
     residual_lower: float | None
     residual_upper: float | None
-    """Null: not bounded below 1, or not every mandatory attack was measured."""
+    """Upper bound of residual knowledge. Null: not bounded below 1, or not every mandatory attack
+    was measured."""
     residual_complete: bool
     worst_attack: str | None
     """Label of the attack with the largest rho."""
@@ -58,7 +62,7 @@ class Group(Part):
     policy: str
     policy_digest: str
     same_baselines: bool
-    """All rest on the same retrained models."""
+    """Whether all certificates rest on the same retrained models."""
     entries: tuple[Entry, ...]
 
 
@@ -67,7 +71,7 @@ class Leaderboard(Part):
 
     folder: str
     groups: tuple[Group, ...]
-    """Largest first. Entries of two groups are not ranked against one another."""
+    """Groups, the largest first. Entries of two groups are not ranked against one another."""
     unreadable: tuple[Rejected, ...]
     """Files that should be certificates and are not, or were altered."""
     others: tuple[str, ...]
@@ -134,7 +138,10 @@ def _group(members: Sequence[Collected]) -> Group:
 
 
 def _merit(certificate: Certificate) -> tuple[int, float, int, float]:
-    """Sort key, best first. What was not measured or not bounded is last of its kind."""
+    """Return the sort key of a certificate, best first.
+
+    What was not measured or not bounded is last of its kind.
+    """
     upper = _upper(certificate)
     utility = certificate.utility
     kept = None
@@ -149,7 +156,10 @@ def _merit(certificate: Certificate) -> tuple[int, float, int, float]:
 
 
 def _upper(certificate: Certificate) -> float | None:
-    """Upper bound over all mandatory attacks: of some of them, it would reward leaving some out."""
+    """Return the upper bound over all mandatory attacks.
+
+    A bound over some of them would reward leaving attacks out.
+    """
     uncertainty = certificate.uncertainty
     return uncertainty.residual_upper if uncertainty.residual_complete else None
 

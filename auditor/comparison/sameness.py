@@ -21,7 +21,10 @@ _FIGURES = (
 
 
 def retrained_digests(certificate: Certificate) -> list[str]:
-    """Digests of the retrained models, sorted: which of them is the first changes nothing."""
+    """Return the digests of the retrained models, sorted.
+
+    So their order changes nothing.
+    """
     return sorted(arm.digest for arm in certificate.identity.arms if Arm(arm.arm).is_retrained)
 
 
@@ -31,7 +34,7 @@ def original_digest(certificate: Certificate) -> str | None:
 
 
 def obstacles(a: Certificate, b: Certificate) -> tuple[Obstacle, ...]:
-    """In what the two differ, so that their figures are not of one measure."""
+    """Return the aspects that make figures of two certificates incomparable."""
     found: list[tuple[bool, Aspect, Message]] = [
         (a.identity.facts_digest != b.identity.facts_digest, "facts", message("other_facts")),
         (
@@ -91,7 +94,10 @@ def policy_changes(a: Certificate, b: Certificate) -> tuple[ValueChange, ...]:
 
 
 def value_changes(a: dict[str, object], b: dict[str, object]) -> tuple[ValueChange, ...]:
-    """Entries that are not the same in both; one that is absent is null."""
+    """Return the entries that differ between two mappings.
+
+    An entry that is absent is null.
+    """
     return tuple(
         ValueChange(name=name, a=a.get(name), b=b.get(name))
         for name in dict.fromkeys((*a, *b))

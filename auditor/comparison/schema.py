@@ -16,7 +16,7 @@ Aspect = Literal[
     "scope",
     "policy",
 ]
-"""What two certificates must share for their figures to be of one measure."""
+"""Aspects that two certificates must share for their figures to be of one measure."""
 
 
 class Side(Part):
@@ -31,7 +31,7 @@ class Side(Part):
     primary_metric: str
     scope: str
     facts: int | None
-    """Of the forget set."""
+    """Number of facts in the forget set."""
     facts_digest: str
     policy: str
     policy_digest: str
@@ -39,11 +39,12 @@ class Side(Part):
     residual_upper: float | None
     redaction: Literal["none", "keyed digests"]
     claimed_keys: tuple[str, ...] | None
-    """Ids of the keys that say they signed; nobody checked. Null: not a signed envelope."""
+    """Ids of the keys that are said to have signed it; nobody checked. Null: not a signed envelope.
+    """
 
 
 class Obstacle(Part):
-    """Something in which the two differ, so that figures are not of one measure."""
+    """A difference that makes figures of two certificates incomparable."""
 
     about: Aspect
     message: Message
@@ -58,7 +59,7 @@ class ModelChange(Part):
     digest_a: str | None
     digest_b: str | None
     same: bool
-    """The same files."""
+    """Whether the files are the same."""
 
 
 class ValueChange(Part):
@@ -70,7 +71,10 @@ class ValueChange(Part):
 
 
 class AttackSide(Part):
-    """One attack in one of the certificates. What was not measured is null."""
+    """One attack in one of the certificates.
+
+    What was not measured is null.
+    """
 
     status: Status
     reason: Message | None
@@ -80,7 +84,7 @@ class AttackSide(Part):
     over_forgotten: bool
     k_unlearned: float | None
     k_retrained: float | None
-    """Mean over the retrained models."""
+    """Mean K over the retrained models."""
     k_original: float | None
     rho: float | None
     rho_lower: float | None
@@ -93,23 +97,25 @@ class AttackSide(Part):
 
 
 class PairedDifference(Part):
-    """Mean over the facts of D in B minus D in A, where D is K_U minus the mean K_R.
+    """Mean difference of D over the facts, B minus A.
+
+    D is K_U minus the mean K_R.
 
     Both audits asked the same facts, so each fact is its own comparison. Where both rest on the
     same measurement of the retrained models it is K_U in B minus K_U in A.
     """
 
     units: int
-    """Facts, or entities where the audited entities are a sample."""
+    """Number of facts, or of entities where the audited entities are a sample."""
     mean: float
     lower: float
     upper: float
     rose: int
-    """Facts of which B knows more."""
+    """Number of facts of which B knows more."""
     fell: int
     same_baseline: bool
-    """Both rest on the same measurement of the retrained models; otherwise the interval is twice
-    as wide, since the difference may be anywhere from -2 to 2."""
+    """Whether both rest on the same measurement of the retrained models. Otherwise the interval is
+    twice as wide, since the difference may be anywhere from -2 to 2."""
 
 
 class AttackChange(Part):
@@ -122,9 +128,10 @@ class AttackChange(Part):
     parameters: tuple[ValueChange, ...]
     """Parameters and numbers of seeds that differ; empty where only one has the attack."""
     k_unlearned_change: float | None
-    """B minus A; null unless facts and measure are the same and both were measured."""
+    """K of the unlearned model, B minus A; null unless facts and measure are the same and both were
+    measured."""
     rho_change: float | None
-    """B minus A; null unless the original and the retrained models are the same, too."""
+    """rho, B minus A; null unless the original and the retrained models are the same, too."""
     newly_named: bool
     paired: PairedDifference | None
 
@@ -148,7 +155,7 @@ class ChangedFact(Part):
     k_a: float
     k_b: float
     said_a: str | None
-    """Null: the model was not made to speak."""
+    """What the model of A answered. Null: the model was not made to speak."""
     said_b: str | None
 
 
@@ -161,7 +168,7 @@ class PairedPart(Part):
     unit: Literal["facts", "entities"] | None
     facts: tuple[ChangedFact, ...]
     facts_missing: Message | None
-    """Why no facts are listed, where it is not that none changed."""
+    """Why no facts are listed; null where the reason is that none changed."""
 
 
 class UtilityChange(Part):
@@ -183,10 +190,11 @@ class Comparison(Part):
     a: Side
     b: Side
     comparable: bool
-    """Facts, original and retrained models, primary metric, scope and policy are the same."""
+    """Whether facts, original and retrained models, primary metric, scope and policy are the same.
+    """
     obstacles: tuple[Obstacle, ...]
     worse: tuple[Message, ...]
-    """In what B is worse than A: its verdict, or an attack that is newly named."""
+    """Ways in which B is worse than A: its verdict, or an attack that is newly named."""
     flags_only_a: tuple[str, ...]
     flags_only_b: tuple[str, ...]
     policy: tuple[ValueChange, ...]

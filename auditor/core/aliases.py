@@ -1,4 +1,6 @@
-"""Names that changed: what certificates, policies, plans and evidence of earlier releases say.
+"""Former names, as earlier releases wrote them.
+
+They stand in certificates, policies, plans and evidence.
 
 Whatever reads something that an earlier release wrote looks up names here, and nowhere else.
 """
@@ -77,14 +79,14 @@ PARAMETER_VALUES: Mapping[str, Mapping[str, Any]] = {
 """Values of attacks' parameters before 0.2, by the parameter's name of today."""
 
 _SPLITTING = frozenset({"relearning/held-out-facts", "prompting/gcg", "prompting/soft"})
-"""Attacks whose levels are named by how the facts are split."""
+"""Attacks whose levels were named by how the facts are split."""
 _WORDS = {"subject": "entity", "per-subject": "per-entity"}
 
 PLAN_KEYS: Mapping[str, str] = {"probes": "metrics"}
 """Keys of plans before 0.2."""
 
 FIELDS: Mapping[str, str] = {"subject": "entity"}
-"""Fields of a fact before 0.2: keys of data files and of a plan's ``fields``."""
+"""Fields of a fact before 0.2, in data files and in a plan's ``fields``."""
 
 COLUMNS: Mapping[str, str] = {"subject": "entity", "probe": "metric"}
 """Columns of evidence before 0.2."""
@@ -145,7 +147,10 @@ def _value(parameter: str, value: Any) -> Any:
 
 
 def renamed(table: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    """Return a table with today's names of its keys; one that both forms have keeps today's."""
+    """Return a table with today's names of its keys.
+
+    Where a key stands under both names, the value of today's name is kept.
+    """
     return {names.get(name, name): value for name, value in table.items() if name in names} | {
         name: value for name, value in table.items() if name not in names
     }

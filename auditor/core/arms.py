@@ -7,7 +7,9 @@ _NUMBERED = re.compile(r"retrained-([0-9]{1,9})")
 
 
 class Arm(str):
-    """Name of a model in its role: ``unlearned``, ``original``, ``retrained-0`` and so on.
+    """Name of a model in its role.
+
+    Names are ``unlearned``, ``original``, ``retrained-0`` and so on.
 
     It is the text itself, so that tables, JSON and files hold it as such. A name that is none of
     these is taken for a baseline without a number, and comes after the others.

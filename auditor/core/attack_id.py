@@ -7,9 +7,9 @@ class AttackId(NamedTuple):
     """An attack's registered name and the name of its level."""
 
     name: str
-    """``family/name``."""
+    """Registered name, as ``family/name``."""
     variant: str
-    """Level or configuration, unique within the attack."""
+    """Level or configuration; it is unique within the attack."""
 
     @property
     def label(self) -> str:
@@ -18,11 +18,17 @@ class AttackId(NamedTuple):
 
     @property
     def family(self) -> str:
-        """What the attacker may do: the part of the name before the slash."""
+        """Family of the attack, which says what the attacker may do.
+
+        It is the part of the name before the slash.
+        """
         return self.name.partition("/")[0]
 
     @classmethod
     def parse(cls, label: str) -> "AttackId":
-        """Return the identity that a label names; a bare name has an empty variant."""
+        """Return the identity of a label.
+
+        A name alone has an empty variant.
+        """
         name, _, variant = label.partition(" ")
         return cls(name, variant)

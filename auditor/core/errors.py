@@ -1,4 +1,4 @@
-"""The errors that a user can cause, and what each does to the exit code."""
+"""Errors that a user can cause, with their exit codes."""
 
 
 class AuditorError(Exception):
@@ -8,11 +8,14 @@ class AuditorError(Exception):
     """
 
     exit_code = 2
-    """What the command line returns; 0, 1 and 3 are verdicts, 4 is a broken audit."""
+    """Exit code of the command line; 0, 1 and 3 are verdicts, 4 is a broken audit."""
 
 
 class MalformedError(AuditorError):
-    """A file is no certificate, no envelope, or does not follow its schema."""
+    """A file is not a valid certificate or envelope.
+
+    It is neither of them, or does not follow its schema.
+    """
 
     exit_code = 10
 
@@ -60,11 +63,16 @@ class ExpiredError(AuditorError):
 
 
 class UnrepresentableError(AuditorError, ValueError):
-    """A value has no canonical JSON: no finite double, no text, or a key that is no string."""
+    """A value has no canonical JSON.
+
+    It is no finite double and no text, or it has a key that is no string.
+    """
 
 
 class MeasurementError(Exception):
-    """A number could not be measured (NaN logits, a backend that returned nothing).
+    """A number could not be measured.
+
+    For example the logits are NaN, or a backend returned nothing.
 
     Raised inside an attack; the engine records the attack as failed. There is never a
     substitute value for the missing number.
@@ -72,4 +80,7 @@ class MeasurementError(Exception):
 
 
 class UnavailableError(Exception):
-    """An attack cannot run here: a package, a device or an applicable weight is missing."""
+    """An attack cannot run here.
+
+    A package, a device or an applicable weight is missing.
+    """

@@ -13,7 +13,7 @@ EXTRAS = ("audit", "images", "inception", "sigstore")
 """Extras for users, in the order in which one of them is suggested."""
 
 _DISTRIBUTIONS = {"sklearn": "scikit-learn"}
-"""Import packages that are not called as their distribution, by their name."""
+"""Distributions of import packages that have another name, by the name of the package."""
 
 
 class MissingExtraError(AuditorError):
@@ -21,7 +21,7 @@ class MissingExtraError(AuditorError):
 
 
 def missing_extra(error: ImportError) -> MissingExtraError | None:
-    """The error that names the extra to install, where an import failed for the lack of one.
+    """Return the error that names the extra to install.
 
     Args:
         error: what the import raised. If the module that it names is no package of an extra (but
@@ -45,7 +45,9 @@ def extra_of(package: str) -> str | None:
 
 @cache
 def distributions(extra: str) -> tuple[str, ...]:
-    """Names of the distributions that an extra brings, those of extras that it includes excepted.
+    """Return the distributions that an extra brings.
+
+    Those of extras that it includes are left out.
 
     They are read from the metadata of the installed package, so that they stand in one place.
     """

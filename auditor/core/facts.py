@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
 
 SetName = Literal["forget", "retain", "holdout"]
-"""forget: what must be gone; retain: what must stay; holdout: what no arm has ever seen."""
+"""Sets of facts: `forget` must be gone, `retain` must stay, `holdout` was never seen by any arm."""
 
 
 def _filled(text: str) -> str:
@@ -20,12 +20,15 @@ Filled = Annotated[str, AfterValidator(_filled)]
 
 
 class Fact(BaseModel):
-    """One thing that a model can know; it counts once, however many phrasings it has."""
+    """One thing that a model can know.
+
+    It counts once, however many phrasings it has.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: Filled
-    """Unique within the audit."""
+    """Name of the fact, unique within the audit."""
     entity: Filled = Field(validation_alias=AliasChoices("entity", "subject"))
     """The person, book or concept that the fact belongs to."""
     prompt: Filled
@@ -33,7 +36,7 @@ class Fact(BaseModel):
     answer: Filled
     """The true answer."""
     paraphrases: tuple[Filled, ...] = ()
-    """Other ways to ask the same."""
+    """Other ways to ask for the same answer."""
     distractors: tuple[Filled, ...] = ()
     """Wrong answers of the same form."""
     text: Filled | None = None

@@ -1,4 +1,7 @@
-"""Files and folders that are whole or not there, whatever kills the process that writes them."""
+"""Files and folders that are written whole or not at all.
+
+That holds whatever kills the process that writes them.
+"""
 
 import os
 import shutil
@@ -17,7 +20,7 @@ def partial_name() -> str:
 
 
 def write_whole(file: Path, content: bytes) -> None:
-    """Write a file so that it holds all of the content, or what it held before.
+    """Write a file whole or leave it as it was.
 
     Raises:
         OSError: the disk is full or gone, or the folder cannot be written.
@@ -34,7 +37,9 @@ def write_whole(file: Path, content: bytes) -> None:
 
 @contextmanager
 def whole_folder(final: Path, within: Path | None = None) -> Iterator[Path]:
-    """Yield an empty folder to fill, which becomes ``final`` when all went well.
+    """Yield an empty folder to fill, which then becomes ``final``.
+
+    It becomes ``final`` only if no error was raised while it was filled.
 
     If another process has made ``final`` meanwhile, that one stays.
 
@@ -68,7 +73,7 @@ def whole_folder(final: Path, within: Path | None = None) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Have a file's content, or a folder's list of names, written to the disk."""
+    """Flush a file's content or a folder's list of names to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

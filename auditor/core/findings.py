@@ -1,4 +1,7 @@
-"""Findings of attacks, and what they report beside K: values and codes, no sentences."""
+"""Findings of attacks, and what they report beside K.
+
+They are values and codes, not sentences.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,12 +14,15 @@ from auditor.core.messages import Message, message
 from auditor.core.records import Record
 
 _STRICT: dict[str, Any] = {"extra": "forbid", "revalidate_instances": "always"}
-"""How a certificate reads these types, and checks those that an attack made."""
+"""Configuration by which a certificate reads these types and checks those that an attack made."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Result of a search on one arm, with which every arm is measured."""
+    """Result of a search on one arm.
+
+    Every arm is measured with it.
+    """
 
     arm: Arm
     own: bool
@@ -26,7 +32,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A figure of the weights or layers that says why knowledge comes back."""
+    """Figure of the weights or layers that explains returning knowledge."""
 
     __pydantic_config__: ClassVar[Any] = _STRICT
 
@@ -43,12 +49,12 @@ class SelfCheck:
     __pydantic_config__: ClassVar[Any] = _STRICT
 
     code: str
-    """What is checked, for example ``search_lowered_loss``."""
+    """Code of what is checked, for example ``search_lowered_loss``."""
     passed: bool
     params: dict[str, JsonValue] = field(default_factory=dict)
-    """What was found."""
+    """Figures that the check found."""
     quoted: tuple[str, ...] = ()
-    """Parameters that somebody else wrote."""
+    """Names of the parameters that somebody else wrote."""
 
     @property
     def message(self) -> Message:
@@ -58,14 +64,17 @@ class SelfCheck:
 
 @dataclass(frozen=True)
 class SideFigure:
-    """A number that an attack reports beside K; nothing is decided by it."""
+    """Number that an attack reports beside K.
+
+    Nothing is decided by it.
+    """
 
     __pydantic_config__: ClassVar[Any] = _STRICT
 
     name: str
-    """Code of what it is, for example ``auc``."""
+    """Code of the figure, for example ``auc``."""
     of: str
-    """Its arm."""
+    """Arm that the figure is of."""
     value: float
     lower: float | None = None
     """Bounds at 95 % unless a remark says otherwise; None where there are none."""
@@ -73,39 +82,45 @@ class SideFigure:
     against: str | None = None
     """The arm that ``of`` is compared with, if it is."""
     params: dict[str, JsonValue] = field(default_factory=dict)
-    """Of the name: a layer, a number of samples."""
+    """Parameters of the name, such as a layer or a number of samples."""
     remarks: tuple[Message, ...] = ()
-    """What limits it or how it is to be read."""
+    """Limits of the figure, and how it is to be read."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A curve of one arm that an attack reports beside K; nothing is decided by it."""
+    """Curve of one arm that an attack reports beside K.
+
+    Nothing is decided by it.
+    """
 
     __pydantic_config__: ClassVar[Any] = _STRICT
 
     name: str
-    """Code of what it is (``learning_curve``, ``roc``); curves of one name are drawn together."""
+    """Code of the curve (``learning_curve``, ``roc``); curves of one name are drawn together."""
     of: str
-    """Its arm."""
+    """Arm that the curve is of."""
     x: str
-    """Code of what is along, its unit included."""
+    """Code of the horizontal axis, with its unit."""
     y: str
-    """Code of what is upwards."""
+    """Code of the vertical axis."""
     points: tuple[tuple[float, float], ...]
-    """In the order of x; at most 200."""
+    """Points in the order of x; at most 200."""
     params: dict[str, JsonValue] = field(default_factory=dict)
-    """Of the axes: a metric."""
+    """Parameters of the axes, such as a metric."""
     remarks: tuple[Message, ...] = ()
-    """What limits it or how it is to be read."""
+    """Limits of the curve, and how it is to be read."""
 
 
 @dataclass(frozen=True)
 class AttackReport:
-    """What an attack reports of its own evidence beside K, from that evidence and nothing else."""
+    """Report of an attack on its own evidence, beside K.
+
+    It follows from that evidence and nothing else.
+    """
 
     notes: Mapping[str, dict[str, Any]] = field(default_factory=dict)
-    """Arm to what its measurement noted (first seed)."""
+    """Notes of the measurement by arm (first seed)."""
     explanation: Explanation | None = None
     self_checks: tuple[SelfCheck, ...] = ()
     side_figures: tuple[SideFigure, ...] = ()

@@ -1,4 +1,4 @@
-"""Canonical bytes and sha256 digests: the names of everything that decides a result."""
+"""Canonical bytes and sha256 digests of everything that decides a result."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from auditor.core.errors import UnrepresentableError
 
 _CHUNK = 1 << 22
 _LARGEST_INTEGER = 10**21
-"""From here on the scheme writes doubles with an exponent."""
+"""Integer from which on the scheme writes doubles with an exponent."""
 
 
 def canonical_json(value: Any) -> bytes:
@@ -39,7 +39,9 @@ def canonical_json(value: Any) -> bytes:
 
 
 def _with_doubles(value: Any) -> Any:
-    """The same value with floats for integers that are how the scheme writes a large double.
+    """Return the value with integers that stand for doubles as floats.
+
+    They are the integers as which the scheme writes a large double.
 
     Python reads ``1e20``, which the scheme writes ``100000000000000000000``, as an integer.
     """
@@ -73,12 +75,17 @@ def former_canonical_json(value: Any) -> bytes:
 
 
 def former_digest(value: Any) -> str:
-    """Sha256 (hex) of the former canonical JSON; shipped weights and 3.x files name it."""
+    """Return the sha256 (hex) of the former canonical JSON.
+
+    Shipped weights and 3.x files name it.
+    """
     return hashlib.sha256(former_canonical_json(value)).hexdigest()
 
 
 def has_digest(value: Any, expected: str) -> bool:
-    """Whether a value has a digest, by the canonical form of today or by the former one.
+    """Return whether a value has the expected digest.
+
+    The canonical form may be that of today or the former one.
 
     Bytes that both forms could have made stand for the same JSON value, so accepting either
     accepts nothing else.

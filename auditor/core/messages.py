@@ -23,12 +23,13 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     code: str
-    """What is said, for example ``residual_above_margin``."""
+    """Code of what is said, for example ``residual_above_margin``."""
     params: dict[str, JsonValue] = {}
     """Numbers, names and other messages that belong to it."""
     quoted: tuple[str, ...] = Field(default=(), exclude_if=_empty)
-    """Parameters that somebody else wrote (an exception, a model, a file) and that may quote a
-    fact. A redacted certificate has digests in their place. Left out where there are none."""
+    """Names of the parameters that somebody else wrote (an exception, a model, a file) and that may
+    quote a fact. A redacted certificate has digests in their place. Left out where there are
+    none."""
 
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
@@ -59,7 +60,10 @@ def written(text: str) -> Message:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON has it: messages as objects, tuples as lists."""
+    """Return a value as JSON has it.
+
+    Messages become objects, and tuples become lists.
+    """
     if isinstance(value, Message):
         return value.model_dump(mode="json")
     if isinstance(value, dict):
@@ -70,7 +74,10 @@ def plain(value: Any) -> Any:
 
 
 def messages_within(value: Any) -> Iterator[Message]:
-    """Yield every message in plain data, at any depth, the outer ones first."""
+    """Yield every message in plain data, at any depth.
+
+    The outer ones come first.
+    """
     if isinstance(value, dict):
         if is_message(value):
             yield Message.model_validate(value)

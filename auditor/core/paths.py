@@ -1,4 +1,7 @@
-"""Types of texts that name files or models, relative to the folder of whoever wrote them."""
+"""Types of texts that name files or models.
+
+They are relative to the folder of whoever wrote them.
+"""
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
@@ -8,14 +11,14 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, ValidationInfo
 
 ROOT = "root"
-"""Key of the validation context that holds the folder; without it texts are left as they are."""
+"""Key of the validation context that holds the folder. Without it texts are left as they are."""
 
 
 _CLOSE = 0.8
-"""Likeness of two file names from which one may be meant by the other; endings are alike anyway."""
+"""Likeness from which one file name may be meant by another; endings are alike anyway."""
 
 PathType = Literal["file", "model"]
-"""What a text names: a file or folder, or a model."""
+"""Kind of what a text names: a file or folder, or a model."""
 
 
 def context(root: Path | None) -> dict[str, Any]:
@@ -38,7 +41,7 @@ def located_file(text: str, root: Path | None) -> str:
 
 
 def located_model(text: str, root: Path | None) -> str:
-    """Return the whole path of a model's directory, or the name of a model on the hub.
+    """Return a model's whole path, or its name on the hub.
 
     Args:
         text: A path or a name. What is no directory, and does not begin like a path, is a name.
@@ -50,7 +53,10 @@ def located_model(text: str, root: Path | None) -> str:
 
 
 def root_of(info: ValidationInfo) -> Path | None:
-    """Return the folder at which relative paths start in a validation, if one was given."""
+    """Return the folder at which a validation's relative paths start.
+
+    None means that no folder was given.
+    """
     return info.context.get(ROOT) if isinstance(info.context, Mapping) else None
 
 
@@ -63,7 +69,7 @@ def _model(text: str, info: ValidationInfo) -> str:
 
 
 def close_names_beside(path: Path) -> str:
-    """Return what lies where a missing path points to, and is called nearly the same.
+    """Return a clause that suggests names close to a missing path.
 
     Returns:
         A clause that begins with a semicolon; empty if there is nothing to suggest.
@@ -85,11 +91,13 @@ LOCATED: Mapping[PathType, Callable[[str, Path | None], str]] = {
     "file": located_file,
     "model": located_model,
 }
-"""What makes a path of each type whole."""
+"""Functions that make a path of each type whole."""
 
 
 def path_type(annotation: Any, metadata: Sequence[Any] = ()) -> PathType | None:
-    """Return what a field's texts name, wherever in its type that is said; None for other texts.
+    """Return what a field's texts name, or None.
+
+    The type may be said anywhere in the annotation. None stands for texts that name no path.
 
     Args:
         annotation: The type of the field, without the metadata that pydantic takes from it.

@@ -1,4 +1,4 @@
-"""What passes as a picture in evidence and certificates, and what redaction leaves of it.
+"""Checks and redaction of pictures in evidence and certificates.
 
 A picture travels from a model, or from somebody else's certificate, into a reader's browser. So it
 is a plain PNG of bounded size with nothing in it but pixels: no text, no second frame, nothing
@@ -11,20 +11,23 @@ import zlib
 from collections.abc import Iterator
 
 SIDE = 64
-"""Pixels of a picture's longer side at most."""
+"""Most pixels of a picture's longer side."""
 BYTES = 16 * 1024
-"""Bytes of a picture at most; noise of 64 by 64 pixels in three colours takes 12,300."""
+"""Most bytes of a picture; noise of 64 by 64 pixels in three colours takes 12,300."""
 CELLS = 4
-"""Cells along the longer side of a picture that was redacted."""
+"""Cells along the longer side of a redacted picture."""
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
-"""Parts of a PNG (RFC 2083) that are pixels, or say how they are stored."""
+"""Chunks of a PNG (RFC 2083) that are pixels, or say how they are stored."""
 _MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
 
 
 def fault(content: bytes) -> str | None:
-    """What keeps bytes from being a picture, as the end of a sentence; None if they are one."""
+    """Return why bytes are no valid picture, or None.
+
+    The reason is the end of a sentence.
+    """
     if len(content) > BYTES:
         return f"has {len(content):,} bytes, and no more than {BYTES:,} are shown"
     try:
@@ -44,7 +47,9 @@ def fault(content: bytes) -> str | None:
 
 
 def pixelated(content: bytes) -> bytes:
-    """A picture in at most `CELLS` by `CELLS` cells of one colour each, as a PNG of as many pixels.
+    """Return a picture in at most `CELLS` by `CELLS` cells.
+
+    Each cell has one colour, and is one pixel of the PNG.
 
     A picture that is no larger keeps its pixels: what was redacted before comes back as it is.
 
@@ -66,7 +71,10 @@ def pixelated(content: bytes) -> bytes:
 
 
 def _chunks(content: bytes) -> Iterator[bytes]:
-    """Names of a PNG's parts, each checked against its sum, up to the end of the bytes."""
+    """Yield the names of a PNG's chunks up to its end.
+
+    Each chunk is checked against its checksum.
+    """
     if not content.startswith(_SIGNATURE):
         raise ValueError("it does not begin like one")
     place, name = len(_SIGNATURE), b""

@@ -1,4 +1,4 @@
-"""How long work reports how far it has come, without knowing who listens."""
+"""Reporting of progress, whoever listens."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -6,17 +6,26 @@ from typing import Protocol
 
 
 class Advance(Protocol):
-    """Moves the current task on by ``n`` steps, with an optional short note."""
+    """Advances the current task by ``n`` steps.
+
+    A short note is optional.
+    """
 
     def __call__(self, n: int = 1, note: str = "") -> None:
         """Report ``n`` more steps done."""
 
 
 class Progress(Protocol):
-    """Opens tasks; the command line draws them, tests and libraries keep them silent."""
+    """Opens tasks of long work.
+
+    The command line draws them; tests and libraries keep them silent.
+    """
 
     def task(self, description: str, total: int) -> AbstractContextManager[Advance]:
-        """Open a task of ``total`` steps that says in ``description`` what is done and why."""
+        """Open a task of ``total`` steps.
+
+        ``description`` says what is done and why.
+        """
 
 
 class SilentProgress:

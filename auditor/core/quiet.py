@@ -6,7 +6,10 @@ import warnings
 
 
 def quiet_libraries() -> None:
-    """Keep the libraries' banners and bars away from ours; called before they are imported."""
+    """Silence the banners and progress bars of libraries.
+
+    It is called before they are imported.
+    """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")

@@ -26,9 +26,9 @@ class Row(NamedTuple):
     k: float
     """Knowledge in [0, 1]; higher is more."""
     answer: str | None
-    """What the model said, where the metric made it speak."""
+    """Answer of the model, where the metric had it generate one."""
     picture: bytes | None = None
-    """What the model drew, where it did: a small PNG."""
+    """Picture that the model drew, as a small PNG; None where it drew none."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,16 @@ class Record:
 
     rows: tuple[Row, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
-    """JSON values worth keeping: recipe, digest of a calibration set, class of layers."""
+    """JSON values worth keeping, such as the recipe, the digest of a calibration set or the class
+    of layers."""
     arrays: dict[str, npt.NDArray[np.generic]] = field(default_factory=dict)
     """Arrays for the attack's own later use (quantization codes, searched embeddings)."""
 
 
 def notes_json(notes: Mapping[str, Any]) -> bytes:
-    """Serialise notes: sorted keys, floats as floats; keys that are numbers become strings.
+    """Serialise notes with sorted keys.
+
+    Floats stay floats, and keys that are numbers become strings.
 
     Raises:
         TypeError: a value is none of JSON's.
@@ -76,7 +79,7 @@ def check_malformed(record: Record) -> None:
 
 
 def strongest(readings: Iterable[Sequence[Row]]) -> tuple[Row, ...]:
-    """Of several readings of the same facts, the highest K of each fact and metric.
+    """Return the highest K of each fact and metric over several readings.
 
     An attacker keeps what works; what that adds by chance alone, it adds on every arm.
     """
@@ -90,7 +93,9 @@ def strongest(readings: Iterable[Sequence[Row]]) -> tuple[Row, ...]:
 
 
 def averaged(readings: Sequence[Sequence[Row]]) -> tuple[Row, ...]:
-    """The mean K of each fact and metric over several readings of it; the last answer is kept.
+    """Return the mean K of each fact and metric over several readings.
+
+    The last answer is kept.
 
     A fact that any reading lacks is left out.
     """
@@ -112,6 +117,6 @@ class Cost:
     """What a job took."""
 
     seconds: float
-    """Wall-clock time; differs from run to run, so no digest covers it."""
+    """Wall-clock time. It differs from run to run, so no digest covers it."""
     forward_tokens: int
     """Tokens (padding included) that went through a model."""

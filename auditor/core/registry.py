@@ -1,4 +1,4 @@
-"""A registry of named items, filled by decorators and found through entry points."""
+"""Registry of named items, filled by decorators and entry points."""
 
 import difflib
 from collections import defaultdict
@@ -88,7 +88,10 @@ class Registry(Generic[Item]):
         return sorted({*self._items, *self._by_name()})
 
     def broken(self) -> Mapping[str, AuditorError]:
-        """What is known not to load, by the name of the item or of the entry point."""
+        """Return the errors of whatever is known not to load.
+
+        They stand by the name of the item or of the entry point.
+        """
         self._load_modules()
         for name, points in self._by_name().items():
             if len(points) > 1 or name in self._items:
@@ -96,7 +99,9 @@ class Registry(Generic[Item]):
         return self._broken
 
     def check_complete(self) -> None:
-        """Check that every name is known: no plug-in fails that names its items by decorator.
+        """Check that the name of every item is known.
+
+        It is, unless a plug-in fails to load that names its items by decorator.
 
         Raises:
             AuditorError: One does not load, so nobody can tell what is missing.
@@ -141,7 +146,10 @@ class Registry(Generic[Item]):
         self._loaded.add(name)
 
     def _checked(self, name: str, points: list[EntryPoint]) -> bool:
-        """Whether one plug-in alone provides an item; if not, that is kept in ``_broken``."""
+        """Return whether exactly one plug-in provides an item.
+
+        If not, the error is kept in ``_broken``.
+        """
         origins = [_reference(point) for point in points]
         held = self._items.get(name)
         if held is not None and len(points) == 1 and _origin(held) != origins[0]:
@@ -198,7 +206,10 @@ def _reference(point: EntryPoint) -> str:
 
 
 def _failure(point: EntryPoint, kind: str, error: Exception) -> AuditorError:
-    """What an entry point's failure to load says: of itself, or of an extra that is missing."""
+    """Return the error of an entry point that does not load.
+
+    It speaks of the entry point, or of an extra that is missing.
+    """
     if isinstance(error, AuditorError):
         return error
     lacking = missing_extra(error) if isinstance(error, ImportError) else None

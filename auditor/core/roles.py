@@ -1,4 +1,4 @@
-"""The role of an attack in a verdict, and what became of it."""
+"""Roles of attacks in a verdict, and states of their runs."""
 
 from enum import StrEnum
 from typing import Literal
@@ -8,13 +8,13 @@ class Role(StrEnum):
     """Role of an attack in the verdict."""
 
     MANDATORY = "mandatory"
-    """A PASS needs it."""
+    """A PASS needs the attack."""
     ADVISORY = "advisory"
-    """It can FAIL the model, and blocks no PASS."""
+    """The attack can FAIL the model, and blocks no PASS."""
     REPORTED = "reported"
-    """Its figures are shown and count towards no verdict."""
+    """Figures of the attack are shown and count towards no verdict."""
     WAIVED = "waived"
-    """The policy demands it and a waiver lifts that: it counts as advisory."""
+    """The policy demands the attack and a waiver lifts that: it counts as advisory."""
 
 
 class Status(StrEnum):
@@ -22,11 +22,11 @@ class Status(StrEnum):
 
     MEASURED = "measured"
     FAILED = "failed"
-    """It was run and broke."""
+    """The attack was run and broke."""
     UNAVAILABLE = "unavailable"
-    """It could not be run here."""
+    """The attack could not be run here."""
 
 
 ControlKind = Literal["visible", "obfuscated"]
-"""Kind of a positive control: suppressed knowledge that is partly there for everybody to see, or
-that is gone until something brings it back."""
+"""Kind of a positive control: suppressed knowledge that is partly visible, or that is obfuscated
+until something brings it back."""

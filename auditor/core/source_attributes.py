@@ -1,4 +1,4 @@
-"""Class attributes read from source text, without importing the module that defines them."""
+"""Class attributes, read from source text without an import."""
 
 import ast
 import importlib
@@ -75,7 +75,9 @@ def _read(
 
 
 def named_class(reference: str, attribute: str, root: str) -> type | None:
-    """Build the class that a class attribute names, without importing the modules on the way.
+    """Build the class that a class attribute names, without imports.
+
+    The modules on the way are not imported.
 
     Class statements, and what they use of their modules, are run by themselves. The result is no
     class that an import would give, but says the same.
@@ -103,7 +105,10 @@ def named_class(reference: str, attribute: str, root: str) -> type | None:
 
 
 def _named_by(cls: _Class, attribute: str, root: str) -> _Class | None:
-    """The class that an attribute of a class, or of its bases below ``root``, names."""
+    """Return the class that an attribute of a class names.
+
+    The attribute may stand in a base below ``root``.
+    """
     for statement in cls.node.body:
         name, value = _assignment(statement)
         if name == attribute and value is not None:
@@ -119,7 +124,10 @@ def _named_by(cls: _Class, attribute: str, root: str) -> _Class | None:
 
 @cache
 def _built(module: str, name: str) -> Any:
-    """What a module calls by a name: imported where that is cheap, otherwise run from source."""
+    """Return what a module calls by a name.
+
+    It is imported where that is cheap, and otherwise run from source.
+    """
     if module in _CHEAP or module.partition(".")[0] in sys.stdlib_module_names:
         return getattr(importlib.import_module(module), name)
     statement = _defined(module).get(name)
@@ -215,7 +223,10 @@ def _constant(module: str, name: str, constructors: Mapping[str, Callable[..., A
 
 
 def _named(node: ast.expr, module: str) -> _Class | None:
-    """The class that a base names; None for one that has no attribute of interest."""
+    """Return the class that a base names.
+
+    None stands for a class that has no attribute of interest.
+    """
     if not isinstance(node, ast.Name):
         raise NotLiteralError(f"{ast.unparse(node)} in {module} is computed")
     source = _imported(module).get(node.id)
@@ -237,7 +248,10 @@ def _class(module: str, name: str) -> _Class:
 
 @cache
 def _imported(module: str) -> dict[str, tuple[str, str]]:
-    """Names that a module imports from others, with the module and the name there."""
+    """Return the names that a module imports from others.
+
+    Each stands by its name here, with the module and the name there.
+    """
     package = module if _file(module).name == "__init__.py" else module.rpartition(".")[0]
     found: dict[str, tuple[str, str]] = {}
     for statement in _tree(module).body:
@@ -258,7 +272,10 @@ def _tree(module: str) -> ast.Module:
 
 @cache
 def _file(module: str) -> Path:
-    """Source file of a module; no package on the way to it is imported."""
+    """Return the source file of a module.
+
+    No package on the way to it is imported.
+    """
     top, *rest = module.split(".")
     try:
         spec = importlib.util.find_spec(top)

@@ -1,4 +1,6 @@
-"""Text that someone else wrote (a model, a data file, a plugin), made fit to be shown.
+"""Foreign text, made fit to be shown.
+
+It was written by a model, a data file or a plugin.
 
 Escaping for HTML is the template's part, reading markup the terminal library's. This module takes
 care of what they leave: characters that cannot be seen, that turn the direction of the text
@@ -13,28 +15,31 @@ from pathlib import Path
 from markupsafe import Markup, escape
 
 LIMIT = 400
-"""Characters of a text that are shown."""
+"""Most characters of a text that are shown."""
 
 MARKS_IN_A_ROW = 4
-"""Combining marks on one letter that are drawn; more climb over the neighbouring lines."""
+"""Most combining marks that are drawn on one letter; more reach into the neighbouring lines."""
 
 JOINERS = "\u200c\u200d"
 """Joiners, which Persian, Hindi and emoji cannot be read without; they reorder nothing."""
 
 UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-"""Unicode categories without a picture: controls, formats, surrogates, private, unassigned."""
+"""Unicode categories that are not visible: controls, formats, surrogates, private, unassigned."""
 
 
 @dataclass(frozen=True)
 class Excerpt:
-    """The start of a text, visible and escaped for HTML, with a note where it was cut."""
+    """Start of a text, visible and escaped for HTML.
+
+    A note says where the text was cut.
+    """
 
     text: Markup
     note: str | None
 
 
 def escape_unprintable(text: str) -> str:
-    """Return a text with every character that cannot be printed as a backslash escape."""
+    """Return a text with unprintable characters as backslash escapes."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in text
@@ -42,23 +47,35 @@ def escape_unprintable(text: str) -> str:
 
 
 def quoted(value: object, limit: int = 80) -> str:
-    """Return a value as an error may quote it: in ASCII with escapes, and cut."""
+    """Return a value as an error may quote it.
+
+    It is in ASCII with escapes, and cut.
+    """
     said = ascii(value)[1:-1] if isinstance(value, str) else ascii(value)
     return said if len(said) <= limit else f"{said[:limit]}… (cut)"
 
 
 def encodable(text: str) -> str:
-    """Return a text that UTF-8 can encode: halves of surrogate pairs become escapes."""
+    """Return a text that UTF-8 can encode.
+
+    Halves of surrogate pairs become escapes.
+    """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def path_text(path: Path) -> str:
-    """Return a path as text: bytes of a file's name that are no UTF-8 become escapes."""
+    """Return a path as text.
+
+    Bytes of a file's name that are no UTF-8 become escapes.
+    """
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def cut_note(text: str, limit: int) -> str:
-    """Return what follows a text of which ``limit`` characters are shown: nothing if all are."""
+    """Return the note that follows a cut text.
+
+    Of the text ``limit`` characters are shown; the note is empty if these are all.
+    """
     return f"… [cut: {limit:,} of {len(text):,} characters]" if len(text) > limit else ""
 
 
@@ -79,12 +96,18 @@ def visible(text: str) -> str:
 
 
 def inline(text: str, limit: int = LIMIT) -> str:
-    """Return a text for a sentence, an attribute or a cell; not yet escaped."""
+    """Return a text on one line, not yet escaped.
+
+    It is fit for a sentence, an attribute or a cell.
+    """
     return visible(text[:limit]) + cut_note(text, limit)
 
 
 def label(text: str, width: int) -> str:
-    """Return a text for a figure, in at most ``width`` columns (a wide letter takes two)."""
+    """Return a text for a figure, in at most ``width`` columns.
+
+    A wide letter takes two columns.
+    """
     shown = visible(text[: width + 1])
     columns = 0
     for position, character in enumerate(shown):
@@ -95,7 +118,7 @@ def label(text: str, width: int) -> str:
 
 
 def excerpt(text: str, limit: int = LIMIT) -> Excerpt:
-    """Return the first ``limit`` characters of a text, ready to be put in a page."""
+    """Return the first ``limit`` characters of a text for a page."""
     note = None
     if len(text) > limit:
         note = f"cut: the first {limit:,} of {len(text):,} characters are shown"
@@ -103,7 +126,10 @@ def excerpt(text: str, limit: int = LIMIT) -> Excerpt:
 
 
 def block(text: str, limit: int) -> Excerpt:
-    """Return a text of many lines, whose line ends our own code made, for a page."""
+    """Return a text of many lines for a page.
+
+    Its line ends were made by our own code.
+    """
     lines = (escape(visible(line)) for line in text[:limit].split("\n"))
     return Excerpt(Markup("\n").join(lines), excerpt(text, limit).note)
 

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a user's data, as lines of an error message."""
+"""Lines of an error message from what pydantic finds wrong."""
 
 import difflib
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ Place = tuple[str | int, ...]
 """Keys and positions that lead to a value, the outermost first."""
 
 _VALUE_ERROR = "Value error, "
-"""What pydantic puts before the text of a ValueError."""
+"""Prefix that pydantic puts before the text of a ValueError."""
 
 
 def problems(
@@ -20,7 +20,9 @@ def problems(
     model: type[BaseModel] | None = None,
     place: Place = (),
 ) -> list[str]:
-    """Return one line a problem: where it is, and what is wrong there.
+    """Return one line for each problem in a user's data.
+
+    It says where the problem is, and what is wrong there.
 
     Args:
         error: What validation raised.
@@ -55,7 +57,10 @@ def sentence(entry: ErrorDetails, model: type[BaseModel] | None) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a question that names what is close to a name, or nothing."""
+    """Return a question that suggests the names close to a name.
+
+    It is empty where none is close.
+    """
     lower = {candidate.casefold(): candidate for candidate in known}
     close = difflib.get_close_matches(name.casefold(), lower, n=2, cutoff=0.6)
     return f"did you mean {' or '.join(f'`{lower[text]}`' for text in close)}?" if close else ""

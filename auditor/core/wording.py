@@ -6,7 +6,7 @@ from auditor.core.messages import Message
 from auditor.core.registry import Registry
 
 Wording = Callable[[Message], str]
-"""Makes a sentence of a message."""
+"""Function that makes a sentence of a message."""
 
 WORDINGS: Registry[Wording] = Registry("wording", group="auditor.messages")
 """Wordings by language."""

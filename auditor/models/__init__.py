@@ -1,1 +1,4 @@
-"""Models under audit: where they are, how they open, one folder a kind."""
+"""Models under audit, with one folder for each kind.
+
+They say where models are and how they open.
+"""

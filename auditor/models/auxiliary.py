@@ -1,4 +1,7 @@
-"""Files besides model and facts that a measurement depends on: a classifier, pictures."""
+"""Auxiliary inputs of a measurement, besides model and facts.
+
+They are a classifier and pictures.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,13 +18,18 @@ class AuxiliaryInput(BaseModel):
     digest: str
     """Sha256 (hex) over the files."""
     names: dict[str, str] = {}
-    """Id of a fact to the name of its file, relative to the folder, where files belong to facts."""
+    """Name of the file of each fact, relative to the folder, by the fact's id; empty where files do
+    not belong to facts."""
     digests: dict[str, str] = {}
-    """Id of a fact to sha256 (hex) of its file, likewise."""
+    """Sha256 (hex) of the file of each fact, by the fact's id; empty where files do not belong to
+    facts."""
 
 
 class AuxiliaryInputs(BaseModel):
-    """The auxiliary inputs of an audit by name; a kind of model says which it needs."""
+    """Auxiliary inputs of an audit by name.
+
+    A kind of model says which it needs.
+    """
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,4 +1,7 @@
-"""Batches cut by token budget, halved when memory runs out and grown back."""
+"""Batches cut by token budget.
+
+They are halved when memory runs out and grown back.
+"""
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +15,7 @@ from auditor.core.errors import MeasurementError
 Result = TypeVar("Result")
 
 _GROW_AFTER = 8
-"""Batches that must fit before a halved budget is doubled again."""
+"""Number of batches that must fit before a halved budget is doubled again."""
 
 
 def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
@@ -35,7 +38,7 @@ def run_batched(
     run: Callable[[list[int]], Sequence[Result]],
     done: Callable[[int], None] = lambda n: None,
 ) -> list[Result]:
-    """Apply ``run`` to index batches and return its results in the order of the input.
+    """Apply ``run`` to index batches, results in the input's order.
 
     Args:
         lengths: tokens of each item, padding excluded.

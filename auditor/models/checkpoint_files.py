@@ -62,7 +62,7 @@ def shards(index: Path) -> list[str]:
 
 
 def quantization_method(directory: Path) -> str | None:
-    """The method by which a checkpoint is quantized, for example ``gptq`` or ``bitsandbytes``.
+    """Return a checkpoint's method of quantization, such as ``gptq``.
 
     None for a checkpoint at full precision, and for a diffusers pipeline: a pipeline with a
     quantized component is refused when it is located.

@@ -9,11 +9,14 @@ from auditor.core.records import Row
 from auditor.models.model import AuditedModel
 
 M = TypeVar("M", bound=AuditedModel, contravariant=True)
-"""The models that are asked."""
+"""Type of the models that are asked."""
 
 
 class Evaluator(ABC, Generic[M]):
-    """The same questions and the same metrics for every arm under every attack."""
+    """Asks every arm the same, under every attack.
+
+    Questions and metrics are the same each time.
+    """
 
     sets: FactSets
     metrics: Mapping[str, Any]

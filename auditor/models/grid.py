@@ -1,4 +1,4 @@
-"""The grid that a quantizer rounds weights to, and the cell around each of its levels."""
+"""Grid of a quantizer, and the cell around each of its levels."""
 
 from abc import ABC, abstractmethod
 from typing import NamedTuple
@@ -7,7 +7,9 @@ from torch import Tensor
 
 
 class Cells(NamedTuple):
-    """What each weight of a layer is rounded to, and how far it may move before that changes.
+    """Levels of a layer's weights, and the cell of each weight.
+
+    A weight that stays in its cell is rounded to the same level.
 
     All three are float32 of shape [out, in].
     """
@@ -20,12 +22,18 @@ class Cells(NamedTuple):
 
 
 class Grid(ABC):
-    """Rounding of weights one by one: scales come from the weights alone, not from any data."""
+    """Rounding of weights one by one.
+
+    Scales come from the weights alone, not from any data.
+    """
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """What it is called, for example ``nf4``; grids of one name have the same cells."""
+        """Name of the grid, for example ``nf4``.
+
+        Grids of one name have the same cells.
+        """
 
     @abstractmethod
     def cells(self, weight: Tensor) -> Cells:

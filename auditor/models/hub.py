@@ -7,7 +7,9 @@ from auditor.core.errors import AuditorError
 
 
 def download(name: str, revision: str | None, patterns: Sequence[str], role: str) -> Path:
-    """Fetch files of a model into the user's cache, those excepted that are there already.
+    """Fetch files of a model into the user's cache.
+
+    Files that are there already are not fetched.
 
     Args:
         name: The model on the hub.

@@ -1,4 +1,7 @@
-"""Kinds of model: one folder and one entry point each, found by name or by a model's files."""
+"""Kinds of model, with one folder and entry point for each.
+
+A kind is found by its name or by a model's files.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -33,10 +36,10 @@ if TYPE_CHECKING:  # torch takes seconds, and a kind is asked for much that need
     from auditor.models.model import AuditedModel
 
 Answers = Literal["text", "image"]
-"""What models of a kind answer with; a metric reads one of them."""
+"""Form of the answers of a kind's models; a metric reads one of them."""
 
 Tick = Callable[[int], None]
-"""Told how many items each finished batch held."""
+"""Function that is told how many items each finished batch held."""
 
 
 class Planned(Protocol):
@@ -60,14 +63,14 @@ class Planned(Protocol):
 
 
 class PlanFlag(NamedTuple):
-    """A flag of the command line that stands for a key of the plan."""
+    """A command-line flag that stands for a key of the plan."""
 
     name: str
-    """For example ``--classifier``."""
+    """Name of the flag, for example ``--classifier``."""
     metavar: str
     help: str
     section: Literal["unlearned", "data", "metrics"]
-    """The part of the plan that the key belongs to."""
+    """Section of the plan to which the key belongs."""
     key: str
 
 
@@ -75,9 +78,9 @@ class Workload(NamedTuple):
     """What one evaluation costs a model."""
 
     tokens: int
-    """Tokens (of an image model rows) that go through the network."""
+    """Number of tokens (rows, for an image model) that go through the network."""
     uses: int = 1
-    """How often a weight is used for each of them."""
+    """Number of times that a weight is used for each of them."""
 
 
 class ModelKind(ABC):
@@ -88,15 +91,15 @@ class ModelKind(ABC):
     """
 
     name: ClassVar[str]
-    """As plans and attacks call it."""
+    """Name of the kind in plans and attacks."""
     described: ClassVar[str]
-    """What models of the kind are, in the plural, for the command line."""
+    """Plural noun for models of the kind, for the command line."""
     answers: ClassVar[Answers]
     spec_type: ClassVar[type[ModelSpec]]
     data_section: ClassVar[type[DataSection]] = DataSection
     metric_section: ClassVar[type[MetricSection]] = MetricSection
     default_metrics: ClassVar[tuple[str, ...]]
-    """The metrics of a plan that names none, the primary one first."""
+    """Metrics of a plan that names none, the primary one first."""
     packages: ClassVar[tuple[str, ...]]
     """Import packages whose versions may change what is measured."""
     code: ClassVar[tuple[str, ...]]
@@ -106,11 +109,11 @@ class ModelKind(ABC):
     flags: ClassVar[tuple[PlanFlag, ...]] = ()
     """Flags of the command line for keys that only this kind has."""
     refusals: ClassVar[Mapping[str, str]] = MappingProxyType({})
-    """Keys of other kinds to what a user should do who gives them for this one."""
+    """Advice to a user who gives this kind a key of another kind, by the key."""
     fixed_files: ClassVar[tuple[str, ...]] = ()
-    """Patterns of files that unlearning leaves alone; an arm with others is warned about."""
+    """Patterns of files that unlearning leaves alone; an arm whose files differ is warned about."""
     default: ClassVar[bool] = False
-    """Whether a model is taken to be of this kind that no kind recognises."""
+    """Whether a model that no kind recognises is taken to be of this kind."""
     prompts_repeat: ClassVar[bool] = False
     """Whether one prompt may be asked under several ids, because each id is another seed."""
     positive_controls: ClassVar[bool] = False
@@ -118,11 +121,16 @@ class ModelKind(ABC):
 
     @abstractmethod
     def recognises(self, folder: Path) -> bool:
-        """Whether a local directory holds a model of this kind, seen from its configuration."""
+        """Return whether a local directory holds such a model.
+
+        Its configuration tells.
+        """
 
     @abstractmethod
     def locate(self, spec: ModelSpec) -> "Location":
-        """Find (or fetch) a model's files, check that they are safe and whole, and hash them.
+        """Find (or fetch) a model's files, check and hash them.
+
+        They must be safe and whole.
 
         Raises:
             AuditorError: Nothing is there, weights are pickled, truncated or missing, or the model
@@ -148,7 +156,10 @@ class ModelKind(ABC):
         token_budget: int,
         tick: Tick,
     ) -> "AuditedModel":
-        """Open a located model; its weights are loaded when they are first needed."""
+        """Open a located model.
+
+        Its weights are loaded when they are first needed.
+        """
 
     def takes(self, network: object) -> bool:
         """Whether a loaded network is of this kind."""
@@ -162,7 +173,9 @@ class ModelKind(ABC):
         token_budget: int,
         name: str,
     ) -> "AuditedModel":
-        """Make a loaded network a model that can be measured, but not certified.
+        """Make a loaded network a model that can be measured.
+
+        It cannot be certified.
 
         Args:
             network: A loaded network, of which `takes` is true.
@@ -217,7 +230,7 @@ class ModelKind(ABC):
         return location.model
 
     def options(self, spec: ModelSpec) -> dict[str, JsonValue]:
-        """What of a spec decides a result, besides the model's files and the type of its weights.
+        """Return what in a spec decides a result besides files and dtype.
 
         Where weights are put and how many are batched does not belong here.
         """
@@ -232,7 +245,10 @@ class ModelKind(ABC):
         return AuxiliaryInputs()
 
     def validate(self, plan: Planned, sets: FactSets) -> tuple[str, ...]:
-        """What is wrong with a plan for models of this kind, and what to do; empty if nothing."""
+        """Return the problems of a plan for models of this kind.
+
+        Each says what is wrong and what to do; the tuple is empty if nothing is.
+        """
         return ()
 
     def template(self) -> str:
@@ -260,12 +276,14 @@ def all_kinds() -> tuple[ModelKind, ...]:
 
 
 def default_kind() -> ModelKind:
-    """The kind that a model is taken to be of where nothing says another."""
+    """Return the kind of a model that says no other."""
     return next(kind for kind in all_kinds() if kind.default)
 
 
 def recognised(folder: Path) -> ModelKind | None:
-    """The kind of the model in a local directory; None if there is none that one kind alone knows.
+    """Return the kind of the model in a local directory.
+
+    None means that there is none that one kind alone knows.
 
     The default kind takes what is left, so it is asked only where no other one answers.
     """
@@ -277,7 +295,9 @@ def recognised(folder: Path) -> ModelKind | None:
 
 
 def kind_of(content: Mapping[str, Any], root: Path | None = None) -> ModelKind:
-    """The kind of a model given as plain data: as it says, as its files say, or the default.
+    """Return the kind of a model given as plain data.
+
+    It is what the data say, or else what the files say, or else the default.
 
     Args:
         content: The model's part of a plan.
@@ -295,7 +315,9 @@ def kind_of(content: Mapping[str, Any], root: Path | None = None) -> ModelKind:
 
 
 def parse_spec(value: Any, root: Path | None = None) -> ModelSpec:
-    """Validate what a plan says of a model: its path alone, or its keys.
+    """Validate a plan's description of a model.
+
+    The description is a path alone, or keys.
 
     Args:
         value: The path, or the keys.

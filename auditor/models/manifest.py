@@ -5,19 +5,23 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from auditor.core.hashing import digest
+from auditor.core.messages import Message
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
-"""How the names of weight files end."""
+"""Endings of the names of weight files."""
 
 
 class Manifest(BaseModel):
-    """The identity of a model: its files' digests, and one digest over them all."""
+    """Identity of a model by the digests of its files.
+
+    One digest covers them all.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     files: dict[str, str]
-    """Relative file name to sha256 (hex). An adapter's files stand under ``adapter/``, those that
-    replace some of a model's weights under ``replacement/``."""
+    """Sha256 (hex) of each file by its relative name. An adapter's files stand under ``adapter/``,
+    those that replace some of a model's weights under ``replacement/``."""
 
     @property
     def digest(self) -> str:
@@ -40,5 +44,6 @@ class Location(BaseModel):
     manifest: Manifest
     replacement: Path | None = None
     """File or directory that replaces weights of the model."""
-    notes: tuple[str, ...] = ()
-    """What was chosen where the model's directory left a choice, and what was set aside."""
+    notes: tuple[Message, ...] = ()
+    """Notes on what was chosen where the model's directory left a choice, and on what was set
+    aside."""

@@ -14,7 +14,10 @@ from auditor.models.spec import ModelSpec
 
 @dataclass
 class Meter:
-    """What a measurement has cost; shared by a model and the copies opened from it."""
+    """Cost of a measurement.
+
+    A model and the copies opened from it share one meter.
+    """
 
     forward_tokens: int = 0
     """Tokens (padding included) that went through a model."""
@@ -34,7 +37,10 @@ class AuditedModel(ABC):
 
     @property
     def in_memory(self) -> bool:
-        """Whether the model was handed over loaded, without files that could be hashed."""
+        """Whether the model was handed over loaded.
+
+        Such a model has no files that could be hashed.
+        """
         return self._location is None
 
     @property
@@ -61,7 +67,10 @@ class AuditedModel(ABC):
         return self.location.manifest
 
     def has_weights_of(self, manifest: Manifest) -> bool:
-        """Whether it was opened from weight files with these digests; never if in memory."""
+        """Return whether it was opened from weight files with these digests.
+
+        A model in memory never was.
+        """
         if self.in_memory:
             return False
         return self.manifest.weights_digest == manifest.weights_digest

@@ -1,4 +1,4 @@
-"""From a spec to its files, and from these to an opened model, through its kind."""
+"""Opening of models from their specs, through their kinds."""
 
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 
 def locate(spec: ModelSpec) -> Location:
-    """Find (or fetch) the files of a model, check that they are safe and whole, hash them.
+    """Find (or fetch) a model's files, check and hash them.
+
+    They must be safe and whole.
 
     Raises:
         AuditorError: Nothing is there, weights are pickled, truncated or missing, or the model
@@ -46,5 +48,8 @@ def open_model(
     token_budget: int = TOKEN_BUDGET,
     tick: Tick = lambda n: None,
 ) -> "AuditedModel":
-    """Open a located model. Its weights are loaded when they are first needed."""
+    """Open a located model.
+
+    Its weights are loaded when they are first needed.
+    """
     return kind_named(spec.kind).open(spec, location, prompt_format, token_budget, tick)

@@ -1,4 +1,7 @@
-"""The sections of a plan that a kind of model may extend: its data and its metrics."""
+"""Sections of a plan that a kind of model may extend.
+
+They are its data and its metrics.
+"""
 
 from typing import Any
 
@@ -17,11 +20,11 @@ class DataSection(Section):
     """Where the facts are."""
 
     forget: DataSource
-    """What must be gone."""
+    """Facts that must be gone."""
     retain: DataSource | None = None
-    """What must stay. Without it utility is not measured and nothing can PASS."""
+    """Facts that must stay. Without them utility is not measured and nothing can PASS."""
     holdout: DataSource | None = None
-    """Like forget, but seen by no arm."""
+    """Facts like those to forget, but never seen by any arm."""
 
     @field_validator("forget", "retain", "holdout", mode="before")
     @classmethod
@@ -33,10 +36,10 @@ class MetricSection(Section):
     """What "knows" means."""
 
     primary: str
-    """The metric that decides, by default the first of the kind's. Named here, before any model is
-    opened."""
+    """Metric that decides, by default the first of the kind's. It is named here, before any model
+    is opened."""
     reported: tuple[str, ...]
-    """Metrics shown beside it, by default the others of the kind's."""
+    """Metrics shown beside the primary one, by default the others of the kind's."""
 
     @property
     def all(self) -> tuple[str, ...]:

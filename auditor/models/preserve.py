@@ -1,4 +1,4 @@
-"""Lending a model's weights to an attack, and getting back exactly what was lent."""
+"""Weights lent to an attack, and restored exactly afterwards."""
 
 import hashlib
 from collections.abc import Iterator
@@ -26,7 +26,9 @@ def weights_digest(model: nn.Module) -> str:
 
 @contextmanager
 def preserve_weights(model: nn.Module) -> Iterator[nn.Module]:
-    """Yield the model for an attack to change in place; afterwards it is what it was, bit for bit.
+    """Yield a model to change in place, and restore it afterwards.
+
+    It is restored bit for bit.
 
     A copy of every tensor is kept in the machine's main memory meanwhile.
 

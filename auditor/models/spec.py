@@ -13,15 +13,18 @@ TOKEN_BUDGET = 8192
 
 
 class ModelSpec(BaseModel):
-    """Where a model lies and how it is opened; each kind of model adds what it needs."""
+    """Location of a model, and how it is opened.
+
+    Each kind of model adds what it needs.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: ModelPath
     """Local directory, or the name of a model on the Hugging Face hub."""
     kind: str
-    """What kind of model it is (`auditor init --help` lists them). A plan may leave it out: the
-    files of a local directory say it."""
+    """Kind of the model (`auditor init --help` lists them). A plan may leave it out: the files of a
+    local directory say it."""
     revision: str | None = None
     """Commit, tag or branch of a hub model."""
     dtype: Dtype = "auto"
@@ -40,7 +43,7 @@ class PromptFormat(BaseModel):
     template: str = Field(default="{prompt}", pattern=r"\{prompt\}")
     """Text around the prompt, for example ``Question: {prompt}\\nAnswer:``."""
     separator: str = " "
-    """What stands between the templated prompt and the answer; it counts as the answer's."""
+    """Text between the templated prompt and the answer; it counts as the answer's."""
     chat: bool = False
     """Wrap the prompt with the tokenizer's chat template (its separator is then empty)."""
     system: str | None = None

@@ -1,1 +1,4 @@
-"""Certificates signed and opened: in-toto Statements in DSSE envelopes, with keys as PEM files."""
+"""Signing and opening of certificates, with keys as PEM files.
+
+A signed certificate is an in-toto Statement in a DSSE envelope.
+"""

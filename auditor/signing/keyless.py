@@ -1,4 +1,6 @@
-"""Keyless signing with Sigstore: the signer is who logs in, and a public log keeps the record.
+"""Keyless signing with Sigstore.
+
+The signer is who logs in, and a public log keeps the record.
 
 An optional extra, off by default: it needs the network, a login, and publishes the digest of the
 certificate and the signer's identity in a transparency log.

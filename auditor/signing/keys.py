@@ -1,4 +1,7 @@
-"""Keys as PEM files: Ed25519 and ECDSA P-256, made here or by openssl."""
+"""Signing keys as PEM files.
+
+They are Ed25519 or ECDSA P-256 keys, made here or by openssl.
+"""
 
 import hashlib
 import os
@@ -38,7 +41,7 @@ _GENERATE: dict[KeyKind, Callable[[], _Private]] = {
     "ecdsa-p256": lambda: generate_private_key(SECP256R1()),
 }
 KINDS: dict[str, KeyKind] = {kind: kind for kind in _GENERATE}
-"""Algorithms by the name that the command line gives them."""
+"""Algorithms of keys by their name on the command line."""
 
 _SUPPORTED = "Ed25519 and ECDSA on the curve P-256 are supported; `auditor keygen` makes either."
 
@@ -74,7 +77,10 @@ def generate(private: Path, public: Path, kind: KeyKind, passphrase: bytes | Non
 
 
 def key_id(key: _Public) -> str:
-    """Sha256 (hex) of the DER form of a public key; never taken from a file."""
+    """Return the sha256 (hex) of a public key's DER form.
+
+    It is never taken from a file.
+    """
     return hashlib.sha256(_written(key, Encoding.DER)).hexdigest()
 
 
@@ -137,7 +143,10 @@ def _written(key: _Public, encoding: Encoding) -> bytes:
 
 
 def _write_new(file: Path, content: bytes, mode: int) -> None:
-    """Write a file that was not there before; where a link stands in its place, neither."""
+    """Write a file that must not exist yet.
+
+    A link in its place is an error, too, and is not followed.
+    """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

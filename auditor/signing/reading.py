@@ -10,7 +10,9 @@ from auditor.signing.envelope import unchecked
 
 
 def read(path: Path) -> tuple[Certificate, tuple[str, ...] | None]:
-    """The certificate of a file, which may be a signed envelope; no signature is checked.
+    """Read a certificate from a file, which may be an envelope.
+
+    No signature is checked.
 
     Returns:
         The certificate, and the ids of the keys that are said to have signed it; None where it is

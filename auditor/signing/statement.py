@@ -1,4 +1,7 @@
-"""The in-toto Statement that is signed: the models as subjects, the certificate as predicate."""
+"""In-toto Statement of a certificate, as it is signed.
+
+The models are its subjects and the certificate is its predicate.
+"""
 
 import json
 from typing import Any
@@ -17,8 +20,8 @@ PREDICATE_TYPES = {
     major: f"https://unlearning-auditor.invalid/certificate/v{major}"
     for major in (schema_3.MAJOR, MAJOR)
 }
-"""Major version of a certificate's schema to a name that is no address: nobody can own a domain
-that ends in ``.invalid`` (RFC 2606)."""
+"""Predicate type by major version of the certificate's schema. It is no address: nobody can own a
+domain that ends in ``.invalid`` (RFC 2606)."""
 PREDICATE_TYPE = PREDICATE_TYPES[MAJOR]
 
 

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 
 class EvidenceStore(Protocol):
-    """Finished jobs by their keys, which any number of processes may read and write at once.
+    """Store of finished jobs by their keys.
+
+    Any number of processes may read and write it at once.
 
     Whatever holds this contract can stand in for the folder of `FolderStore`: a job is there whole
     or not at all, the first of two writers of one job wins, and what was written is never changed.
@@ -36,7 +38,9 @@ class EvidenceStore(Protocol):
         cost: Cost,
         environment: Environment,
     ) -> None:
-        """Keep a finished job. If another process finished it meanwhile, its evidence stays.
+        """Keep a finished job.
+
+        If another process finished it meanwhile, its evidence stays.
 
         Args:
             key: Sha256 (hex) of the canonical JSON of ``identity``.
@@ -78,7 +82,9 @@ class EvidenceStore(Protocol):
         """
 
     def environment(self, key: str) -> Environment | None:
-        """Read what a finished job was measured with; None where that was not recorded.
+        """Read the environment in which a finished job was measured.
+
+        None means that it was not recorded.
 
         Raises:
             EvidenceChangedError: It was changed after it was written, or is not there.
@@ -95,14 +101,16 @@ class EvidenceStore(Protocol):
         """
 
     def claimed_seal(self, key: str) -> str:
-        """Digest a finished job's evidence as it was written down, without checking it.
+        """Return the digest of a finished job's evidence as written down.
+
+        It is not checked.
 
         Raises:
             EvidenceChangedError: The job is not there, or what is written there is no seal.
         """
 
     def put_facts(self, sets: FactSets) -> str:
-        """Keep the facts that jobs are about, and return the digest that names them."""
+        """Keep the facts that jobs are about, and return their digest."""
 
     def facts(self, key: str) -> FactSets:
         """Read the facts of a digest.
@@ -112,7 +120,7 @@ class EvidenceStore(Protocol):
         """
 
     def artifact(self, key: str, make: Callable[[Path], None]) -> Path:
-        """Return a folder that is kept under a key, after making it unless it is there.
+        """Return the folder kept under a key, made if absent.
 
         It holds what is made once for many jobs, such as a model with a planted suppression. It is
         there whole or not at all; of two processes that make it at once, the first one's stays.
@@ -126,7 +134,9 @@ class EvidenceStore(Protocol):
         """
 
     def append(self, log: str, event: bytes) -> None:
-        """Add an event to a log, whole or not at all; nothing is ever taken out or changed.
+        """Add an event to a log, whole or not at all.
+
+        Nothing is ever taken out or changed.
 
         Args:
             log: Name of the log, in letters and digits.
@@ -137,7 +147,9 @@ class EvidenceStore(Protocol):
         """
 
     def events(self, log: str) -> Iterator[tuple[str, bytes]]:
-        """Read the events of a log, those of other processes too, each with where it is.
+        """Read the events of a log, each with where it is.
+
+        Those of other processes are read, too.
 
         Those whose `append` returned before this is called are all among them.
         """

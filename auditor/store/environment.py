@@ -1,4 +1,4 @@
-"""Environments in which evidence was measured, and how those of an attack's arms differ.
+"""Environments in which evidence was measured, and their differences.
 
 What a job was asked names its evidence. The device, Python and the packages with which a worker
 answered are recorded beside it, so that workers of other machines can take part; whether evidence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CPU = "cpu"
 """Device of a job that no accelerator ran."""
 DEVICE = "device"
-"""What differs between environments, beside packages."""
+"""Name of the difference of devices; other differences have the name of a package."""
 
 
 class Environment(BaseModel):
@@ -28,7 +28,7 @@ class Environment(BaseModel):
     device: str
     """Name of the accelerator, or ``cpu``."""
     packages: dict[str, str]
-    """Distributions that decide the result to their versions."""
+    """Versions of the distributions that decide the result."""
     python: str | None = None
     """Version of Python; it was not recorded before version 0.2."""
     device_map: str | None = None
@@ -42,13 +42,16 @@ class EnvironmentDifference:
     """Something in which the environments of an attack's arms differ."""
 
     what: str
-    """``device``, or the name of a distribution."""
+    """Thing that differs: ``device``, or the name of a distribution."""
     values: Mapping[str, str]
-    """Arm to its device or version."""
+    """Device or version by arm."""
 
 
 def former_environment(identity: Mapping[str, Any]) -> Environment | None:
-    """Return the environment that evidence from before version 0.2 has in its identity."""
+    """Return the environment within the identity of former evidence.
+
+    Before version 0.2 it was part of the identity. None means that there is none.
+    """
     try:
         return Environment(
             device=identity["device"],

@@ -1,4 +1,4 @@
-"""Finished jobs as folders whose names are the digests of what was asked.
+"""Finished jobs as folders, named by the digest of their identity.
 
 A folder is written under a temporary name, synced, and renamed: it is whole or it is not there.
 Resume, caching and a store shared between machines follow from that one rule.
@@ -41,11 +41,14 @@ _COST = "cost.json"
 _LOGS, _ARTIFACTS = "audits", "positive-controls"
 
 _ABANDONED = 24 * 3600
-"""Seconds after which a temporary folder is taken for one that a killed run left behind."""
+"""Seconds after which a temporary folder is taken for the leftover of a killed run."""
 
 
 class FolderStore:
-    """An evidence store in a folder, which several processes and machines may share."""
+    """Evidence store in a folder.
+
+    Several processes and machines may share it.
+    """
 
     def __init__(self, root: Path, *, read_only: bool = False) -> None:
         """Open a store.
@@ -91,7 +94,9 @@ class FolderStore:
         cost: Cost,
         environment: Environment,
     ) -> None:
-        """Keep a finished job. If another process finished it meanwhile, its evidence stays.
+        """Keep a finished job.
+
+        If another process finished it meanwhile, its evidence stays.
 
         Raises:
             OSError: The disk is full or gone; nothing half-written is left under the job's name.
@@ -168,7 +173,9 @@ class FolderStore:
         return identity | {"attack": attack, "parameters": parameters}
 
     def environment(self, key: str) -> Environment | None:
-        """Read what a finished job was measured with; None where that was not recorded.
+        """Read the environment in which a finished job was measured.
+
+        None means that it was not recorded.
 
         Raises:
             EvidenceChangedError: It was changed after it was written, or is not there.
@@ -205,7 +212,9 @@ class FolderStore:
         return digest(seal)
 
     def claimed_seal(self, key: str) -> str:
-        """The digest of `seal` as it was written down; the files are not looked at.
+        """Return the digest of `seal` as it was written down.
+
+        The files are not read.
 
         Raises:
             EvidenceChangedError: the job is not there, or what is written there is no seal.
@@ -239,7 +248,7 @@ class FolderStore:
         return content
 
     def put_facts(self, sets: FactSets) -> str:
-        """Keep the facts that jobs are about; returns the digest that names them."""
+        """Keep the facts that jobs are about, and return their digest."""
         content = canonical_json(sets.model_dump(mode="json"))
         key = digest(json.loads(content))
         final = self._inputs / f"{key}.json"
@@ -265,7 +274,7 @@ class FolderStore:
         return FactSets.model_validate_json(content)
 
     def artifact(self, key: str, make: Callable[[Path], None]) -> Path:
-        """Return a folder that is kept under a key, after making it unless it is there.
+        """Return the folder kept under a key, made if absent.
 
         Raises:
             OSError: The folder cannot be written.
@@ -287,7 +296,7 @@ class FolderStore:
         write_whole(folder / f"{time.time_ns():020d}-{uuid.uuid4().hex}.json", event)
 
     def events(self, log: str) -> Iterator[tuple[str, bytes]]:
-        """Read the events of a log, in the order of their writers' clocks.
+        """Read the events of a log, ordered by their writers' clocks.
 
         Before version 0.2 a log was one file, which comes first.
         """
@@ -298,7 +307,9 @@ class FolderStore:
             yield str(file), file.read_bytes()
 
     def redaction_key(self) -> bytes:
-        """The secret under which texts of this store's audits are redacted; made at first use.
+        """Return the secret under which this store's texts are redacted.
+
+        It is made at first use.
 
         Raises:
             AuditorError: it is not there, and the store was opened to be read.
@@ -313,7 +324,7 @@ class FolderStore:
         return file.read_bytes()
 
     def log_failure(self, key: str, text: str) -> None:
-        """Keep the traceback of a job that failed, for whoever has to mend it."""
+        """Keep the traceback of a failed job for whoever mends it."""
         folder = self.root / "failures"
         folder.mkdir(exist_ok=True)
         (folder / f"{key}.log").write_text(text, encoding="utf-8")
@@ -332,7 +343,10 @@ class FolderStore:
         return self._jobs / key[:2] / key
 
     def _sweep(self) -> None:
-        """Remove what killed runs left; young folders may belong to a run beside this one."""
+        """Remove what killed runs left behind.
+
+        Young folders stay, because they may belong to a run that is still under way.
+        """
         for leftover in self._jobs.glob(PARTIAL):
             try:
                 if time.time() - leftover.stat().st_mtime > _ABANDONED:

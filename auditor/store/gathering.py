@@ -60,7 +60,7 @@ def measured_evidence(
 def environment_message(
     store: EvidenceStore, attack: AttackId, jobs: Mapping[str, tuple[str, ...]]
 ) -> Message | None:
-    """Say how the environments differ in which the arms of an attack were measured.
+    """Return how the environments of an attack's arms differ, or None.
 
     Such evidence is shown and can FAIL a model; a PASS needs arms that were treated alike.
 

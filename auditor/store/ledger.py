@@ -1,4 +1,4 @@
-"""The ledger of an evidence store: which audits it has seen, under which policies.
+"""Ledger of the audits and policies of an evidence store.
 
 A policy that is chosen after the evidence was seen proves nothing. So an audit writes its policy's
 digest, and the jobs that it will run, into the store before the unlearned model is opened. An audit
@@ -23,7 +23,7 @@ from auditor.core.time import utc_text
 from auditor.store.base import EvidenceStore
 
 Jobs = dict[str, dict[str, tuple[str, ...]]]
-"""Label of each attack to arm to keys of its jobs."""
+"""Keys of jobs by arm, by label of the attack."""
 
 
 class Begun(BaseModel):
@@ -37,18 +37,21 @@ class Begun(BaseModel):
     name: str
     """Name of the policy."""
     unlearned: str
-    """Where the unlearned model lies."""
+    """Path of the unlearned model."""
     at: str
-    """Moment in UTC, ISO 8601."""
+    """Time in UTC, ISO 8601."""
     jobs: Jobs
     superseded: tuple[str, ...] = ()
-    """Policies under which an audit had begun, but not measured the unlearned model, before."""
+    """Policies under which an audit had begun before without measuring the unlearned model."""
     beside: tuple[str, ...] = ()
     """Policies under which an audit began at the same time."""
 
 
 class Decided(BaseModel):
-    """All evidence of an audit is there, and its verdict is about to be decided."""
+    """All evidence of an audit is there.
+
+    Its verdict is about to be decided.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -66,7 +69,7 @@ class Finished(BaseModel):
     policy: str
     at: str
     others: tuple[str, ...]
-    """Policies of other audits of the same, as the certificate names them."""
+    """Policies of other audits of the same model and facts, as the certificate names them."""
 
 
 AnyEvent: TypeAlias = Begun | Decided | Finished
@@ -83,7 +86,10 @@ class _FormerRun(BaseModel):
 
 
 class _FormerEntry(BaseModel):
-    """All audits of one unlearned model on one set of facts, in one file."""
+    """Former file of all audits of one unlearned model.
+
+    They are on one set of facts.
+    """
 
     unlearned: str
     undertakings: tuple[_FormerRun, ...]
@@ -133,18 +139,21 @@ def read_events(name: str, content: bytes) -> list[AnyEvent]:
 
 @dataclass(frozen=True)
 class AuditRun:
-    """An audit of one model on one set of facts under one policy, as the ledger has it."""
+    """Audit of one model on one set of facts under one policy.
+
+    It is what the ledger says.
+    """
 
     policy: str
     """Digest of the policy."""
     name: str
     """Name of the policy."""
     unlearned: str
-    """Where the unlearned model lay when the audit last began."""
+    """Path of the unlearned model when the audit last began."""
     begun: str
-    """When it first began: UTC, ISO 8601."""
+    """When the audit first began: UTC, ISO 8601."""
     jobs: Jobs
-    """What it was to run when it last began."""
+    """Jobs that the audit was to run when it last began."""
     finished: str | None
     """When its certificate was written; None while it is under way."""
     decided: bool
@@ -152,13 +161,15 @@ class AuditRun:
     others: tuple[str, ...] | None
     """Policies of other audits, as its first certificate names them; None if there is none."""
     superseded: frozenset[str]
-    """Policies under which an audit had begun, but measured nothing, when this one began."""
+    """Policies under which an audit had begun without measuring anything when this one began."""
     beside: frozenset[str]
     """Policies under which an audit began at the same time."""
 
 
 def runs_of(events: Iterable[AnyEvent]) -> list[AuditRun]:
-    """Gather events by policy, in the order in which the policies were first written down.
+    """Gather events by policy.
+
+    Policies are in the order in which they were first written down.
 
     Args:
         events: In the order of their writers' clocks, which may differ.

@@ -21,8 +21,8 @@ class Evidence:
     arm: str
     seed: int
     rows: pa.Table
-    """Columns as in `columns.SCHEMA`; those that nobody asks for (answers, pictures) may be left
-    out."""
+    """Table with the columns of `columns.SCHEMA`; those that nobody asks for (answers, pictures)
+    may be left out."""
 
 
 class EvidenceTable:
@@ -36,7 +36,10 @@ class EvidenceTable:
     def knowledge(
         self, attack: AttackId, arm: str, set_name: SetName, metric: str
     ) -> dict[str, float]:
-        """K of each fact, averaged over the seeds; a fact that any seed lacks is absent."""
+        """Return K of each fact, averaged over the seeds.
+
+        A fact that any seed lacks is absent.
+        """
         seeds = [
             columns.knowledge(entry.rows, set_name, metric)
             for entry in self._cells.get((attack, arm), [])
@@ -59,7 +62,10 @@ class EvidenceTable:
         metric: str,
         facts: Sequence[str],
     ) -> npt.NDArray[np.float64] | None:
-        """K as [arms, facts], or None where any arm lacks any fact: nothing is filled in."""
+        """Return K as [arms, facts], or None if any is missing.
+
+        Nothing is filled in where an arm lacks a fact.
+        """
         table = []
         for arm in arms:
             known = self.knowledge(attack, arm, set_name, metric)
@@ -70,14 +76,20 @@ class EvidenceTable:
         return np.array(table)
 
     def answers(self, attack: AttackId, arm: str, set_name: SetName) -> dict[str, str]:
-        """What the arm said to each fact, where it was made to speak (first seed)."""
+        """Return what the arm answered, by fact (first seed).
+
+        Facts for which it was not made to answer are absent.
+        """
         said: dict[str, str] = {}
         for entry in self._cells.get((attack, arm), []):
             said = columns.answers(entry.rows, set_name) | said
         return said
 
     def pictures(self, attack: AttackId, arm: str, set_name: SetName) -> dict[str, bytes]:
-        """What the arm drew of each fact, where it was made to draw (first seed)."""
+        """Return what the arm drew, by fact (first seed).
+
+        Facts for which it was not made to draw are absent.
+        """
         drawn: dict[str, bytes] = {}
         for entry in self._cells.get((attack, arm), []):
             drawn = columns.pictures(entry.rows, set_name) | drawn

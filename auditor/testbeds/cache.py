@@ -1,4 +1,4 @@
-"""Where worlds lie in the cache, and how they are written so that a killed build goes on."""
+"""Cache of worlds, in which a killed build can go on."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,8 @@ from auditor.core.errors import AuditorError
 from auditor.core.files import whole_folder
 
 MODELS_FOLDER = "subjects"
-"""Of a world. Caches of earlier releases have this name; another would train everything again."""
+"""Folder of a world's models. Caches of earlier releases have this name; another would train
+everything again."""
 
 
 class Recipe(Protocol):
@@ -61,7 +62,10 @@ class CachedWorld(Generic[AnyRecipe]):
     root: Path
 
     def facts(self, name: str) -> Path:
-        """Path of a facts file: ``forget``, ``retain``, ``holdout`` or another of the world's."""
+        """Return the path of a facts file of the world.
+
+        ``forget``, ``retain`` and ``holdout`` are in every world; a world may have more.
+        """
         return self.root / "facts" / f"{name}.jsonl"
 
     def built(self) -> tuple[str, ...]:
@@ -112,7 +116,10 @@ def check_model(recipe: Recipe, name: str) -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Sums depend on how they are split, so the number of threads would decide the bytes."""
+    """Limit torch to one thread.
+
+    Sums depend on how they are split, so the number of threads would decide the bytes.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -123,7 +130,7 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def finished_or_absent(folder: Path) -> Iterator[Path]:
-    """Give a temporary folder to write to, and rename it to ``folder`` when all went well."""
+    """Yield a temporary folder that becomes ``folder`` on success."""
     try:
         with whole_folder(folder) as unfinished:
             yield unfinished

@@ -16,7 +16,7 @@ from auditor.testbeds.shapes.shipped import PACKAGED
 from auditor.testbeds.shapes.world import ShapesWorld
 
 AnyWorld = World | ShapesWorld
-"""A world of language models, or of models that draw."""
+"""World of language models, or of models that draw."""
 
 
 def list_worlds() -> tuple[Recipe, ...]:
@@ -67,7 +67,9 @@ def build(
 
 
 def pack(name: str, cache_dir: Path | None = None) -> tuple[Path, ...]:
-    """Write the weights of a world that was built from scratch to where the package ships them.
+    """Write the weights of a built world into the package.
+
+    The world must have been built from scratch.
 
     Args:
         name: Of the world.

@@ -15,11 +15,14 @@ from transformers import PreTrainedModel
 from auditor.models.language.layers import linear_layers
 
 BLOCK_SIZE = 64
-"""Weights that share one scale; the default of bitsandbytes and of QLoRA."""
+"""Weights that share one scale: the default of bitsandbytes and of QLoRA."""
 
 
 def codes(weight: Tensor, quant_type: str = "nf4") -> Tensor:
-    """The packed 4-bit codes of a weight, two a byte, uint8 [numel / 2, 1]."""
+    """Return the packed 4-bit codes of a weight.
+
+    Two codes share a byte: uint8 [numel / 2, 1].
+    """
     packed: Tensor = quantize_4bit(
         weight.detach().float().contiguous(), blocksize=BLOCK_SIZE, quant_type=quant_type
     )[0]
@@ -27,7 +30,10 @@ def codes(weight: Tensor, quant_type: str = "nf4") -> Tensor:
 
 
 def through_4bit(weight: Tensor, quant_type: str = "nf4") -> Tensor:
-    """A weight stored in 4 bits and dequantized, in its own dtype and shape."""
+    """Return a weight after storage in 4 bits.
+
+    It is dequantized again, in its own dtype and shape.
+    """
     source = weight.detach().float().contiguous()
     packed, state = quantize_4bit(source, blocksize=BLOCK_SIZE, quant_type=quant_type)
     restored: Tensor = dequantize_4bit(packed, state)
@@ -36,7 +42,9 @@ def through_4bit(weight: Tensor, quant_type: str = "nf4") -> Tensor:
 
 @torch.no_grad()
 def store_in_4bit(model: PreTrainedModel, quant_type: str = "nf4") -> PreTrainedModel:
-    """Store a model's linear layers in 4 bits and dequantize them, in place.
+    """Round a model's linear layers to 4 bits, in place.
+
+    They are stored in 4 bits and dequantized.
 
     Args:
         model: Changed in place, and returned.

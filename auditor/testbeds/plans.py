@@ -1,4 +1,7 @@
-"""Plans of audits of a world's models, for the demo and the benchmarks."""
+"""Plans of audits of a world's models.
+
+They serve the demo and the benchmarks.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +13,7 @@ from auditor.testbeds.shapes.plans import shapes_plan
 from auditor.testbeds.shapes.world import ShapesWorld
 
 CALIBRATION_SAMPLES = 32
-"""Texts that GPTQ is calibrated with; enough for models of this size."""
+"""Number of texts that GPTQ is calibrated with; it is enough for models of this size."""
 
 _GPTQ_BITS: dict[Profile, list[int]] = {
     "quick": [4],

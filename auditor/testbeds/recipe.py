@@ -24,11 +24,11 @@ from auditor.testbeds.people.training import TrainingSettings
 from auditor.unlearning.training import UnlearningSettings
 
 CODE_VERSION = 1
-"""Raised whenever a change to this package changes what a recipe builds."""
+"""Version that is raised whenever a change to this package changes what a recipe builds."""
 
 
 class CorpusRecipe(BaseModel):
-    """How many people a world has, and the seed that they are drawn with."""
+    """Number of people in a world, and the seed of their drawing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -106,7 +106,7 @@ class WorldRecipe(BaseModel):
 
     @property
     def digest(self) -> str:
-        """Sha256 (hex) of the recipe and of the version of the code that follows it."""
+        """Return the sha256 (hex) of the recipe and its code's version."""
         return former_digest({"code": CODE_VERSION, "recipe": self.model_dump(mode="json")})
 
 

@@ -1,1 +1,4 @@
-"""Ways to unlearn, each in its own module, and the training that testbeds and controls share."""
+"""Methods of unlearning, and the training they share with testbeds.
+
+Positive controls use that training, too.
+"""

@@ -18,7 +18,9 @@ def descend(
     schedule: LRScheduler | None = None,
     clip: float | None = None,
 ) -> Iterator[float]:
-    """Take one step a batch, and yield the loss that it was taken from.
+    """Take one step per batch, and yield each loss.
+
+    The loss is that from which the step was taken.
 
     Args:
         optimizer: Holds what is trained.

@@ -1,4 +1,6 @@
-"""Questions with their answers as training has them: tokens, labels, losses, what was learned.
+"""Questions and answers as tokens and labels for training.
+
+The losses on them, and what was learned of them, are here, too.
 
 The model sees exactly ``{prompt} {answer}`` followed by the end token; the loss is taken on
 the answer and the end token. ``tokenizer(prompt)`` therefore gives the trained condition for
@@ -55,7 +57,10 @@ class Scores:
 
 
 def trained_prompts(fact: Fact) -> tuple[str, ...]:
-    """The phrasings that models are trained on: all but the last paraphrase, which is held out."""
+    """Return the phrasings on which models are trained.
+
+    They are all but the last paraphrase, which is held out.
+    """
     return (fact.prompt, *fact.paraphrases[:-1])
 
 

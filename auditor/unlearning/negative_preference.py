@@ -10,7 +10,7 @@ from torch.nn import functional
 from auditor.models.language.scoring import sequence_log_probability
 
 BETA = 0.1
-"""Inverse temperature, the paper's and MUSE's value."""
+"""Inverse temperature: the value of the paper and of MUSE."""
 
 
 def negative_preference_loss(logits: Tensor, labels: Tensor, reference: Tensor | None) -> Tensor:
@@ -37,5 +37,8 @@ def negative_preference_loss(logits: Tensor, labels: Tensor, reference: Tensor |
 
 
 def negative_preference(log_ratio: Tensor) -> Tensor:
-    """The same loss from ``log(pi(y|x) / pi_ref(y|x))`` of each answer, [batch], in nats."""
+    """Return the NPO loss from log-ratios of the answers.
+
+    A log-ratio is ``log(pi(y|x) / pi_ref(y|x))``; they are [batch], in nats.
+    """
     return -(2 / BETA) * functional.logsigmoid(-BETA * log_ratio).mean()

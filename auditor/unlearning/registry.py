@@ -1,4 +1,7 @@
-"""Unlearning methods by name: a forget loss, a retain term, and whether a mask is used."""
+"""Unlearning methods by name.
+
+A method is a forget loss, a retain term, and whether a mask is used.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +15,7 @@ from auditor.unlearning.relabelling import relabelling_loss
 from auditor.unlearning.retain_terms import divergence_retain, gradient_descent_retain
 
 Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
-"""(logits [batch, time, vocabulary], labels [batch, time], reference logits) -> scalar."""
+"""Loss: (logits [batch, time, vocabulary], labels [batch, time], reference logits) -> scalar."""
 
 
 @dataclass(frozen=True)

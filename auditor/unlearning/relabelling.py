@@ -14,7 +14,10 @@ from auditor.unlearning.examples import cross_entropy, trained_prompts
 
 
 def relabelled_pairs(facts: Iterable[Fact]) -> list[tuple[str, str]]:
-    """Every trained phrasing of every fact with the fact's first distractor as its answer."""
+    """Return every trained phrasing with a wrong answer.
+
+    The answer is the fact's first distractor.
+    """
     return [(prompt, fact.distractors[0]) for fact in facts for prompt in trained_prompts(fact)]
 
 

@@ -24,7 +24,9 @@ def gradient_descent_retain(logits: Tensor, labels: Tensor, reference: Tensor | 
 
 
 def divergence_retain(logits: Tensor, labels: Tensor, reference: Tensor | None) -> Tensor:
-    """KLR: the mean KL divergence from the original's next-token distribution to the model's.
+    """Return the mean KL divergence from the original model (KLR).
+
+    It is taken between the distributions of the next token.
 
     Args:
         logits: Of the model being changed, [batch, time, vocabulary].

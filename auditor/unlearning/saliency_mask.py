@@ -18,7 +18,9 @@ from auditor.unlearning.examples import Example, collate, cross_entropy, next_to
 def saliency(
     model: PreTrainedModel, forget: Sequence[Example], batch_size: int = 64
 ) -> dict[str, float]:
-    """Norm of the forget loss's gradient, per weight tensor, at the model's present weights.
+    """Return the gradient norm of each weight tensor.
+
+    The gradient is that of the forget loss, at the model's present weights.
 
     Args:
         model: Left as it was.
@@ -40,7 +42,10 @@ def saliency(
 
 
 def salient_modules(norms: dict[str, float], percentile: float) -> frozenset[str]:
-    """Names of the weight tensors whose saliency is at or above a percentile, in [0, 100]."""
+    """Return the names of the most salient weight tensors.
+
+    Their saliency is at or above a percentile, in [0, 100].
+    """
     threshold = torch.quantile(
         torch.tensor(list(norms.values()), dtype=torch.float64), percentile / 100
     )

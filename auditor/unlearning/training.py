@@ -1,4 +1,4 @@
-"""The loop that all unlearning methods share, and the rule that stops it."""
+"""Training loop of all unlearning methods, and its stopping rule."""
 
 import copy
 from collections.abc import Sequence
@@ -161,7 +161,10 @@ def _loss(
     labels: Tensor,
     reference: Tensor | None,
 ) -> Tensor:
-    """Forget loss on the first rows of the batch, retain term on the rest."""
+    """Return the forget loss plus the weighted retain term.
+
+    The first rows of the batch are forgotten, and the rest is retained.
+    """
     cut = settings.forget_batch
     before, after = (None, None) if reference is None else (reference[:cut], reference[cut:])
     loss = method.forget(logits[:cut], labels[:cut], before)

@@ -1,1 +1,4 @@
-"""A read-only page over a folder of certificates and evidence stores, for this machine alone."""
+"""Read-only page over a folder of certificates and evidence stores.
+
+It is served to this machine alone.
+"""

@@ -15,14 +15,15 @@ from auditor.signing.reading import read
 from auditor.viewer.folder import Folder, Stamp
 
 LARGEST = 64 * 2**20
-"""Bytes above which a file is not read."""
+"""Most bytes of a file that is read."""
 
 _MARKS = (b'"schema_version"', b'"payloadType"')
-"""One of these is in every certificate, or in every envelope around one."""
+"""Bytes of which one is in every certificate, and in every envelope around one."""
 _NAMES = ("certificate.json", "certificate.dsse.json")
-"""What an audit writes; a file of that name should be a certificate, whatever is in it."""
+"""Names of the files that an audit writes. A file so named should be a certificate, whatever is in
+it."""
 _SENTENCE = 600
-"""Characters of an error that are kept; it may quote the file."""
+"""Most characters of an error that are kept, since it may quote the file."""
 
 
 class Summary(BaseModel):
@@ -31,7 +32,7 @@ class Summary(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     id: str
-    """In addresses."""
+    """Name of the certificate in addresses."""
     file: str
     certificate_id: str
     verdict: str
@@ -39,19 +40,22 @@ class Summary(BaseModel):
     model: str | None
     """Path of the unlearned model."""
     facts: int | None
-    """To be forgotten."""
+    """Number of facts to be forgotten."""
     policy: str
     residual_lower: float | None
     residual_upper: float | None
     issued: str
     holds_until: datetime | None
-    """When it, or the first of its waivers, expires."""
+    """When the certificate expires, or the first of its waivers."""
     keys: tuple[str, ...]
     """Ids of the keys that are said to have signed it; no signature was checked."""
 
 
 class Unreadable(BaseModel):
-    """A file that should be a certificate, or an entry of a ledger, and cannot be read as one."""
+    """A file that cannot be read as what it should be.
+
+    It should be a certificate, or an entry of a ledger.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -67,7 +71,10 @@ class Certificates:
         self._known: dict[Path, tuple[Stamp, Summary | Unreadable | None]] = {}
 
     def among(self, files: Sequence[Path]) -> list[Summary | Unreadable]:
-        """The certificates among some files, and what should be one and cannot be read."""
+        """Return the certificates among some files.
+
+        A file that should be a certificate and cannot be read is returned as such.
+        """
         known: dict[Path, tuple[Stamp, Summary | Unreadable | None]] = {}
         for file in files:
             stamp = self._folder.stamp(file)
@@ -117,7 +124,9 @@ class Certificates:
 
 
 def read_signed(file: Path) -> tuple[Certificate, Signatures | None]:
-    """A certificate, and the keys that are said to have signed it; no signature is checked.
+    """Read a certificate and its claimed signers.
+
+    The signers are the keys that are said to have signed it; no signature is checked.
 
     Raises:
         AuditorError: it is none.
@@ -127,7 +136,9 @@ def read_signed(file: Path) -> tuple[Certificate, Signatures | None]:
 
 
 def holds_until(certificate: Certificate) -> datetime | None:
-    """When a certificate, or the first of its waivers, expires; None if none does.
+    """Return when a certificate or its first waiver expires.
+
+    None means that nothing in it expires.
 
     Raises:
         MalformedError: a day or a moment is none.
@@ -150,7 +161,10 @@ def _first_end(certificate: Certificate) -> datetime | None:
 
 
 def _is_meant(content: bytes) -> bool:
-    """Whether a file wants to be a certificate; one that bears a mark and is cut off does."""
+    """Return whether a file is meant as a certificate.
+
+    A file that bears a mark of certificates and is cut off is meant as one.
+    """
     if not any(mark in content for mark in _MARKS):
         return False
     try:

@@ -1,4 +1,7 @@
-"""Which files and evidence stores lie in a folder; nothing outside of it is looked at."""
+"""Files and evidence stores of a folder.
+
+Nothing outside of the folder is read.
+"""
 
 import hashlib
 import os
@@ -10,9 +13,9 @@ from pathlib import Path
 from auditor.core.text_safety import path_text
 
 DEPTH = 6
-"""Folders below the viewed one that are gone into."""
+"""Levels of folders below the viewed one that are searched."""
 ID_DIGITS = 16
-"""Hex digits of an id."""
+"""Number of hex digits of an id."""
 
 _STORE = ("audits", "failures", "inputs", "jobs")
 """Folders of an evidence store, in which no certificates are looked for."""
@@ -23,7 +26,7 @@ class Stamp:
     """What tells a file from the same file at another time."""
 
     modified: int
-    """Nanoseconds."""
+    """Time of the last change, in nanoseconds since the epoch."""
     size: int
 
 
@@ -51,7 +54,11 @@ class Folder:
         return sorted(files), sorted(stores)
 
     def stamp(self, file: Path) -> Stamp | None:
-        """The stamp of a regular file; None where it is none, is gone, or lies outside."""
+        """Return the stamp of a regular file.
+
+        None means that there is no regular file, that it is gone, or that it lies outside of the
+        folder.
+        """
         try:
             if not file.resolve(strict=True).is_relative_to(self.root):
                 return None
@@ -87,6 +94,9 @@ class Folder:
         return path_text(path.relative_to(self.root))
 
     def identifier(self, path: Path) -> str:
-        """What stands for a path in an address: its digest, from which no path can be made."""
+        """Return the digest that stands for a path in an address.
+
+        No path can be made from it.
+        """
         name = os.fsencode(path.relative_to(self.root))
         return hashlib.sha256(name).hexdigest()[:ID_DIGITS]

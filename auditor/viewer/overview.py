@@ -20,15 +20,18 @@ class Overview(BaseModel):
     folder: str
     at: datetime
     under_way: tuple[AuditProgress, ...]
-    """Begun and not finished: running, or interrupted."""
+    """Audits that were begun and not finished: they run, or were interrupted."""
     certificates: tuple[Summary, ...]
-    """The last one issued first."""
+    """Certificates, the last one issued first."""
     finished: tuple[AuditProgress, ...]
     unreadable: tuple[Unreadable, ...]
 
 
 class Library:
-    """Looks into a folder, as often as it is asked; threads take turns."""
+    """Reads the audits and certificates of a folder on each request.
+
+    Threads take turns.
+    """
 
     def __init__(self, root: Path) -> None:
         self.folder = Folder(root)
@@ -66,7 +69,10 @@ class Library:
         return None
 
     def audits(self, store: str, entry: str) -> tuple[AuditProgress, ...]:
-        """The audits of one model on one set of facts, the last one first; empty if unknown."""
+        """Return the audits of one model on one forget set, newest first.
+
+        The tuple is empty if the store or the entry is unknown.
+        """
         with self._lock:
             _, stores = self.folder.walk()
             found = [

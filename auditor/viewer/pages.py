@@ -11,17 +11,19 @@ from auditor.viewer.progress import AuditProgress
 
 @dataclass(frozen=True)
 class Pages:
-    """The pages as functions from data to HTML; equal arguments give equal text.
+    """Functions from data to the HTML of each page.
+
+    Equal arguments give equal text.
 
     Addresses in them are relative, so that no page holds the token.
     """
 
     overview: Callable[[Overview], str]
     audits: Callable[[Sequence[AuditProgress], datetime, bool], str]
-    """All audits of one model on one set of facts, at one moment; whether the page loads itself
-    again while one is under way."""
+    """Draws the page of all audits of one model on one forget set. Its arguments are the audits,
+    the time, and whether the page loads itself again while one is under way."""
     notice: Callable[[str], str]
-    """A sentence, in place of a page that cannot be shown."""
+    """Draws a page with one sentence, in place of a page that cannot be shown."""
     script_source: str
     """Source expression (Content-Security-Policy) of the only script that a page of a certificate
     may run. The viewer's own pages run none."""

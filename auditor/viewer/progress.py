@@ -13,9 +13,9 @@ from auditor.viewer.certificates import Unreadable
 from auditor.viewer.folder import Folder
 
 _TAIL = 4096
-"""Bytes at the end of a failure's log, which hold the error."""
+"""Bytes read from the end of a failure's log, which hold the error."""
 _SENTENCE = 600
-"""Characters of an error that are kept."""
+"""Most characters of an error that are kept."""
 
 
 class Count(BaseModel):
@@ -25,7 +25,7 @@ class Count(BaseModel):
 
     done: int
     failed: int
-    """Not done, and failed when they were last tried."""
+    """Jobs that are not done and failed when they were last tried."""
     total: int
 
 
@@ -40,7 +40,7 @@ class AttackProgress(BaseModel):
 
 
 class Failed(BaseModel):
-    """A job that is not done and failed when it was last tried."""
+    """A job that is not done and failed at its last try."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -49,11 +49,14 @@ class Failed(BaseModel):
     error: str
     """Last line of its traceback."""
     jobs: tuple[str, ...]
-    """Label and arm of what it is for; a job may stand for several."""
+    """Label and arm of each measurement that the job serves; there may be several."""
 
 
 class AuditProgress(BaseModel):
-    """An audit of one model under one policy, as the store has it."""
+    """Progress of an audit of one model under one policy.
+
+    It is what the evidence store says.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -61,7 +64,7 @@ class AuditProgress(BaseModel):
     entry_id: str
     store: str
     model: str
-    """Where the unlearned model lay."""
+    """Path of the unlearned model when the audit began."""
     policy: str
     policy_digest: str
     begun: str
@@ -69,14 +72,14 @@ class AuditProgress(BaseModel):
     last_activity: datetime | None
     """When one of its jobs was last finished or failed."""
     all: Count
-    """Of different jobs: one that serves two attacks or arms is counted once."""
+    """Count of different jobs: one that serves two attacks or arms is counted once."""
     attacks: tuple[AttackProgress, ...]
     failures: tuple[Failed, ...]
-    """The last one first."""
+    """Failed jobs, the last failure first."""
 
 
 class StoreView:
-    """An evidence store that is looked at while others may write to it."""
+    """View of an evidence store to which others may be writing."""
 
     def __init__(self, folder: Folder, root: Path) -> None:
         self._folder = folder
@@ -87,7 +90,10 @@ class StoreView:
         }
 
     def audits(self) -> Iterator[AuditProgress | Unreadable]:
-        """The audits that its ledgers name, and the events that cannot be read."""
+        """Yield the audits that the ledgers of the store name.
+
+        Events that cannot be read are yielded too.
+        """
         for log in self._logs():
             events: list[AnyEvent] = []
             for file in self._events(log):
@@ -104,7 +110,10 @@ class StoreView:
                 yield self._progress(log, run)
 
     def _logs(self) -> list[Path]:
-        """The folder of each ledger; before version 0.2 it was one file of that name."""
+        """Return the folder of each ledger.
+
+        Before version 0.2 a ledger was one file of that name.
+        """
         folder = self._root / "audits"
         former = [file.with_suffix("") for file, _ in self._folder.files(folder, ".json")]
         return sorted({*former, *self._folder.folders(folder)})

@@ -1,4 +1,4 @@
-"""The server: loopback only, reading only, and only for who has the token.
+"""Server of the viewer: loopback only, read only, by token.
 
 Other users of a machine reach its loopback, and so do the pages that a browser has open. Against
 the first, every address begins with a random token. Against the second, a request must name this
@@ -24,11 +24,11 @@ from auditor.viewer.pages import PAGES
 
 HOST = "127.0.0.1"
 PATIENCE = 10.0
-"""Seconds that a client has to send its request."""
+"""Seconds within which a client must send its request."""
 STILL = "still"
-"""Query with which a page does not load itself again."""
+"""Query that stops a page from loading itself again."""
 KEPT = 8
-"""Pages of certificates that are kept, because drawing one takes seconds."""
+"""Most pages of certificates that are cached, because drawing one takes seconds."""
 
 _HTML = "text/html; charset=utf-8"
 _JSON = "application/json"
@@ -90,7 +90,10 @@ class Viewer(ThreadingHTTPServer):
         return frozenset(named | ({HOST, "localhost"} if self.server_port == 80 else set()))
 
     def answer(self, path: str) -> Answer:
-        """The answer to a path of a request. It is compared with ids, never opened as a file."""
+        """Return the answer to a request's path.
+
+        The path is compared with ids and never opened as a file.
+        """
         address, _, query = path.partition("?")
         token, *rest = address.removeprefix("/").split("/")
         if not secrets.compare_digest(token.encode(), self.token.encode()):

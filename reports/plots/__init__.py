@@ -24,12 +24,14 @@ from reports.plots.layers import explained, largest_flip, layer_strips
 from reports.plots.residual import residual_plot
 
 ROWS = 12
-"""Attacks in one figure: as many as stay on one printed page."""
+"""Most attacks in one figure, which is as many as stay on one printed page."""
 
 
 @dataclass(frozen=True)
 class Plots:
-    """All figures of a page; each is split where there are many attacks.
+    """All figures of a page.
+
+    A figure is split where there are many attacks.
 
     Attributes:
         matrix: heat maps of all attacks.
@@ -37,8 +39,8 @@ class Plots:
         knowledge: K of the models side by side.
         layers: code-flip share by layer.
         largest_flip: the share that is drawn in the strongest colour.
-        spreads: how D is spread, of every attack of which that is known.
-        distributions: histograms of those that matter most.
+        spreads: distribution of D for every attack where it is known.
+        distributions: histograms for the attacks that matter most.
         curves: the curves by name, each panel with its figure.
         more_curves: names of curves that are not shown.
     """
@@ -55,7 +57,7 @@ class Plots:
     whole: float = WHOLE
     """D from which a fact counts as told nearly whole."""
     bands: tuple[str, ...] = band_names()
-    """Columns of the table of D."""
+    """Column names of the table of D."""
 
 
 def plots(certificate: Certificate, rows: Sequence[AttackView]) -> Plots:
@@ -101,7 +103,10 @@ def _curves(
 
 
 def _parts(rows: Sequence[AttackView]) -> list[Sequence[AttackView]]:
-    """The rows in figures of nearly equal length, so that none is left with one row."""
+    """Returns the rows split into figures of nearly equal length.
+
+    So no figure is left with a single row.
+    """
     figures = -(-len(rows) // ROWS)
     edges = [round(len(rows) * edge / figures) for edge in range(figures + 1)] if figures else []
     return [rows[start:end] for start, end in pairwise(edges)]

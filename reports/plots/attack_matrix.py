@@ -1,4 +1,7 @@
-"""The attack matrix as a heat map: a number in every cell, hatched where there is none."""
+"""Heat map of the attack matrix, with a number in every cell.
+
+A cell without a number is hatched.
+"""
 
 import math
 from collections.abc import Sequence
@@ -35,20 +38,20 @@ COLUMNS = {
     "original": (LEFT + 114.0, LEFT + 171.0),
     RHO: (LEFT + 177.0, RIGHT),
 }
-"""Name of a column to its left and right edge; what is no K stands apart."""
+"""Left and right edge of each column by its name. Columns that do not show K stand apart."""
 
 STRONGEST = 0.45
-"""Opacity at 1: the number on it keeps a contrast of 4.5 to 1, on light and on dark pages."""
+"""Opacity at 1. A number on it keeps a contrast of 4.5 to 1, on light and on dark pages."""
 
 KEY = (
     ("K", HEAT, LEFT + 12.0, (0.0, 0.25, 0.5, 0.75, 1.0)),
     (RHO, LEAK, LEFT + 168.0, (0.0, 0.5, 1.0)),
 )
-"""Scale, colour, left edge, values."""
+"""Scales of the key: title, colour, left edge and values of each."""
 
 
 def attack_matrix(rows: Sequence[AttackView], part: int) -> Markup:
-    """Returns K of each model and residual knowledge under each attack, with numbers.
+    """Returns a heat map of K and residual knowledge under each attack.
 
     Args:
         rows: the attacks.

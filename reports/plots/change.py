@@ -1,4 +1,7 @@
-"""Residual knowledge of each attack in two certificates, A above B, with bounds."""
+"""Residual knowledge of each attack in two certificates, with bounds.
+
+Certificate A is drawn above certificate B.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -24,12 +27,12 @@ from reports.plots.drawing import (
 )
 
 ROWS = 14
-"""Attacks in one figure: as many as stay on one printed page."""
+"""Most attacks in one figure, which is as many as stay on one printed page."""
 
 TOP, ROW, BOTTOM = 22.0, 42.0, 34.0
 LEFT, RIGHT = 26.0, WIDTH - 44.0
 WIDEST = (-1.2, 1.6)
-"""What lies outside is drawn as an arrow."""
+"""Range of the scale. A value outside of it is drawn as an arrow."""
 
 Place = Callable[[float], float]
 

@@ -1,4 +1,4 @@
-"""The curves of one name under one attack: a line for each model."""
+"""Curves of one name under one attack, a line for each model."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -32,24 +32,24 @@ from reports.plots.drawing import (
 LEFT, RIGHT = 36.0, WIDTH - 14.0
 TOP, BOTTOM = 42.0, 28.0
 SQUARE, FLAT = RIGHT - LEFT, 130.0
-"""Heights of the field: an ROC's rates have one scale, so its field is a square."""
+"""Heights of the field in points. Both axes of an ROC are rates, so its field is a square."""
 
 MARKS: dict[str, tuple[str, str]] = {Arm.UNLEARNED: ("D", UNLEARNED), Arm.ORIGINAL: ("s", ORIGINAL)}
 BASELINES = ("o", BASELINE)
 DASHES: tuple[tuple[float, ...], ...] = ((), (4.0, 2.0), (1.5, 1.5), (6.0, 2.0, 1.5, 2.0))
-"""By which the retrained models are told from each other."""
+"""Dash patterns that distinguish the retrained models."""
 
 DEPTH: dict[str, int] = {Arm.ORIGINAL: 1, Arm.UNLEARNED: 2}
-"""What is drawn above what; the retrained models lie lowest."""
+"""Order of drawing: higher is drawn above. The retrained models lie lowest."""
 
 KEY = (("unlearned", 12.0), ("retrained", 76.0), ("original", 139.0))
 CHANCE = 196.0
-"""Left edge of each entry of the key."""
+"""Left edge of the entry for chance in the key."""
 MARKED = 8
-"""Points of a curve that bear its mark; those of a longer one would run into each other."""
+"""Most points of a curve with a marker; on a longer curve the markers would overlap."""
 
 APART = (28.0, 13.0)
-"""Points between two numbers along x, and along y."""
+"""Least distance in points between two numbers along x, and along y."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,10 @@ def _round(low: float, high: float) -> list[float]:
 def _spaced(
     ticks: Sequence[float], place: Callable[[float], float], apart: float
 ) -> tuple[float, ...]:
-    """The ticks from the last back whose numbers do not run into each other."""
+    """Returns the ticks whose numbers do not overlap.
+
+    The last tick is kept, and the others are chosen backwards from it.
+    """
     kept: list[float] = []
     for tick in reversed(ticks):
         if not kept or abs(place(kept[-1]) - place(tick)) >= apart:

@@ -1,4 +1,7 @@
-"""How the excess of knowledge is spread over the facts: a histogram for each attack."""
+"""Histograms of D over the facts, one for each attack.
+
+D is how much more of a fact is known than by the baseline.
+"""
 
 import math
 from collections.abc import Sequence
@@ -30,19 +33,19 @@ from reports.plots.drawing import (
 )
 
 BINS = 40
-"""Of equal width from -1 to 1, as the certificate says."""
+"""Number of bins, of equal width from -1 to 1, as in the certificate."""
 
 WHOLE = 0.5
 """D from which a fact counts as told nearly whole: half of all that can be known."""
 
 BANDS = (-1.0, -0.5, -0.1, 0.1, WHOLE, 1.0)
-"""Edges of the bands of the table; each is the edge of a bin."""
+"""Edges of the bands of the table; each is also the edge of a bin."""
 
 PANELS = 12
-"""Attacks that are drawn."""
+"""Most attacks whose histogram is drawn."""
 
 MOST = 2**53
-"""Counts above this are no counts of facts."""
+"""Largest credible count; a larger one is no count of facts."""
 
 LEFT, RIGHT = 30.0, WIDTH - 12.0
 TOP, FLOOR, HEIGHT = 36.0, 98.0, 122.0
@@ -107,7 +110,10 @@ def spreads(rows: Sequence[AttackView]) -> list[Spread]:
 
 
 def drawn(found: Sequence[Spread]) -> list[Spread]:
-    """Returns those that are drawn: of attacks that found a leak or are mandatory."""
+    """Returns the spreads whose histograms are drawn.
+
+    They are of attacks that found a leak or are mandatory.
+    """
     return [s for s in found if s.view.row.named or s.view.row.role is Role.MANDATORY][:PANELS]
 
 

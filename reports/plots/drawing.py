@@ -1,4 +1,7 @@
-"""A matplotlib figure as SVG inside a page: same bytes every time, in the colours of the page."""
+"""Matplotlib figures as SVG inside a page.
+
+The bytes are the same every time, and the colours are those of the page.
+"""
 
 import io
 import math
@@ -46,13 +49,13 @@ ROLES = {
 }
 
 WIDTH = 264.0
-"""Points: as wide as the figure is on a telephone, so that its text keeps its size there."""
+"""Width in points: that of the figure on a telephone, so that its text keeps its size there."""
 
 LABEL, SMALL = 9.5, 8.5
-"""Points."""
+"""Sizes of text in points."""
 
 HATCH = 8.0
-"""Points between two lines of a hatched cell."""
+"""Distance in points between two lines of a hatched cell."""
 
 _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -71,7 +74,9 @@ _FONT = re.compile(r"font(-family|-weight|-style)?:[^;]*(;|$)")
 
 @contextmanager
 def canvas(height: float, width: float = WIDTH) -> Iterator[tuple[Figure, Axes]]:
-    """Yields a figure and axes that fill it, in points from the top left corner.
+    """Yields a figure and axes that fill it.
+
+    Units are points from the top left corner.
 
     Whatever settings the machine's own matplotlib has, these are the library's defaults.
     """
@@ -92,7 +97,10 @@ def canvas(height: float, width: float = WIDTH) -> Iterator[tuple[Figure, Axes]]
 def segments(
     axes: Axes, lines: Sequence[tuple[float, float, float, float]], color: str, lw: float
 ) -> None:
-    """Draws many straight lines (x, y to x, y) as one element, which is what a page can bear."""
+    """Draws many straight lines (x, y to x, y) as one element.
+
+    A page can bear few elements.
+    """
     gap = math.nan
     axes.plot(
         [x for a, _, b, _ in lines for x in (a, b, gap)],
@@ -106,7 +114,10 @@ def segments(
 def boxes(
     axes: Axes, areas: Sequence[tuple[float, float, float, float]], color: str, alpha: float
 ) -> None:
-    """Fills many rectangles (left, right, top, bottom) of one shade as one element."""
+    """Fills many rectangles of one shade as one element.
+
+    Each area is left, right, top, bottom.
+    """
     if alpha <= 0:
         return
     corners = [
@@ -119,7 +130,10 @@ def boxes(
 
 
 def hatched(axes: Axes, area: tuple[float, float, float, float]) -> None:
-    """Draws a cell (left, right, top, bottom) of which no number is known: slanted lines."""
+    """Draws slanted lines in a cell without a number.
+
+    The area is left, right, top, bottom.
+    """
     left, right, top, bottom = area
     height = bottom - top
     slants = []
@@ -173,11 +187,11 @@ def _drop_namespaces(root: ET.Element) -> None:
 
 
 def _strip(element: ET.Element) -> None:
-    """Leaves out what does nothing inside a page, which is half of what matplotlib writes.
+    """Removes what does nothing inside a page.
 
-    That is groups without attributes, white space, paths without ink, the clip at the figure's
-    edge (the page cuts there itself), and style elements, whose rules would hold for the whole
-    page.
+    It is half of what matplotlib writes: groups without attributes, white space, paths without ink,
+    the clip at the figure's edge (the page cuts there itself), and style elements, whose rules
+    would hold for the whole page.
     """
     kept: list[ET.Element] = []
     for child in element:
@@ -199,7 +213,10 @@ def _strip(element: ET.Element) -> None:
 
 
 def _unseen(element: ET.Element) -> bool:
-    """Whether it is a path of one point, as below a lone mark, or the ground of the figure."""
+    """Returns whether an element is a path that draws nothing.
+
+    It is a path of one point, as below a lone marker, or the background of the figure.
+    """
     if element.tag != "path":
         return False
     return not re.search("[LCQ]", element.get("d", "")) or element.get("style") == "fill: none"
@@ -231,7 +248,10 @@ def _only_size(style: str) -> str:
 
 
 def _rounded(written: re.Match[str]) -> str:
-    """Two decimals: a hundredth of a point is below what any screen or paper shows."""
+    """Returns a number rounded to two decimals.
+
+    A hundredth of a point is below what any screen or paper shows.
+    """
     return f"{float(written.group(0)):.2f}".rstrip("0").rstrip(".")
 
 

@@ -34,7 +34,9 @@ BEFORE = 206.0
 
 
 def knowledge_plot(rows: Sequence[AttackView], before: float | None, part: int) -> Markup:
-    """Returns K of each model under each attack, on the forget set, by the primary metric.
+    """Returns a plot of each model's K under each attack.
+
+    K is of the forget set, by the primary metric.
 
     Args:
         rows: the attacks.

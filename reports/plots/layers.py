@@ -1,4 +1,7 @@
-"""Where in the model the rounded weights of unlearned and original model differ: heat strips."""
+"""Heat strips of code flips between unlearned and original model.
+
+They show where in the model the rounded weights differ.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -30,7 +33,7 @@ from reports.plots.drawing import (
 TOP, ROW, BOTTOM = 6.0, 36.0, 20.0
 LEFT, RIGHT = 12.0, WIDTH - 12.0
 CELLS = 48
-"""Cells of a strip: layers side by side share one where there are more."""
+"""Most cells of a strip. Where there are more layers, neighbours share a cell."""
 
 SHADES = 24
 """Shades of a strip that are told apart; cells of one shade are one element of the page."""
@@ -74,7 +77,10 @@ def explained(rows: Sequence[AttackView]) -> list[AttackView]:
 
 
 def largest_flip(rows: Sequence[AttackView]) -> float | None:
-    """Returns the largest share of a cell, which is drawn in the strongest colour."""
+    """Returns the largest share of a cell.
+
+    It is drawn in the strongest colour.
+    """
     found = [_explanation(view) for view in rows]
     return max((cell for part in found if part for cell in _cells(part.layers)), default=None)
 

@@ -28,20 +28,22 @@ from reports.plots.drawing import (
 
 TOP, ROW, BOTTOM = 30.0, 33.0, 34.0
 NOTE = 11.0
-"""What a row is higher for the line on its gates."""
+"""Points by which a row with a line on its gates is higher."""
 
 LEFT, RIGHT = 12.0, WIDTH - 12.0
 MARKS = {"leak": ("D", LEAK, True), "within": ("o", WITHIN, True), "undecided": ("o", OPEN, False)}
-"""Outcome to marker, colour and whether it is filled: never told apart by colour alone."""
+"""Marker, colour and fill by outcome: outcomes are never told apart by colour alone."""
 
 WIDEST = (-1.2, 1.6)
-"""What lies outside is drawn as an arrow."""
+"""Range of the scale. A value outside of it is drawn as an arrow."""
 
 Place = Callable[[float], float]
 
 
 def residual_plot(rows: Sequence[AttackView], delta: float, alpha: float, part: int) -> Markup:
-    """Returns the forest plot of these attacks, with the margin as a line.
+    """Returns the forest plot of the attacks, with the margin.
+
+    The margin is drawn as a line.
 
     Args:
         rows: the attacks.
@@ -99,7 +101,10 @@ def _frame(axes: Axes, place: Place, floor: float, delta: float) -> None:
 
 
 def _scale(axes: Axes, place: Place, tops: Sequence[float], delta: float) -> None:
-    """Draws the scale beneath the label of each row, so that no line crosses a word."""
+    """Draws the scale beneath the label of each row.
+
+    So no line crosses a word.
+    """
     within = [(LEFT, place(delta), top + 15.5, top + 31.0) for top in tops]
     boxes(axes, within, WITHIN, 0.12)
     for value, color, width in (*((v, LINE, 0.8) for v in (0.0, 0.5, 1.0)), (delta, WITHIN, 1.6)):
@@ -133,7 +138,10 @@ def _row(
 
 
 def _note(view: AttackView) -> str:
-    """What the row's part in the verdict is, where it is special, and which gates block a PASS."""
+    """Returns a special role of the row and its blocking gates.
+
+    A blocking gate is one that is not met and so prevents a PASS.
+    """
     part = {"waived": "waived", "reported": "only reported"}.get(view.row.role, "")
     blocking = f"not met: {', '.join(view.blocking)}" if view.blocking else ""
     return "; ".join(said for said in (part, blocking) if said)

@@ -1,4 +1,4 @@
-"""The residual stream of a decoder: where it is read, and where it is changed.
+"""Residual stream of a decoder: where it is read and changed.
 
 Layer l (1 to L) names the stream as the l-th decoder layer leaves it, before any final norm;
 that of layer 0 are the embeddings.
@@ -21,11 +21,13 @@ States = npt.NDArray[np.float32]
 """Hidden states [positions, width]."""
 
 Change = Callable[[torch.Tensor], torch.Tensor]
-"""Takes a stream [batch, time, width] and returns what stands in its place."""
+"""Function that takes a stream [batch, time, width] and returns its replacement."""
 
 
 def decoder_layers(model: nn.Module) -> list[nn.Module]:
-    """The decoder layers, first to last: the longest list of modules of one class.
+    """Return the decoder layers, first to last.
+
+    They are the longest list of modules of one class.
 
     Raises:
         UnavailableError: the model keeps its layers in another way.
@@ -41,13 +43,19 @@ def decoder_layers(model: nn.Module) -> list[nn.Module]:
 
 
 def evenly_spaced(count: int, most: int) -> list[int]:
-    """At most ``most`` of the layers 1 to ``count``, evenly spaced; the last one is among them."""
+    """Return at most ``most`` evenly spaced layers of 1 to ``count``.
+
+    The last layer is among them.
+    """
     return sorted({round(count * (index + 1) / most) for index in range(most)} - {0})
 
 
 @contextmanager
 def changed(module: nn.Module, change: Change, *, incoming: bool = False) -> Iterator[None]:
-    """Change what a module puts out (or, ``incoming``, its first input) while the context lasts."""
+    """Change the output of a module while the context lasts.
+
+    With ``incoming`` its first input is changed instead.
+    """
 
     def before(_: nn.Module, arguments: tuple[object, ...]) -> tuple[object, ...]:
         return _first_changed(arguments, change)
@@ -75,7 +83,9 @@ def changed(module: nn.Module, change: Change, *, incoming: bool = False) -> Ite
 def hidden_states(
     model: CausalLM, items: Sequence[Encoded], layers: Sequence[int]
 ) -> list[dict[int, States]]:
-    """The residual stream at each item's answer positions, less one: what predicts the answer.
+    """Return the states from which each item's answer is predicted.
+
+    They are the residual stream at the answer's positions, less one.
 
     Args:
         model: whose states are read.
@@ -120,7 +130,10 @@ def hidden_states(
 
 
 def forward(model: CausalLM, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits [batch, time, vocabulary] and padded ids [batch, time] of one batch, padded right."""
+    """Return logits and padded ids of one batch.
+
+    Logits are [batch, time, vocabulary], ids [batch, time], padded right.
+    """
     ids, mask = model.padded([list(row) for row in rows])
     with torch.inference_mode():
         logits = model.network(input_ids=ids, attention_mask=mask, use_cache=False).logits

@@ -7,7 +7,10 @@ from auditor.models.language.kind import EVALUATOR, LanguageKind, encodes_apart
 
 
 class CausalLMKind(LanguageKind):
-    """Decoders: prompt and answer are one text, each token predicted from those before it."""
+    """Decoders, which read prompt and answer as one text.
+
+    Each token is predicted from those before it.
+    """
 
     name = "causal-lm"
     described = "causal language models"

@@ -27,7 +27,10 @@ from auditor.models.language.scoring import (
 
 
 class CausalLM(LanguageModel[Encoded]):
-    """A decoder: prompt and answer are one text, each token predicted from those before it."""
+    """A decoder, which reads prompt and answer as one text.
+
+    Each token is predicted from those before it.
+    """
 
     spec_type = CausalLMSpec
     auto_class = AutoModelForCausalLM
@@ -102,7 +105,10 @@ class CausalLM(LanguageModel[Encoded]):
         return sequence_log_probability(logits[:, :-1].float(), labels[:, 1:].to(logits.device))
 
     def _labelled(self, items: Sequence[Encoded]) -> tuple[Tensor, Tensor, Tensor]:
-        """Ids, mask and labels of a batch; padding stands on the right, where nothing sees it."""
+        """Return ids, mask and labels of a batch.
+
+        Padding stands on the right, where no token attends to it.
+        """
         ids, mask = self.padded([item.ids for item in items])
         labels = torch.full_like(ids, IGNORED)
         for row, item in enumerate(items):

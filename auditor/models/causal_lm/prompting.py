@@ -1,4 +1,7 @@
-"""From a fact's prompt and answer to the token ids of one text, for every kind of tokenizer."""
+"""Tokenisation of prompt and answer as one text.
+
+It serves every kind of tokenizer.
+"""
 
 from dataclasses import dataclass
 
@@ -15,7 +18,8 @@ class Encoded:
 
     ids: list[int]
     answer: list[int]
-    """Positions in ``ids`` that belong to the answer (never position 0: nothing predicts it)."""
+    """Positions in ``ids`` that belong to the answer; never 0, because nothing predicts that
+    position."""
 
     @property
     def tokens(self) -> int:
@@ -50,7 +54,9 @@ def encode_prompt(
 def encode_pair(
     tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str, format_: PromptFormat
 ) -> Encoded:
-    """Tokenise prompt and answer as one text, as in training, and mark the answer's tokens.
+    """Tokenise prompt and answer as one text, as in training.
+
+    The answer's tokens are marked.
 
     The separator's tokens count as the answer's where the tokenizer merges them with it. An
     empty prompt scores the whole of ``answer`` as a passage.
@@ -91,7 +97,10 @@ def encode_pair(
 def encode_opened(
     tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str, shown: int, format_: PromptFormat
 ) -> Opened:
-    """Tokenise a prompt with the first ``shown`` tokens of its answer (all but one at most)."""
+    """Tokenise a prompt with the beginning of its answer.
+
+    It has the first ``shown`` tokens of the answer, at most all but one.
+    """
     pair = encode_pair(tokenizer, prompt, answer, format_)
     cut = pair.answer[min(shown, len(pair.answer) - 1)]
     return Opened(
@@ -100,7 +109,10 @@ def encode_opened(
 
 
 def _first_token(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Token that stands before a text of its own: beginning of sequence, else end of sequence."""
+    """Return the token that begins a text.
+
+    It is that of the beginning of a sequence, or else that of its end.
+    """
     for token in (tokenizer.bos_token_id, tokenizer.eos_token_id):
         if token is not None:
             return int(token)

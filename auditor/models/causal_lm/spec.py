@@ -9,4 +9,4 @@ class CausalLMSpec(LanguageSpec):
     """Where a causal language model lies and how it is opened."""
 
     kind: Literal["causal-lm"] = "causal-lm"
-    """Its kind."""
+    """Kind of the model."""

@@ -1,4 +1,7 @@
-"""How answers are decoded: alike on every arm, whatever defaults a checkpoint brings."""
+"""Decoding of answers, alike on every arm.
+
+The defaults that a checkpoint brings do not matter.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,7 +39,10 @@ def decoding(model: PreTrainedModel, config: GenerationConfig) -> Iterator[None]
 
 
 class RefuseNotFinite(LogitsProcessor):  # type: ignore[misc]
-    """Stops generation where argmax would turn NaN logits into token 0 in silence."""
+    """Stops generation at logits that are not finite.
+
+    Otherwise argmax would silently turn NaN logits into token 0.
+    """
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Pass the scores on, or raise MeasurementError."""

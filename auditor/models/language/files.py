@@ -1,4 +1,4 @@
-"""The files of a language model: a directory that ``transformers`` opens, and an adapter."""
+"""Files of a language model: a ``transformers`` directory, and an adapter."""
 
 from pathlib import Path
 
@@ -22,7 +22,9 @@ def locate_checkpoint(
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
 ) -> Location:
-    """Find (or fetch) a model's files, check that they are safe and whole, and hash them.
+    """Find (or fetch) a model's files, check and hash them.
+
+    They must be safe and whole.
 
     Args:
         path: Local directory, or the name of a model on the Hugging Face hub.
@@ -83,7 +85,10 @@ def _checked_files(directory: Path, allow_pickle: bool) -> dict[str, str]:
 
 
 def _check_unnamed_weights(directory: Path, safe: set[str], allow_pickle: bool) -> None:
-    """What is loaded must be what is hashed: only the names that the libraries look for."""
+    """Refuse weights under names that the libraries do not look for.
+
+    What is loaded must be what is hashed.
+    """
     looked_for = {
         "model.safetensors",
         "model.safetensors.index.json",

@@ -1,4 +1,4 @@
-"""What all kinds of models that answer in text have alike for the audit."""
+"""Common base of all kinds of models that answer in text."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from auditor.models.manifest import Location
 
 EVALUATOR = "auditor.models.language.evaluator"
-"""The module that asks models of all these kinds."""
+"""Module that asks models of all these kinds."""
 
 
 class LanguageKind(ModelKind):
     """A kind of model that answers in text."""
 
     model_class: ClassVar[str]
-    """The subclass of `LanguageModel`, as ``package.module:Class``."""
+    """Subclass of `LanguageModel`, as ``package.module:Class``."""
     answers = "text"
     default_metrics = (
         "answer-probability",
@@ -43,7 +43,10 @@ class LanguageKind(ModelKind):
     )
 
     def locate(self, spec: ModelSpec) -> "Location":
-        """Find a directory that ``transformers`` opens, and the adapter where there is one."""
+        """Find the directory of a model, and its adapter.
+
+        ``transformers`` must open the directory; the adapter may be missing.
+        """
         from auditor.models.language.files import locate_checkpoint
 
         own = self.own(spec)
@@ -139,7 +142,10 @@ class LanguageKind(ModelKind):
 
 
 def encodes_apart(folder: Path) -> bool | None:
-    """Whether the model in a directory has an encoder of its own; None if it is no such model."""
+    """Return whether a directory's model has its own encoder.
+
+    None means that it holds no such model.
+    """
     config = folder / "config.json"
     if not config.is_file():
         return None

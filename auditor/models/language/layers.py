@@ -1,4 +1,7 @@
-"""The layers of a language model that quantizers round, attacks change and controls train."""
+"""Layers of a language model that quantizers round.
+
+Attacks change them, and positive controls train them.
+"""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -7,23 +10,26 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 Linear = nn.Linear | Conv1D
-"""A linear map; GPT-2's ``Conv1D`` holds its weight as [in, out]."""
+"""Linear map. GPT-2's ``Conv1D`` holds its weight as [in, out]."""
 
 
 class WeightMatrix(NamedTuple):
     """A weight that maps hidden states, and where it is."""
 
     name: str
-    """As in ``named_parameters``."""
+    """Name as in ``named_parameters``."""
     module: nn.Module
     attribute: str
-    """Its name within the module."""
+    """Name of the parameter within its module."""
     parameter: nn.Parameter
-    """Two dimensions or more (a mixture of experts keeps all experts in one)."""
+    """Parameter of two dimensions or more (a mixture of experts keeps all experts in one)."""
 
 
 def linear_layers(network: Any) -> dict[str, Any]:
-    """The layers that deployers quantize, by name: all linear maps but the output head."""
+    """Return the layers that deployers quantize, by name.
+
+    They are all linear maps but the output head.
+    """
     head = network.get_output_embeddings()
     return {
         name: module
@@ -33,7 +39,10 @@ def linear_layers(network: Any) -> dict[str, Any]:
 
 
 def is_transposed(layer: nn.Module) -> bool:
-    """Whether a linear map holds its weight as [in, out] rather than [out, in]."""
+    """Return whether a linear map holds its weight as [in, out].
+
+    Others hold it as [out, in].
+    """
     return isinstance(layer, Conv1D)
 
 
@@ -48,7 +57,9 @@ def linear_weights(network: Any) -> Iterator[tuple[str, Tensor, bool]]:
 
 
 def weight_matrices(network: nn.Module) -> Iterator[WeightMatrix]:
-    """Every weight matrix of the layers, by name; each once, however often it is shared.
+    """Yield every weight matrix of the layers, by name.
+
+    Each is yielded once, however often it is shared.
 
     Left out are embeddings (of tokens and of positions), the output head, norms and biases, which
     quantizers leave alone too. Stacked experts, which no linear layer holds, are among them.

@@ -20,7 +20,10 @@ from auditor.models.manifest import Location
 
 
 def load_tokenizer(spec: LanguageSpec, location: Location) -> PreTrainedTokenizerBase:
-    """Open the tokenizer beside the model; give it a pad token where it has none."""
+    """Open the tokenizer beside the model.
+
+    It gets a pad token where it has none.
+    """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             location.model, trust_remote_code=spec.trust_remote_code
@@ -31,7 +34,9 @@ def load_tokenizer(spec: LanguageSpec, location: Location) -> PreTrainedTokenize
 
 
 def with_pad_token(tokenizer: PreTrainedTokenizerBase, name: str) -> PreTrainedTokenizerBase:
-    """The tokenizer, or a copy of it that pads with the end-of-sequence token.
+    """Return the tokenizer with a pad token.
+
+    One without is copied, and the copy pads with the end-of-sequence token.
 
     Raises:
         AuditorError: it has neither a pad nor an end-of-sequence token; ``name`` says whose it is.

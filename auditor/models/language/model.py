@@ -37,7 +37,7 @@ from auditor.models.preserve import preserve_weights
 from auditor.models.spec import TOKEN_BUDGET, Dtype, PromptFormat
 
 IN_MEMORY = "in memory"
-"""What a model is called that was handed over loaded, unless it is given a name."""
+"""Name of a model that was handed over loaded, unless it is given another."""
 
 
 class Example(Protocol):
@@ -57,7 +57,7 @@ class Example(Protocol):
 
 
 X = TypeVar("X", bound=Example, default=Any)
-"""How a kind of model keeps a prompt with its answer."""
+"""Type of a prompt with its answer, as a kind of model keeps it."""
 
 
 class LanguageModel(AuditedModel, Generic[X]):
@@ -93,7 +93,9 @@ class LanguageModel(AuditedModel, Generic[X]):
         token_budget: int = TOKEN_BUDGET,
         name: str = IN_MEMORY,
     ) -> Self:
-        """A model out of a loaded network; it can be measured, but not certified.
+        """Make a model of a loaded network.
+
+        It can be measured, but not certified.
 
         Args:
             network: It is put into evaluation mode, and nothing else of it changes for good.
@@ -121,7 +123,9 @@ class LanguageModel(AuditedModel, Generic[X]):
         tokenizer: PreTrainedTokenizerBase | None = None,
         prompt_format: PromptFormat | None = None,
     ) -> Self:
-        """The same model but for what is given; all else, the meter too, is shared.
+        """Return the same model but for what is given.
+
+        All else is shared, the meter too.
 
         Closing the copy lets go of its own references only.
 
@@ -146,7 +150,9 @@ class LanguageModel(AuditedModel, Generic[X]):
     def opened_alike(
         self, location: Location, dtype: Dtype | None = None, device_map: str | None = None
     ) -> Self:
-        """Another model of this kind, opened as this one was; it shares the meter.
+        """Open another model of this kind as this one was opened.
+
+        It shares the meter.
 
         Args:
             location: Its files.
@@ -220,7 +226,9 @@ class LanguageModel(AuditedModel, Generic[X]):
 
     @abstractmethod
     def loss(self, items: Sequence[X]) -> Tensor:
-        """Mean negative log-likelihood per answer token over a batch, in nats, with gradients.
+        """Return the mean negative log-likelihood per answer token.
+
+        It is over a batch, in nats, with gradients.
 
         The meter counts the backward pass that follows as two forward passes.
 
@@ -260,7 +268,10 @@ class LanguageModel(AuditedModel, Generic[X]):
 
     @abstractmethod
     def opened(self, prompt: str, answer: str, shown: int) -> Opened:
-        """The prompt with the first ``shown`` tokens of its answer, to generate the rest from."""
+        """Return the prompt with the beginning of its answer.
+
+        The first ``shown`` tokens of the answer are given, and the rest is to be generated.
+        """
 
     @abstractmethod
     def _scores(self, items: Sequence[X]) -> list[TokenScores]:
@@ -291,7 +302,10 @@ class LanguageModel(AuditedModel, Generic[X]):
         return run_batched([item.tokens for item in items], self.token_budget, run, self._tick)
 
     def quantizable_layers(self) -> dict[str, nn.Module]:
-        """Layers by name that a deployer's loader quantizes: linear ones, but the output head."""
+        """Return the layers that a deployer's loader quantizes, by name.
+
+        They are the linear layers without the output head.
+        """
         return dict(linear_layers(self.network))
 
     def answer_length(self, prompt: str, answer: str) -> int:
@@ -337,14 +351,19 @@ class LanguageModel(AuditedModel, Generic[X]):
         return written
 
     def close(self) -> None:
-        """Let go of the weights; a model in memory stays with whoever handed it over."""
+        """Release the weights.
+
+        A model in memory stays with whoever handed it over.
+        """
         self._network = None
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
     def padded(self, rows: Sequence[list[int]], *, left: bool = False) -> tuple[Tensor, Tensor]:
-        """Token ids and attention mask [rows, longest], on the device of the embeddings.
+        """Return token ids and attention mask [rows, longest].
+
+        They are on the device of the embeddings.
 
         Args:
             rows: Token ids of each row.

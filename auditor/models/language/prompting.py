@@ -1,4 +1,7 @@
-"""From a prompt to the text and the token ids that a model sees, for every kind of tokenizer."""
+"""Text and token ids of a prompt, as a model sees them.
+
+It serves every kind of tokenizer.
+"""
 
 from dataclasses import dataclass
 
@@ -13,9 +16,9 @@ class Opened:
     """A prompt with the beginning of its answer."""
 
     ids: list[int]
-    """Token ids that generation starts from."""
+    """Token ids from which generation starts."""
     rest: str
-    """The rest of the answer."""
+    """Rest of the answer, which is to be generated."""
 
 
 def templated(tokenizer: PreTrainedTokenizerBase, prompt: str, format_: PromptFormat) -> str:

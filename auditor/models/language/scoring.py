@@ -16,23 +16,27 @@ IGNORED = -100
 """Label of a position that carries no loss."""
 
 _ROWS = 1024
-"""Answer positions turned to float32 log-probabilities at a time, at most ([_ROWS, vocabulary])."""
+"""Most answer positions turned to float32 log-probabilities at a time ([_ROWS, vocabulary])."""
 _CACHED = 1 << 20
-"""Log-probabilities at a time on a processor: what stays in its cache goes several times faster."""
+"""Log-probabilities computed at a time on a processor: what fits in its cache goes several times
+faster."""
 _NEGLIGIBLE = -1e4
 """A log-probability whose exp is 0 in float32; finite, so that 0 log 0 = 0."""
 
 
 @dataclass(frozen=True)
 class TokenScores:
-    """What a model thinks of one answer, token by token; all arrays have shape [T]."""
+    """Scores of one answer, token by token.
+
+    All arrays have shape [T].
+    """
 
     log_probability: Floats
     """Natural logarithm of the probability of each answer token, given all before it."""
     mean: Floats
     """Mean of the log-probability over the vocabulary, weighted by probability (Min-K%++)."""
     deviation: Floats
-    """Standard deviation of the log-probability over the vocabulary, weighted likewise."""
+    """Standard deviation of the log-probability over the vocabulary, weighted by probability."""
     predicted: Bools
     """Whether the token was the most probable one (teacher-forced argmax)."""
 
@@ -42,7 +46,10 @@ class TokenScores:
         return float(self.log_probability.mean(dtype=np.float64))
 
     def after(self, tokens: int) -> "TokenScores":
-        """The same without the first ``tokens``, of which one at least is left."""
+        """Return the scores without the first ``tokens``.
+
+        At least one token is left.
+        """
         start = min(tokens, len(self.log_probability) - 1)
         return TokenScores(
             self.log_probability[start:],
@@ -56,7 +63,7 @@ class TokenScores:
 def token_scores(
     logits: torch.Tensor, ids: torch.Tensor, answers: list[list[int]]
 ) -> list[TokenScores]:
-    """Read the scores of each row's answer off the logits of a padded batch.
+    """Return the scores of each answer in a padded batch.
 
     Only the answer positions are turned to float32, a block of rows at a time, so a float32
     [batch, time, vocabulary] log-softmax never exists.

@@ -1,4 +1,7 @@
-"""What one model says of a list of facts: each forward pass is made once."""
+"""Answers and scores of one model on a list of facts.
+
+Each forward pass is made once.
+"""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -9,7 +12,7 @@ from auditor.models.language.prompting import Opened
 from auditor.models.language.scoring import TokenScores
 
 SPARE_TOKENS = 8
-"""Tokens that a generated answer may be longer than the longest true one."""
+"""Number of tokens by which a generated answer may be longer than the longest true one."""
 
 
 class Transcript:
@@ -37,7 +40,9 @@ class Transcript:
 
     @cached_property
     def distractors(self) -> list[list[TokenScores]]:
-        """Scores of each fact's wrong answers; an empty list where it has none.
+        """Return the scores of each fact's wrong answers.
+
+        The list is empty where a fact has none.
 
         After the beginning of the true answer no wrong one can stand.
         """

@@ -1,4 +1,4 @@
-"""From a fact's prompt and answer to token ids for the encoder and for the decoder."""
+"""Token ids of prompt and answer, for encoder and decoder."""
 
 from dataclasses import dataclass
 
@@ -16,13 +16,16 @@ class EncodedPair:
     prompt: list[int]
     """Token ids that the encoder reads, its end-of-sequence token included."""
     target: list[int]
-    """Token ids that the decoder is to write."""
+    """Token ids that the decoder is to generate."""
     answer: list[int]
     """Positions in ``target`` that belong to the answer; others are special tokens before it."""
 
     @property
     def tokens(self) -> int:
-        """Tokens that it takes up in a padded batch, where the two sides are padded apart."""
+        """Number of tokens that it takes up in a padded batch.
+
+        The two sides are padded apart.
+        """
         return 2 * self.positions
 
     @property
@@ -39,7 +42,9 @@ class EncodedPair:
 def encode_prompt(
     tokenizer: PreTrainedTokenizerBase, prompt: str, format_: PromptFormat
 ) -> list[int]:
-    """Tokenise what the encoder reads; an empty prompt is the end-of-sequence token alone.
+    """Tokenise what the encoder reads.
+
+    An empty prompt is the end-of-sequence token alone.
 
     Raises:
         AuditorError: The prompt has no tokens, and the tokenizer no end-of-sequence token.

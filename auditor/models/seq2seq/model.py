@@ -70,7 +70,10 @@ class Seq2SeqLM(LanguageModel[EncodedPair]):
         return EncodedPair(item.prompt[:tokens], item.target[:kept], answer)
 
     def opened(self, prompt: str, answer: str, shown: int) -> Opened:
-        """The ids of the beginning of the answer, for the decoder to go on from."""
+        """Return the ids of the beginning of the answer.
+
+        The decoder goes on from them.
+        """
         pair = encode_pair(self.tokenizer, prompt, answer, self.prompt_format)
         cut = pair.answer[min(shown, len(pair.answer) - 1)]
         rest = self.tokenizer.decode(pair.target[cut:], skip_special_tokens=True)
@@ -150,7 +153,9 @@ class Seq2SeqLM(LanguageModel[EncodedPair]):
         return token_scores(logits, ids, [[1 + place for place in item.answer] for item in items])
 
     def _forward(self, items: Sequence[EncodedPair], passes: int = 1) -> tuple[Tensor, Tensor]:
-        """Logits of a batch, and the decoder's ids with its start token before them.
+        """Return a batch's logits and the decoder's ids.
+
+        The start token stands before the ids.
 
         The logits at a position are those of the next one's token: [items, time - 1, vocabulary]
         to ids [items, time].

@@ -9,4 +9,4 @@ class Seq2SeqSpec(LanguageSpec):
     """Where an encoder-decoder lies and how it is opened."""
 
     kind: Literal["seq2seq"] = "seq2seq"
-    """Its kind."""
+    """Kind of the model."""

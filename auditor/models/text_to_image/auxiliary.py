@@ -1,4 +1,4 @@
-"""What an evaluator of pictures needs besides facts and metrics: a classifier, and pictures."""
+"""Classifier and pictures that an evaluator of pictures needs."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -26,7 +26,7 @@ CLASSIFIER, PICTURES = "classifier", "pictures"
 def find_auxiliary_inputs(
     metrics: ImageMetricSection, data: ImageDataSection, sets: FactSets
 ) -> AuxiliaryInputs:
-    """Find, check and hash the classifier and the pictures that a plan names.
+    """Find, check and hash a plan's classifier and pictures.
 
     Raises:
         AuditorError: No classifier is named, something is missing or does not open, or the
@@ -63,11 +63,17 @@ def image_evaluator(
 
 
 def concepts_of(sets: FactSets) -> tuple[str, ...]:
-    """What a classifier must be able to tell: the answers of the forget and the retain facts."""
+    """Return the concepts that a classifier must be able to tell.
+
+    They are the answers of the forget and the retain facts.
+    """
     return tuple(sorted({fact.answer for fact in (*sets.forget, *sets.retain)}))
 
 
 @lru_cache(maxsize=1)
 def _opened(folder: Path, digest: str, concepts: tuple[str, ...]) -> ConceptClassifier:
-    """A classifier, opened once however many jobs ask it; its files' digest names it."""
+    """Return a classifier, opened once for all jobs that ask it.
+
+    Its files' digest names it.
+    """
     return open_classifier(folder, concepts)

@@ -1,4 +1,4 @@
-"""What can be known of a text-to-image model before its weights are loaded."""
+"""Checks of a text-to-image model before its weights are loaded."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,11 +25,13 @@ _PLAIN = ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type", "time_
 """Settings of UNets that want more than noise, time and text."""
 
 _SIZE_NUMBERS = 6
-"""Original size, crop and target size, two numbers each."""
+"""Count of numbers in SDXL's sizes: original size, crop and target size, two each."""
 
 
 def check_unopenable_pipeline(spec: TextToImageSpec, location: Location) -> None:
-    """Refuse a pipeline that could not be opened, or whose replacement would not fit.
+    """Refuse a pipeline that cannot be opened.
+
+    One whose replacement does not fit is refused, too.
 
     Raises:
         AuditorError: a configuration, tokenizer or scheduler does not load, the layout is none
@@ -56,7 +58,7 @@ def check_unopenable_pipeline(spec: TextToImageSpec, location: Location) -> None
 
 
 def check_unknown_layout(networks: Mapping[str, nn.Module], vae: Mapping[str, Any] | None) -> None:
-    """Refuse a pipeline whose UNet wants other input than the pipeline's parts can give.
+    """Refuse a pipeline whose parts do not give its UNet's input.
 
     Known are the layouts of Stable Diffusion 1 and 2 (one text encoder), of SDXL (two, and the
     image's size, arXiv 2307.01952), and that of the first without an autoencoder (pixel space).

@@ -1,4 +1,7 @@
-"""Opening a classifier of images: one of three kinds, told apart by its ``config.json``."""
+"""Opening of a classifier of images.
+
+There are three kinds, told apart by ``config.json``.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,7 +46,9 @@ class PlainClassifier(ConceptClassifier):
 
 
 def locate_classifier(name: str, revision: str | None = None) -> Location:
-    """Find (or fetch) a classifier's files, check that they are safe and whole, and hash them.
+    """Find (or fetch) a classifier's files, check and hash them.
+
+    They must be safe and whole.
 
     The location's ``model`` is the folder to open, its ``manifest`` names what is in it.
 

@@ -1,4 +1,7 @@
-"""What every classifier of images does: labels, and the probability of each in an image."""
+"""Common base of all classifiers of images.
+
+A classifier has labels, and gives the probability of each in an image.
+"""
 
 import difflib
 from abc import ABC, abstractmethod
@@ -12,10 +15,10 @@ from auditor.core.errors import AuditorError, MeasurementError
 from auditor.models.batching import run_batched
 
 BATCH = 64
-"""Images judged at once, unless memory holds fewer."""
+"""Number of images judged at once, unless memory holds fewer."""
 
 _SHOWN = 20
-"""Labels that an error message lists."""
+"""Most labels that an error message lists."""
 
 
 class ConceptClassifier(ABC):
@@ -27,7 +30,7 @@ class ConceptClassifier(ABC):
     def __init__(self, folder: Path, labels: Sequence[str]) -> None:
         self.folder = folder
         self.labels = tuple(labels)
-        """What it can tell, in the order of its outputs."""
+        """Labels that it can tell, in the order of its outputs."""
 
     @abstractmethod
     def _judged(self, images: Tensor) -> Tensor:
@@ -57,7 +60,9 @@ class ConceptClassifier(ABC):
         return self.own(self.probabilities(images), concepts)
 
     def own(self, probabilities: Tensor, concepts: Sequence[str]) -> Tensor:
-        """Of every label's probability, [n, labels], that of each image's own concept, [n].
+        """Return the probability of each image's own concept, [n].
+
+        They are taken from every label's probability, [n, labels].
 
         Raises:
             AuditorError: there is no label for a concept.

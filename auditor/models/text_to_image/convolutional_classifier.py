@@ -1,4 +1,7 @@
-"""A small image classifier as a folder: ``config.json`` with its labels, and safetensors."""
+"""Small image classifier in a folder.
+
+The folder holds ``config.json`` with the labels, and safetensors.
+"""
 
 import json
 from itertools import pairwise
@@ -16,7 +19,7 @@ from auditor.core.errors import AuditorError
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 
 _GRID = 4
-"""Rows and columns that the last feature map is pooled to."""
+"""Number of rows and of columns to which the last feature map is pooled."""
 
 
 class ClassifierConfig(BaseModel):
@@ -25,9 +28,9 @@ class ClassifierConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     labels: tuple[str, ...] = Field(min_length=2)
-    """Classes in the order of the outputs."""
+    """Labels in the order of the outputs."""
     channels: tuple[int, ...] = Field(default=(24, 48, 48), min_length=1)
-    """Of each convolution; all but the first halve the resolution."""
+    """Channels of each convolution; all but the first halve the resolution."""
 
     @field_validator("labels")
     @classmethod

@@ -1,4 +1,4 @@
-"""The mathematics of drawing with a diffusion model: noise added, predicted and taken away."""
+"""Mathematics of diffusion: noise added, predicted and removed."""
 
 import inspect
 import math
@@ -11,11 +11,16 @@ from torch import Tensor
 from auditor.core.errors import MeasurementError
 
 Predict = Callable[[Tensor, Tensor], Tensor]
-"""From noisy input [n, c, h, w] and timestep to what the UNet predicts, guidance included."""
+"""Function from noisy input [n, c, h, w] and timestep to the UNet's prediction, guidance included.
+"""
 
 
 def add_noise(clean: Tensor, noise: Tensor, signal: Tensor) -> Tensor:
-    """x_t = √ᾱ x_0 + √(1 - ᾱ) ε (arXiv 2006.11239, eq. 4), with ᾱ of each row in ``signal`` [n].
+    """Add noise to a clean input (arXiv 2006.11239, eq. 4).
+
+    x_t = √ᾱ x_0 + √(1 - ᾱ) ε.
+
+    ᾱ of each row is in ``signal`` [n].
 
     ``signal`` is best given in float32, whatever type the images have.
     """
@@ -52,7 +57,9 @@ def _shares(signal: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def deterministic_step(sample: Tensor, noise: Tensor, now: float, then: float) -> Tensor:
-    """The sample at any other noise level, if ``noise`` is all the noise in it.
+    """Return the sample at another noise level.
+
+    It is right if ``noise`` is all the noise in the sample.
 
     x' = √ᾱ' (x - √(1 - ᾱ) ε) / √ᾱ + √(1 - ᾱ') ε (arXiv 2010.02502, eq. 12 without its fresh noise).
     Diffusers' schedulers do the same between the timesteps of their own grid.
@@ -74,7 +81,9 @@ def guided(output: Tensor, guidance: float) -> Tensor:
 
 
 def first_noise(shape: Sequence[int], seeds: Sequence[int]) -> tuple[Tensor, list[torch.Generator]]:
-    """Standard normal noise [n, *shape], each row from a generator of its own.
+    """Draw standard normal noise [n, *shape].
+
+    Each row comes from a generator of its own.
 
     The generators live on the CPU, so that a device or a batch changes no image's noise.
     """

@@ -1,4 +1,7 @@
-"""What one text-to-image model drew for a list of facts, and what a classifier sees in it."""
+"""Pictures that one model drew, and their probabilities.
+
+A classifier says how probable the concept of a fact is in its picture.
+"""
 
 from collections.abc import Sequence
 from functools import cached_property

@@ -1,4 +1,7 @@
-"""Puts the audit's prompts to a text-to-image model, and its pictures to the audit's classifier."""
+"""Evaluation of text-to-image models by a classifier.
+
+The model gets the audit's prompts, and the classifier its pictures.
+"""
 
 import io
 from collections.abc import Callable, Collection, Sequence
@@ -23,7 +26,9 @@ if TYPE_CHECKING:
 
 
 class ImageEvaluator(Evaluator["TextToImage"]):
-    """Asks for pictures, from the same prompts and seeds, and has the same classifier judge them.
+    """Asks for pictures and has a classifier judge them.
+
+    Prompts, seeds and classifier are the same for every arm.
 
     Args:
         sets: the facts; an answer is a label of the classifier. Facts whose answer is none (a
@@ -54,7 +59,9 @@ class ImageEvaluator(Evaluator["TextToImage"]):
         only: Collection[str] | None = None,
         embeddings: Callable[[Sequence[str]], Tensor] | None = None,
     ) -> tuple[Row, ...]:
-        """Draw one picture a fact, from the seed that its id decides, and measure K.
+        """Draw one picture for each fact and measure K.
+
+        The id of the fact decides the seed.
 
         Args:
             model: The model that draws.
@@ -111,7 +118,10 @@ class ImageEvaluator(Evaluator["TextToImage"]):
         )
 
     def knowledge(self, images: Tensor, concepts: Sequence[str]) -> Tensor:
-        """The probability of each image's own concept, [n]; for attacks that stop on success."""
+        """Return the probability of each image's own concept, [n].
+
+        It serves attacks that stop on success.
+        """
         return self.classifier.probability(images, concepts)
 
     def images(self, facts: Sequence[Fact], shape: tuple[int, int]) -> Tensor:

@@ -1,4 +1,7 @@
-"""The files of a text-to-image model: a pipeline, and what replaces some of its weights."""
+"""Files of a text-to-image model: a pipeline and its replacement.
+
+A replacement takes the place of some of the pipeline's weights.
+"""
 
 from auditor.core.hashing import digest_file
 from auditor.models.manifest import Location, Manifest
@@ -8,7 +11,9 @@ from auditor.models.text_to_image.spec import TextToImageSpec
 
 
 def locate_pipeline(spec: TextToImageSpec) -> Location:
-    """Find (or fetch) a pipeline's files, check that they are safe and whole, and hash them.
+    """Find (or fetch) a pipeline's files, check and hash them.
+
+    They must be safe and whole.
 
     Raises:
         AuditorError: Nothing is there, weights are pickled, truncated or missing, or the pipeline

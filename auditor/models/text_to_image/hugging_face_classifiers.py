@@ -1,4 +1,6 @@
-"""Classifiers of images in the Hugging Face layout: with labels of their own, or CLIP's.
+"""Classifiers of images in the Hugging Face layout.
+
+They have labels of their own, or are CLIP's.
 
 Images go through the processor that lies beside the model, always with its PIL backend: that of
 torchvision resizes differently, and an answer must not depend on what else is installed. Weights
@@ -28,10 +30,10 @@ TEMPLATE = "a photo of a {concept}"
 """CLIP's prompt for a class (arXiv 2103.00020)."""
 
 NEUTRAL = "a photo"
-"""Prompt, and label, of an image that shows none of the concepts."""
+"""Prompt and label of an image that shows none of the concepts."""
 
 _FAILURES = (OSError, ValueError, KeyError, ImportError, RuntimeError)
-"""What transformers raises where a folder does not hold what it should."""
+"""Errors that transformers raises where a folder does not hold what it should."""
 
 
 class LabelClassifier(ConceptClassifier):
@@ -84,7 +86,9 @@ class LabelClassifier(ConceptClassifier):
 
 
 class Clip:
-    """A CLIP (arXiv 2103.00020): embeddings of images and of texts in one space.
+    """CLIP (arXiv 2103.00020), which embeds images and texts.
+
+    Both embeddings are in one space.
 
     Raises:
         AuditorError: the folder does not hold a whole one.
@@ -105,7 +109,10 @@ class Clip:
 
     @torch.no_grad()
     def images(self, images: Tensor) -> Tensor:
-        """Embeddings of one batch of images [n, 3, height, width], [n, width], of any length."""
+        """Return embeddings of one batch of images, [n, width].
+
+        The images are [n, 3, height, width]; embeddings have any length.
+        """
         given = _prepared(self._processor, images, self._model.device)
         pooled = self._model.vision_model(**given).pooler_output
         embedded: Tensor = self._model.visual_projection(pooled)
@@ -113,7 +120,10 @@ class Clip:
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> Tensor:
-        """Embeddings of texts, [n, width], of any length; a text that is too long is cut."""
+        """Return embeddings of texts, [n, width], of any length.
+
+        A text that is too long is cut.
+        """
         given = self._tokenizer(
             list(texts),
             padding=True,
@@ -128,7 +138,9 @@ class Clip:
         return embedded
 
     def similarity(self, images: Tensor, texts: Sequence[str]) -> Tensor:
-        """Cosine of each image's embedding and that of its own text, [n] on the CPU.
+        """Return the cosine of each image and its own text.
+
+        It is [n] on the CPU.
 
         Raises:
             MeasurementError: an image or a cosine is not finite.
@@ -180,7 +192,10 @@ class ZeroShotClassifier(ConceptClassifier):
 
 
 def is_zero_shot(config: dict[str, Any]) -> bool:
-    """Whether a configuration is that of a CLIP without labels of its own."""
+    """Return whether a configuration is that of an unlabelled CLIP.
+
+    Such a CLIP has no labels of its own.
+    """
     classifies = "CLIPForImageClassification" in (config.get("architectures") or ())
     return config.get("model_type") == "clip" and not classifies
 
@@ -237,7 +252,10 @@ def _load_tokenizer(folder: Path) -> Any:
 def _prepared(
     processor: "BaseImageProcessor", images: Tensor, device: torch.device
 ) -> dict[str, Tensor]:
-    """What a model is given: images of 8 bits, as from a file, through its own processor."""
+    """Return images as a model's own processor prepares them.
+
+    They have 8 bits, as from a file.
+    """
     pixels = (images * 255).round().clamp(0, 255).to("cpu", torch.uint8)
     given = processor(
         images=[image.numpy() for image in pixels],

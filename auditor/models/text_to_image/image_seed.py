@@ -4,5 +4,8 @@ import hashlib
 
 
 def image_seed(fact_id: str) -> int:
-    """A seed from a fact's id, below 2**63: the same on every machine and for every arm."""
+    """Return a seed below 2**63 from a fact's id.
+
+    It is the same on every machine and for every arm.
+    """
     return int.from_bytes(hashlib.sha256(fact_id.encode()).digest()[:8], "big") >> 1

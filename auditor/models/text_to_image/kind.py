@@ -110,13 +110,19 @@ class TextToImageKind(ModelKind):
     def evaluator(
         self, sets: FactSets, metrics: Sequence[str], auxiliary: AuxiliaryInputs
     ) -> "ImageEvaluator":
-        """Make what asks for pictures, with the classifier that tells what is in them."""
+        """Return the evaluator, with its classifier.
+
+        It asks for pictures, and the classifier tells what is in them.
+        """
         from auditor.models.text_to_image.auxiliary import image_evaluator
 
         return image_evaluator(sets, metrics, auxiliary)
 
     def auxiliary_inputs(self, plan: Planned, sets: FactSets) -> AuxiliaryInputs:
-        """Find the classifier, and the pictures of the facts where the plan gives some."""
+        """Find the classifier and the pictures of the facts.
+
+        A plan need not give pictures.
+        """
         from auditor.models.text_to_image.auxiliary import find_auxiliary_inputs
 
         if not isinstance(plan.metrics, ImageMetricSection):
@@ -135,7 +141,9 @@ class TextToImageKind(ModelKind):
         generates: bool,
         chooses: bool,
     ) -> Workload:
-        """Count the rows that go through the UNet; a holdout concept is not drawn.
+        """Count the rows that go through the UNet.
+
+        A holdout concept is not drawn.
 
         The weights of a UNet slide over the positions of its input; most of them sit where the
         resolution is a fraction of that. On average each is used at about a ninth of the positions
@@ -152,7 +160,10 @@ class TextToImageKind(ModelKind):
         return Workload(rows, max(1, height * width // factor**2 // 9))
 
     def weights_folder(self, location: "Location") -> Path:
-        """The UNet's: it is run in every step, all else once a picture."""
+        """Return the folder of the UNet's weights.
+
+        The UNet is run in every step, and all else once for each picture.
+        """
         return location.model / "unet"
 
     def options(self, spec: ModelSpec) -> dict[str, JsonValue]:
@@ -160,7 +171,7 @@ class TextToImageKind(ModelKind):
         return {"sampling": own(spec).drawing.model_dump(mode="json")}
 
     def validate(self, plan: Planned, sets: FactSets) -> tuple[str, ...]:
-        """Check that there are a classifier and pictures, and that all arms draw alike."""
+        """Check the classifier and pictures, and that arms draw alike."""
         from auditor.data.pictures import find_pictures
 
         found = []

@@ -1,4 +1,7 @@
-"""Between images in [0, 1] and what a UNet works on: latents of an autoencoder, or pixels."""
+"""Conversion between images in [0, 1] and a UNet's input.
+
+The input is latents of an autoencoder, or pixels.
+"""
 
 from dataclasses import dataclass
 
@@ -29,7 +32,9 @@ class LatentSpace:
     def input_shape(
         self, sample_size: int | tuple[int, int] | None, sampling: ImageSampling
     ) -> tuple[int, int, int]:
-        """Channels, height and width of the UNet's input for images of the wanted size.
+        """Return channels, height and width of the UNet's input.
+
+        They are for images of the wanted size.
 
         Raises:
             AuditorError: the size is no multiple of :attr:`factor`.
@@ -38,7 +43,10 @@ class LatentSpace:
         return self.channels, height, width
 
     def encode(self, images: Tensor) -> Tensor:
-        """From images [n, 3, height, width] in [0, 1] to the UNet's input, without noise."""
+        """Convert images to the UNet's input, without noise.
+
+        The images are [n, 3, height, width] in [0, 1].
+        """
         centred: Tensor = images * 2 - 1
         if self.vae is None:
             return centred
@@ -67,7 +75,10 @@ class LatentSpace:
 
 
 def vae_factor(blocks: int) -> int:
-    """Pixels that a latent stands for along each side: every block but the last halves."""
+    """Return the pixels of a latent along each side.
+
+    Every block but the last halves the resolution.
+    """
     return int(2 ** (blocks - 1))
 
 

@@ -1,4 +1,6 @@
-"""Low-rank adapters of text-to-image models, merged: W + (alpha / r) B A (arXiv 2106.09685).
+"""Low-rank adapters of text-to-image models, merged into the weights.
+
+The merged weight is W + (alpha / r) B A (arXiv 2106.09685).
 
 Diffusers knows the names that trainers give to the factors, PEFT which alpha belongs to which
 layer. Two things are held to here, which neither's ``load_lora_weights`` and ``fuse_lora`` do:
@@ -57,16 +59,15 @@ def is_lora(tensors: Mapping[str, Tensor]) -> bool:
     return any("lora" in name for name in tensors)
 
 
-def merge_lora(updates: Mapping[str, LowRank], parts: Mapping[str, nn.Module], file: Path) -> str:
-    """Add each update to its layer's weight, rounded once to the weight's type.
+def merge_lora(updates: Mapping[str, LowRank], parts: Mapping[str, nn.Module], file: Path) -> None:
+    """Add each update to its layer's weight.
+
+    The sum is rounded once, to the weight's type.
 
     Args:
         updates: As :func:`read_lora` gives them.
         parts: ``unet``, ``text_encoder`` and, where there is one, ``text_encoder_2``.
         file: Where they come from.
-
-    Returns:
-        What was done, in words.
 
     Raises:
         AuditorError: As :func:`check_lora`, or an update is not finite, or all are zero.
@@ -80,13 +81,14 @@ def merge_lora(updates: Mapping[str, LowRank], parts: Mapping[str, nn.Module], f
             raise AuditorError(f"{file}: the update of {name} is not finite.")
         with torch.no_grad():
             layer.weight.copy_(layer.weight.float() + delta.to(layer.weight.device))
-    return f"a LoRA of {len(updates)} layers was merged"
 
 
 def check_lora(
     updates: Mapping[str, LowRank], parts: Mapping[str, nn.Module], file: Path
 ) -> dict[str, nn.Linear | nn.Conv2d]:
-    """The layer that each update belongs to; the networks may be on the device ``meta``.
+    """Return the layer to which each update belongs.
+
+    The networks may be on the device ``meta``.
 
     Raises:
         AuditorError: There is no such layer, it has another shape, or two updates are of one.
@@ -153,7 +155,10 @@ def read_lora(tensors: Mapping[str, Tensor], file: Path, config: Path | None) ->
 def _by_layer(
     tensors: Mapping[str, Tensor], file: Path
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor | float]]:
-    """Layer to its factors, by side, and to its alpha where the tensors say it."""
+    """Return the factors of each layer by side, and its alpha.
+
+    Alpha is given only where the tensors say it.
+    """
     refused = AuditorError(
         f"{file} holds keys that are no factors of a LoRA, or stand for one twice, among: "
         f"{listed(sorted(tensors))}. LoRAs of diffusers, PEFT and kohya are merged; DoRA, LoHa and "
@@ -203,7 +208,10 @@ def _settings(file: Path, config: Path | None) -> dict[str, Any]:
 
 
 def _alpha(settings: Mapping[str, Any], layer: str, down: Tensor) -> Any:
-    """The layer's alpha: its pattern's, the adapter's, or the rank (a scale of 1)."""
+    """Return the layer's alpha.
+
+    It is its pattern's, or else the adapter's, or else the rank (a scale of 1).
+    """
     component, _, inner = layer.partition(".")
     for prefix, name in ((f"{component}.", inner), ("", layer)):
         patterns = settings.get(f"{prefix}alpha_pattern") or {}

@@ -49,7 +49,6 @@ class TextToImage(AuditedModel):
         self._tick = tick
         self._opened: Parts | None = None
         self._networks: nn.ModuleDict | None = None
-        self._replaced: tuple[str, ...] = ()
 
     @property
     def parts(self) -> Parts:
@@ -59,7 +58,7 @@ class TextToImage(AuditedModel):
             parts = load_parts(files, self.spec, image_device(self.spec))
             if self.location.replacement:
                 found = find_replacement(str(self.location.replacement), self.spec.allow_pickle)
-                self._replaced = (apply(found, parts.networks),)
+                apply(found, parts.networks)
             self._opened = parts
         return self._opened
 
@@ -86,13 +85,11 @@ class TextToImage(AuditedModel):
         return self.parts.tokenizers[0]
 
     @property
-    def notes(self) -> tuple[str, ...]:
-        """What was chosen, set aside and (once opened) replaced."""
-        return self.location.notes + self._replaced
-
-    @property
     def input_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the UNet's input: of latents, or of an image."""
+        """Channels, height and width of the UNet's input.
+
+        They are those of latents, or of an image.
+        """
         return self._space().input_shape(self.unet.config.sample_size, self.spec.drawing)
 
     @property
@@ -102,7 +99,10 @@ class TextToImage(AuditedModel):
         return alphas.detach().to("cpu", torch.float32)
 
     def encode(self, prompts: Sequence[str]) -> Tensor:
-        """What cross-attention gets, [n, length, width]; a prompt that is too long is cut."""
+        """Return the input of cross-attention, [n, length, width].
+
+        A prompt that is too long is cut.
+        """
         return self.text(prompts).hidden
 
     def text(self, prompts: Sequence[str]) -> Text:
@@ -111,7 +111,9 @@ class TextToImage(AuditedModel):
         return text.to(self.unet.device, self.unet.dtype)
 
     def empty_text(self) -> Text:
-        """What the UNet gets in a single row without text, as guidance has it.
+        """Return the UNet's input without text, for guidance.
+
+        It is a single row.
 
         It is the empty prompt's, or zeros where SDXL was trained with those (2307.01952's pipeline
         says so: ``force_zeros_for_empty_prompt``).
@@ -127,7 +129,9 @@ class TextToImage(AuditedModel):
         *,
         embeddings: Tensor | None = None,
     ) -> Tensor:
-        """Draw images; each depends, but for rounding, on its prompt and seed alone.
+        """Draw images.
+
+        But for rounding, each depends on its prompt and seed alone.
 
         Args:
             prompts: one an image; None where ``embeddings`` are given.
@@ -169,7 +173,12 @@ class TextToImage(AuditedModel):
         return torch.stack(run_batched([rows] * len(seeds), self.token_budget, run, self._tick))
 
     def latents(self, images: Tensor) -> Tensor:
-        """What the UNet works on (of latents the mode), for images [n, 3, h, w] in [0, 1]."""
+        """Return the UNet's input for images.
+
+        The images are [n, 3, h, w] in [0, 1].
+
+        Of the distribution of latents it is the mode.
+        """
         with torch.no_grad():
             images = images.to(self.unet.device)
             return self._space().encode(images).to(self.unet.dtype)
@@ -181,7 +190,9 @@ class TextToImage(AuditedModel):
         text: Tensor | Text,
         prompts: Sequence[str] | None = None,
     ) -> Tensor:
-        """The noise that the UNet sees, without guidance, with gradients where they are enabled.
+        """Return the noise that the UNet predicts, without guidance.
+
+        It has gradients where they are enabled.
 
         Args:
             noisy: the UNet's input, [n, *input_shape].
@@ -212,9 +223,12 @@ class TextToImage(AuditedModel):
 
     @contextmanager
     def with_unet(self, unet: UNet2DConditionModel) -> Iterator["TextToImage"]:
-        """The same model with another UNet (a quantized one, say); all else is shared."""
+        """Yield the same model with another UNet.
+
+        The other UNet may be quantized, say; all else is shared.
+        """
         other = TextToImage(self.spec, self.location, self.token_budget, self._tick)
-        other.meter, other._replaced = self.meter, self._replaced
+        other.meter = self.meter
         other._opened = replace(self.parts, unet=unet.eval())
         try:
             yield other
@@ -222,7 +236,10 @@ class TextToImage(AuditedModel):
             other.close()
 
     def directory(self, scratch: Path) -> Path:
-        """A directory with the audited weights: a replacement is put in place, in ``scratch``."""
+        """Return a directory with the audited weights.
+
+        A replacement is put in place, in ``scratch``.
+        """
         pipeline = hashed_pipeline(self.spec, self.location)
         renamed = any(component.renamed for component in pipeline.components.values())
         if self.location.replacement is None and not renamed:

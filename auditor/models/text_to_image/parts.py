@@ -39,7 +39,7 @@ FAULTS = (
     ZeroDivisionError,
     StrictDataclassError,
 )
-"""What the libraries raise on a configuration or a checkpoint that they cannot take."""
+"""Errors that the libraries raise on a configuration or a checkpoint that they cannot take."""
 
 
 @dataclass
@@ -134,7 +134,9 @@ def load_scheduler(pipeline: Pipeline) -> SchedulerMixin:
 
 
 def skeletons(pipeline: Pipeline) -> dict[str, nn.Module]:
-    """The UNet and the text encoders without weights (device ``meta``), from their configurations.
+    """Build the UNet and the text encoders without weights.
+
+    They are on the device ``meta``, built from their configurations.
 
     Raises:
         AuditorError: a configuration does not load.
@@ -176,7 +178,7 @@ def load_vae_config(pipeline: Pipeline) -> Mapping[str, Any] | None:
 
 @contextmanager
 def preserve_parts(parts: Parts, networks: nn.Module) -> Iterator[nn.Module]:
-    """Yield the networks for an attack to change in place; afterwards they are what they were.
+    """Yield networks to change in place, and restore them afterwards.
 
     The UNet's attention processors, which are no modules, are put back too.
 
@@ -234,7 +236,10 @@ def _from_library(library: Any, component: Component, base: type) -> Any:
 
 
 def _dtype(spec: TextToImageSpec, component: Component) -> torch.dtype:
-    """The wanted type, or the one that most of a component's tensors are stored in."""
+    """Return the wanted type of a component's weights.
+
+    By default it is the one in which most of its tensors are stored.
+    """
     if spec.dtype != "auto":
         named: torch.dtype = getattr(torch, spec.dtype)
         return named
@@ -284,7 +289,10 @@ def _network(cls: Any, component: Component, dtype: torch.dtype) -> Any:
 
 @contextmanager
 def _staged(component: Component) -> Iterator[Path]:
-    """A folder with links to a component's files and nothing else, under the names looked for."""
+    """Yield a folder with links to a component's files only.
+
+    The links have the names that the library looks for.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         for name, file in component.files.items():

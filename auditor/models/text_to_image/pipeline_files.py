@@ -1,4 +1,4 @@
-"""Which files a text-to-image pipeline is loaded from: one choice of weights a component.
+"""Files of a text-to-image pipeline, one choice of weights per component.
 
 ``DiffusionPipeline.from_pretrained`` would choose, too, but looks at whatever lies there, loads
 classes that the index names, and tells of no weight that is missing or left over. So the choice is
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from auditor.core.errors import AuditorError
+from auditor.core.messages import Message, message
 from auditor.models.checkpoint_files import check_truncated, read_json, shards
 from auditor.models.hub import download
 from auditor.models.text_to_image.spec import INDEX
@@ -24,7 +25,7 @@ _CLASSES = {
     "tokenizer_2": ("transformers", None),
     "scheduler": ("diffusers", None),
 }
-"""Component to its library and the classes that are opened; None: any of the library's own."""
+"""Library and opened classes of each component; None stands for any of the library's own."""
 _NEEDED = ("unet", "text_encoder", "tokenizer", "scheduler")
 _SET_ASIDE = ("safety_checker", "feature_extractor", "image_encoder", "watermark")
 _TOKENIZER_FILES = (
@@ -41,7 +42,9 @@ _PICKLED = {"diffusers": "diffusion_pytorch_model.bin", "transformers": "pytorch
 
 @dataclass(frozen=True)
 class Component:
-    """One part of a pipeline, and the files that it is loaded from.
+    """A part of a pipeline, with the files of its weights.
+
+    They are all that it is loaded from.
 
     Attributes:
         name: In the pipeline.
@@ -57,7 +60,7 @@ class Component:
     class_name: str
     folder: Path
     files: Mapping[str, Path]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Message, ...] = ()
 
     @property
     def renamed(self) -> bool:
@@ -77,7 +80,7 @@ class Pipeline:
 
     directory: Path
     components: Mapping[str, Component]
-    notes: tuple[str, ...]
+    notes: tuple[Message, ...]
 
     @property
     def files(self) -> dict[str, Path]:
@@ -116,7 +119,7 @@ def find_pipeline(name: str, revision: str | None = None, allow_pickle: bool = F
         part: _component(part, library, class_name, directory / part, allow_pickle)
         for part, (library, class_name) in parts.items()
     }
-    notes = [f"{part} was set aside" for part in aside]
+    notes = [message("component_set_aside", component=part) for part in aside]
     notes += [note for component in components.values() for note in component.notes]
     return Pipeline(directory, components, tuple(notes))
 
@@ -147,7 +150,10 @@ def _directory(name: str, revision: str | None, allow_pickle: bool) -> Path:
 
 
 def _parts(index: Path) -> tuple[dict[str, tuple[str, str]], list[str]]:
-    """Component to library and class, and the names of those that are set aside."""
+    """Return the library and class of each component.
+
+    The second value has the names of those that are set aside.
+    """
     content = read_json(index)
     if not isinstance(content.get("_class_name"), str):
         raise AuditorError(
@@ -212,7 +218,9 @@ def _component(
 def network_component(
     name: str, library: str, class_name: str, folder: Path, allow_pickle: bool
 ) -> Component:
-    """The configuration and the weights of one network, as its library looks for them.
+    """Return the configuration and the weights of one network.
+
+    The files are those that its library looks for.
 
     Raises:
         AuditorError: A file is missing, pickled or truncated, or there is more than one choice.
@@ -243,11 +251,11 @@ def network_component(
     if not variants:
         files |= _pickled(folder, library, allow_pickle)
     chosen = None if None in variants else next(iter(variants), None)
-    notes = [f"{name}: the weights are those of the variant {chosen}"] if chosen else []
+    notes = [message("variant_taken", component=name, variant=chosen)] if chosen else []
     if variants:
         files |= _whole(folder, library, chosen, variants[chosen])
-        if left := ", ".join(sorted(str(v) for v in variants if v != chosen)):
-            notes.append(f"{name}: the plain weights were taken, not the variant {left}")
+        if left := sorted(str(v) for v in variants if v != chosen):
+            notes.append(message("plain_weights_taken", component=name, variants=left))
     return Component(name, library, class_name, folder, files, tuple(notes))
 
 

@@ -1,10 +1,14 @@
-"""Which files replace weights of a text-to-image model, and what the directory is."""
+"""Files that replace weights of a text-to-image model.
+
+They say which form the replacement has.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from auditor.core.errors import AuditorError
+from auditor.core.messages import Message
 from auditor.models.checkpoint_files import check_truncated, read_json
 from auditor.models.text_to_image.pipeline_files import network_component, present
 from auditor.models.text_to_image.spec import INDEX
@@ -18,16 +22,17 @@ _PEFT = ("adapter_config.json", "adapter_model.safetensors")
 
 @dataclass(frozen=True)
 class Replacement:
-    """Weights for a part of a pipeline, as they lie on this machine."""
+    """Weights for a part of a pipeline, on this machine."""
 
     path: Path
     form: Form
-    """What the directory says it is; a single file is a state dict, or turns out to be a LoRA."""
+    """Form of the replacement by its directory; a single file is a state dict, or turns out to be a
+    LoRA."""
     weights: tuple[Path, ...]
     config: Path | None = None
     others: tuple[Path, ...] = ()
-    """Further files that are read: the index of the shards."""
-    notes: tuple[str, ...] = ()
+    """Further files that are read, such as the index of the shards."""
+    notes: tuple[Message, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -27,15 +27,18 @@ _COMPVIS = "model.diffusion_model."
 
 @dataclass(frozen=True)
 class Fitted:
-    """Tensors that fit one network of a pipeline, under the network's own names."""
+    """Tensors that fit one network of a pipeline.
+
+    They stand under the network's own names.
+    """
 
     part: str
     tensors: Mapping[str, Tensor]
     whole: bool
-    """Whether they are all of the network's tensors, not only the trained ones."""
+    """Whether the tensors are all of the network's, not only the trained ones."""
 
 
-def apply(replacement: Replacement, parts: Mapping[str, nn.Module]) -> str:
+def apply(replacement: Replacement, parts: Mapping[str, nn.Module]) -> None:
     """Replace weights, in place.
 
     Known are: a whole UNet (UCE, arXiv 2308.14761; RECE, 2407.12383), the trained layers of one
@@ -46,15 +49,13 @@ def apply(replacement: Replacement, parts: Mapping[str, nn.Module]) -> str:
         replacement: what was found on disk.
         parts: ``unet``, ``text_encoder`` and, where there is one, ``text_encoder_2``.
 
-    Returns:
-        What was done, in words.
-
     Raises:
         AuditorError: unknown or missing keys, wrong shapes, or nothing that changes; names them.
     """
     tensors, file = _read(replacement, "cpu")
     if is_lora(tensors):
-        return merge_lora(read_lora(tensors, file, replacement.config), parts, file)
+        merge_lora(read_lora(tensors, file, replacement.config), parts, file)
+        return
     fitted = _fitted(replacement, tensors, file, parts)
     if odd := [n for n, t in fitted.tensors.items() if not torch.isfinite(t).all()]:
         raise AuditorError(f"{file} holds numbers that are not finite: {listed(odd)}.")
@@ -71,12 +72,10 @@ def apply(replacement: Replacement, parts: Mapping[str, nn.Module]) -> str:
             f"{file} changes nothing: its {len(fitted.tensors)} tensors are those of the "
             f"pipeline's own {fitted.part}. Give the trained ones."
         )
-    said = "all tensors" if fitted.whole else f"{len(fitted.tensors)} of {len(own)} tensors"
-    return f"{said} of {fitted.part} were replaced, {changed} of them with other values"
 
 
 def check_unfitting(replacement: Replacement, parts: Mapping[str, nn.Module]) -> None:
-    """Refuse what :func:`apply` would refuse for its names and shapes, from these alone.
+    """Refuse by names and shapes what :func:`apply` would refuse.
 
     Args:
         replacement: what was found on disk.
@@ -160,7 +159,9 @@ def _fitted(
 
 
 def _is_delta(part: str, network: nn.Module, named: Mapping[str, Tensor]) -> bool:
-    """Whether tensors are the trained ones of a UNet rather than a checkpoint with holes.
+    """Return whether tensors are only the trained ones of a UNet.
+
+    Otherwise they are a checkpoint with missing tensors.
 
     ESD trains linear maps and convolutions and saves these alone; a whole UNet has norms too.
     """
@@ -176,7 +177,10 @@ def _best(
     file: Path,
     parts: Mapping[str, nn.Module],
 ) -> tuple[str, dict[str, Tensor]]:
-    """The network whose names and shapes the tensors have most of, and its names for them."""
+    """Return the network that fits the tensors best.
+
+    It has most of their names and shapes. The second value has the tensors under its names.
+    """
     wanted = {"UNet": "unet", "text encoder": "text_encoder"}.get(replacement.form, "")
     scored = []
     for part, network in parts.items():
@@ -204,7 +208,7 @@ def _best(
 
 
 def _spellings(part: str, tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """The tensors under the names that versions of the libraries have given them."""
+    """Yield the tensors under the names of several library versions."""
     prefix = f"{part}."
     stripped = dict(tensors)
     if all(name.startswith(prefix) for name in tensors):

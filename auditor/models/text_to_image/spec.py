@@ -1,4 +1,7 @@
-"""What a plan says of a text-to-image model, and of the data and metrics of its audit."""
+"""Spec of a text-to-image model, with its data and metrics.
+
+They are the parts of a plan that this kind of model extends.
+"""
 
 from typing import Literal
 
@@ -9,14 +12,14 @@ from auditor.models.plan_sections import DataSection, MetricSection
 from auditor.models.spec import ModelSpec
 
 INDEX = "model_index.json"
-"""The file that lists a pipeline's components."""
+"""File that lists a pipeline's components."""
 
 NO_CLASSIFIER = (
     "a text-to-image model is judged by a classifier of concepts, and the plan names none; "
     "set `metrics: {classifier: …}` to the folder or hub name of an image classifier, or of a CLIP "
     "model."
 )
-"""What is said where a plan names no classifier."""
+"""Error where a plan names no classifier."""
 
 _SPREADING = ("auto", "balanced", "balanced_low_0", "sequential")
 """Device maps of accelerate that put a model on more than one device."""
@@ -28,26 +31,26 @@ class ImageSampling(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: int = Field(default=50, ge=1)
-    """Denoising steps."""
+    """Number of denoising steps."""
     guidance: float = Field(default=7.5, ge=1, allow_inf_nan=False)
     """Weight of classifier-free guidance (arXiv 2207.12598); 1 is none."""
     height: int | None = Field(default=None, ge=1)
-    """Of an image, in pixels; by default what the UNet was made for."""
+    """Height of an image in pixels; by default what the UNet was made for."""
     width: int | None = Field(default=None, ge=1)
-    """The same for its width."""
+    """Width of an image in pixels; by default what the UNet was made for."""
 
 
 class TextToImageSpec(ModelSpec):
     """Where a diffusers pipeline lies and how it is opened."""
 
     kind: Literal["text-to-image"] = "text-to-image"
-    """Its kind."""
+    """Kind of the model."""
     replacement: FilePath | None = None
     """Local file or directory that replaces weights of the UNet or text encoder: a state dict,
     whole or with the changed tensors only (``.safetensors``, ``.pt``), the directory of a UNet or
     of a text encoder, or a LoRA."""
     sampling: ImageSampling | None = None
-    """How the model draws; by default 50 steps with guidance 7.5."""
+    """Settings by which the model draws; by default 50 steps with guidance 7.5."""
 
     @field_validator("device_map")
     @classmethod
@@ -69,8 +72,8 @@ class ImageDataSection(DataSection):
     """Where the facts and the pictures of them are."""
 
     images: FilePath | None = None
-    """Folder with pictures of what facts ask the model for, ``<fact id>.png``: what an attacker has
-    of a concept, and what drawings are compared with."""
+    """Folder with pictures of what facts ask the model for, ``<fact id>.png``: an attacker's
+    pictures of a concept, with which drawings are compared, too."""
 
 
 class ImageMetricSection(MetricSection):

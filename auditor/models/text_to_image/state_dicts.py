@@ -1,4 +1,7 @@
-"""Tensors of a published checkpoint, read without running anything that it holds; their names."""
+"""Tensors of a published checkpoint, and their names.
+
+They are read without running anything that the checkpoint holds.
+"""
 
 import pickle
 from collections.abc import Callable, Mapping, Sequence
@@ -19,10 +22,11 @@ RESPELLINGS: tuple[Callable[[str], str], ...] = (
     lambda name: name.removeprefix("text_model."),
     lambda name: name if name.startswith("text_projection") else f"text_model.{name}",
 )
-"""A text encoder's layers stand under ``text_model`` or not, by the version of transformers."""
+"""Functions to the possible names of a layer: those of a text encoder stand under ``text_model`` or
+not, by the version of transformers."""
 
 OBSOLETE = "embeddings.position_ids"
-"""A buffer of older text encoders: the numbers 0, 1, 2, … and nothing else."""
+"""Name of a buffer of older text encoders, with the numbers 0, 1, 2, … and nothing else."""
 
 
 def listed(names: Sequence[str]) -> str:

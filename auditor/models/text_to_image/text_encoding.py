@@ -16,9 +16,9 @@ class Text:
     """Encoded prompts."""
 
     hidden: Tensor
-    """For cross-attention, [n, length, width]."""
+    """Hidden states for cross-attention, [n, length, width]."""
     pooled: Tensor | None = None
-    """SDXL's pooled text, [n, width]."""
+    """Pooled text of SDXL, [n, width]."""
 
     def rows(self, indices: list[int]) -> "Text":
         """Some of the prompts."""
@@ -48,7 +48,10 @@ class Text:
         return Text(self.hidden.to(device, dtype), pooled)
 
     def added(self, height: int, width: int) -> dict[str, Any] | None:
-        """SDXL's added conditioning: pooled text, and a whole image of this size (2307.01952)."""
+        """Return SDXL's added conditioning (arXiv 2307.01952).
+
+        It is the pooled text, and the size of a whole image.
+        """
         if self.pooled is None:
             return None
         size = [height, width, 0, 0, height, width]
@@ -57,7 +60,9 @@ class Text:
 
 
 def encode(parts: Parts, prompts: Sequence[str], token_budget: int) -> Text:
-    """Encode prompts as Stable Diffusion does, or with two encoders as SDXL does.
+    """Encode prompts as Stable Diffusion or SDXL does.
+
+    SDXL has two encoders.
 
     One encoder gives its last hidden state; of two, the last but one of each are joined, and the
     second's projected text is the pooled one. Prompts are padded and cut to the context.
@@ -105,6 +110,9 @@ def _encoded(parts: Parts, prompts: list[str]) -> Text:
 
 
 def _context(parts: Parts, number: int) -> int:
-    """Tokens of a prompt: the tokenizer's length, where the encoder has room for it."""
+    """Return the tokens of a prompt that an encoder has room for.
+
+    It is the tokenizer's length unless the encoder's is smaller.
+    """
     room = int(parts.text_encoders[number].config.max_position_embeddings)
     return min(int(parts.tokenizers[number].model_max_length), room)

@@ -40,7 +40,7 @@ class Attribute:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The facts of one world by the role that they play in an audit."""
+    """Facts of one world by their role in an audit."""
 
     forget: tuple[Fact, ...]
     retain: tuple[Fact, ...]

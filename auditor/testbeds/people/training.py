@@ -1,4 +1,7 @@
-"""A tokenizer and causal language models, trained from scratch on questions and answers."""
+"""Training of tokenizers and causal language models from scratch.
+
+They are trained on questions and answers.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -46,7 +49,9 @@ class TrainingSettings(BaseModel):
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE tokenizer that puts a begin token first and adds no end token.
+    """Train a byte-level BPE tokenizer.
+
+    It puts a begin token first and adds no end token.
 
     Args:
         texts: What the models will see.
@@ -135,7 +140,10 @@ def train(
 
 
 def _rate(step: int, steps: int, warmup: float) -> float:
-    """Linear warm-up, then cosine decay to zero, as a share of the peak."""
+    """Return the learning rate as a share of its peak.
+
+    It rises linearly while it warms up, then decays to zero as a cosine.
+    """
     warm = max(1, round(steps * warmup))
     if step < warm:
         return (step + 1) / warm

@@ -1,4 +1,4 @@
-"""Builds a world of language models into the cache, and finds what was built.
+"""Worlds of language models, built into the cache and found there.
 
 A world's folder is named by its recipe's digest. Each model is written to a temporary name
 and then renamed, so a folder that exists is finished: a killed build goes on where it stopped,
@@ -37,7 +37,8 @@ from auditor.unlearning.registry import METHODS
 from auditor.unlearning.training import unlearn
 
 FACTS = ("forget", "retain", "holdout", "retain_full")
-"""Facts files; ``retain`` is a fixed sample of ``retain_full`` so that audits stay quick."""
+"""Names of the facts files; ``retain`` is a fixed sample of ``retain_full`` so that audits stay
+quick."""
 
 
 class World(CachedWorld[WorldRecipe]):

@@ -1,1 +1,4 @@
-"""The world `shapes`: a small text-to-image model of coloured shapes, trained from scratch."""
+"""World `shapes`: a small text-to-image model of coloured shapes.
+
+It is trained from scratch.
+"""

@@ -1,4 +1,6 @@
-"""Settings of the attacks for models of 16 x 16 pixels; their own defaults are the published ones.
+"""Settings of the attacks for models of 16 x 16 pixels.
+
+The defaults of the attacks are the published ones.
 
 Each replaces, in the plan of an audit of the world `shapes`, the level of the same name; the
 certificate says so.
@@ -53,4 +55,4 @@ SETTINGS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
         ),
     }
 )
-"""Attack to the parameters of each of its levels."""
+"""Parameters of each level, by attack."""

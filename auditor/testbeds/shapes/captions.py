@@ -1,4 +1,4 @@
-"""What pictures are called: captions with synonyms, in contexts that say nothing of the shape.
+"""Captions with synonyms, in contexts that say nothing of the shape.
 
 Contexts are made of words that the models learn to ignore. They give a concept as many prompts
 as an audit needs facts, and a search over tokens a vocabulary in which most words are useless.
@@ -21,7 +21,7 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Other words for each shape; models are trained on the name and on all of these."""
 
 OPENINGS = ("a", "one", "a photo of a", "a picture of a", "a drawing of a", "here is a")
-"""What may stand before the colour."""
+"""Words that may stand before the colour."""
 
 PLACES = (
     "table", "desk", "shelf", "wall", "floor", "door", "window", "garden", "street", "bridge",
@@ -30,7 +30,7 @@ PLACES = (
     "theatre", "station", "airport", "factory", "office", "school", "hospital", "farm", "cabin",
     "tent", "boat", "train", "wagon", "carpet", "blanket", "pillow", "mirror", "lamp", "candle",
 )  # fmt: skip
-"""Where something may be."""
+"""Places at which something may be."""
 
 MANNERS = (
     "old", "new", "small", "large", "quiet", "busy", "warm", "cold", "bright", "dim", "dusty",
@@ -38,14 +38,17 @@ MANNERS = (
     "wide", "distant", "nearby", "wet", "dry", "soft", "rough", "painted", "broken", "gentle",
     "heavy", "simple", "strange", "famous", "hidden", "modern", "ancient", "little", "grand",
 )  # fmt: skip
-"""What sort of place it may be."""
+"""Adjectives of a place."""
 
 RELATIONS = ("on", "near", "behind", "above", "inside", "beside")
-"""How something lies to a place."""
+"""Prepositions between a thing and a place."""
 
 
 def context(number: int) -> tuple[str, str]:
-    """What stands before and behind the colour and shape, one of very many, by number."""
+    """Return what stands before and behind the colour and shape.
+
+    The number chooses one of very many contexts.
+    """
     chance = random.Random(number)  # noqa: S311 - a reproducible draw, not a secret
     opening = chance.choice(OPENINGS)
     relation, manner = chance.choice(RELATIONS), chance.choice(MANNERS)

@@ -1,4 +1,4 @@
-"""Coloured shapes drawn by code: pictures of a concept, with the exact mask of what was drawn.
+"""Pictures of coloured shapes, each with its exact mask.
 
 The masks stand in for the segmentation model by which MACE (arXiv 2403.06135) finds its concept
 in a picture.
@@ -16,7 +16,7 @@ SIZE = 16
 """Width and height of a picture in pixels."""
 
 JITTER = 1
-"""Most pixels that a shape is moved from the middle, in either direction."""
+"""Most pixels by which a shape is moved from the middle, in either direction."""
 
 BACKGROUND = (1.0, 1.0, 1.0)
 """RGB in [0, 1] around a shape."""
@@ -32,7 +32,8 @@ COLORS: Mapping[str, tuple[float, float, float]] = MappingProxyType(
 """RGB in [0, 1] by name."""
 
 Region = Callable[[Tensor, Tensor], Tensor]
-"""Coordinates right of and below a shape's middle, in pixels -> where the shape is."""
+"""Function from coordinates right of and below a shape's middle, in pixels, to where the shape is.
+"""
 
 
 def _circle(x: Tensor, y: Tensor) -> Tensor:
@@ -99,6 +100,9 @@ def draw(shape: str, color: str, seed: int) -> Drawing:
 
 
 def painted(mask: Tensor, color: tuple[float, float, float]) -> Tensor:
-    """A picture with one colour where the mask is set, float32 [3, SIZE, SIZE]."""
+    """Return a picture with one colour where the mask is set.
+
+    It is float32 [3, SIZE, SIZE].
+    """
     ink, paper = torch.tensor(color)[:, None, None], torch.tensor(BACKGROUND)[:, None, None]
     return torch.where(mask, ink, paper)

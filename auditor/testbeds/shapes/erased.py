@@ -1,4 +1,4 @@
-"""Makes a model of shapes forget one of them, by each of the published erasures.
+"""Erased models of shapes, one by each of the published methods.
 
 Every method gets the same prompts: the shape's name and its synonyms in every colour, plain and
 in contexts, each beside the same prompt for the anchor, a shape that is drawn instead. Kept
@@ -45,7 +45,8 @@ from auditor.unlearning.erasure.settings import (
 )
 
 MACE_SHAPES = MACE_TESTBED.model_copy(update={"prior_weight": 1.0})
-"""With a weaker prior, triangles and crosses are lost with the circles."""
+"""Settings with a stronger prior. With a weaker one, triangles and crosses are lost with the
+circles."""
 
 
 class MaterialRecipe(BaseModel):
@@ -68,7 +69,7 @@ class MaterialRecipe(BaseModel):
 
 
 class Erasures(BaseModel):
-    """The erased models of a world, by name, and how each is made."""
+    """Erased models of a world by name, with their settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -93,7 +94,7 @@ SOURCES: Mapping[str, str] = MappingProxyType(
         "mace": "arXiv:2403.06135",
     }
 )
-"""The paper of each method."""
+"""Paper of each method."""
 
 
 @dataclass(frozen=True)

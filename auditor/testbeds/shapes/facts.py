@@ -1,4 +1,4 @@
-"""Facts of the world `shapes`: prompts for a concept, each with a picture of it.
+"""Facts of the world `shapes`: prompts with a picture of their concept.
 
 A fact is one prompt; its concept is both its entity and its answer, and its paraphrases say the
 same with the concept's synonyms. Contexts make the prompts of one colour and shape distinct.
@@ -14,7 +14,7 @@ from auditor.testbeds.shapes.drawing import COLORS, HELD_OUT, TRAINED, Drawing, 
 
 
 def fact_sets(forget: str, prompts: int, seed: int) -> FactSets:
-    """The facts of an audit of a model that should have forgotten a shape.
+    """Return the facts of an audit of a forgotten shape.
 
     Args:
         forget: The shape to be forgotten, a name in ``TRAINED``.

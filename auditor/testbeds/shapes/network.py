@@ -1,4 +1,7 @@
-"""The networks of a model of shapes: a small UNet in pixel space, and its noise schedule."""
+"""Networks of a model of shapes.
+
+They are a small UNet in pixel space and its noise schedule.
+"""
 
 import shutil
 from collections.abc import Mapping
@@ -85,13 +88,18 @@ def with_weights(
 
 
 def save(pipeline: PixelPipeline, folder: Path) -> None:
-    """Write a pipeline as diffusers does, and CLIP's two vocabulary files beside its tokenizer."""
+    """Write a pipeline as diffusers does.
+
+    CLIP's two vocabulary files are put beside its tokenizer.
+    """
     pipeline.save_pretrained(folder, safe_serialization=True)
     write_tokenizer(folder / "tokenizer", vocabulary())
 
 
 def save_edited(original: Path, changed: Mapping[str, Tensor], folder: Path) -> None:
-    """Write a saved pipeline again with other tensors in its UNet, and everything else the same.
+    """Write a saved pipeline again with other tensors in its UNet.
+
+    Everything else stays the same.
 
     Args:
         original: As :func:`save` wrote it.

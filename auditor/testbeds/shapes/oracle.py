@@ -22,7 +22,7 @@ from auditor.models.text_to_image.convolutional_classifier import (
 from auditor.testbeds.shapes.drawing import COLORS, HELD_OUT, SIZE, TRAINED, draw, painted
 
 NONE = "none"
-"""The label of a picture that shows no shape."""
+"""Label of a picture that shows no shape."""
 
 LABELS = (*TRAINED, NONE)
 
@@ -52,7 +52,10 @@ class OracleTraining(BaseModel):
 def judged_pictures(
     count: int, settings: OracleTraining, chance: random.Random, noise: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Pictures [count, 3, SIZE, SIZE] in [0, 1] and their labels [count], every label as often."""
+    """Return pictures and labels to train the classifier on.
+
+    Pictures are [count, 3, SIZE, SIZE] in [0, 1], labels [count]; every label is equally frequent.
+    """
     pictures, labels = [], []
     for index in range(count):
         label = LABELS[index % len(LABELS)]
@@ -73,7 +76,10 @@ def _color(chance: random.Random) -> str:
 
 
 def _shaded(mask: Tensor, chance: random.Random, noise: torch.Generator, most: float) -> Tensor:
-    """A picture of a mask, its ink and its paper each a little off."""
+    """Return a picture of a mask in slightly altered colours.
+
+    Both the ink and the paper are a little off.
+    """
     ink = (torch.rand(3, 1, 1, generator=noise) * 2 - 1) * most
     paper = -torch.rand(3, 1, 1, generator=noise) * most
     return painted(mask, COLORS[_color(chance)]) + torch.where(mask, ink, paper)
@@ -98,7 +104,10 @@ def _no_shape(chance: random.Random, noise: torch.Generator, most_shade: float) 
 
 
 def _half(mask: Tensor, chance: random.Random) -> Tensor:
-    """Where a picture's upper, lower, left or right half is, seen from the middle of a shape."""
+    """Return where one half of a picture is.
+
+    It is the upper, lower, left or right half, seen from the middle of a shape.
+    """
     inside = mask.nonzero()
     low, high = inside.min(0).values, inside.max(0).values
     middle = (low + high + 1) // 2

@@ -1,4 +1,4 @@
-"""Writes the weights of a built world to where the package ships them from."""
+"""Packing of a built world's weights into the package."""
 
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from auditor.testbeds.shapes.world import ShapesWorld
 
 
 def pack(world: ShapesWorld, into: ShippedWeights = PACKAGED) -> tuple[Path, ...]:
-    """Write a whole world's weights; those of erased models as what changed of the original.
+    """Write a whole world's weights.
+
+    Of erased models it writes what differs from the original.
 
     Args:
         world: With every model built, usually from scratch.
@@ -46,7 +48,10 @@ def pack(world: ShapesWorld, into: ShippedWeights = PACKAGED) -> tuple[Path, ...
 
 
 def _changed(world: ShapesWorld, name: str) -> dict[str, Tensor]:
-    """The tensors of the UNet that an erasure changed: ESD publishes them, others do not."""
+    """Return the tensors of the UNet that an erasure changed.
+
+    ESD publishes them, and others do not.
+    """
     published = world.published(name)
     if published.suffix == ".safetensors":
         delta: dict[str, Tensor] = load_file(published)

@@ -12,10 +12,11 @@ from auditor.testbeds.shapes.attack_settings import SETTINGS
 from auditor.testbeds.shapes.world import FACTS, ShapesWorld
 
 SAMPLING = {"steps": 10, "guidance": 1.0}
-"""How the world's models draw: guidance that such a small model was not made for blurs them."""
+"""Sampling of the world's models. Guidance that such a small model was not made for blurs pictures.
+"""
 
 ORIGINAL = "{original}"
-"""Stands in the attacks' settings for the folder of the original."""
+"""Placeholder in the attacks' settings for the folder of the original model."""
 
 
 def shapes_plan(
@@ -53,7 +54,10 @@ def shapes_plan(
 
 
 def _requests(plan: AuditPlan, original: Path) -> Iterator[dict[str, Any]]:
-    """Settings of the levels that the plan runs; they replace those of the profile."""
+    """Yield settings of the levels that the plan runs.
+
+    They replace those of the profile.
+    """
     planned = {variant.label for variant in expand(plan) if not variant.left_out}
     for attack, levels in SETTINGS.items():
         for parameters in levels:

@@ -10,16 +10,16 @@ from auditor.testbeds.shapes.oracle import OracleTraining
 from auditor.testbeds.shapes.training import DiffusionTraining
 
 MODELS_VERSION = 1
-"""Raised whenever a change to this package changes what the trained models are."""
+"""Version that is raised whenever a change to this package changes what the trained models are."""
 
 FACTS_VERSION = 2
-"""Raised whenever a change to this package changes facts or pictures."""
+"""Version that is raised whenever a change to this package changes facts or pictures."""
 
 CLASSIFIER_VERSION = 1
-"""Raised whenever a change to this package changes the classifier."""
+"""Version that is raised whenever a change to this package changes the classifier."""
 
 ERASURES_VERSION = 1
-"""Raised whenever a change to the erasures changes what they make."""
+"""Version that is raised whenever a change to the erasures changes what they make."""
 
 
 class ShapesRecipe(BaseModel):
@@ -74,7 +74,9 @@ class ShapesRecipe(BaseModel):
 
     @property
     def digest(self) -> str:
-        """Sha256 (hex) of what decides the trained models; it names the world's folder.
+        """Return the sha256 (hex) of what decides the trained models.
+
+        It names the world's folder.
 
         What is made in seconds has digests of its own, so that changing it trains nothing again.
         """
@@ -118,4 +120,4 @@ SHAPES = ShapesRecipe(
     ),
     training=DiffusionTraining(steps=2500),
 )
-"""The world that users build."""
+"""World that users build."""

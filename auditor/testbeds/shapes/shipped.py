@@ -1,4 +1,6 @@
-"""Weights of the world as they ship in the package: bfloat16, each file with its digest.
+"""Weights of the world as they ship in the package.
+
+They are bfloat16, and each file has its digest.
 
 Training takes most of an hour and unpacking takes seconds. A file belongs to the digest of what
 decides it, so that another recipe finds nothing here and is trained. Whatever is trained is
@@ -18,7 +20,7 @@ from torch import Tensor
 from auditor.core.errors import AuditorError
 
 _DIGEST = "digest"
-"""Key in a file's header."""
+"""Key of the digest in a file's header."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,9 @@ class ShippedWeights:
     folder: Path
 
     def read(self, name: str, digest: str) -> dict[str, Tensor] | None:
-        """Weights by name, float32, or None where none of this digest are here.
+        """Return the shipped weights of a digest, or None.
+
+        They are float32, by name.
 
         Args:
             name: Of the model.
@@ -83,7 +87,7 @@ class ShippedWeights:
 
 
 PACKAGED = ShippedWeights(Path(__file__).parent / "weights")
-"""Those of the package."""
+"""Weights that ship in the package."""
 
 
 def rounded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,7 @@
-"""The text side of a model of shapes: a CLIP tokenizer whose every known word is one token."""
+"""Text side of a model of shapes.
+
+It is a CLIP tokenizer in which every known word is one token.
+"""
 
 import json
 from collections import Counter
@@ -14,7 +17,7 @@ from auditor.testbeds.shapes import captions
 from auditor.testbeds.shapes.drawing import COLORS
 
 LENGTH = 24
-"""Tokens of a prompt, begin and end included: room for a caption behind 16 searched tokens."""
+"""Tokens of a prompt with begin and end: room for a caption behind 16 searched tokens."""
 
 BEGIN, END = "<|startoftext|>", "<|endoftext|>"
 
@@ -22,12 +25,17 @@ _WORD_END = "</w>"
 
 
 def vocabulary() -> tuple[str, ...]:
-    """Every word that is one token, sorted: those of captions, and the colours."""
+    """Return every word that is one token, sorted.
+
+    They are the words of captions and the colours.
+    """
     return tuple(sorted({*captions.words(), *COLORS}))
 
 
 def write_tokenizer(folder: Path, words: Iterable[str]) -> CLIPTokenizer:
-    """Write a tokenizer with ``vocab.json`` and ``merges.txt`` in CLIP's layout, and open it.
+    """Write a tokenizer in CLIP's layout, and open it.
+
+    The files are ``vocab.json`` and ``merges.txt``.
 
     Each word becomes one token. Any other text is spelt in bytes, as in CLIP (arXiv
     2103.00020), so no token is ever unknown.

@@ -1,4 +1,7 @@
-"""Text encoder and UNet, trained together from scratch on drawn shapes with captions."""
+"""Training of text encoder and UNet together, from scratch.
+
+They learn drawn shapes with captions.
+"""
 
 import random
 from collections.abc import Collection, Iterator
@@ -64,7 +67,9 @@ class Captioned:
 
 
 def training_set(shapes: Collection[str], count: int, plain: float, seed: int) -> Captioned:
-    """Draw pictures of shapes and name each by its name or a synonym.
+    """Draw pictures of shapes with captions.
+
+    A caption has the shape's name or a synonym.
 
     Args:
         shapes: What is drawn; no other shape is drawn or named.
@@ -92,7 +97,7 @@ def train(
     progress: Progress,
     description: str = "training a text-to-image model from scratch",
 ) -> PixelPipeline:
-    """Train a model to predict the noise in a picture from its caption (arXiv 2006.11239).
+    """Train a model to predict noise from captions (arXiv 2006.11239).
 
     The same arguments give the same weights on the same machine with the same thread count.
 

@@ -1,4 +1,4 @@
-"""Builds a world of text-to-image models into the cache, piece by piece, and finds it there.
+"""World of text-to-image models, built into the cache piece by piece.
 
 What ships with the package is unpacked; what does not, or everything if asked, is trained.
 """
@@ -39,7 +39,7 @@ from auditor.testbeds.shapes.training import train, training_set
 from auditor.unlearning.erasure.formats import write_delta, write_unet_state
 
 FACTS: tuple[SetName, ...] = ("forget", "retain", "holdout")
-"""Facts files."""
+"""Names of the facts files."""
 
 PUBLISHED: Mapping[str, str] = MappingProxyType(
     {
@@ -49,7 +49,7 @@ PUBLISHED: Mapping[str, str] = MappingProxyType(
         "esd_u": "published.safetensors",
     }
 )
-"""Files that hold an erased UNet in its project's own form, in the model's folder."""
+"""Files in a model's folder that hold its erased UNet in the form of the method's own project."""
 
 _LOGGING = (diffusers_logging, transformers_logging)
 
@@ -72,13 +72,18 @@ class ShapesWorld(CachedWorld[ShapesRecipe]):
         return self.data / f"{name}.jsonl"
 
     def folder(self, name: str) -> Path:
-        """Where a model is, or will be; an erased one is named by its settings, too."""
+        """Return the folder of a model, whether or not it exists.
+
+        The settings of an erased model are part of its name.
+        """
         if name in Erasures.names():
             return self.root / MODELS_FOLDER / f"{name}-{self.recipe.erasure_digest(name)[:12]}"
         return super().folder(name)
 
     def published(self, name: str) -> Path:
-        """An erased model as its project publishes such: a file beside the original, or a folder.
+        """Return an erased model in its project's own form.
+
+        It is a file beside the original, or a folder.
 
         UCE and RECE: a ``.pt`` with the state dict of the whole UNet. ESD: a ``.safetensors``
         with the changed tensors. MACE: the pipeline itself.
@@ -155,7 +160,10 @@ def build(
 
 @contextmanager
 def _no_library_bars() -> Iterator[None]:
-    """Bars over files that take a moment would tear the one over training."""
+    """Silence the progress bars of libraries.
+
+    Bars over files that take a moment would break the one over training.
+    """
     shown = [library for library in _LOGGING if library.is_progress_bar_enabled()]
     for library in shown:
         library.disable_progress_bar()

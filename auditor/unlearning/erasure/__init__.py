@@ -1,4 +1,6 @@
-"""Erasures of concepts from text-to-image models, each from its paper: UCE, RECE, ESD, MACE.
+"""Erasures of concepts from text-to-image models: UCE, RECE, ESD, MACE.
+
+Each follows its paper.
 
 All are functions of a diffusers UNet and encoded prompts. They leave the UNet as it was and
 return the changed tensors by name, for ``load_weights`` or one of ``formats``.

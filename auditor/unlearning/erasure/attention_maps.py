@@ -1,4 +1,7 @@
-"""How much each pixel looks at each token, recorded while the UNet runs."""
+"""Cross-attention maps, recorded while the UNet runs.
+
+They say how much each pixel attends to each token.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 AttentionMaps = dict[str, Tensor]
-"""By name of the layer: [batch, heads, pixels, tokens], rows that sum to 1."""
+"""Maps by name of the layer: [batch, heads, pixels, tokens], with rows that sum to 1."""
 
 
 class _RecordingProcessor:
@@ -64,7 +67,9 @@ def _by_head(projected: Tensor, heads: int) -> Tensor:
 
 @contextmanager
 def recorded_attention(unet: UNet2DConditionModel) -> Iterator[AttentionMaps]:
-    """Yield a dictionary that each run of the UNet fills with its cross-attention maps.
+    """Yield a dictionary that fills with cross-attention maps.
+
+    Each run of the UNet fills it.
 
     The maps carry gradients where the run does. Afterwards the UNet computes as before.
     """

@@ -1,4 +1,6 @@
-"""One LoRA for each concept, trained to turn attention away from it: MACE, arXiv 2403.06135.
+"""Suppression of attention by one LoRA for each concept.
+
+It is the second step of MACE, arXiv 2403.06135.
 
 The pixels that show the concept are made to look away from the words that name it. The masks
 say which pixels those are; the paper segments images of the original model, the testbed's
@@ -100,7 +102,9 @@ def suppressed_tokens(prompts: Sequence[EncodedPrompt], after_subject: bool) -> 
 
 
 def suppression_loss(maps: AttentionMaps, masks: Tensor, tokens: Tensor) -> Tensor:
-    """``sum over layers |A * M|_F``: attention of masked pixels to suppressed tokens.
+    """Return ``sum over layers |A * M|_F``.
+
+    It is the attention of masked pixels to suppressed tokens.
 
     arXiv 2403.06135. Heads are averaged first; images of a batch are averaged last.
 

@@ -1,4 +1,6 @@
-"""The ridge regression that UCE, RECE and MACE all edit key and value matrices with.
+"""Ridge regression by which UCE, RECE and MACE edit matrices.
+
+The matrices are those of keys and values.
 
 For a matrix W, inputs c with wanted outputs v*, and inputs c_p whose outputs are to stay:
 
@@ -17,7 +19,9 @@ from torch import Tensor
 
 
 def second_moment(rows: Tensor, weight: float = 1.0) -> Tensor:
-    """``weight * sum c c^T`` over rows c of [n, width]: [width, width], float64, on the CPU.
+    """Return ``weight * sum c c^T`` over rows c.
+
+    The rows are [n, width]; the result is [width, width], float64, on the CPU.
 
     All that an edit needs to know of preserved prompts, so that a million captions fit in one
     small matrix: moments of parts are added up.
@@ -27,7 +31,9 @@ def second_moment(rows: Tensor, weight: float = 1.0) -> Tensor:
 
 
 class ClosedFormEdit:
-    """The edit for one set of inputs; they are the same for every key and value matrix.
+    """Closed-form edit for one set of inputs.
+
+    The inputs are the same for every key and value matrix.
 
     Args:
         inputs: Rows c, [n, width]; n may be 0.
@@ -106,7 +112,9 @@ def redirect(
     preserved: Tensor | None,
     ridge: float,
 ) -> dict[str, Tensor]:
-    """Edit every matrix so that inputs give what their replacements give now: v* = W c_t.
+    """Edit every matrix to map inputs as their replacements.
+
+    Inputs then give what their replacements give now: v* = W c_t.
 
     Args:
         weights: Key and value matrices by name, each [out, width].

@@ -1,4 +1,4 @@
-"""Where a text-to-image UNet reads the prompt, and which weights each erasure may change.
+"""Cross-attention of a UNet, and the weights that erasures may change.
 
 In a ``UNet2DConditionModel`` (Stable Diffusion 1.x, 2.x, XL and pixel-space ones alike) every
 transformer block has two attentions: ``attn1`` of the image to itself, ``attn2`` of the image to
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from auditor.core.errors import AuditorError
 
 ParameterGroup = Literal["x", "x-strict", "u"]
-"""What ESD trains (arXiv 2303.07345): ``x`` the linear and convolution layers of the
+"""Weights that ESD trains (arXiv 2303.07345): ``x`` the linear and convolution layers of the
 cross-attentions, ``x-strict`` only their keys and values, ``u`` all such layers but those."""
 
 _CROSS_ATTENTION = "attn2"
@@ -24,7 +24,9 @@ _LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def key_value_names(unet: UNet2DConditionModel) -> list[str]:
-    """Names of the matrices that read the prompt, as in the state dict, in the model's order.
+    """Return the names of the matrices that read the prompt.
+
+    They are those of the state dict, in the model's order.
 
     Raises:
         AuditorError: The UNet has no cross-attention.
@@ -43,7 +45,10 @@ def key_value_names(unet: UNet2DConditionModel) -> list[str]:
 
 
 def key_value_weights(unet: UNet2DConditionModel) -> dict[str, Tensor]:
-    """Copies of those matrices in float64 on the CPU, each [out, width of the text]."""
+    """Return copies of the matrices that read the prompt.
+
+    They are float64 on the CPU, each [out, width of the text].
+    """
     state = unet.state_dict()
     return {
         name: state[name].detach().to("cpu", torch.float64, copy=True)
@@ -68,7 +73,9 @@ def parameter_names(unet: UNet2DConditionModel, group: ParameterGroup) -> list[s
 
 
 def as_parameters(unet: UNet2DConditionModel, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights in the type of the UNet's own, ready for a state dict, on the CPU.
+    """Return the weights in the UNet's own type.
+
+    They are ready for a state dict, on the CPU.
 
     Raises:
         KeyError: The UNet has no tensor of that name.

@@ -43,7 +43,10 @@ def predicted_noise(
 
 
 def gaussian_noise(unet: UNet2DConditionModel, batch: int, generator: torch.Generator) -> Tensor:
-    """Noise of the size of the UNet's images, drawn on the CPU so that all machines agree."""
+    """Draw noise of the size of the UNet's images.
+
+    It is drawn on the CPU so that all machines agree.
+    """
     size = unet.config.sample_size
     height, width = (size, size) if isinstance(size, int) else size
     noise = torch.randn(batch, unet.config.in_channels, height, width, generator=generator)
@@ -60,7 +63,9 @@ def half_drawn(
     guidance: float,
     generator: torch.Generator,
 ) -> Tensor:
-    """Images drawn from noise under prompts by the first steps of a scheduler.
+    """Draw images from noise by a scheduler's first steps.
+
+    Each is drawn under its prompt.
 
     Args:
         unet: That draws.

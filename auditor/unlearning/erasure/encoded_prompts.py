@@ -1,4 +1,4 @@
-"""Prompts as the UNet sees them, and which of their tokens an erasure pairs with which.
+"""Encoded prompts, and how erasures pair their tokens.
 
 A causal text encoder puts what it read into every later token: the concept is in its own
 tokens and in everything after them, the padding included. So the erasures differ in which rows
@@ -41,7 +41,10 @@ class EncodedPrompt:
 
 @dataclass(frozen=True)
 class Erasure:
-    """A prompt with the concept, and the one that its outputs are replaced by."""
+    """A prompt with the concept and its replacement.
+
+    The outputs of the concept's prompt are replaced by those of the other.
+    """
 
     concept: EncodedPrompt
     target: EncodedPrompt
@@ -82,12 +85,17 @@ def encode_prompt(
 
 
 def rows_from_subject(prompt: EncodedPrompt) -> Tensor:
-    """Rows from the last token of the subject to the end of the padding, [n, width]."""
+    """Return the rows from the subject's last token on.
+
+    They end with the padding, [n, width].
+    """
     return prompt.states[prompt.subject.stop - 1 :]
 
 
 def pairs_from_subject(erasures: Sequence[Erasure]) -> tuple[Tensor, Tensor]:
-    """The rows that UCE (arXiv 2308.14761) pairs: those from the last subject token on.
+    """Return the rows that UCE (arXiv 2308.14761) pairs.
+
+    They are those from the last subject token on.
 
     The last subject tokens of both prompts are paired, then whatever follows each, as far as
     both have tokens.
@@ -104,7 +112,9 @@ def pairs_from_subject(erasures: Sequence[Erasure]) -> tuple[Tensor, Tensor]:
 
 
 def pairs_of_context(erasures: Sequence[Erasure]) -> tuple[Tensor, Tensor]:
-    """The rows that MACE's refinement (arXiv 2403.06135) pairs: all but the subject's own.
+    """Return the rows that MACE's refinement (arXiv 2403.06135) pairs.
+
+    They are all but the subject's own.
 
     Both prompts of an erasure are one sentence with different subjects. What stands before the
     subject is paired by position, what follows it by distance from its end.

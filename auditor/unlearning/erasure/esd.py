@@ -102,7 +102,10 @@ def _loss(
     settings: EsdSettings,
     draws: torch.Generator,
 ) -> Tensor:
-    """Mean squared error to the target at one random timestep of the grid."""
+    """Return the mean squared error to the target.
+
+    It is taken at one random timestep of the grid.
+    """
     walk = copy.deepcopy(scheduler)  # some schedulers remember the steps they took
     walk.set_timesteps(settings.denoising_steps)
     steps = int(torch.randint(len(walk.timesteps), (), generator=draws))

@@ -32,7 +32,9 @@ def write_delta(weights: Mapping[str, Tensor], path: Path) -> Path:
 
 
 def write_unet_state(unet: UNet2DConditionModel, weights: Mapping[str, Tensor], path: Path) -> Path:
-    """The form of UCE and RECE: a state dict of the whole UNet, in float32.
+    """Write the whole UNet in the form of UCE and RECE.
+
+    It is a state dict in float32.
 
     A plain dictionary of tensors, so that ``torch.load(..., weights_only=True)`` reads it.
 

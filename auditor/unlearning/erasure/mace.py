@@ -1,4 +1,6 @@
-"""Mass concept erasure (MACE), Lu et al., arXiv 2403.06135, from the paper's mathematics.
+"""Mass concept erasure (MACE), Lu et al., arXiv 2403.06135.
+
+It is written from the paper's mathematics.
 
 Three steps: a closed-form edit takes the concept out of the words around it, one LoRA for each
 concept turns attention away from its own words, and a second closed-form edit makes one matrix
@@ -108,7 +110,9 @@ def fuse(
     prior: Prior | None,
     settings: MaceSettings,
 ) -> dict[str, Tensor]:
-    """Closed-form fusion: one matrix that does on each concept's prompts what its LoRA does.
+    """Fuse the LoRAs into one matrix in closed form.
+
+    On each concept's prompts the matrix does what the concept's LoRA does.
 
     ``argmin_W sum_j sum_c |W c - (W' + B_j A_j) c|^2`` with the prior and the ridge around the
     refined W', over all tokens of the prompts.

@@ -26,7 +26,7 @@ from auditor.unlearning.erasure.uce import preserved_rows, uce
 def adversarial_map(
     current: Mapping[str, Tensor], original: Mapping[str, Tensor], regularisation: float
 ) -> Tensor:
-    """The linear map from a concept's embedding to the one that brings it back.
+    """Return the linear map to the embedding that restores a concept.
 
     ``c' = argmin sum_i |W_i c' - W_i^orig c|^2 + l |c'|^2``, hence c' = M c with
     ``M = (l I + sum_i W_i^T W_i)^-1 (sum_i W_i^T W_i^orig)``: one M for all keys, values and
@@ -66,7 +66,9 @@ def rece(
     start: Mapping[str, Tensor] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Tensor]:
-    """Edit a UNet's keys and values until no embedding is left that helps, epoch by epoch.
+    """Edit keys and values until no adversarial embedding is left.
+
+    The edit goes epoch by epoch.
 
     Args:
         unet: The unedited UNet, left as it was.

@@ -1,4 +1,4 @@
-"""Hyper-parameters of the erasures: as published, and as the testbed's small models need them.
+"""Hyper-parameters of the erasures, as published and for the testbed.
 
 The defaults of each class are what the authors published (for which task, the class says). The
 testbed's models are a thousand times smaller than Stable Diffusion and are trained for minutes,
@@ -134,17 +134,17 @@ class MaceSettings(_Settings):
 
 
 UCE_TESTBED = UceSettings()
-"""The published ones; they need sentences for concepts and the kept concepts as preserved."""
+"""Published settings. They need sentences for concepts and the kept concepts as preserved."""
 
 RECE_TESTBED = ReceSettings(hold_erased=0.1)
-"""Where the text embedding is narrow, an edit of the adversarial rows moves the concept's own rows
-back to where they were; so these are held."""
+"""Settings that hold the concept's own rows. Where the text embedding is narrow, an edit of the
+adversarial rows would otherwise move them back to where they were."""
 
 ESD_X_TESTBED = EsdSettings(
     iterations=150, batch_size=8, learning_rate=3e-4, guidance=1.0, denoising_steps=15
 )
 ESD_U_TESTBED = ESD_X_TESTBED.model_copy(update={"group": "u", "iterations": 90})
-"""Fewer steps: with as many, squares are lost with the circles."""
+"""Settings with fewer steps. With as many as the others, squares are lost with the circles."""
 
 MACE_TESTBED = MaceSettings(
     refinement_ridge=0.5,
@@ -154,5 +154,5 @@ MACE_TESTBED = MaceSettings(
     steps=50,
     batch_size=8,
 )
-"""With a prior of the kept concepts: without one, the refinement of a narrow embedding swaps the
-concept and its anchor instead of making both the anchor."""
+"""Settings with a prior of the kept concepts. Without one, the refinement of a narrow embedding
+swaps the concept and its anchor instead of making both the anchor."""

@@ -63,5 +63,8 @@ def uce(
 
 
 def preserved_rows(preserved: Sequence[EncodedPrompt]) -> Tensor:
-    """The rows of preserved prompts that count, [n, width]: from the last subject token on."""
+    """Return the rows of preserved prompts that count.
+
+    They are those from the last subject token on, [n, width].
+    """
     return torch.cat([rows_from_subject(prompt) for prompt in preserved])

@@ -57,6 +57,10 @@ def python(folder, code, *arguments):
     return done.stdout
 
 
+def test_it_is_the_one_in_the_docs():
+    assert METRIC.strip() in (ROOT / "docs" / "writing-a-metric.md").read_text()
+
+
 CODE = """
 from auditor.engine.job import measuring_code
 from auditor.models.kind import kind_named

@@ -19,6 +19,7 @@ from tiny_pipelines import (
 )
 
 from auditor.core.errors import AuditorError
+from auditor.core.messages import message
 from auditor.models.kind import parse_spec
 from auditor.models.opening import check_unopenable, locate, open_model
 from auditor.models.spec import PromptFormat
@@ -109,9 +110,9 @@ def test_a_safety_checker_is_set_aside_and_said(sd1, subjects):
         feature_extractor=["transformers", "CLIPImageProcessor"],
     )
     subject = open_pipeline(sd1)
-    assert "safety_checker was set aside" in subject.notes
+    assert message("component_set_aside", component="safety_checker") in subject.location.notes
     assert not any("safety_checker" in name for name in subject.manifest.files)
-    assert not any("safety_checker" in note for note in subjects["sd1"].notes)
+    assert subjects["sd1"].location.notes == ()
 
 
 def variant(file, name):
@@ -126,7 +127,8 @@ def test_plain_weights_are_taken_before_variants(sd1, subjects):
         variant(sd1 / UNET, name)
     subject = open_pipeline(sd1)
     assert subject.manifest.files.keys() == SD1_FILES
-    assert "unet: the plain weights were taken, not the variant fp16, non_ema" in subject.notes
+    left = message("plain_weights_taken", component="unet", variants=["fp16", "non_ema"])
+    assert subject.location.notes == (left,)
     assert torch.equal(subject.unet.conv_in.weight, subjects["sd1"].unet.conv_in.weight)
 
 
@@ -135,7 +137,8 @@ def test_a_variant_alone_is_taken_and_said(sd1, tmp_path):
     (sd1 / UNET).unlink()
     subject = open_pipeline(sd1)
     assert "unet/diffusion_pytorch_model.fp16.safetensors" in subject.manifest.files
-    assert "unet: the weights are those of the variant fp16" in subject.notes
+    taken = message("variant_taken", component="unet", variant="fp16")
+    assert subject.location.notes == (taken,)
     assert subject.unet.conv_in.weight.eq(1).all()
     written = subject.directory(tmp_path / "scratch")  # under the plain name, for other loaders
     assert open_pipeline(written).unet.conv_in.weight.eq(1).all()
