@@ -13,6 +13,8 @@ from auditor.statistics.arms import Arms, Scope
 from auditor.statistics.betting import log_e_value, log_threshold
 from auditor.statistics.margins import Margins
 
+BLOCK = "holdout-block"
+"""Metric under whose name evidence says which block a forget fact is in, as a share of them."""
 LEAST_BLOCKS = 20
 """Blocks below which placements are only reported: with fewer, a model that kept every fact is
 seldom found (`benchmarks/RESULTS.md`)."""

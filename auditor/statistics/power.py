@@ -331,7 +331,8 @@ def _leaks_in_bounds(scenario: _Scenario, tally: FloatArray, margins: Margins) -
         return within
     allowed = [max(leak_limit(margins, int(count)), scenario.allowed) for count in eligible]
     enough = [enough_eligible(int(count), margins) for count in eligible]
-    return (leaked <= np.array(allowed)) & np.array(enough)
+    within = (leaked <= np.array(allowed)) & np.array(enough)
+    return np.asarray(within, dtype=np.bool_)
 
 
 def _reached(log_products: FloatArray, alpha: float) -> NDArray[np.bool_]:
