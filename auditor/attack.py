@@ -51,7 +51,7 @@ SECTIONS: Mapping[str, str] = {
 
 P = TypeVar("P", bound=Parameters)
 M = TypeVar("M", bound="AuditedModel", default="LanguageModel")
-"""The class of the models that an attack is for."""
+"""Class of the models that an attack is for."""
 
 
 class HoldsFacts(Protocol):
@@ -63,7 +63,7 @@ class HoldsFacts(Protocol):
 
 
 E = TypeVar("E", bound=HoldsFacts, default="TextEvaluator")
-"""The class of the evaluator of these models."""
+"""Class of the evaluator of these models."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ class Preset:
     """A variant that a profile runs without being asked."""
 
     name: str = "default"
-    """The variant's name (`Attack.variant`)."""
+    """Name of the variant (`Attack.variant`)."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Parameters that are not the defaults."""
     profile: Profile = "standard"
-    """The smallest profile that runs it; larger ones do too."""
+    """Smallest profile that runs it; larger ones do too."""
     mandatory: bool = False
     """Whether a PASS needs it, unless the policy says otherwise."""
 
@@ -121,9 +121,9 @@ class AttackContext(Generic[E]):
     scratch: Path
     """Folder for temporary files, removed afterwards."""
     pool: "Sequence[Finding]" = ()
-    """What the search stage found on all arms, one finding an arm; empty while searching."""
+    """Findings of the search stage, one for each arm; empty while searching."""
     progress: Callable[[str], None] = _unreported
-    """Shows how far the attack has come, for example ``step 20 of 60``."""
+    """Reports how far the attack has come, for example ``step 20 of 60``."""
 
     @property
     def facts(self) -> "FactSets":
@@ -140,25 +140,25 @@ class Attack(ABC, Generic[P, M, E]):
     """
 
     name: ClassVar[str]
-    """``family/name``, as it is registered."""
+    """Registered name, as ``family/name``."""
     family: ClassVar[str]
-    """The kind of access or power that the attacker has: the first part of the name."""
+    """Kind of access or power that the attacker has, which is the first part of the name."""
     summary: ClassVar[str] = ""
-    """What it does, in one sentence."""
+    """What the attack does, in one sentence."""
     details: ClassVar[str] = ""
     """Paragraphs for its page in the documentation, as Markdown."""
     threat_model: ClassVar[str] = ""
-    """Who would do this."""
+    """Who would attack in this way."""
     access: ClassVar[str] = ""
-    """What they need of the model."""
+    """What the attackers need of the model."""
     cost: ClassVar[str] = ""
-    """What it takes."""
+    """What the attack costs them."""
     leak: ClassVar[str] = ""
-    """How hidden knowledge shows under it."""
+    """How hidden knowledge shows under the attack."""
     source: ClassVar[str] = ""
-    """Where it was published."""
+    """Publication that the attack is from."""
     parameters_type: ClassVar[type[Parameters]] = Parameters
-    """Its settings."""
+    """Class of the attack's settings."""
     presets: ClassVar[Sequence[Preset]] = ()
     """Variants that a profile runs without being asked."""
     requires: ClassVar[Requirements] = Requirements()
@@ -214,7 +214,10 @@ class Attack(ABC, Generic[P, M, E]):
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """Import packages that this variant needs; their versions are part of its identity."""
+        """Import packages that this variant needs.
+
+        Their versions are part of its identity.
+        """
         return self.requires.packages
 
     def forward_tokens(self, evaluation: int) -> int:
@@ -229,11 +232,17 @@ class Attack(ABC, Generic[P, M, E]):
         return evaluation
 
     def search_parameters(self) -> dict[str, Any]:
-        """The parameters that decide the search; variants that agree in them share it."""
+        """Return the parameters that decide the search.
+
+        Variants that agree in them share the search.
+        """
         return self.parameters.model_dump(mode="json")
 
     def texts(self) -> Sequence[str]:
-        """Texts that the attack shows the model besides the facts; checked for forget facts."""
+        """Return the texts shown to the model besides the facts.
+
+        They are checked for facts to forget.
+        """
         return ()
 
     def inputs(self) -> Mapping[str, str]:
@@ -300,7 +309,9 @@ class Attack(ABC, Generic[P, M, E]):
         return ()
 
     def curves(self, notes: Mapping[str, Mapping[str, Any]]) -> "Sequence[Curve]":
-        """Curves for the report, computed from what the measurements of all arms noted.
+        """Return the curves for the report.
+
+        They are computed from what the measurements of all arms noted.
 
         Args:
             notes: Arm to what its measurement noted (first seed).
@@ -314,7 +325,10 @@ AnyAttack: TypeAlias = Attack[Any, Any, Any]
 
 @dataclass(frozen=True)
 class AttackMetadata:
-    """What an attack's class says of it, read without importing its module where possible."""
+    """Description of an attack by its own class.
+
+    It is read without importing the attack's module where possible.
+    """
 
     name: str
     summary: str
@@ -354,7 +368,10 @@ _CONSTRUCTORS = {"Preset": Preset, "Requirements": Requirements}
 
 
 class AttackRegistry(Registry[type[AnyAttack]]):
-    """The attacks by name; what they say of themselves is known without importing them."""
+    """Attacks by name.
+
+    What they say of themselves is known without importing them.
+    """
 
     def get(self, name: str) -> type[AnyAttack]:
         """The class of an attack.
@@ -386,7 +403,9 @@ class AttackRegistry(Registry[type[AnyAttack]]):
         return _described(name, {field: getattr(cls, field) for field in _READ})
 
     def parameters_type(self, name: str) -> type[Parameters]:
-        """The settings of an attack, to be read and checked without importing its module.
+        """Return the settings of an attack without importing its module.
+
+        They are to be read and checked.
 
         Where that is not possible the module is imported.
 
@@ -407,7 +426,10 @@ class AttackRegistry(Registry[type[AnyAttack]]):
 
 
 def _described(name: str, stated: Mapping[str, Any]) -> AttackMetadata:
-    """What an attack's class says, with the default kind where it names none."""
+    """Return an attack's description from its class's attributes.
+
+    It has the default kind of model where the class names none.
+    """
     kinds = stated["kinds"] or (default_kind().name,)
     return AttackMetadata(name=name, **{**stated, "kinds": kinds})
 

@@ -1,4 +1,7 @@
-"""The registry of reports: a certificate, in a form that someone or something else reads."""
+"""Registry of reports, each a form of a certificate.
+
+Someone reads it, or a machine.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +12,7 @@ from auditor.core.registry import Registry
 
 @dataclass(frozen=True)
 class Signatures:
-    """What is known of a certificate's signatures at the moment a report is made of it."""
+    """Knowledge of a certificate's signatures when a report is made."""
 
     keys: tuple[str, ...]
     """Ids of the keys that signed."""
@@ -22,12 +25,12 @@ class Report:
     """A way to write a certificate down."""
 
     render: Callable[[Certificate, Signatures | None], str]
-    """The text of one file; equal arguments give equal text. The signatures are None where the
-    certificate was not signed."""
+    """Returns the text of one file; equal arguments give equal text. The signatures are None where
+    the certificate was not signed."""
     suffix: str
-    """Of the file, with its dot (``.html``, ``.junit.xml``)."""
+    """Suffix of the file, with its dot (``.html``, ``.junit.xml``)."""
     summary: str
-    """What it is for, in one line."""
+    """What the report is for, in one line."""
 
 
 REPORTS: Registry[Report] = Registry("report", group="auditor.reports")

@@ -24,7 +24,9 @@ class ErasureAccuracies(NamedTuple):
 
     @property
     def harmonic_mean(self) -> float | None:
-        """H_o = 3 / ((1 - Acc_e)^-1 + Acc_s^-1 + (1 - Acc_g)^-1); higher is better.
+        """Return H_o, the harmonic mean; higher is better.
+
+        H_o = 3 / ((1 - Acc_e)^-1 + Acc_s^-1 + (1 - Acc_g)^-1).
 
         None where a part is missing, or is 0, where it is not defined.
         """

@@ -17,7 +17,9 @@ Place = Literal["before", "after"]
 
 @contextmanager
 def soft_prompted(model: CausalLM, vectors: torch.Tensor, place: Place) -> Iterator[CausalLM]:
-    """Put vectors in the place of words into every prompt of a model.
+    """Put vectors in place of words into a model's prompts.
+
+    Every prompt gets them.
 
     Reserved tokens stand in the prompt's template; where the embedding meets them it gives the
     vectors. So the model is scored and generates as always, and every metric applies. Neither

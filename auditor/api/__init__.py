@@ -1,1 +1,4 @@
-"""The Python door; `import auditor` gives what stands here, each name when it is first used."""
+"""Public Python interface of the package.
+
+`import auditor` gives these names, and each is imported when it is first used.
+"""

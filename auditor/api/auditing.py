@@ -50,16 +50,16 @@ from auditor.store.table import Evidence, EvidenceTable
 from auditor.verification.evidence_rows import evidence_rows
 
 RESOLVED_PLAN = "plan.resolved.yaml"
-"""The plan as it was run, with whole paths; the certificate's command names it."""
+"""File of the plan as it was run, with whole paths; the certificate's command names it."""
 DEFAULT_FOLDER = Path("audit-result")
 """Folder of an audit that names none."""
 
 Modelled = str | Path | Mapping[str, Any] | ModelSpec | AuditedModel
-"""A model: its path or hub name, what a plan says of it, or the model itself."""
+"""Model: its path or hub name, what a plan says of it, or the model itself."""
 Known = str | Path | Mapping[str, Any] | Sequence[Fact]
 """Facts: a file, what a plan says of their source, or the facts themselves."""
 PlanLike = str | Path | Mapping[str, Any] | AuditPlan
-"""A plan, its file, or its content."""
+"""Plan, its file, or its content."""
 
 _FIGURES = ("rho", "rho_lower", "rho_upper", "log_e_pass", "log_e_fail", "gap_mean", "gap_lower")
 _SETS: tuple[SetName, ...] = ("forget", "retain", "holdout")
@@ -99,7 +99,7 @@ class AuditResult:
     certificate: Certificate
     store: EvidenceStore
     folder: Path
-    """Where certificate and reports were written."""
+    """Folder in which certificate and reports were written."""
 
     @property
     def verdict(self) -> Verdict:
@@ -116,7 +116,10 @@ class AuditResult:
         return evidence_rows(self.certificate, self.store, answers=True).to_pandas()
 
     def figures(self) -> pd.DataFrame:
-        """One row an attack: role, status, residual knowledge with its bounds, e-values, leaks."""
+        """Return the figures as a table, one row for each attack.
+
+        It has role, status, residual knowledge with its bounds, e-values and leaks.
+        """
         rows = []
         for row in self.certificate.matrix:
             rows.append(
@@ -139,14 +142,16 @@ class AuditResult:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Evidence on models that were handed over loaded; there is no certificate of it.
+    """Evidence on models that were handed over loaded.
+
+    There is no certificate of it.
 
     Their files were not hashed, so nothing ties the figures to a model that is released.
     """
 
     evidence: Sequence[Evidence]
     assessments: Sequence[AttackAssessment]
-    """What each attack shows, under the policy's margins."""
+    """Assessments of the attacks under the policy's margins."""
 
     def to_frame(self) -> pd.DataFrame:
         """The evidence: one row a fact, metric, seed, arm and attack."""
@@ -191,7 +196,9 @@ def plan(
     progress: Progress | None = None,
     **settings: Any,
 ) -> Planned:
-    """Check a plan and say what it will run, need and cost. Runs no attack.
+    """Check a plan, and say what it will run, need and cost.
+
+    It runs no attack.
 
     Args:
         source: A plan, its file, or its content; or leave it out and give its parts as `audit`
@@ -435,7 +442,10 @@ def _request(attack: Attackable | Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _source(facts: Known, name: str, folder: Path) -> Any:
-    """What a plan says of a set of facts; facts themselves are written down first."""
+    """Return what a plan says of a set of facts.
+
+    Facts themselves are written to a file first.
+    """
     if isinstance(facts, str | Path):
         return str(facts)
     if isinstance(facts, Mapping):
@@ -454,7 +464,10 @@ def _attacked(
     metrics: Sequence[str],
     seed: int,
 ) -> Iterable[Evidence]:
-    """The evidence of one attack with one seed on every arm, its search first."""
+    """Yield the evidence of one attack on every arm.
+
+    It has one seed, and its search comes first.
+    """
     found = {}
     if attack.searches:
         found = {
@@ -472,7 +485,9 @@ def _store(folder: Path, store: str | Path | None) -> EvidenceStore:
 
 
 def _clear(folder: Path, suffixes: Iterable[str]) -> None:
-    """Make the folder, and remove an older certificate: it must not outlive a failed run.
+    """Make the folder, and remove an older certificate.
+
+    An older one must not outlive a failed run.
 
     Raises:
         AuditorError: The folder cannot be written.
@@ -498,7 +513,10 @@ def _command(folder: Path, store: str | Path | None, *, redact: bool) -> str:
 def _pilot(
     prepared: Prepared, store: EvidenceStore, executor: Executor, progress: Progress
 ) -> FactsNeeded | None:
-    """Ask every model but the unlearned one, without attack, how many facts a PASS needs."""
+    """Return how many facts a PASS needs.
+
+    For this every model but the unlearned one is asked, without attack.
+    """
     known = [arm for arm in prepared.locations if arm != Arm.UNLEARNED]
     pilot = prepared.only([v for v in prepared.variants if v.attack.name == AS_IS])
     outcome = run_audit(pilot, store, executor, progress, known)
@@ -513,7 +531,10 @@ def _pilot(
 
 
 def _known(figures: AttackFigures | None) -> dict[str, float | None]:
-    """The figures of an attack that tables show; None where there are none."""
+    """Return the figures of an attack that tables show.
+
+    They are None where the attack has none.
+    """
     known: dict[str, float | None] = {name: getattr(figures, name, None) for name in _FIGURES}
     leak = figures.leak if figures else None
     return known | {name: getattr(leak, name, None) for name in ("leaked", "eligible")}

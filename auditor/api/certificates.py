@@ -55,16 +55,19 @@ class Verification:
     jobs: int | None
     """Jobs whose evidence was checked and worked out again; None where there was no evidence."""
     store: str | None
-    """Where that evidence is."""
+    """Path of the store of that evidence."""
     not_recomputed: tuple[str, ...]
     """Attacks whose own reports could not be worked out again, because they are not installed."""
     models: Mapping[str, Path]
-    """Arm to the folder that was compared with it."""
+    """Folder that was compared with each arm."""
 
 
 @dataclass(frozen=True)
 class GateResult(Gated):
-    """What a policy makes of a certificate's evidence, and who signed the certificate."""
+    """A policy's verdict on a certificate's evidence.
+
+    It also says who signed the certificate.
+    """
 
     certificate: Certificate
     signers: tuple[str, ...] | None

@@ -24,7 +24,7 @@ from auditor.models.opening import check_unopenable, locate, open_model
 from auditor.models.spec import TOKEN_BUDGET, PromptFormat
 
 Attackable = str | AnyAttack | type[AnyAttack]
-"""An attack by its registered name, as a class, or with its parameters."""
+"""Attack by its registered name, as a class, or with its parameters."""
 
 FRAME = ("fact", "entity", "set", "metric", "k", "answer")
 """Columns of `run_attack`'s table."""
@@ -40,7 +40,7 @@ def load_facts(
     split: str = "train",
     revision: str | None = None,
 ) -> tuple[Fact, ...]:
-    """Read facts from a file or from a data set on the Hugging Face hub.
+    """Read facts from a file or a Hugging Face data set.
 
     Args:
         source: A JSON Lines, JSON, CSV or Parquet file, or the name of a data set on the hub.
@@ -72,7 +72,9 @@ def load_model(
     token_budget: int = TOKEN_BUDGET,
     **options: Any,
 ) -> AuditedModel:
-    """Find, check, hash and open a model; its weights are loaded when they are first needed.
+    """Find, check, hash and open a model.
+
+    Its weights are loaded when they are first needed.
 
     Args:
         path: A local directory, or the name of a model on the Hugging Face hub.
@@ -188,7 +190,9 @@ def record_of(
     pool: Sequence[Finding] = (),
     searching: bool = False,
 ) -> Record:
-    """Run one stage of an attack on one model, outside of any store.
+    """Run one stage of an attack on one model.
+
+    No store is used.
 
     Args:
         attack: The attack with its parameters.
@@ -224,7 +228,10 @@ def record_of(
 
 
 def frame_of(rows: Sequence[Row]) -> pd.DataFrame:
-    """The rows of a measurement as a table with the columns of `FRAME`."""
+    """Return the rows of a measurement as a table.
+
+    Its columns are those of `FRAME`.
+    """
     return pd.DataFrame([[getattr(row, name) for name in FRAME] for row in rows], columns=FRAME)
 
 

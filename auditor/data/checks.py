@@ -10,7 +10,7 @@ from auditor.core.facts import Fact, FactSets
 from auditor.core.messages import Message, message
 
 MINIMUM_OVERLAP = 20
-"""Characters of an answer or passage from which finding it in another text means something."""
+"""Least characters of an answer or passage whose occurrence in another text means something."""
 
 
 def check_contradictions(sets: FactSets, *, prompts_repeat: bool = False) -> None:
@@ -52,7 +52,9 @@ def warnings(sets: FactSets, *, prompts_repeat: bool = False) -> list[Message]:
 
 
 def forget_text_within(sets: FactSets, texts: Iterable[str]) -> list[str]:
-    """Ids of forget facts whose text stands inside ``texts`` (a quantizer's calibration set).
+    """Return ids of forget facts whose text occurs in ``texts``.
+
+    The texts may be a quantizer's calibration set.
 
     A quantizer that is calibrated on what should be forgotten measures something else.
     """

@@ -1,4 +1,7 @@
-"""Splitting facts, so that an attack searches or trains on some and is measured on the others."""
+"""Splits of facts into those searched and those measured.
+
+An attack searches or trains on some facts and is measured on the others.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -8,19 +11,24 @@ from typing import Literal
 from auditor.core.facts import Fact
 
 SplitBy = Literal["attribute", "entity"]
-"""attribute: every entity has facts on both sides. entity: no entity has."""
+"""Unit of a split. `attribute`: every entity has facts on both sides. `entity`: no entity has."""
 
 
 @dataclass(frozen=True)
 class Fold:
-    """One side of a split: what the attacker is given, and what is asked."""
+    """One side of a split.
+
+    It has the facts that the attacker is given, and those that are asked.
+    """
 
     given: tuple[Fact, ...]
     asked: tuple[Fact, ...]
 
 
 def folds(facts: Sequence[Fact], by: SplitBy, count: int = 2) -> tuple[Fold, ...]:
-    """Split facts into ``count`` parts; each part is asked once, the others are given.
+    """Split facts into ``count`` parts, each asked once.
+
+    While a part is asked, the others are given.
 
     Every fact is asked in exactly one fold, so an attack with held-out facts still measures all
     of them (cross-fitting). The split depends on the order of the facts alone: the n-th fact of

@@ -1,4 +1,7 @@
-"""Pictures of facts: what an attacker has of a concept, and what a drawing is compared with."""
+"""Pictures of facts.
+
+An attacker has them of a concept, and a drawing is compared with them.
+"""
 
 import hashlib
 import io
@@ -21,9 +24,10 @@ if TYPE_CHECKING:  # to find pictures needs no torch
     from torch import Tensor
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
-"""Of the files that are looked for, in this order."""
+"""Endings of the files that are looked for, in this order."""
 _FORMATS = ("PNG", "JPEG", "WEBP")
-"""What a file may hold, whatever its name: some of the library's other formats run programs."""
+"""Formats that a file may have, whatever its name: some of the library's other formats run
+programs."""
 _FAILURES = (
     OSError,
     SyntaxError,
@@ -33,7 +37,7 @@ _FAILURES = (
     zlib.error,
     Image.DecompressionBombError,
 )
-"""What the library raises where a file is damaged, or was made to do damage."""
+"""Errors that the library raises where a file is damaged, or was made to do damage."""
 
 
 class Pictures(BaseModel):
@@ -43,9 +47,9 @@ class Pictures(BaseModel):
 
     folder: Path
     names: dict[str, str]
-    """Fact id to the file's name, relative to the folder."""
+    """Name of each fact's file, relative to the folder, by the fact's id."""
     digests: dict[str, str]
-    """Fact id to sha256 (hex) of the file."""
+    """Sha256 (hex) of each fact's file, by the fact's id."""
 
     @cached_property
     def digest(self) -> str:
@@ -93,7 +97,9 @@ class Pictures(BaseModel):
 
 
 def find_pictures(folder: Path, sets: FactSets) -> Pictures:
-    """Find and hash the pictures of facts: ``<fact id>.png`` (or .jpg, .jpeg, .webp).
+    """Find and hash the pictures of facts.
+
+    A picture's name is ``<fact id>.png`` (or .jpg, .jpeg, .webp).
 
     Facts without a picture are left out; attacks that need theirs say so.
 

@@ -1,4 +1,7 @@
-"""Rows of files and hub data sets, turned into facts; every bad row is reported, at once."""
+"""Reading of facts from the rows of files and hub data sets.
+
+Every bad row is reported, at once.
+"""
 
 import csv
 import difflib
@@ -23,7 +26,7 @@ Row = tuple[int, dict[str, Any] | str]
 _NEEDED = ("prompt", "answer")
 """Fields without which there is no fact."""
 _SPANS = 12
-"""Runs of lines that a message names."""
+"""Most runs of lines that a message names."""
 
 
 def read_facts(source: DataSource, set_name: SetName) -> tuple[Fact, ...]:
@@ -121,7 +124,10 @@ def _missing_columns(missing: Mapping[str, str], row: Mapping[str, Any]) -> str:
 
 
 def _likely_column(field: str, name: str, row: Mapping[str, Any]) -> str | None:
-    """The column that may hold a fact's field: by a published layout, or by a close name."""
+    """Return the column that may hold a fact's field.
+
+    It is one of a published layout, or one with a close name.
+    """
     published = [layout.get(field) for layout in SCHEMAS.values()]
     for column in row:
         if column == field or column in published:

@@ -1,4 +1,4 @@
-"""Where a set of facts is read from, and how its columns are called."""
+"""Source of a set of facts, and the names of its columns."""
 
 from typing import Any, Literal
 
@@ -17,11 +17,14 @@ SCHEMAS: dict[Schema, dict[str, str]] = {
     "muse-verbatim": {"answer": "gt"},
     "rwku": {"prompt": "query"},
 }
-"""Published data sets by the names of their columns (fact field: column)."""
+"""Column of each fact field, by the layout of a published data set."""
 
 
 class DataSource(BaseModel):
-    """A file (JSON Lines, CSV, Parquet) or a data set on the Hugging Face hub."""
+    """File or hub data set that holds facts.
+
+    A file is JSON Lines, JSON, CSV or Parquet; the hub is Hugging Face's.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,9 +39,9 @@ class DataSource(BaseModel):
     revision: str | None = None
     """Commit or tag of the hub data set."""
     layout: Schema = "auditor"
-    """Published column names to start from."""
+    """Layout of a published data set whose column names are the defaults."""
     fields: dict[str, str] = {}
-    """Fact field: column that holds it; wins over ``layout``."""
+    """Column of each fact field; it wins over ``layout``."""
 
     @field_validator("fields", mode="before")
     @classmethod

@@ -1,1 +1,4 @@
-"""Metrics: how much a model knows of a fact, K in [0, 1]."""
+"""Metrics, each of which measures knowledge of a fact as K.
+
+K lies in [0, 1].
+"""

@@ -28,7 +28,9 @@ class JudgedImages(Protocol):
 
 @metric("concept")
 class Concept(Metric[JudgedImages]):
-    """K = the probability that a classifier gives the fact's concept in the picture drawn for it.
+    """K = probability of the fact's concept in its picture.
+
+    A classifier gives the probability for the picture drawn for the fact.
 
     MACE (arXiv 2403.06135) calls its mean accuracy, with CLIP's softmax over the class names. The
     classifier is the auditor's own instrument, the same for every arm; what it mistakes for the
@@ -45,7 +47,9 @@ class Concept(Metric[JudgedImages]):
 
 @metric("concept-top-1")
 class ConceptTop1(Metric[JudgedImages]):
-    """K = 1 where the fact's concept is the classifier's most probable label, else 0.
+    """K = 1 where the concept is the top label, else 0.
+
+    The top label is the classifier's most probable one.
 
     UnlearnDiffAtk (arXiv 2310.11868) counts an attack on an object as successful by this measure.
     """

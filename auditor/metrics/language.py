@@ -1,4 +1,6 @@
-"""Metrics of answers in text: from what a model said, and how surely, to K of each fact.
+"""Metrics of answers in text.
+
+They give K of each fact from what a model said, and how surely.
 
 Quirks of other tools that these do not share are named with each metric.
 """
@@ -34,7 +36,9 @@ class AnswerProbability(Metric["Transcript"]):
 
 @metric("rouge-l-recall")
 class RougeLRecall(Metric["Transcript"]):
-    """K = ROUGE-L recall of the greedy answer against the true one (TOFU, arXiv 2401.06121).
+    """K = ROUGE-L recall of the greedy answer (TOFU, arXiv 2401.06121).
+
+    It is taken against the true answer.
 
     Greedy and deterministic; FailureLLMUnlearning samples at temperature 0.9 without a seed.
     rouge-score sees Latin letters and digits only; an answer without any is not read, rather than
@@ -51,7 +55,10 @@ class RougeLRecall(Metric["Transcript"]):
         return RougeScorer(["rougeL"], use_stemmer=True)
 
     def read(self, transcript: "Transcript") -> list[Score]:
-        """Score each fact, with the generated answer; None where ROUGE cannot read it."""
+        """Score each fact, with the generated answer.
+
+        K is None where ROUGE cannot read the answer.
+        """
         return [
             Score(float(self._scorer.score(expected, said)["rougeL"].recall), said)
             if _has_words(expected)
@@ -66,11 +73,13 @@ class RougeLRecall(Metric["Transcript"]):
 
 @metric("truth-ratio")
 class TruthRatio(Metric["Transcript"]):
-    """K = c / (c + w): c the length-normalised probability of the true answer, w that of the wrong.
+    """Bounded truth ratio, K = c / (c + w) (arXiv 2401.06121).
 
-    TOFU (arXiv 2401.06121) defines the ratio w / c, which has no upper bound, and its code and
-    its logs hold inverse ratios of each other; the bounded form is open-unlearning's
-    ``prob_mean``. w is the geometric mean over the distractors, as in TOFU's forget quality.
+    c is the length-normalised probability of the true answer, w that of the wrong ones.
+
+    TOFU (arXiv 2401.06121) defines the ratio w / c, which has no upper bound, and its code and its
+    logs hold inverse ratios of each other; the bounded form is open-unlearning's ``prob_mean``. w
+    is the geometric mean over the distractors, as in TOFU's forget quality.
     """
 
     needs = ("distractors",)
@@ -92,7 +101,9 @@ class TruthRatio(Metric["Transcript"]):
 
 @metric("exact-memorisation")
 class ExactMemorisation(Metric["Transcript"]):
-    """K = share of answer tokens that are the teacher-forced argmax (Tirumala et al., 2205.10770).
+    """K = share of answer tokens that are predicted (arXiv 2205.10770).
+
+    Tirumala et al.; a token is predicted if it is the teacher-forced argmax.
 
     Every answer token counts; open-unlearning drops the last one.
     """
@@ -104,10 +115,12 @@ class ExactMemorisation(Metric["Transcript"]):
 
 @metric("extraction-strength")
 class ExtractionStrength(Metric["Transcript"]):
-    """K = 1 - k/T: k answer tokens must be shown before the rest T - k is the argmax throughout.
+    """Extraction strength, K = 1 - k/T (arXiv 2012.07805).
 
-    Carlini et al., arXiv 2012.07805. Zero where even the last token is wrong; open-unlearning's
-    floor is 1/T, and it drops the last labelled token.
+    k of the T answer tokens must be shown before the rest T - k is the argmax throughout.
+
+    Carlini et al. Zero where even the last token is wrong; open-unlearning's floor is 1/T, and it
+    drops the last labelled token.
     """
 
     def read(self, transcript: "Transcript") -> list[Score]:
@@ -117,7 +130,9 @@ class ExtractionStrength(Metric["Transcript"]):
 
 @metric("multiple-choice")
 class MultipleChoice(Metric["Transcript"]):
-    """K = 1 where the true answer is the most probable choice, length-normalised; ties share.
+    """K = 1 where the true answer is the most probable choice.
+
+    Ties share. Probabilities are length-normalised.
 
     The choices are the answer and the distractors, scored as continuations (as
     lm-evaluation-harness's ``acc_norm``), not as letters. Chance is 1 / (1 + distractors).

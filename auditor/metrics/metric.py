@@ -10,10 +10,11 @@ from auditor.core.facts import Fact
 from auditor.core.registry import Registry
 
 Reads = Literal["text", "image"]
-"""What models of a kind answer in, and so what a metric can read."""
+"""Form of the answers of a kind's models, and so of what a metric can read."""
 
 T = TypeVar("T")
-"""What a metric reads: a transcript of answers, or pictures with what a classifier sees."""
+"""Type of what a metric reads: a transcript of answers, or pictures with a classifier's
+probabilities."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,13 @@ class Score:
     k: float | None
     """Knowledge in [0, 1]; None where the fact lacks what the metric needs."""
     answer: str | None = None
-    """What the model said, or what is seen in its picture."""
+    """Answer of the model, or what is seen in its picture."""
 
 
 class Metric(ABC, Generic[T]):
-    """A definition of knowing: from a model's answers to K of each fact.
+    """Definition of knowing: from a model's answers to K.
+
+    There is one K for each fact.
 
     The class attributes say what it costs and needs, so that a plan can be checked and estimated
     without asking any model.

@@ -11,8 +11,7 @@ from torch import Tensor
 from auditor.core.errors import MeasurementError
 
 Predict = Callable[[Tensor, Tensor], Tensor]
-"""Function from noisy input [n, c, h, w] and timestep to the UNet's prediction, guidance included.
-"""
+"""Function from noisy input [n, c, h, w] and timestep to the UNet's output, guidance included."""
 
 
 def add_noise(clean: Tensor, noise: Tensor, signal: Tensor) -> Tensor:
