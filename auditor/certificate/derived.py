@@ -116,6 +116,7 @@ def _policy(inputs: DecisionInputs) -> PolicyPart:
         minimum_gap=policy.minimum_gap,
         leak_limit=policy.leak_limit,
         utility_margin=policy.utility_margin,
+        leaked_facts=policy.leaked_facts,
         mandatory=labels(Role.MANDATORY),
         advisory=labels(Role.ADVISORY, Role.WAIVED),
         reported=labels(Role.REPORTED),

@@ -141,6 +141,8 @@ class PolicyPart(Part):
     minimum_gap: float
     leak_limit: float
     utility_margin: float
+    leaked_facts: int | None = Field(default=None, exclude_if=absent)
+    """Facts that may leak in a census; absent: as many as the leak limit allows."""
     mandatory: tuple[str, ...]
     advisory: tuple[str, ...]
     reported: tuple[str, ...]

@@ -26,6 +26,7 @@ COUNT_SHARE = 0.2
 """Share of alpha that is left for the count; the residual has the rest."""
 
 _SMALLEST = 1e-300
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,9 @@ class LeakCount:
 
 
 def leak_limit(margins: Margins, eligible: int) -> int:
-    """Returns how many of the eligible facts the policy lets leak."""
-    if margins.leaked_facts is not None:
-        return margins.leaked_facts
-    return math.floor(margins.leak_limit * eligible + 1e-9)
+    """Returns how many of the eligible facts the policy lets leak: its number, within its share."""
+    share = math.floor(margins.leak_limit * eligible + _ROUNDING)
+    return share if margins.leaked_facts is None else min(share, margins.leaked_facts)
 
 
 def count_leaks(arms: Arms, margins: Margins) -> LeakCount:

@@ -17,7 +17,8 @@ class Margins:
         leak_limit: largest share of leaked facts.
         leak_gap_floor: facts whose gap g is below this cannot show a leak.
         utility_margin: share of retain-set knowledge that unlearning may cost.
-        leaked_facts: facts that may leak in a census; None allows the share of `leak_limit`.
+        leaked_facts: most facts that may leak in a census, within the share of `leak_limit`; None
+            sets that share alone.
         leaks_counted: whether leaks are counted in a census, and not bounded as in a sample.
     """
 
