@@ -110,20 +110,20 @@ def _verdict(certificate: Certificate) -> str:
 
 
 def _short(row: MatrixRow | None) -> str:
-    if row is None or row.status != "measured" or row.figures is None:
+    if row is None or row.status != "measured" or row.strongest.figures is None:
         return "-" if row is None else row.status
-    return f"{number(row.figures.rho)} {MARKS[result(row).outcome]}"
+    return f"{number(row.strongest.figures.rho)} {MARKS[result(row).outcome]}"
 
 
 def _figures(row: MatrixRow) -> str:
-    figures = row.figures
+    figures = row.strongest.figures
     if figures is None:
         return " | ".join([row.status, "", "", "", ""])
     return " | ".join(
         [
             number(figures.rho),
             interval(figures.rho_lower, figures.rho_upper) or "",
-            f"{figures.leaked} of {figures.eligible}",
+            f"{figures.leak.leaked} of {figures.leak.eligible}",
             number(figures.log_e_fail),
             number(figures.log_e_pass),
         ]

@@ -56,14 +56,16 @@ def plan(world: ShapesWorld, subject: str, profile: Profile) -> AuditPlan:
 
 
 def _cell(row: MatrixRow | None) -> str:
-    if row is None or row.status != "measured" or row.figures is None:
+    if row is None or row.status != "measured" or row.strongest.figures is None:
         return "-" if row is None else row.status
     share = _share(row.forget)
     of_chance = _share(row.forget, "retrained-0")
     said = f"**{share}** ({of_chance})" if share else "no pictures"
-    bounds = interval(row.figures.rho_lower, row.figures.rho_upper) or "no bounds"
+    bounds = (
+        interval(row.strongest.figures.rho_lower, row.strongest.figures.rho_upper) or "no bounds"
+    )
     mark = "reported" if row.role is Role.REPORTED else MARKS[result(row).outcome]
-    return f"{said}; {number(row.figures.rho)} {bounds} {mark}"
+    return f"{said}; {number(row.strongest.figures.rho)} {bounds} {mark}"
 
 
 def _kept(row: MatrixRow | None) -> str:

@@ -136,12 +136,19 @@ def _row(
         "role": "mandatory" if mandatory else "advisory",
         "status": "measured",
         "reason": None,
-        "metric": METRICS[0],
         "parameters": {"checkpoints": [40], "rank": 16, "number": number},
         "named": False,
         "over_forgotten": False,
-        "gates": [],
-        "figures": None,
+        "readings": [
+            {
+                "metric": METRICS[0],
+                "figures": None,
+                "gates": [],
+                "counts": False,
+                "distribution": None,
+            }
+        ],
+        "shared_gates": [],
         "forget": {},
         "retain": {},
         "holdout": {},
@@ -167,7 +174,6 @@ def _row(
         ]
         if attack.startswith("relearning/")
         else [],
-        "distribution": None,
         "notes": {arm: {"forward_tokens": 1} for arm in ARMS},
         "forward_tokens": 4,
         "jobs": jobs,

@@ -34,10 +34,16 @@ def audit_checks(certificate: Certificate) -> tuple[AuditCheck, ...]:
 def _checks(certificate: Certificate) -> Iterator[AuditCheck]:
     several = certificate.uncertainty.retrained_models > 1
     for row in certificate.matrix:
-        for gate in row.gates:
+        for reading, gate in ((r, gate) for r in row.readings for gate in r.gates):
             if gate.name in GATE_CHECKS and (gate.name == "sensitivity" or several):
                 checked, met = GATE_CHECKS[gate.name]
-                name = fill("{attack}: {checked}", attack=row.label, checked=checked)
+                by = ", by {metric}" if len(row.readings) > 1 else ""
+                name = fill(
+                    "{attack}" + by + ": {checked}",
+                    attack=row.label,
+                    metric=reading.metric,
+                    checked=checked,
+                )
                 found = plain(met) if gate.message is None else phrase(gate.message)
                 yield AuditCheck(name, gate.met, found)
     for check in certificate.self_checks:

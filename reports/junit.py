@@ -101,9 +101,11 @@ def _result(attack: AttackResult) -> FinalResult | None:
 
 def _figures(attack: AttackResult) -> list[str]:
     row, lines = attack.row, []
-    if row.figures:
-        bounds = interval(row.figures.rho_lower, row.figures.rho_upper)
-        lines.append(f"residual knowledge: {number(row.figures.rho)} {bounds}")
+    for reading in row.readings:
+        if (figures := reading.figures) is not None:
+            bounds = interval(figures.rho_lower, figures.rho_upper)
+            by = f" by {inline(reading.metric, 60)}" if len(row.readings) > 1 else ""
+            lines.append(f"residual knowledge{by}: {number(figures.rho)} {bounds}")
     if attack.standing == "open":
         lines.append("Nothing is decided by it; this is not a pass.")
         lines += [each.inline(SENTENCE) for each in attack.result.why]

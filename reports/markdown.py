@@ -96,8 +96,8 @@ def _table(certificate: Certificate) -> Iterator[str]:
 
 
 def _cells(attack: AttackResult) -> Iterator[str]:
-    row, figures = attack.row, attack.row.figures
-    by_arm = row.forget.get(row.metric, {})
+    row, reading = attack.row, attack.row.strongest
+    by_arm, figures = row.forget.get(reading.metric, {}), reading.figures
     yield code(row.label, 80)
     yield row.role
     yield f"{RESULT_MARKS[attack.result.outcome]} {attack.result.words}"

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from auditor.certificate.schema import Certificate, MatrixRow
+from auditor.certificate.schema import Certificate, MatrixRow, ReadingPart
 from auditor.core.arms import Arm
 from auditor.core.roles import Role
 from auditor.core.text_safety import label, visible
@@ -27,7 +27,9 @@ class AttackView:
         result: its outcome.
         blocking: names of the gates that were not met, in words.
         reference: it is the model without attack, with which the others are compared.
-        unlearned: mean K of the unlearned model on the forget set, by the primary metric.
+        reading: what the metric shows that has most evidence of residual knowledge.
+        metric: that metric, where it is not the primary one of the certificate.
+        unlearned: mean K of the unlearned model on the forget set, by that metric.
         original: the same of the original model.
         baseline: the same, over all baselines.
         baselines: number of baselines in that mean.
@@ -43,6 +45,8 @@ class AttackView:
     result: Result
     blocking: tuple[str, ...]
     reference: bool
+    reading: ReadingPart
+    metric: str | None
     unlearned: float | None
     original: float | None
     baseline: float | None
@@ -100,7 +104,7 @@ def foremost(views: Iterable[AttackView]) -> list[AttackView]:
     """
 
     def rank(view: AttackView) -> tuple[int, float]:
-        figures = view.row.figures
+        figures = view.reading.figures
         rho = figures.rho if figures is not None else None
         return weight(view), math.inf if rho is None or math.isnan(rho) else -rho
 
@@ -109,15 +113,18 @@ def foremost(views: Iterable[AttackView]) -> list[AttackView]:
 
 def _view(row: MatrixRow, certificate: Certificate) -> AttackView:
     measured = row.status == "measured"
-    by_arm = row.forget.get(row.metric, {}) if measured else {}
-    figures = row.figures if measured else None
+    reading = row.strongest
+    by_arm = row.forget.get(reading.metric, {}) if measured else {}
+    figures = reading.figures if measured else None
     leak = figures.leak if figures else None
     explained = row.explanation is not None and row.explanation.measure == FLIPS
     return AttackView(
         row=row,
         result=result(row),
-        blocking=tuple(gate_name(gate.name) for gate in row.gates if not gate.met),
+        blocking=tuple(dict.fromkeys(gate_name(g.name) for g in row.gates if not g.met)),
         reference=row.attack.startswith("none/"),
+        reading=reading,
+        metric=None if reading.metric == certificate.scope.primary_metric else reading.metric,
         unlearned=by_arm.get(Arm.UNLEARNED),
         original=by_arm.get(Arm.ORIGINAL),
         baseline=baseline_mean(by_arm),

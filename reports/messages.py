@@ -148,33 +148,47 @@ def _not_measured(attack: str, status: str, reason: Phrase) -> Phrase:
     return fill(template, attack=attack, reason=reason)
 
 
-def _no_margin_left(attack: str, retrained: int, shrinkage: float | None, delta: float) -> Phrase:
+def _no_margin_left(
+    attack: str, metric: str, retrained: int, shrinkage: float | None, delta: float
+) -> Phrase:
     template = (
-        "{attack}: the original is not ahead of the retrained models, so the spread between "
-        "training runs cannot be taken off the margin of {delta:set}."
+        "{attack} by {metric}: the original is not ahead of the retrained models, so the spread "
+        "between training runs cannot be taken off the margin of {delta:set}."
         if shrinkage is None
-        else "{attack}: the spread between {retrained:retrained model|retrained models} takes "
-        "{shrinkage:number} off the margin of {delta:set}, which leaves nothing of it."
+        else "{attack} by {metric}: the spread between {retrained:retrained model|retrained "
+        "models} takes {shrinkage:number} off the margin of {delta:set}, which leaves nothing of "
+        "it."
     )
-    return fill(template, attack=attack, retrained=retrained, shrinkage=shrinkage, delta=delta)
+    return fill(
+        template,
+        attack=attack,
+        metric=metric,
+        retrained=retrained,
+        shrinkage=shrinkage,
+        delta=delta,
+    )
 
 
-def _residual_not_below_margin(attack: str, rho_upper: float | None, delta: float) -> Phrase:
+def _residual_not_below_margin(
+    attack: str, metric: str, rho_upper: float | None, delta: float
+) -> Phrase:
     template = (
-        "{attack}: residual knowledge may be 1 or more; it was not shown to be below {delta:set}."
+        "{attack} by {metric}: residual knowledge may be 1 or more; it was not shown to be below "
+        "{delta:set}."
         if rho_upper is None
-        else "{attack}: residual knowledge may be as high as {rho_upper:number}; it was not shown "
-        "to be below {delta:set}."
+        else "{attack} by {metric}: residual knowledge may be as high as {rho_upper:number}; it "
+        "was not shown to be below {delta:set}."
     )
-    return fill(template, attack=attack, rho_upper=rho_upper, delta=delta)
+    return fill(template, attack=attack, metric=metric, rho_upper=rho_upper, delta=delta)
 
 
-def _baseline_too_noisy(attack: str, retrained: list[int]) -> Phrase:
+def _baseline_too_noisy(attack: str, metric: str, retrained: list[int]) -> Phrase:
     template = (
-        "{attack}: {names} would not pass against the other retrained models. They differ too "
-        "much for this margin, or the facts are too few."
+        "{attack} by {metric}: {names} would not pass against the other retrained models. They "
+        "differ too much for this margin, or the facts are too few."
     )
-    return fill(template, attack=attack, names=[f"retrained-{number}" for number in retrained])
+    names = [f"retrained-{number}" for number in retrained]
+    return fill(template, attack=attack, metric=metric, names=names)
 
 
 def _budget_not_met(attack: str, lacking: list[dict[str, Any]]) -> Phrase:
@@ -284,10 +298,10 @@ def _positive_control_missed(
     return missed + _other_control(other, missing)
 
 
-def _residual_above_margin(attack: str, delta: float, rho: float | None) -> Phrase:
+def _residual_above_margin(attack: str, metric: str, delta: float, rho: float | None) -> Phrase:
     size = "" if rho is None else ", about {rho:short} of what the original knew"
-    template = "{attack}: residual knowledge is above {delta:set}" + size + "."
-    return fill(template, attack=attack, delta=delta, rho=rho)
+    template = "{attack} by {metric}: residual knowledge is above {delta:set}" + size + "."
+    return fill(template, attack=attack, metric=metric, delta=delta, rho=rho)
 
 
 def _relative_to_supplied_baselines(retrained: int, needed: int) -> Phrase:
@@ -406,22 +420,23 @@ SENTENCES: Mapping[str, Wording] = {
     # gates
     "not_measured": _not_measured,
     "gap_without_attack_unknown": (
-        "{attack}: the gap without attack is not known, so the gap under the attack has nothing to "
-        "be compared with."
+        "{attack} by {metric}: the gap without attack is not known, so the gap under the attack "
+        "has nothing to be compared with."
     ),
     "gap_too_small": (
-        "{attack}: the gap between the original and the retrained models is {gap_mean:number}, and "
-        "at least {gap_lower:number} at {alpha:confidence} confidence. A lower bound of "
-        "{gap_required:number} is needed to tell them apart."
+        "{attack} by {metric}: the gap between the original and the retrained models is "
+        "{gap_mean:number}, and at least {gap_lower:number} at {alpha:confidence} confidence. A "
+        "lower bound of {gap_required:number} is needed to tell them apart."
     ),
     "no_margin_left": _no_margin_left,
     "residual_not_below_margin": _residual_not_below_margin,
     "leaks_not_countable": (
-        "{attack}: no fact has a gap of {gap_floor:set} or more, so leaks cannot be counted."
+        "{attack} by {metric}: no fact has a gap of {gap_floor:set} or more, so leaks cannot be "
+        "counted."
     ),
     "leak_rate_not_within_limit": (
-        "{attack}: {leaked:count} of {eligible:fact|facts} leaked. The leak rate may be as high as "
-        "{upper:share}, and {limit:percent} is allowed."
+        "{attack} by {metric}: {leaked:count} of {eligible:fact|facts} leaked. The leak rate may "
+        "be as high as {upper:share}, and {limit:percent} is allowed."
     ),
     "baseline_too_noisy": _baseline_too_noisy,
     "budget_not_met": _budget_not_met,
@@ -456,8 +471,9 @@ SENTENCES: Mapping[str, Wording] = {
     "undecided": "The evidence supports neither a PASS nor a FAIL.",
     "original_not_shown_to_know": (
         "The original model was not shown to know what it is said to have forgotten: without "
-        "attack, its gap to the retrained models is {gap_mean:number} over {units:unit|units}, and "
-        "at least {gap_lower:number}. A lower bound of {minimum_gap:set} is needed."
+        "attack, its gap to the retrained models by {metric} is {gap_mean:number} over "
+        "{units:unit|units}, and at least {gap_lower:number}. A lower bound of {minimum_gap:set} "
+        "is needed."
     ),
     "residual_above_margin": _residual_above_margin,
     "residual_above_margin_together": (
@@ -491,8 +507,9 @@ SENTENCES: Mapping[str, Wording] = {
     ),
     "advisory": "Advisory: {about}",
     "left_out_of_fail": (
-        "{attack} does not count towards a FAIL: the gap between the original and the retrained "
-        "models was not shown to reach {minimum_gap:set}, so it proves nothing either way."
+        "{attack} by {metric} does not count towards a FAIL: the gap between the original and the "
+        "retrained models was not shown to reach {minimum_gap:set}, so it proves nothing either "
+        "way."
     ),
     "over_forgotten": (
         "{attack}: the unlearned model knows measurably less than the retrained models, which "
@@ -519,7 +536,7 @@ SENTENCES: Mapping[str, Wording] = {
     ),
     "families_run": "Families of attacks that were run: {families}. No other was tried.",
     "metric_on_given_prompts": (
-        "Knowledge is what the primary metric ({metric}) measures on the given prompts; other "
+        "Knowledge is what the deciding metrics ({metrics}) measure on the given prompts; other "
         "phrasings may show more."
     ),
     "residual_relative": "Residual knowledge is {to}.",

@@ -106,7 +106,8 @@ def _eval_results(certificate: Certificate) -> Iterator["EvalResult"]:
 
     facts = certificate.scope.sets.get("forget")
     for attack in attack_results(certificate):
-        figures = attack.row.figures
+        reading = attack.row.strongest
+        figures = reading.figures
         if figures is None or figures.rho is None or not math.isfinite(figures.rho):
             continue
         yield EvalResult(
@@ -119,6 +120,7 @@ def _eval_results(certificate: Certificate) -> Iterator["EvalResult"]:
             metric_name=f"residual knowledge under {inline(attack.row.label, 120)}",
             metric_value=figures.rho,
             metric_args={
+                "knowledge": inline(reading.metric, 60),
                 "lower": figures.rho_lower,
                 "upper": figures.rho_upper,
                 "result": attack.result.words,
@@ -143,7 +145,7 @@ def _block(certificate: Certificate, signatures: Signatures | None) -> Iterator[
     yield f"| Attack | Role | Result | Residual knowledge {RHO} |"
     yield "| --- | --- | --- | --- |"
     for attack in attack_results(certificate):
-        figures = attack.row.figures
+        figures = attack.row.strongest.figures
         rho = number(None)
         if figures:
             bounds = interval(figures.rho_lower, figures.rho_upper)

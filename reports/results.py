@@ -29,8 +29,8 @@ class Result:
 def result(row: MatrixRow) -> Result:
     """Return the outcome of a row.
 
-    Only a measured row with figures and gates, all met, is within the margin; whatever is not
-    known to be so is undecided.
+    Only a measured row with figures and gates by every metric, all met, is within the margin;
+    whatever is not known to be so is undecided.
     """
     if row.status != Status.MEASURED:
         outcome: Outcome = "failed" if row.status == Status.FAILED else "unavailable"
@@ -43,9 +43,9 @@ def result(row: MatrixRow) -> Result:
     over = "; over-forgotten" if row.over_forgotten else ""
     if row.named:
         return Result("leak", "leak found" + over, why)
-    if row.figures is None:
+    if any(reading.figures is None for reading in row.readings):
         return Result("undecided", "undecided", (plain("no figures were recorded"), *why))
-    if row.gates and not why:
+    if all(reading.gates for reading in row.readings) and not why:
         return Result("within", "within margin" + over, why)
     return Result("undecided", "undecided" + over, why)
 

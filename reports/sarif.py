@@ -115,9 +115,11 @@ def _rule(name: str, threat: Threat | None) -> ReportingDescriptor:
 def _result(attack: AttackResult, rule: int, target: ArtifactLocation) -> Result:
     row = attack.row
     sentences = [f"{row.label} ({row.role}): {attack.result.words}."]
-    if row.figures:
-        bounds = interval(row.figures.rho_lower, row.figures.rho_upper)
-        sentences.append(f"Residual knowledge {number(row.figures.rho)} {bounds}.")
+    for reading in row.readings:
+        if (figures := reading.figures) is not None:
+            bounds = interval(figures.rho_lower, figures.rho_upper)
+            by = f" by {reading.metric}" if len(row.readings) > 1 else ""
+            sentences.append(f"Residual knowledge{by} {number(figures.rho)} {bounds}.")
     return Result(
         rule_id=inline(row.attack),
         rule_index=rule,

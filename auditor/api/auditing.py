@@ -18,7 +18,7 @@ from auditor.certificate.build import NO_CONTROLS, audited_inputs, build_certifi
 from auditor.certificate.decision import margins, power
 from auditor.certificate.files import write_certificate
 from auditor.certificate.redaction import redact as redacted
-from auditor.certificate.schema import Certificate
+from auditor.certificate.schema import Certificate, ReadingPart
 from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, FactSets, SetName
@@ -41,7 +41,8 @@ from auditor.policy import AS_IS, Policy
 from auditor.positive_controls.estimate import estimate_controls
 from auditor.positive_controls.runner import run_controls
 from auditor.report import REPORTS
-from auditor.statistics import AttackAssessment, AttackFigures, FactsNeeded, Verdict, decide
+from auditor.statistics import AssessedReading, AttackAssessment, FactsNeeded, Verdict, decide
+from auditor.statistics.readings import strongest
 from auditor.store.base import EvidenceStore
 from auditor.store.columns import tabulate
 from auditor.store.folder_store import FolderStore
@@ -118,14 +119,15 @@ class AuditResult:
     def figures(self) -> pd.DataFrame:
         """Return the figures as a table, one row for each attack.
 
-        It has role, status, residual knowledge with its bounds, e-values and leaks.
+        It has role, status, residual knowledge with its bounds, e-values and leaks; of several
+        deciding metrics those of the one that shows most.
         """
         rows = []
         for row in self.certificate.matrix:
             rows.append(
                 {"attack": row.attack, "variant": row.variant, "role": str(row.role)}
                 | {"status": str(row.status), "named": row.named}
-                | _known(row.figures)
+                | _known(row.strongest)
             )
         return pd.DataFrame(rows)
 
@@ -176,7 +178,7 @@ class Measurement:
             attack = assessment.evidence.id
             rows.append(
                 {"attack": attack.name, "variant": attack.variant, "named": assessment.named}
-                | _known(assessment.figures)
+                | _known(strongest(assessment.readings))
             )
         return pd.DataFrame(rows)
 
@@ -347,7 +349,9 @@ def measure(
     arms = {Arm.UNLEARNED: unlearned, Arm.ORIGINAL: original}
     arms |= {Arm.retrained(number): model for number, model in enumerate(others)}
     sets = FactSets(forget=tuple(forget), retain=tuple(retain), holdout=tuple(holdout))
-    asked = tuple(metrics or kind_named(unlearned.spec.kind).default_metrics)
+    kind = kind_named(unlearned.spec.kind)
+    asked = tuple(metrics or dict.fromkeys((*kind.default_metrics, *kind.default_deciding)))
+    deciding = tuple(dict.fromkeys((asked[0], *(m for m in kind.default_deciding if m in asked))))
     chosen = {a.id: a for a in (attack_with(attack, {}) for attack in (AS_IS, *attacks))}
     evidence = [
         entry
@@ -361,7 +365,7 @@ def measure(
             table,
             attack.id,
             Role.ADVISORY if attack.decides else Role.REPORTED,
-            attack.metric or asked[0],
+            (attack.metric,) if attack.metric else deciding,
             {},
             list(arms),
             sets.forget,
@@ -530,12 +534,14 @@ def _pilot(
     return power(audited_inputs(outcome), attacks=mandatory)
 
 
-def _known(figures: AttackFigures | None) -> dict[str, float | None]:
+def _known(reading: ReadingPart | AssessedReading) -> dict[str, float | str | None]:
     """Return the figures of an attack that tables show.
 
-    They are None where the attack has none.
+    They are those of the metric that shows most, and None where the attack has none.
     """
-    known: dict[str, float | None] = {name: getattr(figures, name, None) for name in _FIGURES}
+    figures = reading.figures
+    known: dict[str, float | str | None] = {"metric": reading.metric}
+    known |= {name: getattr(figures, name, None) for name in _FIGURES}
     leak = figures.leak if figures else None
     return known | {name: getattr(leak, name, None) for name in ("leaked", "eligible")}
 

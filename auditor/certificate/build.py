@@ -62,7 +62,8 @@ def audited_inputs(outcome: AuditOutcome) -> DecisionInputs:
         policy=prepared.plan.policy,
         arms=tuple(sorted(map(Arm, prepared.locations), key=lambda arm: arm.place)),
         sets={"forget": sets.forget, "retain": sets.retain, "holdout": sets.holdout},
-        metrics=prepared.plan.metrics.all,
+        deciding=prepared.plan.metrics.decides,
+        reported=prepared.plan.metrics.reported,
         attacks=tuple(run.evidence for run in outcome.runs),
         table=outcome.table,
     )
@@ -95,7 +96,7 @@ def build_certificate(
         matrix=tuple(
             MatrixRow.from_assessment(
                 assessment,
-                *row_means(inputs, assessment.evidence),
+                row_means(inputs, assessment.evidence),
                 run.report,
                 run.variant.attack.parameters.model_dump(mode="json"),
                 run.forward_tokens,

@@ -10,6 +10,7 @@ from auditor.core.messages import Message, message
 from auditor.core.roles import ControlKind
 from auditor.statistics import AttackAssessment, ControlOutcome
 from auditor.statistics.betting import log_threshold
+from auditor.statistics.readings import strongest
 
 
 @dataclass(frozen=True)
@@ -40,17 +41,16 @@ class ControlMeasurement:
 
         The e-value must reach the audit's own threshold, over all its attacks.
         """
-        figures = self.assessment.figures
-        return (
-            figures is not None
-            and self.assessment.counts
-            and figures.log_e_fail >= log_threshold(self.alpha, self.tests)
-        )
+        found = self.assessment.log_e_fail
+        return found is not None and found >= log_threshold(self.alpha, self.tests)
 
     @property
     def params(self) -> dict[str, Any]:
         """The control and the figures on it, as parameters of a message."""
-        figures = self.assessment.figures
+        shown = strongest(self.assessment.readings)
+        figures, seen = shown.figures, self.assessment.log_e_fail
+        if seen is None and figures is not None:
+            seen = figures.log_e_fail
         return {
             "kind": self.kind,
             "grid": self.grid,
@@ -60,7 +60,7 @@ class ControlMeasurement:
             "rho_lower": figures.rho_lower if figures else None,
             "rho_upper": figures.rho_upper if figures else None,
             "tells_original_apart": self.assessment.counts,
-            "log_e_fail": figures.log_e_fail if figures else None,
+            "log_e_fail": seen,
             "log_e_needed": log_threshold(self.alpha, self.tests),
         }
 

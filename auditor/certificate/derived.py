@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 
 from auditor.certificate.decision import power
-from auditor.certificate.distribution import distribution
 from auditor.certificate.examples import worst
 from auditor.certificate.image_examples import image_examples
 from auditor.certificate.inputs import DecisionInputs
 from auditor.certificate.parts import ByArm
 from auditor.certificate.schema import (
-    DistributionPart,
     ForgetQualityPart,
     PolicyPart,
     ScopePart,
@@ -61,16 +59,9 @@ def derived_parts(inputs: DecisionInputs, decision: Decision) -> dict[str, Any]:
     }
 
 
-def row_means(
-    inputs: DecisionInputs, attack: AttackEvidence
-) -> tuple[dict[SetName, dict[str, ByArm]], DistributionPart | None]:
-    """Return what a matrix row shows beside its figures.
-
-    Returns:
-        Of each set of facts, metric to mean K by arm; and how D is spread over the forget set.
-    """
-    means = {name: inputs.means(attack, name) for name in inputs.sets}
-    return means, distribution(attack.arms)
+def row_means(inputs: DecisionInputs, attack: AttackEvidence) -> dict[SetName, dict[str, ByArm]]:
+    """Return mean K by set of facts, metric and arm."""
+    return {name: inputs.means(attack, name) for name in inputs.sets}
 
 
 def verdict_part(policy: Policy, decision: Decision) -> VerdictPart:
@@ -89,7 +80,7 @@ def verdict_part(policy: Policy, decision: Decision) -> VerdictPart:
 
 
 def _scope(inputs: DecisionInputs, decision: Decision) -> ScopePart:
-    primary, *reported = inputs.metrics
+    primary, *deciding = inputs.deciding
     return ScopePart(
         scope=inputs.policy.scope,
         sets={
@@ -97,7 +88,8 @@ def _scope(inputs: DecisionInputs, decision: Decision) -> ScopePart:
             for name, facts in inputs.sets.items()
         },
         primary_metric=primary,
-        reported_metrics=tuple(reported),
+        deciding_metrics=tuple(deciding),
+        reported_metrics=tuple(m for m in inputs.metrics if m not in inputs.deciding),
         baseline_claim=decision.baseline_claim,
     )
 
@@ -180,7 +172,7 @@ def _limitations(inputs: DecisionInputs, decision: Decision) -> tuple[Message, .
     limits = [
         message("attacks_give_lower_bounds"),
         message("families_run", families=sorted({attack.id.family for attack in attacks})),
-        message("metric_on_given_prompts", metric=inputs.metrics[0]),
+        message("metric_on_given_prompts", metrics=inputs.deciding),
     ]
     if decision.baseline_claim:
         limits.append(message("residual_relative", to=decision.baseline_claim))

@@ -2,11 +2,24 @@
 
 import numpy as np
 
-from auditor.certificate.schema import DistributionPart
+from auditor.certificate.parts import Part
 from auditor.statistics import Arms
 from auditor.statistics.betting import FloatArray
 
 BINS = 40
+
+
+class DistributionPart(Part):
+    """How D is spread over the facts: a mean near 0 may hide a few facts that leak whole.
+
+    D is K of the unlearned model minus the mean K of the retrained models. Each count is of
+    facts in one of 40 bins of equal width from -1 to 1; a bin holds its lower edge, the last both.
+    """
+
+    unlearned: tuple[int, ...]
+    retrained: tuple[int, ...] | None
+    """The same with the first retrained model in place of the unlearned one, against the others:
+    what chance alone does. Null with one retrained model."""
 
 
 def distribution(arms: Arms | None) -> DistributionPart | None:

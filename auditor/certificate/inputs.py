@@ -27,11 +27,18 @@ class DecisionInputs:
     arms: tuple[Arm, ...]
     """Unlearned, original, then every retrained model."""
     sets: Mapping[SetName, Sequence[Fact]]
-    metrics: tuple[str, ...]
-    """The primary metric, then those that are reported."""
+    deciding: tuple[str, ...]
+    """The primary metric, then the others that decide."""
+    reported: tuple[str, ...]
+    """Metrics that are shown beside them."""
     attacks: tuple[AttackEvidence, ...]
     """The model as it is among them."""
     table: EvidenceTable
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All metrics, each once, the primary one first."""
+        return tuple(dict.fromkeys((*self.deciding, *self.reported)))
 
     @property
     def retrained(self) -> list[Arm]:
@@ -46,14 +53,14 @@ class DecisionInputs:
     def matrix(
         self, attack: AttackEvidence, arms: Sequence[str], set_name: SetName
     ) -> npt.NDArray[np.float64] | None:
-        """K of the measure that decides as [arms, facts]; None where any of it is missing."""
+        """K of the leading metric as [arms, facts]; None where any of it is missing."""
         facts = [fact.id for fact in self.sets[set_name]]
         return self.table.matrix(attack.id, arms, set_name, attack.metric, facts)
 
     def means(self, attack: AttackEvidence, set_name: SetName) -> dict[str, ByArm]:
         """Metric to mean K by arm; a metric that read nothing is absent."""
         means: dict[str, ByArm] = {}
-        for metric in dict.fromkeys((*self.metrics, attack.metric)):
+        for metric in dict.fromkeys((*self.metrics, *(r.metric for r in attack.readings))):
             for arm in attack.jobs:
                 known = self.table.knowledge(attack.id, arm, set_name, metric)
                 if known:

@@ -225,10 +225,11 @@ def _redact_image_example(example: dict[str, Any], mark: Change) -> None:
 def _row(
     content: dict[str, Any], row: MatrixRow, words: frozenset[str], mark: Change, sweep: Change
 ) -> dict[str, Any]:
-    words |= {row.attack, row.variant, row.label, row.metric, *_strings(row.parameters)}
+    words |= {row.attack, row.variant, row.label, *_strings(row.parameters)}
+    words |= {reading.metric for reading in row.readings}
     words |= set(row.parameters)
     changed: dict[str, Any] = {"parameters": _each_text(content["parameters"], sweep)}
-    for part in ("reason", "gates", "side_figures", "curves"):
+    for part in ("reason", "readings", "shared_gates", "side_figures", "curves"):
         changed[part] = _parameters(content[part], mark, sweep)
     changed["notes"] = {
         arm: {
@@ -270,6 +271,7 @@ def _vocabulary(certificate: Certificate) -> frozenset[str]:
     arms = {arm.arm for arm in certificate.identity.arms}
     return frozenset(
         {"forget", "retain", "holdout", "no recall", *arms, scope.primary_metric}
+        | set(scope.deciding_metrics)
         | set(scope.reported_metrics)
     )
 

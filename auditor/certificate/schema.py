@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, JsonValue, PrivateAttr
 
+from auditor.certificate.distribution import DistributionPart, distribution
 from auditor.certificate.media import ImageExamplesPart
 from auditor.certificate.parts import ByArm, Part, absent
 from auditor.core.attack_id import AttackId
@@ -14,6 +15,7 @@ from auditor.core.hashing import digest, has_digest
 from auditor.core.messages import Message, plain
 from auditor.core.roles import ControlKind, Role, Status
 from auditor.statistics import (
+    AssessedReading,
     AttackAssessment,
     AttackFigures,
     Flag,
@@ -22,6 +24,7 @@ from auditor.statistics import (
     UtilityAssessment,
     Verdict,
 )
+from auditor.statistics.readings import strongest
 
 SCHEMA_VERSION = "4.0.0"
 """Semantic version of the certificate's form; any change of form changes it.
@@ -116,6 +119,8 @@ class ScopePart(Part):
     scope: Scope
     sets: dict[str, SetPart]
     primary_metric: str
+    deciding_metrics: tuple[str, ...] = ()
+    """Further metrics that decide."""
     reported_metrics: tuple[str, ...]
     baseline_claim: Message | None
     """What the residual is relative to; null where nothing was measured."""
@@ -156,17 +161,30 @@ class PolicyPart(Part):
     waivers: tuple[WaiverPart, ...]
 
 
-class DistributionPart(Part):
-    """How D is spread over the facts: a mean near 0 may hide a few facts that leak whole.
+class ReadingPart(Part):
+    """What one deciding metric says of one attack."""
 
-    D is K of the unlearned model minus the mean K of the retrained models. Each count is of
-    facts in one of 40 bins of equal width from -1 to 1; a bin holds its lower edge, the last both.
-    """
+    metric: str
+    """The measure of K that the figures are about."""
+    figures: AttackFigures | None
+    """What it showed; null unless measured. A bound that does not exist is null."""
+    gates: tuple[Gate, ...]
+    """Its conditions of a PASS."""
+    counts: bool
+    """Whether its gap is large enough for its evidence to count towards FAIL."""
+    distribution: DistributionPart | None
+    """Over the forget set; null where it was not measured."""
 
-    unlearned: tuple[int, ...]
-    retrained: tuple[int, ...] | None
-    """The same with the first retrained model in place of the unlearned one, against the others:
-    what chance alone does. Null with one retrained model."""
+    @classmethod
+    def from_assessed(cls, assessed: AssessedReading) -> "ReadingPart":
+        """Make the part of a reading."""
+        return cls(
+            metric=assessed.metric,
+            figures=assessed.figures,
+            gates=assessed.gates,
+            counts=assessed.counts,
+            distribution=distribution(assessed.reading.arms),
+        )
 
 
 class MatrixRow(Part):
@@ -181,16 +199,14 @@ class MatrixRow(Part):
     status: Status
     reason: Message | None
     """Why there is no measurement."""
-    metric: str
-    """The measure of K that its figures are about."""
     parameters: dict[str, Any]
     named: bool
     """Its own evidence shows residual knowledge above delta."""
     over_forgotten: bool
-    gates: tuple[Gate, ...]
-    """Conditions of a PASS."""
-    figures: AttackFigures | None
-    """What it showed; a bound that does not exist is null."""
+    readings: tuple[ReadingPart, ...] = Field(min_length=1)
+    """What each metric that decides on it shows; the leading one first."""
+    shared_gates: tuple[Gate, ...]
+    """Conditions of a PASS that no single metric is about."""
     forget: dict[str, ByArm]
     """Metric to mean K of the forget set by arm."""
     retain: dict[str, ByArm]
@@ -198,8 +214,6 @@ class MatrixRow(Part):
     explanation: Explanation | None
     side_figures: tuple[SideFigure, ...]
     curves: tuple[Curve, ...]
-    distribution: DistributionPart | None
-    """Of the metric that decides, over the forget set; null where it was not measured."""
     notes: dict[str, dict[str, Any]]
     """Arm to what its measurement noted (recipe, class of layers, digest of texts)."""
     forward_tokens: int
@@ -217,6 +231,26 @@ class MatrixRow(Part):
         return self.id.label
 
     @property
+    def metric(self) -> str:
+        """The leading metric."""
+        return self.readings[0].metric
+
+    @property
+    def figures(self) -> AttackFigures | None:
+        """What the leading metric shows."""
+        return self.readings[0].figures
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        """All conditions of a PASS."""
+        return (*(gate for reading in self.readings for gate in reading.gates), *self.shared_gates)
+
+    @property
+    def strongest(self) -> ReadingPart:
+        """The reading with the largest evidence of residual knowledge."""
+        return strongest(self.readings)
+
+    @property
     def report(self) -> AttackReport:
         """What the attack reports beside K, without its self-checks."""
         return AttackReport(
@@ -231,7 +265,6 @@ class MatrixRow(Part):
         cls,
         assessment: AttackAssessment,
         means: Mapping[SetName, dict[str, ByArm]],
-        distribution: DistributionPart | None,
         report: AttackReport,
         parameters: Mapping[str, Any],
         forward_tokens: int,
@@ -239,9 +272,8 @@ class MatrixRow(Part):
         """Make the row of an attack.
 
         Args:
-            assessment: its evidence, figures and gates.
+            assessment: its evidence, readings and gates.
             means: of each set of facts, metric to mean K by arm.
-            distribution: how D is spread over the facts.
             report: what the attack reports beside K.
             parameters: of the attack.
             forward_tokens: tokens that went through models for it.
@@ -253,19 +285,17 @@ class MatrixRow(Part):
             role=evidence.role,
             status=evidence.status,
             reason=evidence.reason,
-            metric=evidence.metric,
             parameters=dict(parameters),
             named=assessment.named,
             over_forgotten=assessment.over_forgotten,
-            gates=assessment.gates,
-            figures=assessment.figures,
+            readings=tuple(map(ReadingPart.from_assessed, assessment.readings)),
+            shared_gates=assessment.shared_gates,
             forget=means["forget"],
             retain=means["retain"],
             holdout=means["holdout"],
             explanation=report.explanation,
             side_figures=report.side_figures,
             curves=report.curves,
-            distribution=distribution,
             notes={arm: dict(notes) for arm, notes in report.notes.items()},
             forward_tokens=forward_tokens,
             jobs=dict(evidence.jobs),

@@ -50,6 +50,8 @@ _FIGURES = (
     "log_e_over",
 )
 """Figures that have the same name today."""
+_OF_A_METRIC = ("measured", "sensitivity", "residual", "leak_rate", "baseline_noise")
+"""Gates that are about what a metric read."""
 _MEASURES = {"code-flip share": "code_flip_share"}
 _CURVES = {"learning curve": "learning_curve", "ROC": "roc"}
 """Codes of curves by their former name. Curves of other names are shown as they were written."""
@@ -200,32 +202,48 @@ def _row(row: Table, policy: Table, seeds: int) -> dict[str, Any]:
         *("forward_tokens", "jobs"),
     )
     current = attack_id(row["attack"], row["variant"])
-    figures, explanation = row["figures"], row["explanation"]
+    explanation = row["explanation"]
     return {
         "attack": current.name,
         "variant": current.variant,
         "role": _role(row),
         "status": row["status"],
         "reason": _text(row["reason"]),
-        "metric": row["probe"],
         "parameters": attack_parameters(current.name, row["parameters"]),
         "named": row["named"],
         "over_forgotten": row["over_forgotten"],
-        "gates": [
-            {"name": g["name"], "met": g["met"], "message": _text(g["sentence"])}
-            for g in (_only(gate, "name", "met", "sentence") for gate in row["gates"])
-        ],
-        "figures": None if figures is None else _figures(figures, policy, seeds),
+        **_readings(row, policy, seeds),
         "forget": row["forget"],
         "retain": row["retain"],
         "holdout": row["holdout"],
         "explanation": None if explanation is None else _explanation(explanation),
         "side_figures": [_side_figure(figure) for figure in row["side_figures"]],
         "curves": [_curve(curve) for curve in row["curves"]],
-        "distribution": row["distribution"],
         "notes": {arm: renamed(notes, NOTES) for arm, notes in row["notes"].items()},
         "forward_tokens": row["forward_tokens"],
         "jobs": row["jobs"],
+    }
+
+
+def _readings(row: Table, policy: Table, seeds: int) -> dict[str, Any]:
+    """The one metric that decided, and the gates that are not its own."""
+    figures = row["figures"]
+    gates = [
+        {"name": g["name"], "met": g["met"], "message": _text(g["sentence"])}
+        for g in (_only(gate, "name", "met", "sentence") for gate in row["gates"])
+    ]
+    own = [g for g in gates if figures is not None and g["name"] in _OF_A_METRIC]
+    return {
+        "readings": [
+            {
+                "metric": row["probe"],
+                "figures": None if figures is None else _figures(figures, policy, seeds),
+                "gates": own,
+                "counts": figures is not None and figures["gap_lower"] >= policy["minimum_gap"],
+                "distribution": row["distribution"],
+            }
+        ],
+        "shared_gates": [gate for gate in gates if gate not in own],
     }
 
 

@@ -186,7 +186,8 @@ def _settings(row: MatrixRow) -> dict[str, object]:
     The number of its runs is one of them.
     """
     runs = {"runs": len(row.jobs[Arm.UNLEARNED])} if Arm.UNLEARNED in row.jobs else {}
-    return dict(row.parameters) | {"metric": row.metric} | runs
+    metrics = [reading.metric for reading in row.readings]
+    return dict(row.parameters) | {"metrics": metrics} | runs
 
 
 def _attack_side(row: MatrixRow | None) -> AttackSide | None:

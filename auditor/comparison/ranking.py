@@ -112,6 +112,7 @@ def _measure(certificate: Certificate) -> tuple[str | None, ...]:
         certificate.identity.facts_digest,
         original_digest(certificate),
         certificate.scope.primary_metric,
+        *certificate.scope.deciding_metrics,
         certificate.scope.scope,
         certificate.identity.policy_digest,
         digest(demanded | {"mandatory": sorted(policy.mandatory)}),
@@ -168,10 +169,10 @@ def _entry(one: Collected, rank: int) -> Entry:
     certificate = one.certificate
     utility, forget = certificate.utility, certificate.scope.sets.get("forget")
     residuals = [
-        (row.figures.rho, row.label)
+        (figures.rho, row.label)
         for row in certificate.matrix
-        if row.status is Status.MEASURED and row.figures and row.role is not Role.REPORTED
-        if row.figures.rho is not None
+        if row.status is Status.MEASURED and row.role is not Role.REPORTED
+        if (figures := row.strongest.figures) is not None and figures.rho is not None
     ]
     worst = max(residuals, default=None)
     return Entry(

@@ -19,7 +19,7 @@ from auditor.engine.preparation import Prepared
 from auditor.policy import AS_IS, shortfall
 from auditor.statistics import AttackEvidence
 from auditor.store.base import EvidenceStore
-from auditor.store.gathering import environment_message, measured_evidence
+from auditor.store.gathering import environment_message, measured_evidence, unread
 from auditor.store.table import Evidence, EvidenceTable
 
 
@@ -143,7 +143,7 @@ def _evidence(
 ) -> AttackEvidence:
     """The evidence of a variant, or why there is none."""
     plan, attack = prepared.plan, variant.attack
-    metric = attack.metric or plan.metrics.primary
+    metrics = (attack.metric,) if attack.metric else plan.metrics.decides
     baseline = attack.name == AS_IS
     lacking = None
     if variant.role is Role.MANDATORY:
@@ -156,7 +156,7 @@ def _evidence(
             role=variant.role,
             status=status,
             reason=reason,
-            metric=metric,
+            readings=unread(metrics),
             baseline=baseline,
             shortfall=lacking,
         )
@@ -165,7 +165,7 @@ def _evidence(
         table,
         variant.id,
         variant.role,
-        metric,
+        metrics,
         jobs,
         arms,
         prepared.sets.forget,

@@ -124,7 +124,7 @@ def metric_section(kind: ModelKind, given: Any, root: Path | None = None) -> Any
     if not isinstance(given, Mapping):
         return given
     primary, *reported = kind.default_metrics
-    usual = {"primary": primary, "reported": reported}
+    usual = {"primary": primary, "deciding": kind.default_deciding, "reported": reported}
     return of_kind(kind, "metric_section", {**usual, **given}, root)
 
 

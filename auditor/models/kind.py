@@ -99,7 +99,9 @@ class ModelKind(ABC):
     data_section: ClassVar[type[DataSection]] = DataSection
     metric_section: ClassVar[type[MetricSection]] = MetricSection
     default_metrics: ClassVar[tuple[str, ...]]
-    """Metrics of a plan that names none, the primary one first."""
+    """Metrics of a plan that names none: the primary one, then those that are reported."""
+    default_deciding: ClassVar[tuple[str, ...]] = ()
+    """Metrics that decide beside the primary one in a plan that names none."""
     packages: ClassVar[tuple[str, ...]]
     """Import packages whose versions may change what is measured."""
     code: ClassVar[tuple[str, ...]]

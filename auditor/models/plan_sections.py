@@ -36,12 +36,19 @@ class MetricSection(Section):
     """What "knows" means."""
 
     primary: str
-    """Metric that decides, by default the first of the kind's. It is named here, before any model
-    is opened."""
+    """Primary metric, which decides; by default the first of the kind's. It is named here, before
+    any model is opened."""
+    deciding: tuple[str, ...] = ()
+    """Further metrics that decide, by default the kind's: a PASS needs every one of them."""
     reported: tuple[str, ...]
-    """Metrics shown beside the primary one, by default the others of the kind's."""
+    """Metrics shown beside them, by default the others of the kind's."""
+
+    @property
+    def decides(self) -> tuple[str, ...]:
+        """Metrics that decide, the primary one first, each once."""
+        return tuple(dict.fromkeys((self.primary, *self.deciding)))
 
     @property
     def all(self) -> tuple[str, ...]:
-        """Primary and reported metrics, each once."""
-        return tuple(dict.fromkeys((self.primary, *self.reported)))
+        """Deciding and reported metrics, each once, the primary one first."""
+        return tuple(dict.fromkeys((*self.decides, *self.reported)))

@@ -21,6 +21,7 @@ from auditor.statistics.power import (
     power_at,
     zero_noise_bound,
 )
+from auditor.statistics.readings import AssessedReading, Reading
 from auditor.statistics.roc import (
     Area,
     OperatingPoint,
@@ -39,6 +40,7 @@ __all__ = [
     "LAMBDA_GRID",
     "Area",
     "Arms",
+    "AssessedReading",
     "AttackAssessment",
     "AttackEvidence",
     "AttackFigures",
@@ -53,6 +55,7 @@ __all__ = [
     "LeakRate",
     "Margins",
     "OperatingPoint",
+    "Reading",
     "ResidualInterval",
     "Scope",
     "SeedSpread",

@@ -1,6 +1,6 @@
-"""Assessment of one attack: its evidence, its figures and the gates between it and a PASS."""
+"""Assessment of one attack: its evidence, its readings and the gates between it and a PASS."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from auditor.core.attack_id import AttackId
@@ -8,9 +8,16 @@ from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
 from auditor.statistics.arms import Arms, Scope
 from auditor.statistics.betting import log_threshold
-from auditor.statistics.figures import AttackFigures, measure
-from auditor.statistics.gates import Gate, measured_gates
+from auditor.statistics.figures import AttackFigures
+from auditor.statistics.gates import Gate
 from auditor.statistics.margins import Margins
+from auditor.statistics.readings import (
+    AssessedReading,
+    Reading,
+    assess_reading,
+    log_e_fail,
+    log_e_over,
+)
 
 
 @dataclass(frozen=True)
@@ -31,9 +38,9 @@ class AttackEvidence:
         role: its role in the verdict.
         status: measured, failed or unavailable.
         reason: why there is no evidence; given if and only if the status is not measured.
-        metric: the measure of K that decides on it.
+        readings: what each deciding metric read, the first one leading; their arms are given if
+            and only if the status is measured.
         jobs: arm to the keys of its evidence.
-        arms: K of every arm; given if and only if the status is measured.
         baseline: marks the one entry that is the model as it is, without attack.
         control: what it made of the positive control that it is held to; None where none was
             made.
@@ -43,25 +50,35 @@ class AttackEvidence:
 
     id: AttackId
     role: Role
+    readings: tuple[Reading, ...] = (Reading(),)
     status: Status = Status.MEASURED
     reason: Message | None = None
-    metric: str = ""
     jobs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    arms: Arms | None = None
     baseline: bool = False
     control: ControlOutcome | None = None
     shortfall: Message | None = None
     environment: Message | None = None
 
     def __post_init__(self) -> None:
-        if (self.status is Status.MEASURED) != (self.arms is not None):
+        measured = self.status is Status.MEASURED
+        if not self.readings or any((r.arms is not None) != measured for r in self.readings):
             raise ValueError(f"{self.id.label}: arms belong to status 'measured', and to it alone")
-        if (self.status is Status.MEASURED) != (self.reason is None):
+        if measured != (self.reason is None):
             raise ValueError(f"{self.id.label} is {self.status}: a reason belongs to what is not")
         if self.baseline and self.role is Role.REPORTED:
             raise ValueError(
                 f"{self.id.label} is the model as it is, so it cannot be reported only"
             )
+
+    @property
+    def metric(self) -> str:
+        """The metric of the leading reading."""
+        return self.readings[0].metric
+
+    @property
+    def arms(self) -> Arms | None:
+        """K of every arm by the leading metric; None unless measured."""
+        return self.readings[0].arms
 
 
 @dataclass(frozen=True)
@@ -70,25 +87,40 @@ class AttackAssessment:
 
     Attributes:
         evidence: what was measured, or why nothing was.
-        figures: None unless measured.
-        gates: the conditions of a PASS, met or not; an advisory attack's never block.
-        counts: its gap is large enough for its evidence to count towards FAIL.
-        named: it shows a residual above delta on its own, at alpha / J (at alpha, where it is
-            only reported).
-        over_forgotten: it shows a residual below -delta on its own, likewise.
+        readings: what each deciding metric says of it, the leading one first.
+        shared_gates: conditions of a PASS that all its readings share.
+        log_e_fail: log of the mean e-value over its readings for "the residual is above delta";
+            None where no reading counts.
+        named: that e-value reaches J / alpha (1 / alpha, where it is only reported).
+        over_forgotten: the mean e-value for "the residual is below -delta" does likewise.
     """
 
     evidence: AttackEvidence
-    figures: AttackFigures | None
-    gates: tuple[Gate, ...]
-    counts: bool
+    readings: tuple[AssessedReading, ...]
+    shared_gates: tuple[Gate, ...]
+    log_e_fail: float | None
     named: bool
     over_forgotten: bool
+
+    @property
+    def gates(self) -> tuple[Gate, ...]:
+        """The conditions of a PASS, met or not; an advisory attack's never block."""
+        return (*(gate for reading in self.readings for gate in reading.gates), *self.shared_gates)
 
     @property
     def passed(self) -> bool:
         """Whether every gate is met."""
         return all(gate.met for gate in self.gates)
+
+    @property
+    def figures(self) -> AttackFigures | None:
+        """Figures of the leading reading; None unless measured."""
+        return self.readings[0].figures
+
+    @property
+    def counts(self) -> bool:
+        """Whether the evidence of any reading counts towards FAIL."""
+        return any(reading.counts for reading in self.readings)
 
     @property
     def label(self) -> str:
@@ -106,60 +138,65 @@ def assess(
     margins: Margins,
     scope: Scope,
     *,
-    no_attack_gap: float | None,
+    no_attack_gaps: Mapping[str, float],
     measured_attacks: int,
 ) -> AttackAssessment:
     """Work out the figures of one attack and the gates of a PASS.
 
-    An attack's evidence counts towards FAIL (and towards OVER-FORGOTTEN) only where the lower
-    bound of its gap reaches `minimum_gap`. Without that, an attack that harms the original
-    more than the unlearned model (g < 0) would read U = R as residual knowledge. Setting an
-    e-value to 0 on any event keeps its expectation at most 1, and J stays the number of
-    measured attacks, so the false-FAIL rate stays at most alpha. Replacing it by 1, or
-    dropping the attack from J, would depend on the data and be valid in neither case. The
-    share of the no-attack gap is not asked here: a coarse attack that still separates O from
-    R and finds knowledge in U has found it.
+    A PASS needs the gates of every deciding metric. The e-value for FAIL is the mean over the
+    metrics, so that each attack keeps one share of alpha, however many metrics decide.
 
     Args:
         evidence: the attack and what was measured.
         margins: the policy's margins.
         scope: what the units are.
-        no_attack_gap: mean gap of the model as it is, or None where it was not measured.
+        no_attack_gaps: metric to the mean gap of the model as it is; empty where it was not
+            measured. For an attack with a measure of its own the leading one stands.
         measured_attacks: J, over which FAIL is shared; an attack that is only reported shares it
             with none.
     """
     label, reported = evidence.id.label, evidence.role is Role.REPORTED
-    if evidence.arms is None:
-        reason = message(
-            "not_measured", attack=label, status=evidence.status.value, reason=evidence.reason
+    tests = 1 if reported else max(1, measured_attacks)
+    leading = next(iter(no_attack_gaps.values()), None)
+    readings = tuple(
+        assess_reading(
+            label,
+            reading,
+            margins,
+            scope,
+            no_attack_gap=no_attack_gaps.get(reading.metric, leading),
+            tests=tests * len(evidence.readings),
+            mandatory=evidence.role is Role.MANDATORY,
         )
-        return AttackAssessment(
-            evidence, None, (Gate("measured", False, reason),), False, False, False
-        )
-    tests = 1 if reported else measured_attacks
-    figures = measure(
-        evidence.arms,
-        margins,
-        scope,
-        no_attack_gap=no_attack_gap,
-        measured_attacks=tests,
-        mandatory=evidence.role is Role.MANDATORY,
+        for reading in evidence.readings
     )
-    gates = measured_gates(label, figures, margins)
-    if evidence.control is not None:
-        found = evidence.control.found
-        gates += (Gate("positive_control", found, None if found else evidence.control.message),)
-    if evidence.shortfall is not None:
-        gates += (Gate("budget", False, evidence.shortfall),)
-    if evidence.environment is not None:
-        gates += (Gate("environment", False, evidence.environment),)
+    fail, over = log_e_fail(readings), log_e_over(readings)
     shared = log_threshold(margins.alpha, tests)
-    counts = figures.gap_lower >= margins.minimum_gap
     return AttackAssessment(
         evidence=evidence,
-        figures=figures,
-        gates=gates,
-        counts=counts,
-        named=counts and figures.log_e_fail >= shared,
-        over_forgotten=counts and figures.log_e_over >= shared,
+        readings=readings,
+        shared_gates=tuple(_shared_gates(evidence)),
+        log_e_fail=fail,
+        named=fail is not None and fail >= shared,
+        over_forgotten=over is not None and over >= shared,
     )
+
+
+def _shared_gates(evidence: AttackEvidence) -> Iterator[Gate]:
+    """The conditions of a PASS that do not depend on what a metric read."""
+    if evidence.reason is not None:
+        reason = message(
+            "not_measured",
+            attack=evidence.id.label,
+            status=evidence.status.value,
+            reason=evidence.reason,
+        )
+        yield Gate("measured", met=False, message=reason)
+        return
+    if evidence.control is not None:
+        found = evidence.control.found
+        yield Gate("positive_control", found, None if found else evidence.control.message)
+    if evidence.shortfall is not None:
+        yield Gate("budget", met=False, message=evidence.shortfall)
+    if evidence.environment is not None:
+        yield Gate("environment", met=False, message=evidence.environment)

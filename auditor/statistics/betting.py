@@ -9,9 +9,11 @@ order of the facts. Logs are natural throughout.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp
 
 FloatArray = NDArray[np.float64]
 
@@ -45,6 +47,21 @@ def log_threshold(alpha: float, tests: int = 1) -> float:
     if not 0.0 < alpha < 1.0:
         raise ValueError(f"alpha must lie between 0 and 1, not {alpha}")
     return math.log(tests / alpha)
+
+
+def mean_log_e_value(log_e_values: Sequence[float], tests: int) -> float | None:
+    """Returns log of the equal-weight mean of e-values; those that are not given enter as 0.
+
+    Args:
+        log_e_values: logs of the e-values that count.
+        tests: number of e-values, those that enter as 0 included.
+
+    Returns:
+        None where none counts.
+    """
+    if not len(log_e_values):
+        return None
+    return float(logsumexp(log_e_values)) - math.log(tests)
 
 
 def log_e_value(z: ArrayLike) -> float:

@@ -1,4 +1,4 @@
-"""The figures of one measured attack: knowledge of each arm, the gap, the residual, leaks."""
+"""The figures of one reading of an attack: knowledge of each arm, gap, residual, leaks."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ from auditor.statistics.seeds import SeedSpread, SeedTrial, leak_of, seed_spread
 
 @dataclass(frozen=True)
 class AttackFigures:
-    """Figures of a measured attack. Log e-values are natural logs; K and gaps in [0, 1].
+    """Figures of a measured reading. Log e-values are natural logs; K and gaps in [0, 1].
 
     Attributes:
         facts: number of facts.
@@ -22,7 +22,7 @@ class AttackFigures:
         gap_required: what gap_lower must reach; None where the as-is gap is not known.
         rho: mean d / mean g; None where the mean gap is not above 0.
         rho_lower: lower bound at alpha; None where no residual was shown.
-        rho_lower_shared: lower bound at alpha / J, for the maximum over J attacks.
+        rho_lower_shared: lower bound at alpha / J, for the maximum over J readings.
         rho_upper: upper bound at alpha, with the spread over seeds from three seeds on; None
             where the residual is not bounded below 1. No bound is given unless gap_lower > 0.
         log_e_pass: for "the residual is below the (shrunk) delta"; None where no delta is left.
@@ -58,17 +58,17 @@ def measure(
     scope: Scope,
     *,
     no_attack_gap: float | None,
-    measured_attacks: int,
+    tests: int,
     mandatory: bool,
 ) -> AttackFigures:
-    """Returns the figures of one attack.
+    """Returns the figures of one reading.
 
     Args:
         arms: the evidence.
         margins: the policy's margins.
         scope: what the units are.
         no_attack_gap: mean gap of the model as it is, or None where it was not measured.
-        measured_attacks: J, over which FAIL is shared.
+        tests: J, over which FAIL is shared.
         mandatory: whether the retrained models are also tested against each other.
     """
     contrast = arms.contrast(scope)
@@ -78,7 +78,7 @@ def measure(
     lower = shared = upper = None
     if gap_lower > 0.0:
         lower = residual_lower(d, g, margins.alpha)
-        shared = residual_lower(d, g, margins.alpha / measured_attacks)
+        shared = residual_lower(d, g, margins.alpha / tests)
         upper = residual_upper(d, g, spread.alpha)
         if upper is not None and spread.shrinkage is not None:
             upper = upper + spread.shrinkage if upper + spread.shrinkage < 1.0 else None

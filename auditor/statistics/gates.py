@@ -32,26 +32,31 @@ class Gate:
     """What blocks it; null where it is met."""
 
 
-def measured_gates(attack: str, figures: AttackFigures, margins: Margins) -> tuple[Gate, ...]:
-    """Return the gates of an attack that ran."""
+def measured_gates(
+    attack: str, metric: str, figures: AttackFigures, margins: Margins
+) -> tuple[Gate, ...]:
+    """Return the gates of an attack that ran, on what one metric read."""
     blocking: dict[GateName, Message | None] = {
         "measured": None,
-        "sensitivity": _sensitivity(attack, figures, margins),
-        "residual": _residual(attack, figures, margins),
-        "leak_rate": _leak_rate(attack, figures, margins),
-        "baseline_noise": _baseline_noise(attack, figures),
+        "sensitivity": _sensitivity(attack, metric, figures, margins),
+        "residual": _residual(attack, metric, figures, margins),
+        "leak_rate": _leak_rate(attack, metric, figures, margins),
+        "baseline_noise": _baseline_noise(attack, metric, figures),
     }
     return tuple(Gate(name, said is None, said) for name, said in blocking.items())
 
 
-def _sensitivity(attack: str, figures: AttackFigures, margins: Margins) -> Message | None:
+def _sensitivity(
+    attack: str, metric: str, figures: AttackFigures, margins: Margins
+) -> Message | None:
     if figures.gap_required is None:
-        return message("gap_without_attack_unknown", attack=attack)
+        return message("gap_without_attack_unknown", attack=attack, metric=metric)
     if figures.gap_lower >= figures.gap_required:
         return None
     return message(
         "gap_too_small",
         attack=attack,
+        metric=metric,
         gap_mean=figures.gap_mean,
         gap_lower=figures.gap_lower,
         gap_required=figures.gap_required,
@@ -59,12 +64,13 @@ def _sensitivity(attack: str, figures: AttackFigures, margins: Margins) -> Messa
     )
 
 
-def _residual(attack: str, figures: AttackFigures, margins: Margins) -> Message | None:
+def _residual(attack: str, metric: str, figures: AttackFigures, margins: Margins) -> Message | None:
     spread = figures.spread
     if spread.delta is None or figures.log_e_pass is None:
         return message(
             "no_margin_left",
             attack=attack,
+            metric=metric,
             retrained=spread.seeds,
             shrinkage=spread.shrinkage,
             delta=margins.delta,
@@ -74,20 +80,26 @@ def _residual(attack: str, figures: AttackFigures, margins: Margins) -> Message 
     return message(
         "residual_not_below_margin",
         attack=attack,
+        metric=metric,
         rho_upper=figures.rho_upper,
         delta=margins.delta,
     )
 
 
-def _leak_rate(attack: str, figures: AttackFigures, margins: Margins) -> Message | None:
+def _leak_rate(
+    attack: str, metric: str, figures: AttackFigures, margins: Margins
+) -> Message | None:
     leak = figures.leak
     if leak.within(margins.leak_limit):
         return None
     if leak.eligible == 0:
-        return message("leaks_not_countable", attack=attack, gap_floor=margins.leak_gap_floor)
+        return message(
+            "leaks_not_countable", attack=attack, metric=metric, gap_floor=margins.leak_gap_floor
+        )
     return message(
         "leak_rate_not_within_limit",
         attack=attack,
+        metric=metric,
         leaked=leak.leaked,
         eligible=leak.eligible,
         upper=leak.upper,
@@ -95,6 +107,8 @@ def _leak_rate(attack: str, figures: AttackFigures, margins: Margins) -> Message
     )
 
 
-def _baseline_noise(attack: str, figures: AttackFigures) -> Message | None:
+def _baseline_noise(attack: str, metric: str, figures: AttackFigures) -> Message | None:
     blocked = [trial.seed for trial in figures.self_test if not trial.passed]
-    return message("baseline_too_noisy", attack=attack, retrained=blocked) if blocked else None
+    if not blocked:
+        return None
+    return message("baseline_too_noisy", attack=attack, metric=metric, retrained=blocked)

@@ -8,6 +8,7 @@ from auditor.statistics.assessment import AttackAssessment
 from auditor.statistics.betting import log_threshold
 from auditor.statistics.margins import Margins
 from auditor.statistics.power import FactsNeeded
+from auditor.statistics.readings import strongest
 from auditor.statistics.seeds import SEEDS_FOR_SPREAD
 from auditor.statistics.utility import UtilityAssessment
 
@@ -70,11 +71,13 @@ def verdict_reasons(
 
 
 def _not_auditable(attacks: Sequence[AttackAssessment], margins: Margins) -> Message:
-    figures = next(attack.figures for attack in attacks if attack.evidence.baseline)
+    as_is = next(attack for attack in attacks if attack.evidence.baseline)
+    figures = as_is.figures
     if figures is None:  # pragma: no cover - the rule needs the figures
         raise ValueError("NOT AUDITABLE needs the model as it is to be measured")
     return message(
         "original_not_shown_to_know",
+        metric=as_is.evidence.metric,
         gap_mean=figures.gap_mean,
         gap_lower=figures.gap_lower,
         units=figures.units,
@@ -87,11 +90,12 @@ def _fail(attacks: Sequence[AttackAssessment], margins: Margins) -> list[Message
         message(
             "residual_above_margin",
             attack=attack.label,
+            metric=shown.metric,
             delta=margins.delta,
-            rho=attack.figures.rho,
+            rho=shown.figures.rho,
         )
         for attack in attacks
-        if attack.named and attack.figures is not None
+        if attack.named and (shown := strongest(attack.readings)).figures is not None
     ]
     return reasons or [message("residual_above_margin_together", delta=margins.delta)]
 
@@ -117,11 +121,17 @@ def _remarks(attacks: Sequence[AttackAssessment], margins: Margins) -> list[Mess
             if not attack.mandatory:
                 reasons.extend(message("advisory", about=gate.message) for gate in unmet)
             continue
-        if not attack.counts:
-            reasons.append(
-                message("left_out_of_fail", attack=attack.label, minimum_gap=margins.minimum_gap)
+        reasons.extend(
+            message(
+                "left_out_of_fail",
+                attack=attack.label,
+                metric=reading.metric,
+                minimum_gap=margins.minimum_gap,
             )
-        elif not attack.mandatory:
+            for reading in attack.readings
+            if not reading.counts
+        )
+        if attack.counts and not attack.mandatory:
             reasons.extend(
                 message("advisory", about=gate.message)
                 for gate in unmet

@@ -1,10 +1,12 @@
 """From the evidence on all attacks to one verdict, by five rules taken in order.
 
-1. NOT AUDITABLE: without attack, the original does not know what it is said to have forgotten.
+1. NOT AUDITABLE: without attack, the original does not know what it is said to have forgotten, by
+   the primary metric.
 2. Each mandatory attack must have run and must tell the original from the retrained model.
 3. FAIL: the mean e-value over the measured attacks for "residual above delta" reaches 1/alpha.
-4. PASS: every mandatory attack shows its residual below delta and its leak rate in bounds, and
-   the retain set is kept. Intersection-union: no correction for the number of attacks.
+4. PASS: every mandatory attack shows, by every deciding metric, its residual below delta and its
+   leak rate in bounds, and the retain set is kept. Intersection-union: no correction for the number
+   of attacks or of metrics.
 5. INCONCLUSIVE otherwise.
 
 Where the model as it is was not measured, rule 1 cannot be judged and the verdict is
@@ -16,13 +18,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from scipy.special import logsumexp
-
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role
 from auditor.statistics.arms import Scope, check_scope
 from auditor.statistics.assessment import AttackAssessment, AttackEvidence, assess
-from auditor.statistics.betting import log_threshold
+from auditor.statistics.betting import log_threshold, mean_log_e_value
 from auditor.statistics.margins import Margins
 from auditor.statistics.power import FactsNeeded, facts_needed_as_observed
 from auditor.statistics.reasons import baseline_claim, utility_reason, verdict_reasons
@@ -52,10 +52,10 @@ class ResidualInterval:
     """Interval for the largest residual rho over attacks.
 
     Attributes:
-        lower: largest lower bound at alpha / J over all measured attacks; None where no
-            attack showed any residual.
-        upper: largest upper bound over the mandatory measured attacks, each at alpha; None
-            where one of them is not bounded below 1, or where there is none.
+        lower: largest lower bound over all measured attacks and deciding metrics, which share
+            alpha; None where no attack showed any residual.
+        upper: largest upper bound over the mandatory measured attacks and deciding metrics, each
+            at alpha; None where one of them is not bounded below 1, or where there is none.
         complete: whether every mandatory attack was measured; if not, `upper` leaves some out.
     """
 
@@ -125,12 +125,14 @@ def decide(
     margins = Margins() if margins is None else margins
     check_scope(scope)
     as_is = _as_is(attacks)
-    gap: float | None = None
-    if as_is.arms is not None:
-        gap = float(as_is.arms.contrast(scope).g.mean())
+    gaps = {
+        reading.metric: float(reading.arms.contrast(scope).g.mean())
+        for reading in as_is.readings
+        if reading.arms is not None
+    }
     measured = sum(entry.arms is not None and entry.role is not Role.REPORTED for entry in attacks)
     assessed = tuple(
-        assess(entry, margins, scope, no_attack_gap=gap, measured_attacks=measured)
+        assess(entry, margins, scope, no_attack_gaps=gaps, measured_attacks=measured)
         for entry in attacks
     )
     kept = None if utility is None else assess_utility(utility, margins, scope)
@@ -172,11 +174,8 @@ def _as_is(attacks: Sequence[AttackEvidence]) -> AttackEvidence:
 
 def _mean_log_e_fail(attacks: Sequence[AttackAssessment]) -> float | None:
     """Log of the mean over J measured attacks; one whose gap is too small enters as 0."""
-    counting = [a.figures.log_e_fail for a in attacks if a.figures is not None and a.counts]
-    if not counting:
-        return None
-    measured = sum(a.figures is not None for a in attacks)
-    return float(logsumexp(counting)) - math.log(measured)
+    counting = [a.log_e_fail for a in attacks if a.log_e_fail is not None]
+    return mean_log_e_value(counting, sum(a.figures is not None for a in attacks))
 
 
 def _blocks(
@@ -224,7 +223,12 @@ def _flags(
 
 
 def _residual(attacks: Sequence[AttackAssessment]) -> ResidualInterval:
-    figures = [(a.mandatory, a.figures) for a in attacks if a.figures is not None]
+    figures = [
+        (a.mandatory, reading.figures)
+        for a in attacks
+        for reading in a.readings
+        if reading.figures is not None
+    ]
     lowers = [f.rho_lower_shared for _, f in figures if f.rho_lower_shared is not None]
     uppers = [f.rho_upper for mandatory, f in figures if mandatory]
     bounded = [upper for upper in uppers if upper is not None]
@@ -242,12 +246,11 @@ def _facts_needed(
 ) -> FactsNeeded | None:
     """The largest need among mandatory attacks that only the number of facts may hold back."""
     short: list[FactsNeeded] = []
-    for attack in assessed:
-        arms = attack.evidence.arms
-        unmet = {gate.name for gate in attack.gates if not gate.met}
-        if arms is None or not attack.mandatory or not unmet & {"residual", "leak_rate"}:
-            continue
-        short.append(facts_needed_as_observed(arms, margins, scope))
+    for reading in (r for attack in assessed if attack.mandatory for r in attack.readings):
+        unmet = {gate.name for gate in reading.gates if not gate.met}
+        arms = reading.reading.arms
+        if arms is not None and unmet & {"residual", "leak_rate"}:
+            short.append(facts_needed_as_observed(arms, margins, scope))
     if not short:
         return None
     return max(short, key=lambda need: math.inf if need.needed is None else need.needed)

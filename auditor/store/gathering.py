@@ -6,7 +6,7 @@ from auditor.core.attack_id import AttackId
 from auditor.core.facts import Fact
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
-from auditor.statistics import Arms, AttackEvidence
+from auditor.statistics import Arms, AttackEvidence, Reading
 from auditor.store.base import EvidenceStore
 from auditor.store.environment import environment_differences
 from auditor.store.table import EvidenceTable
@@ -16,7 +16,7 @@ def measured_evidence(
     table: EvidenceTable,
     attack: AttackId,
     role: Role,
-    metric: str,
+    metrics: Sequence[str],
     jobs: Mapping[str, tuple[str, ...]],
     arms: Sequence[str],
     facts: Sequence[Fact],
@@ -27,13 +27,14 @@ def measured_evidence(
 ) -> AttackEvidence:
     """Gather the evidence of an attack that was measured.
 
-    An attack that lacks any fact on any arm has failed: nothing is filled in.
+    An attack that lacks any fact on any arm, by any of the metrics, has failed: nothing is filled
+    in.
 
     Args:
         table: the evidence.
         attack: the attack and its level.
         role: its role in the verdict.
-        metric: the measure of K that decides on it.
+        metrics: the measures of K that decide on it, the leading one first.
         jobs: arm to the keys of its evidence.
         arms: unlearned, original, then every retrained model.
         facts: of the forget set.
@@ -41,20 +42,31 @@ def measured_evidence(
         shortfall: how it falls short of the policy's budget.
         environment: how the environments of its arms differ.
     """
-    known = table.matrix(attack, arms, "forget", metric, [fact.id for fact in facts])
     entities = tuple(fact.entity for fact in facts)
+    ids = [fact.id for fact in facts]
+    known = {metric: table.matrix(attack, arms, "forget", metric, ids) for metric in metrics}
+    readings = [
+        Reading(metric, Arms(k[0], k[1], k[2:], entities))
+        for metric, k in known.items()
+        if k is not None
+    ]
+    complete = len(readings) == len(known)
     return AttackEvidence(
         id=attack,
         role=role,
-        status=Status.FAILED if known is None else Status.MEASURED,
-        reason=message("measurement_incomplete") if known is None else None,
-        metric=metric,
+        readings=tuple(readings) if complete else unread(metrics),
+        status=Status.MEASURED if complete else Status.FAILED,
+        reason=None if complete else message("measurement_incomplete"),
         jobs=jobs,
-        arms=None if known is None else Arms(known[0], known[1], known[2:], entities),
         baseline=baseline,
         shortfall=shortfall,
         environment=environment,
     )
+
+
+def unread(metrics: Sequence[str]) -> tuple[Reading, ...]:
+    """The readings of an attack that was not measured, by the metrics that would decide on it."""
+    return tuple(Reading(metric) for metric in metrics)
 
 
 def environment_message(

@@ -29,8 +29,9 @@ def comparable(
         certificate["self_checks"] = [check["passed"] for check in certificate["self_checks"]]
     for row, worked_out in zip(stated["matrix"], again["matrix"], strict=True):
         for one in (row, worked_out):
-            if one["figures"]:
-                del one["figures"]["spread"], one["figures"]["self_test"]
+            for reading in one["readings"]:
+                if reading["figures"]:
+                    del reading["figures"]["spread"], reading["figures"]["self_test"]
             if one["explanation"]:
                 del one["explanation"]["measure"]
             one["notes"].pop("comparison", None)  # said in a sentence why there is no explanation

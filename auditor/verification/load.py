@@ -20,7 +20,7 @@ from auditor.core.roles import Role, Status
 from auditor.policy import AS_IS, Assigned, Policy, assign_roles, parse_policy
 from auditor.statistics import AttackEvidence, ControlOutcome
 from auditor.store.base import EvidenceStore
-from auditor.store.gathering import environment_message, measured_evidence
+from auditor.store.gathering import environment_message, measured_evidence, unread
 from auditor.store.table import Evidence, EvidenceTable
 
 Tables = Callable[[Sequence[tuple[AttackId, dict[str, tuple[str, ...]]]]], EvidenceTable]
@@ -73,13 +73,15 @@ def load_inputs(
         )
 
     scope = certificate.scope
+    _check_metrics(certificate)
     bare = DecisionInputs(
         policy=policy,
         arms=tuple(
             sorted((Arm(part.arm) for part in certificate.identity.arms), key=lambda arm: arm.place)
         ),
         sets={"forget": sets.forget, "retain": sets.retain, "holdout": sets.holdout},
-        metrics=tuple(dict.fromkeys((scope.primary_metric, *scope.reported_metrics))),
+        deciding=(scope.primary_metric, *scope.deciding_metrics),
+        reported=scope.reported_metrics,
         attacks=(),
         table=tables([(row.id, row.jobs) for row in certificate.matrix]),
     )
@@ -91,6 +93,24 @@ def load_inputs(
     if not certificate.positive_controls:
         return inputs
     return inputs.with_controls(_control_outcomes(certificate, inputs, tables, store))
+
+
+def _check_metrics(certificate: Certificate) -> None:
+    """Refuse a certificate that other metrics decide than its plan says.
+
+    Raises:
+        ContradictedError: they are others.
+    """
+    planned = certificate.reproduction.plan.get("metrics")
+    if certificate.converted_from is not None or not isinstance(planned, dict):
+        return
+    said = dict.fromkeys((planned.get("primary"), *(planned.get("deciding") or ())))
+    deciding = (certificate.scope.primary_metric, *certificate.scope.deciding_metrics)
+    if tuple(said) != deciding:
+        raise ContradictedError(
+            f"{', '.join(deciding)} decide in the certificate, and its plan says "
+            f"{', '.join(map(str, said))}."
+        )
 
 
 def under_policy(
@@ -121,6 +141,7 @@ def under_policy(
         AttackEvidence(
             id=attack,
             role=Role.ADVISORY,
+            readings=unread(inputs.deciding),
             status=Status.UNAVAILABLE,
             reason=message("not_run_by_audit"),
             baseline=attack.name == AS_IS,
@@ -160,7 +181,7 @@ def _evidence(
             inputs.table,
             row.id,
             assigned.role,
-            row.metric,
+            [reading.metric for reading in row.readings],
             row.jobs,
             inputs.arms,
             inputs.sets["forget"],
@@ -177,7 +198,7 @@ def _evidence(
         role=assigned.role,
         status=row.status,
         reason=row.reason,
-        metric=row.metric,
+        readings=unread([reading.metric for reading in row.readings]),
         baseline=row.attack == AS_IS,
         shortfall=assigned.shortfall,
     )

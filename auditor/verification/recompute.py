@@ -124,15 +124,13 @@ def _row(
     report = attack_report(attack, stated.jobs, store)
     row = MatrixRow.from_assessment(
         assessment,
-        *row_means(inputs, assessment.evidence),
+        row_means(inputs, assessment.evidence),
         report,
         stated.parameters,
         stated.forward_tokens,
     )
-    itself: dict[str, Any] = {
-        "variant": attack.variant,
-        "metric": attack.metric or inputs.metrics[0],
-    }
+    _check_metrics(row, attack.metric, inputs)
+    itself: dict[str, Any] = {"variant": attack.variant}
     if attack.decides == (row.role is Role.REPORTED):
         itself["role"] = attack.role(mandatory=False)
     return row.model_copy(update=itself), report
@@ -145,14 +143,14 @@ def _silent_row(
     described = ATTACKS.metadata(stated.attack)
     row = MatrixRow.from_assessment(
         assessment,
-        *row_means(inputs, assessment.evidence),
+        row_means(inputs, assessment.evidence),
         stated.report,
         stated.parameters,
         stated.forward_tokens,
     )
+    _check_metrics(row, described.metric, inputs)
     itself: dict[str, Any] = {
         "variant": _preset_name(described, stated.parameters) or stated.variant,
-        "metric": described.metric or inputs.metrics[0],
     }
     if described.decides == (row.role is Role.REPORTED):
         itself["role"] = described.role(mandatory=False)
@@ -168,6 +166,21 @@ def _preset_name(described: AttackMetadata, parameters: Mapping[str, Any]) -> st
         return None
     named = (p.name for p in described.presets if settings(**p.parameters) == given)
     return next(named, None)
+
+
+def _check_metrics(row: MatrixRow, own: str | None, inputs: DecisionInputs) -> None:
+    """Refuse a row that other metrics decide on than its attack's, or the plan's.
+
+    Raises:
+        ContradictedError: they are others.
+    """
+    deciding = (own,) if own else inputs.deciding
+    found = tuple(reading.metric for reading in row.readings)
+    if found != deciding:
+        raise ContradictedError(
+            f"{row.label} is decided by {', '.join(found)} in the certificate, and by "
+            f"{', '.join(deciding)} by its plan."
+        )
 
 
 def _check_parameters(row: MatrixRow) -> None:

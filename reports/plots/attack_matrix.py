@@ -90,7 +90,7 @@ def _row(axes: Axes, view: AttackView, top: float) -> None:
         why = label(str(reason(view.row)), 46)
         axes.text((LEFT + RIGHT) / 2, top + 26.5, why, size=SMALL, color=INK, ha="center")
         return
-    figures = view.row.figures
+    figures = view.reading.figures
     values = {
         "unlearned": view.unlearned,
         "retrained": view.baseline,

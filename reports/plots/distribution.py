@@ -102,7 +102,7 @@ def spreads(rows: Sequence[AttackView]) -> list[Spread]:
     """
     found = []
     for view in foremost(rows):
-        told = view.row.distribution
+        told = view.reading.distribution
         if view.row.status == "measured" and told is not None and _sound(told.unlearned):
             retrained = told.retrained if told.retrained and _sound(told.retrained) else None
             found.append(Spread(view, told.unlearned, retrained))

@@ -78,7 +78,7 @@ def residual_plot(rows: Sequence[AttackView], delta: float, alpha: float, part: 
 def _domain(rows: Sequence[AttackView], delta: float) -> tuple[float, float]:
     values = [-0.15, 1.1, delta + 0.1]
     for view in rows:
-        figures = view.row.figures
+        figures = view.reading.figures
         if figures is not None:
             found = (figures.rho, figures.rho_lower, figures.rho_upper)
             values.extend(v for v in found if v is not None and math.isfinite(v))
@@ -116,7 +116,7 @@ def _row(
     axes: Axes, view: AttackView, top: float, place: Place, domain: tuple[float, float]
 ) -> None:
     axes.text(LEFT, top + 12, view.name(35), size=LABEL, color=INK)
-    figures = view.row.figures
+    figures = view.reading.figures
     mark = MARKS.get(view.result.outcome)
     if figures is None or mark is None:
         axes.text(RIGHT, top + 12, view.result.words, size=SMALL, color=SOFT, ha="right")
@@ -182,7 +182,7 @@ def _description(rows: Sequence[AttackView], delta: float, alpha: float) -> str:
     ]
     for view in rows:
         name = label(view.row.label, 60)
-        figures = view.row.figures
+        figures = view.reading.figures
         if figures is None:
             said.append(f"{name}: {view.result.words}, no measurement{_also(view)}.")
         else:

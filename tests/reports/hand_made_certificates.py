@@ -3,7 +3,17 @@
 import math
 from typing import Any
 
-from hand_made_rows import ARMS, BROKEN, FAIL_ROWS, OPEN_ROWS, PASS_ROWS, UNKNOWN_ROWS, by_arm, sha
+from hand_made_rows import (
+    ARMS,
+    BROKEN,
+    FAIL_ROWS,
+    METRIC,
+    OPEN_ROWS,
+    PASS_ROWS,
+    UNKNOWN_ROWS,
+    by_arm,
+    sha,
+)
 
 from auditor.certificate.schema import Certificate
 
@@ -39,7 +49,13 @@ def honest_certificate(verdict: str = "FAIL", **changes: Any) -> Certificate:
     reasons = {
         "FAIL": [
             *(
-                told("residual_above_margin", attack=f"quantization/bnb {level}", delta=0.1, rho=r)
+                told(
+                    "residual_above_margin",
+                    attack=f"quantization/bnb {level}",
+                    metric=METRIC,
+                    delta=0.1,
+                    rho=r,
+                )
                 for level, r in (("nf4", 0.8), ("fp4", 0.76))
             ),
             told(
@@ -54,6 +70,7 @@ def honest_certificate(verdict: str = "FAIL", **changes: Any) -> Certificate:
         "NOT AUDITABLE": [
             told(
                 "original_not_shown_to_know",
+                metric=METRIC,
                 gap_mean=0.01,
                 gap_lower=-0.02,
                 units=400,

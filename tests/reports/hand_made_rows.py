@@ -4,8 +4,21 @@ import hashlib
 import math
 from typing import Any
 
+from auditor.certificate.schema import ReadingPart
+
 ARMS = ("unlearned", "original", "retrained-0", "retrained-1", "retrained-2")
 FACTS = 400
+METRIC = "rouge-l-recall"
+UNREAD: dict[str, Any] = {
+    "metric": METRIC,
+    "figures": None,
+    "gates": [],
+    "counts": False,
+    "distribution": None,
+}
+"""Reading of an attack that was not measured."""
+NO_READING = {"readings": (ReadingPart.model_validate(UNREAD),)}
+"""Change of a row that takes its figures and gates."""
 
 
 def sha(text: str) -> str:
@@ -31,19 +44,17 @@ def row(
         "role": role,
         "status": status,
         "reason": reason,
-        "metric": "rouge-l-recall",
         "parameters": {"bits": 4, "group_size": 64},
         "named": False,
         "over_forgotten": False,
-        "gates": [],
-        "figures": None,
+        "readings": [dict(UNREAD)],
+        "shared_gates": [],
         "forget": {},
         "retain": {},
         "holdout": {},
         "explanation": None,
         "side_figures": [],
         "curves": list(curves),
-        "distribution": None,
         "notes": {},
         "forward_tokens": 0,
         "jobs": {},
@@ -51,7 +62,7 @@ def row(
     if known is None:
         about = {"attack": f"{attack} {variant}", "status": status, "reason": reason}
         said = {"code": "not_measured", "params": about}
-        base["gates"] = [{"name": "measured", "met": False, "message": said}]
+        base["shared_gates"] = [{"name": "measured", "met": False, "message": said}]
         return base
     unlearned, retrained, original = known
     gap = original - retrained
@@ -64,6 +75,7 @@ def row(
         "code": "gap_too_small",
         "params": {
             "attack": f"{attack} {variant}",
+            "metric": METRIC,
             "gap_mean": gap,
             "gap_lower": gap - 0.04,
             "gap_required": 0.29,
@@ -72,10 +84,16 @@ def row(
     }
     not_below = {
         "code": "residual_not_below_margin",
-        "params": {"attack": f"{attack} {variant}", "rho_upper": upper, "delta": delta},
+        "params": {
+            "attack": f"{attack} {variant}",
+            "metric": METRIC,
+            "rho_upper": upper,
+            "delta": delta,
+        },
     }
-    base |= {
-        "named": named,
+    reading = {
+        "metric": METRIC,
+        "counts": gap - 0.04 >= 0.2,
         "gates": [
             {"name": "measured", "met": True, "message": None},
             {
@@ -113,16 +131,20 @@ def row(
             },
             "self_test": [],
         },
+        "distribution": {
+            "unlearned": spread_of(unlearned - retrained, leaking=leaked / FACTS),
+            "retrained": spread_of(0.0, leaking=0.0),
+        },
+    }
+    base |= {
+        "named": named,
+        "readings": [reading],
         "forget": {
             "rouge-l-recall": by_arm(unlearned, retrained, original),
             "answer-probability": by_arm(0.6 * unlearned, 0.5 * retrained, 0.9 * original),
         },
         "retain": {"rouge-l-recall": by_arm(0.88, 0.9, 0.91)},
         "holdout": {"rouge-l-recall": by_arm(0.31, 0.32, 0.31)},
-        "distribution": {
-            "unlearned": spread_of(unlearned - retrained, leaking=leaked / FACTS),
-            "retrained": spread_of(0.0, leaking=0.0),
-        },
         "notes": {"unlearned": {"recipe": "double quantization off", "class": "Linear4bit"}},
         "forward_tokens": 1_204_332,
         "jobs": {arm: [sha(f"{attack}{variant}{arm}")] for arm in ARMS},

@@ -36,7 +36,7 @@ def hostile_certificate() -> Certificate:
         part["parameters"] = {bad: [bad, {"x": HOSTILE}]}
         part["notes"] = {HOSTILE: {HOSTILE: bad}}
         part["reason"] = said(bad) if part["reason"] else None
-        for gate in part["gates"]:
+        for gate in (*part["shared_gates"], *(g for r in part["readings"] for g in r["gates"])):
             gate["message"] = said(bad) if gate["message"] else None
         if part["explanation"]:
             part["explanation"]["layers"][HOSTILE + "9" * 5000] = 0.5

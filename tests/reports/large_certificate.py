@@ -89,9 +89,10 @@ def _row(number: int, draw: random.Random) -> dict[str, Any]:
         told["explanation"]["layers"] = {
             layer: min(1.0, flips * draw.uniform(0.3, 1.7)) for layer in LAYERS
         }
-    if told["figures"]:
-        told["figures"] |= {"facts": FACTS, "units": FACTS}
-        told["distribution"] = {
+    [reading] = told["readings"]
+    if reading["figures"]:
+        reading["figures"] |= {"facts": FACTS, "units": FACTS}
+        reading["distribution"] = {
             "unlearned": _spread(draw, leaked=3900 if leaks else number == 2),
             "retrained": _spread(draw, leaked=0),
         }

@@ -174,9 +174,7 @@ def test_a_curve_without_numbers_is_not_drawn_and_is_counted(groups, points):
 
 
 def test_an_attack_that_failed_has_no_curve(groups):
-    assert (
-        groups([curve([(0, 1), (1, 2)])], status="failed", reason=told("lost"), figures=None) == ()
-    )
+    assert groups([curve([(0, 1), (1, 2)])], status="failed", reason=told("lost")) == ()
 
 
 @given(

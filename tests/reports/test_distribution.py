@@ -19,7 +19,7 @@ def views(certificate):
 
 def found_in(views, unlearned, retrained=None, **changes):
     told = row("quantization/bnb", "nf4", (0.5, 0.2, 0.9)) | changes
-    told["distribution"] = {"unlearned": unlearned, "retrained": retrained}
+    told["readings"][0]["distribution"] = {"unlearned": unlearned, "retrained": retrained}
     return spreads(views(told))
 
 
@@ -77,7 +77,8 @@ def test_those_that_matter_come_first_and_the_rest_is_told(certificate):
     for number in range(20):
         told = row("quantization/bnb", f"level {number}", (0.2, 0.2, 0.9))
         leaking = counts(b20=400 - number, b35=number)
-        rows.append(told | {"distribution": {"unlearned": leaking, "retrained": None}})
+        told["readings"][0]["distribution"] = {"unlearned": leaking, "retrained": None}
+        rows.append(told)
     rows.append(row("a/advisory", "x", (0.2, 0.2, 0.9), role="advisory"))
     shown = certificate("FAIL", matrix=rows)
     found = spreads(attack_views(shown))

@@ -8,6 +8,8 @@ from importlib.resources import files
 from itertools import pairwise
 
 import pytest
+from hand_made_certificates import honest_certificate
+from hand_made_rows import NO_READING
 from pages import page_of, parsed, part
 from parsed_page import Page
 
@@ -135,11 +137,19 @@ def test_every_attack_is_shown_and_what_did_not_run_has_passed_nothing(certifica
             assert "within margin" not in said
 
 
+PASS_READINGS = honest_certificate("PASS").matrix[0].readings
+
+
 @pytest.mark.parametrize(
     ("change", "outcome"),
     [
-        ({"gates": ()}, "undecided"),
-        ({"figures": None}, "undecided"),
+        (NO_READING, "undecided"),
+        ({"readings": (*PASS_READINGS, *NO_READING["readings"])}, "undecided"),
+        ({"readings": (*PASS_READINGS, *PASS_READINGS)}, "within"),
+        (
+            {"readings": tuple(r.model_copy(update={"gates": ()}) for r in PASS_READINGS)},
+            "undecided",
+        ),
         (
             {
                 "status": "failed",

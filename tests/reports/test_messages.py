@@ -143,48 +143,60 @@ def _strings_of(module):
             message(
                 "gap_too_small",
                 attack="none/as-is full precision",
+                metric="rouge-l-recall",
                 gap_mean=0.15,
                 gap_lower=0.1,
                 gap_required=0.2,
                 alpha=0.05,
             ),
-            "none/as-is full precision: the gap between the original and the retrained models is "
-            "0.150, and at least 0.100 at 95 % confidence. A lower bound of 0.200 is needed to "
-            "tell them apart.",
+            "none/as-is full precision by rouge-l-recall: the gap between the original and the "
+            "retrained models is 0.150, and at least 0.100 at 95 % confidence. A lower bound of "
+            "0.200 is needed to tell them apart.",
         ),
         (
-            message("no_margin_left", attack="a b", retrained=3, shrinkage=0.1234, delta=0.1),
-            "a b: the spread between 3 retrained models takes 0.123 off the margin of 0.1, which "
-            "leaves nothing of it.",
+            message(
+                "no_margin_left", attack="a b", metric="m", retrained=3, shrinkage=0.1234, delta=0.1
+            ),
+            "a b by m: the spread between 3 retrained models takes 0.123 off the margin of 0.1, "
+            "which leaves nothing of it.",
         ),
         (
-            message("no_margin_left", attack="a b", retrained=3, shrinkage=None, delta=0.1),
-            "a b: the original is not ahead of the retrained models, so the spread between "
+            message(
+                "no_margin_left", attack="a b", metric="m", retrained=3, shrinkage=None, delta=0.1
+            ),
+            "a b by m: the original is not ahead of the retrained models, so the spread between "
             "training runs cannot be taken off the margin of 0.1.",
         ),
         (
-            message("residual_not_below_margin", attack="a b", rho_upper=None, delta=0.1),
-            "a b: residual knowledge may be 1 or more; it was not shown to be below 0.1.",
+            message(
+                "residual_not_below_margin", attack="a b", metric="m", rho_upper=None, delta=0.1
+            ),
+            "a b by m: residual knowledge may be 1 or more; it was not shown to be below 0.1.",
         ),
         (
-            message("residual_not_below_margin", attack="a b", rho_upper=0.25, delta=0.1),
-            "a b: residual knowledge may be as high as 0.250; it was not shown to be below 0.1.",
+            message(
+                "residual_not_below_margin", attack="a b", metric="m", rho_upper=0.25, delta=0.1
+            ),
+            "a b by m: residual knowledge may be as high as 0.250; it was not shown to be below "
+            "0.1.",
         ),
         (
             message(
                 "leak_rate_not_within_limit",
                 attack="a b",
+                metric="m",
                 leaked=5,
                 eligible=1,
                 upper=0.1234,
                 limit=0.1,
             ),
-            "a b: 5 of 1 fact leaked. The leak rate may be as high as 12.3 %, and 10 % is allowed.",
+            "a b by m: 5 of 1 fact leaked. The leak rate may be as high as 12.3 %, and 10 % is "
+            "allowed.",
         ),
         (
-            message("baseline_too_noisy", attack="a b", retrained=[0, 2]),
-            "a b: retrained-0, retrained-2 would not pass against the other retrained models. They "
-            "differ too much for this margin, or the facts are too few.",
+            message("baseline_too_noisy", attack="a b", metric="m", retrained=[0, 2]),
+            "a b by m: retrained-0, retrained-2 would not pass against the other retrained models. "
+            "They differ too much for this margin, or the facts are too few.",
         ),
         (
             message(
@@ -237,12 +249,12 @@ def _strings_of(module):
             "whether the attack brings back knowledge that is hidden.",
         ),
         (
-            message("residual_above_margin", attack="a b", delta=0.1, rho=0.456),
-            "a b: residual knowledge is above 0.1, about 0.46 of what the original knew.",
+            message("residual_above_margin", attack="a b", metric="m", delta=0.1, rho=0.456),
+            "a b by m: residual knowledge is above 0.1, about 0.46 of what the original knew.",
         ),
         (
-            message("residual_above_margin", attack="a b", delta=0.1, rho=None),
-            "a b: residual knowledge is above 0.1.",
+            message("residual_above_margin", attack="a b", metric="m", delta=0.1, rho=None),
+            "a b by m: residual knowledge is above 0.1.",
         ),
         (
             message("relative_to_supplied_baselines", retrained=1, needed=3),
@@ -316,7 +328,7 @@ def test_a_code_of_somebody_else_is_shown_with_its_parameters():
         message("gap_too_small", attack="a b"),
         message("package_missing", name="x"),
         message("facts_share_answers", facts="many"),
-        message("baseline_too_noisy", attack="a b", retrained=3),
+        message("baseline_too_noisy", attack="a b", metric="m", retrained=3),
         message("budget_not_met", attack="a b", lacking=[{"parameter": "x"}]),
         message("positive_control_found", attack="a", held_to={}, other=None, missing=None),
         message("not_measured", attack="a b", status="lost", reason="?"),

@@ -59,7 +59,7 @@ def test_every_field_that_is_named_exists(path):
 
 def test_a_field_that_does_not_exist_is_noticed():
     assert not resolves("verdict.compliant")
-    assert not resolves("matrix.figures")
+    assert not resolves("matrix.readings")
     assert not resolves("scope.sets[].names")
 
 

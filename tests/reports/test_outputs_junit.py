@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 from hand_made_certificates import honest_certificate
+from hand_made_rows import NO_READING
 from hostile_texts import hostile_certificate
 from junitparser import Error, Failure, JUnitXml, Skipped
 
@@ -107,12 +108,12 @@ def test_a_broken_audit_is_an_error():
 @pytest.mark.parametrize("role", Role)
 def test_result_of_each_outcome_and_role(role):
     part, mandatory = {"role": role}, role is Role.MANDATORY
-    gone = {"figures": None, "reason": message("gpu_missing")}
+    gone = {**NO_READING, "reason": message("gpu_missing")}
     expected = {
         "leak": ({"named": True}, Failure),
         "failed": ({"status": "failed", **gone}, Error),
         "unavailable": ({"status": "unavailable", **gone}, Error if mandatory else Skipped),
-        "undecided": ({"figures": None}, Failure if mandatory else type(None)),
+        "undecided": (NO_READING, Failure if mandatory else type(None)),
     }
     for kind, (changes, result) in expected.items():
         certificate, label = changed_row(**part, **changes)
@@ -123,7 +124,7 @@ def test_result_of_each_outcome_and_role(role):
 
 
 def test_an_open_attack_says_that_it_is_no_pass():
-    certificate, label = changed_row(role=Role.ADVISORY, figures=None)
+    certificate, label = changed_row(role=Role.ADVISORY, **NO_READING)
     (case,) = [c for c in suite(certificate) if f"{c.classname} {c.name}" == label]
     assert "not a pass" in case.system_out
 

@@ -2,6 +2,7 @@
 
 import pytest
 from hand_made_certificates import honest_certificate
+from hand_made_rows import NO_READING
 from hostile_texts import hostile_certificate
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard import metadata_load
@@ -92,7 +93,7 @@ def test_another_audit_replaces_the_first_and_nothing_else():
 
 def test_an_audit_without_figures_leaves_no_results():
     certificate = honest_certificate("NOT AUDITABLE")
-    rows = tuple(row.model_copy(update={"figures": None}) for row in certificate.matrix)
+    rows = tuple(row.model_copy(update=NO_READING) for row in certificate.matrix)
     text = insert(
         render(honest_certificate("FAIL")), certificate.model_copy(update={"matrix": rows})
     )

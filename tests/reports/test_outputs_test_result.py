@@ -5,6 +5,7 @@ import json
 import pytest
 from google.protobuf.json_format import Parse, ParseDict
 from hand_made_certificates import honest_certificate
+from hand_made_rows import NO_READING
 from hostile_texts import hostile_certificate
 from in_toto_attestation.predicates.test_result.v0 import test_result_pb2
 from in_toto_attestation.v1 import statement_pb2
@@ -88,7 +89,7 @@ def test_a_leak_that_is_only_reported_warns():
 
 def test_a_mandatory_attack_without_result_fails_whatever_the_verdict_says():
     certificate = everything_passes(honest_certificate("PASS"))
-    row = certificate.matrix[0].model_copy(update={"figures": None})
+    row = certificate.matrix[0].model_copy(update=NO_READING)
     rows = (row, *certificate.matrix[1:])
     found = predicate(certificate.model_copy(update={"matrix": rows}))
     assert found["result"] == "FAILED"

@@ -37,7 +37,8 @@ def views(certificate):
 
 
 def with_figures(told, **changes):
-    return told | {"figures": told["figures"] | changes}
+    [reading] = told["readings"]
+    return told | {"readings": [reading | {"figures": reading["figures"] | changes}]}
 
 
 def crossing(figure, left, right):

@@ -61,13 +61,14 @@ def inputs(known, picture=own, decoy=None):
         policy=Policy(),
         arms=ARMS,
         sets={"forget": forget, "retain": [], "holdout": []},
-        metrics=(P,),
+        deciding=(P,),
+        reported=(),
         attacks=tuple(
             measured_evidence(
                 table,
                 AttackId.parse(name),
                 Role.ADVISORY,
-                "other" if name == decoy else P,
+                ("other" if name == decoy else P,),
                 {arm: (f"{name} {arm}",) for arm in ARMS},
                 ARMS,
                 forget,

@@ -236,7 +236,9 @@ def quoting(fact, entity, prompt, answer, said):
         "side_figures": [figure | {"remarks": [said_so]}],
         "parameters": {"suffix": f"{answer}!"},
     }
-    row["gates"][0]["message"] = written(f"{entity} is known").model_dump(mode="json")
+    row["readings"][0]["gates"][0]["message"] = written(f"{entity} is known").model_dump(
+        mode="json"
+    )
     failed = message("error", quoted=("error",), type="E", error=f"failed on {entity}")
     check = {"code": "x", "passed": False, "params": {"error": said}, "quoted": ["error"]}
     quoted = content(before) | {

@@ -82,4 +82,4 @@ def test_audit_of_a_trained_triple(architecture, facts, tmp_path, capsys):
             layers = 8  # four linear maps in each of two blocks
             assert len(row["explanation"]["layers"]) == layers
             assert row["notes"]["unlearned"]["layers_quantized"] == layers
-    assert torch.isfinite(torch.tensor(rows["nf4"]["figures"]["log_e_fail"]))
+    assert torch.isfinite(torch.tensor(rows["nf4"]["readings"][0]["figures"]["log_e_fail"]))

@@ -8,7 +8,7 @@ import pytest
 
 from auditor.core.attack_id import AttackId
 from auditor.core.roles import Role
-from auditor.statistics import Arms, AttackEvidence, Utility
+from auditor.statistics import Arms, AttackEvidence, Reading, Utility
 
 ROOT = Path(__file__).resolve().parents[3]
 TOFU_LOGS = ROOT.parent / "shared" / "data" / "tofu" / "logs"
@@ -43,7 +43,9 @@ class TofuLogs:
             np.stack([self.knowledge(name) for name in retrained or ("retain90_wd0.01",)]),
             tuple(str(i // 20) for i in range(300)),
         )
-        return AttackEvidence(AttackId("none", ""), Role.MANDATORY, arms=arms, baseline=True)
+        return AttackEvidence(
+            AttackId("none", ""), Role.MANDATORY, readings=(Reading(arms=arms),), baseline=True
+        )
 
     def utility(self, unlearned: str) -> Utility:
         return Utility(self.knowledge(unlearned, RETAIN), self.knowledge("full_wd0.01", RETAIN))

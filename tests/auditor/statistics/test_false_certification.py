@@ -6,7 +6,16 @@ from scipy.stats import binom
 
 from auditor.core.attack_id import AttackId
 from auditor.core.roles import Role
-from auditor.statistics import Arms, AttackEvidence, Margins, Utility, Verdict, decide, seed_spread
+from auditor.statistics import (
+    Arms,
+    AttackEvidence,
+    Margins,
+    Reading,
+    Utility,
+    Verdict,
+    decide,
+    seed_spread,
+)
 from auditor.statistics.betting import log_e_value, log_threshold
 from benchmarks.false_certification import (
     SIZES,
@@ -74,10 +83,16 @@ def test_the_whole_decision_over_several_attacks_keeps_its_error_rates():
             kept = rng.random(100) < 0.10
             arms = Arms(np.where(kept, original, clean), original, retrained[None])
             attack = AttackId(f"a{index}", "")
-            plan.append(AttackEvidence(attack, Role.MANDATORY, arms=arms, baseline=index == 0))
+            plan.append(
+                AttackEvidence(
+                    attack, Role.MANDATORY, readings=(Reading(arms=arms),), baseline=index == 0
+                )
+            )
         _, retrained, clean = draw_testbed(100, rng)
         ruined = Arms(clean, np.zeros(100), retrained[None])
-        plan.append(AttackEvidence(AttackId("ruin", ""), Role.ADVISORY, arms=ruined))
+        plan.append(
+            AttackEvidence(AttackId("ruin", ""), Role.ADVISORY, readings=(Reading(arms=ruined),))
+        )
         verdicts.append(decide(plan, utility).verdict)
     assert verdicts.count(Verdict.PASS) == 0
     assert at_most(verdicts.count(Verdict.FAIL) / 40, 40)

@@ -12,7 +12,16 @@ import auditor.statistics
 from auditor.core.attack_id import AttackId
 from auditor.core.messages import message
 from auditor.core.roles import Role, Status
-from auditor.statistics import Arms, AttackEvidence, Flag, Margins, Utility, Verdict, decide
+from auditor.statistics import (
+    Arms,
+    AttackEvidence,
+    Flag,
+    Margins,
+    Reading,
+    Utility,
+    Verdict,
+    decide,
+)
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)
 N = 128
@@ -36,11 +45,13 @@ def arms(unlearned=0.1, original=0.9, retrained=0.1, n=N):
 
 def as_is(held=None, **kwargs):
     attack = AttackId("none", "")
-    return AttackEvidence(attack, Role.MANDATORY, arms=held or arms(**kwargs), baseline=True)
+    return AttackEvidence(
+        attack, Role.MANDATORY, readings=(Reading(arms=held or arms(**kwargs)),), baseline=True
+    )
 
 
 def attack(name="quantization/bnb", role=Role.MANDATORY, **kwargs):
-    return AttackEvidence(AttackId(name, "nf4"), role, arms=arms(**kwargs))
+    return AttackEvidence(AttackId(name, "nf4"), role, readings=(Reading(arms=arms(**kwargs)),))
 
 
 def codes(decision):
@@ -73,10 +84,18 @@ def any_arms(draw, unlearned=None):
 def plans(draw, unlearned=None):
     kind = any_arms(unlearned)
     as_it_is = AttackId("none", "")
-    entries = [AttackEvidence(as_it_is, Role.MANDATORY, arms=draw(kind), baseline=True)]
+    entries = [
+        AttackEvidence(
+            as_it_is, Role.MANDATORY, readings=(Reading(arms=draw(kind)),), baseline=True
+        )
+    ]
     for index in range(draw(st.integers(0, 3))):
         role = draw(st.sampled_from([Role.MANDATORY, Role.ADVISORY, Role.WAIVED]))
-        entries.append(AttackEvidence(AttackId(f"attack-{index}", ""), role, arms=draw(kind)))
+        entries.append(
+            AttackEvidence(
+                AttackId(f"attack-{index}", ""), role, readings=(Reading(arms=draw(kind)),)
+            )
+        )
     return entries
 
 
@@ -94,7 +113,7 @@ def test_statistics_import_nothing_else_of_the_auditor_than_its_core():
 @quick
 @given(plans(), any_arms())
 def test_what_is_only_reported_decides_nothing(entries, shown):
-    beside = AttackEvidence(AttackId("latent", ""), Role.REPORTED, arms=shown)
+    beside = AttackEvidence(AttackId("latent", ""), Role.REPORTED, readings=(Reading(arms=shown),))
     alone, together = decide(entries, KEPT), decide([*entries, beside], KEPT)
     for field in ("verdict", "flags", "reasons", "residual", "log_e_fail", "facts_needed"):
         assert getattr(alone, field) == getattr(together, field)
@@ -371,7 +390,52 @@ def test_a_model_that_knows_more_never_goes_from_anything_to_a_pass(plan, share)
     def raised(entry):
         held = entry.arms
         more = held.unlearned + share * (1 - held.unlearned)
-        return replace(entry, arms=Arms(more, held.original, held.retrained))
+        return replace(entry, readings=(Reading(arms=Arms(more, held.original, held.retrained)),))
 
     if decide([raised(entry) for entry in plan], KEPT).verdict is Verdict.PASS:
         assert decide(plan, KEPT).verdict is Verdict.PASS
+
+
+def read_by_two(first, second, name="none", **changes):
+    """An attack on which two metrics decide."""
+    readings = (Reading("worded", first), Reading("said", second))
+    return AttackEvidence(AttackId(name, ""), Role.MANDATORY, readings=readings, **changes)
+
+
+def test_an_attack_fails_by_the_mean_e_value_of_its_metrics():
+    clean, shouting = arms(), arms(unlearned=0.9)
+    decision = decide([read_by_two(clean, shouting, baseline=True)], KEPT)
+    [attack_] = decision.attacks
+    alone = decide([as_is(shouting)], KEPT).attacks[0].log_e_fail
+    below = decide([as_is(clean)], KEPT).attacks[0].log_e_fail
+    assert attack_.log_e_fail == pytest.approx(np.logaddexp(alone, below) - np.log(2))
+    assert decision.verdict is Verdict.FAIL
+    assert attack_.named
+    found = reason(decision, "residual_above_margin")
+    assert (found.params["metric"], found.params["rho"]) == ("said", pytest.approx(1))
+    assert decision.residual.lower > 0.5
+
+
+def test_a_pass_needs_the_gates_of_every_metric():
+    clean, weak = arms(), arms(original=0.3)
+    passed = decide([read_by_two(clean, clean, baseline=True)], KEPT)
+    assert passed.verdict is Verdict.PASS
+    blocked = decide([read_by_two(clean, weak, baseline=True)], KEPT)
+    assert blocked.verdict is Verdict.INCONCLUSIVE
+    gates = {r.metric: [g.name for g in r.gates if not g.met] for r in blocked.attacks[0].readings}
+    assert gates == {"worded": [], "said": ["sensitivity", "residual", "leak_rate"]}
+    assert reason(blocked, "gap_too_small").params["metric"] == "said"
+
+
+def test_the_gap_of_an_attack_is_compared_with_the_same_metric_without_attack():
+    wide, narrow = arms(), arms(original=0.5)
+    plan = [read_by_two(wide, narrow, baseline=True), read_by_two(wide, narrow, "attack")]
+    required = [r.figures.gap_required for r in decide(plan, KEPT).attacks[1].readings]
+    assert required == pytest.approx([0.4, 0.2])
+
+
+@quick
+@given(any_arms(unlearned="retrained"), any_arms(unlearned="retrained"))
+def test_a_second_metric_never_fails_the_retrained_model(one, other):
+    entry = read_by_two(one, other, baseline=True)
+    assert decide([entry], KEPT).verdict is not Verdict.FAIL

@@ -186,7 +186,10 @@ def test_redacted_today_it_follows_from_its_evidence(golden, tmp_path):
     ("edit", "said"),
     [
         (lambda c: c["verdict"].update(verdict="PASS", exit_code=0), "verdict does not follow"),
-        (lambda c: c["matrix"][1]["figures"].update(rho=0.01), r"matrix\.1\.figures\.rho"),
+        (
+            lambda c: c["matrix"][1]["figures"].update(rho=0.01),
+            r"matrix\.1\.readings\.0\.figures\.rho",
+        ),
         (lambda c: c["matrix"][4]["side_figures"][0].update(value=0.5), "side_figures"),
         (lambda c: c["matrix"][4]["curves"][0]["points"].pop(), "curves"),
         (lambda c: c["matrix"][4]["gates"][1].update(met=True), r"gates\.1\.met"),

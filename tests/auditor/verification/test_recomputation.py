@@ -51,11 +51,16 @@ def test_the_order_of_fields_in_the_file_decides_nothing(copied):
     ("edit", "said"),
     [
         (lambda c: c["verdict"].update(verdict="PASS", exit_code=0), "verdict does not follow"),
-        (lambda c: c["matrix"][1]["figures"].update(rho=0.01), r"matrix\.1\.figures\.rho"),
+        (
+            lambda c: c["matrix"][1]["readings"][0]["figures"].update(rho=0.01),
+            r"matrix\.1\.readings\.0\.figures\.rho",
+        ),
         (lambda c: c["matrix"][1].update(named=False), r"matrix\.1\.named"),
         (lambda c: c["matrix"][1].update(role="advisory"), r"matrix\.1\.role"),
         (lambda c: c["matrix"][1].update(role="reported"), "only reported"),
-        (lambda c: c["matrix"][0].update(metric="rouge-l-recall"), r"matrix\.0"),
+        (lambda c: c["matrix"][0]["readings"][0].update(metric="rouge-l-recall"), "is decided by"),
+        (lambda c: c["matrix"][0]["readings"].append(c["matrix"][0]["readings"][0]), r"matrix\.0"),
+        (lambda c: c["scope"].update(primary_metric="rouge-l-recall"), "plan says"),
         (lambda c: c["matrix"][1]["explanation"].update(overall=0.5), r"explanation\.overall"),
         (lambda c: c["matrix"][1]["notes"]["unlearned"].update(recipe="other"), "notes"),
         (lambda c: c["worst_facts"].pop(0), "worst_facts"),
@@ -63,7 +68,12 @@ def test_the_order_of_fields_in_the_file_decides_nothing(copied):
         (lambda c: c["scope"]["sets"]["forget"].update(facts=9), r"scope\.sets\.forget"),
         (lambda c: c["verdict"]["claim"].update(code="no_more_extractable"), r"claim\.code"),
         (lambda c: c["verdict"]["reasons"].pop(), r"verdict\.reasons"),
-        (lambda c: c["matrix"][1]["gates"][2]["message"]["params"].update(delta=0.9), "gates"),
+        (
+            lambda c: c["matrix"][1]["readings"][0]["gates"][2]["message"]["params"].update(
+                delta=0.9
+            ),
+            "gates",
+        ),
         (lambda c: c["limitations"][0].update(code="text", params={"text": "x"}), "limitations"),
         (
             lambda c: c["self_checks"].append(
