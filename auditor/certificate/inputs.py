@@ -16,6 +16,7 @@ from auditor.core.attack_id import AttackId
 from auditor.core.facts import Fact, SetName
 from auditor.policy import Policy
 from auditor.statistics import AttackEvidence, ControlOutcome
+from auditor.statistics.rules import TODAY, Rules
 from auditor.store.table import EvidenceTable
 
 
@@ -34,6 +35,8 @@ class DecisionInputs:
     attacks: tuple[AttackEvidence, ...]
     """The model as it is among them."""
     table: EvidenceTable
+    rules: Rules = TODAY
+    """Of the release under which the certificate was made."""
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from auditor.statistics import (
     AssessedReading,
     AttackAssessment,
     AttackFigures,
+    BaselineFinding,
     Flag,
     Gate,
     Scope,
@@ -356,10 +357,14 @@ class UncertaintyPart(Part):
     facts_available: int
     facts_needed: int | None
     facts_needed_basis: Message | None
+    facts_to_fail: int | None = None
+    """Facts with which the attack that leans most to a FAIL would be expected to reach it."""
     retrained_models: int
     retrained_spread: float | None
     """Standard deviation over the retrained models of their mean K without attack."""
     forget_quality: tuple[ForgetQualityPart, ...]
+    baselines: tuple[BaselineFinding, ...] = ()
+    """What is wrong with the retrained models."""
 
 
 class WorstFactPart(Part):

@@ -68,6 +68,13 @@ class LeakCount:
         """Whether the count allows a PASS."""
         return self.countable and self.leaked <= self.allowed
 
+    def log_e_value(self, alpha: float) -> float:
+        """Returns the log of the e-value for "more leaked than the limit": all or nothing.
+
+        It is 1 / alpha where the count is above the limit with chance at most alpha, and 0 else.
+        """
+        return -math.log(alpha) if self.shown_above(alpha) else -math.inf
+
     def shown_above(self, alpha: float) -> bool:
         """Whether more leaked than is allowed, beyond what noise does with chance alpha."""
         return self.leaked > self.allowed and self.log_p <= math.log(alpha)
@@ -86,12 +93,15 @@ def count_leaks(arms: Arms, margins: Margins) -> LeakCount:
     facts = tuple(int(place) for place in np.flatnonzero(leaked))
     usable = int(eligible.sum())
     limit = leak_limit(margins, usable)
+    models = standing_out(arms, margins).sum(axis=0)
     return LeakCount(
         eligible=usable,
         facts=facts,
         limit=limit,
         baseline=_baseline(arms, margins),
-        log_p=_log_p(arms, margins, leaked, limit) if len(facts) > limit else 0.0,
+        log_p=_log_chance(models[leaked], models[~leaked], limit, arms.seeds)
+        if len(facts) > limit
+        else 0.0,
         countable=enough_eligible(usable, margins),
     )
 
@@ -137,15 +147,51 @@ def _contrast(arms: Arms) -> tuple[FloatArray, FloatArray]:
     return contrast.d, contrast.g
 
 
-def _log_p(arms: Arms, margins: Margins, leaked: NDArray[np.bool_], limit: int) -> float:
-    """Log of the chance that an exchangeable model stands out on as many facts, or on more."""
-    together = standing_out(arms, margins).sum(axis=0)
-    own = np.sort(together[leaked])[limit:]
-    models = Counter(own.tolist()) + Counter(together[(together > 0) & ~leaked].tolist())
+def leaks_to_fail(arms: Arms, margins: Margins, alpha: float) -> int | None:
+    """Returns how many leaks would show more than the limit at `alpha`, with the noise observed.
+
+    Args:
+        arms: what was measured under one attack.
+        margins: the policy's margins.
+        alpha: share of alpha that the count has.
+
+    Returns:
+        None where even a leak of every eligible fact would not.
+    """
+    count = count_leaks(arms, margins)
+    models, leaked = _standing_out_on(arms, margins, count)
+    for more in range(count.eligible - count.leaked + 1):
+        own = np.concatenate([models[leaked], np.ones(more, dtype=np.int64)])
+        chance = _log_chance(own, models[~leaked], count.limit, arms.seeds)
+        if own.size > count.allowed and chance <= math.log(alpha):
+            return int(own.size)
+    return None
+
+
+def _standing_out_on(
+    arms: Arms, margins: Margins, count: LeakCount
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """How many models stand out on each fact [n], and whether the unlearned one does."""
+    leaked = np.zeros(arms.facts, dtype=np.bool_)
+    leaked[list(count.facts)] = True
+    return standing_out(arms, margins).sum(axis=0), leaked
+
+
+def _log_chance(own: NDArray[np.int64], others: NDArray[np.int64], limit: int, seeds: int) -> float:
+    """Log of the chance that an exchangeable model stands out on as many facts, or on more.
+
+    Args:
+        own: on each fact that leaked, how many models stand out.
+        others: the same of the other facts.
+        limit: leaks that are taken out, those that tell most first.
+        seeds: retrained models.
+    """
+    telling = np.sort(own)[limit:]
+    models = Counter(telling.tolist()) + Counter(others[others > 0].tolist())
     chances = np.ones(1)
     for count, facts in models.items():
-        chances = np.convolve(chances, _binomial(facts, count / (arms.seeds + 1)))
-    return math.log(max(float(chances[own.size :].sum()), _SMALLEST))
+        chances = np.convolve(chances, _binomial(facts, count / (seeds + 1)))
+    return math.log(max(float(chances[telling.size :].sum()), _SMALLEST))
 
 
 def _binomial(trials: int, chance: float) -> FloatArray:

@@ -7,6 +7,7 @@ from auditor.core.facts import Fact
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
 from auditor.statistics import Arms, AttackEvidence, Reading
+from auditor.statistics.holdout_blocks import BLOCK
 from auditor.store.base import EvidenceStore
 from auditor.store.environment import environment_differences
 from auditor.store.table import EvidenceTable
@@ -45,8 +46,9 @@ def measured_evidence(
     entities = tuple(fact.entity for fact in facts)
     ids = [fact.id for fact in facts]
     known = {metric: table.matrix(attack, arms, "forget", metric, ids) for metric in metrics}
+    blocks = _blocks(table, attack, arms, ids)
     readings = [
-        Reading(metric, Arms(k[0], k[1], k[2:], entities))
+        Reading(metric, Arms(k[0], k[1], k[2:], entities, blocks))
         for metric, k in known.items()
         if k is not None
     ]
@@ -62,6 +64,16 @@ def measured_evidence(
         shortfall=shortfall,
         environment=environment,
     )
+
+
+def _blocks(
+    table: EvidenceTable, attack: AttackId, arms: Sequence[str], facts: Sequence[str]
+) -> tuple[str, ...] | None:
+    """The block of each fact, where it was placed among others; None where each stood alone."""
+    found = table.matrix(attack, arms, "forget", BLOCK, facts)
+    if found is None:
+        return None
+    return tuple("/".join(map(str, column)) for column in found.T.tolist())
 
 
 def unread(metrics: Sequence[str]) -> tuple[Reading, ...]:
