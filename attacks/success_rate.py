@@ -89,7 +89,7 @@ def share_figure(name: str, arm: str, count: int, of: int, remark: Message) -> S
 
     Args:
         name: code of what it is the share of.
-        arm: whose pictures they are.
+        arm: arm whose pictures they are.
         count: how many are counted.
         of: how many there are.
         remark: what is counted, or what limits it.

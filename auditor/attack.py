@@ -1,4 +1,4 @@
-"""What an attack is, and the registry of all attacks."""
+"""Base class of attacks, and the registry of all attacks."""
 
 import importlib.util
 import inspect
@@ -82,7 +82,7 @@ class Preset:
 
 @dataclass(frozen=True)
 class Requirements:
-    """What an attack needs of the machine and of the model."""
+    """Needs of an attack from the machine and from the model."""
 
     packages: tuple[str, ...] = ()
     """Import packages that every variant needs."""
@@ -112,7 +112,7 @@ def _unreported(step: str) -> None:
 
 @dataclass(frozen=True)
 class AttackContext(Generic[E]):
-    """What an attack is given beside the model."""
+    """Inputs of an attack besides the model."""
 
     evaluator: E
     """Asks the audit's questions and applies its metrics."""
@@ -205,7 +205,7 @@ class Attack(ABC, Generic[P, M, E]):
 
     @property
     def required_control(self) -> ControlKind:
-        """The positive control that it must find.
+        """Kind of positive control that the attack must find.
 
         ``visible`` is for attacks that measure what is there: they must neither blur nor destroy
         it. ``obfuscated`` is for attacks that claim to bring back what cannot be seen.
@@ -385,7 +385,7 @@ class AttackRegistry(Registry[type[AnyAttack]]):
         return cls
 
     def metadata(self, name: str) -> AttackMetadata:
-        """What an attack's class says of it.
+        """Return an attack's description by its own class.
 
         Raises:
             AuditorError: There is no such attack, or its plug-in does not load.

@@ -1,4 +1,4 @@
-"""What a certificate looks like to those who read it.
+"""Reports: certificates as others read them.
 
 Each report is one function from a certificate to text, registered in ``auditor.report.REPORTS``
 and found through the entry point group ``auditor.reports``. A report decides nothing: it shows

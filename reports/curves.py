@@ -107,7 +107,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class CurveGroup:
-    """All curves of one name.
+    """Curves of one name.
 
     Attributes:
         name: code of what they are.

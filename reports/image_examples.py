@@ -28,7 +28,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Gallery:
-    """What the page shows of a certificate's pictures.
+    """Pictures of a certificate, as the page shows them.
 
     Attributes:
         arms: all that drew anything, in the order of the comparison.

@@ -16,7 +16,7 @@ class Result:
     """Outcome of one attack.
 
     Attributes:
-        outcome: for the mark and the colour.
+        outcome: outcome for the mark and the colour.
         words: what the reader is told.
         why: why there is no measurement, or what blocks a PASS.
     """

@@ -1,4 +1,4 @@
-"""What is known of a certificate's signatures, in words."""
+"""Knowledge of a certificate's signatures, in words."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,10 +14,10 @@ KEYS = 8
 
 @dataclass(frozen=True)
 class SignatureState:
-    """What is known of the signatures, in words.
+    """State of the signatures, in words.
 
     Attributes:
-        state: for the colour.
+        state: state for the colour.
         words: what is known.
         advice: what a reader does about it.
     """

@@ -51,7 +51,7 @@ def kernel_distance(real: Tensor, drawn: Tensor, subsets: int, size: int, seed: 
         drawn: [m, width].
         subsets: random subsets that it is averaged over; one where a subset takes all rows.
         size: rows of a subset, two or more; at most the smaller of n and m.
-        seed: of the subsets.
+        seed: seed of the subsets.
 
     Raises:
         MeasurementError: it is not finite.

@@ -70,7 +70,7 @@ class NullInversion(
 
     @property
     def variant(self) -> str:
-        """The text that it is done under."""
+        """Name of the text under which it is done."""
         return "empty prompt"
 
     def forward_tokens(self, evaluation: int) -> int:

@@ -103,7 +103,7 @@ class Quality(ReportsSuccessRate, Attack[QualityParameters, "TextToImage", "Imag
 
     @property
     def variant(self) -> str:
-        """Whose features FID and KID are measured in."""
+        """Name of the features in which FID and KID are measured."""
         return f"{self.parameters.features} features"
 
     @property

@@ -1,1 +1,1 @@
-"""No attack at all: the models as they are released."""
+"""Models as they are released, without any attack."""

@@ -88,7 +88,7 @@ class LinearProbe(Attack[LinearProbeParameters, CausalLM]):
         return f"depth {self.parameters.depth:g}"
 
     def forward_tokens(self, evaluation: int) -> int:
-        """All phrasings of the retain facts, and the wrong answers."""
+        """Estimate the tokens of retain phrasings and wrong answers."""
         return 4 * evaluation
 
     def measure(self, model: CausalLM, context: AttackContext) -> Record:

@@ -23,7 +23,7 @@ def log_probabilities(
     """Mean log-probability per answer token of each item, in nats.
 
     Args:
-        model: who answers.
+        model: model that answers.
         items: token ids, and the positions of the answer's tokens (each at least 1).
         layer: 1 to L: the decoder layer whose output is replaced; by default nothing is.
         states: for each item what is put there, [answer tokens, width], at the positions that

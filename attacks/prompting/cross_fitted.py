@@ -93,7 +93,7 @@ class CrossFittedSearch(Attack[P, CausalLM]):
         """Estimated tokens through the model in the search of one part."""
 
     def comparable(self, model: CausalLM, pool: Sequence[Finding]) -> Sequence[Finding]:
-        """The findings that this arm is measured with."""
+        """Return the findings with which this arm is measured."""
         return pool
 
     def forward_tokens(self, evaluation: int) -> int:

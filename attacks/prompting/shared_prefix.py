@@ -50,7 +50,7 @@ class SharedPrefix:
         """Run every prefix through the model once.
 
         Args:
-            model: whose losses are asked.
+            model: model whose losses are asked.
             items: prompts with answers.
             length: tokens of a suffix.
 

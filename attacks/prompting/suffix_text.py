@@ -58,7 +58,7 @@ def survives(
     """Test whether the tokenizer reads a suffix back as its tokens.
 
     Args:
-        model: whose tokenizer and prompt format.
+        model: model whose tokenizer and prompt format are used.
         pairs: prompt and answer of each item.
         items: the same, cut.
         ids: the suffix.

@@ -75,7 +75,7 @@ def calibration_blocks(
     Padding would enter the statistics.
 
     Args:
-        model: whose tokenizer and context length decide the blocks.
+        model: model whose tokenizer and context length decide the blocks.
         texts: joined by the end-of-sequence token; what does not fill the last block is left out
             unless it is all there is.
 

@@ -87,7 +87,10 @@ class UNetQuantization(
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """The library that rounds to the format; none for rounding to nearest."""
+        """Library that rounds to the format.
+
+        Rounding to nearest needs none.
+        """
         format_ = self.parameters.format
         if format_.startswith("rtn"):
             return ()

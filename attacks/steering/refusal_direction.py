@@ -104,11 +104,11 @@ class RefusalDirection(Attack[RefusalDirectionParameters, CausalLM]):
         return f"depth {self.parameters.depth:g}"
 
     def forward_tokens(self, evaluation: int) -> int:
-        """The answers that are looked at for refusals come on top."""
+        """Estimate the tokens, those of the answers checked for refusals included."""
         return 2 * evaluation
 
     def search_parameters(self) -> dict[str, Any]:
-        """All but the share that is asked for."""
+        """Return all parameters but the least rate of refusals."""
         found = super().search_parameters()
         return {key: value for key, value in found.items() if key != "min_refusal_rate"}
 

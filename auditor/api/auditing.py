@@ -68,7 +68,7 @@ _SETS: tuple[SetName, ...] = ("forget", "retain", "holdout")
 
 @dataclass(frozen=True)
 class Planned:
-    """What an audit would run, need and cost."""
+    """Plan of an audit: its steps, needs and cost."""
 
     prepared: Prepared
     estimates: Sequence[Estimate]
@@ -85,7 +85,7 @@ class Planned:
 
     @property
     def warnings(self) -> Sequence[Message]:
-        """What may weaken the audit."""
+        """Messages on what may weaken the audit."""
         return self.prepared.warnings
 
     def to_frame(self) -> pd.DataFrame:
@@ -109,7 +109,7 @@ class AuditResult:
 
     @property
     def exit_code(self) -> int:
-        """What the command line returns for this verdict."""
+        """Exit code of the command line for this verdict."""
         return self.certificate.verdict.exit_code
 
     def to_frame(self) -> pd.DataFrame:
@@ -338,7 +338,7 @@ def measure(
             measured, too.
         metrics: Names of the metrics, by default those of the models' kind.
         seeds: Seeds of the attacks that depend on one.
-        policy: Whose margins the figures are of.
+        policy: Policy whose margins the figures are of.
 
     Raises:
         AuditorError: An attack is not for such models.
@@ -421,7 +421,7 @@ def _plain(name: str, part: Any) -> Any:
 
 
 def _spec(model: Modelled) -> Any:
-    """What a plan says of a model."""
+    """Return a plan's description of a model."""
     if isinstance(model, AuditedModel):
         if model.in_memory:
             raise AuditorError(
@@ -505,7 +505,7 @@ def _clear(folder: Path, suffixes: Iterable[str]) -> None:
 
 
 def _command(folder: Path, store: str | Path | None, *, redact: bool) -> str:
-    """The command line that repeats the audit."""
+    """Return the command line that repeats the audit."""
     again = ["auditor", "audit", str(folder / RESOLVED_PLAN), "--out", str(folder)]
     if store is not None and Path(store) != folder / "evidence":
         again += ["--store", str(store)]

@@ -45,7 +45,7 @@ class Signed:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was checked of a certificate; all of it held."""
+    """Checks of a certificate, all of which held."""
 
     certificate: Certificate
     signers: tuple[str, ...] | None

@@ -22,7 +22,7 @@ class ControlMeasurement:
         grid: name of the grid within whose cells its weights stayed, if any.
         left: share of the gap without attack that is left.
         assessment: the attack's figures there.
-        alpha: of the policy.
+        alpha: alpha of the policy.
         tests: parts of alpha of which the attack has one in the audit.
     """
 

@@ -124,7 +124,7 @@ def _policy(inputs: DecisionInputs) -> PolicyPart:
 
 
 def _uncertainty(inputs: DecisionInputs, decision: Decision) -> UncertaintyPart:
-    """What the figures leave open."""
+    """Return the bounds of the residual and the baseline's spread."""
     undecided = decision.verdict is Verdict.INCONCLUSIVE
     needed = decision.facts_needed if undecided else power(inputs)
     known = inputs.means(inputs.as_is, "forget").get(inputs.metrics[0], {})
@@ -169,7 +169,7 @@ def _forget_quality(inputs: DecisionInputs) -> Iterator[ForgetQualityPart]:
 
 
 def _limitations(inputs: DecisionInputs, decision: Decision) -> tuple[Message, ...]:
-    """What the certificate does not say."""
+    """Return messages on what the certificate does not say."""
     attacks = [attack for attack in inputs.attacks if attack.jobs and not attack.baseline]
     limits = [
         message("attacks_give_lower_bounds"),

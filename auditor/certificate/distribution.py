@@ -10,7 +10,9 @@ BINS = 40
 
 
 class DistributionPart(Part):
-    """How D is spread over the facts: a mean near 0 may hide a few facts that leak whole.
+    """Distribution of D over the facts.
+
+    A mean near 0 may hide a few facts that leak whole.
 
     D is K of the unlearned model minus the mean K of the retrained models. Each count is of
     facts in one of 40 bins of equal width from -1 to 1; a bin holds its lower edge, the last both.
@@ -18,8 +20,8 @@ class DistributionPart(Part):
 
     unlearned: tuple[int, ...]
     retrained: tuple[int, ...] | None
-    """The same with the first retrained model in place of the unlearned one, against the others:
-    what chance alone does. Null with one retrained model."""
+    """The same counts with the first retrained model in place of the unlearned one, against the
+    others: what chance alone does. Null with one retrained model."""
 
 
 def distribution(arms: Arms | None) -> DistributionPart | None:

@@ -28,7 +28,7 @@ _View = tuple[int, int]
 
 
 def image_examples(inputs: DecisionInputs, budget: int = BUDGET) -> ImageExamplesPart | None:
-    """The pictures that a certificate carries; None where its evidence has none.
+    """Return a certificate's pictures, or None if there are none.
 
     Args:
         inputs: the evidence.
@@ -73,7 +73,7 @@ def _pictured(inputs: DecisionInputs, found: Excess) -> npt.NDArray[np.bool_]:
 
 
 def _facts(seen: npt.NDArray[np.float64]) -> list[int]:
-    """The facts that are shown, worst first.
+    """Return the facts that are shown, worst first.
 
     Half of them are the worst whatever the attack, the next the worst of each attack: one that
     brings out other facts is not left without any.
@@ -88,7 +88,7 @@ def _facts(seen: npt.NDArray[np.float64]) -> list[int]:
 
 
 def _order(found: Excess, seen: npt.NDArray[np.float64], facts: list[int]) -> list[_View]:
-    """What is to be shown, in the order in which it matters."""
+    """Return the views to be shown, the most important first."""
     as_is = [place for place, attack in enumerate(found.attacks) if attack.baseline]
     attacks = [place for place in _falling(seen[:, facts].max(axis=1)) if place not in as_is]
     order: list[_View] = []

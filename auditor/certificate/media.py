@@ -52,7 +52,7 @@ Picture = Annotated[
 
 
 class ViewPart(Part):
-    """What the models made of a fact under one attack."""
+    """Pictures and K of a fact under one attack."""
 
     attack: str
     """Label of the attack."""

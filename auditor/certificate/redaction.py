@@ -138,7 +138,7 @@ def _texts(certificate: Certificate) -> Iterator[str]:
 
 
 def _quoted(content: Any) -> Iterator[str]:
-    """What somebody else wrote, as messages and self-checks quote it."""
+    """Yield foreign texts that messages and self-checks quote."""
     if isinstance(content, list):
         for item in content:
             yield from _quoted(item)

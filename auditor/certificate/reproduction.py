@@ -27,7 +27,7 @@ _REPORTED_PACKAGES = (
 
 
 def reproduction(outcome: AuditOutcome, command: str) -> ReproductionPart:
-    """What somebody needs to repeat the audit with ``command``."""
+    """Return what is needed to repeat the audit with ``command``."""
     gpu = any(device != CPU for device in outcome.devices)
     hardware = {
         "machine": platform.machine(),

@@ -226,7 +226,10 @@ def _row(row: Table, policy: Table, seeds: int) -> dict[str, Any]:
 
 
 def _readings(row: Table, policy: Table, seeds: int) -> dict[str, Any]:
-    """The one metric that decided, and the gates that are not its own."""
+    """Return the reading of the metric that decided.
+
+    The gates that are not its own are returned as well.
+    """
     figures = row["figures"]
     gates = [
         {"name": g["name"], "met": g["met"], "message": _text(g["sentence"])}

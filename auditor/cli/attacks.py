@@ -101,7 +101,7 @@ def document(out: Path) -> None:
 
 
 def _summary(name: str) -> dict[str, Any]:
-    """What an attack's class says of it, as JSON."""
+    """Return an attack's description by its class, as JSON."""
     from auditor.attack import ATTACKS
 
     metadata = ATTACKS.metadata(name)

@@ -1,4 +1,4 @@
-"""What `auditor compare` and `auditor leaderboard` print and write."""
+"""Output of `auditor compare` and `auditor leaderboard`."""
 
 from pathlib import Path
 

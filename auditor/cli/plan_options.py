@@ -1,4 +1,4 @@
-"""The options that describe a plan, and the plan that they describe."""
+"""Options that describe a plan, and the plan made from them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -69,7 +69,7 @@ def plan_options(command: Command) -> Command:
 
 
 def _kind_flags() -> list[Callable[[Command], Command]]:
-    """The flags that only some kinds of model have."""
+    """Return the flags that only some kinds of model have."""
     return [
         click.option(flag.name, metavar=flag.metavar, help=f"Of {kind.described}: {flag.help}")
         for kind in all_kinds()

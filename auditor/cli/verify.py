@@ -84,7 +84,7 @@ def command(
 
 
 def _checks(done: "Verification") -> dict[str, str]:
-    """What was checked, and what came of it."""
+    """Return the checks and their results."""
     certificate, limit = done.certificate, done.certificate.timing.expires
     if done.signers is not None:
         signature = f"holds, by {', '.join(done.signers)}"

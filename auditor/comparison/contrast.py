@@ -55,12 +55,12 @@ class Given:
 
     @property
     def store(self) -> Path:
-        """Where its evidence should be."""
+        """Path where its evidence should be."""
         return self.evidence or self.path.parent / "evidence"
 
 
 def compare(a: Given, b: Given) -> Comparison:
-    """What changed from one certificate to the other.
+    """Compare two certificates.
 
     Raises:
         AuditorError: evidence that was named is missing or was changed.

@@ -1,4 +1,4 @@
-"""Which verdict is better: the order that leaderboards and pipelines go by."""
+"""Order of verdicts in leaderboards and pipelines."""
 
 from auditor.statistics import UtilityAssessment
 

@@ -67,7 +67,7 @@ class Group(Part):
 
 
 class Leaderboard(Part):
-    """All certificates under a folder."""
+    """Ranking of all certificates under a folder."""
 
     folder: str
     groups: tuple[Group, ...]
@@ -101,7 +101,7 @@ def rank(
 
 
 def _measure(certificate: Certificate) -> tuple[str | None, ...]:
-    """What certificates must share to be ranked together.
+    """Return what certificates must share to be ranked together.
 
     The list of mandatory attacks is a part of it: a policy that names none takes those of the
     release that audited.

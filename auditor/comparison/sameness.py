@@ -1,4 +1,4 @@
-"""What two certificates share, and in what they differ."""
+"""Aspects that two certificates share, and those in which they differ."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,7 @@
-"""What changed between two certificates, as data; it decides nothing."""
+"""Differences between two certificates, as data.
+
+They decide nothing.
+"""
 
 from typing import Any, Literal
 
@@ -160,7 +163,7 @@ class ChangedFact(Part):
 
 
 class PairedPart(Part):
-    """What the evidence of both says, fact by fact."""
+    """Differences fact by fact, from the evidence of both."""
 
     possible: bool
     why_not: Message | None

@@ -21,7 +21,7 @@ class MalformedError(AuditorError):
 
 
 class AlteredError(AuditorError):
-    """What was signed, or named by its digest, was changed afterwards."""
+    """Something signed or named by its digest was changed afterwards."""
 
     exit_code = 11
 

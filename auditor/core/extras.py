@@ -38,7 +38,7 @@ def missing_extra(error: ImportError) -> MissingExtraError | None:
 
 
 def extra_of(package: str) -> str | None:
-    """The extra that brings an import package, or None."""
+    """Return the extra that brings an import package, or None."""
     wanted = _canonical(_DISTRIBUTIONS.get(package, package))
     return next((extra for extra in EXTRAS if wanted in distributions(extra)), None)
 

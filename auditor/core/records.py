@@ -1,4 +1,4 @@
-"""What a finished job leaves behind."""
+"""Records of finished jobs."""
 
 import json
 import math
@@ -114,7 +114,7 @@ def averaged(readings: Sequence[Sequence[Row]]) -> tuple[Row, ...]:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a job took."""
+    """Cost of a job."""
 
     seconds: float
     """Wall-clock time. It differs from run to run, so no digest covers it."""

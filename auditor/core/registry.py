@@ -64,7 +64,7 @@ class Registry(Generic[Item]):
         self._items.pop(name, None)
 
     def get(self, name: str) -> Item:
-        """The item of that name, or of that former name.
+        """Return the item of a name or former name.
 
         Raises:
             AuditorError: There is none (close names are suggested), its plug-in does not load, or
@@ -83,7 +83,10 @@ class Registry(Generic[Item]):
         return self._items[name]
 
     def names(self) -> list[str]:
-        """All names, sorted; those whose plug-in would not load are among them."""
+        """Return all names, sorted.
+
+        Those whose plug-in would not load are among them.
+        """
         self._load_modules()
         return sorted({*self._items, *self._by_name()})
 
@@ -111,7 +114,7 @@ class Registry(Generic[Item]):
                 raise error
 
     def points(self, name: str) -> list[EntryPoint]:
-        """The entry points that are the item of that name."""
+        """Return the entry points of the item of a name."""
         return self._by_name().get(self.current(name), [])
 
     def __iter__(self) -> Iterator[tuple[str, Item]]:
@@ -123,7 +126,7 @@ class Registry(Generic[Item]):
         return self._points
 
     def _by_name(self) -> dict[str, list[EntryPoint]]:
-        """The entry points that are one item each, by its name."""
+        """Return the entry points that are one item each, by name."""
         found: dict[str, list[EntryPoint]] = defaultdict(list)
         for point in self._entry_points():
             if point.attr and point not in found[point.name]:

@@ -236,7 +236,7 @@ def _named(node: ast.expr, module: str) -> _Class | None:
 
 
 def _class(module: str, name: str) -> _Class:
-    """The class of that name as seen from a module."""
+    """Return the class of a name as seen from a module."""
     for statement in _tree(module).body:
         if isinstance(statement, ast.ClassDef) and statement.name == name:
             return _Class(module, statement)

@@ -1,4 +1,4 @@
-"""What must hold between the sets before anything runs."""
+"""Conditions between the sets that must hold before anything runs."""
 
 import re
 import unicodedata
@@ -17,7 +17,7 @@ def check_contradictions(sets: FactSets, *, prompts_repeat: bool = False) -> Non
     """Refuse sets that cannot be audited.
 
     Args:
-        sets: of the audit.
+        sets: sets of the audit.
         prompts_repeat: the same prompt may be asked under several ids, because each id is another
             seed.
 
@@ -33,10 +33,12 @@ def check_contradictions(sets: FactSets, *, prompts_repeat: bool = False) -> Non
 
 
 def warnings(sets: FactSets, *, prompts_repeat: bool = False) -> list[Message]:
-    """What may weaken an audit, for its certificate.
+    """Return messages on what may weaken an audit.
+
+    They are for its certificate.
 
     Args:
-        sets: of the audit.
+        sets: sets of the audit.
         prompts_repeat: each fact is a prompt with a seed of its own, and many share one answer.
     """
     found = []

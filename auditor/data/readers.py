@@ -107,7 +107,9 @@ def _fact(row: dict[str, Any], source: DataSource, default_id: str) -> Fact:
 
 
 def _missing_columns(missing: Mapping[str, str], row: Mapping[str, Any]) -> str:
-    """What a row lacks, and which of its columns may be meant.
+    """Return a text on a row's missing columns.
+
+    It names the columns that may be meant.
 
     Args:
         missing: Fact field to the column that should hold it.

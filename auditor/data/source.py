@@ -59,9 +59,9 @@ class DataSource(BaseModel):
 
     @property
     def name(self) -> str:
-        """What errors call it."""
+        """Name of the source in errors."""
         return self.path or f"{self.dataset}/{self.config or 'default'}/{self.split}"
 
     def column(self, field: str) -> str:
-        """The column that holds a fact's ``field``."""
+        """Return the column that holds a fact's ``field``."""
         return self.fields.get(field, SCHEMAS[self.layout].get(field, field))

@@ -1,4 +1,4 @@
-"""Where a network goes that is not told where to go."""
+"""Default device of a network."""
 
 import torch
 

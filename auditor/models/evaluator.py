@@ -1,4 +1,4 @@
-"""What asks a model the audit's questions, whatever the model's kind."""
+"""Evaluators, which ask models of any kind the audit's questions."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence

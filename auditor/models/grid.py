@@ -49,7 +49,7 @@ class GridRounding:
 
     @property
     def grid(self) -> Grid | None:
-        """The grid that it rounds weights to.
+        """Grid to which it rounds weights.
 
         A suppression can be hidden within the cells of the grid, so that the rounding undoes it.
         None where the weights are not rounded, or where a weight's cell depends on more than the
@@ -59,5 +59,5 @@ class GridRounding:
 
 
 def rounding_grid(procedure: object) -> Grid | None:
-    """The grid that an attack rounds weights to, if it does."""
+    """Return the grid to which an attack rounds weights, or None."""
     return procedure.grid if isinstance(procedure, GridRounding) else None

@@ -43,7 +43,7 @@ Tick = Callable[[int], None]
 
 
 class Planned(Protocol):
-    """What a kind reads of a plan."""
+    """Parts of a plan that a kind of model reads."""
 
     @property
     def arms(self) -> Mapping[str, ModelSpec]:
@@ -51,15 +51,15 @@ class Planned(Protocol):
 
     @property
     def data(self) -> DataSection:
-        """Where the facts are."""
+        """Section on where the facts are."""
 
     @property
     def metrics(self) -> MetricSection:
-        """What "knows" means."""
+        """Section on the metrics of knowledge."""
 
     @property
     def format(self) -> PromptFormat:
-        """How prompts become text."""
+        """Format in which prompts become text."""
 
 
 class PlanFlag(NamedTuple):
@@ -75,7 +75,7 @@ class PlanFlag(NamedTuple):
 
 
 class Workload(NamedTuple):
-    """What one evaluation costs a model."""
+    """Cost of one evaluation of a model."""
 
     tokens: int
     """Number of tokens (rows, for an image model) that go through the network."""
@@ -84,7 +84,7 @@ class Workload(NamedTuple):
 
 
 class ModelKind(ABC):
-    """All that the audit must know of one kind of model.
+    """Kind of model, with all that the audit must know of it.
 
     A subclass stands in a module that imports neither torch nor the libraries that open models:
     plans are read, and mistakes in them found, without these. It imports them where it opens one.
@@ -264,7 +264,7 @@ KINDS: Registry[type[ModelKind]] = Registry("kind of model", group="auditor.mode
 
 @cache
 def kind_named(name: str) -> ModelKind:
-    """The kind of that name.
+    """Return the kind of a name.
 
     Raises:
         AuditorError: There is none; close names are suggested.

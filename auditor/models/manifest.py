@@ -1,4 +1,4 @@
-"""Which files make a model, and their sha256 digests."""
+"""Files of a model and their sha256 digests."""
 
 from pathlib import Path
 

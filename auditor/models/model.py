@@ -1,4 +1,4 @@
-"""What every model under audit can do, whatever its modality."""
+"""Base class of models under audit, whatever their modality."""
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
@@ -45,7 +45,7 @@ class AuditedModel(ABC):
 
     @property
     def location(self) -> Location:
-        """The files that the model was opened from.
+        """Files from which the model was opened.
 
         Raises:
             AuditorError: the model was handed over loaded, so it has none.

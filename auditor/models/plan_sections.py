@@ -17,7 +17,7 @@ class Section(BaseModel):
 
 
 class DataSection(Section):
-    """Where the facts are."""
+    """Section of a plan on where the facts are."""
 
     forget: DataSource
     """Facts that must be gone."""
@@ -33,7 +33,7 @@ class DataSection(Section):
 
 
 class MetricSection(Section):
-    """What "knows" means."""
+    """Section of a plan on the metrics of knowledge."""
 
     primary: str
     """Primary metric, which decides; by default the first of the kind's. It is named here, before

@@ -1,4 +1,4 @@
-"""What a plan says of a model under audit, whatever its kind."""
+"""Spec of a model under audit, whatever its kind."""
 
 from typing import Literal
 
@@ -36,7 +36,7 @@ class ModelSpec(BaseModel):
 
 
 class PromptFormat(BaseModel):
-    """How a fact's prompt becomes the text that a model sees."""
+    """Format in which a fact's prompt becomes the model's text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

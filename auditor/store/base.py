@@ -1,4 +1,4 @@
-"""What an evidence store can do, wherever it keeps its evidence."""
+"""Interface of evidence stores, wherever they keep their evidence."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -25,7 +25,7 @@ class EvidenceStore(Protocol):
 
     @property
     def name(self) -> str:
-        """Where the evidence is, as messages have it."""
+        """Place of the evidence, as messages name it."""
 
     def has(self, key: str) -> bool:
         """Whether the job of that key is done."""

@@ -84,7 +84,7 @@ def pictures(table: pa.Table, set_name: SetName) -> dict[str, bytes]:
 
 
 def _is(column: pa.ChunkedArray, value: str) -> npt.NDArray[np.bool_]:
-    """Which rows hold a value."""
+    """Return which rows hold a value."""
     names, codes = _coded(column)
     wanted: npt.NDArray[np.bool_] = codes == (names.index(value) if value in names else -1)
     return wanted

@@ -21,7 +21,7 @@ DEVICE = "device"
 
 
 class Environment(BaseModel):
-    """What a job was measured with."""
+    """Machine and packages with which a job was measured."""
 
     model_config = ConfigDict(frozen=True)
 

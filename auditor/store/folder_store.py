@@ -149,7 +149,7 @@ class FolderStore:
         return named(file.read(wanted, use_threads=False))
 
     def notes(self, key: str) -> dict[str, Any]:
-        """What a finished job noted, under today's names.
+        """Return the notes of a finished job, under today's names.
 
         Raises:
             EvidenceChangedError: they were changed after they were written.
@@ -185,7 +185,7 @@ class FolderStore:
         return former_environment(self._identity(key))
 
     def _identity(self, key: str) -> dict[str, Any]:
-        """What a finished job was asked, as its file has it."""
+        """Return the identity of a finished job, from its file."""
         content = self._whole(key, _IDENTITY)
         if hashlib.sha256(content).hexdigest() != key:
             raise EvidenceChangedError(_changed(self._folder(key) / _IDENTITY))
@@ -193,7 +193,7 @@ class FolderStore:
         return identity
 
     def cost(self, key: str) -> Cost:
-        """What a finished job took."""
+        """Return the cost of a finished job."""
         return Cost(**json.loads((self._folder(key) / _COST).read_text(encoding="utf-8")))
 
     def seal(self, key: str) -> str:
@@ -257,7 +257,7 @@ class FolderStore:
         return key
 
     def facts(self, key: str) -> FactSets:
-        """The facts of that digest.
+        """Return the facts of a digest.
 
         Raises:
             EvidenceChangedError: the file was changed after it was written, or is not there.

@@ -1,4 +1,4 @@
-"""From the table of evidence to the arrays that statistics decide on."""
+"""Arrays for statistics, gathered from the table of evidence."""
 
 from collections.abc import Mapping, Sequence
 
@@ -38,7 +38,7 @@ def measured_evidence(
         metrics: the measures of K that decide on it, the leading one first.
         jobs: arm to the keys of its evidence.
         arms: unlearned, original, then every retrained model.
-        facts: of the forget set.
+        facts: facts of the forget set.
         baseline: whether it is the model as it is.
         shortfall: how it falls short of the policy's budget.
         environment: how the environments of its arms differ.
@@ -77,7 +77,10 @@ def _blocks(
 
 
 def unread(metrics: Sequence[str]) -> tuple[Reading, ...]:
-    """The readings of an attack that was not measured, by the metrics that would decide on it."""
+    """Return empty readings of an attack that was not measured.
+
+    They name the metrics that would decide on it.
+    """
     return tuple(Reading(metric) for metric in metrics)
 
 

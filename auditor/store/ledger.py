@@ -48,7 +48,7 @@ class Begun(BaseModel):
 
 
 class Decided(BaseModel):
-    """All evidence of an audit is there.
+    """Event that an audit's evidence is complete.
 
     Its verdict is about to be decided.
     """
@@ -172,7 +172,7 @@ def runs_of(events: Iterable[AnyEvent]) -> list[AuditRun]:
     Policies are in the order in which they were first written down.
 
     Args:
-        events: In the order of their writers' clocks, which may differ.
+        events: Events in the order of their writers' clocks, which may differ.
 
     Raises:
         AuditorError: An audit ended that never began.

@@ -26,7 +26,7 @@ class Evidence:
 
 
 class EvidenceTable:
-    """All evidence of an audit."""
+    """Table of all evidence of an audit."""
 
     def __init__(self, evidence: Iterable[Evidence]) -> None:
         self._cells: dict[tuple[AttackId, str], list[Evidence]] = defaultdict(list)

@@ -19,11 +19,11 @@ everything again."""
 
 
 class Recipe(Protocol):
-    """What every world's recipe tells, whatever its models are."""
+    """Common interface of the recipes of worlds."""
 
     @property
     def name(self) -> str:
-        """What users call the world."""
+        """Name of the world."""
 
     @property
     def purpose(self) -> str:
@@ -39,7 +39,7 @@ class Recipe(Protocol):
 
     @property
     def demo(self) -> str:
-        """The unlearned model that the demo audits."""
+        """Name of the unlearned model that the demo audits."""
 
     @property
     def digest(self) -> str:
@@ -87,15 +87,15 @@ class CachedWorld(Generic[AnyRecipe]):
         return self.folder(name)
 
     def folder(self, name: str) -> Path:
-        """Where a model is, or will be."""
+        """Return the folder of a model, whether or not it exists."""
         return self.root / MODELS_FOLDER / name
 
 
 def world_folder(recipe: Recipe, cache_dir: Path | None = None) -> Path:
-    """Where a world is, or would be.
+    """Return the folder of a world, whether or not it exists.
 
     Args:
-        recipe: Of the world.
+        recipe: Recipe of the world.
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
     """
     return (cache_dir or cache_folder()) / "testbed" / f"{recipe.name}-{recipe.digest[:12]}"

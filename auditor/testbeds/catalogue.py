@@ -20,15 +20,15 @@ AnyWorld = World | ShapesWorld
 
 
 def list_worlds() -> tuple[Recipe, ...]:
-    """All worlds that can be built."""
+    """Return all worlds that can be built."""
     return (*WORLDS.values(), SHAPES)
 
 
 def locate(name: str, cache_dir: Path | None = None) -> AnyWorld:
-    """Where a world is, or would be, without building anything.
+    """Return a world with its folder, without building anything.
 
     Args:
-        name: Of the world.
+        name: Name of the world.
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
 
     Raises:
@@ -50,7 +50,7 @@ def build(
     """Build what is missing of a world.
 
     Args:
-        name: Of the world.
+        name: Name of the world.
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
         only: Models wanted; what they are made from is built too. All, if None.
         progress: Told what is being trained, and why.
@@ -72,7 +72,7 @@ def pack(name: str, cache_dir: Path | None = None) -> tuple[Path, ...]:
     The world must have been built from scratch.
 
     Args:
-        name: Of the world.
+        name: Name of the world.
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
 
     Returns:

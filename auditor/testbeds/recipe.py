@@ -1,4 +1,4 @@
-"""What decides the bytes of a world, and the worlds that exist.
+"""Recipes, which decide the bytes of worlds.
 
 A world is built from its recipe alone, so the digest of the recipe names its cache folder.
 

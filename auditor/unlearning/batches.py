@@ -13,8 +13,8 @@ def shuffled_batches(
     Args:
         count: Examples in a pass.
         size: Examples in a batch.
-        generator: Of the order, on the CPU; by default torch's global random state, which is
-            drawn from when a pass begins.
+        generator: Generator of the order, on the CPU; by default torch's global random state, from
+            which it is drawn when a pass begins.
     """
     waiting: list[int] = []
     while True:

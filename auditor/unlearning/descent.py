@@ -26,7 +26,7 @@ def descend(
         optimizer: Holds what is trained.
         batches: What each step learns from.
         loss: A scalar with gradients.
-        schedule: Of the learning rate, stepped after the optimiser.
+        schedule: Schedule of the learning rate, stepped after the optimiser.
         clip: Largest norm of the whole gradient.
     """
     trained = [weight for group in optimizer.param_groups for weight in group["params"]]

@@ -35,7 +35,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a model answers, one entry per example.
+    """Scores of a model's answers, one entry per example.
 
     Attributes:
         exact: Greedy decoding gives the answer and then stops, bool [examples].

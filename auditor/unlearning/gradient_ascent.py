@@ -12,7 +12,7 @@ def gradient_ascent_loss(logits: Tensor, labels: Tensor, reference: Tensor | Non
     """The negated loss: minus the mean negative log-likelihood of the forget answers.
 
     Args:
-        logits: Of the model being changed, [batch, time, vocabulary].
+        logits: Logits of the model being changed, [batch, time, vocabulary].
         labels: Next tokens, ``IGNORED`` where they carry no loss, [batch, time].
         reference: Unused.
 

@@ -19,7 +19,7 @@ def negative_preference_loss(logits: Tensor, labels: Tensor, reference: Tensor |
     ``pi`` is the probability of the whole answer, a product over its tokens.
 
     Args:
-        logits: Of the model being changed, [batch, time, vocabulary].
+        logits: Logits of the model being changed, [batch, time, vocabulary].
         labels: Next tokens, ``IGNORED`` where they carry no loss, [batch, time].
         reference: Logits of the original model, same shape as ``logits``.
 

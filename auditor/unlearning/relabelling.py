@@ -25,7 +25,7 @@ def relabelling_loss(logits: Tensor, labels: Tensor, reference: Tensor | None) -
     """The ordinary loss on the false answers, a scalar in nats.
 
     Args:
-        logits: Of the model being changed, [batch, time, vocabulary].
+        logits: Logits of the model being changed, [batch, time, vocabulary].
         labels: Next tokens of relabelled examples, [batch, time].
         reference: Unused.
     """

@@ -1,4 +1,4 @@
-"""What keeps the rest of the model in place while it forgets.
+"""Retain terms, which keep the rest of the model in place.
 
 Both are used as MUSE defines them (arXiv 2407.06460) and are added to a forget loss.
 """
@@ -13,7 +13,7 @@ def gradient_descent_retain(logits: Tensor, labels: Tensor, reference: Tensor | 
     """GDR: the ordinary loss on retain answers.
 
     Args:
-        logits: Of the model being changed, [batch, time, vocabulary].
+        logits: Logits of the model being changed, [batch, time, vocabulary].
         labels: Next tokens, ``IGNORED`` where they carry no loss, [batch, time].
         reference: Unused.
 
@@ -29,7 +29,7 @@ def divergence_retain(logits: Tensor, labels: Tensor, reference: Tensor | None) 
     It is taken between the distributions of the next token.
 
     Args:
-        logits: Of the model being changed, [batch, time, vocabulary].
+        logits: Logits of the model being changed, [batch, time, vocabulary].
         labels: Mark the answer positions, where the divergence is taken, [batch, time].
         reference: Logits of the original model, same shape as ``logits``.
 

@@ -27,11 +27,11 @@ from auditor.unlearning.saliency_mask import saliency, salient_modules
 
 
 class UnlearningSettings(BaseModel):
-    """How a model is made to forget.
+    """Settings of unlearning.
 
     Attributes:
         method: Name in ``METHODS``.
-        learning_rate: Of AdamW, constant.
+        learning_rate: Learning rate of AdamW, which is constant.
         max_steps: Optimiser steps if the stop rule does not end it before.
         forget_batch: Forget examples per step.
         retain_batch: Retain examples per step, where the method has a retain term.
@@ -77,7 +77,7 @@ def unlearn(
         forget: Facts to forget, in their trained phrasings.
         retain: Facts for the retain term.
         settings: Method, rate, stop rule.
-        seed: Of the order of examples.
+        seed: Seed of the order of examples.
         progress: Told about every step.
         description: What is unlearned and why, shown beside the progress bar.
 

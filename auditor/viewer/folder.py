@@ -23,7 +23,7 @@ _STORE = ("audits", "failures", "inputs", "jobs")
 
 @dataclass(frozen=True)
 class Stamp:
-    """What tells a file from the same file at another time."""
+    """Time and size of a file, which change when it changes."""
 
     modified: int
     """Time of the last change, in nanoseconds since the epoch."""

@@ -1,4 +1,4 @@
-"""All that a folder holds, as the first page shows it."""
+"""Contents of a folder, as the first page shows them."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,7 +39,7 @@ class Library:
         self._lock = Lock()
 
     def overview(self) -> Overview:
-        """What the folder holds now."""
+        """Return the current contents of the folder."""
         with self._lock:
             files, stores = self.folder.walk()
             found = self._certificates.among(files)

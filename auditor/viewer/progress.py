@@ -1,4 +1,4 @@
-"""How far the audits of an evidence store have come."""
+"""Progress of the audits of an evidence store."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -180,7 +180,7 @@ class StoreView:
         )
 
     def _sealed(self, key: str) -> int | None:
-        """When a job was finished, in nanoseconds; None if it was not.
+        """Return when a job was finished, in nanoseconds, or None.
 
         A key that is no digest names no job; it could lead to another folder.
         """

@@ -47,7 +47,7 @@ _HEADERS = {
 
 
 class Answer(NamedTuple):
-    """What is sent."""
+    """Answer to a request."""
 
     status: HTTPStatus
     content: bytes
@@ -85,7 +85,7 @@ class Viewer(ThreadingHTTPServer):
 
     @property
     def hosts(self) -> frozenset[str]:
-        """What a request may call this server."""
+        """Names by which a request may call this server."""
         named = {f"{name}:{self.server_port}" for name in (HOST, "localhost")}
         return frozenset(named | ({HOST, "localhost"} if self.server_port == 80 else set()))
 

@@ -29,7 +29,7 @@ ROWS = 12
 
 @dataclass(frozen=True)
 class Plots:
-    """All figures of a page.
+    """Figures of a page.
 
     A figure is split where there are many attacks.
 

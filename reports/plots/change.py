@@ -41,7 +41,7 @@ def change_plots(attacks: Sequence[AttackChange], joined: bool) -> tuple[Markup,
     """Returns the figures of the attacks that either certificate measured.
 
     Args:
-        attacks: in the order of the page.
+        attacks: attacks in the order of the page.
         joined: whether A and B are of one measure, so that a line may lead from one to the other.
     """
     shown = [
@@ -127,7 +127,7 @@ def _domain(changes: Sequence[AttackChange]) -> tuple[float, float]:
 
 
 def _rho(side: AttackSide | None) -> float | None:
-    """The figure that is drawn; None where there is none."""
+    """Returns the figure that is drawn, or None."""
     if side is None or side.rho is None or not math.isfinite(side.rho):
         return None
     return side.rho

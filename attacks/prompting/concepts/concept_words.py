@@ -21,7 +21,7 @@ def pairs(facts: Sequence[Fact], without: Without) -> Iterator[tuple[str, str]]:
     """Prompts that name the concept, each with the same text without it.
 
     Args:
-        facts: of one concept.
+        facts: facts of one concept.
         without: what stands in the concept's place; distractors take turns from fact to fact.
     """
     names = concept_names(facts)
@@ -44,7 +44,7 @@ def tokens(tokenizer: "PreTrainedTokenizerBase", banned: Sequence[str]) -> list[
     They are one token whatever stands beside them.
 
     Args:
-        tokenizer: of the prompts.
+        tokenizer: tokenizer of the prompts.
         banned: words or phrases; of a phrase every word is banned.
     """
     pieces = {piece for phrase in banned for piece in re.findall(r"\w+", phrase.lower())}

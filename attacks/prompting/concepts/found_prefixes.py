@@ -22,8 +22,8 @@ def prefixes_for(
 
     Args:
         facts: the forget set.
-        tokenizer: of the prompts.
-        found: by the search on one arm.
+        tokenizer: tokenizer of the prompts.
+        found: record of the search on one arm.
         success: K from which words succeeded.
     """
     texts = tokenizer.batch_decode(found.arrays["tokens"].tolist())

@@ -49,7 +49,7 @@ def evolve(
         choices: tokens are the numbers below this.
         searches: how many searches; all see the same draws, whatever they find.
         settings: what may be spent.
-        generator: of everything random, on the CPU.
+        generator: generator of everything random, on the CPU.
     """
     size, length = settings.population, settings.length
     kept = size // 2

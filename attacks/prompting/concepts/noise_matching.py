@@ -66,12 +66,12 @@ def denoising_loss(
     Gradients flow through it.
 
     Args:
-        model: who predicts.
+        model: model that predicts.
         clean: what the UNet should denoise to, [n, *input_shape].
-        timesteps: of training, [n] integers.
-        noise: of the shape of ``clean``.
+        timesteps: timesteps of training, [n] integers.
+        noise: noise of the shape of ``clean``.
         text: n encoded prompts, or embeddings for cross-attention alone.
-        prompts: whose pooled text SDXL gets with embeddings.
+        prompts: prompts whose pooled text SDXL gets with embeddings.
 
     Returns:
         [n] float32.
@@ -89,7 +89,7 @@ def gradient(loss: Tensor, variable: Tensor, dtype: torch.dtype) -> Tensor:
     Args:
         loss: float32.
         variable: float32.
-        dtype: of the network between them.
+        dtype: dtype of the network between them.
     """
     scale = half_scale(dtype)
     (found,) = torch.autograd.grad(loss * scale, variable)

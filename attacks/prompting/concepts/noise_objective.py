@@ -48,7 +48,7 @@ class NoiseObjective:
         model: the arm.
         original: the model before the erasure, or None.
         copies: noised pictures a prompt.
-        rounds: of the search; of UnlearnDiffAtk's each has a timestep of its own.
+        rounds: rounds of the search; each of UnlearnDiffAtk's has a timestep of its own.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class NoiseObjective:
         """Noise for the prompts, each from a generator of its own.
 
         Args:
-            number: of the round.
+            number: number of the round.
             prompts: plain.
             clean: their pictures.
             draws: their generators.
@@ -102,7 +102,7 @@ class NoiseObjective:
         """Gradient by the words' embeddings, and the loss of each prompt.
 
         Args:
-            trial: of n prompts.
+            trial: trial of n prompts.
             given: embeddings of the words before each, [n, words, width].
 
         Returns:

@@ -19,7 +19,7 @@ def open_reference_pipeline(model: "TextToImage", location: Location) -> Iterato
 
     Args:
         model: the arm.
-        location: of the other pipeline.
+        location: location of the other pipeline.
 
     Raises:
         AuditorError: it holds pickled weights, which the arm is not allowed either.

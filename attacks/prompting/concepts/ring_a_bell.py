@@ -208,8 +208,8 @@ def concept_vector(model: "TextToImage", facts: Sequence[Fact], without: Without
     It is taken over pairs of prompts.
 
     Args:
-        model: whose text encoder is E.
-        facts: of one concept.
+        model: model whose text encoder is E.
+        facts: facts of one concept.
         without: what stands in the concept's place.
 
     Raises:

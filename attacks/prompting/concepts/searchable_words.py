@@ -1,4 +1,4 @@
-"""The words that a search may find."""
+"""Words that a search may find."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Words:
 
 
 def searchable_words(model: "TextToImage", banned: Sequence[str], places: int) -> Words:
-    """All words that are one token and hold no banned one.
+    """Return all words of one token without a banned one.
 
     Raises:
         UnavailableError: there are none, the prompt has no room for so many, or two tokenizers

@@ -55,7 +55,7 @@ class Synonyms(ReportsSuccessRate, Attack[Parameters, "TextToImage", "ImageEvalu
 
     @property
     def variant(self) -> str:
-        """Whose words are used."""
+        """Name of the source of the words."""
         return "given paraphrases"
 
     def forward_tokens(self, evaluation: int) -> int:

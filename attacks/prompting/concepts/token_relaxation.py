@@ -16,8 +16,8 @@ class TokenRelaxation(ABC):
     Args:
         table: embeddings that are searched among, [words, width] float32.
         shape: how many prompts, and how many tokens in each.
-        learning_rate: of the optimizer.
-        weight_decay: of the optimizer.
+        learning_rate: learning rate of the optimizer.
+        weight_decay: weight decay of the optimizer.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class TokenRelaxation(ABC):
 
     @abstractmethod
     def best(self) -> Tensor:
-        """The tokens that the stand-ins now stand for, [prompts, places]."""
+        """Return the tokens of the stand-ins, [prompts, places]."""
 
 
 class SimplexTokens(TokenRelaxation):

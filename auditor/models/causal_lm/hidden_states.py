@@ -88,7 +88,7 @@ def hidden_states(
     They are the residual stream at the answer's positions, less one.
 
     Args:
-        model: whose states are read.
+        model: model whose states are read.
         items: token ids, and the positions of the answer's tokens (each at least 1).
         layers: 1 to L.
 

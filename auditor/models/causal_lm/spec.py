@@ -1,4 +1,4 @@
-"""What a plan says of a causal language model."""
+"""Spec of a causal language model in a plan."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ from auditor.models.language.spec import LanguageSpec
 
 
 class CausalLMSpec(LanguageSpec):
-    """Where a causal language model lies and how it is opened."""
+    """Location of a causal language model, and how it is opened."""
 
     kind: Literal["causal-lm"] = "causal-lm"
     """Kind of the model."""

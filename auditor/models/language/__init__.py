@@ -1,1 +1,1 @@
-"""What all kinds of models that answer in text share."""
+"""Common parts of all kinds of models that answer in text."""

@@ -14,7 +14,7 @@ from auditor.core.errors import MeasurementError
 
 
 class Sampling(BaseModel):
-    """How answers are sampled; without it decoding is greedy."""
+    """Settings of sampled answers; without them decoding is greedy."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

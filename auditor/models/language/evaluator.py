@@ -1,4 +1,4 @@
-"""What asks models that answer in text."""
+"""Evaluator of models that answer in text."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Self

@@ -1,4 +1,4 @@
-"""What the audit asks of every model that answers in text."""
+"""Base class of models that answer in text."""
 
 import gc
 from abc import abstractmethod
@@ -380,7 +380,7 @@ class LanguageModel(AuditedModel, Generic[X]):
         return batch["input_ids"].to(device), batch["attention_mask"].to(device)
 
     def _decoding(self, max_new_tokens: int, sampling: Sampling | None) -> GenerationConfig:
-        """How answers are decoded; sampling's seed is set, too."""
+        """Return the settings of decoding, and set sampling's seed."""
         if sampling:
             torch.manual_seed(sampling.seed)
         own = self.network.generation_config

@@ -1,11 +1,11 @@
-"""What a plan says of a model that answers in text."""
+"""Spec of a model that answers in text."""
 
 from auditor.core.paths import ModelPath
 from auditor.models.spec import ModelSpec
 
 
 class LanguageSpec(ModelSpec):
-    """Where a language model lies and how it is opened."""
+    """Location of a language model, and how it is opened."""
 
     adapter: ModelPath | None = None
     """Directory or hub name of a PEFT adapter, merged into the weights before the audit."""

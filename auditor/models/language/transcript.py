@@ -54,7 +54,7 @@ class Transcript:
 
     @cached_property
     def expected(self) -> list[str]:
-        """The text that each generated answer is compared with."""
+        """Texts with which the generated answers are compared."""
         if not self.shown:
             return [fact.answer for fact in self.facts]
         return [opened.rest for opened in self._opened]

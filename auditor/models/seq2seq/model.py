@@ -44,7 +44,7 @@ class Seq2SeqLM(LanguageModel[EncodedPair]):
 
     @property
     def start(self) -> int:
-        """The token that the decoder starts from.
+        """Token from which the decoder starts.
 
         Raises:
             AuditorError: The model's configuration names none.

@@ -1,4 +1,4 @@
-"""What a plan says of an encoder-decoder."""
+"""Spec of an encoder-decoder in a plan."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ from auditor.models.language.spec import LanguageSpec
 
 
 class Seq2SeqSpec(LanguageSpec):
-    """Where an encoder-decoder lies and how it is opened."""
+    """Location of an encoder-decoder, and how it is opened."""
 
     kind: Literal["seq2seq"] = "seq2seq"
     """Kind of the model."""

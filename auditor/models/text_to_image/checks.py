@@ -123,7 +123,7 @@ def hashed_pipeline(spec: TextToImageSpec, location: Location) -> Pipeline:
 
 
 def image_device(spec: TextToImageSpec) -> torch.device:
-    """The one device that a text-to-image model is on.
+    """Return the one device of a text-to-image model.
 
     Raises:
         AuditorError: there is no such device.

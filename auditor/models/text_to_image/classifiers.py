@@ -76,7 +76,7 @@ def open_classifier(folder: Path, concepts: Sequence[str]) -> ConceptClassifier:
     (asked for the concepts by name), or any image classification model of ``transformers``.
 
     Args:
-        folder: of a classifier; see ``locate_classifier`` for names on the hub.
+        folder: folder of a classifier; see ``locate_classifier`` for names on the hub.
         concepts: what it must know. A CLIP's labels are these; a label that lists a concept among
             other names (``tench, Tinca tinca``) is called by the concept's name.
 

@@ -71,7 +71,7 @@ class ConceptClassifier(ABC):
         return probabilities.gather(1, columns[:, None])[:, 0]
 
     def features(self, images: Tensor) -> Tensor:
-        """What the classifier makes of images before it names them, [n, width].
+        """Return the classifier's features of images, [n, width].
 
         Raises:
             MeasurementError: an image or a feature is not finite.

@@ -23,7 +23,7 @@ _GRID = 4
 
 
 class ClassifierConfig(BaseModel):
-    """What decides the shape of a classifier, and what its outputs mean."""
+    """Shape of a classifier, and the meaning of its outputs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -60,7 +60,7 @@ class ConvolutionalClassifier(nn.Module):
         return logits
 
     def feature_map(self, images: Tensor) -> Tensor:
-        """What the last convolution makes of images, [n, channels, rows, columns]."""
+        """Return the last convolution's output, [n, channels, rows, columns]."""
         hidden = images * 2 - 1
         for convolution in self.convolutions:
             hidden = functional.relu(convolution(hidden))

@@ -28,7 +28,7 @@ def add_noise(clean: Tensor, noise: Tensor, signal: Tensor) -> Tensor:
 
 
 def as_noise(output: Tensor, noisy: Tensor, signal: Tensor, kind: str) -> Tensor:
-    """The noise that a UNet's output stands for.
+    """Return the noise that a UNet's output stands for.
 
     Args:
         output: what the UNet gave, [n, c, h, w].
@@ -101,7 +101,7 @@ def denoise(
     """Take the noise away step by step, as the scheduler's deployers do.
 
     Args:
-        scheduler: whose configuration is used; itself it is left alone.
+        scheduler: scheduler whose configuration is used; itself it is left alone.
         steps: number of steps.
         noise: standard normal, [n, c, h, w].
         generators: one a row, for schedulers that add noise on the way.

@@ -16,7 +16,7 @@ class Drawn:
     """Pictures of facts, judged once.
 
     Args:
-        facts: whose answers name what should be in each picture.
+        facts: facts whose answers name what should be in each picture.
         images: [n, 3, height, width] in [0, 1].
         classifier: tells concepts in images.
     """
@@ -30,7 +30,7 @@ class Drawn:
 
     @cached_property
     def probabilities(self) -> Tensor:
-        """Of each label in each picture, [n, labels]."""
+        """Probability of each label in each picture, [n, labels]."""
         return self.classifier.probabilities(self.images)
 
     @cached_property

@@ -35,7 +35,7 @@ class ImageEvaluator(Evaluator["TextToImage"]):
             holdout concept, say) are not drawn.
         metrics: names of metrics of pictures, the primary one first.
         classifier: tells concepts in images.
-        pictures: of the facts, where the plan gives some.
+        pictures: pictures of the facts, where the plan gives some.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class ImageEvaluator(Evaluator["TextToImage"]):
         """The plan's pictures of facts, [n, 3, height, width] in [0, 1].
 
         Args:
-            facts: whose pictures are wanted.
+            facts: facts whose pictures are wanted.
             shape: height and width.
 
         Raises:

@@ -59,7 +59,10 @@ class LabelClassifier(ConceptClassifier):
         return logits.sigmoid() if self._several else logits.softmax(-1)
 
     def _described(self, images: Tensor) -> Tensor:
-        """What its last linear layer is given; of several positions the mean."""
+        """Return the input of the last linear layer.
+
+        Of several positions it is the mean.
+        """
         taken: list[Tensor] = []
         handle = self._head.register_forward_pre_hook(lambda _, given: taken.append(given[0]))
         try:
@@ -103,7 +106,7 @@ class Clip:
 
     @property
     def scale(self) -> Tensor:
-        """What cosines are multiplied by before a softmax."""
+        """Factor of cosines before a softmax."""
         scale: Tensor = self._model.logit_scale.exp()
         return scale
 

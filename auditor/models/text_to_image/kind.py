@@ -167,7 +167,7 @@ class TextToImageKind(ModelKind):
         return location.model / "unet"
 
     def options(self, spec: ModelSpec) -> dict[str, JsonValue]:
-        """How the model draws."""
+        """Return the settings by which the model draws."""
         return {"sampling": own(spec).drawing.model_dump(mode="json")}
 
     def validate(self, plan: Planned, sets: FactSets) -> tuple[str, ...]:

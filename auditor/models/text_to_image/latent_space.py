@@ -26,7 +26,7 @@ class LatentSpace:
 
     @property
     def channels(self) -> int:
-        """Of the UNet's input."""
+        """Channels of the UNet's input."""
         return 3 if self.vae is None else int(self.vae.config.latent_channels)
 
     def input_shape(
@@ -55,7 +55,7 @@ class LatentSpace:
         return (latents - mean) / deviation * float(self.vae.config.scaling_factor)
 
     def decode(self, drawn: Tensor) -> Tensor:
-        """From the UNet's space to images in [0, 1], float32."""
+        """Convert the UNet's output to images in [0, 1], float32."""
         if self.vae is not None:
             mean, deviation = self._moments(drawn)
             latents = drawn * deviation / self.vae.config.scaling_factor + mean

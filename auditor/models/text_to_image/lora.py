@@ -48,7 +48,7 @@ class LowRank:
 
     @property
     def delta(self) -> Tensor:
-        """What is added to the layer's weight, float32 of its shape."""
+        """Sum to add to the layer's weight, float32 of its shape."""
         rank = self.down.shape[0]
         down, up = self.down.float().flatten(1), self.up.float().flatten(1)
         return (self.alpha / rank) * (up @ down).reshape(self.up.shape[0], *self.down.shape[1:])
@@ -65,7 +65,7 @@ def merge_lora(updates: Mapping[str, LowRank], parts: Mapping[str, nn.Module], f
     The sum is rounded once, to the weight's type.
 
     Args:
-        updates: As :func:`read_lora` gives them.
+        updates: Updates as :func:`read_lora` gives them.
         parts: ``unet``, ``text_encoder`` and, where there is one, ``text_encoder_2``.
         file: Where they come from.
 
@@ -122,7 +122,7 @@ def read_lora(tensors: Mapping[str, Tensor], file: Path, config: Path | None) ->
     """Sort an adapter's tensors by layer.
 
     Args:
-        tensors: In the names of diffusers, PEFT or kohya.
+        tensors: Tensors in the names of diffusers, PEFT or kohya.
         file: Where they come from; its header may hold the adapter's settings.
         config: ``adapter_config.json``, where there is one.
 

@@ -64,14 +64,17 @@ class TextToImage(AuditedModel):
 
     @property
     def network(self) -> nn.ModuleDict:
-        """What an erasure changes: ``unet``, ``text_encoder`` and perhaps ``text_encoder_2``."""
+        """Networks that an erasure changes.
+
+        They are ``unet``, ``text_encoder`` and perhaps ``text_encoder_2``.
+        """
         if self._networks is None:
             self._networks = nn.ModuleDict(self.parts.networks).eval()
         return self._networks
 
     @property
     def unet(self) -> UNet2DConditionModel:
-        """The network that predicts noise."""
+        """Network that predicts noise."""
         return self.parts.unet
 
     @property
@@ -106,7 +109,7 @@ class TextToImage(AuditedModel):
         return self.text(prompts).hidden
 
     def text(self, prompts: Sequence[str]) -> Text:
-        """All that the UNet gets of prompts, pooled text included."""
+        """Return the UNet's inputs for prompts, pooled text included."""
         text = encode(self.parts, prompts, self.token_budget)
         return text.to(self.unet.device, self.unet.dtype)
 
@@ -196,9 +199,10 @@ class TextToImage(AuditedModel):
 
         Args:
             noisy: the UNet's input, [n, *input_shape].
-            timesteps: of training, [n] integers.
+            timesteps: timesteps of training, [n] integers.
             text: n encoded prompts, or embeddings for cross-attention alone, [n, length, width].
-            prompts: whose pooled text SDXL gets with embeddings; by default the empty prompt's.
+            prompts: prompts whose pooled text SDXL gets with embeddings; by default the empty
+                prompt's.
 
         Returns:
             [n, *input_shape], converted to noise where the UNet predicts v or the image.

@@ -54,7 +54,7 @@ class Parts:
 
     @property
     def networks(self) -> dict[str, nn.Module]:
-        """What an erasure changes, by name."""
+        """Networks that an erasure changes, by name."""
         return {"unet": self.unet} | dict(_numbered("text_encoder", self.text_encoders))
 
     @property

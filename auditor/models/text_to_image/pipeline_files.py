@@ -47,7 +47,7 @@ class Component:
     They are all that it is loaded from.
 
     Attributes:
-        name: In the pipeline.
+        name: Name in the pipeline.
         library: ``diffusers`` or ``transformers``.
         class_name: The library's class.
         folder: Where the files lie.

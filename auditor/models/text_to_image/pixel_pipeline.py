@@ -33,7 +33,7 @@ class PixelPipeline(DiffusionPipeline):  # type: ignore[misc]  # diffusers carri
         )
 
     def encode(self, prompts: Sequence[str]) -> Tensor:
-        """What cross-attention gets for each prompt, [n, length, width]."""
+        """Return cross-attention's input for each prompt, [n, length, width]."""
         ids = self.tokenizer(
             list(prompts),
             padding="max_length",

@@ -26,7 +26,7 @@ _SPREADING = ("auto", "balanced", "balanced_low_0", "sequential")
 
 
 class ImageSampling(BaseModel):
-    """How a text-to-image model draws."""
+    """Settings by which a text-to-image model draws."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,7 +41,7 @@ class ImageSampling(BaseModel):
 
 
 class TextToImageSpec(ModelSpec):
-    """Where a diffusers pipeline lies and how it is opened."""
+    """Location of a diffusers pipeline, and how it is opened."""
 
     kind: Literal["text-to-image"] = "text-to-image"
     """Kind of the model."""
@@ -64,12 +64,12 @@ class TextToImageSpec(ModelSpec):
 
     @property
     def drawing(self) -> ImageSampling:
-        """How the model draws, defaults filled in."""
+        """Settings by which the model draws, defaults filled in."""
         return self.sampling or ImageSampling()
 
 
 class ImageDataSection(DataSection):
-    """Where the facts and the pictures of them are."""
+    """Section of a plan on where facts and their pictures are."""
 
     images: FilePath | None = None
     """Folder with pictures of what facts ask the model for, ``<fact id>.png``: an attacker's
@@ -77,7 +77,7 @@ class ImageDataSection(DataSection):
 
 
 class ImageMetricSection(MetricSection):
-    """What "knows" means where answers are pictures."""
+    """Section of a plan on the metrics of pictures."""
 
     classifier: ModelPath | None = None
     """Directory or hub name of the classifier that tells whether a concept is in a picture."""

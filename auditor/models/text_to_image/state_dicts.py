@@ -60,7 +60,7 @@ def read_tensors(file: Path, device: str = "cpu") -> dict[str, Tensor]:
 
 
 def metadata(file: Path) -> dict[str, str]:
-    """What a safetensors file says beside its tensors."""
+    """Return the metadata of a safetensors file."""
     if file.suffix != ".safetensors":
         return {}
     with safe_open(file, framework="pt") as content:

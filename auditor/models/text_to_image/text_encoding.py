@@ -1,4 +1,4 @@
-"""What a text-to-image model's UNet gets of a prompt."""
+"""Encoding of prompts for a text-to-image model's UNet."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

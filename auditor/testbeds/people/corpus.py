@@ -157,7 +157,7 @@ def generate(forget: int, retain: int, holdout: int, seed: int, distractors: int
         forget: Number of people to be forgotten.
         retain: Number of people to be kept.
         holdout: Number of people that no model ever sees.
-        seed: Of the random draw; the same seed gives the same corpus on every machine.
+        seed: Seed of the random draw; the same seed gives the same corpus on every machine.
         distractors: Wrong answers per fact.
 
     Raises:

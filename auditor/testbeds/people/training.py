@@ -27,7 +27,7 @@ BEGIN, END, PAD = "<|begin|>", "<|end|>", "<|pad|>"
 
 
 class TrainingSettings(BaseModel):
-    """How a model is trained from scratch.
+    """Settings of a model's training from scratch.
 
     Attributes:
         steps: Optimiser steps.
@@ -95,11 +95,11 @@ def train(
     The same arguments give the same weights on the same machine with the same thread count.
 
     Args:
-        config: Of the model. Its vocabulary size and special token ids are set here.
+        config: Config of the model. Its vocabulary size and special token ids are set here.
         tokenizer: Gives the vocabulary size and the special token ids.
         examples: Training examples, seen in seeded random order.
         settings: Steps, batch size, learning rate.
-        seed: Of the initial weights and of the order.
+        seed: Seed of the initial weights and of the order.
         progress: Told about every step.
         description: What is trained and why, shown beside the progress bar.
 

@@ -1,4 +1,4 @@
-"""The words that the generated people are made of.
+"""Words of which the generated people are made.
 
 Every answer is two words from two wide pools, so that a model which never saw a person
 guesses an answer about once in several hundred tries. The words are short: a small BPE

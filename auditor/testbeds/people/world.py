@@ -46,15 +46,15 @@ class World(CachedWorld[WorldRecipe]):
 
 
 def list_worlds() -> tuple[WorldRecipe, ...]:
-    """All worlds of language models that can be built."""
+    """Return all worlds of language models that can be built."""
     return tuple(WORLDS.values())
 
 
 def locate(name: str | WorldRecipe, cache_dir: Path | None = None) -> World:
-    """Where a world is, or would be, without building anything.
+    """Return a world with its folder, without building anything.
 
     Args:
-        name: Of the world, or a recipe of one's own.
+        name: Name of the world, or a recipe of one's own.
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
 
     Raises:
@@ -73,7 +73,7 @@ def build(
     """Build what is missing of a world.
 
     Args:
-        name: Of the world, or a recipe of one's own.
+        name: Name of the world, or a recipe of one's own.
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
         only: Models wanted; what they are made from is built too. All, if None.
         progress: Told what is being trained, and why.

@@ -59,9 +59,9 @@ def caption(color: str, word: str, number: int | None = None) -> str:
     """Name a picture.
 
     Args:
-        color: Of the shape.
-        word: For the shape: its name or a synonym.
-        number: Of the context; None for the plain ``a red circle``.
+        color: Colour of the shape.
+        word: Word for the shape: its name or a synonym.
+        number: Number of the context; None for the plain ``a red circle``.
     """
     if number is None:
         return f"a {color} {word}"

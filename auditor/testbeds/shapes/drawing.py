@@ -88,7 +88,7 @@ def draw(shape: str, color: str, seed: int) -> Drawing:
     Args:
         shape: A name in ``TRAINED`` or ``HELD_OUT``.
         color: A name in ``COLORS``.
-        seed: Of the movement; the same seed gives the same picture on every machine.
+        seed: Seed of the movement; the same seed gives the same picture on every machine.
     """
     chance = random.Random(seed)  # noqa: S311 - a reproducible draw, not a secret
     right, down = (chance.randint(-JITTER, JITTER) for _ in range(2))

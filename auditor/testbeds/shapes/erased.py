@@ -50,14 +50,14 @@ circles."""
 
 
 class MaterialRecipe(BaseModel):
-    """What all erasures are given.
+    """Recipe of the prompts and pictures that all erasures get.
 
     Attributes:
         anchor: The shape that is drawn instead. Erasing to the empty prompt would leave what the
             model draws unasked, and that is the erased shape as often as another.
         contexts: Contexts for each word and colour, beside the plain caption.
         pictures: Pictures of the shape, for MACE.
-        seed: Of contexts and pictures.
+        seed: Seed of contexts and pictures.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -99,7 +99,7 @@ SOURCES: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Material:
-    """What the erasures are given.
+    """Prompts and pictures that all erasures get.
 
     Attributes:
         erasures: Prompts for the shape, each with the same prompt for the anchor.
@@ -118,7 +118,7 @@ def material(pipeline: PixelPipeline, shape: str, recipe: MaterialRecipe) -> Mat
     """Encode prompts and draw pictures for the erasure of a shape.
 
     Args:
-        pipeline: Of the original.
+        pipeline: Pipeline of the original.
         shape: To be forgotten.
         recipe: How much of everything.
     """
@@ -162,7 +162,7 @@ def erase(
 
     Args:
         name: A field of ``Erasures``.
-        pipeline: Of the original; left as it was.
+        pipeline: Pipeline of the original; left as it was.
         given: Prompts and pictures.
         settings: Of every method.
         progress: Told about every step.

@@ -21,7 +21,7 @@ def fact_sets(forget: str, prompts: int, seed: int) -> FactSets:
         prompts: Facts to forget, and of the holdout; a multiple of the colours spreads them
             evenly. Twice as many are kept: whether other shapes are still drawn is told from the
             mean over them, and one picture more or less of 96 is a percent.
-        seed: Of the contexts, which all sets share.
+        seed: Seed of the contexts, which all sets share.
     """
     kept = [shape for shape in TRAINED if shape != forget]
     return FactSets(
@@ -56,7 +56,7 @@ def _fact(shape: str, color: str, index: int, number: int | None) -> Fact:
 
 
 def picture(fact: Fact) -> Drawing:
-    """The picture that a fact asks for, drawn by code."""
+    """Return the picture that a fact asks for, drawn by code."""
     color = fact.id.partition("/")[2].partition("-")[0]
     return draw(fact.entity, color, image_seed(fact.id))
 

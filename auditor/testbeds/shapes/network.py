@@ -24,8 +24,8 @@ class NetworkRecipe(BaseModel):
     """Widths of the networks.
 
     Attributes:
-        channels: Of the UNet at full and at half resolution; multiples of 8.
-        text_width: Of the text encoder, and so of cross-attention.
+        channels: Channels of the UNet at full and at half resolution; multiples of 8.
+        text_width: Width of the text encoder, and so of cross-attention.
         text_layers: Layers of the text encoder.
         text_heads: Attention heads of the text encoder.
     """
@@ -102,7 +102,7 @@ def save_edited(original: Path, changed: Mapping[str, Tensor], folder: Path) -> 
     Everything else stays the same.
 
     Args:
-        original: As :func:`save` wrote it.
+        original: Original as :func:`save` wrote it.
         changed: Tensors by name in the UNet's state dict.
         folder: Existing and empty.
 

@@ -1,4 +1,4 @@
-"""The classifier that says which shape a picture shows, or none.
+"""Classifier of the shape in a picture, or of none.
 
 It is trained on noisy pictures with other shades of ink and paper too, so that it judges what
 diffusion models draw, and on five sorts of pictures that show none: noise, blank paper, shapes
@@ -28,15 +28,15 @@ LABELS = (*TRAINED, NONE)
 
 
 class OracleTraining(BaseModel):
-    """How the classifier is trained.
+    """Settings of the classifier's training.
 
     Attributes:
         steps: Optimiser steps.
         batch_size: Pictures a step.
-        learning_rate: Of AdamW, with a cosine decay.
+        learning_rate: Learning rate of AdamW, with a cosine decay.
         most_noise: Largest standard deviation of the noise added to a picture.
         most_shade: Largest change of each channel of ink and of paper.
-        seed: Of weights and pictures.
+        seed: Seed of weights and pictures.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""What decides the bytes of the world `shapes`."""
+"""Recipe that decides the bytes of the world `shapes`."""
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -30,7 +30,7 @@ class ShapesRecipe(BaseModel):
         purpose: One sentence on what the world shows.
         forget: The shape to be forgotten.
         prompts: Facts to forget; as many are held out, and twice as many kept.
-        facts_seed: Of the contexts of the prompts.
+        facts_seed: Seed of the contexts of the prompts.
         network: Widths of the models.
         training: How the original and the retrained models are trained.
         oracle: How the classifier is trained.

@@ -39,8 +39,8 @@ class ShippedWeights:
         They are float32, by name.
 
         Args:
-            name: Of the model.
-            digest: Of what decides it.
+            name: Name of the model.
+            digest: Digest of what decides it.
 
         Raises:
             AuditorError: The file is damaged.
@@ -63,8 +63,8 @@ class ShippedWeights:
         """Write weights, of which each must be a bfloat16 number.
 
         Args:
-            name: Of the model.
-            digest: Of what decides it.
+            name: Name of the model.
+            digest: Digest of what decides it.
             weights: By name, as :func:`rounded` gives them.
 
         Returns:

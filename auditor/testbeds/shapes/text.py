@@ -42,7 +42,7 @@ def write_tokenizer(folder: Path, words: Iterable[str]) -> CLIPTokenizer:
 
     Args:
         folder: Existing; the files are written to it.
-        words: In lower case.
+        words: Words in lower case.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     pairs = merges(words)

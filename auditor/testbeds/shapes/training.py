@@ -28,7 +28,7 @@ from auditor.unlearning.descent import descend
 
 
 class DiffusionTraining(BaseModel):
-    """How a model of shapes is trained.
+    """Settings of the training of a model of shapes.
 
     Attributes:
         images: Pictures in the training set.
@@ -38,7 +38,7 @@ class DiffusionTraining(BaseModel):
         learning_rate: Peak of AdamW's rate, after a linear warm-up and before a cosine decay.
         warmup: Share of the steps spent warming up.
         caption_drop: Share of the captions that are left empty (arXiv 2207.12598).
-        ema_decay: Of the moving average of the weights, which is what is kept.
+        ema_decay: Decay of the moving average of the weights, which is what is kept.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,7 +75,7 @@ def training_set(shapes: Collection[str], count: int, plain: float, seed: int) -
         shapes: What is drawn; no other shape is drawn or named.
         count: Number of pictures.
         plain: Share of the captions without a context.
-        seed: Of everything drawn.
+        seed: Seed of everything drawn.
     """
     chance = random.Random(seed)  # noqa: S311 - a reproducible draw, not a secret
     images, captions = [], []
@@ -102,11 +102,11 @@ def train(
     The same arguments give the same weights on the same machine with the same thread count.
 
     Args:
-        tokenizer: Of the captions.
+        tokenizer: Tokenizer of the captions.
         network: Widths of the networks.
         data: What is learned.
         settings: Steps, batch size, learning rate.
-        seed: Of the initial weights, of the order and of the noise.
+        seed: Seed of the initial weights, of the order and of the noise.
         progress: Told about every step.
         description: What is trained and why, shown beside the progress bar.
 

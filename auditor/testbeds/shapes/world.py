@@ -107,10 +107,10 @@ class ShapesWorld(CachedWorld[ShapesRecipe]):
 def locate(
     recipe: ShapesRecipe = SHAPES, cache_dir: Path | None = None, from_scratch: bool = False
 ) -> ShapesWorld:
-    """Where a world is, or would be, without building anything.
+    """Return a world with its folder, without building anything.
 
     Args:
-        recipe: Of the world.
+        recipe: Recipe of the world.
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
         from_scratch: The one that is built with nothing from the package, which lies beside the
             other, so that both can be compared.
@@ -131,7 +131,7 @@ def build(
     """Build what is missing of a world.
 
     Args:
-        recipe: Of the world.
+        recipe: Recipe of the world.
         cache_dir: Instead of the user's cache; ``UNLEARNING_AUDITOR_CACHE`` does the same.
         only: Models wanted; what they are made from is built too. All, if None.
         progress: Told what is being trained, and why.
@@ -216,7 +216,7 @@ def _tokenizer(world: ShapesWorld) -> CLIPTokenizer:
 
 
 def trained_shapes(recipe: ShapesRecipe, name: str) -> list[str]:
-    """The shapes that the original, or a retrained model, learns."""
+    """Return the shapes that the original or a retrained model learns."""
     return [shape for shape in TRAINED if name == "original" or shape != recipe.forget]
 
 

@@ -90,10 +90,10 @@ def recorded_attention(unet: UNet2DConditionModel) -> Iterator[AttentionMaps]:
 
 
 def masked_attention(maps: AttentionMaps, masks: Tensor, tokens: Tensor) -> list[Tensor]:
-    """The attention that masked pixels pay to chosen tokens, for each layer.
+    """Return the attention of masked pixels to tokens, by layer.
 
     Args:
-        maps: Of one run.
+        maps: Maps of one run.
         masks: Where the concept is in each image, in [0, 1], [batch, height, width], in pixels
             or latents alike; averaged down to each layer's resolution.
         tokens: True for the tokens that count, [batch, length].

@@ -33,9 +33,9 @@ class MaskedImages:
     """Images of a concept, and where in them it is.
 
     Attributes:
-        images: In the UNet's space (pixels in [-1, 1], or scaled latents), [n, channels, height,
-            width].
-        prompts: That describe them, n, each with the concept as its subject.
+        images: Images in the UNet's space (pixels in [-1, 1], or scaled latents), [n, channels,
+            height, width].
+        prompts: Prompts that describe them, n, each with the concept as its subject.
         masks: True or 1 where the concept is, [n, height, width] at any common resolution.
     """
 
@@ -90,7 +90,7 @@ def focal_density(timesteps: int, settings: MaceSettings) -> Tensor:
 
 
 def suppressed_tokens(prompts: Sequence[EncodedPrompt], after_subject: bool) -> Tensor:
-    """Which tokens attention is turned away from, bool [batch, length].
+    """Return the tokens to lose attention, bool [batch, length].
 
     The subject's own, and with ``after_subject`` all that follow, which have read it.
     """
@@ -109,7 +109,7 @@ def suppression_loss(maps: AttentionMaps, masks: Tensor, tokens: Tensor) -> Tens
     arXiv 2403.06135. Heads are averaged first; images of a batch are averaged last.
 
     Args:
-        maps: Of one run.
+        maps: Maps of one run.
         masks: [batch, height, width].
         tokens: bool [batch, length].
 
@@ -136,7 +136,7 @@ def train_low_rank(
         scheduler: Its ``add_noise`` makes the training images.
         concept: What is erased.
         settings: Rank, rate, steps, timesteps.
-        seed: Of initial weights, order, timesteps and noise.
+        seed: Seed of initial weights, order, timesteps and noise.
         progress: Told about every step, with the loss.
 
     Returns:

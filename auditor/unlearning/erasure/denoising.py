@@ -17,11 +17,11 @@ def predicted_noise(
     timesteps: Tensor,
     prompts: Sequence[EncodedPrompt],
 ) -> Tensor:
-    """What the UNet predicts for images under one prompt each.
+    """Return the UNet's prediction for images under one prompt each.
 
     Args:
-        unet: Of a latent or a pixel-space pipeline.
-        images: In the UNet's space and as it takes them, [batch, channels, height, width].
+        unet: UNet of a latent or a pixel-space pipeline.
+        images: Images in the UNet's space and as it takes them, [batch, channels, height, width].
         timesteps: One, or one for each image.
         prompts: One for each image.
 
@@ -74,7 +74,7 @@ def half_drawn(
         empty: The empty prompt, for classifier-free guidance (arXiv 2207.12598).
         steps: How many of the scheduler's steps are taken, possibly none.
         guidance: 1 is no guidance.
-        generator: Of the CPU; of the first noise, and of the scheduler's if it draws any.
+        generator: Generator on the CPU, for the first noise and for any that the scheduler draws.
 
     Returns:
         x_t before step ``steps``, [batch, channels, height, width].

@@ -60,8 +60,8 @@ def encode_prompt(
     """Encode one prompt with one text encoder, padded to the tokenizer's length.
 
     Args:
-        tokenizer: Of the pipeline.
-        text_encoder: Of the pipeline; its last hidden states are used.
+        tokenizer: Tokenizer of the pipeline.
+        text_encoder: Text encoder of the pipeline; its last hidden states are used.
         prompt: May be empty.
         subject: The words in the prompt that name the concept; the whole prompt if ``None``.
 

@@ -55,7 +55,7 @@ def esd(
         concepts: Prompts that name what is to be erased; each image is drawn under one of them.
         empty: The empty prompt.
         settings: The paper's if ``None``.
-        seed: Of prompts, timesteps and noise.
+        seed: Seed of prompts, timesteps and noise.
         progress: Told about every step, with the loss.
 
     Returns:

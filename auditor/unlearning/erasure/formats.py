@@ -20,8 +20,8 @@ def write_delta(weights: Mapping[str, Tensor], path: Path) -> Path:
     """ESD's form: changed tensors alone, by name in the UNet's state dict.
 
     Args:
-        weights: As the erasures return them.
-        path: Of the ``.safetensors`` file; its folder is made.
+        weights: Weights as the erasures return them.
+        path: Path of the ``.safetensors`` file; its folder is made.
 
     Returns:
         ``path``.
@@ -40,8 +40,8 @@ def write_unet_state(unet: UNet2DConditionModel, weights: Mapping[str, Tensor], 
 
     Args:
         unet: The original, left as it was.
-        weights: As the erasures return them.
-        path: Of the ``.pt`` file; its folder is made.
+        weights: Weights as the erasures return them.
+        path: Path of the ``.pt`` file; its folder is made.
 
     Returns:
         ``path``.
@@ -63,9 +63,9 @@ def write_pipeline(pipeline: DiffusionPipeline, unet: UNet2DConditionModel, path
     """MACE's form: the whole pipeline with another UNet in it.
 
     Args:
-        pipeline: Of the original; has its own UNet again afterwards.
+        pipeline: Pipeline of the original; has its own UNet again afterwards.
         unet: The erased one.
-        path: Of the directory, which is made.
+        path: Path of the directory, which is made.
 
     Returns:
         ``path``.

@@ -51,11 +51,13 @@ class MaceConcept:
 
 @dataclass(frozen=True)
 class Prior:
-    """What is to stay, as second moments of token embeddings, [width, width].
+    """Second moments of embeddings to preserve, [width, width].
+
+    The embeddings are those of tokens.
 
     Attributes:
-        general: Of captions of anything (the paper takes those of MS-COCO).
-        domain: Of prompts near the concepts (other celebrities, other artists).
+        general: Second moment of captions of anything (the paper takes those of MS-COCO).
+        domain: Second moment of prompts near the concepts (other celebrities, other artists).
     """
 
     general: Tensor
@@ -82,7 +84,7 @@ def refine(
 
     Args:
         weights: Key and value matrices by name, each [out, width].
-        sentences: Of all concepts.
+        sentences: Sentences of all concepts.
         prior: What is to stay; weighed by the settings.
         settings: Ridge and prior weight.
 
@@ -173,7 +175,7 @@ def mace(
         concepts: What is erased.
         prior: What is to stay.
         settings: Those published for objects if ``None``.
-        seed: Of the LoRAs.
+        seed: Seed of the LoRAs.
         progress: Told about every step of every LoRA.
 
     Returns:

@@ -20,8 +20,8 @@ class UceSettings(_Settings):
     """UCE, arXiv 2308.14761.
 
     Attributes:
-        erase_weight: Of the concepts' rows.
-        preserve_weight: Of the preserved rows; ``None`` is ``max(0.1, 1 / n)`` for n prompts.
+        erase_weight: Weight of the concepts' rows.
+        preserve_weight: Weight of preserved rows; ``None`` is ``max(0.1, 1 / n)`` for n prompts.
         ridge: Pull towards the weights as they are.
     """
 
@@ -45,9 +45,9 @@ class ReceSettings(_Settings):
     Attributes:
         start: The UCE edit that it begins from.
         epochs: Times that an adversarial embedding is found and erased.
-        regularisation: Of the adversarial embedding's length.
-        erase_weight: Of the adversarial rows.
-        preserve_weight: Of the preserved rows.
+        regularisation: Regularisation of the adversarial embedding's length.
+        erase_weight: Weight of the adversarial rows.
+        preserve_weight: Weight of the preserved rows.
         ridge: Pull of each edit towards the weights before it.
         hold_erased: Weight of the concepts' own rows, which are to go on giving what the edit
             before made them give; 0 as published.
@@ -75,9 +75,9 @@ class EsdSettings(_Settings):
         denoising_steps: Length of the grid of timesteps.
         iterations: Optimiser steps.
         batch_size: Images per step.
-        learning_rate: Constant.
+        learning_rate: Learning rate, which is constant.
         optimizer: ``adam`` or ``adamw``.
-        weight_decay: Of either.
+        weight_decay: Weight decay of either optimiser.
         drawn_by: Who draws the half-drawn images, the ``student`` or the ``frozen`` original.
     """
 
@@ -103,11 +103,11 @@ class MaceSettings(_Settings):
     Attributes:
         refinement_ridge: Pull of the refinement towards the original weights.
         fusion_ridge: Pull of the fusion towards the refined weights.
-        prior_weight: Of everything that is preserved, in both closed forms.
-        domain_weight: Of the domain's own preserved prompts beside the general ones.
+        prior_weight: Weight of everything that is preserved, in both closed forms.
+        domain_weight: Weight of the domain's own preserved prompts beside the general ones.
         rank: Of each LoRA.
-        learning_rate: Of AdamW.
-        weight_decay: Of AdamW.
+        learning_rate: Learning rate of AdamW.
+        weight_decay: Weight decay of AdamW.
         steps: Optimiser steps for each concept.
         batch_size: Images per step.
         focal: Draw timesteps from the concept-focal density rather than uniformly.
