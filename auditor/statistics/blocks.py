@@ -79,7 +79,7 @@ def said_once(blocks: Sequence[Block]) -> tuple[Message, ...]:
 
     What is said of several attacks is said of the one that tells most, and names the others.
     """
-    groups: dict[Message, list[Block]] = {}
+    groups: dict[str, list[Block]] = {}
     for block in sorted(blocks, key=_order):
         groups.setdefault(_kind(block.message), []).append(block)
     return tuple(_merged(group) for group in groups.values())
@@ -91,12 +91,10 @@ def _order(block: Block) -> tuple[float, float, str, str]:
     return rank, -block.strength, block.attack or "", str(block.message.params.get("metric", ""))
 
 
-def _kind(said: Message) -> Message:
-    """The message without what differs between attacks of which the same is said."""
-    if said.code in _ALIKE:
-        return message(said.code)
+def _kind(said: Message) -> str:
+    """What a message says, without what differs between attacks of which the same is said."""
     kept = {name: value for name, value in said.params.items() if name not in _NAMES}
-    return Message(code=said.code, params=kept, quoted=said.quoted)
+    return said.code if said.code in _ALIKE else f"{said.code} {kept}"
 
 
 def _merged(group: Sequence[Block]) -> Message:

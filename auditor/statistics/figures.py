@@ -34,9 +34,9 @@ class AttackFigures:
             leak than the limit allows": a mean of both, in the shares of alpha that they have.
         log_e_over: for "the residual is below -delta".
         leak: leak rate over facts.
-        leak_count: the leaks one by one; None where they are bounded, and not counted.
         spread: spread between retrained models and what it leaves of delta.
         self_test: each retrained model against the others; mandatory attacks only.
+        leak_count: the leaks one by one; None where they are bounded, and not counted.
     """
 
     __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
@@ -54,9 +54,9 @@ class AttackFigures:
     log_e_fail: float
     log_e_over: float
     leak: LeakRate
-    leak_count: LeakCount | None
     spread: SeedSpread
     self_test: tuple[SeedTrial, ...]
+    leak_count: LeakCount | None = None
 
 
 def measure(
