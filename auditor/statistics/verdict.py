@@ -193,6 +193,17 @@ def assess_all(
     )
 
 
+def bare_verdict(
+    attacks: Sequence[AttackEvidence], margins: Margins, scope: Scope, rules: Rules = TODAY
+) -> Verdict:
+    """Returns the verdict alone, with the retain set taken as kept: for simulations."""
+    margins = replace(margins, leaks_counted=rules.leaks_counted)
+    assessed = assess_all(attacks, margins, scope, rules)
+    deciding = [a for a in assessed if a.evidence.role is not Role.REPORTED]
+    blocked = any(not attack.passed for attack in deciding if attack.mandatory)
+    return _verdict(deciding, weighted_log_e_fail(deciding), margins, blocked=blocked)
+
+
 def weighted_log_e_fail(attacks: Sequence[AttackAssessment]) -> float | None:
     """Returns the log of FAIL's e-value over the attacks that decide.
 
