@@ -92,6 +92,8 @@ class Requirements:
     """Whether the checkpoint must not be quantized already."""
     images: bool = False
     """Whether the plan must give pictures of the facts."""
+    donor: bool = False
+    """Whether it needs the original beside the arm, to take tensors from it."""
 
 
 def role(decides: bool, mandatory: bool) -> Role:
@@ -124,6 +126,8 @@ class AttackContext(Generic[E]):
     """Findings of the search stage, one for each arm; empty while searching."""
     progress: Callable[[str], None] = _unreported
     """Reports how far the attack has come, for example ``step 20 of 60``."""
+    donor: "AuditedModel | None" = None
+    """The original, opened beside the arm, where the attack requires it; it is only read."""
 
     @property
     def facts(self) -> "FactSets":
@@ -208,7 +212,8 @@ class Attack(ABC, Generic[P, M, E]):
         """Kind of positive control that the attack must find.
 
         ``visible`` is for attacks that measure what is there: they must neither blur nor destroy
-        it. ``obfuscated`` is for attacks that claim to bring back what cannot be seen.
+        it. ``obfuscated`` is for attacks that claim to bring back what cannot be seen, and
+        ``head`` for those that claim to do so where output head and last norm alone hide it.
         """
         return "visible"
 

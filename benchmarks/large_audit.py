@@ -33,6 +33,7 @@ MANDATORY = (
     "quantization/bnb fp4",
     "quantization/gptq 4-bit g128",
     "prompting/prefill 1 token",
+    "tampering/graft interfaces",
     "relearning/held-out-facts by attribute",
 )
 

@@ -230,6 +230,8 @@ def _control(
     **_: JsonValue,
 ) -> Phrase:
     template = "the {kind} positive control ({left:share} of the gap left without attack)"
+    if kind == "head":
+        template = template[:-1] + ", suppressed in output head and last norm alone)"
     if grid is not None:
         template = template[:-1] + ", weights within the rounding cells of {grid})"
     return fill(template, kind=kind, grid=grid, left=left)
@@ -271,8 +273,8 @@ def _other_control(other: dict[str, Any] | None, missing: Phrase | None) -> Phra
     if missing is None:
         return Phrase()
     template = (
-        " No obfuscated control could be made ({missing}), so it was not shown whether the attack "
-        "brings back knowledge that is hidden."
+        " No control that hides all could be made ({missing}), so it was not shown whether the "
+        "attack brings back knowledge that is hidden."
     )
     return fill(template, missing=missing)
 
@@ -301,6 +303,44 @@ def _positive_control_missed(
         why=_why_missed(**held_to),
     )
     return missed + _other_control(other, missing)
+
+
+_GRAFTS = {
+    "none": "no graft",
+    "head": "output head and last norm",
+    "embeddings": "embeddings",
+    "norms": "norms and biases of the blocks",
+    "interface": "head, embeddings and norms",
+    "own_embeddings": "its own embeddings as output head",
+    "refitted_head": "output head refitted on the retain facts",
+    "first_third": "first third of the blocks",
+    "middle_third": "middle third of the blocks",
+    "last_third": "last third of the blocks",
+    "attention": "attention",
+    "mlp": "MLPs",
+}
+"""Code of a group of tensors to its name."""
+
+
+def _grafts_left_out(attack: str, groups: list[str]) -> Phrase:
+    template = (
+        "{attack}: the unlearned model's tensors have other shapes than the original's, so these "
+        "could not be exchanged: {groups}."
+    )
+    return fill(template, attack=attack, groups=", ".join(_GRAFTS[group] for group in groups))
+
+
+def _grafted_k(group: str) -> Phrase:
+    if group == "none":
+        return plain("mean K of forget facts without a graft")
+    return fill("mean K of forget facts, graft: {group}", group=_GRAFTS[group])
+
+
+def _weight_change(group: str, equal: int, tensors: int) -> Phrase:
+    template = (
+        "relative change of weights, {group} ({equal:count} of {tensors:tensor|tensors} equal)"
+    )
+    return fill(template, group=_GRAFTS[group], equal=equal, tensors=tensors)
 
 
 def _residual_above_margin(attack: str, metric: str, delta: float, rho: float | None) -> Phrase:
@@ -578,6 +618,20 @@ SENTENCES: Mapping[str, Wording] = {
     "baseline_too_noisy": _baseline_too_noisy,
     "budget_not_met": _budget_not_met,
     "environments_differ": _environments_differ,
+    "body_unchanged": (
+        "{attack}: no matrix of the unlearned model's blocks differs from the original's by more "
+        "than storing it does (relative change at most {largest:number}, rows and columns brought "
+        "to one norm; {needed:number} is needed). Nothing was unlearned in them."
+    ),
+    "weights_not_comparable": (
+        "{attack}: the unlearned model's blocks have other tensors than the original's, so it "
+        "cannot be seen whether anything was unlearned in them."
+    ),
+    "grafts_left_out": _grafts_left_out,
+    "codes_unchanged": (
+        "{attack}: rounded, the unlearned model is the original in {layers:layer|layers} to the "
+        "last weight. What it still hides then lies outside of them."
+    ),
     "positive_control_found": _positive_control_found,
     "positive_control_missed": _positive_control_missed,
     # the verdict
@@ -879,6 +933,8 @@ SENTENCES: Mapping[str, Wording] = {
 """Code of a message to its sentence."""
 
 FIGURES: Mapping[str, Wording] = {
+    "grafted_k": _grafted_k,
+    "weight_change": _weight_change,
     "first_token_probed": "first token alone, read from layer {layer}",
     "forget_facts_probed": "forget facts, read from layer {layer}",
     "kept_retain_facts_probed": "retain facts that the probe was not fitted on, read from layer "
@@ -964,6 +1020,7 @@ GATES: Mapping[str, Wording] = {
     "positive_control": "positive control",
     "budget": "budget",
     "environment": "environment",
+    "weights": "weights",
 }
 """Code of a gate to its name."""
 

@@ -22,23 +22,23 @@ from auditor.testbeds.people import world as worlds
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start; the cores are shared
 
-settings.register_profile("default", deadline=None)  # a busy machine is no failure
-settings.register_profile("ci", deadline=None, derandomize=True, max_examples=25, print_blob=True)
+settings.register_profile("thorough", deadline=None)  # a busy machine is no failure
+settings.register_profile("default", settings.get_profile("thorough"), max_examples=25)
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
-def pytest_configure(config):
-    config.addinivalue_line(
-        "markers", "rebuild: trains the world `shapes` from nothing, 40 minutes; run by hand"
-    )
+NOT_BY_DEFAULT = ("rebuild", "nightly")
+"""Markers of tests that run only where they are asked for."""
 
 
 def pytest_collection_modifyitems(config, items):
-    if "rebuild" in config.option.markexpr:
-        return
-    for item in items:
-        if item.get_closest_marker("rebuild"):
-            item.add_marker(pytest.mark.skip(reason="run by hand: pytest -m rebuild"))
+    for marker in NOT_BY_DEFAULT:
+        if marker in config.option.markexpr:
+            continue
+        for item in items:
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=f"runs with: pytest -m {marker}"))
 
 
 @pytest.fixture(scope="session", autouse=True)

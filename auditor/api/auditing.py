@@ -480,7 +480,15 @@ def _attacked(
         }
     for arm, model in arms.items():
         pool = [Finding(owner, owner == arm, record) for owner, record in found.items()]
-        record = record_of(attack, model, sets, metrics=metrics, seed=seed, pool=pool)
+        record = record_of(
+            attack,
+            model,
+            sets,
+            metrics=metrics,
+            seed=seed,
+            pool=pool,
+            original=arms.get(Arm.ORIGINAL),
+        )
         yield Evidence(attack.id, arm, seed, tabulate(record.rows))
 
 

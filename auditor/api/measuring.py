@@ -130,6 +130,7 @@ def run_attack(
     holdout: Sequence[Fact] = (),
     metrics: Sequence[str] | None = None,
     seed: int = 0,
+    original: AuditedModel | None = None,
     **parameters: Any,
 ) -> pd.DataFrame:
     """Run one attack on one model.
@@ -142,6 +143,7 @@ def run_attack(
         holdout: Facts that no model has seen; some attacks need them.
         metrics: Names of the metrics, by default those of the model's kind.
         seed: Seed of everything random in the attack.
+        original: The original model, for attacks that take tensors from it.
         parameters: Parameters of the attack, where it was not given with them.
 
     Returns:
@@ -158,7 +160,9 @@ def run_attack(
     if chosen.searches:
         searched = record_of(chosen, model, sets, metrics=metrics, seed=seed, searching=True)
         found = (Finding(Arm.UNLEARNED, own=True, record=searched),)
-    record = record_of(chosen, model, sets, metrics=metrics, seed=seed, pool=found)
+    record = record_of(
+        chosen, model, sets, metrics=metrics, seed=seed, pool=found, original=original
+    )
     return frame_of(record.rows)
 
 
@@ -189,6 +193,7 @@ def record_of(
     seed: int = 0,
     pool: Sequence[Finding] = (),
     searching: bool = False,
+    original: AuditedModel | None = None,
 ) -> Record:
     """Run one stage of an attack on one model.
 
@@ -202,6 +207,7 @@ def record_of(
         seed: Seed of everything random in the attack.
         pool: What the search stage found.
         searching: Run the search stage.
+        original: The original model, for attacks that take tensors from it.
 
     Raises:
         AuditorError: The attack is not for models of this kind.
@@ -217,7 +223,7 @@ def record_of(
         )
     evaluator = kind.evaluator(sets, metrics or kind.default_metrics, AuxiliaryInputs())
     with TemporaryDirectory(prefix="auditor-") as scratch:
-        context = AttackContext(evaluator, seed, Path(scratch), tuple(pool))
+        context = AttackContext(evaluator, seed, Path(scratch), tuple(pool), donor=original)
         if searching:
             return attack.search(model, context) or Record()
         if not model.in_memory and (reason := attack.unavailable(model.location)):

@@ -77,12 +77,12 @@ def control_outcome(
         attack: its label.
         required: the kind of control that it is held to.
         visible: its measurement of the visible control.
-        obfuscated: its measurement of the obfuscated control, or why there is none; the attack is
-            then held to the visible one, and the message says so.
+        obfuscated: its measurement of the control in which nothing is left to be seen, or why
+            there is none; the attack is then held to the visible one, and the message says so.
     """
     if isinstance(obfuscated, Message):
         held, other = visible, None
-    elif required == "obfuscated":
+    elif required != "visible":
         held, other = obfuscated, visible
     else:
         held, other = visible, obfuscated

@@ -92,6 +92,23 @@ def strongest(readings: Iterable[Sequence[Row]]) -> tuple[Row, ...]:
     return tuple(best.values())
 
 
+def most_telling(readings: Mapping[str, Sequence[Row]]) -> dict[str, str]:
+    """Metric to the name of the reading with the highest mean K over the forget set.
+
+    Of equal ones, the first. One reading is chosen for all facts, so that chance adds less than
+    with the highest K of each fact by itself.
+    """
+    means: dict[str, dict[str, float]] = defaultdict(dict)
+    for name, rows in readings.items():
+        known = defaultdict(list)
+        for row in rows:
+            if row.set == "forget":
+                known[row.metric].append(row.k)
+        for metric, ks in known.items():
+            means[metric][name] = math.fsum(ks) / len(ks)
+    return {metric: max(found, key=found.__getitem__) for metric, found in means.items()}
+
+
 def averaged(readings: Sequence[Sequence[Row]]) -> tuple[Row, ...]:
     """Return the mean K of each fact and metric over several readings.
 

@@ -27,6 +27,7 @@ class Status(StrEnum):
     """The attack could not be run here."""
 
 
-ControlKind = Literal["visible", "obfuscated"]
-"""Kind of a positive control: suppressed knowledge that is partly visible, or that is obfuscated
-until something brings it back."""
+ControlKind = Literal["visible", "obfuscated", "head"]
+"""Kind of a positive control: suppressed knowledge that is partly there for everybody to see, or
+that is gone until something brings it back: suppressed in all linear layers, or in the output head
+and the last norm alone."""

@@ -12,6 +12,8 @@ Place = tuple[str | int, ...]
 
 _VALUE_ERROR = "Value error, "
 """Prefix that pydantic puts before the text of a ValueError."""
+_FOLLOWS = "default_factory_not_called"
+"""Type of an error that only says that there are others, so that a default is not known."""
 
 
 def problems(
@@ -32,6 +34,8 @@ def problems(
     """
     lines = []
     for entry in error.errors(include_url=False, include_context=False):
+        if entry["type"] == _FOLLOWS:
+            continue
         named = ".".join(map(str, (*place, *entry["loc"]))) or whole
         said = sentence(entry, model)
         lines.append(f"{named}: {said}" if named else said)

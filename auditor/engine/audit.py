@@ -19,7 +19,12 @@ from auditor.engine.preparation import Prepared
 from auditor.policy import AS_IS, shortfall
 from auditor.statistics import AttackEvidence
 from auditor.store.base import EvidenceStore
-from auditor.store.gathering import environment_message, measured_evidence, unread
+from auditor.store.gathering import (
+    environment_message,
+    measured_evidence,
+    unread,
+    weights_message,
+)
 from auditor.store.table import Evidence, EvidenceTable
 
 
@@ -172,6 +177,7 @@ def _evidence(
         baseline=baseline,
         shortfall=lacking,
         environment=environment_message(store, variant.id, jobs),
+        weights=weights_message(store, variant.id, jobs),
     )
 
 

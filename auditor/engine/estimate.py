@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
+from auditor.core.arms import Arm
 from auditor.core.messages import Message
 from auditor.core.roles import Role
 from auditor.engine.preparation import Prepared
@@ -37,7 +38,7 @@ class Estimate:
     forward_tokens: int
     """For the jobs that are not."""
     memory_bytes: int
-    """Weights of the largest arm, as stored."""
+    """Weights of the largest arm, as stored, and of the original where it is opened beside it."""
     seconds: float
 
 
@@ -61,7 +62,7 @@ def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
         by_arm = prepared.measurements(variant, searches)
         waiting = [(a, j) for a, jobs in by_arm.items() for j in jobs if not store.has(j.key)]
         keys = {j.key for found in (searches, by_arm) for jobs in found.values() for j in jobs}
-        everything = variant.attack.name == AS_IS
+        everything, needs = variant.attack.name == AS_IS, variant.attack.requires
         work = workload(prepared, everything=everything)
         tokens = variant.attack.forward_tokens(work.tokens)
         seconds = sum(
@@ -76,7 +77,7 @@ def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
                 jobs=len(keys),
                 done=sum(map(store.has, keys)),
                 forward_tokens=tokens * len(waiting),
-                memory_bytes=largest,
+                memory_bytes=largest + (sizes[Arm.ORIGINAL][1] if needs.donor else 0),
                 seconds=seconds,
             )
         )

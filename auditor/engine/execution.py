@@ -33,6 +33,7 @@ def execute(
     model: AuditedModel,
     store: EvidenceStore,
     report: Callable[[str], None] = lambda step: None,
+    donor: AuditedModel | None = None,
 ) -> Failure | None:
     """Run one job and keep its evidence: all that a worker does.
 
@@ -47,6 +48,7 @@ def execute(
         model: The job's model, opened.
         store: Where facts and findings are read and the evidence is kept.
         report: Shows how far the attack has come.
+        donor: The job's donor, opened, where it has one.
 
     Returns:
         None if the evidence is in the store now, else why it is not. A failure is logged in the
@@ -63,7 +65,7 @@ def execute(
     before, began = model.meter.forward_tokens, time.monotonic()
     try:
         with store.temporary_folder() as scratch:
-            context = AttackContext(evaluator, job.seed, scratch, pool, report)
+            context = AttackContext(evaluator, job.seed, scratch, pool, report, donor)
             if job.stage == "search":
                 record = attack.search(model, context) or Record()
             else:

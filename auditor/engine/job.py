@@ -29,6 +29,22 @@ class Pooled(BaseModel):
     """Whether it was found on the arm that the job measures."""
 
 
+class Donor(BaseModel):
+    """The model that an attack takes tensors from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    spec: AnySpec
+    model: str
+    """Digest of its files."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What of it decides a result."""
+        options = kind_named(self.spec.kind).options(self.spec)
+        return {"model": self.model, "dtype": self.spec.dtype, "options": options}
+
+
 class Job(BaseModel):
     """Plain data, so that any process on any machine can run it against a shared store."""
 
@@ -55,6 +71,8 @@ class Job(BaseModel):
     """The searches whose findings are measured, one an arm."""
     auxiliary: AuxiliaryInputs = AuxiliaryInputs()
     """Files that the evaluator needs beside the model."""
+    donor: Donor | None = None
+    """The original, where the attack takes tensors from it."""
 
     @cached_property
     def key(self) -> str:
@@ -72,7 +90,7 @@ class Job(BaseModel):
         it is part of what is asked. Device, Python and packages are the worker's; it records them
         beside the evidence (`auditor.store.environment`).
         """
-        return {
+        found = {
             "stage": self.stage,
             "attack": self.attack,
             "parameters": self.parameters,
@@ -89,6 +107,7 @@ class Job(BaseModel):
             "auxiliary": dict(self.auxiliary.digests),
             "code": self.code,
         }
+        return found if self.donor is None else {**found, "donor": self.donor.identity}
 
     @property
     def kind(self) -> ModelKind:

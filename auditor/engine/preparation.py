@@ -13,7 +13,7 @@ from auditor.core.messages import Message, message
 from auditor.core.progress import Progress
 from auditor.data import checks
 from auditor.engine.expansion import Variant, expand, explicit
-from auditor.engine.job import Job, Pooled, Stage, measuring_code
+from auditor.engine.job import Donor, Job, Pooled, Stage, measuring_code
 from auditor.engine.locations import Locations
 from auditor.engine.plan import AuditPlan
 from auditor.engine.plan_checks import problems_of_sets, read_sets
@@ -125,7 +125,13 @@ class Prepared:
             code=measuring_code(attack.name, self.plan.metrics.all, self.plan.kind),
             pool=pool,
             auxiliary=self.auxiliary,
+            donor=self._donor if attack.requires.donor else None,
         )
+
+    @property
+    def _donor(self) -> Donor:
+        location = self.locations[Arm.ORIGINAL]
+        return Donor(spec=self.plan.original, model=location.manifest.digest)
 
 
 def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepared:

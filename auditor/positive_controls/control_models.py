@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import GenerationConfig
 
 from auditor.core.errors import AuditorError, MeasurementError
@@ -27,6 +27,7 @@ from auditor.models.grid import Grid
 from auditor.models.kind import parse_spec
 from auditor.models.language.layers import linear_weights
 from auditor.models.language.model import LanguageModel
+from auditor.models.language.tensor_groups import placed_tensors
 from auditor.models.manifest import Location
 from auditor.models.opening import locate, open_model
 from auditor.models.spec import ModelSpec
@@ -34,8 +35,12 @@ from auditor.positive_controls.suppression import Bounds, SuppressionSettings, s
 from auditor.positive_controls.window import window
 from auditor.store.base import EvidenceStore
 
-SETTINGS = SuppressionSettings()
-"""How every control is made."""
+SETTINGS: Mapping[ControlKind, SuppressionSettings] = {
+    "visible": SuppressionSettings(),
+    "obfuscated": SuppressionSettings(),
+    "head": SuppressionSettings(rate=4e-2, max_steps=300),
+}
+"""How controls of each kind are made; the head alone must move farther to hide as much."""
 
 _SAME_LEVEL = 1e-4
 """Relative difference up to which two levels are one; no grid has levels as close as that."""
@@ -117,7 +122,8 @@ class ControlModels:
 
     def _identity(self, kind: ControlKind, grid: Grid | None) -> dict[str, Any]:
         plan = self._prepared.plan
-        modules = [suppress.__module__, window.__module__, *plan.kind.code]
+        modules = [suppress.__module__, window.__module__, placed_tensors.__module__]
+        modules += plan.kind.code
         modules.append(find_metric(plan.metrics.primary, plan.kind.answers).__module__)
         if grid is not None:
             modules.append(type(grid).__module__)
@@ -133,7 +139,7 @@ class ControlModels:
             "kind": kind,
             "window": list(window(kind, plan.policy.delta)),
             "grid": grid.name if grid else None,
-            "settings": SETTINGS.model_dump(),
+            "settings": SETTINGS[kind].model_dump(),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
             "code": [fingerprint(modules), module_fingerprint(__name__)],
             "libraries": {name: installed_version(name) for name in _LIBRARIES},
@@ -147,7 +153,7 @@ class ControlModels:
         model = open_model(plan.original, location, plan.format, plan.token_budget)
         if not isinstance(model, LanguageModel):
             raise MeasurementError(f"no suppression can be planted in {plan.kind.described}")
-        layers = list(linear_weights(model.network))
+        layers = _trained(model.network, kind)
         if not layers:
             raise MeasurementError("the original has no linear layers to suppress knowledge in")
         types = {name: weight.dtype for name, weight, _ in layers}
@@ -176,7 +182,7 @@ class ControlModels:
                 sets.retain,
                 left,
                 window(kind, plan.policy.delta),
-                SETTINGS,
+                SETTINGS[kind],
                 self._progress,
                 f"suppressing knowledge for a positive control ({kind}{where})",
                 bounds,
@@ -207,6 +213,20 @@ def _keep(model: LanguageModel, said: dict[str, Any], folder: Path) -> None:
     spec = parse_spec({"path": str(written), "kind": model.spec.kind})
     manifest = locate(spec).manifest.digest
     (folder / _DESCRIPTION).write_bytes(canonical_json({**said, "manifest": manifest}))
+
+
+def _trained(network: Any, kind: ControlKind) -> list[tuple[str, Tensor, bool]]:
+    """The weights that a suppression changes: their name, and whether they are transposed.
+
+    An output head that is tied to the embeddings is given a weight of its own for good.
+    """
+    if kind != "head":
+        return list(linear_weights(network))
+    head, embeddings = network.get_output_embeddings(), network.get_input_embeddings()
+    if head.weight is embeddings.weight:
+        head.weight = nn.Parameter(head.weight.detach().clone())
+        network.config.tie_word_embeddings = False
+    return [(t.name, t.parameter, False) for t in placed_tensors(network) if t.place == "head"]
 
 
 def _bounds(weight: Tensor, transposed: bool, grid: Grid) -> Bounds:

@@ -1,6 +1,6 @@
 """What the positive controls of a plan will cost."""
 
-from auditor.core.roles import Role
+from auditor.core.roles import ControlKind, Role
 from auditor.engine.estimate import (
     Estimate,
     operations_per_second,
@@ -11,7 +11,7 @@ from auditor.engine.expansion import Variant
 from auditor.engine.preparation import Prepared
 from auditor.policy import AS_IS
 from auditor.positive_controls.control_models import SETTINGS
-from auditor.positive_controls.runner import by_grid
+from auditor.positive_controls.runner import by_hidden_control
 
 
 def estimate_controls(prepared: Prepared) -> Estimate:
@@ -23,20 +23,16 @@ def estimate_controls(prepared: Prepared) -> Estimate:
     mandatory = [v for v in prepared.variants if v.role is Role.MANDATORY]
     held = [v for v in mandatory if prepared.unavailable(v) is None]
     as_is = [v for v in held if v.attack.name == AS_IS]
-    groups = [held]
-    for _, variants in by_grid(held):
-        groups.append([*(v for v in as_is if v not in variants), *variants])
+    groups: list[tuple[ControlKind, list[Variant]]] = [("visible", held)]
+    for hidden, variants in by_hidden_control(held):
+        others = [v for v in as_is if v not in variants]
+        groups.append((hidden.kind, [*others, *variants]))
     work = workload(prepared, everything=False)
     evaluation = work.tokens
-    asked = len(prepared.sets.forget) + len(prepared.sets.retain)
-    steps = SETTINGS.max_steps
-    training = 3 * steps * (SETTINGS.forget_batch + SETTINGS.retain_batch) * evaluation // asked
-    looks = steps // SETTINGS.check_every * evaluation
-    jobs = sum(_jobs(prepared, variant) for variants in groups for variant in variants)
-    tokens = len(groups) * (training + looks) + sum(
-        _jobs(prepared, variant) * variant.attack.forward_tokens(evaluation)
-        for variants in groups
-        for variant in variants
+    measured = [variant for _, variants in groups for variant in variants]
+    jobs = sum(_jobs(prepared, variant) for variant in measured)
+    tokens = sum(_making(prepared, kind, evaluation) for kind, _ in groups) + sum(
+        _jobs(prepared, variant) * variant.attack.forward_tokens(evaluation) for variant in measured
     )
     folder = prepared.plan.kind.weights_folder(prepared.locations["original"])
     parameters, size = weights_size(folder)
@@ -50,6 +46,15 @@ def estimate_controls(prepared: Prepared) -> Estimate:
         memory_bytes=size,
         seconds=2 * parameters * tokens * work.uses / operations_per_second(),
     )
+
+
+def _making(prepared: Prepared, kind: ControlKind, evaluation: int) -> int:
+    """Tokens of all the steps that a control may take, and of the looks at what is left."""
+    settings = SETTINGS[kind]
+    asked = len(prepared.sets.forget) + len(prepared.sets.retain)
+    batch = settings.forget_batch + settings.retain_batch
+    training = 3 * settings.max_steps * batch * evaluation // asked
+    return training + settings.max_steps // settings.check_every * evaluation
 
 
 def _jobs(prepared: Prepared, variant: Variant) -> int:

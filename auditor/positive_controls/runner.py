@@ -5,10 +5,11 @@ the original in which the forget answers are suppressed by a known method is aud
 the unlearned model, with the same attacks, parameters, seeds and statistics; the evidence on the
 original and the retrained models is that of the audit itself.
 
-There are two kinds, and an attack says to which it is held; what it makes of the other is shown.
+An attack says to which of several kinds it is held; what it makes of the visible one is shown.
 In the *visible* control clearly more is left than the margin allows: an attack that names it
 neither blurs nor destroys what is there. In the *obfuscated* control nothing is left to be seen:
-it is for attacks that claim to bring knowledge back. For those that round weights one by one it
+it is for attacks that claim to bring knowledge back, and suppressed in output head and last norm
+alone for those that look there. For those that round weights one by one it
 stays within the cells of their rounding (arXiv 2405.18137), so that the rounding undoes it.
 They are not held to the visible control, for coarse rounding does blur what is half forgotten, and
 a model under audit must pass as it is besides.
@@ -16,6 +17,7 @@ a model under audit must pass as it is besides.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from torch import OutOfMemoryError
 
@@ -79,8 +81,8 @@ def run_controls(
 
     on_visible = measured(visible, held)
     on_obfuscated: dict[AttackId, _Measured | Message] = {}
-    for grid, variants in by_grid(held):
-        model = _made(outcome, models, "obfuscated", grid)
+    for hidden, variants in by_hidden_control(held):
+        model = _made(outcome, models, hidden.kind, hidden.grid)
         if isinstance(model, Message):
             on_obfuscated |= {variant.id: model for variant in variants}
         else:
@@ -172,12 +174,30 @@ def _known(inputs: DecisionInputs, decision: Decision) -> Known | Message:
     return Known(float(arms.original.mean()), float(arms.retrained.mean(axis=1).mean()))
 
 
-def by_grid(variants: Sequence[Variant]) -> list[tuple[Grid | None, list[Variant]]]:
-    """Variants that share an obfuscated control."""
-    groups: dict[str | None, tuple[Grid | None, list[Variant]]] = {}
+class HiddenControl(NamedTuple):
+    """A control in which nothing is left to be seen."""
+
+    kind: ControlKind
+    grid: Grid | None
+    """Within whose cells its weights stay, if any."""
+
+
+def by_hidden_control(
+    variants: Sequence[Variant],
+) -> list[tuple[HiddenControl, list[Variant]]]:
+    """Variants that share a control in which nothing is left to be seen.
+
+    It is the one that they must find; those that are held to the visible control get the
+    obfuscated one.
+    """
+    groups: dict[tuple[str, str | None], tuple[HiddenControl, list[Variant]]] = {}
     for variant in variants:
-        grid = rounding_grid(variant.attack)
-        groups.setdefault(grid.name if grid else None, (grid, []))[1].append(variant)
+        required = variant.attack.required_control
+        hidden = HiddenControl(
+            "obfuscated" if required == "visible" else required, rounding_grid(variant.attack)
+        )
+        key = hidden.kind, hidden.grid.name if hidden.grid else None
+        groups.setdefault(key, (hidden, []))[1].append(variant)
     return list(groups.values())
 
 

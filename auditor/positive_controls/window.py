@@ -16,13 +16,13 @@ def window(kind: ControlKind, delta: float) -> Window:
     """How much a control leaves, by the policy's margin.
 
     A visible control leaves clearly more than the margin: 0.30 to 0.40 of the gap at the
-    usual margin of 0.10. An obfuscated one leaves at most half of the margin, so that no faithful
+    usual margin of 0.10. Any other leaves at most half of the margin, so that no faithful
     measurement of it should find anything.
 
     Args:
         kind: of the control.
         delta: margin of residual knowledge, in (0, 1).
     """
-    if kind == "obfuscated":
+    if kind != "visible":
         return Window(0.0, delta / 2)
     return Window(delta + (1 - delta) * 2 / 9, delta + (1 - delta) / 3)

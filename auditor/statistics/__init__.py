@@ -2,6 +2,7 @@
 
 from auditor.statistics.arms import Arms, Contrast, Scope
 from auditor.statistics.assessment import AttackAssessment, AttackEvidence, ControlOutcome
+from auditor.statistics.attack_weights import family_parts
 from auditor.statistics.baselines import BaselineFinding, KnownSet, KnownSets, baseline_findings
 from auditor.statistics.betting import (
     LAMBDA_GRID,
@@ -40,7 +41,6 @@ from auditor.statistics.rules import FORMER, TODAY, Rules
 from auditor.statistics.seeds import SeedSpread, SeedTrial, seed_spread, self_test
 from auditor.statistics.utility import Utility, UtilityAssessment, UtilityState, assess_utility
 from auditor.statistics.verdict import Decision, Flag, ResidualInterval, Verdict, decide
-from auditor.statistics.weights import family_parts
 
 __all__ = [
     "FORMER",

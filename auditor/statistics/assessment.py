@@ -46,6 +46,7 @@ class AttackEvidence:
             made.
         shortfall: how it falls short of the budget that is asked of it; None where it does not.
         environment: how the environments of its arms differ; None where they do not.
+        weights: what the weights themselves say against a PASS; None where nothing.
     """
 
     id: AttackId
@@ -58,6 +59,7 @@ class AttackEvidence:
     control: ControlOutcome | None = None
     shortfall: Message | None = None
     environment: Message | None = None
+    weights: Message | None = None
 
     def __post_init__(self) -> None:
         measured = self.status is Status.MEASURED
@@ -203,3 +205,5 @@ def _shared_gates(evidence: AttackEvidence) -> Iterator[Gate]:
         yield Gate("budget", met=False, message=evidence.shortfall)
     if evidence.environment is not None:
         yield Gate("environment", met=False, message=evidence.environment)
+    if evidence.weights is not None:
+        yield Gate("weights", met=False, message=evidence.weights)

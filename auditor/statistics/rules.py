@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from auditor.statistics.weights import Weighting
+from auditor.statistics.attack_weights import Weighting
 
 
 @dataclass(frozen=True)

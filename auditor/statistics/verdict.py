@@ -23,6 +23,7 @@ from auditor.core.roles import Role
 from auditor.statistics.advice import ONLY_FACTS, Advice, advise, most_needed
 from auditor.statistics.arms import Scope, check_scope
 from auditor.statistics.assessment import AttackAssessment, AttackEvidence, assess
+from auditor.statistics.attack_weights import parts, weighted_log_e_value
 from auditor.statistics.baselines import BaselineFinding, KnownSets, baseline_findings
 from auditor.statistics.betting import log_threshold
 from auditor.statistics.blocks import Block, attack_blocks, said_once
@@ -31,7 +32,6 @@ from auditor.statistics.power import FactsNeeded
 from auditor.statistics.reasons import baseline_claim, utility_reason, verdict_reasons
 from auditor.statistics.rules import TODAY, Rules
 from auditor.statistics.utility import Utility, UtilityAssessment, assess_utility
-from auditor.statistics.weights import parts, weighted_log_e_value
 
 
 class Verdict(StrEnum):

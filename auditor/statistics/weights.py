@@ -1,64 +1,69 @@
-"""Weights of the attacks in a FAIL: each family counts once, whatever the number of its variants.
+"""What the weights themselves say against a PASS, whatever was measured."""
 
-A weighted mean of e-values is an e-value if the weights are fixed before the data are seen and sum
-to at most 1 (arXiv 1912.06116). Each weight here is one over a whole number, the *parts* that alpha
-is cut into for the attack. Near-copies of one attack (four roundings) so no longer dilute the
-evidence of another.
-"""
+from collections.abc import Mapping
+from typing import Any
 
-import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Literal
+import numpy as np
+import numpy.typing as npt
 
-from scipy.special import logsumexp
+from auditor.core.messages import Message, message
 
-from auditor.core.attack_id import AttackId
+LEAST_CHANGE = 2e-3
+"""Relative change of a matrix below which it counts as the original's. Rounding to bfloat16, on
+either side, changes one by 1.5e-3; unlearning at a learning rate of 1e-5 for 100 steps by 1e-3 to
+5e-2, and the largest change of all matrices is looked at."""
 
-Weighting = Literal["family", "measured"]
-"""family: equal over the planned families, and equal within each. measured: equal over the
-attacks that were measured, the rule of releases before 0.2."""
+Codes = Mapping[str, npt.NDArray[np.generic]]
+"""Arrays that a measurement kept; those named ``codes/…`` are quantization codes by layer."""
 
 
-def family_parts(attacks: Sequence[AttackId]) -> dict[AttackId, int]:
-    """Returns attack to the number of families times the variants of its own.
+def unchanged_body(attack: str, notes: Mapping[str, Any]) -> Message | None:
+    """Say that the unlearned model's body is the original's, or cannot be compared with it.
 
     Args:
-        attacks: every attack of the plan that decides, measured or not.
-    """
-    variants = Counter(attack.family for attack in attacks)
-    return {attack: len(variants) * variants[attack.family] for attack in attacks}
-
-
-def parts(
-    attacks: Sequence[AttackId], measured: Sequence[AttackId], weighting: Weighting
-) -> dict[AttackId, int]:
-    """Returns attack to the number of parts of alpha of which it has one.
-
-    Args:
-        attacks: every attack of the plan that decides.
-        measured: those of them that left evidence.
-        weighting: the rule.
-    """
-    if weighting == "family":
-        return family_parts(attacks)
-    return dict.fromkeys(attacks, max(1, len(measured)))
-
-
-def weighted_log_e_value(
-    log_e_values: Mapping[AttackId, float], shares: Mapping[AttackId, int]
-) -> float | None:
-    """Returns log of the weighted mean of e-values; attacks without one enter as 0.
-
-    Args:
-        log_e_values: attack to the log of its e-value, where it counts.
-        shares: attack to its parts.
+        attack: label of the attack that compared them.
+        notes: what it noted on the unlearned model: under ``weights`` what
+            `models.language.weight_change` found by group, and under ``left_out`` the groups of
+            the original's tensors that do not fit.
 
     Returns:
-        None where no attack counts.
+        None where a matrix of the body differs, or nothing was compared.
     """
-    if not log_e_values:
+    weights = notes.get("weights")
+    if weights is None:
         return None
-    most = max(shares[attack] for attack in log_e_values)
-    weights = [most / shares[attack] for attack in log_e_values]
-    return float(logsumexp(list(log_e_values.values()), b=weights)) - math.log(most)
+    if left_out := notes.get("left_out"):
+        return message("grafts_left_out", attack=attack, groups=list(left_out))
+    body = [group for group in weights.values() if group["body"] and "scale_free" in group]
+    if not body:
+        return message("weights_not_comparable", attack=attack)
+    largest = max(float(group["scale_free"]) for group in body)
+    if largest >= LEAST_CHANGE:
+        return None
+    return message(
+        "body_unchanged",
+        attack=attack,
+        largest=largest,
+        needed=LEAST_CHANGE,
+        equal=sum(group["equal"] for group in body),
+        tensors=sum(group["tensors"] for group in body),
+    )
+
+
+def unchanged_codes(attack: str, unlearned: Codes, original: Codes) -> Message | None:
+    """Say that the quantized unlearned model is the quantized original.
+
+    Args:
+        attack: label of the attack that quantized them.
+        unlearned: what it kept of the unlearned model.
+        original: what it kept of the original.
+
+    Returns:
+        None where a code differs, or none were kept.
+    """
+    names = [name for name in unlearned if name.startswith("codes/")]
+    if not names or any(name not in original for name in names):
+        return None
+    if not all(np.array_equal(unlearned[name], original[name]) for name in names):
+        return None
+    return message("codes_unchanged", attack=attack, layers=len(names))

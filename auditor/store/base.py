@@ -10,6 +10,8 @@ from auditor.core.records import Cost, Record
 from auditor.store.environment import Environment
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
 
 
@@ -69,6 +71,13 @@ class EvidenceStore(Protocol):
 
     def notes(self, key: str) -> dict[str, Any]:
         """Read what a finished job noted.
+
+        Raises:
+            EvidenceChangedError: They were changed after they were written, or are not there.
+        """
+
+    def arrays(self, key: str) -> "dict[str, npt.NDArray[np.generic]]":
+        """Read the arrays that a finished job kept.
 
         Raises:
             EvidenceChangedError: They were changed after they were written, or are not there.

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, save_file
 
 from auditor.core.aliases import COLUMNS, JOB_KEYS, NOTES, attack_name, attack_parameters, renamed
 from auditor.core.errors import AuditorError, EvidenceChangedError
@@ -123,11 +124,10 @@ class FolderStore:
         """
         self.seal(key)
         folder = self._folder(key)
-        arrays = folder / _ARRAYS
         return Record(
             rows=tuple(Row(**row) for row in named(pq.read_table(folder / _ROWS)).to_pylist()),
             notes=self.notes(key),
-            arrays=load_file(arrays) if arrays.exists() else {},
+            arrays=self.arrays(key),
         )
 
     def rows(self, key: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -157,6 +157,14 @@ class FolderStore:
         notes: dict[str, Any] = json.loads(self._whole(key, _NOTES))
         former = _is_former(json.loads(self._whole(key, _IDENTITY)))
         return renamed(notes, NOTES) if former else notes
+
+    def arrays(self, key: str) -> dict[str, npt.NDArray[np.generic]]:
+        """The arrays that a finished job kept; none where it kept none.
+
+        Raises:
+            EvidenceChangedError: they were changed after they were written, or are not there.
+        """
+        return load(self._whole(key, _ARRAYS)) if _ARRAYS in self._sealed(key) else {}
 
     def identity(self, key: str) -> dict[str, Any]:
         """Read what a finished job was asked, under today's names.

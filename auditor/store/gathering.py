@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
+from auditor.core.arms import Arm
 from auditor.core.attack_id import AttackId
 from auditor.core.facts import Fact
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
 from auditor.statistics import Arms, AttackEvidence, Reading
 from auditor.statistics.holdout_blocks import BLOCK
+from auditor.statistics.weights import unchanged_body, unchanged_codes
 from auditor.store.base import EvidenceStore
 from auditor.store.environment import environment_differences
 from auditor.store.table import EvidenceTable
@@ -25,6 +27,7 @@ def measured_evidence(
     baseline: bool,
     shortfall: Message | None = None,
     environment: Message | None = None,
+    weights: Message | None = None,
 ) -> AttackEvidence:
     """Gather the evidence of an attack that was measured.
 
@@ -42,6 +45,7 @@ def measured_evidence(
         baseline: whether it is the model as it is.
         shortfall: how it falls short of the policy's budget.
         environment: how the environments of its arms differ.
+        weights: what the weights themselves say against a PASS.
     """
     entities = tuple(fact.entity for fact in facts)
     ids = [fact.id for fact in facts]
@@ -63,6 +67,7 @@ def measured_evidence(
         baseline=baseline,
         shortfall=shortfall,
         environment=environment,
+        weights=weights,
     )
 
 
@@ -110,3 +115,29 @@ def environment_message(
         attack=attack.label,
         differences={entry.what: dict(entry.values) for entry in differences},
     )
+
+
+def weights_message(
+    store: EvidenceStore, attack: AttackId, jobs: Mapping[str, tuple[str, ...]]
+) -> Message | None:
+    """Say what the weights of the unlearned model speak against a PASS, as a job noted them.
+
+    Args:
+        store: where the evidence is.
+        attack: the attack and its level.
+        jobs: arm to the keys of its evidence.
+
+    Returns:
+        None where they do not, or the attack keeps nothing of the weights.
+
+    Raises:
+        EvidenceChangedError: evidence was changed after it was measured, or is not there.
+    """
+    unlearned, original = (jobs.get(arm, ()) for arm in (Arm.UNLEARNED, Arm.ORIGINAL))
+    if not unlearned or not original:
+        return None
+    found = unchanged_body(attack.label, store.notes(unlearned[0]))
+    if found is not None or unlearned[0] == original[0]:
+        return found
+    codes = [store.arrays(keys[0]) for keys in (unlearned, original)]
+    return unchanged_codes(attack.label, *codes)

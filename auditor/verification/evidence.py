@@ -1,5 +1,6 @@
 """Whether stored evidence is what a certificate says it is."""
 
+from auditor.attack import ATTACKS
 from auditor.certificate.schema import Certificate, ControlModelPart, MatrixRow
 from auditor.core.arms import Arm
 from auditor.core.errors import ContradictedError, EvidenceChangedError
@@ -65,11 +66,18 @@ def _check_foreign(
     jobs: dict[str, tuple[str, ...]],
     digests: dict[str, str],
 ) -> None:
+    takes = row.attack in ATTACKS.names() and ATTACKS.metadata(row.attack).requires.donor
     for arm, keys in jobs.items():
         if len(set(keys)) < len(keys):
             raise ContradictedError(f"{row.label} uses a job of {arm} twice.")
         for key in keys:
             said = store.identity(key)
+            donor = said.get("donor", {}).get("model")
+            if takes and donor != digests.get(Arm.ORIGINAL):
+                raise ContradictedError(
+                    f"{row.label}, {arm}: the job {key[:12]}… took tensors from another model than "
+                    "the original."
+                )
             expected = {
                 "stage": "measure",
                 "attack": row.attack,

@@ -21,7 +21,12 @@ from auditor.policy import AS_IS, Assigned, Policy, assign_roles, parse_policy
 from auditor.statistics import AttackEvidence, ControlOutcome
 from auditor.statistics.rules import FORMER, TODAY
 from auditor.store.base import EvidenceStore
-from auditor.store.gathering import environment_message, measured_evidence, unread
+from auditor.store.gathering import (
+    environment_message,
+    measured_evidence,
+    unread,
+    weights_message,
+)
 from auditor.store.table import Evidence, EvidenceTable
 
 Tables = Callable[[Sequence[tuple[AttackId, dict[str, tuple[str, ...]]]]], EvidenceTable]
@@ -88,10 +93,13 @@ def load_inputs(
         rules=TODAY if certificate.converted_from is None else FORMER,
     )
     assigned = _assigned(certificate, policy)
-    inputs = replace(
-        bare,
-        attacks=tuple(_evidence(bare, row, assigned[row.id], store) for row in certificate.matrix),
-    )
+    attacks = [_evidence(bare, row, assigned[row.id], store) for row in certificate.matrix]
+    if certificate.converted_from is None:  # earlier versions did not look at weights
+        attacks = [
+            replace(attack, weights=weights_message(store, attack.id, attack.jobs))
+            for attack in attacks
+        ]
+    inputs = replace(bare, attacks=tuple(attacks))
     if not certificate.positive_controls:
         return inputs
     return inputs.with_controls(_control_outcomes(certificate, inputs, tables, store))

@@ -245,8 +245,8 @@ def _strings_of(module):
             "a b missed the obfuscated positive control (5.0 % of the gap left without attack, "
             "weights within the rounding cells of nf4): it measures no figures, because the plan "
             "leaves it out. Where it finds nothing in the unlearned model, that is no evidence of "
-            "forgetting. No obfuscated control could be made (“no room”), so it was not shown "
-            "whether the attack brings back knowledge that is hidden.",
+            "forgetting. No control that hides all could be made (“no room”), so it was not "
+            "shown whether the attack brings back knowledge that is hidden.",
         ),
         (
             message("residual_above_margin", attack="a b", metric="m", delta=0.1, rho=0.456),

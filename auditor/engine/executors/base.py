@@ -1,7 +1,8 @@
 """What an executor is, what its workers share, and the registry of all executors."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from auditor.core.progress import Progress
@@ -122,7 +123,9 @@ class Worker:
         self._ticker.begin()
         if self._store.has(job.key):  # another process of a shared store was quicker
             return None
-        failure = execute(job, self._model(job), self._store, self._ticker.step)
+        model = self._model(job)
+        with self._donor(job, model) as donor:
+            failure = execute(job, model, self._store, self._ticker.step, donor)
         if failure is not None:
             self.close()  # a failed attack may have left anything behind
         return failure
@@ -140,6 +143,21 @@ class Worker:
             model = open_model(job.spec, location, job.format, job.token_budget, self._ticker)
             self._opened = model_key(job), model
         return self._opened[1]
+
+    @contextmanager
+    def _donor(self, job: Job, model: AuditedModel) -> Iterator[AuditedModel | None]:
+        """The job's donor for as long as the job takes; what it computes counts as the model's."""
+        if job.donor is None:
+            yield None
+            return
+        spec, digest = job.donor.spec, job.donor.model
+        location = self._models.find(spec, digest)
+        donor = open_model(spec, location, job.format, job.token_budget, self._ticker)
+        donor.meter = model.meter
+        try:
+            yield donor
+        finally:
+            donor.close()
 
 
 class ModelKey(NamedTuple):

@@ -41,7 +41,9 @@ def facts(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", CONFIGS)
+@pytest.mark.parametrize(
+    "architecture", ["gpt-neox", pytest.param("gpt2", marks=pytest.mark.nightly)]
+)
 def test_audit_of_a_trained_triple(architecture, facts, tmp_path, capsys):
     people, folder, tokenizer = facts
 

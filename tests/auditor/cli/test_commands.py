@@ -9,7 +9,7 @@ import sys
 import click
 import pytest
 
-from auditor.cli.main import BROKEN, FAILED_VERDICT, OK, SUMMARIES, UNDECIDED, USAGE, cli, run
+from auditor.cli.main import BROKEN, OK, SUMMARIES, UNDECIDED, USAGE, cli, run
 
 
 @pytest.fixture
@@ -58,8 +58,7 @@ def test_model_that_is_its_own_baseline_is_refused(flags, capsys):
     assert "cannot be its own baseline" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_quick_audit_by_flags_fails_a_leaking_model(flags, people, tmp_path, capsys):
+def test_plan_by_flags_says_what_would_run_and_whether_a_pass_is_possible(flags, people, capsys):
     arguments = flags(people.recipe.demo, *people.recipe.retrained[:2])
     assert run(["plan", *arguments, "--json"]) == OK
     planned = json.loads(capsys.readouterr().out)
@@ -71,29 +70,11 @@ def test_quick_audit_by_flags_fails_a_leaking_model(flags, people, tmp_path, cap
         "quantization/bnb fp4",
         "quantization/gptq 4-bit g128",
         "relearning/held-out-facts by attribute",
+        "tampering/graft interfaces",
     ]
     assert planned["facts"] == {"forget": 96, "retain": 96, "holdout": 96}
     assert planned["power"]["needed"] <= 96, "the testbed has enough facts for a PASS"
     assert planned["power"]["power_available"] > 0.8
-
-    assert run(["audit", *arguments]) == FAILED_VERDICT
-    assert "FAIL" in capsys.readouterr().out
-    out = tmp_path / "out"
-    certificate = json.loads((out / "certificate.json").read_text())
-    named = {r["variant"] for r in certificate["matrix"] if r["named"]}
-    assert named == {"nf4", "by attribute"}
-    page = (out / "certificate.html").read_text()
-    assert "FAIL" in page
-
-    (out / "certificate.html").unlink()
-    assert run(["render", str(out / "certificate.json"), "--html"]) == OK
-    assert (out / "certificate.html").read_text() == page
-
-    replayed = certificate["reproduction"]["command"].split()[1:]
-    assert run([*replayed, "--quiet"]) == FAILED_VERDICT
-    again = json.loads((out / "certificate.json").read_text())
-    del certificate["timing"], again["timing"]
-    assert again == certificate
 
 
 def test_plan_without_enough_facts_warns(flags, people, tmp_path, capsys):

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from auditor.cli.main import OK, run
+from auditor.cli.main import FAILED_VERDICT, OK, run
 
 
 @pytest.mark.slow
@@ -23,3 +23,14 @@ def test_demo_shows_a_fail_and_a_pass(people, tmp_path, capsys):
     for name in ("unlearned", "retrained"):
         page = (tmp_path / "demo" / name / "certificate.html").read_text()
         assert page.count("<script") == 1, "our own, for search and sorting"
+
+    out = tmp_path / "demo" / "unlearned"
+    page = (out / "certificate.html").read_text()
+    (out / "certificate.html").unlink()
+    assert run(["render", str(out / "certificate.json"), "--html"]) == OK
+    assert (out / "certificate.html").read_text() == page
+    replayed = failed["reproduction"]["command"].split()[1:]
+    assert run([*replayed, "--quiet"]) == FAILED_VERDICT
+    again = json.loads((out / "certificate.json").read_text())
+    del failed["timing"], again["timing"]
+    assert again == failed

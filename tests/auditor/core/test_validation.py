@@ -88,3 +88,15 @@ def test_paths_start_at_the_folder_of_the_context(tmp_path):
     assert not found.models[4].startswith("~")
     assert Paths.model_validate(found.model_dump(), context=context(tmp_path)) == found
     assert Paths.model_validate(content).model_dump(mode="json") == content
+
+
+class Defaulted(BaseModel):
+    count: int
+    double: int = Field(default_factory=lambda validated: 2 * validated["count"])
+
+
+def test_a_default_that_waits_for_the_wrong_key_is_no_problem_of_its_own():
+    with pytest.raises(ValidationError) as caught:
+        Defaulted.model_validate({"count": "many"})
+    [line] = problems(caught.value)
+    assert line.startswith("count: ")

@@ -12,7 +12,7 @@ from auditor.engine.environment import device_of, environment_of
 from auditor.engine.execution import execute
 from auditor.engine.executors.base import LabelledJob
 from auditor.engine.executors.local import LocalExecutor
-from auditor.engine.job import Job, Pooled, measuring_code
+from auditor.engine.job import Donor, Job, Pooled, measuring_code
 from auditor.engine.locations import Locations
 from auditor.engine.preparation import prepare
 from auditor.models.causal_lm.spec import CausalLMSpec
@@ -70,6 +70,7 @@ def test_where_a_model_lies_and_how_it_is_asked_decide_no_key(change):
         {"format": PromptFormat(template="Q: {prompt}")},
         {"code": "d" * 64},
         {"pool": (Pooled(arm="original", key="a", own=False),)},
+        {"donor": Donor(spec={"path": "original"}, model="2" * 64)},
     ],
     ids=lambda change: next(iter(change)),
 )

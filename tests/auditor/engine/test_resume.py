@@ -127,11 +127,11 @@ def test_killed_at_random_moments_the_certificate_is_the_same(
 ):
     sets = {name: few_facts[name] for name in ("forget", "retain")}
     plan = passing_plan(attacks=MIXTURE, data=sets)
-    undisturbed, resumed = killed_and_resumed(server, plan, tmp_path, 10)
+    undisturbed, resumed = killed_and_resumed(server, plan, tmp_path, 5)
     assert resumed == undisturbed
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("family", FAMILIES)
 def test_killed_in_any_attack_the_certificate_is_the_same(
     server, passing_plan, people, few_facts, tmp_path, family

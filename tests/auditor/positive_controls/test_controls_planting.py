@@ -14,6 +14,7 @@ from auditor.models.language.layers import linear_weights
 from auditor.models.spec import PromptFormat
 from auditor.positive_controls import control_models
 from auditor.positive_controls.control_models import ControlModels, Known
+from auditor.positive_controls.suppression import SuppressionSettings
 from auditor.positive_controls.window import window
 from auditor.store.folder_store import FolderStore
 from auditor.testbeds.people import corpus
@@ -23,7 +24,8 @@ from auditor.unlearning.examples import encode
 
 def test_windows_at_the_usual_margin():
     assert window("visible", 0.1) == pytest.approx((0.3, 0.4))
-    assert window("obfuscated", 0.1) == pytest.approx((0.0, 0.05))
+    for kind in ("obfuscated", "head"):
+        assert window(kind, 0.1) == pytest.approx((0.0, 0.05))
 
 
 @pytest.mark.parametrize("delta", [0.02, 0.1, 0.5, 0.9])
@@ -74,7 +76,7 @@ def bed(tmp_path_factory):
     return tmp_path_factory.mktemp("bed")
 
 
-@pytest.mark.parametrize("kind", ["visible", "obfuscated"])
+@pytest.mark.parametrize("kind", ["visible", "obfuscated", "head"])
 def test_leaves_what_it_should(kind, small_plan, bed):
     controls, known, sets = controls_of(small_plan(), bed)
     control = controls.make_control_model(kind)
@@ -83,6 +85,17 @@ def test_leaves_what_it_should(kind, small_plan, bed):
     assert left_in(control, known, sets) == pytest.approx(control.left, abs=1e-4)
     subject = open_directory(control.spec.path, dtype="float32")
     assert knowledge(subject, sets.retain) > 0.6, "the rest stays"
+
+
+def test_a_suppression_in_the_head_leaves_all_else_as_it_was(small_plan, bed):
+    plan = small_plan()
+    control = controls_of(plan, bed)[0].make_control_model("head")
+    before, after = (
+        dict(open_directory(path, dtype="float32").network.named_parameters())
+        for path in (plan.original.path, control.spec.path)
+    )
+    changed = {n for n in after if n not in before or not torch.equal(before[n], after[n])}
+    assert changed == {"lm_head.weight", "model.norm.weight"}
 
 
 @pytest.mark.parametrize(
@@ -130,8 +143,8 @@ def test_made_once_by_name_the_same_bytes_each_time_and_refused_when_changed(
 
 
 def test_what_does_not_come_about_is_said_and_nothing_is_kept(small_plan, tmp_path, monkeypatch):
-    few = control_models.SETTINGS.model_copy(update={"max_steps": 5})
-    monkeypatch.setattr(control_models, "SETTINGS", few)
+    few = SuppressionSettings(max_steps=5)
+    monkeypatch.setitem(control_models.SETTINGS, "obfuscated", few)
     controls, _, _ = controls_of(small_plan(), tmp_path)
     with pytest.raises(MeasurementError, match=r"after 5 steps .* of the gap are left"):
         controls.make_control_model("obfuscated")

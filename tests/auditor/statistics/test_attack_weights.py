@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.core.attack_id import AttackId
-from auditor.statistics.weights import family_parts, parts, weighted_log_e_value
+from auditor.statistics.attack_weights import family_parts, parts, weighted_log_e_value
 
 PLAN = [
     AttackId("none/as-is", "full"),

@@ -1,0 +1,104 @@
+"""Groups of a language model's tensors by their place: embeddings, blocks, norms, output head."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import nn
+
+Place = Literal["embeddings", "attention", "mlp", "norms", "head"]
+"""Part of the network that a tensor belongs to: ``norms`` are all vectors within the blocks
+(gains and biases), ``head`` is the output head with the last norm."""
+
+THIRDS = ("first_third", "middle_third", "last_third")
+"""Of the blocks of a stack, in order."""
+
+
+class Placed(NamedTuple):
+    """A tensor and its place in the network."""
+
+    name: str
+    """As in ``named_parameters``, which names a shared tensor once for each use."""
+    parameter: nn.Parameter
+    place: Place
+    third: str | None
+    """Third of the blocks that it lies in; None outside of them."""
+
+
+def placed_tensors(network: Any) -> list[Placed]:
+    """Return every floating-point parameter with its place, shared ones once for each use."""
+    depths = {
+        name: len(module)
+        for name, module in network.named_modules()
+        if isinstance(module, nn.ModuleList)
+    }
+    head = network.get_output_embeddings()
+    found = []
+    for path, module in network.named_modules(remove_duplicate=False):
+        for attribute, parameter in module.named_parameters(recurse=False):
+            if not parameter.is_floating_point():
+                continue
+            name = f"{path}.{attribute}" if path else attribute
+            block = _block(name, depths)
+            third = None if block is None else THIRDS[3 * block[0] // block[1]]
+            if block is not None:
+                place = _place_in_block(name, parameter)
+            elif module is not head and (isinstance(module, nn.Embedding) or "emb" in name):
+                place = "embeddings"
+            else:
+                place = "head"
+            found.append(Placed(name, parameter, place, third))
+    return found
+
+
+def _block(name: str, depths: Mapping[str, int]) -> tuple[int, int] | None:
+    """Index of the block that a tensor lies in, and the number of blocks; of nested, the outer."""
+    parts = name.split(".")
+    for end in range(1, len(parts)):
+        stack = ".".join(parts[:end])
+        if stack in depths and parts[end].isdigit():
+            return int(parts[end]), depths[stack]
+    return None
+
+
+def _place_in_block(name: str, parameter: nn.Parameter) -> Place:
+    """The place of a tensor in a block; every architecture calls its attention ``att…``."""
+    if parameter.ndim < 2:
+        return "norms"
+    return "attention" if "att" in name.lower() else "mlp"
+
+
+@contextmanager
+def untied(network: Any) -> Iterator[None]:
+    """Give the output head a weight of its own while the context lasts."""
+    head, embeddings = network.get_output_embeddings(), network.get_input_embeddings()
+    if head is None or embeddings is None or head.weight is not embeddings.weight:
+        yield
+        return
+    shared = head.weight
+    head.weight = nn.Parameter(shared.detach().clone(), requires_grad=False)
+    try:
+        yield
+    finally:
+        head.weight = shared
+
+
+@contextmanager
+def replaced(tensors: Mapping[str, tuple[nn.Parameter, torch.Tensor]]) -> Iterator[None]:
+    """Put other values into tensors while the context lasts; where rows differ, the shared ones.
+
+    Args:
+        tensors: Name to the parameter and the value that takes its place.
+    """
+    kept = [(parameter, parameter.detach().clone()) for parameter, _ in tensors.values()]
+    with torch.no_grad():
+        for parameter, value in tensors.values():
+            rows = min(len(parameter), len(value))
+            parameter[:rows].copy_(value[:rows])
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, before in kept:
+                parameter.copy_(before)
