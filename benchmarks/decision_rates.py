@@ -19,7 +19,7 @@ Leaks: `diffuse` keeps a share of every fact's gap, `sparse` keeps that share of
 """
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -216,32 +216,34 @@ def wrong(row: Row) -> float:
     }[row.truth]
 
 
-def table(rows: Iterable[Row]) -> str:
-    """Returns the rows as a Markdown table, in per cent."""
-    lines = [
-        "| scope | K_R | n | truth | leak | leaks allowed | PASS % | FAIL % | formerly PASS % "
-        "| formerly FAIL % | reps |",
-        "| --- | --: | --: | --- | --- | --- | --: | --: | --: | --: | --: |",
-    ]
-    for row in rows:
-        shares = (row.passed, row.failed, row.passed_formerly, row.failed_formerly)
-        figures = " | ".join(f"{100 * share:.1f}" for share in shares)
-        leak = "none" if row.truth == "forgotten" else row.leak
-        allowed = "10 %" if row.leaked_facts is None else f"{row.leaked_facts}"
-        lines.append(
-            f"| {row.scope} | {row.guessed:.1f} | {row.n} | {row.truth} | {leak} | {allowed} "
-            f"| {figures} | {row.reps} |"
-        )
-    return "\n".join(lines)
+HEAD = (
+    "| scope | K_R | n | truth | leak | leaks allowed | PASS % | FAIL % | formerly PASS % "
+    "| formerly FAIL % | reps |\n"
+    "| --- | --: | --: | --- | --- | --- | --: | --: | --: | --: | --: |"
+)
+
+
+def line(row: Row) -> str:
+    """Returns a row of the Markdown table, in per cent."""
+    shares = (row.passed, row.failed, row.passed_formerly, row.failed_formerly)
+    figures = " | ".join(f"{100 * share:.1f}" for share in shares)
+    leak = "none" if row.truth == "forgotten" else row.leak
+    allowed = "10 %" if row.leaked_facts is None else f"{row.leaked_facts}"
+    return (
+        f"| {row.scope} | {row.guessed:.1f} | {row.n} | {row.truth} | {leak} | {allowed} "
+        f"| {figures} | {row.reps} |"
+    )
 
 
 def main() -> None:
-    """Runs the grid and prints it."""
+    """Runs the grid and prints each row as it comes."""
     parser = argparse.ArgumentParser(description="Monte-Carlo of the whole decision")
     parser.add_argument("--reps", type=int, default=100, help="simulated audits a row")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    print(table(grid(arguments.reps, arguments.seed)))
+    print(HEAD)
+    for row in grid(arguments.reps, arguments.seed):
+        print(line(row), flush=True)
 
 
 if __name__ == "__main__":
