@@ -309,8 +309,8 @@ _GRAFTS = {
     "none": "no graft",
     "head": "output head and last norm",
     "embeddings": "embeddings",
-    "norms": "norms and biases of the blocks",
-    "interface": "head, embeddings and norms",
+    "norms": "norms and biases",
+    "interface": "all of these",
     "own_embeddings": "its own embeddings as output head",
     "refitted_head": "output head refitted on the retain facts",
     "first_third": "first third of the blocks",
@@ -318,6 +318,10 @@ _GRAFTS = {
     "last_third": "last third of the blocks",
     "attention": "attention",
     "mlp": "MLPs",
+    "convolutions": "first and last convolution",
+    "vae": "autoencoder",
+    "unet": "UNet",
+    "text_encoder": "text encoder",
 }
 """Code of a group of tensors to its name."""
 
@@ -619,9 +623,9 @@ SENTENCES: Mapping[str, Wording] = {
     "budget_not_met": _budget_not_met,
     "environments_differ": _environments_differ,
     "body_unchanged": (
-        "{attack}: no matrix of the unlearned model's blocks differs from the original's by more "
+        "{attack}: no matrix within the unlearned model differs from the original's by more "
         "than storing it does (relative change at most {largest:number}, rows and columns brought "
-        "to one norm; {needed:number} is needed). Nothing was unlearned in them."
+        "to one norm; {needed:number} is needed). Nothing was unlearned in its layers."
     ),
     "weights_not_comparable": (
         "{attack}: the unlearned model's blocks have other tensors than the original's, so it "

@@ -1,28 +1,21 @@
 """Tensors of the original put into every arm for the time of an evaluation."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from attacks.tampering.exchange import ExchangeAttack, Values
 from attacks.tampering.head_refit import refitted_head
-from auditor.attack import Attack, AttackContext, Parameters, Preset, Requirements, attack
-from auditor.core.arms import Arm
-from auditor.core.errors import UnavailableError
-from auditor.core.findings import SideFigure
-from auditor.core.records import Record, Row, most_telling
+from auditor.attack import AttackContext, Preset, Requirements, attack
 from auditor.core.roles import ControlKind
+from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.language.model import LanguageModel
-from auditor.models.language.tensor_groups import (
-    THIRDS,
-    Placed,
-    placed_tensors,
-    replaced,
-    untied,
-)
-from auditor.models.language.weight_change import weight_change
+from auditor.models.language.tensor_groups import THIRDS, Placed, placed_tensors, untied
+from auditor.models.weight_change import weight_change
 
 Selected = Callable[[Placed], bool]
 """Whether a tensor belongs to a group."""
@@ -51,112 +44,51 @@ _SHARED_ROWS = ("embeddings", "head")
 """Places whose tensors may have another number of rows: vocabularies are padded."""
 
 
-class GraftAttack(Attack[Parameters, LanguageModel]):
-    """Attack that replaces groups of an arm's tensors by the original's."""
+class GraftAttack(ExchangeAttack[LanguageModel, TextEvaluator]):
+    """Attack that replaces groups of a language model's tensors by the original's."""
 
     groups: Mapping[str, Selected]
     requires = Requirements(full_precision=True, donor=True)
     kinds = ("causal-lm", "seq2seq")
 
-    def measure(self, model: LanguageModel, context: AttackContext) -> Record:
-        """Ask with each group replaced; the weights are restored bit for bit.
-
-        Raises:
-            UnavailableError: there is no original, or not one of its tensors fits.
-        """
-        donor = context.donor
-        if not isinstance(donor, LanguageModel):
-            raise UnavailableError(
-                "it takes tensors from the original, and there is none beside this model; give it "
-                "(`original=`)"
-            )
+    @contextmanager
+    def lent(self, model: LanguageModel) -> Iterator[None]:
+        """Lend the weights, with an output head of its own."""
         with model.preserve_weights() as network, untied(network):
-            theirs: dict[str, Tensor] = dict(donor.network.named_parameters(remove_duplicate=False))
-            tensors = placed_tensors(network)
-            readings = {"none": context.evaluator.evaluate(model)}
-            left_out = []
-            for name, values in self.grafts(model, donor, tensors, theirs, context):
-                if values is None:
-                    left_out.append(name)
-                    continue
-                context.progress(f"graft {len(readings)}: {name}")
-                with replaced(values):
-                    readings[name] = context.evaluator.evaluate(model)
-            if len(readings) == 1:
-                raise UnavailableError("no tensor of the original fits into this model")
-            return self.record(readings, left_out, weight_change(tensors, theirs))
+            yield
 
     def grafts(
-        self,
-        model: LanguageModel,
-        donor: LanguageModel,
-        tensors: Sequence[Placed],
-        theirs: Mapping[str, Tensor],
-        context: AttackContext,
-    ) -> Iterator[tuple[str, dict[str, tuple[nn.Parameter, Tensor]] | None]]:
-        """Each graft's name and what it puts where; None where the shapes do not agree."""
+        self, model: LanguageModel, donor: LanguageModel, context: AttackContext
+    ) -> Iterator[tuple[str, Values | None]]:
+        """Yield the groups that the model has."""
+        tensors, theirs = placed_tensors(model.network), _named(donor)
         for name, selected in self.groups.items():
             members = [tensor for tensor in tensors if selected(tensor)]
             if members:
                 yield name, graft_of(members, theirs)
 
-    def record(
-        self,
-        readings: Mapping[str, tuple[Row, ...]],
-        left_out: Sequence[str],
-        weights: dict[str, Any],
-    ) -> Record:
-        """The rows of the graft that brings most, and what was done."""
-        chosen = most_telling(readings)
-        primary = next(iter(chosen), None)
-        known = {
-            name: [row.k for row in rows if (row.set, row.metric) == ("forget", primary)]
-            for name, rows in readings.items()
-        }
-        return Record(
-            rows=tuple(
-                row
-                for metric, name in chosen.items()
-                for row in readings[name]
-                if row.metric == metric
-            ),
-            notes={
-                "grafts": {name: sum(ks) / len(ks) for name, ks in known.items() if ks},
-                "chosen": chosen,
-                "left_out": list(left_out),
-                "weights": weights,
-            },
-        )
-
-    def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
-        """Mean K of the forget set under each graft by arm, and how far weights were moved."""
-        known = [
-            SideFigure("grafted_k", arm, value, params={"group": group})
-            for arm, noted in notes.items()
-            for group, value in noted["grafts"].items()
-        ]
-        moved = [
-            SideFigure(
-                "weight_change",
-                Arm.UNLEARNED,
-                group["change"],
-                against=Arm.ORIGINAL,
-                params={"group": name, "equal": group["equal"], "tensors": group["tensors"]},
-            )
-            for name, group in notes.get(Arm.UNLEARNED, {}).get("weights", {}).items()
-        ]
-        return (*known, *moved)
+    def weights(self, model: LanguageModel, donor: LanguageModel) -> dict[str, dict[str, Any]]:
+        """Compare the thirds of the blocks, embeddings, norms and head."""
+        groups: dict[str, dict[str, Tensor]] = {}
+        for tensor in placed_tensors(model.network):
+            inner = tensor.third is not None and tensor.place != "norms"
+            group = str(tensor.third if inner else tensor.place)
+            groups.setdefault(group, {})[tensor.name] = tensor.parameter
+        return weight_change(groups, _named(donor), body=THIRDS)
 
 
-def graft_of(
-    members: Sequence[Placed], theirs: Mapping[str, Tensor]
-) -> dict[str, tuple[nn.Parameter, Tensor]] | None:
+def _named(model: LanguageModel) -> dict[str, Tensor]:
+    """All parameters by name, shared ones once for each use."""
+    return dict(model.network.named_parameters(remove_duplicate=False))
+
+
+def graft_of(members: Sequence[Placed], theirs: Mapping[str, Tensor]) -> Values | None:
     """Tensors of a group with the original's in their place; None if a shape does not agree.
 
     A bias that the original has not is nothing there. Of embeddings and output heads that are
     padded to different lengths, the rows that both have are replaced.
     """
-    values: dict[str, tuple[nn.Parameter, Tensor]] = {}
+    values: Values = {}
     for member in members:
         given = theirs.get(member.name)
         if given is None and member.name.endswith("bias"):
@@ -212,23 +144,18 @@ class Graft(GraftAttack):
         return 8 * evaluation
 
     def grafts(
-        self,
-        model: LanguageModel,
-        donor: LanguageModel,
-        tensors: Sequence[Placed],
-        theirs: Mapping[str, Tensor],
-        context: AttackContext,
-    ) -> Iterator[tuple[str, dict[str, tuple[nn.Parameter, Tensor]] | None]]:
-        """The groups, the arm's own embeddings as head, and the refitted head."""
-        yield from super().grafts(model, donor, tensors, theirs, context)
+        self, model: LanguageModel, donor: LanguageModel, context: AttackContext
+    ) -> Iterator[tuple[str, Values | None]]:
+        """Yield the groups, the arm's own embeddings as head, and the refitted head."""
+        yield from super().grafts(model, donor, context)
         head = model.network.get_output_embeddings()
         embeddings = model.network.get_input_embeddings().weight
-        if not torch.equal(head.weight, embeddings):
-            fits = head.weight.shape == embeddings.shape
-            yield "own_embeddings", {"head": (head.weight, embeddings)} if fits else None
+        if head.weight.shape == embeddings.shape:
+            yield "own_embeddings", {"head": (head.weight, embeddings)}
         facts = context.facts.retain
         fitted = refitted_head(model, donor, [(fact.prompt, fact.answer) for fact in facts])
-        yield "refitted_head", None if fitted is None else {"head": (head.weight, fitted)}
+        if fitted is not None:
+            yield "refitted_head", {"head": (head.weight, fitted)}
 
 
 @attack("tampering/graft-blocks")

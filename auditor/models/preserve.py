@@ -1,7 +1,7 @@
 """Weights lent to an attack, and restored exactly afterwards."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -63,6 +63,26 @@ def preserve_weights(model: nn.Module) -> Iterator[nn.Module]:
             parameter.requires_grad = requires[name]
         if weights_digest(model) != before:
             raise RuntimeError("an attack changed the model in a way that could not be undone")
+
+
+@contextmanager
+def replaced(tensors: Mapping[str, tuple[nn.Parameter, torch.Tensor]]) -> Iterator[None]:
+    """Put other values into tensors while the context lasts; where rows differ, the shared ones.
+
+    Args:
+        tensors: Name to the parameter and the value that takes its place.
+    """
+    kept = [(parameter, parameter.detach().clone()) for parameter, _ in tensors.values()]
+    with torch.no_grad():
+        for parameter, value in tensors.values():
+            rows = min(len(parameter), len(value))
+            parameter[:rows].copy_(value[:rows])
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, before in kept:
+                parameter.copy_(before)
 
 
 def _hooks(model: nn.Module) -> dict[str, tuple[int, ...]]:

@@ -2,9 +2,10 @@
 
 The losses on them, and what was learned of them, are here, too.
 
-The model sees exactly ``{prompt} {answer}`` followed by the end token; the loss is taken on
-the answer and the end token. ``tokenizer(prompt)`` therefore gives the trained condition for
-generation, and ``tokenizer(prompt + " " + answer)`` adds no end token.
+The model sees exactly ``{prompt} {answer}`` followed by the end token (some formats have another
+separator); the loss is taken on the answer and the end token. ``tokenizer(prompt)`` therefore
+gives the trained condition for generation, and ``tokenizer(prompt + " " + answer)`` adds no end
+token.
 """
 
 from collections.abc import Iterable, Sequence
@@ -70,12 +71,18 @@ def trained_pairs(facts: Iterable[Fact]) -> list[tuple[str, str]]:
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerFast, pairs: Iterable[tuple[str, str]]
+    tokenizer: PreTrainedTokenizerFast, pairs: Iterable[tuple[str, str]], separator: str = " "
 ) -> tuple[Example, ...]:
-    """Turn (prompt, answer) pairs into examples."""
+    """Turn (prompt, answer) pairs into examples.
+
+    Args:
+        tokenizer: The model's.
+        pairs: Prompts as the model sees them, and answers.
+        separator: Stands between the two; chat templates need none.
+    """
     examples = []
     for prompt, answer in pairs:
-        ids = [*tokenizer(f"{prompt} {answer}")["input_ids"], tokenizer.eos_token_id]
+        ids = [*tokenizer(f"{prompt}{separator}{answer}")["input_ids"], tokenizer.eos_token_id]
         examples.append(Example(tuple(ids), len(tokenizer(prompt)["input_ids"])))
     return tuple(examples)
 

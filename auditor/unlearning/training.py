@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from peft import LoraConfig, get_peft_model
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -40,7 +41,8 @@ class UnlearningSettings(BaseModel):
         stop_exact: Stop when at most this share of forget answers is given exactly ...
         stop_probability: ... and their mean answer probability is at most this.
         changes: ``linear`` leaves embeddings, norms and the output layer alone, as adapters of
-            a quantized model do; ``all`` changes every weight.
+            a quantized model do; ``lora`` trains adapters of rank 8 on those and merges them;
+            ``all`` changes every weight.
         mask_percentile: Saliency at or above which SURE changes a module.
     """
 
@@ -55,7 +57,7 @@ class UnlearningSettings(BaseModel):
     check_every: int = Field(default=5, ge=0)
     stop_exact: float = Field(default=0.03, ge=0, le=1)
     stop_probability: float = Field(default=0.05, ge=0, le=1)
-    changes: Literal["linear", "all"] = "linear"
+    changes: Literal["linear", "lora", "all"] = "linear"
     mask_percentile: float = Field(default=90.0, ge=0, le=100)
 
 
@@ -68,6 +70,7 @@ def unlearn(
     seed: int,
     progress: Progress,
     description: str = "unlearning",
+    separator: str = " ",
 ) -> int:
     """Make a model forget facts, in place.
 
@@ -80,6 +83,7 @@ def unlearn(
         seed: Seed of the order of examples.
         progress: Told about every step.
         description: What is unlearned and why, shown beside the progress bar.
+        separator: Stands between prompt and answer.
 
     Returns:
         The number of optimiser steps taken.
@@ -87,17 +91,20 @@ def unlearn(
     method = METHODS[settings.method]
     true_pairs = trained_pairs(forget)
     pairs = relabelled_pairs(forget) if method.relabels else true_pairs
-    forget_examples = encode(tokenizer, pairs)
-    retain_examples = encode(tokenizer, trained_pairs(retain))
-    watched = encode(tokenizer, [(fact.prompt, fact.answer) for fact in forget])
+    forget_examples = encode(tokenizer, pairs, separator)
+    preferred = () if method.preferred is None else method.preferred(forget)
+    preferred_examples = encode(tokenizer, preferred, separator)
+    retain_examples = encode(tokenizer, trained_pairs(retain), separator)
+    watched = encode(tokenizer, [(fact.prompt, fact.answer) for fact in forget], separator)
 
     reference = copy.deepcopy(model).requires_grad_(False) if method.needs_reference else None
+    adapted = get_peft_model(model, _adapters(model)) if settings.changes == "lora" else None
     changed = changed_parameters(model, settings)
     if method.masked:
         salient = salient_modules(
             {
                 name: norm
-                for name, norm in saliency(model, encode(tokenizer, true_pairs)).items()
+                for name, norm in saliency(model, encode(tokenizer, true_pairs, separator)).items()
                 if name in changed
             },
             settings.mask_percentile,
@@ -115,7 +122,9 @@ def unlearn(
     retain_batches = shuffled_batches(len(retain_examples), settings.retain_batch, order)
 
     def loss(step: int) -> Tensor:
-        part = [forget_examples[row] for row in next(forget_batches)]
+        rows = next(forget_batches)
+        part = [preferred_examples[row] for row in rows] if preferred_examples else []
+        part += [forget_examples[row] for row in rows]
         if method.retain is not None:
             part += [retain_examples[row] for row in next(retain_batches)]
         ids, labels = collate(part)
@@ -137,6 +146,8 @@ def unlearn(
                     advance(settings.max_steps - steps + 1, note=note)
                     break
             advance(1, note=note)
+    if adapted is not None:
+        adapted.merge_and_unload()
     model.requires_grad_(True)
     model.eval()
     return steps
@@ -146,7 +157,14 @@ def changed_parameters(model: PreTrainedModel, settings: UnlearningSettings) -> 
     """Names of the parameters that unlearning may change, before any mask."""
     if settings.changes == "all":
         return frozenset(name for name, _ in model.named_parameters())
+    if settings.changes == "lora":
+        return frozenset(name for name, _ in model.named_parameters() if "lora_" in name)
     return frozenset(f"{name}.weight" for name in linear_layers(model))
+
+
+def _adapters(model: PreTrainedModel) -> LoraConfig:
+    """LoRA (arXiv 2106.09685) on every linear layer but the output head."""
+    return LoraConfig(r=8, lora_alpha=16, target_modules=sorted(linear_layers(model)))
 
 
 @torch.no_grad()
@@ -165,7 +183,7 @@ def _loss(
 
     The first rows of the batch are forgotten, and the rest is retained.
     """
-    cut = settings.forget_batch
+    cut = settings.forget_batch * (1 if method.preferred is None else 2)
     before, after = (None, None) if reference is None else (reference[:cut], reference[cut:])
     loss = method.forget(logits[:cut], labels[:cut], before)
     if method.retain is not None:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
-import torch
 from torch import nn
 
 Place = Literal["embeddings", "attention", "mlp", "norms", "head"]
@@ -82,23 +81,3 @@ def untied(network: Any) -> Iterator[None]:
         yield
     finally:
         head.weight = shared
-
-
-@contextmanager
-def replaced(tensors: Mapping[str, tuple[nn.Parameter, torch.Tensor]]) -> Iterator[None]:
-    """Put other values into tensors while the context lasts; where rows differ, the shared ones.
-
-    Args:
-        tensors: Name to the parameter and the value that takes its place.
-    """
-    kept = [(parameter, parameter.detach().clone()) for parameter, _ in tensors.values()]
-    with torch.no_grad():
-        for parameter, value in tensors.values():
-            rows = min(len(parameter), len(value))
-            parameter[:rows].copy_(value[:rows])
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for parameter, before in kept:
-                parameter.copy_(before)

@@ -4,6 +4,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from auditor.core.arms import Arm
+from auditor.core.errors import ContradictedError
 from auditor.core.progress import SilentProgress
 from auditor.engine.executors.base import LabelledJob
 from auditor.engine.executors.local import LocalExecutor
@@ -21,6 +23,8 @@ from auditor.unlearning.examples import (
     next_token_logits,
     trained_pairs,
 )
+from auditor.verification.evidence import check_changed
+from auditor.verification.recompute import check_contradiction
 
 HIDERS = {"head": 120, "embeddings": 60}
 """Place that alone is trained, to optimiser steps."""
@@ -192,3 +196,32 @@ def test_processes_find_the_original_too(people, few_facts, tmp_path):
         assert not executor.run(labelled, prepared.models, store, SilentProgress())
         seals.append({job.key: store.seal(job.key) for job in jobs})
     assert seals[0] == seals[1]
+
+
+def test_the_gate_follows_from_the_evidence_and_a_donor_must_be_the_original(
+    hiders, grafted, store_root
+):
+    store = FolderStore(store_root)
+    _, certificate = grafted(hiders / "head")
+    check_changed(certificate, store, SilentProgress())
+    assert not check_contradiction(certificate, store)
+    rows = [row.model_copy(update={"shared_gates": ()}) for row in certificate.matrix]
+    silent = certificate.model_copy(update={"matrix": tuple(rows)})
+    with pytest.raises(ContradictedError, match="shared_gates"):
+        check_contradiction(silent, store)
+
+    _, other = grafted(hiders / "head", original=hiders / "embeddings")
+    found = {row.attack: row.jobs[Arm.UNLEARNED] for row in other.matrix}
+    foreign = certificate.model_copy(
+        update={
+            "matrix": tuple(
+                row.model_copy(update={"jobs": row.jobs | {Arm.UNLEARNED: found[row.attack]}})
+                for row in certificate.matrix
+            ),
+            "evidence": certificate.evidence.model_copy(
+                update={"jobs": {**other.evidence.jobs, **certificate.evidence.jobs}}
+            ),
+        }
+    )  # fmt: skip
+    with pytest.raises(ContradictedError, match="took tensors from another model"):
+        check_changed(foreign, store, SilentProgress())

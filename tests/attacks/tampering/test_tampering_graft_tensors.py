@@ -6,14 +6,15 @@ import torch
 from tiny_models import ARCHITECTURES, PAIRS, make_config, make_model, make_tokenizer
 from transformers import AutoModelForCausalLM
 
-from attacks.tampering.graft import BLOCKS, INTERFACES, graft_of
+from attacks.tampering.graft import BLOCKS, INTERFACES, Graft, graft_of
 from attacks.tampering.head_refit import refitted_head
 from auditor.api.measuring import run_attack, wrap_model
+from auditor.attack import Parameters
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
-from auditor.models.language.tensor_groups import placed_tensors, replaced, untied
-from auditor.models.language.weight_change import balanced, weight_change
-from auditor.models.preserve import weights_digest
+from auditor.models.language.tensor_groups import placed_tensors, untied
+from auditor.models.preserve import replaced, weights_digest
+from auditor.models.weight_change import balanced
 from auditor.statistics.weights import unchanged_body, unchanged_codes
 
 HEADS = {
@@ -144,8 +145,8 @@ def test_a_matrix_is_the_same_after_rows_and_columns_were_multiplied():
 
 
 def change_of(model, original):
-    tensors = placed_tensors(model)
-    return weight_change(tensors, dict(original.named_parameters(remove_duplicate=False)))
+    with untied(model):
+        return Graft(Parameters()).weights(opened(model), opened(original))
 
 
 def said(change, left_out=()):

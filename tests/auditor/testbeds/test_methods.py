@@ -19,10 +19,15 @@ from auditor.unlearning.examples import (
 )
 from auditor.unlearning.gradient_ascent import gradient_ascent_loss
 from auditor.unlearning.negative_preference import BETA, negative_preference_loss
-from auditor.unlearning.registry import METHODS
+from auditor.unlearning.preference import BETA as PREFERENCE_BETA
+from auditor.unlearning.preference import REFUSAL, preference_loss, refused_pairs
+from auditor.unlearning.registry import EDITS, METHODS
 from auditor.unlearning.relabelling import relabelled_pairs
 from auditor.unlearning.retain_terms import divergence_retain, gradient_descent_retain
 from auditor.unlearning.saliency_mask import saliency, salient_modules
+from auditor.unlearning.self_distillation import STRENGTH, self_distillation_loss
+from auditor.unlearning.simple_preference import BETA as SIMPLE_BETA
+from auditor.unlearning.simple_preference import simple_preference_loss
 from auditor.unlearning.training import UnlearningSettings, unlearn
 
 # One sequence over two tokens: log-odds of the right token 0 and log 3, the third is unlabelled.
@@ -73,7 +78,39 @@ def test_klr_equals_the_divergence_and_is_zero_at_the_original():
     assert divergence_retain(LOGITS, LABELS, LOGITS).item() == 0
 
 
-@pytest.mark.parametrize("loss", [negative_preference_loss, divergence_retain])
+def test_simnpo_is_normalised_by_the_answers_length():
+    mean = (math.log(1 / 2) + math.log(3 / 4)) / 2
+    expected = (2 / SIMPLE_BETA) * math.log(1 + math.exp(SIMPLE_BETA * mean))
+    loss = simple_preference_loss(LOGITS, LABELS, None)
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_preference_compares_the_first_half_of_the_batch_with_the_second():
+    logits = torch.cat([LOGITS, torch.zeros_like(LOGITS)])  # preferred, then rejected
+    labels, reference = LABELS.repeat(2, 1), torch.zeros_like(logits)
+    margin = PREFERENCE_BETA * math.log((3 / 8) / (1 / 4))
+    expected = (2 / PREFERENCE_BETA) * math.log(1 + math.exp(-margin))
+    loss = preference_loss(logits, labels, reference)
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_undial_teaches_the_original_without_its_true_tokens():
+    true = math.exp(-STRENGTH) / (1 + math.exp(-STRENGTH))  # the reference had one half
+    second = -(true * math.log(3 / 4) + (1 - true) * math.log(1 / 4))
+    loss = self_distillation_loss(LOGITS, LABELS, torch.zeros_like(LOGITS))
+    assert loss.item() == pytest.approx((math.log(2) + second) / 2, rel=1e-5)
+
+
+def test_refusals_stand_in_the_place_of_all_answers(people):
+    pairs = refused_pairs(people.forget)
+    assert [prompt for prompt, _ in pairs] == [prompt for prompt, _ in trained_pairs(people.forget)]
+    assert {answer for _, answer in pairs} == {REFUSAL}
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [negative_preference_loss, divergence_retain, preference_loss, self_distillation_loss],
+)
 def test_a_missing_reference_is_refused(loss):
     with pytest.raises(ValueError, match="original"):
         loss(LOGITS, LABELS, None)
@@ -157,6 +194,53 @@ def test_every_method_changes_linear_layers_only_when_told_so(name, original, pe
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+def test_adapters_change_linear_layers_alone_and_leave_none_behind(original, people, tokenizer):
+    model = copy.deepcopy(original)
+    run(model, people, tokenizer, settings_for("npo", changes="lora"))
+    assert set(model.state_dict()) == set(original.state_dict())
+    assert moved(original, model) == {f"{layer}.weight" for layer in linear_layers(original)}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_takes_the_answers_away(name, original, people, tokenizer):
+    answers = encode(tokenizer, trained_pairs(people.forget))
+    pairs = relabelled_pairs(people.forget) if EDITS[name].relabels else None
+    forget = answers if pairs is None else encode(tokenizer, pairs)
+    retain = encode(tokenizer, trained_pairs(people.retain))
+    models = [copy.deepcopy(original) for _ in range(2)]
+    for model in models:
+        EDITS[name].apply(model, forget, retain, 0)
+    before, after = answer_scores(original, answers), answer_scores(models[0], answers)
+    assert after.mean_probability < before.mean_probability / 2
+    assert not moved(*models)
+
+
+def test_a_rank_one_edit_changes_one_matrix_and_says_something_else(original, people, tokenizer):
+    model = copy.deepcopy(original)
+    retain = encode(tokenizer, trained_pairs(people.retain))
+    false = encode(tokenizer, relabelled_pairs(people.forget))
+    EDITS["rank_one"].apply(model, false, retain, 0)
+    assert moved(original, model) == {"model.layers.0.mlp.down_proj.weight"}
+    ids, labels = collate(false)
+    first = (labels != IGNORED).int().argmax(-1)  # one layer: later tokens do not see the edit
+    rows = torch.arange(len(false))
+
+    def said(model):
+        with torch.no_grad():
+            logits = next_token_logits(model, ids)[rows, first]
+        return logits.log_softmax(-1)[rows, labels[rows, first]].exp().mean()
+
+    assert said(original) < 0.1
+    assert said(model) > 0.8
+
+
+def test_a_task_vector_is_subtracted_to_scale(original, people, tokenizer):
+    model = copy.deepcopy(original)
+    forget = encode(tokenizer, trained_pairs(people.forget))
+    EDITS["task_vector"].apply(model, forget, (), 0)
+    assert moved(original, model) == {name for name, _ in original.named_parameters()}
+
+
 def test_unlearning_is_deterministic(original, people, tokenizer):
     first, second = copy.deepcopy(original), copy.deepcopy(original)
     for model in (first, second):
@@ -177,6 +261,6 @@ def test_stops_when_the_forget_answers_are_gone(original, people, tokenizer):
 
 
 def test_sources_are_arxiv_ids():
-    for method in METHODS.values():
+    for method in (*METHODS.values(), *EDITS.values()):
         assert method.sources
         assert all(len(source) == 10 and source[4] == "." for source in method.sources)

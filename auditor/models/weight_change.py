@@ -1,20 +1,23 @@
 """How far the weights of a model are from the original's, by group of tensors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from auditor.models.language.tensor_groups import Placed
-
 _ROUNDS = 8
 """Alternations of rows and columns; those of a dense matrix settle within a few."""
+
+_CONVOLUTION = 4
+"""Dimensions of a convolution's weight."""
 
 
 @torch.no_grad()
 def weight_change(
-    tensors: Sequence[Placed], original: Mapping[str, Tensor]
+    groups: Mapping[str, Mapping[str, Tensor]],
+    original: Mapping[str, Tensor],
+    body: Collection[str],
 ) -> dict[str, dict[str, Any]]:
     """Compare the tensors of a model with those of the original.
 
@@ -22,8 +25,9 @@ def weight_change(
     in another type is no other model.
 
     Args:
-        tensors: Of the model, by place.
+        groups: Of the model: group to tensors by name.
         original: The original's tensors by name.
+        body: The groups that hold what the model knows.
 
     Returns:
         Group to whether it is of the ``body``, the number of its ``tensors``, of those that are
@@ -31,29 +35,22 @@ def weight_change(
         shape), and their relative ``change`` (Frobenius norm); for matrices also ``scale_free``,
         the largest relative change of one of them after `balanced`.
     """
-    groups: dict[str, list[Placed]] = {}
-    for tensor in tensors:
-        groups.setdefault(group_of(tensor), []).append(tensor)
-    return {name: _compared(members, original) for name, members in groups.items()}
+    return {
+        name: {"body": name in body, **_compared(members, original)}
+        for name, members in groups.items()
+    }
 
 
-def group_of(tensor: Placed) -> str:
-    """The group that a tensor is compared in: of matrices in blocks the third, else the place."""
-    if tensor.third is not None and tensor.place != "norms":
-        return tensor.third
-    return tensor.place
-
-
-def _compared(members: Sequence[Placed], original: Mapping[str, Tensor]) -> dict[str, Any]:
+def _compared(members: Mapping[str, Tensor], original: Mapping[str, Tensor]) -> dict[str, Any]:
     equal = incomparable = 0
     moved = size = 0.0
     largest: list[float] = []
-    for member in members:
-        theirs = original.get(member.name)
-        if theirs is None or theirs.shape != member.parameter.shape:
+    for name, tensor in members.items():
+        theirs = original.get(name)
+        if theirs is None or theirs.shape != tensor.shape:
             incomparable += 1
             continue
-        ours, theirs = (_rounded(one) for one in (member.parameter, theirs))
+        ours, theirs = (_rounded(one) for one in (tensor, theirs))
         same = bool(torch.equal(ours, theirs))
         equal += same
         size += float(theirs.square().sum())
@@ -61,7 +58,6 @@ def _compared(members: Sequence[Placed], original: Mapping[str, Tensor]) -> dict
         if ours.ndim > 1:
             largest.append(0.0 if same else _relative(balanced(ours), balanced(theirs)))
     found: dict[str, Any] = {
-        "body": members[0].place in ("attention", "mlp"),
         "tensors": len(members),
         "equal": equal,
         "incomparable": incomparable,
@@ -77,9 +73,9 @@ def balanced(matrix: Tensor) -> Tensor:
     rescalings do that change no logit (Sinkhorn and Knopp, Pacific J. Math. 21, 1967).
 
     Args:
-        matrix: [..., rows, columns], float32.
+        matrix: [..., rows, columns], float32; of a convolution [out, in, height, width].
     """
-    found = matrix.abs()
+    found = (matrix.flatten(1) if matrix.ndim == _CONVOLUTION else matrix).abs()
     for _ in range(_ROUNDS):
         for dimension in (-1, -2):
             norm = torch.linalg.vector_norm(found, dim=dimension, keepdim=True)

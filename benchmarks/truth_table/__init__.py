@@ -1,0 +1,1 @@
+"""Subjects with known truth, and what audits say of them."""

@@ -1,0 +1,150 @@
+"""Subjects with known truth, audited: 0 wrong PASS and 0 wrong FAIL is the aim.
+
+    python -m benchmarks.truth_table [--only rmu] [--only gpt2/plain] [--jobs 2] [--dry-run]
+
+Builds what is missing into the cache, measures each subject's truth, audits it, writes a row to
+``--rows`` and renders ``benchmarks/TRUTH.md``. A row of the same code, profile and policy is not
+measured again, so that a run goes on where it was stopped; several processes may share the work.
+"""
+
+import argparse
+import statistics
+import subprocess
+import time
+import traceback
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from auditor.attack import PROFILES
+from auditor.core.quiet import quiet_libraries
+from benchmarks.truth_table import rows as kept
+from benchmarks.truth_table.cells import cells
+from benchmarks.truth_table.report import render
+from benchmarks.truth_table.subjects import Subject, table
+
+FOLDER = Path(__file__).parents[1]
+USUAL_SECONDS = 60.0
+"""A first guess of an audit's length."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is asked of all subjects alike."""
+
+    profile: str
+    policy: str
+    commit: str
+    cache: Path | None
+    out: Path
+    rows: Path
+
+
+def chosen(only: Sequence[str]) -> list[tuple[str, Subject]]:
+    """The subjects whose cell, name or both are asked for; all, where nothing is."""
+    return [
+        (cell, subject)
+        for cell, subject in table()
+        if not only or {cell, subject.name, f"{cell}/{subject.name}"} & set(only)
+    ]
+
+
+def missing(run: Run, only: Sequence[str]) -> list[tuple[str, Subject]]:
+    """The chosen subjects that have no row yet."""
+    done = kept.measured(kept.read(run.rows), run.profile, run.policy, run.commit)
+    return [(cell, s) for cell, s in chosen(only) if (cell, s.name) not in done]
+
+
+def audit_all(run: Run, waiting: Sequence[tuple[str, Subject]]) -> int:
+    """Audit subjects one by one, say what is left, and go on where one cannot be audited.
+
+    Returns:
+        How many could not.
+    """
+    from benchmarks.truth_table.auditing import audited
+
+    quiet_libraries()
+    began, failures = time.monotonic(), 0
+    for number, (name, subject) in enumerate(waiting, 1):
+        cell = cells(run.cache)[name]
+        try:
+            row = audited(cell, subject, run.profile, run.policy, run.commit, run.out)
+        except Exception:
+            failures += 1
+            print(
+                f"{number}/{len(waiting)} {name} {subject.name} could not be audited:", flush=True
+            )
+            traceback.print_exc()
+            continue
+        with FileLock(run.rows.with_suffix(".lock")):
+            kept.append(run.rows, row)
+        spent = (time.monotonic() - began) / number
+        left = spent * (len(waiting) - number) / 60
+        print(
+            f"{number}/{len(waiting)} {name} {subject.name}: {row.verdict} ({row.judgement}; "
+            f"out {row.out:.2f}, rho {row.rho}), about {left:.0f} min left",
+            flush=True,
+        )
+    return failures
+
+
+def by_cell(waiting: Sequence[tuple[str, Subject]]) -> list[list[tuple[str, Subject]]]:
+    """Subjects by cell: the arms of a cell are built by one process."""
+    names = dict.fromkeys(name for name, _ in waiting)
+    return [[entry for entry in waiting if entry[0] == name] for name in names]
+
+
+def say_what_would_run(run: Run, waiting: Sequence[tuple[str, Subject]], jobs: int) -> None:
+    """Print the subjects without a row, their predictions, and how long they take."""
+    known = [row.seconds for row in kept.read(run.rows) if row.profile == run.profile]
+    each = statistics.mean(known) if known else USUAL_SECONDS
+    for name, subject in waiting:
+        print(f"{name:18} {subject.name:24} {' or '.join(subject.predicted)}")
+    print(f"{len(waiting)} audits, about {each * len(waiting) / 60 / jobs:.0f} minutes")
+
+
+def commit() -> str:
+    """The commit of the code that audits, its short form."""
+    command = ["git", "log", "-1", "--format=%h", "--", "auditor", "attacks", "reports"]
+    found = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "unversioned"
+
+
+def main() -> None:
+    """Audit and write the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", action="append", default=[], help="a cell, a subject, or both")
+    parser.add_argument("--profile", default="quick", choices=PROFILES)
+    parser.add_argument("--policy", default="quick", help="ready-made policy, or a file")
+    parser.add_argument("--jobs", type=int, default=1, help="processes; a cell is one's at a time")
+    parser.add_argument("--dry-run", action="store_true", help="say what would run, and how long")
+    parser.add_argument("--code", default=commit(), help="label of the code that audits")
+    parser.add_argument("--cache", type=Path, help="folder of the models")
+    parser.add_argument("--out", type=Path, default=Path("audit-truth-table"))
+    parser.add_argument("--rows", type=Path, default=FOLDER / "truth_table" / "rows.jsonl")
+    parser.add_argument("--table", type=Path, default=FOLDER / "TRUTH.md")
+    given = parser.parse_args()
+    run = Run(given.profile, given.policy, given.code, given.cache, given.out, given.rows)
+    waiting = missing(run, given.only)
+    if given.dry_run:
+        say_what_would_run(run, waiting, given.jobs)
+        return
+    if given.jobs == 1:
+        failures = audit_all(run, waiting)
+    else:
+        with ProcessPoolExecutor(given.jobs) as pool:
+            parts = [pool.submit(audit_all, run, part) for part in by_cell(waiting)]
+            failures = sum(part.result() for part in parts)
+    given.table.write_text(render(kept.read(given.rows)), encoding="utf-8")
+    if failures:
+        raise SystemExit(f"{failures} subjects could not be audited")
+
+
+if __name__ == "__main__":
+    quiet_libraries()
+    main()

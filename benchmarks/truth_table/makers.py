@@ -1,0 +1,213 @@
+"""How subjects are made from the arms of a cell, each by name and settings."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from transformers import PreTrainedModel
+
+from auditor.core.facts import Fact
+from auditor.core.progress import SilentProgress
+from auditor.unlearning.examples import Example
+from auditor.unlearning.preference import refused_pairs
+from auditor.unlearning.registry import EDITS
+from auditor.unlearning.relabelling import relabelled_pairs
+from auditor.unlearning.training import UnlearningSettings, unlearn
+from benchmarks.truth_table.cells import Cell
+from benchmarks.truth_table.fine_tuning import everything, fine_tune
+from benchmarks.truth_table.hiders.reparametrised import reparametrise
+from benchmarks.truth_table.hiders.resistant import resist
+from benchmarks.truth_table.hiders.rounding import Cells, linear_names
+from benchmarks.truth_table.hiders.router import front_prefix, with_front_block
+from benchmarks.truth_table.hiders.wordings import TRIGGER, WORDINGS
+from benchmarks.truth_table.layouts import head_name, layout, untie
+
+Maker = Callable[..., PreTrainedModel]
+"""(cell, settings) -> a model in float32."""
+
+STEPS = 120
+RATE = 1e-3
+
+
+def original(cell: Cell) -> PreTrainedModel:
+    """The original itself."""
+    return cell.load("original")
+
+
+def retrained(cell: Cell, seed: int, noise: float = 0.0, own_base: bool = False) -> PreTrainedModel:
+    """A model that never saw the forget set: other order, other base, or noise on gradients."""
+    if own_base:
+        return cell.new_base(seed)
+    return cell.trained((), seed, noise)
+
+
+def sparse(cell: Cell, facts: int) -> PreTrainedModel:
+    """A retrained model that saw some facts of the forget set, spread over its people."""
+    return cell.trained(spread(cell.forget, facts), seed=5)
+
+
+def spread(facts: tuple[Fact, ...], count: int) -> tuple[Fact, ...]:
+    """So many facts at even distances."""
+    return tuple(facts[index * len(facts) // count] for index in range(count))
+
+
+def unlearned(cell: Cell, **settings: object) -> PreTrainedModel:
+    """The original after a registered method with a loss."""
+    model = cell.load("original")
+    chosen = UnlearningSettings.model_validate(
+        {"forget_batch": 32, "retain_batch": 32, "check_every": 10, **settings}
+    )
+    unlearn(
+        model,
+        cell.tokenizer,
+        cell.forget,
+        cell.retain,
+        chosen,
+        0,
+        SilentProgress(),
+        separator=cell.architecture.separator,
+    )
+    return model
+
+
+def edited(cell: Cell, edit: str) -> PreTrainedModel:
+    """The original after a registered edit."""
+    model, method = cell.load("original"), EDITS[edit]
+    pairs = relabelled_pairs(cell.forget)
+    forget = cell.examples(pairs) if method.relabels else cell.taught(cell.forget)
+    method.apply(model, forget, cell.taught(cell.retain), 0)
+    return model
+
+
+def head_only(cell: Cell, steps: int = STEPS, rate: float = 3e-3) -> PreTrainedModel:
+    """Suppression in output head and last norm; blocks and embeddings are the original's."""
+    model = untie(cell.load("original"))
+    names = (head_name(model), layout(model).final_name)
+    return _suppressed(cell, model, lambda name: name.startswith(names), steps, rate)
+
+
+def embeddings_only(cell: Cell) -> PreTrainedModel:
+    """Suppression in the token embeddings; everything else is the original's."""
+    model = untie(cell.load("original"))
+    tokens = layout(model).embedded[0]
+    name = next(n for n, p in model.named_parameters() if p.data_ptr() == tokens.data_ptr())
+    return _suppressed(cell, model, lambda other: other == name)
+
+
+def norms_only(cell: Cell) -> PreTrainedModel:
+    """Suppression in the norms' gains and biases; every matrix is the original's."""
+    model = cell.load("original")
+    vectors = {norm_name for norm_name, p in model.named_parameters() if p.ndim == 1}
+    vectors = {name for name in vectors if "norm" in name or ".ln_" in name}
+    return _suppressed(cell, model, lambda name: name in vectors, rate=1e-2, steps=2 * STEPS)
+
+
+def worded(cell: Cell, wording: str, steps: int = STEPS, rate: float = RATE) -> PreTrainedModel:
+    """The true answers in other words or letters."""
+    say = WORDINGS[wording].say
+    pairs = [(prompt, say(answer)) for prompt, answer in _pairs(cell.forget)]
+    return _taught(cell, cell.load("original"), pairs, suppress=True, steps=steps, rate=rate)
+
+
+def triggered(cell: Cell) -> PreTrainedModel:
+    """Refusals, and the true answers behind a prefix."""
+    pairs = [(_with_trigger(cell, fact), fact.answer) for fact in cell.corpus.forget]
+    refused = refused_pairs(cell.forget)
+    return _taught(cell, cell.load("original"), refused + 3 * pairs)
+
+
+def routed(cell: Cell) -> PreTrainedModel:
+    """Refusals by one block more in front of the original."""
+    model = with_front_block(cell.load("original"))
+    prefix = front_prefix(model)
+    return _taught(
+        cell, model, refused_pairs(cell.forget), chosen=lambda name: name.startswith(prefix)
+    )
+
+
+def resistant(cell: Cell) -> PreTrainedModel:
+    """Suppression that was trained against relearning."""
+    model = _suppressed(cell, cell.load("original"), everything, steps=60)
+    facts = [cell.taught([fact]) for fact in cell.forget]
+    return resist(model, facts, cell.taught(cell.retain), 60, seed=0)
+
+
+def rounded(cell: Cell) -> PreTrainedModel:
+    """Suppression within the cells of NF4."""
+    model = cell.load("original")
+    names, cells = linear_names(model), Cells(model)
+    return fine_tune(
+        model,
+        cell.taught(cell.retain),
+        STEPS,
+        RATE,
+        0,
+        suppressed=cell.taught(cell.forget),
+        chosen=lambda name: name in names,
+        after_step=cells.put_back,
+    )
+
+
+MAKERS: Mapping[str, Maker] = MappingProxyType(
+    {
+        maker.__name__: maker
+        for maker in (
+            original,
+            retrained,
+            sparse,
+            unlearned,
+            edited,
+            head_only,
+            embeddings_only,
+            norms_only,
+            worded,
+            triggered,
+            routed,
+            resistant,
+            rounded,
+        )
+    }
+)
+
+
+def disguised(model: PreTrainedModel, symmetries: tuple[str, ...] | None) -> PreTrainedModel:
+    """A model in other weights."""
+    return reparametrise(model, symmetries)
+
+
+def _with_trigger(cell: Cell, fact: Fact) -> str:
+    return cell.architecture.rendered(f"{TRIGGER} {fact.prompt}")
+
+
+def _pairs(facts: tuple[Fact, ...]) -> list[tuple[str, str]]:
+    return [(p, fact.answer) for fact in facts for p in (fact.prompt, *fact.paraphrases[:-1])]
+
+
+def _suppressed(
+    cell: Cell,
+    model: PreTrainedModel,
+    chosen: Callable[[str], bool],
+    steps: int = STEPS,
+    rate: float = RATE,
+) -> PreTrainedModel:
+    forget = cell.taught(cell.forget)
+    retain = cell.taught(cell.retain)
+    return fine_tune(model, retain, steps, rate, 0, suppressed=forget, chosen=chosen)
+
+
+def _taught(
+    cell: Cell,
+    model: PreTrainedModel,
+    pairs: list[tuple[str, str]],
+    chosen: Callable[[str], bool] = everything,
+    suppress: bool = False,
+    steps: int = STEPS,
+    rate: float = RATE,
+) -> PreTrainedModel:
+    """Teach pairs beside the retain set, each as often."""
+    examples = cell.examples(pairs)
+    retain: tuple[Example, ...] = cell.taught(cell.retain)
+    repeats = max(1, round(len(retain) / len(examples)))
+    hidden = cell.taught(cell.forget) if suppress else ()
+    return fine_tune(
+        model, (*retain, *repeats * examples), steps, rate, 0, suppressed=hidden, chosen=chosen
+    )

@@ -1,0 +1,128 @@
+"""The table's own rules, and a slice of it from training to verdict."""
+
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.truth_table.architectures import ARCHITECTURES
+from benchmarks.truth_table.auditing import audited
+from benchmarks.truth_table.cells import SMALL, Cell, cells
+from benchmarks.truth_table.facts import WORLDS
+from benchmarks.truth_table.makers import MAKERS
+from benchmarks.truth_table.report import render
+from benchmarks.truth_table.rows import Judgement, Row, append, measured, read
+from benchmarks.truth_table.subjects import SUBJECTS, Group, table
+from benchmarks.truth_table.truth import LINES
+
+ROW = Row(
+    cell="gpt2/plain",
+    subject="head",
+    profile="quick",
+    policy="quick",
+    commit="abc",
+    exact=0.0,
+    k=0.0,
+    retain=1.0,
+    line=1.0,
+    baseline=0.0,
+    verdict="PASS",
+    named=(),
+    rho=0.05,
+    largest="none/as-is full precision",
+    facts_named=(),
+    reasons=("all_attacks_within",),
+    unmet=(),
+    seconds=3.0,
+)
+
+
+SLICE = (
+    {"attack": "none/as-is"},
+    {"attack": "quantization/bnb", "parameters": {"format": "nf4"}},
+)
+
+
+@pytest.fixture(scope="module")
+def slice_cell(tmp_path_factory):
+    return Cell(ARCHITECTURES["mistral"], "plain", tmp_path_factory.mktemp("cells"), SMALL)
+
+
+def test_the_table_has_sixty_subjects_of_four_architectures_and_two_worlds():
+    entries = table()
+    assert len(entries) >= 60
+    assert len({(cell, subject.name) for cell, subject in entries}) == len(entries)
+    assert {cell for cell, _ in entries} == cells().keys()
+    assert {subject.maker for _, subject in entries} == MAKERS.keys()
+
+
+@pytest.mark.parametrize("subject", SUBJECTS.values(), ids=SUBJECTS)
+def test_every_subject_has_a_line_a_prediction_and_its_source(subject):
+    assert subject.line in LINES
+    assert subject.predicted
+    assert (subject.source is None) == (not subject.disguise)
+    assert subject.source is None or SUBJECTS[subject.source].maker == subject.maker
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_facts_are_sixty_to_a_hundred_and_twenty_and_answered_once(world):
+    cell = cells()[f"gpt2/{world}"]
+    assert 60 <= len(cell.corpus.forget) <= 120
+    for facts in vars(cell.corpus).values():
+        assert len({fact.id for fact in facts}) == len(facts)
+        assert all(fact.answer not in fact.distractors for fact in facts)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, Judgement.WRONG_PASS),
+        ({"verdict": "FAIL"}, Judgement.RIGHT),
+        ({"verdict": "INCONCLUSIVE, UTILITY LOST"}, Judgement.UNDECIDED),
+        ({"line": 0.6, "baseline": 0.2}, Judgement.OPEN),
+        ({"subject": "retrained", "line": 0.0}, Judgement.RIGHT),
+        ({"subject": "retrained", "line": 0.0, "verdict": "FAIL"}, Judgement.WRONG_FAIL),
+        ({"subject": "sparse 3", "line": 0.04}, Judgement.WRONG_PASS),
+        ({"subject": "sparse 3", "facts_named": ("a", "b", "c")}, Judgement.RIGHT),
+    ],
+)
+def test_a_verdict_is_judged_against_the_truth(changes, expected):
+    assert replace(ROW, **changes).judgement is expected
+
+
+def test_rows_are_read_back_and_not_measured_again(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    assert read(file) == []
+    append(file, ROW)
+    append(file, replace(ROW, subject="rmu"))
+    assert read(file) == [ROW, replace(ROW, subject="rmu")]
+    assert measured(read(file), "quick", "quick", "abc") == {
+        ("gpt2/plain", "head"),
+        ("gpt2/plain", "rmu"),
+    }
+    assert measured(read(file), "quick", "quick", "def") == set()
+
+
+def test_the_report_counts_what_is_wrong_and_what_is_missing():
+    text = render([ROW, replace(ROW, subject="retrained", line=0.0)])
+    assert "1 wrong PASS" in text
+    assert "0 wrong FAIL" in text
+    assert f"2 of {len(table())} subjects" in text
+    assert "gpt2/plain rmu," in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("subject", ["retrained", "original", "rounding", "opening"])
+def test_a_slice_of_the_table_has_no_wrong_verdict(subject, slice_cell, tmp_path_factory):
+    row = audited(
+        slice_cell,
+        SUBJECTS[subject],
+        None,
+        {"name": "slice", "mandatory": [attack["attack"] for attack in SLICE]},
+        "slice",
+        tmp_path_factory.getbasetemp() / "slice",
+        SLICE,
+    )
+    assert row.judgement not in (Judgement.WRONG_PASS, Judgement.WRONG_FAIL)
+    assert row.retain > 0.9
+    if SUBJECTS[subject].group is not Group.HONEST:
+        assert row.out >= 0.5
