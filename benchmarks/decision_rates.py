@@ -15,11 +15,12 @@ Truths:
 - at the margin: residual exactly delta under every attack; each PASS is wrong, and each FAIL.
 - hidden: as forgotten, but relearning brings 30 % back; each PASS is wrong, FAIL is power.
 
-Leaks: `diffuse` keeps a share of every fact's gap, `sparse` keeps that share of the facts whole.
+Leaks: `diffuse` keeps a share of every fact's gap, `sparse` keeps that share of the facts whole. A
+greedy answer is given or not, so to the judge each leak is sparse.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -45,6 +46,7 @@ FloatArray = NDArray[np.float64]
 Leak = Literal["diffuse", "sparse"]
 Truth = Literal["forgotten", "at the margin", "hidden"]
 
+SCOPES: tuple[Scope, ...] = ("census", "sampled")
 SIZES = (20, 40, 100, 400)
 GUESSED = (0.0, 0.3)
 TRUTHS: tuple[Truth, ...] = ("forgotten", "at the margin", "hidden")
@@ -57,6 +59,11 @@ ATTACKS = (
     AttackId("relearning/held-out-facts", "by attribute"),
 )
 HIDDEN_SHARE = 0.3
+_OF_METRICS: dict[Leak, tuple[Leak, Leak]] = {
+    "diffuse": ("diffuse", "sparse"),
+    "sparse": ("sparse", "sparse"),
+}
+"""Kind of leak to how each metric sees it."""
 
 
 @dataclass(frozen=True)
@@ -100,17 +107,18 @@ def draw_audit(
     chance = rng.beta(1.5, 3.5, facts) if guessed else np.full(facts, 0.005)
     world = _Set(chance, rng.beta(19.0, 1.0, facts), entities)
     share = delta if truth == "at the margin" else 0.0
-    kept = _kept(leak, facts, share, rng)
-    known = [_models(world, kept, rng) for _ in range(2)]
-    relearned = _kept(leak, facts, HIDDEN_SHARE, rng) if truth == "hidden" else kept
+    brought_back = HIDDEN_SHARE if truth == "hidden" else share
+    kept, said = _kept(leak, facts, share, rng), _kept("sparse", facts, share, rng)
+    known = [_models(world, kept, rng), _models(world, said, rng)]
+    relearned = [_kept(each, facts, brought_back, rng) for each in _OF_METRICS[leak]]
     plan = []
     for attack in ATTACKS:
         family = attack.family
         if family in ("none", "quantization"):
             readings = [_rounded(models, rng) for models in known]
         else:
-            of = relearned if family == "relearning" else kept
-            readings = [_models(world, of, rng) for _ in known]
+            of = relearned if family == "relearning" else (kept, said)
+            readings = [_models(world, each, rng) for each in of]
         plan.append(
             AttackEvidence(
                 attack,
@@ -191,9 +199,8 @@ def cell(
     )
 
 
-def grid(reps: int, seed: int = 0) -> Iterator[Row]:
-    """Yields every row."""
-    scopes: tuple[Scope, ...] = ("census", "sampled")
+def grid(reps: int, seed: int = 0, scopes: Sequence[Scope] = SCOPES) -> Iterator[Row]:
+    """Yields every row of some scopes."""
     leaks: tuple[Leak, ...] = ("diffuse", "sparse")
     for scope in scopes:
         for guessed in GUESSED:
@@ -240,9 +247,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Monte-Carlo of the whole decision")
     parser.add_argument("--reps", type=int, default=100, help="simulated audits a row")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scope", nargs="*", choices=SCOPES, default=SCOPES)
     arguments = parser.parse_args()
     print(HEAD)
-    for row in grid(arguments.reps, arguments.seed):
+    for row in grid(arguments.reps, arguments.seed, arguments.scope):
         print(line(row), flush=True)
 
 

@@ -717,8 +717,8 @@ SENTENCES: Mapping[str, Wording] = {
         "been trained alike."
     ),
     "retrained_is_a_copy": (
-        "{arm} answers like a copy of {of}: their K differ by {distance:number} on average, where "
-        "models trained apart differ by {usual:number}. It is no retrained model."
+        "{arm} answers like a copy of {of}: their K differ by {distance:number} on average, and "
+        "models trained apart by {least:number} or more. It is no retrained model."
     ),
     "too_few_facts": (
         "For a PASS, the policy {policy} demands {demanded:fact|facts}; there are {facts:count}."

@@ -19,9 +19,12 @@ from auditor.statistics.leak_count import COUNT_SHARE, count_leaks
 from auditor.statistics.margins import Margins
 
 COPY_RATIO = 0.25
-"""Distance to a model, as a share of that between models trained apart, from which on a retrained
-model is taken for its copy. Runs of one seed that differ in weight decay are at 0.08 in the
-published TOFU logs; runs that differ in nothing but the seed are at 1."""
+"""Distance to a model, as a share of that between retrained models, below which a retrained model
+is taken for its copy."""
+EQUAL_RATIO = 0.02
+"""The same as a share of the distance to the original, which also differs by what was unlearned,
+by lineage and by length of training: two runs are at 0.15 of it in the world `people`, two of one
+seed that differ in weight decay at 0.08 in the published TOFU logs."""
 LEAST_FACTS = 20
 """Facts below which no distance between models is judged."""
 
@@ -205,21 +208,21 @@ def _copies(sets: KnownSets, seed: int, margins: Margins) -> Iterator[BaselineFi
         return
     trained = _trained(sets.retain, known.shape[0], margins)
     others = [other for other in trained if other != row]
-    apart = [_distance(known, row, other) for other in others]
-    from_original = [] if among_forget else [_distance(known, row, 1)]
-    for arm, model, usual in (
-        (Arm.UNLEARNED, 0, max([*apart, *from_original], default=0.0)),
-        (Arm.ORIGINAL, 1, min(apart, default=0.0)),
+    apart = min((_distance(known, row, other) for other in others), default=0.0)
+    from_original = 0.0 if among_forget else _distance(known, row, 1)
+    for arm, model, least in (
+        (Arm.UNLEARNED, 0, max(COPY_RATIO * apart, EQUAL_RATIO * from_original)),
+        (Arm.ORIGINAL, 1, COPY_RATIO * apart),
     ):
         distance = _distance(known, row, model)
-        if distance < COPY_RATIO * usual:
+        if distance < least:
             yield BaselineFinding(
                 message(
                     "retrained_is_a_copy",
                     arm=Arm.retrained(seed),
                     of=arm,
                     distance=distance,
-                    usual=usual,
+                    least=least,
                 ),
                 blocks=True,
             )

@@ -22,7 +22,7 @@ def test_the_original_stands_out_and_a_held_back_retrained_model_does_not(
     """Twelve people in the holdout are too few to decide: the figures are reported."""
     for variant, row in attacked("original", attack, BASELINES, parameters).items():
         assert row.figures.rho == pytest.approx(1.0), variant
-        assert row.figures.units == 12
+        assert row.figures.units == (8 if variant == "recall" else 12)
         (unmet,) = [gate for gate in row.gates if gate.name == "placements"]
         assert unmet.message.code == "placements_decide_nothing"
         assert unmet.message.nested("reason").code == "too_few_holdout_entities"

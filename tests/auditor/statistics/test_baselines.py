@@ -73,7 +73,7 @@ def test_a_single_model_that_has_seen_the_forget_set_is_known_by_facts_that_nobo
 @pytest.mark.parametrize("seeds", [1, 2, 3])
 def test_a_noisy_copy_of_the_unlearned_model_is_no_retrained_one(seeds):
     models = Models(1, seeds=seeds)
-    models.known[2] = models.noisy(0)
+    models.known[2] = models.noisy(0, 0.01 if seeds == 1 else 0.1)
     found = baseline_findings(models.sets(), MARGINS, "census")
     assert [(f.message.code, f.message.params["of"]) for f in found] == [
         ("retrained_is_a_copy", "unlearned")
@@ -82,7 +82,7 @@ def test_a_noisy_copy_of_the_unlearned_model_is_no_retrained_one(seeds):
 
 def test_copies_of_the_unlearned_model_do_not_vouch_for_each_other():
     models = Models(1, seeds=3)
-    models.known[2:] = [models.noisy(0) for _ in range(3)]
+    models.known[2:] = [models.noisy(0, 0.01) for _ in range(3)]
     assert [code for code, _, _ in codes(models)] == ["retrained_is_a_copy"] * 3
 
 
@@ -115,7 +115,15 @@ def test_without_retain_and_holdout_copies_are_sought_in_the_forget_set():
     assert found == [("retrained_is_a_copy", "retrained-0", True)]
 
 
-def test_published_models_of_one_seed_are_taken_for_copies(tofu):
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_runs_that_are_nearer_to_each_other_than_to_the_original_are_no_copies(seeds):
+    """The original was trained longer: the retrained ones, and an honest model, are alike."""
+    models = Models(6, n=200, seeds=seeds)
+    models.known[1][1:] = models.model(0.9, 0.6, retain=0.98)[1:]
+    assert "retrained_is_a_copy" not in {code for code, _, _ in codes(models)}
+
+
+def test_published_models_of_one_seed_are_near_and_no_copies(tofu):
     """The two retrained models differ in weight decay alone."""
     parts = ("eval_log_forget.json", "eval_log.json", "eval_real_author_wo_options.json")
     names = ("retain90_wd0", "full_wd0.01", "retain90_wd0.01")
@@ -123,7 +131,7 @@ def test_published_models_of_one_seed_are_taken_for_copies(tofu):
     for part in parts:
         known = np.stack([tofu.knowledge(name, part) for name in names])
         sets.append(KnownSet(known, tuple(map(str, range(known.shape[1])))))
-    found = baseline_findings(KnownSets(*sets), MARGINS, "census")
-    assert [(f.message.code, f.message.params["of"]) for f in found] == [
-        ("retrained_is_a_copy", "unlearned")
-    ]
+    assert baseline_findings(KnownSets(*sets), MARGINS, "census") == ()
+    exact = [replace(s, known=s.known[[2, 1, 2]]) for s in sets]
+    (found,) = baseline_findings(KnownSets(*exact), MARGINS, "census")
+    assert (found.message.code, found.blocks) == ("retrained_is_a_copy", True)
