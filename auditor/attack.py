@@ -175,6 +175,10 @@ class Attack(ABC, Generic[P, M, E]):
     """Whether it has a search stage whose findings are pooled over the arms."""
     metric: ClassVar[str | None] = None
     """Name of its own measure of K, where it does not use the audit's metrics."""
+    effect: ClassVar[str | None] = None
+    """What it must move in order to have acted, one of `statistics.effect.EFFECT_MEASURES`; every
+    measurement then notes ``effect_note(…)`` under ``effect``. None where it trains and searches
+    nothing."""
     decides: ClassVar[bool] = True
     """Whether it counts towards the verdict. Otherwise it is reported beside it, because its
     measure is of another kind than knowledge that comes out."""
@@ -349,6 +353,7 @@ class AttackMetadata:
     seeded: bool
     searches: bool
     metric: str | None
+    effect: str | None
     decides: bool
 
     @property

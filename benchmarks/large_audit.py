@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from auditor.attack import ATTACKS
 from auditor.certificate.decision import decide_verdict
 from auditor.certificate.files import write_certificate
 from auditor.certificate.schema import Certificate
@@ -18,6 +19,7 @@ from auditor.core.facts import Fact, FactSets, SetName
 from auditor.core.hashing import digest
 from auditor.core.records import Cost, Record, Row
 from auditor.policy import Policy
+from auditor.statistics.effect import EFFECT_MEASURES, effect_note
 from auditor.store.base import EvidenceStore
 from auditor.store.environment import Environment
 from auditor.store.folder_store import FolderStore
@@ -90,7 +92,7 @@ def large_audit(
             store.write(
                 key,
                 identity,
-                Record(rows=tuple(measured), notes={"forward_tokens": 1}),
+                Record(rows=tuple(measured), notes=_notes(attack)),
                 Cost(1.0, 1),
                 Environment(device="cpu", packages={}),
             )
@@ -175,10 +177,19 @@ def _row(
         ]
         if attack.startswith("relearning/")
         else [],
-        "notes": {arm: {"forward_tokens": 1} for arm in ARMS},
+        "notes": {arm: _notes(attack) for arm in ARMS},
         "forward_tokens": 4,
         "jobs": jobs,
     }
+
+
+def _notes(attack: str) -> dict[str, Any]:
+    """Notes of a measurement, with the effect that the attack must have."""
+    measure = ATTACKS.metadata(attack).effect
+    if measure is None:
+        return {"forward_tokens": 1}
+    before, after = (1.0, 0.1) if EFFECT_MEASURES[measure].falls else (0.0, 0.9)
+    return {"forward_tokens": 1, "effect": effect_note(measure, before, after)}
 
 
 def _certificate(

@@ -205,6 +205,49 @@ def _budget_not_met(attack: str, lacking: list[dict[str, Any]]) -> Phrase:
     )
 
 
+def _moved(effect: str, before: float, after: float, needed: float) -> Phrase:
+    """How far an attack moved what it must, and how far it should have."""
+    return fill(
+        "{what} went from {before:number} to {after:number}, and {needed:number} was to be reached",
+        what=EFFECTS.get(effect, effect),
+        before=before,
+        after=after,
+        needed=needed,
+    )
+
+
+def _no_effect_on_baseline(
+    attack: str, effect: str, before: float, after: float, needed: float
+) -> Phrase:
+    return fill(
+        "{attack} had no effect where it should have: on the retrained models, {moved}. It shows "
+        "nothing of the unlearned model then; give it more steps or another learning rate.",
+        attack=attack,
+        moved=_moved(effect, before, after, needed),
+    )
+
+
+def _no_effect_on_unlearned(
+    attack: str, effect: str, before: float, after: float, needed: float
+) -> Phrase:
+    return fill(
+        "{attack} had no grip on the unlearned model: {moved}. That it finds no knowledge there is "
+        "no evidence of forgetting.",
+        attack=attack,
+        moved=_moved(effect, before, after, needed),
+    )
+
+
+def _effect_not_noted(attack: str, effect: str, arms: list[str]) -> Phrase:
+    return fill(
+        "{attack}: it is not known whether the attack had an effect, because its evidence on "
+        "{arms} does not state {what}.",
+        attack=attack,
+        arms=arms or "the models",
+        what=EFFECTS.get(effect, effect),
+    )
+
+
 def _environments_differ(attack: str, differences: dict[str, dict[str, str]]) -> Phrase:
     found = (
         fill(
@@ -622,6 +665,9 @@ SENTENCES: Mapping[str, Wording] = {
     "baseline_too_noisy": _baseline_too_noisy,
     "budget_not_met": _budget_not_met,
     "environments_differ": _environments_differ,
+    "effect_not_noted": _effect_not_noted,
+    "no_effect_on_baseline": _no_effect_on_baseline,
+    "no_effect_on_unlearned": _no_effect_on_unlearned,
     "body_unchanged": (
         "{attack}: no matrix within the unlearned model differs from the original's by more "
         "than storing it does (relative change at most {largest:number}, rows and columns brought "
@@ -1024,9 +1070,19 @@ GATES: Mapping[str, Wording] = {
     "positive_control": "positive control",
     "budget": "budget",
     "environment": "environment",
+    "effect": "effect",
     "weights": "weights",
 }
 """Code of a gate to its name."""
+
+EFFECTS: Mapping[str, str] = {
+    "taught_knowledge": "knowledge of what was taught",
+    "taught_loss": "the loss of what was taught",
+    "search_loss": "the loss that was searched on",
+    "weight_change": "the relative change of the weights",
+    "state_change": "the relative change of hidden states",
+}
+"""Code of what an attack must move to words for it."""
 
 GATE_CHECKS: Mapping[str, tuple[str, str]] = {
     "sensitivity": (
@@ -1050,7 +1106,6 @@ CHECKS: Mapping[str, Wording] = {
     "sets_alike_without_model": (
         "membership: forget and holdout set cannot be told apart without a model"
     ),
-    "search_lowered_loss": "{attack}: the search lowered the loss",
     TEXT: "{name}",
 }
 """Code of a self-check to what it is about."""
@@ -1133,22 +1188,10 @@ def _sets_alike(
     return fill(template, classifier=_CLASSIFIERS.get(by, by), auc=auc, lower=lower, upper=upper)
 
 
-def _search_lowered_loss(passed: bool, attack: str, arms: list[str]) -> Phrase:
-    template = (
-        "On every model, the search lowered the loss of the facts that it was given, or that loss "
-        "was low already."
-        if passed
-        else "The search did not lower the loss on {arms}; that it found nothing there is no "
-        "evidence."
-    )
-    return fill(template, arms=arms, attack=attack)
-
-
 CHECK_RESULTS: Mapping[str, Wording] = {
     "inversion_tells_original_apart": _inversion_tells_apart,
     "found_prompts_name_concept": _found_prompts_name_concept,
     "sets_alike_without_model": _sets_alike,
-    "search_lowered_loss": _search_lowered_loss,
     TEXT: "{text}",
 }
 """Code of a self-check to what it found; ``passed`` is one of its parameters."""

@@ -4,17 +4,18 @@ from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self, TypeVar
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, model_validator
 
 from auditor.attack import Attack, AttackContext, Parameters
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.facts import Fact
-from auditor.core.findings import Finding, SelfCheck, SideFigure
+from auditor.core.findings import Finding, SideFigure
 from auditor.core.messages import message
 from auditor.core.records import Record, Row, strongest
 from auditor.data.folds import Fold, SplitBy, folds
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.language.evaluator import TextEvaluator
+from auditor.statistics.effect import effect_note
 
 _SUBJECTS = 10
 """Subjects that the estimate of the cost takes a search for each entity to have."""
@@ -57,6 +58,7 @@ class CrossFittedSearch(Attack[P, CausalLM]):
 
     seeded = True
     searches = True
+    effect = "search_loss"
 
     @abstractmethod
     def search_part(
@@ -175,23 +177,17 @@ class CrossFittedSearch(Attack[P, CausalLM]):
                 "before": _mean(own.record.notes["loss_before"]),
                 "after": _mean(own.record.notes["loss_after"]),
             },
+            "effect": effect_note(
+                self.effect,
+                _mean(own.record.notes["loss_before"]),
+                _mean(own.record.notes["loss_after"]),
+            ),
             "mean_k_by_prompt_of": {
                 arm: _mean(r.k for r in rows if r.metric == primary)
                 for arm, rows in readings.items()
             },
         }
         return Record(rows=strongest([plain, *readings.values()]), notes=notes)
-
-    def self_checks(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SelfCheck]:
-        """Check that the search lowered the loss.
-
-        It passes, too, where there was nothing to lower.
-        """
-        losses = {a: n["search_loss"] for a, n in notes.items() if "search_loss" in n}
-        enough = self.parameters.stop_loss
-        idle = [a for a, loss in losses.items() if loss["after"] >= loss["before"] > enough]
-        found: dict[str, JsonValue] = {"attack": f"{self.name} {self.variant}", "arms": [*idle]}
-        return (SelfCheck("search_lowered_loss", not idle, found),)
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
         """K of facts searched with and held out, under own prompts."""

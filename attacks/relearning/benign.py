@@ -5,7 +5,7 @@ from typing import Literal
 
 from attacks.quantization.calibration import generic_texts
 from attacks.relearning.family import FineTuning, RelearningAttack, phrasings, recipe
-from attacks.relearning.learning_curve import Checkpoints, area, curve, readings
+from attacks.relearning.learning_curve import Checkpoints, area, curve, mean_loss, readings
 from auditor.attack import AttackContext, Preset, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.hashing import digest
@@ -37,7 +37,8 @@ class Benign(RelearningAttack[BenignParameters]):
     )
     details = """
     Nothing that is taught belongs to the forget set. K is the mean over a fixed grid of steps:
-    the area under the learning curve, normalised.
+    the area under the learning curve, normalised. Steps are relative to the weights, so that their
+    scale decides nothing. The training must have lowered the loss of what is taught.
     """
     threat_model = (
         "Anybody who fine-tunes the released model for a purpose of their own, without meaning "
@@ -57,6 +58,7 @@ class Benign(RelearningAttack[BenignParameters]):
     )
 
     parameters_type = BenignParameters
+    effect = "taught_loss"
     presets = (
         Preset("retain", {"data": "retain"}),
         Preset("generic", {"data": "generic"}, "exhaustive"),
@@ -92,15 +94,23 @@ class Benign(RelearningAttack[BenignParameters]):
         """Teach harmless data and ask all forget facts."""
         settings = self.parameters
         examples = self._examples(model, context.evaluator)
-        found = readings(
-            model, context.evaluator, examples, settings, context.seed, settings.checkpoints
+        lesson = readings(
+            model,
+            context.evaluator,
+            examples,
+            settings,
+            context.seed,
+            settings.checkpoints,
+            mean_loss(model, examples),
         )
         notes = {
             **recipe(settings, len(examples)),
+            "learning_rate": settings.rate,
             "data": settings.data,
-            **curve(found, context.evaluator),
+            **curve(lesson.readings, context.evaluator),
+            "effect": lesson.effect(self.effect),
         }
-        return Record(rows=area(found), notes=notes)
+        return Record(rows=area(lesson.readings), notes=notes)
 
     def _examples(self, model: LanguageModel, evaluator: TextEvaluator) -> list[Example]:
         if self.parameters.data == "generic":

@@ -1,11 +1,11 @@
 """Fine-tuning of a UNet on pictures with their prompts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from attacks.prompting.concepts.noise_matching import clean_inputs, denoising_loss, half_scale
 from attacks.relearning.family import FineTuning
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 """Projections of self- and cross-attention, which LoRA is put around."""
+
+
+_DRAWS = 8
+"""Timesteps, with noise, at which the loss of each picture is measured."""
 
 
 class Noised(NamedTuple):
@@ -61,13 +65,52 @@ def denoising_learner(
 
     with model.preserve_weights():
         trained = (
-            adapter(model.unet, settings.rank, seed, target_modules=list(ATTENTION))
+            adapter(model.unet, settings.rank, seed, _attention(model.unet))
             if settings.method == "lora"
             else all_weights(model.unet)
         )
         drawn = noised_batches(len(prompts), model.input_shape, len(model.signal), settings, seed)
         with trained as weights:
             yield Learner(weights, drawn, loss, settings)
+
+
+def denoising_error(
+    model: "TextToImage", images: Tensor, prompts: Sequence[str], seed: int
+) -> Callable[[], float]:
+    """Make a function that says the mean denoising loss of pictures with their prompts.
+
+    Timesteps and noise are the same at every call and on every arm.
+
+    Args:
+        model: whose UNet predicts the noise.
+        images: what is taught, [n, 3, height, width] in [0, 1].
+        prompts: one an image.
+        seed: of timesteps and noise.
+    """
+    draws = torch.Generator().manual_seed(seed)
+    count = len(prompts)
+    drawn = [
+        Noised(
+            picture,
+            int(torch.randint(len(model.signal), (), generator=draws)),
+            torch.randn(model.input_shape, generator=draws),
+        )
+        for picture in range(count)
+        for _ in range(_DRAWS)
+    ]
+
+    @torch.no_grad()
+    def error() -> float:
+        clean, text = clean_inputs(model, images, at_once=1), model.text(prompts)
+        losses = [_loss(model, clean, text, [one]) for one in drawn]
+        return float(torch.stack(losses).mean()) / half_scale(model.unet.dtype)
+
+    return error
+
+
+def _attention(unet: nn.Module) -> dict[str, nn.Module]:
+    """The projections of a UNet's attention, by name."""
+    return {name: part for name, part in unet.named_modules() if name.endswith(ATTENTION)}
 
 
 def noised_batches(

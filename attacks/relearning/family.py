@@ -17,6 +17,9 @@ from auditor.models.manifest import Location
 _TOKENS = 32
 """Tokens that a training example is taken to have where cost is estimated."""
 
+MOST_TAUGHT = 32
+"""Facts or examples at most that say what a training taught."""
+
 MOST_POINTS = 200
 """Points of a learning curve that is to be drawn."""
 
@@ -24,18 +27,20 @@ MOST_POINTS = 200
 class FineTuning(Parameters):
     """Settings of a short fine-tuning.
 
-    The default learning rates suit small models (the testbed's have 1.3 million weights). For
-    models of 7 billion weights 2e-4 is usual with LoRA (arXiv 2305.14314) and 1e-5 without. A
-    rate that is too high destroys the original too, which the gap of the attack then shows.
+    Steps are relative to the weights (`equilibration.py`): a rate means for every model what it
+    means for one whose weights have a root mean square of 0.02. For models of 7 billion weights
+    2e-4 is usual with LoRA (arXiv 2305.14314) and 1e-5 without. A rate that is too high destroys
+    the original too, which the gap of the attack then shows.
     """
 
-    rates: ClassVar[Mapping[str, float]] = {"lora": 1e-3, "full": 1e-4}
+    rates: ClassVar[Mapping[str, float]] = {"lora": 6e-4, "full": 6e-5}
     """Learning rates that a plan need not give, by method."""
 
     method: Literal["lora", "full"] = "lora"
-    """LoRA on all linear layers but the output head (arXiv 2106.09685), or all weights."""
+    """LoRA on all matrices, output head and embeddings too (arXiv 2106.09685), or all weights."""
     learning_rate: float | None = Field(default=None, gt=0)
-    """Constant learning rate of AdamW; by default 1e-3 with LoRA and 1e-4 without."""
+    """Constant learning rate of Adam, relative to the weights; by default 6e-4 with LoRA and 6e-5
+    without."""
     rank: int = Field(default=16, ge=1)
     """Rank of LoRA's matrices, whose product is scaled by 2. Full fine-tuning has none."""
     batch_size: int = Field(default=16, ge=1)
@@ -53,12 +58,17 @@ class FineTuning(Parameters):
         It is empty where all are usual.
         """
         words: list[str] = [self.method] if self.method != "lora" else []
-        if self.rate != self.rates[self.method]:
-            words.append(f"rate {self.rate:g}")
+        if words_of_rate := self.changed_rate:
+            words.append(words_of_rate)
         for name in ("rank", "batch_size"):
             if getattr(self, name) != FineTuning.model_fields[name].default:
                 words.append(f"{name.partition('_')[0]} {getattr(self, name)}")
         return " ".join(words)
+
+    @property
+    def changed_rate(self) -> str:
+        """The learning rate in words; empty where it is the usual one."""
+        return "" if self.rate == self.rates[self.method] else f"rate {self.rate:g}"
 
     @property
     def trained(self) -> Message:
@@ -69,6 +79,7 @@ class FineTuning(Parameters):
 
 
 P = TypeVar("P", bound=FineTuning)
+T = TypeVar("T")
 
 
 class RelearningAttack(Attack[P]):
@@ -118,7 +129,7 @@ def learning_curves(
             of=arm,
             x="optimiser_steps",
             y="mean_k_forget",
-            points=_spread([(step, k) for step, k in noted["curve"]]),
+            points=spread([(step, k) for step, k in noted["curve"]], MOST_POINTS),
             params={"metric": noted["metric"]},
             remarks=(*trained, message("first_seed")),
         )
@@ -132,18 +143,16 @@ def phrasings(facts: Sequence[Fact]) -> list[tuple[str, str]]:
     return [(p, fact.answer) for fact in facts for p in (fact.prompt, *fact.paraphrases)]
 
 
-def _spread(points: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], ...]:
-    """At most ``MOST_POINTS`` points, spread evenly with both ends."""
-    count = min(len(points), MOST_POINTS)
-    places = np.linspace(0, len(points) - 1, count).round().astype(int)
-    return tuple(points[place] for place in places)
+def spread(items: Sequence[T], most: int) -> tuple[T, ...]:
+    """At most ``most`` items, spread evenly with both ends."""
+    places = np.linspace(0, len(items) - 1, min(len(items), most)).round().astype(int)
+    return tuple(items[place] for place in places)
 
 
 def recipe(parameters: FineTuning, examples: int) -> dict[str, Any]:
-    """Notes on what was trained."""
+    """Notes on what was trained, the learning rate aside."""
     return {
         "method": parameters.method,
-        "learning_rate": parameters.rate,
         "batch_size": parameters.batch_size,
         "examples": examples,
         **({"rank": parameters.rank} if parameters.method == "lora" else {}),

@@ -2,15 +2,16 @@
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
-from torch import nn
+from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from attacks.relearning.equilibration import Frame, layer_frame, parameter_factors
 from attacks.relearning.family import FineTuning
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.models.language.model import Example, LanguageModel
@@ -23,6 +24,62 @@ LORA_SCALE = 2
 """LoRA's alpha over its rank."""
 
 
+class Trained(NamedTuple):
+    """A parameter that is trained."""
+
+    parameter: nn.Parameter
+    factors: tuple[Tensor, ...]
+    """What its steps are multiplied by, beside the learning rate; each can be broadcast to it."""
+
+
+class FramedAdamW(torch.optim.Optimizer):
+    """Adam in the frame of each parameter (arXiv 1412.6980; AdamW without weight decay).
+
+    A parameter is its value in the frame times its factors. So are its steps, and its gradient in
+    the frame is its gradient times the factors. No copy of the value in the frame is kept.
+
+    Args:
+        trained: what is trained.
+        rate: constant learning rate.
+    """
+
+    BETAS = (0.9, 0.999)
+    EPSILON = 1e-8
+
+    def __init__(self, trained: Sequence[Trained], rate: float) -> None:
+        super().__init__([one.parameter for one in trained], {"lr": rate})
+        self._factors = {one.parameter: one.factors for one in trained}
+        self._steps = 0
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Make one step with the gradients that are there."""
+        self._steps += 1
+        first, second = self.BETAS
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                factors, state = self._factors[parameter], self.state[parameter]
+                gradient = _multiplied(parameter.grad.clone(), factors)
+                if not state:
+                    state["mean"] = torch.zeros_like(gradient)
+                    state["square"] = torch.zeros_like(gradient)
+                state["mean"].lerp_(gradient, 1 - first)
+                state["square"].mul_(second).addcmul_(gradient, gradient, value=1 - second)
+                deviation = (state["square"] / (1 - second**self._steps)).sqrt_()
+                change = state["mean"] / deviation.add_(self.EPSILON)
+                size = group["lr"] / (1 - first**self._steps)
+                parameter.sub_(_multiplied(change, factors), alpha=size)
+
+
+def _multiplied(tensor: Tensor, factors: Iterable[Tensor]) -> Tensor:
+    """The tensor, multiplied in place by each factor."""
+    for factor in factors:
+        tensor.mul_(factor)
+    return tensor
+
+
 class Learner(Generic[Item]):
     """A model that is being trained.
 
@@ -31,19 +88,21 @@ class Learner(Generic[Item]):
     and all come from the seed alone, so they are the same on every arm.
 
     Args:
-        weights: what is trained.
+        trained: what is trained.
         batches: the examples of each step.
         loss: mean loss of some examples, with gradients.
-        settings: learning rate and batch size.
+        settings: batch size, and the learning rate where none is given.
+        rate: learning rate.
         size: how much an example counts in the mean.
     """
 
     def __init__(
         self,
-        weights: Sequence[nn.Parameter],
+        trained: Sequence[Trained],
         batches: Iterator[Sequence[Item]],
         loss: Callable[[Sequence[Item]], torch.Tensor],
         settings: FineTuning,
+        rate: float | None = None,
         size: Callable[[Item], int] = lambda item: 1,
     ) -> None:
         self.step = 0
@@ -52,7 +111,7 @@ class Learner(Generic[Item]):
         self._loss = loss
         self._size = size
         self._part = settings.batch_size
-        self._optimizer = torch.optim.AdamW(weights, lr=settings.rate, weight_decay=0.0)
+        self._optimizer = FramedAdamW(trained, rate or settings.rate)
 
     def advance(self, step: int) -> None:
         """Train until ``step`` optimiser steps are made in all.
@@ -92,9 +151,20 @@ class Learner(Generic[Item]):
 
 @contextmanager
 def learner(
-    model: LanguageModel, examples: Sequence[Example], settings: FineTuning, seed: int
+    model: LanguageModel,
+    examples: Sequence[Example],
+    settings: FineTuning,
+    seed: int,
+    rate: float | None = None,
 ) -> Iterator[Learner[Example]]:
     """Train a model on ``examples`` in place; afterwards it is restored bit for bit.
+
+    Args:
+        model: who is taught.
+        examples: what is taught.
+        settings: how.
+        seed: of the order of examples and of LoRA's first matrices.
+        rate: learning rate, by default that of the settings.
 
     Raises:
         UnavailableError: PEFT has no LoRA for the model's layers, or an example is longer than the
@@ -108,13 +178,7 @@ def learner(
         )
     with model.preserve_weights() as network:
         trained = (
-            adapter(
-                network,
-                settings.rank,
-                seed,
-                target_modules=_packed_layers(network) or "all-linear",
-                fan_in_fan_out=any(isinstance(module, Conv1D) for module in network.modules()),
-            )
+            adapter(network, settings.rank, seed, matrices(network))
             if settings.method == "lora"
             else all_weights(network)
         )
@@ -127,56 +191,110 @@ def learner(
                 ([examples[i] for i in rows] for rows in order),
                 lambda part: model.loss(part),
                 settings,
+                rate,
                 size=lambda item: item.answer_tokens,
             )
 
 
 @contextmanager
 def adapter(
-    network: nn.Module, rank: int, seed: int, **settings: Any
-) -> Iterator[list[nn.Parameter]]:
-    """Put LoRA around layers of a model, and take it off again.
+    network: nn.Module, rank: int, seed: int, layers: Mapping[str, nn.Module]
+) -> Iterator[list[Trained]]:
+    """Put LoRA around layers of a model, in the frame of each, and take it off again.
+
+    The change of a layer's weight is ``diag(rows) B A diag(columns)`` with its frame's rows and
+    columns, B zero and A of LoRA's usual size at first.
 
     Args:
         network: It stays as it is, LoRA aside.
         rank: of LoRA's matrices.
         seed: of LoRA's first matrices.
-        settings: for PEFT's ``LoraConfig``; ``target_modules`` says which layers.
+        layers: around which it is put, by name.
 
     Yields:
-        LoRA's matrices.
+        LoRA's matrices, with the scales of their frame.
 
     Raises:
         UnavailableError: PEFT has no LoRA for these layers, or no gradient gets through them.
     """
     from peft import LoraConfig, get_peft_model
 
-    lora = LoraConfig(r=rank, lora_alpha=LORA_SCALE * rank, **settings)
+    frames = {name: layer_frame(layer) for name, layer in layers.items()}
+    lora = LoraConfig(
+        r=rank,
+        lora_alpha=LORA_SCALE * rank,
+        target_modules=list(layers),
+        fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in layers.values()),
+    )
     devices = list(range(torch.cuda.device_count()))
     try:
         with torch.random.fork_rng(devices), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
+            warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
             torch.manual_seed(seed)
             adapted = get_peft_model(network, lora)
     except (ValueError, ImportError, NotImplementedError) as error:
         raise UnavailableError(f"PEFT cannot put LoRA on this model: {error}") from error
     try:
         _check_blocked(adapted)
-        yield [p for p in adapted.parameters() if p.requires_grad]
+        around = dict(network.named_modules(remove_duplicate=False))
+        yield [
+            trained for name, frame in frames.items() for trained in _framed(around[name], frame)
+        ]
     finally:
         adapted.unload()
 
 
-def _packed_layers(network: nn.Module) -> list[str]:
-    """Linear layers of GPTQ and AWQ kernels.
+@torch.no_grad()
+def _framed(layer: Any, frame: Frame | None) -> Iterator[Trained]:
+    """LoRA's matrices of a layer, its first ones moved into the frame of the layer's weight.
 
-    PEFT adapts them but does not count them as linear.
+    Args:
+        layer: PEFT's.
+        frame: of the layer's weight; without one they stay in that of the weights themselves.
     """
-    return [
-        name
-        for name, module in network.named_modules()
-        if hasattr(module, "qweight") and hasattr(module, "in_features")
-    ]
+    (adapter_name,) = layer.r
+    if layer.lora_embedding_A:
+        # A [rank, tokens] is zero at first and B [width, rank] random, of the size 1 in PEFT
+        a, b = layer.lora_embedding_A[adapter_name], layer.lora_embedding_B[adapter_name]
+        b.mul_((3 * len(b)) ** -0.5)
+        if frame is None:
+            scales: tuple[tuple[Tensor, ...], ...] = ((), ())
+        else:
+            scales = ((frame.rows.unsqueeze(0),), (frame.columns.unsqueeze(1),))
+    else:
+        # A [rank, in, …] is random at first and B [out, rank, …] zero
+        a, b = layer.lora_A[adapter_name].weight, layer.lora_B[adapter_name].weight
+        rest = (1,) * (a.ndim - 2)
+        if frame is None:
+            scales = ((), ())
+        else:
+            scales = ((frame.columns.view(1, -1, *rest),), (frame.rows.view(-1, 1, *rest),))
+    for matrix, factors in zip((a, b), scales, strict=True):
+        _multiplied(matrix, factors)
+        yield Trained(matrix, factors)
+
+
+def matrices(network: nn.Module) -> dict[str, nn.Module]:
+    """Layers that LoRA is put around, by name: all that hold a matrix.
+
+    These are the linear ones, the output head among them, those of quantization kernels, and the
+    embeddings of tokens and of positions. A matrix that several layers share has LoRA beside each.
+    """
+    return {
+        name: module
+        for name, module in network.named_modules(remove_duplicate=False)
+        if isinstance(module, nn.Linear | Conv1D)
+        or (isinstance(module, nn.Embedding) and _looks_up(module))
+        or (hasattr(module, "qweight") and hasattr(module, "in_features"))
+    }
+
+
+def _looks_up(module: nn.Embedding) -> bool:
+    """Whether an embedding is asked by ids alone, as LoRA beside it has to be."""
+    return type(module).forward is nn.Embedding.forward or type(module).__name__.endswith(
+        "ScaledWordEmbedding"
+    )
 
 
 def _check_blocked(adapted: nn.Module) -> None:
@@ -192,6 +310,8 @@ def _check_blocked(adapted: nn.Module) -> None:
     for layer in (module for module in adapted.modules() if isinstance(module, BaseTunerLayer)):
         base = layer.get_base_layer()
         tensor = next(itertools.chain(base.parameters(), base.buffers()))
+        if isinstance(base, nn.Embedding):
+            continue
         if isinstance(base, nn.Linear | Conv1D) and tensor.is_floating_point():
             continue
         given = torch.ones(1, base.in_features, device=tensor.device, requires_grad=True)
@@ -209,19 +329,20 @@ def _check_blocked(adapted: nn.Module) -> None:
 
 
 @contextmanager
-def all_weights(network: nn.Module) -> Iterator[list[nn.Parameter]]:
-    """Make every weight trainable, in float32.
+def all_weights(network: nn.Module) -> Iterator[list[Trained]]:
+    """Make every weight trainable, in its frame and in float32.
 
     Steps are lost in the rounding of half types.
     """
-    weights = list(network.parameters())
-    types = [weight.dtype for weight in weights]
-    for weight in weights:
+    factors = parameter_factors(network)
+    weights = dict(network.named_parameters())
+    types = {name: weight.dtype for name, weight in weights.items()}
+    for weight in weights.values():
         weight.requires_grad_(True)
         weight.data = weight.data.float()
     try:
-        yield weights
+        yield [Trained(weight, factors[name]) for name, weight in weights.items()]
     finally:
-        for weight, dtype in zip(weights, types, strict=True):
+        for name, weight in weights.items():
             weight.grad = None
-            weight.data = weight.data.to(dtype)
+            weight.data = weight.data.to(types[name])

@@ -1,18 +1,22 @@
-"""Knowledge during training: mean over a grid of steps, and the curve."""
+"""Knowledge during training: mean over a grid of steps, the curve, and what was taught."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+import torch
 from pydantic import AfterValidator
 
-from attacks.relearning.family import FineTuning
+from attacks.relearning.family import MOST_TAUGHT, FineTuning, spread
 from attacks.relearning.fine_tuning import Learner, learner
+from auditor.core.facts import Fact
 from auditor.core.records import Row, averaged
 from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.language.model import Example, LanguageModel
+from auditor.statistics.effect import effect_note
 
 if TYPE_CHECKING:
     from auditor.models.text_to_image.evaluator import ImageEvaluator
@@ -30,9 +34,54 @@ Readings = Mapping[int, Sequence[Row]]
 """Rows of the asked facts by optimiser step; step 0 is before the training."""
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What a training brought.
+
+    Attributes:
+        readings: rows of the asked facts by optimiser step.
+        before: measure of what is taught, before the training.
+        after: the same after the last step.
+    """
+
+    readings: Readings
+    before: float
+    after: float
+
+    def effect(self, measure: str) -> dict[str, Any]:
+        """What a measurement notes of the training's effect."""
+        return effect_note(measure, self.before, self.after)
+
+
 def primary(evaluator: TextEvaluator) -> TextEvaluator:
     """An evaluator that asks by the primary metric alone."""
     return evaluator.with_metrics([next(iter(evaluator.metrics))])
+
+
+def known(
+    model: LanguageModel, evaluator: TextEvaluator, facts: Sequence[Fact]
+) -> Callable[[], float]:
+    """Make a function that says the mean K of some forget facts by the primary metric.
+
+    Args:
+        model: who is asked.
+        evaluator: the audit's.
+        facts: of which a few are asked.
+    """
+    asking = primary(evaluator)
+    few = {fact.id for fact in spread(facts, MOST_TAUGHT)}
+    return lambda: float(np.mean([r.k for r in asking.evaluate(model, ("forget",), only=few)]))
+
+
+def mean_loss(model: LanguageModel, examples: Sequence[Example]) -> Callable[[], float]:
+    """Make a function that says the mean loss of a few training examples, in nats per token."""
+    few = spread(examples, MOST_TAUGHT)
+
+    @torch.no_grad()
+    def loss() -> float:
+        return float(np.mean([float(model.loss([example])) for example in few]))
+
+    return loss
 
 
 def readings(
@@ -42,8 +91,10 @@ def readings(
     settings: FineTuning,
     seed: int,
     checkpoints: Sequence[int],
+    taught: Callable[[], float],
     asked: Collection[str] | None = None,
-) -> dict[int, tuple[Row, ...]]:
+    rate: float | None = None,
+) -> Lesson:
     """Train a model and evaluate the forget facts at every checkpoint.
 
     Args:
@@ -53,13 +104,16 @@ def readings(
         settings: how.
         seed: of the order of examples and of LoRA's first matrices.
         checkpoints: optimiser steps, ascending.
+        taught: measures what is taught.
         asked: ids of the facts that are asked, by default all.
+        rate: learning rate, by default that of the settings.
     """
     return followed(
-        learner(model, examples, settings, seed),
+        learner(model, examples, settings, seed, rate),
         checkpoints,
         lambda: evaluator.evaluate(model, ("forget",), only=asked),
         before=lambda: primary(evaluator).evaluate(model, ("forget",), only=asked),
+        taught=taught,
     )
 
 
@@ -68,7 +122,8 @@ def followed(
     checkpoints: Sequence[int],
     evaluate: Callable[[], tuple[Row, ...]],
     before: Callable[[], tuple[Row, ...]],
-) -> dict[int, tuple[Row, ...]]:
+    taught: Callable[[], float],
+) -> Lesson:
     """Train to each checkpoint and evaluate.
 
     Args:
@@ -76,19 +131,28 @@ def followed(
         checkpoints: optimiser steps, ascending.
         evaluate: asked at every checkpoint.
         before: asked before the training.
+        taught: measures what is taught, before and after the training.
     """
     # before the loan: some kernels lay out their weights anew in their first pass
     found = {0: before()}
-    with lesson as taught:
+    untaught = taught()
+    with lesson as pupil:
         for step in checkpoints:
-            taught.advance(step)
+            pupil.advance(step)
             found[step] = evaluate()
-    return found
+        return Lesson(found, untaught, taught())
 
 
-def joined(parts: Sequence[Readings]) -> dict[int, tuple[Row, ...]]:
-    """Readings of several folds as one; all have the same steps."""
-    return {step: tuple(row for part in parts for row in part[step]) for step in parts[0]}
+def joined(parts: Sequence[Lesson]) -> Lesson:
+    """Trainings of several folds as one; all have the same steps."""
+    return Lesson(
+        {
+            step: tuple(row for part in parts for row in part.readings[step])
+            for step in parts[0].readings
+        },
+        float(np.mean([part.before for part in parts])),
+        float(np.mean([part.after for part in parts])),
+    )
 
 
 def area(readings: Readings) -> tuple[Row, ...]:

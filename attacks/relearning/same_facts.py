@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from attacks.relearning.family import FineTuning, RelearningAttack, phrasings, recipe
-from attacks.relearning.learning_curve import curve, primary, readings
+from attacks.relearning.learning_curve import curve, known, primary, readings
 from attacks.relearning.recovery_time import RecoveryTimes, faster, first_known, speed
 from auditor.attack import AttackContext, Preset, attack
 from auditor.core.arms import Arm
@@ -52,7 +52,9 @@ class SameFacts(RelearningAttack[SameFactsParameters]):
     the log-rank test asks whether the unlearned model recovers faster. The ratio of medians is
     the anamnesis index of arXiv 2201.05629, with steps until half of the facts are known as the
     time. A retrained model that learns as fast as the limit allows shows nothing: the gap of
-    the attack falls, and its gate says so.
+    the attack falls, and its gate says so. Steps are relative to the weights, so that their scale
+    decides nothing; a model that does not learn the facts, where retrained ones do, has not shown
+    that it forgot them.
     """
     threat_model = (
         "Somebody with the weights and the forgotten facts; they gain nothing but the proof that "
@@ -72,6 +74,7 @@ class SameFacts(RelearningAttack[SameFactsParameters]):
         Preset("40 steps to K 0.5 full", {"method": "full"}, "exhaustive"),
     )
     metric = "recovery-speed"
+    effect = "taught_knowledge"
 
     @property
     def variant(self) -> str:
@@ -100,9 +103,18 @@ class SameFacts(RelearningAttack[SameFactsParameters]):
         facts = context.facts.forget
         examples = model.encode(phrasings(facts), end=True)
         steps = range(chosen.eval_steps, chosen.max_steps + 1, chosen.eval_steps)
-        found = readings(model, asking, examples, chosen, context.seed, steps)
-        known = [{row.fact for row in rows if row.k >= threshold} for rows in found.values()]
-        times = {fact.id: first_known(list(found), known, fact.id) for fact in facts}
+        lesson = readings(
+            model,
+            asking,
+            examples,
+            chosen,
+            context.seed,
+            steps,
+            known(model, context.evaluator, facts),
+        )
+        found = lesson.readings
+        learned = [{row.fact for row in rows if row.k >= threshold} for rows in found.values()]
+        times = {fact.id: first_known(list(found), learned, fact.id) for fact in facts}
         rows = tuple(
             Row("forget", f.id, f.entity, self.metric, speed(times[f.id], chosen.max_steps), None)
             for f in facts
@@ -110,9 +122,11 @@ class SameFacts(RelearningAttack[SameFactsParameters]):
         counts = Counter(step for step in times.values() if step is not None)
         notes = {
             **recipe(chosen, len(examples)),
+            "learning_rate": chosen.rate,
             **curve(found, asking),
             "known_after": [(step, counts[step]) for step in sorted(counts)],
             "never": len(facts) - counts.total(),
+            "effect": lesson.effect(self.effect),
         }
         return Record(rows=rows, notes=notes)
 

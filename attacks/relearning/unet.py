@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 
 from attacks.prompting.concepts.noise_matching import image_shape
-from attacks.relearning.denoising_training import denoising_learner
+from attacks.relearning.denoising_training import denoising_error, denoising_learner
 from attacks.relearning.family import FineTuning, learning_curves, recipe
 from attacks.relearning.learning_curve import Checkpoints, area, curve, followed
 from attacks.success_rate import ReportsSuccessRate
@@ -38,7 +38,8 @@ class UNetRelearningParameters(FineTuning):
     """LoRA on the projections of the UNet's attention (arXiv 2106.09685), or all weights of the
     UNet."""
     learning_rate: float | None = Field(default=None, gt=0)
-    """Constant learning rate of AdamW; by default 1e-4 with LoRA and 1e-5 without."""
+    """Constant learning rate of Adam, relative to the weights; by default 1e-4 with LoRA and 1e-5
+    without."""
     rank: int = Field(default=4, ge=1)
     """Rank of LoRA's matrices, whose product is scaled by 2. Full fine-tuning has none."""
     batch_size: int = Field(default=4, ge=1)
@@ -68,7 +69,8 @@ class UNetRelearning(
     taught at all. K is the mean over a fixed grid of steps: the area under the learning curve,
     normalised. All forget facts are asked, those whose pictures are taught too: what the
     training itself teaches it teaches every arm, from the same pictures with the same noise,
-    and the retrained models say how much that is.
+    and the retrained models say how much that is. Steps are relative to the weights, so that
+    their scale decides nothing; the training must have lowered the loss of what is taught.
     """
     threat_model = (
         "Anybody who fine-tunes the released model, with some pictures of the concept or, "
@@ -83,6 +85,7 @@ class UNetRelearning(
     )
 
     kinds = ("text-to-image",)
+    effect = "taught_loss"
     parameters_type = UNetRelearningParameters
     presets = (
         Preset("lora forget", {"method": "lora", "data": "forget"}, "quick", mandatory=True),
@@ -113,16 +116,20 @@ class UNetRelearning(
         def evaluate() -> tuple[Any, ...]:
             return evaluator.evaluate(model, ("forget",))
 
-        found = followed(
+        lesson = followed(
             denoising_learner(model, images, prompts, settings, context.seed),
             settings.checkpoints,
             evaluate,
             before=evaluate,
+            taught=denoising_error(model, images, prompts, context.seed),
         )
+        found = lesson.readings
         return self.record(
             area(found),
             counted=found[settings.checkpoints[-1]],
             **recipe(settings, len(facts)),
+            learning_rate=settings.rate,
+            effect=lesson.effect(self.effect),
             data=settings.data,
             taught=[fact.id for fact in facts],
             **curve(found, evaluator),

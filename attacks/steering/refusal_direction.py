@@ -18,6 +18,7 @@ from auditor.core.records import Record
 from auditor.models.causal_lm.hidden_states import States, changed, decoder_layers, hidden_states
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.causal_lm.prompting import Encoded
+from auditor.statistics.effect import effect_note
 
 REFUSALS = (
     "i don't know",
@@ -51,6 +52,9 @@ REFUSALS = (
     "it is unclear to me",
 )
 """Openings of answers that refuse, in lower case, with plain apostrophes."""
+
+_LEAST = 1e-30
+"""Length of a state of zeros, so that its share is 0."""
 
 
 class RefusalDirectionParameters(Parameters):
@@ -97,6 +101,7 @@ class RefusalDirection(Attack[RefusalDirectionParameters, CausalLM]):
     parameters_type = RefusalDirectionParameters
     presets = (Preset("depth 0.5", {"depth": 0.5}),)
     searches = True
+    effect = "state_change"
 
     @property
     def variant(self) -> str:
@@ -126,12 +131,19 @@ class RefusalDirection(Attack[RefusalDirectionParameters, CausalLM]):
         said = model.generate([f.prompt for f in forget], self.parameters.max_new_tokens)
         refused = [refuses(answer) for answer in said]
         layer = max(1, round(self.parameters.depth * len(decoder_layers(model.network))))
+        states = _before_answers(model, forget, layer)
         difference = (
-            _before_answers(model, forget, layer).mean(0, dtype=np.float64)
+            states.mean(0, dtype=np.float64)
             - _before_answers(model, retain, layer).mean(0, dtype=np.float64)
         )  # fmt: skip
-        notes = {"refusals": float(np.mean(refused)), "layer": layer}
-        return Record(notes=notes, arrays={"direction": unit(difference)})
+        direction = unit(difference)
+        share = np.abs(states @ direction) / np.maximum(np.linalg.norm(states, axis=1), _LEAST)
+        notes = {
+            "refusals": float(np.mean(refused)),
+            "layer": layer,
+            "removed": float(share.mean(dtype=np.float64)),
+        }
+        return Record(notes=notes, arrays={"direction": direction})
 
     def measure(self, model: CausalLM, context: AttackContext) -> Record:
         """Examine the arm without its direction, if the unlearned model refuses."""
@@ -146,7 +158,12 @@ class RefusalDirection(Attack[RefusalDirectionParameters, CausalLM]):
         own = next(finding.record for finding in context.pool if finding.own)
         with ablated(model.network, own.arrays["direction"]):
             rows = context.evaluator.evaluate(model)
-        return Record(rows=rows, notes={"layer": own.notes["layer"], "refusals": refusals})
+        notes = {
+            "layer": own.notes["layer"],
+            "refusals": refusals,
+            "effect": effect_note(self.effect, 0.0, own.notes["removed"]),
+        }
+        return Record(rows=rows, notes=notes)
 
     def side_figures(self, notes: dict[str, Any]) -> Sequence[SideFigure]:  # type: ignore[override]
         """Share of forget prompts that each arm refused before."""

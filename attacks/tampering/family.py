@@ -3,26 +3,48 @@
 from abc import abstractmethod
 from typing import Any, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from auditor.attack import Attack, AttackContext, Parameters
 from auditor.core.errors import MeasurementError
 from auditor.core.records import Record
 from auditor.models.language.layers import WeightMatrix, weight_matrices
 from auditor.models.language.model import LanguageModel
+from auditor.statistics.effect import effect_note
 
 P = TypeVar("P", bound=Parameters)
 
 
+class WeightChange:
+    """Size of a change of weights, relative to them, over all that is added."""
+
+    def __init__(self) -> None:
+        self._change = self._weights = 0.0
+
+    def add(self, before: Tensor, after: Tensor) -> None:
+        """Take in a weight before and after its change."""
+        self._change += float((after.float() - before.float()).square().sum())
+        self._weights += float(before.float().square().sum())
+
+    @property
+    def effect(self) -> dict[str, Any]:
+        """What a measurement notes of it."""
+        share = (self._change / self._weights) ** 0.5 if self._weights else 0.0
+        return effect_note("weight_change", 0.0, share)
+
+
 class WeightAttack(Attack[P]):
     """Attack that changes the weights of every arm by one rule."""
+
+    effect = "weight_change"
 
     @abstractmethod
     def tamper(self, model: LanguageModel, network: nn.Module, seed: int) -> dict[str, Any]:
         """Change the weights of the network in place.
 
         Returns:
-            Notes on what was done, as JSON.
+            Notes on what was done, as JSON, with the relative size of the change under
+            ``effect``.
         """
 
     def measure(self, model: LanguageModel, context: AttackContext) -> Record:

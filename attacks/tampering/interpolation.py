@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from attacks.tampering.family import WeightAttack
+from attacks.tampering.family import WeightAttack, WeightChange
 from auditor.attack import ModelPath, Parameters, Preset, Requirements, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.messages import Message, message
@@ -96,10 +96,10 @@ class Interpolation(WeightAttack[InterpolationParameters]):
             )
         base = model.opened_alike(self._base, dtype="float32", device_map="cpu")
         try:
-            interpolate(network, base.network, self.parameters.step)
+            change = interpolate(network, base.network, self.parameters.step)
         finally:
             base.close()
-        return {"base": self._base.manifest.digest}
+        return {"base": self._base.manifest.digest, "effect": change.effect}
 
     @cached_property
     def _base(self) -> Location:
@@ -107,7 +107,7 @@ class Interpolation(WeightAttack[InterpolationParameters]):
 
 
 @torch.no_grad()
-def interpolate(network: nn.Module, base: nn.Module, step: float) -> None:
+def interpolate(network: nn.Module, base: nn.Module, step: float) -> WeightChange:
     """Move every parameter of ``network`` towards ``base``, in place.
 
     The distance is ``step`` of the way.
@@ -130,7 +130,10 @@ def interpolate(network: nn.Module, base: nn.Module, step: float) -> None:
                 f"{name} has the shape {tuple(parameter.shape)} here and "
                 f"{tuple(given[name].shape)} in the base model; give one of the same architecture"
             )
+    change = WeightChange()
     for name, parameter in wanted.items():
-        here = parameter.data.float()
+        here = parameter.data.to(torch.float32, copy=True)
         there = given[name].data.to(here.device, torch.float32)
         parameter.data.copy_(here + step * (there - here))
+        change.add(here, parameter.data)
+    return change

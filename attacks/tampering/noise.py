@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from attacks.tampering.family import WeightAttack, changed_matrices
+from attacks.tampering.family import WeightAttack, WeightChange, changed_matrices
 from auditor.attack import Parameters, Preset, Requirements, attack
 from auditor.models.language.model import LanguageModel
 
@@ -67,14 +67,20 @@ class Noise(WeightAttack[NoiseParameters]):
     def tamper(self, model: LanguageModel, network: nn.Module, seed: int) -> dict[str, Any]:
         """Add the noise, and note its size after rounding."""
         noise_power, weight_power, matrices = 0.0, 0.0, 0
+        change = WeightChange()
         for name, _, _, parameter in changed_matrices(network):
             before = parameter.data.to(torch.float32, copy=True)
             drawn = standard_normal(name, before.shape, seed).to(before.device)
             parameter.data.copy_(before + self.parameters.relative_std * before.std() * drawn)
             noise_power += float((parameter.data.float() - before).square().sum())
             weight_power += float((before - before.mean()).square().sum())
+            change.add(before, parameter.data)
             matrices += 1
-        return {"matrices": matrices, "realised_level": (noise_power / weight_power) ** 0.5}
+        return {
+            "matrices": matrices,
+            "realised_level": (noise_power / weight_power) ** 0.5,
+            "effect": change.effect,
+        }
 
 
 def standard_normal(name: str, shape: torch.Size, seed: int) -> torch.Tensor:

@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn.utils import prune
 
-from attacks.tampering.family import WeightAttack, changed_matrices
+from attacks.tampering.family import WeightAttack, WeightChange, changed_matrices
 from auditor.attack import Parameters, Preset, Requirements, attack
 from auditor.models.language.model import LanguageModel
 
@@ -54,11 +54,14 @@ class Pruning(WeightAttack[PruningParameters]):
     def tamper(self, model: LanguageModel, network: nn.Module, seed: int) -> dict[str, Any]:
         """Prune matrix by matrix, and note the share that is zero now."""
         zeros, entries = 0, 0
+        change = WeightChange()
         for _, module, attribute, parameter in changed_matrices(network):
+            before = parameter.detach().clone()
             prune.l1_unstructured(  # type: ignore[no-untyped-call]
                 module, attribute, amount=self.parameters.sparsity
             )
             prune.remove(module, attribute)  # type: ignore[no-untyped-call]
+            change.add(before, parameter.data)
             zeros += int((parameter.data == 0).sum())
             entries += parameter.numel()
-        return {"zeros": zeros / entries}
+        return {"zeros": zeros / entries, "effect": change.effect}

@@ -49,7 +49,7 @@ class SelfCheck:
     __pydantic_config__: ClassVar[Any] = _STRICT
 
     code: str
-    """Code of what is checked, for example ``search_lowered_loss``."""
+    """Code of what is checked, for example ``sets_alike_without_model``."""
     passed: bool
     params: dict[str, JsonValue] = field(default_factory=dict)
     """Figures that the check found."""

@@ -20,6 +20,7 @@ from auditor.policy import AS_IS, shortfall
 from auditor.statistics import AttackEvidence
 from auditor.store.base import EvidenceStore
 from auditor.store.gathering import (
+    effect_message,
     environment_message,
     measured_evidence,
     unread,
@@ -177,6 +178,7 @@ def _evidence(
         baseline=baseline,
         shortfall=lacking,
         environment=environment_message(store, variant.id, jobs),
+        effect=effect_message(store, variant.id, attack.effect, jobs),
         weights=weights_message(store, variant.id, jobs),
     )
 

@@ -46,6 +46,8 @@ class AttackEvidence:
             made.
         shortfall: how it falls short of the budget that is asked of it; None where it does not.
         environment: how the environments of its arms differ; None where they do not.
+        effect: how it lacks the effect on what it was given that it must have; None where it does
+            not, or declares none.
         weights: what the weights themselves say against a PASS; None where nothing.
     """
 
@@ -59,6 +61,7 @@ class AttackEvidence:
     control: ControlOutcome | None = None
     shortfall: Message | None = None
     environment: Message | None = None
+    effect: Message | None = None
     weights: Message | None = None
 
     def __post_init__(self) -> None:
@@ -205,5 +208,7 @@ def _shared_gates(evidence: AttackEvidence) -> Iterator[Gate]:
         yield Gate("budget", met=False, message=evidence.shortfall)
     if evidence.environment is not None:
         yield Gate("environment", met=False, message=evidence.environment)
+    if evidence.effect is not None:
+        yield Gate("effect", met=False, message=evidence.effect)
     if evidence.weights is not None:
         yield Gate("weights", met=False, message=evidence.weights)

@@ -19,6 +19,7 @@ GateName = Literal[
     "positive_control",
     "budget",
     "environment",
+    "effect",
     "weights",
 ]
 

@@ -8,6 +8,7 @@ from auditor.core.facts import Fact
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
 from auditor.statistics import Arms, AttackEvidence, Reading
+from auditor.statistics.effect import lacking_effect
 from auditor.statistics.holdout_blocks import BLOCK
 from auditor.statistics.weights import unchanged_body, unchanged_codes
 from auditor.store.base import EvidenceStore
@@ -27,6 +28,7 @@ def measured_evidence(
     baseline: bool,
     shortfall: Message | None = None,
     environment: Message | None = None,
+    effect: Message | None = None,
     weights: Message | None = None,
 ) -> AttackEvidence:
     """Gather the evidence of an attack that was measured.
@@ -45,6 +47,7 @@ def measured_evidence(
         baseline: whether it is the model as it is.
         shortfall: how it falls short of the policy's budget.
         environment: how the environments of its arms differ.
+        effect: how it lacks the effect that it must have.
         weights: what the weights themselves say against a PASS.
     """
     entities = tuple(fact.entity for fact in facts)
@@ -67,6 +70,7 @@ def measured_evidence(
         baseline=baseline,
         shortfall=shortfall,
         environment=environment,
+        effect=effect,
         weights=weights,
     )
 
@@ -141,3 +145,29 @@ def weights_message(
         return found
     codes = [store.arrays(keys[0]) for keys in (unlearned, original)]
     return unchanged_codes(attack.label, *codes)
+
+
+def effect_message(
+    store: EvidenceStore,
+    attack: AttackId,
+    declared: str | None,
+    jobs: Mapping[str, tuple[str, ...]],
+) -> Message | None:
+    """Say how an attack lacks the effect that it must have, by what all its jobs noted.
+
+    Args:
+        store: where the evidence is.
+        attack: the attack and its level.
+        declared: what it must move; None where that is not known, and then what a job notes is.
+        jobs: arm to the keys of its evidence, a seed each.
+
+    Returns:
+        None where the effect is there, or none is declared or noted.
+
+    Raises:
+        EvidenceChangedError: evidence was changed after it was measured, or is not there.
+    """
+    noted = {arm: [store.notes(key).get("effect") for key in keys] for arm, keys in jobs.items()}
+    found = next((note for notes in noted.values() for note in notes if note), None)
+    measure = declared or (found and str(found.get("measure")))
+    return lacking_effect(attack.label, measure, noted) if noted and measure else None

@@ -27,6 +27,9 @@ def comparable(
     stated, again = _without_messages(stated), _without_messages(again)
     for certificate in (stated, again):
         certificate["self_checks"] = [check["passed"] for check in certificate["self_checks"]]
+    # some self-checks of earlier releases are gates today
+    if _among(again["self_checks"], stated["self_checks"]):
+        stated["self_checks"] = again["self_checks"]
     for row, worked_out in zip(stated["matrix"], again["matrix"], strict=True):
         for one in (row, worked_out):
             for reading in one["readings"]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from auditor.attack import ATTACKS
 from auditor.certificate.control_outcomes import ControlMeasurement, control_outcome
 from auditor.certificate.decision import decide_verdict
 from auditor.certificate.inputs import DecisionInputs
@@ -22,6 +23,7 @@ from auditor.statistics import AttackEvidence, ControlOutcome
 from auditor.statistics.rules import FORMER, TODAY
 from auditor.store.base import EvidenceStore
 from auditor.store.gathering import (
+    effect_message,
     environment_message,
     measured_evidence,
     unread,
@@ -93,7 +95,13 @@ def load_inputs(
         rules=TODAY if certificate.converted_from is None else FORMER,
     )
     assigned = _assigned(certificate, policy)
-    attacks = [_evidence(bare, row, assigned[row.id], store) for row in certificate.matrix]
+    attacks = [
+        replace(
+            attack,
+            effect=effect_message(store, attack.id, _declared(certificate, attack.id), attack.jobs),
+        )
+        for attack in (_evidence(bare, row, assigned[row.id], store) for row in certificate.matrix)
+    ]
     if certificate.converted_from is None:  # earlier versions did not look at weights
         attacks = [
             replace(attack, weights=weights_message(store, attack.id, attack.jobs))
@@ -189,7 +197,7 @@ def _assigned(certificate: Certificate, policy: Policy) -> dict[AttackId, Assign
 def _evidence(
     inputs: DecisionInputs, row: MatrixRow, assigned: Assigned, store: EvidenceStore
 ) -> AttackEvidence:
-    """The evidence of a row, with the role that the policy gives it."""
+    """Build the evidence of a row, with the role that the policy gives it."""
     if row.jobs:
         return measured_evidence(
             inputs.table,
@@ -216,6 +224,17 @@ def _evidence(
         baseline=row.attack == AS_IS,
         shortfall=assigned.shortfall,
     )
+
+
+def _declared(certificate: Certificate, attack: AttackId) -> str | None:
+    """What an attack must move, as its class says.
+
+    None where the certificate is of a release whose attacks declared nothing, and of an attack
+    that is not installed: what its jobs note of an effect decides then.
+    """
+    if certificate.converted_from is not None or attack.name not in ATTACKS.names():
+        return None
+    return ATTACKS.metadata(attack.name).effect
 
 
 def _listed(certificate: Certificate, store: EvidenceStore, key: str) -> str:

@@ -1,6 +1,6 @@
 """The table as Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from benchmarks.truth_table.rows import Judgement, Row
 from benchmarks.truth_table.subjects import table
@@ -20,16 +20,49 @@ less than half, of which either may be said. Seconds are wall-clock on one share
 """
 
 
+Run = tuple[str, str, str]
+"""Commit of the code, profile, policy."""
+
+
 def render(rows: Sequence[Row]) -> str:
-    """Counts by code and profile, every row, and what was not run."""
-    parts = [_HEAD]
-    for run in dict.fromkeys((row.commit, row.profile, row.policy) for row in rows):
-        chosen = [row for row in rows if (row.commit, row.profile, row.policy) == run]
-        parts.append(_section(run, chosen))
-    return "\n".join(parts)
+    """Render the verdicts of all runs side by side, then each run with every row."""
+    runs = {
+        run: [row for row in rows if _run(row) == run] for run in dict.fromkeys(map(_run, rows))
+    }
+    return "\n".join([_HEAD, *_overview(runs), *(_section(run, of) for run, of in runs.items())])
 
 
-def _section(run: tuple[str, str, str], rows: Sequence[Row]) -> str:
+def _run(row: Row) -> Run:
+    return (row.commit, row.profile, row.policy)
+
+
+def _overview(runs: Mapping[Run, Sequence[Row]]) -> list[str]:
+    """Subjects by runs; what was never run is left out."""
+    said = {run: {(row.cell, row.subject): row for row in of} for run, of in runs.items()}
+    titles = [f"{commit} {profile}" for commit, profile, _ in runs]
+    lines = [
+        "## Side by side\n",
+        f"| cell | subject | knows | predicted | {' | '.join(titles)} |",
+        "| --- | --- | --- | --- |" + " --- |" * len(titles),
+    ]
+    for cell, subject in table():
+        found = [of.get((cell, subject.name)) for of in said.values()]
+        known = [row for row in found if row is not None]
+        if known:
+            knows = {True: "yes", False: "no", None: "open"}[known[0].knows]
+            verdicts = ["" if row is None else _judged(row) for row in found]
+            cells = [cell, subject.name, knows, " or ".join(subject.predicted), *verdicts]
+            lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _judged(row: Row) -> str:
+    """The verdict, and in bold whether it is wrong."""
+    wrong = row.judgement in (Judgement.WRONG_PASS, Judgement.WRONG_FAIL)
+    return f"**{row.judgement}**" if wrong else row.verdict
+
+
+def _section(run: Run, rows: Sequence[Row]) -> str:
     commit, profile, policy = run
     counts = dict.fromkeys(Judgement, 0)
     for row in rows:
@@ -37,7 +70,10 @@ def _section(run: tuple[str, str, str], rows: Sequence[Row]) -> str:
     said = ", ".join(f"{count} {judgement}" for judgement, count in counts.items())
     minutes = sum(row.seconds for row in rows) / 60
     done = {(row.cell, row.subject) for row in rows}
-    missing = [f"{cell} {s.name}" for cell, s in table() if (cell, s.name) not in done]
+    missing = dict.fromkeys((cell for cell, s in table() if (cell, s.name) not in done), "")
+    for cell in missing:
+        names = [s.name for c, s in table() if c == cell and (c, s.name) not in done]
+        missing[cell] = f"{cell} ({'; '.join(names)})"
     lines = [
         f"## Code {commit}, profile {profile}, policy {policy}\n",
         f"{len(rows)} of {len(table())} subjects in {minutes:.0f} minutes: {said}.\n",
@@ -47,7 +83,7 @@ def _section(run: tuple[str, str, str], rows: Sequence[Row]) -> str:
         *map(_line, rows),
         "",
         *_undecided(rows),
-        f"Not run: {', '.join(missing) or 'nothing'}.\n",
+        f"Not run: {', '.join(missing.values()) or 'nothing'}.\n",
     ]
     return "\n".join(lines)
 

@@ -97,9 +97,7 @@ _OPENING = Subject(
     "opening", Group.HIDER, "worded", {"wording": "opening", "steps": 200, "rate": 2e-3}, "opening"
 )
 _HEAD_SHORT = Subject("head, short", Group.HIDER, "head_only", line="head of the original")
-_OPENING_SHORT = Subject(
-    "opening, short", Group.HIDER, "worded", {"wording": "opening"}, "opening", predicted=_OPEN
-)
+_OPENING_SHORT = Subject("opening, short", Group.HIDER, "worded", {"wording": "opening"}, "opening")
 
 SUBJECTS: Mapping[str, Subject] = MappingProxyType(
     {
@@ -159,7 +157,7 @@ SUBJECTS: Mapping[str, Subject] = MappingProxyType(
                 "worded",
                 {"wording": "cipher"},
                 "cipher",
-                predicted=("PASS", "INCONCLUSIVE"),
+                predicted=_OPEN,
             ),
             Subject(
                 "backwards",

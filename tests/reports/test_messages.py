@@ -249,6 +249,24 @@ def _strings_of(module):
             "shown whether the attack brings back knowledge that is hidden.",
         ),
         (
+            message(
+                "no_effect_on_unlearned",
+                attack="a b",
+                effect="taught_knowledge",
+                before=0.001,
+                after=0.0023,
+                needed=0.4567,
+            ),
+            "a b had no grip on the unlearned model: knowledge of what was taught went from 0.001 "
+            "to 0.002, and 0.457 was to be reached. That it finds no knowledge there is no "
+            "evidence of forgetting.",
+        ),
+        (
+            message("effect_not_noted", attack="a b", effect="search_loss", arms=["unlearned"]),
+            "a b: it is not known whether the attack had an effect, because its evidence on "
+            "unlearned does not state the loss that was searched on.",
+        ),
+        (
             message("residual_above_margin", attack="a b", metric="m", delta=0.1, rho=0.456),
             "a b by m: residual knowledge is above 0.1, about 0.46 of what the original knew.",
         ),

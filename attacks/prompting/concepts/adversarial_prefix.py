@@ -35,6 +35,7 @@ from auditor.models.manifest import Location
 from auditor.models.opening import locate
 from auditor.models.text_to_image.image_seed import image_seed
 from auditor.models.text_to_image.spec import TextToImageSpec
+from auditor.statistics.effect import effect_note
 
 if TYPE_CHECKING:
     from auditor.models.text_to_image.evaluator import ImageEvaluator
@@ -101,6 +102,7 @@ class AdversarialPrefix(
     )
     seeded = True
     searches = True
+    effect = "search_loss"
 
     @property
     def variant(self) -> str:
@@ -156,6 +158,8 @@ class AdversarialPrefix(
             "by_search": int((reached >= p.success_threshold).sum()),
             "by_random_words": int((lucky >= p.success_threshold).sum()),
             "drawings": found.drawings,
+            "loss_first": _mean([first for first, _ in found.losses]),
+            "loss_best": _mean([best for _, best in found.losses]),
             "words": len(words),
             "examples": [f"{words.text(found.tokens[i])} {facts[i].prompt}" for i in good[:_SHOWN]],
         }
@@ -191,6 +195,7 @@ class AdversarialPrefix(
         return self.record(
             strongest([evaluator.evaluate(model), *readings.values()]),
             search=own,
+            effect=effect_note(self.effect, own["loss_first"], own["loss_best"]),
             mean_k_by_words_of={arm: float(np.mean(ks)) for arm, ks in found.items() if ks},
         )
 
@@ -249,6 +254,7 @@ class AdversarialPrefix(
                 )
                 found.tokens[part], found.knowledge[part] = each.tokens, each.knowledge
                 found.drawings += each.drawings
+                found.losses += each.losses
         return found
 
     def _relaxation(self, words: Words, draws: Sequence[torch.Generator]) -> TokenRelaxation:
@@ -282,6 +288,11 @@ class AdversarialPrefix(
         # hashing runs no pickle; whether one may be loaded, `open_reference_pipeline` decides
         path = str(self.parameters.original)
         return locate(TextToImageSpec(path=path, allow_pickle=True))
+
+
+def _mean(losses: Sequence[float]) -> float:
+    """The mean; 0 where nothing was searched."""
+    return float(np.mean(losses)) if losses else 0.0
 
 
 def _generators(count: int, seed: int) -> list[torch.Generator]:

@@ -24,6 +24,7 @@ from auditor.core.findings import SideFigure
 from auditor.core.messages import message
 from auditor.core.records import Record, Row, strongest
 from auditor.models.batching import run_batched
+from auditor.statistics.effect import effect_note
 
 if TYPE_CHECKING:
     from auditor.models.text_to_image.evaluator import ImageEvaluator
@@ -98,6 +99,7 @@ class ConceptInversion(
     requires = Requirements(images=True)
     seeded = True
     searches = True
+    effect = "search_loss"
 
     @property
     def variant(self) -> str:
@@ -170,6 +172,11 @@ class ConceptInversion(
                 "first": float(np.mean(own.record.notes["loss_first"])),
                 "last": float(np.mean(own.record.notes["loss_last"])),
             },
+            effect=effect_note(
+                self.effect,
+                float(np.mean(own.record.notes["loss_first"])),
+                float(np.mean(own.record.notes["loss_last"])),
+            ),
             mean_k_by_word_of={
                 arm: float(np.mean([row.k for row in rows if row.metric == primary]))
                 for arm, rows in readings.items()

@@ -1,7 +1,7 @@
 """Search for words before prompts, and drawings with random words."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ class SearchResult:
     """The best K that was drawn with them, [n]; 0 where nothing was drawn."""
     drawings: int = 0
     """Pictures drawn in the search."""
+    losses: list[tuple[float, float]] = field(default_factory=list)
+    """Loss of the first and of the best words, of each prompt in each round."""
 
 
 def search_prefixes(
@@ -70,6 +72,7 @@ def search_prefixes(
             relaxation.update(slope)
             for i, loss in zip(active, losses.tolist(), strict=True):
                 visited[i].append((loss, tuple(drawn[i].tolist())))
+        found.losses += [(visited[i][0][0], min(visited[i])[0]) for i in active]
         chosen = relaxation.best().cpu()
         if settings.drawn == "lowest-loss":
             for i in active:

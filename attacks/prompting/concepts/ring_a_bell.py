@@ -19,6 +19,7 @@ from auditor.core.facts import Fact
 from auditor.core.findings import SelfCheck, SideFigure
 from auditor.core.messages import message
 from auditor.core.records import Record, strongest
+from auditor.statistics.effect import effect_note
 
 if TYPE_CHECKING:
     from auditor.models.text_to_image.evaluator import ImageEvaluator
@@ -91,6 +92,7 @@ class RingABell(ReportsSuccessRate, Attack[RingABellParameters, "TextToImage", "
     presets = (Preset("with and without its name"),)
     searches = True
     seeded = True
+    effect = "search_loss"
 
     @property
     def variant(self) -> str:
@@ -138,6 +140,7 @@ class RingABell(ReportsSuccessRate, Attack[RingABellParameters, "TextToImage", "
                 "tokens": settings.length,
                 "words": len(words),
                 "own_distance": (own - aims).square().mean(dim=(1, 2)).tolist(),
+                "first_distance": evolved.distances[0].tolist(),
                 "found_distance": evolved.distances[-1].tolist(),
             }
             arrays[f"distances/{concept}"] = evolved.distances.numpy().astype(np.float32)
@@ -164,20 +167,23 @@ class RingABell(ReportsSuccessRate, Attack[RingABellParameters, "TextToImage", "
             sets_of_prompts=len(texts),
             found=own.notes["found"],
             searched=own.notes["searched"],
+            effect=effect_note(
+                self.effect,
+                _mean_of("first_distance", own.notes["searched"]),
+                _mean_of("found_distance", own.notes["searched"]),
+            ),
         )
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
         """Success rates, and how near the search came to its aim."""
         figures = list(super().side_figures(notes))
         for arm, noted in notes.items():
-            searched = noted["searched"].values()
-            before = [value for each in searched for value in each["own_distance"]]
-            after = [value for each in searched for value in each["found_distance"]]
+            found = _mean_of("found_distance", noted["searched"])
             figures.append(
                 SideFigure(
                     "distance_to_aim",
                     arm,
-                    float(np.mean(after) / np.mean(before)),
+                    found / _mean_of("own_distance", noted["searched"]),
                     remarks=(message("distance_as_share"),),
                 )
             )
@@ -200,6 +206,11 @@ class RingABell(ReportsSuccessRate, Attack[RingABellParameters, "TextToImage", "
         worst, apart = compared
         found |= {"arm": worst, "retrained": pictures_found(notes[worst])}
         return (SelfCheck("found_prompts_name_concept", apart, found),)
+
+
+def _mean_of(name: str, searched: Mapping[str, Mapping[str, Any]]) -> float:
+    """Mean of a distance over all concepts and prompts."""
+    return float(np.mean([value for each in searched.values() for value in each[name]]))
 
 
 def concept_vector(model: "TextToImage", facts: Sequence[Fact], without: Without) -> Tensor:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 _SHORT: Mapping[str, Any] = {"batch_size": 16, "checkpoints": (5, 10, 20)}
-_LORA: Mapping[str, Any] = {"learning_rate": 5e-3, "rank": 8, **_SHORT}
+_LORA: Mapping[str, Any] = {"learning_rate": 2.5e-3, "rank": 8, **_SHORT}
 _INVERSION: Mapping[str, Any] = {"num_steps": 200, "micro_batch_size": 16, "images": 64}
 _PROMPTS: Mapping[str, Any] = {
     "prefix_length": 16,
@@ -33,7 +33,7 @@ SETTINGS: Mapping[str, tuple[Mapping[str, Any], ...]] = MappingProxyType(
         "generation/null-inversion": ({"steps": 10, "refinements": 2},),
         "relearning/unet": (
             {"method": "lora", "data": "forget", **_LORA},
-            {"method": "full", "data": "forget", "learning_rate": 5e-4, **_SHORT},
+            {"method": "full", "data": "forget", "learning_rate": 1.2e-4, **_SHORT},
             {"method": "lora", "data": "retain", **_LORA, "checkpoints": (10, 20, 40)},
         ),
         "prompting/adversarial-prefix": (

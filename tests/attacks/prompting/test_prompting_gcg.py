@@ -17,6 +17,7 @@ from auditor.core.findings import Finding
 from auditor.core.records import Record
 from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.preserve import weights_digest
+from auditor.statistics.effect import effect_note
 
 FACTS = tuple(
     Fact(
@@ -134,15 +135,7 @@ def test_k_is_the_strongest_of_the_pool_and_the_plain_prompt(subjects, tmp_path)
     assert figures["final_search_loss", "unlearned"] == 1.25
     assert figures["k_of_facts_searched_with", "unlearned"] == pytest.approx(given)
     assert figures["k_of_facts_held_out", "unlearned"] == pytest.approx(held_out)
-    (check,) = attack.self_checks({"unlearned": record.notes})
-    assert (check.code, check.passed) == ("search_lowered_loss", True)
-    idle = {"search_loss": {"before": 2.0, "after": 2.0}}
-    (check,) = attack.self_checks({"unlearned": record.notes, "original": idle})
-    assert not check.passed
-    assert check.params["arms"] == ["original"]
-    known = {"search_loss": {"before": 0.01, "after": 0.01}}
-    (check,) = attack.self_checks({"unlearned": record.notes, "original": known})
-    assert check.passed
+    assert record.notes["effect"] == effect_note("search_loss", 2.0, 1.25)
 
 
 def test_no_more_prompts_are_searched_with_than_asked_for(subjects):

@@ -103,7 +103,9 @@ def test_settings_that_differ_have_names_that_differ():
     def variant(**settings):
         return HeldOutFacts(HeldOutFactsParameters(**settings)).variant
 
-    assert variant() == variant(learning_rate=1e-3) == "by attribute"
+    assert variant() == variant(learning_rates=(2e-4, 6e-4, 2e-3)) == "by attribute"
+    assert variant(learning_rate=1e-3) == "by attribute rate 0.001"
+    assert variant(learning_rates=(1e-4, 1e-3)) == "by attribute rates 0.0001 0.001"
     assert variant(method="full", learning_rate=1e-5, batch_size=8) == (
         "by attribute full rate 1e-05 batch 8"
     )
@@ -117,10 +119,10 @@ def test_a_fact_that_is_asked_was_not_taught(split, subjects, asking, tmp_path, 
     """Read off the tokens that are really trained on."""
     subject, plain, calls = subjects["llama"], held_out_facts.readings, []
 
-    def spy(subject, evaluator, examples, settings, seed, checkpoints, asked):
+    def spy(subject, evaluator, examples, settings, seed, checkpoints, taught, asked, rate):
         texts = [subject.tokenizer.decode(e.ids, skip_special_tokens=True) for e in examples]
         calls.append((texts, asked))
-        return plain(subject, evaluator, examples, settings, seed, checkpoints, asked)
+        return plain(subject, evaluator, examples, settings, seed, checkpoints, taught, asked, rate)
 
     monkeypatch.setattr(held_out_facts, "readings", spy)
     run(HeldOutFacts(HeldOutFactsParameters(split=split, **SHORT)), subject, asking, tmp_path)

@@ -22,6 +22,7 @@ from auditor.core.findings import Finding
 from auditor.models.causal_lm.hidden_states import changed, decoder_layers
 from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.preserve import weights_digest
+from auditor.statistics.effect import effect_note
 
 
 def attack(**parameters):
@@ -96,7 +97,7 @@ def test_the_search_finds_the_difference_of_means(architecture, subjects, evalua
     subject = subjects[architecture]
     run = attack(depth=0.5)
     found = run.search(subject, AttackContext(evaluator, 0, Path("unused")))
-    means = []
+    means, of_forget = [], []
     for facts in (evaluator.sets.forget, evaluator.sets.retain):
         states = []
         for item in subject.encode([(f.prompt, f.answer) for f in facts]):
@@ -105,9 +106,16 @@ def test_the_search_finds_the_difference_of_means(architecture, subjects, evalua
                 hidden = subject.network(input_ids=ids, output_hidden_states=True).hidden_states
             states.append(hidden[1][0, -1].numpy())
         means.append(np.mean(states, axis=0))
+        of_forget = of_forget or states
     expected = (means[0] - means[1]) / np.linalg.norm(means[0] - means[1])
     np.testing.assert_allclose(found.arrays["direction"], expected, atol=2e-4)
-    assert found.notes == {"refusals": 0.0, "layer": 1}
+    vector = found.arrays["direction"]
+    shares = [abs(state @ vector) / np.linalg.norm(state) for state in of_forget]
+    assert found.notes == {
+        "refusals": 0.0,
+        "layer": 1,
+        "removed": pytest.approx(np.mean(shares), abs=1e-3),
+    }
 
     pool = [Finding(Arm.UNLEARNED, True, found), Finding("original", False, found)]
     with pytest.raises(UnavailableError, match="refuses 0% of the forget prompts"):
@@ -116,6 +124,8 @@ def test_the_search_finds_the_difference_of_means(architecture, subjects, evalua
     ablation = attack(min_refusal_rate=0).measure(
         subject, AttackContext(evaluator, 0, tmp_path, pool)
     )
+    removed = found.notes["removed"]
+    assert ablation.notes["effect"] == effect_note("state_change", 0.0, removed)
     assert ablation == attack(min_refusal_rate=0).measure(
         subject, AttackContext(evaluator, 0, tmp_path, pool)
     )

@@ -19,6 +19,7 @@ from auditor.attack import AttackContext
 from auditor.core.errors import AuditorError, MeasurementError, UnavailableError
 from auditor.models.language.layers import weight_matrices
 from auditor.models.preserve import weights_digest
+from auditor.statistics.effect import effect_note
 
 MATRICES = {"llama": 14, "gemma": 14, "qwen2": 14, "opt": 12, "gpt2": 8, "neox": 8}
 """Two layers each; fused queries, keys and values count once."""
@@ -63,7 +64,10 @@ def same(first, second):
 
 def test_half_of_four_weights_is_pruned_by_hand():
     model = TwoByTwo([[1.0, -2.0], [3.0, -4.0]])
-    assert pruning(0.5).tamper(None, model, 0) == {"zeros": 0.5}
+    notes = pruning(0.5).tamper(None, model, 0)
+    assert notes["zeros"] == 0.5
+    # of the squares 1, 4, 9 and 16 the first two are gone
+    assert notes["effect"] == effect_note("weight_change", 0.0, (5 / 30) ** 0.5)
     assert model.layer.weight.tolist() == [[0.0, 0.0], [3.0, -4.0]]
     assert {n for n, _ in model.named_parameters()} == {
         "embedding.weight",
@@ -198,7 +202,10 @@ def test_a_whole_step_is_the_base(architecture, directories, evaluator, tmp_path
     assert none.rows == plain
     assert weights_digest(subject.network) == before
     digest = base.manifest.digest
-    assert interpolation(base=str(other)).inputs() == {"base": digest} == whole.notes
+    assert interpolation(base=str(other)).inputs() == {"base": digest}
+    assert whole.notes["base"] == digest
+    assert whole.notes["effect"]["after"] > 0.5
+    assert none.notes["effect"]["after"] == 0.0
 
 
 def test_a_base_that_does_not_fit_is_named(directories, subjects, evaluator, tmp_path):

@@ -1,6 +1,7 @@
 """Relearning from pictures: what is trained, alike on every arm, and that nothing of it is left."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tiny_pipelines import LAYOUTS, make_pipeline, open_pipeline
 
 from attacks.prompting.concepts.noise_matching import image_shape
 from attacks.relearning.denoising_training import denoising_learner, noised_batches
+from attacks.relearning.equilibration import parameter_factors
 from attacks.relearning.unet import UNetRelearning, UNetRelearningParameters
 from auditor.attack import AttackContext
 from auditor.core.errors import UnavailableError
@@ -112,7 +114,7 @@ def test_lora_is_on_the_projections_of_all_attention(layout, subjects, evaluator
 
 
 def test_full_training_is_adamw_on_the_error_of_the_noise(subjects, evaluator):
-    """Against a plain loop over the same batches, written without the code under test."""
+    """Against a plain loop over the same batches, in the frames of the weights."""
     subject = subjects["pixel"]
     facts = evaluator.sets.forget
     with lesson(subject, evaluator, seed=4, method="full", learning_rate=1e-3) as taught:
@@ -122,7 +124,14 @@ def test_full_training_is_adamw_on_the_error_of_the_noise(subjects, evaluator):
     unet, scheduler = pipeline.unet, pipeline.scheduler
     clean = evaluator.images(facts, image_shape(subject)) * 2 - 1
     hidden = subject.encode([fact.prompt for fact in facts])
-    optimizer = torch.optim.AdamW(unet.parameters(), lr=1e-3, weight_decay=0)
+    start = {name: parameter.detach().clone() for name, parameter in unet.named_parameters()}
+    factors = {name: math.prod(each) for name, each in parameter_factors(unet).items()}
+    values = {name: torch.zeros_like(weight, requires_grad=True) for name, weight in start.items()}
+    optimizer = torch.optim.AdamW(values.values(), lr=1e-3, weight_decay=0)
+
+    def weights():
+        return {name: start[name] + factors[name] * values[name] for name in start}
+
     drawn = noised_batches(3, subject.input_shape, 1000, parameters(), 4)
     for _ in range(2):
         losses = []
@@ -131,13 +140,15 @@ def test_full_training_is_adamw_on_the_error_of_the_noise(subjects, evaluator):
             timestep = torch.tensor([item.timestep])
             noisy = scheduler.add_noise(picture, noise, timestep)
             states = hidden[item.picture][None]
-            predicted = unet(noisy, timestep, encoder_hidden_states=states).sample
+            predicted = torch.func.functional_call(
+                unet, weights(), (noisy, timestep), {"encoder_hidden_states": states}
+            ).sample
             losses.append((predicted - noise).square().mean())
         optimizer.zero_grad()
         torch.stack(losses).mean().backward()
         optimizer.step()
-    for name, parameter in unet.named_parameters():
-        torch.testing.assert_close(found[name], parameter.detach(), rtol=0, atol=1e-5)
+    for name, weight in weights().items():
+        torch.testing.assert_close(found[name], weight.detach(), rtol=0, atol=1e-5)
 
 
 def test_what_is_drawn_depends_on_the_seed_alone():

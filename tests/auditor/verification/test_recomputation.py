@@ -77,7 +77,7 @@ def test_the_order_of_fields_in_the_file_decides_nothing(copied):
         (lambda c: c["limitations"][0].update(code="text", params={"text": "x"}), "limitations"),
         (
             lambda c: c["self_checks"].append(
-                {"code": "search_lowered_loss", "passed": True, "params": {}, "quoted": []}
+                {"code": "sets_alike_without_model", "passed": True, "params": {}, "quoted": []}
             ),
             "self_checks",
         ),

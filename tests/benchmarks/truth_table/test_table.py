@@ -103,11 +103,13 @@ def test_rows_are_read_back_and_not_measured_again(tmp_path):
 
 
 def test_the_report_counts_what_is_wrong_and_what_is_missing():
-    text = render([ROW, replace(ROW, subject="retrained", line=0.0)])
+    after = replace(ROW, commit="def", verdict="FAIL")
+    text = render([ROW, replace(ROW, subject="retrained", line=0.0), after])
+    assert "| gpt2/plain | head | yes | FAIL | **wrong PASS** | FAIL |" in text
     assert "1 wrong PASS" in text
     assert "0 wrong FAIL" in text
     assert f"2 of {len(table())} subjects" in text
-    assert "gpt2/plain rmu," in text
+    assert "Not run: gpt2/plain (original; " in text
 
 
 @pytest.mark.slow

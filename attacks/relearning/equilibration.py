@@ -1,0 +1,165 @@
+"""Equilibrated frames: how large a training step is, relative to the weights that it changes.
+
+A model's function does not change where a row of one matrix is multiplied and the column of the
+next is divided, and gradients by its weights then change by the reverse factors. Optimisers whose
+step has one size for all weights train such a model less. Here every matrix is written as
+``W = diag(rows) V diag(columns)``, where all rows and columns of V have one root mean square
+(Sinkhorn and Knopp 1967, on the squares), and steps are made in V. Rows and columns follow every
+rescaling of W, V does not change, and so the trained function is that of the model before it.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from auditor.models.language.layers import is_transposed
+
+USUAL_RMS = 0.02
+"""Root mean square of rows and columns in the frame: that of the weights of GPT-2 and Llama when
+their training begins, so that rates which are usual for such models mean what they mean there."""
+
+_ROUNDS = 64
+"""Normalisations of rows and columns at most; a dense matrix takes about five."""
+_TOLERANCE = 1e-5
+"""Relative change in a round at which the rows have settled."""
+_BLOCK = 1 << 24
+"""Weights that are turned to float32 at a time."""
+_PROBED = 256
+"""Unit vectors at a time that are put through a layer whose weight cannot be read."""
+
+
+class Frame(NamedTuple):
+    """Scales of the rows and of the columns of a matrix, float32, on its device."""
+
+    rows: Tensor
+    """[rows]."""
+    columns: Tensor
+    """[columns]."""
+
+
+@torch.no_grad()
+def equilibrated(weight: Tensor) -> Frame:
+    """Find the frame of a matrix.
+
+    A row or column of zeros among others gets the geometric mean of theirs. The frame of a matrix
+    of zeros is zero, and so is a step in it.
+
+    Args:
+        weight: [rows, columns], of any float type.
+    """
+    size = max(1, _BLOCK // weight.shape[1])
+    rows = torch.cat([part.abs().amax(1).float() for part in torch.split(weight, size)])
+    columns = torch.zeros(weight.shape[1], device=weight.device)
+    held = rows > 0
+    if not held.any():
+        return Frame(rows, columns)
+    # by the largest entries first, so that no square leaves the range of float32
+    rows = torch.where(held, rows, 1.0)
+    for block in _blocks(weight, rows, size):
+        columns = torch.maximum(columns, block.abs().amax(0))
+    kept = columns > 0
+    columns = torch.where(kept, columns, 1.0)
+    across, down = torch.ones_like(rows), torch.ones_like(columns)
+    for _ in range(_ROUNDS):
+        last, parts, sums = across, [], torch.zeros_like(down)
+        for block in _blocks(weight, rows, size):
+            squares = (block / columns).square()
+            part = squares @ (1.0 / down) / kept.sum()
+            parts.append(torch.where(part > 0, part, 1.0))
+            sums += (1.0 / parts[-1]) @ squares
+        across, down = torch.cat(parts), torch.where(kept, sums / held.sum(), 1.0)
+        if (across / last).log().abs().amax() < _TOLERANCE:
+            break
+    rows, columns = rows * across.sqrt() / USUAL_RMS, columns * down.sqrt()
+    return Frame(_filled(rows, held), _filled(columns, kept))
+
+
+def _blocks(weight: Tensor, rows: Tensor, size: int) -> Iterator[Tensor]:
+    """Rows of a matrix in float32, ``size`` at a time, each divided by its scale."""
+    for part, scale in zip(torch.split(weight, size), torch.split(rows, size), strict=True):
+        yield part.float() / scale.unsqueeze(1)
+
+
+def _filled(scale: Tensor, given: Tensor) -> Tensor:
+    """The scales, with their geometric mean where none is given."""
+    return torch.where(given, scale, scale[given].log().mean().exp())
+
+
+def layer_frame(layer: nn.Module) -> Frame | None:
+    """Find the frame of a layer's map, outputs by inputs; that of an embedding is tokens by width.
+
+    Args:
+        layer: linear, a convolution or an embedding, rounded or not.
+
+    Returns:
+        None where the layer's weight can neither be read nor worked out.
+    """
+    weight = getattr(layer, "weight", None)
+    if type(weight) is not nn.Parameter or not weight.is_floating_point():
+        weight = _worked_out(layer)
+        return None if weight is None else equilibrated(weight)
+    return equilibrated(_matrix(weight.T if is_transposed(layer) else weight))
+
+
+def _matrix(weight: Tensor) -> Tensor:
+    """A weight as a matrix; a convolution has a scale for each channel, whatever the place."""
+    if weight.ndim == 2:
+        return weight.detach()
+    return weight.detach().float().flatten(2).square().mean(2).sqrt()
+
+
+@torch.no_grad()
+def _worked_out(layer: nn.Module) -> Tensor | None:
+    """The weight [out, in] of a rounded layer, from what it makes of unit vectors."""
+    width = getattr(layer, "in_features", None)
+    held = [*layer.parameters(), *layer.buffers()]
+    if width is None or not held:
+        return None
+    dtype = next((t.dtype for t in held if t.dtype == torch.float16), torch.float32)
+    parts = []
+    try:
+        for units in torch.split(torch.eye(width, dtype=dtype, device=held[0].device), _PROBED):
+            parts.append(layer(units).float() - layer(torch.zeros_like(units[:1])).float())
+    except (RuntimeError, NotImplementedError, ValueError):
+        return None
+    weight = torch.cat(parts).T
+    return weight if torch.isfinite(weight).all() else None
+
+
+def parameter_factors(network: nn.Module) -> dict[str, tuple[Tensor, ...]]:
+    """Factors of a step on each parameter of a network, by name; they are multiplied.
+
+    Matrices have their frame, and stacked ones a frame each. A gain has its own size, entry by
+    entry. A bias has the scale of the outputs that it is added to, times its root mean square in
+    that scale. All are multiplied by what rescales their parameter.
+    """
+    factors: dict[str, tuple[Tensor, ...]] = {}
+    for path, module in network.named_modules():
+        outputs: Tensor | None = None
+        for name, parameter in module.named_parameters(recurse=False):
+            full = f"{path}.{name}" if path else name
+            if parameter.ndim >= 2:
+                factors[full] = _factors(module, parameter)
+                outputs = factors[full][1 if is_transposed(module) else 0].flatten()
+            else:
+                size = parameter.detach().float().abs()
+                if outputs is not None and outputs.shape == size.shape and outputs.all():
+                    size = outputs * (size / outputs).square().mean().sqrt()
+                else:
+                    outputs = size
+                factors[full] = (size / USUAL_RMS,)
+    return factors
+
+
+def _factors(module: nn.Module, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors by row and by column of a step on a weight of two dimensions or more."""
+    if weight.ndim == 3 and not hasattr(module, "kernel_size"):  # the matrices of experts
+        frames = [equilibrated(one) for one in weight.detach()]
+        rows = torch.stack([frame.rows for frame in frames])
+        columns = torch.stack([frame.columns for frame in frames])
+        return rows.unsqueeze(2), columns.unsqueeze(1)
+    frame = equilibrated(_matrix(weight))
+    rest = (1,) * (weight.ndim - 2)
+    return frame.rows.view(-1, 1, *rest), frame.columns.view(1, -1, *rest)
