@@ -50,7 +50,10 @@ def _swapped(text: str, alike: dict[str, list[str]], rng: random.Random) -> str:
 
 
 def _shape(word: str) -> str:
-    """Written form of a word: its first sign, and its last if special."""
+    """Return the written form of a word.
+
+    It is the word's first sign, and its last if special.
+    """
     first = "digit" if word[0].isdigit() else "capital" if word[0].isupper() else "small"
     return first if word[-1].isalnum() else first + word[-1]
 

@@ -15,7 +15,7 @@ from auditor.models.language.scoring import TokenScores
 Vector = npt.NDArray[np.float64]
 
 _LEAST = float(np.finfo(np.float32).eps)
-"""What float32 can tell of log-probabilities near 0, and of deviations."""
+"""Least difference that float32 can tell of log-probabilities near 0, and of deviations."""
 
 
 def loss(scores: TokenScores) -> float:

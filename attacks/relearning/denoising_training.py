@@ -28,10 +28,10 @@ class Noised(NamedTuple):
     """A picture of the training set as one step sees it."""
 
     picture: int
-    """Its number."""
+    """Index of the picture."""
     timestep: int
     noise: Tensor
-    """[channels, height, width] of the UNet's input."""
+    """Noise of the UNet's input, [channels, height, width]."""
 
 
 @contextmanager
@@ -42,7 +42,9 @@ def denoising_learner(
     settings: FineTuning,
     seed: int,
 ) -> Iterator[Learner[Noised]]:
-    """Train the UNet of a model in place; afterwards it is restored bit for bit.
+    """Train the UNet of a model in place, and restore it.
+
+    Afterwards it is restored bit for bit.
 
     The loss is the mean squared error of the predicted noise (arXiv 2006.11239, eq. 14). Text
     encoders and autoencoder stay as they are; each picture is encoded once.

@@ -48,7 +48,7 @@ class FineTuning(Parameters):
 
     @property
     def rate(self) -> float:
-        """The learning rate that is trained with."""
+        """Learning rate of the training."""
         return self.learning_rate or self.rates[self.method]
 
     @property

@@ -18,7 +18,7 @@ from auditor.models.language.model import Example, LanguageModel
 from auditor.unlearning.batches import shuffled_batches
 
 Item = TypeVar("Item")
-"""What a batch holds."""
+"""Type of what a batch holds."""
 
 LORA_SCALE = 2
 """LoRA's alpha over its rank."""
@@ -157,7 +157,9 @@ def learner(
     seed: int,
     rate: float | None = None,
 ) -> Iterator[Learner[Example]]:
-    """Train a model on ``examples`` in place; afterwards it is restored bit for bit.
+    """Train a model on ``examples`` in place, and restore it.
+
+    Afterwards it is restored bit for bit.
 
     Args:
         model: who is taught.

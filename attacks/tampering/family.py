@@ -55,7 +55,7 @@ class WeightAttack(Attack[P]):
 
 
 def changed_matrices(network: nn.Module) -> list[WeightMatrix]:
-    """The weight matrices that tampering changes.
+    """Return the weight matrices that tampering changes.
 
     Raises:
         MeasurementError: there is none.

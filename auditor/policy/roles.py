@@ -14,7 +14,7 @@ from auditor.policy.policy import Policy
 
 @dataclass(frozen=True)
 class Assigned:
-    """What a policy makes of an attack.
+    """Role of an attack under a policy, with any shortfall.
 
     Attributes:
         role: in the verdict.

@@ -1,4 +1,7 @@
-"""The figures of one reading of an attack: knowledge of each arm, gap, residual, leaks."""
+"""Figures of one reading of an attack.
+
+They are the knowledge of each arm, the gap, the residual and the leaks.
+"""
 
 import math
 from dataclasses import dataclass
@@ -16,7 +19,9 @@ from auditor.statistics.seeds import SeedSpread, SeedTrial, leak_of, seed_spread
 
 @dataclass(frozen=True)
 class AttackFigures:
-    """Figures of a measured reading. Log e-values are natural logs; K and gaps in [0, 1].
+    """Figures of a measured reading.
+
+    Log e-values are natural logs; K and gaps are in [0, 1].
 
     Attributes:
         facts: number of facts.

@@ -1,4 +1,7 @@
-"""Gates of a PASS: each one blocks it alone, and none may be dropped."""
+"""Gates of a PASS.
+
+Each one blocks it alone, and none may be dropped.
+"""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -19,6 +22,7 @@ GateName = Literal[
     "positive_control",
     "budget",
     "environment",
+    "metrics_agree",
     "effect",
     "weights",
 ]
@@ -33,13 +37,13 @@ class Gate:
     name: GateName
     met: bool
     message: Message | None
-    """What blocks it; null where it is met."""
+    """Message on what blocks a PASS; null where the gate is met."""
 
 
 def measured_gates(
     attack: str, metric: str, figures: AttackFigures, margins: Margins
 ) -> tuple[Gate, ...]:
-    """Return the gates of an attack that ran, on what one metric read."""
+    """Return the gates of one metric on an attack that ran."""
     blocking: dict[GateName, Message | None] = {
         "measured": None,
         "sensitivity": _sensitivity(attack, metric, figures, margins),

@@ -1,4 +1,7 @@
-"""The margins of a verdict: fixed, and hashed with the policy, before any model is opened."""
+"""Margins of a verdict.
+
+They are fixed, and hashed with the policy, before any model is opened.
+"""
 
 from dataclasses import dataclass, fields
 
@@ -7,7 +10,9 @@ from auditor.statistics.arms import Scope
 
 @dataclass(frozen=True)
 class Margins:
-    """What counts as forgotten, and how sure the verdict must be. Floats are shares in (0, 1).
+    """Margins of what counts as forgotten, and of error.
+
+    Floats are shares in (0, 1).
 
     Attributes:
         delta: largest residual knowledge rho that still counts as forgotten.
@@ -45,7 +50,7 @@ class Margins:
         return self.leaks_counted and scope == "census"
 
     def gap_required(self, no_attack_gap: float) -> float:
-        """Returns what the lower bound of an attack's gap must reach to count for a PASS.
+        """Returns the least lower bound of an attack's gap for a PASS.
 
         Args:
             no_attack_gap: mean gap without attack, in units of K.

@@ -23,7 +23,10 @@ def baseline_claim(seeds: int) -> Message:
 
 
 def utility_reason(utility: UtilityAssessment | None, margins: Margins) -> Message | None:
-    """Return why utility blocks a PASS; None where the retain set is kept."""
+    """Return why utility blocks a PASS.
+
+    None means that the retain set is kept.
+    """
     if utility is None:
         return message("retain_set_not_measured")
     if utility.state == "kept":
@@ -45,7 +48,10 @@ def verdict_reasons(
     margins: Margins,
     facts: Sequence[str],
 ) -> tuple[Message, ...]:
-    """Return why the verdict is what it is, what blocks a PASS, and what else to know."""
+    """Return the reasons for the verdict.
+
+    They are why it is what it is, what blocks a PASS, and what else to know.
+    """
     reasons: list[Message] = []
     shown = log_e_fail is not None and log_e_fail >= log_threshold(margins.alpha)
     if verdict == "NOT AUDITABLE":

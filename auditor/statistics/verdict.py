@@ -1,4 +1,4 @@
-"""From the evidence on all attacks to one verdict, by five rules taken in order.
+"""Verdict on all attacks' evidence, by five rules in order.
 
 1. NOT AUDITABLE: without attack, the original does not know what it is said to have forgotten, by
    the primary metric.
@@ -35,7 +35,7 @@ from auditor.statistics.utility import Utility, UtilityAssessment, assess_utilit
 
 
 class Verdict(StrEnum):
-    """What the audit concludes."""
+    """Verdict of an audit."""
 
     PASS = "PASS"  # noqa: S105 - a verdict
     FAIL = "FAIL"
@@ -49,7 +49,7 @@ class Flag(StrEnum):
     OVER_FORGOTTEN = "OVER-FORGOTTEN"
     UTILITY_LOST = "UTILITY LOST"
     WAIVED = "WAIVED"
-    """Something that the policy demands was lifted by a waiver."""
+    """A demand of the policy was lifted by a waiver."""
 
 
 @dataclass(frozen=True)

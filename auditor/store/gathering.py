@@ -1,6 +1,8 @@
 """Arrays for statistics, gathered from the table of evidence."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
 
 from auditor.core.arms import Arm
 from auditor.core.attack_id import AttackId
@@ -26,6 +28,7 @@ def measured_evidence(
     facts: Sequence[Fact],
     *,
     baseline: bool,
+    reported: Sequence[str] = (),
     shortfall: Message | None = None,
     environment: Message | None = None,
     effect: Message | None = None,
@@ -45,6 +48,7 @@ def measured_evidence(
         arms: unlearned, original, then every retrained model.
         facts: facts of the forget set.
         baseline: whether it is the model as it is.
+        reported: metrics that do not decide, and must not contradict those that do.
         shortfall: how it falls short of the policy's budget.
         environment: how the environments of its arms differ.
         effect: how it lacks the effect that it must have.
@@ -67,6 +71,7 @@ def measured_evidence(
         status=Status.MEASURED if complete else Status.FAILED,
         reason=None if complete else message("measurement_incomplete"),
         jobs=jobs,
+        reported=tuple(_beside(table, attack, reported, arms, facts)) if complete else (),
         baseline=baseline,
         shortfall=shortfall,
         environment=environment,
@@ -78,11 +83,27 @@ def measured_evidence(
 def _blocks(
     table: EvidenceTable, attack: AttackId, arms: Sequence[str], facts: Sequence[str]
 ) -> tuple[str, ...] | None:
-    """The block of each fact, where it was placed among others; None where each stood alone."""
+    """Return the block of each fact, where it was placed among others."""
     found = table.matrix(attack, arms, "forget", BLOCK, facts)
     if found is None:
         return None
     return tuple("/".join(map(str, column)) for column in found.T.tolist())
+
+
+def _beside(
+    table: EvidenceTable,
+    attack: AttackId,
+    metrics: Sequence[str],
+    arms: Sequence[str],
+    facts: Sequence[Fact],
+) -> Iterator[Reading]:
+    """Yield what other metrics read, each on the facts that it read on every arm."""
+    for metric in metrics:
+        known = [table.knowledge(attack, arm, "forget", metric) for arm in arms]
+        read = [fact for fact in facts if all(fact.id in k for k in known)]
+        if read:
+            k = np.array([[of_arm[fact.id] for fact in read] for of_arm in known])
+            yield Reading(metric, Arms(k[0], k[1], k[2:], tuple(fact.entity for fact in read)))
 
 
 def unread(metrics: Sequence[str]) -> tuple[Reading, ...]:

@@ -1,4 +1,4 @@
-"""Load the inputs of a verdict from a certificate and its evidence store."""
+"""Inputs of a verdict from a certificate and its store."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -32,11 +32,11 @@ from auditor.store.gathering import (
 from auditor.store.table import Evidence, EvidenceTable
 
 Tables = Callable[[Sequence[tuple[AttackId, dict[str, tuple[str, ...]]]]], EvidenceTable]
-"""Makes a table of the jobs of attacks."""
+"""Function that makes a table of the jobs of attacks."""
 
 
 def stated_policy(certificate: Certificate) -> Policy:
-    """The policy that a certificate was decided under.
+    """Return the policy under which a certificate was decided.
 
     Raises:
         ContradictedError: what the certificate holds of it does not have the digest that it names.
@@ -90,6 +90,7 @@ def load_inputs(
         sets={"forget": sets.forget, "retain": sets.retain, "holdout": sets.holdout},
         deciding=(scope.primary_metric, *scope.deciding_metrics),
         reported=scope.reported_metrics,
+        cross_checked=() if certificate.converted_from else scope.reported_metrics,
         attacks=(),
         table=tables([(row.id, row.jobs) for row in certificate.matrix]),
         rules=TODAY if certificate.converted_from is None else FORMER,
@@ -178,7 +179,7 @@ def under_policy(
 
 
 def _assigned(certificate: Certificate, policy: Policy) -> dict[AttackId, Assigned]:
-    """The roles that the certificate's own policy gives to its attacks."""
+    """Return the roles that the certificate's own policy assigns."""
     rows = certificate.matrix
     labels = [row.label for row in rows]
     if repeated := sorted({label for label in labels if labels.count(label) > 1}):
@@ -197,7 +198,10 @@ def _assigned(certificate: Certificate, policy: Policy) -> dict[AttackId, Assign
 def _evidence(
     inputs: DecisionInputs, row: MatrixRow, assigned: Assigned, store: EvidenceStore
 ) -> AttackEvidence:
-    """Build the evidence of a row, with the role that the policy gives it."""
+    """Return the evidence of a row.
+
+    It has the role that the policy gives it.
+    """
     if row.jobs:
         return measured_evidence(
             inputs.table,
@@ -208,6 +212,7 @@ def _evidence(
             inputs.arms,
             inputs.sets["forget"],
             baseline=row.attack == AS_IS,
+            reported=inputs.cross_checked if row.metric in inputs.deciding else (),
             shortfall=assigned.shortfall,
             environment=environment_message(store, row.id, row.jobs),
         )
@@ -238,7 +243,10 @@ def _declared(certificate: Certificate, attack: AttackId) -> str | None:
 
 
 def _listed(certificate: Certificate, store: EvidenceStore, key: str) -> str:
-    """The key of a job, if the store holds what the certificate lists under it."""
+    """Return a job's key if the store holds its evidence.
+
+    The evidence must be what the certificate lists under the key.
+    """
     claimed = certificate.evidence.jobs.get(key)
     if claimed is None:
         raise ContradictedError(
@@ -255,7 +263,10 @@ def _listed(certificate: Certificate, store: EvidenceStore, key: str) -> str:
 def _control_outcomes(
     certificate: Certificate, inputs: DecisionInputs, tables: Tables, store: EvidenceStore
 ) -> dict[AttackId, ControlOutcome]:
-    """Attack to what it makes of the positive control that it is held to."""
+    """Return what each attack makes of its positive control.
+
+    It is the control to which the attack is held.
+    """
     parts = {assessed.label: assessed.parts for assessed in decide_verdict(inputs).attacks}
     rows = {row.label: row for row in certificate.matrix}
     roles = {attack.id: attack for attack in inputs.attacks}

@@ -253,6 +253,7 @@ def worst_entities(verdict: str) -> list[dict[str, Any]]:
             "entity": entity,
             "facts": 20,
             "attack": attack,
+            "metric": METRIC,
             "k": by_arm(most - (most - 0.35) * i / len(PEOPLE), 0.33, 0.94 - 0.01 * i),
         }
         for i, entity in enumerate(PEOPLE)
@@ -266,6 +267,7 @@ WORST = [
         "prompt": asked.format(entity),
         "answer": f"It is {right}.",
         "attack": "quantization/bnb nf4" if question else "quantization/bnb fp4",
+        "metric": METRIC,
         "k": by_arm(0.97 - 0.02 * (3 * person + question), 0.12 + 0.01 * person, 0.98),
         "said": {
             "unlearned": f"It is {right}.",

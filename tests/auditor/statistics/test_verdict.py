@@ -545,3 +545,53 @@ def test_the_gap_of_an_attack_is_compared_with_the_same_metric_without_attack():
 def test_a_second_metric_never_fails_the_retrained_model(one, other):
     entry = read_by_two(one, other, baseline=True)
     assert decide([entry], KEPT).verdict is not Verdict.FAIL
+
+
+def beside(entry, *reported):
+    """The attack with what metrics read that are only reported."""
+    read = tuple(Reading(f"m{index}", held) for index, held in enumerate(reported))
+    return replace(entry, reported=read)
+
+
+def agreement(decision):
+    [gate] = [g for g in decision.attacks[0].gates if g.name == "metrics_agree"]
+    return gate
+
+
+def test_a_reported_metric_that_shows_a_residual_blocks_a_pass():
+    clean, telling = arms(), arms(unlearned=0.5)
+    decision = decide([beside(as_is(), clean, telling)], KEPT)
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    assert agreement(decision).message.params["found"] == [
+        {"metric": "m1", "rho": pytest.approx(0.5)}
+    ]
+    assert codes(decision)[1] == "reported_metric_contradicts"
+    assert decide([beside(as_is(), clean, clean)], KEPT).verdict is Verdict.PASS
+    assert not [g for g in decide([as_is()], KEPT).attacks[0].gates if g.name == "metrics_agree"]
+
+
+def test_a_reported_metric_that_tells_nobody_apart_contradicts_nothing():
+    blind = arms(unlearned=0.25, original=0.25)
+    decision = decide([beside(as_is(), blind)], KEPT)
+    assert decision.verdict is Verdict.PASS
+    assert agreement(decision).met
+
+
+def test_where_the_deciding_metrics_show_it_themselves_nothing_is_contradicted():
+    telling = arms(unlearned=0.5)
+    decision = decide([beside(as_is(telling), telling)], KEPT)
+    assert decision.verdict is Verdict.FAIL
+    assert agreement(decision).met
+
+
+def test_reported_metrics_seldom_contradict_a_model_whose_residual_is_the_margin():
+    """Four metrics, each at residual exactly delta; one in twenty audits may be blocked."""
+    rng = np.random.default_rng(11)
+    blocked = 0
+    for _ in range(200):
+        read = []
+        for _ in range(4):
+            kept = rng.random(N) < 0.1
+            read.append(arms(unlearned=np.where(kept, 0.9, 0.1)))
+        blocked += not agreement(decide([beside(as_is(), *read)], KEPT)).met
+    assert blocked <= 200 * 0.05
