@@ -240,7 +240,10 @@ def _budget_not_met(attack: str, lacking: list[dict[str, Any]]) -> Phrase:
 
 
 def _moved(effect: str, before: float, after: float, needed: float) -> Phrase:
-    """How far an attack moved what it must, and how far it should have."""
+    """Return how far an attack moved what it must move.
+
+    How far it should have moved it is said, too.
+    """
     return fill(
         "{what} went from {before:number} to {after:number}, and {needed:number} was to be reached",
         what=EFFECTS.get(effect, effect),

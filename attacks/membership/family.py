@@ -82,7 +82,7 @@ class PlacementAttack(Attack[P, M, E], Generic[P, M, E]):
         Args:
             forget: the facts that are placed.
             holdout: the facts that they are placed among.
-            scores: of those facts; one scoring for each set of references.
+            scores: scores of those facts; one scoring for each set of references.
             notes: what else to note.
 
         Raises:

@@ -22,10 +22,10 @@ def corpus_neighbours(
     Words are alike in capitals, digits and last sign.
 
     Args:
-        texts: whose neighbours are wanted.
+        texts: texts whose neighbours are wanted.
         corpus: texts whose words may be put in.
         count: neighbours of each text.
-        seed: of the choice of places and words.
+        seed: seed of the choice of places and words.
 
     Returns:
         ``count`` neighbours of each text; some may be the same. One differs from its text
@@ -67,7 +67,7 @@ def masked_neighbours(texts: Sequence[str], mask_model: Path, count: int) -> lis
     all places are taken.
 
     Args:
-        texts: whose neighbours are wanted.
+        texts: texts whose neighbours are wanted.
         mask_model: directory of a masked language model with its tokenizer.
         count: neighbours of each text.
 

@@ -76,7 +76,7 @@ def thinned_roc_curve(curve: FloatArray, most: int = MOST_POINTS) -> FloatArray:
     rectangles between neighbouring points.
 
     Args:
-        curve: as :func:`roc_curve` or :func:`mean_roc_curve` returns it.
+        curve: curve as :func:`roc_curve` or :func:`mean_roc_curve` returns it.
         most: at least 10.
     """
     if most < 10:

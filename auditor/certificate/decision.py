@@ -43,7 +43,7 @@ def power(inputs: DecisionInputs, attacks: int | None = None) -> FactsNeeded | N
     It follows from the original and the retrained models without attack.
 
     Args:
-        inputs: in which at least those arms were measured as they are.
+        inputs: inputs in which at least those arms were measured as they are.
         attacks: mandatory attacks that must pass; by default those of the inputs.
 
     Returns:

@@ -282,7 +282,7 @@ class MatrixRow(Part):
             assessment: its evidence, readings and gates.
             means: of each set of facts, metric to mean K by arm.
             report: what the attack reports beside K.
-            parameters: of the attack.
+            parameters: parameters of the attack.
             forward_tokens: tokens that went through models for it.
         """
         evidence = assessment.evidence

@@ -33,7 +33,7 @@ class Pooled(BaseModel):
 
 
 class Donor(BaseModel):
-    """The model that an attack takes tensors from."""
+    """Model from which an attack takes tensors."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,7 +43,7 @@ class Donor(BaseModel):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What of it decides a result."""
+        """Part of the donor that decides a result."""
         options = kind_named(self.spec.kind).options(self.spec)
         return {"model": self.model, "dtype": self.spec.dtype, "options": options}
 

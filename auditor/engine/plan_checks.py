@@ -79,7 +79,7 @@ def problems_of_sets(plan: AuditPlan, sets: FactSets) -> list[str]:
     """Say what keeps a plan from measuring its facts.
 
     Args:
-        plan: Whose metrics, policy and kind of model the facts must fit.
+        plan: Plan whose metrics, policy and kind of model the facts must fit.
         sets: The facts.
     """
     found = []
@@ -100,7 +100,10 @@ def problems_of_sets(plan: AuditPlan, sets: FactSets) -> list[str]:
 
 
 def _unreadable(plan: AuditPlan, sets: FactSets) -> Iterator[str]:
-    """Which facts a deciding metric cannot read; the retain set is the primary one's alone."""
+    """Yield the facts that a deciding metric cannot read.
+
+    The retain set is read by the primary metric alone.
+    """
     for name in plan.metrics.decides:
         primary = name == plan.metrics.primary
         metric = find_metric(name, plan.kind.answers)()

@@ -28,7 +28,7 @@ from auditor.store.base import EvidenceStore
 
 @dataclass(frozen=True)
 class TriedFormat:
-    """A format of prompts, and what the original knows when it is asked in it."""
+    """Format of prompts, and what the original knows in it."""
 
     format: PromptFormat
     k: float

@@ -17,7 +17,7 @@ class Assigned:
     """Role of an attack under a policy, with any shortfall.
 
     Attributes:
-        role: in the verdict.
+        role: role in the verdict.
         shortfall: how it falls short of the policy's budget; None where it does not.
     """
 

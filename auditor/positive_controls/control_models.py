@@ -216,7 +216,9 @@ def _keep(model: LanguageModel, said: dict[str, Any], folder: Path) -> None:
 
 
 def _trained(network: Any, kind: ControlKind) -> list[tuple[str, Tensor, bool]]:
-    """The weights that a suppression changes: their name, and whether they are transposed.
+    """Return the weights that a suppression changes.
+
+    Each has its name, and whether it is transposed.
 
     An output head that is tied to the embeddings is given a weight of its own for good.
     """

@@ -51,7 +51,10 @@ def estimate_controls(prepared: Prepared) -> Estimate:
 
 
 def _making(prepared: Prepared, kind: ControlKind, evaluation: int) -> int:
-    """Tokens of all the steps that a control may take, and of the looks at what is left."""
+    """Estimate the tokens of making a control.
+
+    They are of all the steps that it may take, and of the looks at what is left.
+    """
     settings = SETTINGS[kind]
     asked = len(prepared.sets.forget) + len(prepared.sets.retain)
     batch = settings.forget_batch + settings.retain_batch

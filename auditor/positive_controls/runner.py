@@ -190,7 +190,9 @@ class HiddenControl(NamedTuple):
 def by_hidden_control(
     variants: Sequence[Variant],
 ) -> list[tuple[HiddenControl, list[Variant]]]:
-    """Variants that share a control in which nothing is left to be seen.
+    """Group variants that share a hidden control.
+
+    In a hidden control nothing is left to be seen.
 
     It is the one that they must find; those that are held to the visible control get the
     obfuscated one.

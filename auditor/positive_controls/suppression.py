@@ -40,7 +40,7 @@ class SuppressionSettings(BaseModel):
         retain_batch: Retain facts a step.
         retain_weight: Weight of the retain term.
         check_every: Steps between looks at what is left.
-        seed: Of the order of facts.
+        seed: Seed of the order of facts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

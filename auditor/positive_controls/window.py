@@ -26,7 +26,7 @@ def window(kind: ControlKind, delta: float) -> Window:
     measurement of it should find anything.
 
     Args:
-        kind: of the control.
+        kind: kind of the control.
         delta: margin of residual knowledge, in (0, 1).
     """
     if kind != "visible":

@@ -34,10 +34,12 @@ class AttackFigures:
         rho_lower_shared: lower bound at the share of alpha that the reading has in a FAIL.
         rho_upper: upper bound at alpha, with the spread over seeds from three seeds on; None
             where the residual is not bounded below 1. No bound is given unless gap_lower > 0.
-        log_e_pass: for "the residual is below the (shrunk) delta"; None where no delta is left.
-        log_e_fail: for "the residual is above delta" or, where leaks are counted, "more facts
-            leak than the limit allows": a mean of both, in the shares of alpha that they have.
-        log_e_over: for "the residual is below -delta".
+        log_e_pass: log e-value for "the residual is below the (shrunk) delta"; None where no delta
+            is left.
+        log_e_fail: log e-value for "the residual is above delta" or, where leaks are counted,
+            "more facts leak than the limit allows": of a mean of both, in the shares of alpha
+            that they have.
+        log_e_over: log e-value for "the residual is below -delta".
         leak: leak rate over facts.
         spread: spread between retrained models and what it leaves of delta.
         self_test: each retrained model against the others; mandatory attacks only.

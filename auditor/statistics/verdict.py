@@ -89,8 +89,8 @@ class Decision:
         facts_to_fail: under INCONCLUSIVE, those that the attack needs for a FAIL that leans most
             to it; None where none does.
         baselines: what is wrong with the retrained models.
-        margins: as given.
-        scope: as given.
+        margins: margins as given.
+        scope: scope as given.
     """
 
     verdict: Verdict

@@ -58,10 +58,10 @@ def load_inputs(
     """Load the inputs of a certificate's verdict from stored evidence.
 
     Args:
-        certificate: whose figures are to be worked out again; only its list of attacks and jobs,
-            its policy and the names of its models are used.
+        certificate: certificate whose figures are to be worked out again; only its list of attacks
+            and jobs, its policy and the names of its models are used.
         store: where the evidence is.
-        columns: of the evidence; the answers may be left out where no text is wanted.
+        columns: columns of the evidence; the answers may be left out where no text is wanted.
 
     Raises:
         EvidenceChangedError: evidence or facts are missing, or not those that the certificate
@@ -140,7 +140,7 @@ def under_policy(
     Where it says how many facts may leak they are counted, whatever release made the certificate.
 
     Args:
-        inputs: of the certificate.
+        inputs: inputs of the certificate.
         certificate: that names the attacks' parameters.
         policy: gives the attacks their roles.
         default: labels that are mandatory where the policy lists none.
@@ -232,7 +232,7 @@ def _evidence(
 
 
 def _declared(certificate: Certificate, attack: AttackId) -> str | None:
-    """What an attack must move, as its class says.
+    """Return what an attack must move, as its class says.
 
     None where the certificate is of a release whose attacks declared nothing, and of an attack
     that is not installed: what its jobs note of an effect decides then.

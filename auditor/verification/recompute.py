@@ -40,7 +40,7 @@ def check_contradiction(certificate: Certificate, store: EvidenceStore) -> tuple
     Values and messages are compared, and no sentence: how something is worded decides nothing.
 
     Args:
-        certificate: as it was given.
+        certificate: certificate as it was given.
         store: its evidence.
 
     Returns:

@@ -154,7 +154,10 @@ class Worker:
 
     @contextmanager
     def _donor(self, job: Job, model: AuditedModel) -> Iterator[AuditedModel | None]:
-        """The job's donor for as long as the job takes; what it computes counts as the model's."""
+        """Yield the job's donor for as long as the job takes.
+
+        What the donor computes counts as the model's.
+        """
         if job.donor is None:
             yield None
             return
