@@ -22,17 +22,23 @@ from auditor.core.wording import WORDINGS
 from reports.phrases import Phrase, Quoted, fill, join, plain, shown
 
 Wording: TypeAlias = str | Callable[..., Phrase]
-"""Template of `reports.phrases.fill`, or what makes a phrase of the parameters."""
+"""Template of `reports.phrases.fill`, or a function that makes a phrase of the parameters."""
 
 
 @WORDINGS.register("english")
 def sentence(message: Message) -> str:
-    """Return a message as text, with quotation marks around what somebody else wrote."""
+    """Return a message as text.
+
+    Quotation marks stand around what somebody else wrote.
+    """
     return str(phrase(message))
 
 
 def phrase(message: Message) -> Phrase:
-    """Return a message as a sentence, or as a part of one where it is a reason or a remark."""
+    """Return a message as a sentence.
+
+    A reason or a remark is a part of a sentence.
+    """
     return _phrase(SENTENCES, message.code, message.params, message.quoted)
 
 
@@ -77,7 +83,10 @@ def figure_name(figure: SideFigure) -> str:
 
 
 def figure_arms(figure: SideFigure) -> str:
-    """Return the arm that a side figure is of, and the one that it is compared with."""
+    """Return the arm of a side figure.
+
+    The arm with which it is compared follows, if there is one.
+    """
     return figure.of if figure.against is None else f"{figure.of} against {figure.against}"
 
 
@@ -87,7 +96,10 @@ def curve_name(code: str) -> str:
 
 
 def axis_names(curve: Curve) -> tuple[str, str]:
-    """Return the names of the horizontal and the vertical axis of a curve, with their units."""
+    """Return the names of a curve's axes, with their units.
+
+    The horizontal axis comes first.
+    """
     return str(_phrase(AXES, curve.x, curve.params)), str(_phrase(AXES, curve.y, curve.params))
 
 
@@ -119,7 +131,10 @@ def _phrase(
 
 
 def _value(value: Any, quoted: bool) -> Any:
-    """A parameter as templates take it: messages as phrases, foreign texts as quotations."""
+    """Return a parameter as templates take it.
+
+    Messages become phrases, and foreign texts become quotations.
+    """
     if quoted and value is not None:
         return Quoted(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
     if is_message(value):
@@ -132,7 +147,10 @@ def _value(value: Any, quoted: bool) -> Any:
 
 
 def _without_words(code: str, values: Mapping[str, Any]) -> Phrase:
-    """A code with its parameters, where there are no words for it or they do not fit."""
+    """Return a code with its parameters.
+
+    It is shown where there are no words for it or they do not fit.
+    """
     name = plain(code.replace("_", " "))
     if not values:
         return name
@@ -217,7 +235,10 @@ def _budget_not_met(attack: str, lacking: list[dict[str, Any]]) -> Phrase:
 
 
 def _moved(effect: str, before: float, after: float, needed: float) -> Phrase:
-    """How far an attack moved what it must, and how far it should have."""
+    """Return how far an attack moved what it must move.
+
+    How far it should have moved it is said, too.
+    """
     return fill(
         "{what} went from {before:number} to {after:number}, and {needed:number} was to be reached",
         what=EFFECTS.get(effect, effect),
@@ -841,7 +862,7 @@ SENTENCES: Mapping[str, Wording] = {
     "redaction_key_missing": "a certificate is redacted, and its key cannot be had: {error}",
     TEXT: "{text}",
 }
-"""Code of a message to its sentence."""
+"""Sentence of each message by its code."""
 
 FIGURES: Mapping[str, Wording] = {
     "grafted_k": _grafted_k,
@@ -885,10 +906,10 @@ FIGURES: Mapping[str, Wording] = {
         "anamnesis index: ratio of median steps, below 1 where the unlearned model is faster"
     ),
 }
-"""Code of a side figure to its name."""
+"""Name of each side figure by its code."""
 
 CURVES: Mapping[str, Wording] = {"learning_curve": "Learning curve", "roc": "ROC"}
-"""Code of curves to their name."""
+"""Name of curves by their code."""
 
 CURVE_READINGS: Mapping[str, str] = {
     "learning_curve": (
@@ -902,7 +923,7 @@ CURVE_READINGS: Mapping[str, str] = {
         "trace."
     ),
 }
-"""Code of curves to how they are read; others are shown without."""
+"""How curves are read, by their code; others are shown without."""
 
 AXES: Mapping[str, Wording] = {
     "optimiser_steps": "optimiser steps",
@@ -910,7 +931,7 @@ AXES: Mapping[str, Wording] = {
     "false_positive_rate": "false positive rate",
     "true_positive_rate": "true positive rate",
 }
-"""Code of an axis to its name."""
+"""Name of each axis by its code."""
 
 MEASURES: Mapping[str, Wording] = {
     "code_flip_share": "code-flip share",
@@ -919,7 +940,7 @@ MEASURES: Mapping[str, Wording] = {
     ),
     "k_with_original_state": "K of the unlearned model with the original's state",
 }
-"""Code of what an explanation measures to its name."""
+"""Name of what an explanation measures, by its code."""
 
 GATES: Mapping[str, Wording] = {
     "measured": "measured",
@@ -934,7 +955,7 @@ GATES: Mapping[str, Wording] = {
     "effect": "effect",
     "weights": "weights",
 }
-"""Code of a gate to its name."""
+"""Name of each gate by its code."""
 
 EFFECTS: Mapping[str, str] = {
     "taught_knowledge": "knowledge of what was taught",
@@ -955,7 +976,7 @@ GATE_CHECKS: Mapping[str, tuple[str, str]] = {
         "Each retrained model would pass as the unlearned model.",
     ),
 }
-"""Code of a gate that checks the audit itself, to what it checks and what it shows where met."""
+"""What a gate that checks the audit itself checks, and what it shows where met, by its code."""
 
 CHECKS: Mapping[str, Wording] = {
     "inversion_tells_original_apart": (
@@ -969,7 +990,7 @@ CHECKS: Mapping[str, Wording] = {
     ),
     TEXT: "{name}",
 }
-"""Code of a self-check to what it is about."""
+"""Subject of each self-check by its code."""
 
 
 def _of(count: list[int]) -> Phrase:
@@ -1055,7 +1076,7 @@ CHECK_RESULTS: Mapping[str, Wording] = {
     "sets_alike_without_model": _sets_alike,
     TEXT: "{text}",
 }
-"""Code of a self-check to what it found; ``passed`` is one of its parameters."""
+"""Finding of each self-check by its code; ``passed`` is one of its parameters."""
 
 HEADLINES: Mapping[str, str] = {
     "PASS": "Under these attacks, no more is brought back than from a model that never saw it.",
@@ -1063,7 +1084,7 @@ HEADLINES: Mapping[str, str] = {
     "INCONCLUSIVE": "The evidence supports neither a pass nor a fail.",
     "NOT AUDITABLE": "There is nothing to measure: the original was not shown to know the facts.",
 }
-"""Verdict to what it means in one line."""
+"""Meaning of each verdict in one line."""
 
 FLAGS: Mapping[str, str] = {
     "OVER-FORGOTTEN": (
@@ -1077,7 +1098,7 @@ FLAGS: Mapping[str, str] = {
         "A demand of the policy was lifted. What was lifted, by whom and until when is listed here."
     ),
 }
-"""Flag beside a verdict to what it means."""
+"""Meaning of each flag beside a verdict."""
 
 UNSAID: Mapping[str, str] = {
     "PASS": (
@@ -1096,11 +1117,11 @@ UNSAID: Mapping[str, str] = {
         "forget."
     ),
 }
-"""Verdict to what it does not say."""
+"""What each verdict does not say."""
 
 ARMS: Mapping[str, str] = {
     "unlearned": "the model under audit, said to have forgotten",
     "original": "the model before unlearning",
     "retrained": "a model trained without the forget set",
 }
-"""Arm to what it is in the audit."""
+"""Meaning of each arm in the audit."""

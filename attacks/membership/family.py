@@ -62,7 +62,7 @@ class PlacementAttack(Attack[P, M, E], Generic[P, M, E]):
     requires: ClassVar[Requirements] = Requirements(packages=("sklearn",))
     metric = "placement"
     blind: ClassVar[str]
-    """The classifier that tries to tell the two sets apart without a model."""
+    """Name of the classifier that tries to tell the two sets apart without a model."""
 
     def record(
         self,
@@ -76,7 +76,7 @@ class PlacementAttack(Attack[P, M, E], Generic[P, M, E]):
         Args:
             forget: the facts that are placed.
             holdout: the facts that they are placed among.
-            scores: of those facts; one scoring for each set of references.
+            scores: scores of those facts; one scoring for each set of references.
             notes: what else to note.
 
         Raises:
@@ -148,7 +148,10 @@ class MembershipAttack(PlacementAttack[Q]):
     blind = "bag_of_words"
 
     def named_by_text(self, name: str) -> str:
-        """Name of a variant, with the scored text unless it is the answer."""
+        """Return the name of a variant, with its scored text.
+
+        The answer is not named.
+        """
         return name if self.parameters.text == "answer" else f"{name}, {self.parameters.text}"
 
     def record(
@@ -164,7 +167,9 @@ class MembershipAttack(PlacementAttack[Q]):
 
 
 def privleak(unlearned: float, retrained: float) -> float | None:
-    """100 (A_U - A_R) / A_R with A = 1 - AUC (MUSE, arXiv 2407.06460).
+    """Return PrivLeak, 100 (A_U - A_R) / A_R (MUSE, arXiv 2407.06460).
+
+    A is 1 - AUC.
 
     MUSE scores -loss with the forget facts as class 0, so that its AUC is one minus the AUC of
     this package: near 0 for a model that memorised, and PrivLeak near -100. Above 0 the model is

@@ -39,7 +39,9 @@ class RecoveryTimes:
 
 
 def speed(step: int | None, limit: int) -> float:
-    """K of a fact first known at ``step``: 1 - step / limit.
+    """Return K of a fact first known at ``step``.
+
+    It is 1 - step / limit.
 
     It is at least 0, and 0 for a fact that was never known (None).
     """

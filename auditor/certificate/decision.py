@@ -30,10 +30,12 @@ def decide_verdict(inputs: DecisionInputs) -> Decision:
 
 
 def power(inputs: DecisionInputs, attacks: int | None = None) -> FactsNeeded | None:
-    """Facts that a PASS needs, from the original and the retrained models without attack.
+    """Return the number of facts that a PASS needs.
+
+    It follows from the original and the retrained models without attack.
 
     Args:
-        inputs: in which at least those arms were measured as they are.
+        inputs: inputs in which at least those arms were measured as they are.
         attacks: mandatory attacks that must pass; by default those of the inputs.
 
     Returns:

@@ -22,7 +22,9 @@ ENTITIES = 100
 
 @dataclass(frozen=True)
 class Excess:
-    """K of U beyond R, by every reading of the plan's deciding metrics.
+    """K of U beyond R, by every reading of a deciding metric.
+
+    The deciding metrics are those of the plan.
 
     Attacks with a measure of their own have a scale of their own, and are not compared.
     """
@@ -48,7 +50,7 @@ def measured_excess(inputs: DecisionInputs, metrics: Sequence[str]) -> Excess | 
 
     Args:
         inputs: the evidence.
-        metrics: whose readings are wanted.
+        metrics: metrics whose readings are wanted.
     """
     measured = [
         (attack, reading.metric, reading.arms)

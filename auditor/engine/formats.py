@@ -28,7 +28,9 @@ MARGIN = 0.1
 def compare_formats(
     prepared: Prepared, store: EvidenceStore, executor: Executor, progress: Progress
 ) -> Prepared:
-    """Ask the original a few forget facts in the plan's format and in the obvious others.
+    """Ask the original some forget facts in several formats.
+
+    They are the plan's format and the obvious others.
 
     Returns:
         The same audit with what was found, and with a warning where another format is better.
@@ -64,7 +66,10 @@ def compare_formats(
 
 
 def unused_chat_template(prepared: Prepared) -> Prepared:
-    """Warn of a chat template that the plan does not use, as far as files alone show."""
+    """Warn of a chat template that the plan does not use.
+
+    It is found as far as files alone show.
+    """
     original = prepared.plan.original
     others = prepared.plan.kind.other_formats(
         original, prepared.locations[Arm.ORIGINAL], prepared.plan.format
@@ -94,7 +99,10 @@ def _asked(prepared: Prepared) -> int:
 def _tried(
     prepared: Prepared, store: EvidenceStore, executor: Executor, progress: Progress
 ) -> list[TriedFormat]:
-    """Mean K of the original in each format that it could be asked in, the plan's first."""
+    """Return the original's mean K in each format it could have.
+
+    The plan's format comes first.
+    """
     plan = prepared.plan
     others = plan.kind.other_formats(
         plan.original, prepared.locations[Arm.ORIGINAL], prepared.plan.format

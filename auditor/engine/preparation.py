@@ -28,7 +28,7 @@ from auditor.store.base import EvidenceStore
 
 @dataclass(frozen=True)
 class TriedFormat:
-    """A format of prompts, and what the original knows when it is asked in it."""
+    """Format of prompts, and what the original knows in it."""
 
     format: PromptFormat
     k: float
@@ -41,7 +41,7 @@ class Prepared:
 
     plan: AuditPlan
     locations: dict[str, Location]
-    """Arm to files."""
+    """Locations of the models by arm."""
     sets: FactSets
     facts: str
     """Digest of the sets in the store."""
@@ -74,7 +74,10 @@ class Prepared:
         return None
 
     def searches(self, variant: Variant) -> dict[str, list[Job]]:
-        """Arm to its search jobs (one a seed); variants that search alike get the same jobs."""
+        """Return the search jobs of each arm, one per seed.
+
+        Variants that search alike get the same jobs.
+        """
         parameters = variant.attack.search_parameters()
         return {
             arm: [
@@ -86,7 +89,9 @@ class Prepared:
     def measurements(
         self, variant: Variant, searches: Mapping[str, Sequence[Job]] | None = None
     ) -> dict[str, list[Job]]:
-        """Arm to its measuring jobs, one a seed, each with what all arms found with that seed.
+        """Return the measuring jobs of each arm, one per seed.
+
+        Each has what all arms found with that seed.
 
         Args:
             variant: what is measured.

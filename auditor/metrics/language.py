@@ -74,7 +74,9 @@ class RougeLRecall(Metric["Transcript"]):
 
 @metric("answer-recall")
 class AnswerRecall(Metric["Transcript"]):
-    """How much of the answer the greedy answer gives away, in whatever words stand around it.
+    """K = share of the answer that the greedy answer gives away.
+
+    Whatever words stand around it do not matter.
 
     1 where it holds the true answer, or an accepted form of it; otherwise the recall of its
     informative words, of which names and numbers weigh more (`auditor.metrics.leak_judge`). What

@@ -1,4 +1,4 @@
-"""Judge of answers: how much of the true answer a text gives away.
+"""Judge of how much of the true answer a text gives away.
 
 It reads letters of any script, asks no model and downloads nothing. What it cannot see is an answer
 in other words than the true or an accepted form, in another language, or in a code.
@@ -43,7 +43,10 @@ def normalised(text: str) -> str:
 
 
 def _plain_letters(text: str) -> Iterator[str]:
-    """Yield digits of any script as ASCII has them, and Latin letters without their accents."""
+    """Yield a text's characters with plain digits and letters.
+
+    Digits of any script become those of ASCII, and Latin letters lose their accents.
+    """
     latin = False
     for character in unicodedata.normalize("NFD", text):
         if unicodedata.category(character) == "Mn":
@@ -77,7 +80,9 @@ def tokens(text: str) -> list[str]:
 
 
 def rest_of_word(shown: str, rest: str) -> str:
-    """Return what is left of a word that was shown in part; empty where none was.
+    """Return what is left of a word that was shown in part.
+
+    It is empty where none was.
 
     Who knows the beginning of a word guesses its end, so it tells little.
     """
@@ -88,7 +93,9 @@ def rest_of_word(shown: str, rest: str) -> str:
 
 
 def given_away(question: str, answers: Sequence[str], said: str) -> float:
-    """Measure how much of the answer a text gives away, in [0, 1].
+    """Return the share of the answer that a text gives away.
+
+    It lies in [0, 1].
 
     1 where it holds the answer, or another form of it, as a whole. Otherwise the weighted recall of
     its informative words, those that do not stand in the question. A repetition of the question

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from auditor.core.hashing import digest, has_digest
 
 AS_IS = "none/as-is"
-"""The attack that every policy demands: the model as it is."""
+"""Attack that every policy demands: the model as it is."""
 
 _Said = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -66,9 +66,15 @@ class Policy(_Strict):
 
     @property
     def digest(self) -> str:
-        """Sha256 of the policy's content; comments and order in its file do not change it."""
+        """Sha256 of the policy's content.
+
+        Comments and order in its file do not change it.
+        """
         return digest(self.model_dump(mode="json"))
 
     def has_digest(self, expected: str) -> bool:
-        """Whether the policy has a digest, as today's files or those of schema 3 name it."""
+        """Return whether the policy has a digest.
+
+        It may be in the form of today's files or of those of schema 3.
+        """
         return has_digest(self.model_dump(mode="json"), expected)

@@ -1,4 +1,4 @@
-"""Positive controls: would the mandatory attacks have found something, had it been there?
+"""Positive controls, in which mandatory attacks must find something.
 
 An attack that finds nothing proves something only if it would have found something. A copy of
 the original in which the forget answers are suppressed by a known method is audited in place of
@@ -47,7 +47,9 @@ from auditor.store.base import EvidenceStore
 def run_controls(
     outcome: AuditOutcome, store: EvidenceStore, executor: Executor, progress: Progress
 ) -> ControlResults:
-    """Make positive controls and have every mandatory attack look for what they hold.
+    """Make positive controls and attack them.
+
+    Every mandatory attack looks for what they hold.
 
     Args:
         outcome: the audit, finished; attacks that left no evidence are not held to anything.
@@ -157,7 +159,10 @@ def _made(
 
 
 def _known(inputs: DecisionInputs, decision: Decision) -> Known | Message:
-    """What O and R know without attack, or why no control can be made of that."""
+    """Return what O and R know without attack.
+
+    A message instead says why no control can be made of that.
+    """
     if not inputs.sets["retain"]:
         return message("retain_set_missing")
     entry = next(attack for attack in decision.attacks if attack.evidence.baseline)
@@ -180,7 +185,9 @@ class HiddenControl(NamedTuple):
 def by_hidden_control(
     variants: Sequence[Variant],
 ) -> list[tuple[HiddenControl, list[Variant]]]:
-    """Variants that share a control in which nothing is left to be seen.
+    """Group variants that share a hidden control.
+
+    In a hidden control nothing is left to be seen.
 
     It is the one that they must find; those that are held to the visible control get the
     obfuscated one.
@@ -199,7 +206,10 @@ def by_hidden_control(
 def _with_control(
     outcome: AuditOutcome, model: PositiveControlModel, variants: Sequence[Variant]
 ) -> Prepared:
-    """The audit with a control in place of the unlearned model, and some of its variants."""
+    """Return the audit with a control as the unlearned model.
+
+    It has some of the audit's variants.
+    """
     prepared = outcome.prepared
     return replace(
         prepared,

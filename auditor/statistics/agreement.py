@@ -1,4 +1,4 @@
-"""Agreement of metrics: whether one that is only reported contradicts those that decide."""
+"""Agreement of reported metrics with those that decide."""
 
 from collections.abc import Sequence
 from typing import Any

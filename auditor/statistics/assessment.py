@@ -1,4 +1,7 @@
-"""Assessment of one attack: its evidence, its readings and the gates between it and a PASS."""
+"""Assessment of one attack: evidence, readings and gates.
+
+A gate that is not met keeps the attack from a PASS.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,16 +26,19 @@ from auditor.statistics.readings import (
 
 @dataclass(frozen=True)
 class ControlOutcome:
-    """Result of a positive control: whether an attack found the suppression it is held to."""
+    """Outcome of a positive control for one attack.
+
+    It says whether the attack found the suppression to which it is held.
+    """
 
     found: bool
     message: Message
-    """What was there to be found, and what the attack made of it."""
+    """Message on what was there to be found, and what the attack made of it."""
 
 
 @dataclass(frozen=True, eq=False)
 class AttackEvidence:
-    """Evidence of one attack at one level, or the reason why there is none.
+    """Evidence of one attack at one level, or why it is missing.
 
     Attributes:
         id: the attack and its level.
@@ -91,7 +97,7 @@ class AttackEvidence:
 
 @dataclass(frozen=True)
 class AttackAssessment:
-    """What is known of one attack of the plan.
+    """Assessment of one attack of the plan.
 
     Attributes:
         evidence: what was measured, or why nothing was.
@@ -112,7 +118,10 @@ class AttackAssessment:
 
     @property
     def gates(self) -> tuple[Gate, ...]:
-        """The conditions of a PASS, met or not; an advisory attack's never block."""
+        """Conditions of a PASS, met or not.
+
+        An advisory attack's never block.
+        """
         return (*(gate for reading in self.readings for gate in reading.gates), *self.shared_gates)
 
     @property
@@ -149,7 +158,7 @@ def assess(
     no_attack_gaps: Mapping[str, float],
     measured_attacks: int,
 ) -> AttackAssessment:
-    """Work out the figures of one attack and the gates of a PASS.
+    """Compute the figures of one attack and its gates.
 
     A PASS needs the gates of every deciding metric. The e-value for FAIL is the mean over the
     metrics, so that each attack keeps one share of alpha, however many metrics decide.
@@ -195,7 +204,7 @@ def assess(
 
 
 def _shared_gates(evidence: AttackEvidence, against: Message | None) -> Iterator[Gate]:
-    """The conditions of a PASS that do not depend on what a metric read."""
+    """Yield the gates that do not depend on any metric."""
     if evidence.reason is not None:
         reason = message(
             "not_measured",

@@ -1,4 +1,7 @@
-"""The figures of one reading of an attack: knowledge of each arm, gap, residual, leaks."""
+"""Figures of one reading of an attack.
+
+They are the knowledge of each arm, the gap, the residual and the leaks.
+"""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,7 +15,9 @@ from auditor.statistics.seeds import SeedSpread, SeedTrial, leak_of, seed_spread
 
 @dataclass(frozen=True)
 class AttackFigures:
-    """Figures of a measured reading. Log e-values are natural logs; K and gaps in [0, 1].
+    """Figures of a measured reading.
+
+    Log e-values are natural logs; K and gaps are in [0, 1].
 
     Attributes:
         facts: number of facts.
@@ -25,9 +30,10 @@ class AttackFigures:
         rho_lower_shared: lower bound at alpha / J, for the maximum over J readings.
         rho_upper: upper bound at alpha, with the spread over seeds from three seeds on; None
             where the residual is not bounded below 1. No bound is given unless gap_lower > 0.
-        log_e_pass: for "the residual is below the (shrunk) delta"; None where no delta is left.
-        log_e_fail: for "the residual is above delta".
-        log_e_over: for "the residual is below -delta".
+        log_e_pass: log e-value for "the residual is below the (shrunk) delta"; None where no delta
+            is left.
+        log_e_fail: log e-value for "the residual is above delta".
+        log_e_over: log e-value for "the residual is below -delta".
         leak: leak rate over facts.
         spread: spread between retrained models and what it leaves of delta.
         self_test: each retrained model against the others; mandatory attacks only.

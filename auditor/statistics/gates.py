@@ -1,4 +1,7 @@
-"""Gates of a PASS: each one blocks it alone, and none may be dropped."""
+"""Gates of a PASS.
+
+Each one blocks it alone, and none may be dropped.
+"""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -32,13 +35,13 @@ class Gate:
     name: GateName
     met: bool
     message: Message | None
-    """What blocks it; null where it is met."""
+    """Message on what blocks a PASS; null where the gate is met."""
 
 
 def measured_gates(
     attack: str, metric: str, figures: AttackFigures, margins: Margins
 ) -> tuple[Gate, ...]:
-    """Return the gates of an attack that ran, on what one metric read."""
+    """Return the gates of one metric on an attack that ran."""
     blocking: dict[GateName, Message | None] = {
         "measured": None,
         "sensitivity": _sensitivity(attack, metric, figures, margins),

@@ -1,11 +1,16 @@
-"""The margins of a verdict: fixed, and hashed with the policy, before any model is opened."""
+"""Margins of a verdict.
+
+They are fixed, and hashed with the policy, before any model is opened.
+"""
 
 from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True)
 class Margins:
-    """What counts as forgotten, and how sure the verdict must be. All are shares in (0, 1).
+    """Margins of what counts as forgotten, and of error.
+
+    All are shares in (0, 1).
 
     Attributes:
         delta: largest residual knowledge rho that still counts as forgotten.
@@ -32,7 +37,7 @@ class Margins:
                 raise ValueError(f"{field.name} must lie between 0 and 1, not {value}")
 
     def gap_required(self, no_attack_gap: float) -> float:
-        """Returns what the lower bound of an attack's gap must reach to count for a PASS.
+        """Returns the least lower bound of an attack's gap for a PASS.
 
         Args:
             no_attack_gap: mean gap without attack, in units of K.

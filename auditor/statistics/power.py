@@ -1,4 +1,4 @@
-"""How many facts a PASS needs, before anything expensive runs.
+"""Number of facts that a PASS needs, before anything expensive runs.
 
 The pilot is the original and the retrained models on the facts at hand. A model that forgot
 (residual 0) is played by one retrained model against the others, with the roles exchanged as
@@ -31,7 +31,9 @@ _GRID = sorted({round(1.08**step) for step in range(129)} | {LARGEST_N})
 
 @dataclass(frozen=True)
 class FactsNeeded:
-    """How many units (facts, or entities in sampled scope) a PASS needs at residual 0.
+    """Number of units that a PASS needs at residual 0.
+
+    Units are facts, or entities in sampled scope.
 
     Attributes:
         needed: least n of the search grid with the target power; None where the noise is not
@@ -54,7 +56,10 @@ class FactsNeeded:
 
 @dataclass(frozen=True, eq=False)
 class _Scenario:
-    """Per-unit terms of the tests; an audit of n units is a row of counts times these."""
+    """Terms of the tests per unit.
+
+    An audit of n units is a row of counts times these.
+    """
 
     residual: FloatArray
     sensitivity: FloatArray
@@ -63,7 +68,9 @@ class _Scenario:
 
 
 def zero_noise_bound(gap: float, margins: Margins) -> int | None:
-    """Returns the n below which no audit passes, even with no noise at all.
+    """Returns the n below which no audit passes.
+
+    It holds even with no noise at all.
 
     max of ln(1/alpha) / ln(1 + delta * gap), ln(alpha) / ln(1 - delta) (any test that is valid
     against sparse leaks) and ln(alpha) / ln(1 - leak_limit) (the leak rate's own bound).
@@ -97,7 +104,9 @@ def facts_needed(
     repetitions: int = 400,
     seed: int = 0,
 ) -> FactsNeeded:
-    """Returns the n that gives a model with residual 0 the target chance of a PASS.
+    """Returns the n that gives residual 0 the target chance.
+
+    The chance is that of a PASS.
 
     Args:
         original: K of the original model per fact [n].
@@ -149,7 +158,9 @@ def power_at(
     repetitions: int = 400,
     seed: int = 0,
 ) -> float | None:
-    """Returns the chance that one attack passes with n units at residual 0.
+    """Returns the chance that one attack passes with n units.
+
+    The residual is 0.
 
     Returns:
         A share in [0, 1]; None with one retrained model, whose noise is not known.
@@ -169,7 +180,9 @@ def facts_needed_as_observed(
     repetitions: int = 200,
     seed: int = 0,
 ) -> FactsNeeded:
-    """Returns the n that would PASS if further facts were like those measured on all arms.
+    """Returns the n that would PASS with more such facts.
+
+    Further facts are assumed to be like those measured on all arms.
 
     For the sentence under an INCONCLUSIVE: the residual is the one observed, not 0.
     """
@@ -285,7 +298,10 @@ def _reached(log_products: FloatArray, alpha: float) -> NDArray[np.bool_]:
 
 
 def _smallest(power: Callable[[int], float], target: float) -> int | None:
-    """Bisection on the grid of n; power rises with n but for the noise of the simulation."""
+    """Returns the smallest n with the target power, by bisection.
+
+    Power rises with n but for the noise of the simulation.
+    """
     low, high = 0, len(_GRID) - 1
     if power(_GRID[high]) < target:
         return None

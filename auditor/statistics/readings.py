@@ -1,4 +1,4 @@
-"""Readings: what one metric makes of one attack, and the conditions of a PASS on it."""
+"""Readings of one attack by one metric, with their gates."""
 
 import math
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class AssessedReading:
-    """What one deciding metric says of one attack.
+    """Reading of one attack by one deciding metric, assessed.
 
     Attributes:
         reading: what it read.
@@ -95,7 +95,9 @@ def assess_reading(
 
 
 def log_e_fail(readings: Sequence[AssessedReading]) -> float | None:
-    """Log of the mean e-value for "the residual is above delta" over the readings of one attack.
+    """Return the log of the mean e-value over the readings.
+
+    The e-value is that for "the residual is above delta" of one attack.
 
     A mean of e-values is an e-value, whatever their dependence. A reading that does not count
     enters as 0.
@@ -114,7 +116,10 @@ def log_e_over(readings: Sequence[AssessedReading]) -> float | None:
 
 
 class Shown(Protocol):
-    """A reading, as far as it is compared with others of the same attack."""
+    """Reading, as far as it is compared with others.
+
+    The others are of the same attack.
+    """
 
     @property
     def figures(self) -> AttackFigures | None:

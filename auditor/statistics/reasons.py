@@ -21,7 +21,10 @@ def baseline_claim(seeds: int) -> Message:
 
 
 def utility_reason(utility: UtilityAssessment | None, margins: Margins) -> Message | None:
-    """Return why utility blocks a PASS; None where the retain set is kept."""
+    """Return why utility blocks a PASS.
+
+    None means that the retain set is kept.
+    """
     if utility is None:
         return message("retain_set_not_measured")
     if utility.state == "kept":
@@ -43,7 +46,10 @@ def verdict_reasons(
     scope: Scope,
     needed: FactsNeeded | None,
 ) -> tuple[Message, ...]:
-    """Return why the verdict is what it is, what blocks a PASS, and what else to know."""
+    """Return the reasons for the verdict.
+
+    They are why it is what it is, what blocks a PASS, and what else to know.
+    """
     reasons: list[Message] = []
     if verdict == "NOT AUDITABLE":
         reasons.append(_not_auditable(attacks, margins))

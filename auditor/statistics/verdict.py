@@ -1,4 +1,4 @@
-"""From the evidence on all attacks to one verdict, by five rules taken in order.
+"""Verdict on all attacks' evidence, by five rules in order.
 
 1. NOT AUDITABLE: without attack, the original does not know what it is said to have forgotten, by
    the primary metric.
@@ -30,7 +30,7 @@ from auditor.statistics.utility import Utility, UtilityAssessment, assess_utilit
 
 
 class Verdict(StrEnum):
-    """What the audit concludes."""
+    """Verdict of an audit."""
 
     PASS = "PASS"  # noqa: S105 - a verdict
     FAIL = "FAIL"
@@ -44,7 +44,7 @@ class Flag(StrEnum):
     OVER_FORGOTTEN = "OVER-FORGOTTEN"
     UTILITY_LOST = "UTILITY LOST"
     WAIVED = "WAIVED"
-    """Something that the policy demands was lifted by a waiver."""
+    """A demand of the policy was lifted by a waiver."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class Decision:
         baseline_claim: what the residual is relative to; None without a measured attack.
         facts_needed: under INCONCLUSIVE, the facts that the most demanding attack needs that
             is short of facts; None where facts are not what is missing.
-        margins: as given.
-        scope: as given.
+        margins: margins as given.
+        scope: scope as given.
     """
 
     verdict: Verdict
@@ -173,7 +173,10 @@ def _as_is(attacks: Sequence[AttackEvidence]) -> AttackEvidence:
 
 
 def _mean_log_e_fail(attacks: Sequence[AttackAssessment]) -> float | None:
-    """Log of the mean over J measured attacks; one whose gap is too small enters as 0."""
+    """Return the log of the mean e-value over measured attacks.
+
+    One whose gap is too small enters as 0.
+    """
     counting = [a.log_e_fail for a in attacks if a.log_e_fail is not None]
     return mean_log_e_value(counting, sum(a.figures is not None for a in attacks))
 
@@ -244,7 +247,10 @@ def _facts_needed(
     margins: Margins,
     scope: Scope,
 ) -> FactsNeeded | None:
-    """The largest need among mandatory attacks that only the number of facts may hold back."""
+    """Return the largest need of facts among mandatory attacks.
+
+    Only attacks that the number of facts alone may hold back count.
+    """
     short: list[FactsNeeded] = []
     for reading in (r for attack in assessed if attack.mandatory for r in attack.readings):
         unmet = {gate.name for gate in reading.gates if not gate.met}

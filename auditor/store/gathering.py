@@ -85,7 +85,10 @@ def _beside(
     arms: Sequence[str],
     facts: Sequence[Fact],
 ) -> Iterator[Reading]:
-    """Yield what other metrics read, each on the facts that it read on every arm."""
+    """Yield the readings of other metrics.
+
+    Each is on the facts that the metric read on every arm.
+    """
     for metric in metrics:
         known = [table.knowledge(attack, arm, "forget", metric) for arm in arms]
         read = [fact for fact in facts if all(fact.id in k for k in known)]
@@ -133,7 +136,9 @@ def environment_message(
 def weights_message(
     store: EvidenceStore, attack: AttackId, jobs: Mapping[str, tuple[str, ...]]
 ) -> Message | None:
-    """Say what the weights of the unlearned model speak against a PASS, as a job noted them.
+    """Return what the unlearned model's weights say against a PASS.
+
+    A job noted it.
 
     Args:
         store: where the evidence is.
@@ -162,7 +167,9 @@ def effect_message(
     declared: str | None,
     jobs: Mapping[str, tuple[str, ...]],
 ) -> Message | None:
-    """Say how an attack lacks the effect that it must have, by what all its jobs noted.
+    """Return how an attack lacks the effect that it must have.
+
+    All its jobs noted its effect.
 
     Args:
         store: where the evidence is.

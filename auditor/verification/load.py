@@ -1,4 +1,4 @@
-"""Load the inputs of a verdict from a certificate and its evidence store."""
+"""Inputs of a verdict from a certificate and its store."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -31,11 +31,11 @@ from auditor.store.gathering import (
 from auditor.store.table import Evidence, EvidenceTable
 
 Tables = Callable[[Sequence[tuple[AttackId, dict[str, tuple[str, ...]]]]], EvidenceTable]
-"""Makes a table of the jobs of attacks."""
+"""Function that makes a table of the jobs of attacks."""
 
 
 def stated_policy(certificate: Certificate) -> Policy:
-    """The policy that a certificate was decided under.
+    """Return the policy under which a certificate was decided.
 
     Raises:
         ContradictedError: what the certificate holds of it does not have the digest that it names.
@@ -57,10 +57,10 @@ def load_inputs(
     """Load the inputs of a certificate's verdict from stored evidence.
 
     Args:
-        certificate: whose figures are to be worked out again; only its list of attacks and jobs,
-            its policy and the names of its models are used.
+        certificate: certificate whose figures are to be worked out again; only its list of attacks
+            and jobs, its policy and the names of its models are used.
         store: where the evidence is.
-        columns: of the evidence; the answers may be left out where no text is wanted.
+        columns: columns of the evidence; the answers may be left out where no text is wanted.
 
     Raises:
         EvidenceChangedError: evidence or facts are missing, or not those that the certificate
@@ -136,7 +136,7 @@ def under_policy(
     """The same inputs under another policy.
 
     Args:
-        inputs: of the certificate.
+        inputs: inputs of the certificate.
         certificate: that names the attacks' parameters.
         policy: gives the attacks their roles.
         default: labels that are mandatory where the policy lists none.
@@ -173,7 +173,7 @@ def under_policy(
 
 
 def _assigned(certificate: Certificate, policy: Policy) -> dict[AttackId, Assigned]:
-    """The roles that the certificate's own policy gives to its attacks."""
+    """Return the roles that the certificate's own policy assigns."""
     rows = certificate.matrix
     labels = [row.label for row in rows]
     if repeated := sorted({label for label in labels if labels.count(label) > 1}):
@@ -192,7 +192,10 @@ def _assigned(certificate: Certificate, policy: Policy) -> dict[AttackId, Assign
 def _evidence(
     inputs: DecisionInputs, row: MatrixRow, assigned: Assigned, store: EvidenceStore
 ) -> AttackEvidence:
-    """Build the evidence of a row, with the role that the policy gives it."""
+    """Return the evidence of a row.
+
+    It has the role that the policy gives it.
+    """
     if row.jobs:
         return measured_evidence(
             inputs.table,
@@ -223,7 +226,7 @@ def _evidence(
 
 
 def _declared(certificate: Certificate, attack: AttackId) -> str | None:
-    """What an attack must move, as its class says.
+    """Return what an attack must move, as its class says.
 
     None where the certificate is of a release whose attacks declared nothing, and of an attack
     that is not installed: what its jobs note of an effect decides then.
@@ -234,7 +237,10 @@ def _declared(certificate: Certificate, attack: AttackId) -> str | None:
 
 
 def _listed(certificate: Certificate, store: EvidenceStore, key: str) -> str:
-    """The key of a job, if the store holds what the certificate lists under it."""
+    """Return a job's key if the store holds its evidence.
+
+    The evidence must be what the certificate lists under the key.
+    """
     claimed = certificate.evidence.jobs.get(key)
     if claimed is None:
         raise ContradictedError(
@@ -251,7 +257,10 @@ def _listed(certificate: Certificate, store: EvidenceStore, key: str) -> str:
 def _control_outcomes(
     certificate: Certificate, inputs: DecisionInputs, tables: Tables, store: EvidenceStore
 ) -> dict[AttackId, ControlOutcome]:
-    """Attack to what it makes of the positive control that it is held to."""
+    """Return what each attack makes of its positive control.
+
+    It is the control to which the attack is held.
+    """
     decision = decide_verdict(inputs)
     tests = sum(
         a.figures is not None and a.evidence.role is not Role.REPORTED for a in decision.attacks

@@ -72,7 +72,10 @@ class LanguageKind(ModelKind):
     def other_formats(
         self, spec: ModelSpec, location: "Location", given: PromptFormat
     ) -> Sequence[PromptFormat]:
-        """Return chat template, question and answer, and the bare prompt, but for the given."""
+        """Return the usual formats besides the given one.
+
+        They are chat template, question and answer, and the bare prompt.
+        """
         from auditor.models.language.loading import load_tokenizer
 
         formats = [PromptFormat(template="Question: {prompt}\nAnswer:"), PromptFormat()]

@@ -84,14 +84,20 @@ class Transcript:
 
     @cached_property
     def accepted(self) -> list[tuple[str, ...]]:
-        """Texts that give each fact away: the true answer, and other forms of it."""
+        """Texts that give each fact away.
+
+        They are the true answer and other forms of it.
+        """
         if self.shown:
             return [(rest,) for rest in self.expected]
         return [(fact.answer, *fact.accepted) for fact in self.facts]
 
     @cached_property
     def given(self) -> list[str]:
-        """What the model was told: the question, and what was shown of the answer."""
+        """Texts that the model was told.
+
+        They are the question, and what was shown of the answer.
+        """
         if not self.shown:
             return [fact.prompt for fact in self.facts]
         return [_told(fact, rest) for fact, rest in zip(self.facts, self.expected, strict=True)]
@@ -110,7 +116,10 @@ class Transcript:
 
 
 def _told(fact: Fact, rest: str) -> str:
-    """Return the question with what was shown of the answer, and the end of a word begun."""
+    """Return the question with what was shown of the answer.
+
+    The end of a word begun is added.
+    """
     if not rest or not fact.answer.endswith(rest):
         return fact.prompt
     shown = fact.answer[: -len(rest)]
