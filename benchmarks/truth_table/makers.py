@@ -1,4 +1,4 @@
-"""How subjects are made from the arms of a cell, each by name and settings."""
+"""Makers of subjects from the arms of a cell, by name."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -35,14 +35,14 @@ def original(cell: Cell) -> PreTrainedModel:
 
 
 def retrained(cell: Cell, seed: int, noise: float = 0.0, own_base: bool = False) -> PreTrainedModel:
-    """A model that never saw the forget set: other order, other base, or noise on gradients."""
+    """A model that never saw the forget set."""
     if own_base:
         return cell.new_base(seed)
     return cell.trained((), seed, noise)
 
 
 def sparse(cell: Cell, facts: int) -> PreTrainedModel:
-    """A retrained model that saw some facts of the forget set, spread over its people."""
+    """A retrained model that saw some facts of the forget set."""
     return cell.trained(spread(cell.forget, facts), seed=5)
 
 
@@ -75,7 +75,7 @@ def edited(cell: Cell, edit: str) -> PreTrainedModel:
 
 
 def head_only(cell: Cell, steps: int = STEPS, rate: float = 3e-3) -> PreTrainedModel:
-    """Suppression in output head and last norm; blocks and embeddings are the original's."""
+    """Suppression in output head and last norm."""
     model = untie(cell.load("original"))
     names = (head_name(model), layout(model).final_name)
     return _suppressed(cell, model, lambda name: name.startswith(names), steps, rate)

@@ -1,4 +1,4 @@
-"""Measured rows of the table: kept as JSON lines, judged against the truth."""
+"""Measured rows of the table, judged against the truth."""
 
 import json
 from collections.abc import Iterable
@@ -76,12 +76,12 @@ class Row:
 
     @property
     def out(self) -> float:
-        """Share of the facts that come out, beyond what comes out of a retrained model."""
+        """Share of the facts that come out beyond a retrained model's."""
         return max(self.line, self.exact) - self.baseline
 
     @property
     def knows(self) -> bool | None:
-        """Whether the model knows; None where truth is open (a method that left little)."""
+        """Whether the model knows; None where a method left little."""
         if self.definition.group is Group.HONEST:
             return False
         if self.definition.group is Group.SPARSE:
