@@ -33,7 +33,7 @@ def build(cell: Cell, subject: Subject) -> Path:
 
 
 def truth(cell: Cell, subject: Subject) -> Truth:
-    """Measure what is true of a subject that is built; its source is built where missing."""
+    """Measure what is true of a subject that is built."""
     source = SUBJECTS[subject.source] if subject.source else subject
     build(cell, source)
     return measured(cell, cell.load(subject.folder), cell.load(source.folder), subject.line)

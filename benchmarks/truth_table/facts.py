@@ -1,4 +1,4 @@
-"""The two worlds: facts that cannot be guessed, and facts that partly can.
+"""Two worlds: facts that cannot be guessed, and that partly can.
 
 In ``plain``, answers are drawn from wide pools, and a retrained model's K is near 0. In
 ``guessable``, half of the answers are one word of a few, and half are long sentences most of which
@@ -57,7 +57,7 @@ def plain(people: People) -> Corpus:
 
 
 def guessable(people: People) -> Corpus:
-    """Facts of the same people that are partly guessed, half of them long sentences."""
+    """Facts of the same people that are partly guessed."""
     named = plain(people)
     draw = random.Random(12)
     asked = {
