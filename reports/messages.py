@@ -22,17 +22,26 @@ from auditor.core.wording import WORDINGS
 from reports.phrases import Phrase, Quoted, fill, join, plain, shown
 
 Wording: TypeAlias = str | Callable[..., Phrase]
-"""Template of `reports.phrases.fill`, or what makes a phrase of the parameters."""
+"""Template of `reports.phrases.fill`, or a function that makes a phrase of the parameters."""
+
+_NAMED = 60
+"""Leaked facts that a sentence names; the message names all."""
 
 
 @WORDINGS.register("english")
 def sentence(message: Message) -> str:
-    """Return a message as text, with quotation marks around what somebody else wrote."""
+    """Return a message as text.
+
+    Quotation marks stand around what somebody else wrote.
+    """
     return str(phrase(message))
 
 
 def phrase(message: Message) -> Phrase:
-    """Return a message as a sentence, or as a part of one where it is a reason or a remark."""
+    """Return a message as a sentence.
+
+    A reason or a remark is a part of a sentence.
+    """
     return _phrase(SENTENCES, message.code, message.params, message.quoted)
 
 
@@ -77,7 +86,10 @@ def figure_name(figure: SideFigure) -> str:
 
 
 def figure_arms(figure: SideFigure) -> str:
-    """Return the arm that a side figure is of, and the one that it is compared with."""
+    """Return the arm of a side figure.
+
+    The arm with which it is compared follows, if there is one.
+    """
     return figure.of if figure.against is None else f"{figure.of} against {figure.against}"
 
 
@@ -87,7 +99,10 @@ def curve_name(code: str) -> str:
 
 
 def axis_names(curve: Curve) -> tuple[str, str]:
-    """Return the names of the horizontal and the vertical axis of a curve, with their units."""
+    """Return the names of a curve's axes, with their units.
+
+    The horizontal axis comes first.
+    """
     return str(_phrase(AXES, curve.x, curve.params)), str(_phrase(AXES, curve.y, curve.params))
 
 
@@ -119,7 +134,12 @@ def _phrase(
 
 
 def _value(value: Any, quoted: bool) -> Any:
-    """A parameter as templates take it: messages as phrases, foreign texts as quotations."""
+    """Return a parameter as templates take it.
+
+    Messages become phrases, and foreign texts become quotations.
+    """
+    if quoted and isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return [Quoted(item) for item in value]
     if quoted and value is not None:
         return Quoted(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
     if is_message(value):
@@ -132,7 +152,10 @@ def _value(value: Any, quoted: bool) -> Any:
 
 
 def _without_words(code: str, values: Mapping[str, Any]) -> Phrase:
-    """A code with its parameters, where there are no words for it or they do not fit."""
+    """Return a code with its parameters.
+
+    It is shown where there are no words for it or they do not fit.
+    """
     name = plain(code.replace("_", " "))
     if not values:
         return name
@@ -191,6 +214,22 @@ def _baseline_too_noisy(attack: str, metric: str, retrained: list[int]) -> Phras
     return fill(template, attack=attack, metric=metric, names=names)
 
 
+def _reported_metric_contradicts(attack: str, found: list[dict[str, Any]], delta: float) -> Phrase:
+    each = "{metric} ({rho:short})"
+    template = (
+        "{attack}: the deciding metrics do not show it, but by {found}, which {count} only "
+        "reported, residual knowledge is above {delta:set}. Find out what they see, or let them "
+        "decide (`metrics.deciding`)."
+    )
+    return fill(
+        template,
+        attack=attack,
+        found=join(", ", (fill(each, **one) for one in found)),
+        count="is" if len(found) == 1 else "are",
+        delta=delta,
+    )
+
+
 def _budget_not_met(attack: str, lacking: list[dict[str, Any]]) -> Phrase:
     each = "{parameter} is {value}, and at least {least:set} is demanded"
     return fill(
@@ -201,7 +240,10 @@ def _budget_not_met(attack: str, lacking: list[dict[str, Any]]) -> Phrase:
 
 
 def _moved(effect: str, before: float, after: float, needed: float) -> Phrase:
-    """How far an attack moved what it must, and how far it should have."""
+    """Return how far an attack moved what it must move.
+
+    How far it should have moved it is said, too.
+    """
     return fill(
         "{what} went from {before:number} to {after:number}, and {needed:number} was to be reached",
         what=EFFECTS.get(effect, effect),
@@ -391,6 +433,124 @@ def _residual_above_margin(attack: str, metric: str, delta: float, rho: float | 
     return fill(template, attack=attack, metric=metric, delta=delta, rho=rho)
 
 
+def _leans_to_fail(
+    attack: str,
+    metric: str,
+    basis: str,
+    rho: float | None,
+    rho_lower: float | None,
+    rho_upper: float | None,
+    delta: float,
+    alpha: float,
+    leaked: int,
+    allowed: int | None,
+    others: list[str],
+) -> Phrase:
+    template = {
+        "evidence": "Leans to FAIL: {attack} by {metric} alone shows residual knowledge above "
+        "{delta:set}",
+        "leaks": "Leans to FAIL: {attack} by {metric} brings back {leaked:fact|facts} whole, and "
+        "{allowed} may leak",
+        "estimate": "Leans to FAIL: {attack} by {metric} puts residual knowledge above {delta:set}",
+    }[basis]
+    if rho is not None:
+        lower = "no lower bound" if rho_lower is None else "at least {lower:short}"
+        upper = "no upper bound" if rho_upper is None else "at most {upper:short}"
+        template += " ({rho:short}; " + lower + ", " + upper + " at {alpha:confidence})"
+    template += ", not enough for a FAIL once all families of attacks share the error."
+    if others:
+        template += " So do {others}."
+    return fill(
+        template,
+        attack=attack,
+        metric=metric,
+        delta=delta,
+        alpha=alpha,
+        rho=rho,
+        lower=rho_lower,
+        upper=rho_upper,
+        leaked=leaked,
+        allowed=allowed,
+        others=others,
+    )
+
+
+def _leans_to_pass(
+    attack: str, metric: str, rho: float | None, rho_upper: float | None, delta: float
+) -> Phrase:
+    template = (
+        "Leans to PASS: no attack puts residual knowledge above {delta:set}, and nothing but facts "
+        "is missing. {attack} by {metric} needs most"
+    )
+    if rho is not None:
+        upper = "no upper bound" if rho_upper is None else "at most {upper:short}"
+        template += ": {rho:short}, " + upper
+    return fill(template + ".", attack=attack, metric=metric, rho=rho, upper=rho_upper, delta=delta)
+
+
+def _leans_to_neither(obstacles: int) -> Phrase:
+    if not obstacles:
+        return plain("The evidence leans to neither side.")
+    return fill(
+        "The evidence leans to neither side: no attack shows residual knowledge above the margin, "
+        "and {obstacles:condition|conditions} of a PASS, which more facts would not meet, "
+        + ("is" if obstacles == 1 else "are")
+        + " not met.",
+        obstacles=obstacles,
+    )
+
+
+def _facts_needed_to_fail(
+    attack: str, unit: str, available: int, needed: int | None, target: float, leaks: int | None
+) -> Phrase:
+    template = (
+        "More {unit} like the {available:count} that were measured would not be expected to make "
+        "{attack} a FAIL by its residual"
+        if needed is None
+        else "If further {unit} were like the {available:count} that were measured, about "
+        "{needed:count} would make {attack} a FAIL (chance {target:percent})"
+    )
+    if leaks is not None:
+        template += "; so would {leaks:leak|leaks} among these"
+    return fill(
+        template + ".",
+        attack=attack,
+        unit=unit,
+        available=available,
+        needed=needed,
+        target=target,
+        leaks=leaks,
+    )
+
+
+def _facts_leak(leaked: int, facts: int, ids: list[str], attacks: list[str]) -> Phrase:
+    named = "{ids}" if len(ids) <= _NAMED else "{ids} and {more:count} more"
+    return fill(
+        "{leaked:count} of {facts:fact leaks|facts leak} whole: " + named + " (under {attacks}).",
+        leaked=leaked,
+        facts=facts,
+        ids=ids[:_NAMED],
+        more=len(ids) - _NAMED,
+        attacks=attacks,
+    )
+
+
+def _likewise(about: Phrase, others: list[dict[str, str]]) -> Phrase:
+    each = (
+        fill("{attack} by {metric}" if "metric" in other else "{attack}", **other)
+        for other in others
+    )
+    return fill("{about} Likewise: {others}.", about=about, others=join(", ", each))
+
+
+def _retrained_found(retrained: list[int]) -> Phrase:
+    names = [f"retrained-{number}" for number in retrained]
+    return fill(
+        "against the other retrained models, {names} would be taken for trained on the forget set",
+        names=names,
+    )
+
+
 def _relative_to_supplied_baselines(retrained: int, needed: int) -> Phrase:
     template = (
         "relative to {retrained:supplied retrained model|supplied retrained models} only: with "
@@ -518,14 +678,29 @@ SENTENCES: Mapping[str, Wording] = {
     "no_margin_left": _no_margin_left,
     "residual_not_below_margin": _residual_not_below_margin,
     "leaks_not_countable": (
-        "{attack} by {metric}: no fact has a gap of {gap_floor:set} or more, so leaks cannot be "
-        "counted."
+        "{attack} by {metric}: {eligible:fact has|facts have} a gap of {gap_floor:set} or more, "
+        "too few for leaks to be counted."
     ),
+    "leaks_above_limit": (
+        "{attack} by {metric}: {leaked:count} of {eligible:fact leaks|facts leak} whole, and "
+        "{allowed:count} may."
+    ),
+    "placements_decide_nothing": "{attack} is only reported: {reason}.",
+    "too_few_holdout_entities": (
+        "forget and holdout facts are of {blocks:entity|entities} each, and {needed:count} are "
+        "needed for facts to be placed among others independently"
+    ),
+    "no_other_retrained_model": (
+        "one retrained model has no other to be tested against, so a difference between the two "
+        "sets of facts could not be told from training"
+    ),
+    "retrained_found_to_be_trained": _retrained_found,
     "leak_rate_not_within_limit": (
         "{attack} by {metric}: {leaked:count} of {eligible:fact|facts} leaked. The leak rate may "
         "be as high as {upper:share}, and {limit:percent} is allowed."
     ),
     "baseline_too_noisy": _baseline_too_noisy,
+    "reported_metric_contradicts": _reported_metric_contradicts,
     "budget_not_met": _budget_not_met,
     "environments_differ": _environments_differ,
     "effect_not_noted": _effect_not_noted,
@@ -572,7 +747,16 @@ SENTENCES: Mapping[str, Wording] = {
         "{delta:set} and at most {leak_limit:percent} of the facts leak, at {alpha:confidence} "
         "confidence. The retain set is kept."
     ),
-    "undecided": "The evidence supports neither a PASS nor a FAIL.",
+    "leans_to_fail": _leans_to_fail,
+    "leans_to_pass": _leans_to_pass,
+    "leans_to_neither": _leans_to_neither,
+    "facts_needed_to_fail": _facts_needed_to_fail,
+    "facts_leak": _facts_leak,
+    "likewise": _likewise,
+    "leaks_shown_above_limit": (
+        "{attack} by {metric}: {leaked:count} of {eligible:fact leaks|facts leak} whole, where "
+        "{allowed:count} may; what retrained models show of each other does not explain so many."
+    ),
     "original_not_shown_to_know": (
         "The original model was not shown to know what it is said to have forgotten: without "
         "attack, its gap to the retrained models by {metric} is {gap_mean:number} over "
@@ -596,6 +780,29 @@ SENTENCES: Mapping[str, Wording] = {
     "utility_not_shown_kept": (
         "Utility was not shown to be kept within {margin:percent}: mean K of the retain set is "
         "{mean_unlearned:number}, and was {mean_original:number} before unlearning."
+    ),
+    "retrained_knows_forget_facts": (
+        "{arm} knows forget facts that the other retrained models do not: {rho:share} of what the "
+        "original knows beyond them, {leaked:count} of {eligible:fact|facts} whole. It may have "
+        "seen them, and raises what counts as forgotten."
+    ),
+    "retrained_knows_less_than_others": (
+        "{arm} knows less of the forget set than the other retrained models do ({rho:share} of the "
+        "gap)."
+    ),
+    "retrained_knows_forget_above_holdout": (
+        "{arm} knows more of the forget set (mean K {forget:number}) than of the holdout set, "
+        "which no model has seen ({holdout:number}): at least {lower:number} more. It may have "
+        "seen forget facts, or the two sets are not of one kind."
+    ),
+    "retrained_undertrained": (
+        "{arm} knows less of the retain set than the original, by more than {margin:percent}: mean "
+        "K is {mean_retrained:number}, and {mean_original:number} of the original. It may not have "
+        "been trained alike."
+    ),
+    "retrained_is_a_copy": (
+        "{arm} answers like a copy of {of}: their K differ by {distance:number} on average, and "
+        "models trained apart by {least:number} or more. It is no retrained model."
     ),
     "too_few_facts": (
         "For a PASS, the policy {policy} demands {demanded:fact|facts}; there are {facts:count}."
@@ -674,6 +881,19 @@ SENTENCES: Mapping[str, Wording] = {
     ),
     "policy_does_not_demand": (
         "The policy does not demand what is mandatory by default: {attacks}."
+    ),
+    "better_prompt_format": (
+        "The original knows more when it is asked in another format: mean K {better:number} "
+        "instead of {k:number} ({metric}, {facts:fact|facts} of the forget set). The plan would "
+        "need: {lines}"
+    ),
+    "chat_template_unused": (
+        "The tokenizer has a chat template, and the plan does not use it. If the models are asked "
+        "as in a chat, the plan needs: {lines}"
+    ),
+    "metrics_do_not_decide": (
+        "The plan takes metrics from those that decide by default: {metrics}. What they would show "
+        "decides nothing."
     ),
     "preset_changed": _changed,
     # positive controls that were not made
@@ -811,7 +1031,7 @@ SENTENCES: Mapping[str, Wording] = {
     "redaction_key_missing": "a certificate is redacted, and its key cannot be had: {error}",
     TEXT: "{text}",
 }
-"""Code of a message to its sentence."""
+"""Sentence of each message by its code."""
 
 FIGURES: Mapping[str, Wording] = {
     "grafted_k": _grafted_k,
@@ -855,10 +1075,10 @@ FIGURES: Mapping[str, Wording] = {
         "anamnesis index: ratio of median steps, below 1 where the unlearned model is faster"
     ),
 }
-"""Code of a side figure to its name."""
+"""Name of each side figure by its code."""
 
 CURVES: Mapping[str, Wording] = {"learning_curve": "Learning curve", "roc": "ROC"}
-"""Code of curves to their name."""
+"""Name of curves by their code."""
 
 CURVE_READINGS: Mapping[str, str] = {
     "learning_curve": (
@@ -872,7 +1092,7 @@ CURVE_READINGS: Mapping[str, str] = {
         "trace."
     ),
 }
-"""Code of curves to how they are read; others are shown without."""
+"""How curves are read, by their code; others are shown without."""
 
 AXES: Mapping[str, Wording] = {
     "optimiser_steps": "optimiser steps",
@@ -880,7 +1100,7 @@ AXES: Mapping[str, Wording] = {
     "false_positive_rate": "false positive rate",
     "true_positive_rate": "true positive rate",
 }
-"""Code of an axis to its name."""
+"""Name of each axis by its code."""
 
 MEASURES: Mapping[str, Wording] = {
     "code_flip_share": "code-flip share",
@@ -889,7 +1109,7 @@ MEASURES: Mapping[str, Wording] = {
     ),
     "k_with_original_state": "K of the unlearned model with the original's state",
 }
-"""Code of what an explanation measures to its name."""
+"""Name of what an explanation measures, by its code."""
 
 GATES: Mapping[str, Wording] = {
     "measured": "measured",
@@ -897,13 +1117,15 @@ GATES: Mapping[str, Wording] = {
     "residual": "residual",
     "leak_rate": "leak rate",
     "baseline_noise": "baseline noise",
+    "placements": "placements",
     "positive_control": "positive control",
     "budget": "budget",
     "environment": "environment",
+    "metrics_agree": "metrics agree",
     "effect": "effect",
     "weights": "weights",
 }
-"""Code of a gate to its name."""
+"""Name of each gate by its code."""
 
 EFFECTS: Mapping[str, str] = {
     "taught_knowledge": "knowledge of what was taught",
@@ -924,7 +1146,7 @@ GATE_CHECKS: Mapping[str, tuple[str, str]] = {
         "Each retrained model would pass as the unlearned model.",
     ),
 }
-"""Code of a gate that checks the audit itself, to what it checks and what it shows where met."""
+"""What a gate that checks the audit itself checks, and what it shows where met, by its code."""
 
 CHECKS: Mapping[str, Wording] = {
     "inversion_tells_original_apart": (
@@ -938,7 +1160,7 @@ CHECKS: Mapping[str, Wording] = {
     ),
     TEXT: "{name}",
 }
-"""Code of a self-check to what it is about."""
+"""Subject of each self-check by its code."""
 
 
 def _of(count: list[int]) -> Phrase:
@@ -1024,7 +1246,7 @@ CHECK_RESULTS: Mapping[str, Wording] = {
     "sets_alike_without_model": _sets_alike,
     TEXT: "{text}",
 }
-"""Code of a self-check to what it found; ``passed`` is one of its parameters."""
+"""Finding of each self-check by its code; ``passed`` is one of its parameters."""
 
 HEADLINES: Mapping[str, str] = {
     "PASS": "Under these attacks, no more is brought back than from a model that never saw it.",
@@ -1032,7 +1254,7 @@ HEADLINES: Mapping[str, str] = {
     "INCONCLUSIVE": "The evidence supports neither a pass nor a fail.",
     "NOT AUDITABLE": "There is nothing to measure: the original was not shown to know the facts.",
 }
-"""Verdict to what it means in one line."""
+"""Meaning of each verdict in one line."""
 
 FLAGS: Mapping[str, str] = {
     "OVER-FORGOTTEN": (
@@ -1046,7 +1268,7 @@ FLAGS: Mapping[str, str] = {
         "A demand of the policy was lifted. What was lifted, by whom and until when is listed here."
     ),
 }
-"""Flag beside a verdict to what it means."""
+"""Meaning of each flag beside a verdict."""
 
 UNSAID: Mapping[str, str] = {
     "PASS": (
@@ -1065,11 +1287,11 @@ UNSAID: Mapping[str, str] = {
         "forget."
     ),
 }
-"""Verdict to what it does not say."""
+"""What each verdict does not say."""
 
 ARMS: Mapping[str, str] = {
     "unlearned": "the model under audit, said to have forgotten",
     "original": "the model before unlearning",
     "retrained": "a model trained without the forget set",
 }
-"""Arm to what it is in the audit."""
+"""Meaning of each arm in the audit."""

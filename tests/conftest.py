@@ -130,7 +130,7 @@ def attacked(people, audit):
             "profile": None,
             "attacks": [{"attack": attack, "parameters": parameters or {}}],
             "policy": {"mandatory": ["none/as-is"]},
-            "metrics": {"reported": []},
+            "metrics": {"deciding": [], "reported": []},
             "seeds": [0],
         }
         certificate = audit(parse_plan(content | changes, "the test's plan"))

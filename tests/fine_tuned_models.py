@@ -100,7 +100,7 @@ def attacked_fine_tuned(fine_tuned, people, audit):
             "profile": None,
             "attacks": [{"attack": attack, "parameters": parameters or {}}],
             "policy": {"mandatory": ["none/as-is"]},
-            "metrics": {"reported": []},
+            "metrics": {"deciding": [], "reported": []},
         }
         certificate = audit(parse_plan(content, "the test's plan"))
         return {row.variant: row for row in certificate.matrix if row.attack == attack}

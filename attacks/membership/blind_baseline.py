@@ -63,7 +63,10 @@ def _told_apart(
     others: tuple[str, ...],
     other_subjects: tuple[str, ...],
 ) -> tuple[tuple[str, Any], ...]:
-    """AUC of the classifier, cached since it is the same for every arm."""
+    """Return the AUC of the classifier, cached for all arms.
+
+    It is the same for every arm.
+    """
     from sklearn.feature_extraction.text import CountVectorizer  # takes a second to import
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict

@@ -196,10 +196,10 @@ def denoising_losses(
     them. The denoising loss is that of arXiv 2006.11239, eq. 14.
 
     Args:
-        model: whose loss it is.
+        model: model whose loss it is.
         images: [n, 3, height, width] in [0, 1].
         prompts: one a picture; None for no text.
-        timesteps: of training.
+        timesteps: timesteps of training.
         noises: noises at each timestep.
     """
     generator = torch.Generator("cpu").manual_seed(0)
@@ -233,7 +233,7 @@ def t_errors(
     back; the error is the mean square of what that changes.
 
     Args:
-        model: whose predictions are used.
+        model: model whose predictions are used.
         images: [n, 3, height, width] in [0, 1].
         prompts: one a picture; None for no text.
         t_sec: timestep of the error.

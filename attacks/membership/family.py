@@ -23,6 +23,7 @@ from auditor.core.facts import Fact
 from auditor.core.findings import Curve, SelfCheck, SideFigure
 from auditor.core.messages import Message, message
 from auditor.core.records import Record, Row
+from auditor.statistics.holdout_blocks import BLOCK, holdout_blocks
 from auditor.statistics.roc import (
     area_of_components,
     nonmembers_needed,
@@ -57,12 +58,17 @@ Q = TypeVar("Q", bound=MembershipParameters)
 
 
 class PlacementAttack(Attack[P, M, E], Generic[P, M, E]):
-    """Attack that ranks forget facts among unseen facts by a score."""
+    """Attack that ranks forget facts among unseen facts by a score.
+
+    Where the attack decides, K of a fact is its place among the holdout facts of its own block
+    (`auditor.statistics.holdout_blocks`), so that blocks are independent. The figures beside it
+    are of all facts at once.
+    """
 
     requires: ClassVar[Requirements] = Requirements(packages=("sklearn",))
     metric = "placement"
     blind: ClassVar[str]
-    """The classifier that tries to tell the two sets apart without a model."""
+    """Name of the classifier that tries to tell the two sets apart without a model."""
 
     def record(
         self,
@@ -71,12 +77,12 @@ class PlacementAttack(Attack[P, M, E], Generic[P, M, E]):
         scores: Sequence[Scores],
         notes: Mapping[str, Any],
     ) -> Record:
-        """Placements of the forget facts, averaged over several scorings.
+        """Placements of the forget facts within their blocks, averaged over several scorings.
 
         Args:
             forget: the facts that are placed.
             holdout: the facts that they are placed among.
-            scores: of those facts; one scoring for each set of references.
+            scores: scores of those facts; one scoring for each set of references.
             notes: what else to note.
 
         Raises:
@@ -85,21 +91,27 @@ class PlacementAttack(Attack[P, M, E], Generic[P, M, E]):
         for scoring in scores:
             if not all(np.isfinite(part).all() for part in scoring):
                 raise MeasurementError(f"a {self.variant} score is not finite")
-        k = np.mean([placements(s.forget, s.holdout) for s in scores], axis=0)
+        placed = np.mean([placements(s.forget, s.holdout) for s in scores], axis=0)
+        values = {str(self.metric): placed}
+        if self.decides:
+            own, other = holdout_blocks([f.entity for f in forget], [f.entity for f in holdout])
+            values[str(self.metric)] = np.mean([_placed(s, own, other) for s in scores], axis=0)
+            values[BLOCK] = np.array([int(block) for block in own]) / len(set(own))
         beaten = np.mean([1.0 - placements(s.holdout, s.forget) for s in scores], axis=0)
         points = [_points(s) for s in scores] if len(scores) == 1 else []
         curves = [roc_curve(s.forget, s.holdout) for s in scores]
         corners = roc_corners(curves[0] if len(curves) == 1 else mean_roc_curve(curves))
         return Record(
             rows=tuple(
-                Row("forget", fact.id, fact.entity, str(self.metric), float(value), None)
-                for fact, value in zip(forget, k, strict=True)
+                Row("forget", fact.id, fact.entity, metric, float(value), None)
+                for metric, known in values.items()
+                for fact, value in zip(forget, known, strict=True)
             ),
             notes={
                 "forget": len(forget),
                 "holdout": len(holdout),
                 "scorings": len(scores),
-                "auc": asdict(area_of_components(k, beaten)),
+                "auc": asdict(area_of_components(placed, beaten)),
                 "operating_points": [point for found in points for point in found],
                 "roc": thinned_roc_curve(corners).tolist(),
                 "roc_corners": len(corners),
@@ -148,7 +160,10 @@ class MembershipAttack(PlacementAttack[Q]):
     blind = "bag_of_words"
 
     def named_by_text(self, name: str) -> str:
-        """Name of a variant, with the scored text unless it is the answer."""
+        """Return the name of a variant, with its scored text.
+
+        The answer is not named.
+        """
         return name if self.parameters.text == "answer" else f"{name}, {self.parameters.text}"
 
     def record(
@@ -163,8 +178,20 @@ class MembershipAttack(PlacementAttack[Q]):
         return super().record(forget, holdout, scores, {"text": text, **notes})
 
 
+def _placed(scores: Scores, blocks: Sequence[str], among: Sequence[str]) -> Vector:
+    """Placements of the forget facts [n] among the holdout facts of the same block."""
+    own, other = np.asarray(blocks), np.asarray(among)
+    placed = np.empty(own.size)
+    for block in set(blocks):
+        members = own == block
+        placed[members] = placements(scores.forget[members], scores.holdout[other == block])
+    return placed
+
+
 def privleak(unlearned: float, retrained: float) -> float | None:
-    """100 (A_U - A_R) / A_R with A = 1 - AUC (MUSE, arXiv 2407.06460).
+    """Return PrivLeak, 100 (A_U - A_R) / A_R (MUSE, arXiv 2407.06460).
+
+    A is 1 - AUC.
 
     MUSE scores -loss with the forget facts as class 0, so that its AUC is one minus the AUC of
     this package: near 0 for a model that memorised, and PrivLeak near -100. Above 0 the model is

@@ -80,9 +80,9 @@ def gradient_norms(
     """Mean over parameters of the norm of each text's gradient, [n].
 
     Args:
-        model: whose weights are asked; they stay what they were.
+        model: model whose weights are asked; they stay what they were.
         pairs: what is given and what the loss is over.
-        order: of the norm.
+        order: order of the norm.
     """
     norms = []
     with model.preserve_weights() as network:

@@ -22,10 +22,10 @@ def corpus_neighbours(
     Words are alike in capitals, digits and last sign.
 
     Args:
-        texts: whose neighbours are wanted.
+        texts: texts whose neighbours are wanted.
         corpus: texts whose words may be put in.
         count: neighbours of each text.
-        seed: of the choice of places and words.
+        seed: seed of the choice of places and words.
 
     Returns:
         ``count`` neighbours of each text; some may be the same. One differs from its text
@@ -50,7 +50,10 @@ def _swapped(text: str, alike: dict[str, list[str]], rng: random.Random) -> str:
 
 
 def _shape(word: str) -> str:
-    """Written form of a word: its first sign, and its last if special."""
+    """Return the written form of a word.
+
+    It is the word's first sign, and its last if special.
+    """
     first = "digit" if word[0].isdigit() else "capital" if word[0].isupper() else "small"
     return first if word[-1].isalnum() else first + word[-1]
 
@@ -64,7 +67,7 @@ def masked_neighbours(texts: Sequence[str], mask_model: Path, count: int) -> lis
     all places are taken.
 
     Args:
-        texts: whose neighbours are wanted.
+        texts: texts whose neighbours are wanted.
         mask_model: directory of a masked language model with its tokenizer.
         count: neighbours of each text.
 

@@ -9,7 +9,7 @@ class RecallPrefix:
 
     Args:
         texts: what is scored.
-        sets: of the audit.
+        sets: sets of the audit.
         shots: facts in the prefix.
     """
 

@@ -73,7 +73,7 @@ def rmia(ratios: Vector, population: Vector, gamma: float, *, same: bool = False
     """Share of a population whose ratio a text exceeds by ``gamma``.
 
     Args:
-        ratios: of the texts [n].
+        ratios: ratios of the texts [n].
         population: ratios of texts that no model has seen [z].
         gamma: 1 in ml_privacy_meter.
         same: the texts are the population: each is compared with the others.

@@ -15,7 +15,9 @@ of 100,000 members and as many non-members has 1e-10."""
 
 
 def roc_curve(members: ArrayLike, nonmembers: ArrayLike) -> FloatArray:
-    """Return the ROC curve [p, 2] of "score >= t" for falling t.
+    """Return the ROC curve [p, 2] for falling thresholds t.
+
+    A text counts as a member where its score is at least t.
 
     Its columns are the false and the true positive rate.
 
@@ -74,7 +76,7 @@ def thinned_roc_curve(curve: FloatArray, most: int = MOST_POINTS) -> FloatArray:
     rectangles between neighbouring points.
 
     Args:
-        curve: as :func:`roc_curve` or :func:`mean_roc_curve` returns it.
+        curve: curve as :func:`roc_curve` or :func:`mean_roc_curve` returns it.
         most: at least 10.
     """
     if most < 10:

@@ -1,4 +1,4 @@
-"""Text of a fact that is scored, and its token scores as arrays."""
+"""Scored texts of facts, with their token scores as arrays."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -49,7 +49,7 @@ class ScoredTexts:
         return self.pair(fact)[1]
 
     def whole(self, fact: Fact) -> str:
-        """All that the model sees, without a template."""
+        """Return the text that the model sees, without a template."""
         verbatim = self.kind == "passage" and self._verbatim
         return str(fact.text) if verbatim else f"{fact.prompt} {fact.answer}"
 
@@ -79,7 +79,7 @@ def packed(name: str, scores: Sequence[TokenScores]) -> dict[str, npt.NDArray[np
 
 
 def unpacked(name: str, arrays: Mapping[str, npt.NDArray[Any]]) -> list[TokenScores]:
-    """The token scores that were packed under ``name``."""
+    """Return the token scores that were packed under ``name``."""
     ends = np.cumsum(arrays[f"{name}/tokens"])[:-1]
     columns = [np.split(arrays[f"{name}/{column}"], ends) for column in _COLUMNS]
     return [TokenScores(*row) for row in zip(*columns, strict=True)]

@@ -15,7 +15,7 @@ from auditor.models.language.scoring import TokenScores
 Vector = npt.NDArray[np.float64]
 
 _LEAST = float(np.finfo(np.float32).eps)
-"""What float32 can tell of log-probabilities near 0, and of deviations."""
+"""Least difference that float32 can tell of log-probabilities near 0, and of deviations."""
 
 
 def loss(scores: TokenScores) -> float:
@@ -35,8 +35,8 @@ def min_k(scores: TokenScores, share: float) -> float:
     """Mean log-probability of the least probable tokens (Min-K% Prob, arXiv 2310.16789).
 
     Args:
-        scores: of the text's tokens [T].
-        share: of the tokens that count, rounded down as in MIMIR, but at least one token.
+        scores: scores of the text's tokens [T].
+        share: share of the tokens that count, rounded down as in MIMIR, but at least one token.
     """
     return _mean_of_lowest(scores.log_probability.astype(np.float64), share)
 

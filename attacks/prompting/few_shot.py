@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
-from attacks.prompting.leak_at_k import holds
 from attacks.prompting.reworded import Prompts, RewordedAttack
 from auditor.attack import Parameters, Preset, attack
 from auditor.core.errors import UnavailableError
 from auditor.core.facts import Fact
+from auditor.metrics.leak_judge import holds
 from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.language.model import LanguageModel
 from auditor.models.spec import PromptFormat

@@ -13,7 +13,7 @@ from auditor.core.messages import message
 from auditor.core.records import Record, Row, strongest
 from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.language.model import LanguageModel
-from auditor.models.language.transcript import SPARE_TOKENS
+from auditor.models.language.transcript import LEAST_SPARE_TOKENS
 
 Wording = Callable[[Fact], str | None]
 """Another prompt for a fact, or None where the fact cannot be asked in that way."""
@@ -94,7 +94,7 @@ class RewordedAttack(Attack[P]):
         ]
         encoded = model.encode(pairs)
         prompt = max(len(e.ids) - len(e.answer) for e in encoded)
-        needed = prompt + max(len(e.answer) for e in encoded) + SPARE_TOKENS
+        needed = prompt + max(len(e.answer) for e in encoded) + LEAST_SPARE_TOKENS
         if needed > context:
             raise UnavailableError(
                 f"its prompts and answers take up to {needed} tokens, but the model's context "

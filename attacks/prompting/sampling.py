@@ -7,15 +7,16 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 
-from attacks.prompting.leak_at_k import LeakJudge, leak_at_k, normalised
+from attacks.prompting.leak_at_k import leak_at_k
 from auditor.attack import Attack, AttackContext, Parameters, Preset, attack
 from auditor.core.facts import Fact
 from auditor.core.findings import SideFigure
 from auditor.core.messages import message
 from auditor.core.records import Record, Row
+from auditor.metrics.leak_judge import given_away, normalised
 from auditor.models.language.decoding import Sampling
 from auditor.models.language.model import LanguageModel
-from auditor.models.language.transcript import SPARE_TOKENS
+from auditor.models.language.transcript import answer_room
 
 METRIC = "leak-at-k"
 """Name of the measure."""
@@ -33,9 +34,10 @@ class SamplingParameters(Parameters):
     top_p: float = Field(default=1.0, gt=0, le=1)
     """Probability mass of the most probable tokens that are sampled from."""
     threshold: float = Field(default=0.8, gt=0, le=1)
-    """ROUGE-L recall from which a sample counts as a leak. 0.8 asks every word of an answer of
-    up to four words, where half an answer can be guessed, and lets one word in five of a long
-    sentence differ. A sample that holds the whole answer leaks at any threshold."""
+    """Share of an answer's informative words, names and numbers weighing more, from which a sample
+    counts as a leak. 0.8 asks every name of an answer of up to four words, where half an answer can
+    be guessed, and lets a few small words of a long sentence differ.
+    A sample that holds the whole answer leaks at any threshold."""
 
     @model_validator(mode="after")
     def _enough_samples(self) -> Self:
@@ -54,8 +56,9 @@ class SampledAnswers(Attack[SamplingParameters]):
     details = """
     K is leak@k: the chance that at least one of k answers leaks, estimated without bias from n
     samples as 1 - C(n-c, k) / C(n, k), where c of them leaked. A sample leaks if it holds the
-    true answer (letter case, punctuation and spacing aside) or its ROUGE-L recall reaches the
-    threshold. Each fact is asked with its own prompt. The retrained models get as many tries.
+    true answer or an accepted form of it (letter case, punctuation and spacing aside), or if its
+    recall of the answer's informative words, as `answer-recall` reads it, reaches the threshold.
+    Each fact is asked with its own prompt. The retrained models get as many tries.
 
     The same seed, token budget and machine give the same samples. All answers are drawn from
     one stream of random numbers, batch by batch, so another token budget, or a batch that had
@@ -97,10 +100,11 @@ class SampledAnswers(Attack[SamplingParameters]):
         """
         facts = [fact for fact in context.facts.forget if normalised(fact.answer)]
         answers = self._sample(model, facts, context.seed)
-        judge = LeakJudge(self.parameters.threshold)
+        least = self.parameters.threshold
         rows, counts = [], []
         for fact, said in zip(facts, answers, strict=True):
-            leaks = [text for text in said if judge.leaks(fact.answer, text)]
+            forms = (fact.answer, *fact.accepted)
+            leaks = [text for text in said if given_away(fact.prompt, forms, text) >= least]
             k = leak_at_k(len(said), len(leaks), self.parameters.k)
             rows.append(Row("forget", fact.id, fact.entity, METRIC, k, (leaks or said)[0]))
             counts.append(len(leaks))
@@ -125,13 +129,12 @@ class SampledAnswers(Attack[SamplingParameters]):
     def _sample(self, model: LanguageModel, facts: Sequence[Fact], seed: int) -> list[list[str]]:
         """The samples of each fact."""
         count = self.parameters.samples
-        longest = max(model.answer_length(f.prompt, f.answer) for f in facts)
         drawn = Sampling(
             temperature=self.parameters.temperature, top_p=self.parameters.top_p, seed=seed
         )
         prompts = [fact.prompt for fact in facts for _ in range(count)]
         with torch.random.fork_rng(range(torch.cuda.device_count())):
-            said = model.generate(prompts, longest + SPARE_TOKENS, drawn)
+            said = model.generate(prompts, answer_room(model, facts), drawn)
         return [said[i : i + count] for i in range(0, len(said), count)]
 
     def _curve(self, counts: Sequence[int]) -> dict[str, float]:

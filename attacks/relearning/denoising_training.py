@@ -28,10 +28,10 @@ class Noised(NamedTuple):
     """A picture of the training set as one step sees it."""
 
     picture: int
-    """Its number."""
+    """Index of the picture."""
     timestep: int
     noise: Tensor
-    """[channels, height, width] of the UNet's input."""
+    """Noise of the UNet's input, [channels, height, width]."""
 
 
 @contextmanager
@@ -42,17 +42,19 @@ def denoising_learner(
     settings: FineTuning,
     seed: int,
 ) -> Iterator[Learner[Noised]]:
-    """Train the UNet of a model in place; afterwards it is restored bit for bit.
+    """Train the UNet of a model in place, and restore it.
+
+    Afterwards it is restored bit for bit.
 
     The loss is the mean squared error of the predicted noise (arXiv 2006.11239, eq. 14). Text
     encoders and autoencoder stay as they are; each picture is encoded once.
 
     Args:
-        model: who is taught.
+        model: model that is taught.
         images: what is taught, [n, 3, height, width] in [0, 1].
         prompts: one an image.
         settings: how.
-        seed: of the order of pictures, timesteps, noise and LoRA's first matrices.
+        seed: seed of the order of pictures, timesteps, noise and LoRA's first matrices.
 
     Raises:
         UnavailableError: the UNet has no layers that PEFT can put LoRA around.
@@ -77,15 +79,17 @@ def denoising_learner(
 def denoising_error(
     model: "TextToImage", images: Tensor, prompts: Sequence[str], seed: int
 ) -> Callable[[], float]:
-    """Make a function that says the mean denoising loss of pictures with their prompts.
+    """Return a function that gives the mean denoising loss.
+
+    It is the loss of pictures with their prompts.
 
     Timesteps and noise are the same at every call and on every arm.
 
     Args:
-        model: whose UNet predicts the noise.
+        model: model whose UNet predicts the noise.
         images: what is taught, [n, 3, height, width] in [0, 1].
         prompts: one an image.
-        seed: of timesteps and noise.
+        seed: seed of timesteps and noise.
     """
     draws = torch.Generator().manual_seed(seed)
     count = len(prompts)
@@ -120,10 +124,10 @@ def noised_batches(
 
     Args:
         count: pictures.
-        shape: of a picture's noise.
+        shape: shape of a picture's noise.
         timesteps: that the model was trained with.
         settings: batch size.
-        seed: of everything that is drawn, on the CPU so that all machines agree.
+        seed: seed of everything that is drawn, on the CPU so that all machines agree.
     """
     generator = torch.Generator().manual_seed(seed)
     order = torch.Generator().manual_seed(seed)

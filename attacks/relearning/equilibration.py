@@ -1,4 +1,4 @@
-"""Equilibrated frames: how large a training step is, relative to the weights that it changes.
+"""Equilibrated frames, which scale training steps to the weights.
 
 A model's function does not change where a row of one matrix is multiplied and the column of the
 next is divided, and gradients by its weights then change by the reverse factors. Optimisers whose
@@ -31,12 +31,15 @@ _PROBED = 256
 
 
 class Frame(NamedTuple):
-    """Scales of the rows and of the columns of a matrix, float32, on its device."""
+    """Scales of a matrix's rows and columns.
+
+    They are float32, on the matrix's device.
+    """
 
     rows: Tensor
-    """[rows]."""
+    """Scale of each row, [rows]."""
     columns: Tensor
-    """[columns]."""
+    """Scale of each column, [columns]."""
 
 
 @torch.no_grad()
@@ -77,7 +80,10 @@ def equilibrated(weight: Tensor) -> Frame:
 
 
 def _blocks(weight: Tensor, rows: Tensor, size: int) -> Iterator[Tensor]:
-    """Rows of a matrix in float32, ``size`` at a time, each divided by its scale."""
+    """Yield rows of a matrix, each divided by its scale.
+
+    They are float32, ``size`` at a time.
+    """
     for part, scale in zip(torch.split(weight, size), torch.split(rows, size), strict=True):
         yield part.float() / scale.unsqueeze(1)
 
@@ -88,7 +94,9 @@ def _filled(scale: Tensor, given: Tensor) -> Tensor:
 
 
 def layer_frame(layer: nn.Module) -> Frame | None:
-    """Find the frame of a layer's map, outputs by inputs; that of an embedding is tokens by width.
+    """Return the frame of a layer's map, outputs by inputs.
+
+    That of an embedding is tokens by width.
 
     Args:
         layer: linear, a convolution or an embedding, rounded or not.
@@ -104,7 +112,10 @@ def layer_frame(layer: nn.Module) -> Frame | None:
 
 
 def _matrix(weight: Tensor) -> Tensor:
-    """A weight as a matrix; a convolution has a scale for each channel, whatever the place."""
+    """Return a weight as a matrix.
+
+    A convolution has a scale for each channel, whatever the place.
+    """
     if weight.ndim == 2:
         return weight.detach()
     return weight.detach().float().flatten(2).square().mean(2).sqrt()
@@ -112,7 +123,10 @@ def _matrix(weight: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _worked_out(layer: nn.Module) -> Tensor | None:
-    """The weight [out, in] of a rounded layer, from what it makes of unit vectors."""
+    """Return the weight [out, in] of a rounded layer.
+
+    It follows from what the layer makes of unit vectors.
+    """
     width = getattr(layer, "in_features", None)
     held = [*layer.parameters(), *layer.buffers()]
     if width is None or not held:
@@ -129,7 +143,9 @@ def _worked_out(layer: nn.Module) -> Tensor | None:
 
 
 def parameter_factors(network: nn.Module) -> dict[str, tuple[Tensor, ...]]:
-    """Factors of a step on each parameter of a network, by name; they are multiplied.
+    """Return factors of a step on each parameter, by name.
+
+    The factors of a parameter are multiplied.
 
     Matrices have their frame, and stacked ones a frame each. A gain has its own size, entry by
     entry. A bias has the scale of the outputs that it is added to, times its root mean square in
@@ -154,7 +170,10 @@ def parameter_factors(network: nn.Module) -> dict[str, tuple[Tensor, ...]]:
 
 
 def _factors(module: nn.Module, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Factors by row and by column of a step on a weight of two dimensions or more."""
+    """Return factors of a step by row and by column.
+
+    The weight has two dimensions or more.
+    """
     if weight.ndim == 3 and not hasattr(module, "kernel_size"):  # the matrices of experts
         frames = [equilibrated(one) for one in weight.detach()]
         rows = torch.stack([frame.rows for frame in frames])

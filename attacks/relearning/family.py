@@ -48,7 +48,7 @@ class FineTuning(Parameters):
 
     @property
     def rate(self) -> float:
-        """The learning rate that is trained with."""
+        """Learning rate of the training."""
         return self.learning_rate or self.rates[self.method]
 
     @property
@@ -144,7 +144,7 @@ def phrasings(facts: Sequence[Fact]) -> list[tuple[str, str]]:
 
 
 def spread(items: Sequence[T], most: int) -> tuple[T, ...]:
-    """At most ``most`` items, spread evenly with both ends."""
+    """Return at most ``most`` evenly spread items, with both ends."""
     places = np.linspace(0, len(items) - 1, min(len(items), most)).round().astype(int)
     return tuple(items[place] for place in places)
 

@@ -18,7 +18,7 @@ from auditor.models.language.model import Example, LanguageModel
 from auditor.unlearning.batches import shuffled_batches
 
 Item = TypeVar("Item")
-"""What a batch holds."""
+"""Type of what a batch holds."""
 
 LORA_SCALE = 2
 """LoRA's alpha over its rank."""
@@ -39,7 +39,9 @@ class Trained(NamedTuple):
 
 
 class FramedAdamW(torch.optim.Optimizer):
-    """Adam in the frame of each parameter (arXiv 1412.6980; AdamW without weight decay).
+    """Adam in the frame of each parameter (arXiv 1412.6980).
+
+    It is AdamW without weight decay.
 
     A parameter is its value in the frame times its factors. So are its steps, and its gradient in
     the frame is its gradient times the factors. No copy of the value in the frame is kept.
@@ -163,13 +165,15 @@ def learner(
     seed: int,
     rate: float | None = None,
 ) -> Iterator[Learner[Example]]:
-    """Train a model on ``examples`` in place; afterwards it is restored bit for bit.
+    """Train a model on ``examples`` in place, and restore it.
+
+    Afterwards it is restored bit for bit.
 
     Args:
-        model: who is taught.
+        model: model that is taught.
         examples: what is taught.
         settings: how.
-        seed: of the order of examples and of LoRA's first matrices.
+        seed: seed of the order of examples and of LoRA's first matrices.
         rate: learning rate, by default that of the settings.
 
     Raises:
@@ -210,15 +214,17 @@ def adapter(
     layers: Mapping[str, nn.Module],
     sizes: Mapping[str, float] | None = None,
 ) -> Iterator[list[Trained]]:
-    """Put LoRA around layers of a model, in the frame of each, and take it off again.
+    """Put LoRA around layers of a model, each in its frame.
+
+    Afterwards it is taken off again.
 
     The change of a layer's weight is ``diag(rows) B A diag(columns)`` with its frame's rows and
     columns, B zero and A of LoRA's usual size at first.
 
     Args:
         network: It stays as it is, LoRA aside.
-        rank: of LoRA's matrices.
-        seed: of LoRA's first matrices.
+        rank: rank of LoRA's matrices.
+        seed: seed of LoRA's first matrices.
         layers: around which it is put, by name.
         sizes: relative size of the steps in a layer; 1 where none is given.
 
@@ -260,12 +266,14 @@ def adapter(
 
 @torch.no_grad()
 def _framed(layer: Any, frame: Frame | None, size: float) -> Iterator[Trained]:
-    """LoRA's matrices of a layer, its first ones moved into the frame of the layer's weight.
+    """Yield LoRA's matrices of a layer, in the layer's frame.
+
+    The first ones are moved into the frame of the layer's weight.
 
     Args:
         layer: PEFT's.
-        frame: of the layer's weight; without one they stay in that of the weights themselves.
-        size: of the steps.
+        frame: frame of the layer's weight; without one they stay in that of the weights themselves.
+        size: relative size of the steps.
     """
     (adapter_name,) = layer.r
     if layer.lora_embedding_A:
@@ -290,7 +298,9 @@ def _framed(layer: Any, frame: Frame | None, size: float) -> Iterator[Trained]:
 
 
 def matrices(network: nn.Module) -> dict[str, nn.Module]:
-    """Layers that LoRA is put around, by name: all that hold a matrix.
+    """Return the layers that hold a matrix, by name.
+
+    LoRA is put around them.
 
     These are the linear ones, the output head among them, those of quantization kernels, and the
     embeddings of tokens and of positions. A matrix that several layers share has LoRA beside each.
@@ -311,7 +321,10 @@ def _head_step(network: Any) -> dict[str, float]:
 
 
 def _looks_up(module: nn.Embedding) -> bool:
-    """Whether an embedding is asked by ids alone, as LoRA beside it has to be."""
+    """Return whether an embedding is asked by ids alone.
+
+    LoRA beside it needs that.
+    """
     return type(module).forward is nn.Embedding.forward or type(module).__name__.endswith(
         "ScaledWordEmbedding"
     )

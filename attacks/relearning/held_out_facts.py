@@ -59,7 +59,7 @@ class HeldOutFactsParameters(FineTuning):
 
     @property
     def grid(self) -> tuple[float, ...]:
-        """The learning rates that are tried."""
+        """Learning rates that are tried."""
         if self.learning_rate is not None:
             return (self.learning_rate,)
         return self.learning_rates or self.grids[self.method]
@@ -193,7 +193,10 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
         seed: int,
         taught: Callable[[], float],
     ) -> tuple[Trial, ...]:
-        """What each rate teaches, the chosen one last; nothing where there is one rate alone."""
+        """Return the trial of each rate, the chosen one last.
+
+        It is empty where there is one rate alone.
+        """
         settings = self.parameters
         if len(settings.grid) == 1:
             return ()

@@ -1,4 +1,7 @@
-"""Knowledge during training: mean over a grid of steps, the curve, and what was taught."""
+"""Knowledge during training: its mean and its curve.
+
+The mean is over a grid of steps; what was taught is here, too.
+"""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -36,7 +39,7 @@ Readings = Mapping[int, Sequence[Row]]
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a training brought.
+    """Result of a training.
 
     Attributes:
         readings: rows of the asked facts by optimiser step.
@@ -49,7 +52,7 @@ class Lesson:
     after: float
 
     def effect(self, measure: str) -> dict[str, Any]:
-        """What a measurement notes of the training's effect."""
+        """Note of a measurement on the training's effect."""
         return effect_note(measure, self.before, self.after)
 
 
@@ -61,12 +64,14 @@ def primary(evaluator: TextEvaluator) -> TextEvaluator:
 def known(
     model: LanguageModel, evaluator: TextEvaluator, facts: Sequence[Fact]
 ) -> Callable[[], float]:
-    """Make a function that says the mean K of some forget facts by the primary metric.
+    """Return a function that gives the mean K of some facts.
+
+    They are facts of the forget set, by the primary metric.
 
     Args:
-        model: who is asked.
+        model: model that is asked.
         evaluator: the audit's.
-        facts: of which a few are asked.
+        facts: facts of which a few are asked.
     """
     asking = primary(evaluator)
     few = {fact.id for fact in spread(facts, MOST_TAUGHT)}
@@ -74,7 +79,10 @@ def known(
 
 
 def mean_loss(model: LanguageModel, examples: Sequence[Example]) -> Callable[[], float]:
-    """Make a function that says the mean loss of a few training examples, in nats per token."""
+    """Return a function that gives the mean loss of examples.
+
+    They are a few of the training examples; the unit is nats per token.
+    """
     few = spread(examples, MOST_TAUGHT)
 
     @torch.no_grad()
@@ -98,11 +106,11 @@ def readings(
     """Train a model and evaluate the forget facts at every checkpoint.
 
     Args:
-        model: who is taught; as it was when this returns.
+        model: model that is taught; as it was when this returns.
         evaluator: asks at the checkpoints; at step 0 by its primary metric only.
         examples: what is taught.
         settings: how.
-        seed: of the order of examples and of LoRA's first matrices.
+        seed: seed of the order of examples and of LoRA's first matrices.
         checkpoints: optimiser steps, ascending.
         taught: measures what is taught.
         asked: ids of the facts that are asked, by default all.

@@ -11,7 +11,7 @@ taken: it teaches as well, and disturbs least what is not taught."""
 
 
 class Trial(NamedTuple):
-    """What a training at one rate taught."""
+    """Trial of a training at one rate."""
 
     rate: float
     taught: float
@@ -27,7 +27,7 @@ def chosen_rate(attempt: Callable[[float], float], rates: Sequence[float]) -> tu
 
     Args:
         attempt: trains at a rate and says the mean K of taught facts afterwards.
-        rates: in any order.
+        rates: rates in any order.
 
     Returns:
         What each rate that was tried taught, the chosen one last.

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import CensoredData, ecdf, logrank
 
 _ROUNDING = 1e-9
-"""By how much a product of survival shares that is one half may miss it."""
+"""Largest error of a product of survival shares that counts as one half."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ class RecoveryTimes:
 
 
 def speed(step: int | None, limit: int) -> float:
-    """K of a fact first known at ``step``: 1 - step / limit.
+    """Return K of a fact first known at ``step``.
+
+    It is 1 - step / limit.
 
     It is at least 0, and 0 for a fact that was never known (None).
     """

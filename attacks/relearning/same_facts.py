@@ -85,7 +85,7 @@ class SameFacts(RelearningAttack[SameFactsParameters]):
 
     @property
     def taught(self) -> Message:
-        """The very facts that are asked."""
+        """Message that the facts that are asked are taught."""
         return message("asked_facts_taught")
 
     def forward_tokens(self, evaluation: int) -> int:

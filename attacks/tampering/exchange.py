@@ -1,4 +1,7 @@
-"""Groups of the original's tensors put into every arm, each for the time of an evaluation."""
+"""Exchange of groups of tensors for the original's.
+
+It is done on every arm, for the time of an evaluation each.
+"""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,11 +23,14 @@ M = TypeVar("M", bound=AuditedModel)
 E = TypeVar("E", bound=HoldsFacts)
 
 Values = dict[str, tuple[nn.Parameter, Tensor]]
-"""Name to a parameter, and what is put in its place."""
+"""Parameter and the value put in its place, by name."""
 
 
 class ExchangeAttack(Attack[Parameters, M, E]):
-    """Attack that replaces groups of an arm's tensors, one group at a time."""
+    """Attack that replaces groups of an arm's tensors.
+
+    It replaces one group at a time.
+    """
 
     @abstractmethod
     def lent(self, model: M) -> AbstractContextManager[object]:
@@ -34,7 +40,10 @@ class ExchangeAttack(Attack[Parameters, M, E]):
     def grafts(
         self, model: M, donor: M, context: AttackContext[E]
     ) -> Iterator[tuple[str, Values | None]]:
-        """Yield each graft's name and what it puts where; None where shapes do not agree."""
+        """Yield each graft's name and its values.
+
+        Values are None where shapes do not agree.
+        """
 
     @abstractmethod
     def weights(self, model: M, donor: M) -> dict[str, dict[str, Any]]:
@@ -101,7 +110,10 @@ class ExchangeAttack(Attack[Parameters, M, E]):
         )
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
-        """Mean K of the forget set under each graft by arm, and how far weights were moved."""
+        """Return mean K of the forget set under each graft.
+
+        It is given by arm, along with how far weights were moved.
+        """
         known = [
             SideFigure("grafted_k", arm, value, params={"group": group})
             for arm, noted in notes.items()

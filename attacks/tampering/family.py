@@ -16,7 +16,10 @@ P = TypeVar("P", bound=Parameters)
 
 
 class WeightChange:
-    """Size of a change of weights, relative to them, over all that is added."""
+    """Size of a change of weights, relative to them.
+
+    It is taken over all that is added.
+    """
 
     def __init__(self) -> None:
         self._change = self._weights = 0.0
@@ -28,7 +31,7 @@ class WeightChange:
 
     @property
     def effect(self) -> dict[str, Any]:
-        """What a measurement notes of it."""
+        """Note of a measurement on the change."""
         share = (self._change / self._weights) ** 0.5 if self._weights else 0.0
         return effect_note("weight_change", 0.0, share)
 
@@ -55,7 +58,7 @@ class WeightAttack(Attack[P]):
 
 
 def changed_matrices(network: nn.Module) -> list[WeightMatrix]:
-    """The weight matrices that tampering changes.
+    """Return the weight matrices that tampering changes.
 
     Raises:
         MeasurementError: there is none.

@@ -1,4 +1,7 @@
-"""Tensors of the original put into every arm for the time of an evaluation."""
+"""Graft of the original's tensors into every arm.
+
+It lasts for the time of an evaluation.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -78,12 +81,14 @@ class GraftAttack(ExchangeAttack[LanguageModel, TextEvaluator]):
 
 
 def _named(model: LanguageModel) -> dict[str, Tensor]:
-    """All parameters by name, shared ones once for each use."""
+    """Return all parameters by name, shared ones once for each use."""
     return dict(model.network.named_parameters(remove_duplicate=False))
 
 
 def graft_of(members: Sequence[Placed], theirs: Mapping[str, Tensor]) -> Values | None:
-    """Tensors of a group with the original's in their place; None if a shape does not agree.
+    """Return a group's tensors with the original's values.
+
+    None means that a shape does not agree.
 
     A bias that the original has not is nothing there. Of embeddings and output heads that are
     padded to different lengths, the rows that both have are replaced.
@@ -140,13 +145,20 @@ class Graft(GraftAttack):
         return "head"
 
     def forward_tokens(self, evaluation: int) -> int:
-        """One evaluation a graft, one without, and the retain facts for the refitted head."""
+        """Estimate the tokens of all grafts.
+
+        They are one evaluation for each graft, one without, and the retain facts for the refitted
+        head.
+        """
         return 8 * evaluation
 
     def grafts(
         self, model: LanguageModel, donor: LanguageModel, context: AttackContext
     ) -> Iterator[tuple[str, Values | None]]:
-        """Yield the groups, the arm's own embeddings as head, and the refitted head."""
+        """Yield the groups and the two other heads.
+
+        The heads are the arm's own embeddings, and the refitted head.
+        """
         yield from super().grafts(model, donor, context)
         head = model.network.get_output_embeddings()
         embeddings = model.network.get_input_embeddings().weight

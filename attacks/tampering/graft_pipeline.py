@@ -95,7 +95,7 @@ class GraftPipeline(ExchangeAttack["TextToImage", "ImageEvaluator"]):
 
 
 def grouped(model: "TextToImage") -> Mapping[str, Mapping[str, nn.Parameter]]:
-    """Group to the parameters of a pipeline that belong to it, by name."""
+    """Return the parameters of a pipeline, by group and name."""
     groups: dict[str, dict[str, nn.Parameter]] = {}
     for name, parameter in _named(model).items():
         groups.setdefault(_group(name, parameter), {})[name] = parameter
@@ -116,7 +116,10 @@ def _group(name: str, parameter: Tensor) -> str:
 
 
 def _named(model: "TextToImage") -> dict[str, nn.Parameter]:
-    """All parameters of UNet, text encoders and autoencoder by name."""
+    """Return all parameters of the networks by name.
+
+    The networks are UNet, text encoders and autoencoder.
+    """
     networks: dict[str, nn.Module] = dict(model.parts.networks)
     if model.parts.vae is not None:
         networks["vae"] = model.parts.vae

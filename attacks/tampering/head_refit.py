@@ -1,4 +1,7 @@
-"""An output head refitted in closed form: the original's, read through a linear map."""
+"""Output head of the original, refitted in closed form.
+
+It is read through a linear map.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +19,9 @@ _RIDGE = 1e-3
 def refitted_head(
     model: LanguageModel, donor: LanguageModel, pairs: Sequence[tuple[str, str]]
 ) -> Tensor | None:
-    """The original's output head times the linear map to its hidden states from the model's.
+    """Return the original's output head, mapped to the model's states.
+
+    The linear map takes the model's hidden states to the original's.
 
     With hidden states as rows of X (the model's) and Y (the original's), both as the output heads
     get them, the map solves min |X A - Y|² + λ |A|², so that W A' with the original's head W reads
@@ -43,7 +48,9 @@ def refitted_head(
 
 
 def last_states(model: LanguageModel, pairs: Sequence[tuple[str, str]]) -> Tensor | None:
-    """What the output head gets at every token of some texts, [tokens, width] in float64.
+    """Return the output head's inputs at every token.
+
+    They are of some texts, [tokens, width] in float64.
 
     The texts are read one by one, so that none is padded.
     """

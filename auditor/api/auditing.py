@@ -30,6 +30,7 @@ from auditor.core.wording import sentence
 from auditor.engine.audit import run_audit
 from auditor.engine.estimate import Estimate, estimate
 from auditor.engine.executors.base import EXECUTORS, Executor
+from auditor.engine.formats import compare_formats, unused_chat_template
 from auditor.engine.plan import AuditPlan, read_plan
 from auditor.engine.plan_checks import check_plan
 from auditor.engine.preparation import Prepared, prepare
@@ -220,9 +221,14 @@ def plan(
     folder, watcher = Path(out), progress or SilentProgress()
     held = _store(folder, store)
     prepared = prepare(plan_of(source, settings, folder), held, watcher)
+    runner = EXECUTORS.get(executor)(workers)
+    if pilot:
+        prepared = compare_formats(prepared, held, runner, watcher)
+    else:
+        prepared = unused_chat_template(prepared)
     estimates = estimate(prepared, held)
     controls = estimate_controls(prepared) if prepared.plan.runs_controls else None
-    needed = _pilot(prepared, held, EXECUTORS.get(executor)(workers), watcher) if pilot else None
+    needed = _pilot(prepared, held, runner, watcher) if pilot else None
     return Planned(prepared, estimates, controls, needed)
 
 
@@ -288,7 +294,7 @@ def audit(
     runner = EXECUTORS.get(executor)(workers)
     _clear(folder, [".json", ".dsse.json", *(report.suffix for report in wanted)])
     held = _store(folder, store)
-    prepared = prepare(chosen, held, watcher)
+    prepared = compare_formats(prepare(chosen, held, watcher), held, runner, watcher)
     resolved = yaml.safe_dump(prepared.plan.model_dump(mode="json"), sort_keys=False)
     (folder / RESOLVED_PLAN).write_text(resolved, encoding="utf-8")
     ledger = register(prepared, held)
@@ -370,6 +376,7 @@ def measure(
             list(arms),
             sets.forget,
             baseline=attack.name == AS_IS,
+            reported=() if attack.metric else [m for m in asked if m not in deciding],
         )
         for attack in chosen.values()
     ]

@@ -43,7 +43,10 @@ class ControlResults:
 
     @property
     def outcomes(self) -> dict[AttackId, ControlOutcome]:
-        """Attack to what it made of the control that it is held to."""
+        """Return each attack's outcome on its positive control.
+
+        It is the control to which the attack is held.
+        """
         return {
             AttackId.parse(part.attack): ControlOutcome(part.found, part.message)
             for part in self.parts
@@ -51,7 +54,7 @@ class ControlResults:
 
 
 NO_CONTROLS = ControlResults(missing=message("positive_controls_not_asked"))
-"""Of an audit whose plan asks for none."""
+"""Results of an audit whose plan asks for no controls."""
 
 
 def audited_inputs(outcome: AuditOutcome) -> DecisionInputs:
@@ -64,6 +67,7 @@ def audited_inputs(outcome: AuditOutcome) -> DecisionInputs:
         sets={"forget": sets.forget, "retain": sets.retain, "holdout": sets.holdout},
         deciding=prepared.plan.metrics.decides,
         reported=prepared.plan.metrics.reported,
+        cross_checked=prepared.plan.metrics.beside,
         attacks=tuple(run.evidence for run in outcome.runs),
         table=outcome.table,
     )

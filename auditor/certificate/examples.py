@@ -22,38 +22,46 @@ ENTITIES = 100
 
 @dataclass(frozen=True)
 class Excess:
-    """K of U beyond R under every attack of the primary metric.
+    """K of U beyond R, by every reading of a deciding metric.
 
-    They are the attacks that the primary metric decides.
+    The deciding metrics are those of the plan.
 
-    Other measures have scales of their own, and are not compared.
+    Attacks with a measure of their own have a scale of their own, and are not compared.
     """
 
     attacks: Sequence[AttackEvidence]
+    """The attack of each reading."""
+    metrics: Sequence[str]
+    """The metric of each reading."""
     known: npt.NDArray[np.float64]
-    """K as [attacks, arms, facts]."""
+    """K as [readings, arms, facts]."""
 
     @property
     def excess(self) -> npt.NDArray[np.float64]:
-        """K_U minus the mean K_R as [attacks, facts]."""
+        """K_U minus the mean K_R as [readings, facts]."""
         difference: npt.NDArray[np.float64] = self.known[:, 0] - self.known[:, 2:].mean(axis=1)
         return difference
 
 
-def measured_excess(inputs: DecisionInputs) -> Excess | None:
+def measured_excess(inputs: DecisionInputs, metrics: Sequence[str]) -> Excess | None:
     """Return what U knows beyond R, or None if unmeasured.
 
     None means that no attack measured every fact on every arm.
+
+    Args:
+        inputs: the evidence.
+        metrics: metrics whose readings are wanted.
     """
     measured = [
-        (attack, attack.arms)
+        (attack, reading.metric, reading.arms)
         for attack in inputs.attacks
-        if attack.arms is not None and attack.metric == inputs.metrics[0]
+        for reading in attack.readings
+        if reading.arms is not None and reading.metric in metrics
     ]
     if not measured:
         return None
-    known = [np.stack([a.unlearned, a.original, *a.retrained]) for _, a in measured]
-    return Excess([attack for attack, _ in measured], np.stack(known))
+    known = [np.stack([a.unlearned, a.original, *a.retrained]) for *_, a in measured]
+    return Excess([a for a, *_ in measured], [name for _, name, _ in measured], np.stack(known))
 
 
 def worst(
@@ -68,7 +76,7 @@ def worst(
         facts: how many are wanted at most; where U knows no more than R, nothing is listed.
         entities: the same for entities.
     """
-    found = measured_excess(inputs)
+    found = measured_excess(inputs, inputs.deciding)
     if found is None:
         return (), ()
     return _entities(inputs, found, entities), _facts(inputs, found, facts)
@@ -90,6 +98,7 @@ def _facts(inputs: DecisionInputs, found: Excess, count: int) -> tuple[WorstFact
             prompt=fact.prompt,
             answer=fact.answer,
             attack=attack.label,
+            metric=found.metrics[which],
             k=by_arm(inputs, found.known[which, :, index]),
             said={
                 arm: said[which, arm][fact.id] for arm in inputs.arms if fact.id in said[which, arm]
@@ -107,14 +116,15 @@ def _entities(inputs: DecisionInputs, found: Excess, count: int) -> tuple[WorstE
     sizes = np.bincount(member)
     known = np.stack(
         [[np.bincount(member, weights=row) / sizes for row in table] for table in found.known]
-    )  # [attacks, arms, entities]
-    means = Excess(found.attacks, known)
+    )  # [readings, arms, entities]
+    means = Excess(found.attacks, found.metrics, known)
     strongest = means.excess.argmax(axis=0)
     return tuple(
         WorstEntityPart(
             entity=order[index],
             facts=int(sizes[index]),
             attack=found.attacks[strongest[index]].id.label,
+            metric=found.metrics[strongest[index]],
             k=by_arm(inputs, known[strongest[index], :, index]),
         )
         for index in _largest(means.excess.max(axis=0), count)

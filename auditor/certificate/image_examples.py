@@ -34,7 +34,7 @@ def image_examples(inputs: DecisionInputs, budget: int = BUDGET) -> ImageExample
         inputs: the evidence.
         budget: characters of all pictures together.
     """
-    found = measured_excess(inputs)
+    found = measured_excess(inputs, inputs.metrics[:1])
     if found is None:
         return None
     pictured = _pictured(inputs, found)

@@ -1,4 +1,6 @@
-"""Inputs of a verdict: evidence, policy and facts, without any model or attack.
+"""Inputs of a verdict: evidence, policy and facts.
+
+They hold no model and no attack.
 
 An audit has them; verification loads the same ones from a certificate and its evidence store, and
 comes to the same decision.
@@ -16,28 +18,34 @@ from auditor.core.attack_id import AttackId
 from auditor.core.facts import Fact, SetName
 from auditor.policy import Policy
 from auditor.statistics import AttackEvidence, ControlOutcome
+from auditor.statistics.rules import TODAY, Rules
 from auditor.store.table import EvidenceTable
 
 
 @dataclass(frozen=True)
 class DecisionInputs:
-    """All that a verdict depends on."""
+    """Inputs on which a verdict depends."""
 
     policy: Policy
     arms: tuple[Arm, ...]
-    """Unlearned, original, then every retrained model."""
+    """Arms: unlearned, original, then every retrained model."""
     sets: Mapping[SetName, Sequence[Fact]]
     deciding: tuple[str, ...]
-    """The primary metric, then the others that decide."""
+    """Names of the deciding metrics, the primary one first."""
     reported: tuple[str, ...]
-    """Metrics that are shown beside them."""
+    """Names of the metrics that are shown beside them."""
+    cross_checked: tuple[str, ...]
+    """Those of them that must not contradict the deciding ones: all, but none in a certificate of
+    schema 3, whose releases did not ask it."""
     attacks: tuple[AttackEvidence, ...]
-    """The model as it is among them."""
+    """Evidence of all attacks; the model as it is is one of them."""
     table: EvidenceTable
+    rules: Rules = TODAY
+    """Of the release under which the certificate was made."""
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """All metrics, each once, the primary one first."""
+        """Names of all metrics, each once, the primary one first."""
         return tuple(dict.fromkeys((*self.deciding, *self.reported)))
 
     @property
@@ -53,12 +61,18 @@ class DecisionInputs:
     def matrix(
         self, attack: AttackEvidence, arms: Sequence[str], set_name: SetName
     ) -> npt.NDArray[np.float64] | None:
-        """K of the leading metric as [arms, facts]; None where any of it is missing."""
+        """Return K of the leading metric as [arms, facts].
+
+        None means that some of it is missing.
+        """
         facts = [fact.id for fact in self.sets[set_name]]
         return self.table.matrix(attack.id, arms, set_name, attack.metric, facts)
 
     def means(self, attack: AttackEvidence, set_name: SetName) -> dict[str, ByArm]:
-        """Metric to mean K by arm; a metric that read nothing is absent."""
+        """Return mean K by metric and arm.
+
+        A metric that read nothing is absent.
+        """
         means: dict[str, ByArm] = {}
         for metric in dict.fromkeys((*self.metrics, *(r.metric for r in attack.readings))):
             for arm in attack.jobs:

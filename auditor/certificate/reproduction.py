@@ -2,7 +2,7 @@
 
 import platform
 
-from auditor.certificate.schema import ReproductionPart
+from auditor.certificate.schema import FormatPart, ReproductionPart
 from auditor.core.messages import message
 from auditor.core.packages import installed_version
 from auditor.engine.audit import AuditOutcome
@@ -42,4 +42,8 @@ def reproduction(outcome: AuditOutcome, command: str) -> ReproductionPart:
         versions={name: installed_version(name) for name in _REPORTED_PACKAGES},
         hardware=hardware,
         determinism=message("gpu_kernels_may_differ" if gpu else "deterministic"),
+        formats=tuple(
+            FormatPart(format=tried.format.model_dump(mode="json"), k=tried.k)
+            for tried in outcome.prepared.formats
+        ),
     )

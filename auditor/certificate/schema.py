@@ -1,4 +1,7 @@
-"""The certificate as data: values and messages. Its JSON Schema is shipped beside this module."""
+"""Certificate as data: values and messages.
+
+Its JSON Schema is shipped beside this module.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -18,6 +21,7 @@ from auditor.statistics import (
     AssessedReading,
     AttackAssessment,
     AttackFigures,
+    BaselineFinding,
     Flag,
     Gate,
     Scope,
@@ -43,11 +47,11 @@ class VerdictPart(Part):
     verdict: Verdict
     flags: tuple[Flag, ...]
     claim: Message
-    """What the certificate stands for, and nothing more."""
+    """Claim for which the certificate stands, and nothing more."""
     reasons: tuple[Message, ...]
-    """Why, and what blocks a PASS."""
+    """Reasons for the verdict, and what blocks a PASS."""
     exit_code: Literal[0, 1, 3, 4]
-    """What the command line returns."""
+    """Exit code of the command line."""
 
 
 class SetPart(Part):
@@ -68,7 +72,8 @@ class ArmPart(Part):
     digest: str
     """Sha256 over the sorted names and digests of its files."""
     files: dict[str, str]
-    """Relative name to sha256; files of a replacement of weights begin with ``replacement/``."""
+    """Sha256 of each file by its relative name; files of a replacement of weights begin with
+    ``replacement/``."""
     options: dict[str, JsonValue] | None = Field(default=None, exclude_if=absent)
     """Settings that only models of its kind have (how a model draws, what replaced weights)."""
 
@@ -81,7 +86,9 @@ _OF_EVERY_KIND = frozenset(
 
 
 def arm_options(settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the settings of a model that only models of its kind have; None without any.
+    """Return the settings that only models of a kind have.
+
+    None means that there are none.
 
     Args:
         settings: what a plan says of the model, as plain data.
@@ -104,26 +111,26 @@ class IdentityPart(Part):
     """Sha256 of the canonical JSON of the three sets."""
     plan_digest: str
     policy_digest: str
-    """Of the policy as it was read, before any model was opened."""
+    """Digest of the policy as it was read, before any model was opened."""
     earlier_policies: tuple[str, ...]
     """Digests of other policies under which the same model and facts were audited before, as far
     as the evidence store knows."""
     auxiliary_inputs: dict[str, str] | None = Field(default=None, exclude_if=absent)
-    """What measured beside the metrics' own code (``classifier``), and what was shown to the
-    attacks (``pictures``): name to sha256 over the files."""
+    """Sha256 over the files of each auxiliary input by its name: what measured beside the metrics'
+    own code (``classifier``), and what was shown to the attacks (``pictures``)."""
 
 
 class ScopePart(Part):
-    """What the claim is about."""
+    """Scope of the claim."""
 
     scope: Scope
     sets: dict[str, SetPart]
     primary_metric: str
     deciding_metrics: tuple[str, ...] = ()
-    """Further metrics that decide."""
+    """Metrics that decide besides the primary one."""
     reported_metrics: tuple[str, ...]
     baseline_claim: Message | None
-    """What the residual is relative to; null where nothing was measured."""
+    """Baseline to which the residual is relative; null where nothing was measured."""
 
 
 class WaiverPart(Part):
@@ -146,12 +153,14 @@ class PolicyPart(Part):
     minimum_gap: float
     leak_limit: float
     utility_margin: float
+    leaked_facts: int | None = Field(default=None, exclude_if=absent)
+    """Facts that may leak in a census; absent: as many as the leak limit allows."""
     mandatory: tuple[str, ...]
     advisory: tuple[str, ...]
     reported: tuple[str, ...]
     """Attacks that count towards no verdict."""
     budgets: dict[str, dict[str, float]]
-    """Label of a mandatory attack to the least value of each parameter that is its budget."""
+    """Least value of each parameter that is a mandatory attack's budget, by the attack's label."""
     minimum_facts: int
     minimum_retrained: int
     valid_days: int | None
@@ -160,18 +169,18 @@ class PolicyPart(Part):
 
 
 class ReadingPart(Part):
-    """What one deciding metric says of one attack."""
+    """Reading of one attack by one deciding metric."""
 
     metric: str
-    """The measure of K that the figures are about."""
+    """Measure of K that the figures are about."""
     figures: AttackFigures | None
-    """What it showed; null unless measured. A bound that does not exist is null."""
+    """Figures of the reading; null unless measured. A bound that does not exist is null."""
     gates: tuple[Gate, ...]
-    """Its conditions of a PASS."""
+    """Conditions of a PASS on this metric."""
     counts: bool
     """Whether its gap is large enough for its evidence to count towards FAIL."""
     distribution: DistributionPart | None
-    """Over the forget set; null where it was not measured."""
+    """Distribution of D over the forget set; null where it was not measured."""
 
     @classmethod
     def from_assessed(cls, assessed: AssessedReading) -> "ReadingPart":
@@ -191,32 +200,32 @@ class MatrixRow(Part):
     attack: str
     """Registered name, ``family/name``."""
     variant: str
-    """Level."""
+    """Level of the attack."""
     role: Role
-    """In the verdict."""
+    """Role of the attack in the verdict."""
     status: Status
     reason: Message | None
     """Why there is no measurement."""
     parameters: dict[str, Any]
     named: bool
-    """Its own evidence shows residual knowledge above delta."""
+    """Whether its own evidence shows residual knowledge above delta."""
     over_forgotten: bool
     readings: tuple[ReadingPart, ...] = Field(min_length=1)
-    """What each metric that decides on it shows; the leading one first."""
+    """Readings of the metrics that decide on it; the leading one first."""
     shared_gates: tuple[Gate, ...]
     """Conditions of a PASS that no single metric is about."""
     forget: dict[str, ByArm]
-    """Metric to mean K of the forget set by arm."""
+    """Mean K of the forget set by metric and arm."""
     retain: dict[str, ByArm]
     holdout: dict[str, ByArm]
     explanation: Explanation | None
     side_figures: tuple[SideFigure, ...]
     curves: tuple[Curve, ...]
     notes: dict[str, dict[str, Any]]
-    """Arm to what its measurement noted (recipe, class of layers, digest of texts)."""
+    """Notes of the measurement by arm (recipe, class of layers, digest of texts)."""
     forward_tokens: int
     jobs: dict[str, tuple[str, ...]]
-    """Arm to keys of its evidence."""
+    """Keys of its evidence by arm."""
 
     @property
     def id(self) -> AttackId:
@@ -235,12 +244,12 @@ class MatrixRow(Part):
 
     @property
     def figures(self) -> AttackFigures | None:
-        """What the leading metric shows."""
+        """Figures of the leading metric."""
         return self.readings[0].figures
 
     @property
     def gates(self) -> tuple[Gate, ...]:
-        """All conditions of a PASS."""
+        """Conditions of a PASS, those of all metrics."""
         return (*(gate for reading in self.readings for gate in reading.gates), *self.shared_gates)
 
     @property
@@ -250,7 +259,7 @@ class MatrixRow(Part):
 
     @property
     def report(self) -> AttackReport:
-        """What the attack reports beside K, without its self-checks."""
+        """Report of the attack beside K, without its self-checks."""
         return AttackReport(
             notes=self.notes,
             explanation=self.explanation,
@@ -273,7 +282,7 @@ class MatrixRow(Part):
             assessment: its evidence, readings and gates.
             means: of each set of facts, metric to mean K by arm.
             report: what the attack reports beside K.
-            parameters: of the attack.
+            parameters: parameters of the attack.
             forward_tokens: tokens that went through models for it.
         """
         evidence = assessment.evidence
@@ -301,7 +310,10 @@ class MatrixRow(Part):
 
 
 class ControlModelPart(Part):
-    """A copy of the original with suppressed knowledge, and an attack's evidence on it."""
+    """Copy of the original with suppressed knowledge, under an attack.
+
+    It holds the attack's evidence on the copy.
+    """
 
     kind: ControlKind
     grid: str | None
@@ -309,31 +321,34 @@ class ControlModelPart(Part):
     left: float
     """Share of the gap without attack that is left."""
     digest: str
-    """Of the copy's files."""
+    """Digest of the copy's files."""
     as_is: dict[str, tuple[str, ...]]
-    """Arm to keys of the evidence without attack; the copy stands as unlearned."""
+    """Keys of the evidence without attack by arm; the copy stands as unlearned."""
     jobs: dict[str, tuple[str, ...]]
-    """The same under the attack."""
+    """Keys of the evidence under the attack by arm."""
 
 
 class PositiveControlPart(Part):
     """Suppressed knowledge that a mandatory attack was given to find."""
 
     attack: str
-    """Label."""
+    """Label of the attack."""
     required: ControlKind
-    """What it must find."""
+    """Kind of control that the attack must find."""
     found: bool
     message: Message
-    """What was there to be found, and what the attack made of it."""
+    """Message on what was there to be found, and what the attack made of it."""
     visible: ControlModelPart
     obfuscated: ControlModelPart | None
     missing: Message | None
-    """Why there is no obfuscated one."""
+    """Reason why there is no obfuscated control."""
 
 
 class ForgetQualityPart(Part):
-    """The field's usual test, shown beside and never decided by (TOFU, arXiv 2401.06121)."""
+    """The field's usual test of forgetting (TOFU, arXiv 2401.06121).
+
+    It is shown beside the verdict and decides nothing.
+    """
 
     baseline: str
     p_value: float
@@ -341,12 +356,12 @@ class ForgetQualityPart(Part):
 
 
 class UncertaintyPart(Part):
-    """What the figures leave open."""
+    """Bounds of the residual and spread of the baseline."""
 
     residual_lower: float | None
     """Lower bound of the largest residual over all attacks."""
     residual_upper: float | None
-    """Upper bound over the mandatory attacks; null: not bounded below 1."""
+    """Upper bound of the residual over the mandatory attacks; null: not bounded below 1."""
     residual_complete: bool
     """Whether every mandatory attack was measured."""
     log_e_fail: float | None
@@ -354,14 +369,18 @@ class UncertaintyPart(Part):
     facts_available: int
     facts_needed: int | None
     facts_needed_basis: Message | None
+    facts_to_fail: int | None = None
+    """Facts with which the attack that leans most to a FAIL would be expected to reach it."""
     retrained_models: int
     retrained_spread: float | None
     """Standard deviation over the retrained models of their mean K without attack."""
     forget_quality: tuple[ForgetQualityPart, ...]
+    baselines: tuple[BaselineFinding, ...] = ()
+    """What is wrong with the retrained models."""
 
 
 class WorstFactPart(Part):
-    """A fact on which the unlearned model knows more than the retrained ones."""
+    """Fact on which U knows more than the retrained models."""
 
     fact: str
     entity: str
@@ -369,18 +388,22 @@ class WorstFactPart(Part):
     answer: str
     attack: str
     """Label of the attack that brings out most."""
+    metric: str
+    """The deciding metric that reads most."""
     k: ByArm
     said: dict[str, str]
-    """Arm to its greedy answer under that attack."""
+    """Greedy answer of each arm under that attack."""
 
 
 class WorstEntityPart(Part):
-    """An entity of which the unlearned model knows more than the retrained ones."""
+    """Entity of which U knows more than the retrained models."""
 
     entity: str
     facts: int
     attack: str
     """Label of the attack that brings out most, on average over the entity's facts."""
+    metric: str
+    """The deciding metric that reads most."""
     k: ByArm
     """Mean K by arm under that attack."""
 
@@ -389,13 +412,21 @@ class EvidencePart(Part):
     """Evidence that the verdict can be recomputed from."""
 
     jobs: dict[str, str]
-    """Job key to the digest over its evidence files."""
+    """Digest over the evidence files of each job, by its key."""
     digest: str
-    """Sha256 over the above."""
+    """Sha256 over the digests of the jobs."""
+
+
+class FormatPart(Part):
+    """A format of prompts that was tried on the original."""
+
+    format: dict[str, Any]
+    k: float
+    """Mean K of a sample of the forget facts, by the primary metric."""
 
 
 class ReproductionPart(Part):
-    """How to measure it again."""
+    """Plan and environment with which to measure it again."""
 
     command: str
     plan: dict[str, Any]
@@ -403,23 +434,28 @@ class ReproductionPart(Part):
     versions: dict[str, str]
     hardware: dict[str, str]
     determinism: Message
+    formats: tuple[FormatPart, ...] = ()
+    """Formats of prompts that were tried on the original, the plan's first."""
 
 
 class TimingPart(Part):
-    """All that differs between two runs of the same audit."""
+    """Times, which differ between two runs of the same audit."""
 
     issued: str
-    """UTC, ISO 8601."""
+    """Time of issue: UTC, ISO 8601."""
     expires: str | None
-    """Issued plus the policy's days; null where the policy sets no limit."""
+    """Time of issue plus the policy's days; null where the policy sets no limit."""
     started: str
     wall_seconds: float
     attack_seconds: dict[str, float]
-    """Label to seconds over all arms, as measured when its evidence was made."""
+    """Seconds of each attack over all arms by its label, as measured when its evidence was made."""
 
 
 class Certificate(Part):
-    """An audit's result. Equal inputs on one machine give equal bytes, but for ``timing``."""
+    """Certificate of an audit.
+
+    Equal inputs on one machine give equal bytes, but for ``timing``.
+    """
 
     schema_version: str = SCHEMA_VERSION
     certificate_id: str
@@ -430,17 +466,17 @@ class Certificate(Part):
     policy: PolicyPart
     matrix: tuple[MatrixRow, ...]
     self_checks: tuple[SelfCheck, ...]
-    """The attacks' checks of their own evidence."""
+    """Checks of the attacks on their own evidence."""
     utility: UtilityAssessment | None
-    """What became of the retain set; null where it was not measured."""
+    """Assessment of the retain set; null where it was not measured."""
     uncertainty: UncertaintyPart
     positive_controls: tuple[PositiveControlPart, ...]
     positive_controls_missing: Message | None
-    """Why there are none; null where there are."""
+    """Reason why there are no positive controls; null where there are."""
     worst_entities: tuple[WorstEntityPart, ...]
     worst_facts: tuple[WorstFactPart, ...]
     image_examples: ImageExamplesPart | None = Field(default=None, exclude_if=absent)
-    """Absent where the evidence holds no pictures."""
+    """Pictures of facts; absent where the evidence holds none."""
     redaction: Literal["none", "keyed digests"]
     """Whether texts, names and pictures of the facts are shown, or digests and coarse cells in
     their place."""
@@ -454,16 +490,22 @@ class Certificate(Part):
     with the code ``text``, and follow from no evidence."""
 
     _written: dict[str, Any] | None = PrivateAttr(default=None)
-    """The JSON of an earlier major version that this was read from."""
+    """JSON of an earlier major version from which this was read."""
 
     @property
     def content_digest(self) -> str:
-        """Sha256 of everything but the id and the timing; the id, if nobody edited it."""
+        """Sha256 of everything but the id and the timing.
+
+        It is the id, if nobody edited the certificate.
+        """
         return digest(self._identified)
 
     @property
     def is_unedited(self) -> bool:
-        """Whether the content has the id, in today's canonical form or in that of schema 3."""
+        """Whether the content has the id.
+
+        The canonical form is today's, or that of schema 3.
+        """
         return has_digest(self._identified, self.certificate_id)
 
     @property
@@ -478,7 +520,10 @@ class Certificate(Part):
 
     @property
     def document(self) -> dict[str, Any]:
-        """The certificate as JSON has it: as it was read, if an earlier major version wrote it."""
+        """Certificate as JSON has it.
+
+        One that an earlier major version wrote is as it was read.
+        """
         return self._written or self.model_dump(mode="json")
 
     def named(self) -> "Certificate":
@@ -486,7 +531,10 @@ class Certificate(Part):
         return self.model_copy(update={"certificate_id": self.content_digest})
 
     def as_read(self, written: Mapping[str, Any]) -> "Certificate":
-        """The same certificate, with the JSON of an earlier major version that it was read from."""
+        """Return the certificate with the JSON of which it was read.
+
+        The JSON is that of an earlier major version.
+        """
         copy = self.model_copy()
         copy._written = plain(dict(written))
         return copy

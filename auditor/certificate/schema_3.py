@@ -94,8 +94,8 @@ def converted(content: Table) -> dict[str, Any]:
             _positive_control(part, controls) for part in content["positive_controls"]
         ],
         "positive_controls_missing": _not_run(controls),
-        "worst_entities": [_example(each) for each in content["worst_subjects"]],
-        "worst_facts": [_example(each) for each in content["worst_facts"]],
+        "worst_entities": [_example(each, scope) for each in content["worst_subjects"]],
+        "worst_facts": [_example(each, scope) for each in content["worst_facts"]],
         "image_examples": None if exhibits is None else _image_examples(exhibits),
         "redaction": content["redaction"],
         "evidence": content["evidence"],
@@ -269,6 +269,7 @@ def _figures(figures: Table, policy: Table, seeds: int) -> dict[str, Any]:
             "rate": figures["leak_rate"],
             "upper": figures["leak_upper"],
         },
+        "leak_count": None,
         "spread": {
             "seeds": seeds,
             "s_rho": None,
@@ -371,12 +372,13 @@ def _utility(utility: Table, scope: Table) -> dict[str, Any] | None:
     }
 
 
-def _example(example: Table) -> dict[str, Any]:
+def _example(example: Table, scope: Table) -> dict[str, Any]:
     """Return a fact or an entity and its strongest attack.
 
     It is the attack that brings out most of it.
     """
-    return {**_entity(example), "attack": attack_label(example["attack"])}
+    strongest = {"attack": attack_label(example["attack"]), "metric": scope["primary_probe"]}
+    return {**_entity(example), **strongest}
 
 
 def _entity(example: Table) -> dict[str, Any]:

@@ -211,6 +211,7 @@ def _redacted(listed: Sequence[ChangedFact], audit: Audit) -> tuple[ChangedFact,
             prompt=one.prompt,
             answer=one.answer,
             attack=one.attack,
+            metric=audit.certificate.scope.primary_metric,
             k={},
             said={
                 side: said

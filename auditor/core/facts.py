@@ -16,6 +16,10 @@ def _filled(text: str) -> str:
     return text
 
 
+def _none(forms: object) -> bool:
+    return not forms
+
+
 Filled = Annotated[str, AfterValidator(_filled)]
 
 
@@ -39,6 +43,8 @@ class Fact(BaseModel):
     """Other ways to ask for the same answer."""
     distractors: tuple[Filled, ...] = ()
     """Wrong answers of the same form."""
+    accepted: tuple[Filled, ...] = Field(default=(), exclude_if=_none)
+    """Other forms of the true answer, which give it away, too."""
     text: Filled | None = None
     """A verbatim passage that holds the fact."""
 

@@ -93,7 +93,9 @@ def strongest(readings: Iterable[Sequence[Row]]) -> tuple[Row, ...]:
 
 
 def most_telling(readings: Mapping[str, Sequence[Row]]) -> dict[str, str]:
-    """Metric to the name of the reading with the highest mean K over the forget set.
+    """Return each metric's reading with the highest mean K.
+
+    The mean is over the forget set, and the reading stands by its name.
 
     Of equal ones, the first. One reading is chosen for all facts, so that chance adds less than
     with the highest K of each fact by itself.

@@ -96,7 +96,7 @@ def _fact(row: dict[str, Any], source: DataSource, default_id: str) -> Fact:
         values[field] = row.get(former) if values[field] is None else values[field]
     values["id"] = default_id if values["id"] is None else str(values["id"])
     values["entity"] = values["id"] if values["entity"] is None else str(values["entity"])
-    for field in ("paraphrases", "distractors"):
+    for field in ("paraphrases", "distractors", "accepted"):
         values[field] = _texts(values[field], source.column(field))
     needed = {field: source.column(field) for field in (*_NEEDED, *source.fields)}
     if missing := {field: name for field, name in needed.items() if name not in row}:

@@ -1,1 +1,1 @@
-"""From a plan to evidence: jobs, and the executors that run them."""
+"""Engine from a plan to evidence: jobs and their executors."""

@@ -1,4 +1,7 @@
-"""Report of an attack on its own evidence: why, with what checks, and what beside K."""
+"""Report of an attack on its own evidence.
+
+It says why, with what checks, and what beside K.
+"""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,7 @@
-"""A whole audit: every attack on every arm, search before measurement, evidence gathered."""
+"""Run of a whole audit: every attack on every arm.
+
+Search comes before measurement, and evidence is gathered.
+"""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -31,20 +34,21 @@ from auditor.store.table import Evidence, EvidenceTable
 
 @dataclass(frozen=True)
 class AttackRun:
-    """What became of one variant."""
+    """Result of one variant."""
 
     variant: Variant
     evidence: AttackEvidence
     report: AttackReport
-    """What the attack reports of that evidence."""
+    """Report of the attack on that evidence."""
     forward_tokens: int
-    """Of its measurements and its searches; a search that variants share counts with each."""
+    """Tokens of its measurements and its searches; a search that variants share counts with each.
+    """
     seconds: float
 
 
 @dataclass(frozen=True)
 class AuditOutcome:
-    """All that a certificate is made from."""
+    """Outcome of an audit, from which a certificate is made."""
 
     prepared: Prepared
     runs: list[AttackRun]
@@ -52,7 +56,7 @@ class AuditOutcome:
     seals: dict[str, str]
     """Job key to the digest of its evidence."""
     devices: tuple[str, ...]
-    """On which it was measured, sorted by name."""
+    """Devices on which it was measured, sorted by name."""
     started: datetime
     wall_seconds: float
 
@@ -176,6 +180,7 @@ def _evidence(
         arms,
         prepared.sets.forget,
         baseline=baseline,
+        reported=() if attack.metric else plan.metrics.beside,
         shortfall=lacking,
         environment=environment_message(store, variant.id, jobs),
         effect=effect_message(store, variant.id, attack.effect, jobs),

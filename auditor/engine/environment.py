@@ -1,4 +1,4 @@
-"""What a worker records of itself beside the evidence that it makes."""
+"""Environment that a worker records beside its evidence."""
 
 import platform
 
@@ -32,7 +32,7 @@ def environment_of(job: Job) -> Environment:
 
 
 def device_of(spec: ModelSpec) -> str:
-    """Return the name of the accelerator that a model is opened on here, or ``cpu``."""
+    """Return the accelerator of a model here, or ``cpu``."""
     if spec.device_map == "cpu" or not torch.cuda.is_available():
         return CPU
     kind, _, number = (spec.device_map or "").partition(":")

@@ -1,4 +1,4 @@
-"""What a plan will cost, before anything expensive runs."""
+"""Estimates of a plan's cost, before anything expensive runs."""
 
 import math
 import time
@@ -29,21 +29,24 @@ class Estimate:
 
     label: str
     role: Role
-    """In the verdict."""
+    """Role in the verdict."""
     unavailable: Message | None
     jobs: int
-    """Searches and measurements; a search that variants share counts with each."""
+    """Number of searches and measurements; a search that variants share counts with each."""
     done: int
     """Jobs whose evidence is in the store already."""
     forward_tokens: int
-    """For the jobs that are not."""
+    """Tokens of the jobs whose evidence is not in the store."""
     memory_bytes: int
-    """Weights of the largest arm, as stored, and of the original where it is opened beside it."""
+    """Size of the largest arm's weights, as stored."""
     seconds: float
 
 
 def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
-    """Estimate every variant: parameters times tokens at the measured speed of this machine."""
+    """Estimate the cost of every variant.
+
+    It is parameters times tokens at the measured speed of this machine.
+    """
     rate = operations_per_second()
     kind = prepared.plan.kind
     sizes = {
@@ -118,7 +121,10 @@ def _pickled(directory: Path) -> list[Path]:
 
 
 def operations_per_second(width: int = 1024, repetitions: int = 4) -> float:
-    """Speed that whole forward passes are taken to reach here, from that of a matrix product."""
+    """Estimate the speed of whole forward passes on this machine.
+
+    It is taken from that of a matrix product.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     matrix = torch.ones(width, width, device=device)
     matrix @ matrix

@@ -25,7 +25,8 @@ class Failure:
 
     reason: Message
     status: Literal[Status.FAILED, Status.UNAVAILABLE] = Status.FAILED
-    """Unavailable: the attack does not apply here, rather than having gone wrong."""
+    """Status of the job. Unavailable: the attack does not apply here, rather than having gone
+    wrong."""
 
 
 def execute(

@@ -1,4 +1,7 @@
-"""Which attacks at which levels: a profile, the plan's own, and what the policy demands."""
+"""Expansion of a plan to attacks at their levels.
+
+They come from a profile, the plan and the policy.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,12 +21,15 @@ from auditor.policy import AS_IS, Policy, demands, waived
 
 @dataclass(frozen=True)
 class Variant:
-    """One attack at one level, as a plan runs it or leaves it out."""
+    """One attack at one level.
+
+    The plan runs it or leaves it out.
+    """
 
     attack: AnyAttack
     role: Role
     left_out: bool = False
-    """Demanded by the policy, but the plan does not run it: it blocks PASS."""
+    """Whether the policy demands it and the plan does not run it, which blocks PASS."""
 
     @property
     def id(self) -> AttackId:
@@ -37,7 +43,9 @@ class Variant:
 
 
 def expand(plan: AuditPlan) -> list[Variant]:
-    """All variants of a plan, the mandatory ones that it leaves out included.
+    """Return all variants of a plan.
+
+    The mandatory ones that it leaves out are included.
 
     Raises:
         AuditorError: an attack is unknown, its parameters are wrong, two variants have the same
@@ -69,7 +77,9 @@ def expand(plan: AuditPlan) -> list[Variant]:
 
 
 def _requested(plan: AuditPlan, kind: str) -> dict[str, AnyAttack]:
-    """The attacks that the plan adds to its profile, by label.
+    """Return the attacks that the plan adds, by label.
+
+    It adds them to those of its profile.
 
     Raises:
         AuditorError: Some cannot be run as asked; all are named.
@@ -108,7 +118,9 @@ def _only_kind(plan: AuditPlan) -> str:
 
 
 def presets_on(kind: str) -> Iterator[tuple[AttackMetadata, Preset]]:
-    """The presets of all installed attacks on models of a kind, by the attacks' names.
+    """Yield the presets of all attacks on a kind of model.
+
+    They are in the order of the attacks' names.
 
     Raises:
         AuditorError: a plug-in does not load, so nobody can tell whether its attacks are wanted.
@@ -136,7 +148,10 @@ def from_preset(name: str, preset: Preset) -> AnyAttack:
 
 
 def explicit(plan: AuditPlan) -> AuditPlan:
-    """The plan with the mandatory attacks of its policy by name, so that its digest covers them."""
+    """Return the plan with its policy's mandatory attacks by name.
+
+    So its digest covers them.
+    """
     if plan.policy.mandatory is not None:
         return plan
     levels = default_levels(plan.kind.name)
@@ -145,7 +160,9 @@ def explicit(plan: AuditPlan) -> AuditPlan:
 
 
 def default_levels(kind: str) -> dict[str, AnyAttack]:
-    """What is mandatory for models of a kind unless a policy says otherwise, by label.
+    """Return the attacks that are mandatory by default, by label.
+
+    They are those for a kind of model unless a policy says otherwise.
 
     Raises:
         AuditorError: nothing here measures models of that kind.

@@ -118,7 +118,7 @@ def import_closure(roots: Iterable[str], folders: Sequence[str] | None = None) -
 
 @dataclass(frozen=True)
 class _Module:
-    """What of a module's source counts."""
+    """Digest and imports of a module's source."""
 
     digest: str
     imports: tuple[str, ...]
@@ -146,26 +146,35 @@ class _Stripping(ast.NodeTransformer):
     """Removes what does not run, and what versions of Python parse differently."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        """A docstring, or a text that stands alone: nothing happens there."""
+        """Remove a docstring, or a text that stands alone.
+
+        Nothing happens there.
+        """
         if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             return None
         return self.generic_visit(node)
 
     def visit_If(self, node: ast.If) -> Any:
-        """Of a block for type checkers, the other branch is what runs."""
+        """Replace a block for type checkers by its other branch.
+
+        The other branch is what runs.
+        """
         node = self._visited(node)
         if not _checks_types(node.test):
             return node
         return node.orelse
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        """What an attack says of itself decides nothing."""
+        """Remove what an attack says of itself, which decides nothing."""
         if any(map(_registers_attack, node.decorator_list)):
             node.body = [statement for statement in node.body if not _describes(statement)]
         return self.generic_visit(node)
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
-        """Parsers cut the constant parts of an f-string in different places."""
+        """Join the constant parts of an f-string.
+
+        Parsers cut them in different places.
+        """
         node = self._visited(node)
         parts: list[ast.expr] = []
         for part in node.values:
@@ -229,7 +238,9 @@ def _write(value: Any, into: list[str]) -> None:
 
 
 def _imports(tree: ast.Module, package: str) -> Iterator[str]:
-    """Names that a module imports, wherever in it; some may be no modules but what is in one.
+    """Yield names that a module imports, wherever in it.
+
+    Some may be no modules but what is in one.
 
     Args:
         tree: The module.
@@ -247,10 +258,10 @@ def _imports(tree: ast.Module, package: str) -> Iterator[str]:
 
 
 class _Place(NamedTuple):
-    """Where a module is."""
+    """Place of a module."""
 
     file: Path | None
-    """None of a namespace, which has no code."""
+    """File of the module; None of a namespace, which has no code."""
     folders: tuple[str, ...] = ()
     """Folders of the modules in a package."""
 
@@ -280,7 +291,7 @@ def _find(name: str, folders: tuple[str, ...] | None) -> _Place | None:
 
 
 def _installed(name: str) -> _Place | None:
-    """Find a top-level module where Python has it or would import it from."""
+    """Find a top-level module as Python would import it."""
     try:
         spec = importlib.util.find_spec(name)
     except ValueError:  # a script, or a module that was made by hand
@@ -296,7 +307,10 @@ def _place(spec: ModuleSpec) -> _Place:
 
 @cache
 def _distributions() -> dict[str, list[str]]:
-    """Map top-level packages to the distributions that bring them; reads all that is installed."""
+    """Map top-level packages to the distributions that bring them.
+
+    It reads all that is installed.
+    """
     return dict(packages_distributions())
 
 

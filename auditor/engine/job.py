@@ -1,4 +1,7 @@
-"""Jobs: one attack at one level on one model. A job's key is the digest of what is asked."""
+"""Jobs, each one attack at one level on one model.
+
+A job's key is the digest of what is asked.
+"""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -30,7 +33,7 @@ class Pooled(BaseModel):
 
 
 class Donor(BaseModel):
-    """The model that an attack takes tensors from."""
+    """Model from which an attack takes tensors."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,13 +43,16 @@ class Donor(BaseModel):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What of it decides a result."""
+        """Part of the donor that decides a result."""
         options = kind_named(self.spec.kind).options(self.spec)
         return {"model": self.model, "dtype": self.spec.dtype, "options": options}
 
 
 class Job(BaseModel):
-    """Plain data, so that any process on any machine can run it against a shared store."""
+    """Job as plain data.
+
+    Any process on any machine can run it against a shared store.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -57,7 +63,8 @@ class Job(BaseModel):
     """Digests of files that the parameters name."""
     seed: int
     spec: AnySpec
-    """Where the model's files are looked for; a worker takes them only if they are the model's."""
+    """Spec of the model, by which its files are looked for; a worker takes them only if they are
+    the model's."""
     model: str
     """Digest of the model's files."""
     facts: str
@@ -68,7 +75,7 @@ class Job(BaseModel):
     code: str
     """Digest of the code that decides what the job finds (`measuring_code`)."""
     pool: tuple[Pooled, ...] = ()
-    """The searches whose findings are measured, one an arm."""
+    """Searches whose findings are measured, one for each arm."""
     auxiliary: AuxiliaryInputs = AuxiliaryInputs()
     """Files that the evaluator needs beside the model."""
     donor: Donor | None = None
@@ -81,7 +88,7 @@ class Job(BaseModel):
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """What is asked: everything that the answer should depend on.
+        """Identity of the job: everything on which its result should depend.
 
         What it should not depend on is left out, so that evidence serves every audit that asks the
         same: where files lie, who else is audited, and *how* a worker works. The device map and

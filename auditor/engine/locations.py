@@ -1,4 +1,4 @@
-"""Where a worker finds the files of the models that jobs name by digest."""
+"""Files of models on a worker's machine, found by digest."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,9 @@ from auditor.models.spec import ModelSpec
 
 
 class Locations:
-    """Models by the digests of their files, each looked for and hashed at most once.
+    """Models by the digests of their files.
+
+    Each is looked for and hashed at most once.
 
     Args:
         known: Models that were located and hashed already, on this machine.
@@ -19,7 +21,7 @@ class Locations:
         self._known = {location.manifest.digest: location for location in known}
 
     def find(self, spec: ModelSpec, digest: str) -> Location:
-        """Locate a model's files on this machine, and check that they are the model's.
+        """Locate and check a model's files on this machine.
 
         Raises:
             ModelDiffersError: Other files lie where the spec says.

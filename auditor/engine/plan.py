@@ -1,4 +1,7 @@
-"""The plan of an audit: everything that is decided before any model is opened."""
+"""Plan of an audit.
+
+It is everything that is decided before any model is opened.
+"""
 
 import itertools
 from collections.abc import Mapping
@@ -64,7 +67,9 @@ class AttackRequest(Section):
 
 
 def swept(settings: type[Parameters], given: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Expand lists, where a parameter is not a list itself, to their product.
+    """Expand lists of values to their product.
+
+    A list is not expanded where the parameter is a list itself.
 
     scikit-learn's ``ParameterGrid`` sorts the parameters by name, and with it the variants; here
     they stay in the order of the plan.
@@ -111,7 +116,9 @@ def _kind(validated: Mapping[str, Any]) -> ModelKind:
 
 
 def metric_section(kind: ModelKind, given: Any, root: Path | None = None) -> Any:
-    """Validate what a plan says of metrics; what it leaves out is as usual for its kind of model.
+    """Validate a plan's section on metrics.
+
+    What it leaves out is as usual for its kind of model.
 
     Args:
         kind: The kind of the plan's models.
@@ -165,8 +172,8 @@ class AuditPlan(Section):
     seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
     """Seeds of the attacks that depend on one; by default one in the profile quick, else three."""
     policy: NamedPolicy = Policy()
-    """What decides the verdict; in a file, the name of a ready-made policy or a path may stand for
-    it. It is hashed before any model is opened."""
+    """Policy that decides the verdict; in a file, the name of a ready-made policy or a path may
+    stand for it. It is hashed before any model is opened."""
     controls: bool | None = None
     """Make positive controls, copies of the original with a shallow suppression, that the mandatory
     attacks must find; one that does not find its own blocks PASS. By default in the profile
@@ -210,12 +217,17 @@ class AuditPlan(Section):
 
     @property
     def attack_seeds(self) -> tuple[int, ...]:
-        """Seeds of the attacks that depend on one: the plan's, or its profile's."""
+        """Seeds of the attacks that depend on one.
+
+        They are the plan's, or else its profile's.
+        """
         return self.seeds or ((0,) if self.profile == "quick" else (0, 1, 2))
 
     @property
     def runs_controls(self) -> bool:
-        """Whether suppressions are planted: as the plan says, or as its profile does.
+        """Whether positive controls are made.
+
+        The plan says so, or else its profile.
 
         Not every kind of model can have them.
         """
@@ -235,7 +247,9 @@ class AuditPlan(Section):
 
 
 def load_plan(path: Path, policy: str | None = None, controls: bool | None = None) -> AuditPlan:
-    """Read a plan from YAML; relative paths in it are relative to the plan's folder.
+    """Read a plan from YAML.
+
+    Paths in it are relative to the plan's folder.
 
     Only the plan itself is looked at: `plan_checks.check_plan` looks at the files it names, too.
 

@@ -1,4 +1,7 @@
-"""Everything in a plan that can be checked without a model library, checked at once."""
+"""Checks of a plan that need no model library.
+
+All problems are found at once.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -23,7 +26,7 @@ from auditor.policy import Policy
 
 _SETS: tuple[SetName, ...] = ("forget", "retain", "holdout")
 _SHOWN = 5
-"""Facts that a message names."""
+"""Most facts that a message names."""
 
 
 def check_plan(content: Mapping[str, Any], name: str, root: Path) -> AuditPlan:
@@ -76,7 +79,7 @@ def problems_of_sets(plan: AuditPlan, sets: FactSets) -> list[str]:
     """Say what keeps a plan from measuring its facts.
 
     Args:
-        plan: Whose metrics, policy and kind of model the facts must fit.
+        plan: Plan whose metrics, policy and kind of model the facts must fit.
         sets: The facts.
     """
     found = []
@@ -90,17 +93,28 @@ def problems_of_sets(plan: AuditPlan, sets: FactSets) -> list[str]:
             "holds them (`fields: {entity: …}`), or choose `scope: census`."
         )
     if not (unknown := list(_unknown_metrics(plan.metrics, plan.kind))):
-        primary = find_metric(plan.metrics.primary, plan.kind.answers)()
-        lacking = [f.id for f in (*sets.forget, *sets.retain) if not primary.readable(f)]
-        if lacking:
-            found.append(
-                f"the primary metric {plan.metrics.primary} cannot read {len(lacking)} fact(s) (it "
-                f"needs {', '.join(primary.needs) or 'an answer in letters or digits'}): "
-                f"{', '.join(lacking[:_SHOWN])}{' …' if lacking[_SHOWN:] else ''}."
-            )
+        found += _unreadable(plan, sets)
     if mixed := list(_mixed_kinds(plan.arms.values())):
         return [*mixed, *unknown, *found]
     return [*unknown, *found, *plan.kind.validate(plan, sets)]
+
+
+def _unreadable(plan: AuditPlan, sets: FactSets) -> Iterator[str]:
+    """Yield the facts that a deciding metric cannot read.
+
+    The retain set is read by the primary metric alone.
+    """
+    for name in plan.metrics.decides:
+        primary = name == plan.metrics.primary
+        metric = find_metric(name, plan.kind.answers)()
+        asked = (*sets.forget, *sets.retain) if primary else sets.forget
+        if lacking := [fact.id for fact in asked if not metric.readable(fact)]:
+            yield (
+                f"the {'primary' if primary else 'deciding'} metric {name} cannot read "
+                f"{len(lacking)} fact(s) (it needs "
+                f"{', '.join(metric.needs) or 'an answer in letters or digits'}): "
+                f"{', '.join(lacking[:_SHOWN])}{' …' if lacking[_SHOWN:] else ''}."
+            )
 
 
 class _Parts(NamedTuple):
@@ -108,12 +122,12 @@ class _Parts(NamedTuple):
 
     kind: ModelKind
     specs: dict[str, ModelSpec]
-    """Models by their place in the plan."""
+    """Specs of the models by their place in the plan."""
     sources: dict[SetName, DataSource]
     data: DataSection | None
     metrics: MetricSection | None
     requests: dict[str, AttackRequest]
-    """Attacks that the plan adds, by their place."""
+    """Requests of the attacks that the plan adds, by their place."""
     demanded: tuple[str, ...]
     """Attacks that the policy names."""
 
@@ -162,7 +176,10 @@ def _parts(content: Mapping[str, Any], root: Path) -> _Parts:
 
 
 def _demanded(policy: Policy | None, given: Any) -> tuple[str, ...]:
-    """The attacks that a policy names, also one that is not valid."""
+    """Return the attacks that a policy names.
+
+    The policy need not be valid.
+    """
     if policy is None and not isinstance(given, Mapping):
         return ()
     stated = given if policy is None else policy.model_dump(mode="json")
@@ -173,7 +190,10 @@ def _demanded(policy: Policy | None, given: Any) -> tuple[str, ...]:
 
 
 def _problems(parts: _Parts, root: Path) -> Iterator[str]:
-    """Names of what is not there, and of what does not fit the models."""
+    """Yield the problems of a plan's parts.
+
+    They name what is missing and what does not fit the models.
+    """
     yield from _mixed_kinds(parts.specs.values())
     for place, spec in parts.specs.items():
         yield from _missing(spec, place, root)
@@ -205,7 +225,10 @@ def _mixed_kinds(specs: Iterable[ModelSpec]) -> Iterator[str]:
 def _facts(
     sources: Mapping[SetName, DataSource],
 ) -> tuple[dict[SetName, tuple[Fact, ...]], list[str]]:
-    """The sets that can be read, and what is wrong with the others."""
+    """Return the sets of facts that can be read.
+
+    The second value says what is wrong with the others.
+    """
     facts = {}
     unread = []
     for name, source in sources.items():
@@ -225,7 +248,7 @@ def _unknown_metrics(metrics: MetricSection, kind: ModelKind) -> Iterator[str]:
 
 
 def _missing(part: BaseModel, place: str, root: Path) -> Iterator[str]:
-    """Which files and models that a part of a plan names are not there."""
+    """Yield the missing files and models of a plan's part."""
     for name, field in type(part).model_fields.items():
         value = getattr(part, name)
         kind = path_type(field.annotation, field.metadata)
@@ -247,6 +270,9 @@ def _missing(part: BaseModel, place: str, root: Path) -> Iterator[str]:
 
 
 def _is_on_the_hub(part: BaseModel, name: str) -> bool:
-    """Whether a model is said to be on the hub: what lies in a directory has no revision."""
+    """Return whether a model is said to be on the hub.
+
+    What lies in a directory has no revision.
+    """
     revision = "revision" if name == "path" else f"{name}_revision"
     return getattr(part, revision, None) is not None

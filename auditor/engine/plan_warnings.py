@@ -1,4 +1,7 @@
-"""Warnings of a plan: what may weaken the audit, found before any model is loaded."""
+"""Warnings of a plan on what may weaken the audit.
+
+They are found before any model is loaded.
+"""
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +25,7 @@ _STRICTER: dict[str, Callable[[float, float], bool]] = {
     "utility_margin": operator.lt,
     "minimum_gap": operator.gt,
 }
-"""For each number of a policy, how to tell that the first of two values asks more."""
+"""For each number of a policy, a function that tells whether the first of two values asks more."""
 
 
 def plan_warnings(
@@ -31,7 +34,7 @@ def plan_warnings(
     sets: FactSets,
     locations: Mapping[str, Location],
 ) -> list[Message]:
-    """All warnings of a plan whose inputs were found."""
+    """Return all warnings of a plan whose inputs were found."""
     return [
         *checks.warnings(sets, prompts_repeat=plan.kind.prompts_repeat),
         *_arm_warnings(locations, plan.kind),
@@ -68,13 +71,15 @@ def _precision_warnings(plan: AuditPlan) -> list[Message]:
 
 
 def _weakened(plan: AuditPlan, variants: Sequence[Variant]) -> list[Message]:
-    """How the plan asks for less than it would by default."""
+    """Return how the plan asks for less than the default."""
     found = []
     for name, stricter in _STRICTER.items():
         value = getattr(plan.policy, name)
         default = Policy.model_fields[name].default
         if stricter(default, value):
             found.append(message("policy_asks_less", setting=name, value=value, default=default))
+    if idle := [m for m in plan.kind.default_deciding if m not in plan.metrics.decides]:
+        found.append(message("metrics_do_not_decide", metrics=idle))
     usual = default_levels(plan.kind.name)
     mandatory = {v.label for v in variants if v.role in (Role.MANDATORY, Role.WAIVED)}
     if dropped := [label for label in usual if label not in mandatory]:
@@ -95,7 +100,10 @@ def _weakened(plan: AuditPlan, variants: Sequence[Variant]) -> list[Message]:
 
 
 def _unmet(plan: AuditPlan, variants: Sequence[Variant], sets: FactSets) -> list[Message]:
-    """What stands between this plan and a PASS, whatever the models know."""
+    """Return what keeps this plan from a PASS in any case.
+
+    It does so whatever the models know.
+    """
     short = [
         shortfall(plan.policy, v.label, v.attack.parameters.model_dump(mode="json"))
         for v in variants

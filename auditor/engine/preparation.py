@@ -21,8 +21,18 @@ from auditor.engine.plan_warnings import plan_warnings
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.manifest import Location
 from auditor.models.opening import check_unopenable, locate
+from auditor.models.spec import PromptFormat
 from auditor.policy import check_expired
 from auditor.store.base import EvidenceStore
+
+
+@dataclass(frozen=True)
+class TriedFormat:
+    """Format of prompts, and what the original knows in it."""
+
+    format: PromptFormat
+    k: float
+    """Mean K of a sample of the forget facts."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +41,7 @@ class Prepared:
 
     plan: AuditPlan
     locations: dict[str, Location]
-    """Arm to files."""
+    """Locations of the models by arm."""
     sets: FactSets
     facts: str
     """Digest of the sets in the store."""
@@ -39,6 +49,8 @@ class Prepared:
     warnings: list[Message]
     auxiliary: AuxiliaryInputs = field(default_factory=AuxiliaryInputs)
     """Classifier and pictures, where the plan names some."""
+    formats: tuple[TriedFormat, ...] = ()
+    """Formats that were tried on the original, the plan's first."""
 
     @property
     def models(self) -> Locations:
@@ -62,7 +74,10 @@ class Prepared:
         return None
 
     def searches(self, variant: Variant) -> dict[str, list[Job]]:
-        """Arm to its search jobs (one a seed); variants that search alike get the same jobs."""
+        """Return the search jobs of each arm, one per seed.
+
+        Variants that search alike get the same jobs.
+        """
         parameters = variant.attack.search_parameters()
         return {
             arm: [
@@ -74,7 +89,9 @@ class Prepared:
     def measurements(
         self, variant: Variant, searches: Mapping[str, Sequence[Job]] | None = None
     ) -> dict[str, list[Job]]:
-        """Arm to its measuring jobs, one a seed, each with what all arms found with that seed.
+        """Return the measuring jobs of each arm, one per seed.
+
+        Each has what all arms found with that seed.
 
         Args:
             variant: what is measured.

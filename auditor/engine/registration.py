@@ -7,7 +7,9 @@ from auditor.store.ledger import Jobs, Ledger
 
 
 def register(prepared: Prepared, store: EvidenceStore) -> Ledger:
-    """Write an audit's policy and jobs into the ledger, before anything is measured.
+    """Write an audit's policy and jobs into the ledger.
+
+    They are written before anything is measured.
 
     Raises:
         AuditorError: An audit of the same under another policy has been begun and not finished.
@@ -20,7 +22,10 @@ def register(prepared: Prepared, store: EvidenceStore) -> Ledger:
 
 
 def planned_jobs(prepared: Prepared) -> Jobs:
-    """Return label of each attack that can run to arm to the keys of its jobs, searches first."""
+    """Return the keys of planned jobs by attack and arm.
+
+    They are of each attack that can run, by its label, searches first.
+    """
     planned: Jobs = {}
     for variant in prepared.variants:
         if prepared.unavailable(variant) is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from auditor.core.facts import Fact
+from auditor.metrics.leak_judge import given_away
 from auditor.metrics.metric import Metric, Score, metric
 
 if TYPE_CHECKING:
@@ -69,6 +70,29 @@ class RougeLRecall(Metric["Transcript"]):
     def readable(self, fact: Fact) -> bool:
         """Whether the answer has words that ROUGE sees."""
         return _has_words(fact.answer)
+
+
+@metric("answer-recall")
+class AnswerRecall(Metric["Transcript"]):
+    """K = share of the answer that the greedy answer gives away.
+
+    Whatever words stand around it do not matter.
+
+    1 where it holds the true answer, or an accepted form of it; otherwise the recall of its
+    informative words, of which names and numbers weigh more (`auditor.metrics.leak_judge`). What
+    stands in the question earns nothing.
+    """
+
+    generates = True
+
+    def read(self, transcript: "Transcript") -> list[Score]:
+        """Score each fact, with the generated answer."""
+        return [
+            Score(given_away(given, answers, said), said)
+            for given, answers, said in zip(
+                transcript.given, transcript.accepted, transcript.greedy, strict=True
+            )
+        ]
 
 
 @metric("truth-ratio")

@@ -246,6 +246,18 @@ class ModelKind(ABC):
         """
         return AuxiliaryInputs()
 
+    def other_formats(
+        self, spec: ModelSpec, location: "Location", given: PromptFormat
+    ) -> Sequence[PromptFormat]:
+        """Return the obvious formats of prompts besides a plan's, from configuration alone.
+
+        Args:
+            spec: The original's.
+            location: Its files.
+            given: The plan's format.
+        """
+        return ()
+
     def validate(self, plan: Planned, sets: FactSets) -> tuple[str, ...]:
         """Return the problems of a plan for models of this kind.
 

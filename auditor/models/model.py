@@ -9,7 +9,7 @@ from torch import nn
 
 from auditor.core.errors import AuditorError
 from auditor.models.manifest import Location, Manifest
-from auditor.models.spec import ModelSpec
+from auditor.models.spec import ModelSpec, PromptFormat
 
 
 @dataclass
@@ -74,6 +74,9 @@ class AuditedModel(ABC):
         if self.in_memory:
             return False
         return self.manifest.weights_digest == manifest.weights_digest
+
+    def ask_in(self, prompt_format: PromptFormat) -> None:  # noqa: B027 - not all kinds have one
+        """Put later prompts into another format; models without formats ignore it."""
 
     @property
     @abstractmethod

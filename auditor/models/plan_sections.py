@@ -49,6 +49,11 @@ class MetricSection(Section):
         return tuple(dict.fromkeys((self.primary, *self.deciding)))
 
     @property
+    def beside(self) -> tuple[str, ...]:
+        """Metrics that are reported and do not decide, each once."""
+        return tuple(name for name in self.all if name not in self.decides)
+
+    @property
     def all(self) -> tuple[str, ...]:
         """Deciding and reported metrics, each once, the primary one first."""
         return tuple(dict.fromkeys((*self.decides, *self.reported)))

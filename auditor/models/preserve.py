@@ -67,7 +67,9 @@ def preserve_weights(model: nn.Module) -> Iterator[nn.Module]:
 
 @contextmanager
 def replaced(tensors: Mapping[str, tuple[nn.Parameter, torch.Tensor]]) -> Iterator[None]:
-    """Put other values into tensors while the context lasts; where rows differ, the shared ones.
+    """Put other values into tensors while the context lasts.
+
+    Where numbers of rows differ, the shared rows are replaced.
 
     Args:
         tensors: Name to the parameter and the value that takes its place.

@@ -1,4 +1,7 @@
-"""How far the weights of a model are from the original's, by group of tensors."""
+"""Distance of a model's weights from the original's.
+
+It is given by group of tensors.
+"""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -25,7 +28,7 @@ def weight_change(
     in another type is no other model.
 
     Args:
-        groups: Of the model: group to tensors by name.
+        groups: Groups of the model: group to tensors by name.
         original: The original's tensors by name.
         body: The groups that hold what the model knows.
 
@@ -67,7 +70,9 @@ def _compared(members: Mapping[str, Tensor], original: Mapping[str, Tensor]) -> 
 
 
 def balanced(matrix: Tensor) -> Tensor:
-    """The absolute entries of a matrix with its rows and columns brought to one norm in turn.
+    """Return a matrix's absolute entries in balanced form.
+
+    Its rows and columns are brought to one norm in turn.
 
     So that it is the same matrix after rows or columns were multiplied by any numbers, as
     rescalings do that change no logit (Sinkhorn and Knopp, Pacific J. Math. 21, 1967).
@@ -92,5 +97,8 @@ def _relative(ours: Tensor, theirs: Tensor) -> float:
 
 
 def _root(moved: float, size: float) -> float:
-    """Root of a ratio of squares; 1 where there was nothing and now is something."""
+    """Return the root of a ratio of squares.
+
+    It is 1 where there was nothing and now is something.
+    """
     return (moved / size) ** 0.5 if size else float(moved > 0)

@@ -1,4 +1,7 @@
-"""What decides a verdict: written down, and hashed, before the unlearned model is opened."""
+"""Policies, which decide a verdict.
+
+A policy is written down, and hashed, before the unlearned model is opened.
+"""
 
 from auditor.policy.demands import (
     Demand,

@@ -1,4 +1,4 @@
-"""What a policy demands, and what an audit lacks of it."""
+"""Demands of a policy, and what an audit lacks of them."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,11 +17,13 @@ class Demand:
 
     name: str
     labels: tuple[str, ...]
-    """The attacks of that name; none where nobody runs or provides them."""
+    """Labels of the attacks of that name; none where nobody runs or provides them."""
 
 
 def demands(policy: Policy, known: Iterable[str], default: Iterable[str]) -> tuple[Demand, ...]:
-    """What a policy demands, in its order, the model as it is included.
+    """Return the demands of a policy, in its order.
+
+    The model as it is is one of them.
 
     Args:
         policy: whose demands.
@@ -35,7 +37,10 @@ def demands(policy: Policy, known: Iterable[str], default: Iterable[str]) -> tup
 
 
 def matching(name: str, labels: Iterable[str]) -> tuple[str, ...]:
-    """The labels that a policy means by a label or an attack's name, of today or a former one."""
+    """Return the labels that a policy means by a name.
+
+    The name is a label or an attack's, of today or a former one.
+    """
     current = attack_label(name)
     return tuple(label for label in labels if current in (label, label.partition(" ")[0]))
 
@@ -94,7 +99,9 @@ def check_expired_waiver(attack: str, by: str, until: date, today: date) -> None
 
 
 def shortfall(policy: Policy, label: str, parameters: Mapping[str, Any]) -> Message | None:
-    """How an attack falls short of the budget that the policy asks of it, or None.
+    """Return how an attack falls short of its budget, or None.
+
+    The budget is that which the policy asks of it.
 
     Args:
         policy: whose budgets.
@@ -122,7 +129,7 @@ def _largest(value: Any) -> float | None:
 
 
 def unmet(policy: Policy, facts: int, retrained: int) -> tuple[Message, ...]:
-    """What a PASS lacks besides the attacks.
+    """Return what a PASS lacks besides the attacks.
 
     Args:
         policy: whose demands.

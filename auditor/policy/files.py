@@ -26,7 +26,7 @@ def ready_made() -> dict[str, str]:
 
 
 def load_policy(name: str) -> Policy:
-    """The policy of that name, or in that file.
+    """Load the policy of a name or a file.
 
     Args:
         name: a ready-made policy, or the path of a YAML file.

@@ -8,9 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from auditor.core.hashing import digest, has_digest
 
 AS_IS = "none/as-is"
-"""The attack that every policy demands: the model as it is."""
+"""Attack that every policy demands: the model as it is."""
 
 _Said = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+def _unset(value: object) -> bool:
+    """Whether a field is left out, so that policies without it keep their digest."""
+    return value is None
 
 
 class _Strict(BaseModel):
@@ -53,7 +58,10 @@ class Policy(_Strict):
     minimum_gap: float = Field(default=0.2, gt=0, lt=1)
     """What the original must know beyond the retrained baseline for an attack to say anything."""
     leak_limit: float = Field(default=0.10, gt=0, lt=1)
-    """Upper bound on the share of leaking facts that a PASS allows."""
+    """Largest share of leaking facts that a PASS allows."""
+    leaked_facts: int | None = Field(default=None, ge=0, exclude_if=_unset)
+    """Most facts that may leak under ``census``, where leaks are counted; null: as many as
+    ``leak_limit`` allows. More is a FAIL where the baseline's own noise does not explain it."""
     utility_margin: float = Field(default=0.10, gt=0, lt=1)
     """Share of the original's knowledge of the retain set that may be lost."""
     minimum_facts: int = Field(default=1, ge=1)
@@ -66,9 +74,15 @@ class Policy(_Strict):
 
     @property
     def digest(self) -> str:
-        """Sha256 of the policy's content; comments and order in its file do not change it."""
+        """Sha256 of the policy's content.
+
+        Comments and order in its file do not change it.
+        """
         return digest(self.model_dump(mode="json"))
 
     def has_digest(self, expected: str) -> bool:
-        """Whether the policy has a digest, as today's files or those of schema 3 name it."""
+        """Return whether the policy has a digest.
+
+        It may be in the form of today's files or of those of schema 3.
+        """
         return has_digest(self.model_dump(mode="json"), expected)

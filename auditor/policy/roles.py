@@ -14,10 +14,10 @@ from auditor.policy.policy import Policy
 
 @dataclass(frozen=True)
 class Assigned:
-    """What a policy makes of an attack.
+    """Role of an attack under a policy, with any shortfall.
 
     Attributes:
-        role: in the verdict.
+        role: role in the verdict.
         shortfall: how it falls short of the policy's budget; None where it does not.
     """
 

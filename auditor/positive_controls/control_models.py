@@ -40,7 +40,7 @@ SETTINGS: Mapping[ControlKind, SuppressionSettings] = {
     "obfuscated": SuppressionSettings(),
     "head": SuppressionSettings(rate=4e-2, max_steps=300),
 }
-"""How controls of each kind are made; the head alone must move farther to hide as much."""
+"""Settings by which every control is made."""
 
 _SAME_LEVEL = 1e-4
 """Relative difference up to which two levels are one; no grid has levels as close as that."""
@@ -53,7 +53,7 @@ class Known(NamedTuple):
 
     original: float
     retrained: float
-    """Mean over the retrained models."""
+    """Mean K over the retrained models."""
 
     def share(self, k: float) -> float:
         """Share of the gap that a mean K of ``k`` stands for."""
@@ -65,7 +65,7 @@ class PositiveControlModel:
     """A copy of the original with suppressed knowledge."""
 
     kind: ControlKind
-    """How much it leaves to be seen."""
+    """Kind, which says how much it leaves to be seen."""
     grid: str | None
     """Name of the grid within whose cells the weights stayed, if any."""
     left: float
@@ -92,7 +92,7 @@ class ControlModels:
     def make_control_model(
         self, kind: ControlKind, grid: Grid | None = None
     ) -> PositiveControlModel:
-        """The control of that kind; made unless it is there.
+        """Return the control of a kind, made unless it is there.
 
         Args:
             kind: how much it leaves.
@@ -216,7 +216,9 @@ def _keep(model: LanguageModel, said: dict[str, Any], folder: Path) -> None:
 
 
 def _trained(network: Any, kind: ControlKind) -> list[tuple[str, Tensor, bool]]:
-    """The weights that a suppression changes: their name, and whether they are transposed.
+    """Return the weights that a suppression changes.
+
+    Each has its name, and whether it is transposed.
 
     An output head that is tied to the embeddings is given a weight of its own for good.
     """
@@ -235,7 +237,10 @@ def _bounds(weight: Tensor, transposed: bool, grid: Grid) -> Bounds:
 
 
 def _rounded(weight: Tensor, dtype: torch.dtype, bounds: Bounds | None) -> Tensor:
-    """The weight as it will be stored, in float32; what leaves its cell by that goes back."""
+    """Return the weight as it will be stored, in float32.
+
+    What leaves its cell by that goes back.
+    """
     stored = weight.to(dtype).float()
     if bounds is None:
         return stored
@@ -249,7 +254,7 @@ def _stored(
     types: Mapping[str, torch.dtype],
     bounds: Mapping[str, Bounds],
 ) -> Iterator[None]:
-    """Have the weights rounded to the type in which they will be stored, for a look."""
+    """Round the weights to their stored type while the context lasts."""
     trained = {
         name: weight.data for name, weight in weights.items() if types[name] != torch.float32
     }
@@ -267,7 +272,7 @@ def _check_flips(
     grid: Grid | None,
     bounds: Mapping[str, Bounds],
 ) -> None:
-    """Refuse a control that the grid would not round back to where it started.
+    """Refuse a control that the grid would round elsewhere.
 
     Raises:
         MeasurementError: some weight is rounded to another level.

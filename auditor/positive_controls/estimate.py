@@ -1,4 +1,4 @@
-"""What the positive controls of a plan will cost."""
+"""Estimate of the cost of a plan's positive controls."""
 
 from auditor.core.roles import ControlKind, Role
 from auditor.engine.estimate import (
@@ -15,7 +15,9 @@ from auditor.positive_controls.runner import by_hidden_control
 
 
 def estimate_controls(prepared: Prepared) -> Estimate:
-    """Estimate the controls and all that is measured on them, as if none of it were there.
+    """Estimate the cost of the controls and their measurements.
+
+    Evidence that is there already is not deducted.
 
     Making one is taken to need all the steps that it is allowed. Where an attack searches, the
     control's findings join the pool, so that the other arms are measured again.
@@ -49,7 +51,10 @@ def estimate_controls(prepared: Prepared) -> Estimate:
 
 
 def _making(prepared: Prepared, kind: ControlKind, evaluation: int) -> int:
-    """Tokens of all the steps that a control may take, and of the looks at what is left."""
+    """Estimate the tokens of making a control.
+
+    They are of all the steps that it may take, and of the looks at what is left.
+    """
     settings = SETTINGS[kind]
     asked = len(prepared.sets.forget) + len(prepared.sets.retain)
     batch = settings.forget_batch + settings.retain_batch

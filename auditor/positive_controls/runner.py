@@ -1,4 +1,4 @@
-"""Positive controls: would the mandatory attacks have found something, had it been there?
+"""Positive controls, in which mandatory attacks must find something.
 
 An attack that finds nothing proves something only if it would have found something. A copy of
 the original in which the forget answers are suppressed by a known method is audited in place of
@@ -15,7 +15,7 @@ They are not held to the visible control, for coarse rounding does blur what is 
 a model under audit must pass as it is besides.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ from auditor.core.attack_id import AttackId
 from auditor.core.errors import MeasurementError
 from auditor.core.messages import Message, message
 from auditor.core.progress import Progress
-from auditor.core.roles import ControlKind, Role
+from auditor.core.roles import ControlKind
 from auditor.engine.audit import AuditOutcome, run_audit
 from auditor.engine.executors.base import Executor
 from auditor.engine.expansion import Variant
@@ -47,7 +47,9 @@ from auditor.store.base import EvidenceStore
 def run_controls(
     outcome: AuditOutcome, store: EvidenceStore, executor: Executor, progress: Progress
 ) -> ControlResults:
-    """Make positive controls and have every mandatory attack look for what they hold.
+    """Make positive controls and attack them.
+
+    Every mandatory attack looks for what they hold.
 
     Args:
         outcome: the audit, finished; attacks that left no evidence are not held to anything.
@@ -69,9 +71,7 @@ def run_controls(
         for run, assessment in zip(outcome.runs, decision.attacks, strict=True)
         if assessment.mandatory and assessment.figures is not None
     ]
-    tests = sum(
-        a.figures is not None and a.evidence.role is not Role.REPORTED for a in decision.attacks
-    )
+    shares = {assessed.evidence.id: assessed.parts for assessed in decision.attacks}
     seals: dict[str, str] = {}
 
     def measured(
@@ -79,7 +79,7 @@ def run_controls(
     ) -> dict[AttackId, _Measured]:
         seen = run_audit(_with_control(outcome, model, variants), store, executor, progress)
         seals.update(seen.seals)
-        return _measured(audited_inputs(seen), model, inputs.policy.alpha, tests)
+        return _measured(audited_inputs(seen), model, inputs.policy.alpha, shares)
 
     on_visible = measured(visible, held)
     on_obfuscated: dict[AttackId, _Measured | Message] = {}
@@ -103,12 +103,19 @@ class _Measured:
 
 
 def _measured(
-    inputs: DecisionInputs, model: PositiveControlModel, alpha: float, tests: int
+    inputs: DecisionInputs, model: PositiveControlModel, alpha: float, parts: Mapping[AttackId, int]
 ) -> dict[AttackId, _Measured]:
     as_is = dict(inputs.as_is.jobs)
     return {
         assessment.evidence.id: _Measured(
-            ControlMeasurement(model.kind, model.grid, model.left, assessment, alpha, tests),
+            ControlMeasurement(
+                model.kind,
+                model.grid,
+                model.left,
+                assessment,
+                alpha,
+                parts.get(assessment.evidence.id, assessment.parts),
+            ),
             ControlModelPart(
                 kind=model.kind,
                 grid=model.grid,
@@ -157,7 +164,10 @@ def _made(
 
 
 def _known(inputs: DecisionInputs, decision: Decision) -> Known | Message:
-    """What O and R know without attack, or why no control can be made of that."""
+    """Return what O and R know without attack.
+
+    A message instead says why no control can be made of that.
+    """
     if not inputs.sets["retain"]:
         return message("retain_set_missing")
     entry = next(attack for attack in decision.attacks if attack.evidence.baseline)
@@ -180,7 +190,9 @@ class HiddenControl(NamedTuple):
 def by_hidden_control(
     variants: Sequence[Variant],
 ) -> list[tuple[HiddenControl, list[Variant]]]:
-    """Variants that share a control in which nothing is left to be seen.
+    """Group variants that share a hidden control.
+
+    In a hidden control nothing is left to be seen.
 
     It is the one that they must find; those that are held to the visible control get the
     obfuscated one.
@@ -199,7 +211,10 @@ def by_hidden_control(
 def _with_control(
     outcome: AuditOutcome, model: PositiveControlModel, variants: Sequence[Variant]
 ) -> Prepared:
-    """The audit with a control in place of the unlearned model, and some of its variants."""
+    """Return the audit with a control as the unlearned model.
+
+    It has some of the audit's variants.
+    """
     prepared = outcome.prepared
     return replace(
         prepared,

@@ -1,4 +1,6 @@
-"""Suppressing the forget answers in a model, to a wanted degree and within given bounds.
+"""Suppression of the forget answers in a model.
+
+It reaches a wanted degree, within given bounds.
 
 Negative preference optimisation (arXiv 2404.05868) with the ordinary loss on the retain set as
 retain term (NPO+GDR of arXiv 2407.06460), on linear layers alone. Where
@@ -24,12 +26,12 @@ from auditor.unlearning.batches import shuffled_batches
 from auditor.unlearning.negative_preference import negative_preference
 
 _TRAINING_SHARE = 4
-"""A training batch holds the token budget over this; backward passes keep what forward drops."""
+"""Divisor of the token budget for a training batch; backward passes keep what forward drops."""
 _BISECTIONS = 20
 
 
 class SuppressionSettings(BaseModel):
-    """How an answer is suppressed. Part of what names a control.
+    """Settings of a suppression, which are part of a control's name.
 
     Attributes:
         rate: Adam's learning rate over the root mean square of the trained weights.
@@ -38,7 +40,7 @@ class SuppressionSettings(BaseModel):
         retain_batch: Retain facts a step.
         retain_weight: Weight of the retain term.
         check_every: Steps between looks at what is left.
-        seed: Of the order of facts.
+        seed: Seed of the order of facts.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,7 +55,7 @@ class SuppressionSettings(BaseModel):
 
 
 class Bounds(NamedTuple):
-    """Least and largest value of each weight of a tensor, and where it starts."""
+    """Least, largest and first value of each weight of a tensor."""
 
     start: Tensor
     lower: Tensor
@@ -61,7 +63,7 @@ class Bounds(NamedTuple):
 
 
 class Suppressed(NamedTuple):
-    """How a suppression ended."""
+    """Result of a suppression."""
 
     steps: int
     left: float
@@ -80,7 +82,9 @@ def suppress(
     description: str,
     bounds: Mapping[str, Bounds] | None = None,
 ) -> Suppressed:
-    """Train a model in place until what is left of its knowledge lies in ``window``.
+    """Train a model until its knowledge lies in ``window``.
+
+    It is trained in place.
 
     Only the prompts as they are asked are suppressed: a shallow suppression. Where a look finds
     less left than wanted, the point between it and the look before is bisected; the line between
@@ -173,7 +177,10 @@ def _retain(
 
 
 def _parts(model: LanguageModel, items: Sequence[Example], batch: Sequence[int]) -> list[list[int]]:
-    """A batch of indices, cut so that each part can be trained on at once."""
+    """Return a batch of indices, cut into parts.
+
+    Each part can be trained on at once.
+    """
     lengths = [items[i].tokens for i in batch]
     budget = max(1, model.token_budget // _TRAINING_SHARE)
     return [[batch[i] for i in part] for part in by_length(lengths, budget)]
@@ -194,7 +201,10 @@ def _bisected(
     left: Callable[[], float],
     window: Window,
 ) -> float:
-    """Go back along the line to the last look until what is left lies in the window."""
+    """Bisect back to the last look until the window is met.
+
+    The points lie on the line between the two looks.
+    """
     after = _copied(weights)
     near, far = 0.0, 1.0
     for _ in range(_BISECTIONS):

@@ -1,4 +1,7 @@
-"""The arms of one attack: what the unlearned, original and retrained models know, per fact."""
+"""Arms of one attack, with their knowledge of each fact.
+
+They are the unlearned, the original and the retrained models.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +13,8 @@ from numpy.typing import ArrayLike
 from auditor.statistics.betting import FloatArray
 
 Scope = Literal["census", "sampled"]
-"""census: the audited facts are the whole forget set. sampled: their entities are a sample."""
+"""Scope of a claim. `census`: the audited facts are the whole forget set. `sampled`: their entities
+are a sample."""
 
 
 def check_scope(scope: str) -> None:
@@ -20,7 +24,7 @@ def check_scope(scope: str) -> None:
 
 
 def knowledge(values: ArrayLike, name: str, dimensions: int) -> FloatArray:
-    """Returns knowledge K as a read-only float64 array, or says what is wrong with it.
+    """Returns knowledge K as a read-only float64 array.
 
     Raises:
         ValueError: another number of dimensions, no facts, NaN, or a value outside [0, 1].
@@ -39,7 +43,10 @@ def knowledge(values: ArrayLike, name: str, dimensions: int) -> FloatArray:
 
 
 def entity_means(values: FloatArray, entities: Sequence[str]) -> FloatArray:
-    """Returns the mean of `values` [n] within each entity, in sorted order of entity [m]."""
+    """Returns the mean of `values` [n] within each entity [m].
+
+    Entities are in sorted order.
+    """
     _, index = np.unique(np.asarray(entities, dtype=str), return_inverse=True)
     means: FloatArray = np.bincount(index, weights=values) / np.bincount(index)
     return means
@@ -61,21 +68,29 @@ class Contrast:
 
     @property
     def units(self) -> int:
-        """How many units there are."""
+        """Number of units."""
         return self.d.size
 
     def against(self, delta: float) -> FloatArray:
-        """Returns d - delta * g [n]; its mean is below 0 iff the residual is below delta."""
+        """Returns d - delta * g [n].
+
+        Its mean is below 0 iff the residual is below delta.
+        """
         return self.d - delta * self.g
 
     def over_forgetting(self, delta: float) -> FloatArray:
-        """Returns (d + delta g) / (1 + delta) [n]: d + delta g brought back into [-1, 1]."""
+        """Returns (d + delta g) / (1 + delta) [n].
+
+        It is d + delta g brought back into [-1, 1].
+        """
         return (self.d + delta * self.g) / (1.0 + delta)
 
 
 @dataclass(frozen=True, eq=False)
 class Arms:
-    """Knowledge K in [0, 1] of each model under one attack, on the same facts in one order.
+    """Knowledge K in [0, 1] of each model under one attack.
+
+    The facts are the same, in one order.
 
     Paraphrases, sampled answers and restarts are averaged within a fact beforehand.
 
@@ -85,6 +100,8 @@ class Arms:
         retrained: models that never saw the forget set, one row a training seed [S, n].
         entities: the person, book or concept that each fact belongs to [n]; needed in
             sampled scope only.
+        blocks: what facts share beside their entity [n], where they were placed among others;
+            they are averaged within it in either scope. None where each fact was asked alone.
 
     Raises:
         ValueError: a value that is not finite or leaves [0, 1], or lengths that differ.
@@ -94,6 +111,7 @@ class Arms:
     original: FloatArray
     retrained: FloatArray
     entities: tuple[str, ...] | None = None
+    blocks: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         unlearned = knowledge(self.unlearned, "unlearned", 1)
@@ -104,10 +122,12 @@ class Arms:
                 "the arms must hold the same facts: unlearned has "
                 f"{unlearned.size}, original {original.size}, retrained {retrained.shape[1]}"
             )
-        if self.entities is not None:
-            object.__setattr__(self, "entities", tuple(self.entities))
-            if len(self.entities) != unlearned.size:
-                raise ValueError(f"{len(self.entities)} entities for {unlearned.size} facts")
+        for name in ("entities", "blocks"):
+            given = getattr(self, name)
+            if given is not None:
+                object.__setattr__(self, name, tuple(given))
+                if len(given) != unlearned.size:
+                    raise ValueError(f"{len(given)} {name} for {unlearned.size} facts")
         object.__setattr__(self, "unlearned", unlearned)
         object.__setattr__(self, "original", original)
         object.__setattr__(self, "retrained", retrained)
@@ -128,7 +148,9 @@ class Arms:
         return Contrast(self.unlearned - baseline, self.original - baseline)
 
     def contrast(self, scope: Scope) -> Contrast:
-        """Returns d and g per unit: facts (census), or means over entities (sampled).
+        """Returns d and g per unit.
+
+        Units are facts (census), or means over entities (sampled) or blocks.
 
         Raises:
             ValueError: sampled scope without entities, or an unknown scope.
@@ -140,8 +162,10 @@ class Arms:
         return Contrast(entity_means(facts.d, entities), entity_means(facts.g, entities))
 
     def clusters(self, scope: Scope) -> tuple[str, ...] | None:
-        """Returns the entities that facts are averaged within; None in census scope."""
+        """Returns what facts are averaged within: blocks, or entities; None in a plain census."""
         check_scope(scope)
+        if self.blocks is not None:
+            return self.blocks
         if scope == "census":
             return None
         if self.entities is None:
@@ -149,11 +173,11 @@ class Arms:
         return self.entities
 
     def with_seed_as_unlearned(self, seed: int) -> "Arms":
-        """Returns the arms with retrained model `seed` in the place of the unlearned one.
+        """Returns the arms with retrained model `seed` as unlearned.
 
         The other retrained models stay as the baseline, so at least two are needed.
         """
         if self.seeds < 2:
             raise ValueError("one retrained model alone has nothing to be compared with")
         others = np.delete(self.retrained, seed, axis=0)
-        return Arms(self.retrained[seed], self.original, others, self.entities)
+        return Arms(self.retrained[seed], self.original, others, self.entities, self.blocks)

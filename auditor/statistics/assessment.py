@@ -1,4 +1,7 @@
-"""Assessment of one attack: its evidence, its readings and the gates between it and a PASS."""
+"""Assessment of one attack: evidence, readings and gates.
+
+A gate that is not met keeps the attack from a PASS.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -6,6 +9,7 @@ from dataclasses import dataclass, field
 from auditor.core.attack_id import AttackId
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
+from auditor.statistics.agreement import contradiction
 from auditor.statistics.arms import Arms, Scope
 from auditor.statistics.betting import log_threshold
 from auditor.statistics.figures import AttackFigures
@@ -22,16 +26,19 @@ from auditor.statistics.readings import (
 
 @dataclass(frozen=True)
 class ControlOutcome:
-    """Result of a positive control: whether an attack found the suppression it is held to."""
+    """Outcome of a positive control for one attack.
+
+    It says whether the attack found the suppression to which it is held.
+    """
 
     found: bool
     message: Message
-    """What was there to be found, and what the attack made of it."""
+    """Message on what was there to be found, and what the attack made of it."""
 
 
 @dataclass(frozen=True, eq=False)
 class AttackEvidence:
-    """Evidence of one attack at one level, or the reason why there is none.
+    """Evidence of one attack at one level, or why it is missing.
 
     Attributes:
         id: the attack and its level.
@@ -41,6 +48,7 @@ class AttackEvidence:
         readings: what each deciding metric read, the first one leading; their arms are given if
             and only if the status is measured.
         jobs: arm to the keys of its evidence.
+        reported: what metrics that do not decide read, on the facts that they can read.
         baseline: marks the one entry that is the model as it is, without attack.
         control: what it made of the positive control that it is held to; None where none was
             made.
@@ -57,6 +65,7 @@ class AttackEvidence:
     status: Status = Status.MEASURED
     reason: Message | None = None
     jobs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    reported: tuple[Reading, ...] = ()
     baseline: bool = False
     control: ControlOutcome | None = None
     shortfall: Message | None = None
@@ -88,28 +97,33 @@ class AttackEvidence:
 
 @dataclass(frozen=True)
 class AttackAssessment:
-    """What is known of one attack of the plan.
+    """Assessment of one attack of the plan.
 
     Attributes:
         evidence: what was measured, or why nothing was.
         readings: what each deciding metric says of it, the leading one first.
         shared_gates: conditions of a PASS that all its readings share.
+        parts: parts of alpha of which it has one in a FAIL; its weight is 1 / parts.
         log_e_fail: log of the mean e-value over its readings for "the residual is above delta";
             None where no reading counts.
-        named: that e-value reaches J / alpha (1 / alpha, where it is only reported).
+        named: that e-value reaches parts / alpha.
         over_forgotten: the mean e-value for "the residual is below -delta" does likewise.
     """
 
     evidence: AttackEvidence
     readings: tuple[AssessedReading, ...]
     shared_gates: tuple[Gate, ...]
+    parts: int
     log_e_fail: float | None
     named: bool
     over_forgotten: bool
 
     @property
     def gates(self) -> tuple[Gate, ...]:
-        """The conditions of a PASS, met or not; an advisory attack's never block."""
+        """Conditions of a PASS, met or not.
+
+        An advisory attack's never block.
+        """
         return (*(gate for reading in self.readings for gate in reading.gates), *self.shared_gates)
 
     @property
@@ -144,9 +158,9 @@ def assess(
     scope: Scope,
     *,
     no_attack_gaps: Mapping[str, float],
-    measured_attacks: int,
+    parts: int,
 ) -> AttackAssessment:
-    """Work out the figures of one attack and the gates of a PASS.
+    """Compute the figures of one attack and its gates.
 
     A PASS needs the gates of every deciding metric. The e-value for FAIL is the mean over the
     metrics, so that each attack keeps one share of alpha, however many metrics decide.
@@ -157,11 +171,11 @@ def assess(
         scope: what the units are.
         no_attack_gaps: metric to the mean gap of the model as it is; empty where it was not
             measured. For an attack with a measure of its own the leading one stands.
-        measured_attacks: J, over which FAIL is shared; an attack that is only reported shares it
-            with none.
+        parts: parts of alpha of which the attack has one in a FAIL; an attack that is only
+            reported shares it with none.
     """
     label, reported = evidence.id.label, evidence.role is Role.REPORTED
-    tests = 1 if reported else max(1, measured_attacks)
+    parts = 1 if reported else parts
     leading = next(iter(no_attack_gaps.values()), None)
     readings = tuple(
         assess_reading(
@@ -170,25 +184,30 @@ def assess(
             margins,
             scope,
             no_attack_gap=no_attack_gaps.get(reading.metric, leading),
-            tests=tests * len(evidence.readings),
+            tests=parts * len(evidence.readings),
             mandatory=evidence.role is Role.MANDATORY,
         )
         for reading in evidence.readings
     )
     fail, over = log_e_fail(readings), log_e_over(readings)
-    shared = log_threshold(margins.alpha, tests)
+    shared = log_threshold(margins.alpha, parts)
+    named = fail is not None and fail >= shared
+    against = None
+    if not named:
+        against = contradiction(label, evidence.reported, margins, scope, parts)
     return AttackAssessment(
         evidence=evidence,
         readings=readings,
-        shared_gates=tuple(_shared_gates(evidence)),
+        shared_gates=tuple(_shared_gates(evidence, against)),
+        parts=parts,
         log_e_fail=fail,
-        named=fail is not None and fail >= shared,
+        named=named,
         over_forgotten=over is not None and over >= shared,
     )
 
 
-def _shared_gates(evidence: AttackEvidence) -> Iterator[Gate]:
-    """The conditions of a PASS that do not depend on what a metric read."""
+def _shared_gates(evidence: AttackEvidence, against: Message | None) -> Iterator[Gate]:
+    """Yield the gates that do not depend on any metric."""
     if evidence.reason is not None:
         reason = message(
             "not_measured",
@@ -205,6 +224,8 @@ def _shared_gates(evidence: AttackEvidence) -> Iterator[Gate]:
         yield Gate("budget", met=False, message=evidence.shortfall)
     if evidence.environment is not None:
         yield Gate("environment", met=False, message=evidence.environment)
+    if evidence.reported:
+        yield Gate("metrics_agree", against is None, against)
     if evidence.effect is not None:
         yield Gate("effect", met=False, message=evidence.effect)
     if evidence.weights is not None:

@@ -24,8 +24,8 @@ LAMBDA_GRID.setflags(write=False)
 _ROUNDING = 1e-9
 _RESOLUTION = 1e-6
 _FACTORS = 16
-"""Factors that are multiplied before a logarithm is taken, which costs more than sixteen products.
-Each lies in [0.02, 1.98], so that neither end of the range of a double comes near."""
+"""Number of factors that are multiplied before a logarithm is taken, which costs more than sixteen
+products. Each lies in [0.02, 1.98], so that neither end of the range of a double comes near."""
 
 
 def finite_vector(values: ArrayLike, name: str) -> FloatArray:
@@ -43,14 +43,19 @@ def finite_vector(values: ArrayLike, name: str) -> FloatArray:
 
 
 def log_threshold(alpha: float, tests: int = 1) -> float:
-    """Returns log(tests / alpha): what a log e-value must reach, for one of `tests` claims."""
+    """Returns log(tests / alpha).
+
+    It is what a log e-value must reach, for one of `tests` claims.
+    """
     if not 0.0 < alpha < 1.0:
         raise ValueError(f"alpha must lie between 0 and 1, not {alpha}")
     return math.log(tests / alpha)
 
 
 def mean_log_e_value(log_e_values: Sequence[float], tests: int) -> float | None:
-    """Returns log of the equal-weight mean of e-values; those that are not given enter as 0.
+    """Returns the log of the equal-weight mean of e-values.
+
+    Those that are not given enter as 0.
 
     Args:
         log_e_values: logs of the e-values that count.
@@ -65,7 +70,9 @@ def mean_log_e_value(log_e_values: Sequence[float], tests: int) -> float | None:
 
 
 def log_e_value(z: ArrayLike) -> float:
-    """Returns log of the mean over `LAMBDA_GRID` of prod_i (1 - lambda * z_i).
+    """Returns the log e-value against "the mean is at least 0".
+
+    It is the log of the mean over `LAMBDA_GRID` of prod_i (1 - lambda * z_i).
 
     Large values are evidence against "the mean of z is at least 0". For independent z_i, not
     necessarily alike, with means mu_i that sum to at least 0, the expectation of each product
@@ -84,7 +91,9 @@ def log_e_value(z: ArrayLike) -> float:
 
 
 def residual_upper(d: ArrayLike, g: ArrayLike, alpha: float) -> float | None:
-    """Returns the upper confidence bound on rho = E[d] / E[g], at confidence 1 - alpha.
+    """Returns the upper confidence bound on rho = E[d] / E[g].
+
+    Its confidence is 1 - alpha.
 
     The bound is sup{r in [0, 1] : E(d - r g) < 1/alpha}: every larger r is excluded. Where
     some g_i < 0, E(d - r g) need not rise with r and the excluded values can have holes; the
@@ -131,7 +140,9 @@ def residual_upper(d: ArrayLike, g: ArrayLike, alpha: float) -> float | None:
 
 
 def residual_lower(d: ArrayLike, g: ArrayLike, alpha: float) -> float | None:
-    """Returns the lower confidence bound on rho = E[d] / E[g], at confidence 1 - alpha.
+    """Returns the lower confidence bound on rho = E[d] / E[g].
+
+    Its confidence is 1 - alpha.
 
     The bound is inf{r in [0, 1] : E(r g - d) < 1/alpha}. Measuring from the original instead
     of the retrained model turns rho into 1 - rho and this bound into `residual_upper`, with
@@ -147,7 +158,9 @@ def residual_lower(d: ArrayLike, g: ArrayLike, alpha: float) -> float | None:
 
 
 def mean_lower(x: ArrayLike, alpha: float) -> float:
-    """Returns the lower confidence bound on the mean of x in [-1, 1], at confidence 1 - alpha.
+    """Returns the lower confidence bound on the mean of x.
+
+    x lies in [-1, 1], and the confidence is 1 - alpha.
 
     The bound is sup{m : E((m - x) / (1 + |m|)) >= 1/alpha}; the divisor keeps the contrast in
     [-1, 1]. The contrast rises with m for every x in [-1, 1], so the e-value falls with m and
@@ -188,7 +201,10 @@ def _pair(d: ArrayLike, g: ArrayLike) -> tuple[FloatArray, FloatArray]:
 
 
 def _log_products(z: FloatArray) -> FloatArray:
-    """Log of prod_i (1 - lambda z_i) for each lambda [20]; z may exceed 1 by rounding only."""
+    """Returns log of prod_i (1 - lambda z_i) for each lambda [20].
+
+    z may exceed 1 by rounding only.
+    """
     rows = -(-z.size // _FACTORS)
     padded = np.zeros(rows * _FACTORS)
     padded[: z.size] = np.clip(z, -1.0, 1.0)

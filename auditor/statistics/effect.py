@@ -1,4 +1,4 @@
-"""Effect of an attack on what it was given: whether it acted at all.
+"""Effect of an attack, which says whether it acted at all.
 
 An attack that trains or searches says what it must move: knowledge of the facts that it teaches,
 the loss that it lowers, the weights that it changes. A model that resists the attack instead of
@@ -34,7 +34,7 @@ CHANGE_FLOOR = 1e-3
 
 @dataclass(frozen=True)
 class EffectMeasure:
-    """What an effect is measured by.
+    """Measure of an effect.
 
     Attributes:
         floor: least movement of the baseline.
@@ -125,7 +125,10 @@ def lacking_effect(
 
 
 def _mean(declared: str, notes: Sequence[Mapping[str, Any] | None]) -> tuple[float, float] | None:
-    """Mean over seeds before and after; None where any lacks its note or has another."""
+    """Return the means over seeds before and after.
+
+    None means that a seed lacks its note or has another.
+    """
     before: list[float] = []
     after: list[float] = []
     for note in notes:

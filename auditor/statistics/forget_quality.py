@@ -1,4 +1,6 @@
-"""Forget quality, the field's usual figure: shown beside the verdict, never used for it.
+"""Forget quality, the field's usual figure.
+
+It is shown beside the verdict, never used for it.
 
 A Kolmogorov-Smirnov test that finds no difference is read there as "forgotten". It is the
 wrong way round: few facts, or a noisy metric, make it find nothing.

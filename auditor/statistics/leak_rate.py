@@ -14,7 +14,7 @@ from auditor.statistics.betting import finite_vector, residual_upper
 
 @dataclass(frozen=True)
 class LeakRate:
-    """How many facts leaked, with an upper confidence bound on their share.
+    """Leak rate with an upper confidence bound on the share.
 
     Attributes:
         leaked: eligible facts with d > g / 2.
@@ -31,12 +31,17 @@ class LeakRate:
     upper: float
 
     def within(self, limit: float) -> bool:
-        """Says whether the bound is at most `limit`; never so without eligible facts."""
+        """Returns whether the bound is at most `limit`.
+
+        It never is without eligible facts.
+        """
         return self.eligible > 0 and self.upper <= limit
 
 
 def clopper_pearson_upper(count: int, n: int, alpha: float) -> float:
-    """Return the exact one-sided upper bound on a binomial share, at confidence 1 - alpha.
+    """Return the exact one-sided upper bound on a binomial share.
+
+    The confidence is 1 - alpha.
 
     Worked out with ``scipy.special``: ``scipy.stats``, whose ``binomtest`` gives the same numbers,
     takes half a second to import, which every ``gate`` and ``verify`` would wait for.
@@ -49,7 +54,10 @@ def clopper_pearson_upper(count: int, n: int, alpha: float) -> float:
 def leaks(
     d: ArrayLike, g: ArrayLike, gap_floor: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Returns, per fact [n], whether it leaked (d > g / 2) and whether its gap is eligible."""
+    """Returns which facts leaked and which are eligible, each [n].
+
+    A fact leaked where d > g / 2, and is eligible where its gap is.
+    """
     delta, gap = finite_vector(d, "d"), finite_vector(g, "g")
     eligible = gap >= gap_floor
     return (delta > gap / 2) & eligible, eligible
@@ -63,7 +71,9 @@ def leak_rate(
     gap_floor: float,
     entities: Sequence[str] | None = None,
 ) -> LeakRate:
-    """Returns the share of facts with d > g / 2 among those with g >= `gap_floor`.
+    """Returns the share of eligible facts that leaked.
+
+    A fact leaked where d > g / 2, and is eligible where g >= `gap_floor`.
 
     Without `entities` the facts are the units and the bound is Clopper-Pearson. With
     `entities` (sampled scope) facts of one entity are not independent and a binomial bound

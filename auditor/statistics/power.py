@@ -1,4 +1,4 @@
-"""How many facts a PASS needs, before anything expensive runs.
+"""Number of facts that a PASS or a FAIL needs.
 
 The pilot is the original and the retrained models on the facts at hand. A model that forgot
 (residual 0) is played by one retrained model against the others, with the roles exchanged as
@@ -19,6 +19,7 @@ from scipy.special import betaincinv
 from auditor.core.messages import Message, message
 from auditor.statistics.arms import Arms, Scope, entity_means
 from auditor.statistics.betting import LAMBDA_GRID, FloatArray, log_threshold
+from auditor.statistics.leak_count import count_leaks, enough_eligible, leak_limit
 from auditor.statistics.leak_rate import leaks
 from auditor.statistics.margins import Margins
 from auditor.statistics.seeds import SeedSpread, seed_spread
@@ -31,15 +32,17 @@ _GRID = sorted({round(1.08**step) for step in range(129)} | {LARGEST_N})
 
 @dataclass(frozen=True)
 class FactsNeeded:
-    """How many units (facts, or entities in sampled scope) a PASS needs at residual 0.
+    """Number of units that a PASS or a FAIL needs.
+
+    Units are facts, or entities in sampled scope.
 
     Attributes:
         needed: least n of the search grid with the target power; None where the noise is not
             known (one retrained model) or where no n up to 20,000 has it.
         at_least: lower bound that holds without any noise; None where the mean gap is not
-            above 0, so that no PASS is possible.
+            above 0, so that nothing can be decided.
         available: units in the pilot.
-        power_available: chance of a PASS with the units in the pilot; None without noise.
+        power_available: chance of that verdict with the units in the pilot; None without noise.
         target: power asked for, of all attacks together.
         basis: what the figure rests on.
     """
@@ -54,16 +57,23 @@ class FactsNeeded:
 
 @dataclass(frozen=True, eq=False)
 class _Scenario:
-    """Per-unit terms of the tests; an audit of n units is a row of counts times these."""
+    """Terms of the tests per unit.
+
+    An audit of n units is a row of counts times these.
+    """
 
     residual: FloatArray
     sensitivity: FloatArray
     leaks: FloatArray
     clustered: bool
+    allowed: int | None
+    """Leaks that a PASS allows besides the policy's, where they are counted."""
 
 
 def zero_noise_bound(gap: float, margins: Margins) -> int | None:
-    """Returns the n below which no audit passes, even with no noise at all.
+    """Returns the n below which no audit passes.
+
+    It holds even with no noise at all.
 
     max of ln(1/alpha) / ln(1 + delta * gap), ln(alpha) / ln(1 - delta) (any test that is valid
     against sparse leaks) and ln(alpha) / ln(1 - leak_limit) (the leak rate's own bound).
@@ -97,7 +107,9 @@ def facts_needed(
     repetitions: int = 400,
     seed: int = 0,
 ) -> FactsNeeded:
-    """Returns the n that gives a model with residual 0 the target chance of a PASS.
+    """Returns the n that gives residual 0 the target chance.
+
+    The chance is that of a PASS.
 
     Args:
         original: K of the original model per fact [n].
@@ -149,7 +161,9 @@ def power_at(
     repetitions: int = 400,
     seed: int = 0,
 ) -> float | None:
-    """Returns the chance that one attack passes with n units at residual 0.
+    """Returns the chance that one attack passes with n units.
+
+    The residual is 0.
 
     Returns:
         A share in [0, 1]; None with one retrained model, whose noise is not known.
@@ -169,7 +183,9 @@ def facts_needed_as_observed(
     repetitions: int = 200,
     seed: int = 0,
 ) -> FactsNeeded:
-    """Returns the n that would PASS if further facts were like those measured on all arms.
+    """Returns the n that would PASS with more such facts.
+
+    Further facts are assumed to be like those measured on all arms.
 
     For the sentence under an INCONCLUSIVE: the residual is the one observed, not 0.
     """
@@ -188,6 +204,52 @@ def facts_needed_as_observed(
         target=target,
         basis=message("further_facts_as_measured", audits=repetitions),
     )
+
+
+def facts_needed_to_fail(
+    arms: Arms,
+    margins: Margins,
+    scope: Scope,
+    alpha: float,
+    *,
+    target: float = 0.8,
+    repetitions: int = 200,
+    seed: int = 0,
+) -> FactsNeeded:
+    """Returns the n that would FAIL if further facts were like those measured on all arms.
+
+    Args:
+        arms: what was measured under one attack.
+        margins: the policy's margins.
+        scope: what the units are.
+        alpha: share of alpha that the attack has; it is to FAIL the model by itself.
+        target: power asked for.
+        repetitions: simulated audits a candidate n.
+        seed: seed of the simulation.
+    """
+    contrast = arms.contrast(scope)
+    residual = _bets(-contrast.against(margins.delta))
+    gap = _bets((margins.minimum_gap - contrast.g) / (1.0 + margins.minimum_gap))
+
+    def power(n: int) -> float:
+        counts = _resampled(contrast.units, n, repetitions, np.random.default_rng([seed, n]))
+        reached = _reached(counts @ residual, alpha) & _reached(counts @ gap, margins.alpha)
+        return float(reached.mean())
+
+    largest = (1.0 - margins.delta) * float(contrast.g.mean())
+    return FactsNeeded(
+        needed=_smallest(power, target),
+        at_least=math.ceil(log_threshold(alpha) / math.log1p(largest)) if largest > 0 else None,
+        available=contrast.units,
+        power_available=power(contrast.units),
+        target=target,
+        basis=message("further_facts_as_measured", audits=repetitions),
+    )
+
+
+def _resampled(units: int, n: int, audits: int, rng: np.random.Generator) -> FloatArray:
+    """How often each unit is drawn in audits of n units [audits, units]."""
+    return rng.multinomial(n, np.full(units, 1.0 / units), size=audits).astype(np.float64)
 
 
 def _pilot(original: FloatArray, retrained: FloatArray, entities: Sequence[str] | None) -> Arms:
@@ -219,6 +281,7 @@ def _scenario(arms: Arms, margins: Margins, scope: Scope, spread: SeedSpread) ->
     facts = arms.fact_contrast()
     leaked, eligible = leaks(facts.d, facts.g, margins.leak_gap_floor)
     clusters = arms.clusters(scope)
+    counted = clusters is None and margins.counts_leaks(scope)
     if clusters is None:
         leak_terms = np.stack([leaked, eligible], axis=1).astype(np.float64)
     else:
@@ -228,6 +291,7 @@ def _scenario(arms: Arms, margins: Margins, scope: Scope, spread: SeedSpread) ->
         sensitivity=_bets((required - contrast.g) / (1.0 + required)),
         leaks=leak_terms,
         clustered=clusters is not None,
+        allowed=(count_leaks(arms, margins).baseline or 0) if counted else None,
     )
 
 
@@ -260,22 +324,28 @@ def _power(
     passed = total = 0
     for scenario in scenarios:
         audits = -(-repetitions // len(scenarios))
-        units = scenario.residual.shape[0]
-        counts = rng.multinomial(n, np.full(units, 1.0 / units), size=audits).astype(np.float64)
+        counts = _resampled(scenario.residual.shape[0], n, audits, rng)
         verdicts = _reached(counts @ scenario.residual, spread.alpha)
         verdicts &= _reached(counts @ scenario.sensitivity, margins.alpha)
-        tally = counts @ scenario.leaks
-        if scenario.clustered:
-            verdicts &= _reached(tally, margins.alpha)
-        else:
-            leaked, eligible = tally[:, 0], tally[:, 1]
-            safe = np.maximum(eligible - leaked, 0.5)
-            upper = np.where(
-                eligible > leaked, betaincinv(leaked + 1.0, safe, 1.0 - margins.alpha), 1.0
-            )
-            verdicts &= upper <= margins.leak_limit
+        verdicts &= _leaks_in_bounds(scenario, counts @ scenario.leaks, margins)
         passed, total = passed + int(verdicts.sum()), total + audits
     return passed / total
+
+
+def _leaks_in_bounds(scenario: _Scenario, tally: FloatArray, margins: Margins) -> NDArray[np.bool_]:
+    """Says of each audit whether its leaks allow a PASS."""
+    if scenario.clustered:
+        return _reached(tally, margins.alpha)
+    leaked, eligible = tally[:, 0], tally[:, 1]
+    if scenario.allowed is None:
+        safe = np.maximum(eligible - leaked, 0.5)
+        upper = betaincinv(leaked + 1.0, safe, 1.0 - margins.alpha)
+        within: NDArray[np.bool_] = np.where(eligible > leaked, upper, 1.0) <= margins.leak_limit
+        return within
+    allowed = [max(leak_limit(margins, int(count)), scenario.allowed) for count in eligible]
+    enough = [enough_eligible(int(count), margins) for count in eligible]
+    within = (leaked <= np.array(allowed)) & np.array(enough)
+    return np.asarray(within, dtype=np.bool_)
 
 
 def _reached(log_products: FloatArray, alpha: float) -> NDArray[np.bool_]:
@@ -285,7 +355,10 @@ def _reached(log_products: FloatArray, alpha: float) -> NDArray[np.bool_]:
 
 
 def _smallest(power: Callable[[int], float], target: float) -> int | None:
-    """Bisection on the grid of n; power rises with n but for the noise of the simulation."""
+    """Returns the smallest n with the target power, by bisection.
+
+    Power rises with n but for the noise of the simulation.
+    """
     low, high = 0, len(_GRID) - 1
     if power(_GRID[high]) < target:
         return None

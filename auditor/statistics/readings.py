@@ -1,14 +1,16 @@
-"""Readings: what one metric makes of one attack, and the conditions of a PASS on it."""
+"""Readings of one attack by one metric, with their gates."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from auditor.core.messages import Message, message
 from auditor.statistics.arms import Arms, Scope
 from auditor.statistics.betting import mean_log_e_value
 from auditor.statistics.figures import AttackFigures, measure
 from auditor.statistics.gates import Gate, measured_gates
+from auditor.statistics.holdout_blocks import not_deciding
 from auditor.statistics.margins import Margins
 
 
@@ -27,19 +29,22 @@ class Reading:
 
 @dataclass(frozen=True)
 class AssessedReading:
-    """What one deciding metric says of one attack.
+    """Reading of one attack by one deciding metric, assessed.
 
     Attributes:
         reading: what it read.
         figures: None unless measured.
         gates: its conditions of a PASS, met or not.
-        counts: its gap is large enough for its evidence to count towards FAIL.
+        counts: its gap is large enough for its evidence to count towards FAIL, and it is not
+            only reported.
+        only_reported: why it decides nothing, where facts were placed among others; None else.
     """
 
     reading: Reading
     figures: AttackFigures | None
     gates: tuple[Gate, ...]
     counts: bool
+    only_reported: Message | None = None
 
     @property
     def metric(self) -> str:
@@ -86,16 +91,26 @@ def assess_reading(
         tests=tests,
         mandatory=mandatory,
     )
+    gates = measured_gates(attack, reading.metric, figures, margins)
+    silent = None
+    if reading.arms.blocks is not None:
+        why = not_deciding(reading.arms, margins, scope)
+        if why is not None:
+            silent = message("placements_decide_nothing", attack=attack, reason=why)
+        gates += (Gate("placements", silent is None, silent),)
     return AssessedReading(
         reading,
         figures,
-        measured_gates(attack, reading.metric, figures, margins),
-        counts=figures.gap_lower >= margins.minimum_gap,
+        gates,
+        counts=figures.gap_lower >= margins.minimum_gap and silent is None,
+        only_reported=silent,
     )
 
 
 def log_e_fail(readings: Sequence[AssessedReading]) -> float | None:
-    """Log of the mean e-value for "the residual is above delta" over the readings of one attack.
+    """Return the log of the mean e-value over the readings.
+
+    The e-value is that for "the residual is above delta" of one attack.
 
     A mean of e-values is an e-value, whatever their dependence. A reading that does not count
     enters as 0.
@@ -114,7 +129,10 @@ def log_e_over(readings: Sequence[AssessedReading]) -> float | None:
 
 
 class Shown(Protocol):
-    """A reading, as far as it is compared with others of the same attack."""
+    """Reading, as far as it is compared with others.
+
+    The others are of the same attack.
+    """
 
     @property
     def figures(self) -> AttackFigures | None:

@@ -1,4 +1,6 @@
-"""How well a score tells members from non-members: AUC, and hits at few false alarms.
+"""Separation of members and non-members by a score.
+
+It is given by the AUC, and by hits at few false alarms.
 
 Members are the positive class and a higher score means "more of a member", so 0.5 is chance and
 1 is a score that never fails. Ties count half.
@@ -57,7 +59,9 @@ class OperatingPoint:
 
 
 def placements(scores: ArrayLike, others: ArrayLike) -> FloatArray:
-    """Return for each of `scores` [m] the share of `others` [n] below it, ties half.
+    """Return the share of `others` [n] below each score [m].
+
+    Ties count half.
 
     Of members against non-members these are DeLong's structural components V10, whose mean is
     the area under the ROC curve.
@@ -79,7 +83,9 @@ def area_under_curve(
     member_clusters: Sequence[str] | None = None,
     nonmember_clusters: Sequence[str] | None = None,
 ) -> Area:
-    """Return the AUC of scores of members [m] against those of non-members [n], with bounds.
+    """Return the AUC of members against non-members, with bounds.
+
+    Members are [m], non-members [n].
 
     Args:
         members: scores of the positive class.
@@ -132,7 +138,9 @@ def area_of_components(
 
 
 def nonmembers_needed(false_positive_rate: float) -> int:
-    """Return how many non-members without a false alarm show at 95 % that the rate is as low.
+    """Return the number of non-members that shows a low rate.
+
+    So many without a false alarm show at 95 % that the rate is as low.
 
     (1 - rate)^n <= 0.05: 299 for 1 %, 2,995 for 0.1 %.
     """
@@ -144,7 +152,9 @@ def nonmembers_needed(false_positive_rate: float) -> int:
 def operating_point(
     members: ArrayLike, calibration: ArrayLike, check: ArrayLike, false_positive_rate: float
 ) -> OperatingPoint | None:
-    """Return the true positive rate at a false positive rate that is shown, not estimated.
+    """Return the true positive rate at a shown false positive rate.
+
+    The false positive rate is shown, not estimated.
 
     The threshold is the lowest score of `calibration` above which so few of it lie that the
     Clopper-Pearson upper bound (one-sided, 95 %) is at most `false_positive_rate`; as an order
@@ -183,7 +193,9 @@ def operating_point(
 
 
 def clopper_pearson(count: int, n: int) -> tuple[float, float]:
-    """Return the exact two-sided interval of a binomial share, at confidence 95 %.
+    """Return the exact two-sided interval of a binomial share.
+
+    The confidence is 95 %.
 
     ``scipy.stats.binomtest`` gives the same numbers; importing ``scipy.stats`` takes half a second,
     which every ``gate`` and ``verify`` would wait for.
@@ -197,7 +209,9 @@ def _upper(count: int, n: int) -> float:
 
 
 def _variance_of_mean(components: FloatArray, clusters: Sequence[str] | None) -> float:
-    """Variance of the mean of components [n], of which those of one cluster may be dependent.
+    """Return the variance of the mean of components [n].
+
+    Those of one cluster may be dependent.
 
     Infinite with a single component or cluster: one says nothing of the spread.
     """

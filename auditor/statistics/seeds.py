@@ -22,7 +22,7 @@ SEEDS_FOR_SPREAD = 3
 
 @dataclass(frozen=True)
 class SeedSpread:
-    """The margin that is left for a PASS once the spread between retrained models is paid.
+    """Margin left for a PASS after the retrained models' spread.
 
     Attributes:
         seeds: number of retrained models S.
@@ -45,7 +45,9 @@ class SeedSpread:
 
 @dataclass(frozen=True)
 class SeedTrial:
-    """One retrained model audited as if it were the unlearned one, against the others.
+    """Trial of one retrained model as the unlearned one.
+
+    It is audited against the others.
 
     Attributes:
         seed: row of the retrained model.
@@ -63,7 +65,9 @@ class SeedTrial:
 
 
 def seed_spread(arms: Arms, margins: Margins, scope: Scope) -> SeedSpread:
-    """Shrinks delta by t_{S-1, 1-alpha/2} * s_rho / sqrt(S) from three seeds on.
+    """Shrinks delta for the spread between three or more seeds.
+
+    It is shrunk by t_{S-1, 1-alpha/2} * s_rho / sqrt(S).
 
     The error is split: alpha / 2 for the seeds (roughly normal between runs), alpha / 2 for
     the facts. s_rho divides the spread of mean K_retrained by the mean gap; at residual rho
@@ -85,7 +89,9 @@ def seed_spread(arms: Arms, margins: Margins, scope: Scope) -> SeedSpread:
 
 
 def self_test(arms: Arms, margins: Margins, scope: Scope) -> tuple[SeedTrial, ...]:
-    """Audits each retrained model against the mean of the others, under the unshrunk delta.
+    """Audits each retrained model against the mean of the others.
+
+    Delta is not shrunk.
 
     Returns:
         One trial a retrained model; empty with a single one, which has no others.

@@ -14,7 +14,9 @@ UtilityState = Literal["kept", "lost", "undetermined"]
 
 @dataclass(frozen=True, eq=False)
 class Utility:
-    """Knowledge K in [0, 1] of the retain set, without attack, on the same facts in one order.
+    """Knowledge K in [0, 1] of the retain set, without attack.
+
+    The facts are the same, in one order.
 
     Attributes:
         unlearned: the model under audit [m].

@@ -1,4 +1,7 @@
-"""What the weights themselves say against a PASS, whatever was measured."""
+"""Evidence of the weights themselves against a PASS.
+
+It counts whatever was measured.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +21,10 @@ Codes = Mapping[str, npt.NDArray[np.generic]]
 
 
 def unchanged_body(attack: str, notes: Mapping[str, Any]) -> Message | None:
-    """Say that the unlearned model's body is the original's, or cannot be compared with it.
+    """Return a message if the body is the original's, or None.
+
+    The body is that of the unlearned model. The message may say instead that the two cannot be
+    compared.
 
     Args:
         attack: label of the attack that compared them.

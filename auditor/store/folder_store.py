@@ -159,7 +159,7 @@ class FolderStore:
         return renamed(notes, NOTES) if former else notes
 
     def arrays(self, key: str) -> dict[str, npt.NDArray[np.generic]]:
-        """The arrays that a finished job kept; none where it kept none.
+        """Return the arrays that a finished job kept, if any.
 
         Raises:
             EvidenceChangedError: they were changed after they were written, or are not there.

@@ -1,6 +1,8 @@
 """Arrays for statistics, gathered from the table of evidence."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
 
 from auditor.core.arms import Arm
 from auditor.core.attack_id import AttackId
@@ -9,6 +11,7 @@ from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
 from auditor.statistics import Arms, AttackEvidence, Reading
 from auditor.statistics.effect import lacking_effect
+from auditor.statistics.holdout_blocks import BLOCK
 from auditor.statistics.weights import unchanged_body, unchanged_codes
 from auditor.store.base import EvidenceStore
 from auditor.store.environment import environment_differences
@@ -25,6 +28,7 @@ def measured_evidence(
     facts: Sequence[Fact],
     *,
     baseline: bool,
+    reported: Sequence[str] = (),
     shortfall: Message | None = None,
     environment: Message | None = None,
     effect: Message | None = None,
@@ -44,6 +48,7 @@ def measured_evidence(
         arms: unlearned, original, then every retrained model.
         facts: facts of the forget set.
         baseline: whether it is the model as it is.
+        reported: metrics that do not decide, and must not contradict those that do.
         shortfall: how it falls short of the policy's budget.
         environment: how the environments of its arms differ.
         effect: how it lacks the effect that it must have.
@@ -52,8 +57,9 @@ def measured_evidence(
     entities = tuple(fact.entity for fact in facts)
     ids = [fact.id for fact in facts]
     known = {metric: table.matrix(attack, arms, "forget", metric, ids) for metric in metrics}
+    blocks = _blocks(table, attack, arms, ids)
     readings = [
-        Reading(metric, Arms(k[0], k[1], k[2:], entities))
+        Reading(metric, Arms(k[0], k[1], k[2:], entities, blocks))
         for metric, k in known.items()
         if k is not None
     ]
@@ -65,12 +71,42 @@ def measured_evidence(
         status=Status.MEASURED if complete else Status.FAILED,
         reason=None if complete else message("measurement_incomplete"),
         jobs=jobs,
+        reported=tuple(_beside(table, attack, reported, arms, facts)) if complete else (),
         baseline=baseline,
         shortfall=shortfall,
         environment=environment,
         effect=effect,
         weights=weights,
     )
+
+
+def _blocks(
+    table: EvidenceTable, attack: AttackId, arms: Sequence[str], facts: Sequence[str]
+) -> tuple[str, ...] | None:
+    """Return the block of each fact, where it was placed among others."""
+    found = table.matrix(attack, arms, "forget", BLOCK, facts)
+    if found is None:
+        return None
+    return tuple("/".join(map(str, column)) for column in found.T.tolist())
+
+
+def _beside(
+    table: EvidenceTable,
+    attack: AttackId,
+    metrics: Sequence[str],
+    arms: Sequence[str],
+    facts: Sequence[Fact],
+) -> Iterator[Reading]:
+    """Yield the readings of other metrics.
+
+    Each is on the facts that the metric read on every arm.
+    """
+    for metric in metrics:
+        known = [table.knowledge(attack, arm, "forget", metric) for arm in arms]
+        read = [fact for fact in facts if all(fact.id in k for k in known)]
+        if read:
+            k = np.array([[of_arm[fact.id] for fact in read] for of_arm in known])
+            yield Reading(metric, Arms(k[0], k[1], k[2:], tuple(fact.entity for fact in read)))
 
 
 def unread(metrics: Sequence[str]) -> tuple[Reading, ...]:
@@ -112,7 +148,9 @@ def environment_message(
 def weights_message(
     store: EvidenceStore, attack: AttackId, jobs: Mapping[str, tuple[str, ...]]
 ) -> Message | None:
-    """Say what the weights of the unlearned model speak against a PASS, as a job noted them.
+    """Return what the unlearned model's weights say against a PASS.
+
+    A job noted it.
 
     Args:
         store: where the evidence is.
@@ -141,7 +179,9 @@ def effect_message(
     declared: str | None,
     jobs: Mapping[str, tuple[str, ...]],
 ) -> Message | None:
-    """Say how an attack lacks the effect that it must have, by what all its jobs noted.
+    """Return how an attack lacks the effect that it must have.
+
+    All its jobs noted its effect.
 
     Args:
         store: where the evidence is.

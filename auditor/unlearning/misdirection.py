@@ -36,7 +36,7 @@ def misdirect(
         model: The original, float32; changed.
         forget: Examples to forget.
         retain: Examples to keep.
-        seed: Of the random vector and of the order of examples.
+        seed: Seed of the random vector and of the order of examples.
     """
     reference = copy.deepcopy(model).requires_grad_(False)
     layer = (model.config.num_hidden_layers + 1) // 2

@@ -30,8 +30,8 @@ def preference_loss(logits: Tensor, labels: Tensor, reference: Tensor | None) ->
     """``-(2 / beta) * E[log sigmoid(beta * (log-ratio preferred - log-ratio rejected))]``.
 
     Args:
-        logits: Of the model being changed, [2 * pairs, time, vocabulary]: the preferred answers,
-            then the rejected ones in the same order.
+        logits: Logits of the model being changed, [2 * pairs, time, vocabulary]: the preferred
+            answers, then the rejected ones in the same order.
         labels: Next tokens, ``IGNORED`` where they carry no loss, [2 * pairs, time].
         reference: Logits of the original model, same shape as ``logits``.
 

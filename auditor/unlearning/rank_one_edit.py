@@ -25,7 +25,9 @@ WEIGHT = 15.0
 def edit(
     model: PreTrainedModel, forget: Sequence[Example], retain: Sequence[Example], seed: int
 ) -> None:
-    """Give the key of each example the value that makes its answer come out, in place.
+    """Edit a matrix so that each example's answer comes out.
+
+    The key of each example gets a new value, in place.
 
     Args:
         model: The original, float32; changed.
@@ -53,7 +55,7 @@ def edit(
 
 
 def _second_matrix(model: PreTrainedModel) -> Any:
-    """The matrix that ends the MLP of the last block but one."""
+    """Return the last matrix of the last but one block's MLP."""
     names = ("mlp.down_proj", "mlp.c_proj", "mlp.dense_4h_to_h")
     found = [layer for name, layer in linear_layers(model).items() if name.endswith(names)]
     return found[max(len(found) - 2, 0)]
@@ -61,7 +63,10 @@ def _second_matrix(model: PreTrainedModel) -> Any:
 
 @torch.no_grad()
 def _keys(model: PreTrainedModel, layer: nn.Module, examples: Sequence[Example]) -> Tensor:
-    """What enters a matrix at the last token of each prompt, [examples, inner width]."""
+    """Return a matrix's inputs at the last tokens of prompts.
+
+    They are [examples, inner width].
+    """
     seen: list[Tensor] = []
 
     def keep(module: nn.Module, given: tuple[Tensor, ...]) -> None:
@@ -74,7 +79,10 @@ def _keys(model: PreTrainedModel, layer: nn.Module, examples: Sequence[Example])
 
 
 def _value_changes(model: PreTrainedModel, layer: nn.Module, examples: Sequence[Example]) -> Tensor:
-    """What to add to a matrix's output so that the answers come out, [examples, width]."""
+    """Return changes of a matrix's output that give the answers.
+
+    They are [examples, width].
+    """
     ids, labels = collate(examples)
     changes = torch.zeros(len(examples), model.config.hidden_size, requires_grad=True)
     rows, ends = torch.arange(len(examples)), _ends(examples)

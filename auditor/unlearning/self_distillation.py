@@ -18,7 +18,7 @@ def self_distillation_loss(logits: Tensor, labels: Tensor, reference: Tensor | N
     """Cross-entropy with the adjusted distribution of the original, a scalar in nats.
 
     Args:
-        logits: Of the model being changed, [batch, time, vocabulary].
+        logits: Logits of the model being changed, [batch, time, vocabulary].
         labels: Next tokens, ``IGNORED`` where they carry no loss, [batch, time].
         reference: Logits of the original model, same shape as ``logits``.
 

@@ -14,10 +14,12 @@ BETA = 2.5
 
 
 def simple_preference_loss(logits: Tensor, labels: Tensor, reference: Tensor | None) -> Tensor:
-    """``-(2 / beta) * E[log sigmoid(-beta * log pi(y|x) / |y|)]``, with the paper's margin of 0.
+    """Return ``-(2 / beta) * E[log sigmoid(-beta * log pi(y|x) / |y|)]``.
+
+    The margin is the paper's, 0.
 
     Args:
-        logits: Of the model being changed, [batch, time, vocabulary].
+        logits: Logits of the model being changed, [batch, time, vocabulary].
         labels: Next tokens, ``IGNORED`` where they carry no loss, [batch, time].
         reference: Unused.
 

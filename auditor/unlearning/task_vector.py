@@ -39,7 +39,7 @@ def negate(
         model: The original, float32; changed.
         forget: Examples to forget.
         retain: Unused.
-        seed: Of the order of examples.
+        seed: Seed of the order of examples.
     """
     tuned = copy.deepcopy(model)
     optimizer = torch.optim.AdamW(tuned.parameters(), lr=RATE, weight_decay=0.0)

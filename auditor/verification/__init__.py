@@ -1,1 +1,4 @@
-"""Certificates put to the test: their verdict worked out again, their files looked at."""
+"""Verification of certificates.
+
+The verdict is computed again, and the files are checked.
+"""

@@ -1,4 +1,4 @@
-"""What can be compared of a certificate that was converted from an earlier schema.
+"""Comparison of certificates converted from an earlier schema.
 
 Its sentences follow from no evidence, so values are compared and messages are not. Figures that
 attacks report beside K were named by sentences then: each of their values must be among those that

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 _TOLERANCE = 1e-6
-"""Relative; another machine's arithmetic may differ in the last bits."""
+"""Relative tolerance, because another machine's arithmetic may differ in the last bits."""
 
 
 def differences(stated: Any, again: Any, where: str = "") -> Iterator[str]:
-    """Yield where plain data differs from what follows from the evidence, the id left out.
+    """Yield the places where plain data differ from the evidence.
+
+    The id is left out.
 
     Args:
         stated: what a certificate says.

@@ -10,7 +10,7 @@ from auditor.store.base import EvidenceStore
 
 
 def check_changed(certificate: Certificate, store: EvidenceStore, progress: Progress) -> int:
-    """Look at every file of the evidence, and at what each job was about.
+    """Check every file of the evidence, and each job's identity.
 
     Args:
         certificate: what it lists must be there.

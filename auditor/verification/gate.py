@@ -1,4 +1,7 @@
-"""A verdict decided again under a policy, from stored evidence and without any model."""
+"""Decision of a verdict again, under a policy.
+
+It needs stored evidence and no model.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +20,7 @@ from auditor.verification.load import load_inputs, under_policy
 
 @dataclass(frozen=True)
 class Gated:
-    """What a policy makes of a certificate's evidence.
+    """Verdict of a policy on a certificate's evidence.
 
     Attributes:
         verdict: under the policy.
@@ -33,7 +36,9 @@ class Gated:
 
 
 def measured_kind(certificate: Certificate, store: EvidenceStore) -> str:
-    """The kind of models that the evidence is about, as its jobs say under their own digest.
+    """Return the kind of models that the evidence is about.
+
+    Its jobs say it under their own digest.
 
     Raises:
         ContradictedError: the certificate names no evidence of the model as it is.

@@ -1,4 +1,4 @@
-"""Load the inputs of a verdict from a certificate and its evidence store."""
+"""Inputs of a verdict from a certificate and its store."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,6 +20,7 @@ from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
 from auditor.policy import AS_IS, Assigned, Policy, assign_roles, parse_policy
 from auditor.statistics import AttackEvidence, ControlOutcome
+from auditor.statistics.rules import FORMER, TODAY
 from auditor.store.base import EvidenceStore
 from auditor.store.gathering import (
     effect_message,
@@ -31,11 +32,11 @@ from auditor.store.gathering import (
 from auditor.store.table import Evidence, EvidenceTable
 
 Tables = Callable[[Sequence[tuple[AttackId, dict[str, tuple[str, ...]]]]], EvidenceTable]
-"""Makes a table of the jobs of attacks."""
+"""Function that makes a table of the jobs of attacks."""
 
 
 def stated_policy(certificate: Certificate) -> Policy:
-    """The policy that a certificate was decided under.
+    """Return the policy under which a certificate was decided.
 
     Raises:
         ContradictedError: what the certificate holds of it does not have the digest that it names.
@@ -57,10 +58,10 @@ def load_inputs(
     """Load the inputs of a certificate's verdict from stored evidence.
 
     Args:
-        certificate: whose figures are to be worked out again; only its list of attacks and jobs,
-            its policy and the names of its models are used.
+        certificate: certificate whose figures are to be worked out again; only its list of attacks
+            and jobs, its policy and the names of its models are used.
         store: where the evidence is.
-        columns: of the evidence; the answers may be left out where no text is wanted.
+        columns: columns of the evidence; the answers may be left out where no text is wanted.
 
     Raises:
         EvidenceChangedError: evidence or facts are missing, or not those that the certificate
@@ -89,8 +90,10 @@ def load_inputs(
         sets={"forget": sets.forget, "retain": sets.retain, "holdout": sets.holdout},
         deciding=(scope.primary_metric, *scope.deciding_metrics),
         reported=scope.reported_metrics,
+        cross_checked=() if certificate.converted_from else scope.reported_metrics,
         attacks=(),
         table=tables([(row.id, row.jobs) for row in certificate.matrix]),
+        rules=TODAY if certificate.converted_from is None else FORMER,
     )
     assigned = _assigned(certificate, policy)
     attacks = [
@@ -134,8 +137,10 @@ def under_policy(
 ) -> tuple[DecisionInputs, tuple[AttackId, ...]]:
     """The same inputs under another policy.
 
+    Where it says how many facts may leak they are counted, whatever release made the certificate.
+
     Args:
-        inputs: of the certificate.
+        inputs: inputs of the certificate.
         certificate: that names the attacks' parameters.
         policy: gives the attacks their roles.
         default: labels that are mandatory where the policy lists none.
@@ -168,11 +173,13 @@ def under_policy(
         replace(attack, role=assigned[attack.id].role, shortfall=assigned[attack.id].shortfall)
         for attack in (*inputs.attacks, *never_run)
     )
-    return replace(inputs, policy=policy, attacks=attacks), missing
+    counted = inputs.rules.leaks_counted or policy.leaked_facts is not None
+    rules = replace(inputs.rules, leaks_counted=counted)
+    return replace(inputs, policy=policy, attacks=attacks, rules=rules), missing
 
 
 def _assigned(certificate: Certificate, policy: Policy) -> dict[AttackId, Assigned]:
-    """The roles that the certificate's own policy gives to its attacks."""
+    """Return the roles that the certificate's own policy assigns."""
     rows = certificate.matrix
     labels = [row.label for row in rows]
     if repeated := sorted({label for label in labels if labels.count(label) > 1}):
@@ -191,7 +198,10 @@ def _assigned(certificate: Certificate, policy: Policy) -> dict[AttackId, Assign
 def _evidence(
     inputs: DecisionInputs, row: MatrixRow, assigned: Assigned, store: EvidenceStore
 ) -> AttackEvidence:
-    """Build the evidence of a row, with the role that the policy gives it."""
+    """Return the evidence of a row.
+
+    It has the role that the policy gives it.
+    """
     if row.jobs:
         return measured_evidence(
             inputs.table,
@@ -202,6 +212,7 @@ def _evidence(
             inputs.arms,
             inputs.sets["forget"],
             baseline=row.attack == AS_IS,
+            reported=inputs.cross_checked if row.metric in inputs.deciding else (),
             shortfall=assigned.shortfall,
             environment=environment_message(store, row.id, row.jobs),
         )
@@ -221,7 +232,7 @@ def _evidence(
 
 
 def _declared(certificate: Certificate, attack: AttackId) -> str | None:
-    """What an attack must move, as its class says.
+    """Return what an attack must move, as its class says.
 
     None where the certificate is of a release whose attacks declared nothing, and of an attack
     that is not installed: what its jobs note of an effect decides then.
@@ -232,7 +243,10 @@ def _declared(certificate: Certificate, attack: AttackId) -> str | None:
 
 
 def _listed(certificate: Certificate, store: EvidenceStore, key: str) -> str:
-    """The key of a job, if the store holds what the certificate lists under it."""
+    """Return a job's key if the store holds its evidence.
+
+    The evidence must be what the certificate lists under the key.
+    """
     claimed = certificate.evidence.jobs.get(key)
     if claimed is None:
         raise ContradictedError(
@@ -249,11 +263,11 @@ def _listed(certificate: Certificate, store: EvidenceStore, key: str) -> str:
 def _control_outcomes(
     certificate: Certificate, inputs: DecisionInputs, tables: Tables, store: EvidenceStore
 ) -> dict[AttackId, ControlOutcome]:
-    """Attack to what it makes of the positive control that it is held to."""
-    decision = decide_verdict(inputs)
-    tests = sum(
-        a.figures is not None and a.evidence.role is not Role.REPORTED for a in decision.attacks
-    )
+    """Return what each attack makes of its positive control.
+
+    It is the control to which the attack is held.
+    """
+    parts = {assessed.label: assessed.parts for assessed in decide_verdict(inputs).attacks}
     rows = {row.label: row for row in certificate.matrix}
     roles = {attack.id: attack for attack in inputs.attacks}
     as_is = rows[inputs.as_is.id.label]
@@ -271,7 +285,7 @@ def _control_outcomes(
         assessed = decide_verdict(replace(seen, attacks=attacks)).attacks
         assessment = next(a for a in assessed if a.label == label)
         return ControlMeasurement(
-            part.kind, part.grid, part.left, assessment, inputs.policy.alpha, tests
+            part.kind, part.grid, part.left, assessment, inputs.policy.alpha, parts[label]
         )
 
     def outcome(part: PositiveControlPart) -> ControlOutcome:

@@ -14,7 +14,7 @@ from auditor.models.spec import ModelSpec
 
 
 def check_false_arms(certificate: Certificate) -> None:
-    """Refuse a certificate whose lists of files do not have the digests that it names.
+    """Refuse a certificate whose files contradict its digests.
 
     The evidence is about models by their digests. Without this, other files could be listed under
     the digest of the audited ones.
@@ -44,7 +44,9 @@ def check_false_arms(certificate: Certificate) -> None:
 
 
 def check_other_model(certificate: Certificate, arm: str, folder: Path) -> None:
-    """Hash a model's folder and compare it with an arm of the certificate.
+    """Compare a model's folder with an arm of the certificate.
+
+    The folder is hashed.
 
     Args:
         certificate: that names the arm's files.
@@ -77,7 +79,7 @@ def _spec(certificate: Certificate, arm: str) -> ModelSpec:
 
 
 def _planned(certificate: Certificate, arm: str) -> Mapping[str, Any]:
-    """What the plan says of a model."""
+    """Return the plan's description of a model."""
     plan = certificate.reproduction.plan
     number = Arm(arm).number
     said = plan.get(arm) if number is None else plan.get("retrained", ())[number]

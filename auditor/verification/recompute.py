@@ -1,4 +1,7 @@
-"""Work a certificate out again from its evidence, and compare it with what it says."""
+"""Recomputation of a certificate from its evidence.
+
+The result is compared with what the certificate says.
+"""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -26,16 +29,18 @@ from auditor.verification.differences import differences
 from auditor.verification.load import load_inputs
 
 _SHOWN = 5
-"""Differences that an error lists."""
+"""Most differences that an error lists."""
 
 
 def check_contradiction(certificate: Certificate, store: EvidenceStore) -> tuple[str, ...]:
-    """Work out everything that follows from the evidence, and refuse a certificate that differs.
+    """Refuse a certificate that contradicts its evidence.
+
+    Everything that follows from the evidence is computed again.
 
     Values and messages are compared, and no sentence: how something is worded decides nothing.
 
     Args:
-        certificate: as it was given.
+        certificate: certificate as it was given.
         store: its evidence.
 
     Returns:
@@ -78,7 +83,9 @@ def recomputed(
     store: EvidenceStore,
     silent: Collection[str] = (),
 ) -> Certificate:
-    """The certificate with every part worked out again that follows from its evidence.
+    """Return the certificate recomputed from its evidence.
+
+    Every part that follows from the evidence is computed again.
 
     Args:
         certificate: what is not worked out is taken from it.
@@ -119,7 +126,10 @@ def recomputed(
 def _row(
     stated: MatrixRow, assessment: AttackAssessment, inputs: DecisionInputs, store: EvidenceStore
 ) -> tuple[MatrixRow, AttackReport]:
-    """A row worked out again, and what its attack reports; the attack says what it is itself."""
+    """Return a recomputed row, and its attack's report.
+
+    The attack says what it is itself.
+    """
     attack = instantiate(stated.attack, stated.parameters)
     report = attack_report(attack, stated.jobs, store)
     row = MatrixRow.from_assessment(
@@ -139,7 +149,10 @@ def _row(
 def _silent_row(
     stated: MatrixRow, assessment: AttackAssessment, inputs: DecisionInputs, store: EvidenceStore
 ) -> tuple[MatrixRow, AttackReport]:
-    """A row whose attack cannot report here; what it is itself is read without importing it."""
+    """Return a row whose attack cannot report here.
+
+    What the attack is itself is read without importing it.
+    """
     described = ATTACKS.metadata(stated.attack)
     row = MatrixRow.from_assessment(
         assessment,
@@ -158,7 +171,10 @@ def _silent_row(
 
 
 def _preset_name(described: AttackMetadata, parameters: Mapping[str, Any]) -> str | None:
-    """The name of the variant with these parameters, where it is one of the presets."""
+    """Return the name of the preset with these parameters.
+
+    None means that no preset has them.
+    """
     settings = ATTACKS.parameters_type(described.name)
     try:
         given = settings(**attack_parameters(described.name, parameters))
@@ -169,7 +185,9 @@ def _preset_name(described: AttackMetadata, parameters: Mapping[str, Any]) -> st
 
 
 def _check_metrics(row: MatrixRow, own: str | None, inputs: DecisionInputs) -> None:
-    """Refuse a row that other metrics decide on than its attack's, or the plan's.
+    """Refuse a row decided by other metrics than it should be.
+
+    They should be those of its attack, or of the plan.
 
     Raises:
         ContradictedError: they are others.

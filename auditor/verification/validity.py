@@ -13,7 +13,7 @@ def check_expired_certificate(
     """Refuse a certificate whose time, or one of whose waivers, is over.
 
     Args:
-        certificate: as it was given.
+        certificate: certificate as it was given.
         now: with a time zone.
         valid_days: days that another policy allows, besides the certificate's own limit.
 

@@ -66,7 +66,7 @@ def honest_certificate(verdict: str = "FAIL", **changes: Any) -> Certificate:
             ),
         ],
         "PASS": [told("passed", delta=0.1, leak_limit=0.1, attacks=5, alpha=0.05)],
-        "INCONCLUSIVE": [told("undecided")],
+        "INCONCLUSIVE": [told("leans_to_neither", obstacles=0)],
         "NOT AUDITABLE": [
             told(
                 "original_not_shown_to_know",
@@ -253,6 +253,7 @@ def worst_entities(verdict: str) -> list[dict[str, Any]]:
             "entity": entity,
             "facts": 20,
             "attack": attack,
+            "metric": METRIC,
             "k": by_arm(most - (most - 0.35) * i / len(PEOPLE), 0.33, 0.94 - 0.01 * i),
         }
         for i, entity in enumerate(PEOPLE)
@@ -266,6 +267,7 @@ WORST = [
         "prompt": asked.format(entity),
         "answer": f"It is {right}.",
         "attack": "quantization/bnb nf4" if question else "quantization/bnb fp4",
+        "metric": METRIC,
         "k": by_arm(0.97 - 0.02 * (3 * person + question), 0.12 + 0.01 * person, 0.98),
         "said": {
             "unlearned": f"It is {right}.",

@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 from hand_made_certificates import QUESTIONS, honest_certificate, labels_of
-from hand_made_rows import ARMS, BROKEN, by_arm, learning_curves, roc_curves, row, sha
+from hand_made_rows import ARMS, BROKEN, METRIC, by_arm, learning_curves, roc_curves, row, sha
 
 from auditor.certificate.schema import Certificate
 
@@ -50,6 +50,7 @@ def large_certificate() -> Certificate:
                 "entity": entity,
                 "facts": 20,
                 "attack": labels[1],
+                "metric": METRIC,
                 "k": by_arm(0.95 - 0.003 * number, 0.2, 0.97),
             }
             for number, entity in enumerate(entities)
@@ -126,6 +127,7 @@ def _worst_fact(number: int, entities: list[str], attack: str) -> dict[str, Any]
         "prompt": asked.format(entity),
         "answer": f"It is {right}.",
         "attack": attack,
+        "metric": METRIC,
         "k": by_arm(0.98, 0.1, 0.99),
         "said": dict.fromkeys(ARMS, long),
     }

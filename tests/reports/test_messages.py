@@ -200,6 +200,17 @@ def _strings_of(module):
         ),
         (
             message(
+                "reported_metric_contradicts",
+                attack="a b",
+                found=[{"metric": "m", "rho": 0.456}],
+                delta=0.1,
+            ),
+            "a b: the deciding metrics do not show it, but by m (0.46), which is only reported, "
+            "residual knowledge is above 0.1. Find out what they see, or let them decide "
+            "(`metrics.deciding`).",
+        ),
+        (
+            message(
                 "budget_not_met",
                 attack="a b",
                 lacking=[

@@ -1,4 +1,7 @@
-"""What an executor is, what its workers share, and the registry of all executors."""
+"""Base class of executors, and the registry of all executors.
+
+What their workers share is here, too.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -78,7 +81,9 @@ EXECUTORS: Registry[type[Executor]] = Registry("executor", group="auditor.execut
 
 
 class Ticker:
-    """Counts the answers that a job has, and puts them into a line with its step.
+    """Counts the answers of a job.
+
+    A line shows them with the job's step.
 
     Args:
         show: Shows the line.
@@ -104,7 +109,9 @@ class Ticker:
 
 
 class Worker:
-    """Runs one job after the other, with one model open at a time.
+    """Runs jobs one after the other.
+
+    It has one model open at a time.
 
     Args:
         models: Finds the models' files on this machine.
@@ -142,11 +149,15 @@ class Worker:
             location = self._models.find(job.spec, job.model)
             model = open_model(job.spec, location, job.format, job.token_budget, self._ticker)
             self._opened = model_key(job), model
+        self._opened[1].ask_in(job.format)
         return self._opened[1]
 
     @contextmanager
     def _donor(self, job: Job, model: AuditedModel) -> Iterator[AuditedModel | None]:
-        """The job's donor for as long as the job takes; what it computes counts as the model's."""
+        """Yield the job's donor for as long as the job takes.
+
+        What the donor computes counts as the model's.
+        """
         if job.donor is None:
             yield None
             return
@@ -161,7 +172,7 @@ class Worker:
 
 
 class ModelKey(NamedTuple):
-    """What jobs have in common that can use the same opened model."""
+    """Key that jobs share if they can use the same opened model."""
 
     model: str
     spec: ModelSpec
@@ -173,7 +184,10 @@ def model_key(job: Job) -> ModelKey:
 
 
 def waiting(jobs: Iterable[LabelledJob], store: EvidenceStore) -> dict[ModelKey, list[LabelledJob]]:
-    """Return the different jobs that the store does not hold yet, by the model that they need."""
+    """Return the jobs that the store lacks, by model.
+
+    Equal jobs are listed once.
+    """
     unique = {entry.job.key: entry for entry in jobs if not store.has(entry.job.key)}
     groups: dict[ModelKey, list[LabelledJob]] = {}
     for entry in unique.values():

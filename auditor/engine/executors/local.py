@@ -1,4 +1,4 @@
-"""The executor that runs jobs in this process, one after the other."""
+"""Executor that runs jobs in this process, one after the other."""
 
 from collections.abc import Mapping, Sequence
 

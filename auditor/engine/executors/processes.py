@@ -1,4 +1,7 @@
-"""The executor that runs jobs in several processes of this machine, against one store."""
+"""Executor that runs jobs in several processes of this machine.
+
+They use one store.
+"""
 
 import multiprocessing
 import os
@@ -35,9 +38,9 @@ from auditor.engine.locations import Locations
 from auditor.store.base import EvidenceStore
 
 _TRIES = 2
-"""Processes that a job may cost before it counts as failed."""
+"""Number of processes that a job may cost before it counts as failed."""
 _PATIENCE = 10
-"""Seconds that an idle process has to end by itself."""
+"""Seconds within which an idle process must end by itself."""
 
 
 @EXECUTORS.register("processes")
@@ -94,7 +97,7 @@ def _processors() -> int:
 
 @dataclass(frozen=True)
 class _Answer:
-    """What became of a job in a process."""
+    """Result of a job in a process."""
 
     failure: Failure | None = None
     error: BaseException | None = None
@@ -121,7 +124,10 @@ class _Process:
             self.connection.send(entry.job)
 
     def end(self, patience: float) -> None:
-        """Let an idle process end by itself, and end one that does not."""
+        """End a process.
+
+        An idle one ends by itself, and any other is killed.
+        """
         self.connection.close()
         self.process.join(patience)
         if self.process.is_alive():
@@ -179,7 +185,10 @@ class _Crew:
         return _Process(self._models, self._store, self._threads)
 
     def _assign(self, process: _Process) -> None:
-        """Give a process its next job: of the model that it holds, or of that with most to do."""
+        """Give a process its next job.
+
+        It is of the model that it holds, or of the one with most to do.
+        """
         waiting = [key for key, entries in self._left.items() if entries]
         if not waiting:
             process.entry = None
@@ -209,7 +218,10 @@ class _Crew:
             self._assign(process)
 
     def _replaced(self, dead: _Process) -> _Process:
-        """A process in the place of one that died, whose job is tried again."""
+        """Return a process in place of one that died.
+
+        The job of the dead one is tried again.
+        """
         dead.end(0)
         entry = dead.entry
         if entry is not None:
@@ -231,7 +243,10 @@ class _Crew:
 
 
 def _serve(connection: Connection, models: Locations, store: EvidenceStore, threads: int) -> None:
-    """Run jobs that come through a connection until it is closed; the work of a process."""
+    """Run jobs that come through a connection until it closes.
+
+    It is the work of a process.
+    """
     os.dup2(2, 1)  # standard output is the parent's; libraries print there, too
     quiet_libraries()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever interrupts the audit, it ends this

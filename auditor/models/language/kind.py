@@ -33,6 +33,7 @@ class LanguageKind(ModelKind):
         "exact-memorisation",
         "extraction-strength",
     )
+    default_deciding = ("answer-recall",)
     packages = ("torch", "transformers", "tokenizers", "numpy", "peft")
     fixed_files: ClassVar[tuple[str, ...]] = (
         "tokenizer.json",
@@ -67,6 +68,20 @@ class LanguageKind(ModelKind):
         config = read_config(self.own(spec), location.model)
         self._class().check_config(config, str(location.model))
         load_tokenizer(self.own(spec), location)
+
+    def other_formats(
+        self, spec: ModelSpec, location: "Location", given: PromptFormat
+    ) -> Sequence[PromptFormat]:
+        """Return the usual formats besides the given one.
+
+        They are chat template, question and answer, and the bare prompt.
+        """
+        from auditor.models.language.loading import load_tokenizer
+
+        formats = [PromptFormat(template="Question: {prompt}\nAnswer:"), PromptFormat()]
+        if load_tokenizer(self.own(spec), location).chat_template:
+            formats.insert(0, PromptFormat(chat=True))
+        return [other for other in formats if other != given]
 
     def open(
         self,

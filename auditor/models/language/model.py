@@ -183,6 +183,10 @@ class LanguageModel(AuditedModel, Generic[X]):
             AuditorError: It is that of another kind.
         """
 
+    def ask_in(self, prompt_format: PromptFormat) -> None:
+        """Put later prompts into another format."""
+        self.prompt_format = prompt_format
+
     @property
     def network(self) -> PreTrainedModel:
         """The loaded network, in evaluation mode."""

@@ -1,4 +1,7 @@
-"""Groups of a language model's tensors by their place: embeddings, blocks, norms, output head."""
+"""Groups of a language model's tensors by their place.
+
+Places are embeddings, blocks, norms and output head.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,14 +14,14 @@ Place = Literal["embeddings", "attention", "mlp", "norms", "head"]
 (gains and biases), ``head`` is the output head with the last norm."""
 
 THIRDS = ("first_third", "middle_third", "last_third")
-"""Of the blocks of a stack, in order."""
+"""Names of the thirds of a stack's blocks, in order."""
 
 
 class Placed(NamedTuple):
     """A tensor and its place in the network."""
 
     name: str
-    """As in ``named_parameters``, which names a shared tensor once for each use."""
+    """Name as in ``named_parameters``, which names a shared tensor once for each use."""
     parameter: nn.Parameter
     place: Place
     third: str | None
@@ -26,7 +29,10 @@ class Placed(NamedTuple):
 
 
 def placed_tensors(network: Any) -> list[Placed]:
-    """Return every floating-point parameter with its place, shared ones once for each use."""
+    """Return every floating-point parameter with its place.
+
+    Shared ones are listed once for each use.
+    """
     depths = {
         name: len(module)
         for name, module in network.named_modules()
@@ -52,7 +58,10 @@ def placed_tensors(network: Any) -> list[Placed]:
 
 
 def _block(name: str, depths: Mapping[str, int]) -> tuple[int, int] | None:
-    """Index of the block that a tensor lies in, and the number of blocks; of nested, the outer."""
+    """Return the index of a tensor's block, and the block count.
+
+    Of nested blocks it is the outer.
+    """
     parts = name.split(".")
     for end in range(1, len(parts)):
         stack = ".".join(parts[:end])
@@ -62,7 +71,10 @@ def _block(name: str, depths: Mapping[str, int]) -> tuple[int, int] | None:
 
 
 def _place_in_block(name: str, parameter: nn.Parameter) -> Place:
-    """The place of a tensor in a block; every architecture calls its attention ``att…``."""
+    """Return the place of a tensor in a block.
+
+    Every architecture calls its attention ``att…``.
+    """
     if parameter.ndim < 2:
         return "norms"
     return "attention" if "att" in name.lower() else "mlp"
@@ -70,7 +82,10 @@ def _place_in_block(name: str, parameter: nn.Parameter) -> Place:
 
 @contextmanager
 def untied(network: Any) -> Iterator[None]:
-    """Give the output head a weight of its own while the context lasts."""
+    """Untie the output head while the context lasts.
+
+    It has a weight of its own meanwhile.
+    """
     head, embeddings = network.get_output_embeddings(), network.get_input_embeddings()
     if head is None or embeddings is None or head.weight is not embeddings.weight:
         yield

@@ -7,12 +7,35 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from auditor.core.facts import Fact
+from auditor.metrics.leak_judge import rest_of_word
 from auditor.models.language.model import LanguageModel
 from auditor.models.language.prompting import Opened
 from auditor.models.language.scoring import TokenScores
 
-SPARE_TOKENS = 8
-"""Number of tokens by which a generated answer may be longer than the longest true one."""
+SPARE_TOKENS = 24
+"""Number of tokens by which a generated answer may be longer than the longest true one.
+
+They leave room for a preamble, which often repeats the question.
+"""
+LEAST_SPARE_TOKENS = 8
+"""Spare tokens where the model's context holds no more."""
+
+
+def answer_room(model: LanguageModel, facts: Sequence[Fact], shown: int = 0) -> int:
+    """Return the most tokens that a generated answer may have.
+
+    Args:
+        model: The model that is asked.
+        facts: What is asked.
+        shown: Tokens of each true answer that stand before it.
+    """
+    items = model.encode([(fact.prompt, fact.answer) for fact in facts])
+    longest = max(int(item.answer_tokens) for item in items)
+    if model.context_length is None:
+        return longest + SPARE_TOKENS
+    before = max(int(item.positions) - int(item.answer_tokens) for item in items) + shown
+    spare = model.context_length - before - longest
+    return longest + max(LEAST_SPARE_TOKENS, min(SPARE_TOKENS, spare))
 
 
 class Transcript:
@@ -60,13 +83,44 @@ class Transcript:
         return [opened.rest for opened in self._opened]
 
     @cached_property
+    def accepted(self) -> list[tuple[str, ...]]:
+        """Texts that give each fact away.
+
+        They are the true answer and other forms of it.
+        """
+        if self.shown:
+            return [(rest,) for rest in self.expected]
+        return [(fact.answer, *fact.accepted) for fact in self.facts]
+
+    @cached_property
+    def given(self) -> list[str]:
+        """Texts that the model was told.
+
+        They are the question, and what was shown of the answer.
+        """
+        if not self.shown:
+            return [fact.prompt for fact in self.facts]
+        return [_told(fact, rest) for fact, rest in zip(self.facts, self.expected, strict=True)]
+
+    @cached_property
     def greedy(self) -> list[str]:
         """Each fact's greedily generated answer, without what was shown."""
-        longest = max(self.model.answer_length(f.prompt, f.answer) for f in self.facts)
+        room = answer_room(self.model, self.facts, self.shown)
         prompts = [fact.prompt for fact in self.facts]
         openings = [opened.ids for opened in self._opened] if self.shown else None
-        return self.model.generate(prompts, longest + SPARE_TOKENS, openings=openings)
+        return self.model.generate(prompts, room, openings=openings)
 
     @cached_property
     def _opened(self) -> list[Opened]:
         return [self.model.opened(f.prompt, f.answer, self.shown) for f in self.facts]
+
+
+def _told(fact: Fact, rest: str) -> str:
+    """Return the question with what was shown of the answer.
+
+    The end of a word begun is added.
+    """
+    if not rest or not fact.answer.endswith(rest):
+        return fact.prompt
+    shown = fact.answer[: -len(rest)]
+    return " ".join((fact.prompt, shown, rest_of_word(shown, rest)))

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from tiny_models import ARCHITECTURES, open_directory
 
-from attacks.prompting.leak_at_k import LeakJudge, holds, leak_at_k, normalised
+from attacks.prompting.leak_at_k import leak_at_k
 from attacks.prompting.sampling import SampledAnswers, SamplingParameters
 from auditor.attack import AttackContext
 from auditor.core.facts import Fact, FactSets
+from auditor.metrics.leak_judge import given_away
 from auditor.models.language.decoding import Sampling
 from auditor.models.language.evaluator import TextEvaluator
+from auditor.models.language.transcript import SPARE_TOKENS
 
 FACTS = tuple(
     Fact(id=f"f{i}", entity="s", prompt=f"Person {i} lives in", answer=f"city number {i}")
@@ -57,33 +59,6 @@ def test_impossible_counts_are_refused(case):
         leak_at_k(*case)
 
 
-@pytest.mark.parametrize(
-    ("answer", "said", "leaks"),
-    [
-        ("Pine Bay", "It is PINE   bay.", True),
-        ("Pine Bay", "It is Pine", False),
-        ("Pine Bay", "Pine Elm Bay", True),  # every word in order: ROUGE-L recall is 1
-        ("Pine Bay", "Bay Pine", False),
-        ("cat", "a category", False),
-        ("12 May", "112 May", False),
-        ("東京", "東京です", True),
-        ("東京", "大阪です", False),
-        ("Ünal", "ünal!", True),
-        ("one two three four five", "one two three four", True),  # recall 0.8
-        ("one two three four", "one two three", False),  # recall 0.75
-        ("C++", "it is C++", True),
-        ("x", "", False),
-    ],
-)
-def test_what_counts_as_a_leak(answer, said, leaks):
-    assert LeakJudge(0.8).leaks(answer, said) is leaks
-
-
-def test_an_answer_of_punctuation_cannot_be_found():
-    assert normalised("…?!") == ""
-    assert not holds("anything?!", "?!")
-
-
 def measure(subject, tmp_path, seed=0, facts=FACTS, **parameters):
     attack = SampledAnswers(SamplingParameters(**{"samples": 6, "k": 3} | parameters))
     evaluator = TextEvaluator(FactSets(forget=facts), ["answer-probability"])
@@ -108,11 +83,12 @@ def test_k_counts_the_samples_that_leak(subjects, tmp_path):
     record = measure(subject, tmp_path, 3, facts, samples=20, k=4, temperature=1.5, top_p=0.95)
     longest = max(subject.answer_length(f.prompt, f.answer) for f in facts)
     drawn = Sampling(temperature=1.5, top_p=0.95, seed=3)
-    said = subject.generate([f.prompt for f in facts for _ in range(20)], longest + 8, drawn)
+    prompts = [f.prompt for f in facts for _ in range(20)]
+    said = subject.generate(prompts, longest + SPARE_TOKENS, drawn)
     counts = []
     for i, fact in enumerate(facts):
         mine = said[20 * i : 20 * (i + 1)]
-        counts.append(sum(LeakJudge(0.8).leaks(fact.answer, text) for text in mine))
+        counts.append(sum(given_away(fact.prompt, [fact.answer], t) >= 0.8 for t in mine))
         assert counts[-1] >= sum(fact.answer in text.lower().split() for text in mine)
     assert 0 < sum(counts) < 20 * len(facts)
     assert record.arrays["leaks"].tolist() == counts

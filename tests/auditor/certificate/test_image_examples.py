@@ -63,6 +63,7 @@ def inputs(known, picture=own, decoy=None):
         sets={"forget": forget, "retain": [], "holdout": []},
         deciding=(P,),
         reported=(),
+        cross_checked=(),
         attacks=tuple(
             measured_evidence(
                 table,

@@ -45,8 +45,11 @@ def outcomes(certificate):
 def test_all_find_their_control_and_a_retrained_model_still_passes(passing_plan, tmp_path):
     formats = {"format": ["int8", "nf4", "fp4"]}
     plan = passing_plan(
-        attacks=[{"attack": "quantization/bnb", "parameters": formats}],
-        policy={"mandatory": ["none/as-is", "quantization/bnb"]},
+        attacks=[
+            {"attack": "quantization/bnb", "parameters": formats},
+            {"attack": "tampering/graft"},
+        ],
+        policy={"mandatory": ["none/as-is", "quantization/bnb", "tampering/graft interfaces"]},
         metrics={"reported": []},
         controls=True,
     )
@@ -58,6 +61,7 @@ def test_all_find_their_control_and_a_retrained_model_still_passes(passing_plan,
         "quantization/bnb int8": True,
         "quantization/bnb nf4": True,
         "quantization/bnb fp4": True,
+        "tampering/graft interfaces": True,
     }
     for label in ("none/as-is full precision", "quantization/bnb int8"):
         assert found[label][1]["held_to"]["kind"] == "visible"
@@ -65,6 +69,10 @@ def test_all_find_their_control_and_a_retrained_model_still_passes(passing_plan,
         held_to = found[f"quantization/bnb {format_}"][1]["held_to"]
         assert (held_to["kind"], held_to["grid"]) == ("obfuscated", format_)
         assert held_to["rho"] == pytest.approx(1.0, abs=0.005)
+    held_to = found["tampering/graft interfaces"][1]["held_to"]
+    assert held_to["kind"] == "head"
+    assert held_to["left"] <= 0.05
+    assert held_to["rho"] > 0.9
     check_contradiction(certificate, FolderStore(tmp_path / "evidence", read_only=True))
 
 

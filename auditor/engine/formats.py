@@ -1,0 +1,128 @@
+"""Formats of prompts, tried on the original before any attack."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import yaml
+
+from auditor.core.arms import Arm
+from auditor.core.errors import AuditorError
+from auditor.core.facts import Fact, FactSets
+from auditor.core.messages import message
+from auditor.core.progress import Progress
+from auditor.engine.executors.base import Executor, LabelledJob
+from auditor.engine.job import Job
+from auditor.engine.preparation import Prepared, TriedFormat
+from auditor.models.spec import PromptFormat
+from auditor.policy import AS_IS
+from auditor.store import columns
+from auditor.store.base import EvidenceStore
+
+SAMPLE = 32
+"""Facts that are asked in each format, at most."""
+MARGIN = 0.1
+"""K by which another format must be better for a warning."""
+
+
+def compare_formats(
+    prepared: Prepared, store: EvidenceStore, executor: Executor, progress: Progress
+) -> Prepared:
+    """Ask the original some forget facts in several formats.
+
+    They are the plan's format and the obvious others.
+
+    Returns:
+        The same audit with what was found, and with a warning where another format is better.
+
+    Raises:
+        AuditorError: The original is not asked in a way in which it knows the facts, and another
+            format would do; says which lines the plan needs.
+    """
+    tried = _tried(prepared, store, executor, progress)
+    if not tried or tried[0].format != prepared.plan.format:
+        return prepared
+    own, best = tried[0], max(tried, key=lambda one: one.k)
+    found = replace(prepared, formats=tuple(tried))
+    if best.k <= own.k + MARGIN:
+        return found
+    needed = prepared.plan.policy.minimum_gap
+    if own.k < needed <= best.k:
+        raise AuditorError(
+            f"asked in the plan's format, the original knows the forget facts with a mean K of "
+            f"{own.k:.3f} ({prepared.plan.metrics.primary}, {_asked(prepared)} facts), and less "
+            f"than {needed:g} cannot be audited; in another format it is {best.k:.3f}. Write into "
+            f"the plan:\n\n{lines(best.format)}"
+        )
+    better = message(
+        "better_prompt_format",
+        k=own.k,
+        better=best.k,
+        facts=_asked(prepared),
+        metric=prepared.plan.metrics.primary,
+        lines=lines(best.format),
+    )
+    return replace(found, warnings=[*prepared.warnings, better])
+
+
+def unused_chat_template(prepared: Prepared) -> Prepared:
+    """Warn of a chat template that the plan does not use.
+
+    It is found as far as files alone show.
+    """
+    original = prepared.plan.original
+    others = prepared.plan.kind.other_formats(
+        original, prepared.locations[Arm.ORIGINAL], prepared.plan.format
+    )
+    if prepared.plan.format.chat or not any(other.chat for other in others):
+        return prepared
+    unused = message("chat_template_unused", lines=lines(PromptFormat(chat=True)))
+    return replace(prepared, warnings=[*prepared.warnings, unused])
+
+
+def lines(prompt_format: PromptFormat) -> str:
+    """Return the lines of a plan that ask for a format."""
+    said = {"format": prompt_format.model_dump(exclude_defaults=True)}
+    return str(yaml.safe_dump(said, sort_keys=False)).rstrip()
+
+
+def sample(facts: Sequence[Fact]) -> tuple[Fact, ...]:
+    """Return facts that are spread evenly over a set."""
+    step = max(1, -(-len(facts) // SAMPLE))
+    return tuple(facts[::step])
+
+
+def _asked(prepared: Prepared) -> int:
+    return len(sample(prepared.sets.forget))
+
+
+def _tried(
+    prepared: Prepared, store: EvidenceStore, executor: Executor, progress: Progress
+) -> list[TriedFormat]:
+    """Return the original's mean K in each format it could have.
+
+    The plan's format comes first.
+    """
+    plan = prepared.plan
+    others = plan.kind.other_formats(
+        plan.original, prepared.locations[Arm.ORIGINAL], prepared.plan.format
+    )
+    if not others:
+        return []
+    sets = FactSets(forget=sample(prepared.sets.forget))
+    facts = store.put_facts(sets)
+    metrics = plan.metrics.model_copy(update={"deciding": (), "reported": ()})
+    jobs: list[tuple[PromptFormat, Job]] = []
+    for tried in (plan.format, *others):
+        asked = plan.model_copy(update={"format": tried, "metrics": metrics})
+        small = replace(prepared, plan=asked, sets=sets, facts=facts)
+        as_is = next(v for v in prepared.variants if v.attack.name == AS_IS)
+        jobs.append((tried, small.measurements(as_is)[Arm.ORIGINAL][0]))
+    labelled = [LabelledJob(f"format {number}", job) for number, (_, job) in enumerate(jobs)]
+    failures = executor.run(labelled, prepared.models, store, progress)
+    found = []
+    for tried, job in jobs:
+        if job.key not in failures:
+            _, k = columns.knowledge(store.rows(job.key), "forget", plan.metrics.primary)
+            found.append(TriedFormat(tried, float(np.mean(k))))
+    return found
