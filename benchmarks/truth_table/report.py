@@ -25,7 +25,7 @@ Run = tuple[str, str, str]
 
 
 def render(rows: Sequence[Row]) -> str:
-    """Render the verdicts of all runs side by side, then each run with every row."""
+    """Render all runs side by side, then each with every row."""
     runs = {
         run: [row for row in rows if _run(row) == run] for run in dict.fromkeys(map(_run, rows))
     }
