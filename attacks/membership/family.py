@@ -179,7 +179,7 @@ class MembershipAttack(PlacementAttack[Q]):
 
 
 def _placed(scores: Scores, blocks: Sequence[str], among: Sequence[str]) -> Vector:
-    """Placements of the forget facts [n] among the holdout facts of the same block."""
+    """Place each forget fact [n] among its block's holdout facts."""
     own, other = np.asarray(blocks), np.asarray(among)
     placed = np.empty(own.size)
     for block in set(blocks):

@@ -72,7 +72,7 @@ def _utility(inputs: DecisionInputs) -> Utility | None:
 
 
 def _known(inputs: DecisionInputs) -> KnownSets | None:
-    """What every model knows without attack; None where not every forget fact was measured."""
+    """Return what every model knows without attack, or None."""
 
     def measured(name: SetName) -> KnownSet | None:
         facts = inputs.sets[name]

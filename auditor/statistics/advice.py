@@ -1,4 +1,4 @@
-"""What an undecided audit leans to, and how many facts would decide it."""
+"""Advice to an undecided audit: its lean, and facts that decide."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -56,7 +56,7 @@ def advise(
 
 @dataclass(frozen=True)
 class _Leaning:
-    """An attack that leans to FAIL, by the reading that shows it best.
+    """Attack that leans to FAIL, by its strongest reading.
 
     The basis is its own evidence at alpha, counted leaks, or an estimate above the margin.
     """
@@ -160,7 +160,7 @@ def _to_pass(attacks: Sequence[AttackAssessment], margins: Margins, scope: Scope
 def _short(
     attacks: Sequence[AttackAssessment], margins: Margins, scope: Scope
 ) -> Iterator[tuple[AttackAssessment, AssessedReading, FactsNeeded]]:
-    """Readings of mandatory attacks that are short of facts, and what each needs for a PASS."""
+    """Yield readings that are short of facts for a PASS."""
     for attack in sorted((a for a in attacks if a.mandatory), key=lambda a: a.label):
         for reading in attack.readings:
             unmet = {gate.name for gate in reading.gates if not gate.met}
@@ -172,7 +172,7 @@ def _short(
 def most_needed(
     attacks: Sequence[AttackAssessment], margins: Margins, scope: Scope
 ) -> FactsNeeded | None:
-    """Returns what the attack needs for a PASS that is shortest of facts, whatever else shows."""
+    """Returns what the attack shortest of facts needs for a PASS."""
     return max((need for *_, need in _short(attacks, margins, scope)), key=_size, default=None)
 
 

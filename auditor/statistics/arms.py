@@ -162,7 +162,7 @@ class Arms:
         return Contrast(entity_means(facts.d, entities), entity_means(facts.g, entities))
 
     def clusters(self, scope: Scope) -> tuple[str, ...] | None:
-        """Returns what facts are averaged within: blocks, or entities; None in a plain census."""
+        """Returns what facts are averaged within, or None."""
         check_scope(scope)
         if self.blocks is not None:
             return self.blocks

@@ -1,4 +1,4 @@
-"""Weights of the attacks in a FAIL: each family counts once, whatever the number of its variants.
+"""Weights of the attacks in a FAIL: each family counts once.
 
 A weighted mean of e-values is an e-value if the weights are fixed before the data are seen and sum
 to at most 1 (arXiv 1912.06116). Each weight here is one over a whole number, the *parts* that alpha
@@ -21,7 +21,7 @@ attacks that were measured, the rule of releases before 0.2."""
 
 
 def family_parts(attacks: Sequence[AttackId]) -> dict[AttackId, int]:
-    """Returns attack to the number of families times the variants of its own.
+    """Returns families times variants of its own, by attack.
 
     Args:
         attacks: every attack of the plan that decides, measured or not.
@@ -33,7 +33,7 @@ def family_parts(attacks: Sequence[AttackId]) -> dict[AttackId, int]:
 def parts(
     attacks: Sequence[AttackId], measured: Sequence[AttackId], weighting: Weighting
 ) -> dict[AttackId, int]:
-    """Returns attack to the number of parts of alpha of which it has one.
+    """Returns the number of parts of alpha, by attack.
 
     Args:
         attacks: every attack of the plan that decides.
@@ -48,7 +48,9 @@ def parts(
 def weighted_log_e_value(
     log_e_values: Mapping[AttackId, float], shares: Mapping[AttackId, int]
 ) -> float | None:
-    """Returns log of the weighted mean of e-values; attacks without one enter as 0.
+    """Returns the log of the weighted mean of e-values.
+
+    Attacks without an e-value enter as 0.
 
     Args:
         log_e_values: attack to the log of its e-value, where it counts.

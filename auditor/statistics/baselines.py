@@ -1,4 +1,4 @@
-"""Tests of the retrained models: what they know decides what counts as residual knowledge.
+"""Tests of the retrained models, which decide what counts as residual.
 
 A retrained model that has seen forget facts, or that is the unlearned or the original model in
 disguise, raises the baseline and hides exactly what an audit looks for. All tests are on knowledge
@@ -128,7 +128,7 @@ def _ahead_of_others(
 def _behind_others(
     forget: Arms, seed: int, margins: Margins, scope: Scope
 ) -> Iterator[BaselineFinding]:
-    """A model that knows less than the mean of the others: of two, the other one is ahead."""
+    """Yield a model that knows less than the others."""
     if forget.seeds < 3:
         return
     contrast = forget.with_seed_as_unlearned(seed).contrast(scope)
@@ -149,7 +149,7 @@ def _behind_others(
 def _above_unseen(
     sets: KnownSets, seed: int, seeds: int, margins: Margins, scope: Scope
 ) -> Iterator[BaselineFinding]:
-    """A model that knows more of the forget set than of facts that nobody has seen."""
+    """Yield a model that knows more of forget than holdout facts."""
     if sets.holdout is None:
         return
     forget = _units(sets.forget, 2 + seed, scope)
@@ -173,7 +173,7 @@ def _above_unseen(
 def _undertrained(
     retain: KnownSet | None, seed: int, seeds: int, margins: Margins, scope: Scope
 ) -> Iterator[BaselineFinding]:
-    """A model that knows less of the retain set than the original: it hides nothing."""
+    """Yield a model that knows less of the retain set."""
     if retain is None:
         return
     original, own = _units(retain, 1, scope), _units(retain, 2 + seed, scope)
@@ -193,7 +193,7 @@ def _undertrained(
 
 
 def _copies(sets: KnownSets, seed: int, margins: Margins) -> Iterator[BaselineFinding]:
-    """A model that answers as the unlearned or the original one does, fact by fact.
+    """Yield a model that answers as another arm does.
 
     Looked at where all models should be alike, on retain and holdout facts, if there are enough.
     What is usual is seen on models trained apart: the original, and retrained ones that know the
@@ -229,7 +229,7 @@ def _copies(sets: KnownSets, seed: int, margins: Margins) -> Iterator[BaselineFi
 
 
 def _trained(retain: KnownSet | None, models: int, margins: Margins) -> list[int]:
-    """Rows of the retrained models that know about as much of the retain set as the original."""
+    """Rows of the retrained models that know the retain set."""
     rows = range(2, models)
     if retain is None:
         return list(rows)

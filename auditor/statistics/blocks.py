@@ -1,4 +1,4 @@
-"""What stands in the way of a PASS: the most telling first, what repeats said once."""
+"""Blocks of a PASS, the most telling first, each said once."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ _NAMES = ("attack", "metric")
 
 @dataclass(frozen=True)
 class Block:
-    """One thing that blocks a PASS, or that is to be known beside a verdict.
+    """Thing that blocks a PASS, or is known beside a verdict.
 
     Attributes:
         message: what it is.
@@ -93,7 +93,7 @@ def _order(block: Block) -> tuple[float, float, str, str]:
 
 
 def _kind(said: Message) -> str:
-    """What a message says, without what differs between attacks of which the same is said."""
+    """Return what a message says, whatever the attack."""
     kept = {name: value for name, value in said.params.items() if name not in _NAMES}
     return said.code if said.code in _ALIKE else f"{said.code} {kept}"
 

@@ -122,7 +122,7 @@ def measure(
 
 
 def _log_e_fail(residual: float, count: LeakCount | None, margins: Margins, tests: int) -> float:
-    """Log of the mean of the e-values of residual and count, weighted by their shares of alpha."""
+    """Log of the mean e-value of residual and count, by shares."""
     if count is None:
         return residual
     counted = count.log_e_value(COUNT_SHARE * margins.alpha / tests)

@@ -1,4 +1,4 @@
-"""Blocks of forget and holdout entities, so that facts placed among others are independent.
+"""Blocks of forget and holdout entities, as independent units of placements.
 
 Facts that are ranked among the same holdout facts share those facts' luck: a model that happens
 to find one holdout person likely moves every placement at once, and no number of forget facts
@@ -42,7 +42,7 @@ def holdout_blocks(
 
 
 def not_deciding(arms: Arms, margins: Margins, scope: Scope) -> Message | None:
-    """Returns why placements among holdout facts are only reported; None where they decide.
+    """Returns why placements are only reported, or None.
 
     Retrained models are put in the place of the unlearned one: where one of them reaches the
     threshold by itself, the two sets differ in more than what was trained on.

@@ -1,4 +1,4 @@
-"""Counted leaks: in a census each fact that came back is one, and no estimate of a share.
+"""Counted leaks: in a census each fact that came back is one.
 
 What noise makes of honest models is seen on the models themselves. A model that forgot is one more
 retrained model: fact by fact it is as likely as each of the others to be the one that stands out.
@@ -60,7 +60,7 @@ class LeakCount:
 
     @property
     def allowed(self) -> int:
-        """Leaks that a PASS allows: the policy's, or as many as a retrained model shows."""
+        """Leaks that a PASS allows: the policy's, or a retrained model's."""
         return max(self.limit, self.baseline or 0)
 
     @property
@@ -69,25 +69,25 @@ class LeakCount:
         return self.countable and self.leaked <= self.allowed
 
     def log_e_value(self, alpha: float) -> float:
-        """Returns the log of the e-value for "more leaked than the limit": all or nothing.
+        """Returns the log of an e-value that is all or nothing.
 
         It is 1 / alpha where the count is above the limit with chance at most alpha, and 0 else.
         """
         return -math.log(alpha) if self.shown_above(alpha) else -math.inf
 
     def shown_above(self, alpha: float) -> bool:
-        """Whether more leaked than is allowed, beyond what noise does with chance alpha."""
+        """Whether more leaked than is allowed and than noise explains."""
         return self.leaked > self.allowed and self.log_p <= math.log(alpha)
 
 
 def leak_limit(margins: Margins, eligible: int) -> int:
-    """Returns how many of the eligible facts the policy lets leak: its number, within its share."""
+    """Returns how many of the eligible facts may leak."""
     share = math.floor(margins.leak_limit * eligible + _ROUNDING)
     return share if margins.leaked_facts is None else min(share, margins.leaked_facts)
 
 
 def count_leaks(arms: Arms, margins: Margins) -> LeakCount:
-    """Counts the leaks of the unlearned model, and what the retrained ones make of the noise."""
+    """Counts the leaks, and what retrained models make of the noise."""
     contrast = arms.fact_contrast()
     leaked, eligible = leaks(contrast.d, contrast.g, margins.leak_gap_floor)
     facts = tuple(int(place) for place in np.flatnonzero(leaked))
@@ -107,7 +107,7 @@ def count_leaks(arms: Arms, margins: Margins) -> LeakCount:
 
 
 def enough_eligible(eligible: int, margins: Margins) -> bool:
-    """Says whether a sample of that size without leaks would bound their share by the limit.
+    """Says whether so many facts could bound a share.
 
     A census counts its facts; those without a gap can show no leak, and a count over a handful of
     the others would say little about the set.
@@ -130,7 +130,7 @@ def _baseline(arms: Arms, margins: Margins) -> int | None:
 
 
 def standing_out(arms: Arms, margins: Margins) -> NDArray[np.bool_]:
-    """Says of each model against the mean of the others whether it leaks [S + 1, n].
+    """Says which models leak against the mean of the others [S + 1, n].
 
     The unlearned model is the first of the models, the retrained ones follow.
     """
@@ -148,7 +148,7 @@ def _contrast(arms: Arms) -> tuple[FloatArray, FloatArray]:
 
 
 def leaks_to_fail(arms: Arms, margins: Margins, alpha: float) -> int | None:
-    """Returns how many leaks would show more than the limit at `alpha`, with the noise observed.
+    """Returns how many leaks would be a FAIL, with the noise observed.
 
     Args:
         arms: what was measured under one attack.
@@ -171,14 +171,14 @@ def leaks_to_fail(arms: Arms, margins: Margins, alpha: float) -> int | None:
 def _standing_out_on(
     arms: Arms, margins: Margins, count: LeakCount
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """How many models stand out on each fact [n], and whether the unlearned one does."""
+    """Number of models that stand out on each fact, and which leaked."""
     leaked = np.zeros(arms.facts, dtype=np.bool_)
     leaked[list(count.facts)] = True
     return standing_out(arms, margins).sum(axis=0), leaked
 
 
 def _log_chance(own: NDArray[np.int64], others: NDArray[np.int64], limit: int, seeds: int) -> float:
-    """Log of the chance that an exchangeable model stands out on as many facts, or on more.
+    """Log of the chance of as many leaks by noise.
 
     Args:
         own: on each fact that leaked, how many models stand out.

@@ -46,7 +46,7 @@ class Margins:
             raise ValueError(f"leaked_facts must be at least 0, not {self.leaked_facts}")
 
     def counts_leaks(self, scope: Scope) -> bool:
-        """Says whether leaks are counted: in a census, unless a former rule stands."""
+        """Says whether leaks are counted, as in a census."""
         return self.leaks_counted and scope == "census"
 
     def gap_required(self, no_attack_gap: float) -> float:

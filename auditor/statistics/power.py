@@ -216,7 +216,7 @@ def facts_needed_to_fail(
     repetitions: int = 200,
     seed: int = 0,
 ) -> FactsNeeded:
-    """Returns the n that would FAIL if further facts were like those measured on all arms.
+    """Returns the n that would FAIL with further facts like those measured.
 
     Args:
         arms: what was measured under one attack.
@@ -248,7 +248,7 @@ def facts_needed_to_fail(
 
 
 def _resampled(units: int, n: int, audits: int, rng: np.random.Generator) -> FloatArray:
-    """How often each unit is drawn in audits of n units [audits, units]."""
+    """Return how often each unit is drawn [audits, units]."""
     return rng.multinomial(n, np.full(units, 1.0 / units), size=audits).astype(np.float64)
 
 

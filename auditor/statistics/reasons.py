@@ -79,13 +79,13 @@ def verdict_reasons(
 
 
 def _said_by_fail(block: Block, attacks: Sequence[AttackAssessment]) -> bool:
-    """Whether a FAIL says more of what blocks a PASS: that the attack found residual knowledge."""
+    """Return whether a FAIL says more of a block."""
     named = {attack.label for attack in attacks if attack.named}
     return block.attack in named and block.gate in ("residual", "leak_rate")
 
 
 def _leaked_facts(attacks: Sequence[AttackAssessment], facts: Sequence[str]) -> Iterator[Message]:
-    """The facts that leak whole under any attack that decides, those of most readings first."""
+    """Yield the facts that leak whole, those of most readings first."""
     seen: Counter[int] = Counter()
     by: list[str] = []
     for attack in attacks:
@@ -129,7 +129,7 @@ def _fail(attacks: Sequence[AttackAssessment], margins: Margins) -> list[Message
 
 
 def _named(attack: AttackAssessment, margins: Margins) -> Iterator[Message]:
-    """What an attack shows by itself: counted leaks, a residual above the margin, or both."""
+    """Yield what an attack shows by itself."""
     share = COUNT_SHARE * margins.alpha / (attack.parts * len(attack.readings))
     counted = [
         (reading, count)

@@ -1,4 +1,4 @@
-"""Rules of decision: those of today, and those that certificates of a former release stand on."""
+"""Rules of decision of today, and of former releases."""
 
 from dataclasses import dataclass
 

@@ -178,7 +178,7 @@ def decide(
 def assess_all(
     attacks: Sequence[AttackEvidence], margins: Margins, scope: Scope, rules: Rules = TODAY
 ) -> tuple[AttackAssessment, ...]:
-    """Returns what is known of every attack of a plan, each at its share of alpha."""
+    """Returns the assessments of a plan's attacks, each at its share."""
     gaps = {
         reading.metric: float(reading.arms.contrast(scope).g.mean())
         for reading in _as_is(attacks).readings
@@ -196,7 +196,7 @@ def assess_all(
 def bare_verdict(
     attacks: Sequence[AttackEvidence], margins: Margins, scope: Scope, rules: Rules = TODAY
 ) -> Verdict:
-    """Returns the verdict alone, with the retain set taken as kept: for simulations."""
+    """Returns the verdict alone, for simulations; the retain set counts as kept."""
     margins = replace(margins, leaks_counted=rules.leaks_counted)
     assessed = assess_all(attacks, margins, scope, rules)
     deciding = [a for a in assessed if a.evidence.role is not Role.REPORTED]
