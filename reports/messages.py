@@ -24,6 +24,9 @@ from reports.phrases import Phrase, Quoted, fill, join, plain, shown
 Wording: TypeAlias = str | Callable[..., Phrase]
 """Template of `reports.phrases.fill`, or a function that makes a phrase of the parameters."""
 
+_NAMED = 60
+"""Leaked facts that a sentence names; the message names all."""
+
 
 @WORDINGS.register("english")
 def sentence(message: Message) -> str:
@@ -135,6 +138,8 @@ def _value(value: Any, quoted: bool) -> Any:
 
     Messages become phrases, and foreign texts become quotations.
     """
+    if quoted and isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return [Quoted(item) for item in value]
     if quoted and value is not None:
         return Quoted(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
     if is_message(value):
@@ -428,6 +433,124 @@ def _residual_above_margin(attack: str, metric: str, delta: float, rho: float | 
     return fill(template, attack=attack, metric=metric, delta=delta, rho=rho)
 
 
+def _leans_to_fail(
+    attack: str,
+    metric: str,
+    basis: str,
+    rho: float | None,
+    rho_lower: float | None,
+    rho_upper: float | None,
+    delta: float,
+    alpha: float,
+    leaked: int,
+    allowed: int | None,
+    others: list[str],
+) -> Phrase:
+    template = {
+        "evidence": "Leans to FAIL: {attack} by {metric} alone shows residual knowledge above "
+        "{delta:set}",
+        "leaks": "Leans to FAIL: {attack} by {metric} brings back {leaked:fact|facts} whole, and "
+        "{allowed} may leak",
+        "estimate": "Leans to FAIL: {attack} by {metric} puts residual knowledge above {delta:set}",
+    }[basis]
+    if rho is not None:
+        lower = "no lower bound" if rho_lower is None else "at least {lower:short}"
+        upper = "no upper bound" if rho_upper is None else "at most {upper:short}"
+        template += " ({rho:short}; " + lower + ", " + upper + " at {alpha:confidence})"
+    template += ", not enough for a FAIL once all families of attacks share the error."
+    if others:
+        template += " So do {others}."
+    return fill(
+        template,
+        attack=attack,
+        metric=metric,
+        delta=delta,
+        alpha=alpha,
+        rho=rho,
+        lower=rho_lower,
+        upper=rho_upper,
+        leaked=leaked,
+        allowed=allowed,
+        others=others,
+    )
+
+
+def _leans_to_pass(
+    attack: str, metric: str, rho: float | None, rho_upper: float | None, delta: float
+) -> Phrase:
+    template = (
+        "Leans to PASS: no attack puts residual knowledge above {delta:set}, and nothing but facts "
+        "is missing. {attack} by {metric} needs most"
+    )
+    if rho is not None:
+        upper = "no upper bound" if rho_upper is None else "at most {upper:short}"
+        template += ": {rho:short}, " + upper
+    return fill(template + ".", attack=attack, metric=metric, rho=rho, upper=rho_upper, delta=delta)
+
+
+def _leans_to_neither(obstacles: int) -> Phrase:
+    if not obstacles:
+        return plain("The evidence leans to neither side.")
+    return fill(
+        "The evidence leans to neither side: no attack shows residual knowledge above the margin, "
+        "and {obstacles:condition|conditions} of a PASS, which more facts would not meet, "
+        + ("is" if obstacles == 1 else "are")
+        + " not met.",
+        obstacles=obstacles,
+    )
+
+
+def _facts_needed_to_fail(
+    attack: str, unit: str, available: int, needed: int | None, target: float, leaks: int | None
+) -> Phrase:
+    template = (
+        "More {unit} like the {available:count} that were measured would not be expected to make "
+        "{attack} a FAIL by its residual"
+        if needed is None
+        else "If further {unit} were like the {available:count} that were measured, about "
+        "{needed:count} would make {attack} a FAIL (chance {target:percent})"
+    )
+    if leaks is not None:
+        template += "; so would {leaks:leak|leaks} among these"
+    return fill(
+        template + ".",
+        attack=attack,
+        unit=unit,
+        available=available,
+        needed=needed,
+        target=target,
+        leaks=leaks,
+    )
+
+
+def _facts_leak(leaked: int, facts: int, ids: list[str], attacks: list[str]) -> Phrase:
+    named = "{ids}" if len(ids) <= _NAMED else "{ids} and {more:count} more"
+    return fill(
+        "{leaked:count} of {facts:fact leaks|facts leak} whole: " + named + " (under {attacks}).",
+        leaked=leaked,
+        facts=facts,
+        ids=ids[:_NAMED],
+        more=len(ids) - _NAMED,
+        attacks=attacks,
+    )
+
+
+def _likewise(about: Phrase, others: list[dict[str, str]]) -> Phrase:
+    each = (
+        fill("{attack} by {metric}" if "metric" in other else "{attack}", **other)
+        for other in others
+    )
+    return fill("{about} Likewise: {others}.", about=about, others=join(", ", each))
+
+
+def _retrained_found(retrained: list[int]) -> Phrase:
+    names = [f"retrained-{number}" for number in retrained]
+    return fill(
+        "against the other retrained models, {names} would be taken for trained on the forget set",
+        names=names,
+    )
+
+
 def _relative_to_supplied_baselines(retrained: int, needed: int) -> Phrase:
     template = (
         "relative to {retrained:supplied retrained model|supplied retrained models} only: with "
@@ -555,9 +678,23 @@ SENTENCES: Mapping[str, Wording] = {
     "no_margin_left": _no_margin_left,
     "residual_not_below_margin": _residual_not_below_margin,
     "leaks_not_countable": (
-        "{attack} by {metric}: no fact has a gap of {gap_floor:set} or more, so leaks cannot be "
-        "counted."
+        "{attack} by {metric}: {eligible:fact has|facts have} a gap of {gap_floor:set} or more, "
+        "too few for leaks to be counted."
     ),
+    "leaks_above_limit": (
+        "{attack} by {metric}: {leaked:count} of {eligible:fact leaks|facts leak} whole, and "
+        "{allowed:count} may."
+    ),
+    "placements_decide_nothing": "{attack} is only reported: {reason}.",
+    "too_few_holdout_entities": (
+        "forget and holdout facts are of {blocks:entity|entities} each, and {needed:count} are "
+        "needed for facts to be placed among others independently"
+    ),
+    "no_other_retrained_model": (
+        "one retrained model has no other to be tested against, so a difference between the two "
+        "sets of facts could not be told from training"
+    ),
+    "retrained_found_to_be_trained": _retrained_found,
     "leak_rate_not_within_limit": (
         "{attack} by {metric}: {leaked:count} of {eligible:fact|facts} leaked. The leak rate may "
         "be as high as {upper:share}, and {limit:percent} is allowed."
@@ -610,7 +747,16 @@ SENTENCES: Mapping[str, Wording] = {
         "{delta:set} and at most {leak_limit:percent} of the facts leak, at {alpha:confidence} "
         "confidence. The retain set is kept."
     ),
-    "undecided": "The evidence supports neither a PASS nor a FAIL.",
+    "leans_to_fail": _leans_to_fail,
+    "leans_to_pass": _leans_to_pass,
+    "leans_to_neither": _leans_to_neither,
+    "facts_needed_to_fail": _facts_needed_to_fail,
+    "facts_leak": _facts_leak,
+    "likewise": _likewise,
+    "leaks_shown_above_limit": (
+        "{attack} by {metric}: {leaked:count} of {eligible:fact leaks|facts leak} whole, where "
+        "{allowed:count} may; what retrained models show of each other does not explain so many."
+    ),
     "original_not_shown_to_know": (
         "The original model was not shown to know what it is said to have forgotten: without "
         "attack, its gap to the retrained models by {metric} is {gap_mean:number} over "
@@ -634,6 +780,29 @@ SENTENCES: Mapping[str, Wording] = {
     "utility_not_shown_kept": (
         "Utility was not shown to be kept within {margin:percent}: mean K of the retain set is "
         "{mean_unlearned:number}, and was {mean_original:number} before unlearning."
+    ),
+    "retrained_knows_forget_facts": (
+        "{arm} knows forget facts that the other retrained models do not: {rho:share} of what the "
+        "original knows beyond them, {leaked:count} of {eligible:fact|facts} whole. It may have "
+        "seen them, and raises what counts as forgotten."
+    ),
+    "retrained_knows_less_than_others": (
+        "{arm} knows less of the forget set than the other retrained models do ({rho:share} of the "
+        "gap)."
+    ),
+    "retrained_knows_forget_above_holdout": (
+        "{arm} knows more of the forget set (mean K {forget:number}) than of the holdout set, "
+        "which no model has seen ({holdout:number}): at least {lower:number} more. It may have "
+        "seen forget facts, or the two sets are not of one kind."
+    ),
+    "retrained_undertrained": (
+        "{arm} knows less of the retain set than the original, by more than {margin:percent}: mean "
+        "K is {mean_retrained:number}, and {mean_original:number} of the original. It may not have "
+        "been trained alike."
+    ),
+    "retrained_is_a_copy": (
+        "{arm} answers like a copy of {of}: their K differ by {distance:number} on average, and "
+        "models trained apart by {least:number} or more. It is no retrained model."
     ),
     "too_few_facts": (
         "For a PASS, the policy {policy} demands {demanded:fact|facts}; there are {facts:count}."
@@ -948,6 +1117,7 @@ GATES: Mapping[str, Wording] = {
     "residual": "residual",
     "leak_rate": "leak rate",
     "baseline_noise": "baseline noise",
+    "placements": "placements",
     "positive_control": "positive control",
     "budget": "budget",
     "environment": "environment",

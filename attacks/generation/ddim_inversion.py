@@ -11,7 +11,7 @@ from auditor.models.text_to_image.latent_space import LatentSpace
 from auditor.models.text_to_image.model import TextToImage
 
 Noise = Callable[[Tensor, int], Tensor]
-"""From a noisy input [n, c, h, w] and its timestep to the noise in it."""
+"""Function from a noisy input [n, c, h, w] and its timestep to the noise in it."""
 
 
 def schedules(signal: Tensor, steps: int) -> tuple[DDIMInverseScheduler, DDIMScheduler]:

@@ -23,6 +23,7 @@ from auditor.core.facts import Fact
 from auditor.core.findings import Curve, SelfCheck, SideFigure
 from auditor.core.messages import Message, message
 from auditor.core.records import Record, Row
+from auditor.statistics.holdout_blocks import BLOCK, holdout_blocks
 from auditor.statistics.roc import (
     area_of_components,
     nonmembers_needed,
@@ -57,7 +58,12 @@ Q = TypeVar("Q", bound=MembershipParameters)
 
 
 class PlacementAttack(Attack[P, M, E], Generic[P, M, E]):
-    """Attack that ranks forget facts among unseen facts by a score."""
+    """Attack that ranks forget facts among unseen facts by a score.
+
+    Where the attack decides, K of a fact is its place among the holdout facts of its own block
+    (`auditor.statistics.holdout_blocks`), so that blocks are independent. The figures beside it
+    are of all facts at once.
+    """
 
     requires: ClassVar[Requirements] = Requirements(packages=("sklearn",))
     metric = "placement"
@@ -71,7 +77,7 @@ class PlacementAttack(Attack[P, M, E], Generic[P, M, E]):
         scores: Sequence[Scores],
         notes: Mapping[str, Any],
     ) -> Record:
-        """Placements of the forget facts, averaged over several scorings.
+        """Placements of the forget facts within their blocks, averaged over several scorings.
 
         Args:
             forget: the facts that are placed.
@@ -85,21 +91,27 @@ class PlacementAttack(Attack[P, M, E], Generic[P, M, E]):
         for scoring in scores:
             if not all(np.isfinite(part).all() for part in scoring):
                 raise MeasurementError(f"a {self.variant} score is not finite")
-        k = np.mean([placements(s.forget, s.holdout) for s in scores], axis=0)
+        placed = np.mean([placements(s.forget, s.holdout) for s in scores], axis=0)
+        values = {str(self.metric): placed}
+        if self.decides:
+            own, other = holdout_blocks([f.entity for f in forget], [f.entity for f in holdout])
+            values[str(self.metric)] = np.mean([_placed(s, own, other) for s in scores], axis=0)
+            values[BLOCK] = np.array([int(block) for block in own]) / len(set(own))
         beaten = np.mean([1.0 - placements(s.holdout, s.forget) for s in scores], axis=0)
         points = [_points(s) for s in scores] if len(scores) == 1 else []
         curves = [roc_curve(s.forget, s.holdout) for s in scores]
         corners = roc_corners(curves[0] if len(curves) == 1 else mean_roc_curve(curves))
         return Record(
             rows=tuple(
-                Row("forget", fact.id, fact.entity, str(self.metric), float(value), None)
-                for fact, value in zip(forget, k, strict=True)
+                Row("forget", fact.id, fact.entity, metric, float(value), None)
+                for metric, known in values.items()
+                for fact, value in zip(forget, known, strict=True)
             ),
             notes={
                 "forget": len(forget),
                 "holdout": len(holdout),
                 "scorings": len(scores),
-                "auc": asdict(area_of_components(k, beaten)),
+                "auc": asdict(area_of_components(placed, beaten)),
                 "operating_points": [point for found in points for point in found],
                 "roc": thinned_roc_curve(corners).tolist(),
                 "roc_corners": len(corners),
@@ -164,6 +176,16 @@ class MembershipAttack(PlacementAttack[Q]):
         """Placements, with a note of which text they are of."""
         text = self.parameters.text
         return super().record(forget, holdout, scores, {"text": text, **notes})
+
+
+def _placed(scores: Scores, blocks: Sequence[str], among: Sequence[str]) -> Vector:
+    """Place each forget fact [n] among its block's holdout facts."""
+    own, other = np.asarray(blocks), np.asarray(among)
+    placed = np.empty(own.size)
+    for block in set(blocks):
+        members = own == block
+        placed[members] = placements(scores.forget[members], scores.holdout[other == block])
+    return placed
 
 
 def privleak(unlearned: float, retrained: float) -> float | None:

@@ -14,7 +14,7 @@ from auditor.models.causal_lm.model import CausalLM
 Vectors = npt.NDArray[np.floating[Any]]
 
 PENALTIES = tuple(10.0**power for power in range(-1, 6))
-"""Of the ridge regression; the best by leave-one-out error is taken."""
+"""Penalties of the ridge regression; the best by leave-one-out error is taken."""
 OTHERS = 8
 """Answers of other facts that stand in where a fact has no distractors."""
 

@@ -53,7 +53,7 @@ class Searched:
     losses: tuple[float, ...]
     """Mean loss over all prompts before the search and after each step, in nats; never rises."""
     evaluated: int
-    """Candidates tried."""
+    """Number of candidates tried."""
 
 
 def search_suffix(

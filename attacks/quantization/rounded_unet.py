@@ -170,4 +170,5 @@ _ROUNDING: Mapping[Format, Callable[..., dict[str, Tensor]]] = {
     "rtn-3": _nearest(3),
     "rtn-2": _nearest(2),
 }
-"""Format to what rounds the chosen layers of a UNet in place and says the codes of each."""
+"""Function of each format that rounds the chosen layers of a UNet in place and returns the codes of
+each."""

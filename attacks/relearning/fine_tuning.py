@@ -24,6 +24,12 @@ LORA_SCALE = 2
 """LoRA's alpha over its rank."""
 
 
+HEAD_STEP = 0.3
+"""Size of LoRA's steps in the output head, relative to those in other matrices. What is taught can
+be learned in the head alone, as words that are said more often, and then less comes back of what is
+not taught: on the testbed 0.18 with whole steps, 0.21 with these or none."""
+
+
 class Trained(NamedTuple):
     """A parameter that is trained."""
 
@@ -182,7 +188,7 @@ def learner(
         )
     with model.preserve_weights() as network:
         trained = (
-            adapter(network, settings.rank, seed, matrices(network))
+            adapter(network, settings.rank, seed, matrices(network), _head_step(network))
             if settings.method == "lora"
             else all_weights(network)
         )
@@ -202,7 +208,11 @@ def learner(
 
 @contextmanager
 def adapter(
-    network: nn.Module, rank: int, seed: int, layers: Mapping[str, nn.Module]
+    network: nn.Module,
+    rank: int,
+    seed: int,
+    layers: Mapping[str, nn.Module],
+    sizes: Mapping[str, float] | None = None,
 ) -> Iterator[list[Trained]]:
     """Put LoRA around layers of a model, each in its frame.
 
@@ -216,6 +226,7 @@ def adapter(
         rank: rank of LoRA's matrices.
         seed: seed of LoRA's first matrices.
         layers: around which it is put, by name.
+        sizes: relative size of the steps in a layer; 1 where none is given.
 
     Yields:
         LoRA's matrices, with the scales of their frame.
@@ -245,14 +256,16 @@ def adapter(
         _check_blocked(adapted)
         around = dict(network.named_modules(remove_duplicate=False))
         yield [
-            trained for name, frame in frames.items() for trained in _framed(around[name], frame)
+            trained
+            for name, frame in frames.items()
+            for trained in _framed(around[name], frame, (sizes or {}).get(name, 1.0))
         ]
     finally:
         adapted.unload()
 
 
 @torch.no_grad()
-def _framed(layer: Any, frame: Frame | None) -> Iterator[Trained]:
+def _framed(layer: Any, frame: Frame | None, size: float) -> Iterator[Trained]:
     """Yield LoRA's matrices of a layer, in the layer's frame.
 
     The first ones are moved into the frame of the layer's weight.
@@ -260,6 +273,7 @@ def _framed(layer: Any, frame: Frame | None) -> Iterator[Trained]:
     Args:
         layer: PEFT's.
         frame: frame of the layer's weight; without one they stay in that of the weights themselves.
+        size: relative size of the steps.
     """
     (adapter_name,) = layer.r
     if layer.lora_embedding_A:
@@ -277,7 +291,7 @@ def _framed(layer: Any, frame: Frame | None) -> Iterator[Trained]:
         if frame is None:
             scales = ((), ())
         else:
-            scales = ((frame.columns.view(1, -1, *rest),), (frame.rows.view(-1, 1, *rest),))
+            scales = ((frame.columns.view(1, -1, *rest),), (size * frame.rows.view(-1, 1, *rest),))
     for matrix, factors in zip((a, b), scales, strict=True):
         _multiplied(matrix, factors)
         yield Trained(matrix, factors)
@@ -298,6 +312,12 @@ def matrices(network: nn.Module) -> dict[str, nn.Module]:
         or (isinstance(module, nn.Embedding) and _looks_up(module))
         or (hasattr(module, "qweight") and hasattr(module, "in_features"))
     }
+
+
+def _head_step(network: Any) -> dict[str, float]:
+    """Size of the steps in the output head, by its name."""
+    head = network.get_output_embeddings()
+    return {name: HEAD_STEP for name, module in network.named_modules() if module is head}
 
 
 def _looks_up(module: nn.Embedding) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import CensoredData, ecdf, logrank
 
 _ROUNDING = 1e-9
-"""By how much a product of survival shares that is one half may miss it."""
+"""Largest error of a product of survival shares that counts as one half."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ M = TypeVar("M", bound=AuditedModel)
 E = TypeVar("E", bound=HoldsFacts)
 
 Values = dict[str, tuple[nn.Parameter, Tensor]]
-"""Name to a parameter, and what is put in its place."""
+"""Parameter and the value put in its place, by name."""
 
 
 class ExchangeAttack(Attack[Parameters, M, E]):

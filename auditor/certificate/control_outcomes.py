@@ -23,7 +23,7 @@ class ControlMeasurement:
         left: share of the gap without attack that is left.
         assessment: the attack's figures there.
         alpha: alpha of the policy.
-        tests: attacks over which the audit shares alpha.
+        tests: parts of alpha of which the attack has one in the audit.
     """
 
     kind: ControlKind

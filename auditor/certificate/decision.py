@@ -2,19 +2,24 @@
 
 from auditor.certificate.inputs import DecisionInputs
 from auditor.core.arms import Arm
+from auditor.core.facts import SetName
 from auditor.core.roles import Role
 from auditor.policy import Policy, unmet
 from auditor.statistics import Decision, FactsNeeded, Margins, Utility, decide, facts_needed
+from auditor.statistics.baselines import KnownSet, KnownSets
+from auditor.statistics.rules import TODAY, Rules
 
 
-def margins(policy: Policy) -> Margins:
-    """The margins of a policy."""
+def margins(policy: Policy, rules: Rules = TODAY) -> Margins:
+    """The margins of a policy, under the rules of a release."""
     return Margins(
         delta=policy.delta,
         alpha=policy.alpha,
         minimum_gap=policy.minimum_gap,
         leak_limit=policy.leak_limit,
         utility_margin=policy.utility_margin,
+        leaked_facts=policy.leaked_facts,
+        leaks_counted=rules.leaks_counted,
     )
 
 
@@ -26,6 +31,9 @@ def decide_verdict(inputs: DecisionInputs) -> Decision:
         margins(inputs.policy),
         inputs.policy.scope,
         unmet(inputs.policy, len(inputs.sets["forget"]), len(inputs.retrained)),
+        known=_known(inputs),
+        facts=[fact.id for fact in inputs.sets["forget"]],
+        rules=inputs.rules,
     )
 
 
@@ -48,7 +56,7 @@ def power(inputs: DecisionInputs, attacks: int | None = None) -> FactsNeeded | N
     return facts_needed(
         arms[0],
         arms[1:],
-        margins(inputs.policy),
+        margins(inputs.policy, inputs.rules),
         scope=inputs.policy.scope,
         entities=[fact.entity for fact in inputs.sets["forget"]],
         attacks=max(1, attacks or mandatory),
@@ -61,3 +69,17 @@ def _utility(inputs: DecisionInputs) -> Utility | None:
     if not retain or table is None:
         return None
     return Utility(table[0], table[1], tuple(fact.entity for fact in retain))
+
+
+def _known(inputs: DecisionInputs) -> KnownSets | None:
+    """Return what every model knows without attack, or None."""
+
+    def measured(name: SetName) -> KnownSet | None:
+        facts = inputs.sets[name]
+        table = inputs.matrix(inputs.as_is, inputs.arms, name) if facts else None
+        return None if table is None else KnownSet(table, tuple(fact.entity for fact in facts))
+
+    forget = measured("forget")
+    if forget is None or not inputs.retrained:
+        return None
+    return KnownSets(forget, measured("retain"), measured("holdout"))

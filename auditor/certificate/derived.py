@@ -108,6 +108,7 @@ def _policy(inputs: DecisionInputs) -> PolicyPart:
         minimum_gap=policy.minimum_gap,
         leak_limit=policy.leak_limit,
         utility_margin=policy.utility_margin,
+        leaked_facts=policy.leaked_facts,
         mandatory=labels(Role.MANDATORY),
         advisory=labels(Role.ADVISORY, Role.WAIVED),
         reported=labels(Role.REPORTED),
@@ -137,9 +138,11 @@ def _uncertainty(inputs: DecisionInputs, decision: Decision) -> UncertaintyPart:
         facts_available=len(inputs.sets["forget"]),
         facts_needed=needed.needed if needed else None,
         facts_needed_basis=needed.basis if needed else None,
+        facts_to_fail=decision.facts_to_fail.needed if decision.facts_to_fail else None,
         retrained_models=len(inputs.retrained),
         retrained_spread=float(np.std(spread, ddof=1)) if len(spread) > 1 else None,
         forget_quality=tuple(_forget_quality(inputs)),
+        baselines=decision.baselines,
     )
 
 

@@ -18,6 +18,7 @@ from auditor.core.attack_id import AttackId
 from auditor.core.facts import Fact, SetName
 from auditor.policy import Policy
 from auditor.statistics import AttackEvidence, ControlOutcome
+from auditor.statistics.rules import TODAY, Rules
 from auditor.store.table import EvidenceTable
 
 
@@ -39,6 +40,8 @@ class DecisionInputs:
     attacks: tuple[AttackEvidence, ...]
     """Evidence of all attacks; the model as it is is one of them."""
     table: EvidenceTable
+    rules: Rules = TODAY
+    """Of the release under which the certificate was made."""
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from auditor.statistics import (
     AssessedReading,
     AttackAssessment,
     AttackFigures,
+    BaselineFinding,
     Flag,
     Gate,
     Scope,
@@ -152,6 +153,8 @@ class PolicyPart(Part):
     minimum_gap: float
     leak_limit: float
     utility_margin: float
+    leaked_facts: int | None = Field(default=None, exclude_if=absent)
+    """Facts that may leak in a census; absent: as many as the leak limit allows."""
     mandatory: tuple[str, ...]
     advisory: tuple[str, ...]
     reported: tuple[str, ...]
@@ -366,10 +369,14 @@ class UncertaintyPart(Part):
     facts_available: int
     facts_needed: int | None
     facts_needed_basis: Message | None
+    facts_to_fail: int | None = None
+    """Facts with which the attack that leans most to a FAIL would be expected to reach it."""
     retrained_models: int
     retrained_spread: float | None
     """Standard deviation over the retrained models of their mean K without attack."""
     forget_quality: tuple[ForgetQualityPart, ...]
+    baselines: tuple[BaselineFinding, ...] = ()
+    """What is wrong with the retrained models."""
 
 
 class WorstFactPart(Part):

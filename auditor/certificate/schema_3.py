@@ -269,6 +269,7 @@ def _figures(figures: Table, policy: Table, seeds: int) -> dict[str, Any]:
             "rate": figures["leak_rate"],
             "upper": figures["leak_upper"],
         },
+        "leak_count": None,
         "spread": {
             "seeds": seeds,
             "s_rho": None,

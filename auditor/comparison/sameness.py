@@ -13,6 +13,7 @@ _FIGURES = (
     "alpha",
     "minimum_gap",
     "leak_limit",
+    "leaked_facts",
     "utility_margin",
     "minimum_facts",
     "minimum_retrained",

@@ -13,6 +13,14 @@ AS_IS = "none/as-is"
 _Said = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
+def _unset(value: object) -> bool:
+    """Return whether a field is left out.
+
+    So policies without it keep their digest.
+    """
+    return value is None
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -53,7 +61,10 @@ class Policy(_Strict):
     minimum_gap: float = Field(default=0.2, gt=0, lt=1)
     """What the original must know beyond the retrained baseline for an attack to say anything."""
     leak_limit: float = Field(default=0.10, gt=0, lt=1)
-    """Upper bound on the share of leaking facts that a PASS allows."""
+    """Largest share of leaking facts that a PASS allows."""
+    leaked_facts: int | None = Field(default=None, ge=0, exclude_if=_unset)
+    """Most facts that may leak under ``census``, where leaks are counted; null: as many as
+    ``leak_limit`` allows. More is a FAIL where the baseline's own noise does not explain it."""
     utility_margin: float = Field(default=0.10, gt=0, lt=1)
     """Share of the original's knowledge of the retain set that may be lost."""
     minimum_facts: int = Field(default=1, ge=1)

@@ -15,7 +15,7 @@ They are not held to the visible control, for coarse rounding does blur what is 
 a model under audit must pass as it is besides.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ from auditor.core.attack_id import AttackId
 from auditor.core.errors import MeasurementError
 from auditor.core.messages import Message, message
 from auditor.core.progress import Progress
-from auditor.core.roles import ControlKind, Role
+from auditor.core.roles import ControlKind
 from auditor.engine.audit import AuditOutcome, run_audit
 from auditor.engine.executors.base import Executor
 from auditor.engine.expansion import Variant
@@ -71,9 +71,7 @@ def run_controls(
         for run, assessment in zip(outcome.runs, decision.attacks, strict=True)
         if assessment.mandatory and assessment.figures is not None
     ]
-    tests = sum(
-        a.figures is not None and a.evidence.role is not Role.REPORTED for a in decision.attacks
-    )
+    shares = {assessed.evidence.id: assessed.parts for assessed in decision.attacks}
     seals: dict[str, str] = {}
 
     def measured(
@@ -81,7 +79,7 @@ def run_controls(
     ) -> dict[AttackId, _Measured]:
         seen = run_audit(_with_control(outcome, model, variants), store, executor, progress)
         seals.update(seen.seals)
-        return _measured(audited_inputs(seen), model, inputs.policy.alpha, tests)
+        return _measured(audited_inputs(seen), model, inputs.policy.alpha, shares)
 
     on_visible = measured(visible, held)
     on_obfuscated: dict[AttackId, _Measured | Message] = {}
@@ -105,12 +103,19 @@ class _Measured:
 
 
 def _measured(
-    inputs: DecisionInputs, model: PositiveControlModel, alpha: float, tests: int
+    inputs: DecisionInputs, model: PositiveControlModel, alpha: float, parts: Mapping[AttackId, int]
 ) -> dict[AttackId, _Measured]:
     as_is = dict(inputs.as_is.jobs)
     return {
         assessment.evidence.id: _Measured(
-            ControlMeasurement(model.kind, model.grid, model.left, assessment, alpha, tests),
+            ControlMeasurement(
+                model.kind,
+                model.grid,
+                model.left,
+                assessment,
+                alpha,
+                parts.get(assessment.evidence.id, assessment.parts),
+            ),
             ControlModelPart(
                 kind=model.kind,
                 grid=model.grid,

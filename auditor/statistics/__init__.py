@@ -2,6 +2,8 @@
 
 from auditor.statistics.arms import Arms, Contrast, Scope
 from auditor.statistics.assessment import AttackAssessment, AttackEvidence, ControlOutcome
+from auditor.statistics.attack_weights import family_parts
+from auditor.statistics.baselines import BaselineFinding, KnownSet, KnownSets, baseline_findings
 from auditor.statistics.betting import (
     LAMBDA_GRID,
     log_e_value,
@@ -12,12 +14,15 @@ from auditor.statistics.betting import (
 from auditor.statistics.figures import AttackFigures
 from auditor.statistics.forget_quality import ForgetQuality, forget_quality
 from auditor.statistics.gates import Gate, GateName
+from auditor.statistics.holdout_blocks import LEAST_BLOCKS, holdout_blocks
+from auditor.statistics.leak_count import LeakCount, count_leaks
 from auditor.statistics.leak_rate import LeakRate, clopper_pearson_upper, leak_rate
 from auditor.statistics.margins import Margins
 from auditor.statistics.power import (
     FactsNeeded,
     facts_needed,
     facts_needed_as_observed,
+    facts_needed_to_fail,
     power_at,
     zero_noise_bound,
 )
@@ -32,18 +37,23 @@ from auditor.statistics.roc import (
     operating_point,
     placements,
 )
+from auditor.statistics.rules import FORMER, TODAY, Rules
 from auditor.statistics.seeds import SeedSpread, SeedTrial, seed_spread, self_test
 from auditor.statistics.utility import Utility, UtilityAssessment, UtilityState, assess_utility
 from auditor.statistics.verdict import Decision, Flag, ResidualInterval, Verdict, decide
 
 __all__ = [
+    "FORMER",
     "LAMBDA_GRID",
+    "LEAST_BLOCKS",
+    "TODAY",
     "Area",
     "Arms",
     "AssessedReading",
     "AttackAssessment",
     "AttackEvidence",
     "AttackFigures",
+    "BaselineFinding",
     "Contrast",
     "ControlOutcome",
     "Decision",
@@ -52,11 +62,15 @@ __all__ = [
     "ForgetQuality",
     "Gate",
     "GateName",
+    "KnownSet",
+    "KnownSets",
+    "LeakCount",
     "LeakRate",
     "Margins",
     "OperatingPoint",
     "Reading",
     "ResidualInterval",
+    "Rules",
     "Scope",
     "SeedSpread",
     "SeedTrial",
@@ -67,12 +81,17 @@ __all__ = [
     "area_of_components",
     "area_under_curve",
     "assess_utility",
+    "baseline_findings",
     "clopper_pearson",
     "clopper_pearson_upper",
+    "count_leaks",
     "decide",
     "facts_needed",
     "facts_needed_as_observed",
+    "facts_needed_to_fail",
+    "family_parts",
     "forget_quality",
+    "holdout_blocks",
     "leak_rate",
     "log_e_value",
     "mean_lower",

@@ -100,6 +100,8 @@ class Arms:
         retrained: models that never saw the forget set, one row a training seed [S, n].
         entities: the person, book or concept that each fact belongs to [n]; needed in
             sampled scope only.
+        blocks: what facts share beside their entity [n], where they were placed among others;
+            they are averaged within it in either scope. None where each fact was asked alone.
 
     Raises:
         ValueError: a value that is not finite or leaves [0, 1], or lengths that differ.
@@ -109,6 +111,7 @@ class Arms:
     original: FloatArray
     retrained: FloatArray
     entities: tuple[str, ...] | None = None
+    blocks: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         unlearned = knowledge(self.unlearned, "unlearned", 1)
@@ -119,10 +122,12 @@ class Arms:
                 "the arms must hold the same facts: unlearned has "
                 f"{unlearned.size}, original {original.size}, retrained {retrained.shape[1]}"
             )
-        if self.entities is not None:
-            object.__setattr__(self, "entities", tuple(self.entities))
-            if len(self.entities) != unlearned.size:
-                raise ValueError(f"{len(self.entities)} entities for {unlearned.size} facts")
+        for name in ("entities", "blocks"):
+            given = getattr(self, name)
+            if given is not None:
+                object.__setattr__(self, name, tuple(given))
+                if len(given) != unlearned.size:
+                    raise ValueError(f"{len(given)} {name} for {unlearned.size} facts")
         object.__setattr__(self, "unlearned", unlearned)
         object.__setattr__(self, "original", original)
         object.__setattr__(self, "retrained", retrained)
@@ -145,7 +150,7 @@ class Arms:
     def contrast(self, scope: Scope) -> Contrast:
         """Returns d and g per unit.
 
-        Units are facts (census), or means over entities (sampled).
+        Units are facts (census), or means over entities (sampled) or blocks.
 
         Raises:
             ValueError: sampled scope without entities, or an unknown scope.
@@ -157,8 +162,10 @@ class Arms:
         return Contrast(entity_means(facts.d, entities), entity_means(facts.g, entities))
 
     def clusters(self, scope: Scope) -> tuple[str, ...] | None:
-        """Returns the entities that facts are averaged within; None in census scope."""
+        """Returns what facts are averaged within, or None."""
         check_scope(scope)
+        if self.blocks is not None:
+            return self.blocks
         if scope == "census":
             return None
         if self.entities is None:
@@ -173,4 +180,4 @@ class Arms:
         if self.seeds < 2:
             raise ValueError("one retrained model alone has nothing to be compared with")
         others = np.delete(self.retrained, seed, axis=0)
-        return Arms(self.retrained[seed], self.original, others, self.entities)
+        return Arms(self.retrained[seed], self.original, others, self.entities, self.blocks)

@@ -103,15 +103,17 @@ class AttackAssessment:
         evidence: what was measured, or why nothing was.
         readings: what each deciding metric says of it, the leading one first.
         shared_gates: conditions of a PASS that all its readings share.
+        parts: parts of alpha of which it has one in a FAIL; its weight is 1 / parts.
         log_e_fail: log of the mean e-value over its readings for "the residual is above delta";
             None where no reading counts.
-        named: that e-value reaches J / alpha (1 / alpha, where it is only reported).
+        named: that e-value reaches parts / alpha.
         over_forgotten: the mean e-value for "the residual is below -delta" does likewise.
     """
 
     evidence: AttackEvidence
     readings: tuple[AssessedReading, ...]
     shared_gates: tuple[Gate, ...]
+    parts: int
     log_e_fail: float | None
     named: bool
     over_forgotten: bool
@@ -156,7 +158,7 @@ def assess(
     scope: Scope,
     *,
     no_attack_gaps: Mapping[str, float],
-    measured_attacks: int,
+    parts: int,
 ) -> AttackAssessment:
     """Compute the figures of one attack and its gates.
 
@@ -169,11 +171,11 @@ def assess(
         scope: what the units are.
         no_attack_gaps: metric to the mean gap of the model as it is; empty where it was not
             measured. For an attack with a measure of its own the leading one stands.
-        measured_attacks: J, over which FAIL is shared; an attack that is only reported shares it
-            with none.
+        parts: parts of alpha of which the attack has one in a FAIL; an attack that is only
+            reported shares it with none.
     """
     label, reported = evidence.id.label, evidence.role is Role.REPORTED
-    tests = 1 if reported else max(1, measured_attacks)
+    parts = 1 if reported else parts
     leading = next(iter(no_attack_gaps.values()), None)
     readings = tuple(
         assess_reading(
@@ -182,21 +184,22 @@ def assess(
             margins,
             scope,
             no_attack_gap=no_attack_gaps.get(reading.metric, leading),
-            tests=tests * len(evidence.readings),
+            tests=parts * len(evidence.readings),
             mandatory=evidence.role is Role.MANDATORY,
         )
         for reading in evidence.readings
     )
     fail, over = log_e_fail(readings), log_e_over(readings)
-    shared = log_threshold(margins.alpha, tests)
+    shared = log_threshold(margins.alpha, parts)
     named = fail is not None and fail >= shared
     against = None
     if not named:
-        against = contradiction(label, evidence.reported, margins, scope, measured_attacks)
+        against = contradiction(label, evidence.reported, margins, scope, parts)
     return AttackAssessment(
         evidence=evidence,
         readings=readings,
         shared_gates=tuple(_shared_gates(evidence, against)),
+        parts=parts,
         log_e_fail=fail,
         named=named,
         over_forgotten=over is not None and over >= shared,

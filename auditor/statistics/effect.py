@@ -75,7 +75,8 @@ def lacking_effect(
 
     The baseline's movement must reach the measure's floor, else the attack moves nothing where it
     should; and the unlearned model must come at least half as far, from where the baseline began:
-    a model that knew before what it was taught need not learn it.
+    a model that knew before what it was taught need not learn it. A loss may also fall half as far
+    as the baseline's as a share of itself, since one that was higher before ends higher.
 
     Args:
         attack: label of the attack.
@@ -107,7 +108,11 @@ def lacking_effect(
             needed=before + sign * least,
         )
     needed = before + SHARE_OF_BASELINE * (after - before)
-    if sign * (own_after - needed) >= 0.0:
+    if sign * (own_after - needed) >= 0.0 or (
+        measure.relative
+        and own_before > 0.0 < before
+        and 1.0 - own_after / own_before >= SHARE_OF_BASELINE * (1.0 - after / before)
+    ):
         return None
     return message(
         "no_effect_on_unlearned",

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from auditor.core.messages import Message, message
 from auditor.statistics.betting import log_threshold
 from auditor.statistics.figures import AttackFigures
+from auditor.statistics.leak_count import LeakCount
 from auditor.statistics.margins import Margins
 
 GateName = Literal[
@@ -17,6 +18,7 @@ GateName = Literal[
     "residual",
     "leak_rate",
     "baseline_noise",
+    "placements",
     "positive_control",
     "budget",
     "environment",
@@ -95,13 +97,13 @@ def _residual(attack: str, metric: str, figures: AttackFigures, margins: Margins
 def _leak_rate(
     attack: str, metric: str, figures: AttackFigures, margins: Margins
 ) -> Message | None:
+    if figures.leak_count is not None:
+        return _leaks_counted(attack, metric, figures.leak_count, margins)
     leak = figures.leak
     if leak.within(margins.leak_limit):
         return None
     if leak.eligible == 0:
-        return message(
-            "leaks_not_countable", attack=attack, metric=metric, gap_floor=margins.leak_gap_floor
-        )
+        return _leaks_not_countable(attack, metric, leak.eligible, margins)
     return message(
         "leak_rate_not_within_limit",
         attack=attack,
@@ -110,6 +112,31 @@ def _leak_rate(
         eligible=leak.eligible,
         upper=leak.upper,
         limit=margins.leak_limit,
+    )
+
+
+def _leaks_counted(attack: str, metric: str, count: LeakCount, margins: Margins) -> Message | None:
+    if count.within:
+        return None
+    if not count.countable:
+        return _leaks_not_countable(attack, metric, count.eligible, margins)
+    return message(
+        "leaks_above_limit",
+        attack=attack,
+        metric=metric,
+        leaked=count.leaked,
+        eligible=count.eligible,
+        allowed=count.allowed,
+    )
+
+
+def _leaks_not_countable(attack: str, metric: str, eligible: int, margins: Margins) -> Message:
+    return message(
+        "leaks_not_countable",
+        attack=attack,
+        metric=metric,
+        eligible=eligible,
+        gap_floor=margins.leak_gap_floor,
     )
 
 

@@ -1,4 +1,4 @@
-"""Number of facts that a PASS needs, before anything expensive runs.
+"""Number of facts that a PASS or a FAIL needs.
 
 The pilot is the original and the retrained models on the facts at hand. A model that forgot
 (residual 0) is played by one retrained model against the others, with the roles exchanged as
@@ -19,6 +19,7 @@ from scipy.special import betaincinv
 from auditor.core.messages import Message, message
 from auditor.statistics.arms import Arms, Scope, entity_means
 from auditor.statistics.betting import LAMBDA_GRID, FloatArray, log_threshold
+from auditor.statistics.leak_count import count_leaks, enough_eligible, leak_limit
 from auditor.statistics.leak_rate import leaks
 from auditor.statistics.margins import Margins
 from auditor.statistics.seeds import SeedSpread, seed_spread
@@ -31,7 +32,7 @@ _GRID = sorted({round(1.08**step) for step in range(129)} | {LARGEST_N})
 
 @dataclass(frozen=True)
 class FactsNeeded:
-    """Number of units that a PASS needs at residual 0.
+    """Number of units that a PASS or a FAIL needs.
 
     Units are facts, or entities in sampled scope.
 
@@ -39,9 +40,9 @@ class FactsNeeded:
         needed: least n of the search grid with the target power; None where the noise is not
             known (one retrained model) or where no n up to 20,000 has it.
         at_least: lower bound that holds without any noise; None where the mean gap is not
-            above 0, so that no PASS is possible.
+            above 0, so that nothing can be decided.
         available: units in the pilot.
-        power_available: chance of a PASS with the units in the pilot; None without noise.
+        power_available: chance of that verdict with the units in the pilot; None without noise.
         target: power asked for, of all attacks together.
         basis: what the figure rests on.
     """
@@ -65,6 +66,8 @@ class _Scenario:
     sensitivity: FloatArray
     leaks: FloatArray
     clustered: bool
+    allowed: int | None
+    """Leaks that a PASS allows besides the policy's, where they are counted."""
 
 
 def zero_noise_bound(gap: float, margins: Margins) -> int | None:
@@ -203,6 +206,52 @@ def facts_needed_as_observed(
     )
 
 
+def facts_needed_to_fail(
+    arms: Arms,
+    margins: Margins,
+    scope: Scope,
+    alpha: float,
+    *,
+    target: float = 0.8,
+    repetitions: int = 200,
+    seed: int = 0,
+) -> FactsNeeded:
+    """Returns the n that would FAIL with further facts like those measured.
+
+    Args:
+        arms: what was measured under one attack.
+        margins: the policy's margins.
+        scope: what the units are.
+        alpha: share of alpha that the attack has; it is to FAIL the model by itself.
+        target: power asked for.
+        repetitions: simulated audits a candidate n.
+        seed: seed of the simulation.
+    """
+    contrast = arms.contrast(scope)
+    residual = _bets(-contrast.against(margins.delta))
+    gap = _bets((margins.minimum_gap - contrast.g) / (1.0 + margins.minimum_gap))
+
+    def power(n: int) -> float:
+        counts = _resampled(contrast.units, n, repetitions, np.random.default_rng([seed, n]))
+        reached = _reached(counts @ residual, alpha) & _reached(counts @ gap, margins.alpha)
+        return float(reached.mean())
+
+    largest = (1.0 - margins.delta) * float(contrast.g.mean())
+    return FactsNeeded(
+        needed=_smallest(power, target),
+        at_least=math.ceil(log_threshold(alpha) / math.log1p(largest)) if largest > 0 else None,
+        available=contrast.units,
+        power_available=power(contrast.units),
+        target=target,
+        basis=message("further_facts_as_measured", audits=repetitions),
+    )
+
+
+def _resampled(units: int, n: int, audits: int, rng: np.random.Generator) -> FloatArray:
+    """Return how often each unit is drawn [audits, units]."""
+    return rng.multinomial(n, np.full(units, 1.0 / units), size=audits).astype(np.float64)
+
+
 def _pilot(original: FloatArray, retrained: FloatArray, entities: Sequence[str] | None) -> Arms:
     named = None if entities is None else tuple(entities)
     return Arms(np.asarray(retrained)[0], original, retrained, named)
@@ -232,6 +281,7 @@ def _scenario(arms: Arms, margins: Margins, scope: Scope, spread: SeedSpread) ->
     facts = arms.fact_contrast()
     leaked, eligible = leaks(facts.d, facts.g, margins.leak_gap_floor)
     clusters = arms.clusters(scope)
+    counted = clusters is None and margins.counts_leaks(scope)
     if clusters is None:
         leak_terms = np.stack([leaked, eligible], axis=1).astype(np.float64)
     else:
@@ -241,6 +291,7 @@ def _scenario(arms: Arms, margins: Margins, scope: Scope, spread: SeedSpread) ->
         sensitivity=_bets((required - contrast.g) / (1.0 + required)),
         leaks=leak_terms,
         clustered=clusters is not None,
+        allowed=(count_leaks(arms, margins).baseline or 0) if counted else None,
     )
 
 
@@ -273,22 +324,28 @@ def _power(
     passed = total = 0
     for scenario in scenarios:
         audits = -(-repetitions // len(scenarios))
-        units = scenario.residual.shape[0]
-        counts = rng.multinomial(n, np.full(units, 1.0 / units), size=audits).astype(np.float64)
+        counts = _resampled(scenario.residual.shape[0], n, audits, rng)
         verdicts = _reached(counts @ scenario.residual, spread.alpha)
         verdicts &= _reached(counts @ scenario.sensitivity, margins.alpha)
-        tally = counts @ scenario.leaks
-        if scenario.clustered:
-            verdicts &= _reached(tally, margins.alpha)
-        else:
-            leaked, eligible = tally[:, 0], tally[:, 1]
-            safe = np.maximum(eligible - leaked, 0.5)
-            upper = np.where(
-                eligible > leaked, betaincinv(leaked + 1.0, safe, 1.0 - margins.alpha), 1.0
-            )
-            verdicts &= upper <= margins.leak_limit
+        verdicts &= _leaks_in_bounds(scenario, counts @ scenario.leaks, margins)
         passed, total = passed + int(verdicts.sum()), total + audits
     return passed / total
+
+
+def _leaks_in_bounds(scenario: _Scenario, tally: FloatArray, margins: Margins) -> NDArray[np.bool_]:
+    """Says of each audit whether its leaks allow a PASS."""
+    if scenario.clustered:
+        return _reached(tally, margins.alpha)
+    leaked, eligible = tally[:, 0], tally[:, 1]
+    if scenario.allowed is None:
+        safe = np.maximum(eligible - leaked, 0.5)
+        upper = betaincinv(leaked + 1.0, safe, 1.0 - margins.alpha)
+        within: NDArray[np.bool_] = np.where(eligible > leaked, upper, 1.0) <= margins.leak_limit
+        return within
+    allowed = [max(leak_limit(margins, int(count)), scenario.allowed) for count in eligible]
+    enough = [enough_eligible(int(count), margins) for count in eligible]
+    within = (leaked <= np.array(allowed)) & np.array(enough)
+    return np.asarray(within, dtype=np.bool_)
 
 
 def _reached(log_products: FloatArray, alpha: float) -> NDArray[np.bool_]:

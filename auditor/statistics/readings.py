@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from auditor.core.messages import Message, message
 from auditor.statistics.arms import Arms, Scope
 from auditor.statistics.betting import mean_log_e_value
 from auditor.statistics.figures import AttackFigures, measure
 from auditor.statistics.gates import Gate, measured_gates
+from auditor.statistics.holdout_blocks import not_deciding
 from auditor.statistics.margins import Margins
 
 
@@ -33,13 +35,16 @@ class AssessedReading:
         reading: what it read.
         figures: None unless measured.
         gates: its conditions of a PASS, met or not.
-        counts: its gap is large enough for its evidence to count towards FAIL.
+        counts: its gap is large enough for its evidence to count towards FAIL, and it is not
+            only reported.
+        only_reported: why it decides nothing, where facts were placed among others; None else.
     """
 
     reading: Reading
     figures: AttackFigures | None
     gates: tuple[Gate, ...]
     counts: bool
+    only_reported: Message | None = None
 
     @property
     def metric(self) -> str:
@@ -86,11 +91,19 @@ def assess_reading(
         tests=tests,
         mandatory=mandatory,
     )
+    gates = measured_gates(attack, reading.metric, figures, margins)
+    silent = None
+    if reading.arms.blocks is not None:
+        why = not_deciding(reading.arms, margins, scope)
+        if why is not None:
+            silent = message("placements_decide_nothing", attack=attack, reason=why)
+        gates += (Gate("placements", silent is None, silent),)
     return AssessedReading(
         reading,
         figures,
-        measured_gates(attack, reading.metric, figures, margins),
-        counts=figures.gap_lower >= margins.minimum_gap,
+        gates,
+        counts=figures.gap_lower >= margins.minimum_gap and silent is None,
+        only_reported=silent,
     )
 
 

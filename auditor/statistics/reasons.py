@@ -1,13 +1,15 @@
 """Reasons of a verdict, as messages."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from auditor.core.messages import Message, message
-from auditor.statistics.arms import Scope
+from auditor.statistics.advice import Advice
 from auditor.statistics.assessment import AttackAssessment
 from auditor.statistics.betting import log_threshold
+from auditor.statistics.blocks import Block, attack_blocks, said_once
+from auditor.statistics.leak_count import COUNT_SHARE
 from auditor.statistics.margins import Margins
-from auditor.statistics.power import FactsNeeded
 from auditor.statistics.readings import strongest
 from auditor.statistics.seeds import SEEDS_FOR_SPREAD
 from auditor.statistics.utility import UtilityAssessment
@@ -40,21 +42,23 @@ def utility_reason(utility: UtilityAssessment | None, margins: Margins) -> Messa
 def verdict_reasons(
     verdict: str,
     attacks: Sequence[AttackAssessment],
-    blocks: Sequence[Message],
+    blocks: Sequence[Block],
+    advice: Advice,
     log_e_fail: float | None,
     margins: Margins,
-    scope: Scope,
-    needed: FactsNeeded | None,
+    facts: Sequence[str],
 ) -> tuple[Message, ...]:
     """Return the reasons for the verdict.
 
     They are why it is what it is, what blocks a PASS, and what else to know.
     """
     reasons: list[Message] = []
+    shown = log_e_fail is not None and log_e_fail >= log_threshold(margins.alpha)
     if verdict == "NOT AUDITABLE":
         reasons.append(_not_auditable(attacks, margins))
     elif verdict == "FAIL":
         reasons.extend(_fail(attacks, margins))
+        blocks = [block for block in blocks if not _said_by_fail(block, attacks)]
     elif verdict == "PASS":
         reasons.append(
             message(
@@ -66,14 +70,40 @@ def verdict_reasons(
             )
         )
     else:
-        reasons.append(message("undecided"))
-        if log_e_fail is not None and log_e_fail >= log_threshold(margins.alpha):
-            reasons.extend(_fail(attacks, margins))
-    reasons.extend(blocks)
-    if needed is not None:
-        reasons.append(_need(needed, scope))
+        reasons.extend(advice.reasons)
+        reasons.extend(_fail(attacks, margins) if shown else ())
+    reasons.extend(_leaked_facts(attacks, facts))
+    reasons.extend(said_once(blocks))
     reasons.extend(_remarks(attacks, margins))
     return tuple(reasons)
+
+
+def _said_by_fail(block: Block, attacks: Sequence[AttackAssessment]) -> bool:
+    """Return whether a FAIL says more of a block."""
+    named = {attack.label for attack in attacks if attack.named}
+    return block.attack in named and block.gate in ("residual", "leak_rate")
+
+
+def _leaked_facts(attacks: Sequence[AttackAssessment], facts: Sequence[str]) -> Iterator[Message]:
+    """Yield the facts that leak whole, those of most readings first."""
+    seen: Counter[int] = Counter()
+    by: list[str] = []
+    for attack in attacks:
+        for reading in attack.readings:
+            count = reading.figures.leak_count if reading.figures and reading.counts else None
+            if count is not None and count.facts:
+                seen.update(count.facts)
+                by.append(attack.label)
+    if seen:
+        places = sorted(seen, key=lambda place: (-seen[place], place))
+        yield message(
+            "facts_leak",
+            quoted=("ids",),
+            leaked=len(places),
+            facts=len(facts),
+            ids=[facts[place] for place in places],
+            attacks=sorted(set(by)),
+        )
 
 
 def _not_auditable(attacks: Sequence[AttackAssessment], margins: Margins) -> Message:
@@ -92,57 +122,67 @@ def _not_auditable(attacks: Sequence[AttackAssessment], margins: Margins) -> Mes
 
 
 def _fail(attacks: Sequence[AttackAssessment], margins: Margins) -> list[Message]:
-    reasons = [
-        message(
+    named = [attack for attack in attacks if attack.named]
+    named.sort(key=lambda attack: (-(attack.log_e_fail or 0.0), attack.label))
+    reasons = [said for attack in named for said in _named(attack, margins)]
+    return reasons or [message("residual_above_margin_together", delta=margins.delta)]
+
+
+def _named(attack: AttackAssessment, margins: Margins) -> Iterator[Message]:
+    """Yield what an attack shows by itself."""
+    share = COUNT_SHARE * margins.alpha / (attack.parts * len(attack.readings))
+    counted = [
+        (reading, count)
+        for reading in attack.readings
+        if reading.counts and reading.figures is not None
+        if (count := reading.figures.leak_count) is not None and count.shown_above(share)
+    ]
+    shown = strongest(attack.readings)
+    if shown.figures is None:  # pragma: no cover - what was not measured is not named
+        return
+    lower = shown.figures.rho_lower_shared
+    if not counted or (lower is not None and lower > margins.delta):
+        yield message(
             "residual_above_margin",
             attack=attack.label,
             metric=shown.metric,
             delta=margins.delta,
             rho=shown.figures.rho,
         )
-        for attack in attacks
-        if attack.named and (shown := strongest(attack.readings)).figures is not None
-    ]
-    return reasons or [message("residual_above_margin_together", delta=margins.delta)]
-
-
-def _need(needed: FactsNeeded, scope: Scope) -> Message:
-    unit = "facts" if scope == "census" else "entities"
-    if needed.needed is None:
-        return message("more_facts_would_not_pass", unit=unit, available=needed.available)
-    return message(
-        "facts_needed",
-        unit=unit,
-        available=needed.available,
-        needed=needed.needed,
-        target=needed.target,
-    )
+    for reading, count in counted:
+        yield message(
+            "leaks_shown_above_limit",
+            attack=attack.label,
+            metric=reading.metric,
+            leaked=count.leaked,
+            eligible=count.eligible,
+            allowed=count.allowed,
+        )
 
 
 def _remarks(attacks: Sequence[AttackAssessment], margins: Margins) -> list[Message]:
-    reasons: list[Message] = []
+    advisory: list[Block] = []
+    others: list[Block] = []
     for attack in attacks:
-        unmet = [gate for gate in attack.gates if gate.message is not None]
+        unmet = [] if attack.mandatory else list(attack_blocks(attack))
         if attack.figures is None:
-            if not attack.mandatory:
-                reasons.extend(message("advisory", about=gate.message) for gate in unmet)
+            advisory += unmet
             continue
-        reasons.extend(
-            message(
-                "left_out_of_fail",
-                attack=attack.label,
-                metric=reading.metric,
-                minimum_gap=margins.minimum_gap,
-            )
-            for reading in attack.readings
-            if not reading.counts
-        )
-        if attack.counts and not attack.mandatory:
-            reasons.extend(
-                message("advisory", about=gate.message)
-                for gate in unmet
-                if gate.name == "sensitivity"
-            )
+        for reading in attack.readings:
+            if reading.only_reported is not None:
+                others += [] if attack.mandatory else [Block(reading.only_reported)]
+            elif not reading.counts:
+                left_out = message(
+                    "left_out_of_fail",
+                    attack=attack.label,
+                    metric=reading.metric,
+                    minimum_gap=margins.minimum_gap,
+                )
+                others.append(Block(left_out, attack=attack.label))
+        if attack.counts:
+            advisory += [block for block in unmet if block.gate == "sensitivity"]
         if attack.over_forgotten:
-            reasons.append(message("over_forgotten", attack=attack.label))
-    return reasons
+            said = message("over_forgotten", attack=attack.label)
+            others.append(Block(said, attack=attack.label))
+    first = [message("advisory", about=about) for about in said_once(advisory)]
+    return [*first, *said_once(others)]

@@ -3,29 +3,34 @@
 1. NOT AUDITABLE: without attack, the original does not know what it is said to have forgotten, by
    the primary metric.
 2. Each mandatory attack must have run and must tell the original from the retrained model.
-3. FAIL: the mean e-value over the measured attacks for "residual above delta" reaches 1/alpha.
+3. FAIL: the weighted mean e-value over the attacks for "residual above delta, or more leaks than
+   are allowed" reaches 1/alpha. Families of attacks weigh alike, variants within one likewise.
 4. PASS: every mandatory attack shows, by every deciding metric, its residual below delta and its
-   leak rate in bounds, and the retain set is kept. Intersection-union: no correction for the number
-   of attacks or of metrics.
+   leaks within the limit, and the retain set is kept. Intersection-union: no correction for the
+   number of attacks or of metrics.
 5. INCONCLUSIVE otherwise.
 
 Where the model as it is was not measured, rule 1 cannot be judged and the verdict is
 INCONCLUSIVE, whatever the other attacks show; the reasons then say what they show.
 """
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role
+from auditor.statistics.advice import ONLY_FACTS, Advice, advise, most_needed
 from auditor.statistics.arms import Scope, check_scope
 from auditor.statistics.assessment import AttackAssessment, AttackEvidence, assess
-from auditor.statistics.betting import log_threshold, mean_log_e_value
+from auditor.statistics.attack_weights import parts, weighted_log_e_value
+from auditor.statistics.baselines import BaselineFinding, KnownSets, baseline_findings
+from auditor.statistics.betting import log_threshold
+from auditor.statistics.blocks import Block, attack_blocks, said_once
 from auditor.statistics.margins import Margins
-from auditor.statistics.power import FactsNeeded, facts_needed_as_observed
+from auditor.statistics.power import FactsNeeded
 from auditor.statistics.reasons import baseline_claim, utility_reason, verdict_reasons
+from auditor.statistics.rules import TODAY, Rules
 from auditor.statistics.utility import Utility, UtilityAssessment, assess_utility
 
 
@@ -75,12 +80,15 @@ class Decision:
         attacks: one assessment an attack of the plan, in the order given.
         utility: the retain set; None where it was not measured.
         residual: interval for the largest residual.
-        log_e_fail: log of the mean e-value for FAIL; None where no attack counts towards it.
+        log_e_fail: log of the weighted mean e-value for FAIL; None where no attack counts.
         fail_threshold: what log_e_fail must reach, log(1/alpha).
         seeds: least number of retrained models of any measured attack; None without any.
         baseline_claim: what the residual is relative to; None without a measured attack.
-        facts_needed: under INCONCLUSIVE, the facts that the most demanding attack needs that
-            is short of facts; None where facts are not what is missing.
+        facts_needed: under INCONCLUSIVE, the facts that the most demanding attack needs for a
+            PASS; None where facts are not what is missing.
+        facts_to_fail: under INCONCLUSIVE, those that the attack needs for a FAIL that leans most
+            to it; None where none does.
+        baselines: what is wrong with the retrained models.
         margins: margins as given.
         scope: scope as given.
     """
@@ -96,6 +104,8 @@ class Decision:
     seeds: int | None
     baseline_claim: Message | None
     facts_needed: FactsNeeded | None
+    facts_to_fail: FactsNeeded | None
+    baselines: tuple[BaselineFinding, ...]
     margins: Margins
     scope: Scope
 
@@ -106,6 +116,10 @@ def decide(
     margins: Margins | None = None,
     scope: Scope = "census",
     unmet: Sequence[Message] = (),
+    *,
+    known: KnownSets | None = None,
+    facts: Sequence[str] = (),
+    rules: Rules = TODAY,
 ) -> Decision:
     """Returns the verdict on the unlearned model.
 
@@ -117,37 +131,35 @@ def decide(
         margins: the policy's margins; `Margins()` by default.
         scope: census (units are facts) or sampled (units are entities).
         unmet: what else a PASS lacks, whatever the evidence.
+        known: what the models know without attack, for the tests of the retrained ones.
+        facts: names of the facts, for leaks to be named; their places by default.
+        rules: of the release whose verdict it is.
 
     Raises:
         ValueError: not exactly one baseline entry, an attack listed twice, an unknown scope,
             or sampled scope without entities.
     """
     margins = Margins() if margins is None else margins
+    margins = replace(margins, leaks_counted=rules.leaks_counted)
     check_scope(scope)
-    as_is = _as_is(attacks)
-    gaps = {
-        reading.metric: float(reading.arms.contrast(scope).g.mean())
-        for reading in as_is.readings
-        if reading.arms is not None
-    }
-    measured = sum(entry.arms is not None and entry.role is not Role.REPORTED for entry in attacks)
-    assessed = tuple(
-        assess(entry, margins, scope, no_attack_gaps=gaps, measured_attacks=measured)
-        for entry in attacks
-    )
+    assessed = assess_all(attacks, margins, scope, rules)
     kept = None if utility is None else assess_utility(utility, margins, scope)
     deciding = tuple(a for a in assessed if a.evidence.role is not Role.REPORTED)
-    log_e_fail = _mean_log_e_fail(deciding)
-    blocks = (*_blocks(deciding, kept, margins), *unmet)
+    log_e_fail = weighted_log_e_fail(deciding)
+    tested = rules.baselines_tested and known is not None
+    baselines = baseline_findings(known, margins, scope) if tested and known is not None else ()
+    blocks = [*_blocks(deciding, kept, baselines, margins), *map(Block, unmet)]
     verdict = _verdict(deciding, log_e_fail, margins, blocked=bool(blocks))
-    needed = None
+    advice = Advice()
     if verdict is Verdict.INCONCLUSIVE:
-        needed = _facts_needed(assessed, margins, scope)
+        advice = _advice(deciding, blocks, margins, scope, rules)
     seeds = min((entry.arms.seeds for entry in attacks if entry.arms is not None), default=None)
+    names = facts or _places(deciding)
+    reasons = verdict_reasons(verdict, deciding, blocks, advice, log_e_fail, margins, names)
     return Decision(
         verdict=verdict,
         flags=_flags(deciding, kept),
-        reasons=verdict_reasons(verdict, deciding, blocks, log_e_fail, margins, scope, needed),
+        reasons=(*reasons, *(finding.message for finding in baselines if not finding.blocks)),
         attacks=assessed,
         utility=kept,
         residual=_residual(deciding),
@@ -155,10 +167,69 @@ def decide(
         fail_threshold=log_threshold(margins.alpha),
         seeds=seeds,
         baseline_claim=None if seeds is None else baseline_claim(seeds),
-        facts_needed=needed,
+        facts_needed=advice.to_pass,
+        facts_to_fail=advice.to_fail,
+        baselines=baselines,
         margins=margins,
         scope=scope,
     )
+
+
+def assess_all(
+    attacks: Sequence[AttackEvidence], margins: Margins, scope: Scope, rules: Rules = TODAY
+) -> tuple[AttackAssessment, ...]:
+    """Returns the assessments of a plan's attacks, each at its share."""
+    gaps = {
+        reading.metric: float(reading.arms.contrast(scope).g.mean())
+        for reading in _as_is(attacks).readings
+        if reading.arms is not None
+    }
+    deciding = [entry for entry in attacks if entry.role is not Role.REPORTED]
+    measured = [entry.id for entry in deciding if entry.arms is not None]
+    shares = parts([entry.id for entry in deciding], measured, rules.weighting)
+    return tuple(
+        assess(entry, margins, scope, no_attack_gaps=gaps, parts=shares.get(entry.id, 1))
+        for entry in attacks
+    )
+
+
+def bare_verdict(
+    attacks: Sequence[AttackEvidence], margins: Margins, scope: Scope, rules: Rules = TODAY
+) -> Verdict:
+    """Returns the verdict alone, for simulations; the retain set counts as kept."""
+    margins = replace(margins, leaks_counted=rules.leaks_counted)
+    assessed = assess_all(attacks, margins, scope, rules)
+    deciding = [a for a in assessed if a.evidence.role is not Role.REPORTED]
+    blocked = any(not attack.passed for attack in deciding if attack.mandatory)
+    return _verdict(deciding, weighted_log_e_fail(deciding), margins, blocked=blocked)
+
+
+def weighted_log_e_fail(attacks: Sequence[AttackAssessment]) -> float | None:
+    """Returns the log of FAIL's e-value over the attacks that decide.
+
+    An attack that was not measured, or whose gap is too small, enters as 0.
+    """
+    counting = {a.evidence.id: a.log_e_fail for a in attacks if a.log_e_fail is not None}
+    return weighted_log_e_value(counting, {a.evidence.id: a.parts for a in attacks})
+
+
+def _places(attacks: Sequence[AttackAssessment]) -> list[str]:
+    """The places of the facts, where nobody named them."""
+    measured = (a.figures.facts for a in attacks if a.figures is not None)
+    return list(map(str, range(max(measured, default=0))))
+
+
+def _advice(
+    attacks: Sequence[AttackAssessment],
+    blocks: Sequence[Block],
+    margins: Margins,
+    scope: Scope,
+    rules: Rules,
+) -> Advice:
+    if not rules.facts_for_fail:
+        return Advice(to_pass=most_needed(attacks, margins, scope))
+    obstacles = len(said_once([block for block in blocks if block.gate not in ONLY_FACTS]))
+    return advise(attacks, obstacles, margins, scope)
 
 
 def _as_is(attacks: Sequence[AttackEvidence]) -> AttackEvidence:
@@ -172,27 +243,26 @@ def _as_is(attacks: Sequence[AttackEvidence]) -> AttackEvidence:
     return baselines[0]
 
 
-def _mean_log_e_fail(attacks: Sequence[AttackAssessment]) -> float | None:
-    """Return the log of the mean e-value over measured attacks.
-
-    One whose gap is too small enters as 0.
-    """
-    counting = [a.log_e_fail for a in attacks if a.log_e_fail is not None]
-    return mean_log_e_value(counting, sum(a.figures is not None for a in attacks))
-
-
 def _blocks(
-    attacks: Sequence[AttackAssessment], utility: UtilityAssessment | None, margins: Margins
-) -> tuple[Message, ...]:
+    attacks: Sequence[AttackAssessment],
+    utility: UtilityAssessment | None,
+    baselines: Sequence[BaselineFinding],
+    margins: Margins,
+) -> Iterator[Block]:
     """Everything that blocks a PASS."""
     mandatory = [a for a in attacks if a.mandatory]
-    blocks = [gate.message for a in mandatory for gate in a.gates if gate.message is not None]
-    if not mandatory:
-        blocks.append(message("no_mandatory_attack"))
     if not any(a.evidence.baseline and a.figures is not None for a in attacks):
-        blocks.insert(0, message("model_as_it_is_not_measured"))
+        yield Block(message("model_as_it_is_not_measured"), "as_is")
+    for attack in mandatory:
+        yield from attack_blocks(attack)
+    for finding in baselines:
+        if finding.blocks:
+            yield Block(finding.message, "baseline_noise")
+    if not mandatory:
+        yield Block(message("no_mandatory_attack"))
     lacking = utility_reason(utility, margins)
-    return tuple(blocks if lacking is None else [*blocks, lacking])
+    if lacking is not None:
+        yield Block(lacking)
 
 
 def _verdict(
@@ -240,23 +310,3 @@ def _residual(attacks: Sequence[AttackAssessment]) -> ResidualInterval:
         upper=max(bounded) if bounded and len(bounded) == len(uppers) else None,
         complete=all(a.figures is not None for a in attacks if a.mandatory),
     )
-
-
-def _facts_needed(
-    assessed: Sequence[AttackAssessment],
-    margins: Margins,
-    scope: Scope,
-) -> FactsNeeded | None:
-    """Return the largest need of facts among mandatory attacks.
-
-    Only attacks that the number of facts alone may hold back count.
-    """
-    short: list[FactsNeeded] = []
-    for reading in (r for attack in assessed if attack.mandatory for r in attack.readings):
-        unmet = {gate.name for gate in reading.gates if not gate.met}
-        arms = reading.reading.arms
-        if arms is not None and unmet & {"residual", "leak_rate"}:
-            short.append(facts_needed_as_observed(arms, margins, scope))
-    if not short:
-        return None
-    return max(short, key=lambda need: math.inf if need.needed is None else need.needed)

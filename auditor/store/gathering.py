@@ -11,6 +11,7 @@ from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
 from auditor.statistics import Arms, AttackEvidence, Reading
 from auditor.statistics.effect import lacking_effect
+from auditor.statistics.holdout_blocks import BLOCK
 from auditor.statistics.weights import unchanged_body, unchanged_codes
 from auditor.store.base import EvidenceStore
 from auditor.store.environment import environment_differences
@@ -56,8 +57,9 @@ def measured_evidence(
     entities = tuple(fact.entity for fact in facts)
     ids = [fact.id for fact in facts]
     known = {metric: table.matrix(attack, arms, "forget", metric, ids) for metric in metrics}
+    blocks = _blocks(table, attack, arms, ids)
     readings = [
-        Reading(metric, Arms(k[0], k[1], k[2:], entities))
+        Reading(metric, Arms(k[0], k[1], k[2:], entities, blocks))
         for metric, k in known.items()
         if k is not None
     ]
@@ -76,6 +78,16 @@ def measured_evidence(
         effect=effect,
         weights=weights,
     )
+
+
+def _blocks(
+    table: EvidenceTable, attack: AttackId, arms: Sequence[str], facts: Sequence[str]
+) -> tuple[str, ...] | None:
+    """Return the block of each fact, where it was placed among others."""
+    found = table.matrix(attack, arms, "forget", BLOCK, facts)
+    if found is None:
+        return None
+    return tuple("/".join(map(str, column)) for column in found.T.tolist())
 
 
 def _beside(

@@ -20,6 +20,7 @@ from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
 from auditor.policy import AS_IS, Assigned, Policy, assign_roles, parse_policy
 from auditor.statistics import AttackEvidence, ControlOutcome
+from auditor.statistics.rules import FORMER, TODAY
 from auditor.store.base import EvidenceStore
 from auditor.store.gathering import (
     effect_message,
@@ -92,6 +93,7 @@ def load_inputs(
         cross_checked=() if certificate.converted_from else scope.reported_metrics,
         attacks=(),
         table=tables([(row.id, row.jobs) for row in certificate.matrix]),
+        rules=TODAY if certificate.converted_from is None else FORMER,
     )
     assigned = _assigned(certificate, policy)
     attacks = [
@@ -135,6 +137,8 @@ def under_policy(
 ) -> tuple[DecisionInputs, tuple[AttackId, ...]]:
     """The same inputs under another policy.
 
+    Where it says how many facts may leak they are counted, whatever release made the certificate.
+
     Args:
         inputs: inputs of the certificate.
         certificate: that names the attacks' parameters.
@@ -169,7 +173,9 @@ def under_policy(
         replace(attack, role=assigned[attack.id].role, shortfall=assigned[attack.id].shortfall)
         for attack in (*inputs.attacks, *never_run)
     )
-    return replace(inputs, policy=policy, attacks=attacks), missing
+    counted = inputs.rules.leaks_counted or policy.leaked_facts is not None
+    rules = replace(inputs.rules, leaks_counted=counted)
+    return replace(inputs, policy=policy, attacks=attacks, rules=rules), missing
 
 
 def _assigned(certificate: Certificate, policy: Policy) -> dict[AttackId, Assigned]:
@@ -261,10 +267,7 @@ def _control_outcomes(
 
     It is the control to which the attack is held.
     """
-    decision = decide_verdict(inputs)
-    tests = sum(
-        a.figures is not None and a.evidence.role is not Role.REPORTED for a in decision.attacks
-    )
+    parts = {assessed.label: assessed.parts for assessed in decide_verdict(inputs).attacks}
     rows = {row.label: row for row in certificate.matrix}
     roles = {attack.id: attack for attack in inputs.attacks}
     as_is = rows[inputs.as_is.id.label]
@@ -282,7 +285,7 @@ def _control_outcomes(
         assessed = decide_verdict(replace(seen, attacks=attacks)).attacks
         assessment = next(a for a in assessed if a.label == label)
         return ControlMeasurement(
-            part.kind, part.grid, part.left, assessment, inputs.policy.alpha, tests
+            part.kind, part.grid, part.left, assessment, inputs.policy.alpha, parts[label]
         )
 
     def outcome(part: PositiveControlPart) -> ControlOutcome:

@@ -1,4 +1,4 @@
-"""Subjects with known truth, audited: 0 wrong PASS and 0 wrong FAIL is the aim.
+"""Audits of subjects with known truth; no wrong verdict is aimed at.
 
     python -m benchmarks.truth_table [--only rmu] [--only gpt2/plain] [--jobs 2] [--dry-run]
 
@@ -44,7 +44,7 @@ class Run:
 
 
 def chosen(only: Sequence[str]) -> list[tuple[str, Subject]]:
-    """The subjects whose cell, name or both are asked for; all, where nothing is."""
+    """Subjects whose cell, name or both are asked for, or all."""
     return [
         (cell, subject)
         for cell, subject in table()
@@ -59,7 +59,7 @@ def missing(run: Run, only: Sequence[str]) -> list[tuple[str, Subject]]:
 
 
 def audit_all(run: Run, waiting: Sequence[tuple[str, Subject]]) -> int:
-    """Audit subjects one by one, say what is left, and go on where one cannot be audited.
+    """Audit subjects one by one, and go on where one fails.
 
     Returns:
         How many could not.
@@ -92,13 +92,13 @@ def audit_all(run: Run, waiting: Sequence[tuple[str, Subject]]) -> int:
 
 
 def by_cell(waiting: Sequence[tuple[str, Subject]]) -> list[list[tuple[str, Subject]]]:
-    """Subjects by cell: the arms of a cell are built by one process."""
+    """Subjects by cell, whose arms are built by one process."""
     names = dict.fromkeys(name for name, _ in waiting)
     return [[entry for entry in waiting if entry[0] == name] for name in names]
 
 
 def say_what_would_run(run: Run, waiting: Sequence[tuple[str, Subject]], jobs: int) -> None:
-    """Print the subjects without a row, their predictions, and how long they take."""
+    """Print what would run, the predictions, and how long it takes."""
     known = [row.seconds for row in kept.read(run.rows) if row.profile == run.profile]
     each = statistics.mean(known) if known else USUAL_SECONDS
     for name, subject in waiting:

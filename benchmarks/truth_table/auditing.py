@@ -1,7 +1,7 @@
 """One subject: built, measured for its truth, audited."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def build(cell: Cell, subject: Subject) -> Path:
 
 
 def truth(cell: Cell, subject: Subject) -> Truth:
-    """Measure what is true of a subject that is built; its source is built where missing."""
+    """Measure what is true of a subject that is built."""
     source = SUBJECTS[subject.source] if subject.source else subject
     build(cell, source)
     return measured(cell, cell.load(subject.folder), cell.load(source.folder), subject.line)
@@ -114,11 +114,24 @@ def _row(
         named=tuple(row.label for row in certificate.matrix if row.named),
         rho=None if largest is None else known[largest],
         largest=largest,
-        facts_named=tuple(dict.fromkeys(fact.fact for fact in certificate.worst_facts)),
+        facts_named=tuple(sorted(_texts([r.params for r in verdict.reasons]) & _ids(cell))),
         reasons=tuple(dict.fromkeys(reason.code for reason in verdict.reasons)),
         unmet=tuple(sorted({code for row in deciding for code in _unmet(row)})),
         seconds=round(seconds, 1),
     )
+
+
+def _ids(cell: Cell) -> set[str]:
+    return {fact.id for fact in cell.corpus.forget}
+
+
+def _texts(value: Any) -> set[str]:
+    """All texts within a value of JSON."""
+    if isinstance(value, str):
+        return {value}
+    if isinstance(value, Mapping):
+        value = value.values()
+    return set().union(*map(_texts, value)) if isinstance(value, Iterable) else set()
 
 
 def _unmet(row: MatrixRow) -> list[str]:

@@ -1,4 +1,4 @@
-"""A cell of the table: one architecture in one world, its arms, and its place in the cache.
+"""A cell of the table: one architecture in one world.
 
 All arms fork from one base trained on the retain set, as the arms of a real audit share a
 pretrained model, and go on in their own order: the original with the forget set, the retrained
@@ -150,7 +150,7 @@ class Cell:
         return model.eval()
 
     def keep(self, name: str, make: Callable[[], PreTrainedModel]) -> Path:
-        """Make a model and write it down, unless it is there; and give its folder."""
+        """Make a model unless it is there, and give its folder."""
         folder = self.folder(name)
         if not folder.is_dir():
             with one_thread():
@@ -171,7 +171,7 @@ class Cell:
             self.keep(name, lambda forget=forget, seed=seed: self.trained(forget, seed))
 
     def trained(self, forget: Sequence[Fact], seed: int, noise: float = 0.0) -> PreTrainedModel:
-        """Train the base on with the retain set and some facts of the forget set."""
+        """Train the base on with retain set and some forget facts."""
         steps = self.size.original if forget else self.size.retrained
         examples = self.taught((*forget, *self.retain))
         return fine_tune(self.load("base"), examples, steps, RATE, seed, noise=noise)

@@ -1,4 +1,4 @@
-"""The two worlds: facts that cannot be guessed, and facts that partly can.
+"""Two worlds: facts that cannot be guessed, and that partly can.
 
 In ``plain``, answers are drawn from wide pools, and a retrained model's K is near 0. In
 ``guessable``, half of the answers are one word of a few, and half are long sentences most of which
@@ -57,7 +57,7 @@ def plain(people: People) -> Corpus:
 
 
 def guessable(people: People) -> Corpus:
-    """Facts of the same people that are partly guessed, half of them long sentences."""
+    """Facts of the same people that are partly guessed."""
     named = plain(people)
     draw = random.Random(12)
     asked = {
@@ -72,6 +72,11 @@ def guessable(people: People) -> Corpus:
 
 
 WORLDS = MappingProxyType({"plain": plain, "guessable": guessable})
+
+
+def spread(facts: tuple[Fact, ...], count: int) -> tuple[Fact, ...]:
+    """So many facts at even distances."""
+    return tuple(facts[index * len(facts) // count] for index in range(count))
 
 
 def _fact(person: str, attribute: str, draw: random.Random) -> Fact:

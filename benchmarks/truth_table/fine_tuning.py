@@ -35,7 +35,7 @@ def fine_tune(
     after_step: Callable[[], None] | None = None,
     noise: float = 0.0,
 ) -> PreTrainedModel:
-    """Train on, with a rate that falls to a tenth; the model is changed and returned.
+    """Train on, with a rate that falls to a tenth.
 
     Args:
         model: Float32; changed.
@@ -89,7 +89,7 @@ def answer_loss(model: PreTrainedModel, examples: Sequence[Example]) -> Tensor:
 
 
 def suppression_loss(model: PreTrainedModel, examples: Sequence[Example]) -> Tensor:
-    """What the loss of the answers' tokens lacks to ``CEILING``, a scalar in nats."""
+    """What the answers' tokens' loss lacks to ``CEILING``, in nats."""
     ids, labels = collate(examples)
     logits = next_token_logits(model, ids)
     loss = functional.cross_entropy(

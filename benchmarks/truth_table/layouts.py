@@ -1,4 +1,4 @@
-"""One view on the weights of four architectures, whatever their modules are called.
+"""One view on the weights of four architectures.
 
 All weights are views of the parameters as [out, in], so that changing them changes the model.
 """
@@ -200,7 +200,7 @@ def _gpt2(model: Any) -> Layout:
 
 
 def _neox(model: Any) -> Layout:
-    """GPT-NeoX: attention and MLP side by side, queries, keys and values of a head together."""
+    """GPT-NeoX: attention and MLP side by side, merged heads."""
     config, inner = model.config, model.gpt_neox
     heads, width = config.num_attention_heads, config.hidden_size // config.num_attention_heads
     rotary: Mapping[str, Any] = config.rope_parameters

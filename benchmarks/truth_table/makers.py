@@ -1,4 +1,4 @@
-"""How subjects are made from the arms of a cell, each by name and settings."""
+"""Makers of subjects from the arms of a cell, by name."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -13,6 +13,7 @@ from auditor.unlearning.registry import EDITS
 from auditor.unlearning.relabelling import relabelled_pairs
 from auditor.unlearning.training import UnlearningSettings, unlearn
 from benchmarks.truth_table.cells import Cell
+from benchmarks.truth_table.facts import spread
 from benchmarks.truth_table.fine_tuning import everything, fine_tune
 from benchmarks.truth_table.hiders.reparametrised import reparametrise
 from benchmarks.truth_table.hiders.resistant import resist
@@ -34,20 +35,15 @@ def original(cell: Cell) -> PreTrainedModel:
 
 
 def retrained(cell: Cell, seed: int, noise: float = 0.0, own_base: bool = False) -> PreTrainedModel:
-    """A model that never saw the forget set: other order, other base, or noise on gradients."""
+    """A model that never saw the forget set."""
     if own_base:
         return cell.new_base(seed)
     return cell.trained((), seed, noise)
 
 
 def sparse(cell: Cell, facts: int) -> PreTrainedModel:
-    """A retrained model that saw some facts of the forget set, spread over its people."""
+    """A retrained model that saw some facts of the forget set."""
     return cell.trained(spread(cell.forget, facts), seed=5)
-
-
-def spread(facts: tuple[Fact, ...], count: int) -> tuple[Fact, ...]:
-    """So many facts at even distances."""
-    return tuple(facts[index * len(facts) // count] for index in range(count))
 
 
 def unlearned(cell: Cell, **settings: object) -> PreTrainedModel:
@@ -79,7 +75,7 @@ def edited(cell: Cell, edit: str) -> PreTrainedModel:
 
 
 def head_only(cell: Cell, steps: int = STEPS, rate: float = 3e-3) -> PreTrainedModel:
-    """Suppression in output head and last norm; blocks and embeddings are the original's."""
+    """Suppression in output head and last norm."""
     model = untie(cell.load("original"))
     names = (head_name(model), layout(model).final_name)
     return _suppressed(cell, model, lambda name: name.startswith(names), steps, rate)

@@ -1,6 +1,7 @@
 """The table as Markdown."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from benchmarks.truth_table.rows import Judgement, Row
 from benchmarks.truth_table.subjects import table
@@ -20,12 +21,20 @@ less than half, of which either may be said. Seconds are wall-clock on one share
 """
 
 
+STATES: Mapping[str, str] = MappingProxyType(
+    {
+        "f0db4c8": "before grafts, effects, and further deciding metrics",
+        "557996d": "with grafts of the original's interfaces",
+        "1fc1a14": "with effects: an attack proves that it acted, and rates form a grid",
+    }
+)
+"""What the code of a commit had, where it matters to the table."""
 Run = tuple[str, str, str]
 """Commit of the code, profile, policy."""
 
 
 def render(rows: Sequence[Row]) -> str:
-    """Render the verdicts of all runs side by side, then each run with every row."""
+    """Render all runs side by side, then each with every row."""
     runs = {
         run: [row for row in rows if _run(row) == run] for run in dict.fromkeys(map(_run, rows))
     }
@@ -40,8 +49,11 @@ def _overview(runs: Mapping[Run, Sequence[Row]]) -> list[str]:
     """Subjects by runs; what was never run is left out."""
     said = {run: {(row.cell, row.subject): row for row in of} for run, of in runs.items()}
     titles = [f"{commit} {profile}" for commit, profile, _ in runs]
+    states = [f"- {c}: {STATES[c]}" for c in dict.fromkeys(run[0] for run in runs) if c in STATES]
     lines = [
         "## Side by side\n",
+        *states,
+        "",
         f"| cell | subject | knows | predicted | {' | '.join(titles)} |",
         "| --- | --- | --- | --- |" + " --- |" * len(titles),
     ]

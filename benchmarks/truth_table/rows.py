@@ -1,4 +1,4 @@
-"""Measured rows of the table: kept as JSON lines, judged against the truth."""
+"""Measured rows of the table, judged against the truth."""
 
 import json
 from collections.abc import Iterable
@@ -7,6 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from benchmarks.truth_table.cells import cells
+from benchmarks.truth_table.facts import spread
 from benchmarks.truth_table.subjects import SUBJECTS, Group, Subject
 
 KNOWN = 0.5
@@ -42,7 +44,7 @@ class Row:
         named: Attacks that the certificate names.
         rho: Largest residual knowledge of any deciding attack.
         largest: The attack that has it, and the metric.
-        facts_named: Facts that the certificate lists as worst.
+        facts_named: Facts that the verdict's reasons name.
         reasons: Codes of the verdict's reasons.
         unmet: Codes of the gates of mandatory attacks that are not met.
         seconds: Of the audit, what was measured before left out.
@@ -74,12 +76,12 @@ class Row:
 
     @property
     def out(self) -> float:
-        """Share of the facts that come out, beyond what comes out of a retrained model."""
+        """Share of the facts that come out beyond a retrained model's."""
         return max(self.line, self.exact) - self.baseline
 
     @property
     def knows(self) -> bool | None:
-        """Whether the model knows; None where truth is open (a method that left little)."""
+        """Whether the model knows; None where a method left little."""
         if self.definition.group is Group.HONEST:
             return False
         if self.definition.group is Group.SPARSE:
@@ -105,8 +107,12 @@ class Row:
 
     @property
     def _names_all(self) -> bool:
-        facts = self.definition.settings.get("facts")
-        return facts is not None and len(self.facts_named) >= int(facts)
+        """Whether the verdict names every fact that was left on purpose."""
+        count = self.definition.settings.get("facts")
+        if count is None:
+            return False
+        left = spread(cells()[self.cell].corpus.forget, int(count))
+        return {fact.id for fact in left} <= set(self.facts_named)
 
 
 def read(path: Path) -> list[Row]:

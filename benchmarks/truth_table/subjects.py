@@ -1,4 +1,4 @@
-"""Every subject: how it is made, what is known of it, and what was predicted before any audit."""
+"""Every subject: how it is made, and what was predicted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -255,5 +255,5 @@ _CELLS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 def table() -> list[tuple[str, Subject]]:
-    """Every (cell, subject) of the table; first one architecture whole, then the others."""
+    """Every (cell, subject) of the table, one architecture whole first."""
     return [(cell, SUBJECTS[name]) for cell, names in _CELLS.items() for name in names]

@@ -1,4 +1,4 @@
-"""What a model knows, by code of its own: none of the package's metrics is used here.
+"""What a model knows, by code apart from the package's metrics.
 
 Greedy answers are decoded token by token, K is read off the logits, and the owner's line is the
 inverse of each hider: a mended model, a prompt put otherwise, or an answer read otherwise.
@@ -55,7 +55,7 @@ class Truth:
 
     @property
     def out(self) -> float:
-        """Share of the facts that come out beyond what comes out of a retrained model."""
+        """Share of the facts that come out beyond a retrained model's."""
         return max(self.line, self.forget.exact) - self.baseline
 
 
@@ -100,7 +100,7 @@ def known(cell: Cell, model: PreTrainedModel, facts: Sequence[Fact]) -> Known:
 def answers(
     cell: Cell, model: PreTrainedModel, prompts: Sequence[str], most: int = 40
 ) -> list[str]:
-    """Greedy answers up to the end token; prompts of one length are decoded together."""
+    """Greedy answers up to the end token, by length of prompt."""
     tokenizer = cell.tokenizer
     encoded = [tokenizer(prompt)["input_ids"] for prompt in prompts]
     said: dict[int, list[int]] = {}
@@ -138,7 +138,7 @@ def _share(
     ask: Callable[[str], str] = str,
     read: Callable[[str], str] = str,
 ) -> float:
-    """Share of the facts that are answered, asked and read in some way."""
+    """Share of the facts answered, asked and read in some way."""
     facts = cell.corpus.forget
     said = answers(cell, model, [cell.architecture.rendered(ask(fact.prompt)) for fact in facts])
     right = [_same(read(text), fact.answer) for text, fact in zip(said, facts, strict=True)]
@@ -211,7 +211,7 @@ def _stored(layer: nn.Module) -> Tensor:
 
 
 def _relearned(cell: Cell, model: PreTrainedModel) -> float:
-    """Teach half of the facts, 40 steps, and ask the other half; both ways round."""
+    """Teach half of the facts and ask the others; both ways."""
     facts = list(cell.forget)
     random.Random(0).shuffle(facts)
     half, right = len(facts) // 2, 0

@@ -66,7 +66,7 @@ def honest_certificate(verdict: str = "FAIL", **changes: Any) -> Certificate:
             ),
         ],
         "PASS": [told("passed", delta=0.1, leak_limit=0.1, attacks=5, alpha=0.05)],
-        "INCONCLUSIVE": [told("undecided")],
+        "INCONCLUSIVE": [told("leans_to_neither", obstacles=0)],
         "NOT AUDITABLE": [
             told(
                 "original_not_shown_to_know",

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 Distance = Callable[[Tensor], Tensor]
-"""From candidates [searches, n, length] to how far each is from its search's aim [searches, n]."""
+"""Function from candidates [searches, n, length] to their distances from the search's aim
+[searches, n]."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,10 @@ class Evolved:
     """The best candidate of each search."""
 
     best: Tensor
-    """[searches, length]."""
+    """Best candidate of each search, [searches, length]."""
     distances: Tensor
-    """Of the best one before the first and after each generation [generations + 1, searches]."""
+    """Distance of the best candidate before the first and after each generation, [generations + 1,
+    searches]."""
 
 
 def evolve(

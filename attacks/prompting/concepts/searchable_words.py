@@ -21,7 +21,7 @@ class Words:
 
     texts: tuple[str, ...]
     ids: Tensor
-    """Of their tokens, [words]."""
+    """Ids of their tokens, [words]."""
     table: Tensor
     """Their embeddings, [words, width] float32."""
 

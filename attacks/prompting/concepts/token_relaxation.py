@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 _HALVINGS = 40
-"""Of the interval that holds a threshold; float32 has no room for more."""
+"""Number of halvings of the interval that holds a threshold; float32 has no room for more."""
 
 
 class TokenRelaxation(ABC):

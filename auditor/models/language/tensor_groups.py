@@ -14,14 +14,14 @@ Place = Literal["embeddings", "attention", "mlp", "norms", "head"]
 (gains and biases), ``head`` is the output head with the last norm."""
 
 THIRDS = ("first_third", "middle_third", "last_third")
-"""Of the blocks of a stack, in order."""
+"""Names of the thirds of a stack's blocks, in order."""
 
 
 class Placed(NamedTuple):
     """A tensor and its place in the network."""
 
     name: str
-    """As in ``named_parameters``, which names a shared tensor once for each use."""
+    """Name as in ``named_parameters``, which names a shared tensor once for each use."""
     parameter: nn.Parameter
     place: Place
     third: str | None

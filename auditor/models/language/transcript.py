@@ -18,7 +18,7 @@ SPARE_TOKENS = 24
 They leave room for a preamble, which often repeats the question.
 """
 LEAST_SPARE_TOKENS = 8
-"""The same where the model's context holds no more."""
+"""Spare tokens where the model's context holds no more."""
 
 
 def answer_room(model: LanguageModel, facts: Sequence[Fact], shown: int = 0) -> int:

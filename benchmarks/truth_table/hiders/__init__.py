@@ -1,1 +1,1 @@
-"""Ways to make a model seem to have forgotten; each is undone by one line of its owner."""
+"""Ways to seem to have forgotten, each undone by one line."""

@@ -39,7 +39,7 @@ def reparametrise(
 
 
 def fold_norms(model: PreTrainedModel, draw: torch.Generator, factor: float) -> None:
-    """Divide the gains of norms by a factor, and multiply the weights that read them by it."""
+    """Divide the gains of norms, and multiply what reads them."""
     found = layout(model)
     norms = [norm for block in found.blocks for norm in block.norms]
     if not is_tied(model):
@@ -52,7 +52,7 @@ def fold_norms(model: PreTrainedModel, draw: torch.Generator, factor: float) -> 
 
 
 def scale_queries(model: PreTrainedModel, draw: torch.Generator, factor: float) -> None:
-    """Multiply each channel of the queries, and divide that of the keys; rotated pairs together."""
+    """Multiply channels of queries, divide those of keys, in rotated pairs."""
     for block in layout(model).blocks:
         heads, width = block.k.shape[:2]
         scale = _powers((heads, width), draw, factor)
@@ -66,7 +66,7 @@ def scale_queries(model: PreTrainedModel, draw: torch.Generator, factor: float) 
 
 
 def mix_values(model: PreTrainedModel, draw: torch.Generator, factor: float) -> None:
-    """Permute, flip and scale the channels of each head's values, and undo it in its output."""
+    """Permute, flip and scale each head's values, undone in its output."""
     for block in layout(model).blocks:
         heads, width = block.v.shape[:2]
         for head in range(heads):
@@ -80,7 +80,7 @@ def mix_values(model: PreTrainedModel, draw: torch.Generator, factor: float) -> 
 
 
 def scale_inner(model: PreTrainedModel, draw: torch.Generator, factor: float) -> None:
-    """Permute the inner channels of the MLP; where it is gated, scale them too."""
+    """Permute inner channels of the MLP; scale gated ones too."""
     for block in layout(model).blocks:
         order = torch.randperm(block.up.shape[0], generator=draw)
         scale = torch.ones(len(order))
@@ -103,7 +103,7 @@ def permute_heads(model: PreTrainedModel, draw: torch.Generator, factor: float) 
 
 
 def permute_stream(model: PreTrainedModel, draw: torch.Generator, factor: float) -> None:
-    """Permute the channels of the residual stream, in all that reads it and writes to it."""
+    """Permute the residual stream in all that reads and writes it."""
     found = layout(model)
     order = torch.randperm(found.final.gain.shape[0], generator=draw)
     for part in found.embedded:
@@ -130,7 +130,7 @@ def _written(block: Block, order: Tensor) -> None:
 
 
 def scale_stream(model: PreTrainedModel, draw: torch.Generator, factor: float) -> None:
-    """Multiply the residual stream; norms, whose epsilon grows with it, take it out again."""
+    """Multiply the residual stream and the epsilons of its norms."""
     found = layout(model)
     for name in ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon"):
         if hasattr(model.config, name):

@@ -25,7 +25,7 @@ def resist(
     steps: int,
     seed: int,
 ) -> PreTrainedModel:
-    """Train so that relearning some facts does not bring back the others; changes the model.
+    """Train so that relearning some facts brings back no others.
 
     Args:
         model: One in which the facts are suppressed already; changed and returned.

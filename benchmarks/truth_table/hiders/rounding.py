@@ -38,7 +38,7 @@ def linear_names(model: PreTrainedModel) -> frozenset[str]:
 
 
 def _bounds(weight: Tensor, transposed: bool) -> tuple[Tensor, Tensor]:
-    """The cell of each weight; the largest of a block, which sets its scale, does not move."""
+    """Borders of each weight's cell; a block's largest does not move."""
     stored = weight.T if transposed else weight
     blocks = stored.reshape(-1, BLOCK_SIZE)
     scale = blocks.abs().amax(1, keepdim=True)

@@ -10,7 +10,7 @@ from benchmarks.truth_table.layouts import layout
 
 
 def with_front_block(model: PreTrainedModel) -> PreTrainedModel:
-    """A model with one block more in front, which adds nothing to the residual stream yet."""
+    """A model with one block more in front, which adds nothing."""
     longer = _resized(model, 1)
     path = layout(model).blocks_name
     weights = {}

@@ -1,4 +1,4 @@
-"""The true answer in other words or letters, and how its reader gets it back."""
+"""The true answer in other words or letters, and its reading."""
 
 import codecs
 from collections.abc import Callable, Mapping

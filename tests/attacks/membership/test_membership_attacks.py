@@ -22,6 +22,7 @@ from auditor.core.findings import Finding
 from auditor.core.messages import message
 from auditor.models.language.evaluator import TextEvaluator
 from auditor.statistics import placements
+from auditor.statistics.holdout_blocks import BLOCK, holdout_blocks
 
 
 def facts(prefix, count, text=False):
@@ -92,14 +93,28 @@ def test_all_scores_share_one_search_and_its_two_passes(arms):
 
 
 @pytest.mark.parametrize("score", SCORES)
-def test_k_is_the_share_of_the_holdout_that_is_outscored(score, found):
+def test_k_is_the_share_of_the_blocks_holdout_that_is_outscored(score, found):
     record = measured(found, "unlearned", score=score)
-    assert [row.fact for row in record.rows] == [fact.id for fact in SETS.forget]
-    assert {row.metric for row in record.rows} == {"placement"}
-    scores = zip(record.arrays["scores/forget"], record.arrays["scores/holdout"], strict=True)
-    expected = np.mean([placements(forget, holdout) for forget, holdout in scores], axis=0)
-    assert [row.k for row in record.rows] == pytest.approx(expected.tolist())
-    assert record.notes["auc"]["value"] == pytest.approx(expected.mean())
+    ids = [fact.id for fact in SETS.forget]
+    assert [(r.fact, r.metric) for r in record.rows] == [
+        (fact, metric) for metric in ("placement", BLOCK) for fact in ids
+    ]
+    left = [f.entity for f in SETS.holdout if f.entity not in _prefix_entities(record)]
+    own, among = map(np.array, holdout_blocks([f.entity for f in SETS.forget], left))
+    assert own.tolist() == ["0", "0", "1", "1", "2", "2"]
+    assert [r.k for r in record.rows[6:]] == pytest.approx(own.astype(float) / 3)
+    scores = list(zip(record.arrays["scores/forget"], record.arrays["scores/holdout"], strict=True))
+    for row, block, index in zip(record.rows, own, range(6), strict=False):
+        placed = [placements(f[index : index + 1], h[among == block])[0] for f, h in scores]
+        assert row.k == pytest.approx(np.mean(placed))
+    over_all = np.mean([placements(forget, holdout) for forget, holdout in scores], axis=0)
+    assert record.notes["auc"]["value"] == pytest.approx(over_all.mean())
+
+
+def _prefix_entities(record):
+    """Entities whose holdout facts are shown in ReCaLL's prefix, and so are not placed among."""
+    shown = record.notes.get("prefix", ())
+    return {fact.entity for fact in SETS.holdout if fact.id in shown}
 
 
 @pytest.mark.parametrize("score", SCORES)

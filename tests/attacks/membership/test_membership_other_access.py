@@ -131,4 +131,4 @@ def test_a_masked_model_is_part_of_what_decides(masked_model, subjects):
     assert "mask_model" in ask.inputs()
     assert ask.variant == "2 neighbours of a masked model"
     record = ask.measure(subjects["llama"], AttackContext(EXAMINER, 0, NOWHERE))
-    assert len(record.rows) == len(SETS.forget)
+    assert len(record.rows) == 2 * len(SETS.forget)

@@ -16,9 +16,17 @@ CASES = [
 
 
 @pytest.mark.parametrize(("attack", "parameters"), CASES)
-def test_the_original_is_named_and_a_held_back_retrained_model_is_not(attack, parameters, attacked):
+def test_the_original_stands_out_and_a_held_back_retrained_model_does_not(
+    attack, parameters, attacked
+):
+    """Twelve people in the holdout are too few to decide: the figures are reported."""
     for variant, row in attacked("original", attack, BASELINES, parameters).items():
-        assert row.named, variant
+        assert row.figures.rho == pytest.approx(1.0), variant
+        assert row.figures.units == (8 if variant == "recall" else 12)
+        (unmet,) = [gate for gate in row.gates if gate.name == "placements"]
+        assert unmet.message.code == "placements_decide_nothing"
+        assert unmet.message.nested("reason").code == "too_few_holdout_entities"
+        assert not row.named, variant
         assert {(curve.name, curve.of) for curve in row.curves} == {
             ("roc", arm) for arm in row.jobs
         }
@@ -40,8 +48,8 @@ def test_the_original_is_named_and_a_held_back_retrained_model_is_not(attack, pa
 def test_a_suppressed_model_is_less_sure_of_the_forgotten_than_of_the_unseen(attacked):
     """NPO pushes the forget facts below what nobody has seen, which gives it away as well."""
     rows = attacked("npo_gdr", LIKELIHOOD[0], BASELINES, LIKELIHOOD[1])
-    assert rows["min-k 20%"].over_forgotten
-    assert rows["min-k++ 20%"].over_forgotten
+    assert rows["min-k 20%"].figures.rho < -0.5
+    assert rows["min-k++ 20%"].figures.rho < -0.5
     assert not any(row.named for row in rows.values())
     leaks = [f for f in rows["min-k 20%"].side_figures if f.name == "privleak"]
     assert [figure.against for figure in leaks] == list(BASELINES)
@@ -52,7 +60,7 @@ def test_a_suppressed_model_is_less_sure_of_the_forgotten_than_of_the_unseen(att
 def test_gradients_name_a_model_whose_likelihoods_do_not(attacked):
     """NPO lowers what the model says of the forget facts, and leaves it fitted to them."""
     rows = attacked("npo_gdr", "membership/gradient-norm", BASELINES)
-    assert rows["p = 2"].named
+    assert rows["p = 2"].figures.rho > 0.3
 
 
 def test_a_score_without_references_says_what_is_missing(attacked):

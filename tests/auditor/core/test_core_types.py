@@ -47,7 +47,7 @@ def test_a_message_within_another_is_plain_data():
     assert Message.model_validate_json(outer.model_dump_json()) == outer
     assert list(messages_within(outer.model_dump(mode="json"))) == [outer, inner, inner]
     assert hash(outer) == hash(outer.model_copy())
-    assert "quoted" not in message("undecided").model_dump(mode="json")
+    assert "quoted" not in message("gpu_missing").model_dump(mode="json")
 
 
 @pytest.mark.parametrize(

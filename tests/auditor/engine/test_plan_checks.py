@@ -81,7 +81,7 @@ MISTAKES = {
     ),
     "unknown metric": (
         {"metrics": {"primary": "answer-probabilty"}},
-        "metrics: there is no metric 'answer-probabilty'. Did you mean answer-probability?",
+        "metrics: there is no metric 'answer-probabilty'. Did you mean answer-probability",
     ),
     "unknown attack": (
         {"attacks": [{"attack": "quantization/gtpq"}]},

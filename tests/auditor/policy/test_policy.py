@@ -40,6 +40,7 @@ def test_ready_made_policies_demand_what_is_mandatory_by_default():
         assert set(policy.mandatory) == set(levels)
     gate, research = load_policy("release-gate"), load_policy("research")
     assert gate.minimum_retrained == 2
+    assert gate.leaked_facts == 0
     assert research.delta < gate.delta
     assert all(
         shortfall(gate, label, a.parameters.model_dump(mode="json")) is None
@@ -191,3 +192,10 @@ def test_ready_made_files_say_what_they_are_for():
     for text in ready_made().values():
         assert text.startswith("# ")
         assert yaml.safe_load(text)["mandatory"]
+
+
+def test_a_policy_that_counts_no_facts_keeps_the_digest_that_it_had():
+    assert "leaked_facts" not in Policy().model_dump(mode="json")
+    assert Policy(leaked_facts=0).digest != Policy().digest
+    with pytest.raises(AuditorError, match="leaked_facts"):
+        parse_policy({"leaked_facts": -1}, "ours")

@@ -75,6 +75,8 @@ def test_the_baseline_must_move_where_it_knows_nothing(retrained, expected):
     [
         ((4.0, 2.9), (4.0, 2.0), None),
         ((4.0, 3.1), (4.0, 2.0), "no_effect_on_unlearned"),
+        ((8.0, 5.9), (4.0, 2.0), None),  # a quarter of itself, half of the baseline's half
+        ((8.0, 6.1), (4.0, 2.0), "no_effect_on_unlearned"),
         ((1.0, 1.0), (4.0, 2.0), None),  # lower from the beginning
         ((4.0, 4.0), (4.0, 3.97), "no_effect_on_baseline"),  # less than a hundredth
         ((4.0, 3.9), (4.0, 5.0), "no_effect_on_baseline"),

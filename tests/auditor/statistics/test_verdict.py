@@ -13,9 +13,12 @@ from auditor.core.attack_id import AttackId
 from auditor.core.messages import message
 from auditor.core.roles import Role, Status
 from auditor.statistics import (
+    FORMER,
     Arms,
     AttackEvidence,
     Flag,
+    KnownSet,
+    KnownSets,
     Margins,
     Reading,
     Utility,
@@ -177,11 +180,55 @@ def test_too_few_facts_are_inconclusive_and_the_number_needed_is_said():
     assert enough.verdict is Verdict.PASS
 
 
-def test_more_facts_are_not_promised_where_they_would_not_help():
+def test_an_estimate_above_the_margin_leans_to_a_fail_and_no_facts_are_named_for_a_pass():
     decision = decide([as_is(unlearned=0.19)], KEPT)
     assert decision.verdict is Verdict.INCONCLUSIVE
-    assert decision.facts_needed.needed is None
-    assert "more_facts_would_not_pass" in codes(decision)
+    first, second = decision.reasons[:2]
+    assert (first.code, first.params["basis"]) == ("leans_to_fail", "estimate")
+    assert first.params["rho"] == pytest.approx(0.1125)
+    assert decision.facts_needed is None
+    assert second.code == "facts_needed_to_fail"
+    assert decision.facts_to_fail.needed > 200
+    assert not {"facts_needed", "more_facts_would_not_pass"} & set(codes(decision))
+
+
+def test_an_attack_that_shows_a_residual_alone_is_what_an_inconclusive_leans_on():
+    """20 facts, relearning brings back 44 %: above delta at alpha, but not at its share."""
+    copies = [attack("quantization/bnb", n=20), attack("quantization/rtn", n=20)]
+    decision = decide([as_is(n=20), *copies, attack("relearning", n=20, unlearned=0.45)], KEPT)
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    first, second = decision.reasons[:2]
+    assert (first.code, first.params["attack"]) == ("leans_to_fail", "relearning nf4")
+    assert first.params["basis"] == "evidence"
+    assert first.params["rho_lower"] > 0.1
+    assert decision.facts_needed is None
+    enough = second.params["needed"]
+    assert 20 < enough < 40
+    more = [as_is(n=enough), attack(n=enough), attack("relearning", n=enough, unlearned=0.45)]
+    assert decide(more, KEPT).verdict is Verdict.FAIL
+
+
+def test_where_something_else_than_facts_is_missing_none_are_advised():
+    decision = decide([as_is(n=20), FAILED], KEPT)
+    assert decision.reasons[0] == message("leans_to_neither", obstacles=1)
+    assert (decision.facts_needed, decision.facts_to_fail) == (None, None)
+    no_retain = decide([as_is(n=20)], None)
+    assert no_retain.reasons[0] == message("leans_to_neither", obstacles=1)
+
+
+def test_what_blocks_many_attacks_is_said_once_the_most_telling_first():
+    plan = [as_is(n=20)]
+    plan += [attack(f"quantization/q{i}", n=20, unlearned=0.1 + 0.01 * i) for i in range(5)]
+    decision = decide(plan, KEPT)
+    said = [m for m in decision.reasons if m.code == "likewise"]
+    assert codes(decision) == ["leans_to_pass", "facts_needed", "likewise", "likewise"]
+    first = said[1].nested("about")
+    assert (first.code, first.params["attack"]) == (
+        "residual_not_below_margin",
+        "quantization/q4 nf4",
+    )
+    assert len(said[1].params["others"]) == 5
+    assert said[0].nested("about").code == "leaks_not_countable"
 
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.UNAVAILABLE])
@@ -234,22 +281,82 @@ def test_an_attack_that_harms_the_original_below_the_retrained_is_no_evidence_of
 
 def test_an_attack_left_out_still_counts_in_the_number_of_attacks():
     """The mean is over all that were measured, with 0 for the destroyed one."""
-    leak = np.where(np.arange(40) < 14, 0.9, 0.1)
-    alone = decide([as_is(), attack(unlearned=leak, n=40)], KEPT)
-    beside = decide(
-        [as_is(), attack(unlearned=leak, n=40), attack("noise", Role.ADVISORY, original=0.1)], KEPT
-    )
+    kept = attack(unlearned=0.35, n=40)
+    alone = decide([as_is(), kept], KEPT)
+    beside = decide([as_is(), kept, attack("noise", Role.ADVISORY, original=0.1)], KEPT)
     assert beside.log_e_fail == pytest.approx(alone.log_e_fail + np.log(2 / 3))
 
 
+def hidden(leaking, retrained=0.3):
+    """Facts that leak whole, the others suppressed until the mean is below that of R."""
+    rest = retrained - 0.8 * leaking / (N - leaking)
+    return as_is(arms(np.where(np.arange(N) < leaking, 0.9, rest), 0.9, retrained))
+
+
 def test_sparse_leaks_that_averages_hide_block_a_pass():
-    """15 % of the facts leak wholly, the others are suppressed until the mean is that of R."""
-    leaking = np.arange(N) < 19
-    unlearned = np.where(leaking, 0.9, 0.3 - 0.8 * 19 / (N - 19))
-    decision = decide([as_is(arms(unlearned, 0.9, 0.3))], KEPT)
+    """15 of 128 facts leak, and 12 may."""
+    decision = decide([hidden(15)], KEPT)
     gates = {g.name: g.met for g in decision.attacks[0].gates}
     assert decision.verdict is Verdict.INCONCLUSIVE
     assert (gates["residual"], gates["leak_rate"]) == (True, False)
+    assert decision.reasons[0].params["basis"] == "leaks"
+    assert decision.reasons[1].params["leaks"] == 19  # 2 ** -7 is below 0.2 alpha
+    assert reason(decision, "leaks_above_limit").params["allowed"] == 12
+
+
+def test_and_more_of_them_than_chance_explains_are_a_fail():
+    decision = decide([hidden(19)], KEPT)
+    assert decision.verdict is Verdict.FAIL
+    assert codes(decision) == ["leaks_shown_above_limit", "facts_leak"]
+    assert decision.reasons[0].params["leaked"] == 19
+    bounded = decide([hidden(19)], KEPT, rules=FORMER)
+    assert bounded.verdict is Verdict.INCONCLUSIVE
+    assert "leak_rate_not_within_limit" in codes(bounded)
+
+
+def test_a_pass_names_every_fact_that_leaks():
+    unlearned = np.where(np.isin(np.arange(N), (7, 40, 99)), 0.9, 0.1)
+    names = [f"for{i:03}" for i in range(N)]
+    decision = decide([as_is(unlearned=unlearned)], KEPT, facts=names)
+    assert decision.verdict is Verdict.PASS
+    said = decision.reasons[1]
+    assert said == message(
+        "facts_leak",
+        quoted=("ids",),
+        leaked=3,
+        facts=N,
+        ids=["for007", "for040", "for099"],
+        attacks=["none"],
+    )
+    none_may = decide([as_is(unlearned=unlearned)], KEPT, Margins(leaked_facts=0), facts=names)
+    assert none_may.verdict is Verdict.INCONCLUSIVE
+    assert none_may.reasons[2].params["ids"] == ["for007", "for040", "for099"]
+
+
+def test_families_weigh_alike_however_many_variants_one_has():
+    found = attack("relearning", unlearned=0.25, n=60)
+    copies = [attack("quantization/bnb", n=60, unlearned=0.1) for _ in range(1)]
+    copies += [attack(f"quantization/q{i}", n=60) for i in range(5)]
+    plan = [as_is(n=60), *copies, found]
+    shares = {a.label: a.parts for a in decide(plan, KEPT).attacks}
+    assert (shares["none"], shares["relearning nf4"], shares["quantization/q0 nf4"]) == (3, 3, 18)
+    former = decide(plan, KEPT, rules=FORMER)
+    assert {a.parts for a in former.attacks} == {8}
+
+
+def test_a_retrained_model_in_disguise_blocks_a_pass():
+    rng = np.random.default_rng(0)
+    sets = []
+    for level in (0.1, 0.9, 0.2):
+        known = level + 0.05 * rng.standard_normal((3, N))
+        known[2] = known[0] + 0.001
+        sets.append(KnownSet(known.clip(0, 1), tuple(map(str, range(N)))))
+    known = KnownSets(*sets)
+    decision = decide([as_is()], KEPT, known=known)
+    assert decision.verdict is Verdict.INCONCLUSIVE
+    assert reason(decision, "retrained_is_a_copy").params["of"] == "unlearned"
+    assert decision.baselines[0].blocks
+    assert decide([as_is()], KEPT, known=known, rules=FORMER).verdict is Verdict.PASS
 
 
 def test_utility_is_needed_for_a_pass():
@@ -312,7 +419,7 @@ def test_sampled_scope_counts_entities():
     decision = decide([as_is()], KEPT, scope="sampled")
     assert decision.attacks[0].figures.units == N // 4
     assert decision.verdict is Verdict.INCONCLUSIVE
-    more = decision.reasons[-1]
+    more = reason(decision, "facts_needed")
     assert (more.params["unit"], more.params["available"]) == ("entities", 32)
 
 
@@ -355,8 +462,7 @@ def test_the_original_model_itself_never_passes(plan):
 def test_no_verdict_becomes_a_pass_by_an_attack_that_did_not_run(plan, status):
     before = decide(plan, KEPT).verdict
     after = decide([*plan, replace(FAILED, status=status)], KEPT).verdict
-    assert after is not Verdict.PASS
-    assert after is before or before is Verdict.PASS
+    assert after in {before, Verdict.INCONCLUSIVE} - {Verdict.PASS}
 
 
 @quick

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from truth_rows import ROW
 
 from benchmarks.truth_table.architectures import ARCHITECTURES
 from benchmarks.truth_table.auditing import audited
@@ -10,32 +11,11 @@ from benchmarks.truth_table.cells import SMALL, Cell, cells
 from benchmarks.truth_table.facts import WORLDS
 from benchmarks.truth_table.makers import MAKERS
 from benchmarks.truth_table.report import render
-from benchmarks.truth_table.rows import Judgement, Row, append, measured, read
+from benchmarks.truth_table.rows import Judgement, append, measured, read
 from benchmarks.truth_table.subjects import SUBJECTS, Group, table
 from benchmarks.truth_table.truth import LINES
 
-ROW = Row(
-    cell="gpt2/plain",
-    subject="head",
-    profile="quick",
-    policy="quick",
-    commit="abc",
-    exact=0.0,
-    k=0.0,
-    retain=1.0,
-    line=1.0,
-    baseline=0.0,
-    verdict="PASS",
-    named=(),
-    rho=0.05,
-    largest="none/as-is full precision",
-    facts_named=(),
-    reasons=("all_attacks_within",),
-    unmet=(),
-    seconds=3.0,
-)
-
-
+LEFT = (cells()["gpt2/plain"].corpus.forget[0].id,)
 SLICE = (
     {"attack": "none/as-is"},
     {"attack": "quantization/bnb", "parameters": {"format": "nf4"}},
@@ -82,7 +62,8 @@ def test_facts_are_sixty_to_a_hundred_and_twenty_and_answered_once(world):
         ({"subject": "retrained", "line": 0.0}, Judgement.RIGHT),
         ({"subject": "retrained", "line": 0.0, "verdict": "FAIL"}, Judgement.WRONG_FAIL),
         ({"subject": "sparse 3", "line": 0.04}, Judgement.WRONG_PASS),
-        ({"subject": "sparse 3", "facts_named": ("a", "b", "c")}, Judgement.RIGHT),
+        ({"subject": "sparse 1", "facts_named": ("a", "b", "c")}, Judgement.WRONG_PASS),
+        ({"subject": "sparse 1", "facts_named": LEFT}, Judgement.RIGHT),
     ],
 )
 def test_a_verdict_is_judged_against_the_truth(changes, expected):

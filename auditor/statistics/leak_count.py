@@ -1,0 +1,203 @@
+"""Counted leaks: in a census each fact that came back is one.
+
+What noise makes of honest models is seen on the models themselves. A model that forgot is one more
+retrained model: fact by fact it is as likely as each of the others to be the one that stands out.
+Given how many of the S + 1 models stand out on each fact, the number of facts on which the
+unlearned one does is then a sum of independent draws with known chances, whatever the metric's
+noise: an exact test, for one retrained model the sign test. Facts that the policy lets leak are
+taken out first, the most telling ones.
+"""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln
+
+from auditor.statistics.arms import Arms
+from auditor.statistics.betting import FloatArray
+from auditor.statistics.leak_rate import clopper_pearson_upper, leaks
+from auditor.statistics.margins import Margins
+
+COUNT_SHARE = 0.2
+"""Share of alpha that is left for the count; the residual has the rest."""
+
+_SMALLEST = 1e-300
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class LeakCount:
+    """The leaks of one attack, counted over the facts of a census.
+
+    Attributes:
+        eligible: facts whose gap reaches the floor.
+        facts: places of those that leaked, d > g / 2.
+        limit: leaks that the policy allows.
+        baseline: most leaks of any retrained model against the others; None with one, which
+            shows none.
+        log_p: log of the chance of so many leaks beyond the limit if the unlearned model were
+            another retrained one; 0 within the limit.
+        countable: whether so many facts are eligible that leaks could have been seen.
+    """
+
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid"}
+
+    eligible: int
+    facts: tuple[int, ...]
+    limit: int
+    baseline: int | None
+    log_p: float
+    countable: bool
+
+    @property
+    def leaked(self) -> int:
+        """Number of facts that leaked."""
+        return len(self.facts)
+
+    @property
+    def allowed(self) -> int:
+        """Leaks that a PASS allows: the policy's, or a retrained model's."""
+        return max(self.limit, self.baseline or 0)
+
+    @property
+    def within(self) -> bool:
+        """Whether the count allows a PASS."""
+        return self.countable and self.leaked <= self.allowed
+
+    def log_e_value(self, alpha: float) -> float:
+        """Returns the log of an e-value that is all or nothing.
+
+        It is 1 / alpha where the count is above the limit with chance at most alpha, and 0 else.
+        """
+        return -math.log(alpha) if self.shown_above(alpha) else -math.inf
+
+    def shown_above(self, alpha: float) -> bool:
+        """Whether more leaked than is allowed and than noise explains."""
+        return self.leaked > self.allowed and self.log_p <= math.log(alpha)
+
+
+def leak_limit(margins: Margins, eligible: int) -> int:
+    """Returns how many of the eligible facts may leak."""
+    share = math.floor(margins.leak_limit * eligible + _ROUNDING)
+    return share if margins.leaked_facts is None else min(share, margins.leaked_facts)
+
+
+def count_leaks(arms: Arms, margins: Margins) -> LeakCount:
+    """Counts the leaks, and what retrained models make of the noise."""
+    contrast = arms.fact_contrast()
+    leaked, eligible = leaks(contrast.d, contrast.g, margins.leak_gap_floor)
+    facts = tuple(int(place) for place in np.flatnonzero(leaked))
+    usable = int(eligible.sum())
+    limit = leak_limit(margins, usable)
+    models = standing_out(arms, margins).sum(axis=0)
+    return LeakCount(
+        eligible=usable,
+        facts=facts,
+        limit=limit,
+        baseline=_baseline(arms, margins),
+        log_p=_log_chance(models[leaked], models[~leaked], limit, arms.seeds)
+        if len(facts) > limit
+        else 0.0,
+        countable=enough_eligible(usable, margins),
+    )
+
+
+def enough_eligible(eligible: int, margins: Margins) -> bool:
+    """Says whether so many facts could bound a share.
+
+    A census counts its facts; those without a gap can show no leak, and a count over a handful of
+    the others would say little about the set.
+    """
+    if eligible == 0:
+        return False
+    return clopper_pearson_upper(0, eligible, margins.alpha) <= margins.leak_limit
+
+
+def _baseline(arms: Arms, margins: Margins) -> int | None:
+    """The most leaks of any retrained model against the others."""
+    if arms.seeds < 2:
+        return None
+    counts = []
+    for seed in range(arms.seeds):
+        contrast = arms.with_seed_as_unlearned(seed).fact_contrast()
+        leaked, _ = leaks(contrast.d, contrast.g, margins.leak_gap_floor)
+        counts.append(int(leaked.sum()))
+    return max(counts)
+
+
+def standing_out(arms: Arms, margins: Margins) -> NDArray[np.bool_]:
+    """Returns which models leak against the others' mean [S + 1, n].
+
+    The unlearned model is the first of the models, the retrained ones follow.
+    """
+    models = np.vstack([arms.unlearned, arms.retrained])
+    others = (models.sum(axis=0) - models) / arms.seeds
+    gap = arms.original - others
+    found: NDArray[np.bool_] = (models - others > gap / 2) & (gap >= margins.leak_gap_floor)
+    found[0] = leaks(*_contrast(arms), margins.leak_gap_floor)[0]
+    return found
+
+
+def _contrast(arms: Arms) -> tuple[FloatArray, FloatArray]:
+    contrast = arms.fact_contrast()
+    return contrast.d, contrast.g
+
+
+def leaks_to_fail(arms: Arms, margins: Margins, alpha: float) -> int | None:
+    """Returns how many leaks would be a FAIL, with the noise observed.
+
+    Args:
+        arms: what was measured under one attack.
+        margins: the policy's margins.
+        alpha: share of alpha that the count has.
+
+    Returns:
+        None where even a leak of every eligible fact would not.
+    """
+    count = count_leaks(arms, margins)
+    models, leaked = _standing_out_on(arms, margins, count)
+    for more in range(count.eligible - count.leaked + 1):
+        own = np.concatenate([models[leaked], np.ones(more, dtype=np.int64)])
+        chance = _log_chance(own, models[~leaked], count.limit, arms.seeds)
+        if own.size > count.allowed and chance <= math.log(alpha):
+            return int(own.size)
+    return None
+
+
+def _standing_out_on(
+    arms: Arms, margins: Margins, count: LeakCount
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Number of models that stand out on each fact, and which leaked."""
+    leaked = np.zeros(arms.facts, dtype=np.bool_)
+    leaked[list(count.facts)] = True
+    return standing_out(arms, margins).sum(axis=0), leaked
+
+
+def _log_chance(own: NDArray[np.int64], others: NDArray[np.int64], limit: int, seeds: int) -> float:
+    """Log of the chance of as many leaks by noise.
+
+    Args:
+        own: on each fact that leaked, how many models stand out.
+        others: the same of the other facts.
+        limit: leaks that are taken out, those that tell most first.
+        seeds: retrained models.
+    """
+    telling = np.sort(own)[limit:]
+    models = Counter(telling.tolist()) + Counter(others[others > 0].tolist())
+    chances = np.ones(1)
+    for count, facts in models.items():
+        chances = np.convolve(chances, _binomial(facts, count / (seeds + 1)))
+    return math.log(max(float(chances[telling.size :].sum()), _SMALLEST))
+
+
+def _binomial(trials: int, chance: float) -> FloatArray:
+    """Probabilities of 0 to `trials` hits [trials + 1]."""
+    hits = np.arange(trials + 1)
+    ways = gammaln(trials + 1) - gammaln(hits + 1) - gammaln(trials - hits + 1)
+    odds = hits * math.log(chance) + (trials - hits) * math.log1p(-chance)
+    probabilities: FloatArray = np.exp(ways + odds)
+    return probabilities
