@@ -14,7 +14,10 @@ _Said = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 def _unset(value: object) -> bool:
-    """Whether a field is left out, so that policies without it keep their digest."""
+    """Return whether a field is left out.
+
+    So policies without it keep their digest.
+    """
     return value is None
 
 

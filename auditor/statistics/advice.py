@@ -19,7 +19,7 @@ ONLY_FACTS = frozenset({"residual", "leak_rate"})
 
 @dataclass(frozen=True)
 class Advice:
-    """What an INCONCLUSIVE is told with.
+    """Advice on an INCONCLUSIVE verdict.
 
     Attributes:
         reasons: to which side it leans, and what would decide it.

@@ -59,7 +59,7 @@ class KnownSets:
 
 @dataclass(frozen=True)
 class BaselineFinding:
-    """What is wrong with a retrained model.
+    """Finding against a retrained model.
 
     Attributes:
         message: what was found, and of which model.

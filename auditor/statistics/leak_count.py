@@ -55,7 +55,7 @@ class LeakCount:
 
     @property
     def leaked(self) -> int:
-        """How many facts leaked."""
+        """Number of facts that leaked."""
         return len(self.facts)
 
     @property
@@ -130,7 +130,7 @@ def _baseline(arms: Arms, margins: Margins) -> int | None:
 
 
 def standing_out(arms: Arms, margins: Margins) -> NDArray[np.bool_]:
-    """Says which models leak against the mean of the others [S + 1, n].
+    """Returns which models leak against the others' mean [S + 1, n].
 
     The unlearned model is the first of the models, the retrained ones follow.
     """

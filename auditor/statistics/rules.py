@@ -7,7 +7,7 @@ from auditor.statistics.attack_weights import Weighting
 
 @dataclass(frozen=True)
 class Rules:
-    """What differs between releases in how evidence becomes a verdict.
+    """Rules from evidence to verdict that differ between releases.
 
     Attributes:
         weighting: how the attacks share alpha in a FAIL.

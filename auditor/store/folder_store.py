@@ -164,7 +164,9 @@ class FolderStore:
         Raises:
             EvidenceChangedError: they were changed after they were written, or are not there.
         """
-        return load(self._whole(key, _ARRAYS)) if _ARRAYS in self._sealed(key) else {}
+        if _ARRAYS not in self._sealed(key):
+            return {}
+        return dict(sorted(load(self._whole(key, _ARRAYS)).items()))  # in no order as they come
 
     def identity(self, key: str) -> dict[str, Any]:
         """Read what a finished job was asked, under today's names.
