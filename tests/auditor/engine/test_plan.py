@@ -63,6 +63,7 @@ def test_profiles_grow_and_always_hold_the_model_as_it_is():
         "quantization/bnb fp4",
         "quantization/gptq 4-bit g128",
         "relearning/held-out-facts by attribute",
+        "relearning/held-out-facts by attribute full",
         "tampering/graft interfaces",
     ]
     assert set(by_profile["quick"]) < set(by_profile["standard"]) < set(by_profile["exhaustive"])
