@@ -63,8 +63,8 @@ def test_profiles_grow_and_always_hold_the_model_as_it_is():
         "quantization/bnb fp4",
         "quantization/gptq 4-bit g128",
         "relearning/held-out-facts by attribute",
-        "relearning/held-out-facts by attribute full",
         "tampering/graft interfaces",
+        "relearning/held-out-facts by attribute full",
     ]
     assert set(by_profile["quick"]) < set(by_profile["standard"]) < set(by_profile["exhaustive"])
     assert "quantization/gptq 2-bit g128" in by_profile["exhaustive"]
