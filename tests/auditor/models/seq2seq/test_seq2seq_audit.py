@@ -17,7 +17,7 @@ from auditor.models.seq2seq.model import Seq2SeqLM
 
 ATTACKS = [
     {"attack": "quantization/bnb", "parameters": {"format": ["int8", "nf4"]}},
-    {"attack": "relearning/held-out-facts", "parameters": {"learning_rate": 3e-3}},
+    {"attack": "relearning/held-out-facts"},
     {"attack": "membership/likelihood", "parameters": {"score": ["loss", "reference"]}},
 ]
 
