@@ -23,7 +23,6 @@ class ControlMeasurement:
         left: share of the gap without attack that is left.
         assessment: the attack's figures there.
         alpha: alpha of the policy.
-        tests: parts of alpha of which the attack has one in the audit.
     """
 
     kind: ControlKind
@@ -31,7 +30,6 @@ class ControlMeasurement:
     left: float
     assessment: AttackAssessment
     alpha: float
-    tests: int
 
     @property
     def found(self) -> bool:
@@ -42,7 +40,7 @@ class ControlMeasurement:
         The e-value must reach the audit's own threshold, over all its attacks.
         """
         found = self.assessment.log_e_fail
-        return found is not None and found >= log_threshold(self.alpha, self.tests)
+        return found is not None and found >= log_threshold(self.alpha, self.assessment.parts)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -61,7 +59,7 @@ class ControlMeasurement:
             "rho_upper": figures.rho_upper if figures else None,
             "tells_original_apart": self.assessment.counts,
             "log_e_fail": seen,
-            "log_e_needed": log_threshold(self.alpha, self.tests),
+            "log_e_needed": log_threshold(self.alpha, self.assessment.parts),
         }
 
 

@@ -1,13 +1,25 @@
 """Decision on the inputs of a verdict."""
 
+from collections.abc import Mapping
+
 from auditor.certificate.inputs import DecisionInputs
 from auditor.core.arms import Arm
+from auditor.core.attack_id import AttackId
 from auditor.core.facts import SetName
 from auditor.core.roles import Role
 from auditor.policy import Policy, unmet
-from auditor.statistics import Decision, FactsNeeded, Margins, Utility, decide, facts_needed
+from auditor.statistics import (
+    AttackAssessment,
+    Decision,
+    FactsNeeded,
+    Margins,
+    Utility,
+    decide,
+    facts_needed,
+)
 from auditor.statistics.baselines import KnownSet, KnownSets
 from auditor.statistics.rules import TODAY, Rules
+from auditor.statistics.verdict import assess_all
 
 
 def margins(policy: Policy, rules: Rules = TODAY) -> Margins:
@@ -35,6 +47,20 @@ def decide_verdict(inputs: DecisionInputs) -> Decision:
         facts=[fact.id for fact in inputs.sets["forget"]],
         rules=inputs.rules,
     )
+
+
+def assess_controls(
+    inputs: DecisionInputs, shares: Mapping[AttackId, int]
+) -> tuple[AttackAssessment, ...]:
+    """Assess attacks on a positive control as the audit assesses them.
+
+    Args:
+        inputs: inputs with the control in the place of the unlearned model, and with those of the
+            audit's attacks that were put to it.
+        shares: attack to the parts of alpha of which it has one in the audit.
+    """
+    allowed = margins(inputs.policy, inputs.rules)
+    return assess_all(inputs.attacks, allowed, inputs.policy.scope, inputs.rules, shares)
 
 
 def power(inputs: DecisionInputs, attacks: int | None = None) -> FactsNeeded | None:

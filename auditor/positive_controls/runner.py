@@ -23,7 +23,7 @@ from torch import OutOfMemoryError
 
 from auditor.certificate.build import ControlResults, audited_inputs
 from auditor.certificate.control_outcomes import ControlMeasurement, control_outcome
-from auditor.certificate.decision import decide_verdict
+from auditor.certificate.decision import assess_controls, decide_verdict
 from auditor.certificate.inputs import DecisionInputs
 from auditor.certificate.schema import ControlModelPart, PositiveControlPart
 from auditor.core.arms import Arm
@@ -79,7 +79,7 @@ def run_controls(
     ) -> dict[AttackId, _Measured]:
         seen = run_audit(_with_control(outcome, model, variants), store, executor, progress)
         seals.update(seen.seals)
-        return _measured(audited_inputs(seen), model, inputs.policy.alpha, shares)
+        return _measured(audited_inputs(seen), model, shares)
 
     on_visible = measured(visible, held)
     on_obfuscated: dict[AttackId, _Measured | Message] = {}
@@ -103,7 +103,7 @@ class _Measured:
 
 
 def _measured(
-    inputs: DecisionInputs, model: PositiveControlModel, alpha: float, parts: Mapping[AttackId, int]
+    inputs: DecisionInputs, model: PositiveControlModel, shares: Mapping[AttackId, int]
 ) -> dict[AttackId, _Measured]:
     as_is = dict(inputs.as_is.jobs)
     return {
@@ -113,8 +113,7 @@ def _measured(
                 model.grid,
                 model.left,
                 assessment,
-                alpha,
-                parts.get(assessment.evidence.id, assessment.parts),
+                inputs.policy.alpha,
             ),
             ControlModelPart(
                 kind=model.kind,
@@ -125,7 +124,7 @@ def _measured(
                 jobs=dict(assessment.evidence.jobs),
             ),
         )
-        for assessment in decide_verdict(inputs).attacks
+        for assessment in assess_controls(inputs, shares)
     }
 
 

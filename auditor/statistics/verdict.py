@@ -14,10 +14,11 @@ Where the model as it is was not measured, rule 1 cannot be judged and the verdi
 INCONCLUSIVE, whatever the other attacks show; the reasons then say what they show.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from auditor.core.attack_id import AttackId
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role
 from auditor.statistics.advice import ONLY_FACTS, Advice, advise, most_needed
@@ -176,9 +177,22 @@ def decide(
 
 
 def assess_all(
-    attacks: Sequence[AttackEvidence], margins: Margins, scope: Scope, rules: Rules = TODAY
+    attacks: Sequence[AttackEvidence],
+    margins: Margins,
+    scope: Scope,
+    rules: Rules = TODAY,
+    shares: Mapping[AttackId, int] | None = None,
 ) -> tuple[AttackAssessment, ...]:
-    """Returns the assessments of a plan's attacks, each at its share."""
+    """Returns the assessments of a plan's attacks, each at its share.
+
+    Args:
+        attacks: as for `decide`.
+        margins: the policy's margins.
+        scope: what the units are.
+        rules: of the release whose assessments they are.
+        shares: attack to the parts of alpha of which it has one; by default those that follow
+            from the attacks given.
+    """
     gaps = {
         reading.metric: float(reading.arms.contrast(scope).g.mean())
         for reading in _as_is(attacks).readings
@@ -186,7 +200,8 @@ def assess_all(
     }
     deciding = [entry for entry in attacks if entry.role is not Role.REPORTED]
     measured = [entry.id for entry in deciding if entry.arms is not None]
-    shares = parts([entry.id for entry in deciding], measured, rules.weighting)
+    if shares is None:
+        shares = parts([entry.id for entry in deciding], measured, rules.weighting)
     return tuple(
         assess(entry, margins, scope, no_attack_gaps=gaps, parts=shares.get(entry.id, 1))
         for entry in attacks

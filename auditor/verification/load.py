@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from auditor.attack import ATTACKS
 from auditor.certificate.control_outcomes import ControlMeasurement, control_outcome
-from auditor.certificate.decision import decide_verdict
+from auditor.certificate.decision import assess_controls, decide_verdict
 from auditor.certificate.inputs import DecisionInputs
 from auditor.certificate.schema import (
     Certificate,
@@ -267,7 +267,7 @@ def _control_outcomes(
 
     It is the control to which the attack is held.
     """
-    parts = {assessed.label: assessed.parts for assessed in decide_verdict(inputs).attacks}
+    shares = {a.evidence.id: a.parts for a in decide_verdict(inputs).attacks}
     rows = {row.label: row for row in certificate.matrix}
     roles = {attack.id: attack for attack in inputs.attacks}
     as_is = rows[inputs.as_is.id.label]
@@ -282,11 +282,9 @@ def _control_outcomes(
             _evidence(seen, one, Assigned(roles[one.id].role, roles[one.id].shortfall), store)
             for one in used
         )
-        assessed = decide_verdict(replace(seen, attacks=attacks)).attacks
+        assessed = assess_controls(replace(seen, attacks=attacks), shares)
         assessment = next(a for a in assessed if a.label == label)
-        return ControlMeasurement(
-            part.kind, part.grid, part.left, assessment, inputs.policy.alpha, parts[label]
-        )
+        return ControlMeasurement(part.kind, part.grid, part.left, assessment, inputs.policy.alpha)
 
     def outcome(part: PositiveControlPart) -> ControlOutcome:
         if part.attack not in rows:

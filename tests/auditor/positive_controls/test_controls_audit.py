@@ -90,6 +90,10 @@ def test_controls_follow_from_the_evidence_on_their_models(blind, small_plan, tm
         check_contradiction(forged, store)
 
 
+TRIED = 2
+"""Formats of prompts that are tried on the original before the audit."""
+
+
 @pytest.fixture
 def blind():
     """An attack that sees a whole set of facts or nothing: what is half there, it misses."""
@@ -113,7 +117,8 @@ def blind():
 
 def test_an_attack_that_does_not_find_its_control_blocks_a_pass(blind, small_plan, tmp_path, kept):
     policy = {"mandatory": ["none/as-is", "test/blind"]}
-    plan = small_plan(attacks=[{"attack": "test/blind"}], policy=policy)
+    metrics = {"deciding": [], "reported": []}  # so few facts are not enough for two metrics
+    plan = small_plan(attacks=[{"attack": "test/blind"}], policy=policy, metrics=metrics)
     certificate = run(plan, tmp_path, kept)
     found, params = outcomes(certificate)["test/blind all or nothing"]
     assert certificate.verdict.verdict == "INCONCLUSIVE"
@@ -256,8 +261,8 @@ def test_killed_between_controls_the_certificate_is_the_same(small_plan, tmp_pat
         return len(list((out / "evidence" / folder).glob("??/*")))
 
     for reached in (
-        lambda: finished("jobs") == 3,  # the audit is done, the first control is not
-        lambda: finished("jobs") == 4,  # the first control is measured, the second is not made
+        lambda: finished("jobs") == TRIED + 3,  # the audit is done, the first control is not
+        lambda: finished("jobs") == TRIED + 4,  # the first is measured, the second is not made
     ):
         process = context.Process(target=_audit, args=(plan, out))
         process.start()
@@ -271,6 +276,11 @@ def test_killed_between_controls_the_certificate_is_the_same(small_plan, tmp_pat
     audit_alone()
     content = _content(out)
     assert content == _content(whole)
-    jobs = {folder.name for folder in (whole / "evidence" / "jobs").glob("??/*")}
-    assert content["evidence"]["jobs"].keys() == jobs, "those on controls are under the digest, too"
-    assert finished("jobs") == len(jobs) == 5
+    jobs = {folder.name: folder for folder in (whole / "evidence" / "jobs").glob("??/*")}
+    said = content["evidence"]["jobs"].keys()
+    assert said <= jobs.keys()
+    assert len(said) == 5, "those on controls are under the digest, too"
+    others = [json.loads((jobs[key] / "job.json").read_text()) for key in jobs.keys() - said]
+    assert len(others) == TRIED
+    assert len({json.dumps(job["format"], sort_keys=True) for job in others}) == TRIED
+    assert finished("jobs") == len(jobs) == TRIED + 5

@@ -4,6 +4,9 @@ from auditor.core.errors import AuditorError
 from auditor.testbeds.recipe import WORLDS, recipe
 from auditor.unlearning.registry import METHODS
 
+LATER = {"alt_po", "idk_dpo", "simnpo", "simnpo_gdr", "undial"}
+"""Methods that models of the truth table are made by; the worlds are older, and stay as they are."""
+
 
 def test_the_contrast_differs_in_lineage_only():
     lineage, contrast = (
@@ -16,8 +19,8 @@ def test_the_contrast_differs_in_lineage_only():
 
 
 @pytest.mark.parametrize("world", WORLDS.values(), ids=WORLDS)
-def test_worlds_hold_every_method_and_three_retrained_models(world):
-    assert {settings.method for settings in world.methods.values()} == set(METHODS)
+def test_worlds_hold_methods_and_three_retrained_models(world):
+    assert {settings.method for settings in world.methods.values()} == METHODS.keys() - LATER
     assert world.retrained == ("retrained-0", "retrained-1", "retrained-2")
     assert len(set(world.seeds)) == 4
     assert world.demo in world.methods
