@@ -5,7 +5,7 @@ from auditor.testbeds.recipe import WORLDS, recipe
 from auditor.unlearning.registry import METHODS
 
 LATER = {"alt_po", "idk_dpo", "simnpo", "simnpo_gdr", "undial"}
-"""Methods that models of the truth table are made by; the worlds are older, and stay as they are."""
+"""Methods that make models of the truth table; the worlds are older, and stay as they are."""
 
 
 def test_the_contrast_differs_in_lineage_only():
