@@ -3,11 +3,13 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from auditor.core.messages import Message, message
 from auditor.statistics.arms import Scope
 from auditor.statistics.assessment import AttackAssessment
 from auditor.statistics.betting import log_threshold
+from auditor.statistics.blocks import Block
 from auditor.statistics.leak_count import COUNT_SHARE, LeakCount, leaks_to_fail
 from auditor.statistics.margins import Margins
 from auditor.statistics.power import FactsNeeded, facts_needed_as_observed, facts_needed_to_fail
@@ -15,6 +17,18 @@ from auditor.statistics.readings import AssessedReading, strongest
 
 ONLY_FACTS = frozenset({"residual", "leak_rate"})
 """Gates that more facts alone may meet."""
+
+
+def lifted_by_facts(block: Block) -> bool:
+    """Says whether more facts alone may lift a block.
+
+    So it is with a gap whose mean suffices: its lower bound rises with the number of facts.
+    """
+    if block.gate in ONLY_FACTS:
+        return True
+    figures: dict[str, Any] = block.message.params
+    small = block.message.code == "gap_too_small"
+    return small and bool(figures["gap_mean"] >= figures["gap_required"])
 
 
 @dataclass(frozen=True)

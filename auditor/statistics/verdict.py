@@ -21,7 +21,7 @@ from enum import StrEnum
 from auditor.core.attack_id import AttackId
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role
-from auditor.statistics.advice import ONLY_FACTS, Advice, advise, most_needed
+from auditor.statistics.advice import Advice, advise, lifted_by_facts, most_needed
 from auditor.statistics.arms import Scope, check_scope
 from auditor.statistics.assessment import AttackAssessment, AttackEvidence, assess
 from auditor.statistics.attack_weights import parts, weighted_log_e_value
@@ -243,7 +243,7 @@ def _advice(
 ) -> Advice:
     if not rules.facts_for_fail:
         return Advice(to_pass=most_needed(attacks, margins, scope))
-    obstacles = len(said_once([block for block in blocks if block.gate not in ONLY_FACTS]))
+    obstacles = len(said_once([block for block in blocks if not lifted_by_facts(block)]))
     return advise(attacks, obstacles, margins, scope)
 
 

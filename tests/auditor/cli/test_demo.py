@@ -17,7 +17,8 @@ def test_demo_shows_a_fail_and_a_pass(people, tmp_path, capsys):
     )
     assert failed["verdict"]["verdict"] == "FAIL"
     assert failed["utility"]["state"] == "kept"
-    assert {row["variant"] for row in failed["matrix"] if row["named"]} == {"nf4", "by attribute"}
+    named = {row["variant"] for row in failed["matrix"] if row["named"]}
+    assert named == {"nf4", "1 token", "by attribute", "by attribute full"}
     assert passed["verdict"]["verdict"] == "PASS"
     assert all(row["status"] == "measured" for row in passed["matrix"])
     for name in ("unlearned", "retrained"):

@@ -245,6 +245,7 @@ def test_flags_say_what_a_plan_does(tiny, tmp_path, capsys):
         "prompting",
         "quantization",
         "relearning",
+        "tampering",
     }
     inversion = next(e for e in variants if e["label"].startswith("prompting/concept-inversion"))
     assert inversion["unavailable"]["code"] == "pictures_not_given"
