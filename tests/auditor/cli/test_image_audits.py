@@ -293,8 +293,8 @@ def test_the_published_formats(erasure, shapes_world, tmp_path):
     assert row["retain"]["concept"]["unlearned"] > 0.5
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)  # six minutes of one core, which other tests may share
+@pytest.mark.nightly
+@pytest.mark.timeout(1800)  # ten minutes of one core, which other tests may share
 def test_demo_of_a_text_to_image_model_shows_a_fail_and_a_pass(shapes_world, tmp_path, capsys):
     out = tmp_path / "demo"
     assert run(["demo", "--world", "shapes", "--out", str(out), "--quiet"]) == OK
