@@ -49,7 +49,11 @@ FAULTS = (
     ),
     Fault(
         "whole facts left among many",
-        {"sparse 3": ("INCONCLUSIVE", "PASS"), "sparse 8": ("INCONCLUSIVE",)},
+        {
+            "sparse 1": ("PASS",),
+            "sparse 3": ("INCONCLUSIVE", "PASS"),
+            "sparse 8": ("INCONCLUSIVE",),
+        },
     ),
 )
 """Predictions were written before the former code audited Qwen2 and NeoX."""

@@ -212,6 +212,7 @@ _CELLS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "rmu rescaled",
             "opening",
             "opening rescaled",
+            "sparse 1",
             "sparse 3",
             "sparse 8",
             "resistant",
@@ -223,6 +224,7 @@ _CELLS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "rmu",
             "rmu reparametrised",
             "capitals",
+            "sparse 1",
             "sparse 3",
             "sparse 8",
             "npo",
@@ -266,6 +268,11 @@ _CELLS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """What a review found faulty stands first; then one architecture whole."""
+
+SLICE = tuple(
+    f"gpt2/plain/{name}" for name in ("retrained", "rmu rescaled", "head", "opening", "sparse 3")
+)
+"""Subjects of a short run, such as that of a longer profile."""
 
 
 def table() -> list[tuple[str, Subject]]:
