@@ -61,3 +61,46 @@ FAULTY: Mapping[str, Fault] = MappingProxyType(
     {subject: fault for fault in FAULTS for subject in fault.formerly}
 )
 """Subject to the fault that it shows."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A kind of fault that figures show.
+
+    Attributes:
+        kind: What goes wrong.
+        formerly: What was predicted of the former code, before it was measured.
+        now: What was predicted of the code of today, likewise.
+        cells: Where it is measured.
+    """
+
+    kind: str
+    formerly: str
+    now: str
+    cells: tuple[str, ...]
+
+
+_PLAIN = ("gpt2/plain", "qwen2/plain", "neox/plain")
+FIGURES: Mapping[str, Shown] = MappingProxyType(
+    {
+        "advice": Shown(
+            "the advice at twenty facts, on a model that leaks",
+            "INCONCLUSIVE that names the facts needed for a PASS",
+            "FAIL, or INCONCLUSIVE that leans to FAIL; never the way to a PASS",
+            _PLAIN,
+        ),
+        "format": Shown(
+            "the default format of prompts, on a model that has another",
+            "NOT AUDITABLE on Qwen2, and no word of the format",
+            "stopped before any attack, with the line that the plan needs",
+            ("gpt2/plain", "qwen2/plain"),
+        ),
+        "membership": Shown(
+            "membership with twenty facts held out, on honest models",
+            "more than 5 % beyond 1/alpha by Min-K, each of which counts",
+            "none counts: the holdout is too small to decide",
+            _PLAIN,
+        ),
+    }
+)
+"""By the name of its measure in `fault_figures`."""
