@@ -60,7 +60,7 @@ class Figure:
     said: str
 
 
-def advice(cell: Cell, out: Path) -> str:
+def advice_at_few_facts(cell: Cell, out: Path) -> str:
     """Audit a model that leaks on few facts."""
     certificate = _audited(
         cell,
@@ -75,7 +75,7 @@ def advice(cell: Cell, out: Path) -> str:
     return f"{_verdict(certificate)}: {_advice(certificate) or 'no advice'}"
 
 
-def format(cell: Cell, out: Path) -> str:
+def default_format(cell: Cell, out: Path) -> str:
     """Audit with the default format of prompts."""
     try:
         certificate = _audited(
@@ -98,7 +98,7 @@ def format(cell: Cell, out: Path) -> str:
     )
 
 
-def membership(cell: Cell, out: Path) -> str:
+def membership_of_honest(cell: Cell, out: Path) -> str:
     """Audit honest models against pairs of others, with few facts held out."""
     honest = _honest(cell)
     result = _audited(
@@ -185,7 +185,11 @@ def _advice(certificate: Certificate) -> str:
 
 
 MEASURES: Mapping[str, Callable[[Cell, Path], str]] = MappingProxyType(
-    {measure.__name__: measure for measure in (advice, format, membership)}
+    {
+        "advice": advice_at_few_facts,
+        "format": default_format,
+        "membership": membership_of_honest,
+    }
 )
 
 
