@@ -25,6 +25,7 @@ from auditor.attack import PROFILES
 from auditor.core.quiet import quiet_libraries
 from benchmarks.truth_table import rows as kept
 from benchmarks.truth_table.cells import cells
+from benchmarks.truth_table.former_faults import read_figures
 from benchmarks.truth_table.report import render
 from benchmarks.truth_table.subjects import SLICE, Subject, table
 
@@ -156,7 +157,8 @@ def main() -> None:
         with ProcessPoolExecutor(given.jobs) as pool:
             parts = [pool.submit(audit_all, run, part) for part in by_cell(waiting)]
             failures = sum(part.result() for part in parts)
-    given.table.write_text(render(kept.read(given.rows)), encoding="utf-8")
+    figures = read_figures(FOLDER / "truth_table" / "fault_figures.jsonl")
+    given.table.write_text(render(kept.read(given.rows), figures), encoding="utf-8")
     if failures:
         raise SystemExit(f"{failures} subjects could not be audited")
 

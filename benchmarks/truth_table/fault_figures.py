@@ -15,7 +15,7 @@ import argparse
 import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -31,7 +31,7 @@ from auditor.statistics import Arms, Margins, log_e_value
 from auditor.statistics.holdout_blocks import BLOCK, not_deciding
 from benchmarks.truth_table.__main__ import FOLDER, commit
 from benchmarks.truth_table.cells import Cell, cells
-from benchmarks.truth_table.former_faults import FIGURES
+from benchmarks.truth_table.former_faults import FIGURES, Figure, read_figures
 from benchmarks.truth_table.subjects import SUBJECTS
 
 FACTS = 20
@@ -41,23 +41,6 @@ ADVICE = ("leans_to_fail", "leans_to_pass", "leans_to_neither", "facts_needed")
 SCORES = ("loss", "min-k", "min-k++")
 SAME_BASE, OWN_BASE = (21, 22), (31, 32, 33, 34)
 """Seeds of the honest models beside the two of the cell."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """What one code did with one fault.
-
-    Attributes:
-        fault: A name in ``FIGURES``.
-        cell: Architecture and world.
-        code: Commit of the code.
-        said: The figures, in words.
-    """
-
-    fault: str
-    cell: str
-    code: str
-    said: str
 
 
 def advice_at_few_facts(cell: Cell, out: Path) -> str:
@@ -118,14 +101,14 @@ def membership_of_honest(cell: Cell, out: Path) -> str:
     frame = result.to_frame()
     said = []
     for variant, rows in frame[frame.attack == "membership/likelihood"].groupby("variant"):
-        trials = list(_trials(rows))
-        beyond = sum(beyond for beyond, _ in trials)
-        deciding = sum(beyond and decides for beyond, decides in trials)
-        said.append(f"{variant}: {beyond} of {len(trials)} beyond 1/alpha, {deciding} counted")
+        tried = list(trials(rows))
+        beyond = sum(beyond for beyond, _ in tried)
+        deciding = sum(beyond and decides for beyond, decides in tried)
+        said.append(f"{variant}: {beyond} of {len(tried)} beyond 1/alpha, {deciding} counted")
     return "; ".join(said)
 
 
-def _trials(rows: pd.DataFrame) -> Iterable[tuple[bool, bool]]:
+def trials(rows: pd.DataFrame) -> Iterable[tuple[bool, bool]]:
     """Whether each honest model is beyond the threshold, and whether that counts."""
     placed = {str(metric): _by_arm(of) for metric, of in rows.groupby("metric")}
     known = placed["placement"]
@@ -193,13 +176,6 @@ MEASURES: Mapping[str, Callable[[Cell, Path], str]] = MappingProxyType(
 )
 
 
-def read(path: Path) -> list[Figure]:
-    """Figures of a file, none where it is missing."""
-    if not path.is_file():
-        return []
-    return [Figure(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 def main() -> None:
     """Measure what is missing and write it down."""
     parser = argparse.ArgumentParser(
@@ -214,7 +190,7 @@ def main() -> None:
         "--figures", type=Path, default=FOLDER / "truth_table" / "fault_figures.jsonl"
     )
     given = parser.parse_args()
-    done = {(figure.fault, figure.cell, figure.code) for figure in read(given.figures)}
+    done = {(figure.fault, figure.cell, figure.code) for figure in read_figures(given.figures)}
     for fault, shown in FIGURES.items():
         for name in shown.cells:
             asked = (given.only is None or fault in given.only) and name in (given.cell or [name])

@@ -4,8 +4,10 @@ Four of the seven kinds are subjects of the table: they are audited by the code 
 The others are figures that `benchmarks.former_faults` measures with either code.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
 BEFORE = "f0db4c8"
@@ -104,3 +106,27 @@ FIGURES: Mapping[str, Shown] = MappingProxyType(
     }
 )
 """By the name of its measure in `fault_figures`."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What one code did with one fault.
+
+    Attributes:
+        fault: A name in ``FIGURES``.
+        cell: Architecture and world.
+        code: Commit of the code.
+        said: The figures, in words.
+    """
+
+    fault: str
+    cell: str
+    code: str
+    said: str
+
+
+def read_figures(path: Path) -> list[Figure]:
+    """Figures of a file, none where it is missing."""
+    if not path.is_file():
+        return []
+    return [Figure(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from benchmarks.truth_table.former_faults import BEFORE, FAULTY
+from benchmarks.truth_table.former_faults import BEFORE, FAULTY, FIGURES, Figure
 from benchmarks.truth_table.rows import Judgement, Row
 from benchmarks.truth_table.subjects import table
 
@@ -35,8 +35,8 @@ Run = tuple[str, str, str]
 _THEN = (BEFORE, "quick")
 
 
-def render(rows: Sequence[Row]) -> str:
-    """Render all runs side by side, then each with every row."""
+def render(rows: Sequence[Row], figures: Sequence[Figure] = ()) -> str:
+    """Render what was found faulty, all runs side by side, then each with every row."""
     runs = {
         run: [row for row in rows if _run(row) == run] for run in dict.fromkeys(map(_run, rows))
     }
@@ -45,6 +45,7 @@ def render(rows: Sequence[Row]) -> str:
             _HEAD,
             *_decisions(runs),
             *_faults(runs),
+            *_figures(figures),
             *_overview(runs),
             *(_section(run, of) for run, of in runs.items()),
         ]
@@ -112,6 +113,30 @@ def _faults(runs: Mapping[Run, Sequence[Row]]) -> list[str]:
                 *("" if row is None else _judged(row) for row in after),
                 "" if last is None else _largest(last),
                 "" if last is None else ("<br>".join(last.named) or "-"),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _figures(figures: Sequence[Figure]) -> list[str]:
+    """The kinds that figures show, by former code and the newest."""
+    said = {(figure.fault, figure.cell, figure.code == BEFORE): figure for figure in figures}
+    lines = [
+        "Three kinds are figures: `python -m benchmarks.truth_table.fault_figures`.\n",
+        "| kind | cell | predicted then | then | predicted now | now | code |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for fault, shown in FIGURES.items():
+        for cell in shown.cells:
+            then, now = (said.get((fault, cell, former)) for former in (True, False))
+            cells = [
+                shown.kind,
+                cell,
+                shown.formerly,
+                then.said if then else "",
+                shown.now,
+                now.said if now else "",
+                now.code if now else "",
             ]
             lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]

@@ -1,6 +1,7 @@
 """The table's own rules, and a slice of it from training to verdict."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 from truth_rows import ROW
@@ -9,7 +10,7 @@ from benchmarks.truth_table.architectures import ARCHITECTURES
 from benchmarks.truth_table.auditing import audited
 from benchmarks.truth_table.cells import SMALL, Cell, cells
 from benchmarks.truth_table.facts import WORLDS
-from benchmarks.truth_table.former_faults import BEFORE, FAULTS
+from benchmarks.truth_table.former_faults import BEFORE, FAULTS, FIGURES, Figure, read_figures
 from benchmarks.truth_table.makers import MAKERS
 from benchmarks.truth_table.report import render
 from benchmarks.truth_table.rows import Judgement, append, measured, read
@@ -104,6 +105,15 @@ def test_the_report_shows_faults_before_and_after_and_policies_apart():
         "| 0.90 none/as-is full precision | tampering/graft interfaces |" in text
     )
     assert "| abc | quick | release-gate | 1 | 1 | 0 | 0 | 0 | 0 | 0 | 0 |" in text
+
+
+def test_the_report_shows_figures_of_then_and_now(tmp_path):
+    then = Figure("membership", "gpt2/plain", BEFORE, "26 of 168 beyond 1/alpha")
+    now = replace(then, code="abc", said="0 counted")
+    file = tmp_path / "figures.jsonl"
+    file.write_text("".join(json.dumps(asdict(figure)) + "\n" for figure in (then, now)))
+    text = render([ROW], read_figures(file))
+    assert f"| {then.said} | {FIGURES['membership'].now} | {now.said} | abc |" in text
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.kind for fault in FAULTS])
