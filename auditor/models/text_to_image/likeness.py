@@ -13,8 +13,8 @@ NEAREST = 5
 FEWEST = 2
 """Pictures that each concept needs: how alike they are among themselves is the unit."""
 LEAST_CONTRAST = 0.05
-"""Share of the way from the likeness to another concept's pictures up to equality that pictures of a
-concept must be alike among themselves."""
+"""Least excess of the likeness of a concept's pictures among themselves over that to others', as a
+share of the largest possible excess."""
 _SMALLEST = 1e-6
 
 WAY_OUT = (
