@@ -7,7 +7,7 @@ from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_evaluator import image_evaluator
 from tiny_pipelines import LAYOUTS, make_pipeline, open_pipeline
 
-from attacks.tampering.graft_pipeline import BODY, INTERFACES, GraftPipeline, grouped
+from attacks.tampering.graft_pipeline import BODY, INTERFACES, TEXT, GraftPipeline, grouped
 from auditor.attack import AttackContext, Parameters
 from auditor.models.preserve import weights_digest
 from auditor.statistics.weights import unchanged_body
@@ -30,7 +30,7 @@ def test_every_tensor_is_in_one_group_and_all_are_put_back(layout, tmp_path):
     evaluator = image_evaluator(tmp_path)
     record = GRAFT.measure(model, AttackContext(evaluator, 0, tmp_path, donor=donor))
     assert [weights_digest(part) for part in parts] == before
-    assert record.notes["grafts"].keys() == {"none", *(wanted - {*BODY}), "interface"}
+    assert record.notes["grafts"].keys() == {"none", *(wanted - {*BODY}), "interface", TEXT}
     assert unchanged_body("a", record.notes) is None
     itself = GRAFT.measure(model, AttackContext(evaluator, 0, tmp_path, donor=model))
     assert len(set(itself.notes["grafts"].values())) == 1
