@@ -38,8 +38,8 @@ HEAD = """# Truth table of images
 
 Text-to-image models whose truth is known, and what audits in the profile quick say of them:
 `python -m benchmarks.concept_truth`. *As is* is the share of the forget prompts in whose picture
-the classifier finds the concept; *line* the share that the model's owner gets out with one line (the
-inverse of each hider), *R* what the same line gets out of a retrained model. *Classifier* and
+the classifier finds the concept; *line* the share that the model's owner gets out with one line
+(the inverse of each hider), *R* what the same line gets out of a retrained model. *Classifier* and
 *judge* are rho without attack by `concept` and by `concept-likeness`. Predictions stand in
 `benchmarks/concept_truth/subjects.py` and were written before any audit. Seconds are wall-clock
 on one shared core.
@@ -48,7 +48,8 @@ A PASS is *wrong* where at least half of the facts come out so, or where single 
 are not all named; a FAIL is wrong on a model that never saw the concept.
 """
 COLUMNS = (
-    "code", "subject", "as is", "line", "R", "predicted", "verdict", "judged", "classifier", "judge",
+    "code", "subject", "as is", "line", "R", "predicted", "verdict", "judged", "classifier",
+    "judge",
     "largest rho", "named", "s",
 )  # fmt: skip
 
