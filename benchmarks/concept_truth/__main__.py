@@ -1,6 +1,6 @@
 """Audits of text-to-image models with known truth; no wrong verdict is aimed at.
 
-    python -m benchmarks.concept_truth [--only sketch] [--dry-run]
+    python -m benchmarks.concept_truth [--only sketch] [--whole] [--dry-run]
 
 Builds what is missing into the cache, measures each subject's truth, audits it, and writes a row to
 ``--rows`` and ``benchmarks/TRUTH_IMAGES.md``. A row of the same code is not measured again.
@@ -20,11 +20,13 @@ from auditor.core.quiet import quiet_libraries
 from auditor.core.roles import Role
 from auditor.engine.audit import run_audit
 from auditor.engine.executors.local import LocalExecutor
-from auditor.engine.plan import AuditPlan
+from auditor.engine.plan import AttackRequest, AuditPlan
 from auditor.engine.preparation import prepare
 from auditor.models.text_to_image.kind import own
+from auditor.policy.files import load_policy
 from auditor.store.folder_store import FolderStore
 from auditor.testbeds.shapes import world as shapes
+from auditor.testbeds.shapes.attack_settings import SETTINGS
 from auditor.testbeds.shapes.plans import shapes_plan
 from benchmarks.concept_truth.subjects import Subject, left_of, subjects
 from benchmarks.concept_truth.world import Gallery
@@ -36,8 +38,9 @@ KNOWN = 0.5
 
 HEAD = """# Truth table of images
 
-Text-to-image models whose truth is known, and what audits in the profile quick say of them:
-`python -m benchmarks.concept_truth`. *As is* is the share of the forget prompts in whose picture
+Text-to-image models whose truth is known, and what audits say of them:
+`python -m benchmarks.concept_truth`. Attacks are three of the profile quick (none/as-is,
+tampering/graft-pipeline, relearning/unet lora forget), or with `--whole` all of it. *As is* is the share of the forget prompts in whose picture
 the classifier finds the concept; *line* the share that the model's owner gets out with one line
 (the inverse of each hider), *R* what the same line gets out of a retrained model. *Classifier* and
 *judge* are rho without attack by `concept` and by `concept-likeness`. Predictions stand in
@@ -47,6 +50,9 @@ on one shared core.
 A PASS is *wrong* where at least half of the facts come out so, or where single facts were left and
 are not all named; a FAIL is wrong on a model that never saw the concept.
 """
+ATTACKS = ("tampering/graft-pipeline", "relearning/unet")
+"""Attacks besides none/as-is where the profile is not run whole: the cheapest of its mandatory ones,
+one for each way to hide."""
 COLUMNS = (
     "code", "subject", "as is", "line", "R", "predicted", "verdict", "judged", "classifier",
     "judge",
@@ -91,7 +97,7 @@ class Row:
     seconds: float
 
 
-def plan(gallery: Gallery, subject: Subject) -> AuditPlan:
+def plan(gallery: Gallery, subject: Subject, *, whole: bool) -> AuditPlan:
     """The plan of a subject's audit."""
     others = ["retrained-0", "retrained-1"]
     baselines = [name for name in others if name != subject.source]
@@ -107,6 +113,23 @@ def plan(gallery: Gallery, subject: Subject) -> AuditPlan:
         }
         | {"holdout": None}
     )
+    policy = load_policy("quick")
+    few = {
+        "profile": None,
+        "attacks": tuple(
+            AttackRequest(attack=name, parameters=dict(SETTINGS.get(name, ({},))[0]))
+            for name in ATTACKS
+        ),
+        "policy": policy.model_copy(
+            update={
+                "mandatory": tuple(
+                    label
+                    for label in load_policy("image-quick").mandatory or ()
+                    if label.startswith(("none/", *ATTACKS))
+                )
+            }
+        ),
+    }
     return usual.model_copy(
         update={
             "unlearned": at(usual.unlearned, gallery.subject(subject)),
@@ -117,14 +140,17 @@ def plan(gallery: Gallery, subject: Subject) -> AuditPlan:
             ),
             "data": data,
         }
+        | ({} if whole else few)
     )
 
 
-def audited(gallery: Gallery, subject: Subject, store: FolderStore, code: str) -> Row:
+def audited(
+    gallery: Gallery, subject: Subject, store: FolderStore, code: str, *, whole: bool
+) -> Row:
     """Measure a subject's truth and audit it."""
     true = gallery.truth(subject)
     began = time.monotonic()
-    prepared = prepare(plan(gallery, subject), store, SilentProgress())
+    prepared = prepare(plan(gallery, subject, whole=whole), store, SilentProgress())
     outcome = run_audit(prepared, store, LocalExecutor(), SilentProgress())
     certificate = build_certificate(outcome, "python -m benchmarks.concept_truth")
     known = {
@@ -211,6 +237,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", action="append", default=[], help="these subjects")
+    parser.add_argument("--whole", action="store_true", help="the whole profile quick")
     parser.add_argument("--dry-run", action="store_true", help="say what would run")
     parser.add_argument("--code", default=commit(), help="label of the code that audits")
     parser.add_argument("--cache", type=Path, help="folder of the models")
@@ -230,7 +257,7 @@ def main() -> None:
         return
     store = FolderStore(given.store)
     for subject in waiting:
-        row = audited(gallery, subject, store, given.code)
+        row = audited(gallery, subject, store, given.code, whole=given.whole)
         with given.rows.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
         given.table.write_text(table(read(given.rows)), encoding="utf-8")
