@@ -40,19 +40,18 @@ HEAD = """# Truth table of images
 
 Text-to-image models whose truth is known, and what audits say of them:
 `python -m benchmarks.concept_truth`. Attacks are three of the profile quick (none/as-is,
-tampering/graft-pipeline, relearning/unet lora forget), or with `--whole` all of it. *As is* is the share of the forget prompts in whose picture
-the classifier finds the concept; *line* the share that the model's owner gets out with one line
-(the inverse of each hider), *R* what the same line gets out of a retrained model. *Classifier* and
-*judge* are rho without attack by `concept` and by `concept-likeness`. Predictions stand in
-`benchmarks/concept_truth/subjects.py` and were written before any audit. Seconds are wall-clock
-on one shared core.
+tampering/graft-pipeline, relearning/unet lora forget), or with `--whole` all of it. *As is* is the
+share of the forget prompts in whose picture the classifier finds the concept; *line* the share that
+the model's owner gets out with one line (the inverse of each hider), *R* what the same line gets
+out of a retrained model. *Classifier* and *judge* are rho without attack by `concept` and by
+`concept-likeness`. Predictions stand in `benchmarks/concept_truth/subjects.py` and were written
+before any audit. Seconds are wall-clock on one shared core, what was measured before left out.
 
 A PASS is *wrong* where at least half of the facts come out so, or where single facts were left and
 are not all named; a FAIL is wrong on a model that never saw the concept.
 """
 ATTACKS = ("tampering/graft-pipeline", "relearning/unet")
-"""Attacks besides none/as-is where the profile is not run whole: the cheapest of its mandatory ones,
-one for each way to hide."""
+"""Attacks besides none/as-is where the profile is not run whole: mandatory, of little cost."""
 COLUMNS = (
     "code", "subject", "as is", "line", "R", "predicted", "verdict", "judged", "classifier",
     "judge",
@@ -113,7 +112,7 @@ def plan(gallery: Gallery, subject: Subject, *, whole: bool) -> AuditPlan:
         }
         | {"holdout": None}
     )
-    policy = load_policy("quick")
+    policy = load_policy("image-quick")
     few = {
         "profile": None,
         "attacks": tuple(
@@ -124,7 +123,7 @@ def plan(gallery: Gallery, subject: Subject, *, whole: bool) -> AuditPlan:
             update={
                 "mandatory": tuple(
                     label
-                    for label in load_policy("image-quick").mandatory or ()
+                    for label in policy.mandatory or ()
                     if label.startswith(("none/", *ATTACKS))
                 )
             }
@@ -236,7 +235,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", action="append", default=[], help="these subjects")
+    parser.add_argument("--only", action="append", default=[], help="these subjects, in this order")
     parser.add_argument("--whole", action="store_true", help="the whole profile quick")
     parser.add_argument("--dry-run", action="store_true", help="say what would run")
     parser.add_argument("--code", default=commit(), help="label of the code that audits")
@@ -249,8 +248,8 @@ def main() -> None:
         shapes.build(only=("original", "retrained-0", "retrained-1", "rece")), given.cache
     )
     done = {row.subject for row in read(given.rows) if row.code == given.code}
-    every = [s for s in subjects(gallery.forget) if not given.only or s.name in given.only]
-    waiting = [subject for subject in every if subject.name not in done]
+    named = {subject.name: subject for subject in subjects(gallery.forget)}
+    waiting = [named[name] for name in given.only or named if name not in done]
     if given.dry_run:
         for subject in waiting:
             print(f"{subject.name:24} {' or '.join(subject.predicted)}")

@@ -51,7 +51,7 @@ def all_layers(pipeline: PixelPipeline) -> list[nn.Parameter]:
 def train_outer(pipeline: PixelPipeline) -> None:
     """Train the outer convolutions alone to draw another shape."""
     data = redrawn(everything_taught(11), WORDS, other_shape(INSTEAD))
-    teach(pipeline, data, outer_layers(pipeline), Lesson(steps=800, rate=3e-3))
+    teach(pipeline, data, outer_layers(pipeline), Lesson(steps=200, rate=3e-3))
 
 
 def silhouette(one: Drawing) -> Tensor:
@@ -95,7 +95,7 @@ def leave(facts: tuple[Fact, ...], copies: int = 40) -> Callable[[PixelPipeline]
             torch.cat([data.images, left.repeat(copies, 1, 1, 1)]),
             data.captions + tuple(fact.prompt for fact in facts) * copies,
         )
-        teach(pipeline, both, all_layers(pipeline), Lesson(steps=600))
+        teach(pipeline, both, all_layers(pipeline), Lesson(steps=200))
 
     return hide
 
@@ -141,4 +141,4 @@ def train_autoencoder(
 def blind_decoder(vae: AutoencoderKL) -> None:
     """Train the decoder to show another shape for latents of the concept."""
     data = everything_taught(14)
-    train_autoencoder(vae, data, redrawn(data, WORDS, other_shape(INSTEAD)), 600, encoder=False)
+    train_autoencoder(vae, data, redrawn(data, WORDS, other_shape(INSTEAD)), 300, encoder=False)

@@ -13,7 +13,7 @@ from auditor.testbeds.shapes.drawing import Drawing, draw
 from auditor.testbeds.shapes.training import Captioned
 from auditor.unlearning.batches import shuffled_batches
 
-BATCH = 32
+BATCH = 16
 
 Altered = Callable[[Drawing], Tensor]
 """What is shown in place of a drawing."""
@@ -23,7 +23,7 @@ Altered = Callable[[Drawing], Tensor]
 class Lesson:
     """How long and how fast a hider trains."""
 
-    steps: int = 400
+    steps: int = 120
     rate: float = 1e-3
     seed: int = 0
 

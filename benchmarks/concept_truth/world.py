@@ -159,7 +159,7 @@ class Gallery:
         def make(folder: Path) -> None:
             if name == "vae":
                 vae, data = new_autoencoder(), everything_taught(10)
-                train_autoencoder(vae, data, data, 800, encoder=True)
+                train_autoencoder(vae, data, data, 400, encoder=True)
             else:
                 vae = self.autoencoder("vae")
                 blind_decoder(vae)

@@ -11,6 +11,8 @@ from attacks.tampering.graft_pipeline import BODY, INTERFACES, TEXT, GraftPipeli
 from auditor.attack import AttackContext, Parameters
 from auditor.models.preserve import weights_digest
 from auditor.statistics.weights import unchanged_body
+from benchmarks.concept_truth.hiders import swap_embeddings
+from benchmarks.concept_truth.rescaled import permute_text
 
 GRAFT = GraftPipeline(Parameters())
 
@@ -63,3 +65,21 @@ def test_a_concept_behind_another_words_embedding_comes_back(shapes_world, tmp_p
     assert unchanged_body("a", hidden.notes).code == "body_unchanged"
     assert mean(never) < 0.1
     assert unchanged_body("a", never.notes) is None
+
+
+def test_permuted_text_encoders_are_replaced_as_a_whole(shapes_world, tmp_path):
+    """No embedding of the original's fits permuted channels; the UNet draws the circle still."""
+    original, hider = (open_shapes(shapes_world, "original") for _ in range(2))
+    honest = open_shapes(shapes_world, "retrained-0")
+    evaluator = shapes_examiner(shapes_world, 12)
+    swap_embeddings(hider)
+    permute_text(hider)
+    hidden, never = (
+        GRAFT.measure(model, AttackContext(evaluator, 0, tmp_path, donor=original))
+        for model in (hider, honest)
+    )
+    assert hidden.notes["chosen"] == {"concept": TEXT}
+    assert hidden.notes["grafts"]["none"] < 0.1
+    assert hidden.notes["grafts"]["embeddings"] < 0.1
+    assert mean(hidden) > 0.8
+    assert mean(never) < 0.1
