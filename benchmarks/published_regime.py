@@ -123,8 +123,8 @@ PREDICTED = """Predicted before any was trained: at 1e-5 bf16 swallows most upda
 leave the facts known at full precision, so that there is nothing to give back; from 3e-5 or 1e-4 on
 they are gone, and no precision gives back more than a tenth of what the original knows beyond a
 retrained model (rho), since weights that lie anywhere in their cell are rounded up as often as
-down, and the mean of an edit outlives rounding. Most likely exception: large weights at the smallest
-rate that works, rho up to .15 in NF4 or FP4."""
+down, and the mean of an edit outlives rounding. Most likely exception: large weights at the
+smallest rate that works, rho up to .15 in NF4 or FP4."""
 
 
 @dataclass(frozen=True)
@@ -282,9 +282,9 @@ def render(rows: Sequence[Row]) -> str:
         "",
         PREDICTED,
         "",
-        f"**Measured:** {len(rows)} unlearnings; in {len(gone)} the facts are gone at full precision "
-        f"(rho below .1); in {len(back)} of these a precision gives back a tenth or more. The most "
-        f"that comes back is a rho of {most:.2f} beyond full precision.",
+        f"**Measured:** {len(rows)} unlearnings; in {len(gone)} the facts are gone at full "
+        f"precision (rho below .1); in {len(back)} of these a precision gives back a tenth or more. "
+        f"The most that comes back is a rho of {most:.2f} beyond full precision.",
         "",
         "K of the forget facts, and rho in brackets. *Moved*: share of the weights that bf16 let "
         "change. *Flips*: share of NF4's codes that changed. Retain at full precision / NF4.",
