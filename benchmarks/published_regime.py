@@ -283,7 +283,8 @@ def render(rows: Sequence[Row]) -> str:
         PREDICTED,
         "",
         f"**Measured:** {len(rows)} unlearnings; in {len(gone)} the facts are gone at full "
-        f"precision (rho below .1); in {len(back)} of these a precision gives back a tenth or more. "
+        "precision (rho below .1); "
+        f"in {len(back)} of these a precision gives back a tenth or more. "
         f"The most that comes back is a rho of {most:.2f} beyond full precision.",
         "",
         "K of the forget facts, and rho in brackets. *Moved*: share of the weights that bf16 let "
