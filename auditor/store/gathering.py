@@ -14,7 +14,7 @@ from auditor.statistics.effect import lacking_effect
 from auditor.statistics.holdout_blocks import BLOCK
 from auditor.statistics.weights import unchanged_body, unchanged_codes
 from auditor.store.base import EvidenceStore
-from auditor.store.environment import environment_differences
+from auditor.store.environment_differences import environment_differences
 from auditor.store.table import EvidenceTable
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from auditor.core.hashing import digest
 from auditor.core.records import Cost, Record
-from auditor.store.environment import Environment, EnvironmentDifference, environment_differences
+from auditor.store.environment import Environment
+from auditor.store.environment_differences import EnvironmentDifference, environment_differences
 from auditor.store.folder_store import FolderStore
 
 CPU = Environment(device="cpu", packages={"torch": "2.14", "numpy": "2.4"}, python="3.11.7")
