@@ -116,7 +116,9 @@ def _kind(validated: Mapping[str, Any]) -> ModelKind:
     return kind_named(model.kind) if isinstance(model, ModelSpec) else default_kind()
 
 
-def metric_section(kind: ModelKind, given: Any, root: Path | None = None) -> Any:
+def metric_section(
+    kind: ModelKind, given: Any, root: Path | None = None, data: DataSection | None = None
+) -> Any:
     """Validate a plan's section on metrics.
 
     What it leaves out is as usual for its kind of model.
@@ -125,6 +127,7 @@ def metric_section(kind: ModelKind, given: Any, root: Path | None = None) -> Any
         kind: The kind of the plan's models.
         given: The section as plain data; what is no mapping is returned as it is.
         root: The folder at which relative paths start; None leaves paths as they are.
+        data: The plan's section on its data, where it is valid.
 
     Raises:
         ValidationError: Keys or values are wrong.
@@ -132,12 +135,12 @@ def metric_section(kind: ModelKind, given: Any, root: Path | None = None) -> Any
     if not isinstance(given, Mapping):
         return given
     primary, *reported = kind.default_metrics
-    usual = {"primary": primary, "deciding": kind.default_deciding, "reported": reported}
+    usual = {"primary": primary, "deciding": kind.deciding(data), "reported": reported}
     return of_kind(kind, "metric_section", {**usual, **given}, root)
 
 
 def _usual_metrics(validated: dict[str, Any]) -> Any:
-    return metric_section(_kind(validated), {})
+    return metric_section(_kind(validated), {}, data=validated.get("data"))
 
 
 def _policy_by_name(value: Any, info: ValidationInfo) -> Any:
@@ -207,7 +210,7 @@ class AuditPlan(Section):
     @field_validator("metrics", mode="before")
     @classmethod
     def _metrics_of_its_kind(cls, value: Any, info: ValidationInfo) -> Any:
-        return metric_section(_kind(info.data), value, root_of(info))
+        return metric_section(_kind(info.data), value, root_of(info), info.data.get("data"))
 
     @model_validator(mode="after")
     def _plantable(self) -> "AuditPlan":

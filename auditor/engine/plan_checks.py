@@ -161,7 +161,7 @@ def _parts(content: Mapping[str, Any], root: Path) -> _Parts:
     except ValidationError:
         data = None
     try:
-        metrics = metric_section(kind, content.get("metrics", {}), root)
+        metrics = metric_section(kind, content.get("metrics", {}), root, data)
     except ValidationError:
         metrics = None
     return _Parts(

@@ -25,6 +25,10 @@ class JudgedImages(Protocol):
     def seen(self) -> Sequence[str]:
         """The most probable label of each image."""
 
+    @property
+    def alike(self) -> Sequence[float | None]:
+        """Likeness of each image to given pictures of its fact's concept."""
+
 
 @metric("concept")
 class Concept(Metric[JudgedImages]):
@@ -62,3 +66,21 @@ class ConceptTop1(Metric[JudgedImages]):
             Score(float(seen == fact.answer))
             for seen, fact in zip(transcript.seen, transcript.facts, strict=True)
         ]
+
+
+@metric("concept-likeness")
+class ConceptLikeness(Metric[JudgedImages]):
+    """K = likeness to given pictures of the concept, beyond that to others'.
+
+    0 is the likeness that pictures of other concepts have, 1 that of the concept's own pictures.
+
+    A judge beside the classifier, with other faults: it reads outlines (histograms of oriented
+    gradients) or the features of a network that the plan names, and asks no label. A concept in
+    other colours, inverted, as a silhouette or as a sketch is like its pictures.
+    """
+
+    reads = "image"
+
+    def read(self, transcript: JudgedImages) -> list[Score]:
+        """Score each picture; None where no pictures of its concept are given."""
+        return [Score(k) for k in transcript.alike]

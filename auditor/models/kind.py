@@ -121,6 +121,14 @@ class ModelKind(ABC):
     positive_controls: ClassVar[bool] = False
     """Whether a suppression can be planted in models of this kind."""
 
+    def deciding(self, data: DataSection | None) -> tuple[str, ...]:
+        """Return the metrics that decide beside the primary one, by default.
+
+        Args:
+            data: The plan's section on its data, where it is valid.
+        """
+        return self.default_deciding
+
     @abstractmethod
     def recognises(self, folder: Path) -> bool:
         """Return whether a local directory holds such a model.

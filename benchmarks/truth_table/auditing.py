@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import auditor
-from auditor.certificate.schema import Certificate, MatrixRow
+from auditor.api.auditing import AuditResult
+from auditor.certificate.schema import Certificate, MatrixRow, VerdictPart
 from auditor.core.roles import Role
 from benchmarks.truth_table.cells import Cell
 from benchmarks.truth_table.makers import MAKERS, disguised
@@ -47,8 +49,9 @@ def audited(
     commit: str,
     out: Path,
     attacks: Sequence[Mapping[str, Any]] = (GPTQ,),
-) -> Row:
-    """Audit a subject through the Python door.
+    others: Sequence[str] = (),
+) -> list[Row]:
+    """Audit a subject through the Python door, and decide again under other policies.
 
     Args:
         cell: Its cell.
@@ -58,9 +61,14 @@ def audited(
         commit: Of the code.
         out: Folder of certificates and evidence; evidence is shared by the audits of a cell.
         attacks: Attacks besides those of the profile, or with parameters of their own.
+        others: Further policies, ready-made or files, that decide on the same evidence.
+
+    Returns:
+        A row of each policy.
     """
     build(cell, subject)
     true = truth(cell, subject)
+    store = out / "evidence" / cell.name
     began = time.monotonic()
     result = auditor.audit(
         unlearned=cell.spec(subject.folder),
@@ -73,12 +81,25 @@ def audited(
         format=dict(cell.architecture.format),
         attacks=list(attacks),
         out=out / commit / str(profile) / cell.name / subject.folder,
-        store=out / "evidence" / cell.name,
+        store=store,
         reports=(),
     )
     seconds = time.monotonic() - began
     asked = (str(profile), result.certificate.policy.name, commit)
-    return _row(cell, subject, true, result.certificate, asked, seconds)
+    row = _row(cell, subject, true, result.certificate, asked, seconds)
+    return [row, *(_decided_again(cell, row, result, store, other) for other in others)]
+
+
+def _decided_again(cell: Cell, row: Row, result: AuditResult, store: Path, policy: str) -> Row:
+    """The row of the same evidence under another policy, which measures nothing."""
+    began = time.monotonic()
+    gated = auditor.gate(result.folder / "certificate.json", policy, store=store)
+    return replace(
+        row,
+        policy=gated.policy.name,
+        **_said(cell, gated.verdict),
+        seconds=round(time.monotonic() - began, 1),
+    )
 
 
 def _row(
@@ -89,7 +110,6 @@ def _row(
     asked: tuple[str, str, str],
     seconds: float,
 ) -> Row:
-    verdict = certificate.verdict
     deciding = [row for row in certificate.matrix if row.role is not Role.REPORTED]
     known = {
         f"{row.label} ({reading.metric})": reading.figures.rho
@@ -110,15 +130,22 @@ def _row(
         retain=true.retain.exact,
         line=true.line,
         baseline=true.baseline,
-        verdict=", ".join((verdict.verdict, *verdict.flags)),
         named=tuple(row.label for row in certificate.matrix if row.named),
         rho=None if largest is None else known[largest],
         largest=largest,
-        facts_named=tuple(sorted(_texts([r.params for r in verdict.reasons]) & _ids(cell))),
-        reasons=tuple(dict.fromkeys(reason.code for reason in verdict.reasons)),
+        **_said(cell, certificate.verdict),
         unmet=tuple(sorted({code for row in deciding for code in _unmet(row)})),
         seconds=round(seconds, 1),
     )
+
+
+def _said(cell: Cell, verdict: VerdictPart) -> dict[str, Any]:
+    """The fields of a row that a verdict decides."""
+    return {
+        "verdict": ", ".join((verdict.verdict, *verdict.flags)),
+        "facts_named": tuple(sorted(_texts([r.params for r in verdict.reasons]) & _ids(cell))),
+        "reasons": tuple(dict.fromkeys(reason.code for reason in verdict.reasons)),
+    }
 
 
 def _ids(cell: Cell) -> set[str]:

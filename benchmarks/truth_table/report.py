@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from benchmarks.truth_table.former_faults import BEFORE, FAULTY, FIGURES, Figure
 from benchmarks.truth_table.rows import Judgement, Row
 from benchmarks.truth_table.subjects import table
 
@@ -31,24 +32,129 @@ STATES: Mapping[str, str] = MappingProxyType(
 """What the code of a commit had, where it matters to the table."""
 Run = tuple[str, str, str]
 """Commit of the code, profile, policy."""
+_THEN = (BEFORE, "quick")
 
 
-def render(rows: Sequence[Row]) -> str:
-    """Render all runs side by side, then each with every row."""
-    runs = {
-        run: [row for row in rows if _run(row) == run] for run in dict.fromkeys(map(_run, rows))
-    }
-    return "\n".join([_HEAD, *_overview(runs), *(_section(run, of) for run, of in runs.items())])
+def render(rows: Sequence[Row], figures: Sequence[Figure] = ()) -> str:
+    """Render what was found faulty, all runs side by side, then each with every row."""
+    asked = list(dict.fromkeys(map(_run, rows)))
+    commits = list(dict.fromkeys(commit for commit, _, _ in asked))
+    asked.sort(key=lambda run: commits.index(run[0]))
+    runs = {run: [row for row in rows if _run(row) == run] for run in asked}
+    return "\n".join(
+        [
+            _HEAD,
+            *_decisions(runs),
+            *_faults(runs),
+            *_figures(figures),
+            *_overview(runs),
+            *(_section(run, of) for run, of in runs.items()),
+        ]
+    )
 
 
 def _run(row: Row) -> Run:
     return (row.commit, row.profile, row.policy)
 
 
+def _decisions(runs: Mapping[Run, Sequence[Row]]) -> list[str]:
+    """How often each run was right, and how long it took."""
+    lines = [
+        "## What each profile and policy decides\n",
+        "Policies of one profile decide on the same evidence; a further one measures nothing.\n",
+        f"| code | profile | policy | subjects | {' | '.join(Judgement)} | minutes | each, s |",
+        "| --- | --- | --- | --: |" + " --: |" * (len(Judgement) + 2),
+    ]
+    for run, rows in runs.items():
+        counts = _counts(rows)
+        seconds = sum(row.seconds for row in rows)
+        figures = (len(rows), *counts.values(), f"{seconds / 60:.0f}", f"{seconds / len(rows):.0f}")
+        lines.append(f"| {' | '.join(map(str, (*run, *figures)))} |")
+    return [*lines, ""]
+
+
+def _counts(rows: Sequence[Row]) -> dict[Judgement, int]:
+    return {judgement: sum(row.judgement is judgement for row in rows) for judgement in Judgement}
+
+
+def _faults(runs: Mapping[Run, Sequence[Row]]) -> list[str]:
+    """The kinds of subjects that a review found faulty, by former code and the newest."""
+    newest = next(
+        (run[:2] for run in reversed(runs) if run[1] == "quick" and run[0] != BEFORE), None
+    )
+    said = {run: {(row.cell, row.subject): row for row in of} for run, of in runs.items()}
+    then = said.get((*_THEN, "quick"), {})
+    policies = [run[2] for run in runs if run[:2] == newest]
+    now = [said[(*newest, policy)] for policy in policies] if newest else []
+    lines = [
+        "## The faults of the review, before and after\n",
+        f"Before is code {BEFORE}, profile and policy quick; after is code "
+        f"{newest[0] if newest else '-'}. What was predicted of the former code stands in "
+        "`benchmarks/truth_table/former_faults.py`.\n",
+        "| kind | cell | subject | out | predicted then | then | largest rho then |"
+        + "".join(f" now, {policy} |" for policy in policies)
+        + " largest rho now | named now |",
+        "| --- | --- | --- | --: | --- | --- | --- |" + " --- |" * (len(policies) + 2),
+    ]
+    for cell, subject in sorted(table(), key=lambda entry: _place(entry[1].name)):
+        before = then.get((cell, subject.name))
+        after = [of.get((cell, subject.name)) for of in now]
+        known = [row for row in (before, *after) if row is not None]
+        if subject.name in FAULTY and known and (before or cell.endswith("/plain")):
+            fault = FAULTY[subject.name]
+            last = known[-1] if known[-1] is not before else None
+            cells = [
+                fault.kind,
+                cell,
+                subject.name,
+                f"{max(known[0].line, known[0].exact):.2f}",
+                " or ".join(fault.formerly[subject.name]),
+                "" if before is None else _judged(before),
+                "" if before is None else _largest(before),
+                *("" if row is None else _judged(row) for row in after),
+                "" if last is None else _largest(last),
+                "" if last is None else ("<br>".join(last.named) or "-"),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _figures(figures: Sequence[Figure]) -> list[str]:
+    """The kinds that figures show, by former code and the newest."""
+    said = {(figure.fault, figure.cell, figure.code == BEFORE): figure for figure in figures}
+    lines = [
+        "Three kinds are figures: `python -m benchmarks.truth_table.fault_figures`.\n",
+        "| kind | cell | predicted then | then | predicted now | now | code |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for fault, shown in FIGURES.items():
+        for cell in shown.cells:
+            then, now = (said.get((fault, cell, former)) for former in (True, False))
+            cells = [
+                shown.kind,
+                cell,
+                shown.formerly,
+                then.said if then else "",
+                shown.now,
+                now.said if now else "",
+                now.code if now else "",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _place(subject: str) -> int:
+    return list(FAULTY).index(subject) if subject in FAULTY else len(FAULTY)
+
+
+def _largest(row: Row) -> str:
+    return "" if row.rho is None else f"{row.rho:.2f} {row.largest}"
+
+
 def _overview(runs: Mapping[Run, Sequence[Row]]) -> list[str]:
     """Subjects by runs; what was never run is left out."""
     said = {run: {(row.cell, row.subject): row for row in of} for run, of in runs.items()}
-    titles = [f"{commit} {profile}" for commit, profile, _ in runs]
+    titles = [" ".join(dict.fromkeys(run)) for run in runs]
     states = [f"- {c}: {STATES[c]}" for c in dict.fromkeys(run[0] for run in runs) if c in STATES]
     lines = [
         "## Side by side\n",
@@ -76,10 +182,7 @@ def _judged(row: Row) -> str:
 
 def _section(run: Run, rows: Sequence[Row]) -> str:
     commit, profile, policy = run
-    counts = dict.fromkeys(Judgement, 0)
-    for row in rows:
-        counts[row.judgement] += 1
-    said = ", ".join(f"{count} {judgement}" for judgement, count in counts.items())
+    said = ", ".join(f"{count} {judgement}" for judgement, count in _counts(rows).items())
     minutes = sum(row.seconds for row in rows) / 60
     done = {(row.cell, row.subject) for row in rows}
     missing = dict.fromkeys((cell for cell, s in table() if (cell, s.name) not in done), "")
@@ -101,7 +204,6 @@ def _section(run: Run, rows: Sequence[Row]) -> str:
 
 
 def _line(row: Row) -> str:
-    rho = "" if row.rho is None else f"{row.rho:.2f} {row.largest}"
     wrong = row.judgement in (Judgement.WRONG_PASS, Judgement.WRONG_FAIL)
     cells = [
         row.cell,
@@ -115,7 +217,7 @@ def _line(row: Row) -> str:
         row.verdict,
         f"**{row.judgement}**" if wrong else str(row.judgement),
         "<br>".join(row.named) or "-",
-        rho,
+        _largest(row),
         f"{row.seconds:.0f}",
     ]
     return f"| {' | '.join(cells)} |"

@@ -70,6 +70,11 @@ class Row:
     seconds: float
 
     @property
+    def asked(self) -> tuple[str, str, str, str, str]:
+        """What the row answers: cell, subject, profile, policy, code."""
+        return (self.cell, self.subject, self.profile, self.policy, self.commit)
+
+    @property
     def definition(self) -> Subject:
         """The subject."""
         return SUBJECTS[self.subject]
@@ -127,6 +132,14 @@ def append(path: Path, row: Row) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
+
+
+def append_new(path: Path, rows: Iterable[Row]) -> None:
+    """Write those rows that a file does not hold yet, told by what was asked."""
+    held = {row.asked for row in read(path)}
+    for row in rows:
+        if row.asked not in held:
+            append(path, row)
 
 
 def measured(rows: Iterable[Row], profile: str, policy: str, commit: str) -> set[tuple[str, str]]:

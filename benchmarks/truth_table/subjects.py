@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from auditor.core.hashing import digest
+from benchmarks.truth_table.former_faults import FAULTY
 
 
 class Group(StrEnum):
@@ -172,6 +173,7 @@ SUBJECTS: Mapping[str, Subject] = MappingProxyType(
             Subject("resistant", Group.HIDER, "resistant", line="relearn half", predicted=_OPEN),
             Subject("rounding", Group.HIDER, "rounded", line="round to NF4"),
             _disguised(_RMU, "rescaled", _SCALES),
+            _disguised(_RMU, "mixed", ("mix heads",)),
             _disguised(_RMU, "reparametrised", _ALL),
             _disguised(_SIMNPO, "reparametrised", _ALL),
             _disguised(_HEAD, "permuted", ("permute stream",)),
@@ -202,7 +204,35 @@ HONEST_EVERYWHERE = ("retrained",)
 """Subjects of every cell."""
 _CELLS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "gpt2/plain": tuple(SUBJECTS),
+        "gpt2/plain": (*FAULTY, *(name for name in SUBJECTS if name not in FAULTY)),
+        "qwen2/plain": (
+            "retrained",
+            "head",
+            "head permuted",
+            "rmu",
+            "rmu rescaled",
+            "rmu mixed",
+            "opening",
+            "opening rescaled",
+            "sparse 1",
+            "sparse 3",
+            "sparse 8",
+            "resistant",
+        ),
+        "neox/plain": (
+            "retrained",
+            "head",
+            "head permuted",
+            "rmu",
+            "rmu reparametrised",
+            "capitals",
+            "sparse 1",
+            "sparse 3",
+            "sparse 8",
+            "npo",
+            "undial",
+            "router",
+        ),
         "qwen2/guessable": (
             "retrained",
             "noisy",
@@ -223,18 +253,6 @@ _CELLS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "sparse 8",
             "sparse 20",
         ),
-        "neox/plain": (
-            "retrained",
-            "npo",
-            "undial",
-            "rmu",
-            "head",
-            "capitals",
-            "router",
-            "rmu reparametrised",
-            "head permuted",
-            "sparse 3",
-        ),
         "mistral/guessable": (
             "retrained",
             "altpo",
@@ -246,14 +264,19 @@ _CELLS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "simnpo reparametrised",
             "sparse 8",
         ),
-        "qwen2/plain": ("retrained", "rmu", "opening", "rmu rescaled", "resistant"),
         "gpt2/guessable": ("retrained", "idkdpo", "head", "sparse 3"),
         "neox/guessable": ("retrained", "npo", "backwards"),
         "mistral/plain": ("retrained", "task_vector", "embeddings"),
     }
 )
+"""What a review found faulty stands first; then one architecture whole."""
+
+SLICE = tuple(
+    f"gpt2/plain/{name}" for name in ("retrained", "rmu rescaled", "head", "opening", "sparse 3")
+)
+"""Subjects of a short run, such as that of a longer profile."""
 
 
 def table() -> list[tuple[str, Subject]]:
-    """Every (cell, subject) of the table, one architecture whole first."""
+    """Every (cell, subject) of the table, in the order in which they are audited."""
     return [(cell, SUBJECTS[name]) for cell, names in _CELLS.items() for name in names]

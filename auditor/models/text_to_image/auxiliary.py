@@ -1,36 +1,42 @@
-"""Classifier and pictures that an evaluator of pictures needs."""
+"""Classifier, judge and pictures that an evaluator of pictures needs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
+
+from torch import Tensor
 
 from auditor.core.errors import AuditorError
 from auditor.core.facts import FactSets
 from auditor.data.pictures import Pictures, find_pictures
+from auditor.metrics.concepts import ConceptLikeness
 from auditor.models.auxiliary import AuxiliaryInput, AuxiliaryInputs
 from auditor.models.text_to_image.classifiers import (
     ConceptClassifier,
     locate_classifier,
     open_classifier,
+    open_judge,
 )
 from auditor.models.text_to_image.evaluator import ImageEvaluator
+from auditor.models.text_to_image.likeness import WAY_OUT
+from auditor.models.text_to_image.oriented_gradients import SIDE, oriented_gradients
 from auditor.models.text_to_image.spec import (
     NO_CLASSIFIER,
     ImageDataSection,
     ImageMetricSection,
 )
 
-CLASSIFIER, PICTURES = "classifier", "pictures"
+CLASSIFIER, PICTURES, JUDGE = "classifier", "pictures", "judge"
 
 
 def find_auxiliary_inputs(
     metrics: ImageMetricSection, data: ImageDataSection, sets: FactSets
 ) -> AuxiliaryInputs:
-    """Find, check and hash a plan's classifier and pictures.
+    """Find, check and hash a plan's classifier, judge and pictures.
 
     Raises:
         AuditorError: No classifier is named, something is missing or does not open, or the
-            classifier's labels lack a concept.
+            classifier's labels lack a concept, or the pictures do not tell it.
     """
     if metrics.classifier is None:
         raise AuditorError(NO_CLASSIFIER)
@@ -46,20 +52,45 @@ def find_auxiliary_inputs(
             names=pictures.names,
             digests=pictures.digests,
         )
-    return AuxiliaryInputs(inputs=found)
+    if metrics.judge is not None:
+        judge = locate_classifier(metrics.judge, metrics.judge_revision)
+        if judge.manifest.digest == digest:
+            raise AuditorError(
+                "`metrics.judge` is the classifier once more; name another network, so that both "
+                "do not err alike, or leave it out."
+            )
+        found[JUDGE] = AuxiliaryInput(folder=judge.model, digest=judge.manifest.digest)
+    inputs = AuxiliaryInputs(inputs=found)
+    if ConceptLikeness.name in metrics.decides:
+        _check_likeness(sets, metrics.all, inputs)
+    return inputs
+
+
+def _check_likeness(sets: FactSets, metrics: Sequence[str], inputs: AuxiliaryInputs) -> None:
+    """Refuse pictures by which drawings cannot be judged."""
+    if PICTURES not in inputs:
+        raise AuditorError(
+            f"the metric {ConceptLikeness.name} compares drawings with given pictures, and the "
+            f"plan names none; {WAY_OUT}"
+        )
+    judge = image_evaluator(sets, metrics, inputs).likeness((SIDE, SIDE))
+    judge.check_blind([fact.answer for fact in sets.forget])
 
 
 def image_evaluator(
     sets: FactSets, metrics: Sequence[str], auxiliary: AuxiliaryInputs
 ) -> ImageEvaluator:
-    """The evaluator with the classifier and the pictures that were found."""
+    """The evaluator with the classifier, the judge and the pictures that were found."""
     classifier = auxiliary[CLASSIFIER]
     pictures = None
     if PICTURES in auxiliary:
         given = auxiliary[PICTURES]
         pictures = Pictures(folder=given.folder, names=given.names, digests=given.digests)
     opened = _opened(classifier.folder, classifier.digest, concepts_of(sets))
-    return ImageEvaluator(sets, metrics, opened, pictures)
+    judge: Callable[[Tensor], Tensor] = oriented_gradients
+    if JUDGE in auxiliary:
+        judge = _opened_judge(auxiliary[JUDGE].folder, auxiliary[JUDGE].digest)
+    return ImageEvaluator(sets, metrics, opened, pictures, judge)
 
 
 def concepts_of(sets: FactSets) -> tuple[str, ...]:
@@ -77,3 +108,9 @@ def _opened(folder: Path, digest: str, concepts: tuple[str, ...]) -> ConceptClas
     Its files' digest names it.
     """
     return open_classifier(folder, concepts)
+
+
+@lru_cache(maxsize=1)
+def _opened_judge(folder: Path, digest: str) -> Callable[[Tensor], Tensor]:
+    """Return the features of a judge, opened once for all jobs that ask it."""
+    return open_judge(folder)

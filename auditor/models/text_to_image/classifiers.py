@@ -3,7 +3,7 @@
 There are three kinds, told apart by ``config.json``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -23,7 +23,17 @@ from auditor.models.text_to_image.hugging_face_classifiers import (
     is_zero_shot,
 )
 
-__all__ = ["Clip", "ConceptClassifier", "locate_classifier", "open_classifier", "open_clip"]
+__all__ = [
+    "Clip",
+    "ConceptClassifier",
+    "locate_classifier",
+    "open_classifier",
+    "open_clip",
+    "open_judge",
+]
+
+NAMELESS = "picture"
+"""Label of a CLIP that is asked for features alone."""
 
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
@@ -84,17 +94,30 @@ def open_classifier(folder: Path, concepts: Sequence[str]) -> ConceptClassifier:
         AuditorError: the folder holds no classifier, one that is not safe to open, or one that
             has no label for a concept; says what would do.
     """
-    _check_unsafe(folder)
-    config, device = read_json(folder / "config.json"), first_device()
-    opened: ConceptClassifier
-    if {"labels", "channels"} <= config.keys():
-        opened = PlainClassifier(folder, device)
-    elif is_zero_shot(config):
-        opened = ZeroShotClassifier(folder, concepts, device)
-    else:
-        opened = LabelClassifier(folder, device)
+    opened = _open(folder, concepts)
     opened.rename(concepts)
     return opened
+
+
+def open_judge(folder: Path) -> Callable[[Tensor], Tensor]:
+    """Open a network and return its features of images, [n, width].
+
+    It is of any kind that ``open_classifier`` knows; its labels do not matter.
+
+    Raises:
+        AuditorError: the folder holds none, or one that is not safe to open.
+    """
+    return _open(folder, (NAMELESS,)).features
+
+
+def _open(folder: Path, concepts: Sequence[str]) -> ConceptClassifier:
+    _check_unsafe(folder)
+    config, device = read_json(folder / "config.json"), first_device()
+    if {"labels", "channels"} <= config.keys():
+        return PlainClassifier(folder, device)
+    if is_zero_shot(config):
+        return ZeroShotClassifier(folder, concepts, device)
+    return LabelClassifier(folder, device)
 
 
 def open_clip(folder: Path) -> Clip:

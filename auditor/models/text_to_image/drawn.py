@@ -10,6 +10,7 @@ from torch import Tensor
 
 from auditor.core.facts import Fact
 from auditor.models.text_to_image.classifiers import ConceptClassifier
+from auditor.models.text_to_image.likeness import Likeness
 
 
 class Drawn:
@@ -19,14 +20,20 @@ class Drawn:
         facts: facts whose answers name what should be in each picture.
         images: [n, 3, height, width] in [0, 1].
         classifier: tells concepts in images.
+        likeness: compares images with given pictures, where there are some.
     """
 
     def __init__(
-        self, facts: Sequence[Fact], images: Tensor, classifier: ConceptClassifier
+        self,
+        facts: Sequence[Fact],
+        images: Tensor,
+        classifier: ConceptClassifier,
+        likeness: Likeness | None = None,
     ) -> None:
         self.facts = tuple(facts)
         self.images = images
         self.classifier = classifier
+        self.likeness = likeness
 
     @cached_property
     def probabilities(self) -> Tensor:
@@ -42,3 +49,13 @@ class Drawn:
     def seen(self) -> list[str]:
         """The most probable label of each picture."""
         return [self.classifier.labels[i] for i in self.probabilities.argmax(dim=1).tolist()]
+
+    @cached_property
+    def alike(self) -> list[float | None]:
+        """Likeness of each picture to given ones of its fact's concept.
+
+        None where none are given.
+        """
+        if self.likeness is None:
+            return [None] * len(self.facts)
+        return self.likeness.of(self.images, [fact.answer for fact in self.facts])

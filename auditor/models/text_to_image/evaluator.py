@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Self
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -15,14 +16,21 @@ from auditor.core.facts import Fact, FactSets, SetName
 from auditor.core.picture import SIDE
 from auditor.core.records import Row
 from auditor.data.pictures import Pictures
+from auditor.metrics.concepts import ConceptLikeness
 from auditor.metrics.metric import METRICS
 from auditor.models.evaluator import Evaluator
 from auditor.models.text_to_image.classifiers import ConceptClassifier
+from auditor.models.text_to_image.concept_classifier import BATCH
 from auditor.models.text_to_image.drawn import Drawn
 from auditor.models.text_to_image.image_seed import image_seed
+from auditor.models.text_to_image.likeness import Likeness
+from auditor.models.text_to_image.oriented_gradients import oriented_gradients
 
 if TYPE_CHECKING:
     from auditor.models.text_to_image.model import TextToImage
+
+
+NO_PICTURES = "the plan gives no pictures of the facts (`data.images`)"
 
 
 class ImageEvaluator(Evaluator["TextToImage"]):
@@ -36,6 +44,7 @@ class ImageEvaluator(Evaluator["TextToImage"]):
         metrics: names of metrics of pictures, the primary one first.
         classifier: tells concepts in images.
         pictures: pictures of the facts, where the plan gives some.
+        judge: describes pictures, where they are compared; by default their outlines are.
     """
 
     def __init__(
@@ -44,11 +53,14 @@ class ImageEvaluator(Evaluator["TextToImage"]):
         metrics: Sequence[str],
         classifier: ConceptClassifier,
         pictures: Pictures | None = None,
+        judge: Callable[[Tensor], Tensor] = oriented_gradients,
     ) -> None:
         self.sets = sets
         self.metrics = {name: METRICS.get(name)() for name in metrics}
         self.classifier = classifier
         self.pictures = pictures
+        self.judge = judge
+        self._likeness: dict[tuple[int, int], Likeness] = {}
 
     def evaluate(
         self,
@@ -89,7 +101,7 @@ class ImageEvaluator(Evaluator["TextToImage"]):
 
     def with_metrics(self, metrics: Sequence[str]) -> Self:
         """The same prompts, seeds and classifier with other metrics."""
-        return type(self)(self.sets, metrics, self.classifier, self.pictures)
+        return type(self)(self.sets, metrics, self.classifier, self.pictures, self.judge)
 
     def judged(self, facts: Sequence[tuple[SetName, Fact]], images: Tensor) -> tuple[Row, ...]:
         """Measure K in pictures that were made for facts.
@@ -98,7 +110,9 @@ class ImageEvaluator(Evaluator["TextToImage"]):
             facts: each with its set.
             images: one a fact, [n, 3, height, width] in [0, 1].
         """
-        drawn = Drawn([fact for _, fact in facts], images, self.classifier)
+        shape = (int(images.shape[-2]), int(images.shape[-1]))
+        likeness = self.likeness(shape) if ConceptLikeness.name in self.metrics else None
+        drawn = Drawn([fact for _, fact in facts], images, self.classifier, likeness)
         primary = next(iter(self.metrics))
         return tuple(
             Row(
@@ -124,6 +138,30 @@ class ImageEvaluator(Evaluator["TextToImage"]):
         """
         return self.classifier.probability(images, concepts)
 
+    def likeness(self, shape: tuple[int, int]) -> Likeness:
+        """Return the judge that compares drawings with the plan's pictures.
+
+        Those of the forget and the retain facts are taken, in the size of the drawings.
+
+        Args:
+            shape: height and width.
+
+        Raises:
+            UnavailableError: the plan gives no pictures.
+        """
+        if shape not in self._likeness:
+            facts = [f for f in (*self.sets.forget, *self.sets.retain) if self.has_images([f])]
+            if not facts:
+                raise UnavailableError(NO_PICTURES)
+            described = [
+                self.judge(self.images(facts[start : start + BATCH], shape))
+                for start in range(0, len(facts), BATCH)
+            ]
+            self._likeness[shape] = Likeness(
+                self.judge, torch.cat(described), [fact.answer for fact in facts]
+            )
+        return self._likeness[shape]
+
     def images(self, facts: Sequence[Fact], shape: tuple[int, int]) -> Tensor:
         """The plan's pictures of facts, [n, 3, height, width] in [0, 1].
 
@@ -135,7 +173,7 @@ class ImageEvaluator(Evaluator["TextToImage"]):
             UnavailableError: the plan gives no pictures, or not of all these facts.
         """
         if self.pictures is None:
-            raise UnavailableError("the plan gives no pictures of the facts (`data.images`)")
+            raise UnavailableError(NO_PICTURES)
         return self.pictures.read(facts, *shape)
 
     def has_images(self, facts: Sequence[Fact]) -> bool:

@@ -12,6 +12,7 @@ from auditor.core.facts import FactSets
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.checkpoint_files import read_json
 from auditor.models.kind import ModelKind, PlanFlag, Planned, Tick, Workload
+from auditor.models.plan_sections import DataSection
 from auditor.models.spec import ModelSpec, PromptFormat
 from auditor.models.text_to_image.spec import (
     INDEX,
@@ -37,6 +38,7 @@ class TextToImageKind(ModelKind):
     data_section = ImageDataSection
     metric_section = ImageMetricSection
     default_metrics = ("concept", "concept-top-1")
+    default_deciding = ("concept-likeness",)
     packages = ("torch", "transformers", "tokenizers", "numpy", "peft", "diffusers", "PIL")
     code = ("auditor.models.text_to_image.model", "auditor.models.text_to_image.evaluator")
     plan_template = ("auditor.models.text_to_image", "plan_template.yaml")
@@ -70,6 +72,14 @@ class TextToImageKind(ModelKind):
         "vae/*",
     )
     prompts_repeat = True
+
+    def deciding(self, data: DataSection | None) -> tuple[str, ...]:
+        """Return the metrics that decide beside the primary one.
+
+        Likeness needs pictures to compare with.
+        """
+        pictured = isinstance(data, ImageDataSection) and data.images is not None
+        return self.default_deciding if pictured else ()
 
     def recognises(self, folder: Path) -> bool:
         """Whether there is an index of a pipeline's components."""

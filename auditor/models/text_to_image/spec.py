@@ -83,3 +83,9 @@ class ImageMetricSection(MetricSection):
     """Directory or hub name of the classifier that tells whether a concept is in a picture."""
     classifier_revision: str | None = None
     """Commit, tag or branch of a classifier on the hub."""
+    judge: ModelPath | None = None
+    """Directory or hub name of an image model (a CLIP, or any that classifies) whose features say
+    how like drawings are to given pictures, in the metric concept-likeness; by default their
+    outlines are compared. It must be another than the classifier."""
+    judge_revision: str | None = None
+    """Commit, tag or branch of a judge on the hub."""

@@ -260,7 +260,8 @@ def test_the_template_for_pictures_is_a_plan(tmp_path, monkeypatch):
     assert run(["init", "--kind", "text-to-image"]) == 0
     plan = load_plan(tmp_path / "plan.yaml")
     assert {spec.kind for spec in plan.arms.values()} == {"text-to-image"}
-    assert plan.metrics.all == ("concept", "concept-top-1")
+    assert plan.metrics.all == ("concept", "concept-likeness", "concept-top-1")
+    assert plan.metrics.decides == ("concept", "concept-likeness")
 
 
 @pytest.mark.parametrize("erasure", ["esd_x", "rece", "mace"])

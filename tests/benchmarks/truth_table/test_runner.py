@@ -5,12 +5,12 @@ from dataclasses import replace
 from truth_rows import ROW
 
 from benchmarks.truth_table.__main__ import Run, by_cell, chosen, missing, say_what_would_run
-from benchmarks.truth_table.rows import append
-from benchmarks.truth_table.subjects import table
+from benchmarks.truth_table.rows import append, append_new, read
+from benchmarks.truth_table.subjects import SLICE, table
 
 
 def run_in(folder):
-    return Run("quick", "quick", "abc", None, folder, folder / "rows.jsonl")
+    return Run("quick", ("quick",), "abc", None, folder, folder / "rows.jsonl")
 
 
 def test_subjects_are_chosen_by_cell_by_name_or_by_both():
@@ -28,6 +28,28 @@ def test_what_has_a_row_of_this_code_is_not_run_again(tmp_path):
     assert ("gpt2/plain", "head") not in names
     assert len(names) == len(chosen(["gpt2/plain"])) - 1
     assert len(missing(replace(run, commit="def"), ["gpt2/plain"])) == len(names) + 1
+
+
+def test_what_lacks_the_row_of_one_policy_is_run_again(tmp_path):
+    run = replace(run_in(tmp_path), policies=("quick", "release-gate"))
+    append(run.rows, ROW)
+    head = ["gpt2/plain/head"]
+    assert len(missing(run, head)) == 1
+    append(run.rows, replace(ROW, policy="release-gate"))
+    assert missing(run, head) == []
+
+
+def test_rows_that_are_there_are_not_written_twice(tmp_path):
+    rows = [ROW, replace(ROW, policy="release-gate")]
+    append(tmp_path / "rows.jsonl", ROW)
+    append_new(tmp_path / "rows.jsonl", rows)
+    assert read(tmp_path / "rows.jsonl") == rows
+
+
+def test_the_short_run_is_of_subjects_of_the_table():
+    assert [f"{cell}/{subject.name}" for cell, subject in chosen(SLICE)] == sorted(
+        SLICE, key=[f"{cell}/{subject.name}" for cell, subject in table()].index
+    )
 
 
 def test_a_cell_is_one_processs_at_a_time():

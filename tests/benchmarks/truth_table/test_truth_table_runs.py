@@ -1,6 +1,7 @@
 """The table's own rules, and a slice of it from training to verdict."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 from truth_rows import ROW
@@ -9,6 +10,7 @@ from benchmarks.truth_table.architectures import ARCHITECTURES
 from benchmarks.truth_table.auditing import audited
 from benchmarks.truth_table.cells import SMALL, Cell, cells
 from benchmarks.truth_table.facts import WORLDS
+from benchmarks.truth_table.former_faults import BEFORE, FAULTS, FIGURES, Figure, read_figures
 from benchmarks.truth_table.makers import MAKERS
 from benchmarks.truth_table.report import render
 from benchmarks.truth_table.rows import Judgement, append, measured, read
@@ -90,13 +92,40 @@ def test_the_report_counts_what_is_wrong_and_what_is_missing():
     assert "1 wrong PASS" in text
     assert "0 wrong FAIL" in text
     assert f"2 of {len(table())} subjects" in text
-    assert "Not run: gpt2/plain (original; " in text
+    assert "Not run: gpt2/plain (head permuted; rmu; " in text
+
+
+def test_the_report_shows_faults_before_and_after_and_policies_apart():
+    then = replace(ROW, commit=BEFORE)
+    now = replace(ROW, verdict="FAIL", named=("tampering/graft interfaces",), rho=0.9)
+    text = render([then, now, replace(now, policy="release-gate", seconds=0.1)])
+    assert (
+        "| suppression outside what attacks touch | gpt2/plain | head | 1.00 "
+        "| INCONCLUSIVE or PASS | **wrong PASS** | 0.05 none/as-is full precision | FAIL | FAIL "
+        "| 0.90 none/as-is full precision | tampering/graft interfaces |" in text
+    )
+    assert "| abc | quick | release-gate | 1 | 1 | 0 | 0 | 0 | 0 | 0 | 0 |" in text
+
+
+def test_the_report_shows_figures_of_then_and_now(tmp_path):
+    then = Figure("membership", "gpt2/plain", BEFORE, "26 of 168 beyond 1/alpha")
+    now = replace(then, code="abc", said="0 counted")
+    file = tmp_path / "figures.jsonl"
+    file.write_text("".join(json.dumps(asdict(figure)) + "\n" for figure in (then, now)))
+    text = render([ROW], read_figures(file))
+    assert f"| {then.said} | {FIGURES['membership'].now} | {now.said} | abc |" in text
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault.kind for fault in FAULTS])
+def test_each_fault_stands_in_three_architectures(fault):
+    cells_of = {cell for cell, subject in table() if subject.name in fault.formerly}
+    assert {"gpt2/plain", "qwen2/plain", "neox/plain"} <= cells_of
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("subject", ["retrained", "original", "rounding", "opening"])
 def test_a_slice_of_the_table_has_no_wrong_verdict(subject, slice_cell, tmp_path_factory):
-    row = audited(
+    row, released = audited(
         slice_cell,
         SUBJECTS[subject],
         None,
@@ -104,7 +133,10 @@ def test_a_slice_of_the_table_has_no_wrong_verdict(subject, slice_cell, tmp_path
         "slice",
         tmp_path_factory.getbasetemp() / "slice",
         SLICE,
+        ("release-gate",),
     )
+    assert (row.policy, released.policy) == ("slice", "release-gate")
+    assert released.verdict != "PASS"  # it demands more than the slice runs
     assert row.judgement not in (Judgement.WRONG_PASS, Judgement.WRONG_FAIL)
     assert row.retain > 0.9
     if SUBJECTS[subject].group is not Group.HONEST:
