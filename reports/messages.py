@@ -808,6 +808,10 @@ SENTENCES: Mapping[str, Wording] = {
     "too_few_facts": (
         "For a PASS, the policy {policy} demands {demanded:fact|facts}; there are {facts:count}."
     ),
+    "deciding_metrics_lacking": (
+        "For a PASS, the policy {policy} demands that {metrics} decide; of the metrics, {deciding} "
+        "did (`metrics.deciding` in the plan)."
+    ),
     "too_few_retrained_models": (
         "For a PASS, the policy {policy} demands {demanded:retrained model|retrained models}; "
         "there are {retrained:count}."

@@ -6,15 +6,21 @@ step has one size for all weights train such a model less. Here every matrix is 
 ``W = diag(rows) V diag(columns)``, where all rows and columns of V have one root mean square
 (Sinkhorn and Knopp 1967, on the squares), and steps are made in V. Rows and columns follow every
 rescaling of W, V does not change, and so the trained function is that of the model before it.
+What is mixed in the heads of attention has matrices instead of scales (`head_frames.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from attacks.relearning.head_frames import Blocks, Heads, mixed_rows
 from auditor.models.language.layers import is_transposed
+
+Factor = Tensor | Blocks
+"""What a tensor is multiplied by, entry by entry or block by block of one dimension."""
 
 USUAL_RMS = 0.02
 """Root mean square of rows and columns in the frame: that of the weights of GPT-2 and Llama when
@@ -37,9 +43,9 @@ class Frame(NamedTuple):
     """
 
     rows: Tensor
-    """Scale of each row, [rows]."""
+    """Scale of each row, [rows]; of heads, matrices [heads, width, width]."""
     columns: Tensor
-    """Scale of each column, [columns]."""
+    """Scale of each column, [columns]; of heads, matrices [heads, width, width]."""
 
 
 @torch.no_grad()
@@ -93,13 +99,64 @@ def _filled(scale: Tensor, given: Tensor) -> Tensor:
     return torch.where(given, scale, scale[given].log().mean().exp())
 
 
-def layer_frame(layer: nn.Module) -> Frame | None:
+def multiplied(tensor: Tensor, factors: Iterable[Factor]) -> Tensor:
+    """Multiply a tensor in place by each factor."""
+    for factor in factors:
+        if isinstance(factor, Blocks):
+            factor.apply_(tensor)
+        else:
+            tensor.mul_(factor)
+    return tensor
+
+
+def pulled_back(gradient: Tensor, factors: Iterable[Factor]) -> Tensor:
+    """Turn a gradient by a tensor into that by its value in the frame, in place."""
+    for factor in factors:
+        if isinstance(factor, Blocks):
+            factor.apply_transposed_(gradient)
+        else:
+            gradient.mul_(factor)
+    return gradient
+
+
+def along(scale: Tensor, dim: int, ndim: int) -> Factor:
+    """Return one side of a frame as a factor of a tensor's dimension.
+
+    Args:
+        scale: a vector, or matrices of heads.
+        dim: dimension of the tensor, not counted from its end.
+        ndim: number of the tensor's dimensions.
+    """
+    if scale.ndim == 3:
+        return Blocks(scale, dim)
+    return scale.view(*(-1 if place == dim else 1 for place in range(ndim)))
+
+
+def headed(weight: Tensor, heads: Heads | None) -> Frame:
+    """Find the frame of a matrix of attention, or that of any other.
+
+    Args:
+        weight: [rows, columns], of any float type.
+        heads: where its heads are.
+    """
+    if heads is None:
+        return equilibrated(weight)
+    by_rows = heads.side == "rows"
+    found = mixed_rows(weight if by_rows else weight.T, heads.width)
+    if found is None:
+        return equilibrated(weight)
+    blocks, other = found
+    return Frame(blocks / USUAL_RMS, other) if by_rows else Frame(other / USUAL_RMS, blocks)
+
+
+def layer_frame(layer: nn.Module, heads: Heads | None = None) -> Frame | None:
     """Return the frame of a layer's map, outputs by inputs.
 
     That of an embedding is tokens by width.
 
     Args:
         layer: linear, a convolution or an embedding, rounded or not.
+        heads: where the heads are in a layer of attention.
 
     Returns:
         None where the layer's weight can neither be read nor worked out.
@@ -107,8 +164,8 @@ def layer_frame(layer: nn.Module) -> Frame | None:
     weight = getattr(layer, "weight", None)
     if type(weight) is not nn.Parameter or not weight.is_floating_point():
         weight = _worked_out(layer)
-        return None if weight is None else equilibrated(weight)
-    return equilibrated(_matrix(weight.T if is_transposed(layer) else weight))
+        return None if weight is None else headed(weight, heads)
+    return headed(_matrix(weight.T if is_transposed(layer) else weight), heads)
 
 
 def _matrix(weight: Tensor) -> Tensor:
@@ -142,7 +199,9 @@ def _worked_out(layer: nn.Module) -> Tensor | None:
     return weight if torch.isfinite(weight).all() else None
 
 
-def parameter_factors(network: nn.Module) -> dict[str, tuple[Tensor, ...]]:
+def parameter_factors(
+    network: nn.Module, heads: Mapping[str, Heads] = MappingProxyType({})
+) -> dict[str, tuple[Factor, ...]]:
     """Return factors of a step on each parameter, by name.
 
     The factors of a parameter are multiplied.
@@ -150,27 +209,45 @@ def parameter_factors(network: nn.Module) -> dict[str, tuple[Tensor, ...]]:
     Matrices have their frame, and stacked ones a frame each. A gain has its own size, entry by
     entry. A bias has the scale of the outputs that it is added to, times its root mean square in
     that scale. All are multiplied by what rescales their parameter.
+
+    Args:
+        network: whose parameters.
+        heads: where the heads are in layers of attention, by name.
     """
-    factors: dict[str, tuple[Tensor, ...]] = {}
+    factors: dict[str, tuple[Factor, ...]] = {}
     for path, module in network.named_modules():
         outputs: Tensor | None = None
         for name, parameter in module.named_parameters(recurse=False):
             full = f"{path}.{name}" if path else name
             if parameter.ndim >= 2:
-                factors[full] = _factors(module, parameter)
-                outputs = factors[full][1 if is_transposed(module) else 0].flatten()
+                factors[full], outputs = _factors(module, parameter, heads.get(path))
             else:
-                size = parameter.detach().float().abs()
-                if outputs is not None and outputs.shape == size.shape and outputs.all():
-                    size = outputs * (size / outputs).square().mean().sqrt()
-                else:
-                    outputs = size
-                factors[full] = (size / USUAL_RMS,)
+                size = parameter.detach().float()
+                factors[full] = _vector_factors(size, outputs)
+                outputs = outputs if outputs is not None else size.abs()
     return factors
 
 
-def _factors(module: nn.Module, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return factors of a step by row and by column.
+def _vector_factors(vector: Tensor, outputs: Tensor | None) -> tuple[Factor, ...]:
+    """Factors of a step on a gain or a bias.
+
+    Args:
+        vector: its values.
+        outputs: scale of the outputs that it is added to, or the gain beside it.
+    """
+    if outputs is not None and outputs.ndim == 3 and outputs[..., 0].numel() == len(vector):
+        blocks = Blocks(outputs, 0)
+        return blocks, blocks.of(vector).square().mean().sqrt() / USUAL_RMS
+    size = vector.abs()
+    if outputs is not None and outputs.shape == size.shape and outputs.all():
+        size = outputs * (size / outputs).square().mean().sqrt()
+    return (size / USUAL_RMS,)
+
+
+def _factors(
+    module: nn.Module, weight: Tensor, heads: Heads | None
+) -> tuple[tuple[Factor, ...], Tensor]:
+    """Return factors of a step by row and by column, and the scale of outputs.
 
     The weight has two dimensions or more.
     """
@@ -178,7 +255,10 @@ def _factors(module: nn.Module, weight: Tensor) -> tuple[Tensor, Tensor]:
         frames = [equilibrated(one) for one in weight.detach()]
         rows = torch.stack([frame.rows for frame in frames])
         columns = torch.stack([frame.columns for frame in frames])
-        return rows.unsqueeze(2), columns.unsqueeze(1)
-    frame = equilibrated(_matrix(weight))
-    rest = (1,) * (weight.ndim - 2)
-    return frame.rows.view(-1, 1, *rest), frame.columns.view(1, -1, *rest)
+        return (rows.unsqueeze(2), columns.unsqueeze(1)), rows.flatten()
+    if is_transposed(module):
+        frame = headed(_matrix(weight.T), heads)
+        return (along(frame.columns, 0, 2), along(frame.rows, 1, 2)), frame.rows
+    frame = headed(_matrix(weight), heads)
+    factors = (along(frame.rows, 0, weight.ndim), along(frame.columns, 1, weight.ndim))
+    return factors, frame.rows

@@ -2,17 +2,26 @@
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
-from torch import Tensor, nn
+from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from attacks.relearning.equilibration import Frame, layer_frame, parameter_factors
+from attacks.relearning.equilibration import (
+    Factor,
+    Frame,
+    along,
+    layer_frame,
+    multiplied,
+    parameter_factors,
+    pulled_back,
+)
 from attacks.relearning.family import FineTuning
+from attacks.relearning.head_frames import Heads, attention_heads
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.models.language.model import Example, LanguageModel
 from auditor.unlearning.batches import shuffled_batches
@@ -34,8 +43,8 @@ class Trained(NamedTuple):
     """A parameter that is trained."""
 
     parameter: nn.Parameter
-    factors: tuple[Tensor, ...]
-    """What its steps are multiplied by, beside the learning rate; each can be broadcast to it."""
+    factors: tuple[Factor, ...]
+    """What its steps are multiplied by, beside the learning rate."""
 
 
 class FramedAdamW(torch.optim.Optimizer):
@@ -69,7 +78,7 @@ class FramedAdamW(torch.optim.Optimizer):
                 if parameter.grad is None:
                     continue
                 factors, state = self._factors[parameter], self.state[parameter]
-                gradient = _multiplied(parameter.grad.clone(), factors)
+                gradient = pulled_back(parameter.grad.clone(), factors)
                 if not state:
                     state["mean"] = torch.zeros_like(gradient)
                     state["square"] = torch.zeros_like(gradient)
@@ -78,14 +87,7 @@ class FramedAdamW(torch.optim.Optimizer):
                 deviation = (state["square"] / (1 - second**self._steps)).sqrt_()
                 change = state["mean"] / deviation.add_(self.EPSILON)
                 size = group["lr"] / (1 - first**self._steps)
-                parameter.sub_(_multiplied(change, factors), alpha=size)
-
-
-def _multiplied(tensor: Tensor, factors: Iterable[Tensor]) -> Tensor:
-    """The tensor, multiplied in place by each factor."""
-    for factor in factors:
-        tensor.mul_(factor)
-    return tensor
+                parameter.sub_(multiplied(change, factors), alpha=size)
 
 
 class Learner(Generic[Item]):
@@ -188,7 +190,14 @@ def learner(
         )
     with model.preserve_weights() as network:
         trained = (
-            adapter(network, settings.rank, seed, matrices(network), _head_step(network))
+            adapter(
+                network,
+                settings.rank,
+                seed,
+                matrices(network),
+                _head_step(network),
+                attention_heads(network),
+            )
             if settings.method == "lora"
             else all_weights(network)
         )
@@ -213,6 +222,7 @@ def adapter(
     seed: int,
     layers: Mapping[str, nn.Module],
     sizes: Mapping[str, float] | None = None,
+    heads: Mapping[str, Heads] | None = None,
 ) -> Iterator[list[Trained]]:
     """Put LoRA around layers of a model, each in its frame.
 
@@ -227,6 +237,7 @@ def adapter(
         seed: seed of LoRA's first matrices.
         layers: around which it is put, by name.
         sizes: relative size of the steps in a layer; 1 where none is given.
+        heads: where the heads are in layers of attention.
 
     Yields:
         LoRA's matrices, with the scales of their frame.
@@ -236,7 +247,7 @@ def adapter(
     """
     from peft import LoraConfig, get_peft_model
 
-    frames = {name: layer_frame(layer) for name, layer in layers.items()}
+    frames = {name: layer_frame(layer, (heads or {}).get(name)) for name, layer in layers.items()}
     lora = LoraConfig(
         r=rank,
         lora_alpha=LORA_SCALE * rank,
@@ -280,20 +291,18 @@ def _framed(layer: Any, frame: Frame | None, size: float) -> Iterator[Trained]:
         # A [rank, tokens] is zero at first and B [width, rank] random, of the size 1 in PEFT
         a, b = layer.lora_embedding_A[adapter_name], layer.lora_embedding_B[adapter_name]
         b.mul_((3 * len(b)) ** -0.5)
-        if frame is None:
-            scales: tuple[tuple[Tensor, ...], ...] = ((), ())
-        else:
-            scales = ((frame.rows.unsqueeze(0),), (frame.columns.unsqueeze(1),))
+        sides = () if frame is None else (along(frame.rows, 1, 2), along(frame.columns, 0, 2))
     else:
         # A [rank, in, …] is random at first and B [out, rank, …] zero
         a, b = layer.lora_A[adapter_name].weight, layer.lora_B[adapter_name].weight
-        rest = (1,) * (a.ndim - 2)
-        if frame is None:
-            scales = ((), ())
-        else:
-            scales = ((frame.columns.view(1, -1, *rest),), (size * frame.rows.view(-1, 1, *rest),))
-    for matrix, factors in zip((a, b), scales, strict=True):
-        _multiplied(matrix, factors)
+        sides = (
+            ()
+            if frame is None
+            else (along(frame.columns, 1, a.ndim), along(size * frame.rows, 0, b.ndim))
+        )
+    for place, matrix in enumerate((a, b)):
+        factors = sides[place : place + 1]
+        multiplied(matrix, factors)
         yield Trained(matrix, factors)
 
 
@@ -367,7 +376,7 @@ def all_weights(network: nn.Module) -> Iterator[list[Trained]]:
 
     Steps are lost in the rounding of half types.
     """
-    factors = parameter_factors(network)
+    factors = parameter_factors(network, attention_heads(network))
     weights = dict(network.named_parameters())
     types = {name: weight.dtype for name, weight in weights.items()}
     for weight in weights.values():

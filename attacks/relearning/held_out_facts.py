@@ -86,8 +86,9 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
     of examples and LoRA's random start depend on the facts and the seed alone.
 
     No arm is trained with less effect than another. Steps are relative to the weights: rows and
-    columns of every matrix are brought to one size first (Sinkhorn and Knopp 1967), so that a
-    rescaling which changes no answer changes no step either. Each half is taught at several
+    columns of every matrix are brought to one size first (Sinkhorn and Knopp 1967), and those of
+    a head to an orthonormal basis, so that a rescaling or a mixing which changes no answer
+    changes no step either. Each half is taught at several
     learning rates, and the lowest one that teaches it nearly as well as the best is taken, by the
     taught facts alone; then it is taught once more, and the other half is asked. Where the
     unlearned model learns what it is taught less than half as well as a retrained one, the attack

@@ -93,7 +93,7 @@ FIGURES: Mapping[str, Shown] = MappingProxyType(
         ),
         "format": Shown(
             "the default format of prompts, on a model that has another",
-            "NOT AUDITABLE on Qwen2, and no word of the format",
+            "K of the original far below its own, NOT AUDITABLE on Qwen2, no word of the format",
             "stopped before any attack, with the line that the plan needs",
             ("gpt2/plain", "qwen2/plain"),
         ),

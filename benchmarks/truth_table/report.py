@@ -37,9 +37,10 @@ _THEN = (BEFORE, "quick")
 
 def render(rows: Sequence[Row], figures: Sequence[Figure] = ()) -> str:
     """Render what was found faulty, all runs side by side, then each with every row."""
-    runs = {
-        run: [row for row in rows if _run(row) == run] for run in dict.fromkeys(map(_run, rows))
-    }
+    asked = list(dict.fromkeys(map(_run, rows)))
+    commits = list(dict.fromkeys(commit for commit, _, _ in asked))
+    asked.sort(key=lambda run: commits.index(run[0]))
+    runs = {run: [row for row in rows if _run(row) == run] for run in asked}
     return "\n".join(
         [
             _HEAD,

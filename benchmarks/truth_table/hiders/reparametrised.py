@@ -1,7 +1,8 @@
 """The same function in other weights: every symmetry of the architecture.
 
-No logit changes; what trains at a fixed rate, or compares weights, sees another model. All factors
-are powers of two and all mixing permutes, so that the weights of a bfloat16 checkpoint stay exact.
+No logit changes; what trains at a fixed rate, or compares weights, sees another model. Factors are
+powers of two and orders permutations, so that the weights of a bfloat16 checkpoint stay exact;
+`mix_heads` alone needs float32.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,6 +14,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from benchmarks.truth_table.layouts import Block, is_tied, layout
+
+CONDITION = 1e3
+"""Condition number of what `mix_heads` puts into a head."""
 
 Symmetry = Callable[[PreTrainedModel, torch.Generator, float], None]
 
@@ -93,6 +97,38 @@ def scale_inner(model: PreTrainedModel, draw: torch.Generator, factor: float) ->
         block.down.copy_(block.down[:, order] / scale)
 
 
+def mix_heads(model: PreTrainedModel, draw: torch.Generator, factor: float) -> None:
+    """Put an ill-conditioned matrix between the two maps of each head.
+
+    It stands between values and output, and between queries and keys where nothing rotates them.
+    """
+    for block in layout(model).blocks:
+        heads, width = block.v.shape[:2]
+        for head in range(heads):
+            mix, back = _ill_conditioned(width, draw)
+            block.v[head] = (mix @ block.v[head].double()).float()
+            block.o[:, head] = (block.o[:, head].double() @ back).float()
+            if block.qkv_bias is not None:
+                block.qkv_bias[2][head] = (mix @ block.qkv_bias[2][head].double()).float()
+            free = slice(block.rotary, width)
+            mix, back = _ill_conditioned(width - block.rotary, draw)
+            asked, told = block.q[head, :, free], block.k[head, free]
+            told.copy_(mix @ told.double())
+            asked.copy_(back.T @ asked.double())
+            if block.qkv_bias is not None:
+                asked, told = block.qkv_bias[0][head, :, free], block.qkv_bias[1][head, free]
+                told.copy_(mix @ told.double())
+                asked.copy_(asked.double() @ back)
+
+
+def _ill_conditioned(size: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A random matrix of condition `CONDITION` and its inverse, in float64."""
+    parts = [torch.randn(size, size, generator=draw, dtype=torch.float64) for _ in range(2)]
+    left, right = (torch.linalg.qr(part).Q for part in parts)
+    scale = CONDITION ** torch.linspace(-0.5, 0.5, size, dtype=torch.float64)
+    return left * scale @ right, right.T / scale @ left.T
+
+
 def permute_heads(model: PreTrainedModel, draw: torch.Generator, factor: float) -> None:
     """Permute the heads of attention."""
     for block in layout(model).blocks:
@@ -151,6 +187,7 @@ def scale_stream(model: PreTrainedModel, draw: torch.Generator, factor: float) -
 
 SYMMETRIES: Mapping[str, Symmetry] = MappingProxyType(
     {
+        "mix heads": mix_heads,  # first: rounding stays small, and what follows is exact
         "fold norms": fold_norms,
         "scale queries": scale_queries,
         "mix values": mix_values,

@@ -66,6 +66,51 @@ def rescale_gpt2(model: nn.Module, k: int = 64, seed: int = 0) -> nn.Module:
     return model
 
 
+def mix_llama(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Mix the values of each head of a Llama-like model, undone in every query's output."""
+    draws = torch.Generator().manual_seed(seed)
+    config = model.config
+    shared = config.num_attention_heads // config.num_key_value_heads
+    with torch.no_grad():
+        for layer in model.model.layers:
+            attention = layer.self_attn
+            mix, back = _mixes(config.num_key_value_heads, attention.head_dim, draws)
+            attention.v_proj.weight.copy_(mix @ attention.v_proj.weight.double())
+            back = torch.block_diag(*(one for one in back for _ in range(shared)))
+            attention.o_proj.weight.copy_(attention.o_proj.weight.double() @ back)
+    return model
+
+
+def mix_gpt2(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Mix queries with keys and values with outputs of each head of a GPT-2-like model."""
+    draws = torch.Generator().manual_seed(seed)
+    config = model.config
+    with torch.no_grad():
+        for block in model.transformer.h:
+            attention = block.attn
+            keys, unkeyed = _mixes(config.n_head, attention.head_dim, draws)
+            values, back = _mixes(config.n_head, attention.head_dim, draws)
+            read = torch.block_diag(torch.block_diag(*unkeyed).T, keys, values)
+            attention.c_attn.weight.copy_(attention.c_attn.weight.double() @ read.T)
+            attention.c_attn.bias.copy_(read @ attention.c_attn.bias.double())
+            out = torch.block_diag(*back).T @ attention.c_proj.weight.double()
+            attention.c_proj.weight.copy_(out)
+    return model
+
+
+def _mixes(heads: int, width: int, draws: torch.Generator) -> tuple[Tensor, list[Tensor]]:
+    """Ill-conditioned matrices [heads * width, heads * width] in blocks, and the blocks' inverses.
+
+    Their condition is 1,000.
+    """
+    blocks = []
+    for _ in range(heads):
+        parts = torch.randn(2, width, width, generator=draws, dtype=torch.float64)
+        left, right = torch.linalg.qr(parts).Q
+        blocks.append(left * torch.logspace(-1.5, 1.5, width, dtype=torch.float64) @ right)
+    return torch.block_diag(*blocks), [torch.linalg.inv(block) for block in blocks]
+
+
 def _factors(rows: int, columns: int, draws: torch.Generator) -> Tensor:
     """Powers of two from 1/4 to 4."""
     return 2.0 ** torch.randint(-2, 3, (rows, columns), generator=draws)

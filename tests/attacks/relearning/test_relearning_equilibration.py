@@ -7,13 +7,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from rescaled import rescale_gpt2, rescale_llama
+from rescaled import mix_gpt2, mix_llama, rescale_gpt2, rescale_llama
 from tiny_models import make_model, make_tokenizer
 from torch import nn
 
 from attacks.relearning.equilibration import USUAL_RMS, equilibrated, layer_frame
 from attacks.relearning.family import FineTuning
 from attacks.relearning.fine_tuning import learner
+from attacks.relearning.head_frames import attention_heads, mixed_rows
 from attacks.relearning.held_out_facts import HeldOutFacts, HeldOutFactsParameters
 from auditor.attack import AttackContext
 from auditor.core.facts import Fact, FactSets
@@ -22,6 +23,7 @@ from auditor.models.language.evaluator import TextEvaluator
 
 PAIRS = [(f"Person {i} lives in", f"city number {i * 7 % 100}.") for i in range(8)]
 RESCALE = {"llama": rescale_llama, "gpt2": rescale_gpt2}
+MIX = {"llama": mix_llama, "gpt2": mix_gpt2}
 FACTS = tuple(
     Fact(id=f"{n}/{a}", entity=n, prompt=f"{n} {a}", answer=f"number {7 * i + j}")
     for i, n in enumerate(["Ann", "Bob", "Cy", "Di"])
@@ -77,12 +79,49 @@ def test_a_layer_whose_weight_cannot_be_read_is_put_to_unit_vectors():
     assert layer_frame(nn.Identity()) is None
 
 
-def two(architecture):
-    """A tiny model, its head parted from its embedding, and the same one rescaled."""
+def in_basis(weight, width):
+    blocks, columns = mixed_rows(weight, width)
+    heads = (weight / columns).view(-1, width, len(columns))
+    return torch.linalg.solve(blocks, heads).flatten(0, 1), blocks, columns
+
+
+@pytest.mark.parametrize("width", [2, 4])
+def test_the_basis_of_a_head_follows_every_mixing_of_its_rows(width):
+    draws = torch.Generator().manual_seed(width)
+    weight = torch.randn(8, 12, generator=draws)
+    plain, _, _ = in_basis(weight, width)
+    assert plain.square().mean(0).sqrt() == pytest.approx(1.0, rel=1e-3)
+    for head in plain.view(-1, width, 12):
+        torch.testing.assert_close(head @ head.T / 12, torch.eye(width), rtol=0, atol=1e-3)
+    mixed = torch.block_diag(*torch.randn(8 // width, width, width, generator=draws)) @ weight
+    mixed = mixed * 10.0 ** torch.randn(12, generator=draws)
+    again, blocks, columns = in_basis(mixed, width)
+    torch.testing.assert_close(again, plain, rtol=0, atol=1e-3)
+    whole = torch.block_diag(*blocks) @ again * columns
+    torch.testing.assert_close(whole, mixed, rtol=1e-4, atol=1e-4)
+
+
+def test_rows_that_are_no_heads_and_heads_without_weights_have_no_basis():
+    weight = torch.ones(6, 5)
+    assert mixed_rows(weight, 4) is None
+    assert mixed_rows(weight, 6) is None
+    weight[:3] = 0.0
+    assert mixed_rows(weight, 3) is None
+
+
+def test_heads_are_rows_of_what_is_read_and_columns_of_what_is_written():
+    found = attention_heads(make_model("llama"))
+    sides = {name.rpartition(".")[2]: heads.side for name, heads in found.items()}
+    expected = {"q_proj": "rows", "k_proj": "rows", "v_proj": "rows", "o_proj": "columns"}
+    assert sides == expected
+
+
+def two(architecture, change=RESCALE):
+    """A tiny model, its head parted from its embedding, and the same one in other weights."""
     model = make_model(architecture)
     model.lm_head.weight = nn.Parameter(model.lm_head.weight.detach().clone())
     model.config.tie_word_embeddings = False
-    other = RESCALE[architecture](copy.deepcopy(model))
+    other = change[architecture](copy.deepcopy(model))
     tokenizer = make_tokenizer()
     return CausalLM.wrap(model, tokenizer), CausalLM.wrap(other, tokenizer)
 
@@ -102,10 +141,11 @@ def test_a_rescaled_model_has_the_same_logits_and_quite_other_weights(architectu
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("change", [RESCALE, MIX], ids=["rescaled", "mixed"])
 @pytest.mark.parametrize("architecture", RESCALE)
-def test_training_a_rescaled_model_is_training_the_model(architecture, method):
+def test_training_the_function_in_other_weights_is_training_the_model(architecture, change, method):
     losses = []
-    for subject in two(architecture):
+    for subject in two(architecture, change):
         examples = subject.encode(PAIRS, end=True)
         with learner(subject, examples, FineTuning(method=method, batch_size=8), 0) as taught:
             found = [subject.loss(examples).item()]

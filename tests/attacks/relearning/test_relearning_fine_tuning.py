@@ -108,6 +108,34 @@ def test_lora_starts_alike_on_all_arms_and_leaves_the_random_state_alone(subject
     assert not all(map(torch.equal, first, other))
 
 
+def headed_by_hand(weight, width):
+    """Left matrix and columns' scale of heads in rows, whose quotient has orthogonal rows."""
+    heads = weight.detach().double().unflatten(0, (-1, width))
+    columns = torch.ones(heads.shape[2]).double()
+    for _ in range(200):
+        basis = torch.linalg.svd(heads / columns, full_matrices=False).Vh
+        columns = columns * (basis.square().mean((0, 1)) * len(columns)).sqrt()
+    fixed = torch.randn(width, len(columns), generator=torch.Generator().manual_seed(0)).double()
+    left, _, right = torch.linalg.svd(fixed @ basis.mT)
+    basis = left @ right @ basis
+    left = (heads / columns) @ basis.mT / len(columns) ** 0.5 / 0.02
+    return torch.block_diag(*left), columns
+
+
+def frame_by_hand(name, parameter, width):
+    """The map from a value in the frame to the parameter, and the value."""
+    if name.endswith(("q_proj.weight", "k_proj.weight", "v_proj.weight")):
+        left, columns = headed_by_hand(parameter, width)
+        value = torch.linalg.inv(left) @ (parameter.detach() / columns)
+        return (lambda v: left @ v * columns), value
+    if name.endswith("o_proj.weight"):
+        back, value = frame_by_hand("q_proj.weight", parameter.T, width)
+        return (lambda v: back(v.T).T), value.T.contiguous()
+    matrix = parameter.ndim == 2
+    factor = equilibrated_by_hand(parameter) if matrix else parameter.detach().abs() / 0.02
+    return (lambda v: v * factor), parameter.detach() / factor
+
+
 def equilibrated_by_hand(weight):
     """Factors of a weight matrix whose quotient has rows and columns of root mean square 0.02."""
     squares = weight.detach().double().square()
@@ -121,7 +149,7 @@ def equilibrated_by_hand(weight):
 def test_full_fine_tuning_is_adamw_on_the_mean_loss_in_the_frame(directories, subjects):
     """Against a plain loop over the same batches, written without the code under test.
 
-    Every parameter is a value in the frame times a factor; AdamW trains the values.
+    Every parameter is a linear map of a value in the frame; AdamW trains the values.
     """
     subject, settings = subjects["llama"], FineTuning(method="full", batch_size=3)
     examples = subject.encode(PAIRS, end=True)
@@ -129,19 +157,15 @@ def test_full_fine_tuning_is_adamw_on_the_mean_loss_in_the_frame(directories, su
         taught.advance(3)
         found = {n: p.detach().clone() for n, p in subject.network.named_parameters()}
     model = open_directory(directories["llama"]).network.double()
-    factors = {
-        name: (equilibrated_by_hand(p) if p.ndim == 2 else p.detach().abs() / 0.02)
-        for name, p in model.named_parameters()
-    }
-    values = {
-        name: (p.detach() / factors[name]).requires_grad_() for name, p in model.named_parameters()
-    }
+    width = model.model.layers[0].self_attn.head_dim
+    frames = {name: frame_by_hand(name, p, width) for name, p in model.named_parameters()}
+    values = {name: value.requires_grad_() for name, (_, value) in frames.items()}
     optimizer = torch.optim.AdamW(values.values(), lr=6e-5, weight_decay=0)
     generator = torch.Generator().manual_seed(4)
     order = torch.cat([torch.randperm(8, generator=generator) for _ in range(2)])
 
     def weights():
-        return {name: value * factors[name] for name, value in values.items()}
+        return {name: frames[name][0](value) for name, value in values.items()}
 
     for step in range(3):
         losses = []
