@@ -402,6 +402,7 @@ _GRAFTS = {
     "vae": "autoencoder",
     "unet": "UNet",
     "text_encoder": "text encoder",
+    "text": "whole text encoder",
 }
 """Code of a group of tensors to its name."""
 
@@ -806,6 +807,10 @@ SENTENCES: Mapping[str, Wording] = {
     ),
     "too_few_facts": (
         "For a PASS, the policy {policy} demands {demanded:fact|facts}; there are {facts:count}."
+    ),
+    "deciding_metrics_lacking": (
+        "For a PASS, the policy {policy} demands that {metrics} decide; of the metrics, {deciding} "
+        "did (`metrics.deciding` in the plan)."
     ),
     "too_few_retrained_models": (
         "For a PASS, the policy {policy} demands {demanded:retrained model|retrained models}; "

@@ -155,6 +155,8 @@ class PolicyPart(Part):
     utility_margin: float
     leaked_facts: int | None = Field(default=None, exclude_if=absent)
     """Facts that may leak in a census; absent: as many as the leak limit allows."""
+    deciding_metrics: tuple[str, ...] | None = Field(default=None, exclude_if=absent)
+    """Metrics that had to be among the deciding ones where they apply; absent: none."""
     mandatory: tuple[str, ...]
     advisory: tuple[str, ...]
     reported: tuple[str, ...]
