@@ -402,6 +402,7 @@ _GRAFTS = {
     "vae": "autoencoder",
     "unet": "UNet",
     "text_encoder": "text encoder",
+    "text": "whole text encoder",
 }
 """Code of a group of tensors to its name."""
 
