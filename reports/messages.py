@@ -914,6 +914,10 @@ SENTENCES: Mapping[str, Wording] = {
         "instead of {k:number} ({metric}, {facts:fact|facts} of the forget set). The plan would "
         "need: {lines}"
     ),
+    "prompt_format_failed": (
+        "A format of prompts could not be tried on the original: {reason}. In a plan it would be: "
+        "{lines}"
+    ),
     "chat_template_unused": (
         "The tokenizer has a chat template, and the plan does not use it. If the models are asked "
         "as in a chat, the plan needs: {lines}"
