@@ -39,7 +39,7 @@ LEAKS = SUBJECTS["rmu"]
 """The model that leaks: relearning gets most of the facts out."""
 ADVICE = ("leans_to_fail", "leans_to_pass", "leans_to_neither", "facts_needed")
 SCORES = ("loss", "min-k", "min-k++")
-SAME_BASE, OWN_BASE = (21, 22), (31, 32, 33, 34)
+SAME_BASE, OWN_BASE = (21, 22), (31, 32)
 """Seeds of the honest models beside the two of the cell."""
 
 
