@@ -39,8 +39,6 @@ LEAKS = SUBJECTS["rmu"]
 """The model that leaks: relearning gets most of the facts out."""
 ADVICE = ("leans_to_fail", "leans_to_pass", "leans_to_neither", "facts_needed")
 SCORES = ("loss", "min-k", "min-k++")
-SAME_BASE, OWN_BASE = (21, 22), (31, 32)
-"""Seeds of the honest models beside the two of the cell."""
 
 
 def advice_at_few_facts(cell: Cell, out: Path) -> str:
@@ -135,12 +133,10 @@ def _by_arm(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _honest(cell: Cell) -> list[str]:
-    """Folders of models that never saw the facts, of one base and of bases of their own."""
-    for seed in SAME_BASE:
-        cell.keep(f"honest-{seed}", lambda seed=seed: cell.trained((), seed))
-    for seed in OWN_BASE:
-        cell.keep(f"honest-{seed}", lambda seed=seed: cell.new_base(seed))
-    return ["retrained-0", "retrained-1", *(f"honest-{seed}" for seed in SAME_BASE + OWN_BASE)]
+    """Folders of models that never saw the facts, one of them of another base."""
+    same, other = SUBJECTS["retrained"], SUBJECTS["other base"]
+    cell.keep(other.folder, lambda: cell.new_base(other.settings["seed"]))
+    return ["base", "retrained-0", "retrained-1", same.folder, other.folder]
 
 
 def _audited(cell: Cell, out: Path, **asked: Any) -> auditor.AuditResult:
