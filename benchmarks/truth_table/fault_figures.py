@@ -5,7 +5,7 @@
 After ``benchmarks.truth_table``, whose models it audits. Appends a row of each figure to
 ``fault_figures.jsonl``, which ``benchmarks/TRUTH.md`` shows.
 
-- advice: a model that leaks is audited on twenty facts; what the verdict advises.
+- advice, leaning: a model that knows is audited on twenty facts; what the verdict advises.
 - format: a model is audited in the default format of prompts, which is not its own.
 - membership: honest models are audited against pairs of others, with twenty facts held out; how
   many reach by one score alone what accuses a model.
@@ -32,21 +32,29 @@ from auditor.statistics.holdout_blocks import BLOCK, not_deciding
 from benchmarks.truth_table.__main__ import FOLDER, commit
 from benchmarks.truth_table.cells import Cell, cells
 from benchmarks.truth_table.former_faults import FIGURES, Figure, read_figures
-from benchmarks.truth_table.subjects import SUBJECTS
+from benchmarks.truth_table.subjects import SUBJECTS, Subject
 
 FACTS = 20
 LEAKS = SUBJECTS["rmu"]
-"""The model that leaks: relearning gets most of the facts out."""
-ADVICE = ("leans_to_fail", "leans_to_pass", "leans_to_neither", "facts_needed")
+"""A model that leaks: relearning gets most of the facts out."""
+HIDES = SUBJECTS["head"]
+"""A model that knows all, and shows it to no attack of the former code."""
+ADVICE = (
+    "leans_to_fail",
+    "leans_to_pass",
+    "leans_to_neither",
+    "facts_needed",
+    "more_facts_would_not_pass",
+)
 SCORES = ("loss", "min-k", "min-k++")
 
 
-def advice_at_few_facts(cell: Cell, out: Path) -> str:
+def advice_at_few_facts(cell: Cell, out: Path, subject: Subject) -> str:
     """Audit a model that leaks on few facts."""
     certificate = _audited(
         cell,
         out / "advice",
-        unlearned=cell.spec(LEAKS.folder),
+        unlearned=cell.spec(subject.folder),
         retrained=[cell.spec("retrained-0"), cell.spec("retrained-1")],
         forget=cell.corpus.forget[:FACTS],
         format=dict(cell.architecture.format),
@@ -165,7 +173,8 @@ def _advice(certificate: Certificate) -> str:
 
 MEASURES: Mapping[str, Callable[[Cell, Path], str]] = MappingProxyType(
     {
-        "advice": advice_at_few_facts,
+        "advice": lambda cell, out: advice_at_few_facts(cell, out, HIDES),
+        "leaning": lambda cell, out: advice_at_few_facts(cell, out, LEAKS),
         "format": default_format,
         "membership": membership_of_honest,
     }
