@@ -38,6 +38,7 @@ def main() -> None:
                     str(certificate),
                     "--policy",
                     "release-gate",
+                    "--unsigned",
                 ],
             }
             walls: dict[str, list[float]] = {command: [] for command in commands}

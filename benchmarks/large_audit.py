@@ -70,13 +70,15 @@ def large_audit(
         attack, _, variant = label.partition(" ")
         jobs = {}
         for arm in ARMS:
-            identity = {
+            identity: dict[str, Any] = {
                 "stage": "measure",
                 "attack": attack,
                 "parameters": {"checkpoints": [40], "rank": 16, "number": number},
                 "model": digest(arm),
                 "facts": facts_digest,
             }
+            if ATTACKS.metadata(attack).requires.donor:
+                identity["donor"] = {"model": digest("original")}
             leaks = 0 < number <= leaking
             shape = levels.get(arm, levels["original"] if leaks else (1, 30))
             measured = [

@@ -16,7 +16,7 @@ def main() -> None:
         from auditor.cli.main import run
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception:  # an exit code of 1 would say FAIL
+    except BaseException:  # an exit code of 1 would say FAIL
         traceback.print_exc()
         sys.exit(4)
     sys.exit(run())

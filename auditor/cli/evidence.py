@@ -1,10 +1,12 @@
 """Options that name keys and evidence."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from auditor.core.errors import AuditorError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -12,6 +14,12 @@ evidence_option = click.option(
     "--evidence",
     type=click.Path(file_okay=False, path_type=Path),
     help="Evidence store of the audit.  [default: the folder evidence beside the certificate]",
+)
+
+unsigned_option = click.option(
+    "--unsigned",
+    is_flag=True,
+    help="Go on with a certificate that nobody signed; anybody may have written it.",
 )
 
 
@@ -35,3 +43,16 @@ def key_options(command: Command) -> Command:
     ):
         command = decorate(command)
     return command
+
+
+def check_trust(keys: Sequence[Path], unsigned: bool) -> None:
+    """Refuse a check that neither names a key nor says that it does without.
+
+    Raises:
+        AuditorError: Neither is given, or both are.
+    """
+    if bool(keys) == unsigned:
+        raise AuditorError(
+            "give the public key that you trust (--key), or --unsigned to check a certificate that "
+            "nobody signed. A key that comes with a certificate proves nothing."
+        )

@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from auditor.cli.console import OUT, foreign, print_verdict
-from auditor.cli.evidence import evidence_option, key_options
+from auditor.cli.evidence import check_trust, evidence_option, key_options, unsigned_option
 from auditor.cli.options import json_option
+from auditor.policy import is_ready_made
 
 
 @click.command("gate")
@@ -23,6 +24,7 @@ from auditor.cli.options import json_option
 )
 @evidence_option
 @key_options
+@unsigned_option
 @json_option
 def command(
     certificate_file: Path,
@@ -30,15 +32,17 @@ def command(
     evidence: Path | None,
     keys: tuple[Path, ...],
     threshold: int,
+    unsigned: bool,
     as_json: bool,
 ) -> int:
     """Decide again under a policy, from the stored evidence.
 
     No model is needed. CERT is a certificate or a signed envelope. With --key its signatures are
-    checked first. The exit code is that of the verdict: 0 PASS, 1 FAIL, 3 INCONCLUSIVE or NOT
-    AUDITABLE, 4 a mandatory attack failed; 10 to 17 say that the certificate or its evidence does
-    not hold.
+    checked first; one that nobody signed is read with --unsigned only. The exit code is that of
+    the verdict: 0 PASS, 1 FAIL, 3 INCONCLUSIVE or NOT AUDITABLE, 4 a mandatory attack failed; 10 to
+    17 say that the certificate or its evidence does not hold.
     """
+    check_trust(keys, unsigned)
     from auditor.api.certificates import gate
 
     gated = gate(certificate_file, policy, keys=keys, threshold=threshold, store=evidence)
@@ -46,7 +50,11 @@ def command(
     if as_json:
         report = {
             "certificate": gated.certificate.certificate_id,
-            "policy": {"name": demanded.name, "digest": demanded.digest},
+            "policy": {
+                "name": demanded.name,
+                "digest": demanded.digest,
+                "ready_made": is_ready_made(demanded),
+            },
             "same_policy": gated.same_policy,
             "signed_by": list(signers),
             "missing": list(gated.missing),
@@ -55,8 +63,11 @@ def command(
         click.echo(json.dumps(report))
         return gated.verdict.exit_code
     print_verdict(gated.verdict)
+    origin = "ready-made" if is_ready_made(demanded) else "not a ready-made one"
     decided = "the audit's own" if gated.same_policy else "another than the audit's"
-    OUT.print(foreign(f"policy: {demanded.name} ({decided}), {demanded.digest}"))
-    signed = f"signed by {', '.join(signers)}" if signers else "signatures: not checked (no --key)"
-    OUT.print(signed, highlight=False)
+    OUT.print(foreign(f"policy: {demanded.name} ({origin}, {decided}), {demanded.digest}"))
+    if signers:
+        OUT.print(f"signed by {', '.join(signers)}", highlight=False)
+    else:
+        OUT.print("[bold red]unsigned[/]: anybody may have written this certificate (no --key)")
     return gated.verdict.exit_code

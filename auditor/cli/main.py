@@ -112,7 +112,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except OSError as error:
         return _file_refused(error)
-    except Exception:  # the last line of defence: a crash must never look like a verdict
+    except BaseException:  # the last line of defence: a crash must never look like a verdict
         traceback.print_exc()
         return BROKEN
     return result if isinstance(result, int) else OK

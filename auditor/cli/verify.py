@@ -8,10 +8,9 @@ import click
 from rich.text import Text
 
 from auditor.cli.console import OUT, foreign
-from auditor.cli.evidence import evidence_option, key_options
+from auditor.cli.evidence import check_trust, evidence_option, key_options, unsigned_option
 from auditor.cli.options import json_option, quiet_option
 from auditor.cli.progress import chosen_progress
-from auditor.core.errors import AuditorError
 
 if TYPE_CHECKING:
     from auditor.api.certificates import Verification
@@ -23,11 +22,7 @@ _SHOWN = 600
 @click.command("verify")
 @click.argument("certificate_file", metavar="CERT", type=Path)
 @key_options
-@click.option(
-    "--unsigned",
-    is_flag=True,
-    help="Check the rest of a certificate that nobody signed; anybody may have written it.",
-)
+@unsigned_option
 @click.option(
     "--model",
     "models",
@@ -55,11 +50,7 @@ def command(
     certificate, 11 altered, 12 not signed by a trusted key, 13 a signature made for something else,
     14 the evidence says otherwise, 15 evidence changed or missing, 16 another model, 17 expired.
     """
-    if bool(keys) == unsigned:
-        raise AuditorError(
-            "give the public key that you trust (--key), or --unsigned to check a certificate that "
-            "nobody signed. A key that comes with a certificate proves nothing."
-        )
+    check_trust(keys, unsigned)
     from auditor.api.certificates import verify
 
     done = verify(

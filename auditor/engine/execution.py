@@ -77,7 +77,9 @@ def execute(
     except UnavailableError as error:
         reason = message("unavailable", quoted=("error",), error=str(error))
         return Failure(reason, Status.UNAVAILABLE)
-    except (Exception, SystemExit) as error:  # an attack can fail in any way; the audit goes on
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # an attack can fail in any way (extension modules panic)
         store.log_failure(job.key, traceback.format_exc())
         return Failure(
             message("error", quoted=("error",), type=type(error).__name__, error=str(error))

@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_origin
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     SerializeAsAny,
@@ -27,7 +28,7 @@ from auditor.core.validation import problems
 from auditor.models.kind import AnySpec, ModelKind, default_kind, kind_named, of_kind
 from auditor.models.plan_sections import DataSection, MetricSection, Section
 from auditor.models.spec import TOKEN_BUDGET, ModelSpec, PromptFormat
-from auditor.policy import Policy, load_policy, ready_made
+from auditor.policy import Policy, check_borrowed_name, load_policy, names_file
 
 
 class AttackRequest(Section):
@@ -146,12 +147,22 @@ def _policy_by_name(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return load_policy(value if value in ready_made() else located_file(value, root_of(info)))
+        return load_policy(located_file(value, root_of(info)) if names_file(value) else value)
     except AuditorError as error:
         raise ValueError(str(error)) from error
 
 
-NamedPolicy = Annotated[Policy, BeforeValidator(_policy_by_name)]
+def _policy_of_its_name(policy: Policy) -> Policy:
+    try:
+        check_borrowed_name(policy)
+    except AuditorError as error:
+        raise ValueError(str(error)) from error
+    return policy
+
+
+NamedPolicy = Annotated[
+    Policy, BeforeValidator(_policy_by_name), AfterValidator(_policy_of_its_name)
+]
 """Type of a field that holds a policy; its name, or the path of its file, may stand for it."""
 
 
@@ -297,7 +308,7 @@ def read_plan(
                 f"the plan {path} has a policy of its own, so --policy cannot stand beside it; "
                 "change the plan, so that it stays the record of what was run."
             )
-        content["policy"] = policy if policy in ready_made() else str(Path(policy).absolute())
+        content["policy"] = str(Path(policy).absolute()) if names_file(policy) else policy
     if controls is not None:
         content["controls"] = controls
     return content

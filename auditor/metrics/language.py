@@ -164,6 +164,7 @@ class MultipleChoice(Metric["Transcript"]):
 
     needs = ("distractors",)
     chooses = True
+    closed = True
 
     def read(self, transcript: "Transcript") -> list[Score]:
         """Score each fact; None where it has no distractors."""

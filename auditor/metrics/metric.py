@@ -46,6 +46,8 @@ class Metric(ABC, Generic[T]):
     """Whether it makes a language model write an answer."""
     chooses: ClassVar[bool] = False
     """Whether it scores the wrong answers of a fact, too."""
+    closed: ClassVar[bool] = False
+    """Whether to know is to choose among given answers, so that no model need write one."""
     packages: ClassVar[tuple[str, ...]] = ()
     """Import packages whose versions decide what it reads."""
 

@@ -15,7 +15,7 @@ def read_json(file: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also too many digits, or too deep
         raise AuditorError(f"{file} is not valid JSON ({error}).") from error
     if not isinstance(content, dict):
         raise AuditorError(f"{file} holds {type(content).__name__}, expected a JSON object.")

@@ -1,5 +1,8 @@
 """Opening of models from their specs, through their kinds."""
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from auditor.core.errors import AuditorError
@@ -9,6 +12,11 @@ from auditor.models.spec import TOKEN_BUDGET, ModelSpec, PromptFormat
 
 if TYPE_CHECKING:
     from auditor.models.model import AuditedModel
+
+_SHOWN = 300
+"""Most characters of a library's own message that are quoted."""
+_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.EIO)
+"""Errors of the system that say nothing about a model's files."""
 
 
 def locate(spec: ModelSpec) -> Location:
@@ -20,7 +28,8 @@ def locate(spec: ModelSpec) -> Location:
         AuditorError: Nothing is there, weights are pickled, truncated or missing, or the model
             brings its own code; each with the way out.
     """
-    return kind_named(spec.kind).locate(spec)
+    with _faults_of(spec.path):
+        return kind_named(spec.kind).locate(spec)
 
 
 def check_unopenable(
@@ -32,13 +41,37 @@ def check_unopenable(
         AuditorError: The files are those of another kind of model, or something does not load, or
             the prompt format is none for this kind.
     """
-    found = recognised(location.model)
-    if found is not None and found.name != spec.kind:
+    with _faults_of(str(location.model)):
+        found = recognised(location.model)
+        if found is not None and found.name != spec.kind:
+            raise AuditorError(
+                f"{location.model} holds a model of the kind {found.name}, and the plan says "
+                f"{spec.kind}; set `kind: {found.name}` or leave `kind` out."
+            )
+        kind_named(spec.kind).check(spec, location, prompt_format)
+
+
+@contextmanager
+def _faults_of(model: str) -> Iterator[None]:
+    """Name the model in whatever its files lead a library to.
+
+    Files of a wrong form make libraries raise anything; extension modules panic.
+
+    Raises:
+        AuditorError: Its files are of a wrong form.
+    """
+    try:
+        yield
+    except (AuditorError, KeyboardInterrupt, SystemExit, MemoryError, ImportError):
+        raise
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+            raise
         raise AuditorError(
-            f"{location.model} holds a model of the kind {found.name}, and the plan says "
-            f"{spec.kind}; set `kind: {found.name}` or leave `kind` out."
-        )
-    kind_named(spec.kind).check(spec, location, prompt_format)
+            f"the files of {model[:_SHOWN]} do not open "
+            f"({type(error).__name__}: {str(error)[:_SHOWN]}). Check that its configuration, its "
+            "index and its tokenizer are whole and belong to it."
+        ) from error
 
 
 def open_model(

@@ -13,7 +13,14 @@ from auditor.policy.demands import (
     unmet,
     waived,
 )
-from auditor.policy.files import load_policy, parse_policy, ready_made
+from auditor.policy.files import (
+    check_borrowed_name,
+    is_ready_made,
+    load_policy,
+    names_file,
+    parse_policy,
+    ready_made,
+)
 from auditor.policy.policy import AS_IS, Policy, Waiver
 from auditor.policy.roles import Assigned, assign_roles
 
@@ -24,11 +31,14 @@ __all__ = [
     "Policy",
     "Waiver",
     "assign_roles",
+    "check_borrowed_name",
     "check_expired",
     "check_expired_waiver",
     "demands",
+    "is_ready_made",
     "load_policy",
     "matching",
+    "names_file",
     "parse_policy",
     "ready_made",
     "shortfall",

@@ -28,23 +28,58 @@ def ready_made() -> dict[str, str]:
 def load_policy(name: str) -> Policy:
     """Load the policy of a name or a file.
 
+    A bare name always means the ready-made policy, whatever lies in the working folder.
+
     Args:
-        name: a ready-made policy, or the path of a YAML file.
+        name: A ready-made policy, or the path of a YAML file; a path has a separator or an ending.
 
     Raises:
-        AuditorError: there is none, or it is not a policy; every problem is named with its place.
+        AuditorError: There is none, it is not a policy (every problem is named with its place), or
+            it goes by the name of a ready-made policy and is another.
     """
     texts = ready_made()
     path = Path(name)
-    if name in texts and not path.exists():
+    if name in texts:
         return _parse(texts[name], name)
+    if not names_file(name):
+        hint = did_you_mean(name, texts) or f"give one of {', '.join(texts)}."
+        if path.exists():
+            hint += f" To name the file in this folder, write ./{name}."
+        raise AuditorError(f"there is no ready-made policy {name}; {hint}")
     try:
-        return _parse(path.read_text(encoding="utf-8"), str(path))
+        policy = _parse(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         hint = did_you_mean(path.name, texts) or f"give a file, or one of {', '.join(texts)}."
         raise AuditorError(f"the policy {name} cannot be read: {error.strerror}; {hint}") from error
     except UnicodeDecodeError as error:
         raise AuditorError(f"the policy {name} is not a text file: {error}.") from error
+    check_borrowed_name(policy)
+    return policy
+
+
+def names_file(text: str) -> bool:
+    """Whether a text is the path of a policy file, rather than a name."""
+    path = Path(text)
+    return bool(path.suffix) or path.name != text
+
+
+def is_ready_made(policy: Policy) -> bool:
+    """Whether a policy is one of this package's, to the letter."""
+    text = ready_made().get(policy.name)
+    return text is not None and _parse(text, policy.name).digest == policy.digest
+
+
+def check_borrowed_name(policy: Policy) -> None:
+    """Refuse another policy that goes by the name of a ready-made one.
+
+    Raises:
+        AuditorError: It does.
+    """
+    if policy.name in ready_made() and not is_ready_made(policy):
+        raise AuditorError(
+            f"a policy that is not this release's {policy.name} goes by that name; give it a "
+            "`name` of its own."
+        )
 
 
 def parse_policy(content: Any, name: str) -> Policy:

@@ -33,8 +33,21 @@ def check_changed(certificate: Certificate, store: EvidenceStore, progress: Prog
                     f"the evidence of job {key} in {store.name} is not the evidence that the "
                     "certificate was made from."
                 )
-            store.identity(key)
             advance(1, key[:12])
+    check_foreign(certificate, store)
+    return len(certificate.evidence.jobs)
+
+
+def check_foreign(certificate: Certificate, store: EvidenceStore) -> None:
+    """Check what each job that a certificate uses was asked.
+
+    Raises:
+        EvidenceChangedError: An identity is missing, or is not what its job is named by.
+        ContradictedError: A job measured another model, attack or set of facts than the certificate
+            uses it for.
+    """
+    for key in certificate.evidence.jobs:
+        store.identity(key)
     digests = {part.arm: part.digest for part in certificate.identity.arms}
     for row in certificate.matrix:
         _check_foreign(certificate, store, row, row.jobs, digests)
@@ -43,7 +56,6 @@ def check_changed(certificate: Certificate, store: EvidenceStore, progress: Prog
     for part in certificate.positive_controls:
         for model in filter(None, (part.visible, part.obfuscated)):
             _check_foreign_control(certificate, store, rows[part.attack], as_is, model)
-    return len(certificate.evidence.jobs)
 
 
 def _check_foreign_control(

@@ -15,6 +15,7 @@ from auditor.models.kind import default_kind
 from auditor.policy import AS_IS, Policy
 from auditor.store.base import EvidenceStore
 from auditor.store.columns import DECIDING
+from auditor.verification.evidence import check_foreign
 from auditor.verification.load import load_inputs, under_policy
 
 
@@ -66,9 +67,11 @@ def gate(
 
     Raises:
         EvidenceChangedError: evidence is missing or was changed.
+        ContradictedError: a job measured something else than the certificate uses it for.
         AuditorError: the policy demands an attack that is only reported, or waives none of its
             demands.
     """
+    check_foreign(certificate, store)
     inputs = load_inputs(certificate, store, DECIDING)
     again, missing = under_policy(inputs, certificate, policy, tuple(default))
     return Gated(

@@ -135,7 +135,9 @@ def test_a_gate_without_a_list_demands_what_the_kind_of_the_evidence_does(
     policy = tmp_path / "ours.yaml"
     policy.write_text("delta: 0.1")
     capsys.readouterr()
-    code = run(["gate", str(out / "certificate.json"), "--policy", str(policy), "--json"])
+    code = run(
+        ["gate", str(out / "certificate.json"), "--policy", str(policy), "--unsigned", "--json"]
+    )
     report = json.loads(capsys.readouterr().out)
     assert code == NOT_AUDITABLE
     assert "prompting/concept-inversion 1 vector" in report["missing"]

@@ -135,6 +135,14 @@ def plugin():
         ATTACKS.unregister(name)
 
 
+class _Panic(BaseException):
+    """As extension modules raise where their own code panics."""
+
+
+def _panic():
+    raise _Panic("a regular expression gave up")
+
+
 @pytest.mark.parametrize(
     ("measuring", "said"),
     [
@@ -147,6 +155,7 @@ def plugin():
         (lambda rows: Record(rows=rows, notes={"x": float("nan")}), "cannot be kept as JSON"),
         (lambda rows: None, "AttributeError"),
         (lambda rows: sys.exit(0), "SystemExit"),
+        (lambda rows: _panic(), "_Panic: a regular expression gave up"),
     ],
 )
 def test_malformed_evidence_is_a_failed_attack(audit, passing_plan, plugin, measuring, said):

@@ -20,7 +20,9 @@ def gate(capsys):
 
     def call(certificate, policy, *more):
         capsys.readouterr()
-        code = run(["gate", str(certificate), "--policy", str(policy), "--json", *map(str, more)])
+        signed = () if "--key" in more else ("--unsigned",)
+        asked = ["gate", str(certificate), "--policy", str(policy), "--json", *signed]
+        code = run([*asked, *map(str, more)])
         shown = capsys.readouterr()
         return code, json.loads(shown.out) if shown.out else shown.err
 
@@ -32,7 +34,7 @@ def policy(tmp_path):
     """A policy file with changes to the release gate's."""
 
     def write(**changes):
-        content = load_policy("release-gate").model_dump(mode="json") | changes
+        content = load_policy("release-gate").model_dump(mode="json") | {"name": "ours"} | changes
         file = tmp_path / "policy.yaml"
         file.write_text(yaml.safe_dump(content), encoding="utf-8")
         return file
@@ -168,9 +170,50 @@ def test_what_others_wrote_gives_the_terminal_no_orders(policy, passing, capsys)
     name = "\x1b[31mred\x1b[0m \u202egnp [bold]x[/]"
     demanded = [*load_policy("release-gate").mandatory, "prompting/gcg"]
     file = policy(name=name, mandatory=demanded, waivers=[waiver], minimum_facts=9999)
-    assert run(["gate", str(passing), "--policy", str(file)]) == 3
+    assert run(["gate", str(passing), "--policy", str(file), "--unsigned"]) == 3
     shown = capsys.readouterr().out
     assert "\x1b" not in shown
     assert "\u202e" not in shown
     assert r"\x1b[31mred" in shown
     assert "[bold]x[/]" in shown
+
+
+def test_an_unsigned_certificate_needs_to_be_called_so(passing, capsys):
+    """A pipeline without a key must say that it trusts whoever wrote the certificate."""
+    asked = ["gate", str(passing), "--policy", "release-gate"]
+    assert run(asked) == 2
+    assert "--unsigned" in capsys.readouterr().err
+    assert run([*asked, "--unsigned"]) == 0
+    assert "unsigned" in capsys.readouterr().out
+
+
+def test_a_file_named_like_a_ready_made_policy_is_not_taken_for_it(
+    gate, failing, tmp_path, monkeypatch
+):
+    """A checkout cannot bring a `release-gate` of its own."""
+    monkeypatch.chdir(tmp_path)
+    lax = yaml.safe_dump({"delta": 0.99, "leak_limit": 0.99, "mandatory": ["none/as-is"]})
+    (tmp_path / "release-gate").write_text(lax, encoding="utf-8")
+    code, report = gate(failing, "release-gate")
+    assert (code, report["policy"]["ready_made"]) == (1, True)
+    for borrowed in ("release-gate.yaml", "./release-gate"):
+        (tmp_path / borrowed).write_text(f"name: release-gate\n{lax}", encoding="utf-8")
+        code, said = gate(failing, borrowed)
+        assert code == 2
+        assert "goes by that name" in said
+    (tmp_path / "lax.yaml").write_text(lax, encoding="utf-8")
+    assert gate(failing, "lax.yaml")[1]["policy"]["ready_made"] is False
+
+
+def test_jobs_of_another_model_decide_nothing(gate, failing, tmp_path):
+    """The gate reads what each job was asked, as `verify` does."""
+    certificate = read_certificate(failing)
+    swapped = tuple(
+        row.model_copy(update={"jobs": {**row.jobs, "unlearned": row.jobs["retrained-0"]}})
+        for row in certificate.matrix
+    )
+    forged = tmp_path / "certificate.json"
+    write_certificate(certificate.model_copy(update={"matrix": swapped}).named(), forged)
+    code, said = gate(forged, "release-gate", "--evidence", failing.parent / "evidence")
+    assert code == 14
+    assert "another model" in said

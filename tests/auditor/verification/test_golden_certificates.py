@@ -145,7 +145,7 @@ def test_gate_decides_under_former_and_present_names(golden, tmp_path, capsys, m
     policy = tmp_path / "policy.yaml"
     policy.write_text(yaml.safe_dump({"name": "p", "mandatory": mandatory}))
     certificate = golden["demo-shapes"] / "unlearned.json"
-    assert run(["gate", str(certificate), "--policy", str(policy), "--json"]) == code
+    assert run(["gate", str(certificate), "--policy", str(policy), "--unsigned", "--json"]) == code
     report = json.loads(capsys.readouterr().out)
     searched = mandatory[1] == "image/prompt-search"
     assert report["missing"] == (["prompting/adversarial-prefix"] if searched else [])

@@ -52,9 +52,10 @@ def answers(finished, people, tmp_path_factory):
         "policy list": ["policy", "list", "--json"],
         "policy check": ["policy", "check", str(policy), "--json"],
         "verify": ["verify", certificate, "--unsigned", "--model", unlearned, "--json", *evidence],
-        "gate": ["gate", certificate, "--policy", str(policy), "--json", *evidence],
+        "gate": ["gate", certificate, "--policy", str(policy), "--unsigned", "--json", *evidence],
         "gate FAIL": [
             *("gate", str(finished / "fail" / "certificate.json"), "--policy", str(policy)),
+            "--unsigned",
             *evidence,
         ],
         "render": ["render", certificate, "--out", str(folder / "page.html")],
