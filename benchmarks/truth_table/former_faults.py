@@ -104,7 +104,7 @@ FIGURES: Mapping[str, Shown] = MappingProxyType(
             ("gpt2/plain", "qwen2/plain"),
         ),
         "membership": Shown(
-            "membership with twenty facts held out, on honest models",
+            "membership with a small holdout, on honest models",
             "more than 5 % beyond 1/alpha by Min-K, each of which counts",
             "none counts: the holdout is too small to decide",
             _PLAIN,
