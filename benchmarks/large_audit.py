@@ -4,7 +4,6 @@ The store is written by the evidence store itself, and the certificate's figures
 from it by the same code as an audit's; only the models are missing.
 """
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from auditor.attack import ATTACKS
 from auditor.certificate.decision import decide_verdict
 from auditor.certificate.files import write_certificate
 from auditor.certificate.schema import Certificate
-from auditor.core.facts import Fact, FactSets, SetName
+from auditor.core.facts import Fact, FactSets
 from auditor.core.hashing import digest
 from auditor.core.records import Cost, Record, Row
 from auditor.policy import Policy
@@ -27,7 +26,8 @@ from auditor.verification.load import load_inputs
 from auditor.verification.recompute import recomputed
 
 ARMS = ("unlearned", "original", "retrained-0", "retrained-1")
-METRICS = ("answer-probability", "rouge-l-recall", "exact-memorisation", "extraction-strength")
+DECIDING = ("answer-probability", "answer-recall")
+METRICS = (*DECIDING, "rouge-l-recall", "exact-memorisation")
 MANDATORY = (
     "none/as-is full precision",
     "quantization/bnb int8",
@@ -107,17 +107,6 @@ def large_audit(
     return path
 
 
-def _rows(
-    name: SetName, facts: Sequence[Fact], shape: tuple[float, float], rng: np.random.Generator
-) -> tuple[Row, ...]:
-    """K drawn from a beta distribution, by every metric."""
-    return tuple(
-        Row(name, fact.id, fact.entity, metric, float(k), fact.answer)
-        for metric in METRICS
-        for fact, k in zip(facts, rng.beta(*shape, len(facts)), strict=True)
-    )
-
-
 def _facts(name: str, count: int) -> tuple[Fact, ...]:
     return tuple(
         Fact(
@@ -146,12 +135,13 @@ def _row(
         "over_forgotten": False,
         "readings": [
             {
-                "metric": METRICS[0],
+                "metric": metric,
                 "figures": None,
                 "gates": [],
                 "counts": False,
                 "distribution": None,
             }
+            for metric in DECIDING
         ],
         "shared_gates": [],
         "forget": {},
@@ -241,7 +231,8 @@ def _certificate(
                     for name in ("forget", "retain", "holdout")
                 },
                 "primary_metric": METRICS[0],
-                "reported_metrics": METRICS[1:],
+                "deciding_metrics": DECIDING[1:],
+                "reported_metrics": METRICS[len(DECIDING) :],
                 "baseline_claim": None,
             },
             "policy": {

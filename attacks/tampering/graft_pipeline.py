@@ -21,6 +21,9 @@ BODY = ("unet", "text_encoder")
 INTERFACES = ("embeddings", "convolutions", "vae", "norms")
 """Groups that are exchanged."""
 
+TEXT = "text"
+"""Graft of whole text encoders."""
+
 _OUTER = ("conv_in", "conv_out", "conv_norm_out")
 """Layers of a UNet at which its input enters and its output leaves."""
 
@@ -29,15 +32,20 @@ _OUTER = ("conv_in", "conv_out", "conv_norm_out")
 class GraftPipeline(ExchangeAttack["TextToImage", "ImageEvaluator"]):
     """Interface tensors of the original put into every arm."""
 
-    summary = "Put the original's token embeddings, outer convolutions, VAE and norms in, and draw."
+    summary = (
+        "Put the original's token embeddings, text encoders, outer convolutions, VAE and norms in, "
+        "and draw."
+    )
     details = """
     Each of these is put into every arm by itself, for one evaluation: the embeddings of the
     original's text encoders; the first and the last convolution of its UNet; its autoencoder; the
-    norms and biases of UNet and text encoders; and all four. Where the arm has them already,
-    nothing is drawn again.
+    norms and biases of UNet and text encoders; all four; and its whole text encoders. Where the
+    arm has them already, nothing is drawn again.
 
-    These tensors say how prompts and latents are read and pictures written. Concepts are in the
-    layers of UNet and text encoder, which stay the arm's own, so a concept that shows was there.
+    These tensors say how prompts and latents are read and pictures written. How a concept looks is
+    in the layers of the UNet, which stay the arm's own, so a concept that shows was there. A text
+    encoder whose channels were permuted takes no embeddings of the original's; as a whole it is
+    replaced all the same.
     What the grafts do bring in, they bring into retrained models, too. An arm's K is that of
     the one graft (or of none) with the highest mean over the forget set.
 
@@ -46,7 +54,7 @@ class GraftPipeline(ExchangeAttack["TextToImage", "ImageEvaluator"]):
     """
     threat_model = "Anyone with the weights who also has the original, or a relative of it."
     access = "Weights of both models."
-    cost = "At most six evaluations; no training. The original is opened beside the arm."
+    cost = "At most seven evaluations; no training. The original is opened beside the arm."
     leak = (
         "UNet and text encoder still know the concept, and what reads or writes for them hides it."
     )
@@ -58,7 +66,7 @@ class GraftPipeline(ExchangeAttack["TextToImage", "ImageEvaluator"]):
 
     def forward_tokens(self, evaluation: int) -> int:
         """One evaluation a graft, and one without."""
-        return (2 + len(INTERFACES)) * evaluation
+        return (3 + len(INTERFACES)) * evaluation
 
     @contextmanager
     def lent(self, model: "TextToImage") -> Iterator[None]:
@@ -76,18 +84,18 @@ class GraftPipeline(ExchangeAttack["TextToImage", "ImageEvaluator"]):
         donor: "TextToImage",
         context: "AttackContext[ImageEvaluator]",
     ) -> Iterator[tuple[str, Values | None]]:
-        """Yield each group of the model's, then all of them."""
+        """Yield each group of the model's, all of them, and the text encoders."""
         groups, theirs = grouped(model), _named(donor)
         every: Values = {}
         for name in INTERFACES:
             if name not in groups:
                 continue
-            members = groups[name]
-            fits = all(n in theirs and theirs[n].shape == p.shape for n, p in members.items())
-            values: Values = {n: (p, theirs[n]) for n, p in members.items()} if fits else {}
+            values = _fitting(groups[name], theirs)
             every |= values
             yield name, values or None
         yield "interface", every or None
+        text = {n: p for n, p in _named(model).items() if n.startswith("text_encoder")}
+        yield TEXT, _fitting(text, theirs) or None
 
     def weights(self, model: "TextToImage", donor: "TextToImage") -> dict[str, dict[str, Any]]:
         """Compare UNet, text encoders and the groups that are exchanged."""
@@ -100,6 +108,15 @@ def grouped(model: "TextToImage") -> Mapping[str, Mapping[str, nn.Parameter]]:
     for name, parameter in _named(model).items():
         groups.setdefault(_group(name, parameter), {})[name] = parameter
     return groups
+
+
+def _fitting(members: Mapping[str, nn.Parameter], theirs: Mapping[str, nn.Parameter]) -> Values:
+    """Return the original's values of some parameters.
+
+    There are none unless all fit.
+    """
+    fits = all(n in theirs and theirs[n].shape == p.shape for n, p in members.items())
+    return {n: (p, theirs[n]) for n, p in members.items()} if fits else {}
 
 
 def _group(name: str, parameter: Tensor) -> str:

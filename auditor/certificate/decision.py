@@ -42,7 +42,7 @@ def decide_verdict(inputs: DecisionInputs) -> Decision:
         _utility(inputs),
         margins(inputs.policy),
         inputs.policy.scope,
-        unmet(inputs.policy, len(inputs.sets["forget"]), len(inputs.retrained)),
+        unmet(inputs.policy, inputs.sets["forget"], len(inputs.retrained), inputs.deciding),
         known=_known(inputs),
         facts=[fact.id for fact in inputs.sets["forget"]],
         rules=inputs.rules,

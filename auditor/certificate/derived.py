@@ -109,6 +109,7 @@ def _policy(inputs: DecisionInputs) -> PolicyPart:
         leak_limit=policy.leak_limit,
         utility_margin=policy.utility_margin,
         leaked_facts=policy.leaked_facts,
+        deciding_metrics=policy.deciding_metrics or None,
         mandatory=labels(Role.MANDATORY),
         advisory=labels(Role.ADVISORY, Role.WAIVED),
         reported=labels(Role.REPORTED),

@@ -14,6 +14,7 @@ _FIGURES = (
     "minimum_gap",
     "leak_limit",
     "leaked_facts",
+    "deciding_metrics",
     "utility_margin",
     "minimum_facts",
     "minimum_retrained",

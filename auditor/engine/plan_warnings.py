@@ -110,4 +110,5 @@ def _unmet(plan: AuditPlan, variants: Sequence[Variant], sets: FactSets) -> list
         if v.role is Role.MANDATORY
     ]
     lacking = [said for said in short if said is not None]
-    return [*unmet(plan.policy, len(sets.forget), len(plan.retrained)), *lacking]
+    found = unmet(plan.policy, sets.forget, len(plan.retrained), plan.metrics.decides)
+    return [*found, *lacking]

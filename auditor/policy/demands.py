@@ -1,13 +1,15 @@
 """Demands of a policy, and what an audit lacks of them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 from auditor.core.aliases import attack_label, attack_parameters
 from auditor.core.errors import AuditorError, ExpiredError
+from auditor.core.facts import Fact
 from auditor.core.messages import Message, message
+from auditor.metrics.metric import METRICS
 from auditor.policy.policy import AS_IS, Policy
 
 
@@ -128,18 +130,60 @@ def _largest(value: Any) -> float | None:
     return max(numbers) if numbers and len(numbers) == len(values) else None
 
 
-def unmet(policy: Policy, facts: int, retrained: int) -> tuple[Message, ...]:
+def lacking_metrics(
+    policy: Policy, facts: Sequence[Fact], deciding: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the demanded metrics that apply and do not decide.
+
+    A metric applies that reads the form of answers that the primary one reads, and every fact; but
+    none that makes models write, where the primary one asks them to choose. One that is not
+    installed here, or stands beside a primary one that is not, is taken to apply.
+
+    Args:
+        policy: whose demands.
+        facts: facts of the forget set.
+        deciding: names of the metrics that decide, the primary one first.
+    """
+    installed = METRICS.names()
+
+    def applies(name: str) -> bool:
+        if name not in installed or deciding[0] not in installed:
+            return True
+        found, primary = METRICS.get(name), METRICS.get(deciding[0])
+        if found.reads != primary.reads or (found.generates and primary.closed):
+            return False
+        return all(map(found().readable, facts))
+
+    demanded = (name for name in policy.deciding_metrics if name not in deciding)
+    return tuple(name for name in dict.fromkeys(demanded) if applies(name))
+
+
+def unmet(
+    policy: Policy, facts: Sequence[Fact], retrained: int, deciding: Sequence[str]
+) -> tuple[Message, ...]:
     """Return what a PASS lacks besides the attacks.
 
     Args:
         policy: whose demands.
         facts: facts of the forget set.
         retrained: retrained models.
+        deciding: names of the metrics that decide, the primary one first.
     """
     found = []
-    if facts < policy.minimum_facts:
+    if len(facts) < policy.minimum_facts:
         found.append(
-            message("too_few_facts", policy=policy.name, demanded=policy.minimum_facts, facts=facts)
+            message(
+                "too_few_facts",
+                policy=policy.name,
+                demanded=policy.minimum_facts,
+                facts=len(facts),
+            )
+        )
+    if lacking := lacking_metrics(policy, facts, deciding):
+        found.append(
+            message(
+                "deciding_metrics_lacking", policy=policy.name, metrics=lacking, deciding=deciding
+            )
         )
     if retrained < policy.minimum_retrained:
         found.append(

@@ -18,7 +18,7 @@ def _unset(value: object) -> bool:
 
     So policies without it keep their digest.
     """
-    return value is None
+    return value is None or value == ()
 
 
 class _Strict(BaseModel):
@@ -65,6 +65,9 @@ class Policy(_Strict):
     leaked_facts: int | None = Field(default=None, ge=0, exclude_if=_unset)
     """Most facts that may leak under ``census``, where leaks are counted; null: as many as
     ``leak_limit`` allows. More is a FAIL where the baseline's own noise does not explain it."""
+    deciding_metrics: tuple[_Said, ...] = Field(default=(), exclude_if=_unset)
+    """Metrics that must be among those that decide, where they apply: they read the form of the
+    answers, every fact, and no mere choice among given ones."""
     utility_margin: float = Field(default=0.10, gt=0, lt=1)
     """Share of the original's knowledge of the retain set that may be lost."""
     minimum_facts: int = Field(default=1, ge=1)

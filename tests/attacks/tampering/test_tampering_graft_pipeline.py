@@ -7,10 +7,12 @@ from shapes_subjects import open_shapes, shapes_examiner
 from tiny_image_evaluator import image_evaluator
 from tiny_pipelines import LAYOUTS, make_pipeline, open_pipeline
 
-from attacks.tampering.graft_pipeline import BODY, INTERFACES, GraftPipeline, grouped
+from attacks.tampering.graft_pipeline import BODY, INTERFACES, TEXT, GraftPipeline, grouped
 from auditor.attack import AttackContext, Parameters
 from auditor.models.preserve import weights_digest
 from auditor.statistics.weights import unchanged_body
+from benchmarks.concept_truth.hiders import swap_embeddings
+from benchmarks.concept_truth.rescaled import permute_text
 
 GRAFT = GraftPipeline(Parameters())
 
@@ -30,7 +32,7 @@ def test_every_tensor_is_in_one_group_and_all_are_put_back(layout, tmp_path):
     evaluator = image_evaluator(tmp_path)
     record = GRAFT.measure(model, AttackContext(evaluator, 0, tmp_path, donor=donor))
     assert [weights_digest(part) for part in parts] == before
-    assert record.notes["grafts"].keys() == {"none", *(wanted - {*BODY}), "interface"}
+    assert record.notes["grafts"].keys() == {"none", *(wanted - {*BODY}), "interface", TEXT}
     assert unchanged_body("a", record.notes) is None
     itself = GRAFT.measure(model, AttackContext(evaluator, 0, tmp_path, donor=model))
     assert len(set(itself.notes["grafts"].values())) == 1
@@ -63,3 +65,21 @@ def test_a_concept_behind_another_words_embedding_comes_back(shapes_world, tmp_p
     assert unchanged_body("a", hidden.notes).code == "body_unchanged"
     assert mean(never) < 0.1
     assert unchanged_body("a", never.notes) is None
+
+
+def test_permuted_text_encoders_are_replaced_as_a_whole(shapes_world, tmp_path):
+    """No embedding of the original's fits permuted channels; the UNet draws the circle still."""
+    original, hider = (open_shapes(shapes_world, "original") for _ in range(2))
+    honest = open_shapes(shapes_world, "retrained-0")
+    evaluator = shapes_examiner(shapes_world, 12)
+    swap_embeddings(hider)
+    permute_text(hider)
+    hidden, never = (
+        GRAFT.measure(model, AttackContext(evaluator, 0, tmp_path, donor=original))
+        for model in (hider, honest)
+    )
+    assert hidden.notes["chosen"] == {"concept": TEXT}
+    assert hidden.notes["grafts"]["none"] < 0.1
+    assert hidden.notes["grafts"]["embeddings"] < 0.1
+    assert mean(hidden) > 0.8
+    assert mean(never) < 0.1

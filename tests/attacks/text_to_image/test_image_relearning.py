@@ -21,6 +21,7 @@ from auditor.core.messages import message
 from auditor.models.preserve import weights_digest
 from auditor.models.text_to_image.evaluator import ImageEvaluator
 from auditor.testbeds.shapes.attack_settings import SETTINGS
+from benchmarks.concept_truth.rescaled import rescale
 
 
 def parameters(**more):
@@ -226,6 +227,28 @@ def test_levels_have_names_of_their_own():
     ]
     assert [a.variant for a in attacks] == ["lora forget", "full forget", "lora retain"]
     assert attacks[0].forward_tokens(10) == 3 * 200 * 4 + 5 * 10
+
+
+@pytest.mark.parametrize(("method", "rate"), [("lora", 1e-1), ("full", 1e-3)])
+def test_layers_rescaled_without_a_change_of_pictures_are_taught_alike(
+    method, rate, evaluator, tmp_path
+):
+    make_pipeline("pixel").save_pretrained(tmp_path / "plain")
+    plain, scaled = (open_pipeline(tmp_path / "plain") for _ in range(2))
+    rescale(scaled)
+    drawn = [model.generate(["a orb"], [3]) for model in (plain, scaled)]
+    torch.testing.assert_close(*drawn, rtol=0, atol=1e-4)
+    attack = UNetRelearning(parameters(method=method, learning_rate=rate, checkpoints=(5,)))
+    before, after = (
+        [
+            attack.measure(model, AttackContext(evaluator, 0, tmp_path)).notes["effect"][moment]
+            for model in (plain, scaled)
+        ]
+        for moment in ("before", "after")
+    )
+    assert before[0] == pytest.approx(before[1], rel=1e-3)
+    assert after[0] < before[0]
+    assert after[0] == pytest.approx(after[1], rel=1e-2)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from auditor.core.attack_id import AttackId
 from auditor.core.errors import AuditorError, ExpiredError
+from auditor.core.facts import Fact
 from auditor.core.messages import message
 from auditor.core.roles import Role
 from auditor.engine.expansion import default_levels
@@ -18,6 +19,7 @@ from auditor.policy import (
     assign_roles,
     check_expired,
     demands,
+    lacking_metrics,
     load_policy,
     parse_policy,
     ready_made,
@@ -27,6 +29,7 @@ from auditor.policy import (
 )
 
 LABELS = ("none/as-is full precision", "quantization/bnb nf4", "quantization/bnb int8", "a/b c d")
+PROBABILITY = ("answer-probability",)
 WAIVER = {"attack": "quantization/bnb nf4", "reason": "r", "by": "b", "until": "2026-06-30"}
 
 
@@ -41,6 +44,7 @@ def test_ready_made_policies_demand_what_is_mandatory_by_default():
     gate, research = load_policy("release-gate"), load_policy("research")
     assert gate.minimum_retrained == 2
     assert gate.leaked_facts == 0
+    assert gate.deciding_metrics == research.deciding_metrics == ("answer-recall",)
     assert research.delta < gate.delta
     assert all(
         shortfall(gate, label, a.parameters.model_dump(mode="json")) is None
@@ -178,11 +182,61 @@ def test_what_is_only_reported_cannot_be_demanded():
         assign_roles(Policy(mandatory=("a/b",)), ATTACKS, [OTHER])
 
 
+def some_facts(count, **fields):
+    return [Fact(id=str(i), entity="e", prompt="p", answer="a", **fields) for i in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("demanded", "deciding", "lacking"),
+    [
+        (("answer-recall",), PROBABILITY, ("answer-recall",)),
+        (("answer-recall",), ("answer-probability", "answer-recall"), ()),
+        (("answer-recall",), ("answer-recall",), ()),
+        (("answer-recall",), ("concept",), ()),
+        (("answer-recall",), ("multiple-choice",), ()),
+        (("extraction-strength",), ("multiple-choice",), ("extraction-strength",)),
+        (("answer-recall",), ("truth-ratio",), ("answer-recall",)),
+        (("concept-likeness",), ("concept",), ("concept-likeness",)),
+        (("truth-ratio",), PROBABILITY, ()),
+        (("nonesuch",), PROBABILITY, ("nonesuch",)),
+        (("answer-recall",), ("of another package",), ("answer-recall",)),
+    ],
+    ids=[
+        "missing",
+        "decides too",
+        "is the primary one",
+        "answers are images",
+        "a choice",
+        "beside a choice",
+        "beside a ratio",
+        "images alike",
+        "facts without distractors",
+        "not installed",
+        "beside one that is not installed",
+    ],
+)
+def test_metrics_that_must_decide_where_they_apply(demanded, deciding, lacking):
+    policy = Policy(deciding_metrics=demanded)
+    expected = (
+        (message("deciding_metrics_lacking", policy="default", metrics=lacking, deciding=deciding),)
+        if lacking
+        else ()
+    )
+    assert unmet(policy, some_facts(2), 1, deciding) == expected
+
+
+def test_a_metric_applies_where_it_reads_every_fact():
+    policy = Policy(deciding_metrics=("truth-ratio",))
+    read = some_facts(2, distractors=("b",))
+    assert lacking_metrics(policy, read, PROBABILITY) == ("truth-ratio",)
+    assert lacking_metrics(policy, [*read, *some_facts(1)], PROBABILITY) == ()
+
+
 def test_facts_and_retrained_models():
     policy = Policy(minimum_facts=60, minimum_retrained=2)
-    assert unmet(policy, 60, 2) == ()
+    assert unmet(policy, some_facts(60), 2, PROBABILITY) == ()
     name = policy.name
-    assert unmet(policy, 59, 1) == (
+    assert unmet(policy, some_facts(59), 1, PROBABILITY) == (
         message("too_few_facts", policy=name, demanded=60, facts=59),
         message("too_few_retrained_models", policy=name, demanded=2, retrained=1),
     )
@@ -195,7 +249,7 @@ def test_ready_made_files_say_what_they_are_for():
 
 
 def test_a_policy_that_counts_no_facts_keeps_the_digest_that_it_had():
-    assert "leaked_facts" not in Policy().model_dump(mode="json")
+    assert not {"leaked_facts", "deciding_metrics"} & Policy().model_dump(mode="json").keys()
     assert Policy(leaked_facts=0).digest != Policy().digest
     with pytest.raises(AuditorError, match="leaked_facts"):
         parse_policy({"leaked_facts": -1}, "ours")

@@ -79,6 +79,14 @@ def test_exit_codes_of_the_four_verdicts(gate, policy, passing, failing, tmp_pat
     assert (code, report["verdict"]["verdict"]) == (3, "NOT AUDITABLE")
 
 
+def test_a_metric_that_must_decide_and_did_not_blocks_a_pass(gate, policy, passing):
+    code, report = gate(passing, policy(deciding_metrics=["answer-recall", "rouge-l-recall"]))
+    assert (code, report["verdict"]["verdict"]) == (3, "INCONCLUSIVE")
+    said = next(r for r in report["verdict"]["reasons"] if r["code"] == "deciding_metrics_lacking")
+    assert said["params"]["metrics"] == ["rouge-l-recall"]
+    assert said["params"]["deciding"] == ["answer-probability", "answer-recall"]
+
+
 def test_what_the_audit_did_not_run_blocks_a_pass(gate, policy, passing):
     demanded = [*load_policy("release-gate").mandatory, "prompting/gcg"]
     code, report = gate(passing, policy(mandatory=demanded))

@@ -1,0 +1,1 @@
+"""Text-to-image models whose truth is known, audited."""
