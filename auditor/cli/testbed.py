@@ -50,6 +50,9 @@ def list_worlds(as_json: bool) -> None:
             world.recipe.purpose,
         )
     OUT.print(table)
+    if worlds.DRAWING not in {world.recipe.name for world in found}:
+        hint = f"{worlds.DRAWING}: pip install 'unlearning-auditor[{worlds.ITS_EXTRA}]'"
+        OUT.print(hint, markup=False, highlight=False)
 
 
 @command.command("build")

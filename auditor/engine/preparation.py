@@ -23,6 +23,7 @@ from auditor.models.manifest import Location
 from auditor.models.opening import check_unopenable, locate
 from auditor.models.spec import PromptFormat
 from auditor.policy import check_expired
+from auditor.statistics.weights import LEAST_CHANGE
 from auditor.store.base import EvidenceStore
 
 
@@ -166,7 +167,7 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     _check_exposure(variants, sets)
     auxiliary = plan.kind.auxiliary_inputs(plan, sets)
     locations = _located(plan, progress)
-    _check_circles(locations)
+    _check_circles(locations, progress)
     warnings = plan_warnings(plan, variants, sets, locations)
     facts = store.put_facts(sets)
     return Prepared(plan, locations, sets, facts, variants, warnings, auxiliary)
@@ -195,23 +196,42 @@ def _located(plan: AuditPlan, progress: Progress) -> dict[str, Location]:
     return locations
 
 
-def _check_circles(locations: dict[str, Location]) -> None:
-    unlearned = locations[Arm.UNLEARNED].manifest.weights_digest
-    retrained = {
-        arm: location.manifest.weights_digest
-        for arm, location in locations.items()
-        if Arm(arm).is_retrained
-    }
-    for arm, digest in retrained.items():
-        if digest == unlearned:
-            raise AuditorError(
-                f"the unlearned model and {arm} are the same weights; a model cannot be its own "
-                "baseline. Give another retrained model."
-            )
-        if digest == locations[Arm.ORIGINAL].manifest.weights_digest:
-            raise AuditorError(f"the original model and {arm} have the same weights.")
-    if len(set(retrained.values())) < len(retrained):
-        raise AuditorError("two of the retrained models have the same weights.")
+def _check_circles(locations: dict[str, Location], progress: Progress) -> None:
+    """Refuse a retrained model that is another arm of the audit.
+
+    It would be its own baseline. Equal digests say so at once; the same weights saved again, or
+    with noise, are found in the weights.
+
+    Raises:
+        AuditorError: Names the two, and how alike they are.
+    """
+    from auditor.engine.copies import copy_of  # mistakes in a plan are told without torch
+
+    retrained = [arm for arm in locations if Arm(arm).is_retrained]
+    others = [Arm.UNLEARNED, Arm.ORIGINAL, *retrained]
+    pairs = [
+        (other, arm)
+        for place, other in enumerate(others)
+        for arm in retrained
+        if arm not in others[: place + 1]
+    ]
+    with progress.task("comparing the weights of the models", len(pairs)) as advance:
+        for other, arm in pairs:
+            one, two = locations[other], locations[arm]
+            if one.manifest.weights_digest == two.manifest.weights_digest:
+                raise AuditorError(
+                    f"{other} and {arm} are the same weights; a model cannot be its own baseline. "
+                    "Give another retrained model."
+                )
+            found = copy_of(one, two)
+            if found is not None:
+                raise AuditorError(
+                    f"{other} and {arm} are one model, saved again: none of {found.matrices} "
+                    f"matrices differs by more than {found.largest:.2g} of its size, where "
+                    f"training moves one by {LEAST_CHANGE:g} at least. A model cannot be its own "
+                    "baseline; give another retrained model."
+                )
+            advance(1, f"{other}, {arm}")
 
 
 def _check_exposure(variants: list[Variant], sets: FactSets) -> None:

@@ -1,26 +1,41 @@
-"""Every world by name, whatever its models are."""
+"""Every world by name, whatever its models are.
+
+The world of models that draw needs packages that only the extra ``images`` brings; its modules are
+imported where it is asked for.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING, Union
 
 from auditor.core.errors import AuditorError
+from auditor.core.extras import missing_extra
 from auditor.core.progress import Progress
 from auditor.testbeds.cache import Recipe
 from auditor.testbeds.people import world as language
 from auditor.testbeds.people.world import World
 from auditor.testbeds.recipe import WORLDS
-from auditor.testbeds.shapes import world as shapes
-from auditor.testbeds.shapes.packing import pack as pack_shapes
-from auditor.testbeds.shapes.recipe import SHAPES
-from auditor.testbeds.shapes.shipped import PACKAGED
-from auditor.testbeds.shapes.world import ShapesWorld
 
-AnyWorld = World | ShapesWorld
+if TYPE_CHECKING:
+    from auditor.testbeds.shapes.world import ShapesWorld
+
+AnyWorld = Union[World, "ShapesWorld"]
 """World of language models, or of models that draw."""
+
+DRAWING = "shapes"
+"""World of models that draw."""
+ITS_EXTRA = "images"
+"""Extra that the world of models that draw needs."""
 
 
 def list_worlds() -> tuple[Recipe, ...]:
-    """Return all worlds that can be built."""
+    """Return all worlds that can be built with what is installed."""
+    try:
+        from auditor.testbeds.shapes.recipe import SHAPES
+    except ModuleNotFoundError as error:
+        if missing_extra(error) is None:
+            raise
+        return tuple(WORLDS.values())
     return (*WORLDS.values(), SHAPES)
 
 
@@ -35,9 +50,12 @@ def locate(name: str, cache_dir: Path | None = None) -> AnyWorld:
         AuditorError: There is no such world.
     """
     _check(name)
-    if name == SHAPES.name:
-        return shapes.locate(SHAPES, cache_dir)
-    return language.locate(name, cache_dir)
+    if name != DRAWING:
+        return language.locate(name, cache_dir)
+    from auditor.testbeds.shapes import world as shapes
+    from auditor.testbeds.shapes.recipe import SHAPES
+
+    return shapes.locate(SHAPES, cache_dir)
 
 
 def build(
@@ -60,10 +78,14 @@ def build(
         AuditorError: No such world or model, or the cache cannot be written.
     """
     _check(name)
-    if name == SHAPES.name:
-        shipped = None if from_scratch else PACKAGED
-        return shapes.build(SHAPES, cache_dir, only, progress, shipped)
-    return language.build(name, cache_dir, only, progress)
+    if name != DRAWING:
+        return language.build(name, cache_dir, only, progress)
+    from auditor.testbeds.shapes import world as shapes
+    from auditor.testbeds.shapes.recipe import SHAPES
+    from auditor.testbeds.shapes.shipped import PACKAGED
+
+    shipped = None if from_scratch else PACKAGED
+    return shapes.build(SHAPES, cache_dir, only, progress, shipped)
 
 
 def pack(name: str, cache_dir: Path | None = None) -> tuple[Path, ...]:
@@ -82,13 +104,16 @@ def pack(name: str, cache_dir: Path | None = None) -> tuple[Path, ...]:
         AuditorError: No such world, one that does not ship, or one that is not built.
     """
     _check(name)
-    if name != SHAPES.name:
-        raise AuditorError(f"only {SHAPES.name} ships with the package, not {name}")
-    return pack_shapes(shapes.locate(SHAPES, cache_dir, from_scratch=True))
+    if name != DRAWING:
+        raise AuditorError(f"only {DRAWING} ships with the package, not {name}")
+    from auditor.testbeds.shapes import packing, world
+    from auditor.testbeds.shapes.recipe import SHAPES
+
+    return packing.pack(world.locate(SHAPES, cache_dir, from_scratch=True))
 
 
 def _check(name: str) -> None:
-    names = [recipe.name for recipe in list_worlds()]
+    names = [*WORLDS, DRAWING]
     if name not in names:
         raise AuditorError(
             f"no testbed world is called {name!r}; the worlds are: {', '.join(names)}"

@@ -9,8 +9,7 @@ from pathlib import Path
 from auditor.attack import Profile
 from auditor.engine.plan import AuditPlan, parse_plan
 from auditor.testbeds.catalogue import AnyWorld
-from auditor.testbeds.shapes.plans import shapes_plan
-from auditor.testbeds.shapes.world import ShapesWorld
+from auditor.testbeds.people.world import World
 
 CALIBRATION_SAMPLES = 32
 """Number of texts that GPTQ is calibrated with; it is enough for models of this size."""
@@ -33,7 +32,9 @@ def world_plan(
         retrained: the models that it is compared with.
         profile: the attacks that are run.
     """
-    if isinstance(world, ShapesWorld):
+    if not isinstance(world, World):
+        from auditor.testbeds.shapes.plans import shapes_plan  # needs the extra `images`
+
         return shapes_plan(world, unlearned, retrained, profile)
 
     def spec(model: str) -> dict[str, str]:

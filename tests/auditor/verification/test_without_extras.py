@@ -140,3 +140,26 @@ def test_what_needs_an_extra_names_it_in_one_sentence(command, answers):
     assert code == 2
     assert errors.count("\n") == 1
     assert "pip install 'unlearning-auditor[audit]'" in errors
+
+
+def test_language_models_need_no_package_of_the_images(people):
+    """What the README's first commands do, with the extra `audit` alone."""
+    model = people.recipe.demo
+    commands = [
+        ["testbed", "list"],
+        ["testbed", "build", "people", "--only", model, "-q"],
+        ["demo", "--world", "shapes"],
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, "diffusers,torchmetrics"],
+        input="".join(json.dumps(command) + "\n" for command in commands),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    listed, built, drawing = map(json.loads, done.stdout.splitlines())
+    assert listed[0] == 0, listed
+    assert "shapes: pip install 'unlearning-auditor[images]'" in listed[1]
+    assert built[0] == 0, built
+    assert drawing[0] == 2
+    assert "unlearning-auditor[images]" in drawing[2]

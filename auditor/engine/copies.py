@@ -1,0 +1,104 @@
+"""Whether two checkpoints are one model, saved again or with noise."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from auditor.models.manifest import Location
+from auditor.models.weight_change import weight_change
+from auditor.statistics.weights import LEAST_CHANGE
+
+_ENDING = ".safetensors"
+_MATRIX = 2
+_ADAPTER = "adapter/"
+
+
+@dataclass(frozen=True)
+class Copy:
+    """Finding that two checkpoints hold the same weights.
+
+    Attributes:
+        largest: Largest relative change of a matrix, rescalings aside.
+        matrices: How many matrices were compared.
+    """
+
+    largest: float
+    matrices: int
+
+
+class CheckpointTensors:
+    """Tensors of a located model, read from its files one at a time.
+
+    A tensor is named by its folder and its own name; how weights are split into files is left out.
+    """
+
+    def __init__(self, location: Location) -> None:
+        """Read the names of the tensors.
+
+        Args:
+            location: Files of a model; weights in other formats than safetensors are passed over.
+        """
+        self._files: dict[str, tuple[Path, str]] = {}
+        for file in location.manifest.files:
+            if file.endswith(_ENDING):
+                folder, path = file.rpartition("/")[0], _path(location, file)
+                with safe_open(path, framework="pt") as opened:
+                    for name in opened.keys():  # noqa: SIM118 - it is no mapping
+                        self._files[f"{folder}/{name}"] = path, name
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self._files)
+
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a tensor of a name."""
+        return name in self._files
+
+    def read(self, name: str) -> Tensor:
+        """Read one tensor."""
+        path, own = self._files[name]
+        with safe_open(path, framework="pt") as opened:
+            tensor: Tensor = opened.get_tensor(own)
+        return tensor
+
+
+def copy_of(one: Location, other: Location) -> Copy | None:
+    """Compare two checkpoints, matrix by matrix, until one differs.
+
+    Models of which one alone has an adapter, and pipelines with parts replaced, are not compared:
+    what differs stands elsewhere. Both are rounded to bfloat16 and freed of rescalings first
+    (`weight_change`). Models that were trained differ in some matrix by far more than rounding; a
+    copy, one with noise that changes no answer, or one saved in another type differs in none.
+
+    Returns:
+        None where a matrix differs, or nothing can be compared.
+    """
+    if one.replacement or other.replacement or bool(one.adapter) != bool(other.adapter):
+        return None
+    ours, theirs = CheckpointTensors(one), CheckpointTensors(other)
+    largest, matrices = 0.0, 0
+    for name in ours:
+        if name not in theirs:
+            continue
+        tensor = ours.read(name)
+        if tensor.ndim < _MATRIX or not torch.is_floating_point(tensor):
+            continue
+        compared = weight_change({"all": {name: tensor}}, {name: theirs.read(name)}, ())["all"]
+        if compared["incomparable"]:
+            return None
+        matrices += 1
+        largest = max(largest, float(compared["scale_free"]))
+        if largest >= LEAST_CHANGE:
+            return None
+    return Copy(largest, matrices) if matrices else None
+
+
+def _path(location: Location, file: str) -> Path:
+    """Path of a file of the manifest."""
+    if location.adapter is not None and file.startswith(_ADAPTER):
+        return location.adapter / file.removeprefix(_ADAPTER)
+    return location.model / file
