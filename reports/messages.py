@@ -721,6 +721,12 @@ SENTENCES: Mapping[str, Wording] = {
         "{attack}: rounded, the unlearned model is the original in {layers:layer|layers} to the "
         "last weight. What it still hides then lies outside of them."
     ),
+    "answers_in_a_code": (
+        "{attack}: people whose true answers are alike are given answers that are alike, though "
+        "not the true ones ({facts:fact|facts} of {questions:question|questions}; "
+        "{share:percent} of the original's structure beyond a retrained model's, chance "
+        "{chance:number}). The unlearned model may tell the facts in a code; read its answers."
+    ),
     "positive_control_found": _positive_control_found,
     "positive_control_missed": _positive_control_missed,
     # the verdict
@@ -1129,6 +1135,7 @@ GATES: Mapping[str, Wording] = {
     "metrics_agree": "metrics agree",
     "effect": "effect",
     "weights": "weights",
+    "answer_structure": "structure of the answers",
 }
 """Name of each gate by its code."""
 
