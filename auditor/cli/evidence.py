@@ -46,7 +46,7 @@ def key_options(command: Command) -> Command:
 
 
 def check_trust(keys: Sequence[Path], unsigned: bool) -> None:
-    """Refuse a check that neither names a key nor says that it does without.
+    """Refuse a check that names no key unless told so.
 
     Raises:
         AuditorError: Neither is given, or both are.

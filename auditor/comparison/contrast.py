@@ -1,6 +1,6 @@
 """Two certificates to what changed between them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -213,8 +213,16 @@ def _attack_side(row: MatrixRow | None) -> AttackSide | None:
         leaked=figures.leak.leaked if figures else None,
         eligible=figures.leak.eligible if figures else None,
         leak_upper=figures.leak.upper if figures else None,
-        unmet=tuple(gate.name for gate in row.gates if not gate.met),
+        unmet=tuple(_unmet(row)),
     )
+
+
+def _unmet(row: MatrixRow) -> Iterator[str]:
+    """Yield the gates that are not met, with the metric where several decide."""
+    for reading in row.readings:
+        by = f" by {reading.metric}" if len(row.readings) > 1 else ""
+        yield from (f"{gate.name}{by}" for gate in reading.gates if not gate.met)
+    yield from (gate.name for gate in row.shared_gates if not gate.met)
 
 
 def _utility(a: Certificate, b: Certificate, differing: set[str]) -> UtilityChange:

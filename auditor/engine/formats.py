@@ -9,7 +9,7 @@ import yaml
 from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, FactSets
-from auditor.core.messages import message
+from auditor.core.messages import Message, message
 from auditor.core.progress import Progress
 from auditor.engine.executors.base import Executor, LabelledJob
 from auditor.engine.job import Job
@@ -33,13 +33,15 @@ def compare_formats(
     They are the plan's format and the obvious others.
 
     Returns:
-        The same audit with what was found, and with a warning where another format is better.
+        The same audit with what was found, and with a warning of each format that could not be
+        tried, and where another format is better.
 
     Raises:
         AuditorError: The original is not asked in a way in which it knows the facts, and another
             format would do; says which lines the plan needs.
     """
-    tried = _tried(prepared, store, executor, progress)
+    tried, failed = _tried(prepared, store, executor, progress)
+    prepared = replace(prepared, warnings=[*prepared.warnings, *failed])
     if not tried or tried[0].format != prepared.plan.format:
         return prepared
     own, best = tried[0], max(tried, key=lambda one: one.k)
@@ -98,8 +100,8 @@ def _asked(prepared: Prepared) -> int:
 
 def _tried(
     prepared: Prepared, store: EvidenceStore, executor: Executor, progress: Progress
-) -> list[TriedFormat]:
-    """Return the original's mean K in each format it could have.
+) -> tuple[list[TriedFormat], list[Message]]:
+    """Return the original's mean K in each format it could have, and which ones failed.
 
     The plan's format comes first.
     """
@@ -108,7 +110,7 @@ def _tried(
         plan.original, prepared.locations[Arm.ORIGINAL], prepared.plan.format
     )
     if not others:
-        return []
+        return [], []
     sets = FactSets(forget=sample(prepared.sets.forget))
     facts = store.put_facts(sets)
     metrics = plan.metrics.model_copy(update={"deciding": (), "reported": ()})
@@ -120,9 +122,12 @@ def _tried(
         jobs.append((tried, small.measurements(as_is)[Arm.ORIGINAL][0]))
     labelled = [LabelledJob(f"format {number}", job) for number, (_, job) in enumerate(jobs)]
     failures = executor.run(labelled, prepared.models, store, progress)
-    found = []
+    found, failed = [], []
     for tried, job in jobs:
-        if job.key not in failures:
-            _, k = columns.knowledge(store.rows(job.key), "forget", plan.metrics.primary)
-            found.append(TriedFormat(tried, float(np.mean(k))))
-    return found
+        if job.key in failures:
+            reason = failures[job.key].reason
+            failed.append(message("prompt_format_failed", lines=lines(tried), reason=reason))
+            continue
+        _, k = columns.knowledge(store.rows(job.key), "forget", plan.metrics.primary)
+        found.append(TriedFormat(tried, float(np.mean(k))))
+    return found, failed

@@ -1,5 +1,7 @@
 """Formats of prompts, tried on the original: a chat model that is asked bare."""
 
+import shutil
+
 import pytest
 import torch
 import yaml
@@ -89,6 +91,24 @@ def test_a_better_format_is_warned_of_where_the_audit_would_still_do(people, pre
     [said] = [w for w in compared(asked).warnings if w.code == "better_prompt_format"]
     assert said.params["better"] > 0.9 > said.params["k"]
     assert yaml.safe_load(said.params["lines"]) == {"format": {}}
+
+
+def test_a_format_that_fails_is_warned_of_and_the_others_are_compared(people, prepared, tmp_path):
+    original = tmp_path / "original"
+    shutil.copytree(people.model_path("original"), original)
+    tokenizer = AutoTokenizer.from_pretrained(original)
+    tokenizer.chat_template = "{{ raise_exception('no turn of a user') }}"
+    tokenizer.save_pretrained(original)
+    made = prepared(original, policy={"minimum_gap": 0.0001})
+    found = compared(made)
+    [said] = [w for w in found.warnings if w not in made[0].warnings]
+    assert said.code == "prompt_format_failed"
+    assert yaml.safe_load(said.params["lines"]) == {"format": {"chat": True}}
+    assert "no turn of a user" in str(said.params["reason"])
+    assert [one.format.template for one in found.formats] == [
+        PromptFormat().template,
+        "Question: {prompt}\nAnswer:",
+    ]
 
 
 def test_files_alone_show_an_unused_chat_template(chat_model, people, prepared):
