@@ -13,7 +13,6 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
