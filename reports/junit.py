@@ -21,7 +21,7 @@ from auditor.core.roles import Role
 from auditor.core.text_safety import inline
 from auditor.report import REPORTS, Report, Signatures
 from reports.attack_results import VERDICT, AttackResult, attack_results, passes
-from reports.messages import phrase, phrases
+from reports.messages import counted, phrase
 from reports.number_format import interval, number
 from reports.signatures import signature_sentence
 
@@ -65,7 +65,7 @@ def _verdict_case(certificate: Certificate) -> TestCase:
     if not passes(certificate):
         kind = Error if verdict.exit_code == 4 else Failure
         found = kind(claim, verdict.verdict)
-        found.text = "\n".join(why.inline(SENTENCE) for why in phrases(verdict.reasons))
+        found.text = "\n".join(why.inline(SENTENCE) for why in counted(verdict.reasons))
         case.result = [found]
     case.system_out = f"{verdict.verdict}: {claim}"
     return case

@@ -8,7 +8,7 @@ from auditor.report import REPORTS, Report, Signatures
 from reports.arms import baseline_mean
 from reports.attack_results import AttackResult, attack_results
 from reports.markdown_text import code, references, said
-from reports.messages import FLAGS, HEADLINES, UNSAID, phrase, phrases
+from reports.messages import FLAGS, HEADLINES, UNSAID, counted, phrase, phrases
 from reports.number_format import count, interval, number
 from reports.phrases import Phrase
 from reports.signatures import signature_sentence
@@ -41,7 +41,7 @@ def lines(certificate: Certificate, signatures: Signatures | None) -> Iterator[s
     for flag in verdict.flags:
         yield ""
         yield f"**{flag}.** {FLAGS[flag]}"
-    yield from _listed("Why", phrases(verdict.reasons))
+    yield from _listed("Why", counted(verdict.reasons))
     yield from _table(certificate)
     yield from _listed(
         "Waived",

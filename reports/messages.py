@@ -17,15 +17,12 @@ from pydantic import JsonValue
 
 from auditor.certificate.schema import ScopePart
 from auditor.core.findings import Curve, SelfCheck, SideFigure
-from auditor.core.messages import TEXT, Message, is_message
+from auditor.core.messages import TEXT, Message, is_message, naming
 from auditor.core.wording import WORDINGS
 from reports.phrases import Phrase, Quoted, fill, join, plain, shown
 
 Wording: TypeAlias = str | Callable[..., Phrase]
 """Template of `reports.phrases.fill`, or a function that makes a phrase of the parameters."""
-
-_NAMED = 60
-"""Leaked facts that a sentence names; the message names all."""
 
 
 @WORDINGS.register("english")
@@ -48,6 +45,11 @@ def phrase(message: Message) -> Phrase:
 def phrases(messages: Iterable[Message]) -> tuple[Phrase, ...]:
     """Return the phrase of each message."""
     return tuple(phrase(message) for message in messages)
+
+
+def counted(messages: Iterable[Message]) -> tuple[Phrase, ...]:
+    """Return the phrase of each message, facts counted and not named."""
+    return tuple(phrase(naming(message, 0)) for message in messages)
 
 
 def remark(messages: Iterable[Message]) -> Phrase:
@@ -515,7 +517,11 @@ def _facts_needed_to_fail(
         "{needed:count} would make {attack} a FAIL (chance {target:percent})"
     )
     if leaks is not None:
-        template += "; so would {leaks:leak|leaks} among these"
+        template += (
+            ", but {leaks:leak|leaks} among these would"
+            if needed is None
+            else "; so would {leaks:leak|leaks} among these"
+        )
     return fill(
         template + ".",
         attack=attack,
@@ -527,15 +533,31 @@ def _facts_needed_to_fail(
     )
 
 
-def _facts_leak(leaked: int, facts: int, ids: list[str], attacks: list[str]) -> Phrase:
-    named = "{ids}" if len(ids) <= _NAMED else "{ids} and {more:count} more"
+def _facts_leak(
+    leaked: int, facts: int, ids: list[str], attacks: list[str], baseline: int | None = None
+) -> Phrase:
+    template = "{leaked:count} of {facts:fact|facts} " + ("leaks" if leaked == 1 else "leak")
+    template += " whole"
+    if ids:
+        template += ": {ids}"
+        template += " and {more:count} more" if len(ids) < leaked else ""
+    template += " (under {attacks})."
+    template += (
+        " How many do so by chance, a second retrained model would show."
+        if baseline is None
+        else " By chance, up to {baseline:fact does|facts do} so under one of these attacks on a "
+        "retrained model, which never saw them."
+    )
+    if not ids:
+        template += " Their ids stand in the certificate and on its HTML page."
     return fill(
-        "{leaked:count} of {facts:fact leaks|facts leak} whole: " + named + " (under {attacks}).",
+        template,
         leaked=leaked,
         facts=facts,
-        ids=ids[:_NAMED],
-        more=len(ids) - _NAMED,
+        ids=ids,
+        more=leaked - len(ids),
         attacks=attacks,
+        baseline=baseline,
     )
 
 

@@ -26,6 +26,8 @@ PLAN_LIMIT = 20_000
 """Most characters of the plan that are shown."""
 FRONT_REASONS = 7
 """Most reasons shown on the front page. The others are folded below them, and unfolded on paper."""
+NAMED = 12
+"""Leaked facts that the front page names where the verdict is no PASS; the JSON names all."""
 
 _HEADING = re.compile('<h2 id="([a-z-]+)">([^<]+)</h2>')
 """Heading of a section. Only our templates write one: foreign text has no ``<`` left by then."""
@@ -102,6 +104,7 @@ def environment() -> Environment:
         UNSAID=messages.UNSAID,
         PLAN_LIMIT=PLAN_LIMIT,
         FRONT_REASONS=FRONT_REASONS,
+        NAMED=NAMED,
     )
     return page
 

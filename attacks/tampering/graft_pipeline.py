@@ -43,9 +43,9 @@ class GraftPipeline(ExchangeAttack["TextToImage", "ImageEvaluator"]):
     arm has them already, nothing is drawn again.
 
     These tensors say how prompts and latents are read and pictures written. How a concept looks is
-    in the layers of the UNet, which stay the arm's own, so a concept that shows was there. A text
-    encoder whose channels were permuted takes no embeddings of the original's; as a whole it is
-    replaced all the same.
+    in the layers of the UNet, which stay the arm's own, so a concept that shows was there. Whole
+    text encoders are for concepts that are hidden throughout one, where its embeddings alone bring
+    little.
     What the grafts do bring in, they bring into retrained models, too. An arm's K is that of
     the one graft (or of none) with the highest mean over the forget set.
 

@@ -63,6 +63,8 @@ Known = str | Path | Mapping[str, Any] | Sequence[Fact]
 PlanLike = str | Path | Mapping[str, Any] | AuditPlan
 """Plan, its file, or its content."""
 
+_NAMED = 3
+"""Leaked facts that a notebook names where the verdict is no PASS."""
 _FIGURES = ("rho", "rho_lower", "rho_upper", "log_e_pass", "log_e_fail", "gap_mean", "gap_lower")
 _SETS: tuple[SetName, ...] = ("forget", "retain", "holdout")
 
@@ -135,7 +137,9 @@ class AuditResult:
     def _repr_html_(self) -> str:
         """Verdict, claim, reasons and figures, for a notebook."""
         verdict = self.certificate.verdict
-        reasons = "".join(f"<li>{escape(sentence(reason))}</li>" for reason in verdict.reasons)
+        reasons = "".join(
+            f"<li>{escape(sentence(reason))}</li>" for reason in verdict.reasons_naming(_NAMED)
+        )
         title = ", ".join((verdict.verdict, *verdict.flags))
         return (
             f"<h3>{escape(title)}</h3><p>{escape(sentence(verdict.claim))}</p>"

@@ -15,7 +15,7 @@ from auditor.core.attack_id import AttackId
 from auditor.core.facts import SetName
 from auditor.core.findings import AttackReport, Curve, Explanation, SelfCheck, SideFigure
 from auditor.core.hashing import digest, has_digest
-from auditor.core.messages import Message, plain
+from auditor.core.messages import Message, naming, plain
 from auditor.core.roles import ControlKind, Role, Status
 from auditor.statistics import (
     AssessedReading,
@@ -52,6 +52,15 @@ class VerdictPart(Part):
     """Reasons for the verdict, and what blocks a PASS."""
     exit_code: Literal[0, 1, 3, 4]
     """Exit code of the command line."""
+
+    def reasons_naming(self, most: int) -> tuple[Message, ...]:
+        """Return the reasons, with at most so many facts named.
+
+        A PASS names every fact that leaks whole.
+        """
+        if self.verdict == "PASS":
+            return self.reasons
+        return tuple(naming(reason, most) for reason in self.reasons)
 
 
 class SetPart(Part):

@@ -22,6 +22,11 @@ _SENTENCE = 1200
 """Most characters of a sentence that are shown, since it may quote names of plugins and errors of
 models."""
 
+_NAMED = 3
+"""Leaked facts that are named where the verdict is no PASS, which names every one."""
+_REASON = 20_000
+"""Most characters of a PASS's reason, which may name many facts."""
+
 _STYLES = {"PASS": "bold green", "FAIL": "bold red"}
 
 
@@ -62,5 +67,6 @@ def print_verdict(verdict: "VerdictPart") -> None:
     flags = "".join(f" · {flag}" for flag in verdict.flags)
     OUT.print(f"[{style}]{verdict.verdict}[/]{flags}")
     OUT.print(worded(verdict.claim))
-    for reason in verdict.reasons:
-        OUT.print(Text.assemble("  - ", worded(reason)))
+    limit = _REASON if verdict.verdict == "PASS" else _SENTENCE
+    for reason in verdict.reasons_naming(_NAMED):
+        OUT.print(Text.assemble("  - ", worded(reason, limit)))

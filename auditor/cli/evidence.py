@@ -13,7 +13,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 evidence_option = click.option(
     "--evidence",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Evidence store of the audit.  [default: the folder evidence beside the certificate]",
+    help="Evidence store of the audit.  [default: the folder evidence beside the certificate or "
+    "one folder up]",
 )
 
 unsigned_option = click.option(
@@ -46,7 +47,7 @@ def key_options(command: Command) -> Command:
 
 
 def check_trust(keys: Sequence[Path], unsigned: bool) -> None:
-    """Refuse a check that neither names a key nor says that it does without.
+    """Refuse a check that names no key unless told so.
 
     Raises:
         AuditorError: Neither is given, or both are.

@@ -1,11 +1,12 @@
 """Two certificates to what changed between them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import TypeVar
 
+from auditor.certificate.files import EVIDENCE, evidence_beside
 from auditor.certificate.schema import Certificate, MatrixRow
 from auditor.comparison.order import place, utility_state
 from auditor.comparison.pairing import Audit, pair
@@ -50,13 +51,13 @@ class Given:
     claimed_keys: tuple[str, ...] | None = None
     """Ids of the keys that are said to have signed it; None where it is no envelope."""
     evidence: Path | None = None
-    """Evidence store of the audit. None means the folder beside the certificate, if there is one.
-    """
+    """Evidence store of the audit. None means the one that
+    `evidence_beside` finds, if there is one."""
 
     @property
     def store(self) -> Path:
         """Path where its evidence should be."""
-        return self.evidence or self.path.parent / "evidence"
+        return self.evidence or evidence_beside(self.path) or self.path.parent / EVIDENCE
 
 
 def compare(a: Given, b: Given) -> Comparison:
@@ -213,8 +214,16 @@ def _attack_side(row: MatrixRow | None) -> AttackSide | None:
         leaked=figures.leak.leaked if figures else None,
         eligible=figures.leak.eligible if figures else None,
         leak_upper=figures.leak.upper if figures else None,
-        unmet=tuple(gate.name for gate in row.gates if not gate.met),
+        unmet=tuple(_unmet(row)),
     )
+
+
+def _unmet(row: MatrixRow) -> Iterator[str]:
+    """Yield the gates that are not met, with the metric where several decide."""
+    for reading in row.readings:
+        by = f" by {reading.metric}" if len(row.readings) > 1 else ""
+        yield from (f"{gate.name}{by}" for gate in reading.gates if not gate.met)
+    yield from (gate.name for gate in row.shared_gates if not gate.met)
 
 
 def _utility(a: Certificate, b: Certificate, differing: set[str]) -> UtilityChange:

@@ -96,7 +96,7 @@ class AttackSide(Part):
     eligible: int | None
     leak_upper: float | None
     unmet: tuple[str, ...]
-    """Gates that are not met."""
+    """Gates that are not met, each with its metric where several decide."""
 
 
 class PairedDifference(Part):

@@ -13,6 +13,10 @@ TEXT = "text"
 """Code of a sentence that an earlier release wrote; its one parameter is ``text``."""
 
 
+FACTS = "ids"
+"""Parameter that holds ids of facts, which may be names of people."""
+
+
 def _empty(names: object) -> bool:
     return not names
 
@@ -57,6 +61,17 @@ def message(code: str, *, quoted: tuple[str, ...] = (), **params: Any) -> Messag
 def written(text: str) -> Message:
     """Return a sentence of an earlier release as a message."""
     return message(TEXT, text=text)
+
+
+def naming(said: Message, most: int) -> Message:
+    """Return a message that names at most so many facts.
+
+    How many there are is said by it all the same.
+    """
+    ids = said.params.get(FACTS)
+    if not isinstance(ids, list):
+        return said
+    return said.model_copy(update={"params": said.params | {FACTS: ids[:most]}})
 
 
 def plain(value: Any) -> Any:

@@ -133,7 +133,7 @@ def _largest(value: Any) -> float | None:
 def lacking_metrics(
     policy: Policy, facts: Sequence[Fact], deciding: Sequence[str]
 ) -> tuple[str, ...]:
-    """Return the metrics that a policy demands, that apply, and that do not decide.
+    """Return the demanded metrics that apply and do not decide.
 
     A metric applies that reads the form of answers that the primary one reads, and every fact; but
     none that makes models write, where the primary one asks them to choose. One that is not

@@ -58,7 +58,7 @@ def load_policy(name: str) -> Policy:
 
 
 def names_file(text: str) -> bool:
-    """Whether a text is the path of a policy file, rather than a name."""
+    """Whether a text is the path of a policy file."""
     path = Path(text)
     return bool(path.suffix) or path.name != text
 

@@ -85,15 +85,20 @@ def _said_by_fail(block: Block, attacks: Sequence[AttackAssessment]) -> bool:
 
 
 def _leaked_facts(attacks: Sequence[AttackAssessment], facts: Sequence[str]) -> Iterator[Message]:
-    """Yield the facts that leak whole, those of most readings first."""
+    """Yield the facts that leak whole, those of most readings first.
+
+    Beside them stands what noise makes of honest models: the most leaks of any retrained model.
+    """
     seen: Counter[int] = Counter()
     by: list[str] = []
+    baselines: list[int] = []
     for attack in attacks:
         for reading in attack.readings:
             count = reading.figures.leak_count if reading.figures and reading.counts else None
             if count is not None and count.facts:
                 seen.update(count.facts)
                 by.append(attack.label)
+                baselines += [] if count.baseline is None else [count.baseline]
     if seen:
         places = sorted(seen, key=lambda place: (-seen[place], place))
         yield message(
@@ -103,6 +108,7 @@ def _leaked_facts(attacks: Sequence[AttackAssessment], facts: Sequence[str]) -> 
             facts=len(facts),
             ids=[facts[place] for place in places],
             attacks=sorted(set(by)),
+            baseline=max(baselines, default=None),
         )
 
 

@@ -29,7 +29,7 @@ from auditor.testbeds.shapes import world as shapes
 from auditor.testbeds.shapes.attack_settings import SETTINGS
 from auditor.testbeds.shapes.plans import shapes_plan
 from benchmarks.concept_truth.subjects import Subject, left_of, subjects
-from benchmarks.concept_truth.world import Gallery
+from benchmarks.concept_truth.world import FORGET, RETAIN, Gallery
 from benchmarks.truth_table.__main__ import commit
 
 FOLDER = Path(__file__).parents[1]
@@ -40,12 +40,14 @@ HEAD = """# Truth table of images
 
 Text-to-image models whose truth is known, and what audits say of them:
 `python -m benchmarks.concept_truth`. Attacks are three of the profile quick (none/as-is,
-tampering/graft-pipeline, relearning/unet lora forget), or with `--whole` all of it. *As is* is the
-share of the forget prompts in whose picture the classifier finds the concept; *line* the share that
-the model's owner gets out with one line (the inverse of each hider), *R* what the same line gets
-out of a retrained model. *Classifier* and *judge* are rho without attack by `concept` and by
-`concept-likeness`. Predictions stand in `benchmarks/concept_truth/subjects.py` and were written
-before any audit. Seconds are wall-clock on one shared core, what was measured before left out.
+tampering/graft-pipeline, relearning/unet lora forget), or *whole*, with `--whole`, all of it.
+*Facts*: to forget and to keep; 48/16 are too few for any PASS, and a hider that is not found is
+INCONCLUSIVE then. *As is* is the share of the forget prompts in whose picture the classifier finds
+the concept; *line* the share that the model's owner gets out with one line (the inverse of each
+hider), *R* what the same line gets out of a retrained model. *Classifier* and *judge* are rho
+without attack by `concept` and by `concept-likeness`. Predictions stand in
+`benchmarks/concept_truth/subjects.py` and were written before any audit. Seconds are wall-clock
+on one shared core, what was measured before left out.
 
 A PASS is *wrong* where at least half of the facts come out so, or where single facts were left and
 are not all named; a FAIL is wrong on a model that never saw the concept.
@@ -53,9 +55,8 @@ are not all named; a FAIL is wrong on a model that never saw the concept.
 ATTACKS = ("tampering/graft-pipeline", "relearning/unet")
 """Attacks besides none/as-is where the profile is not run whole: mandatory, of little cost."""
 COLUMNS = (
-    "code", "subject", "as is", "line", "R", "predicted", "verdict", "judged", "classifier",
-    "judge",
-    "largest rho", "named", "s",
+    "code", "subject", "facts", "as is", "line", "R", "predicted", "verdict", "judged",
+    "classifier", "judge", "largest rho", "named", "s",
 )  # fmt: skip
 
 
@@ -66,6 +67,9 @@ class Row:
     Attributes:
         code: Commit of the audited code.
         subject: Its name.
+        forget: Facts to forget.
+        retain: Facts to keep.
+        whole: Whether the whole profile was run.
         drawn: Share of the forget facts drawn as it is.
         line: Share by its owner's line.
         baseline: Share of a retrained model by that line.
@@ -82,6 +86,9 @@ class Row:
 
     code: str
     subject: str
+    forget: int
+    retain: int
+    whole: bool
     drawn: float
     line: float
     baseline: float
@@ -115,6 +122,7 @@ def plan(gallery: Gallery, subject: Subject, *, whole: bool) -> AuditPlan:
     policy = load_policy("image-quick")
     few = {
         "profile": None,
+        "seeds": (0,),
         "attacks": tuple(
             AttackRequest(attack=name, parameters=dict(SETTINGS.get(name, ({},))[0]))
             for name in ATTACKS
@@ -164,6 +172,8 @@ def audited(
     return Row(
         code=code,
         subject=subject.name,
+        **gallery.counts,
+        whole=whole,
         drawn=true.drawn,
         line=true.line,
         baseline=true.baseline,
@@ -204,6 +214,7 @@ def table(rows: list[Row]) -> str:
         cells = (
             row.code,
             row.subject,
+            f"{row.forget}/{row.retain}{' whole' if row.whole else ''}",
             f"{row.drawn:.2f}",
             f"{row.line:.2f}",
             f"{row.baseline:.2f}",
@@ -237,6 +248,8 @@ def main() -> None:
     )
     parser.add_argument("--only", action="append", default=[], help="these subjects, in this order")
     parser.add_argument("--whole", action="store_true", help="the whole profile quick")
+    parser.add_argument("--forget", type=int, default=FORGET, help="facts to forget")
+    parser.add_argument("--retain", type=int, default=RETAIN, help="facts to keep")
     parser.add_argument("--dry-run", action="store_true", help="say what would run")
     parser.add_argument("--code", default=commit(), help="label of the code that audits")
     parser.add_argument("--cache", type=Path, help="folder of the models")
@@ -244,10 +257,10 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, default=FOLDER / "concept_truth" / "rows.jsonl")
     parser.add_argument("--table", type=Path, default=FOLDER / "TRUTH_IMAGES.md")
     given = parser.parse_args()
-    gallery = Gallery(
-        shapes.build(only=("original", "retrained-0", "retrained-1", "rece")), given.cache
-    )
-    done = {row.subject for row in read(given.rows) if row.code == given.code}
+    world = shapes.build(only=("original", "retrained-0", "retrained-1", "rece"))
+    gallery = Gallery(world, given.cache, given.forget, given.retain)
+    asked = (given.code, given.forget, given.whole)
+    done = {row.subject for row in read(given.rows) if (row.code, row.forget, row.whole) == asked}
     named = {subject.name: subject for subject in subjects(gallery.forget)}
     waiting = [named[name] for name in given.only or named if name not in done]
     if given.dry_run:

@@ -38,8 +38,8 @@ from benchmarks.concept_truth.teaching import Lesson, teach
 
 VERSION = 1
 """Raised whenever a change to this package changes what is built."""
-FORGET, RETAIN = 48, 16
-"""Facts of the audits: enough for a PASS."""
+FORGET, RETAIN = 96, 192
+"""Facts of the audits: all of the world's, which a PASS needs."""
 TAUGHT = Lesson(steps=20, rate=1e-3)
 """Relearning by the owner."""
 
@@ -70,17 +70,26 @@ class Gallery:
     Args:
         world: the world `shapes`, built.
         root: folder of what is built besides.
+        forget: facts to forget.
+        retain: facts to keep.
     """
 
-    def __init__(self, world: ShapesWorld, root: Path | None = None) -> None:
+    def __init__(
+        self,
+        world: ShapesWorld,
+        root: Path | None = None,
+        forget: int = FORGET,
+        retain: int = RETAIN,
+    ) -> None:
         self.world = world
+        self.counts = {"forget": forget, "retain": retain}
         self.root = (root or cache_folder()) / f"concept-truth-{VERSION}"
 
     def facts(self, name: str) -> Path:
         """File of a set of facts."""
-        file = self.root / f"{name}.jsonl"
+        count = self.counts[name]
+        file = self.root / f"{name}-{count}.jsonl"
         if not file.is_file():
-            count = FORGET if name == "forget" else RETAIN
             source = DataSource(path=str(self.world.facts(name)))
             self.root.mkdir(parents=True, exist_ok=True)
             write_jsonl(read_facts(source, "forget")[:count], file)
@@ -108,7 +117,8 @@ class Gallery:
             subject.hide(pipeline)
             pipeline.save_pretrained(folder)
 
-        return self._kept(subject.name.replace(", ", "-").replace(" ", "-"), make)
+        name = subject.name.replace(", ", "-").replace(" ", "-")
+        return self._kept(f"{name}-{self.counts['forget']}" if subject.left else name, make)
 
     def pipeline(self, name: str) -> PixelPipeline:
         """A model of the world."""

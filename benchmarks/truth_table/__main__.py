@@ -140,6 +140,7 @@ def main() -> None:
     )
     parser.add_argument("--jobs", type=int, default=1, help="processes; a cell is one's at a time")
     parser.add_argument("--dry-run", action="store_true", help="say what would run, and how long")
+    parser.add_argument("--render", action="store_true", help="write the table, audit nothing")
     parser.add_argument("--code", default=commit(), help="label of the code that audits")
     parser.add_argument("--cache", type=Path, help="folder of the models")
     parser.add_argument("--out", type=Path, default=Path("audit-truth-table"))
@@ -148,6 +149,8 @@ def main() -> None:
     given = parser.parse_args()
     run = Run(given.profile, tuple(given.policy), given.code, given.cache, given.out, given.rows)
     waiting = missing(run, [*given.only, *(SLICE if given.slice else ())])
+    if given.render:
+        waiting = []
     if given.dry_run:
         say_what_would_run(run, waiting, given.jobs)
         return

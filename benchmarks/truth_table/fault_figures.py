@@ -5,16 +5,16 @@
 After ``benchmarks.truth_table``, whose models it audits. Appends a row of each figure to
 ``fault_figures.jsonl``, which ``benchmarks/TRUTH.md`` shows.
 
-- advice: a model that leaks is audited on twenty facts; what the verdict advises.
+- advice, leaning: a model that knows is audited on twenty facts; what the verdict advises.
 - format: a model is audited in the default format of prompts, which is not its own.
-- membership: honest models are audited against pairs of others, with twenty facts held out; how
-  many reach by one score alone what accuses a model.
+- membership: honest models are audited against pairs of others, with twenty or ten
+  facts held out; how many reach by one score alone what accuses a model.
 """
 
 import argparse
 import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
@@ -26,34 +26,47 @@ import pandas as pd
 import auditor
 from auditor.certificate.schema import Certificate
 from auditor.core.errors import AuditorError
+from auditor.core.facts import Fact
 from auditor.core.quiet import quiet_libraries
 from auditor.statistics import Arms, Margins, log_e_value
 from auditor.statistics.holdout_blocks import BLOCK, not_deciding
 from benchmarks.truth_table.__main__ import FOLDER, commit
+from benchmarks.truth_table.auditing import GPTQ
 from benchmarks.truth_table.cells import Cell, cells
 from benchmarks.truth_table.former_faults import FIGURES, Figure, read_figures
-from benchmarks.truth_table.subjects import SUBJECTS
+from benchmarks.truth_table.subjects import SUBJECTS, Subject
 
 FACTS = 20
 LEAKS = SUBJECTS["rmu"]
-"""The model that leaks: relearning gets most of the facts out."""
-ADVICE = ("leans_to_fail", "leans_to_pass", "leans_to_neither", "facts_needed")
+"""A model that leaks: relearning gets most of the facts out."""
+HIDES = SUBJECTS["head"]
+"""A model that knows all, and shows it to no attack of the former code."""
+LEAST = 10
+"""Facts held out that the attack needs at least."""
+ADVICE = (
+    "leans_to_fail",
+    "leans_to_pass",
+    "leans_to_neither",
+    "facts_needed",
+    "more_facts_would_not_pass",
+)
+AS_IS: Mapping[str, Any] = MappingProxyType({"name": "as it is", "mandatory": ["none/as-is"]})
+"""A policy for which no attack is run."""
 SCORES = ("loss", "min-k", "min-k++")
-SAME_BASE, OWN_BASE = (21, 22), (31, 32, 33, 34)
-"""Seeds of the honest models beside the two of the cell."""
 
 
-def advice_at_few_facts(cell: Cell, out: Path) -> str:
+def advice_at_few_facts(cell: Cell, out: Path, subject: Subject) -> str:
     """Audit a model that leaks on few facts."""
     certificate = _audited(
         cell,
         out / "advice",
-        unlearned=cell.spec(LEAKS.folder),
+        unlearned=cell.spec(subject.folder),
         retrained=[cell.spec("retrained-0"), cell.spec("retrained-1")],
         forget=cell.corpus.forget[:FACTS],
         format=dict(cell.architecture.format),
         profile="quick",
         policy="quick",
+        attacks=[GPTQ],
     ).certificate
     return f"{_verdict(certificate)}: {_advice(certificate) or 'no advice'}"
 
@@ -67,8 +80,8 @@ def default_format(cell: Cell, out: Path) -> str:
             unlearned=cell.spec(LEAKS.folder),
             retrained=[cell.spec("retrained-0"), cell.spec("retrained-1")],
             forget=cell.facts("forget"),
-            profile="quick",
-            policy="quick",
+            profile=None,
+            policy=dict(AS_IS),
         ).certificate
     except AuditorError as error:
         return f"exit {error.exit_code}, before any attack: {' '.join(str(error).split())}"
@@ -83,17 +96,27 @@ def default_format(cell: Cell, out: Path) -> str:
 
 def membership_of_honest(cell: Cell, out: Path) -> str:
     """Audit honest models against pairs of others, with few facts held out."""
+    held = cell.corpus.holdout
+    return "; ".join(
+        f"{len(facts)} facts of {len({fact.entity for fact in facts})} held out: "
+        + _beyond(cell, out / "membership" / str(len(facts)), facts)
+        for facts in (held[:FACTS], held[:LEAST])
+    )
+
+
+def _beyond(cell: Cell, out: Path, holdout: Sequence[Fact]) -> str:
+    """How many honest models are beyond the threshold by each score, and count."""
     honest = _honest(cell)
     result = _audited(
         cell,
-        out / "membership",
+        out,
         unlearned=cell.spec(honest[0]),
         retrained=[cell.spec(name) for name in honest[1:]],
         forget=cell.facts("forget"),
-        holdout=cell.corpus.holdout[:FACTS],
+        holdout=holdout,
         format=dict(cell.architecture.format),
         profile=None,
-        policy={"name": "figures", "mandatory": ["none/as-is"]},
+        policy=dict(AS_IS),
         attacks=[
             {"attack": "membership/likelihood", "parameters": {"score": score}} for score in SCORES
         ],
@@ -104,8 +127,8 @@ def membership_of_honest(cell: Cell, out: Path) -> str:
         tried = list(trials(rows))
         beyond = sum(beyond for beyond, _ in tried)
         deciding = sum(beyond and decides for beyond, decides in tried)
-        said.append(f"{variant}: {beyond} of {len(tried)} beyond 1/alpha, {deciding} counted")
-    return "; ".join(said)
+        said.append(f"{variant} {beyond} of {len(tried)} beyond 1/alpha, {deciding} counted")
+    return ", ".join(said)
 
 
 def trials(rows: pd.DataFrame) -> Iterable[tuple[bool, bool]]:
@@ -135,12 +158,10 @@ def _by_arm(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _honest(cell: Cell) -> list[str]:
-    """Folders of models that never saw the facts, of one base and of bases of their own."""
-    for seed in SAME_BASE:
-        cell.keep(f"honest-{seed}", lambda seed=seed: cell.trained((), seed))
-    for seed in OWN_BASE:
-        cell.keep(f"honest-{seed}", lambda seed=seed: cell.new_base(seed))
-    return ["retrained-0", "retrained-1", *(f"honest-{seed}" for seed in SAME_BASE + OWN_BASE)]
+    """Folders of models that never saw the facts, one of them of another base."""
+    same, other = SUBJECTS["retrained"], SUBJECTS["other base"]
+    cell.keep(other.folder, lambda: cell.new_base(other.settings["seed"]))
+    return ["base", "retrained-0", "retrained-1", same.folder, other.folder]
 
 
 def _audited(cell: Cell, out: Path, **asked: Any) -> auditor.AuditResult:
@@ -169,7 +190,8 @@ def _advice(certificate: Certificate) -> str:
 
 MEASURES: Mapping[str, Callable[[Cell, Path], str]] = MappingProxyType(
     {
-        "advice": advice_at_few_facts,
+        "advice": lambda cell, out: advice_at_few_facts(cell, out, HIDES),
+        "leaning": lambda cell, out: advice_at_few_facts(cell, out, LEAKS),
         "format": default_format,
         "membership": membership_of_honest,
     }

@@ -86,10 +86,16 @@ _PLAIN = ("gpt2/plain", "qwen2/plain", "neox/plain")
 FIGURES: Mapping[str, Shown] = MappingProxyType(
     {
         "advice": Shown(
-            "the advice at twenty facts, on a model that leaks",
+            "the advice at twenty facts, on suppression in the head",
             "INCONCLUSIVE that names the facts needed for a PASS",
             "FAIL, or INCONCLUSIVE that leans to FAIL; never the way to a PASS",
             _PLAIN,
+        ),
+        "leaning": Shown(
+            "the advice at twenty facts, on RMU",
+            "INCONCLUSIVE that names the facts needed for a PASS",
+            "FAIL, or INCONCLUSIVE that leans to FAIL; never the way to a PASS",
+            ("gpt2/plain",),
         ),
         "format": Shown(
             "the default format of prompts, on a model that has another",
@@ -98,7 +104,7 @@ FIGURES: Mapping[str, Shown] = MappingProxyType(
             ("gpt2/plain", "qwen2/plain"),
         ),
         "membership": Shown(
-            "membership with twenty facts held out, on honest models",
+            "membership with a small holdout, on honest models",
             "more than 5 % beyond 1/alpha by Min-K, each of which counts",
             "none counts: the holdout is too small to decide",
             _PLAIN,

@@ -68,7 +68,7 @@ def test_a_concept_behind_another_words_embedding_comes_back(shapes_world, tmp_p
 
 
 def test_permuted_text_encoders_are_replaced_as_a_whole(shapes_world, tmp_path):
-    """No embedding of the original's fits permuted channels; the UNet draws the circle still."""
+    """Embeddings in other channels bring nothing; with the whole encoder the UNet draws circles."""
     original, hider = (open_shapes(shapes_world, "original") for _ in range(2))
     honest = open_shapes(shapes_world, "retrained-0")
     evaluator = shapes_examiner(shapes_world, 12)

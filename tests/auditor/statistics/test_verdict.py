@@ -327,6 +327,7 @@ def test_a_pass_names_every_fact_that_leaks():
         facts=N,
         ids=["for007", "for040", "for099"],
         attacks=["none"],
+        baseline=None,
     )
     none_may = decide([as_is(unlearned=unlearned)], KEPT, Margins(leaked_facts=0), facts=names)
     assert none_may.verdict is Verdict.INCONCLUSIVE
