@@ -309,11 +309,14 @@ def _control(
     kind: str,
     grid: str | None,
     left: float,
+    rescaled: bool = False,
     **_: JsonValue,
 ) -> Phrase:
     template = "the {kind} positive control ({left:share} of the gap left without attack)"
     if kind == "head":
         template = template[:-1] + ", suppressed in output head and last norm alone)"
+    if rescaled:
+        template = template[:-1] + ", weights rescaled)"
     if grid is not None:
         template = template[:-1] + ", weights within the rounding cells of {grid})"
     return fill(template, kind=kind, grid=grid, left=left)

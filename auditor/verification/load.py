@@ -291,7 +291,14 @@ def _control_outcomes(
         )
         assessed = assess_controls(replace(seen, attacks=attacks), shares)
         assessment = next(a for a in assessed if a.label == label)
-        return ControlMeasurement(part.kind, part.grid, part.left, assessment, inputs.policy.alpha)
+        return ControlMeasurement(
+            part.kind,
+            part.grid,
+            part.left,
+            bool(part.rescaled),
+            assessment,
+            inputs.policy.alpha,
+        )
 
     def outcome(part: PositiveControlPart) -> ControlOutcome:
         if part.attack not in rows:
