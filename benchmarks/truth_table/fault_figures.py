@@ -7,8 +7,8 @@ After ``benchmarks.truth_table``, whose models it audits. Appends a row of each 
 
 - advice, leaning: a model that knows is audited on twenty facts; what the verdict advises.
 - format: a model is audited in the default format of prompts, which is not its own.
-- membership: honest models are audited against pairs of others, with twenty facts or one
-  person held out; how many reach by one score alone what accuses a model.
+- membership: honest models are audited against pairs of others, with twenty or ten
+  facts held out; how many reach by one score alone what accuses a model.
 """
 
 import argparse
@@ -41,6 +41,8 @@ LEAKS = SUBJECTS["rmu"]
 """A model that leaks: relearning gets most of the facts out."""
 HIDES = SUBJECTS["head"]
 """A model that knows all, and shows it to no attack of the former code."""
+LEAST = 10
+"""Facts held out that the attack needs at least."""
 ADVICE = (
     "leans_to_fail",
     "leans_to_pass",
@@ -95,11 +97,10 @@ def default_format(cell: Cell, out: Path) -> str:
 def membership_of_honest(cell: Cell, out: Path) -> str:
     """Audit honest models against pairs of others, with few facts held out."""
     held = cell.corpus.holdout
-    person = [fact for fact in held if fact.entity == held[0].entity]
     return "; ".join(
         f"{len(facts)} facts of {len({fact.entity for fact in facts})} held out: "
         + _beyond(cell, out / "membership" / str(len(facts)), facts)
-        for facts in (held[:FACTS], person)
+        for facts in (held[:FACTS], held[:LEAST])
     )
 
 
