@@ -57,7 +57,9 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from auditor.core.extras import missing_extra
+    from auditor.core.quiet import quiet_loggers
 
+    quiet_loggers()
     try:
         value = getattr(import_module(_HOME[name]), name)
     except ModuleNotFoundError as error:

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from auditor.certificate.files import EVIDENCE, evidence_beside
 from auditor.certificate.schema import Certificate
 from auditor.core.arms import Arm
-from auditor.core.errors import AuditorError
+from auditor.core.errors import AuditorError, EvidenceChangedError
 from auditor.core.progress import Progress, SilentProgress
 from auditor.engine.expansion import default_labels
 from auditor.policy import Policy, check_expired, load_policy
@@ -27,9 +28,6 @@ from auditor.verification.validity import check_expired_certificate
 
 if TYPE_CHECKING:  # the light core has no pandas
     import pandas as pd
-
-EVIDENCE = "evidence"
-"""Name of the folder beside a certificate in which its evidence is looked for."""
 
 
 @dataclass(frozen=True)
@@ -109,17 +107,18 @@ def open_evidence(path: str | Path, store: str | Path | None = None) -> Evidence
 
     Args:
         path: The certificate's file.
-        store: Folder of the evidence, by default the one beside the certificate.
+        store: Folder of the evidence, by default the one that `evidence_beside` finds.
 
     Raises:
         AuditorError: There is none.
     """
-    beside = Path(path).parent / EVIDENCE
-    if store is None and not beside.is_dir():
+    found = evidence_beside(path) if store is None else Path(store)
+    if found is None:
         raise AuditorError(
-            f"there is no evidence beside {path}; name its store (on the command line: --evidence)."
+            f"there is no folder {EVIDENCE} beside {path} or one folder up; name its store (on the "
+            "command line: --evidence)."
         )
-    return FolderStore(Path(store) if store is not None else beside, read_only=True)
+    return FolderStore(found, read_only=True)
 
 
 def verify(
@@ -129,6 +128,7 @@ def verify(
     threshold: int = 1,
     store: str | Path | None = None,
     models: Mapping[str, str | Path] | Sequence[str] = (),
+    require_evidence: bool = False,
     progress: Progress | None = None,
 ) -> Verification:
     """Check a certificate: signature, schema, validity, evidence, verdict, models.
@@ -139,10 +139,11 @@ def verify(
         path: A certificate or a signed envelope.
         keys: Public keys (PEM files) that are trusted; without any, signatures are not checked.
         threshold: How many of them must have signed.
-        store: Folder of the evidence, by default the one beside the certificate; where there is
-            none, the evidence is not checked, and the result says so.
+        store: Folder of the evidence, by default the one that `evidence_beside` finds; where
+            there is none, the evidence is not checked, and the result says so.
         models: Arm to a folder that should hold the audited model; or ``ARM=DIR`` texts, where
             a folder alone is the unlearned model's.
+        require_evidence: Refuse a certificate whose evidence is not there.
         progress: Is told how far the check has come.
 
     Raises:
@@ -153,8 +154,14 @@ def verify(
     check_expired_certificate(certificate, datetime.now(UTC))
     jobs, name = None, None
     missing: tuple[str, ...] = ()
-    if store is not None or (Path(path).parent / EVIDENCE).is_dir():
-        held = open_evidence(path, store)
+    given = evidence_beside(path) if store is None else Path(store)
+    if given is None and require_evidence:
+        raise EvidenceChangedError(
+            f"there is no folder {EVIDENCE} beside {path} or one folder up, so the verdict cannot "
+            "be worked out again; name the store (on the command line: --evidence)."
+        )
+    if given is not None:
+        held = open_evidence(path, given)
         name = held.name
         jobs = check_changed(certificate, held, progress or SilentProgress())
         missing = check_contradiction(certificate, held)
@@ -180,7 +187,7 @@ def gate(
         policy: A policy, the name of a ready-made one, or a policy file.
         keys: Public keys (PEM files) that are trusted; without any, signatures are not checked.
         threshold: How many of them must have signed.
-        store: Folder of the evidence, by default the one beside the certificate.
+        store: Folder of the evidence, by default the one that `evidence_beside` finds.
 
     Raises:
         AuditorError: The certificate or its evidence does not hold, or the policy is expired.
@@ -203,7 +210,7 @@ def evidence(path: str | Path, store: str | Path | None = None) -> "pd.DataFrame
 
     Args:
         path: A certificate or a signed envelope.
-        store: Folder of the evidence, by default the one beside the certificate.
+        store: Folder of the evidence, by default the one that `evidence_beside` finds.
 
     Returns:
         One row a fact, metric, seed, arm and attack: attack, variant, arm, seed, set, fact,

@@ -141,7 +141,7 @@ def run_attack(
         forget: Facts that must be gone.
         retain: Facts that must stay.
         holdout: Facts that no model has seen; some attacks need them.
-        metrics: Names of the metrics, by default those of the model's kind.
+        metrics: Names of the metrics, by default those of an audit.
         seed: Seed of everything random in the attack.
         original: The original model, for attacks that take tensors from it.
         parameters: Parameters of the attack, where it was not given with them.
@@ -203,7 +203,7 @@ def record_of(
         attack: The attack with its parameters.
         model: The model that is attacked.
         sets: The facts.
-        metrics: Names of the metrics, by default those of the model's kind.
+        metrics: Names of the metrics, by default those of an audit.
         seed: Seed of everything random in the attack.
         pool: What the search stage found.
         searching: Run the search stage.
@@ -221,7 +221,7 @@ def record_of(
             f"{attack.name} is for models of the kind {', '.join(kinds)}, and this one is "
             f"{kind.name}."
         )
-    evaluator = kind.evaluator(sets, metrics or kind.default_metrics, AuxiliaryInputs())
+    evaluator = kind.evaluator(sets, metrics or usual_metrics(kind), AuxiliaryInputs())
     with TemporaryDirectory(prefix="auditor-") as scratch:
         context = AttackContext(evaluator, seed, Path(scratch), tuple(pool), donor=original)
         if searching:
@@ -231,6 +231,15 @@ def record_of(
         record = attack.measure(model, context)
     check_malformed(record)
     return record
+
+
+def usual_metrics(kind: ModelKind) -> tuple[str, ...]:
+    """Return the metrics of an audit by default, the primary one first.
+
+    After it come those that decide beside it.
+    """
+    primary, *reported = kind.default_metrics
+    return tuple(dict.fromkeys((primary, *kind.deciding(None), *reported)))
 
 
 def frame_of(rows: Sequence[Row]) -> pd.DataFrame:

@@ -16,6 +16,19 @@ from auditor.core.validation import problems
 
 SCHEMA_NAME = f"certificate-{SCHEMA_VERSION}.schema.json"
 
+EVIDENCE = "evidence"
+"""Name of the folder in which a certificate's evidence is looked for."""
+
+
+def evidence_beside(path: str | Path) -> Path | None:
+    """Return the folder of a certificate's evidence, if there is one.
+
+    It is looked for beside the certificate, then one folder up, where several audits share it.
+    """
+    folder = Path(path).absolute().parent
+    places = (folder / EVIDENCE, folder.parent / EVIDENCE)
+    return next((place for place in places if place.is_dir()), None)
+
 
 def write_certificate(certificate: Certificate, path: Path) -> None:
     """Write a certificate as indented JSON."""

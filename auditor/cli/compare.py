@@ -33,8 +33,16 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.command("compare")
 @click.argument("file_a", metavar="A", type=Path)
 @click.argument("file_b", metavar="B", type=Path)
-@click.option("--evidence-a", type=_FOLDER, help="Evidence store of A.  [default: beside A]")
-@click.option("--evidence-b", type=_FOLDER, help="Evidence store of B.  [default: beside B]")
+@click.option(
+    "--evidence-a",
+    type=_FOLDER,
+    help="Evidence store of A.  [default: evidence beside A or one folder up]",
+)
+@click.option(
+    "--evidence-b",
+    type=_FOLDER,
+    help="Evidence store of B.  [default: evidence beside B or one folder up]",
+)
 @click.option("--html", is_flag=True, help="Write a web page, too.")
 @click.option(
     "--out",

@@ -12,6 +12,12 @@ from auditor.cli.options import quiet_option
 from auditor.cli.progress import chosen_progress
 from auditor.core.errors import MeasurementError
 
+_PRESET = (
+    "  (The demo calibrates on fewer texts than the preset on purpose: it is quicker, and enough "
+    "for models of this size. An audit of your own runs the presets.)"
+)
+"""Why a demo's audit warns that an attack is not run at its preset."""
+
 
 @click.command("demo")
 @click.option(
@@ -57,6 +63,8 @@ def command(name: str, out: Path, quiet: bool) -> int:
         store = out / "evidence"
         certificate = audit(plan, out=out / folder, store=store, progress=progress).certificate
         print_summary(certificate)
+        if any(warning.code == "preset_changed" for warning in certificate.warnings):
+            OUT.print(_PRESET)
         OUT.print(f"exit code of this audit: {certificate.verdict.exit_code}")
         OUT.print(f"certificate: {out / folder / 'certificate.html'}")
         verdicts.append(certificate.verdict.verdict)

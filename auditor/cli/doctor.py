@@ -89,16 +89,12 @@ def _extras() -> list[dict[str, Any]]:
     for extra in extras.EXTRAS:
         absent = extras.absent(extra)
         present = [name for name in extras.distributions(extra) if name not in absent]
-        found = (
-            [", ".join(f"{name} {installed_version(name)}" for name in present)] if present else []
-        )
+        found = ", ".join(f"{name} {installed_version(name)}" for name in present)
         if absent:
-            found.append(
+            found = (
                 f"not installed: {', '.join(absent)} (pip install '{extras.DISTRIBUTION}[{extra}]')"
             )
-        checks.append(
-            _check(f"extra {extra}", not absent, "; ".join(found), needed=extra == "audit")
-        )
+        checks.append(_check(f"extra {extra}", not absent, found, needed=extra == "audit"))
     return checks
 
 

@@ -13,7 +13,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 evidence_option = click.option(
     "--evidence",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Evidence store of the audit.  [default: the folder evidence beside the certificate]",
+    help="Evidence store of the audit.  [default: the folder evidence beside the certificate or "
+    "one folder up]",
 )
 
 unsigned_option = click.option(

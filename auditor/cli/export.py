@@ -28,7 +28,8 @@ from auditor.core.errors import AuditorError
     "--evidence",
     "evidence",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Evidence store of the audit.  [default: the folder evidence beside the certificate]",
+    help="Evidence store of the audit.  [default: the folder evidence beside the certificate or "
+    "one folder up]",
 )
 @click.option("--answers", is_flag=True, help="Add what the models said, where they were asked to.")
 @click.option(

@@ -15,6 +15,9 @@ from auditor.cli.progress import chosen_progress
 if TYPE_CHECKING:
     from auditor.api.certificates import Verification
 
+_UNPROVED = Text(
+    "NOT CHECKED: nothing shows that this verdict follows from what was measured.", "bold yellow"
+)
 _SHOWN = 600
 """Most characters of a check's finding that are shown."""
 
@@ -31,6 +34,11 @@ _SHOWN = 600
     help="A model on disk to compare with the certificate; without ARM the unlearned one.",
 )
 @evidence_option
+@click.option(
+    "--require-evidence",
+    is_flag=True,
+    help="Refuse a certificate whose evidence is not there (exit code 15).",
+)
 @quiet_option
 @json_option
 def command(
@@ -40,6 +48,7 @@ def command(
     unsigned: bool,
     models: tuple[str, ...],
     evidence: Path | None,
+    require_evidence: bool,
     quiet: bool,
     as_json: bool,
 ) -> int:
@@ -59,6 +68,7 @@ def command(
         threshold=threshold,
         store=evidence,
         models=models,
+        require_evidence=require_evidence,
         progress=chosen_progress(quiet),
     )
     certificate, checks = done.certificate, _checks(done)
@@ -69,8 +79,11 @@ def command(
         return 0
     for name, said in checks.items():
         mark = ("-", "yellow") if said.startswith("not checked") else ("✓", "green")
-        OUT.print(Text.assemble(mark, " ", foreign(f"{name}: {said}", _SHOWN)))
+        unproved = "bold yellow" if name == "verdict" and done.jobs is None else ""
+        OUT.print(Text.assemble(mark, " ", foreign(f"{name}: {said}", _SHOWN, unproved)))
     OUT.print(f"the certificate says: [bold]{certificate.verdict.verdict}[/]", highlight=False)
+    if done.jobs is None:
+        OUT.print(_UNPROVED)
     return 0
 
 
@@ -88,7 +101,7 @@ def _checks(done: "Verification") -> dict[str, str]:
         "validity": f"until {limit}" if limit else "no limit was set",
     }
     if done.jobs is None:
-        missing = "not checked: there is no evidence beside the certificate (--evidence)"
+        missing = "not checked: no evidence is beside the certificate or one folder up (--evidence)"
         checks |= {"evidence": missing, "verdict": missing}
     else:
         checks |= {

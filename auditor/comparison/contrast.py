@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TypeVar
 
+from auditor.certificate.files import EVIDENCE, evidence_beside
 from auditor.certificate.schema import Certificate, MatrixRow
 from auditor.comparison.order import place, utility_state
 from auditor.comparison.pairing import Audit, pair
@@ -50,13 +51,13 @@ class Given:
     claimed_keys: tuple[str, ...] | None = None
     """Ids of the keys that are said to have signed it; None where it is no envelope."""
     evidence: Path | None = None
-    """Evidence store of the audit. None means the folder beside the certificate, if there is one.
-    """
+    """Evidence store of the audit. None means the one that
+    `evidence_beside` finds, if there is one."""
 
     @property
     def store(self) -> Path:
         """Path where its evidence should be."""
-        return self.evidence or self.path.parent / "evidence"
+        return self.evidence or evidence_beside(self.path) or self.path.parent / EVIDENCE
 
 
 def compare(a: Given, b: Given) -> Comparison:

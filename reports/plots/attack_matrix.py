@@ -32,6 +32,8 @@ from reports.results import reason
 TOP, ROW, BOTTOM = 26.0, 34.0, 26.0
 LEFT, RIGHT = 12.0, WIDTH - 12.0
 RHO = "\N{GREEK SMALL LETTER RHO}"
+OTHER = "†"
+"""Mark of a row whose figures are by another metric than the primary one."""
 COLUMNS = {
     "unlearned": (LEFT, LEFT + 57.0),
     "retrained": (LEFT + 57.0, LEFT + 114.0),
@@ -79,7 +81,7 @@ def _row(axes: Axes, view: AttackView, top: float) -> None:
     axes.text(
         RIGHT,
         top + 11,
-        view.result.words,
+        f"{view.result.words} {OTHER}" if view.metric else view.result.words,
         size=SMALL,
         color=LEAK if found else SOFT,
         ha="right",
@@ -159,6 +161,6 @@ def _description(rows: Sequence[AttackView]) -> str:
             said.append(
                 f"{name}: K unlearned {number(view.unlearned)}, retrained "
                 f"{number(view.baseline)}, original {number(view.original)}; {RHO} {view.rho}; "
-                f"{view.result.words}."
+                f"{view.result.words}{f', by {label(view.metric, 60)}' if view.metric else ''}."
             )
     return " ".join(said)

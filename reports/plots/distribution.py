@@ -16,7 +16,7 @@ from matplotlib.path import Path
 from auditor.core.roles import Role
 from auditor.core.text_safety import label
 from reports.matrix import AttackView, foremost, weight
-from reports.number_format import count, plain, share
+from reports.number_format import count, plain
 from reports.plots.drawing import (
     BASELINE,
     INK,
@@ -36,7 +36,7 @@ BINS = 40
 """Number of bins, of equal width from -1 to 1, as in the certificate."""
 
 WHOLE = 0.5
-"""D from which a fact counts as told nearly whole: half of all that can be known."""
+"""Half of the largest D that there can be."""
 
 BANDS = (-1.0, -0.5, -0.1, 0.1, WHOLE, 1.0)
 """Edges of the bands of the table; each is also the edge of a bin."""
@@ -77,14 +77,17 @@ class Spread:
         return tuple(sum(self.unlearned[a:b]) for a, b in pairwise(edges))
 
     @property
-    def whole(self) -> int:
-        """Facts with D of at least `WHOLE`."""
-        return self.bands[-1]
+    def leaked(self) -> int | None:
+        """Facts that leak, as the verdict counts them; None without figures."""
+        figures = self.view.reading.figures
+        return None if figures is None else figures.leak.leaked
 
     @property
     def by_chance(self) -> int | None:
-        """The same for the retrained model against the others."""
-        return None if self.retrained is None else sum(self.retrained[_bin(WHOLE) :])
+        """The most of any retrained model against the others; None where unknown."""
+        figures = self.view.reading.figures
+        count = None if figures is None else figures.leak_count
+        return None if count is None else count.baseline
 
 
 def band_names() -> tuple[str, ...]:
@@ -97,8 +100,8 @@ def band_names() -> tuple[str, ...]:
 def spreads(rows: Sequence[AttackView]) -> list[Spread]:
     """Returns the distributions that the certificate has, those that matter first.
 
-    Of attacks that count alike, those with the most facts told whole: under a low mean they are
-    what the figure is there to show.
+    Of attacks that count alike, those with the most leaks: under a low mean they are what the
+    figure is there to show.
     """
     found = []
     for view in foremost(rows):
@@ -106,7 +109,7 @@ def spreads(rows: Sequence[AttackView]) -> list[Spread]:
         if view.row.status == "measured" and told is not None and _sound(told.unlearned):
             retrained = told.retrained if told.retrained and _sound(told.retrained) else None
             found.append(Spread(view, told.unlearned, retrained))
-    return sorted(found, key=lambda spread: (weight(spread.view), -spread.whole / spread.facts))
+    return sorted(found, key=lambda spread: (weight(spread.view), -(spread.leaked or 0)))
 
 
 def drawn(found: Sequence[Spread]) -> list[Spread]:
@@ -129,9 +132,8 @@ def distribution_plot(spread: Spread, position: int) -> Markup:
     most = max(*spread.unlearned, *(spread.retrained or ()))
     with canvas(HEIGHT) as (figure, axes):
         axes.text(12.0, 12, spread.view.name(44), size=LABEL, color=INK)
-        whole = f"{share(spread.whole / spread.facts)} ({count(spread.whole)})"
-        color = LEAK if spread.whole else SOFT
-        axes.text(RIGHT, 26, f"{whole} ▸", size=LABEL, color=color, ha="right")
+        color = LEAK if spread.leaked else SOFT
+        axes.text(RIGHT, 26, f"leaked: {spread.view.leaked}", size=LABEL, color=color, ha="right")
         _frame(axes, most)
         _bars(axes, spread.unlearned, most)
         if spread.retrained is not None:
@@ -204,11 +206,11 @@ def _description(spread: Spread) -> str:
     bands = zip(band_names(), spread.bands, strict=True)
     said = ", ".join(f"{name}: {count(facts)}" for name, facts in bands)
     chance = (
-        "There is no second retrained model to compare a retrained one with."
+        "It is not known how many leak by chance."
         if spread.by_chance is None
-        else f"A retrained model against the others, D ≥ {plain(WHOLE)}: {count(spread.by_chance)}."
+        else f"By chance, on a retrained model against the others, up to {count(spread.by_chance)}."
     )
     return (
         f"{count(spread.facts)} facts by D, K of the unlearned model less the mean K of the "
-        f"retrained ones: {said}. {chance}"
+        f"retrained ones: {said}. Leaked: {spread.view.leaked}. {chance}"
     )

@@ -54,6 +54,8 @@ class TestLoadedModels:
         by_metric = frame.groupby("metric").k
         assert (by_metric.count() == len(forget)).all()
         assert by_metric.mean()["answer-probability"] > 0.9
+        assert by_metric.mean()["answer-recall"] > 0.9
+        assert set(by_metric.groups) == {METRIC[0], "answer-recall", *REPORTED}
 
     def test_the_same_model_from_files_knows_the_same(self, people, loaded, forget):
         opened = auditor.load_model(people.model_path("npo_gdr"))
@@ -96,6 +98,7 @@ class TestLoadedModels:
 
 
 METRIC = ("answer-probability",)
+REPORTED = ("rouge-l-recall", "exact-memorisation", "extraction-strength")
 
 
 def test_an_audit_and_its_certificate(people, loaded, forget, store_root, tmp_path):

@@ -36,7 +36,7 @@ def test_one_fact_of_five_thousand_is_seen_and_counted(views):
     assert height >= 4, "points"
     assert figure.between(f"{MINUS}1", "1", 0.95) <= min(x for x, _ in far) + NEAR
     assert max(x for x, _ in far) <= figure.between(f"{MINUS}1", "1", 0.975) + NEAR
-    assert figure.says("< 0.1 % (1)")
+    assert figure.says("leaked: 139 of 388")
 
 
 def test_bars_are_as_high_as_their_numbers(views):
@@ -50,9 +50,28 @@ def test_bars_are_as_high_as_their_numbers(views):
         assert top == pytest.approx(label - 3, abs=NEAR)
 
 
+def test_leaks_are_those_that_decide(views):
+    """22, where 25 lie right of half the scale; a retrained model shows up to 5."""
+    told = row("quantization/bnb", "nf4", (0.5, 0.2, 0.7))
+    reading = told["readings"][0]
+    reading["figures"]["leak"]["leaked"] = 22
+    reading["figures"]["leak_count"] = {
+        "eligible": 388,
+        "facts": list(range(22)),
+        "limit": 38,
+        "baseline": 5,
+        "log_p": 0.0,
+        "countable": True,
+    }
+    reading["distribution"] = {"unlearned": counts(b20=375, b35=25), "retrained": None}
+    [spread] = spreads(views(told))
+    assert (spread.leaked, spread.by_chance) == (22, 5)
+    assert Figure(distribution_plot(spread, 1)).says("leaked: 22 of 388")
+
+
 def test_facts_are_counted_on_the_right_side_of_the_line(views):
     [spread] = found_in(views, counts(b29=7, b30=5, b39=2), counts(b30=3, b10=11))
-    assert (spread.whole, spread.by_chance, spread.facts) == (7, 3, 14)
+    assert spread.facts == 14
     assert spread.bands == (0, 0, 0, 7, 7)
     figure = Figure(distribution_plot(spread, 1))
     [line] = [p for p in figure.lines("leak") if p.box[0] == p.box[1]]
@@ -78,11 +97,12 @@ def test_those_that_matter_come_first_and_the_rest_is_told(certificate):
         told = row("quantization/bnb", f"level {number}", (0.2, 0.2, 0.9))
         leaking = counts(b20=400 - number, b35=number)
         told["readings"][0]["distribution"] = {"unlearned": leaking, "retrained": None}
+        told["readings"][0]["figures"]["leak"]["leaked"] = number
         rows.append(told)
     rows.append(row("a/advisory", "x", (0.2, 0.2, 0.9), role="advisory"))
     shown = certificate("FAIL", matrix=rows)
     found = spreads(attack_views(shown))
-    assert [s.whole for s in drawn(found)] == list(range(19, 19 - PANELS, -1))
+    assert [s.leaked for s in drawn(found)] == list(range(19, 19 - PANELS, -1))
     page = Page(render(shown))
     assert f"Drawn: {PANELS} of 21 attacks" in page.said
     assert sum("distribution" in s.get("aria-labelledby", "") for s in page.named("svg")) == 12

@@ -17,7 +17,7 @@ from parsed_page import Page
 from auditor.certificate.schema import MatrixRow
 from reports.html import render
 from reports.matrix import attack_views, foremost
-from reports.plots.attack_matrix import RHO, STRONGEST, attack_matrix
+from reports.plots.attack_matrix import OTHER, RHO, STRONGEST, attack_matrix
 from reports.plots.distribution import spreads
 from reports.plots.knowledge import knowledge_plot
 from reports.plots.residual import residual_plot
@@ -126,6 +126,14 @@ class TestAttackMatrix:
             assert figure.x_of(number) == pytest.approx(figure.x_of(head, nth), abs=NEAR)
         assert figure.says("leak found")
 
+    def test_figures_by_another_metric_than_the_primary_one_are_marked(self, views):
+        told = row("quantization/bnb", "nf4", (0.81, 0.23, 0.94))
+        told["readings"][0]["metric"] = "answer-recall"
+        told["forget"]["answer-recall"] = told["forget"]["rouge-l-recall"]
+        [view] = views(told)
+        assert view.metric == "answer-recall"
+        assert Figure(attack_matrix([view], 1)).says(f"leak found {OTHER}")
+
     @given(st.lists(st.floats(0, 1), min_size=3, max_size=3))
     @settings(max_examples=20, deadline=None)
     def test_the_shade_grows_with_the_number(self, numbers):
@@ -232,7 +240,7 @@ def test_the_numbers_of_the_figures_stand_in_a_table_too(certificate):
         for curve in view.row.curves:
             assert f"{curve.points[-1][1]:.3f}" in tables
     for spread in spreads(attack_views(shown)):
-        assert f"{spread.whole} " in tables
+        assert spread.view.leaked in tables
 
 
 def test_hostile_labels_stay_text():

@@ -11,6 +11,7 @@ def test_demo_shows_a_fail_and_a_pass(people, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "exit code of this audit: 1" in said
     assert "exit code of this audit: 0" in said
+    assert said.count("on purpose") == 2, "both audits calibrate on fewer texts"
     failed, passed = (
         json.loads((tmp_path / "demo" / name / "certificate.json").read_text())
         for name in ("unlearned", "retrained")

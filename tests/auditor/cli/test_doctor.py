@@ -15,6 +15,9 @@ def test_extras_cache_and_versions_are_listed(capsys, tmp_path, monkeypatch):
     assert found["extra audit"]["ok"]
     assert "torch 2" in found["extra audit"]["found"]
     assert found["cache"]["found"] == str(tmp_path)
+    for check in found.values():
+        if "not installed: " in check["found"]:
+            assert check["found"].startswith("not installed: "), "what is there is not repeated"
     assert found["package attacks"]["ok"]
     assert found["package reports"]["ok"]
 

@@ -71,13 +71,27 @@ def test_what_was_not_checked_is_said(signed, verify):
     assert said.count("not checked") == 3
     code, said = verify(envelope, "--json")
     assert json.loads(said)["checks"]["evidence"].startswith("not checked")
+    assert verify(envelope, "--require-evidence")[0] == 15
+
+
+def test_evidence_may_lie_one_folder_up(signed, verify):
+    envelope = signed()
+    audit = envelope.parent / "audit"
+    audit.mkdir()
+    moved = envelope.rename(audit / envelope.name)
+    code, said = verify(moved, "--require-evidence")
+    assert code == 0
+    assert "verdict: follows" in said
+    assert "NOT CHECKED" not in said
 
 
 def test_swapped_evidence(signed, verify):
     envelope = signed()
     store = envelope.parent / "evidence"
-    rows = sorted((store / "jobs").glob("*/*/rows.parquet"))
-    rows[0].write_bytes(rows[1].read_bytes())
+    used = read_certificate(envelope.with_name("certificate.json")).evidence.jobs
+    rows = sorted(p for p in (store / "jobs").glob("*/*/rows.parquet") if p.parent.name in used)
+    swapped = next(p for p in rows if p.read_bytes() != rows[0].read_bytes())
+    rows[0].write_bytes(swapped.read_bytes())
     code, said = verify(envelope)
     assert code == 15
     assert "evidence was changed after it was measured" in said
