@@ -309,11 +309,14 @@ def _control(
     kind: str,
     grid: str | None,
     left: float,
+    rescaled: bool = False,
     **_: JsonValue,
 ) -> Phrase:
     template = "the {kind} positive control ({left:share} of the gap left without attack)"
     if kind == "head":
         template = template[:-1] + ", suppressed in output head and last norm alone)"
+    if rescaled:
+        template = template[:-1] + ", weights rescaled)"
     if grid is not None:
         template = template[:-1] + ", weights within the rounding cells of {grid})"
     return fill(template, kind=kind, grid=grid, left=left)
@@ -743,6 +746,12 @@ SENTENCES: Mapping[str, Wording] = {
         "{attack}: rounded, the unlearned model is the original in {layers:layer|layers} to the "
         "last weight. What it still hides then lies outside of them."
     ),
+    "answers_in_a_code": (
+        "{attack}: people whose true answers are alike are given answers that are alike, though "
+        "not the true ones ({facts:fact|facts} of {questions:question|questions}; "
+        "{share:percent} of the original's structure beyond a retrained model's, chance "
+        "{chance:number}). The unlearned model may tell the facts in a code; read its answers."
+    ),
     "positive_control_found": _positive_control_found,
     "positive_control_missed": _positive_control_missed,
     # the verdict
@@ -1155,6 +1164,7 @@ GATES: Mapping[str, Wording] = {
     "metrics_agree": "metrics agree",
     "effect": "effect",
     "weights": "weights",
+    "answer_structure": "structure of the answers",
 }
 """Name of each gate by its code."""
 

@@ -21,6 +21,7 @@ class ControlMeasurement:
         kind: how much knowledge the control leaves to be seen.
         grid: name of the grid within whose cells its weights stayed, if any.
         left: share of the gap without attack that is left.
+        rescaled: whether its weights were rescaled afterwards, its function unchanged.
         assessment: the attack's figures there.
         alpha: alpha of the policy.
     """
@@ -28,6 +29,7 @@ class ControlMeasurement:
     kind: ControlKind
     grid: str | None
     left: float
+    rescaled: bool
     assessment: AttackAssessment
     alpha: float
 
@@ -53,6 +55,7 @@ class ControlMeasurement:
             "kind": self.kind,
             "grid": self.grid,
             "left": self.left,
+            **({"rescaled": True} if self.rescaled else {}),
             "reason": self.assessment.evidence.reason,
             "rho": figures.rho if figures else None,
             "rho_lower": figures.rho_lower if figures else None,

@@ -331,6 +331,8 @@ class ControlModelPart(Part):
     """Name of the grid within whose cells the weights stayed."""
     left: float
     """Share of the gap without attack that is left."""
+    rescaled: bool | None = Field(default=None, exclude_if=absent)
+    """Whether its weights were rescaled afterwards, its function unchanged; absent: no."""
     digest: str
     """Digest of the copy's files."""
     as_is: dict[str, tuple[str, ...]]

@@ -23,6 +23,7 @@ from auditor.policy import AS_IS, shortfall
 from auditor.statistics import AttackEvidence
 from auditor.store.base import EvidenceStore
 from auditor.store.gathering import (
+    code_message,
     effect_message,
     environment_message,
     measured_evidence,
@@ -185,6 +186,7 @@ def _evidence(
         environment=environment_message(store, variant.id, jobs),
         effect=effect_message(store, variant.id, attack.effect, jobs),
         weights=weights_message(store, variant.id, jobs),
+        code=code_message(store, variant.id, prepared.sets.forget, jobs) if baseline else None,
     )
 
 

@@ -4,7 +4,7 @@ They are kept beside the evidence and made once.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import GenerationConfig
 
 from auditor.core.errors import AuditorError, MeasurementError
+from auditor.core.facts import Fact
 from auditor.core.hashing import canonical_json, digest
 from auditor.core.packages import installed_version
 from auditor.core.progress import Progress
@@ -31,6 +32,7 @@ from auditor.models.language.tensor_groups import placed_tensors
 from auditor.models.manifest import Location
 from auditor.models.opening import locate, open_model
 from auditor.models.spec import ModelSpec
+from auditor.positive_controls.rescaling import rescale
 from auditor.positive_controls.suppression import Bounds, SuppressionSettings, suppress
 from auditor.positive_controls.window import window
 from auditor.store.base import EvidenceStore
@@ -42,6 +44,10 @@ SETTINGS: Mapping[ControlKind, SuppressionSettings] = {
 }
 """Settings by which every control is made."""
 
+_CHECKED = 8
+"""Facts that are asked after each rescaling."""
+_SAME_ANSWER = 1e-3
+"""Difference of mean log-probabilities up to which an answer is the same."""
 _SAME_LEVEL = 1e-4
 """Relative difference up to which two levels are one; no grid has levels as close as that."""
 _MODEL, _DESCRIPTION = "model", "control.json"
@@ -70,6 +76,8 @@ class PositiveControlModel:
     """Name of the grid within whose cells the weights stayed, if any."""
     left: float
     """Share of the gap without attack that is left."""
+    rescaled: bool
+    """Whether its weights were rescaled afterwards, its function unchanged."""
     spec: ModelSpec
     location: Location
 
@@ -117,12 +125,18 @@ class ControlModels:
         if said.get("manifest") != location.manifest.digest:
             raise AuditorError(_changed(folder))
         return PositiveControlModel(
-            kind, grid.name if grid else None, float(said["left"]), spec, location
+            kind,
+            grid.name if grid else None,
+            float(said["left"]),
+            bool(said["rescalings"]),
+            spec,
+            location,
         )
 
     def _identity(self, kind: ControlKind, grid: Grid | None) -> dict[str, Any]:
         plan = self._prepared.plan
         modules = [suppress.__module__, window.__module__, placed_tensors.__module__]
+        modules.append(rescale.__module__)
         modules += plan.kind.code
         modules.append(find_metric(plan.metrics.primary, plan.kind.answers).__module__)
         if grid is not None:
@@ -192,10 +206,35 @@ class ControlModels:
             for parameter, dtype in others.items():
                 parameter.data = parameter.data.to(dtype)
             _check_flips(layers, grid, bounds)
-            said = {"identity": identity, "left": end.left, "steps": end.steps}
+            rescalings = 0
+            if kind == "obfuscated" and grid is None:
+                rescalings = _rescaled(model, sets.forget)
+            said = {
+                "identity": identity,
+                "left": end.left,
+                "steps": end.steps,
+                "rescalings": rescalings,
+            }
             _keep(model, said, unfinished)
         finally:
             model.close()
+
+
+def _rescaled(model: LanguageModel, facts: Sequence[Fact]) -> int:
+    """Rescale a control in place; count what left its answers.
+
+    Nothing is left to be seen in it, and an attack that brings knowledge back by training must not
+    depend on the scale of weights.
+    """
+    asked = [(fact.prompt, fact.answer) for fact in facts[:_CHECKED]]
+
+    def answered() -> list[float]:
+        return [score.mean_log_probability for score in model.score(asked)]
+
+    before = answered()
+    return rescale(
+        model.network, lambda: np.allclose(answered(), before, rtol=0.0, atol=_SAME_ANSWER)
+    )
 
 
 def _keep(model: LanguageModel, said: dict[str, Any], folder: Path) -> None:

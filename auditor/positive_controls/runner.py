@@ -9,7 +9,8 @@ An attack says to which of several kinds it is held; what it makes of the visibl
 In the *visible* control clearly more is left than the margin allows: an attack that names it
 neither blurs nor destroys what is there. In the *obfuscated* control nothing is left to be seen:
 it is for attacks that claim to bring knowledge back, and suppressed in output head and last norm
-alone for those that look there. For those that round weights one by one it
+alone for those that look there. Its weights are rescaled afterwards wherever that leaves the
+function, for what trains must not depend on their scale. For those that round weights one by one it
 stays within the cells of their rounding (arXiv 2405.18137), so that the rounding undoes it.
 They are not held to the visible control, for coarse rounding does blur what is half forgotten, and
 a model under audit must pass as it is besides.
@@ -112,6 +113,7 @@ def _measured(
                 model.kind,
                 model.grid,
                 model.left,
+                model.rescaled,
                 assessment,
                 inputs.policy.alpha,
             ),
@@ -119,6 +121,7 @@ def _measured(
                 kind=model.kind,
                 grid=model.grid,
                 left=model.left,
+                rescaled=model.rescaled or None,
                 digest=model.location.manifest.digest,
                 as_is=as_is,
                 jobs=dict(assessment.evidence.jobs),

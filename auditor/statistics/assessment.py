@@ -57,6 +57,7 @@ class AttackEvidence:
         effect: how it lacks the effect on what it was given that it must have; None where it does
             not, or declares none.
         weights: what the weights themselves say against a PASS; None where nothing.
+        code: that the unlearned model's answers tell the facts in a code; None where not.
     """
 
     id: AttackId
@@ -72,6 +73,7 @@ class AttackEvidence:
     environment: Message | None = None
     effect: Message | None = None
     weights: Message | None = None
+    code: Message | None = None
 
     def __post_init__(self) -> None:
         measured = self.status is Status.MEASURED
@@ -230,3 +232,5 @@ def _shared_gates(evidence: AttackEvidence, against: Message | None) -> Iterator
         yield Gate("effect", met=False, message=evidence.effect)
     if evidence.weights is not None:
         yield Gate("weights", met=False, message=evidence.weights)
+    if evidence.code is not None:
+        yield Gate("answer_structure", met=False, message=evidence.code)

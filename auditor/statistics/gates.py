@@ -25,6 +25,7 @@ GateName = Literal[
     "metrics_agree",
     "effect",
     "weights",
+    "answer_structure",
 ]
 
 

@@ -19,6 +19,12 @@ from auditor.statistics.margins import Margins
 
 SEEDS_FOR_SPREAD = 3
 
+LEANS = math.log(2.0)
+"""Log of the e-value from which a census takes a retrained model for one like the others. The proof
+that a PASS needs is the unlearned model's own, against the mean of all; asked of every retrained
+model under every attack and metric, it fails by chance somewhere in nearly each audit of a hundred
+facts."""
+
 
 @dataclass(frozen=True)
 class SeedSpread:
@@ -91,7 +97,9 @@ def seed_spread(arms: Arms, margins: Margins, scope: Scope) -> SeedSpread:
 def self_test(arms: Arms, margins: Margins, scope: Scope) -> tuple[SeedTrial, ...]:
     """Audits each retrained model against the mean of the others.
 
-    Delta is not shrunk.
+    Delta is not shrunk. In a census, where leaks are counted, a trial passes where the evidence
+    leans to it (`LEANS`) and no more facts leak than the policy's share; a sample of entities must
+    show both.
 
     Returns:
         One trial a retrained model; empty with a single one, which has no others.
@@ -105,8 +113,11 @@ def self_test(arms: Arms, margins: Margins, scope: Scope) -> tuple[SeedTrial, ..
 def _trial(seed: int, arms: Arms, margins: Margins, scope: Scope) -> SeedTrial:
     log_e_pass = log_e_value(arms.contrast(scope).against(margins.delta))
     leak = leak_of(arms, margins, scope)
-    reached = log_e_pass >= log_threshold(margins.alpha)
-    return SeedTrial(seed, log_e_pass, leak, reached and leak.within(margins.leak_limit))
+    if margins.counts_leaks(scope):
+        passed = log_e_pass >= LEANS and leak.leaked <= margins.leak_limit * leak.eligible
+    else:
+        passed = log_e_pass >= log_threshold(margins.alpha) and leak.within(margins.leak_limit)
+    return SeedTrial(seed, log_e_pass, leak, passed)
 
 
 def leak_of(arms: Arms, margins: Margins, scope: Scope) -> LeakRate:

@@ -28,6 +28,9 @@ SCHEMA = pa.schema(
 DECIDING = ("set", "fact", "metric", "k")
 """Columns that a verdict needs."""
 
+ANSWERED = ("set", "fact", "answer")
+"""Columns that say what was answered."""
+
 REPEATED = ("set", "fact", "metric")
 """Columns with few different values. Read as dictionaries they take a third of the time."""
 

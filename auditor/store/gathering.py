@@ -10,10 +10,12 @@ from auditor.core.facts import Fact
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
 from auditor.statistics import Arms, AttackEvidence, Reading
+from auditor.statistics.answer_structure import coded_answers
 from auditor.statistics.effect import lacking_effect
 from auditor.statistics.holdout_blocks import BLOCK
 from auditor.statistics.weights import unchanged_body, unchanged_codes
 from auditor.store.base import EvidenceStore
+from auditor.store.columns import ANSWERED, answers
 from auditor.store.environment_differences import environment_differences
 from auditor.store.table import EvidenceTable
 
@@ -33,6 +35,7 @@ def measured_evidence(
     environment: Message | None = None,
     effect: Message | None = None,
     weights: Message | None = None,
+    code: Message | None = None,
 ) -> AttackEvidence:
     """Gather the evidence of an attack that was measured.
 
@@ -53,6 +56,7 @@ def measured_evidence(
         environment: how the environments of its arms differ.
         effect: how it lacks the effect that it must have.
         weights: what the weights themselves say against a PASS.
+        code: that the unlearned model answers in a code.
     """
     entities = tuple(fact.entity for fact in facts)
     ids = [fact.id for fact in facts]
@@ -77,6 +81,7 @@ def measured_evidence(
         environment=environment,
         effect=effect,
         weights=weights,
+        code=code,
     )
 
 
@@ -171,6 +176,27 @@ def weights_message(
         return found
     codes = [store.arrays(keys[0]) for keys in (unlearned, original)]
     return unchanged_codes(attack.label, *codes)
+
+
+def code_message(
+    store: EvidenceStore,
+    attack: AttackId,
+    facts: Sequence[Fact],
+    jobs: Mapping[str, tuple[str, ...]],
+) -> Message | None:
+    """Return that the unlearned model answers in a code, or None.
+
+    Args:
+        store: where the evidence is.
+        attack: the model as it is.
+        facts: the forget set.
+        jobs: arm to the keys of its evidence.
+
+    Raises:
+        EvidenceChangedError: evidence was changed after it was measured, or is not there.
+    """
+    said = {arm: answers(store.rows(keys[0], ANSWERED), "forget") for arm, keys in jobs.items()}
+    return coded_answers(attack.label, facts, said)
 
 
 def effect_message(

@@ -23,6 +23,7 @@ from auditor.statistics import AttackEvidence, ControlOutcome
 from auditor.statistics.rules import FORMER, TODAY
 from auditor.store.base import EvidenceStore
 from auditor.store.gathering import (
+    code_message,
     effect_message,
     environment_message,
     measured_evidence,
@@ -103,9 +104,15 @@ def load_inputs(
         )
         for attack in (_evidence(bare, row, assigned[row.id], store) for row in certificate.matrix)
     ]
-    if certificate.converted_from is None:  # earlier versions did not look at weights
+    if certificate.converted_from is None:  # earlier versions looked at neither
         attacks = [
-            replace(attack, weights=weights_message(store, attack.id, attack.jobs))
+            replace(
+                attack,
+                weights=weights_message(store, attack.id, attack.jobs),
+                code=code_message(store, attack.id, sets.forget, attack.jobs)
+                if attack.baseline and attack.jobs
+                else None,
+            )
             for attack in attacks
         ]
     inputs = replace(bare, attacks=tuple(attacks))
@@ -284,7 +291,14 @@ def _control_outcomes(
         )
         assessed = assess_controls(replace(seen, attacks=attacks), shares)
         assessment = next(a for a in assessed if a.label == label)
-        return ControlMeasurement(part.kind, part.grid, part.left, assessment, inputs.policy.alpha)
+        return ControlMeasurement(
+            part.kind,
+            part.grid,
+            part.left,
+            bool(part.rescaled),
+            assessment,
+            inputs.policy.alpha,
+        )
 
     def outcome(part: PositiveControlPart) -> ControlOutcome:
         if part.attack not in rows:

@@ -21,6 +21,8 @@ from auditor.testbeds.people import corpus
 from auditor.testbeds.people.training import TrainingSettings, train
 from auditor.unlearning.examples import encode
 
+GAIN = "model.layers.0.input_layernorm.weight"
+
 
 def test_windows_at_the_usual_margin():
     assert window("visible", 0.1) == pytest.approx((0.3, 0.4))
@@ -78,13 +80,18 @@ def bed(tmp_path_factory):
 
 @pytest.mark.parametrize("kind", ["visible", "obfuscated", "head"])
 def test_leaves_what_it_should(kind, small_plan, bed):
-    controls, known, sets = controls_of(small_plan(), bed)
+    plan = small_plan()
+    controls, known, sets = controls_of(plan, bed)
     control = controls.make_control_model(kind)
     low, high = window(kind, 0.1)
     assert low <= control.left <= high
     assert left_in(control, known, sets) == pytest.approx(control.left, abs=1e-4)
     subject = open_directory(control.spec.path, dtype="float32")
     assert knowledge(subject, sets.retain) > 0.6, "the rest stays"
+    original = open_directory(plan.original.path, dtype="float32")
+    gain, usual = (dict(s.network.named_parameters())[GAIN] for s in (subject, original))
+    assert control.rescaled == (kind == "obfuscated")
+    assert float((gain / usual).detach().median()) == (2.0**-12 if control.rescaled else 1.0)
 
 
 def test_a_suppression_in_the_head_leaves_all_else_as_it_was(small_plan, bed):
