@@ -92,9 +92,11 @@ def _row(number: int, draw: random.Random) -> dict[str, Any]:
         }
     [reading] = told["readings"]
     if reading["figures"]:
-        reading["figures"] |= {"facts": FACTS, "units": FACTS}
+        leaked = 3900 if leaks else int(number == 2)
+        leak = {"leaked": leaked, "eligible": FACTS, "rate": leaked / FACTS, "upper": 1.0}
+        reading["figures"] |= {"facts": FACTS, "units": FACTS, "leak": leak}
         reading["distribution"] = {
-            "unlearned": _spread(draw, leaked=3900 if leaks else number == 2),
+            "unlearned": _spread(draw, leaked=leaked),
             "retrained": _spread(draw, leaked=0),
         }
         told["jobs"] = {
