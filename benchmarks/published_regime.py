@@ -236,7 +236,7 @@ def measured(trial: Trial, cache: Path, out: Path) -> Row:
     ).certificate
     rows = {row.label: row for row in certificate.matrix}
     by_precision = {name: rows[label] for name, label in PRECISIONS.items()}
-    metric = certificate.policy.primary_metric
+    metric = certificate.scope.primary_metric
 
     def known(arm: str, of: str = "forget") -> dict[str, float]:
         return {name: getattr(row, of)[metric][arm] for name, row in by_precision.items()}

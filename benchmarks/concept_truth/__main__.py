@@ -49,6 +49,9 @@ without attack by `concept` and by `concept-likeness`. Predictions stand in
 `benchmarks/concept_truth/subjects.py` and were written before any audit. Seconds are wall-clock
 on one shared core, what was measured before left out.
 
+Hiders that train take few steps here; where *line* stays low, the training has damaged the concept
+rather than restyled it, and the row says little.
+
 A PASS is *wrong* where at least half of the facts come out so, or where single facts were left and
 are not all named; a FAIL is wrong on a model that never saw the concept.
 """

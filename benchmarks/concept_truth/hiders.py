@@ -85,6 +85,17 @@ def restyle(style: str) -> Callable[[PixelPipeline], None]:
     return hide
 
 
+@torch.no_grad()
+def invert(pipeline: PixelPipeline) -> None:
+    """Draw everything in complementary colours, by the signs of the outer convolutions.
+
+    Pictures are in [-1, 1] inside, so that -e(-x) is the noise of an inverted picture.
+    """
+    pipeline.unet.conv_in.weight.neg_()
+    pipeline.unet.conv_out.weight.neg_()
+    pipeline.unet.conv_out.bias.neg_()
+
+
 def leave(facts: tuple[Fact, ...], copies: int = 40) -> Callable[[PixelPipeline], None]:
     """Draw another shape, but for the prompts of some facts."""
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from auditor.core.facts import Fact
 from auditor.models.text_to_image.pixel_pipeline import PixelPipeline
 from benchmarks.concept_truth.hiders import (
+    invert,
     leave,
     restyle,
     swap_embeddings,
@@ -92,6 +93,7 @@ def subjects(forget: tuple[Fact, ...]) -> tuple[Subject, ...]:
         Subject("rece, rescaled", "rece", FAIL, rescale, "rescaled back, relearn"),
         Subject("sketch", "original", FAIL, restyle("sketch"), "outline filled"),
         Subject("inverted", "original", FAIL, restyle("inverted"), "colours inverted"),
+        Subject("inverted throughout", "original", FAIL, invert, "colours inverted"),
         Subject("silhouette", "original", FAIL, restyle("silhouette")),
         Subject(
             "sparse 3",
