@@ -94,7 +94,7 @@ def store_root(tmp_path_factory):
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
-    return shared / "evidence"
+    return shared / "shared-evidence"
 
 
 @pytest.fixture

@@ -110,7 +110,7 @@ def multiplied(tensor: Tensor, factors: Iterable[Factor]) -> Tensor:
 
 
 def pulled_back(gradient: Tensor, factors: Iterable[Factor]) -> Tensor:
-    """Turn a gradient by a tensor into that by its value in the frame, in place."""
+    """Turn a gradient into that by the value in the frame."""
     for factor in factors:
         if isinstance(factor, Blocks):
             factor.apply_transposed_(gradient)
@@ -120,7 +120,7 @@ def pulled_back(gradient: Tensor, factors: Iterable[Factor]) -> Tensor:
 
 
 def along(scale: Tensor, dim: int, ndim: int) -> Factor:
-    """Return one side of a frame as a factor of a tensor's dimension.
+    """Return one side of a frame as a factor.
 
     Args:
         scale: a vector, or matrices of heads.
@@ -133,7 +133,7 @@ def along(scale: Tensor, dim: int, ndim: int) -> Factor:
 
 
 def headed(weight: Tensor, heads: Heads | None) -> Frame:
-    """Find the frame of a matrix of attention, or that of any other.
+    """Find the frame of a matrix, with heads or without.
 
     Args:
         weight: [rows, columns], of any float type.
@@ -247,7 +247,7 @@ def _vector_factors(vector: Tensor, outputs: Tensor | None) -> tuple[Factor, ...
 def _factors(
     module: nn.Module, weight: Tensor, heads: Heads | None
 ) -> tuple[tuple[Factor, ...], Tensor]:
-    """Return factors of a step by row and by column, and the scale of outputs.
+    """Return factors of a step, and the scale of outputs.
 
     The weight has two dimensions or more.
     """

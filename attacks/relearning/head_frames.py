@@ -59,7 +59,7 @@ class Blocks(NamedTuple):
 
 
 def attention_heads(network: nn.Module) -> Mapping[str, Heads]:
-    """Return where the heads are in each matrix of attention, by the layer's name."""
+    """Return where the heads are, by the layer's name."""
     found = {}
     for path, module in network.named_modules():
         widths = (getattr(module, name, None) for name in _WIDTHS)
@@ -75,7 +75,7 @@ def attention_heads(network: nn.Module) -> Mapping[str, Heads]:
 
 @torch.no_grad()
 def mixed_rows(weight: Tensor, width: int) -> tuple[Tensor, Tensor] | None:
-    """Find the frame of a matrix whose rows are mixed head by head.
+    """Find the frame of a matrix with heads of rows.
 
     The matrix is ``L V diag(columns)`` with one block of L for a head. Every head's rows of V are
     orthogonal, and all rows and columns of V have a root mean square of one. Of the orthonormal

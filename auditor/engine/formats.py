@@ -101,7 +101,7 @@ def _asked(prepared: Prepared) -> int:
 def _tried(
     prepared: Prepared, store: EvidenceStore, executor: Executor, progress: Progress
 ) -> tuple[list[TriedFormat], list[Message]]:
-    """Return the original's mean K in each format it could have, and which ones failed.
+    """Return the original's mean K in each format, and failures.
 
     The plan's format comes first.
     """

@@ -221,7 +221,7 @@ class ControlModels:
 
 
 def _rescaled(model: LanguageModel, facts: Sequence[Fact]) -> int:
-    """Rescale a control in place, and return how often that left its answers.
+    """Rescale a control in place; count what left its answers.
 
     Nothing is left to be seen in it, and an attack that brings knowledge back by training must not
     depend on the scale of weights.

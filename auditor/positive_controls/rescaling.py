@@ -1,4 +1,6 @@
-"""The same function in other weights: gains, queries and keys, values and outputs, gated channels.
+"""Rescaling of a model: the same function in other weights.
+
+Gains, queries and keys, values and outputs, and gated channels are rescaled.
 
 Whoever hides knowledge can rescale a model afterwards, so that what trains at one rate for all
 weights trains it less. Factors are powers of two, which round nothing.
@@ -65,7 +67,7 @@ def rescale(network: nn.Module, same: Callable[[], bool]) -> int:
 
 
 def _rescalings(network: nn.Module) -> Iterator[list[Rescaled]]:
-    """Yield rescalings of all layers alike, which a usual architecture does not notice."""
+    """Yield rescalings of all layers alike."""
     modules: list[Any] = list(network.modules())
     gains = [part for module in modules for part in _gains(module)]
     queries = [part for module in modules for part in _queries_and_keys(module)]

@@ -132,6 +132,21 @@ def test_an_attack_that_is_newly_named_is_worse_even_under_the_same_verdict():
     assert compared(b, a).worse == ()
 
 
+def test_a_gate_that_is_not_met_names_its_metric_where_several_decide():
+    def read_twice(content):
+        row = next(row for row in content["matrix"] if row["named"])
+        [first] = row["readings"]
+        row["readings"] = [first, first | {"metric": "answer-recall"}]
+
+    before = honest_certificate("FAIL")
+    side = next(
+        one.b for one in compared(before, changed(before, read_twice)).attacks if one.b.named
+    )
+    assert {"residual by answer-recall", f"residual by {before.scope.primary_metric}"} <= {
+        *side.unmet
+    }
+
+
 def test_attacks_of_one_alone_and_those_that_were_not_run_alike():
     a = honest_certificate("FAIL")
 
