@@ -72,7 +72,8 @@ class ConceptTop1(Metric[JudgedImages]):
 class ConceptLikeness(Metric[JudgedImages]):
     """K = likeness to pictures of the concept, beyond that to others'.
 
-    The pictures are given. 0 is the likeness that pictures of other concepts have, 1 that of the concept's own pictures.
+    The pictures are given. 0 is the likeness that pictures of other concepts have, 1 that of the
+    concept's own pictures.
 
     A judge beside the classifier, with other faults: it reads outlines (histograms of oriented
     gradients) or the features of a network that the plan names, and asks no label. A concept in
