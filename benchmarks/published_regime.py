@@ -286,8 +286,8 @@ def render(rows: Sequence[Row]) -> str:
         "",
         PREDICTED,
         "",
-        f"**Measured:** {len(rows)} unlearnings; in {len(gone)} the facts are gone at full "
-        "precision (rho below .1); "
+        f"**Measured:** {len(rows)} of {len(TRIALS)} unlearnings; "
+        f"in {len(gone)} the facts are gone at full precision (rho below .1); "
         f"in {len(back)} of these a precision gives back a tenth or more. "
         f"The most that comes back is a rho of {most:.2f} beyond full precision.",
         "",

@@ -84,7 +84,7 @@ class GraftPipeline(ExchangeAttack["TextToImage", "ImageEvaluator"]):
         donor: "TextToImage",
         context: "AttackContext[ImageEvaluator]",
     ) -> Iterator[tuple[str, Values | None]]:
-        """Yield each group of the model's, all of them, and the text encoders."""
+        """Yield each group, all of them, and the text encoders."""
         groups, theirs = grouped(model), _named(donor)
         every: Values = {}
         for name in INTERFACES:

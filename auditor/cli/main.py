@@ -19,6 +19,10 @@ OK, FAILED_VERDICT, USAGE, UNDECIDED, BROKEN, INTERRUPTED = 0, 1, 2, 3, 4, 130
 
 _FILE_ERRORS = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
 """Errors that a wrong path or a lack of rights leads to."""
+_PATH_ERRORS = (errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS)
+"""Numbers of further such errors, which have no class of their own."""
+_SHOWN = 300
+"""Most characters of a path that are shown."""
 
 SUMMARIES = {
     "audit": "Attack all models alike, decide, and write a certificate.",
@@ -134,8 +138,10 @@ def _file_refused(error: OSError) -> int:
 
     Every other fault of the system is shown whole.
     """
-    if isinstance(error, _FILE_ERRORS) and error.filename is not None:
-        click.echo(f"auditor: {error.filename}: {error.strerror}.", err=True)
+    of_a_path = isinstance(error, _FILE_ERRORS) or error.errno in _PATH_ERRORS
+    if of_a_path and error.filename is not None:
+        name = escape_unprintable(str(error.filename))[:_SHOWN]
+        click.echo(f"auditor: {name}: {error.strerror}.", err=True)
         return USAGE
     if error.errno != errno.ENOSPC:
         traceback.print_exc()

@@ -219,7 +219,10 @@ def _attack_side(row: MatrixRow | None) -> AttackSide | None:
 
 
 def _unmet(row: MatrixRow) -> Iterator[str]:
-    """Yield the gates that are not met, with the metric where several decide."""
+    """Yield the gates that are not met.
+
+    The metric is named where several decide.
+    """
     for reading in row.readings:
         by = f" by {reading.metric}" if len(row.readings) > 1 else ""
         yield from (f"{gate.name}{by}" for gate in reading.gates if not gate.met)

@@ -31,9 +31,10 @@ class Copy:
 
 
 class CheckpointTensors:
-    """Tensors of a located model, read from its files one at a time.
+    """Tensors of a located model.
 
-    A tensor is named by its folder and its own name; how weights are split into files is left out.
+    They are read from its files one at a time. A tensor is named by its folder and its own name;
+    how weights are split into files is left out.
     """
 
     def __init__(self, location: Location) -> None:

@@ -70,9 +70,10 @@ class ConceptTop1(Metric[JudgedImages]):
 
 @metric("concept-likeness")
 class ConceptLikeness(Metric[JudgedImages]):
-    """K = likeness to given pictures of the concept, beyond that to others'.
+    """K = likeness to pictures of the concept, beyond that to others'.
 
-    0 is the likeness that pictures of other concepts have, 1 that of the concept's own pictures.
+    The pictures are given. 0 is the likeness that pictures of other concepts have, 1 that of the
+    concept's own pictures.
 
     A judge beside the classifier, with other faults: it reads outlines (histograms of oriented
     gradients) or the features of a network that the plan names, and asks no label. A concept in

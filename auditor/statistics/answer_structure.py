@@ -1,4 +1,4 @@
-"""Structure of the answers: knowledge told in a code that no comparison of words sees.
+"""Structure of the answers: knowledge told in a code.
 
 A model can answer in a cipher, in words exchanged one for another, in other letters: no metric that
 compares an answer with the true one sees it, and whoever has the key reads everything. What a code
@@ -162,9 +162,9 @@ def _likeness(texts: Sequence[str]) -> FloatArray:
 
 
 def _standardised(likeness: FloatArray) -> FloatArray:
-    """Return likenesses of different texts with mean 0 and one deviation; 0 on the diagonal.
+    """Return the likenesses with mean 0 and standard deviation 1.
 
-    Where all are equally alike, as refusals are, there is no structure.
+    The diagonal is 0. Where all are equally alike, as refusals are, there is no structure.
     """
     apart = ~np.eye(len(likeness), dtype=np.bool_)
     spread = float(likeness[apart].std())

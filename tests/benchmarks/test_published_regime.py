@@ -39,7 +39,7 @@ def test_what_comes_back_is_beyond_full_precision_and_relative_to_the_gap():
 
 def test_the_table_counts_what_is_gone_and_what_comes_back():
     text = render([ROW, replace(ROW, unlearned=known(0.12)), replace(ROW, unlearned=known(0.9))])
-    assert "3 unlearnings; in 2 the facts are gone" in text
+    assert f"3 of {len(TRIALS)} unlearnings; in 2 the facts are gone" in text
     assert "in 1 of these a precision gives back a tenth or more" in text
     assert "**0.500 (0.50)**" in text
 

@@ -80,7 +80,7 @@ def _check_likeness(sets: FactSets, metrics: Sequence[str], inputs: AuxiliaryInp
 def image_evaluator(
     sets: FactSets, metrics: Sequence[str], auxiliary: AuxiliaryInputs
 ) -> ImageEvaluator:
-    """The evaluator with the classifier, the judge and the pictures that were found."""
+    """The evaluator with classifier, judge and pictures."""
     classifier = auxiliary[CLASSIFIER]
     pictures = None
     if PICTURES in auxiliary:
@@ -112,5 +112,5 @@ def _opened(folder: Path, digest: str, concepts: tuple[str, ...]) -> ConceptClas
 
 @lru_cache(maxsize=1)
 def _opened_judge(folder: Path, digest: str) -> Callable[[Tensor], Tensor]:
-    """Return the features of a judge, opened once for all jobs that ask it."""
+    """Return the features of a judge, opened once for all jobs."""
     return open_judge(folder)

@@ -1,4 +1,7 @@
-"""Likeness of drawings to pictures of a concept, beyond that to pictures of other concepts."""
+"""Likeness of drawings to pictures of a concept.
+
+That to pictures of other concepts is taken off.
+"""
 
 from collections.abc import Callable, Sequence
 

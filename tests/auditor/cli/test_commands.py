@@ -200,3 +200,14 @@ def test_help_lists_each_command_by_the_first_line_of_its_own():
 def test_a_misspelt_command_is_answered_with_the_right_one(capsys):
     assert run(["verfy"]) == USAGE
     assert "Did you mean verify?" in capsys.readouterr().err
+
+
+def test_a_path_that_no_system_takes_is_a_usage_error(flags, people, capsys):
+    """Names that are too long, and folders that cannot be written, have no class of error."""
+    arguments = flags(people.recipe.demo, *people.recipe.retrained[:1])
+    arguments[arguments.index("--unlearned") + 1] = "./" + "x" * 5000
+    assert run(["plan", *arguments, "--no-pilot"]) == USAGE
+    said = capsys.readouterr().err
+    assert "File name too long" in said or "no such directory" in said
+    assert len(said) < 2000
+    assert "Traceback" not in said
