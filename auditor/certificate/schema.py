@@ -339,6 +339,10 @@ class ControlModelPart(Part):
     """Keys of the evidence without attack by arm; the copy stands as unlearned."""
     jobs: dict[str, tuple[str, ...]]
     """Keys of the evidence under the attack by arm."""
+    status: Status | None = Field(default=None, exclude_if=absent)
+    """Status of the attack on the copy where it was not measured; absent: it was."""
+    reason: Message | None = Field(default=None, exclude_if=absent)
+    """Why it was not measured; absent: it was."""
 
 
 class PositiveControlPart(Part):

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from auditor.models.language.layers import Linear, is_transposed
 
-FACTOR = 64.0
-"""By which weights grow or shrink; gains shrink by its square."""
+FACTOR = 8.0
+"""By which weights grow or shrink; gains shrink by its square. Larger ones leave the range in which
+int8 kernels compute (float16)."""
 
 _QUERIES, _KEYS, _VALUES = ({f"{n}_proj", n} for n in "qkv")
 _MERGED: Mapping[str, int] = MappingProxyType({"c_attn": 0, "query_key_value": 1})

@@ -125,6 +125,8 @@ def _measured(
                 digest=model.location.manifest.digest,
                 as_is=as_is,
                 jobs=dict(assessment.evidence.jobs),
+                status=assessment.evidence.status if assessment.evidence.reason else None,
+                reason=assessment.evidence.reason,
             ),
         )
         for assessment in assess_controls(inputs, shares)

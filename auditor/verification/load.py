@@ -283,7 +283,8 @@ def _control_outcomes(
         row = rows[label]
         used = [as_is.model_copy(update={"jobs": part.as_is})]
         if row.attack != AS_IS:
-            used.append(row.model_copy(update={"jobs": part.jobs}))
+            other = {"status": part.status, "reason": part.reason} if part.status else {}
+            used.append(row.model_copy(update={"jobs": part.jobs, **other}))
         seen = replace(inputs, table=tables([(one.id, one.jobs) for one in used]))
         attacks = tuple(
             _evidence(seen, one, Assigned(roles[one.id].role, roles[one.id].shortfall), store)

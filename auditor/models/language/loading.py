@@ -123,4 +123,10 @@ def load_directory(
             f"{directory} does not load: weights have another shape than config.json says "
             f"({', '.join(other[:5])}). Check that both belong to the same model."
         )
+    if unused := sorted(report["unexpected_keys"]):
+        raise AuditorError(
+            f"{directory} holds weights that its architecture does not use "
+            f"({', '.join(unused[:5])}): they would be certified without having been asked. Remove "
+            "them, or name the architecture that uses them in config.json."
+        )
     return model.eval()
