@@ -843,6 +843,16 @@ SENTENCES: Mapping[str, Wording] = {
         "For a PASS, the policy {policy} demands that {metrics} decide; of the metrics, {deciding} "
         "did (`metrics.deciding` in the plan)."
     ),
+    "audited_before": (
+        "The unlearned model was audited {audits:time|times} before on other facts or with other "
+        "seeds. Of the facts that it was then to have forgotten, {dropped:count} are not among "
+        "those of this audit; {moved:count} of them stand in its other sets."
+    ),
+    "audited_before_too_often": (
+        "For a PASS, the policy {policy} allows {allowed:count} other audits of the same unlearned "
+        "model on other facts or with other seeds; there were {audits:count}. Whoever asks until "
+        "nothing is found finds nothing."
+    ),
     "too_few_retrained_models": (
         "For a PASS, the policy {policy} demands {demanded:retrained model|retrained models}; "
         "there are {retrained:count}."

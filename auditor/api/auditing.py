@@ -34,7 +34,7 @@ from auditor.engine.formats import compare_formats, unused_chat_template
 from auditor.engine.plan import AuditPlan, read_plan
 from auditor.engine.plan_checks import check_plan
 from auditor.engine.preparation import Prepared, prepare
-from auditor.engine.registration import register
+from auditor.engine.registration import earlier_audits, history_warnings, register
 from auditor.models.kind import kind_named
 from auditor.models.model import AuditedModel
 from auditor.models.spec import ModelSpec
@@ -311,7 +311,10 @@ def audit(
         outcome = replace(outcome, wall_seconds=spent)
     others = ledger.decide()
     command = _command(folder, store, redact=redact)
-    certificate = build_certificate(outcome, command, controls, others)
+    earlier = earlier_audits(prepared, held)
+    warned = (*prepared.warnings, *history_warnings(prepared, held, earlier))
+    outcome = replace(outcome, prepared=replace(prepared, warnings=list(warned)))
+    certificate = build_certificate(outcome, command, controls, others, earlier)
     if redact:
         certificate = redacted(certificate, held.redaction_key())
     write_certificate(certificate, folder / "certificate.json")

@@ -1,7 +1,7 @@
 """Build the certificate of a finished audit."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from auditor.certificate.decision import decide_verdict
@@ -11,6 +11,7 @@ from auditor.certificate.reproduction import reproduction
 from auditor.certificate.schema import (
     ArmPart,
     Certificate,
+    EarlierAuditPart,
     EvidencePart,
     IdentityPart,
     MatrixRow,
@@ -25,6 +26,7 @@ from auditor.core.messages import Message, message
 from auditor.core.time import utc_text
 from auditor.engine.audit import AuditOutcome
 from auditor.statistics import ControlOutcome
+from auditor.store.history import PastAudit
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ def build_certificate(
     command: str,
     controls: ControlResults = NO_CONTROLS,
     earlier_policies: Sequence[str] = (),
+    earlier_audits: Sequence[PastAudit] = (),
 ) -> Certificate:
     """Decide on an audit's evidence and write it down.
 
@@ -87,8 +90,10 @@ def build_certificate(
         controls: what the mandatory attacks made of their positive controls.
         earlier_policies: digests of the policies under which the same model and facts were
             audited before.
+        earlier_audits: audits of the same model on other facts or with other seeds.
     """
     inputs = audited_inputs(outcome).with_controls(controls.outcomes)
+    inputs = replace(inputs, earlier_audits=len(earlier_audits))
     decision = decide_verdict(inputs)
     seals = {**outcome.seals, **controls.seals}
     prepared = outcome.prepared
@@ -96,7 +101,7 @@ def build_certificate(
     issued, days = datetime.now(UTC), prepared.plan.policy.valid_days
     return Certificate(
         certificate_id="",
-        identity=_identity(outcome, earlier_policies),
+        identity=_identity(outcome, earlier_policies, earlier_audits),
         matrix=tuple(
             MatrixRow.from_assessment(
                 assessment,
@@ -125,7 +130,9 @@ def build_certificate(
     ).named()
 
 
-def _identity(outcome: AuditOutcome, earlier_policies: Sequence[str]) -> IdentityPart:
+def _identity(
+    outcome: AuditOutcome, earlier_policies: Sequence[str], earlier_audits: Sequence[PastAudit]
+) -> IdentityPart:
     prepared = outcome.prepared
     plan = prepared.plan
     return IdentityPart(
@@ -149,4 +156,14 @@ def _identity(outcome: AuditOutcome, earlier_policies: Sequence[str]) -> Identit
         plan_digest=digest(plan.model_dump(mode="json")),
         policy_digest=plan.policy.digest,
         earlier_policies=tuple(earlier_policies),
+        earlier_audits=tuple(
+            EarlierAuditPart(
+                plan_digest=past.plan,
+                policy_digest=past.policy,
+                facts_digest=past.facts,
+                seeds=past.seeds,
+                at=past.at,
+            )
+            for past in earlier_audits
+        ),
     )

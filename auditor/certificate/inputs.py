@@ -40,6 +40,8 @@ class DecisionInputs:
     attacks: tuple[AttackEvidence, ...]
     """Evidence of all attacks; the model as it is is one of them."""
     table: EvidenceTable
+    earlier_audits: int = 0
+    """Audits of the same unlearned model on other facts or with other seeds."""
     rules: Rules = TODAY
     """Of the release under which the certificate was made."""
 

@@ -17,4 +17,4 @@ def absent(value: object) -> bool:
 
     It is a field that a minor version added.
     """
-    return value is None
+    return value is None or value == ()

@@ -110,6 +110,17 @@ def arm_options(settings: Mapping[str, Any]) -> dict[str, Any] | None:
     return options or None
 
 
+class EarlierAuditPart(Part):
+    """An audit of the same unlearned model before this one."""
+
+    plan_digest: str
+    policy_digest: str
+    facts_digest: str
+    seeds: tuple[int, ...]
+    at: str
+    """When it began: UTC, ISO 8601."""
+
+
 class IdentityPart(Part):
     """Files that the certificate is about."""
 
@@ -124,6 +135,9 @@ class IdentityPart(Part):
     earlier_policies: tuple[str, ...]
     """Digests of other policies under which the same model and facts were audited before, as far
     as the evidence store knows."""
+    earlier_audits: tuple[EarlierAuditPart, ...] = Field(default=(), exclude_if=absent)
+    """Audits of the same unlearned model on other facts or with other seeds, the first of each, as
+    far as the evidence store knows."""
     auxiliary_inputs: dict[str, str] | None = Field(default=None, exclude_if=absent)
     """Sha256 over the files of each auxiliary input by its name: what measured beside the metrics'
     own code (``classifier``), and what was shown to the attacks (``pictures``)."""

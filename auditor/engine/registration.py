@@ -1,8 +1,15 @@
 """Registers an audit in the ledger of its store."""
 
+from collections.abc import Iterable, Sequence
+
 from auditor.core.arms import Arm
+from auditor.core.facts import Fact
+from auditor.core.hashing import digest
+from auditor.core.messages import Message, message
+from auditor.core.time import utc_text
 from auditor.engine.preparation import Prepared
 from auditor.store.base import EvidenceStore
+from auditor.store.history import History, PastAudit
 from auditor.store.ledger import Jobs, Ledger
 
 
@@ -18,7 +25,61 @@ def register(prepared: Prepared, store: EvidenceStore) -> Ledger:
     model = prepared.locations[Arm.UNLEARNED].manifest.digest
     ledger = Ledger(store, model, prepared.facts, policy.digest, policy.name)
     ledger.begin(prepared.plan.unlearned.path, planned_jobs(prepared))
+    _history(prepared, store).note(_noted(prepared))
     return ledger
+
+
+def earlier_audits(prepared: Prepared, store: EvidenceStore) -> tuple[PastAudit, ...]:
+    """Return earlier audits of the same unlearned model on other facts, or with other seeds."""
+    return _history(prepared, store).before(_noted(prepared))
+
+
+def history_warnings(
+    prepared: Prepared, store: EvidenceStore, earlier: Sequence[PastAudit]
+) -> tuple[Message, ...]:
+    """Say that the model was audited before on other facts or with other seeds.
+
+    Args:
+        prepared: This audit.
+        store: Where the facts of the other audits are.
+        earlier: The other audits.
+
+    Raises:
+        EvidenceChangedError: Facts of another audit were changed, or are not there.
+    """
+    if not earlier:
+        return ()
+    sets = prepared.sets
+    here, elsewhere = _said(sets.forget), _said((*sets.retain, *sets.holdout))
+    asked = (_said(store.facts(past.facts).forget) for past in earlier)
+    dropped = set().union(*asked) - here
+    return (
+        message(
+            "audited_before",
+            audits=len(earlier),
+            dropped=len(dropped),
+            moved=len(dropped & elsewhere),
+        ),
+    )
+
+
+def _said(facts: Iterable[Fact]) -> set[tuple[str, str]]:
+    return {(fact.prompt, fact.answer) for fact in facts}
+
+
+def _history(prepared: Prepared, store: EvidenceStore) -> History:
+    return History(store, prepared.locations[Arm.UNLEARNED].manifest.digest)
+
+
+def _noted(prepared: Prepared) -> PastAudit:
+    plan = prepared.plan
+    return PastAudit(
+        plan=digest(plan.model_dump(mode="json")),
+        policy=plan.policy.digest,
+        facts=prepared.facts,
+        seeds=plan.attack_seeds,
+        at=utc_text(),
+    )
 
 
 def planned_jobs(prepared: Prepared) -> Jobs:

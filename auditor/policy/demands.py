@@ -159,7 +159,11 @@ def lacking_metrics(
 
 
 def unmet(
-    policy: Policy, facts: Sequence[Fact], retrained: int, deciding: Sequence[str]
+    policy: Policy,
+    facts: Sequence[Fact],
+    retrained: int,
+    deciding: Sequence[str],
+    earlier_audits: int = 0,
 ) -> tuple[Message, ...]:
     """Return what a PASS lacks besides the attacks.
 
@@ -168,6 +172,7 @@ def unmet(
         facts: facts of the forget set.
         retrained: retrained models.
         deciding: names of the metrics that decide, the primary one first.
+        earlier_audits: audits of the same unlearned model on other facts or with other seeds.
     """
     found = []
     if len(facts) < policy.minimum_facts:
@@ -192,6 +197,15 @@ def unmet(
                 policy=policy.name,
                 demanded=policy.minimum_retrained,
                 retrained=retrained,
+            )
+        )
+    if policy.earlier_audits is not None and earlier_audits > policy.earlier_audits:
+        found.append(
+            message(
+                "audited_before_too_often",
+                policy=policy.name,
+                allowed=policy.earlier_audits,
+                audits=earlier_audits,
             )
         )
     return tuple(found)

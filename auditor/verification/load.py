@@ -94,6 +94,7 @@ def load_inputs(
         cross_checked=() if certificate.converted_from else scope.reported_metrics,
         attacks=(),
         table=tables([(row.id, row.jobs) for row in certificate.matrix]),
+        earlier_audits=len(certificate.identity.earlier_audits),
         rules=TODAY if certificate.converted_from is None else FORMER,
     )
     assigned = _assigned(certificate, policy)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from auditor.core.errors import AuditorError
 from auditor.core.text_safety import encodable
+from auditor.store.history import HISTORY
 from auditor.store.ledger import AnyEvent, AuditRun, read_events, runs_of
 from auditor.viewer.certificates import Unreadable
 from auditor.viewer.folder import Folder
@@ -116,7 +117,8 @@ class StoreView:
         """
         folder = self._root / "audits"
         former = [file.with_suffix("") for file, _ in self._folder.files(folder, ".json")]
-        return sorted({*former, *self._folder.folders(folder)})
+        logs = {*former, *self._folder.folders(folder)}
+        return sorted(log for log in logs if not log.name.startswith(HISTORY))
 
     def _events(self, log: Path) -> Iterator[Path]:
         former = log.with_name(f"{log.name}.json")

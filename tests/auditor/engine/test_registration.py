@@ -3,6 +3,7 @@
 import pytest
 
 from auditor.api.auditing import audit
+from auditor.api.certificates import verify
 from auditor.core.errors import AuditorError
 from auditor.core.progress import SilentProgress
 from auditor.engine.audit import run_audit
@@ -81,3 +82,28 @@ def test_the_command_refuses_it_too_and_says_the_way_out(begun, passing_plan, tm
     done = audit(plan, out=tmp_path / "new", store=tmp_path / "other", reports=())
     certificate = done.certificate
     assert certificate.policy.name == "lax"
+
+
+def test_facts_that_are_asked_no_more_are_on_record(passing_plan, people, tmp_path):
+    """An owner who leaves out what leaks, or calls it kept, is not audited for the first time."""
+    policy = {"mandatory": ["none/as-is"], "earlier_audits": 0}
+    store = tmp_path / "store"
+    plan = passing_plan(attacks=[], policy=policy)
+    first = audit(plan, out=tmp_path / "first", store=store, reports=()).certificate
+    assert first.identity.earlier_audits == ()
+    asked, kept = (people.facts(name).read_text().splitlines() for name in ("forget", "retain"))
+    files = {"forget": asked[8:], "retain": [*kept, *asked[:3]]}
+    for name, lines in files.items():
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    data = {name: str(tmp_path / f"{name}.jsonl") for name in files}
+    fewer = passing_plan(attacks=[], policy=policy, data=data)
+    second = audit(fewer, out=tmp_path / "second", store=store, reports=()).certificate
+    [past] = second.identity.earlier_audits
+    assert past.facts_digest == first.identity.facts_digest
+    warned = {warning.code: warning.params for warning in second.warnings}
+    assert warned["audited_before"] == {"audits": 1, "dropped": 8, "moved": 3}
+    assert second.verdict.verdict == "INCONCLUSIVE"
+    assert "audited_before_too_often" in {reason.code for reason in second.verdict.reasons}
+    verify(tmp_path / "second" / "certificate.json", store=store)
+    again = audit(plan, out=tmp_path / "again", store=store, reports=()).certificate
+    assert again.identity.earlier_audits == (), "the first stays the first"

@@ -253,3 +253,11 @@ def test_a_policy_that_counts_no_facts_keeps_the_digest_that_it_had():
     assert Policy(leaked_facts=0).digest != Policy().digest
     with pytest.raises(AuditorError, match="leaked_facts"):
         parse_policy({"leaked_facts": -1}, "ours")
+
+
+@pytest.mark.parametrize(
+    ("allowed", "audits", "blocks"), [(None, 9, False), (0, 1, True), (2, 2, False)]
+)
+def test_other_audits_of_the_same_model_are_bounded(allowed, audits, blocks):
+    found = unmet(Policy(earlier_audits=allowed), some_facts(2), 1, PROBABILITY, audits)
+    assert [said.code for said in found] == ["audited_before_too_often"] * blocks
