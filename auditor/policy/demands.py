@@ -12,6 +12,9 @@ from auditor.core.messages import Message, message
 from auditor.metrics.metric import METRICS
 from auditor.policy.policy import AS_IS, Policy
 
+DILUTION = 0.5
+"""Share of a budget that the mean of a list of values must reach."""
+
 
 @dataclass(frozen=True)
 class Demand:
@@ -118,16 +121,22 @@ def shortfall(policy: Policy, label: str, parameters: Mapping[str, Any]) -> Mess
             continue
         for parameter, least in attack_parameters(attack, budget).items():
             value = given.get(parameter)
-            reached = _largest(value)
-            if reached is None or reached < least:
+            if not _reaches(value, least):
                 lacking.append({"parameter": parameter, "value": value, "least": least})
     return message("budget_not_met", attack=label, lacking=lacking) if lacking else None
 
 
-def _largest(value: Any) -> float | None:
+def _reaches(value: Any, least: float) -> bool:
+    """Whether a parameter reaches a budget.
+
+    An attack that takes several values is judged by the mean over them, so that a list of small
+    values with the budget at its end would dilute it: its mean must reach half of the budget, too.
+    """
     values = value if isinstance(value, list | tuple) else [value]
     numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
-    return max(numbers) if numbers and len(numbers) == len(values) else None
+    if not numbers or len(numbers) < len(values):
+        return False
+    return max(numbers) >= least and sum(numbers) / len(numbers) >= DILUTION * least
 
 
 def lacking_metrics(

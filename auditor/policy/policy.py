@@ -56,8 +56,8 @@ class Policy(_Strict):
     """Attacks that a PASS needs, as ``family/name`` or ``family/name variant``; by default those
     that a deployer or a curious user would apply."""
     budgets: dict[str, dict[str, float]] = {}
-    """Mandatory attack to the least value of each of its parameters; of a list, the largest
-    value counts. A run with less does not meet the demand."""
+    """Mandatory attack to the least value of each of its parameters; of a list, the largest value
+    must reach it, and the mean half of it. A run with less does not meet the demand."""
     minimum_gap: float = Field(default=0.2, gt=0, lt=1)
     """What the original must know beyond the retrained baseline for an attack to say anything."""
     leak_limit: float = Field(default=0.10, gt=0, lt=1)

@@ -124,10 +124,18 @@ def test_a_waiver_holds_to_its_last_day():
     least=st.floats(1, 100),
     value=st.one_of(st.floats(0, 200), st.lists(st.integers(0, 200), min_size=1, max_size=4)),
 )
-def test_a_budget_is_met_by_the_largest_value(least, value):
+def test_a_budget_is_met_by_the_largest_value_and_half_of_it_on_average(least, value):
     policy = Policy(budgets={"a/b": {"steps": least}})
-    reached = max(value) if isinstance(value, list) else value
-    assert (shortfall(policy, "a/b c d", {"steps": value}) is None) == (reached >= least)
+    values = value if isinstance(value, list) else [value]
+    reached = max(values) >= least and sum(values) / len(values) >= least / 2
+    assert (shortfall(policy, "a/b c d", {"steps": value}) is None) == reached
+
+
+@pytest.mark.parametrize(("grid", "met"), [([10, 20, 40], True), ([*range(1, 10), 40], False)])
+def test_a_grid_that_dilutes_the_mean_does_not_meet_the_release_gate(grid, met):
+    label = "relearning/held-out-facts by attribute"
+    found = shortfall(load_policy("release-gate"), label, {"checkpoints": grid, "rank": 16})
+    assert (found is None) == met
 
 
 @pytest.mark.parametrize("value", [None, "40", True, [], [40, "x"]])
