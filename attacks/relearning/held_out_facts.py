@@ -215,5 +215,5 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
         except ValueError as error:
             raise UnavailableError(
                 f"{error}; name the facts' entities (`fields: {{entity: …}}`), or split by "
-                f"{'model' if self.parameters.split == 'attribute' else 'attribute'}"
+                f"{'entity' if self.parameters.split == 'attribute' else 'attribute'}"
             ) from error

@@ -3,7 +3,7 @@
 An attack searches or trains on some facts and is measured on the others.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +12,10 @@ from auditor.core.facts import Fact
 
 SplitBy = Literal["attribute", "entity"]
 """Unit of a split. `attribute`: every entity has facts on both sides. `entity`: no entity has."""
+
+LEAST_SHARE = 0.5
+"""Share of an even part that each part must hold: an attack that is given one fact and asked all
+others shows nothing."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,8 @@ def folds(facts: Sequence[Fact], by: SplitBy, count: int = 2) -> tuple[Fold, ...
     of everybody.
 
     Raises:
-        ValueError: there are fewer than ``count`` entities (by entity), or no entity has
-            ``count`` facts (by attribute).
+        ValueError: there are fewer than ``count`` entities (by entity), no entity has ``count``
+            facts (by attribute), or a part would hold less than half of an even one.
     """
     part: dict[str, int] = {}
     if by == "attribute":
@@ -53,6 +57,12 @@ def folds(facts: Sequence[Fact], by: SplitBy, count: int = 2) -> tuple[Fold, ...
         raise ValueError(
             f"the facts cannot be split by {by} into {count} parts: "
             + ("no entity has enough facts" if by == "attribute" else "there are too few entities")
+        )
+    sizes = Counter(part.values())
+    if min(sizes.values()) < LEAST_SHARE * len(facts) / count:
+        raise ValueError(
+            f"a split by {by} would be uneven: its parts hold "
+            f"{', '.join(str(sizes[index]) for index in range(count))} facts"
         )
     return tuple(
         Fold(

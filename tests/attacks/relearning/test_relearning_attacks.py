@@ -159,6 +159,15 @@ def test_no_held_out_pair_is_among_the_training_pairs(people, split):
     for part in parts:
         assert not set(phrasings(part.given)) & set(phrasings(part.asked))
     assert sorted(f.id for part in parts for f in part.asked) == sorted(f.id for f in facts)
+    assert min(len(part.given) for part in parts) >= len(facts) / 4, "no part is starved"
+
+
+def test_entities_of_one_fact_each_starve_no_half():
+    """Facts whose entities are their own ids would be taught one by one."""
+    facts = [Fact(id=str(n), entity=str(max(n, 1)), prompt=f"q {n}", answer="a") for n in range(96)]
+    with pytest.raises(ValueError, match="uneven: its parts hold 95, 1 facts"):
+        folds(facts, "attribute")
+    assert [len(part.asked) for part in folds(facts, "entity")] == [49, 47]
 
 
 def test_k_is_the_mean_over_the_grid_and_the_curve_starts_untaught(subjects, asking, tmp_path):
