@@ -843,6 +843,9 @@ SENTENCES: Mapping[str, Wording] = {
         "For a PASS, the policy {policy} demands that {metrics} decide; of the metrics, {deciding} "
         "did (`metrics.deciding` in the plan)."
     ),
+    "weights_not_audited": (
+        "Beside {arm} lie {count:file|files} that may hold weights and were not audited: {files}."
+    ),
     "audited_before": (
         "The unlearned model was audited {audits:time|times} before on other facts or with other "
         "seeds. Of the facts that it was then to have forgotten, {dropped:count} are not among "

@@ -146,6 +146,7 @@ def _identity(
                 dtype=spec.dtype,
                 digest=prepared.locations[arm].manifest.digest,
                 files=prepared.locations[arm].manifest.files,
+                beside=prepared.locations[arm].beside,
                 options=arm_options(said),
             )
             for arm, spec in plan.arms.items()

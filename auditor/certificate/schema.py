@@ -83,6 +83,8 @@ class ArmPart(Part):
     files: dict[str, str]
     """Sha256 of each file by its relative name; files of a replacement of weights begin with
     ``replacement/``."""
+    beside: tuple[str, ...] = Field(default=(), exclude_if=absent)
+    """Further files that lay in its folder, and were not audited."""
     options: dict[str, JsonValue] | None = Field(default=None, exclude_if=absent)
     """Settings that only models of its kind have (how a model draws, what replaced weights)."""
 

@@ -26,6 +26,8 @@ _STRICTER: dict[str, Callable[[float, float], bool]] = {
     "minimum_gap": operator.gt,
 }
 """For each number of a policy, a function that tells whether the first of two values asks more."""
+_SHOWN = 5
+"""Most files that a warning names."""
 
 
 def plan_warnings(
@@ -59,6 +61,12 @@ def _arm_warnings(locations: Mapping[str, Location], kind: ModelKind) -> list[Me
         ]
         if differing:
             found.append(message("file_differs_from_original", arm=arm, file=differing[0]))
+        if weights := location.weights_beside:
+            found.append(
+                message(
+                    "weights_not_audited", arm=arm, files=list(weights[:_SHOWN]), count=len(weights)
+                )
+            )
         found += [message("note_on_files", arm=arm, note=note) for note in location.notes]
     return found
 

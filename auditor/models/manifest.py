@@ -7,6 +7,18 @@ from pydantic import BaseModel, ConfigDict
 from auditor.core.hashing import digest
 from auditor.core.messages import Message
 
+ANY_WEIGHTS = (
+    *(".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".ggml", ".onnx", ".onnx_data"),
+    *(".h5", ".msgpack", ".npz", ".npy", ".tflite", ".ot", ".pkl", ".pickle", ".mlmodel", ".tar"),
+    *(".zip", ".nemo", ".distcp", ".index", ".data"),
+)
+"""Endings of files that may hold weights, whoever reads them; of names in small letters."""
+DOCUMENTATION = ("README", "LICENSE", "LICENCE", "NOTICE", "USE_POLICY", "CHANGELOG")
+"""Beginnings of the names of files that say something about a model; of names in capitals."""
+_CERTIFICATE = tuple(
+    f"certificate.{ending}" for ending in ("json", "html", "dsse.json", "md", "junit.xml", "sarif")
+)
+"""Files that an audit writes, and that are published along with a model."""
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 """Endings of the names of weight files."""
 
@@ -47,3 +59,31 @@ class Location(BaseModel):
     notes: tuple[Message, ...] = ()
     """Notes on what was chosen where the model's directory left a choice, and on what was set
     aside."""
+    beside: tuple[str, ...] = ()
+    """Files in the model's directories that the manifest does not hold: nothing of the model, as
+    far as its kind knows, and nothing that was audited."""
+
+    @property
+    def weights_beside(self) -> tuple[str, ...]:
+        """Files beside the model that may hold weights, in whatever form."""
+        return tuple(name for name in self.beside if name.lower().endswith(ANY_WEIGHTS))
+
+
+def files_beside(location: Location) -> tuple[str, ...]:
+    """List the files of a located model's directories that its manifest does not hold.
+
+    Hidden folders (of version control, and caches) and documentation are left out.
+    """
+    roots = {"": location.model} | ({"adapter/": location.adapter} if location.adapter else {})
+    return tuple(
+        sorted(
+            name
+            for prefix, root in roots.items()
+            for file in root.rglob("*")
+            if file.is_file()
+            and (name := prefix + file.relative_to(root).as_posix()) not in location.manifest.files
+            and not any(part.startswith(".") for part in file.relative_to(root).parts)
+            and not file.name.upper().startswith(DOCUMENTATION)
+            and file.name not in _CERTIFICATE
+        )
+    )

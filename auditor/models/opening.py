@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from auditor.core.errors import AuditorError
 from auditor.models.kind import Tick, kind_named, recognised
-from auditor.models.manifest import Location
+from auditor.models.manifest import Location, files_beside
 from auditor.models.spec import TOKEN_BUDGET, ModelSpec, PromptFormat
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ def locate(spec: ModelSpec) -> Location:
             brings its own code; each with the way out.
     """
     with _faults_of(spec.path):
-        return kind_named(spec.kind).locate(spec)
+        location = kind_named(spec.kind).locate(spec)
+        return location.model_copy(update={"beside": files_beside(location)})
 
 
 def check_unopenable(

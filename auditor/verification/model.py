@@ -55,7 +55,8 @@ def check_other_model(certificate: Certificate, arm: str, folder: Path) -> None:
 
     Raises:
         AuditorError: the certificate has no such arm.
-        ModelDiffersError: names the files that differ, are missing or are new.
+        ModelDiffersError: names the files that differ, are missing or are new; every file counts
+            that was not there when the model was audited, whatever its form.
     """
     parts = {part.arm: part for part in certificate.identity.arms}
     if arm not in parts:
@@ -63,12 +64,14 @@ def check_other_model(certificate: Certificate, arm: str, folder: Path) -> None:
     part = parts[arm]
     spec = _spec(certificate, arm).model_copy(update={"path": str(folder), "revision": None})
     try:
-        files = locate(spec).manifest.files
+        found = locate(spec)
     except AuditorError as error:
         raise ModelDiffersError(
             f"{folder} is not the {arm} model that was audited: {error}"
         ) from error
-    if differing := _differing(part, files):
+    differing = _differing(part, found.manifest.files)
+    differing += [f"{name} is new" for name in found.beside if name not in part.beside]
+    if differing:
         raise ModelDiffersError(
             f"{folder} is not the {arm} model that was audited: {', '.join(differing)}."
         )

@@ -267,3 +267,28 @@ def test_the_index_of_a_checkpoint_is_json(llama):
     )
     with pytest.raises(AuditorError, match=r"b\.safetensors"):
         manifest(llama)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("pytorch_model.bin", "consolidated.00.pth", "model.gguf", "MODEL.SAFETENSORS"),
+        *("original/model.safetensors", "onnx/model.onnx_data", "weights.h5"),
+    ],
+)
+def test_weights_in_other_forms_are_named(llama, name):
+    file = llama / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"another model")
+    location = locate(CausalLMSpec(path=str(llama)))
+    assert location.beside == location.weights_beside == (name,)
+
+
+def test_what_lies_beside_a_model_is_listed_but_for_what_is_said_of_it(llama):
+    for name in ("README.md", "LICENSE", "certificate.json", ".gitattributes", ".git/config"):
+        (llama / name).parent.mkdir(exist_ok=True)
+        (llama / name).write_text("x")
+    assert locate(CausalLMSpec(path=str(llama))).beside == ()
+    (llama / "qwen.tiktoken").write_text("x")
+    location = locate(CausalLMSpec(path=str(llama)))
+    assert (location.beside, location.weights_beside) == (("qwen.tiktoken",), ())

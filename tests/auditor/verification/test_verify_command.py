@@ -118,6 +118,21 @@ def test_swapped_model_file(signed, verify, tmp_path):
     assert "not the original model" in said
 
 
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "original/model.gguf", "qwen.tiktoken"])
+def test_files_that_came_afterwards(signed, verify, tmp_path, name):
+    """Weights in another form are a model that was not audited, whoever would load them."""
+    envelope = signed()
+    model = tmp_path / "model"
+    shutil.copytree(model_of(envelope), model)
+    (model / "README.md").write_text("said of the model", encoding="utf-8")
+    assert verify(envelope, "--model", model)[0] == 0
+    (model / name).parent.mkdir(exist_ok=True)
+    (model / name).write_bytes(b"another model")
+    code, said = verify(envelope, "--model", model)
+    assert code == 16
+    assert f"{name} is new" in said
+
+
 def test_another_model_cannot_be_listed_under_the_digest_of_the_audited_one(signed, verify):
     """Whoever may sign puts the files of a better model into the list."""
 
