@@ -30,14 +30,14 @@ def register(prepared: Prepared, store: EvidenceStore) -> Ledger:
 
 
 def earlier_audits(prepared: Prepared, store: EvidenceStore) -> tuple[PastAudit, ...]:
-    """Return earlier audits of the same unlearned model on other facts, or with other seeds."""
+    """Return earlier audits of the model on other facts or seeds."""
     return _history(prepared, store).before(_noted(prepared))
 
 
 def history_warnings(
     prepared: Prepared, store: EvidenceStore, earlier: Sequence[PastAudit]
 ) -> tuple[Message, ...]:
-    """Say that the model was audited before on other facts or with other seeds.
+    """Say that the model was audited before on other facts or seeds.
 
     Args:
         prepared: This audit.

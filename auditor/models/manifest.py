@@ -70,9 +70,9 @@ class Location(BaseModel):
 
 
 def files_beside(location: Location) -> tuple[str, ...]:
-    """List the files of a located model's directories that its manifest does not hold.
+    """List the files beside a located model.
 
-    Hidden folders (of version control, and caches) and documentation are left out.
+    They lie in its directories, and its manifest does not hold them. Hidden folders (of version control, and caches) and documentation are left out.
     """
     roots = {"": location.model} | ({"adapter/": location.adapter} if location.adapter else {})
     return tuple(

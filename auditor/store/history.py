@@ -58,7 +58,7 @@ class History:
             self._store.append(self._log, canonical_json(audit.model_dump(mode="json")))
 
     def before(self, audit: PastAudit) -> tuple[PastAudit, ...]:
-        """Return the first audit of each other choice of facts or seeds that was noted before.
+        """Return earlier audits, the first of each other facts or seeds.
 
         Of two audits that begin together, the one that is noted later finds the other.
 
