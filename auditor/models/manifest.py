@@ -72,7 +72,8 @@ class Location(BaseModel):
 def files_beside(location: Location) -> tuple[str, ...]:
     """List the files beside a located model.
 
-    They lie in its directories, and its manifest does not hold them. Hidden folders (of version control, and caches) and documentation are left out.
+    They lie in its directories, and its manifest does not hold them. Hidden folders (of version
+    control, and caches) and documentation are left out.
     """
     roots = {"": location.model} | ({"adapter/": location.adapter} if location.adapter else {})
     return tuple(
