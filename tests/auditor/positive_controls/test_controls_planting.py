@@ -14,6 +14,7 @@ from auditor.models.language.layers import linear_weights
 from auditor.models.spec import PromptFormat
 from auditor.positive_controls import control_models
 from auditor.positive_controls.control_models import ControlModels, Known
+from auditor.positive_controls.rescaling import FACTOR
 from auditor.positive_controls.suppression import SuppressionSettings
 from auditor.positive_controls.window import window
 from auditor.store.folder_store import FolderStore
@@ -91,7 +92,7 @@ def test_leaves_what_it_should(kind, small_plan, bed):
     original = open_directory(plan.original.path, dtype="float32")
     gain, usual = (dict(s.network.named_parameters())[GAIN] for s in (subject, original))
     assert control.rescaled == (kind == "obfuscated")
-    assert float((gain / usual).detach().median()) == (2.0**-12 if control.rescaled else 1.0)
+    assert float((gain / usual).detach().median()) == (FACTOR**-2 if control.rescaled else 1.0)
 
 
 def test_a_suppression_in_the_head_leaves_all_else_as_it_was(small_plan, bed):
