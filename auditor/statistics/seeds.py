@@ -97,9 +97,9 @@ def seed_spread(arms: Arms, margins: Margins, scope: Scope) -> SeedSpread:
 def self_test(arms: Arms, margins: Margins, scope: Scope) -> tuple[SeedTrial, ...]:
     """Audits each retrained model against the mean of the others.
 
-    Delta is not shrunk. In a census, where leaks are counted, a trial passes where the evidence
-    leans to it (`LEANS`) and no more facts leak than the policy's share; a sample of entities must
-    show both.
+    Delta is not shrunk. In a census, where leaks are counted, the evidence must lean to a residual
+    below it (`LEANS`), and in a sample of entities show it; in both few leaks must be shown, so
+    that a model that has seen some of the facts is no baseline.
 
     Returns:
         One trial a retrained model; empty with a single one, which has no others.
@@ -113,10 +113,8 @@ def self_test(arms: Arms, margins: Margins, scope: Scope) -> tuple[SeedTrial, ..
 def _trial(seed: int, arms: Arms, margins: Margins, scope: Scope) -> SeedTrial:
     log_e_pass = log_e_value(arms.contrast(scope).against(margins.delta))
     leak = leak_of(arms, margins, scope)
-    if margins.counts_leaks(scope):
-        passed = log_e_pass >= LEANS and leak.leaked <= margins.leak_limit * leak.eligible
-    else:
-        passed = log_e_pass >= log_threshold(margins.alpha) and leak.within(margins.leak_limit)
+    needed = LEANS if margins.counts_leaks(scope) else log_threshold(margins.alpha)
+    passed = log_e_pass >= needed and leak.within(margins.leak_limit)
     return SeedTrial(seed, log_e_pass, leak, passed)
 
 
