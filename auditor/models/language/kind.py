@@ -6,8 +6,10 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from auditor.core.facts import FactSets
+from auditor.core.messages import Message
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.checkpoint_files import read_json
+from auditor.models.file_differences import asked_otherwise
 from auditor.models.kind import ModelKind, Tick, Workload
 from auditor.models.language.spec import LanguageSpec
 from auditor.models.spec import ModelSpec, PromptFormat
@@ -35,13 +37,6 @@ class LanguageKind(ModelKind):
     )
     default_deciding = ("answer-recall",)
     packages = ("torch", "transformers", "tokenizers", "numpy", "peft")
-    fixed_files: ClassVar[tuple[str, ...]] = (
-        "tokenizer.json",
-        "tokenizer.model",
-        "vocab.json",
-        "merges.txt",
-        "chat_template.jinja",
-    )
 
     def locate(self, spec: ModelSpec) -> "Location":
         """Find the directory of a model, and its adapter.
@@ -68,6 +63,10 @@ class LanguageKind(ModelKind):
         config = read_config(self.own(spec), location.model)
         self._class().check_config(config, str(location.model))
         load_tokenizer(self.own(spec), location)
+
+    def differences(self, arm: str, own: "Location", original: "Location") -> list[Message]:
+        """Return warnings of everything beside the weights through which the model is asked."""
+        return asked_otherwise(arm, own, original)
 
     def other_formats(
         self, spec: ModelSpec, location: "Location", given: PromptFormat
