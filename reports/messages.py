@@ -945,7 +945,7 @@ SENTENCES: Mapping[str, Wording] = {
         "all: {files}."
     ),
     "settings_differ_from_original": (
-        "In config.json, {arm} and the original differ in {count:setting|settings}: {settings}."
+        "{file} of {arm} and of the original differ in {count:setting|settings}: {settings}."
     ),
     "note_on_files": "{arm}: {note}.",
     "component_set_aside": "{component} was set aside",

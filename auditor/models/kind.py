@@ -241,7 +241,7 @@ class ModelKind(ABC):
         """The folder of the weights that an evaluation runs through."""
         return location.model
 
-    def differences(self, arm: str, own: "Location", original: "Location") -> list[Message]:
+    def differences(self, arm: str, own: "Location", original: "Location") -> tuple[Message, ...]:
         """Return warnings of files that unlearning leaves alone and that are not the original's.
 
         Args:
@@ -249,16 +249,15 @@ class ModelKind(ABC):
             own: Its files.
             original: The original's.
         """
-        mine, theirs = own.manifest.files, original.manifest.files
-        return files_differ(
-            arm,
-            [
-                name
-                for name in mine.keys() | theirs.keys()
+        mine, theirs = (
+            {
+                name: digest
+                for name, digest in place.manifest.files.items()
                 if any(PurePosixPath(name).match(pattern) for pattern in self.fixed_files)
-                and mine.get(name) != theirs.get(name)
-            ],
+            }
+            for place in (own, original)
         )
+        return files_differ(arm, mine, theirs)
 
     def options(self, spec: ModelSpec) -> dict[str, JsonValue]:
         """Return what in a spec decides a result besides files and dtype.

@@ -64,7 +64,7 @@ class LanguageKind(ModelKind):
         self._class().check_config(config, str(location.model))
         load_tokenizer(self.own(spec), location)
 
-    def differences(self, arm: str, own: "Location", original: "Location") -> list[Message]:
+    def differences(self, arm: str, own: "Location", original: "Location") -> tuple[Message, ...]:
         """Return warnings of everything beside the weights through which the model is asked."""
         return asked_otherwise(arm, own, original)
 
