@@ -4,12 +4,15 @@ That holds whatever kills the process that writes them.
 """
 
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_NUMBER = re.compile(r"(?:\(os error |\berrno |\bOs \{ code: )(\d{1,3})\b", re.IGNORECASE)
+"""Number of a system's error in the words of libraries in other languages."""
 PARTIAL = ".*.partial"
 """Pattern of the names that unfinished files and folders have."""
 
@@ -22,9 +25,15 @@ def partial_name() -> str:
 def write_whole(file: Path, content: bytes) -> None:
     """Write a file whole or leave it as it was.
 
+    A link stays, and what it leads to is written. What is no file (a pipe, a device) is written to.
+
     Raises:
         OSError: the disk is full or gone, or the folder cannot be written.
     """
+    file = file.resolve()
+    if file.exists() and not file.is_file():
+        file.write_bytes(content)
+        return
     partial = file.with_name(partial_name())
     try:
         partial.write_bytes(content)
@@ -70,6 +79,30 @@ def whole_folder(final: Path, within: Path | None = None) -> Iterator[Path]:
         sync(final.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def system_errors() -> Iterator[None]:
+    """Raise errors of the system as such, where a library wraps them into its own.
+
+    Raises:
+        OSError: the system refused something; its number says what.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = system_error_number(error)
+        if number is None or isinstance(error, OSError):
+            raise
+        raise OSError(number, os.strerror(number)) from error
+
+
+def system_error_number(error: BaseException) -> int | None:
+    """Return the number of the system's error that an error is, or that it quotes, if any."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    found = _NUMBER.search(str(error))
+    return int(found.group(1)) if found else None
 
 
 def sync(path: Path) -> None:

@@ -25,7 +25,7 @@ from safetensors.numpy import load, save_file
 from auditor.core.aliases import COLUMNS, JOB_KEYS, NOTES, attack_name, attack_parameters, renamed
 from auditor.core.errors import AuditorError, EvidenceChangedError
 from auditor.core.facts import FactSets
-from auditor.core.files import PARTIAL, partial_name, whole_folder, write_whole
+from auditor.core.files import PARTIAL, partial_name, system_errors, whole_folder, write_whole
 from auditor.core.hashing import canonical_json, digest, digest_file
 from auditor.core.records import Cost, Record, Row, notes_json
 from auditor.store.columns import REPEATED, named, tabulate
@@ -103,6 +103,8 @@ class FolderStore:
             OSError: The disk is full or gone; nothing half-written is left under the job's name.
         """
         final = self._folder(key)
+        if final.is_dir() and not self.has(key):  # no evidence: it would stand in the way
+            final.rename(self._jobs / partial_name())
         with whole_folder(final, within=self._jobs) as folder:
             (folder / _IDENTITY).write_bytes(canonical_json(identity))
             (folder / _ENVIRONMENT).write_bytes(canonical_json(environment.model_dump()))
@@ -111,7 +113,8 @@ class FolderStore:
             if record.arrays:
                 # safetensors writes the memory of a strided array as if it were contiguous
                 whole = {name: np.asarray(a, order="C") for name, a in record.arrays.items()}
-                save_file(whole, folder / _ARRAYS)
+                with system_errors():
+                    save_file(whole, folder / _ARRAYS)
             seal = {file.name: digest_file(file) for file in sorted(folder.iterdir())}
             (folder / _COST).write_text(json.dumps(cost.__dict__), encoding="utf-8")
             (folder / _SEAL).write_bytes(canonical_json(seal))
@@ -203,8 +206,16 @@ class FolderStore:
         return identity
 
     def cost(self, key: str) -> Cost:
-        """Return the cost of a finished job."""
-        return Cost(**json.loads((self._folder(key) / _COST).read_text(encoding="utf-8")))
+        """Return the cost of a finished job.
+
+        Raises:
+            EvidenceChangedError: what is written there is none.
+        """
+        file = self._folder(key) / _COST
+        try:
+            return Cost(**json.loads(file.read_text(encoding="utf-8")))
+        except (FileNotFoundError, ValueError, TypeError) as error:
+            raise EvidenceChangedError(_changed(file)) from error
 
     def seal(self, key: str) -> str:
         """Digest over a finished job's evidence (timings excepted), checked against its files.
