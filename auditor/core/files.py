@@ -3,16 +3,19 @@
 That holds whatever kills the process that writes them.
 """
 
+import errno
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_NUMBER = re.compile(r"(?:\(os error |\berrno |\bOs \{ code: )(\d{1,3})\b", re.IGNORECASE)
-"""Number of a system's error in the words of libraries in other languages."""
+OF_THE_MACHINE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EMFILE, errno.ENFILE),
+    *(errno.EIO, errno.ENOMEM),
+)
+"""Numbers of errors of the system that say nothing about what was asked of it."""
 PARTIAL = ".*.partial"
 """Pattern of the names that unfinished files and folders have."""
 
@@ -101,8 +104,8 @@ def system_error_number(error: BaseException) -> int | None:
     """Return the number of the system's error that an error is, or that it quotes, if any."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
-    found = _NUMBER.search(str(error))
-    return int(found.group(1)) if found else None
+    said = str(error)
+    return next((number for number in OF_THE_MACHINE if os.strerror(number) in said), None)
 
 
 def sync(path: Path) -> None:

@@ -24,6 +24,7 @@ from auditor.metrics.language import AnswerProbability
 from auditor.metrics.metric import METRICS, metric
 from auditor.report import REPORTS, Report
 
+STREET = "lives in the long street of"
 MALFORMED, EVIDENCE_CHANGED = 10, 15
 
 
@@ -62,7 +63,7 @@ def models(tmp_path_factory):
         save(root / name, make_model("llama", seed), make_tokenizer())
     for start, name in ((0, "forget"), (20, "retain")):
         facts = (
-            {"id": f"{i}", "subject": f"{i}", "prompt": f"Person {i} lives in", "answer": f"{i} x"}
+            {"id": f"{i}", "subject": f"{i}", "prompt": f"{i} {STREET}", "answer": f"{i} x"}
             for i in range(start, start + 3)
         )
         (root / f"{name}.jsonl").write_text("".join(f"{json.dumps(fact)}\n" for fact in facts))
@@ -162,8 +163,15 @@ def boundary():
         registry.unregister("testing-boundary")
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("place", ["plan", "run", "executor", "report"])
+FEW = ("panic", "full disk", "interrupted")
+"""Faults that are raised at every boundary; the others at one."""
+
+
+@pytest.mark.parametrize(
+    ("place", "fault"),
+    [("executor", fault) for fault in FAULTS]
+    + [(place, fault) for place in ("plan", "run", "report") for fault in FEW],
+)
 def test_a_fault_outside_of_attacks_breaks_the_audit(plan, audit, boundary, tmp_path, place, fault):
     boundary.fault, expected = FAULTS[fault]
     boundary.place = place
@@ -180,8 +188,10 @@ def test_a_fault_outside_of_attacks_breaks_the_audit(plan, audit, boundary, tmp_
         assert not (tmp_path / "out" / "certificate.json").exists()
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("place", ["attack", "metric"])
+@pytest.mark.parametrize(
+    ("place", "fault"),
+    [*(("attack", fault) for fault in (*FEW, "memory", "exit 1")), *(("metric", f) for f in FEW)],
+)
 def test_a_fault_in_a_mandatory_attack_is_its_failure(
     plan, audit, boundary, tmp_path, place, fault
 ):
@@ -256,31 +266,36 @@ def check_nothing_half(folder):
 
 def test_files_that_may_not_grow(plan, audit, tmp_path):
     asked = plan()
-    for number, size in enumerate((0, 200, 2_000, 4_000, 12_000, 40_000)):
+    store = tmp_path / "evidence"
+    for size in (0, 600, 4_000, 12_000):
         with limited(resource.RLIMIT_FSIZE, size):
-            code, said = audit(asked, store=tmp_path / f"evidence-{number}")
+            code, said = audit(asked, store=store)
         assert code == BROKEN, size
         assert "the disk is full" in said
         assert "Traceback" not in said
         check_nothing_half(tmp_path / "out")
-    code, _ = audit(asked, store=tmp_path / "evidence-2")
+    code, _ = audit(asked, store=store)
     assert code == UNDECIDED, "the same command goes on"
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not list files")
 def test_files_that_may_not_be_opened(plan, audit, tmp_path):
     asked = plan()
     audit(asked)
-    opened = max(int(open_.name) for open_ in Path("/proc/self/fd").iterdir())
     codes = []
-    for more in (0, 1, 2, 4, 8):
-        with limited(resource.RLIMIT_NOFILE, opened + more):
+    for more in (1, 3, 6):
+        with limited(resource.RLIMIT_NOFILE, lowest_free() + more):
             code, said = audit(asked)
         codes.append(code)
         assert "Traceback" not in said
         check_nothing_half(tmp_path / "out")
     assert not {OK, FAILED_VERDICT} & set(codes)
     assert BROKEN in codes or USAGE in codes
+
+
+def lowest_free():
+    """The lowest number that no open file has."""
+    with Path(os.devnull).open() as found:
+        return found.fileno()
 
 
 @pytest.mark.parametrize("command", ["sign", "render", "keygen"])

@@ -9,6 +9,7 @@ from auditor.certificate.decision import decide_verdict
 from auditor.core.attack_id import AttackId
 from auditor.core.errors import ContradictedError
 from auditor.core.messages import message
+from auditor.core.roles import Role, Status
 from auditor.engine.plan import parse_plan
 from auditor.policy import parse_policy
 from auditor.store.folder_store import FolderStore
@@ -50,7 +51,7 @@ def asked(arm, audit, people):
             "data": {name: str(people.facts(name)) for name in ("forget", "retain")},
             "profile": None,
             "attacks": [{"attack": ATTACK.name}],
-            "policy": {"mandatory": ["none/as-is", ATTACK.name]},
+            "policy": {"mandatory": ["none/as-is", ATTACK.name], "utility_margin": 0.3},
             "metrics": {"deciding": [], "reported": []},
             "format": {"chat": True},
         }
@@ -108,10 +109,13 @@ def test_a_baseline_that_is_asked_otherwise_blocks_a_pass(asked, arm):
 
 
 def test_a_policy_cannot_be_met_by_an_audit_that_left_it_out(asked, arm, store_root):
-    demanding = parse_policy({"mandatory": ["none/as-is", ATTACK.name]}, "the test's policy")
+    demanded = {"mandatory": ["none/as-is", ATTACK.name], "utility_margin": 0.3}
+    demanding = parse_policy(demanded, "the test's policy")
     for template, missing in ((PLAIN, False), (PLAIN + "{# #}", True)):
         certificate, row = asked(
-            arm("retrained-1", template), attacks=[], policy={"mandatory": ["none/as-is"]}
+            arm("retrained-1", template),
+            attacks=[],
+            policy={"mandatory": ["none/as-is"], "utility_margin": 0.3},
         )
         assert row is None
         inputs = load_inputs(certificate, FolderStore(store_root))
@@ -124,8 +128,8 @@ def test_who_says_that_it_does_not_apply_is_not_believed(asked, arm, store_root)
     certificate, row = asked(arm("original", OTHERS))
     idle = row.model_copy(
         update={
-            "role": "reported",
-            "status": "unavailable",
+            "role": Role.REPORTED,
+            "status": Status.UNAVAILABLE,
             "reason": message("asked_as_the_original"),
             "jobs": {},
         }
