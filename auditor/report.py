@@ -46,7 +46,9 @@ REPORTS: Registry[Report] = Registry("report", group="auditor.reports")
 
 
 def remove_certificates(folder: Path) -> None:
-    """Remove an audit's certificate in all its known forms, signed and redacted ones too.
+    """Remove an audit's certificate in all its known forms.
+
+    Signed and redacted ones are among them.
 
     Raises:
         OSError: The folder cannot be written.

@@ -115,7 +115,7 @@ def _check_rows(asked: LanguageModel, pairs: list[tuple[str, str]]) -> None:
 
 @contextmanager
 def _ending_as(asked: LanguageModel, donor: LanguageModel) -> Iterator[None]:
-    """Have answers begin and end as the original's do, for the time of an evaluation."""
+    """Have answers begin and end as the original's do."""
     network = asked.network
     own = network.generation_config
     network.generation_config = _generation(donor)
@@ -126,7 +126,7 @@ def _ending_as(asked: LanguageModel, donor: LanguageModel) -> Iterator[None]:
 
 
 def _generation(model: LanguageModel) -> GenerationConfig:
-    """Return a model's settings of generation, for which its weights are not loaded."""
+    """Return a model's settings of generation; its weights are not loaded."""
     if model.in_memory:
         return model.network.generation_config
     try:

@@ -86,7 +86,7 @@ def whole_folder(final: Path, within: Path | None = None) -> Iterator[Path]:
 
 @contextmanager
 def system_errors() -> Iterator[None]:
-    """Raise errors of the system as such, where a library wraps them into its own.
+    """Raise errors of the system where a library wraps them.
 
     Raises:
         OSError: the system refused something; its number says what.
@@ -101,7 +101,10 @@ def system_errors() -> Iterator[None]:
 
 
 def system_error_number(error: BaseException) -> int | None:
-    """Return the number of the system's error that an error is, or that it quotes, if any."""
+    """Return the number of an error of the system, or None.
+
+    The error is one, or quotes what the system said.
+    """
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     said = str(error)

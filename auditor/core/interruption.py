@@ -15,9 +15,10 @@ _seen = threading.Event()
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Remember an interruption, so that work can end at its next step if it was swallowed.
+    """Remember an interruption, which may be swallowed.
 
-    Where somebody else handles interruptions, or they are ignored, that stays.
+    Work can end at its next step then (`check_interrupted`). Where somebody else handles
+    interruptions, or they are ignored, that stays.
     """
     _seen.clear()
     ours = threading.current_thread() is threading.main_thread()

@@ -26,7 +26,7 @@ _OF_NO_CONSEQUENCE = frozenset(
 def files_differ(
     arm: str, own: Mapping[str, str], original: Mapping[str, str]
 ) -> tuple[Message, ...]:
-    """Return a warning of files that an arm and the original do not share, if there are any.
+    """Return a warning of files that are not the original's, if any.
 
     Args:
         arm: The arm.
@@ -40,7 +40,7 @@ def files_differ(
 
 
 def asked_otherwise(arm: str, own: Location, original: Location) -> tuple[Message, ...]:
-    """Return warnings of what a language model is asked through, where it is not the original's.
+    """Return warnings of what a model is asked otherwise through.
 
     They name its tokenizer, templates and code by their files, and its configuration and
     generation settings one by one.
@@ -66,7 +66,7 @@ def asked_otherwise(arm: str, own: Location, original: Location) -> tuple[Messag
 
 
 def _settings(own: Path, original: Path) -> list[str]:
-    """Return the settings in which two files differ, as far as both are there and can be read."""
+    """Return the settings in which two readable files differ."""
     try:
         mine, theirs = (read_json(file) for file in (own, original))
     except (AuditorError, OSError):

@@ -242,7 +242,7 @@ class ModelKind(ABC):
         return location.model
 
     def differences(self, arm: str, own: "Location", original: "Location") -> tuple[Message, ...]:
-        """Return warnings of files that unlearning leaves alone and that are not the original's.
+        """Return warnings of fixed files that are not the original's.
 
         Args:
             arm: The arm that they are about.

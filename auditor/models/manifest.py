@@ -81,9 +81,10 @@ class Location(BaseModel):
 
 
 def asking_files(files: Mapping[str, str]) -> dict[str, str]:
-    """Return the files that decide how a language model is asked, and how it answers.
+    """Return the files that decide how a language model is asked.
 
-    They are its tokenizer, its templates, its generation settings, and code that it brings.
+    They are its tokenizer, its templates, its generation settings, which end its answers, and code
+    that it brings.
 
     Args:
         files: Digests of its files by name.

@@ -185,7 +185,7 @@ def weights_message(
 def tokenization_message(
     store: EvidenceStore, attack: AttackId, jobs: Mapping[str, tuple[str, ...]]
 ) -> Message | None:
-    """Return which arms' own tokenizers read facts otherwise than the original's, or None.
+    """Return which arms' own tokenizers read facts otherwise, or None.
 
     Their jobs noted it. Such arms were asked unlike things by all other attacks.
 

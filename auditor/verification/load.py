@@ -39,9 +39,9 @@ Tables = Callable[[Sequence[tuple[AttackId, dict[str, tuple[str, ...]]]]], Evide
 
 
 def inapplicable(certificate: Certificate, policy: Policy, default: Sequence[str] = ()) -> set[str]:
-    """Return the names of attacks that ask nothing new of a certificate's models.
+    """Return the names of attacks that ask nothing new.
 
-    The digests of their files say it.
+    The digests of the models' files say it.
 
     Args:
         certificate: lists files and attacks.

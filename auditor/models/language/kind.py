@@ -65,7 +65,7 @@ class LanguageKind(ModelKind):
         load_tokenizer(self.own(spec), location)
 
     def differences(self, arm: str, own: "Location", original: "Location") -> tuple[Message, ...]:
-        """Return warnings of everything beside the weights through which the model is asked."""
+        """Return warnings of files and settings that decide how it is asked."""
         return asked_otherwise(arm, own, original)
 
     def other_formats(
