@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_origin
 
-import yaml
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -24,6 +23,7 @@ from auditor.attack import ATTACKS, Parameters, Profile
 from auditor.core import aliases
 from auditor.core.errors import AuditorError
 from auditor.core.paths import LOCATED, PathType, context, located_file, path_type, root_of
+from auditor.core.reading import SETTINGS, parse_yaml, read_regular
 from auditor.core.validation import problems
 from auditor.models.kind import AnySpec, ModelKind, default_kind, kind_named, of_kind
 from auditor.models.plan_sections import DataSection, MetricSection, Section
@@ -293,10 +293,10 @@ def read_plan(
         AuditorError: The file is missing, is not YAML, or holds no settings.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(read_regular(path, SETTINGS).decode("utf-8-sig"))
     except OSError as error:
         raise AuditorError(f"the plan {path} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise AuditorError(f"the plan {path} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise AuditorError(

@@ -1,10 +1,10 @@
 """Files of a checkpoint: read, whole, and no shard missing."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from auditor.core.errors import AuditorError
+from auditor.core.reading import UnfitFileError, parse_json, read_regular
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -14,8 +14,10 @@ def read_json(file: Path) -> dict[str, Any]:
         AuditorError: the file is no JSON, or holds something else than an object.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # also too many digits, or too deep
+        content = parse_json(read_regular(file))
+    except UnfitFileError as error:
+        raise AuditorError(f"{file} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
         raise AuditorError(f"{file} is not valid JSON ({error}).") from error
     if not isinstance(content, dict):
         raise AuditorError(f"{file} holds {type(content).__name__}, expected a JSON object.")

@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from auditor.core.errors import AuditorError
+from auditor.core.reading import read_regular
 
 KeyKind = Literal["ed25519", "ecdsa-p256"]
 
@@ -161,6 +162,6 @@ def _write_new(file: Path, content: bytes, mode: int) -> None:
 
 def _content(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        return read_regular(file)
     except OSError as error:
         raise AuditorError(f"the key {file} cannot be read: {error.strerror}.") from error
