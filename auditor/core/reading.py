@@ -27,7 +27,7 @@ NESTING = 100
 """Most levels of lists and mappings within each other."""
 _DIGITS = 308
 """Most digits of a whole number: a longer one is no double."""
-_NODES = 50_000
+_NODES = 20_000
 """Most values of a YAML document, with those that its aliases repeat."""
 _BRACKETS = 2_000_000
 """Most lists and objects of a JSON document; each takes a hundred times the memory of its text."""
@@ -126,6 +126,7 @@ def parse_yaml(text: str) -> Any:
 
 
 _TOO_DEEP = f"it nests more than {NESTING} levels deep"
+_TOO_MANY = f"it holds more than {_NODES:,} values"
 
 
 def _said_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -178,6 +179,18 @@ def _check_nesting(value: Any) -> None:
 class _Loader(yaml.SafeLoader):
     """Safe loader that follows the rule of this module."""
 
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose a value, of which there may be so many."""
+        self._nodes += 1
+        if self._nodes > _NODES:
+            raise ValueError(_TOO_MANY)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
+
     def get_single_node(self) -> yaml.Node | None:
         """Compose the document, which must not unfold without end."""
         node: yaml.Node | None = super().get_single_node()
@@ -221,6 +234,6 @@ def _unfolded(node: yaml.Node, known: dict[int, int | None]) -> int:
         inner = node.value
     size = 1 + sum(_unfolded(part, known) for part in inner)
     if size > _NODES:
-        raise ValueError(f"it holds more than {_NODES:,} values")
+        raise ValueError(_TOO_MANY)
     known[key] = size
     return size

@@ -4,6 +4,7 @@ It is everything that is decided before any model is opened.
 """
 
 import itertools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_origin
@@ -29,6 +30,11 @@ from auditor.models.kind import AnySpec, ModelKind, default_kind, kind_named, of
 from auditor.models.plan_sections import DataSection, MetricSection, Section
 from auditor.models.spec import TOKEN_BUDGET, ModelSpec, PromptFormat
 from auditor.policy import Policy, check_borrowed_name, load_policy, names_file
+
+MOST_SWEPT = 200
+"""Most levels at which one request runs an attack."""
+_MOST = 100
+"""Most entries of a list in a plan: retrained models, attacks, seeds."""
 
 
 class AttackRequest(Section):
@@ -80,9 +86,9 @@ def swept(settings: type[Parameters], given: Mapping[str, Any]) -> list[dict[str
         given: Those that a plan gives.
 
     Raises:
-        ValueError: A list is empty.
+        ValueError: A list is empty, or the product is too large.
     """
-    axes = []
+    axes: list[list[tuple[str, Any]]] = []
     for name, value in given.items():
         field = settings.model_fields.get(name)
         kind = get_origin(field.annotation) or field.annotation if field else None
@@ -90,6 +96,11 @@ def swept(settings: type[Parameters], given: Mapping[str, Any]) -> list[dict[str
             raise ValueError(f"{name}: there is nothing in the list to sweep over")
         sweeps = isinstance(value, list) and kind not in (list, tuple)
         axes.append([(name, item) for item in value] if sweeps else [(name, value)])
+    if (count := math.prod(map(len, axes))) > MOST_SWEPT:
+        raise ValueError(
+            f"its lists make {count:,} combinations, and no more than {MOST_SWEPT} are swept; make "
+            "them shorter"
+        )
     return [dict(point) for point in itertools.product(*axes)]
 
 
@@ -176,14 +187,14 @@ class AuditPlan(Section):
 
     unlearned: AnySpec
     original: AnySpec
-    retrained: tuple[AnySpec, ...] = Field(min_length=1)
+    retrained: tuple[AnySpec, ...] = Field(min_length=1, max_length=_MOST)
     data: SerializeAsAny[DataSection]
     format: PromptFormat = PromptFormat()
     metrics: SerializeAsAny[MetricSection] = Field(default_factory=_usual_metrics)
     profile: Profile | None = "quick"
     """Ready-made set of attacks; null runs only those listed (and none/as-is)."""
-    attacks: tuple[AttackRequest, ...] = ()
-    seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
+    attacks: tuple[AttackRequest, ...] = Field(default=(), max_length=_MOST)
+    seeds: tuple[int, ...] | None = Field(default=None, min_length=1, max_length=_MOST)
     """Seeds of the attacks that depend on one; by default one in the profile quick, else three."""
     policy: NamedPolicy = Policy()
     """Policy that decides the verdict; in a file, the name of a ready-made policy or a path may

@@ -46,10 +46,13 @@ def shards(index: Path) -> list[str]:
     """Names of the shards that an index lists.
 
     Raises:
-        AuditorError: a shard is not there, or the index points outside its folder.
+        AuditorError: a shard is not there, or the index points outside its folder or at no file.
     """
     weight_map = read_json(index).get("weight_map")
-    names = sorted(set(weight_map.values())) if isinstance(weight_map, dict) else []
+    listed = list(weight_map.values()) if isinstance(weight_map, dict) else []
+    if not all(isinstance(name, str) for name in listed):
+        raise AuditorError(f"{index} names what is no file (weight_map). Download it again.")
+    names = sorted(set(listed))
     if not names:
         raise AuditorError(f"{index} lists no shards (weight_map). Download it again.")
     if outside := [name for name in names if Path(str(name)).name != name]:
@@ -68,9 +71,16 @@ def quantization_method(directory: Path) -> str | None:
 
     None for a checkpoint at full precision, and for a diffusers pipeline: a pipeline with a
     quantized component is refused when it is located.
+
+    Raises:
+        AuditorError: the configuration is none.
     """
     file = directory / "config.json"
     if not file.exists():
         return None
     quantization = read_json(file).get("quantization_config")
-    return str(quantization.get("quant_method", "unknown method")) if quantization else None
+    if not quantization:
+        return None
+    if not isinstance(quantization, dict):
+        raise AuditorError(f"{file}: its quantization_config is no JSON object.")
+    return str(quantization.get("quant_method", "unknown method"))

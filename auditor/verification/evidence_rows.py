@@ -6,10 +6,12 @@ from auditor.certificate.schema import Certificate
 from auditor.core.errors import ContradictedError, EvidenceChangedError
 from auditor.store.base import EvidenceStore
 from auditor.store.columns import plain
+from auditor.verification.unreadable import refused_if_unreadable
 
 _ROW = ("set", "fact", "entity", "metric", "k")
 
 
+@refused_if_unreadable()
 def evidence_rows(
     certificate: Certificate, store: EvidenceStore, *, answers: bool = False
 ) -> pa.Table:

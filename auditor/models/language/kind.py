@@ -1,11 +1,13 @@
 """Common base of all kinds of models that answer in text."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from auditor.core.errors import AuditorError
 from auditor.core.facts import FactSets
+from auditor.core.limits import exceeded
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.checkpoint_files import read_json
 from auditor.models.kind import ModelKind, Tick, Workload
@@ -62,12 +64,24 @@ class LanguageKind(ModelKind):
     def check(
         self, spec: ModelSpec, location: "Location", prompt_format: PromptFormat | None
     ) -> None:
-        """Try configuration and tokenizer."""
-        from auditor.models.language.loading import load_tokenizer, read_config
+        """Try configuration, tokenizer and chat template.
 
-        config = read_config(self.own(spec), location.model)
+        What a configuration or a template asks for may have no end, so each is tried within limits
+        first.
+        """
+        from auditor.models.language.loading import load_tokenizer, read_config
+        from auditor.models.language.prompting import templated
+
+        own = self.own(spec)
+        _check_endless(lambda: read_config(own, location.model), location, "configuration")
+        config = read_config(own, location.model)
         self._class().check_config(config, str(location.model))
-        load_tokenizer(self.own(spec), location)
+        tokenizer = load_tokenizer(own, location)
+        if tokenizer.chat_template:
+            chat = (
+                prompt_format if prompt_format and prompt_format.chat else PromptFormat(chat=True)
+            )
+            _check_endless(lambda: templated(tokenizer, "?", chat), location, "chat template")
 
     def other_formats(
         self, spec: ModelSpec, location: "Location", given: PromptFormat
@@ -154,6 +168,19 @@ class LanguageKind(ModelKind):
     def _class(self) -> "type[LanguageModel]":
         found: type[LanguageModel] = resolve_name(self.model_class)
         return found
+
+
+def _check_endless(work: Callable[[], object], location: "Location", part: str) -> None:
+    """Refuse a part of a model that asks for more than any real one.
+
+    Raises:
+        AuditorError: It takes too much time or memory.
+    """
+    if limit := exceeded(work):
+        raise AuditorError(
+            f"the {part} of {location.model} takes more {limit} to be read than that of any real "
+            "model. Take the files from where the model was published."
+        )
 
 
 def encodes_apart(folder: Path) -> bool | None:
