@@ -13,12 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-SECONDS = 8
+SECONDS = 5
 """Seconds of processor time that a child may take."""
 MEMORY = 2**30
 """Bytes that a child may take besides what this process has."""
 _WAITED = 60.0
-"""Seconds after which a child that rests is left: it waits for a lock that nobody holds there."""
+"""Seconds after which a child is ended in any case: it may wait for a lock that nobody holds."""
 _OUT_OF_MEMORY = 42
 
 Limit = Literal["time", "memory"]
@@ -37,17 +37,21 @@ def exceeded(work: Callable[[], object], seconds: int = SECONDS) -> Limit | None
     """
     if not sys.platform.startswith("linux"):  # other systems cannot fork, or not safely
         return None
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     child = multiprocessing.get_context("fork").Process(target=_limited, args=(work, seconds))
     try:
         child.start()
     except (OSError, AssertionError):  # no memory for a copy; a worker may not have children
         return None
     child.join(_WAITED)
-    if child.is_alive():
+    if child.is_alive():  # it rests, or so do all on a busy machine
         child.kill()
         child.join()
-        return None
-    if child.exitcode == -signal.SIGXCPU:
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    if child.exitcode and child.exitcode < 0 and spent > seconds / 2:
         return "time"
     return "memory" if child.exitcode == _OUT_OF_MEMORY else None
 

@@ -293,8 +293,7 @@ class FolderStore:
         try:
             yield
         except _UNREADABLE as error:
-            why = error.strerror if isinstance(error, OSError) else str(error)
-            raise EvidenceChangedError(_changed(file, why)) from error
+            raise EvidenceChangedError(_changed(file, _why(error))) from error
 
     def put_facts(self, sets: FactSets) -> str:
         """Keep the facts that jobs are about, and return their digest."""
@@ -320,7 +319,7 @@ class FolderStore:
             raise EvidenceChangedError(f"the facts {key} are not in {self.root}.") from error
         except (UnfitFileError, ValueError) as error:
             raise EvidenceChangedError(
-                f"{file} holds no facts. Delete it and start again."
+                f"{file} holds no facts ({_why(error)}). Delete it and start again."
             ) from error
         raise EvidenceChangedError(f"the facts in {file} were changed. Delete it and start again.")
 
@@ -413,8 +412,13 @@ class FolderStore:
                 continue
 
 
+def _why(error: Exception) -> str:
+    """What is wrong with a file, in short."""
+    return quoted((error.strerror if isinstance(error, OSError) else "") or str(error), _SHOWN)
+
+
 def _changed(file: Path, why: str | None = None) -> str:
-    said = f" ({quoted(why, _SHOWN)})" if why else ""
+    said = f" ({why})" if why else ""
     return (
         f"evidence was changed after it was measured: {file}{said}. Delete the folder "
         f"{file.parent} to measure this job again."

@@ -1,6 +1,7 @@
 """Common base of all kinds of models that answer in text."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from auditor.models.language.evaluator import TextEvaluator
     from auditor.models.language.model import LanguageModel
     from auditor.models.manifest import Location
+
+_COUNT = re.compile(r"(layers?|experts|blocks|heads?)$")
+"""Names of what a configuration counts, and a library makes one by one."""
+_MOST_PARTS = 10_000
 
 EVALUATOR = "auditor.models.language.evaluator"
 """Module that asks models of all these kinds."""
@@ -73,6 +78,7 @@ class LanguageKind(ModelKind):
         from auditor.models.language.prompting import templated
 
         own = self.own(spec)
+        _check_counts(read_json(location.model / "config.json"), location)
         _check_endless(lambda: read_config(own, location.model), location, "configuration")
         config = read_config(own, location.model)
         self._class().check_config(config, str(location.model))
@@ -168,6 +174,21 @@ class LanguageKind(ModelKind):
     def _class(self) -> "type[LanguageModel]":
         found: type[LanguageModel] = resolve_name(self.model_class)
         return found
+
+
+def _check_counts(config: Mapping[str, Any], location: "Location") -> None:
+    """Refuse a configuration that asks for more parts than any model has.
+
+    Raises:
+        AuditorError: Names the key, wherever it stands.
+    """
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            _check_counts(value, location)
+        elif isinstance(value, int) and _COUNT.search(name) and value > _MOST_PARTS:
+            raise AuditorError(
+                f"{location.model}/config.json: {name} is {value:,}, and no model has so many."
+            )
 
 
 def _check_endless(work: Callable[[], object], location: "Location", part: str) -> None:
