@@ -315,6 +315,8 @@ def _control(
     template = "the {kind} positive control ({left:share} of the gap left without attack)"
     if kind == "head":
         template = template[:-1] + ", suppressed in output head and last norm alone)"
+    if kind == "wording":
+        template = template[:-1] + ", its answers said after other words)"
     if rescaled:
         template = template[:-1] + ", weights rescaled)"
     if grid is not None:
@@ -855,6 +857,12 @@ SENTENCES: Mapping[str, Wording] = {
         "For a PASS, the policy {policy} allows {allowed:count} other audits of the same unlearned "
         "model on other facts or with other seeds; there were {audits:count}. Whoever asks until "
         "nothing is found finds nothing."
+    ),
+    "repeated_facts": (
+        "For a PASS, the policy {policy} allows {allowed:share} of the forget facts to be near "
+        "copies of others; of {facts:fact|facts}, {copies:count} are (the first: {example}). "
+        "Copies of what is forgotten would hide what is not: put other wordings into "
+        "`paraphrases` of one fact."
     ),
     "too_few_retrained_models": (
         "For a PASS, the policy {policy} demands {demanded:retrained model|retrained models}; "
