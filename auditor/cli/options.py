@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 import click
 
 from auditor.core.errors import AuditorError
-from auditor.core.reading import read_regular
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -68,7 +67,7 @@ def passphrase_of(file: Path | None) -> bytes | None:
     """
     if file is None:
         return None
-    passphrase = read_regular(file).rstrip(b"\r\n")
+    passphrase = file.read_bytes().rstrip(b"\r\n")
     if not passphrase:
         raise AuditorError(f"the passphrase file {file} is empty.")
     return passphrase

@@ -13,7 +13,6 @@ from auditor.cli.console import ERR, OUT
 from auditor.cli.evidence import key_options
 from auditor.cli.options import json_option
 from auditor.core.errors import AuditorError
-from auditor.core.reading import read_regular
 from auditor.report import REPORTS, Signatures
 
 ITSELF = "json"
@@ -66,7 +65,7 @@ def command(
     chosen = tuple(dict.fromkeys((*forms, *(["html"] if html or not forms else []))))
     suffixes = [_suffix(form) for form in chosen]
     if key_file is not None:
-        certificate = redact(certificate, read_regular(key_file))
+        certificate = redact(certificate, key_file.read_bytes())
         if signatures is not None:
             ERR.print(
                 "The signatures are of the certificate as it was, not of the redacted one; render "

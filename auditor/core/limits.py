@@ -40,7 +40,9 @@ def exceeded(work: Callable[[], object], seconds: int = SECONDS) -> Limit | None
     import resource
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    child = multiprocessing.get_context("fork").Process(target=_limited, args=(work, seconds))
+    child = multiprocessing.get_context("fork").Process(
+        target=_limited, args=(work, seconds), daemon=True
+    )
     try:
         child.start()
     except (OSError, AssertionError):  # no memory for a copy; a worker may not have children

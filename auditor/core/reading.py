@@ -29,6 +29,8 @@ _DIGITS = 308
 """Most digits of a whole number: a longer one is no double."""
 _NODES = 20_000
 """Most values of a YAML document, with those that its aliases repeat."""
+_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+"""Flags that no system lacks, with those of one: no waiting for a pipe, no change of line ends."""
 _BRACKETS = 2_000_000
 """Most lists and objects of a JSON document; each takes a hundred times the memory of its text."""
 
@@ -53,7 +55,7 @@ def open_regular(path: Path, limit: int | None = None) -> IO[bytes]:
         UnfitFileError: It is no regular file, or larger.
         OSError: It cannot be opened.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    descriptor = os.open(path, _FLAGS)
     try:
         _check_fit(path, os.fstat(descriptor), limit)
         return os.fdopen(descriptor, "rb")

@@ -30,7 +30,6 @@ from cryptography.hazmat.primitives.serialization import (
 from securesystemslib.signer import CryptoSigner, SSlibKey
 
 from auditor.core.errors import AuditorError
-from auditor.core.reading import read_regular
 
 KeyKind = Literal["ed25519", "ecdsa-p256"]
 
@@ -162,6 +161,6 @@ def _write_new(file: Path, content: bytes, mode: int) -> None:
 
 def _content(file: Path) -> bytes:
     try:
-        return read_regular(file)
+        return file.read_bytes()
     except OSError as error:
         raise AuditorError(f"the key {file} cannot be read: {error.strerror}.") from error

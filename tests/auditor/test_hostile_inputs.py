@@ -348,7 +348,6 @@ READERS = {
     "facts.jsonl": facts_in,
     "facts.csv": facts_in,
     "facts.parquet": facts_in,
-    "key": load_public_key,
     "configuration": read_json,
 }
 
