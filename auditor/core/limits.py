@@ -1,4 +1,4 @@
-"""Work that files of others ask for, tried within limits before it is done.
+"""Work that foreign files ask for, tried within limits first.
 
 A configuration that names a billion layers, or a template that loops without end, takes what it is
 given. So the work is tried in a child process first, which the system stops at its limits. Nothing
@@ -25,7 +25,7 @@ Limit = Literal["time", "memory"]
 
 
 def exceeded(work: Callable[[], object], seconds: int = SECONDS) -> Limit | None:
-    """Try work in a child process, and return the limit that it exceeds.
+    """Try work in a child, and return the limit that it exceeds.
 
     Args:
         work: What is to be done; it must need neither threads nor an accelerator.
@@ -59,7 +59,7 @@ def exceeded(work: Callable[[], object], seconds: int = SECONDS) -> Limit | None
 
 
 def _limited(work: Callable[[], object], seconds: int) -> None:
-    """Do the work under limits, and tell by the exit code how it ended."""
+    """Do the work under limits; the exit code says how it ended."""
     import resource
 
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])

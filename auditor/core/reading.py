@@ -36,7 +36,7 @@ _BRACKETS = 2_000_000
 
 
 class UnfitFileError(OSError):
-    """A file is not one that may be read: no regular one, or too large."""
+    """A file may not be read: no regular one, or too large."""
 
     def __init__(self, path: Path, why: str) -> None:
         super().__init__(errno.EINVAL, why, str(path))
@@ -201,7 +201,10 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Make a mapping that says each key once; what it merges, it may say anew."""
+        """Make a mapping that says each key once.
+
+        What it merges, it may say anew.
+        """
         _check_repeated(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         return super().construct_mapping(node, deep)
 

@@ -393,7 +393,10 @@ class FolderStore:
         return self._jobs / key[:2] / key
 
     def _set_aside(self, final: Path) -> None:
-        """Move a folder aside that has lost its seal, so that its job can be kept again."""
+        """Move a folder without its seal aside.
+
+        So its job can be kept again.
+        """
         if final.exists() and not (final / _SEAL).exists():
             aside = self.root / _UNSEALED
             aside.mkdir(exist_ok=True)

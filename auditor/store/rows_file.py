@@ -1,4 +1,4 @@
-"""Rows of a finished job as a Parquet file, validated when they are read.
+"""Rows of a job as a Parquet file, validated when read.
 
 A digest says that a file is the one that was sealed, and nothing of who sealed it. So what is read
 is held to what is written: its columns and their types, K in [0, 1], no fact twice. A small file
@@ -82,7 +82,10 @@ def _check_size(metadata: pq.FileMetaData) -> None:
 
 
 def _check_schema(schema: pa.Schema) -> None:
-    """Hold the columns to those that are written; earlier releases wrote no pictures."""
+    """Hold the columns to those that are written.
+
+    Earlier releases wrote no pictures.
+    """
     plain = {
         field.name: field.type.value_type if pa.types.is_dictionary(field.type) else field.type
         for field in schema

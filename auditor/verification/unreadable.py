@@ -17,7 +17,7 @@ _SHOWN = 200
 
 @contextmanager
 def refused_if_unreadable() -> Iterator[None]:
-    """Take what evidence leads its readers to for a fault of the evidence.
+    """Take errors of those who read evidence for faults of it.
 
     A digest says that notes and identities are those that were sealed; what an attack notes is its
     own, so only who uses a note meets its type.

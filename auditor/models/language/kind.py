@@ -192,7 +192,7 @@ def _check_counts(config: Mapping[str, Any], location: "Location") -> None:
 
 
 def _check_endless(work: Callable[[], object], location: "Location", part: str) -> None:
-    """Refuse a part of a model that asks for more than any real one.
+    """Refuse a part that asks for more than any model's.
 
     Raises:
         AuditorError: It takes too much time or memory.
