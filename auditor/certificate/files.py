@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from auditor.certificate import schema_3
 from auditor.certificate.schema import MAJOR, SCHEMA_VERSION, Certificate
+from auditor.core.arms import Arm
 from auditor.core.errors import AlteredError, MalformedError
 from auditor.core.files import write_whole
 from auditor.core.reading import parse_json, read_regular
@@ -94,6 +95,11 @@ def parse_certificate(content: Any, name: str) -> Certificate:
         ) from error
     if not is_unedited:
         raise AlteredError(f"{name} was edited: its content does not match its certificate_id.")
+    if all(part.arm != Arm.UNLEARNED for part in certificate.identity.arms):
+        raise MalformedError(
+            f"{name} is no certificate of an audit: it names no model `{Arm.UNLEARNED}`, so "
+            "nobody can tell what was audited."
+        )
     return certificate
 
 

@@ -27,7 +27,7 @@ from safetensors.numpy import load, save_file
 from auditor.core.aliases import JOB_KEYS, NOTES, attack_name, attack_parameters, renamed
 from auditor.core.errors import AuditorError, EvidenceChangedError
 from auditor.core.facts import FactSets
-from auditor.core.files import PARTIAL, partial_name, whole_folder, write_whole
+from auditor.core.files import PARTIAL, partial_name, system_errors, whole_folder, write_whole
 from auditor.core.hashing import canonical_json, digest, digest_file
 from auditor.core.reading import DATA, DOCUMENT, UnfitFileError, parse_json, read_regular
 from auditor.core.records import Cost, Record, Row, notes_json
@@ -45,8 +45,6 @@ _SEAL = "seal.json"
 _COST = "cost.json"
 
 _LOGS, _ARTIFACTS = "audits", "positive-controls"
-_UNSEALED = "unsealed"
-"""Folder of what had lost its seal when its job was measured again."""
 
 _SEALS = TypeAdapter(dict[str, str])
 _OBJECTS = TypeAdapter(dict[str, Any])
@@ -116,14 +114,14 @@ class FolderStore:
     ) -> None:
         """Keep a finished job.
 
-        If another process finished it meanwhile, its evidence stays. A folder of the job without a
-        seal is moved aside.
+        If another process finished it meanwhile, its evidence stays.
 
         Raises:
             OSError: The disk is full or gone; nothing half-written is left under the job's name.
         """
         final = self._folder(key)
-        self._set_aside(final)
+        if final.is_dir() and not self.has(key):  # no evidence: it would stand in the way
+            final.rename(self._jobs / partial_name())
         with whole_folder(final, within=self._jobs) as folder:
             (folder / _IDENTITY).write_bytes(canonical_json(identity))
             (folder / _ENVIRONMENT).write_bytes(canonical_json(environment.model_dump()))
@@ -132,7 +130,8 @@ class FolderStore:
             if record.arrays:
                 # safetensors writes the memory of a strided array as if it were contiguous
                 whole = {name: np.asarray(a, order="C") for name, a in record.arrays.items()}
-                save_file(whole, folder / _ARRAYS)
+                with system_errors():
+                    save_file(whole, folder / _ARRAYS)
             seal = {file.name: digest_file(file) for file in sorted(folder.iterdir())}
             (folder / _COST).write_text(json.dumps(cost.__dict__), encoding="utf-8")
             (folder / _SEAL).write_bytes(canonical_json(seal))
@@ -391,16 +390,6 @@ class FolderStore:
 
     def _folder(self, key: str) -> Path:
         return self._jobs / key[:2] / key
-
-    def _set_aside(self, final: Path) -> None:
-        """Move a folder without its seal aside.
-
-        So its job can be kept again.
-        """
-        if final.exists() and not (final / _SEAL).exists():
-            aside = self.root / _UNSEALED
-            aside.mkdir(exist_ok=True)
-            final.rename(aside / f"{final.name}-{uuid.uuid4().hex}")
 
     def _sweep(self) -> None:
         """Remove what killed runs left behind.

@@ -17,7 +17,7 @@ DEPTH = 6
 ID_DIGITS = 16
 """Number of hex digits of an id."""
 
-_STORE = ("audits", "failures", "inputs", "jobs", "unsealed")
+_STORE = ("audits", "failures", "inputs", "jobs")
 """Folders of an evidence store, in which no certificates are looked for."""
 
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from auditor.core.errors import AuditorError
 from auditor.core.facts import FactSets
 from auditor.core.limits import exceeded
+from auditor.core.messages import Message
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.checkpoint_files import read_json
+from auditor.models.file_differences import asked_otherwise
 from auditor.models.kind import ModelKind, Tick, Workload
 from auditor.models.language.spec import LanguageSpec
 from auditor.models.spec import ModelSpec, PromptFormat
@@ -42,13 +44,6 @@ class LanguageKind(ModelKind):
     )
     default_deciding = ("answer-recall",)
     packages = ("torch", "transformers", "tokenizers", "numpy", "peft")
-    fixed_files: ClassVar[tuple[str, ...]] = (
-        "tokenizer.json",
-        "tokenizer.model",
-        "vocab.json",
-        "merges.txt",
-        "chat_template.jinja",
-    )
 
     def locate(self, spec: ModelSpec) -> "Location":
         """Find the directory of a model, and its adapter.
@@ -88,6 +83,10 @@ class LanguageKind(ModelKind):
                 prompt_format if prompt_format and prompt_format.chat else PromptFormat(chat=True)
             )
             _check_endless(lambda: templated(tokenizer, "?", chat), location, "chat template")
+
+    def differences(self, arm: str, own: "Location", original: "Location") -> tuple[Message, ...]:
+        """Return warnings of files and settings that decide how it is asked."""
+        return asked_otherwise(arm, own, original)
 
     def other_formats(
         self, spec: ModelSpec, location: "Location", given: PromptFormat

@@ -125,5 +125,3 @@ def test_a_job_without_its_seal_is_measured_again(whole, tmp_path):
     assert not store.has(key)
     store.write(key, identity, record, cost, environment)
     assert store.read(key).rows == record.rows
-    (aside,) = (store.root / "unsealed").iterdir()
-    assert (aside / "rows.parquet").read_bytes() == b"half"
