@@ -33,6 +33,8 @@ from auditor.policy import Policy, check_borrowed_name, load_policy, names_file
 
 MOST_SWEPT = 200
 """Most levels at which one request runs an attack."""
+_MOST_LEVELS = 400
+"""Most levels at which all requests of a plan run attacks."""
 _MOST = 100
 """Most entries of a list in a plan: retrained models, attacks, seeds."""
 
@@ -222,6 +224,17 @@ class AuditPlan(Section):
     @classmethod
     def _metrics_of_its_kind(cls, value: Any, info: ValidationInfo) -> Any:
         return metric_section(_kind(info.data), value, root_of(info), info.data.get("data"))
+
+    @field_validator("attacks")
+    @classmethod
+    def _countable(cls, requests: tuple[AttackRequest, ...]) -> tuple[AttackRequest, ...]:
+        count = sum(len(swept(ATTACKS.parameters_type(r.attack), r.parameters)) for r in requests)
+        if count > _MOST_LEVELS:
+            raise ValueError(
+                f"they make {count:,} levels of attacks, and no more than {_MOST_LEVELS} are run; "
+                "make two plans of it"
+            )
+        return requests
 
     @model_validator(mode="after")
     def _plantable(self) -> "AuditPlan":

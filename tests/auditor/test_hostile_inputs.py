@@ -80,6 +80,9 @@ PAST = {"plan": "p", "policy": "q", "facts": "f", "seeds": [0], "at": "t"}
 COST = {"seconds": 1.0, "forward_tokens": 1}
 
 
+STEPS = [step / 1000 for step in range(1, 101)]
+
+
 def as_json(content):
     return json.dumps(content).encode()
 
@@ -147,6 +150,10 @@ def signed(tmp_path_factory):
 
 def certificate_inputs():
     document = honest_certificate().document
+    whole = as_json(document)
+    for name in ("verdict", "policy", "schema_version", "certificate_id"):
+        part = f'"{name}": '.encode()
+        yield f"{name} twice", whole.replace(part, part + b"null, " + part, 1)
     yield from hostile.broken_json(as_json(document))
     yield from hostile.wrong_types(document, as_json)
 
@@ -187,6 +194,7 @@ def test_lists_that_multiply_in_a_plan(tmp_path):
         {"attacks": [request]},
         {"attacks": [{"attack": "relearning/held-out-facts", "parameters": many}]},
         {"attacks": PLAN["attacks"] * 3000},
+        {"attacks": [{"attack": "tampering/noise", "parameters": {"relative_std": STEPS}}] * 10},
         {"seeds": list(range(3000))},
         {"retrained": ["org/r"] * 3000},
     ):
