@@ -12,6 +12,7 @@ from auditor.certificate.schema import MAJOR, SCHEMA_VERSION, Certificate
 from auditor.core.arms import Arm
 from auditor.core.errors import AlteredError, MalformedError
 from auditor.core.files import write_whole
+from auditor.core.reading import parse_json, read_regular
 from auditor.core.text_safety import quoted
 from auditor.core.validation import problems
 
@@ -46,10 +47,10 @@ def read_certificate(path: Path) -> Certificate:
         AlteredError: it was edited.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_regular(path))
     except OSError as error:
         raise MalformedError(f"the certificate {path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise MalformedError(f"{path} is not valid JSON ({error}).") from error
     return parse_certificate(content, str(path))
 

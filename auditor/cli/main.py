@@ -14,12 +14,16 @@ from auditor.core.extras import missing_extra
 from auditor.core.files import system_error_number
 from auditor.core.interruption import interruptible
 from auditor.core.quiet import quiet_libraries
+from auditor.core.reading import UnfitFileError
 from auditor.core.text_safety import escape_unprintable
 
 OK, FAILED_VERDICT, USAGE, UNDECIDED, BROKEN, INTERRUPTED = 0, 1, 2, 3, 4, 130
 """Exit codes: PASS, FAIL, usage, INCONCLUSIVE or NOT AUDITABLE, an attack or the audit failed."""
 
-_FILE_ERRORS = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
+_FILE_ERRORS = (
+    *(FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError),
+    UnfitFileError,
+)
 """Errors that a wrong path or a lack of rights leads to."""
 _PATH_ERRORS = (errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS)
 """Numbers of further such errors, which have no class of their own."""

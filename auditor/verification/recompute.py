@@ -27,11 +27,13 @@ from auditor.store.base import EvidenceStore
 from auditor.verification.converted import comparable
 from auditor.verification.differences import differences
 from auditor.verification.load import inapplicable, load_inputs
+from auditor.verification.unreadable import refused_if_unreadable
 
 _SHOWN = 5
 """Most differences that an error lists."""
 
 
+@refused_if_unreadable()
 def check_contradiction(certificate: Certificate, store: EvidenceStore) -> tuple[str, ...]:
     """Refuse a certificate that contradicts its evidence.
 
