@@ -111,8 +111,8 @@ class Struck:
     def undisturbed(self):
         """Run it to its end: what it wrote, and how long it took."""
         self.out.mkdir()
-        began = time.monotonic()
         process = self.start()
+        began = time.monotonic()
         process.join(120)
         seconds = time.monotonic() - began
         assert process.exitcode == self.whole
@@ -177,7 +177,7 @@ def resumed(server, command, inputs, folder, signals, seed):
     struck.out.rename(folder / "whole")
     struck.out.mkdir()
     moments = random.Random(seed)
-    for number in signals:
+    for number in moments.sample(signals, len(signals)):
         struck.strike(number, moments.uniform(0, seconds))
         if command == "sign":  # a signed certificate is not signed again
             (struck.out / "signed.json").unlink(missing_ok=True)
