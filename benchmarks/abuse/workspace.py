@@ -117,9 +117,9 @@ class Workspace:
         honest = [self.arm("retrained-0"), self.arm("retrained-1")]
         baselines = honest if retrained is None else retrained
         plan: dict[str, Any] = {
-            "unlearned": _spec(unlearned),
-            "original": _spec(self.arm("original")),
-            "retrained": [_spec(folder) for folder in baselines],
+            "unlearned": spec_of(unlearned),
+            "original": spec_of(self.arm("original")),
+            "retrained": [spec_of(folder) for folder in baselines],
             "forget": self.cell.facts("forget"),
             "retain": self.cell.facts("retain"),
             "profile": "quick",
@@ -132,21 +132,23 @@ class Workspace:
         )
 
 
-def workspace(cache: Path | None, out: Path, name: str) -> Workspace:
+def workspace(cache: Path | None, out: Path, name: str, cell: str = "gpt2/plain") -> Workspace:
     """Open an empty workspace of a way.
 
     Args:
         cache: Folder of the models of the truth table.
         out: Folder of all ways.
         name: Of this way.
+        cell: Of the truth table, whose models it has.
     """
     folder = out / "ways" / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    made = Workspace(cells(cache)["gpt2/plain"], folder, out / "evidence")
+    made = Workspace(cells(cache)[cell], folder, out / "evidence")
     made.forget_the_past()
     return made
 
 
-def _spec(folder: Path) -> dict[str, Any]:
+def spec_of(folder: Path) -> dict[str, Any]:
+    """What a plan says of a model."""
     return {"path": str(folder), "dtype": "float32"}
