@@ -31,7 +31,8 @@ class Workspace:
     Attributes:
         cell: Honest original, retrained models and facts.
         folder: Where plans, models, facts and certificates are written.
-        store: Evidence of all ways, so that honest arms are measured once.
+        store: Its evidence store, which remembers nothing of other ways; the evidence itself is
+            that of all, so that honest arms are measured once.
     """
 
     cell: Cell
@@ -94,10 +95,6 @@ class Workspace:
         write_jsonl(tuple(facts), file)
         return file
 
-    def forget_the_past(self) -> None:
-        """Throw away what the store remembers of earlier audits; the evidence stays."""
-        shutil.rmtree(self.store / "audits", ignore_errors=True)
-
     def audit(
         self,
         unlearned: Path,
@@ -141,12 +138,13 @@ def workspace(cache: Path | None, out: Path, name: str, cell: str = "gpt2/plain"
         name: Of this way.
         cell: Of the truth table, whose models it has.
     """
-    folder = out / "ways" / name
+    folder, jobs = out / "ways" / name, out / "jobs"
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    made = Workspace(cells(cache)[cell], folder, out / "evidence")
-    made.forget_the_past()
-    return made
+    store = folder / "evidence"
+    store.mkdir(parents=True)
+    jobs.mkdir(parents=True, exist_ok=True)
+    (store / "jobs").symlink_to(jobs.resolve())
+    return Workspace(cells(cache)[cell], folder, store)
 
 
 def spec_of(folder: Path) -> dict[str, Any]:
