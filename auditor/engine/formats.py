@@ -94,6 +94,16 @@ def sample(facts: Sequence[Fact]) -> tuple[Fact, ...]:
     return tuple(facts[::step])
 
 
+def mean_knowledge(store: EvidenceStore, job: str, metric: str) -> float:
+    """Return the mean K of the forget facts that a job asked.
+
+    Raises:
+        EvidenceChangedError: the evidence was changed, or is not there.
+    """
+    _, k = columns.knowledge(store.rows(job), "forget", metric)
+    return float(np.mean(k))
+
+
 def _asked(prepared: Prepared) -> int:
     return len(sample(prepared.sets.forget))
 
@@ -128,6 +138,6 @@ def _tried(
             reason = failures[job.key].reason
             failed.append(message("prompt_format_failed", lines=lines(tried), reason=reason))
             continue
-        _, k = columns.knowledge(store.rows(job.key), "forget", plan.metrics.primary)
-        found.append(TriedFormat(tried, float(np.mean(k))))
+        k = mean_knowledge(store, job.key, plan.metrics.primary)
+        found.append(TriedFormat(tried, k, job.key, store.seal(job.key)))
     return found, failed

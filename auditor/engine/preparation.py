@@ -34,6 +34,10 @@ class TriedFormat:
     format: PromptFormat
     k: float
     """Mean K of a sample of the forget facts."""
+    job: str
+    """Key of the evidence."""
+    seal: str
+    """Digest of the evidence."""
 
 
 @dataclass(frozen=True)
