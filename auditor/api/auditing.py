@@ -314,7 +314,8 @@ def audit(
     others = ledger.decide()
     command = _command(folder, store, redact=redact)
     earlier = earlier_audits(prepared, held)
-    warned = (*prepared.warnings, *history_warnings(prepared, held, earlier))
+    past = history_warnings(prepared.sets, held, [audit.facts for audit in earlier])
+    warned = (*prepared.warnings, *past)
     outcome = replace(outcome, prepared=replace(prepared, warnings=list(warned)))
     certificate = build_certificate(outcome, command, controls, others, earlier, weights)
     if redact:

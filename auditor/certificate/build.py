@@ -167,14 +167,5 @@ def _identity(
         plan_digest=digest(plan.model_dump(mode="json")),
         policy_digest=plan.policy.digest,
         earlier_policies=tuple(earlier_policies),
-        earlier_audits=tuple(
-            EarlierAuditPart(
-                plan_digest=past.plan,
-                policy_digest=past.policy,
-                facts_digest=past.facts,
-                seeds=past.seeds,
-                at=past.at,
-            )
-            for past in earlier_audits
-        ),
+        earlier_audits=tuple(map(EarlierAuditPart.from_past, earlier_audits)),
     )

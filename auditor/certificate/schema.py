@@ -31,6 +31,7 @@ from auditor.statistics import (
     Verdict,
 )
 from auditor.statistics.readings import strongest
+from auditor.store.history import PastAudit
 
 SCHEMA_VERSION = "4.0.0"
 """Semantic version of the certificate's form; any change of form changes it.
@@ -123,6 +124,17 @@ class EarlierAuditPart(Part):
     seeds: tuple[int, ...]
     at: str
     """When it began: UTC, ISO 8601."""
+
+    @classmethod
+    def from_past(cls, past: PastAudit) -> "EarlierAuditPart":
+        """Make the part of an audit that the store remembers."""
+        return cls(
+            plan_digest=past.plan,
+            policy_digest=past.policy,
+            facts_digest=past.facts,
+            seeds=past.seeds,
+            at=past.at,
+        )
 
 
 class IdentityPart(Part):

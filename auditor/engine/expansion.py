@@ -3,7 +3,7 @@
 They come from a profile, the plan and the policy.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,6 +171,26 @@ def default_levels(kind: str) -> dict[str, AnyAttack]:
         from_preset(described.name, preset) for described, preset in _mandatory_presets(kind)
     ]
     return {attack.id.label: attack for attack in attacks}
+
+
+def default_parameters(kind: str) -> dict[str, dict[str, Any]]:
+    """Return the parameters of `default_levels` as plain data; no attack is imported.
+
+    Raises:
+        AuditorError: nothing here measures models of that kind.
+    """
+    return {
+        AttackId(described.name, preset.name).label: plain_parameters(
+            described.name, preset.parameters
+        )
+        for described, preset in _mandatory_presets(kind)
+    }
+
+
+def plain_parameters(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all parameters of an attack as plain data, its defaults included."""
+    given = ATTACKS.parameters_type(name)(**attack_parameters(name, parameters))
+    return given.model_dump(mode="json")
 
 
 def default_labels(kind: str) -> tuple[str, ...]:

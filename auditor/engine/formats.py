@@ -46,7 +46,8 @@ def compare_formats(
         return prepared
     own, best = tried[0], max(tried, key=lambda one: one.k)
     found = replace(prepared, formats=tuple(tried))
-    if best.k <= own.k + MARGIN:
+    better = better_format(tried, _asked(prepared), prepared.plan.metrics.primary)
+    if better is None:
         return found
     needed = prepared.plan.policy.minimum_gap
     if own.k < needed <= best.k:
@@ -56,15 +57,28 @@ def compare_formats(
             f"than {needed:g} cannot be audited; in another format it is {best.k:.3f}. Write into "
             f"the plan:\n\n{lines(best.format)}"
         )
-    better = message(
+    return replace(found, warnings=[*prepared.warnings, better])
+
+
+def better_format(tried: Sequence[TriedFormat], facts: int, metric: str) -> Message | None:
+    """Return a warning where another format than the plan's is better.
+
+    Args:
+        tried: The formats, the plan's first.
+        facts: How many facts were asked in each.
+        metric: The primary metric.
+    """
+    own, best = tried[0], max(tried, key=lambda one: one.k)
+    if best.k <= own.k + MARGIN:
+        return None
+    return message(
         "better_prompt_format",
         k=own.k,
         better=best.k,
-        facts=_asked(prepared),
-        metric=prepared.plan.metrics.primary,
+        facts=facts,
+        metric=metric,
         lines=lines(best.format),
     )
-    return replace(found, warnings=[*prepared.warnings, better])
 
 
 def unused_chat_template(prepared: Prepared) -> Prepared:

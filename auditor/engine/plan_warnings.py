@@ -5,14 +5,16 @@ They are found before any model is loaded.
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 from auditor.core.arms import Arm
 from auditor.core.facts import FactSets
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role
 from auditor.data import checks
-from auditor.engine.expansion import Variant, default_levels
+from auditor.engine.expansion import Variant, default_parameters
 from auditor.engine.plan import AuditPlan
 from auditor.models.kind import ModelKind
 from auditor.models.manifest import Location
@@ -30,9 +32,29 @@ _SHOWN = 5
 """Most files that a warning names."""
 
 
+@dataclass(frozen=True)
+class PlannedAttack:
+    """An attack at one level, as far as warnings are about it.
+
+    Attributes:
+        label: ``family/name variant``.
+        role: its role in the verdict.
+        parameters: its parameters as plain data.
+    """
+
+    label: str
+    role: Role
+    parameters: Mapping[str, Any]
+
+    @classmethod
+    def from_variant(cls, variant: Variant) -> "PlannedAttack":
+        """Describe a variant of a plan."""
+        return cls(variant.label, variant.role, variant.attack.parameters.model_dump(mode="json"))
+
+
 def plan_warnings(
     plan: AuditPlan,
-    variants: Sequence[Variant],
+    variants: Sequence[PlannedAttack],
     sets: FactSets,
     locations: Mapping[str, Location],
 ) -> list[Message]:
@@ -78,7 +100,7 @@ def _precision_warnings(plan: AuditPlan) -> list[Message]:
     return [message("precision_differs", dtypes=dtypes)]
 
 
-def _weakened(plan: AuditPlan, variants: Sequence[Variant]) -> list[Message]:
+def _weakened(plan: AuditPlan, variants: Sequence[PlannedAttack]) -> list[Message]:
     """Return how the plan asks for less than the default."""
     found = []
     for name, stricter in _STRICTER.items():
@@ -88,16 +110,14 @@ def _weakened(plan: AuditPlan, variants: Sequence[Variant]) -> list[Message]:
             found.append(message("policy_asks_less", setting=name, value=value, default=default))
     if idle := [m for m in plan.kind.default_deciding if m not in plan.metrics.decides]:
         found.append(message("metrics_do_not_decide", metrics=idle))
-    usual = default_levels(plan.kind.name)
+    usual = default_parameters(plan.kind.name)
     mandatory = {v.label for v in variants if v.role in (Role.MANDATORY, Role.WAIVED)}
     if dropped := [label for label in usual if label not in mandatory]:
         found.append(message("policy_does_not_demand", attacks=dropped))
     for variant in variants:
-        level = usual.get(variant.label)
-        if level is None or level.parameters == variant.attack.parameters:
+        usual_values, values = usual.get(variant.label), variant.parameters
+        if usual_values is None or usual_values == values:
             continue
-        usual_values = level.parameters.model_dump(mode="json")
-        values = variant.attack.parameters.model_dump(mode="json")
         changed = [
             {"parameter": name, "value": values[name], "default": default}
             for name, default in usual_values.items()
@@ -107,15 +127,15 @@ def _weakened(plan: AuditPlan, variants: Sequence[Variant]) -> list[Message]:
     return found
 
 
-def _unmet(plan: AuditPlan, variants: Sequence[Variant], sets: FactSets) -> list[Message]:
+def _unmet(plan: AuditPlan, variants: Sequence[PlannedAttack], sets: FactSets) -> list[Message]:
     """Return what keeps this plan from a PASS in any case.
 
     It does so whatever the models know.
     """
     short = [
-        shortfall(plan.policy, v.label, v.attack.parameters.model_dump(mode="json"))
-        for v in variants
-        if v.role is Role.MANDATORY
+        shortfall(plan.policy, attack.label, attack.parameters)
+        for attack in variants
+        if attack.role is Role.MANDATORY
     ]
     lacking = [said for said in short if said is not None]
     found = unmet(plan.policy, sets.forget, len(plan.retrained), plan.metrics.decides)

@@ -17,7 +17,7 @@ from auditor.engine.job import Donor, Job, Pooled, Stage, measuring_code
 from auditor.engine.locations import Locations
 from auditor.engine.plan import AuditPlan
 from auditor.engine.plan_checks import problems_of_sets, read_sets
-from auditor.engine.plan_warnings import plan_warnings
+from auditor.engine.plan_warnings import PlannedAttack, plan_warnings
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.manifest import Location
 from auditor.models.opening import check_unopenable, locate
@@ -172,7 +172,8 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     auxiliary = plan.kind.auxiliary_inputs(plan, sets)
     locations = _located(plan, progress)
     _check_circles(locations, progress)
-    warnings = plan_warnings(plan, variants, sets, locations)
+    planned = [PlannedAttack.from_variant(variant) for variant in variants]
+    warnings = plan_warnings(plan, planned, sets, locations)
     facts = store.put_facts(sets)
     return Prepared(plan, locations, sets, facts, variants, warnings, auxiliary)
 
