@@ -35,6 +35,8 @@ def differences(
 
 def _equal(stated: Any, again: Any) -> bool:
     numbers = (int, float)
+    if isinstance(stated, int) and isinstance(again, int):
+        return stated == again
     if isinstance(stated, numbers) and isinstance(again, numbers):
         return math.isclose(stated, again, rel_tol=_TOLERANCE, abs_tol=1e-9)
     return bool(stated == again)

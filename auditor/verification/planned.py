@@ -15,6 +15,7 @@ from auditor.core.time import utc_text
 from auditor.engine.plan import usual_seeds
 from auditor.store.environment import CPU
 from auditor.verification.differences import differences
+from auditor.verification.load import stated_policy
 from auditor.verification.validity import moment
 
 _BEGINNING = ("auditor", "audit")
@@ -36,6 +37,7 @@ def check_unplanned(certificate: Certificate) -> None:
     """
     if certificate.converted_from is not None:
         return
+    stated_policy(certificate)
     stated, again = (c.model_dump(mode="json") for c in (certificate, planned(certificate)))
     if found := list(differences(stated, again, source="its plan")):
         raise ContradictedError(

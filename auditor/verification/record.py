@@ -32,7 +32,7 @@ def check_unrecorded(certificate: Certificate, store: EvidenceStore) -> tuple[st
     if not _policies_checked(certificate, store):
         unknown.append("identity.earlier_policies")
     if not _audits_checked(certificate, store):
-        unknown.append("identity.earlier_audits")
+        unknown += ["identity.earlier_audits", "identity.plan_digest", "reproduction.plan"]
     return tuple(unknown)
 
 
