@@ -315,6 +315,8 @@ def _control(
     template = "the {kind} positive control ({left:share} of the gap left without attack)"
     if kind == "head":
         template = template[:-1] + ", suppressed in output head and last norm alone)"
+    if kind == "wording":
+        template = template[:-1] + ", its answers said after other words)"
     if rescaled:
         template = template[:-1] + ", weights rescaled)"
     if grid is not None:

@@ -27,7 +27,7 @@ class Status(StrEnum):
     """The attack could not be run here."""
 
 
-ControlKind = Literal["visible", "obfuscated", "head"]
+ControlKind = Literal["visible", "obfuscated", "head", "wording"]
 """Kind of a positive control: suppressed knowledge that is partly there for everybody to see, or
-that is gone until something brings it back: suppressed in all linear layers, or in the output head
-and the last norm alone."""
+that is gone until something brings it back (suppressed in all linear layers, or in the output head
+and the last norm alone), or that is still said, in other words than those that were suppressed."""

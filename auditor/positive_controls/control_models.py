@@ -23,6 +23,7 @@ from auditor.core.progress import Progress
 from auditor.core.roles import ControlKind
 from auditor.engine.fingerprint import fingerprint, module_fingerprint
 from auditor.engine.preparation import Prepared
+from auditor.engine.required_control import spoken_metrics
 from auditor.metrics.metric import find_metric
 from auditor.models.grid import Grid
 from auditor.models.kind import parse_spec
@@ -41,9 +42,14 @@ SETTINGS: Mapping[ControlKind, SuppressionSettings] = {
     "visible": SuppressionSettings(),
     "obfuscated": SuppressionSettings(),
     "head": SuppressionSettings(rate=4e-2, max_steps=300),
+    "wording": SuppressionSettings(check_every=50),
 }
 """Settings by which every control is made."""
 
+_OPENING = "So: "
+"""Words before every answer of a control that says its answers otherwise."""
+_LEAST_SAID = 0.5
+"""Share of the answers that such a control must still say, by the metric that reads them."""
 _CHECKED = 8
 """Facts that are asked after each rescaling."""
 _SAME_ANSWER = 1e-3
@@ -152,6 +158,7 @@ class ControlModels:
             "known": list(self._known),
             "kind": kind,
             "window": list(window(kind, plan.policy.delta)),
+            "said": list(spoken_metrics(plan)) if kind == "wording" else [],
             "grid": grid.name if grid else None,
             "settings": SETTINGS[kind].model_dump(),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
@@ -200,12 +207,15 @@ class ControlModels:
                 self._progress,
                 f"suppressing knowledge for a positive control ({kind}{where})",
                 bounds,
+                [_OPENING + fact.answer for fact in sets.forget] if kind == "wording" else (),
             )
             for name, weight in weights.items():
                 weight.data = _rounded(weight.data, types[name], bounds.get(name))
             for parameter, dtype in others.items():
                 parameter.data = parameter.data.to(dtype)
             _check_flips(layers, grid, bounds)
+            if kind == "wording":
+                self._check_said(model)
             rescalings = 0
             if kind == "obfuscated" and grid is None:
                 rescalings = _rescaled(model, sets.forget)
@@ -218,6 +228,21 @@ class ControlModels:
             _keep(model, said, unfinished)
         finally:
             model.close()
+
+    def _check_said(self, model: LanguageModel) -> None:
+        """Refuse a control that does not say what it should.
+
+        Raises:
+            MeasurementError: some deciding metric that reads answers finds too few of them.
+        """
+        plan = self._prepared.plan
+        for name in spoken_metrics(plan):
+            evaluator = plan.kind.evaluator(self._prepared.sets, [name], self._prepared.auxiliary)
+            said = float(np.mean([row.k for row in evaluator.evaluate(model, ("forget",))]))
+            if said < _LEAST_SAID:
+                raise MeasurementError(
+                    f"it should say its answers in other words, and says {said:.0%} of them"
+                )
 
 
 def _rescaled(model: LanguageModel, facts: Sequence[Fact]) -> int:

@@ -26,7 +26,7 @@ def estimate_controls(prepared: Prepared) -> Estimate:
     held = [v for v in mandatory if prepared.unavailable(v) is None]
     as_is = [v for v in held if v.attack.name == AS_IS]
     groups: list[tuple[ControlKind, list[Variant]]] = [("visible", held)]
-    for hidden, variants in by_hidden_control(held):
+    for hidden, variants in by_hidden_control(held, prepared.plan):
         others = [v for v in as_is if v not in variants]
         groups.append((hidden.kind, [*others, *variants]))
     work = workload(prepared, everything=False)

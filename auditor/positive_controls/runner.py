@@ -14,6 +14,9 @@ function, for what trains must not depend on their scale. For those that round w
 stays within the cells of their rounding (arXiv 2405.18137), so that the rounding undoes it.
 They are not held to the visible control, for coarse rounding does blur what is half forgotten, and
 a model under audit must pass as it is besides.
+
+The model as it is, is held to a control that still says its answers in *wording* of its own, where
+some deciding metric reads what is said: the primary metric finds nothing there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +39,9 @@ from auditor.core.roles import ControlKind
 from auditor.engine.audit import AuditOutcome, run_audit
 from auditor.engine.executors.base import Executor
 from auditor.engine.expansion import Variant
+from auditor.engine.plan import AuditPlan
 from auditor.engine.preparation import Prepared
+from auditor.engine.required_control import required_control
 from auditor.models.checkpoint_files import quantization_method
 from auditor.models.grid import Grid, rounding_grid
 from auditor.policy import AS_IS
@@ -84,14 +89,18 @@ def run_controls(
 
     on_visible = measured(visible, held)
     on_obfuscated: dict[AttackId, _Measured | Message] = {}
-    for hidden, variants in by_hidden_control(held):
+    for hidden, variants in by_hidden_control(held, outcome.prepared.plan):
         model = _made(outcome, models, hidden.kind, hidden.grid)
         if isinstance(model, Message):
             on_obfuscated |= {variant.id: model for variant in variants}
         else:
             seen = measured(model, variants)
             on_obfuscated |= {variant.id: seen[variant.id] for variant in variants}
-    parts = tuple(_part(v, on_visible[v.id], on_obfuscated[v.id]) for v in held)
+    plan = outcome.prepared.plan
+    parts = tuple(
+        _part(v, required_control(v.attack, plan), on_visible[v.id], on_obfuscated[v.id])
+        for v in held
+    )
     return ControlResults(parts, seals=seals)
 
 
@@ -134,18 +143,21 @@ def _measured(
 
 
 def _part(
-    variant: Variant, visible: _Measured, obfuscated: _Measured | Message
+    variant: Variant,
+    required: ControlKind,
+    visible: _Measured,
+    obfuscated: _Measured | Message,
 ) -> PositiveControlPart:
     missing = obfuscated if isinstance(obfuscated, Message) else None
     outcome = control_outcome(
         variant.label,
-        variant.attack.required_control,
+        required,
         visible.measurement,
         obfuscated if isinstance(obfuscated, Message) else obfuscated.measurement,
     )
     return PositiveControlPart(
         attack=variant.label,
-        required=variant.attack.required_control,
+        required=required,
         found=outcome.found,
         message=outcome.message,
         visible=visible.part,
@@ -192,7 +204,7 @@ class HiddenControl(NamedTuple):
 
 
 def by_hidden_control(
-    variants: Sequence[Variant],
+    variants: Sequence[Variant], plan: AuditPlan
 ) -> list[tuple[HiddenControl, list[Variant]]]:
     """Group variants that share a hidden control.
 
@@ -203,7 +215,7 @@ def by_hidden_control(
     """
     groups: dict[tuple[str, str | None], tuple[HiddenControl, list[Variant]]] = {}
     for variant in variants:
-        required = variant.attack.required_control
+        required = required_control(variant.attack, plan)
         hidden = HiddenControl(
             "obfuscated" if required == "visible" else required, rounding_grid(variant.attack)
         )

@@ -81,6 +81,7 @@ def suppress(
     progress: Progress,
     description: str,
     bounds: Mapping[str, Bounds] | None = None,
+    instead: Sequence[str] = (),
 ) -> Suppressed:
     """Train a model until its knowledge lies in ``window``.
 
@@ -101,6 +102,7 @@ def suppress(
         progress: told about every step.
         description: what is done and why.
         bounds: by the names of ``weights``; training starts at ``start``.
+        instead: what the model is taught to say in place of each suppressed answer, if anything.
 
     Raises:
         MeasurementError: the window was not reached, or the loss is not finite.
@@ -116,6 +118,7 @@ def suppress(
         )
     forgotten = model.encode([(f.prompt, f.answer) for f in forget])
     kept = model.encode([(f.prompt, f.answer) for f in retain])
+    taught = model.encode([(f.prompt, say) for f, say in zip(forget, instead, strict=False)])
     with torch.no_grad():
         reference = _reference(model, forgotten)
     model.network.requires_grad_(False)
@@ -131,8 +134,11 @@ def suppress(
     with progress.task(description, settings.max_steps) as advance:
         for step in range(1, settings.max_steps + 1):
             optimizer.zero_grad(set_to_none=True)
-            _forget(model, forgotten, reference, next(forget_batches))
-            _retain(model, kept, next(retain_batches), settings.retain_weight)
+            batch = next(forget_batches)
+            _forget(model, forgotten, reference, batch)
+            if taught:
+                _say(model, taught, batch, settings.retain_weight)
+            _say(model, kept, next(retain_batches), settings.retain_weight)
             optimizer.step()
             with torch.no_grad():
                 for name, bound in limits.items():
@@ -166,10 +172,10 @@ def _forget(
         torch.autograd.backward(loss * (len(part) / len(batch)))
 
 
-def _retain(
+def _say(
     model: LanguageModel, items: Sequence[Example], batch: Sequence[int], weight: float
 ) -> None:
-    """Add the gradient of the retain term."""
+    """Add the gradient of the ordinary loss on what should be said."""
     tokens = sum(items[i].answer_tokens for i in batch)
     for part in _parts(model, items, batch):
         share = sum(items[i].answer_tokens for i in part) / tokens

@@ -17,7 +17,6 @@ from auditor.certificate.schema import (
 )
 from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError, ContradictedError
-from auditor.core.extras import MissingExtraError
 from auditor.core.facts import FactSets
 from auditor.core.messages import Message, message
 from auditor.engine.formats import better_format, mean_knowledge, sample
@@ -25,6 +24,7 @@ from auditor.engine.plan import AuditPlan, parse_plan
 from auditor.engine.plan_warnings import PlannedAttack, plan_warnings
 from auditor.engine.preparation import TriedFormat
 from auditor.engine.registration import history_warnings
+from auditor.engine.required_control import required_control
 from auditor.engine.weight_comparison import STAGE, kept_distances
 from auditor.models.manifest import Location, Manifest
 from auditor.models.spec import PromptFormat
@@ -40,12 +40,9 @@ def stated_plan(certificate: Certificate) -> AuditPlan:
 
     Raises:
         ContradictedError: it is no plan.
-        MissingExtraError: a part of it cannot be read without an extra.
     """
     try:
         return parse_plan(certificate.reproduction.plan, "the plan in the certificate")
-    except MissingExtraError:
-        raise
     except AuditorError as error:
         raise ContradictedError(f"the certificate cannot be that of an audit: {error}") from error
 
@@ -145,30 +142,21 @@ def weights_again(certificate: Certificate, store: EvidenceStore) -> WeightsPart
 
 
 def warnings_again(
-    certificate: Certificate, rows: Sequence[MatrixRow], store: EvidenceStore
-) -> tuple[Message, ...] | None:
+    certificate: Certificate, plan: AuditPlan, rows: Sequence[MatrixRow], store: EvidenceStore
+) -> tuple[Message, ...]:
     """Return the warnings that follow from plan, facts, files and the store's record.
 
     Those on what happened on the machine of the audit are taken as they stand.
 
     Args:
-        certificate: names plan, files and earlier audits.
+        certificate: names files and earlier audits.
+        plan: its plan.
         rows: rows of its matrix, worked out again.
         store: holds the facts.
-
-    Returns:
-        None where an attack that they are about cannot be imported here.
-
-    Raises:
-        ContradictedError: its plan is none.
     """
     sets = store.facts(certificate.identity.facts_digest)
-    try:
-        plan = stated_plan(certificate)
-        variants = [PlannedAttack(row.label, row.role, row.parameters) for row in rows]
-        found = plan_warnings(plan, variants, sets, _locations(certificate))
-    except MissingExtraError:
-        return None
+    attacks = [PlannedAttack(row.label, row.role, row.parameters) for row in rows]
+    found = plan_warnings(plan, attacks, sets, _locations(certificate))
     tried = [_tried(part) for part in certificate.reproduction.formats]
     asked = len(sample(sets.forget))
     better = better_format(tried, asked, plan.metrics.primary) if tried else None
@@ -196,13 +184,13 @@ def _tried(part: FormatPart) -> TriedFormat:
     return TriedFormat(PromptFormat.model_validate(part.format), part.k, part.job or "", "")
 
 
-def controls_missing(certificate: Certificate) -> Message | None:
+def controls_missing(certificate: Certificate, plan: AuditPlan) -> Message | None:
     """Return why a certificate has no positive controls, as far as its plan says.
 
     Raises:
         ContradictedError: it has some that its plan does not ask for, or lacks those that it does.
     """
-    asked, given = stated_plan(certificate).runs_controls, bool(certificate.positive_controls)
+    asked, given = plan.runs_controls, bool(certificate.positive_controls)
     unasked = message("positive_controls_not_asked")
     if given and not asked:
         raise ContradictedError("positive_controls: the plan asks for none.")
@@ -217,16 +205,19 @@ def controls_missing(certificate: Certificate) -> Message | None:
     return stated
 
 
-def control_again(part: PositiveControlPart, attack: AnyAttack) -> PositiveControlPart:
+def control_again(
+    part: PositiveControlPart, attack: AnyAttack, plan: AuditPlan
+) -> PositiveControlPart:
     """Return a positive control with the kinds of its models that its attack asks for.
 
     Args:
         part: the control as it is stated.
         attack: the attack with its parameters.
+        plan: the plan of the audit.
     """
     from auditor.models.grid import rounding_grid  # it imports torch, as the attack does
 
-    required, grid = attack.required_control, rounding_grid(attack)
+    required, grid = required_control(attack, plan), rounding_grid(attack)
     visible = part.visible.model_copy(update={"kind": "visible", "grid": None})
     hidden = part.obfuscated and part.obfuscated.model_copy(
         update={

@@ -27,6 +27,7 @@ from auditor.core.hashing import digest
 from auditor.core.roles import Role
 from auditor.engine.attack_report import attack_report
 from auditor.engine.expansion import instantiate
+from auditor.engine.plan import AuditPlan
 from auditor.statistics import AttackAssessment, Decision
 from auditor.store.base import EvidenceStore
 from auditor.verification.circumstances import (
@@ -35,6 +36,7 @@ from auditor.verification.circumstances import (
     devices_used,
     evidence_used,
     formats_again,
+    stated_plan,
     tokens_used,
     warnings_again,
     weights_again,
@@ -152,19 +154,20 @@ def _circumstances(
     jobs = evidence_used(certificate, store)
     reproduction = certificate.reproduction
     hardware = {**reproduction.hardware, "device": devices_used(certificate, store)}
-    warnings = warnings_again(certificate, rows, store)
+    plan = stated_plan(certificate)
+    warnings = warnings_again(certificate, plan, rows, store)
     return planned(
         certificate.model_copy(
             update={
                 "matrix": rows,
                 "weights": weights_again(certificate, store),
                 "positive_controls": tuple(
-                    _control(part, attacks.get(part.attack))
+                    _control(part, attacks.get(part.attack), plan)
                     for part in certificate.positive_controls
                 ),
-                "positive_controls_missing": controls_missing(certificate),
+                "positive_controls_missing": controls_missing(certificate, plan),
                 "evidence": EvidencePart(jobs=jobs, digest=digest(jobs)),
-                "warnings": certificate.warnings if warnings is None else warnings,
+                "warnings": warnings,
                 "reproduction": reproduction.model_copy(
                     update={
                         "hardware": hardware,
@@ -176,10 +179,12 @@ def _circumstances(
     )
 
 
-def _control(part: PositiveControlPart, row: MatrixRow | None) -> PositiveControlPart:
+def _control(
+    part: PositiveControlPart, row: MatrixRow | None, plan: AuditPlan
+) -> PositiveControlPart:
     if row is None:
         return part
-    return control_again(part, instantiate(row.attack, row.parameters))
+    return control_again(part, instantiate(row.attack, row.parameters), plan)
 
 
 def _row(

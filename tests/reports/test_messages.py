@@ -246,6 +246,18 @@ def _strings_of(module):
         ),
         (
             message(
+                "positive_control_found",
+                attack="a b",
+                held_to=CONTROL | {"kind": "wording", "grid": None},
+                other=None,
+                missing=None,
+            ),
+            "a b found the wording positive control (5.0 % of the gap left without attack, its "
+            "answers said after other words): residual knowledge 0.90 (at least 0.80, no upper "
+            "bound).",
+        ),
+        (
+            message(
                 "positive_control_missed",
                 attack="a b",
                 held_to=CONTROL

@@ -63,8 +63,11 @@ def test_all_find_their_control_and_a_retrained_model_still_passes(passing_plan,
         "quantization/bnb fp4": True,
         "tampering/graft interfaces": True,
     }
-    for label in ("none/as-is full precision", "quantization/bnb int8"):
-        assert found[label][1]["held_to"]["kind"] == "visible"
+    held_to = found["none/as-is full precision"][1]["held_to"]
+    assert held_to["kind"] == "wording"
+    assert held_to["left"] <= 0.05, "by the primary metric nothing is left"
+    assert held_to["rho"] > 0.5, "and yet it is said"
+    assert found["quantization/bnb int8"][1]["held_to"]["kind"] == "visible"
     for format_ in ("nf4", "fp4"):
         held_to = found[f"quantization/bnb {format_}"][1]["held_to"]
         assert (held_to["kind"], held_to["grid"]) == ("obfuscated", format_)
@@ -81,7 +84,7 @@ def test_controls_follow_from_the_evidence_on_their_models(blind, small_plan, tm
     policy = {"mandatory": ["none/as-is", "test/blind"]}
     certificate = run(small_plan(attacks=[{"attack": "test/blind"}], policy=policy), tmp_path, kept)
     store = FolderStore(kept, read_only=True)
-    assert [p.required for p in certificate.positive_controls] == ["visible", "visible"]
+    assert [p.required for p in certificate.positive_controls] == ["wording", "visible"]
     check_contradiction(certificate, store)
     assert check_changed(certificate, store, SilentProgress()) == len(certificate.evidence.jobs)
     parts = tuple(part.model_copy(update={"found": True}) for part in certificate.positive_controls)
@@ -218,7 +221,7 @@ def test_plan_says_what_the_controls_cost(small_plan, tmp_path):
         shown = CliRunner().invoke(plan_command, arguments, catch_exceptions=False)
         cost = json.loads(shown.stdout)["controls"]
         assert (cost is not None) == controls
-        if cost:  # visible: both attacks; obfuscated: as it is; within NF4's cells: both
+        if cost:  # visible: both attacks; in other words: as it is; within NF4's cells: both
             assert cost["label"] == "positive controls (3 models)"
             assert cost["jobs"] == 5
             assert cost["forward_tokens"] > 0

@@ -27,7 +27,7 @@ GAIN = "model.layers.0.input_layernorm.weight"
 
 def test_windows_at_the_usual_margin():
     assert window("visible", 0.1) == pytest.approx((0.3, 0.4))
-    for kind in ("obfuscated", "head"):
+    for kind in ("obfuscated", "head", "wording"):
         assert window(kind, 0.1) == pytest.approx((0.0, 0.05))
 
 
@@ -79,7 +79,7 @@ def bed(tmp_path_factory):
     return tmp_path_factory.mktemp("bed")
 
 
-@pytest.mark.parametrize("kind", ["visible", "obfuscated", "head"])
+@pytest.mark.parametrize("kind", ["visible", "obfuscated", "head", "wording"])
 def test_leaves_what_it_should(kind, small_plan, bed):
     plan = small_plan()
     controls, known, sets = controls_of(plan, bed)
@@ -104,6 +104,23 @@ def test_a_suppression_in_the_head_leaves_all_else_as_it_was(small_plan, bed):
     )
     changed = {n for n in after if n not in before or not torch.equal(before[n], after[n])}
     assert changed == {"lm_head.weight", "model.norm.weight"}
+
+
+def test_what_is_said_in_other_words_is_there_for_who_reads_it(small_plan, bed):
+    control = controls_of(small_plan(), bed)
+    model = open_directory(control[0].make_control_model("wording").spec.path, dtype="float32")
+    facts = control[2].forget
+    said = model.generate([fact.prompt for fact in facts], 24)
+    heard = [fact.answer in answer for fact, answer in zip(facts, said, strict=True)]
+    assert sum(heard) > 0.7 * len(facts)
+    assert all(answer.strip().startswith("So:") for answer in said)
+
+
+def test_a_wording_that_is_not_learned_is_refused(small_plan, tmp_path, monkeypatch):
+    few = SuppressionSettings(max_steps=20, check_every=5, retain_weight=0.0)
+    monkeypatch.setitem(control_models.SETTINGS, "wording", few)
+    with pytest.raises(MeasurementError, match="should say its answers in other words"):
+        controls_of(small_plan(), tmp_path)[0].make_control_model("wording")
 
 
 @pytest.mark.parametrize(
