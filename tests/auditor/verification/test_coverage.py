@@ -1,7 +1,9 @@
 """Every field of a certificate is held against something, or said to rest on the signature."""
 
 import copy
+import itertools
 import json
+import shutil
 import typing
 
 import pytest
@@ -13,6 +15,7 @@ from auditor.certificate.parts import Part
 from auditor.certificate.schema import Certificate
 from auditor.cli.main import run
 from auditor.core.errors import AuditorError, ContradictedError
+from auditor.store.folder_store import FolderStore
 from auditor.verification.circumstances import TAKEN
 from auditor.verification.coverage import COVERAGE, Ground, on_signature_alone, values
 from auditor.verification.differences import differences
@@ -136,8 +139,6 @@ def set_first(document, name, value=None):
 @pytest.fixture(scope="module")
 def whole(finished):
     """The failing audit's certificate as JSON has it, and its store."""
-    from auditor.store.folder_store import FolderStore
-
     content = json.loads((finished / "fail" / "certificate.json").read_text(encoding="utf-8"))
     return content, FolderStore(finished / "evidence", read_only=True)
 
@@ -237,9 +238,27 @@ def test_what_rests_on_the_signature_is_listed(finished, capsys):
     assert "identity.arms.path" not in without
 
 
-def test_without_a_record_of_audits_its_fields_rest_on_the_signature(copied):
-    import shutil
+def test_weights_of_models_at_hand_are_compared_anew(finished, tmp_path):
+    """Without evidence, files alone tell: figures of pairs of which both models are given."""
+    content = json.loads((finished / "pass" / "certificate.json").read_text(encoding="utf-8"))
+    part, names = content["weights"], ("retrained-1", "original", "retrained-0")
+    arms = dict(zip(("unlearned", "original", "retrained-0"), names, strict=True))
+    models = {arm: finished / "models" / name for arm, name in arms.items()}
+    pairs = {(pair["one"], pair["other"]): pair for pair in part["pairs"]}
+    assert list(pairs) == list(itertools.combinations(arms, 2))
+    assert all(pair["compared"] == pair["shared"] == 20 for pair in pairs.values())
+    assert min(pair["change"] for pair in pairs.values()) > 1.0, "trained apart"
+    path = tmp_path / "certificate.json"
+    write_certificate(Certificate.model_validate(content), path)
+    assert "weights" in verify(path, models=models).signature_alone
+    pairs["unlearned", "retrained-0"]["change"] = 0.001
+    write_certificate(Certificate.model_validate(content).named(), path)
+    verify(path, models={"original": models["original"], "unlearned": models["unlearned"]})
+    with pytest.raises(ContradictedError, match=r"weights\.unlearned\.retrained-0\.change"):
+        verify(path, models=models)
 
+
+def test_without_a_record_of_audits_its_fields_rest_on_the_signature(copied):
     path, store = copied("fail")
     shutil.rmtree(store.root / "audits")
     listed = verify(path, store=store.root).signature_alone
