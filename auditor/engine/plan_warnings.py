@@ -119,9 +119,9 @@ def _weakened(plan: AuditPlan, variants: Sequence[PlannedAttack]) -> list[Messag
         if usual_values is None or usual_values == values:
             continue
         changed = [
-            {"parameter": name, "value": values[name], "default": default}
+            {"parameter": name, "value": values.get(name), "default": default}
             for name, default in usual_values.items()
-            if values[name] != default
+            if values.get(name) != default
         ]
         found.append(message("preset_changed", attack=variant.label, changed=changed))
     return found

@@ -174,4 +174,5 @@ def _codes(numbers: Array) -> npt.NDArray[np.int8]:
     largest = np.abs(blocks).max(axis=1, keepdims=True)
     scale = np.divide(_LARGEST_CODE, largest, out=np.zeros_like(largest), where=largest > 0)
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.rint(blocks * scale).astype(np.int8).reshape(-1)
+        codes: npt.NDArray[np.int8] = np.rint(blocks * scale).astype(np.int8)
+    return codes.reshape(-1)

@@ -231,7 +231,7 @@ def _facts_known(
 def fisher_chance(known: int, facts: int, beyond: int, others: int) -> float:
     """Chance that so many of what is known fall among the facts (Fisher's exact test)."""
     total = known + beyond
-    of_facts = np.arange(known, min(facts, total) + 1)
+    of_facts = np.arange(known, min(facts, total) + 1, dtype=np.float64)
 
     def ways(n: int, k: FloatArray) -> FloatArray:
         found: FloatArray = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)

@@ -77,7 +77,8 @@ def tokens_used(row: MatrixRow, store: EvidenceStore) -> int:
     The searches of its own arms count; evidence without a note leaves the row's figure as it is.
     """
     noted = [store.notes(key).get("forward_tokens") for key in _with_searches(row, store)]
-    return sum(noted) if all(isinstance(tokens, int) for tokens in noted) else row.forward_tokens
+    counted = [tokens for tokens in noted if isinstance(tokens, int)]
+    return sum(counted) if len(counted) == len(noted) else row.forward_tokens
 
 
 def _with_searches(row: MatrixRow, store: EvidenceStore) -> Iterator[str]:

@@ -18,6 +18,8 @@ from auditor.verification.differences import differences
 from auditor.verification.load import stated_policy
 from auditor.verification.validity import moment
 
+_PLANNED = {"identity", "reproduction", "timing"}
+"""Parts of a certificate in which fields follow from its plan."""
 _BEGINNING = ("auditor", "audit")
 _WITH_VALUE = ("--out", "--store", "--executor", "--workers")
 _REDACT = "--redact"
@@ -38,7 +40,9 @@ def check_unplanned(certificate: Certificate) -> None:
     if certificate.converted_from is not None:
         return
     stated_policy(certificate)
-    stated, again = (c.model_dump(mode="json") for c in (certificate, planned(certificate)))
+    stated, again = (
+        c.model_dump(mode="json", include=_PLANNED) for c in (certificate, planned(certificate))
+    )
     if found := list(differences(stated, again, source="its plan")):
         raise ContradictedError(
             f"the certificate does not follow from its plan: {'; '.join(found[:_SHOWN])}."
