@@ -85,7 +85,7 @@ class StoredTensor:
 
 
 def tensor_files(location: Location) -> Iterator[tuple[str, Path]]:
-    """Yield the safetensors files of a located model, each with its folder's name."""
+    """Yield safetensors files of a located model with their folders' names."""
     for file in location.manifest.files:
         if file.endswith(_ENDING):
             yield file.rpartition("/")[0], _path(location, file)

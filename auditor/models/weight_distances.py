@@ -87,7 +87,7 @@ def weight_distances(
 
 
 def _sample(one: Tensors, other: Tensors, seed: str, budget: int) -> tuple[frozenset[str], int]:
-    """Return the names of the tensors to be read, and how many there are."""
+    """Return names of the tensors to be read, and their number."""
     shared = [name for name, tensor in one.items() if _comparable(tensor, other.get(name))]
     shared.sort(key=lambda name: sha256(f"{seed} {name}".encode()).digest())
     read, chosen = 0, []
@@ -139,7 +139,7 @@ class _Sums:
 
 
 def _compare(tensors: Tensors, pairs: Mapping[tuple[str, str], _Sums]) -> None:
-    """Add one tensor, of one form in all models, to the sums of their pairs."""
+    """Add a tensor of one form to the sums of its pairs."""
     differs: set[tuple[str, str]] = set()
     first = next(iter(tensors.values()))
     coded = first.is_float and len(first.shape) >= _MATRIX

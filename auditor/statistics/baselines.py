@@ -185,7 +185,7 @@ def _contaminated(
     scope: Scope,
     named: Collection[object],
 ) -> list[BaselineFinding]:
-    """Say of a model that has seen forget facts; of single ones where nothing else tells."""
+    """Return a finding against a model that has seen forget facts."""
     found = list(_above_unseen(sets, seed, seeds, margins, scope))
     if found or Arm.retrained(seed) in named:
         return found
@@ -195,7 +195,7 @@ def _contaminated(
 def _facts_known(
     sets: KnownSets, seed: int, seeds: int, margins: Margins, scope: Scope
 ) -> Iterator[BaselineFinding]:
-    """Yield a model that knows single forget facts as if it had seen them.
+    """Yield a model that knows single forget facts.
 
     Means hide a few facts that are known whole: a model that has seen just what leaks raises the
     baseline on these. Of facts that no model has seen it should know as many; without any, it is
@@ -229,7 +229,7 @@ def _facts_known(
 
 
 def fisher_chance(known: int, facts: int, beyond: int, others: int) -> float:
-    """Chance that so many of what is known fall among the facts (Fisher's exact test)."""
+    """Return the p-value of Fisher's exact test, one-sided."""
     total = known + beyond
     of_facts = np.arange(known, min(facts, total) + 1, dtype=np.float64)
 
@@ -245,7 +245,7 @@ def fisher_chance(known: int, facts: int, beyond: int, others: int) -> float:
 def _facts_as_original(
     original: FloatArray, own: FloatArray, seed: int, share: float, margins: Margins
 ) -> Iterator[BaselineFinding]:
-    """Yield a model that knows more forget facts as well as the original than may leak."""
+    """Yield a model that knows many facts as the original does."""
     if not _graded(own):
         return
     known = int(((original >= margins.minimum_gap) & (own >= original - AS_ORIGINAL)).sum())
@@ -262,7 +262,7 @@ def _facts_as_original(
 
 
 def _same_answers(sets: KnownSets, seed: int) -> Iterator[BaselineFinding]:
-    """Yield a model that answers every single fact as the unlearned one does."""
+    """Yield a model that answers all as the unlearned one does."""
     known = _joined(sets.forget, sets.retain, sets.holdout)
     unlearned, original, own = known[0], known[1], known[2 + seed]
     largest = float(np.abs(unlearned - own).max())
@@ -280,7 +280,7 @@ def _same_answers(sets: KnownSets, seed: int) -> Iterator[BaselineFinding]:
 
 
 def _graded(k: FloatArray) -> bool:
-    """Whether K takes so many values that models trained apart do not agree in all by chance."""
+    """Whether K takes too many values to agree by chance."""
     return np.unique(np.round(k / SAME_K)).size >= LEAST_FACTS
 
 

@@ -36,7 +36,7 @@ class PastAudit(BaseModel):
 
     @property
     def name(self) -> tuple[str, str]:
-        """Plan and facts, which differ where a file that the plan names was changed."""
+        """Plan and facts; a file that a plan names may change."""
         return self.plan, self.facts
 
     @property

@@ -1,4 +1,4 @@
-"""What a certificate says beside its verdict, worked out again from the evidence.
+"""Parts of a certificate beside its verdict, worked out again.
 
 Warnings, tokens, devices, formats of prompts, distances between weights, and the list of the
 evidence itself.
@@ -72,7 +72,7 @@ def _each(tables: Iterable[Mapping[str, Sequence[str]]]) -> list[str]:
 
 
 def tokens_used(row: MatrixRow, store: EvidenceStore) -> int:
-    """Return the tokens that went through models for a row, as its jobs noted.
+    """Return the tokens of a row, as its jobs noted them.
 
     The searches of its own arms count; evidence without a note leaves the row's figure as it is.
     """
@@ -90,14 +90,14 @@ def _with_searches(row: MatrixRow, store: EvidenceStore) -> Iterator[str]:
 
 
 def devices_used(certificate: Certificate, store: EvidenceStore) -> str:
-    """Return the devices on which the attacks were measured, as a certificate names them."""
+    """Return the devices on which the attacks were measured."""
     keys = dict.fromkeys(key for row in certificate.matrix for key in _with_searches(row, store))
     found = (store.environment(key) for key in keys)
     return ", ".join(sorted({here.device for here in found if here is not None}))
 
 
 def formats_again(certificate: Certificate, store: EvidenceStore) -> tuple[FormatPart, ...]:
-    """Return what the original knows in each format, from the evidence where it is named.
+    """Return what the original knows in each format.
 
     Raises:
         ContradictedError: a job asked another model, or in another format.
@@ -145,7 +145,7 @@ def weights_again(certificate: Certificate, store: EvidenceStore) -> WeightsPart
 def warnings_again(
     certificate: Certificate, plan: AuditPlan, rows: Sequence[MatrixRow], store: EvidenceStore
 ) -> tuple[Message, ...]:
-    """Return the warnings that follow from plan, facts, files and the store's record.
+    """Return warnings that follow from plan, facts, files and record.
 
     Those on what happened on the machine of the audit are taken as they stand.
 
@@ -169,7 +169,7 @@ def warnings_again(
 
 
 def _locations(certificate: Certificate) -> dict[str, Location]:
-    """The files of the models as the certificate lists them, wherever they lie."""
+    """Return the files of the models as the certificate lists them."""
     return {
         part.arm: Location(
             model=Path(),
@@ -186,7 +186,7 @@ def _tried(part: FormatPart) -> TriedFormat:
 
 
 def controls_missing(certificate: Certificate, plan: AuditPlan) -> Message | None:
-    """Return why a certificate has no positive controls, as far as its plan says.
+    """Return why a certificate has no positive controls, or None.
 
     Raises:
         ContradictedError: it has some that its plan does not ask for, or lacks those that it does.
@@ -209,7 +209,7 @@ def controls_missing(certificate: Certificate, plan: AuditPlan) -> Message | Non
 def control_again(
     part: PositiveControlPart, attack: AnyAttack, plan: AuditPlan
 ) -> PositiveControlPart:
-    """Return a positive control with the kinds of its models that its attack asks for.
+    """Return a positive control as its attack asks for it.
 
     Args:
         part: the control as it is stated.

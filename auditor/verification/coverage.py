@@ -1,4 +1,4 @@
-"""What each field of a certificate is held against when it is verified.
+"""Grounds on which each field of a certificate is verified.
 
 Every field of the schema has its line here, and a test sees to it that none is forgotten. What
 follows from something that a verifier has is worked out again and compared; the rest stands as
@@ -213,7 +213,7 @@ def on_signature_alone(
     grounds: Collection[Ground],
     unknown: Collection[str] = (),
 ) -> tuple[str, ...]:
-    """Return the fields of a certificate that nothing but its signature vouches for.
+    """Return fields that nothing but the signature vouches for.
 
     Args:
         certificate: a certificate that was verified.
@@ -240,7 +240,7 @@ def on_signature_alone(
 
 
 def values(document: object, name: str) -> Iterator[object]:
-    """Yield what a document holds under the name of a field, of all members of a list.
+    """Yield what a document holds under the name of a field.
 
     Nothing and empty lists are left out.
     """
@@ -262,7 +262,7 @@ def values(document: object, name: str) -> Iterator[object]:
 
 
 def _of_this(certificate: Certificate, found: Collection[str]) -> Iterator[str]:
-    """Yield fields that cannot be worked out of this certificate, though of others."""
+    """Yield fields that only this certificate leaves unproved."""
     if any(not row.jobs for row in certificate.matrix):
         yield from (
             f"{name} (of attacks that were not measured)"

@@ -125,7 +125,7 @@ def load_inputs(
 
 
 def _check_converted(certificate: Certificate, store: EvidenceStore) -> None:
-    """Refuse a certificate that claims the rules of a release that did not measure its evidence.
+    """Refuse a certificate that claims the rules of another release.
 
     Raises:
         ContradictedError: a later release measured a job of it.

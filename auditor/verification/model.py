@@ -95,7 +95,7 @@ def check_other_model(certificate: Certificate, arm: str, folder: Path) -> Locat
 def check_other_weights(
     certificate: Certificate, locations: Mapping[str, Location], progress: Progress
 ) -> None:
-    """Compare the weights of models on disk, and hold that against the certificate.
+    """Compare the weights of models on disk with the certificate's figures.
 
     Only pairs of which both models are given are compared.
 

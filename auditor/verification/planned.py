@@ -1,4 +1,4 @@
-"""What a certificate says of its own plan, worked out again from that plan.
+"""Parts of a certificate that follow from its plan.
 
 It needs no evidence. The plan's digest stands in the certificate and in the record of the store.
 """
@@ -30,7 +30,7 @@ _SHOWN = 5
 
 
 def check_unplanned(certificate: Certificate) -> None:
-    """Refuse a certificate that says of its plan what the plan does not.
+    """Refuse a certificate that its own plan contradicts.
 
     Certificates of earlier schemas are left alone: their plans have other forms.
 
@@ -55,7 +55,7 @@ def check_unplanned(certificate: Certificate) -> None:
 
 
 def planned(certificate: Certificate) -> Certificate:
-    """Return the certificate with all that follows from its plan worked out again."""
+    """Return the certificate as its plan has it."""
     identity, reproduction = certificate.identity, certificate.reproduction
     plan, timing = reproduction.plan, certificate.timing
     days = _table(plan.get("policy")).get("valid_days")

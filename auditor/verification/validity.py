@@ -48,7 +48,7 @@ def check_expired_certificate(
 
 
 def moment(text: str) -> datetime:
-    """Return the moment that a text of a certificate names, in UTC unless it says otherwise.
+    """Return the moment that a text names, by default in UTC.
 
     Raises:
         MalformedError: it names none.
