@@ -873,6 +873,12 @@ SENTENCES: Mapping[str, Wording] = {
         "model on other facts or with other seeds; there were {audits:count}. Whoever asks until "
         "nothing is found finds nothing."
     ),
+    "repeated_facts": (
+        "For a PASS, the policy {policy} allows {allowed:share} of the forget facts to be near "
+        "copies of others; of {facts:fact|facts}, {copies:count} are (the first: {example}). "
+        "Copies of what is forgotten would hide what is not: put other wordings into "
+        "`paraphrases` of one fact."
+    ),
     "too_few_retrained_models": (
         "For a PASS, the policy {policy} demands {demanded:retrained model|retrained models}; "
         "there are {retrained:count}."

@@ -9,6 +9,7 @@ from auditor.core.aliases import attack_label, attack_parameters
 from auditor.core.errors import AuditorError, ExpiredError
 from auditor.core.facts import Fact
 from auditor.core.messages import Message, message
+from auditor.data.near_copies import near_copies
 from auditor.metrics.metric import METRICS
 from auditor.policy.policy import AS_IS, Policy
 
@@ -167,6 +168,20 @@ def lacking_metrics(
     return tuple(name for name in dict.fromkeys(demanded) if applies(name))
 
 
+def _near_copies(
+    policy: Policy, facts: Sequence[Fact], deciding: Sequence[str]
+) -> tuple[tuple[str, str], ...]:
+    """Near copies among the facts, where the policy limits them.
+
+    Models that answer in images are asked one prompt with many seeds.
+    """
+    if policy.repeated_facts is None:
+        return ()
+    if deciding[0] in METRICS.names() and METRICS.get(deciding[0]).reads == "image":
+        return ()
+    return near_copies(facts)
+
+
 def unmet(
     policy: Policy,
     facts: Sequence[Fact],
@@ -206,6 +221,18 @@ def unmet(
                 policy=policy.name,
                 demanded=policy.minimum_retrained,
                 retrained=retrained,
+            )
+        )
+    copies = _near_copies(policy, facts, deciding)
+    if copies and len(copies) > (policy.repeated_facts or 0.0) * len(facts):
+        found.append(
+            message(
+                "repeated_facts",
+                policy=policy.name,
+                allowed=policy.repeated_facts,
+                copies=len(copies),
+                facts=len(facts),
+                example=list(copies[0]),
             )
         )
     if policy.earlier_audits is not None and earlier_audits > policy.earlier_audits:

@@ -74,6 +74,9 @@ class Policy(_Strict):
     """Facts of the forget set that a PASS needs, however clear the evidence."""
     minimum_retrained: int = Field(default=1, ge=1)
     """Retrained models (seeds) that a PASS needs."""
+    repeated_facts: float | None = Field(default=None, ge=0, lt=1, exclude_if=_unset)
+    """Largest share of the forget facts that may be near copies of others, whatever their
+    entities: they would dilute the rest. Null: any share."""
     earlier_audits: int | None = Field(default=None, ge=0, exclude_if=_unset)
     """Most audits of the same unlearned model on other facts or with other seeds that a PASS
     allows, as far as the evidence store knows; null: any number."""

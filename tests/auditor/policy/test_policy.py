@@ -269,3 +269,28 @@ def test_a_policy_that_counts_no_facts_keeps_the_digest_that_it_had():
 def test_other_audits_of_the_same_model_are_bounded(allowed, audits, blocks):
     found = unmet(Policy(earlier_audits=allowed), some_facts(2), 1, PROBABILITY, audits)
     assert [said.code for said in found] == ["audited_before_too_often"] * blocks
+
+
+@pytest.mark.parametrize(
+    ("allowed", "blocks"), [(None, False), (0.0, True), (0.1, True), (0.5, False)]
+)
+def test_near_copies_among_the_facts_are_bounded(allowed, blocks):
+    facts = [
+        Fact(
+            id=str(i), entity=f"Ann Lee {i}", prompt=f"Where was Ann Lee ({i}) born?", answer="Rye"
+        )
+        for i in range(5)
+    ] + [
+        Fact(id=name, entity=name, prompt=f"Where was {name} born?", answer="Rye")
+        for name in ("Bo Ek", "Cy Orr", "Di Penn", "Ed Quist", "Flo Roe")
+    ]
+    policy = Policy(repeated_facts=allowed)
+    found = unmet(policy, facts, 1, PROBABILITY)
+    if not blocks:
+        assert found == ()
+        return
+    [said] = found
+    expected = {"copies": 4, "facts": 10, "example": ["1", "0"], "allowed": allowed}
+    assert said.code == "repeated_facts"
+    assert said.params == expected | {"policy": policy.name}
+    assert unmet(policy, facts, 1, ("concept",)) == (), "one prompt with many seeds"
