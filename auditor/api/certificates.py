@@ -157,6 +157,8 @@ def verify(
     signed = load_signed(path, keys, threshold)
     certificate = signed.certificate
     check_expired_certificate(certificate, datetime.now(UTC))
+    check_false_arms(certificate)
+    check_unplanned(certificate)
     jobs, name = None, None
     missing: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
@@ -174,8 +176,6 @@ def verify(
         missing = check_contradiction(certificate, held)
         unknown = check_unrecorded(certificate, held)
         grounds |= {Ground.EVIDENCE, Ground.RECORD}
-    check_false_arms(certificate)
-    check_unplanned(certificate)
     compared = _by_arm(certificate, models)
     located = {arm: check_other_model(certificate, arm, at) for arm, at in compared.items()}
     check_other_weights(certificate, located, progress or SilentProgress())

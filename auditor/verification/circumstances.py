@@ -19,12 +19,12 @@ from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError, ContradictedError
 from auditor.core.facts import FactSets
 from auditor.core.messages import Message, message
-from auditor.engine.formats import better_format, mean_knowledge, sample
 from auditor.engine.plan import AuditPlan, parse_plan
 from auditor.engine.plan_warnings import PlannedAttack, plan_warnings
 from auditor.engine.preparation import TriedFormat
 from auditor.engine.registration import history_warnings
 from auditor.engine.required_control import required_control
+from auditor.engine.tried_formats import better_format, mean_knowledge, sample
 from auditor.engine.weight_comparison import STAGE, kept_distances
 from auditor.models.manifest import Location, Manifest
 from auditor.models.spec import PromptFormat
