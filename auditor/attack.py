@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypeVar
 
 from auditor.core.aliases import attack_name
+from auditor.core.arms import Arm
 from auditor.core.attack_id import AttackId
 from auditor.core.messages import Message, message
 from auditor.core.paths import FilePath as FilePath
@@ -20,6 +21,7 @@ from auditor.core.registry import Registry
 from auditor.core.roles import ControlKind, Role
 from auditor.core.source_attributes import NotLiteralError, class_attributes, named_class
 from auditor.models.kind import default_kind
+from auditor.models.manifest import asking_files
 
 if TYPE_CHECKING:
     from auditor.core.facts import FactSets
@@ -94,6 +96,9 @@ class Requirements:
     """Whether the plan must give pictures of the facts."""
     donor: bool = False
     """Whether it needs the original beside the arm, to take tensors from it."""
+    asked_otherwise: bool = False
+    """Whether it is for audits alone in which the files that say how a model is asked (tokenizer,
+    templates, generation settings) differ from the original's."""
 
 
 def role(decides: bool, mandatory: bool) -> Role:
@@ -360,6 +365,20 @@ class AttackMetadata:
     def family(self) -> str:
         """The first part of the name."""
         return self.name.partition("/")[0]
+
+    def inapplicable(self, files: Mapping[str, Mapping[str, str]]) -> Message | None:
+        """Return why the attack asks nothing new of these models, or None.
+
+        It counts towards no verdict then, and no PASS needs it.
+
+        Args:
+            files: Arm to the digests of its model's files by name.
+        """
+        if not self.requires.asked_otherwise or Arm.ORIGINAL not in files:
+            return None
+        if any(asking_files(own) != asking_files(files[Arm.ORIGINAL]) for own in files.values()):
+            return None
+        return message("asked_as_the_original")
 
     @property
     def paragraphs(self) -> tuple[str, ...]:

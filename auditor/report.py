@@ -3,10 +3,13 @@
 Someone reads it, or a machine.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from auditor.certificate.schema import Certificate
+from auditor.core.errors import AuditorError
 from auditor.core.registry import Registry
 
 
@@ -33,5 +36,35 @@ class Report:
     """What the report is for, in one line."""
 
 
+CERTIFICATE = "certificate"
+"""Stem of the files that an audit writes."""
+_OTHER_FORMS = (".json", ".dsse.json", ".sigstore.json")
+"""Suffixes of certificates that are no reports."""
+
 REPORTS: Registry[Report] = Registry("report", group="auditor.reports")
 """Reports by name."""
+
+
+def remove_certificates(folder: Path) -> None:
+    """Remove an audit's certificate in all its known forms.
+
+    Signed and redacted ones are among them.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    present = [file for file in folder.glob(f"{CERTIFICATE}.*") if file.is_file()]
+    if not present:
+        return
+    suffixes = {*_OTHER_FORMS, *_suffixes()}
+    known = {f"{CERTIFICATE}{hidden}{s}" for s in suffixes for hidden in ("", ".redacted")}
+    for file in present:
+        if file.name in known:
+            file.unlink(missing_ok=True)
+
+
+def _suffixes() -> Iterator[str]:
+    """Yield the suffixes of all reports that load."""
+    for name in REPORTS.names():
+        with suppress(AuditorError):
+            yield REPORTS.get(name).suffix

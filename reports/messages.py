@@ -287,6 +287,22 @@ def _effect_not_noted(attack: str, effect: str, arms: list[str]) -> Phrase:
     )
 
 
+def _read_otherwise(attack: str, arms: dict[str, int], facts: int) -> Phrase:
+    return fill(
+        "{attack}: models turn facts into other tokens than the original does ({counts}), so the "
+        "other attacks did not ask all of them alike. Give every model with the original's "
+        "tokenizer files and chat template.",
+        attack=attack,
+        counts=join(
+            ", ",
+            (
+                fill("{arm} {n:count} of {facts:count}", arm=arm, n=n, facts=facts)
+                for arm, n in arms.items()
+            ),
+        ),
+    )
+
+
 def _environments_differ(attack: str, differences: dict[str, dict[str, str]]) -> Phrase:
     found = (
         fill(
@@ -663,6 +679,10 @@ SENTENCES: Mapping[str, Wording] = {
         "the checkpoint is quantized ({method}), so its weights cannot be trained"
     ),
     "left_out_of_plan": "the plan leaves it out",
+    "asked_as_the_original": (
+        "it does not apply: tokenizer, templates and generation settings of every model are the "
+        "original's"
+    ),
     "worker_died": "the process that measured it ended twice, the last time with exit code "
     "{exit_code}; there may be too little memory for so many workers (--workers)",
     "pictures_not_given": "the plan gives no pictures of the facts (`data.images`)",
@@ -732,6 +752,7 @@ SENTENCES: Mapping[str, Wording] = {
     "budget_not_met": _budget_not_met,
     "environments_differ": _environments_differ,
     "effect_not_noted": _effect_not_noted,
+    "read_otherwise": _read_otherwise,
     "no_effect_on_baseline": _no_effect_on_baseline,
     "no_effect_on_unlearned": _no_effect_on_unlearned,
     "body_unchanged": (
@@ -942,7 +963,13 @@ SENTENCES: Mapping[str, Wording] = {
         "no model saw."
     ),
     "same_weights_as_original": "The unlearned and the original model have the same weights.",
-    "file_differs_from_original": "{arm} and the original have a different {file}.",
+    "files_differ_from_original": (
+        "{arm} has {count:file|files} beside the weights that the original has otherwise or not at "
+        "all: {files}."
+    ),
+    "settings_differ_from_original": (
+        "{file} of {arm} and of the original differ in {count:setting|settings}: {settings}."
+    ),
     "note_on_files": "{arm}: {note}.",
     "component_set_aside": "{component} was set aside",
     "variant_taken": "{component}: the weights are those of the variant {variant}",
@@ -1201,6 +1228,7 @@ GATES: Mapping[str, Wording] = {
     "effect": "effect",
     "weights": "weights",
     "answer_structure": "structure of the answers",
+    "tokenization": "tokenization",
 }
 """Name of each gate by its code."""
 

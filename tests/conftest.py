@@ -25,6 +25,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start; the co
 settings.register_profile("thorough", deadline=None)  # a busy machine is no failure
 settings.register_profile("default", settings.get_profile("thorough"), max_examples=25)
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, print_blob=True)
+settings.register_profile("fuzzing", settings.get_profile("thorough"), max_examples=20_000)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 

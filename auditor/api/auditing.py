@@ -22,6 +22,7 @@ from auditor.certificate.schema import Certificate, ReadingPart
 from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, FactSets, SetName
+from auditor.core.files import write_whole
 from auditor.core.findings import Finding
 from auditor.core.messages import Message
 from auditor.core.progress import Progress, SilentProgress
@@ -42,7 +43,7 @@ from auditor.models.spec import ModelSpec
 from auditor.policy import AS_IS, Policy
 from auditor.positive_controls.estimate import estimate_controls
 from auditor.positive_controls.runner import run_controls
-from auditor.report import REPORTS
+from auditor.report import REPORTS, remove_certificates
 from auditor.statistics import AssessedReading, AttackAssessment, FactsNeeded, Verdict, decide
 from auditor.statistics.readings import strongest
 from auditor.store.base import EvidenceStore
@@ -294,14 +295,15 @@ def audit(
         "attacks": attacks,
     }
     given = {name: part for name, part in parts.items() if part is not None and part != ()}
+    remove_certificates(folder)  # an older one must not outlive a failed run
     chosen = plan_of(source, given | settings, folder)
     wanted = [REPORTS.get(name) for name in dict.fromkeys(reports)]
     runner = EXECUTORS.get(executor)(workers)
-    _clear(folder, [".json", ".dsse.json", *(report.suffix for report in wanted)])
+    _make(folder)
     held = _store(folder, store)
     prepared = compare_formats(prepare(chosen, held, watcher), held, runner, watcher)
     resolved = yaml.safe_dump(prepared.plan.model_dump(mode="json"), sort_keys=False)
-    (folder / RESOLVED_PLAN).write_text(resolved, encoding="utf-8")
+    write_whole(folder / RESOLVED_PLAN, resolved.encode())
     ledger = register(prepared, held)
     weights = compare_weights(prepared, held, watcher)
     outcome = run_audit(prepared, held, runner, watcher)
@@ -324,7 +326,7 @@ def audit(
     ledger.finish(others)
     for report in wanted:
         target = folder / f"certificate{report.suffix}"
-        target.write_text(report.render(certificate, None), encoding="utf-8")
+        write_whole(target, report.render(certificate, None).encode())
     return AuditResult(certificate, held, folder)
 
 
@@ -474,7 +476,7 @@ def _source(facts: Known, name: str, folder: Path) -> Any:
     file = folder / "facts" / f"{name}.jsonl"
     file.parent.mkdir(parents=True, exist_ok=True)
     lines = (json.dumps(fact.model_dump(mode="json"), ensure_ascii=False) for fact in facts)
-    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_whole(file, "".join(f"{line}\n" for line in lines).encode())
     return str(file.resolve())
 
 
@@ -513,18 +515,14 @@ def _store(folder: Path, store: str | Path | None) -> EvidenceStore:
     return FolderStore(Path(store) if store is not None else folder / "evidence")
 
 
-def _clear(folder: Path, suffixes: Iterable[str]) -> None:
-    """Make the folder, and remove an older certificate.
-
-    An older one must not outlive a failed run.
+def _make(folder: Path) -> None:
+    """Make the folder of an audit.
 
     Raises:
         AuditorError: The folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for suffix in suffixes:
-            (folder / f"certificate{suffix}").unlink(missing_ok=True)
     except (FileExistsError, PermissionError) as error:
         raise AuditorError(f"the folder {folder} cannot be written: {error.strerror}.") from error
 

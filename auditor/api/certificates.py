@@ -11,6 +11,7 @@ from auditor.certificate.schema import Certificate
 from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError, EvidenceChangedError
 from auditor.core.progress import Progress, SilentProgress
+from auditor.core.reading import read_regular
 from auditor.engine.expansion import default_labels
 from auditor.policy import Policy, check_expired, load_policy
 from auditor.signing.envelope import open_envelope
@@ -103,7 +104,7 @@ def load_signed(path: str | Path, keys: Sequence[str | Path] = (), threshold: in
         certificate, claimed = read(file)
         return Signed(certificate, None, claimed)
     trusted = [load_public_key(Path(key)) for key in keys]
-    opened = open_envelope(file.read_bytes(), trusted, threshold, str(file))
+    opened = open_envelope(read_regular(file), trusted, threshold, str(file))
     return Signed(opened.certificate, opened.keys, opened.keys)
 
 

@@ -10,8 +10,10 @@ from pydantic import ValidationError
 
 from auditor.certificate import schema_3
 from auditor.certificate.schema import MAJOR, SCHEMA_VERSION, Certificate
+from auditor.core.arms import Arm
 from auditor.core.errors import AlteredError, MalformedError
 from auditor.core.files import write_whole
+from auditor.core.reading import parse_json, read_regular
 from auditor.core.text_safety import quoted
 from auditor.core.validation import problems
 
@@ -47,10 +49,10 @@ def read_certificate(path: Path) -> Certificate:
         AlteredError: it was edited.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_regular(path))
     except OSError as error:
         raise MalformedError(f"the certificate {path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise MalformedError(f"{path} is not valid JSON ({error}).") from error
     return parse_certificate(content, str(path))
 
@@ -95,6 +97,11 @@ def parse_certificate(content: Any, name: str) -> Certificate:
         ) from error
     if not is_unedited:
         raise AlteredError(f"{name} was edited: its content does not match its certificate_id.")
+    if all(part.arm != Arm.UNLEARNED for part in certificate.identity.arms):
+        raise MalformedError(
+            f"{name} is no certificate of an audit: it names no model `{Arm.UNLEARNED}`, so "
+            "nobody can tell what was audited."
+        )
     return certificate
 
 

@@ -16,6 +16,7 @@ from auditor.cli.options import (
 )
 from auditor.cli.plan_options import plan_from, plan_options
 from auditor.cli.progress import chosen_progress
+from auditor.report import remove_certificates
 
 
 @click.command("audit")
@@ -53,6 +54,7 @@ def command(
     Give a plan file, or the models and facts as flags. Interrupted audits go on where they
     stopped when the same command is run again.
     """
+    remove_certificates(out)  # an older one must not outlive a plan that cannot be read
     plan = plan_from(options)  # its mistakes are told before anything heavy is imported
     from auditor.api.auditing import audit
 

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from auditor.cli.console import OUT
 from auditor.core.errors import AuditorError
+from auditor.core.files import write_whole
 from auditor.core.text_safety import path_text
 
 MISSING = "not measured"
@@ -69,4 +70,4 @@ def write_page(text: str, target: Path, given: list[Path]) -> None:
                 f"{path_text(target)} is one of the certificates, which is not written over; "
                 "choose another place with --out."
             )
-    target.write_text(text, encoding="utf-8")
+    write_whole(target, text.encode())

@@ -19,4 +19,8 @@ def main() -> None:
     except BaseException:  # an exit code of 1 would say FAIL
         traceback.print_exc()
         sys.exit(4)
-    sys.exit(run())
+    try:
+        code = run()
+    except BaseException:  # not even the error could be printed
+        code = 4
+    sys.exit(code)

@@ -6,6 +6,7 @@ import click
 
 from auditor.cli.console import OUT
 from auditor.core.errors import AuditorError
+from auditor.core.files import write_whole
 from auditor.models.kind import KINDS, default_kind, kind_named
 
 
@@ -26,5 +27,5 @@ def command(path: Path, kind: str, force: bool) -> None:
     """
     if path.exists() and not force:
         raise AuditorError(f"{path} exists already; choose another name, or pass --force.")
-    path.write_text(kind_named(kind).template(), encoding="utf-8")
+    write_whole(path, kind_named(kind).template().encode())
     OUT.print(f"{path}: fill in the models and the facts, then run `auditor plan {path}`.")

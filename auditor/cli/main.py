@@ -11,16 +11,34 @@ import click
 from auditor import __version__
 from auditor.core.errors import AuditorError
 from auditor.core.extras import missing_extra
+from auditor.core.files import system_error_number
+from auditor.core.interruption import interruptible
 from auditor.core.quiet import quiet_libraries
+from auditor.core.reading import UnfitFileError
 from auditor.core.text_safety import escape_unprintable
 
 OK, FAILED_VERDICT, USAGE, UNDECIDED, BROKEN, INTERRUPTED = 0, 1, 2, 3, 4, 130
 """Exit codes: PASS, FAIL, usage, INCONCLUSIVE or NOT AUDITABLE, an attack or the audit failed."""
 
-_FILE_ERRORS = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
+_FILE_ERRORS = (
+    *(FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError),
+    UnfitFileError,
+)
 """Errors that a wrong path or a lack of rights leads to."""
 _PATH_ERRORS = (errno.ENAMETOOLONG, errno.ELOOP, errno.EROFS)
 """Numbers of further such errors, which have no class of their own."""
+_MACHINE_ERRORS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk is full: the quota is used up",
+    errno.EFBIG: "the disk is full: no file may become so large here",
+    errno.EROFS: "the disk cannot be written",
+    errno.EMFILE: "too many files are open (`ulimit -n` says how many may be)",
+    errno.ENFILE: "too many files are open on this machine",
+    errno.EIO: "the disk cannot be read or written",
+    errno.EACCES: "writing there is not permitted",
+    errno.ENOMEM: "there is not enough memory",
+}
+"""What a machine lacks, by the number of the system's error."""
 _SHOWN = 300
 """Most characters of a path that are shown."""
 
@@ -98,7 +116,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     quiet_libraries()
     try:
-        result = cli.main(arguments, standalone_mode=False)
+        with interruptible():
+            result = cli.main(arguments, standalone_mode=False)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
@@ -114,11 +133,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("auditor: interrupted; run the same command again to go on.", err=True)
         return INTERRUPTED
-    except OSError as error:
-        return _file_refused(error)
-    except BaseException:  # the last line of defence: a crash must never look like a verdict
-        traceback.print_exc()
-        return BROKEN
+    except MemoryError:
+        return _lacking(_MACHINE_ERRORS[errno.ENOMEM], "")
+    except (
+        BaseException
+    ) as error:  # the last line of defence: a crash must never look like a verdict
+        return _crashed(error)
     return result if isinstance(result, int) else OK
 
 
@@ -133,22 +153,28 @@ def _not_installed(error: ModuleNotFoundError) -> int:
     return _refused(lacking)
 
 
-def _file_refused(error: OSError) -> int:
-    """Name the file or the full disk.
+def _crashed(error: BaseException) -> int:
+    """Name the file, or what the machine lacks.
 
-    Every other fault of the system is shown whole.
+    Every other fault is shown whole.
     """
-    of_a_path = isinstance(error, _FILE_ERRORS) or error.errno in _PATH_ERRORS
-    if of_a_path and error.filename is not None:
-        name = escape_unprintable(str(error.filename))[:_SHOWN]
-        click.echo(f"auditor: {name}: {error.strerror}.", err=True)
+    number = system_error_number(error)
+    of_a_path = isinstance(error, _FILE_ERRORS) or number in _PATH_ERRORS
+    name = escape_unprintable(str(getattr(error, "filename", None) or ""))[:_SHOWN]
+    if of_a_path and name:
+        click.echo(f"auditor: {name}: {getattr(error, 'strerror', '')}.", err=True)
         return USAGE
-    if error.errno != errno.ENOSPC:
-        traceback.print_exc()
-        return BROKEN
+    if number in _MACHINE_ERRORS:
+        return _lacking(_MACHINE_ERRORS[number], name)
+    traceback.print_exception(error)
+    return BROKEN
+
+
+def _lacking(what: str, name: str) -> int:
+    place = f" ({name})" if name else ""
     click.echo(
-        f"auditor: the disk is full ({error.filename or 'evidence'}); what was measured is "
-        "kept. Free some space and run the same command again to go on.",
+        f"auditor: {what}{place}; what was measured is kept. Mend that and run the same command "
+        "again to go on.",
         err=True,
     )
     return BROKEN

@@ -13,6 +13,7 @@ from auditor.cli.console import ERR, OUT
 from auditor.cli.evidence import key_options
 from auditor.cli.options import json_option
 from auditor.core.errors import AuditorError
+from auditor.core.files import write_whole
 from auditor.report import REPORTS, Signatures
 
 ITSELF = "json"
@@ -165,4 +166,4 @@ def _write(
         write_certificate(certificate, target)
     else:
         text = REPORTS.get(form).render(certificate, signatures)
-        target.write_text(text, encoding="utf-8")
+        write_whole(target, text.encode())

@@ -10,6 +10,7 @@ from auditor.cli.console import OUT
 from auditor.cli.options import json_option, passphrase_of, passphrase_option
 from auditor.core.errors import AuditorError, MalformedError
 from auditor.core.files import write_whole
+from auditor.core.reading import read_regular
 
 _SUFFIX = ".dsse.json"
 
@@ -90,7 +91,7 @@ def _keyless(source: Path, out: Path | None) -> Path:
 
 def _bytes(source: Path) -> bytes:
     try:
-        return source.read_bytes()
+        return read_regular(source)
     except OSError as error:
         raise MalformedError(
             f"the certificate {source} cannot be read: {error.strerror}."

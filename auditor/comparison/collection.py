@@ -3,7 +3,6 @@
 Files that look like a certificate and are none are collected as well.
 """
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from auditor.certificate.parts import Part
 from auditor.certificate.schema import Certificate
 from auditor.core.errors import AuditorError
+from auditor.core.reading import parse_json, read_regular
 from auditor.core.text_safety import path_text
 from auditor.signing.reading import read
 
@@ -105,13 +105,11 @@ def _claims_to_be_one(file: Path) -> bool:
     Raises:
         AuditorError: it cannot be read, or is no JSON.
     """
-    if not file.is_file():
-        raise AuditorError("it is no regular file.")
     try:
-        content: Any = json.loads(file.read_bytes())
+        content: Any = parse_json(read_regular(file))
     except OSError as error:
         raise AuditorError(f"it cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise AuditorError(f"it is not valid JSON ({error}).") from error
     return isinstance(content, dict) and bool(
         {"certificate_id", "payloadType"} & content.keys()

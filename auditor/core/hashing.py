@@ -9,6 +9,7 @@ from typing import Any
 import rfc8785
 
 from auditor.core.errors import UnrepresentableError
+from auditor.core.reading import open_regular
 
 _CHUNK = 1 << 22
 _LARGEST_INTEGER = 10**21
@@ -99,9 +100,13 @@ def has_digest(value: Any, expected: str) -> bool:
 
 
 def digest_file(path: Path) -> str:
-    """Sha256 (hex) of a file's bytes, read in pieces."""
+    """Sha256 (hex) of a file's bytes, read in pieces.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
     sha = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while piece := file.read(_CHUNK):
             sha.update(piece)
     return sha.hexdigest()

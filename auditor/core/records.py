@@ -15,6 +15,9 @@ from auditor.core.facts import SetName
 from auditor.core.hashing import canonical_json
 from auditor.core.picture import fault
 
+MOST_ROWS = 2_000_000
+"""Most rows of a job."""
+
 
 class Row(NamedTuple):
     """Knowledge of one fact under one metric, as one job measured it."""
@@ -60,8 +63,10 @@ def check_malformed(record: Record) -> None:
 
     Raises:
         MeasurementError: a K is not a number in [0, 1], a fact was measured twice, a picture is
-            none, or the notes cannot be said in JSON.
+            none, there are too many rows, or the notes cannot be said in JSON.
     """
+    if len(record.rows) > MOST_ROWS:
+        raise MeasurementError(f"{len(record.rows):,} rows; a job keeps {MOST_ROWS:,} at most")
     seen = set()
     for row in record.rows:
         if not (math.isfinite(row.k) and 0 <= row.k <= 1):

@@ -5,9 +5,11 @@ Every bad row is reported, at once.
 
 import csv
 import difflib
-import json
-import sys
+import io
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +19,9 @@ from pydantic import ValidationError
 from auditor.core import aliases
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, SetName
+from auditor.core.limits import exceeded
 from auditor.core.paths import close_names_beside
+from auditor.core.reading import DATA, UnfitFileError, open_regular, parse_json, read_regular
 from auditor.data.source import SCHEMAS, DataSource
 
 Row = tuple[int, dict[str, Any] | str]
@@ -25,6 +29,16 @@ Row = tuple[int, dict[str, Any] | str]
 
 _NEEDED = ("prompt", "answer")
 """Fields without which there is no fact."""
+_COLUMNS = 1_000
+"""Most columns of a row."""
+_NAMED = 50
+"""Most columns that a message names."""
+_LINE = 32 * 2**20
+"""Most bytes of a line of JSON."""
+_LONGEST = 500_000
+"""Most characters of a text: far more than any model's context holds."""
+_FAULTS = 200
+"""Most different faults that a message names."""
 _SPANS = 12
 """Most runs of lines that a message names."""
 
@@ -69,7 +83,7 @@ def _described(source: DataSource, problems: Iterable[tuple[int, str]]) -> Itera
     lines: dict[str, list[int]] = {}
     for line, said in problems:
         lines.setdefault(said, []).append(line)
-    for said, found in lines.items():
+    for said, found in islice(lines.items(), _FAULTS):
         if len(found) == 1:
             yield f"{source.name}:{found[0]}: {said}"
         else:
@@ -91,6 +105,8 @@ def _ranges(numbers: Iterable[int]) -> str:
 
 
 def _fact(row: dict[str, Any], source: DataSource, default_id: str) -> Fact:
+    if len(row) > _COLUMNS:
+        raise ValueError(f"has {len(row):,} columns, and no more than {_COLUMNS:,} are read")
     values = {field: row.get(source.column(field)) for field in Fact.model_fields}
     for former, field in aliases.FIELDS.items():
         values[field] = row.get(former) if values[field] is None else values[field]
@@ -103,7 +119,15 @@ def _fact(row: dict[str, Any], source: DataSource, default_id: str) -> Fact:
         raise ValueError(_missing_columns(missing, row))
     if empty := [name for name in dict.fromkeys(needed.values()) if row[name] is None]:
         raise ValueError("; ".join(f"{name}: is empty" for name in empty))
-    return Fact(**values)
+    fact = Fact(**values)
+    for field, value in fact:
+        texts = (value,) if isinstance(value, str) else value or ()
+        if longest := max((len(text) for text in texts if len(text) > _LONGEST), default=0):
+            raise ValueError(
+                f"{source.column(field)}: has {longest:,} characters, and no more than "
+                f"{_LONGEST:,} are read; cut it into passages, a fact each"
+            )
+    return fact
 
 
 def _missing_columns(missing: Mapping[str, str], row: Mapping[str, Any]) -> str:
@@ -118,7 +142,8 @@ def _missing_columns(missing: Mapping[str, str], row: Mapping[str, Any]) -> str:
     names = " or ".join(f"`{name}`" for name in missing.values())
     likely = {field: _likely_column(field, name, row) for field, name in missing.items()}
     if None in likely.values():
-        there = ", ".join(f"`{name}`" for name in sorted(row)) or "none"
+        there = ", ".join(f"`{name}`" for name in sorted(row)[:_NAMED]) or "none"
+        there += ", …" if len(row) > _NAMED else ""
         return f"no column {names}; the columns are {there} (map names with `fields: {{…}}`)"
     there = ", ".join(f"`{name}`" for name in likely.values())
     mapping = ", ".join(f"{field}: {name}" for field, name in likely.items())
@@ -146,8 +171,8 @@ def _texts(value: Any, column: str) -> tuple[str, ...]:
         if not value.lstrip().startswith("["):
             return (value,)
         try:
-            value = json.loads(value)
-        except json.JSONDecodeError as error:
+            value = parse_json(value)
+        except ValueError as error:
             raise ValueError(f"{column}: not a JSON list of texts ({error})") from error
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         raise ValueError(f"{column}: expected a list of texts")
@@ -164,19 +189,24 @@ def _rows(source: DataSource) -> Iterator[Row]:
         raise AuditorError(
             f"{path}: unknown format {path.suffix!r}; known are {', '.join(READERS)}."
         )
-    if not path.is_file():
+    if not path.exists():
         raise AuditorError(f"{path}: no such file{close_names_beside(path)}.")
-    yield from reader(path)
+    try:
+        yield from reader(path)
+    except UnfitFileError as error:
+        raise AuditorError(f"{path} cannot be read: {error.strerror}.") from error
 
 
 def _json_lines(path: Path) -> Iterator[Row]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
+    with open_regular(path, DATA) as file:
+        for number, line in enumerate(iter(partial(file.readline, _LINE), b""), 1):
             if not line.strip():
                 continue
+            if len(line) == _LINE:
+                raise AuditorError(f"{path}:{number}: the line is longer than {_LINE:,} bytes.")
             try:
-                row = json.loads(line.decode("utf-8"))
-            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+                row = parse_json(line)
+            except ValueError as error:
                 yield number, f"not valid JSON ({error})"
                 continue
             yield number, row if isinstance(row, dict) else "expected a JSON object"
@@ -184,8 +214,8 @@ def _json_lines(path: Path) -> Iterator[Row]:
 
 def _json(path: Path) -> Iterator[Row]:
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        rows = parse_json(read_regular(path, DATA))
+    except ValueError as error:
         raise AuditorError(f"{path} is not valid JSON ({error}).") from error
     if not isinstance(rows, list):
         raise AuditorError(f"{path} holds {type(rows).__name__}, expected a list of objects.")
@@ -194,12 +224,19 @@ def _json(path: Path) -> Iterator[Row]:
 
 
 def _csv(path: Path) -> Iterator[Row]:
-    csv.field_size_limit(sys.maxsize)
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    csv.field_size_limit(_LINE)
+    with (
+        open_regular(path, DATA) as binary,
+        io.TextIOWrapper(binary, newline="", encoding="utf-8-sig") as file,
+    ):
         reader = csv.DictReader(file, strict=True)  # else an open quote swallows all that follows
         try:
             names = list(reader.fieldnames or ())
-            if twice := sorted({name for name in names if names.count(name) > 1}):
+            if len(names) > _COLUMNS:
+                raise AuditorError(
+                    f"{path} has {len(names):,} columns, and no more than {_COLUMNS:,} are read."
+                )
+            if twice := sorted(name for name, count in Counter(names).items() if count > 1):
                 raise AuditorError(f"{path} has the column {twice[0]!r} twice.")
             for row in reader:
                 if None in row or None in row.values():
@@ -214,11 +251,23 @@ def _parquet(path: Path) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    def rows() -> list[dict[str, Any]]:
+        with open_regular(path, DATA) as file:
+            found: list[dict[str, Any]] = pq.read_table(file, use_threads=False).to_pylist()
+        return found
+
+    if limit := exceeded(rows):
+        raise AuditorError(
+            f"{path} takes more {limit} to unfold than a table of facts does; write its facts as "
+            "JSON Lines."
+        )
     try:
-        table = pq.read_table(path)
-    except pa.ArrowException as error:
+        found = rows()
+    except UnfitFileError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, LookupError, OverflowError) as error:
         raise AuditorError(f"{path} is not readable as Parquet ({error}).") from error
-    yield from enumerate(table.to_pylist(), 1)
+    yield from enumerate(found, 1)
 
 
 def _hub_rows(source: DataSource) -> Iterator[Row]:

@@ -27,6 +27,7 @@ from auditor.store.gathering import (
     effect_message,
     environment_message,
     measured_evidence,
+    tokenization_message,
     unread,
     weights_message,
 )
@@ -186,6 +187,7 @@ def _evidence(
         environment=environment_message(store, variant.id, jobs),
         effect=effect_message(store, variant.id, attack.effect, jobs),
         weights=weights_message(store, variant.id, jobs),
+        tokenization=tokenization_message(store, variant.id, jobs),
         code=code_message(store, variant.id, prepared.sets.forget, jobs) if baseline else None,
     )
 

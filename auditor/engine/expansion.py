@@ -13,9 +13,11 @@ from auditor.attack import ATTACKS, PROFILES, AnyAttack, AttackMetadata, Preset
 from auditor.core.aliases import attack_parameters
 from auditor.core.attack_id import AttackId
 from auditor.core.errors import AuditorError
+from auditor.core.messages import Message
 from auditor.core.roles import Role
 from auditor.core.validation import problems
 from auditor.engine.plan import AuditPlan, swept
+from auditor.models.manifest import Location
 from auditor.policy import AS_IS, Policy, demands, waived
 
 
@@ -145,6 +147,19 @@ def from_preset(name: str, preset: Preset) -> AnyAttack:
             f"{attack.variant!r}; give both the same name."
         )
     return attack
+
+
+def inapplicable(attack: str, locations: Mapping[str, Location]) -> Message | None:
+    """Return why an attack asks nothing new of these models, or None.
+
+    It counts towards no verdict then.
+
+    Args:
+        attack: its name.
+        locations: the models' files by arm.
+    """
+    files = {arm: location.manifest.files for arm, location in locations.items()}
+    return ATTACKS.metadata(attack).inapplicable(files)
 
 
 def explicit(plan: AuditPlan) -> AuditPlan:

@@ -4,11 +4,11 @@ It is everything that is decided before any model is opened.
 """
 
 import itertools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_origin
 
-import yaml
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -24,11 +24,19 @@ from auditor.attack import ATTACKS, Parameters, Profile
 from auditor.core import aliases
 from auditor.core.errors import AuditorError
 from auditor.core.paths import LOCATED, PathType, context, located_file, path_type, root_of
+from auditor.core.reading import SETTINGS, parse_yaml, read_regular
 from auditor.core.validation import problems
 from auditor.models.kind import AnySpec, ModelKind, default_kind, kind_named, of_kind
 from auditor.models.plan_sections import DataSection, MetricSection, Section
 from auditor.models.spec import TOKEN_BUDGET, ModelSpec, PromptFormat
 from auditor.policy import Policy, check_borrowed_name, load_policy, names_file
+
+MOST_SWEPT = 200
+"""Most levels at which one request runs an attack."""
+_MOST_LEVELS = 400
+"""Most levels at which all requests of a plan run attacks."""
+_MOST = 100
+"""Most entries of a list in a plan: retrained models, attacks, seeds."""
 
 
 class AttackRequest(Section):
@@ -80,9 +88,9 @@ def swept(settings: type[Parameters], given: Mapping[str, Any]) -> list[dict[str
         given: Those that a plan gives.
 
     Raises:
-        ValueError: A list is empty.
+        ValueError: A list is empty, or the product is too large.
     """
-    axes = []
+    axes: list[list[tuple[str, Any]]] = []
     for name, value in given.items():
         field = settings.model_fields.get(name)
         kind = get_origin(field.annotation) or field.annotation if field else None
@@ -90,6 +98,11 @@ def swept(settings: type[Parameters], given: Mapping[str, Any]) -> list[dict[str
             raise ValueError(f"{name}: there is nothing in the list to sweep over")
         sweeps = isinstance(value, list) and kind not in (list, tuple)
         axes.append([(name, item) for item in value] if sweeps else [(name, value)])
+    if (count := math.prod(map(len, axes))) > MOST_SWEPT:
+        raise ValueError(
+            f"its lists make {count:,} combinations, and no more than {MOST_SWEPT} are swept; make "
+            "them shorter"
+        )
     return [dict(point) for point in itertools.product(*axes)]
 
 
@@ -176,14 +189,14 @@ class AuditPlan(Section):
 
     unlearned: AnySpec
     original: AnySpec
-    retrained: tuple[AnySpec, ...] = Field(min_length=1)
+    retrained: tuple[AnySpec, ...] = Field(min_length=1, max_length=_MOST)
     data: SerializeAsAny[DataSection]
     format: PromptFormat = PromptFormat()
     metrics: SerializeAsAny[MetricSection] = Field(default_factory=_usual_metrics)
     profile: Profile | None = "quick"
     """Ready-made set of attacks; null runs only those listed (and none/as-is)."""
-    attacks: tuple[AttackRequest, ...] = ()
-    seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
+    attacks: tuple[AttackRequest, ...] = Field(default=(), max_length=_MOST)
+    seeds: tuple[int, ...] | None = Field(default=None, min_length=1, max_length=_MOST)
     """Seeds of the attacks that depend on one; by default one in the profile quick, else three."""
     policy: NamedPolicy = Policy()
     """Policy that decides the verdict; in a file, the name of a ready-made policy or a path may
@@ -211,6 +224,17 @@ class AuditPlan(Section):
     @classmethod
     def _metrics_of_its_kind(cls, value: Any, info: ValidationInfo) -> Any:
         return metric_section(_kind(info.data), value, root_of(info), info.data.get("data"))
+
+    @field_validator("attacks")
+    @classmethod
+    def _countable(cls, requests: tuple[AttackRequest, ...]) -> tuple[AttackRequest, ...]:
+        count = sum(len(swept(ATTACKS.parameters_type(r.attack), r.parameters)) for r in requests)
+        if count > _MOST_LEVELS:
+            raise ValueError(
+                f"they make {count:,} levels of attacks, and no more than {_MOST_LEVELS} are run; "
+                "make two plans of it"
+            )
+        return requests
 
     @model_validator(mode="after")
     def _plantable(self) -> "AuditPlan":
@@ -298,10 +322,10 @@ def read_plan(
         AuditorError: The file is missing, is not YAML, or holds no settings.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(read_regular(path, SETTINGS).decode("utf-8-sig"))
     except OSError as error:
         raise AuditorError(f"the plan {path} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise AuditorError(f"the plan {path} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise AuditorError(

@@ -6,15 +6,15 @@ They are found before any model is loaded.
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 from auditor.core.arms import Arm
+from auditor.core.attack_id import AttackId
 from auditor.core.facts import FactSets
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role
 from auditor.data import checks
-from auditor.engine.expansion import Variant, default_parameters
+from auditor.engine.expansion import Variant, default_parameters, inapplicable
 from auditor.engine.plan import AuditPlan
 from auditor.models.kind import ModelKind
 from auditor.models.manifest import Location
@@ -63,26 +63,18 @@ def plan_warnings(
         *checks.warnings(sets, prompts_repeat=plan.kind.prompts_repeat),
         *_arm_warnings(locations, plan.kind),
         *_precision_warnings(plan),
-        *_weakened(plan, variants),
+        *_weakened(plan, variants, locations),
         *_unmet(plan, variants, sets),
     ]
 
 
 def _arm_warnings(locations: Mapping[str, Location], kind: ModelKind) -> list[Message]:
     found = []
-    original = locations[Arm.ORIGINAL].manifest.files
     digests = {arm: location.manifest.weights_digest for arm, location in locations.items()}
     if digests[Arm.UNLEARNED] == digests[Arm.ORIGINAL]:
         found.append(message("same_weights_as_original"))
     for arm, location in locations.items():
-        differing = [
-            name
-            for name in sorted(original.keys() | location.manifest.files.keys())
-            if any(PurePosixPath(name).match(pattern) for pattern in kind.fixed_files)
-            and location.manifest.files.get(name) != original.get(name)
-        ]
-        if differing:
-            found.append(message("file_differs_from_original", arm=arm, file=differing[0]))
+        found += kind.differences(arm, location, locations[Arm.ORIGINAL])
         if weights := location.weights_beside:
             found.append(
                 message(
@@ -100,7 +92,9 @@ def _precision_warnings(plan: AuditPlan) -> list[Message]:
     return [message("precision_differs", dtypes=dtypes)]
 
 
-def _weakened(plan: AuditPlan, variants: Sequence[PlannedAttack]) -> list[Message]:
+def _weakened(
+    plan: AuditPlan, variants: Sequence[PlannedAttack], locations: Mapping[str, Location]
+) -> list[Message]:
     """Return how the plan asks for less than the default."""
     found = []
     for name, stricter in _STRICTER.items():
@@ -112,7 +106,12 @@ def _weakened(plan: AuditPlan, variants: Sequence[PlannedAttack]) -> list[Messag
         found.append(message("metrics_do_not_decide", metrics=idle))
     usual = default_parameters(plan.kind.name)
     mandatory = {v.label for v in variants if v.role in (Role.MANDATORY, Role.WAIVED)}
-    if dropped := [label for label in usual if label not in mandatory]:
+    dropped = [
+        label
+        for label in usual
+        if label not in mandatory and inapplicable(AttackId.parse(label).name, locations) is None
+    ]
+    if dropped:
         found.append(message("policy_does_not_demand", attacks=dropped))
     for variant in variants:
         usual_values, values = usual.get(variant.label), variant.parameters

@@ -11,8 +11,9 @@ from auditor.core.errors import AuditorError
 from auditor.core.facts import FactSets
 from auditor.core.messages import Message, message
 from auditor.core.progress import Progress
+from auditor.core.roles import Role
 from auditor.data import checks
-from auditor.engine.expansion import Variant, expand, explicit
+from auditor.engine.expansion import Variant, expand, explicit, inapplicable
 from auditor.engine.job import Donor, Job, Pooled, Stage, measuring_code
 from auditor.engine.locations import Locations
 from auditor.engine.plan import AuditPlan
@@ -68,6 +69,8 @@ class Prepared:
 
     def unavailable(self, variant: Variant) -> Message | None:
         """Why a variant cannot be measured here, or None."""
+        if reason := inapplicable(variant.attack.name, self.locations):
+            return reason
         if variant.left_out:
             return message("left_out_of_plan")
         if variant.attack.requires.images and "pictures" not in self.auxiliary:
@@ -172,6 +175,10 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     auxiliary = plan.kind.auxiliary_inputs(plan, sets)
     locations = _located(plan, progress)
     _check_circles(locations, progress)
+    variants = [
+        v if inapplicable(v.attack.name, locations) is None else replace(v, role=Role.REPORTED)
+        for v in variants
+    ]
     planned = [PlannedAttack.from_variant(variant) for variant in variants]
     warnings = plan_warnings(plan, planned, sets, locations)
     facts = store.put_facts(sets)

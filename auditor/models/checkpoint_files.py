@@ -1,10 +1,10 @@
 """Files of a checkpoint: read, whole, and no shard missing."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from auditor.core.errors import AuditorError
+from auditor.core.reading import UnfitFileError, parse_json, read_regular
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -14,8 +14,10 @@ def read_json(file: Path) -> dict[str, Any]:
         AuditorError: the file is no JSON, or holds something else than an object.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # also too many digits, or too deep
+        content = parse_json(read_regular(file))
+    except UnfitFileError as error:
+        raise AuditorError(f"{file} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
         raise AuditorError(f"{file} is not valid JSON ({error}).") from error
     if not isinstance(content, dict):
         raise AuditorError(f"{file} holds {type(content).__name__}, expected a JSON object.")
@@ -44,10 +46,13 @@ def shards(index: Path) -> list[str]:
     """Names of the shards that an index lists.
 
     Raises:
-        AuditorError: a shard is not there, or the index points outside its folder.
+        AuditorError: a shard is not there, or the index points outside its folder or at no file.
     """
     weight_map = read_json(index).get("weight_map")
-    names = sorted(set(weight_map.values())) if isinstance(weight_map, dict) else []
+    listed = list(weight_map.values()) if isinstance(weight_map, dict) else []
+    if not all(isinstance(name, str) for name in listed):
+        raise AuditorError(f"{index} names what is no file (weight_map). Download it again.")
+    names = sorted(set(listed))
     if not names:
         raise AuditorError(f"{index} lists no shards (weight_map). Download it again.")
     if outside := [name for name in names if Path(str(name)).name != name]:
@@ -66,9 +71,16 @@ def quantization_method(directory: Path) -> str | None:
 
     None for a checkpoint at full precision, and for a diffusers pipeline: a pipeline with a
     quantized component is refused when it is located.
+
+    Raises:
+        AuditorError: the configuration is none.
     """
     file = directory / "config.json"
     if not file.exists():
         return None
     quantization = read_json(file).get("quantization_config")
-    return str(quantization.get("quant_method", "unknown method")) if quantization else None
+    if not quantization:
+        return None
+    if not isinstance(quantization, dict):
+        raise AuditorError(f"{file}: its quantization_config is no JSON object.")
+    return str(quantization.get("quant_method", "unknown method"))

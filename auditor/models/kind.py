@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 
@@ -23,10 +23,12 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from auditor.core.errors import AuditorError
 from auditor.core.facts import FactSets
+from auditor.core.messages import Message
 from auditor.core.paths import context, located_model, root_of
 from auditor.core.registry import Registry
 from auditor.core.validation import sentence
 from auditor.models.auxiliary import AuxiliaryInputs
+from auditor.models.file_differences import files_differ
 from auditor.models.plan_sections import DataSection, MetricSection
 from auditor.models.spec import ModelSpec, PromptFormat
 
@@ -238,6 +240,24 @@ class ModelKind(ABC):
     def weights_folder(self, location: "Location") -> Path:
         """The folder of the weights that an evaluation runs through."""
         return location.model
+
+    def differences(self, arm: str, own: "Location", original: "Location") -> tuple[Message, ...]:
+        """Return warnings of fixed files that are not the original's.
+
+        Args:
+            arm: The arm that they are about.
+            own: Its files.
+            original: The original's.
+        """
+        mine, theirs = (
+            {
+                name: digest
+                for name, digest in place.manifest.files.items()
+                if any(PurePosixPath(name).match(pattern) for pattern in self.fixed_files)
+            }
+            for place in (own, original)
+        )
+        return files_differ(arm, mine, theirs)
 
     def options(self, spec: ModelSpec) -> dict[str, JsonValue]:
         """Return what in a spec decides a result besides files and dtype.

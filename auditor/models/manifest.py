@@ -1,5 +1,7 @@
 """Files of a model and their sha256 digests."""
 
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -21,6 +23,15 @@ _CERTIFICATE = tuple(
 """Files that an audit writes, and that are published along with a model."""
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 """Endings of the names of weight files."""
+TEMPLATES = "additional_chat_templates"
+"""Folder from which a tokenizer takes further chat templates."""
+_ASKING = (
+    *("tokenizer*", "chat_template*", f"{TEMPLATES}/*", "special_tokens_map.json"),
+    *("added_tokens.json", "*vocab*", "merges.txt", "dict.txt", "normalizer.json", "emoji.json"),
+    *("word_*.json", "byte_maps.json", "*.model", "*.spm", "*.tiktoken", "*.codes", "*.bpe"),
+    *("*.tokenizer", "generation_config.json", "*.py"),
+)
+"""Patterns of the files that say how a language model is asked, and where its answers end."""
 
 
 class Manifest(BaseModel):
@@ -67,6 +78,23 @@ class Location(BaseModel):
     def weights_beside(self) -> tuple[str, ...]:
         """Files beside the model that may hold weights, in whatever form."""
         return tuple(name for name in self.beside if name.lower().endswith(ANY_WEIGHTS))
+
+
+def asking_files(files: Mapping[str, str]) -> dict[str, str]:
+    """Return the files that decide how a language model is asked.
+
+    They are its tokenizer, its templates, its generation settings, which end its answers, and code
+    that it brings.
+
+    Args:
+        files: Digests of its files by name.
+    """
+    return {
+        name: digest
+        for name, digest in files.items()
+        if ("/" not in name or name.startswith(f"{TEMPLATES}/"))
+        and any(fnmatchcase(name, pattern) for pattern in _ASKING)
+    }
 
 
 def files_beside(location: Location) -> tuple[str, ...]:

@@ -4,10 +4,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from auditor.core.errors import AuditorError
+from auditor.core.reading import SETTINGS, parse_yaml, read_regular
 from auditor.core.validation import did_you_mean, problems
 from auditor.policy.policy import Policy
 
@@ -47,7 +47,7 @@ def load_policy(name: str) -> Policy:
             hint += f" To name the file in this folder, write ./{name}."
         raise AuditorError(f"there is no ready-made policy {name}; {hint}")
     try:
-        policy = _parse(path.read_text(encoding="utf-8"), str(path))
+        policy = _parse(read_regular(path, SETTINGS).decode("utf-8-sig"), str(path))
     except OSError as error:
         hint = did_you_mean(path.name, texts) or f"give a file, or one of {', '.join(texts)}."
         raise AuditorError(f"the policy {name} cannot be read: {error.strerror}; {hint}") from error
@@ -97,8 +97,8 @@ def parse_policy(content: Any, name: str) -> Policy:
 
 def _parse(text: str, name: str) -> Policy:
     try:
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+        content = parse_yaml(text)
+    except ValueError as error:
         raise AuditorError(f"the policy {name} is not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise AuditorError(f"the policy {name} holds no settings by name.")

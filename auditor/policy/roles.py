@@ -30,6 +30,7 @@ def assign_roles(
     attacks: Mapping[AttackId, Mapping[str, Any]],
     reported: Collection[AttackId],
     default: Iterable[str] = (),
+    inapplicable: Collection[str] = (),
 ) -> tuple[dict[AttackId, Assigned], tuple[AttackId, ...]]:
     """Give every attack its role under a policy.
 
@@ -38,6 +39,8 @@ def assign_roles(
         attacks: the attacks that were run or tried, with their parameters.
         reported: those whose measure counts towards no verdict.
         default: labels that are mandatory where the policy lists none.
+        inapplicable: names of attacks that ask nothing new of these models, which count towards
+            no verdict.
 
     Returns:
         Attack to what the policy makes of it, those that it demands and nobody ran included; and
@@ -49,10 +52,12 @@ def assign_roles(
     """
     by_label = {attack.label: attack for attack in attacks}
     wanted = demands(policy, by_label, default)
-    missing = tuple(AttackId.parse(demand.name) for demand in wanted if not demand.labels)
+    absent = (AttackId.parse(demand.name) for demand in wanted if not demand.labels)
+    missing = tuple(attack for attack in absent if attack.name not in inapplicable)
     mandatory = [label for demand in wanted for label in (demand.labels or (demand.name,))]
     lifted = waived(policy, mandatory)
-    silent = [attack.label for attack in reported if attack.label in mandatory]
+    idle = {attack for attack in attacks if attack.name in inapplicable}
+    silent = [a.label for a in reported if a.label in mandatory and a not in idle]
     if silent:
         raise AuditorError(
             f"the policy {policy.name} makes {', '.join(silent)} mandatory, which is only "
@@ -60,7 +65,7 @@ def assign_roles(
         )
 
     def assigned(attack: AttackId) -> Assigned:
-        if attack in reported:
+        if attack in reported or attack in idle:
             return Assigned(Role.REPORTED, None)
         if attack.label in lifted:
             return Assigned(Role.WAIVED, None)

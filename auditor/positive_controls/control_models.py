@@ -3,7 +3,6 @@
 They are kept beside the evidence and made once.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from auditor.core.facts import Fact
 from auditor.core.hashing import canonical_json, digest
 from auditor.core.packages import installed_version
 from auditor.core.progress import Progress
+from auditor.core.reading import parse_json, read_regular
 from auditor.core.roles import ControlKind
 from auditor.engine.fingerprint import fingerprint, module_fingerprint
 from auditor.engine.preparation import Prepared
@@ -125,10 +125,10 @@ class ControlModels:
         )
         location = locate(spec)
         try:
-            said = json.loads((folder / _DESCRIPTION).read_bytes())
+            said = parse_json(read_regular(folder / _DESCRIPTION))
         except (OSError, ValueError) as error:
             raise AuditorError(_changed(folder)) from error
-        if said.get("manifest") != location.manifest.digest:
+        if not isinstance(said, dict) or said.get("manifest") != location.manifest.digest:
             raise AuditorError(_changed(folder))
         return PositiveControlModel(
             kind,

@@ -8,7 +8,6 @@ not cover is other signatures: those of keys that nobody brought are not looked 
 
 import base64
 import binascii
-import json
 import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -26,6 +25,7 @@ from auditor.core.errors import (
     UntrustedError,
 )
 from auditor.core.hashing import canonical_json
+from auditor.core.reading import parse_json
 from auditor.core.text_safety import quoted
 from auditor.signing.statement import certificate_of, statement
 
@@ -161,8 +161,8 @@ def _diagnosed(envelope: Envelope, keyid: str, name: str) -> AuditorError:
 def _parsed(content: bytes, name: str) -> Envelope:
     """The envelope, if it is in its canonical form."""
     try:
-        data = json.loads(content.decode("utf-8"), object_pairs_hook=_unrepeated)
-    except (ValueError, RecursionError) as error:
+        data = parse_json(content)
+    except ValueError as error:
         raise MalformedError(f"{name} is not a signed certificate: {error}.") from error
     if isinstance(data, dict) and "schema_version" in data:
         raise MalformedError(
@@ -206,10 +206,3 @@ def _decoded(text: Any, name: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, TypeError, ValueError) as error:
         raise MalformedError(f"{name} holds what is not base64 ({error}).") from error
-
-
-def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        raise ValueError("a field is given twice")
-    return content

@@ -155,8 +155,12 @@ def _write_new(file: Path, content: bytes, mode: int) -> None:
             f"{error.filename} exists already, and a key is never written over; choose another "
             "name."
         ) from error
-    with os.fdopen(descriptor, "wb") as written:
-        written.write(content)
+    try:
+        with os.fdopen(descriptor, "wb") as written:
+            written.write(content)
+    except OSError as error:  # half a key is none
+        file.unlink()
+        raise OSError(error.errno, error.strerror, str(file)) from error
 
 
 def _content(file: Path) -> bytes:

@@ -1,11 +1,11 @@
 """Certificates from files, signed or not."""
 
-import json
 from pathlib import Path
 
 from auditor.certificate.files import parse_certificate
 from auditor.certificate.schema import Certificate
 from auditor.core.errors import MalformedError
+from auditor.core.reading import parse_json, read_regular
 from auditor.signing.envelope import unchecked
 
 
@@ -23,7 +23,7 @@ def read(path: Path) -> tuple[Certificate, tuple[str, ...] | None]:
         AlteredError: the certificate was edited.
     """
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise MalformedError(f"the certificate {path} cannot be read: {error.strerror}.") from error
     return parse(content, str(path))
@@ -41,8 +41,8 @@ def parse(content: bytes, name: str) -> tuple[Certificate, tuple[str, ...] | Non
         AlteredError: the certificate was edited.
     """
     try:
-        data = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        data = parse_json(content)
+    except ValueError as error:
         raise MalformedError(f"{name} is not valid JSON ({error}).") from error
     if isinstance(data, dict) and "payloadType" in data:
         return unchecked(content, name)

@@ -3,7 +3,6 @@
 The models are its subjects and the certificate is its predicate.
 """
 
-import json
 from typing import Any
 
 from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
@@ -14,6 +13,7 @@ from auditor.certificate.files import parse_certificate
 from auditor.certificate.schema import MAJOR, Certificate
 from auditor.core.errors import MalformedError
 from auditor.core.hashing import canonical_json, former_canonical_json
+from auditor.core.reading import parse_json
 from auditor.core.text_safety import quoted
 
 PREDICATE_TYPES = {
@@ -51,8 +51,8 @@ def certificate_of(payload: bytes, name: str) -> Certificate:
         AlteredError: the certificate's content does not have the id that it names.
     """
     try:
-        content = json.loads(payload)
-    except (ValueError, RecursionError) as error:
+        content = parse_json(payload)
+    except ValueError as error:
         raise MalformedError(f"what {name} signs is not valid JSON ({error}).") from error
     if not isinstance(content, dict) or content.get("_type") != STATEMENT_TYPE_URI:
         raise MalformedError(f"what {name} signs is not an in-toto Statement v1.")

@@ -58,6 +58,8 @@ class AttackEvidence:
             not, or declares none.
         weights: what the weights themselves say against a PASS; None where nothing.
         code: that the unlearned model's answers tell the facts in a code; None where not.
+        tokenization: which arms' own tokenizers read facts otherwise than the original's; None
+            where none does.
     """
 
     id: AttackId
@@ -74,6 +76,7 @@ class AttackEvidence:
     effect: Message | None = None
     weights: Message | None = None
     code: Message | None = None
+    tokenization: Message | None = None
 
     def __post_init__(self) -> None:
         measured = self.status is Status.MEASURED
@@ -234,3 +237,5 @@ def _shared_gates(evidence: AttackEvidence, against: Message | None) -> Iterator
         yield Gate("weights", met=False, message=evidence.weights)
     if evidence.code is not None:
         yield Gate("answer_structure", met=False, message=evidence.code)
+    if evidence.tokenization is not None:
+        yield Gate("tokenization", met=False, message=evidence.tokenization)

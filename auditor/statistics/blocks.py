@@ -15,6 +15,7 @@ _TELLING = (
     "residual",
     "effect",
     "weights",
+    "tokenization",
     "metrics_agree",
     "measured",
     "positive_control",

@@ -53,8 +53,8 @@ def knowledge(
     They are in the order of the rows.
     """
     wanted = _is(table["set"], set_name) & _is(table["metric"], metric)
-    names, codes = _coded(table["fact"])
-    known = _numbers(table["k"].combine_chunks())
+    names, codes = coded(table["fact"])
+    known = numbers(table["k"].combine_chunks())
     return [names[code] for code in codes[wanted].tolist()], known[wanted]
 
 
@@ -66,7 +66,7 @@ def answers(table: pa.Table, set_name: SetName) -> dict[str, str]:
     wanted = pc.and_(pc.equal(table["set"], set_name), pc.is_valid(table["answer"]))
     held = table.filter(wanted)
     said: dict[str, str] = {}
-    for fact, answer in zip(_texts(held["fact"]), held["answer"].to_pylist(), strict=True):
+    for fact, answer in zip(_texts(held["fact"]), _texts(held["answer"]), strict=True):
         said.setdefault(fact, answer)
     return said
 
@@ -81,27 +81,41 @@ def pictures(table: pa.Table, set_name: SetName) -> dict[str, bytes]:
     wanted = pc.and_(pc.equal(table["set"], set_name), pc.is_valid(table["picture"]))
     held = table.filter(wanted)
     drawn: dict[str, bytes] = {}
-    for fact, picture in zip(_texts(held["fact"]), held["picture"].to_pylist(), strict=True):
+    for fact, picture in zip(
+        _texts(held["fact"]), held["picture"].cast(pa.binary()).to_pylist(), strict=True
+    ):
         drawn.setdefault(fact, picture)
     return drawn
 
 
+def plain(table: pa.Table) -> pa.Table:
+    """The table without dictionaries, which differ from job to job."""
+    return table.cast(
+        pa.schema(
+            [
+                pa.field(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type)
+                for f in table.schema
+            ]
+        )
+    )
+
+
 def _is(column: pa.ChunkedArray, value: str) -> npt.NDArray[np.bool_]:
     """Return which rows hold a value."""
-    names, codes = _coded(column)
+    names, codes = coded(column)
     wanted: npt.NDArray[np.bool_] = codes == (names.index(value) if value in names else -1)
     return wanted
 
 
-def _coded(column: pa.ChunkedArray) -> tuple[list[str], npt.NDArray[np.int32]]:
+def coded(column: pa.ChunkedArray) -> tuple[list[str], npt.NDArray[np.int32]]:
     """The different values, and the place among them of each row's."""
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    coded = column.combine_chunks()
-    return coded.dictionary.to_pylist(), _numbers(coded.indices)
+    whole = column.combine_chunks()
+    return whole.dictionary.to_pylist(), numbers(whole.indices)
 
 
-def _numbers(array: pa.Array) -> npt.NDArray[Any]:
+def numbers(array: pa.Array) -> npt.NDArray[Any]:
     """The numbers of an array without nulls.
 
     They are shared by DLPack: every other way from arrow to numpy imports pandas, which takes

@@ -20,16 +20,21 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
+from safetensors import SafetensorError
 from safetensors.numpy import load, save_file
 
-from auditor.core.aliases import COLUMNS, JOB_KEYS, NOTES, attack_name, attack_parameters, renamed
+from auditor.core.aliases import JOB_KEYS, NOTES, attack_name, attack_parameters, renamed
 from auditor.core.errors import AuditorError, EvidenceChangedError
 from auditor.core.facts import FactSets
-from auditor.core.files import PARTIAL, partial_name, whole_folder, write_whole
+from auditor.core.files import PARTIAL, partial_name, system_errors, whole_folder, write_whole
 from auditor.core.hashing import canonical_json, digest, digest_file
+from auditor.core.reading import DATA, DOCUMENT, UnfitFileError, parse_json, read_regular
 from auditor.core.records import Cost, Record, Row, notes_json
-from auditor.store.columns import REPEATED, named, tabulate
+from auditor.core.text_safety import quoted
+from auditor.store.columns import plain, tabulate
 from auditor.store.environment import Environment, former_environment
+from auditor.store.rows_file import parse_rows
 
 _ROWS = "rows.parquet"
 _NOTES = "notes.json"
@@ -40,6 +45,18 @@ _SEAL = "seal.json"
 _COST = "cost.json"
 
 _LOGS, _ARTIFACTS = "audits", "positive-controls"
+
+_SEALS = TypeAdapter(dict[str, str])
+_OBJECTS = TypeAdapter(dict[str, Any])
+_COSTS = TypeAdapter(Cost)
+
+_UNREADABLE = (
+    *(UnfitFileError, FileNotFoundError, NotADirectoryError, SafetensorError),
+    *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
+)
+"""Errors to which a file leads that a store did not write."""
+_SHOWN = 200
+"""Most characters of such an error that are quoted."""
 
 _ABANDONED = 24 * 3600
 """Seconds after which a temporary folder is taken for the leftover of a killed run."""
@@ -103,6 +120,8 @@ class FolderStore:
             OSError: The disk is full or gone; nothing half-written is left under the job's name.
         """
         final = self._folder(key)
+        if final.is_dir() and not self.has(key):  # no evidence: it would stand in the way
+            final.rename(self._jobs / partial_name())
         with whole_folder(final, within=self._jobs) as folder:
             (folder / _IDENTITY).write_bytes(canonical_json(identity))
             (folder / _ENVIRONMENT).write_bytes(canonical_json(environment.model_dump()))
@@ -111,7 +130,8 @@ class FolderStore:
             if record.arrays:
                 # safetensors writes the memory of a strided array as if it were contiguous
                 whole = {name: np.asarray(a, order="C") for name, a in record.arrays.items()}
-                save_file(whole, folder / _ARRAYS)
+                with system_errors():
+                    save_file(whole, folder / _ARRAYS)
             seal = {file.name: digest_file(file) for file in sorted(folder.iterdir())}
             (folder / _COST).write_text(json.dumps(cost.__dict__), encoding="utf-8")
             (folder / _SEAL).write_bytes(canonical_json(seal))
@@ -123,9 +143,8 @@ class FolderStore:
             EvidenceChangedError: a file was changed after it was written.
         """
         self.seal(key)
-        folder = self._folder(key)
         return Record(
-            rows=tuple(Row(**row) for row in named(pq.read_table(folder / _ROWS)).to_pylist()),
+            rows=tuple(Row(**row) for row in plain(self.rows(key)).to_pylist()),
             notes=self.notes(key),
             arrays=self.arrays(key),
         )
@@ -136,17 +155,9 @@ class FolderStore:
         Raises:
             EvidenceChangedError: they were changed after they were written.
         """
-        content = pa.BufferReader(self._whole(key, _ROWS))
-        metadata = pq.read_metadata(content)
-        held = metadata.schema.names
-        former = {now: name for name, now in COLUMNS.items() if name in held}
-        file = pq.ParquetFile(
-            content,
-            metadata=metadata,
-            read_dictionary=[former.get(name, name) for name in REPEATED],
-        )
-        wanted = None if columns is None else [former.get(name, name) for name in columns]
-        return named(file.read(wanted, use_threads=False))
+        content = self._whole(key, _ROWS, DATA)
+        with self._as_written(key, _ROWS):
+            return parse_rows(content, columns)
 
     def notes(self, key: str) -> dict[str, Any]:
         """Return the notes of a finished job, under today's names.
@@ -154,8 +165,8 @@ class FolderStore:
         Raises:
             EvidenceChangedError: they were changed after they were written.
         """
-        notes: dict[str, Any] = json.loads(self._whole(key, _NOTES))
-        former = _is_former(json.loads(self._whole(key, _IDENTITY)))
+        notes = self._object(key, _NOTES)
+        former = _is_former(self._object(key, _IDENTITY))
         return renamed(notes, NOTES) if former else notes
 
     def arrays(self, key: str) -> dict[str, npt.NDArray[np.generic]]:
@@ -166,7 +177,9 @@ class FolderStore:
         """
         if _ARRAYS not in self._sealed(key):
             return {}
-        return dict(sorted(load(self._whole(key, _ARRAYS)).items()))  # in no order as they come
+        content = self._whole(key, _ARRAYS, None)
+        with self._as_written(key, _ARRAYS):
+            return dict(sorted(load(content).items()))  # in no order as they come
 
     def identity(self, key: str) -> dict[str, Any]:
         """Read what a finished job was asked, under today's names.
@@ -178,8 +191,9 @@ class FolderStore:
         if not _is_former(identity):
             return identity
         identity = renamed(identity, JOB_KEYS)
-        attack = attack_name(identity.get("attack", ""))
-        parameters = attack_parameters(attack, identity.get("parameters", {}))
+        with self._as_written(key, _IDENTITY):
+            attack = attack_name(identity.get("attack", ""))
+            parameters = attack_parameters(attack, identity.get("parameters", {}))
         return identity | {"attack": attack, "parameters": parameters}
 
     def environment(self, key: str) -> Environment | None:
@@ -191,7 +205,9 @@ class FolderStore:
             EvidenceChangedError: It was changed after it was written, or is not there.
         """
         if _ENVIRONMENT in self._sealed(key):
-            return Environment.model_validate_json(self._whole(key, _ENVIRONMENT))
+            said = self._object(key, _ENVIRONMENT)
+            with self._as_written(key, _ENVIRONMENT):
+                return Environment.model_validate(said)
         return former_environment(self._identity(key))
 
     def _identity(self, key: str) -> dict[str, Any]:
@@ -199,12 +215,17 @@ class FolderStore:
         content = self._whole(key, _IDENTITY)
         if hashlib.sha256(content).hexdigest() != key:
             raise EvidenceChangedError(_changed(self._folder(key) / _IDENTITY))
-        identity: dict[str, Any] = json.loads(content)
-        return identity
+        return self._object(key, _IDENTITY)
 
     def cost(self, key: str) -> Cost:
-        """Return the cost of a finished job."""
-        return Cost(**json.loads((self._folder(key) / _COST).read_text(encoding="utf-8")))
+        """Return the cost of a finished job.
+
+        Raises:
+            EvidenceChangedError: it is not there, or was changed.
+        """
+        file = self._folder(key) / _COST
+        with self._as_written(key, _COST):
+            return _COSTS.validate_python(parse_json(read_regular(file)))
 
     def seal(self, key: str) -> str:
         """Digest over a finished job's evidence (timings excepted), checked against its files.
@@ -215,10 +236,13 @@ class FolderStore:
         folder = self._folder(key)
         seal = self._sealed(key)
         present = {file.name for file in folder.iterdir()} - {_SEAL, _COST}
-        for name in sorted(seal.keys() | present):
-            file = folder / name
-            if name not in present or digest_file(file) != seal.get(name):
-                raise EvidenceChangedError(_changed(file))
+        for name in sorted(seal.keys() ^ present):
+            raise EvidenceChangedError(_changed(folder / name))
+        for name, sealed in sorted(seal.items()):
+            with self._as_written(key, name):
+                found = digest_file(folder / name)
+            if found != sealed:
+                raise EvidenceChangedError(_changed(folder / name))
         return digest(seal)
 
     def claimed_seal(self, key: str) -> str:
@@ -234,28 +258,41 @@ class FolderStore:
     def _sealed(self, key: str) -> dict[str, str]:
         """File to digest, as written down."""
         file = self._folder(key) / _SEAL
-        try:
-            seal = json.loads(file.read_bytes())
-        except FileNotFoundError as error:
-            raise EvidenceChangedError(
-                f"the evidence of job {key} is not in {self.root}."
-            ) from error
-        except ValueError as error:
-            raise EvidenceChangedError(_changed(file)) from error
-        if not isinstance(seal, dict) or not {_IDENTITY, _NOTES, _ROWS} <= seal.keys():
+        if not file.exists():
+            raise EvidenceChangedError(f"the evidence of job {key} is not in {self.root}.")
+        with self._as_written(key, _SEAL):
+            seal = _SEALS.validate_python(parse_json(read_regular(file)), strict=True)
+        if not {_IDENTITY, _NOTES, _ROWS} <= seal.keys():
             raise EvidenceChangedError(_changed(file))
         return seal
 
-    def _whole(self, key: str, name: str) -> bytes:
+    def _whole(self, key: str, name: str, limit: int | None = DOCUMENT) -> bytes:
         """A file of a finished job, checked against its seal."""
         file = self._folder(key) / name
-        try:
-            content = file.read_bytes()
-        except FileNotFoundError as error:
-            raise EvidenceChangedError(_changed(file)) from error
+        with self._as_written(key, name):
+            content = read_regular(file, limit)
         if hashlib.sha256(content).hexdigest() != self._sealed(key)[name]:
             raise EvidenceChangedError(_changed(file))
         return content
+
+    def _object(self, key: str, name: str) -> dict[str, Any]:
+        """A file of a finished job that holds a JSON object."""
+        content = self._whole(key, name)
+        with self._as_written(key, name):
+            return _OBJECTS.validate_python(parse_json(content), strict=True)
+
+    @contextmanager
+    def _as_written(self, key: str, name: str) -> Iterator[None]:
+        """Take whatever a file's content leads to for a change of it.
+
+        Raises:
+            EvidenceChangedError: The file is not what a store writes.
+        """
+        file = self._folder(key) / name
+        try:
+            yield
+        except _UNREADABLE as error:
+            raise EvidenceChangedError(_changed(file, _why(error))) from error
 
     def put_facts(self, sets: FactSets) -> str:
         """Keep the facts that jobs are about, and return their digest."""
@@ -274,14 +311,16 @@ class FolderStore:
         """
         file = self._inputs / f"{key}.json"
         try:
-            content = file.read_bytes()
+            content = read_regular(file, DATA)
+            if hashlib.sha256(content).hexdigest() == key:
+                return FactSets.model_validate(parse_json(content))
         except FileNotFoundError as error:
             raise EvidenceChangedError(f"the facts {key} are not in {self.root}.") from error
-        if hashlib.sha256(content).hexdigest() != key:
+        except (UnfitFileError, ValueError) as error:
             raise EvidenceChangedError(
-                f"the facts in {file} were changed. Delete it and start again."
-            )
-        return FactSets.model_validate_json(content)
+                f"{file} holds no facts ({_why(error)}). Delete it and start again."
+            ) from error
+        raise EvidenceChangedError(f"the facts in {file} were changed. Delete it and start again.")
 
     def artifact(self, key: str, make: Callable[[Path], None]) -> Path:
         """Return the folder kept under a key, made if absent.
@@ -314,7 +353,7 @@ class FolderStore:
         former = folder.with_name(f"{log}.json")
         files = sorted(folder.glob("[!.]*.json")) if folder.is_dir() else []
         for file in [former, *files] if former.exists() else files:
-            yield str(file), file.read_bytes()
+            yield str(file), read_regular(file)
 
     def redaction_key(self) -> bytes:
         """Return the secret under which this store's texts are redacted.
@@ -331,7 +370,7 @@ class FolderStore:
             descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as written:
                 written.write(secrets.token_bytes(32))
-        return file.read_bytes()
+        return read_regular(file)
 
     def log_failure(self, key: str, text: str) -> None:
         """Keep the traceback of a failed job for whoever mends it."""
@@ -365,10 +404,16 @@ class FolderStore:
                 continue
 
 
-def _changed(file: Path) -> str:
+def _why(error: Exception) -> str:
+    """What is wrong with a file, in short."""
+    return quoted((error.strerror if isinstance(error, OSError) else "") or str(error), _SHOWN)
+
+
+def _changed(file: Path, why: str | None = None) -> str:
+    said = f" ({why})" if why else ""
     return (
-        f"evidence was changed after it was measured: {file}. Delete the folder {file.parent} to "
-        "measure this job again."
+        f"evidence was changed after it was measured: {file}{said}. Delete the folder "
+        f"{file.parent} to measure this job again."
     )
 
 

@@ -13,6 +13,7 @@ from auditor.statistics import Arms, AttackEvidence, Reading
 from auditor.statistics.answer_structure import coded_answers
 from auditor.statistics.effect import lacking_effect
 from auditor.statistics.holdout_blocks import BLOCK
+from auditor.statistics.tokenization import read_otherwise
 from auditor.statistics.weights import unchanged_body, unchanged_codes
 from auditor.store.base import EvidenceStore
 from auditor.store.columns import ANSWERED, answers
@@ -36,6 +37,7 @@ def measured_evidence(
     effect: Message | None = None,
     weights: Message | None = None,
     code: Message | None = None,
+    tokenization: Message | None = None,
 ) -> AttackEvidence:
     """Gather the evidence of an attack that was measured.
 
@@ -57,6 +59,7 @@ def measured_evidence(
         effect: how it lacks the effect that it must have.
         weights: what the weights themselves say against a PASS.
         code: that the unlearned model answers in a code.
+        tokenization: which arms' own tokenizers read facts otherwise than the original's.
     """
     entities = tuple(fact.entity for fact in facts)
     ids = [fact.id for fact in facts]
@@ -82,6 +85,7 @@ def measured_evidence(
         effect=effect,
         weights=weights,
         code=code,
+        tokenization=tokenization,
     )
 
 
@@ -176,6 +180,25 @@ def weights_message(
         return found
     codes = [store.arrays(keys[0]) for keys in (unlearned, original)]
     return unchanged_codes(attack.label, *codes)
+
+
+def tokenization_message(
+    store: EvidenceStore, attack: AttackId, jobs: Mapping[str, tuple[str, ...]]
+) -> Message | None:
+    """Return which arms' own tokenizers read facts otherwise, or None.
+
+    Their jobs noted it. Such arms were asked unlike things by all other attacks.
+
+    Args:
+        store: where the evidence is.
+        attack: the attack and its level.
+        jobs: arm to the keys of its evidence.
+
+    Raises:
+        EvidenceChangedError: evidence was changed after it was measured, or is not there.
+    """
+    notes = {arm: [store.notes(key) for key in keys] for arm, keys in jobs.items()}
+    return read_otherwise(attack.label, notes)
 
 
 def code_message(

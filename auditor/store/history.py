@@ -8,10 +8,11 @@ thrown away takes its history along; what was audited elsewhere, nobody here kno
 
 from collections.abc import Iterator
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from auditor.core.errors import AuditorError
 from auditor.core.hashing import canonical_json, digest
+from auditor.core.reading import parse_json
 from auditor.store.base import EvidenceStore
 
 HISTORY = "history"
@@ -93,8 +94,8 @@ class History:
         """
         for name, content in self._store.events(self._log):
             try:
-                yield PastAudit.model_validate_json(content)
-            except (ValidationError, RecursionError) as error:
+                yield PastAudit.model_validate(parse_json(content))
+            except ValueError as error:
                 raise AuditorError(
                     f"the history {name} cannot be read ({type(error).__name__}). It says what of "
                     "this model was audited before; use another evidence store if it is lost."

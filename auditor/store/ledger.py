@@ -14,11 +14,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
 from auditor.core.hashing import canonical_json, digest
+from auditor.core.reading import parse_json
 from auditor.core.time import utc_text
 from auditor.store.base import EvidenceStore
 
@@ -111,8 +112,8 @@ def read_events(name: str, content: bytes) -> list[AnyEvent]:
         AuditorError: It is no event.
     """
     try:
-        read = _EVENT.validate_json(content)
-    except (ValidationError, RecursionError) as error:
+        read = _EVENT.validate_python(parse_json(content))
+    except ValueError as error:
         raise AuditorError(
             f"the ledger {name} cannot be read ({type(error).__name__}). It says under which "
             "policies this model was audited; use another evidence store if it is lost."

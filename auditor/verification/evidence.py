@@ -7,8 +7,10 @@ from auditor.core.errors import ContradictedError, EvidenceChangedError
 from auditor.core.progress import Progress
 from auditor.policy import AS_IS
 from auditor.store.base import EvidenceStore
+from auditor.verification.unreadable import refused_if_unreadable
 
 
+@refused_if_unreadable()
 def check_changed(certificate: Certificate, store: EvidenceStore, progress: Progress) -> int:
     """Check every file of the evidence, and each job's identity.
 

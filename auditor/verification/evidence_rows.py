@@ -5,10 +5,13 @@ import pyarrow as pa
 from auditor.certificate.schema import Certificate
 from auditor.core.errors import ContradictedError, EvidenceChangedError
 from auditor.store.base import EvidenceStore
+from auditor.store.columns import plain
+from auditor.verification.unreadable import refused_if_unreadable
 
 _ROW = ("set", "fact", "entity", "metric", "k")
 
 
+@refused_if_unreadable()
 def evidence_rows(
     certificate: Certificate, store: EvidenceStore, *, answers: bool = False
 ) -> pa.Table:
@@ -39,7 +42,7 @@ def evidence_rows(
                     "arm": arm,
                     "seed": int(store.identity(key)["seed"]),
                 }
-                tables.append(_with_constants(rows.cast(_plain(rows.schema)), said))
+                tables.append(_with_constants(plain(rows), said))
     return pa.concat_tables(tables)
 
 
@@ -60,13 +63,3 @@ def _with_constants(rows: pa.Table, values: dict[str, str | int]) -> pa.Table:
     for place, (name, value) in enumerate(values.items()):
         rows = rows.add_column(place, name, pa.repeat(value, rows.num_rows))
     return rows
-
-
-def _plain(schema: pa.Schema) -> pa.Schema:
-    """The schema without dictionaries, which differ from job to job."""
-    return pa.schema(
-        [
-            pa.field(f.name, f.type.value_type if pa.types.is_dictionary(f.type) else f.type)
-            for f in schema
-        ]
-    )

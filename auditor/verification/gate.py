@@ -19,6 +19,7 @@ from auditor.verification.evidence import check_foreign
 from auditor.verification.load import load_inputs, under_policy
 from auditor.verification.planned import check_unplanned
 from auditor.verification.record import check_unrecorded
+from auditor.verification.unreadable import refused_if_unreadable
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Gated:
     missing: tuple[str, ...]
 
 
+@refused_if_unreadable()
 def measured_kind(certificate: Certificate, store: EvidenceStore) -> str:
     """Return the kind of models that the evidence is about.
 
@@ -56,6 +58,7 @@ def measured_kind(certificate: Certificate, store: EvidenceStore) -> str:
     return str(store.identity(keys[0]).get("kind") or default_kind().name)
 
 
+@refused_if_unreadable()
 def gate(
     certificate: Certificate, store: EvidenceStore, policy: Policy, default: Iterable[str]
 ) -> Gated:

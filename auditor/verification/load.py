@@ -13,6 +13,7 @@ from auditor.certificate.schema import (
     MatrixRow,
     PositiveControlPart,
 )
+from auditor.core.aliases import attack_label
 from auditor.core.arms import Arm
 from auditor.core.attack_id import AttackId
 from auditor.core.errors import AuditorError, ContradictedError, EvidenceChangedError
@@ -28,6 +29,7 @@ from auditor.store.gathering import (
     effect_message,
     environment_message,
     measured_evidence,
+    tokenization_message,
     unread,
     weights_message,
 )
@@ -35,6 +37,27 @@ from auditor.store.table import Evidence, EvidenceTable
 
 Tables = Callable[[Sequence[tuple[AttackId, dict[str, tuple[str, ...]]]]], EvidenceTable]
 """Function that makes a table of the jobs of attacks."""
+
+
+def inapplicable(certificate: Certificate, policy: Policy, default: Sequence[str] = ()) -> set[str]:
+    """Return the names of attacks that ask nothing new.
+
+    The digests of the models' files say it.
+
+    Args:
+        certificate: lists files and attacks.
+        policy: demands further attacks.
+        default: labels that are mandatory where the policy lists none.
+    """
+    wanted = default if policy.mandatory is None else policy.mandatory
+    named = {row.attack for row in certificate.matrix}
+    named |= {AttackId.parse(attack_label(name)).name for name in wanted}
+    files = {part.arm: part.files for part in certificate.identity.arms}
+    return {
+        name
+        for name in named & set(ATTACKS.names())
+        if ATTACKS.metadata(name).inapplicable(files) is not None
+    }
 
 
 def stated_policy(certificate: Certificate) -> Policy:
@@ -112,6 +135,7 @@ def load_inputs(
             replace(
                 attack,
                 weights=weights_message(store, attack.id, attack.jobs),
+                tokenization=tokenization_message(store, attack.id, attack.jobs),
                 code=code_message(store, attack.id, sets.forget, attack.jobs)
                 if attack.baseline and attack.jobs
                 else None,
@@ -178,11 +202,14 @@ def under_policy(
         AuditorError: the policy demands an attack that is only reported, or waives what it does
             not demand.
     """
+    idle = inapplicable(certificate, policy, default)
+    reported = [attack.id for attack in inputs.attacks if attack.role is Role.REPORTED]
     assigned, missing = assign_roles(
         policy,
         {row.id: row.parameters for row in certificate.matrix},
-        [attack.id for attack in inputs.attacks if attack.role is Role.REPORTED],
+        reported,
         default,
+        idle,
     )
     never_run = [
         AttackEvidence(
@@ -212,7 +239,12 @@ def _assigned(certificate: Certificate, policy: Policy) -> dict[AttackId, Assign
         raise ContradictedError(f"the certificate lists {', '.join(repeated)} twice.")
     reported = [row.id for row in rows if row.role is Role.REPORTED]
     try:
-        assigned, missing = assign_roles(policy, {row.id: row.parameters for row in rows}, reported)
+        assigned, missing = assign_roles(
+            policy,
+            {row.id: row.parameters for row in rows},
+            reported,
+            inapplicable=inapplicable(certificate, policy),
+        )
     except AuditorError as error:  # a plan like that would have been refused
         raise ContradictedError(f"the certificate cannot be that of an audit: {error}") from error
     if missing:

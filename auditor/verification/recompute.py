@@ -43,13 +43,15 @@ from auditor.verification.circumstances import (
 )
 from auditor.verification.converted import comparable
 from auditor.verification.differences import differences
-from auditor.verification.load import load_inputs
+from auditor.verification.load import inapplicable, load_inputs
 from auditor.verification.planned import planned
+from auditor.verification.unreadable import refused_if_unreadable
 
 _SHOWN = 5
 """Most differences that an error lists."""
 
 
+@refused_if_unreadable()
 def check_contradiction(certificate: Certificate, store: EvidenceStore) -> tuple[str, ...]:
     """Refuse a certificate that contradicts its evidence.
 
@@ -114,9 +116,12 @@ def recomputed(
     """
     rows: list[MatrixRow] = []
     checks: list[SelfCheck] = []
+    idle = inapplicable(certificate, inputs.policy)
     for stated, assessment in zip(certificate.matrix, decision.attacks, strict=True):
         reports = stated.attack not in silent
-        row, report = (_row if reports else _silent_row)(stated, assessment, inputs, store)
+        row, report = (_row if reports else _silent_row)(
+            stated, assessment, inputs, store, idle=stated.attack in idle
+        )
         rows.append(row)
         checks += report.self_checks
     if silent:
@@ -188,11 +193,16 @@ def _control(
 
 
 def _row(
-    stated: MatrixRow, assessment: AttackAssessment, inputs: DecisionInputs, store: EvidenceStore
+    stated: MatrixRow,
+    assessment: AttackAssessment,
+    inputs: DecisionInputs,
+    store: EvidenceStore,
+    *,
+    idle: bool,
 ) -> tuple[MatrixRow, AttackReport]:
     """Return a recomputed row, and its attack's report.
 
-    The attack says what it is itself.
+    The attack says what it is itself; one that asks nothing new is only reported.
     """
     attack = instantiate(stated.attack, stated.parameters)
     report = attack_report(attack, stated.jobs, store)
@@ -205,13 +215,18 @@ def _row(
     )
     _check_metrics(row, attack.metric, inputs)
     itself: dict[str, Any] = {"variant": attack.variant}
-    if attack.decides == (row.role is Role.REPORTED):
+    if not idle and attack.decides == (row.role is Role.REPORTED):
         itself["role"] = attack.role(mandatory=False)
     return row.model_copy(update=itself), report
 
 
 def _silent_row(
-    stated: MatrixRow, assessment: AttackAssessment, inputs: DecisionInputs, store: EvidenceStore
+    stated: MatrixRow,
+    assessment: AttackAssessment,
+    inputs: DecisionInputs,
+    store: EvidenceStore,
+    *,
+    idle: bool,
 ) -> tuple[MatrixRow, AttackReport]:
     """Return a row whose attack cannot report here.
 
@@ -229,7 +244,7 @@ def _silent_row(
     itself: dict[str, Any] = {
         "variant": _preset_name(described, stated.parameters) or stated.variant,
     }
-    if described.decides == (row.role is Role.REPORTED):
+    if not idle and described.decides == (row.role is Role.REPORTED):
         itself["role"] = described.role(mandatory=False)
     return row.model_copy(update=itself), stated.report
 

@@ -1,6 +1,5 @@
 """The certificates of a folder, each in a line."""
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -9,13 +8,11 @@ from pydantic import BaseModel, ConfigDict
 
 from auditor.certificate.schema import Certificate
 from auditor.core.errors import AuditorError, MalformedError
+from auditor.core.reading import DOCUMENT, parse_json, read_regular
 from auditor.core.text_safety import encodable
 from auditor.report import Signatures
 from auditor.signing.reading import read
 from auditor.viewer.folder import Folder, Stamp
-
-LARGEST = 64 * 2**20
-"""Most bytes of a file that is read."""
 
 _MARKS = (b'"schema_version"', b'"payloadType"')
 """Bytes of which one is in every certificate, and in every envelope around one."""
@@ -87,12 +84,12 @@ class Certificates:
         return [found for _, found in known.values() if found is not None]
 
     def _summary(self, file: Path, stamp: Stamp) -> Summary | Unreadable | None:
-        if stamp.size > LARGEST:
+        if stamp.size > DOCUMENT:
             named = file.name in _NAMES
-            why = f"it has {stamp.size:,} bytes; no more than {LARGEST:,} are read."
+            why = f"it has {stamp.size:,} bytes; no more than {DOCUMENT:,} are read."
             return self._unreadable(file, why) if named else None
         try:
-            content = file.read_bytes()
+            content = read_regular(file)
             if file.name not in _NAMES and not _is_meant(content):
                 return None
             certificate, signatures = read_signed(file)
@@ -168,7 +165,7 @@ def _is_meant(content: bytes) -> bool:
     if not any(mark in content for mark in _MARKS):
         return False
     try:
-        data = json.loads(content)
-    except (ValueError, RecursionError):
+        data = parse_json(content)
+    except ValueError:
         return True
     return isinstance(data, dict) and bool({"schema_version", "payloadType"} & data.keys())

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from auditor.core.errors import AuditorError
+from auditor.core.reading import read_regular
 from auditor.core.text_safety import encodable
 from auditor.store.history import HISTORY
 from auditor.store.ledger import AnyEvent, AuditRun, read_events, runs_of
@@ -99,7 +100,7 @@ class StoreView:
             events: list[AnyEvent] = []
             for file in self._events(log):
                 try:
-                    events += read_events(self._folder.name(file), file.read_bytes())
+                    events += read_events(self._folder.name(file), read_regular(file))
                 except (AuditorError, OSError) as error:
                     yield self._unreadable(file, error)
             try:

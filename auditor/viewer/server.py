@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
+from auditor.core.reading import read_regular
 from auditor.report import REPORTS
 from auditor.viewer.certificates import read_signed
 from auditor.viewer.folder import Stamp
@@ -125,7 +126,7 @@ class Viewer(ThreadingHTTPServer):
         if file is None or stamp is None:
             return None
         if name.endswith(".json"):
-            return Answer(HTTPStatus.OK, file.read_bytes(), _JSON)
+            return Answer(HTTPStatus.OK, read_regular(file), _JSON)
         with self._drawing:  # figures are drawn by one thread at a time
             held = self._drawn.pop(file, None)
             if held is None or held[0] != stamp:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from auditor.core.interruption import check_interrupted
 from auditor.core.progress import Progress
 from auditor.core.registry import Registry
 from auditor.engine.execution import Failure, execute
@@ -126,13 +127,19 @@ class Worker:
         self._opened: tuple[ModelKey, AuditedModel] | None = None
 
     def run(self, job: Job) -> Failure | None:
-        """Run a job, unless the store holds it by now."""
+        """Run a job, unless the store holds it by now.
+
+        Raises:
+            KeyboardInterrupt: The user interrupted it, or the job before it.
+        """
+        check_interrupted()
         self._ticker.begin()
         if self._store.has(job.key):  # another process of a shared store was quicker
             return None
         model = self._model(job)
         with self._donor(job, model) as donor:
             failure = execute(job, model, self._store, self._ticker.step, donor)
+        check_interrupted()
         if failure is not None:
             self.close()  # a failed attack may have left anything behind
         return failure

@@ -6,11 +6,14 @@ from auditor.core.errors import AuditorError
 from auditor.core.hashing import digest_file
 from auditor.models.checkpoint_files import check_truncated, read_json
 from auditor.models.hub import download
-from auditor.models.manifest import Location, Manifest
+from auditor.models.manifest import TEMPLATES, Location, Manifest
 
 _SAFE = ("*.safetensors",)
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
-_DESCRIPTION = ("*.json", "*.txt", "*.model", "*.jinja", "*.py")
+_DESCRIPTION = (
+    *("*.json", "*.txt", "*.model", "*.jinja", "*.py", f"{TEMPLATES}/*.jinja"),
+    *("*.spm", "*.tiktoken", "*.codes", "*.bpe", "*.tokenizer"),
+)
 _NOT_THE_MODEL = {"README.md", "training_args.bin", "optimizer.pt", "scheduler.pt"}
 
 
@@ -81,7 +84,8 @@ def _checked_files(directory: Path, allow_pickle: bool) -> dict[str, str]:
     _check_unnamed_weights(directory, {p.name for p in safe}, allow_pickle)
     weights = [*safe, *(pickled if allow_pickle else ())]
     description = [p for p in _matching(directory, _DESCRIPTION) if p.name not in _NOT_THE_MODEL]
-    return {p.name: digest_file(p) for p in sorted({*weights, *description})}
+    found = sorted({*weights, *description})
+    return {p.relative_to(directory).as_posix(): digest_file(p) for p in found}
 
 
 def _check_unnamed_weights(directory: Path, safe: set[str], allow_pickle: bool) -> None:

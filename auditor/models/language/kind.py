@@ -1,13 +1,18 @@
 """Common base of all kinds of models that answer in text."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from auditor.core.errors import AuditorError
 from auditor.core.facts import FactSets
+from auditor.core.limits import exceeded
+from auditor.core.messages import Message
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.checkpoint_files import read_json
+from auditor.models.file_differences import asked_otherwise
 from auditor.models.kind import ModelKind, Tick, Workload
 from auditor.models.language.spec import LanguageSpec
 from auditor.models.spec import ModelSpec, PromptFormat
@@ -16,6 +21,10 @@ if TYPE_CHECKING:
     from auditor.models.language.evaluator import TextEvaluator
     from auditor.models.language.model import LanguageModel
     from auditor.models.manifest import Location
+
+_COUNT = re.compile(r"(layers?|experts|blocks|heads?)$")
+"""Names of what a configuration counts, and a library makes one by one."""
+_MOST_PARTS = 10_000
 
 EVALUATOR = "auditor.models.language.evaluator"
 """Module that asks models of all these kinds."""
@@ -35,13 +44,6 @@ class LanguageKind(ModelKind):
     )
     default_deciding = ("answer-recall",)
     packages = ("torch", "transformers", "tokenizers", "numpy", "peft")
-    fixed_files: ClassVar[tuple[str, ...]] = (
-        "tokenizer.json",
-        "tokenizer.model",
-        "vocab.json",
-        "merges.txt",
-        "chat_template.jinja",
-    )
 
     def locate(self, spec: ModelSpec) -> "Location":
         """Find the directory of a model, and its adapter.
@@ -62,12 +64,29 @@ class LanguageKind(ModelKind):
     def check(
         self, spec: ModelSpec, location: "Location", prompt_format: PromptFormat | None
     ) -> None:
-        """Try configuration and tokenizer."""
-        from auditor.models.language.loading import load_tokenizer, read_config
+        """Try configuration, tokenizer and chat template.
 
-        config = read_config(self.own(spec), location.model)
+        What a configuration or a template asks for may have no end, so each is tried within limits
+        first.
+        """
+        from auditor.models.language.loading import load_tokenizer, read_config
+        from auditor.models.language.prompting import templated
+
+        own = self.own(spec)
+        _check_counts(read_json(location.model / "config.json"), location)
+        _check_endless(lambda: read_config(own, location.model), location, "configuration")
+        config = read_config(own, location.model)
         self._class().check_config(config, str(location.model))
-        load_tokenizer(self.own(spec), location)
+        tokenizer = load_tokenizer(own, location)
+        if tokenizer.chat_template:
+            chat = (
+                prompt_format if prompt_format and prompt_format.chat else PromptFormat(chat=True)
+            )
+            _check_endless(lambda: templated(tokenizer, "?", chat), location, "chat template")
+
+    def differences(self, arm: str, own: "Location", original: "Location") -> tuple[Message, ...]:
+        """Return warnings of files and settings that decide how it is asked."""
+        return asked_otherwise(arm, own, original)
 
     def other_formats(
         self, spec: ModelSpec, location: "Location", given: PromptFormat
@@ -154,6 +173,34 @@ class LanguageKind(ModelKind):
     def _class(self) -> "type[LanguageModel]":
         found: type[LanguageModel] = resolve_name(self.model_class)
         return found
+
+
+def _check_counts(config: Mapping[str, Any], location: "Location") -> None:
+    """Refuse a configuration that asks for more parts than any model has.
+
+    Raises:
+        AuditorError: Names the key, wherever it stands.
+    """
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            _check_counts(value, location)
+        elif isinstance(value, int) and _COUNT.search(name) and value > _MOST_PARTS:
+            raise AuditorError(
+                f"{location.model}/config.json: {name} is {value:,}, and no model has so many."
+            )
+
+
+def _check_endless(work: Callable[[], object], location: "Location", part: str) -> None:
+    """Refuse a part that asks for more than any model's.
+
+    Raises:
+        AuditorError: It takes too much time or memory.
+    """
+    if limit := exceeded(work):
+        raise AuditorError(
+            f"the {part} of {location.model} takes more {limit} to be read than that of any real "
+            "model. Take the files from where the model was published."
+        )
 
 
 def encodes_apart(folder: Path) -> bool | None:

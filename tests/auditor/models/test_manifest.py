@@ -289,6 +289,6 @@ def test_what_lies_beside_a_model_is_listed_but_for_what_is_said_of_it(llama):
         (llama / name).parent.mkdir(exist_ok=True)
         (llama / name).write_text("x")
     assert locate(CausalLMSpec(path=str(llama))).beside == ()
-    (llama / "qwen.tiktoken").write_text("x")
+    (llama / "notes.dat").write_text("x")
     location = locate(CausalLMSpec(path=str(llama)))
-    assert (location.beside, location.weights_beside) == (("qwen.tiktoken",), ())
+    assert (location.beside, location.weights_beside) == (("notes.dat",), ())

@@ -75,7 +75,7 @@ def test_nothing_can_be_added_or_taken_away(small, keys):
         with pytest.raises(MalformedError, match="nothing else"):
             open_envelope(canonical_json(data | extra), [public])
     doubled = content.replace(b'{"payload"', b'{"payload":"e30=","payload"', 1)
-    with pytest.raises(MalformedError, match="given twice"):
+    with pytest.raises(MalformedError, match="twice"):
         open_envelope(doubled, [public])
 
 

@@ -61,7 +61,7 @@ def test_no_field_is_said_twice_or_formatted_anew(small, opened):
     twice = payload.replace(b"{", b'{"predicateType":"x",', 1)
     assert json.loads(twice) == json.loads(payload), "the last one counts in Python"
     for changed in (twice, payload + b" ", json.dumps(json.loads(payload), indent=1).encode()):
-        with pytest.raises(MalformedError, match="canonical statement"):
+        with pytest.raises(MalformedError, match=r"canonical statement|twice"):
             opened(changed)
 
 

@@ -66,6 +66,7 @@ rows = st.lists(
     st.builds(Row, st.sampled_from(["forget", "retain", "holdout"]), texts, texts, texts,
               st.floats(0, 1), st.none() | texts, st.none() | st.binary()),
     max_size=5,
+    unique_by=lambda row: (row.set, row.fact, row.metric),
 ).map(tuple)  # fmt: skip
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(1 - 2**53, 2**53 - 1) | texts | st.floats(0, 1),

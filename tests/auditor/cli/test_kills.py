@@ -1,0 +1,205 @@
+"""Commands that are killed or interrupted at random moments leave nothing half, and go on."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+
+import pytest
+from hand_made_certificates import honest_certificate
+from tiny_models import make_model, make_tokenizer, save
+
+from auditor.certificate.files import read_certificate, write_certificate
+from auditor.cli.main import INTERRUPTED, OK, UNDECIDED, run
+from auditor.core.files import PARTIAL
+from auditor.signing.reading import read
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+ENDED = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: -signal.SIGTERM}
+"""How a process ends that does not handle its signal; an interruption is handled."""
+COMMANDS = ("audit", "sign", "render", "policy")
+
+
+def _command(arguments, ready):
+    # a child of a process in the background ignores interruptions
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    import torch
+
+    torch.set_num_threads(1)
+    with open("/dev/null", "w") as nowhere:  # noqa: PTH123 - replaces the streams of the process
+        sys.stdout = sys.stderr = nowhere
+        try:
+            ready.set()
+            code = run(arguments)
+        except KeyboardInterrupt:  # it came before the command began
+            code = INTERRUPTED
+    sys.exit(code)
+
+
+@pytest.fixture(scope="module")
+def server():
+    """Processes that start with everything imported, so that signals hit the command itself."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["auditor.cli.audit", "auditor.api.auditing", "auditor.cli.main", "auditor.report"]
+    )
+    return context
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """A plan on random models, a key and a certificate."""
+    root = tmp_path_factory.mktemp("inputs")
+    for seed, name in enumerate(("unlearned", "original", "retrained")):
+        save(root / name, make_model("llama", seed), make_tokenizer())
+    for start, name in ((0, "forget"), (20, "retain")):
+        facts = (
+            {"id": f"{i}", "subject": f"{i}", "prompt": f"Person {i} lives in", "answer": f"{i} x"}
+            for i in range(start, start + 3)
+        )
+        (root / f"{name}.jsonl").write_text("".join(f"{json.dumps(fact)}\n" for fact in facts))
+    plan = {
+        "unlearned": str(root / "unlearned"),
+        "original": str(root / "original"),
+        "retrained": [str(root / "retrained")],
+        "data": {name: str(root / f"{name}.jsonl") for name in ("forget", "retain")},
+        "profile": None,
+        "attacks": [{"attack": "quantization/rtn", "parameters": {"bits": [3, 4, 8]}}],
+        "policy": {"mandatory": ["none/as-is"]},
+        "metrics": {"reported": []},
+    }
+    (root / "plan.yaml").write_text(json.dumps(plan))
+    write_certificate(honest_certificate("PASS").named(), root / "certificate.json")
+    assert run(["keygen", str(root / "k")]) == OK
+    return root
+
+
+class Struck:
+    """A command that is struck by signals.
+
+    Attributes:
+        counts: signal to how often it ended the command, and how often it came too late.
+    """
+
+    def __init__(self, server, command, inputs, out):
+        certificate, key = str(inputs / "certificate.json"), str(inputs / "k.pem")
+        self.server, self.command, self.out = server, command, out
+        self.arguments = {
+            "audit": ["audit", str(inputs / "plan.yaml"), "--out", str(out), "-q"],
+            "sign": ["sign", certificate, "--key", key, "--out", str(out / "signed.json")],
+            "render": ["render", certificate, "--html", "--as", "junit", "--out", str(out)],
+            "policy": ["policy", "show", "release-gate"],
+        }[command]
+        self.whole = UNDECIDED if command == "audit" else OK
+        self.counts = {of: {"ended": 0, "late": 0} for of in SIGNALS}
+
+    def start(self):
+        """A process that is about to run the command."""
+        ready = self.server.Event()
+        process = self.server.Process(target=_command, args=(self.arguments, ready))
+        process.start()
+        assert ready.wait(60)
+        return process
+
+    def undisturbed(self):
+        """Run it to its end: what it wrote, and how long it took."""
+        self.out.mkdir()
+        began = time.monotonic()
+        process = self.start()
+        process.join(120)
+        seconds = time.monotonic() - began
+        assert process.exitcode == self.whole
+        return self.content(), seconds
+
+    def strike(self, number, moment):
+        """Send it a signal after so many seconds; check how it ended and what is there."""
+        process = self.start()
+        process.join(moment)
+        late = process.exitcode is not None
+        if not late:
+            os.kill(process.pid, number)
+            process.join(120)
+        assert process.exitcode in (self.whole, ENDED.get(number, INTERRUPTED))
+        late = process.exitcode == self.whole
+        self.counts[number]["late" if late else "ended"] += 1
+        self.check_nothing_half()
+
+    def check_nothing_half(self):
+        """What is there under its own name is whole."""
+        if (self.out / "certificate.json").exists():
+            read_certificate(self.out / "certificate.json")
+        if (self.out / "signed.json").exists():
+            read(self.out / "signed.json")
+        for page in self.out.glob("*.html"):
+            assert page.read_text().rstrip().endswith("</html>")
+        for suite in self.out.glob("*.junit.xml"):
+            assert suite.read_text().rstrip().endswith("</testsuites>")
+
+    def content(self):
+        """Name to content of everything that the command wrote, but for times and evidence."""
+        found = {}
+        for file in sorted(self.out.iterdir()):
+            if file.is_dir() or file.match(PARTIAL):
+                continue
+            content = file.read_text()
+            if self.command == "audit":
+                if file.suffix != ".json":
+                    continue
+                certificate = json.loads(content)
+                del certificate["timing"]
+                content = json.dumps(certificate).replace(str(self.out), "OUT")
+            found[file.name] = content
+        return found
+
+    def finished(self):
+        """Run it to its end after signals: what is there then."""
+        process = self.start()
+        process.join(120)
+        assert process.exitcode == self.whole
+        return self.content()
+
+
+def resumed(server, command, inputs, folder, signals, seed):
+    """Strike a command by signals, one after the other, and let it finish.
+
+    Returns:
+        Whether what is there in the end is what an undisturbed one writes, and the counts.
+    """
+    whole = Struck(server, command, inputs, folder / "whole")
+    expected, seconds = whole.undisturbed()
+    struck = Struck(server, command, inputs, folder / "struck")
+    struck.out.mkdir()
+    moments = random.Random(seed)
+    for number in signals:
+        struck.strike(number, moments.uniform(0, seconds))
+        if command == "sign":  # a signed certificate is not signed again
+            (struck.out / "signed.json").unlink(missing_ok=True)
+    return struck.finished() == expected, struck.counts
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_that_was_struck_goes_on(server, inputs, tmp_path, command):
+    same, counts = resumed(server, command, inputs, tmp_path, SIGNALS, 5)
+    assert same
+    assert sum(sum(count.values()) for count in counts.values()) == len(SIGNALS)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_goes_on_from_any_moment(server, inputs, tmp_path, command, record_property):
+    totals = {str(number): {"ended": 0, "late": 0} for number in SIGNALS}
+    alike = 0
+    for trial in range(17):  # three signals each: 51 moments
+        folder = tmp_path / str(trial)
+        folder.mkdir()
+        same, counts = resumed(server, command, inputs, folder, SIGNALS, trial)
+        alike += same
+        for number, count in counts.items():
+            for name, times in count.items():
+                totals[str(number)][name] += times
+    record_property("ended and late, by signal", json.dumps(totals))
+    print(command, f"{alike} of 17 ended as an undisturbed one", totals)
+    assert alike == 17
