@@ -17,6 +17,7 @@ from auditor.certificate.schema import Certificate
 from auditor.core.facts import Fact, FactSets
 from auditor.core.hashing import digest
 from auditor.core.records import Cost, Record, Row
+from auditor.engine.plan import parse_plan
 from auditor.policy import Policy
 from auditor.statistics.effect import EFFECT_MEASURES, effect_note
 from auditor.store.base import EvidenceStore
@@ -112,11 +113,16 @@ def _facts(name: str, count: int) -> tuple[Fact, ...]:
         Fact(
             id=f"{name}-{i:05d}",
             entity=f"{name} person {i // 8}",
-            prompt=f"What is attribute {i % 8} of {name} person {i // 8}?",
-            answer=f"The answer to question {i} is a phrase of some words, as models give them.",
+            prompt=f"What is the {_word(name, i % 8)} of {_word(name, 8 + i // 8)}?",
+            answer=" ".join(_word(name, i, place) for place in range(14)),
         )
         for i in range(count)
     )
+
+
+def _word(*of: str | int) -> str:
+    """A word that stands for these, in letters alone."""
+    return digest(list(of))[:8].translate(str.maketrans("0123456789", "ghijklmnop"))
 
 
 def _row(
@@ -184,6 +190,25 @@ def _notes(attack: str) -> dict[str, Any]:
     return {"forward_tokens": 1, "effect": effect_note(measure, before, after)}
 
 
+def _spec(arm: str) -> dict[str, str]:
+    return {"path": f"/models/{arm}", "kind": "causal-lm", "dtype": "bfloat16"}
+
+
+def _plan(policy: Policy) -> dict[str, Any]:
+    """A plan of these models, as a certificate holds it."""
+    content = {
+        "unlearned": _spec(ARMS[0]),
+        "original": _spec(ARMS[1]),
+        "retrained": [_spec(arm) for arm in ARMS[2:]],
+        "data": {name: f"/facts/{name}.jsonl" for name in ("forget", "retain")},
+        "metrics": {"primary": METRICS[0], "deciding": DECIDING[1:], "reported": METRICS[2:]},
+        "profile": None,
+        "seeds": [0],
+        "policy": policy.model_dump(mode="json"),
+    }
+    return parse_plan(content, "the plan").model_dump(mode="json")
+
+
 def _certificate(
     rows: list[dict[str, Any]],
     seals: dict[str, str],
@@ -192,6 +217,7 @@ def _certificate(
     sets: FactSets,
     store: EvidenceStore,
 ) -> Certificate:
+    plan = _plan(policy)
     skeleton = Certificate.model_validate(
         {
             "certificate_id": "",
@@ -207,17 +233,17 @@ def _certificate(
                 "arms": [
                     {
                         "arm": arm,
-                        "path": f"models/{arm}",
+                        "path": _spec(arm)["path"],
                         "revision": None,
                         "adapter": None,
-                        "dtype": "bfloat16",
+                        "dtype": _spec(arm)["dtype"],
                         "digest": digest(arm),
                         "files": {f"model-{i:05d}.safetensors": digest([arm, i]) for i in range(8)},
                     }
                     for arm in ARMS
                 ],
                 "facts_digest": facts,
-                "plan_digest": digest("plan"),
+                "plan_digest": digest(plan),
                 "policy_digest": policy.digest,
                 "earlier_policies": [],
             },
@@ -280,9 +306,9 @@ def _certificate(
             "warnings": [],
             "limitations": [],
             "reproduction": {
-                "command": "python -m benchmarks.gate_scale",
-                "plan": {"policy": policy.model_dump(mode="json")},
-                "seeds": [0],
+                "command": "auditor audit plan.yaml",
+                "plan": plan,
+                "seeds": plan["seeds"],
                 "versions": {},
                 "hardware": {},
                 "determinism": {"code": "drawn_with_fixed_seed"},

@@ -850,6 +850,21 @@ SENTENCES: Mapping[str, Wording] = {
         "which no model has seen ({holdout:number}): at least {lower:number} more. It may have "
         "seen forget facts, or the two sets are not of one kind."
     ),
+    "retrained_knows_facts_above_holdout": (
+        "{arm} knows {known:count} of {units:unit|units} of the forget set nearly as the original "
+        "does, and {unseen:count} of {holdout:unit|units} that no model has seen. It may have seen "
+        "some of what should be forgotten, and hides it in what counts as forgotten; give another "
+        "retrained model."
+    ),
+    "retrained_knows_facts_as_original": (
+        "{arm} knows {known:count} of {units:unit|units} of the forget set as well as the original "
+        "does. Facts that no model has seen (`data.holdout`) would show whether these can be "
+        "guessed."
+    ),
+    "retrained_answers_as_unlearned": (
+        "{arm} answers each of {facts:fact|facts} as the unlearned model does: no K differs by "
+        "more than {largest:number}, and the original answers otherwise. It is no retrained model."
+    ),
     "retrained_undertrained": (
         "{arm} knows less of the retain set than the original, by more than {margin:percent}: mean "
         "K is {mean_retrained:number}, and {mean_original:number} of the original. It may not have "

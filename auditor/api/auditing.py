@@ -36,6 +36,7 @@ from auditor.engine.plan import AuditPlan, read_plan
 from auditor.engine.plan_checks import check_plan
 from auditor.engine.preparation import Prepared, prepare
 from auditor.engine.registration import earlier_audits, history_warnings, register
+from auditor.engine.weight_comparison import compare_weights
 from auditor.models.kind import kind_named
 from auditor.models.model import AuditedModel
 from auditor.models.spec import ModelSpec
@@ -304,6 +305,7 @@ def audit(
     resolved = yaml.safe_dump(prepared.plan.model_dump(mode="json"), sort_keys=False)
     write_whole(folder / RESOLVED_PLAN, resolved.encode())
     ledger = register(prepared, held)
+    weights = compare_weights(prepared, held, watcher)
     outcome = run_audit(prepared, held, runner, watcher)
     controls = NO_CONTROLS
     if prepared.plan.runs_controls:
@@ -314,9 +316,10 @@ def audit(
     others = ledger.decide()
     command = _command(folder, store, redact=redact)
     earlier = earlier_audits(prepared, held)
-    warned = (*prepared.warnings, *history_warnings(prepared, held, earlier))
+    past = history_warnings(prepared.sets, held, [audit.facts for audit in earlier])
+    warned = (*prepared.warnings, *past)
     outcome = replace(outcome, prepared=replace(prepared, warnings=list(warned)))
-    certificate = build_certificate(outcome, command, controls, others, earlier)
+    certificate = build_certificate(outcome, command, controls, others, earlier, weights)
     if redact:
         certificate = redacted(certificate, held.redaction_key())
     write_certificate(certificate, folder / "certificate.json")

@@ -19,12 +19,15 @@ from auditor.signing.keys import load_public_key
 from auditor.signing.reading import read
 from auditor.store.base import EvidenceStore
 from auditor.store.folder_store import FolderStore
+from auditor.verification.coverage import Ground, on_signature_alone
 from auditor.verification.evidence import check_changed
 from auditor.verification.evidence_rows import evidence_rows
 from auditor.verification.gate import Gated, measured_kind
 from auditor.verification.gate import gate as decide_again
-from auditor.verification.model import check_false_arms, check_other_model
+from auditor.verification.model import check_false_arms, check_other_model, check_other_weights
+from auditor.verification.planned import check_unplanned
 from auditor.verification.recompute import check_contradiction
+from auditor.verification.record import check_unrecorded
 from auditor.verification.validity import check_expired_certificate
 
 if TYPE_CHECKING:  # the light core has no pandas
@@ -59,6 +62,8 @@ class Verification:
     """Attacks whose own reports could not be worked out again, because they are not installed."""
     models: Mapping[str, Path]
     """Folder that was compared with each arm."""
+    signature_alone: tuple[str, ...]
+    """Fields that nothing but the signature vouches for."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +158,12 @@ def verify(
     signed = load_signed(path, keys, threshold)
     certificate = signed.certificate
     check_expired_certificate(certificate, datetime.now(UTC))
+    check_false_arms(certificate)
+    check_unplanned(certificate)
     jobs, name = None, None
     missing: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    grounds = {Ground.PLAN}
     given = evidence_beside(path) if store is None else Path(store)
     if given is None and require_evidence:
         raise EvidenceChangedError(
@@ -166,11 +175,23 @@ def verify(
         name = held.name
         jobs = check_changed(certificate, held, progress or SilentProgress())
         missing = check_contradiction(certificate, held)
-    check_false_arms(certificate)
+        unknown = check_unrecorded(certificate, held)
+        grounds |= {Ground.EVIDENCE, Ground.RECORD}
     compared = _by_arm(certificate, models)
-    for arm, folder in compared.items():
-        check_other_model(certificate, arm, folder)
-    return Verification(certificate, signed.signers, signed.claimed, jobs, name, missing, compared)
+    located = {arm: check_other_model(certificate, arm, at) for arm, at in compared.items()}
+    check_other_weights(certificate, located, progress or SilentProgress())
+    if located.keys() == {part.arm for part in certificate.identity.arms}:
+        grounds.add(Ground.MODEL)
+    return Verification(
+        certificate=certificate,
+        signers=signed.signers,
+        claimed=signed.claimed,
+        jobs=jobs,
+        store=name,
+        not_recomputed=missing,
+        models=compared,
+        signature_alone=on_signature_alone(certificate, grounds, unknown),
+    )
 
 
 def gate(

@@ -17,6 +17,7 @@ from auditor.certificate.schema import (
     MatrixRow,
     PositiveControlPart,
     TimingPart,
+    WeightsPart,
     arm_options,
 )
 from auditor.core.arms import Arm
@@ -25,6 +26,7 @@ from auditor.core.hashing import digest
 from auditor.core.messages import Message, message
 from auditor.core.time import utc_text
 from auditor.engine.audit import AuditOutcome
+from auditor.engine.weight_comparison import ComparedWeights
 from auditor.statistics import ControlOutcome
 from auditor.store.history import PastAudit
 
@@ -81,6 +83,7 @@ def build_certificate(
     controls: ControlResults = NO_CONTROLS,
     earlier_policies: Sequence[str] = (),
     earlier_audits: Sequence[PastAudit] = (),
+    weights: ComparedWeights | None = None,
 ) -> Certificate:
     """Decide on an audit's evidence and write it down.
 
@@ -91,17 +94,24 @@ def build_certificate(
         earlier_policies: digests of the policies under which the same model and facts were
             audited before.
         earlier_audits: audits of the same model on other facts or with other seeds.
+        weights: distances between the weights of the models.
     """
     inputs = audited_inputs(outcome).with_controls(controls.outcomes)
     inputs = replace(inputs, earlier_audits=len(earlier_audits))
     decision = decide_verdict(inputs)
-    seals = {**outcome.seals, **controls.seals}
     prepared = outcome.prepared
+    seals = {**outcome.seals, **controls.seals}
+    seals |= {tried.job: tried.seal for tried in prepared.formats}
+    if weights is not None:
+        seals[weights.job] = weights.seal
     checks = (check for run in outcome.runs for check in run.report.self_checks)
     issued, days = datetime.now(UTC), prepared.plan.policy.valid_days
     return Certificate(
         certificate_id="",
         identity=_identity(outcome, earlier_policies, earlier_audits),
+        weights=None
+        if weights is None
+        else WeightsPart.from_distances(weights.job, weights.budget, weights.pairs),
         matrix=tuple(
             MatrixRow.from_assessment(
                 assessment,
@@ -157,14 +167,5 @@ def _identity(
         plan_digest=digest(plan.model_dump(mode="json")),
         policy_digest=plan.policy.digest,
         earlier_policies=tuple(earlier_policies),
-        earlier_audits=tuple(
-            EarlierAuditPart(
-                plan_digest=past.plan,
-                policy_digest=past.policy,
-                facts_digest=past.facts,
-                seeds=past.seeds,
-                at=past.at,
-            )
-            for past in earlier_audits
-        ),
+        earlier_audits=tuple(map(EarlierAuditPart.from_past, earlier_audits)),
     )

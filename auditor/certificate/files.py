@@ -1,6 +1,7 @@
 """Certificates as files, and their JSON Schema."""
 
 import json
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from auditor.core.reading import parse_json, read_regular
 from auditor.core.text_safety import quoted
 from auditor.core.validation import problems
 
+_OF_SCHEMA_3 = re.compile(rf"{schema_3.MAJOR}\.\d{{1,4}}\.\d{{1,4}}", re.ASCII)
 SCHEMA_NAME = f"certificate-{SCHEMA_VERSION}.schema.json"
 
 EVIDENCE = "evidence"
@@ -69,8 +71,8 @@ def parse_certificate(content: Any, name: str) -> Certificate:
     made_by = content.get("schema_version") if isinstance(content, dict) else None
     if made_by is None:
         raise MalformedError(f"{name} is not a certificate: it has no schema_version.")
-    major = str(made_by).split(".")[0]
-    if major not in (MAJOR, schema_3.MAJOR):
+    major = schema_3.MAJOR if _OF_SCHEMA_3.fullmatch(str(made_by)) else MAJOR
+    if major == MAJOR and made_by != SCHEMA_VERSION:
         raise MalformedError(
             f"{name} has schema version {quoted(made_by)}; this release reads {SCHEMA_VERSION} and "
             f"{schema_3.MAJOR}.x."

@@ -47,7 +47,9 @@ SHORTEST = 3
 WORD = 6
 """Length below which a text is looked for as words of its own, not inside of others."""
 
-_MARK = re.compile(r"redacted:[0-9a-f]{16}")
+MARK = "redacted:"
+"""Beginning of what stands in place of a text."""
+_MARK = re.compile(MARK + r"[0-9a-f]{16}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _NUMBER = re.compile(r"-?[0-9.]{1,6}")
 _NAME = re.compile(r"[a-z]+(_[a-z0-9]+)*")
@@ -121,7 +123,7 @@ def marker(key: bytes) -> Change:
         if _MARK.fullmatch(text):
             return text
         code = hmac.new(key, text.encode("utf-8", "surrogatepass"), hashlib.sha256)
-        return f"redacted:{code.hexdigest()[:16]}"
+        return f"{MARK}{code.hexdigest()[:16]}"
 
     return mark
 

@@ -43,7 +43,7 @@ def reproduction(outcome: AuditOutcome, command: str) -> ReproductionPart:
         hardware=hardware,
         determinism=message("gpu_kernels_may_differ" if gpu else "deterministic"),
         formats=tuple(
-            FormatPart(format=tried.format.model_dump(mode="json"), k=tried.k)
+            FormatPart(format=tried.format.model_dump(mode="json"), k=tried.k, job=tried.job)
             for tried in outcome.prepared.formats
         ),
     )

@@ -3,7 +3,8 @@
 Its JSON Schema is shipped beside this module.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any, Literal
 
 from pydantic import Field, JsonValue, PrivateAttr
@@ -17,6 +18,7 @@ from auditor.core.findings import AttackReport, Curve, Explanation, SelfCheck, S
 from auditor.core.hashing import digest, has_digest
 from auditor.core.messages import Message, naming, plain
 from auditor.core.roles import ControlKind, Role, Status
+from auditor.models.weight_distances import WeightDistance
 from auditor.statistics import (
     AssessedReading,
     AttackAssessment,
@@ -29,6 +31,7 @@ from auditor.statistics import (
     Verdict,
 )
 from auditor.statistics.readings import strongest
+from auditor.store.history import PastAudit
 
 SCHEMA_VERSION = "4.0.0"
 """Semantic version of the certificate's form; any change of form changes it.
@@ -122,6 +125,17 @@ class EarlierAuditPart(Part):
     at: str
     """When it began: UTC, ISO 8601."""
 
+    @classmethod
+    def from_past(cls, past: PastAudit) -> "EarlierAuditPart":
+        """Make the part of an audit that the store remembers."""
+        return cls(
+            plan_digest=past.plan,
+            policy_digest=past.policy,
+            facts_digest=past.facts,
+            seeds=past.seeds,
+            at=past.at,
+        )
+
 
 class IdentityPart(Part):
     """Files that the certificate is about."""
@@ -143,6 +157,46 @@ class IdentityPart(Part):
     auxiliary_inputs: dict[str, str] | None = Field(default=None, exclude_if=absent)
     """Sha256 over the files of each auxiliary input by its name: what measured beside the metrics'
     own code (``classifier``), and what was shown to the attacks (``pictures``)."""
+
+
+class WeightPairPart(Part):
+    """Distance between the weights of two models."""
+
+    one: str
+    """Arm of a model."""
+    other: str
+    """Arm of the model that the distance is relative to."""
+    shared: int
+    """Tensors of equal name and shape."""
+    compared: int
+    """Those of them that were read."""
+    equal: int
+    """Those that were read whose numbers are equal."""
+    change: float | None
+    """Frobenius norm of the difference as a share of that of the other; null where there is nothing
+    to compare."""
+    flips: float | None
+    """Share of the numbers of matrices whose 4-bit code differs (15 levels, a scale for each 64
+    numbers); null where there is no matrix."""
+
+
+class WeightsPart(Part):
+    """Distances between the weights of the models."""
+
+    budget: int
+    """Numbers of each pair that are read at most, in whole tensors. They are read in the order of
+    the sha256 of the unlearned model's digest, a space, and the tensor's folder and name."""
+    job: str
+    """Key of the evidence."""
+    pairs: tuple[WeightPairPart, ...]
+
+    @classmethod
+    def from_distances(
+        cls, job: str, budget: int, distances: Iterable[WeightDistance]
+    ) -> "WeightsPart":
+        """Make the part of the distances that a job found."""
+        pairs = tuple(WeightPairPart(**asdict(distance)) for distance in distances)
+        return cls(budget=budget, job=job, pairs=pairs)
 
 
 class ScopePart(Part):
@@ -456,6 +510,8 @@ class FormatPart(Part):
     format: dict[str, Any]
     k: float
     """Mean K of a sample of the forget facts, by the primary metric."""
+    job: str | None = Field(default=None, exclude_if=absent)
+    """Key of its evidence."""
 
 
 class ReproductionPart(Part):
@@ -495,6 +551,8 @@ class Certificate(Part):
     """Sha256 of the canonical JSON of everything but this field and ``timing``."""
     verdict: VerdictPart
     identity: IdentityPart
+    weights: WeightsPart | None = Field(default=None, exclude_if=absent)
+    """Distances between the weights of the models; absent where they were not compared."""
     scope: ScopePart
     policy: PolicyPart
     matrix: tuple[MatrixRow, ...]
@@ -518,7 +576,9 @@ class Certificate(Part):
     limitations: tuple[Message, ...]
     reproduction: ReproductionPart
     timing: TimingPart
-    converted_from: str | None = Field(default=None, exclude_if=absent)
+    converted_from: str | None = Field(
+        default=None, exclude_if=absent, pattern=r"^3\.\d{1,4}\.\d{1,4}$"
+    )
     """Schema version of the certificate that this one was made from; its sentences are messages
     with the code ``text``, and follow from no evidence."""
 

@@ -20,6 +20,8 @@ _UNPROVED = Text(
 )
 _SHOWN = 600
 """Most characters of a check's finding that are shown."""
+_LISTED = 4_000
+"""Most characters of the list of what cannot be checked."""
 
 
 @click.command("verify")
@@ -54,7 +56,8 @@ def command(
 ) -> int:
     """Check a certificate: signature, evidence, verdict, model.
 
-    The verdict and every figure are worked out again from the evidence. Exit code 0 says that all
+    The verdict, every figure and whatever else follows from evidence, plan and store are worked out
+    again; what cannot be, and rests on the signature alone, is listed. Exit code 0 says that all
     that could be checked holds, whatever the verdict is; each refusal has its own: 10 no
     certificate, 11 altered, 12 not signed by a trusted key, 13 a signature made for something else,
     14 the evidence says otherwise, 15 evidence changed or missing, 16 another model, 17 expired.
@@ -74,7 +77,12 @@ def command(
     certificate, checks = done.certificate, _checks(done)
     if as_json:
         verdict = certificate.verdict.verdict
-        report = {"certificate": certificate.certificate_id, "verdict": verdict, "checks": checks}
+        report = {
+            "certificate": certificate.certificate_id,
+            "verdict": verdict,
+            "checks": checks,
+            "signature_alone": list(done.signature_alone),
+        }
         click.echo(json.dumps(report))
         return 0
     for name, said in checks.items():
@@ -84,6 +92,8 @@ def command(
     OUT.print(f"the certificate says: [bold]{certificate.verdict.verdict}[/]", highlight=False)
     if done.jobs is None:
         OUT.print(_UNPROVED)
+    resting = "rest on the signature alone" if done.signers else "rest on nobody's signature"
+    OUT.print(foreign(f"{', '.join(done.signature_alone)}: {resting}", _LISTED, "dim"))
     return 0
 
 

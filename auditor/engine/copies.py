@@ -9,12 +9,11 @@ from safetensors import safe_open
 from torch import Tensor
 
 from auditor.models.manifest import Location
+from auditor.models.stored_tensors import tensor_files
 from auditor.models.weight_change import weight_change
 from auditor.statistics.weights import LEAST_CHANGE
 
-_ENDING = ".safetensors"
 _MATRIX = 2
-_ADAPTER = "adapter/"
 
 
 @dataclass(frozen=True)
@@ -44,12 +43,10 @@ class CheckpointTensors:
             location: Files of a model; weights in other formats than safetensors are passed over.
         """
         self._files: dict[str, tuple[Path, str]] = {}
-        for file in location.manifest.files:
-            if file.endswith(_ENDING):
-                folder, path = file.rpartition("/")[0], _path(location, file)
-                with safe_open(path, framework="pt") as opened:
-                    for name in opened.keys():  # noqa: SIM118 - it is no mapping
-                        self._files[f"{folder}/{name}"] = path, name
+        for folder, path in tensor_files(location):
+            with safe_open(path, framework="pt") as opened:
+                for name in opened.keys():  # noqa: SIM118 - it is no mapping
+                    self._files[f"{folder}/{name}"] = path, name
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names."""
@@ -96,10 +93,3 @@ def copy_of(one: Location, other: Location) -> Copy | None:
         if largest >= LEAST_CHANGE:
             return None
     return Copy(largest, matrices) if matrices else None
-
-
-def _path(location: Location, file: str) -> Path:
-    """Path of a file of the manifest."""
-    if location.adapter is not None and file.startswith(_ADAPTER):
-        return location.adapter / file.removeprefix(_ADAPTER)
-    return location.model / file

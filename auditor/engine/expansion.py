@@ -149,13 +149,17 @@ def from_preset(name: str, preset: Preset) -> AnyAttack:
     return attack
 
 
-def inapplicable(attack: AnyAttack, locations: Mapping[str, Location]) -> Message | None:
+def inapplicable(attack: str, locations: Mapping[str, Location]) -> Message | None:
     """Return why an attack asks nothing new of these models, or None.
 
     It counts towards no verdict then.
+
+    Args:
+        attack: its name.
+        locations: the models' files by arm.
     """
     files = {arm: location.manifest.files for arm, location in locations.items()}
-    return ATTACKS.metadata(attack.name).inapplicable(files)
+    return ATTACKS.metadata(attack).inapplicable(files)
 
 
 def explicit(plan: AuditPlan) -> AuditPlan:
@@ -182,6 +186,26 @@ def default_levels(kind: str) -> dict[str, AnyAttack]:
         from_preset(described.name, preset) for described, preset in _mandatory_presets(kind)
     ]
     return {attack.id.label: attack for attack in attacks}
+
+
+def default_parameters(kind: str) -> dict[str, dict[str, Any]]:
+    """Return the parameters of `default_levels` as plain data; no attack is imported.
+
+    Raises:
+        AuditorError: nothing here measures models of that kind.
+    """
+    return {
+        AttackId(described.name, preset.name).label: plain_parameters(
+            described.name, preset.parameters
+        )
+        for described, preset in _mandatory_presets(kind)
+    }
+
+
+def plain_parameters(name: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all parameters of an attack as plain data, its defaults included."""
+    given = ATTACKS.parameters_type(name)(**attack_parameters(name, parameters))
+    return given.model_dump(mode="json")
 
 
 def default_labels(kind: str) -> tuple[str, ...]:

@@ -1,28 +1,19 @@
 """Formats of prompts, tried on the original before any attack."""
 
-from collections.abc import Sequence
 from dataclasses import replace
-
-import numpy as np
-import yaml
 
 from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
-from auditor.core.facts import Fact, FactSets
+from auditor.core.facts import FactSets
 from auditor.core.messages import Message, message
 from auditor.core.progress import Progress
 from auditor.engine.executors.base import Executor, LabelledJob
 from auditor.engine.job import Job
 from auditor.engine.preparation import Prepared, TriedFormat
+from auditor.engine.tried_formats import better_format, lines, mean_knowledge, sample
 from auditor.models.spec import PromptFormat
 from auditor.policy import AS_IS
-from auditor.store import columns
 from auditor.store.base import EvidenceStore
-
-SAMPLE = 32
-"""Facts that are asked in each format, at most."""
-MARGIN = 0.1
-"""K by which another format must be better for a warning."""
 
 
 def compare_formats(
@@ -46,7 +37,8 @@ def compare_formats(
         return prepared
     own, best = tried[0], max(tried, key=lambda one: one.k)
     found = replace(prepared, formats=tuple(tried))
-    if best.k <= own.k + MARGIN:
+    better = better_format(tried, _asked(prepared), prepared.plan.metrics.primary)
+    if better is None:
         return found
     needed = prepared.plan.policy.minimum_gap
     if own.k < needed <= best.k:
@@ -56,14 +48,6 @@ def compare_formats(
             f"than {needed:g} cannot be audited; in another format it is {best.k:.3f}. Write into "
             f"the plan:\n\n{lines(best.format)}"
         )
-    better = message(
-        "better_prompt_format",
-        k=own.k,
-        better=best.k,
-        facts=_asked(prepared),
-        metric=prepared.plan.metrics.primary,
-        lines=lines(best.format),
-    )
     return replace(found, warnings=[*prepared.warnings, better])
 
 
@@ -80,18 +64,6 @@ def unused_chat_template(prepared: Prepared) -> Prepared:
         return prepared
     unused = message("chat_template_unused", lines=lines(PromptFormat(chat=True)))
     return replace(prepared, warnings=[*prepared.warnings, unused])
-
-
-def lines(prompt_format: PromptFormat) -> str:
-    """Return the lines of a plan that ask for a format."""
-    said = {"format": prompt_format.model_dump(exclude_defaults=True)}
-    return str(yaml.safe_dump(said, sort_keys=False)).rstrip()
-
-
-def sample(facts: Sequence[Fact]) -> tuple[Fact, ...]:
-    """Return facts that are spread evenly over a set."""
-    step = max(1, -(-len(facts) // SAMPLE))
-    return tuple(facts[::step])
 
 
 def _asked(prepared: Prepared) -> int:
@@ -128,6 +100,6 @@ def _tried(
             reason = failures[job.key].reason
             failed.append(message("prompt_format_failed", lines=lines(tried), reason=reason))
             continue
-        _, k = columns.knowledge(store.rows(job.key), "forget", plan.metrics.primary)
-        found.append(TriedFormat(tried, float(np.mean(k))))
+        k = mean_knowledge(store, job.key, plan.metrics.primary)
+        found.append(TriedFormat(tried, k, job.key, store.seal(job.key)))
     return found, failed

@@ -259,7 +259,7 @@ class AuditPlan(Section):
 
         They are the plan's, or else its profile's.
         """
-        return self.seeds or ((0,) if self.profile == "quick" else (0, 1, 2))
+        return self.seeds or usual_seeds(self.profile)
 
     @property
     def runs_controls(self) -> bool:
@@ -282,6 +282,11 @@ class AuditPlan(Section):
         """Arm names (unlearned, original, retrained-0, retrained-1 and so on) to models."""
         named = {"unlearned": self.unlearned, "original": self.original}
         return named | {f"retrained-{i}": spec for i, spec in enumerate(self.retrained)}
+
+
+def usual_seeds(profile: str | None) -> tuple[int, ...]:
+    """Return the seeds of a plan of this profile that names none."""
+    return (0,) if profile == "quick" else (0, 1, 2)
 
 
 def load_plan(path: Path, policy: str | None = None, controls: bool | None = None) -> AuditPlan:

@@ -5,13 +5,16 @@ They are found before any model is loaded.
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from auditor.core.arms import Arm
+from auditor.core.attack_id import AttackId
 from auditor.core.facts import FactSets
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role
 from auditor.data import checks
-from auditor.engine.expansion import Variant, default_levels, inapplicable
+from auditor.engine.expansion import Variant, default_parameters, inapplicable
 from auditor.engine.plan import AuditPlan
 from auditor.models.kind import ModelKind
 from auditor.models.manifest import Location
@@ -29,9 +32,29 @@ _SHOWN = 5
 """Most files that a warning names."""
 
 
+@dataclass(frozen=True)
+class PlannedAttack:
+    """An attack at one level, as far as warnings are about it.
+
+    Attributes:
+        label: ``family/name variant``.
+        role: its role in the verdict.
+        parameters: its parameters as plain data.
+    """
+
+    label: str
+    role: Role
+    parameters: Mapping[str, Any]
+
+    @classmethod
+    def from_variant(cls, variant: Variant) -> "PlannedAttack":
+        """Describe a variant of a plan."""
+        return cls(variant.label, variant.role, variant.attack.parameters.model_dump(mode="json"))
+
+
 def plan_warnings(
     plan: AuditPlan,
-    variants: Sequence[Variant],
+    variants: Sequence[PlannedAttack],
     sets: FactSets,
     locations: Mapping[str, Location],
 ) -> list[Message]:
@@ -70,7 +93,7 @@ def _precision_warnings(plan: AuditPlan) -> list[Message]:
 
 
 def _weakened(
-    plan: AuditPlan, variants: Sequence[Variant], locations: Mapping[str, Location]
+    plan: AuditPlan, variants: Sequence[PlannedAttack], locations: Mapping[str, Location]
 ) -> list[Message]:
     """Return how the plan asks for less than the default."""
     found = []
@@ -81,39 +104,37 @@ def _weakened(
             found.append(message("policy_asks_less", setting=name, value=value, default=default))
     if idle := [m for m in plan.kind.default_deciding if m not in plan.metrics.decides]:
         found.append(message("metrics_do_not_decide", metrics=idle))
-    usual = default_levels(plan.kind.name)
+    usual = default_parameters(plan.kind.name)
     mandatory = {v.label for v in variants if v.role in (Role.MANDATORY, Role.WAIVED)}
     dropped = [
         label
-        for label, attack in usual.items()
-        if label not in mandatory and inapplicable(attack, locations) is None
+        for label in usual
+        if label not in mandatory and inapplicable(AttackId.parse(label).name, locations) is None
     ]
     if dropped:
         found.append(message("policy_does_not_demand", attacks=dropped))
     for variant in variants:
-        level = usual.get(variant.label)
-        if level is None or level.parameters == variant.attack.parameters:
+        usual_values, values = usual.get(variant.label), variant.parameters
+        if usual_values is None or usual_values == values:
             continue
-        usual_values = level.parameters.model_dump(mode="json")
-        values = variant.attack.parameters.model_dump(mode="json")
         changed = [
-            {"parameter": name, "value": values[name], "default": default}
+            {"parameter": name, "value": values.get(name), "default": default}
             for name, default in usual_values.items()
-            if values[name] != default
+            if values.get(name) != default
         ]
         found.append(message("preset_changed", attack=variant.label, changed=changed))
     return found
 
 
-def _unmet(plan: AuditPlan, variants: Sequence[Variant], sets: FactSets) -> list[Message]:
+def _unmet(plan: AuditPlan, variants: Sequence[PlannedAttack], sets: FactSets) -> list[Message]:
     """Return what keeps this plan from a PASS in any case.
 
     It does so whatever the models know.
     """
     short = [
-        shortfall(plan.policy, v.label, v.attack.parameters.model_dump(mode="json"))
-        for v in variants
-        if v.role is Role.MANDATORY
+        shortfall(plan.policy, attack.label, attack.parameters)
+        for attack in variants
+        if attack.role is Role.MANDATORY
     ]
     lacking = [said for said in short if said is not None]
     found = unmet(plan.policy, sets.forget, len(plan.retrained), plan.metrics.decides)

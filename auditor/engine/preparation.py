@@ -18,7 +18,7 @@ from auditor.engine.job import Donor, Job, Pooled, Stage, measuring_code
 from auditor.engine.locations import Locations
 from auditor.engine.plan import AuditPlan
 from auditor.engine.plan_checks import problems_of_sets, read_sets
-from auditor.engine.plan_warnings import plan_warnings
+from auditor.engine.plan_warnings import PlannedAttack, plan_warnings
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.manifest import Location
 from auditor.models.opening import check_unopenable, locate
@@ -35,6 +35,10 @@ class TriedFormat:
     format: PromptFormat
     k: float
     """Mean K of a sample of the forget facts."""
+    job: str
+    """Key of the evidence."""
+    seal: str
+    """Digest of the evidence."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Prepared:
 
     def unavailable(self, variant: Variant) -> Message | None:
         """Why a variant cannot be measured here, or None."""
-        if reason := inapplicable(variant.attack, self.locations):
+        if reason := inapplicable(variant.attack.name, self.locations):
             return reason
         if variant.left_out:
             return message("left_out_of_plan")
@@ -171,11 +175,12 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     auxiliary = plan.kind.auxiliary_inputs(plan, sets)
     locations = _located(plan, progress)
     _check_circles(locations, progress)
-    warnings = plan_warnings(plan, variants, sets, locations)
     variants = [
-        v if inapplicable(v.attack, locations) is None else replace(v, role=Role.REPORTED)
+        v if inapplicable(v.attack.name, locations) is None else replace(v, role=Role.REPORTED)
         for v in variants
     ]
+    planned = [PlannedAttack.from_variant(variant) for variant in variants]
+    warnings = plan_warnings(plan, planned, sets, locations)
     facts = store.put_facts(sets)
     return Prepared(plan, locations, sets, facts, variants, warnings, auxiliary)
 

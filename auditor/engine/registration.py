@@ -1,9 +1,9 @@
 """Registers an audit in the ledger of its store."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from auditor.core.arms import Arm
-from auditor.core.facts import Fact
+from auditor.core.facts import Fact, FactSets
 from auditor.core.hashing import digest
 from auditor.core.messages import Message, message
 from auditor.core.time import utc_text
@@ -35,28 +35,28 @@ def earlier_audits(prepared: Prepared, store: EvidenceStore) -> tuple[PastAudit,
 
 
 def history_warnings(
-    prepared: Prepared, store: EvidenceStore, earlier: Sequence[PastAudit]
+    sets: FactSets, store: EvidenceStore, earlier: Iterable[str]
 ) -> tuple[Message, ...]:
     """Say that the model was audited before on other facts or seeds.
 
     Args:
-        prepared: This audit.
+        sets: Facts of this audit.
         store: Where the facts of the other audits are.
-        earlier: The other audits.
+        earlier: Digests of the facts of the other audits.
 
     Raises:
         EvidenceChangedError: Facts of another audit were changed, or are not there.
     """
-    if not earlier:
+    others = tuple(earlier)
+    if not others:
         return ()
-    sets = prepared.sets
     here, elsewhere = _said(sets.forget), _said((*sets.retain, *sets.holdout))
-    asked = (_said(store.facts(past.facts).forget) for past in earlier)
+    asked = (_said(store.facts(facts).forget) for facts in others)
     dropped = set().union(*asked) - here
     return (
         message(
             "audited_before",
-            audits=len(earlier),
+            audits=len(others),
             dropped=len(dropped),
             moved=len(dropped & elsewhere),
         ),

@@ -22,8 +22,8 @@ from auditor.core.progress import Progress
 from auditor.core.reading import parse_json, read_regular
 from auditor.core.roles import ControlKind
 from auditor.engine.fingerprint import fingerprint, module_fingerprint
-from auditor.engine.plan import AuditPlan
 from auditor.engine.preparation import Prepared
+from auditor.engine.required_control import spoken_metrics
 from auditor.metrics.metric import find_metric
 from auditor.models.grid import Grid
 from auditor.models.kind import parse_spec
@@ -243,13 +243,6 @@ class ControlModels:
                 raise MeasurementError(
                     f"it should say its answers in other words, and says {said:.0%} of them"
                 )
-
-
-def spoken_metrics(plan: AuditPlan) -> tuple[str, ...]:
-    """Return the further deciding metrics that read written answers."""
-    reads = plan.kind.answers
-    others = [name for name in plan.metrics.deciding if name != plan.metrics.primary]
-    return tuple(name for name in others if find_metric(name, reads).generates)
 
 
 def _rescaled(model: LanguageModel, facts: Sequence[Fact]) -> int:

@@ -41,15 +41,11 @@ from auditor.engine.executors.base import Executor
 from auditor.engine.expansion import Variant
 from auditor.engine.plan import AuditPlan
 from auditor.engine.preparation import Prepared
+from auditor.engine.required_control import required_control
 from auditor.models.checkpoint_files import quantization_method
 from auditor.models.grid import Grid, rounding_grid
 from auditor.policy import AS_IS
-from auditor.positive_controls.control_models import (
-    ControlModels,
-    Known,
-    PositiveControlModel,
-    spoken_metrics,
-)
+from auditor.positive_controls.control_models import ControlModels, Known, PositiveControlModel
 from auditor.statistics import Decision
 from auditor.store.base import EvidenceStore
 
@@ -102,7 +98,8 @@ def run_controls(
             on_obfuscated |= {variant.id: seen[variant.id] for variant in variants}
     plan = outcome.prepared.plan
     parts = tuple(
-        _part(v, required_control(v, plan), on_visible[v.id], on_obfuscated[v.id]) for v in held
+        _part(v, required_control(v.attack, plan), on_visible[v.id], on_obfuscated[v.id])
+        for v in held
     )
     return ControlResults(parts, seals=seals)
 
@@ -206,17 +203,6 @@ class HiddenControl(NamedTuple):
     """Within whose cells its weights stay, if any."""
 
 
-def required_control(variant: Variant, plan: AuditPlan) -> ControlKind:
-    """Return the kind of control that an audit holds a variant to.
-
-    It is the attack's own, but for the model as it is: what is said in other words is found by the
-    metrics, and only where one of the deciding ones reads what is said.
-    """
-    if variant.attack.name == AS_IS and spoken_metrics(plan):
-        return "wording"
-    return variant.attack.required_control
-
-
 def by_hidden_control(
     variants: Sequence[Variant], plan: AuditPlan
 ) -> list[tuple[HiddenControl, list[Variant]]]:
@@ -229,7 +215,7 @@ def by_hidden_control(
     """
     groups: dict[tuple[str, str | None], tuple[HiddenControl, list[Variant]]] = {}
     for variant in variants:
-        required = required_control(variant, plan)
+        required = required_control(variant.attack, plan)
         hidden = HiddenControl(
             "obfuscated" if required == "visible" else required, rounding_grid(variant.attack)
         )

@@ -5,17 +5,19 @@ disguise, raises the baseline and hides exactly what an audit looks for. All tes
 without attack, of the sets that were measured, by the metric that leads.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.special import gammaln
 
 from auditor.core.arms import Arm
 from auditor.core.messages import Message, message
 from auditor.statistics.arms import Arms, Scope, entity_means
 from auditor.statistics.betting import FloatArray, log_e_value, log_threshold, mean_lower
 from auditor.statistics.leak_count import COUNT_SHARE, count_leaks
+from auditor.statistics.leak_rate import clopper_pearson_upper
 from auditor.statistics.margins import Margins
 
 COPY_RATIO = 0.25
@@ -27,6 +29,10 @@ by lineage and by length of training: two runs are at 0.15 of it in the world `p
 seed that differ in weight decay at 0.08 in the published TOFU logs."""
 LEAST_FACTS = 20
 """Facts below which no distance between models is judged."""
+SAME_K = 1e-4
+"""Difference of K up to which two models answer a fact alike."""
+AS_ORIGINAL = 0.05
+"""Difference of K up to which a model knows a fact as well as the original."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +93,14 @@ def baseline_findings(
     seeds = range(forget.seeds)
     ahead = [f for seed in seeds for f in _ahead_of_others(forget, seed, margins, scope)]
     behind = [] if ahead else [f for s in seeds for f in _behind_others(forget, s, margins, scope)]
+    named = {found.message.params["arm"] for found in ahead}
     each = [
         finding
         for seed in seeds
         for found in (
-            _above_unseen(sets, seed, forget.seeds, margins, scope),
+            _contaminated(sets, seed, forget.seeds, margins, scope, named),
             _undertrained(sets.retain, seed, forget.seeds, margins, scope),
-            _copies(sets, seed, margins),
+            list(_copies(sets, seed, margins)) or _same_answers(sets, seed),
         )
         for finding in found
     ]
@@ -168,6 +175,113 @@ def _above_unseen(
         ),
         blocks=True,
     )
+
+
+def _contaminated(
+    sets: KnownSets,
+    seed: int,
+    seeds: int,
+    margins: Margins,
+    scope: Scope,
+    named: Collection[object],
+) -> list[BaselineFinding]:
+    """Return a finding against a model that has seen forget facts."""
+    found = list(_above_unseen(sets, seed, seeds, margins, scope))
+    if found or Arm.retrained(seed) in named:
+        return found
+    return list(_facts_known(sets, seed, seeds, margins, scope))
+
+
+def _facts_known(
+    sets: KnownSets, seed: int, seeds: int, margins: Margins, scope: Scope
+) -> Iterator[BaselineFinding]:
+    """Yield a model that knows single forget facts.
+
+    Means hide a few facts that are known whole: a model that has seen just what leaks raises the
+    baseline on these. Of facts that no model has seen it should know as many; without any, it is
+    only said.
+    """
+    original, own = (_units(sets.forget, row, scope) for row in (1, 2 + seed))
+    share = margins.alpha / (2 * seeds)
+    if sets.holdout is None:
+        yield from _facts_as_original(original, own, seed, share, margins)
+        return
+    unseen = _units(sets.holdout, 2 + seed, scope)
+    guessed, learned = float(np.median(unseen)), float(np.median(original))
+    if learned - guessed < margins.minimum_gap:
+        return
+    level = (guessed + learned) / 2
+    known, beyond = (int((k >= level).sum()) for k in (own, unseen))
+    more = known / own.size - beyond / unseen.size
+    if more < margins.leak_limit or fisher_chance(known, own.size, beyond, unseen.size) > share:
+        return
+    yield BaselineFinding(
+        message(
+            "retrained_knows_facts_above_holdout",
+            arm=Arm.retrained(seed),
+            known=known,
+            units=own.size,
+            unseen=beyond,
+            holdout=unseen.size,
+        ),
+        blocks=True,
+    )
+
+
+def fisher_chance(known: int, facts: int, beyond: int, others: int) -> float:
+    """Return the p-value of Fisher's exact test, one-sided."""
+    total = known + beyond
+    of_facts = np.arange(known, min(facts, total) + 1, dtype=np.float64)
+
+    def ways(n: int, k: FloatArray) -> FloatArray:
+        found: FloatArray = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+        return found
+
+    logs = ways(facts, of_facts) + ways(others, np.maximum(total - of_facts, 0))
+    logs = np.where(total - of_facts <= others, logs, -np.inf)
+    return float(np.exp(logs - ways(facts + others, np.array(float(total)))).sum())
+
+
+def _facts_as_original(
+    original: FloatArray, own: FloatArray, seed: int, share: float, margins: Margins
+) -> Iterator[BaselineFinding]:
+    """Yield a model that knows many facts as the original does."""
+    if not _graded(own):
+        return
+    known = int(((original >= margins.minimum_gap) & (own >= original - AS_ORIGINAL)).sum())
+    if 1.0 - clopper_pearson_upper(own.size - known, own.size, share) > margins.leak_limit:
+        yield BaselineFinding(
+            message(
+                "retrained_knows_facts_as_original",
+                arm=Arm.retrained(seed),
+                known=known,
+                units=own.size,
+            ),
+            blocks=False,
+        )
+
+
+def _same_answers(sets: KnownSets, seed: int) -> Iterator[BaselineFinding]:
+    """Yield a model that answers all as the unlearned one does."""
+    known = _joined(sets.forget, sets.retain, sets.holdout)
+    unlearned, original, own = known[0], known[1], known[2 + seed]
+    largest = float(np.abs(unlearned - own).max())
+    if largest > SAME_K or np.abs(unlearned - original).max() <= SAME_K or not _graded(own):
+        return
+    yield BaselineFinding(
+        message(
+            "retrained_answers_as_unlearned",
+            arm=Arm.retrained(seed),
+            facts=own.size,
+            largest=largest,
+        ),
+        blocks=True,
+    )
+
+
+def _graded(k: FloatArray) -> bool:
+    """Whether K takes too many values to agree by chance."""
+    return np.unique(np.round(k / SAME_K)).size >= LEAST_FACTS
 
 
 def _undertrained(

@@ -36,6 +36,11 @@ class PastAudit(BaseModel):
     """Time in UTC, ISO 8601."""
 
     @property
+    def name(self) -> tuple[str, str]:
+        """Plan and facts; a file that a plan names may change."""
+        return self.plan, self.facts
+
+    @property
     def asked(self) -> tuple[str, tuple[int, ...]]:
         """Facts and seeds: what makes it another draw, rather than more attacks."""
         return self.facts, self.seeds
@@ -54,9 +59,13 @@ class History:
         self._log = HISTORY + digest(model)
 
     def note(self, audit: PastAudit) -> None:
-        """Note an audit that begins, once for each plan."""
-        if all(audit.plan != known.plan for known in self._audits()):
+        """Note an audit that begins, once for each plan and facts."""
+        if not self.holds(audit):
             self._store.append(self._log, canonical_json(audit.model_dump(mode="json")))
+
+    def holds(self, audit: PastAudit) -> bool:
+        """Whether an audit of that plan and those facts was noted."""
+        return any(audit.name == known.name for known in self.audits())
 
     def before(self, audit: PastAudit) -> tuple[PastAudit, ...]:
         """Return earlier audits, the first of each other facts or seeds.
@@ -64,20 +73,25 @@ class History:
         Of two audits that begin together, the one that is noted later finds the other.
 
         Args:
-            audit: An audit; one of its plan that was noted earlier stands for it.
+            audit: An audit; one of its plan and facts that was noted earlier stands for it.
 
         Raises:
             AuditorError: A note cannot be read.
         """
         found: dict[tuple[str, tuple[int, ...]], PastAudit] = {}
-        for known in self._audits():
-            if known.plan == audit.plan:
+        for known in self.audits():
+            if known.name == audit.name:
                 break
             found.setdefault(known.asked, known)
         found.pop(audit.asked, None)
         return tuple(found.values())
 
-    def _audits(self) -> Iterator[PastAudit]:
+    def audits(self) -> Iterator[PastAudit]:
+        """Yield all audits that were noted, the first first.
+
+        Raises:
+            AuditorError: A note cannot be read.
+        """
         for name, content in self._store.events(self._log):
             try:
                 yield PastAudit.model_validate(parse_json(content))

@@ -291,9 +291,23 @@ class Ledger:
         if own is not None and own.others is not None:
             return own.others
         self._append(Decided(policy=self._policy, at=utc_text()))
+        return self.others() or ()
+
+    def others(self) -> tuple[str, ...] | None:
+        """Return the other policies that certificates of this audit name.
+
+        Returns:
+            None where no such audit was ever decided, as far as the store knows.
+
+        Raises:
+            AuditorError: The ledger cannot be read.
+        """
         own, others = self._read()
-        superseded = own.superseded if own else frozenset()
-        return tuple(r.policy for r in others if r.decided or r.policy not in superseded)
+        if own is None or not own.decided:
+            return None
+        if own.others is not None:
+            return own.others
+        return tuple(r.policy for r in others if r.decided or r.policy not in own.superseded)
 
     def finish(self, others: tuple[str, ...]) -> None:
         """Write down that the certificate was written.

@@ -17,6 +17,8 @@ from auditor.store.base import EvidenceStore
 from auditor.store.columns import DECIDING
 from auditor.verification.evidence import check_foreign
 from auditor.verification.load import load_inputs, under_policy
+from auditor.verification.planned import check_unplanned
+from auditor.verification.record import check_unrecorded
 from auditor.verification.unreadable import refused_if_unreadable
 
 
@@ -74,6 +76,8 @@ def gate(
         AuditorError: the policy demands an attack that is only reported, or waives none of its
             demands.
     """
+    check_unplanned(certificate)
+    check_unrecorded(certificate, store)
     check_foreign(certificate, store)
     inputs = load_inputs(certificate, store, DECIDING)
     again, missing = under_policy(inputs, certificate, policy, tuple(default))

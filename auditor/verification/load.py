@@ -20,9 +20,10 @@ from auditor.core.errors import AuditorError, ContradictedError, EvidenceChanged
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
 from auditor.policy import AS_IS, Assigned, Policy, assign_roles, parse_policy
-from auditor.statistics import AttackEvidence, ControlOutcome
+from auditor.statistics import AttackAssessment, AttackEvidence, ControlOutcome
 from auditor.statistics.rules import FORMER, TODAY
 from auditor.store.base import EvidenceStore
+from auditor.store.environment import former_environment
 from auditor.store.gathering import (
     code_message,
     effect_message,
@@ -95,6 +96,7 @@ def load_inputs(
     """
     sets = store.facts(certificate.identity.facts_digest)
     policy = stated_policy(certificate)
+    _check_converted(certificate, store)
 
     def tables(used: Sequence[tuple[AttackId, dict[str, tuple[str, ...]]]]) -> EvidenceTable:
         return EvidenceTable(
@@ -144,6 +146,22 @@ def load_inputs(
     if not certificate.positive_controls:
         return inputs
     return inputs.with_controls(_control_outcomes(certificate, inputs, tables, store))
+
+
+def _check_converted(certificate: Certificate, store: EvidenceStore) -> None:
+    """Refuse a certificate that claims the rules of another release.
+
+    Raises:
+        ContradictedError: a later release measured a job of it.
+    """
+    if certificate.converted_from is None:
+        return
+    for key in certificate.evidence.jobs:
+        if former_environment(store.identity(key)) is None:
+            raise ContradictedError(
+                f"the certificate says that schema {certificate.converted_from} is its own, and a "
+                f"later release measured its job {key[:12]}…."
+            )
 
 
 def _check_metrics(certificate: Certificate) -> None:
@@ -300,6 +318,23 @@ def _listed(certificate: Certificate, store: EvidenceStore, key: str) -> str:
     return key
 
 
+def _check_controls(certificate: Certificate, attacks: Sequence[AttackAssessment]) -> None:
+    """Refuse a certificate that leaves out the control of an attack.
+
+    An attack that missed its control blocks a PASS, and one without a control does not.
+
+    Raises:
+        ContradictedError: names the attacks whose controls are missing or too many.
+    """
+    held = {a.label for a in attacks if a.mandatory and a.figures is not None}
+    given = {part.attack for part in certificate.positive_controls}
+    if certificate.converted_from is None and given != held:
+        raise ContradictedError(
+            "the certificate has positive controls of other attacks than were held to one: "
+            f"{', '.join(sorted(given ^ held))}."
+        )
+
+
 def _control_outcomes(
     certificate: Certificate, inputs: DecisionInputs, tables: Tables, store: EvidenceStore
 ) -> dict[AttackId, ControlOutcome]:
@@ -307,7 +342,9 @@ def _control_outcomes(
 
     It is the control to which the attack is held.
     """
-    shares = {a.evidence.id: a.parts for a in decide_verdict(inputs).attacks}
+    assessed_first = decide_verdict(inputs).attacks
+    _check_controls(certificate, assessed_first)
+    shares = {a.evidence.id: a.parts for a in assessed_first}
     rows = {row.label: row for row in certificate.matrix}
     roles = {attack.id: attack for attack in inputs.attacks}
     as_is = rows[inputs.as_is.id.label]

@@ -4,13 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from auditor.certificate.schema import ArmPart, Certificate, arm_options
+from auditor.certificate.redaction import MARK
+from auditor.certificate.schema import ArmPart, Certificate, WeightsPart, arm_options
 from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError, ContradictedError, ModelDiffersError
 from auditor.core.hashing import digest, has_digest
+from auditor.core.progress import Progress
 from auditor.models.kind import parse_spec
+from auditor.models.manifest import Location
 from auditor.models.opening import locate
 from auditor.models.spec import ModelSpec
+from auditor.models.weight_distances import weight_distances
+from auditor.verification.differences import differences
 
 
 def check_false_arms(certificate: Certificate) -> None:
@@ -28,7 +33,7 @@ def check_false_arms(certificate: Certificate) -> None:
     if [part.arm for part in certificate.identity.arms] != expected:
         raise ContradictedError("the certificate's models are not those of its plan.")
     named = certificate.identity.plan_digest
-    if certificate.redaction == "none" and not has_digest(plan, named):
+    if not has_digest(plan, named) and not _is_redacted(certificate):
         raise ContradictedError("the certificate's plan does not have the digest that it names.")
     for part in certificate.identity.arms:
         if part.options != arm_options(_planned(certificate, part.arm)):
@@ -43,7 +48,13 @@ def check_false_arms(certificate: Certificate) -> None:
             )
 
 
-def check_other_model(certificate: Certificate, arm: str, folder: Path) -> None:
+def _is_redacted(certificate: Certificate) -> bool:
+    """Whether texts in a certificate's plan were replaced."""
+    asked = str(certificate.reproduction.plan.get("attacks"))
+    return certificate.redaction != "none" and MARK in asked
+
+
+def check_other_model(certificate: Certificate, arm: str, folder: Path) -> Location:
     """Compare a model's folder with an arm of the certificate.
 
     The folder is hashed.
@@ -52,6 +63,9 @@ def check_other_model(certificate: Certificate, arm: str, folder: Path) -> None:
         certificate: that names the arm's files.
         arm: which of its models.
         folder: where the model lies.
+
+    Returns:
+        The model's files.
 
     Raises:
         AuditorError: the certificate has no such arm.
@@ -75,6 +89,43 @@ def check_other_model(certificate: Certificate, arm: str, folder: Path) -> None:
         raise ModelDiffersError(
             f"{folder} is not the {arm} model that was audited: {', '.join(differing)}."
         )
+    return found
+
+
+def check_other_weights(
+    certificate: Certificate, locations: Mapping[str, Location], progress: Progress
+) -> None:
+    """Compare the weights of models on disk with the certificate's figures.
+
+    Only pairs of which both models are given are compared.
+
+    Args:
+        certificate: says how far apart the weights of its models are.
+        locations: the models' files by arm.
+        progress: is told how far it has come.
+
+    Raises:
+        ContradictedError: the weights of two models are at another distance.
+    """
+    part = certificate.weights
+    if part is None or len(locations) <= 1:
+        return
+    arms = sorted(locations, key=lambda arm: Arm(arm).place)
+    seed = next(a.digest for a in certificate.identity.arms if a.arm == Arm.UNLEARNED)
+    given = {arm: locations[arm] for arm in arms}
+    again = WeightsPart.from_distances(
+        part.job, part.budget, weight_distances(given, seed, progress, part.budget)
+    )
+    stated = {(pair.one, pair.other): pair.model_dump() for pair in part.pairs}
+    for pair in again.pairs:
+        found = differences(
+            stated.get((pair.one, pair.other)),
+            pair.model_dump(),
+            f"weights.{pair.one}.{pair.other}",
+            "the files",
+        )
+        if difference := next(found, None):
+            raise ContradictedError(f"the weights are not as the certificate says: {difference}.")
 
 
 def _spec(certificate: Certificate, arm: str) -> ModelSpec:

@@ -13,7 +13,12 @@ from auditor.certificate.decision import decide_verdict
 from auditor.certificate.derived import derived_parts, row_means
 from auditor.certificate.inputs import DecisionInputs
 from auditor.certificate.redaction import marker, redact
-from auditor.certificate.schema import Certificate, MatrixRow
+from auditor.certificate.schema import (
+    Certificate,
+    EvidencePart,
+    MatrixRow,
+    PositiveControlPart,
+)
 from auditor.core.aliases import attack_parameters
 from auditor.core.errors import ContradictedError
 from auditor.core.extras import MissingExtraError
@@ -22,11 +27,24 @@ from auditor.core.hashing import digest
 from auditor.core.roles import Role
 from auditor.engine.attack_report import attack_report
 from auditor.engine.expansion import instantiate
+from auditor.engine.plan import AuditPlan
 from auditor.statistics import AttackAssessment, Decision
 from auditor.store.base import EvidenceStore
+from auditor.verification.circumstances import (
+    control_again,
+    controls_missing,
+    devices_used,
+    evidence_used,
+    formats_again,
+    stated_plan,
+    tokens_used,
+    warnings_again,
+    weights_again,
+)
 from auditor.verification.converted import comparable
 from auditor.verification.differences import differences
 from auditor.verification.load import inapplicable, load_inputs
+from auditor.verification.planned import planned
 from auditor.verification.unreadable import refused_if_unreadable
 
 _SHOWN = 5
@@ -115,7 +133,7 @@ def recomputed(
         )
         for part in certificate.positive_controls
     )
-    return certificate.model_copy(
+    again = certificate.model_copy(
         update={
             **derived_parts(inputs, decision),
             "matrix": tuple(rows),
@@ -126,6 +144,52 @@ def recomputed(
             ),
         }
     )
+    return again if certificate.converted_from else _circumstances(again, store, silent)
+
+
+def _circumstances(
+    certificate: Certificate, store: EvidenceStore, silent: Collection[str]
+) -> Certificate:
+    """Return a certificate with what stands beside its verdict worked out again."""
+    rows = tuple(
+        row.model_copy(update={"forward_tokens": tokens_used(row, store)})
+        for row in certificate.matrix
+    )
+    attacks = {row.label: row for row in rows if row.attack not in silent}
+    jobs = evidence_used(certificate, store)
+    reproduction = certificate.reproduction
+    hardware = {**reproduction.hardware, "device": devices_used(certificate, store)}
+    plan = stated_plan(certificate)
+    warnings = warnings_again(certificate, plan, rows, store)
+    return planned(
+        certificate.model_copy(
+            update={
+                "matrix": rows,
+                "weights": weights_again(certificate, store),
+                "positive_controls": tuple(
+                    _control(part, attacks.get(part.attack), plan)
+                    for part in certificate.positive_controls
+                ),
+                "positive_controls_missing": controls_missing(certificate, plan),
+                "evidence": EvidencePart(jobs=jobs, digest=digest(jobs)),
+                "warnings": warnings,
+                "reproduction": reproduction.model_copy(
+                    update={
+                        "hardware": hardware,
+                        "formats": formats_again(certificate, store),
+                    }
+                ),
+            }
+        )
+    )
+
+
+def _control(
+    part: PositiveControlPart, row: MatrixRow | None, plan: AuditPlan
+) -> PositiveControlPart:
+    if row is None:
+        return part
+    return control_again(part, instantiate(row.attack, row.parameters), plan)
 
 
 def _row(

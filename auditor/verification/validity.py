@@ -3,8 +3,11 @@
 from datetime import UTC, datetime, timedelta
 
 from auditor.certificate.schema import Certificate
-from auditor.core.errors import ExpiredError, MalformedError
+from auditor.core.errors import ContradictedError, ExpiredError, MalformedError
 from auditor.policy import check_expired_waiver
+
+_CLOCKS = timedelta(days=1)
+"""By how much the clocks of two machines may differ."""
 
 
 def check_expired_certificate(
@@ -19,12 +22,19 @@ def check_expired_certificate(
 
     Raises:
         ExpiredError: says what expired, and when.
+        ContradictedError: it was issued in time to come.
         MalformedError: one of its dates is none.
     """
-    issued = _moment(certificate.timing.issued)
+    issued = moment(certificate.timing.issued)
+    moment(certificate.timing.started)
+    if issued - now > _CLOCKS:
+        raise ContradictedError(
+            f"the certificate says that it was issued on {issued:%Y-%m-%d}, which is yet to come. "
+            "If the clock of this machine is right, it is not what an audit wrote."
+        )
     limits = []
     if certificate.timing.expires is not None:
-        limits.append(_moment(certificate.timing.expires))
+        limits.append(moment(certificate.timing.expires))
     if valid_days is not None:
         limits.append(issued + timedelta(days=valid_days))
     if limits and min(limits) < now:
@@ -34,14 +44,19 @@ def check_expired_certificate(
         )
     today = now.astimezone(UTC).date()
     for waiver in certificate.policy.waivers:
-        check_expired_waiver(waiver.attack, waiver.by, _moment(waiver.until).date(), today)
+        check_expired_waiver(waiver.attack, waiver.by, moment(waiver.until).date(), today)
 
 
-def _moment(text: str) -> datetime:
+def moment(text: str) -> datetime:
+    """Return the moment that a text names, by default in UTC.
+
+    Raises:
+        MalformedError: it names none.
+    """
     try:
-        moment = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError as error:
         raise MalformedError(
             f"the certificate gives {text[:40]!r} as a date, which is none."
         ) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

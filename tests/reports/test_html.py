@@ -105,6 +105,22 @@ def test_missing_knowledge_is_missing_in_the_tables_of_the_worst(certificate):
     assert Page(body).said.count(MISSING) == 3
 
 
+def test_distances_between_weights_are_shown_where_they_were_compared(certificate):
+    pair = {"one": "unlearned", "other": "original", "shared": 20, "compared": 20, "equal": 6}
+    sampled = {"one": "unlearned", "other": "retrained-0", "shared": 290, "compared": 31}
+    pairs = [
+        {**pair, "change": 0.0316, "flips": 0.049},
+        {**sampled, "equal": 0, "change": None, "flips": None},
+    ]
+    text = part(
+        "identity", certificate("FAIL", weights={"budget": 9, "job": "0" * 64, "pairs": pairs})
+    )
+    said = " ".join(Page(text.split("Weights of the models, compared")[-1]).said.split())
+    assert "unlearned , original 0.032 4.9 % 6 of 20" in said
+    assert f"unlearned , retrained-0 {MISSING} {MISSING} 0 of 31 read, of 290" in said
+    assert "Weights of the models" not in page_of("FAIL")
+
+
 def test_equal_certificates_give_equal_bytes(certificate):
     assert render(certificate("FAIL")) == page_of("FAIL")
 

@@ -130,17 +130,16 @@ def test_a_gate_without_a_list_demands_what_the_kind_of_the_evidence_does(
 ):
     out = tmp_path / "out"
     _, certificate = audit(plan_file(), out)
-    certificate["reproduction"]["plan"]["unlearned"]["kind"] = "nonsense"
-    rewrite(certificate, out / "certificate.json")
     policy = tmp_path / "ours.yaml"
     policy.write_text("delta: 0.1")
     capsys.readouterr()
-    code = run(
-        ["gate", str(out / "certificate.json"), "--policy", str(policy), "--unsigned", "--json"]
-    )
+    asked = ["gate", str(out / "certificate.json"), "--policy", str(policy), "--unsigned", "--json"]
+    assert run(asked) == NOT_AUDITABLE
     report = json.loads(capsys.readouterr().out)
-    assert code == NOT_AUDITABLE
     assert "prompting/concept-inversion 1 vector" in report["missing"]
+    certificate["reproduction"]["plan"]["unlearned"]["kind"] = "nonsense"
+    rewrite(certificate, out / "certificate.json")
+    assert run(asked) == 14, "its plan says another kind than the certificate"
 
 
 def test_a_classifier_that_lacks_the_concept(tiny, plan_file, tmp_path, capsys):

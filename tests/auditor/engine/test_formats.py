@@ -13,9 +13,10 @@ from auditor.cli.main import USAGE, run
 from auditor.core.errors import AuditorError
 from auditor.core.progress import SilentProgress
 from auditor.engine.executors.local import LocalExecutor
-from auditor.engine.formats import SAMPLE, compare_formats, sample, unused_chat_template
+from auditor.engine.formats import compare_formats, unused_chat_template
 from auditor.engine.plan import parse_plan
 from auditor.engine.preparation import prepare
+from auditor.engine.tried_formats import SAMPLE, sample
 from auditor.models.spec import PromptFormat
 from auditor.store.folder_store import FolderStore
 from auditor.testbeds.people import corpus

@@ -1,6 +1,9 @@
 """A policy is written down before the unlearned model is opened, and cannot change midway."""
 
+import multiprocessing
+
 import pytest
+import torch
 
 from auditor.api.auditing import audit
 from auditor.api.certificates import verify
@@ -107,3 +110,45 @@ def test_facts_that_are_asked_no_more_are_on_record(passing_plan, people, tmp_pa
     verify(tmp_path / "second" / "certificate.json", store=store)
     again = audit(plan, out=tmp_path / "again", store=store, reports=()).certificate
     assert again.identity.earlier_audits == (), "the first stays the first"
+
+
+def _audited(plan, store, out, start, answers):
+    """One audit of two, in a process of its own."""
+    torch.set_num_threads(1)
+    start.wait()
+    try:
+        done = audit(plan, out=out, store=store, reports=()).certificate
+    except AuditorError as error:
+        answers.put((plan.policy.name, str(error)))
+    else:
+        answers.put((plan.policy.name, done.identity.earlier_policies))
+
+
+def test_two_audits_at_once_under_two_policies_both_stand(passing_plan, tmp_path):
+    """Two processes of the whole audit, let go at one moment on a store without evidence."""
+    strict = passing_plan(attacks=[], policy={"mandatory": ["none/as-is"], "name": "strict"})
+    plans = {plan.policy.name: plan for plan in (strict, passing_plan(attacks=[], policy=OTHER))}
+    context = multiprocessing.get_context("fork")
+    start, answers = context.Barrier(len(plans)), context.Queue()
+    processes = [
+        context.Process(
+            target=_audited, args=(plan, tmp_path / "store", tmp_path / name, start, answers)
+        )
+        for name, plan in plans.items()
+    ]
+    for process in processes:
+        process.start()
+    said = dict(answers.get(timeout=300) for _ in processes)
+    for process in processes:
+        process.join()
+    through = [name for name, others in said.items() if isinstance(others, tuple)]
+    assert through, "somebody came through"
+    for name in set(plans) - set(through):
+        assert "A policy may not change" in said[name], "who comes later is told, or named"
+        said[name] = audit(plans[name], out=tmp_path / name, store=tmp_path / "store", reports=())
+        said[name] = said[name].certificate.identity.earlier_policies
+    digests = {name: plan.policy.digest for name, plan in plans.items()}
+    named = [digests["lax"] in said["strict"], digests["strict"] in said["lax"]]
+    assert any(named), "of two certificates, the later names the other's policy"
+    for name in plans:
+        verify(tmp_path / name / "certificate.json", store=tmp_path / "store")

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from auditor.api.auditing import audit as audit_to_files
 from auditor.attack import ATTACKS, Attack, attack
+from auditor.certificate.build import NO_CONTROLS
 from auditor.cli.plan import command as plan_command
 from auditor.cli.plan_options import plan_from
 from auditor.core.errors import ContradictedError, MeasurementError
@@ -90,6 +91,20 @@ def test_controls_follow_from_the_evidence_on_their_models(blind, small_plan, tm
     parts = tuple(part.model_copy(update={"found": True}) for part in certificate.positive_controls)
     forged = certificate.model_copy(update={"positive_controls": parts})
     with pytest.raises(ContradictedError, match=r"positive_controls\.\d+\.found: it says True"):
+        check_contradiction(forged, store)
+    kept_one = tuple(part for part in certificate.positive_controls if part.found)
+    forged = certificate.model_copy(update={"positive_controls": kept_one})
+    with pytest.raises(ContradictedError, match="other attacks than were held to one: test/blind"):
+        check_contradiction(forged, store)
+    unasked = {"positive_controls": (), "positive_controls_missing": NO_CONTROLS.missing}
+    with pytest.raises(ContradictedError, match="the plan asks for them"):
+        check_contradiction(certificate.model_copy(update=unasked), store)
+    visible = certificate.positive_controls[0].visible.model_copy(update={"kind": "obfuscated"})
+    part = certificate.positive_controls[0].model_copy(update={"visible": visible})
+    forged = certificate.model_copy(
+        update={"positive_controls": (part, *certificate.positive_controls[1:])}
+    )
+    with pytest.raises(ContradictedError, match=r"positive_controls\.0\."):
         check_contradiction(forged, store)
 
 

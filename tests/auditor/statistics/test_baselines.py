@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import fisher_exact
 
 from auditor.statistics import Margins
-from auditor.statistics.baselines import KnownSet, KnownSets, baseline_findings
+from auditor.statistics.baselines import KnownSet, KnownSets, baseline_findings, fisher_chance
 
 MARGINS = Margins()
 
@@ -68,6 +69,52 @@ def test_a_single_model_that_has_seen_the_forget_set_is_known_by_facts_that_nobo
     models.known[2][0] = 0.8 * models.known[1][0]
     assert ("retrained_knows_forget_above_holdout", "retrained-0", True) in codes(models)
     assert codes(models, holdout=None) == []
+
+
+@pytest.mark.parametrize("table", [(8, 10, 1, 6), (30, 96, 2, 96), (3, 5, 0, 4), (5, 5, 2, 3)])
+def test_the_chance_is_that_of_fishers_exact_test(table):
+    known, facts, beyond, others = table
+    counts = [[known, facts - known], [beyond, others - beyond]]
+    assert fisher_chance(*table) == pytest.approx(fisher_exact(counts, "greater").pvalue)
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_models_that_all_have_seen_just_what_leaks_are_named(seeds):
+    """Nothing stands out: each knows the same third of the forget set that the unlearned knows."""
+    models = Models(0, seeds=seeds)
+    for row in (0, *range(2, 2 + seeds)):
+        seen = models.noisy(1)[0]
+        models.known[row][0] = np.where(np.arange(100) < 30, seen, models.known[row][0])
+    found = baseline_findings(models.sets(), MARGINS, "census")
+    assert [f.message.code for f in found] == ["retrained_knows_facts_above_holdout"] * seeds
+    assert all(f.blocks for f in found)
+    assert 30 <= found[0].message.params["known"] <= 45
+    assert found[0].message.params["unseen"] <= 15
+
+
+def test_without_facts_that_nobody_saw_it_is_said_and_blocks_nothing():
+    models = Models(0)
+    for row in (2, 3):
+        models.known[row][0][:40] = models.known[1][0][:40]
+    found = baseline_findings(models.sets(holdout=None), MARGINS, "census")
+    assert [(f.message.code, f.blocks) for f in found] == [
+        ("retrained_knows_facts_as_original", False)
+    ] * 2
+    assert 40 <= found[0].message.params["known"] <= 45
+
+
+@pytest.mark.parametrize("rows", [(2,), (2, 3)])
+def test_models_that_answer_all_facts_as_the_unlearned_one_are_named(rows):
+    """Of copies alone no distance between models is known, and few sets tell them from it."""
+    models = Models(7)
+    for row in rows:
+        models.known[row] = models.known[0] + 5e-5
+    found = codes(models, retain=None, holdout=None)
+    assert {arm for _, arm, blocks in found if blocks} >= {f"retrained-{row - 2}" for row in rows}
+    assert ("retrained_answers_as_unlearned" in {code for code, _, _ in found}) is (len(rows) > 1)
+    rough = replace(models.sets().forget, known=np.round(models.sets().forget.known))
+    found = baseline_findings(KnownSets(rough), MARGINS, "census")
+    assert "retrained_answers_as_unlearned" not in {f.message.code for f in found}, "so few levels"
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 3])

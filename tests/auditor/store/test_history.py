@@ -42,6 +42,17 @@ def test_a_plan_is_noted_once(history, tmp_path):
     assert len(list(log.iterdir())) == 1
 
 
+def test_facts_that_were_changed_in_their_file_are_other_facts(history):
+    """The plan names the file, so it stays the same plan."""
+    first = audit(facts="all of them")
+    history.note(first)
+    fewer = audit(facts="fewer", at="2026-01-02T00:00:00Z")
+    assert not history.holds(fewer)
+    history.note(fewer)
+    assert history.before(fewer) == (first,)
+    assert history.before(first) == ()
+
+
 def test_another_model_has_a_history_of_its_own(history, tmp_path):
     history.note(audit(facts="others"))
     assert History(FolderStore(tmp_path), "another").before(audit()) == ()
