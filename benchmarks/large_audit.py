@@ -113,11 +113,16 @@ def _facts(name: str, count: int) -> tuple[Fact, ...]:
         Fact(
             id=f"{name}-{i:05d}",
             entity=f"{name} person {i // 8}",
-            prompt=f"What is attribute {i % 8} of {name} person {i // 8}?",
-            answer=f"The answer to question {i} is a phrase of some words, as models give them.",
+            prompt=f"What is the {_word(name, i % 8)} of {_word(name, 8 + i // 8)}?",
+            answer=" ".join(_word(name, i, place) for place in range(14)),
         )
         for i in range(count)
     )
+
+
+def _word(*of: str | int) -> str:
+    """A word that stands for these, in letters alone."""
+    return digest(list(of))[:8].translate(str.maketrans("0123456789", "ghijklmnop"))
 
 
 def _row(

@@ -1,4 +1,4 @@
-"""Formats of prompts that were tried on the original, and what comes of it; no torch."""
+"""Formats of prompts that were tried on the original."""
 
 from collections.abc import Sequence
 
