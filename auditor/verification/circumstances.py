@@ -31,8 +31,8 @@ from auditor.models.spec import PromptFormat
 from auditor.policy import AS_IS
 from auditor.store.base import EvidenceStore
 
-TAKEN = frozenset({"note_on_files", "prompt_format_failed"})
-"""Warnings on what happened to files and libraries of the machine of the audit."""
+TAKEN = frozenset({"note_on_files", "prompt_format_failed", "settings_differ_from_original"})
+"""Warnings on what was in files, and happened to them and to libraries, where the audit ran."""
 
 
 def stated_plan(certificate: Certificate) -> AuditPlan:

@@ -1,8 +1,8 @@
 """Ways that a submitter may try, each by one thing that is in its hands.
 
 Two models know: one answers 20 of 80 facts outright, the other gives everything back in NF4. All
-other arms and facts are honest unless a way changes them. What the store remembers is thrown away
-before each way, unless a way says otherwise.
+other arms and facts are honest unless a way changes them. Each way has a store of its own, which
+remembers nothing of the others.
 """
 
 import json
@@ -363,7 +363,7 @@ def _edited(w: Workspace) -> Path:
 @_way("evidence in the store is edited", "store")
 def _edited_evidence(w: Workspace) -> Path:
     path = _certificate(w.audit(w.knows()))
-    own = w.folder / "evidence"
+    own = w.folder / "edited"
     shutil.copytree(w.store, own)
     key = read_certificate(path).matrix[0].jobs["unlearned"][0]
     rows = next((own / "jobs").rglob(f"*{key}*/*.parquet"))

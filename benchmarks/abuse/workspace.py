@@ -31,7 +31,8 @@ class Workspace:
     Attributes:
         cell: Honest original, retrained models and facts.
         folder: Where plans, models, facts and certificates are written.
-        store: Evidence of all ways, so that honest arms are measured once.
+        store: Its evidence store, which remembers nothing of other ways; the evidence itself is
+            that of all, so that honest arms are measured once.
     """
 
     cell: Cell
@@ -94,10 +95,6 @@ class Workspace:
         write_jsonl(tuple(facts), file)
         return file
 
-    def forget_the_past(self) -> None:
-        """Throw away what the store remembers of earlier audits; the evidence stays."""
-        shutil.rmtree(self.store / "audits", ignore_errors=True)
-
     def audit(
         self,
         unlearned: Path,
@@ -117,9 +114,9 @@ class Workspace:
         honest = [self.arm("retrained-0"), self.arm("retrained-1")]
         baselines = honest if retrained is None else retrained
         plan: dict[str, Any] = {
-            "unlearned": _spec(unlearned),
-            "original": _spec(self.arm("original")),
-            "retrained": [_spec(folder) for folder in baselines],
+            "unlearned": spec_of(unlearned),
+            "original": spec_of(self.arm("original")),
+            "retrained": [spec_of(folder) for folder in baselines],
             "forget": self.cell.facts("forget"),
             "retain": self.cell.facts("retain"),
             "profile": "quick",
@@ -132,21 +129,24 @@ class Workspace:
         )
 
 
-def workspace(cache: Path | None, out: Path, name: str) -> Workspace:
+def workspace(cache: Path | None, out: Path, name: str, cell: str = "gpt2/plain") -> Workspace:
     """Open an empty workspace of a way.
 
     Args:
         cache: Folder of the models of the truth table.
         out: Folder of all ways.
         name: Of this way.
+        cell: Of the truth table, whose models it has.
     """
-    folder = out / "ways" / name
+    folder, jobs = out / "ways" / name, out / "jobs"
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    made = Workspace(cells(cache)["gpt2/plain"], folder, out / "evidence")
-    made.forget_the_past()
-    return made
+    store = folder / "evidence"
+    store.mkdir(parents=True)
+    jobs.mkdir(parents=True, exist_ok=True)
+    (store / "jobs").symlink_to(jobs.resolve())
+    return Workspace(cells(cache)[cell], folder, store)
 
 
-def _spec(folder: Path) -> dict[str, Any]:
+def spec_of(folder: Path) -> dict[str, Any]:
+    """What a plan says of a model."""
     return {"path": str(folder), "dtype": "float32"}

@@ -95,10 +95,20 @@ def test_nothing_that_differs_needs_no_such_attack(asked, arm, store_root):
     assert "prompting/original-tokenizer full precision" not in str(certificate.warnings)
 
 
-def test_a_form_that_differs_alone_is_measured_and_passes(asked, arm):
-    certificate, row = asked(arm("retrained-1", PLAIN + "{# of another release #}"))
+def test_a_form_that_differs_alone_is_measured_and_passes(asked, arm, store_root):
+    unlearned = arm("retrained-1", PLAIN + "{# of another release #}")
+    edit_json(unlearned / "config.json", transformers_version="0", rope_scaling={"factor": 1.0})
+    edit_json(unlearned / "generation_config.json", transformers_version="0", temperature=0.6)
+    certificate, row = asked(unlearned)
     assert certificate.verdict.verdict == "PASS"
     assert (row.role, row.status) == ("mandatory", "measured")
+    named = {
+        said.params["file"]: said.params["settings"]
+        for said in certificate.warnings
+        if said.code == "settings_differ_from_original"
+    }
+    assert named == {"config.json": ["rope_scaling"]}
+    check_contradiction(certificate, FolderStore(store_root))
 
 
 def test_a_baseline_that_is_asked_otherwise_blocks_a_pass(asked, arm):

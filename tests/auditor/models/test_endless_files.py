@@ -10,7 +10,7 @@ from auditor.models.causal_lm.spec import CausalLMSpec
 from auditor.models.opening import check_unopenable, locate
 from auditor.models.spec import PromptFormat
 
-LOOP = "{% for a in range(90000) %}{% for b in range(90000) %}{{ b }}{% endfor %}{% endfor %}"
+LOOP = "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}"
 GROWING = (
     "{% set n = namespace(x='x' * 1000000) %}"
     "{% for a in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}{{ n.x }}"
@@ -47,10 +47,10 @@ def test_a_template_that_grows(llama):
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("template", [LOOP, "{% if a %}b{% endif %}" * 40_000])
+@pytest.mark.parametrize("template", [LOOP, "{% if a %}b{% endif %}" * 200_000])
 def test_a_template_that_takes_all_time(template, llama):
     (llama / "chat_template.jinja").write_text(template)
-    assert "more time" in refused(llama)
+    assert "of any real model" in refused(llama)
 
 
 def test_a_template_as_models_have_it_is_taken(llama):

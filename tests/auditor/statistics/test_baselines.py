@@ -92,13 +92,15 @@ def test_models_that_all_have_seen_just_what_leaks_are_named(seeds):
     assert found[0].message.params["unseen"] <= 15
 
 
-def test_without_facts_that_nobody_saw_it_is_said_and_blocks_nothing():
+@pytest.mark.parametrize("leaked_facts", [None, 0])
+def test_without_facts_that_nobody_saw_it_is_said_and_blocks_where_leaks_are_counted(leaked_facts):
     models = Models(0)
     for row in (2, 3):
         models.known[row][0][:40] = models.known[1][0][:40]
-    found = baseline_findings(models.sets(holdout=None), MARGINS, "census")
+    margins = replace(MARGINS, leaked_facts=leaked_facts)
+    found = baseline_findings(models.sets(holdout=None), margins, "census")
     assert [(f.message.code, f.blocks) for f in found] == [
-        ("retrained_knows_facts_as_original", False)
+        ("retrained_knows_facts_as_original", leaked_facts == 0)
     ] * 2
     assert 40 <= found[0].message.params["known"] <= 45
 
