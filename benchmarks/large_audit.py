@@ -75,11 +75,11 @@ def large_audit(
                 "stage": "measure",
                 "attack": attack,
                 "parameters": {"checkpoints": [40], "rank": 16, "number": number},
-                "model": digest(arm),
+                "model": digest(_files(arm)),
                 "facts": facts_digest,
             }
             if ATTACKS.metadata(attack).requires.donor:
-                identity["donor"] = {"model": digest("original")}
+                identity["donor"] = {"model": digest(_files("original"))}
             leaks = 0 < number <= leaking
             shape = levels.get(arm, levels["original"] if leaks else (1, 30))
             measured = [
@@ -190,6 +190,10 @@ def _notes(attack: str) -> dict[str, Any]:
     return {"forward_tokens": 1, "effect": effect_note(measure, before, after)}
 
 
+def _files(arm: str) -> dict[str, str]:
+    return {f"model-{i:05d}.safetensors": digest([arm, i]) for i in range(8)}
+
+
 def _spec(arm: str) -> dict[str, str]:
     return {"path": f"/models/{arm}", "kind": "causal-lm", "dtype": "bfloat16"}
 
@@ -237,8 +241,8 @@ def _certificate(
                         "revision": None,
                         "adapter": None,
                         "dtype": _spec(arm)["dtype"],
-                        "digest": digest(arm),
-                        "files": {f"model-{i:05d}.safetensors": digest([arm, i]) for i in range(8)},
+                        "digest": digest(_files(arm)),
+                        "files": _files(arm),
                     }
                     for arm in ARMS
                 ],
