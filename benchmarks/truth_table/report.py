@@ -27,7 +27,7 @@ STATES: Mapping[str, str] = MappingProxyType(
         "f0db4c8": "before grafts, effects, and further deciding metrics",
         "557996d": "with grafts of the original's interfaces",
         "1fc1a14": "with effects: an attack proves that it acted, and rates form a grid",
-        "67e2dcd": "with frames of any symmetry, counts, baselines on trial, and answers' structure",
+        "67e2dcd": "with frames of any symmetry, baselines on trial, and the answers' structure",
     }
 )
 """What the code of a commit had, where it matters to the table."""
