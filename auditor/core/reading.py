@@ -84,8 +84,13 @@ def read_regular(path: Path, limit: int | None = DOCUMENT) -> bytes:
         return file.read()
 
 
-def parse_json(content: bytes | str) -> Any:
+def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
     """Parse JSON in UTF-8, by the rule of this module.
+
+    Args:
+        content: The text.
+        finite: Refuse ``NaN`` and ``Infinity``, which are no JSON; Python writes them, and
+            configurations of published models hold them (Mamba-2's ``time_step_limit``).
 
     Raises:
         ValueError: It is no JSON, says a key twice, holds a number that no double is, or nests
@@ -101,7 +106,7 @@ def parse_json(content: bytes | str) -> Any:
             object_pairs_hook=_said_once,
             parse_int=_whole_number,
             parse_float=_finite_number,
-            parse_constant=_no_number,
+            parse_constant=_no_number if finite else float,
         )
     except RecursionError as error:
         raise ValueError(_TOO_DEEP) from error

@@ -14,7 +14,7 @@ def read_json(file: Path) -> dict[str, Any]:
         AuditorError: the file is no JSON, or holds something else than an object.
     """
     try:
-        content = parse_json(read_regular(file))
+        content = parse_json(read_regular(file), finite=False)
     except UnfitFileError as error:
         raise AuditorError(f"{file} cannot be read: {error.strerror}.") from error
     except ValueError as error:

@@ -1,9 +1,11 @@
 """The rule by which what others wrote is read."""
 
+import math
 import os
 
 import pytest
 
+from auditor.core.errors import AuditorError
 from auditor.core.reading import (
     NESTING,
     UnfitFileError,
@@ -12,6 +14,7 @@ from auditor.core.reading import (
     parse_yaml,
     read_regular,
 )
+from auditor.models.checkpoint_files import read_json
 
 
 def test_a_file_is_read_through_links_and_bounded(tmp_path):
@@ -54,3 +57,15 @@ def test_aliases_and_merges_that_end_are_read():
 
 def test_large_numbers_that_are_doubles_are_read():
     assert parse_json("[9007199254740993, 1e308, -0.0]") == [9007199254740993, 1e308, -0.0]
+
+
+def test_configurations_of_published_models_hold_what_is_no_json(tmp_path):
+    text = '{"time_step_limit": [0.0, Infinity], "eps": NaN}'
+    with pytest.raises(ValueError, match="Infinity"):
+        parse_json(text)
+    file = tmp_path / "config.json"
+    file.write_text(text)
+    assert read_json(file)["time_step_limit"] == [0.0, math.inf]
+    file.write_text('{"a": 1e999}')
+    with pytest.raises(AuditorError, match="too large"):
+        read_json(file)
