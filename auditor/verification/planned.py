@@ -61,7 +61,7 @@ def planned(certificate: Certificate) -> Certificate:
     days = _table(plan.get("policy")).get("valid_days")
     issued = moment(timing.issued)
     device = reproduction.hardware.get("device", "")
-    on_gpu = any(name != CPU for name in device.split(", "))
+    on_gpu = any(name not in ("", CPU) for name in device.split(", "))
     return certificate.model_copy(
         update={
             "identity": identity.model_copy(

@@ -271,7 +271,7 @@ def _template(w: Workspace) -> Path:
     other = w.cell.corpus.retain[0].prompt
     config["chat_template"] = f"{{% for m in messages %}}{other}{{% endfor %}}"
     file.write_text(json.dumps(config))
-    return _certificate(w.audit(folder, format={"chat_template": True}))
+    return _certificate(w.audit(folder, format={"chat": True}))
 
 
 @_way("a second checkpoint in the folder", "files")
@@ -332,7 +332,7 @@ def _thin_grid(w: Workspace) -> Path:
 
 @_way("relearning at a rate that moves nothing", "plan")
 def _no_rate(w: Workspace) -> Path:
-    attack = {"attack": "relearning/held-out-facts", "parameters": {"rates": [1e-9]}}
+    attack = {"attack": "relearning/held-out-facts", "parameters": {"learning_rates": [1e-9]}}
     return _certificate(w.audit(w.comes_back(), attacks=[GPTQ, attack]))
 
 

@@ -298,3 +298,11 @@ def test_what_its_plan_says_is_what_an_honest_certificate_says(whole):
     assert not {said.code for said in certificate.warnings} & TAKEN
     check_contradiction(certificate, whole[1])
     assert list(values(whole[0], "identity.arms.arm"))[:2] == ["unlearned", "original"]
+
+
+def test_where_nothing_could_be_measured_no_device_is_named_and_nothing_may_differ(whole):
+    certificate = Certificate.model_validate(whole[0])
+    hardware = certificate.reproduction.hardware | {"device": ""}
+    reproduction = certificate.reproduction.model_copy(update={"hardware": hardware})
+    unmeasured = certificate.model_copy(update={"reproduction": reproduction})
+    assert planned(unmeasured) == unmeasured
