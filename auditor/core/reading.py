@@ -15,8 +15,6 @@ from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import IO, Any
 
-import yaml
-
 DOCUMENT = 64 * 2**20
 """Most bytes of a document: a certificate, a configuration, a job's notes."""
 SETTINGS = 2**18
@@ -25,10 +23,10 @@ DATA = 2**30
 """Most bytes of a data file."""
 NESTING = 100
 """Most levels of lists and mappings within each other."""
+TOO_DEEP = f"it nests more than {NESTING} levels deep"
+"""What is said of a document that does."""
 _DIGITS = 308
 """Most digits of a whole number: a longer one is no double."""
-_NODES = 20_000
-"""Most values of a YAML document, with those that its aliases repeat."""
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 """Flags that no system lacks, with those of one: no waiting for a pipe, no change of line ends."""
 _BRACKETS = 2_000_000
@@ -104,46 +102,26 @@ def parse_json(content: bytes | str, *, finite: bool = True) -> Any:
         value = json.loads(
             text,
             object_pairs_hook=_said_once,
-            parse_int=_whole_number,
+            parse_int=whole_number,
             parse_float=_finite_number,
-            parse_constant=_no_number if finite else float,
+            parse_constant=no_number if finite else float,
         )
     except RecursionError as error:
-        raise ValueError(_TOO_DEEP) from error
+        raise ValueError(TOO_DEEP) from error
     if brackets > NESTING:
-        _check_nesting(value)
+        check_nesting(value)
     return value
-
-
-def parse_yaml(text: str) -> Any:
-    """Parse YAML, by the rule of this module.
-
-    Raises:
-        ValueError: It is no YAML, says a key twice, holds a number that no double is, repeats
-            itself by aliases without end, or nests too deep.
-    """
-    try:
-        value = yaml.load(text, _Loader)  # noqa: S506  # a safe loader, made stricter
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
-    except RecursionError as error:
-        raise ValueError(_TOO_DEEP) from error
-    _check_nesting(value)
-    return value
-
-
-_TOO_DEEP = f"it nests more than {NESTING} levels deep"
-_TOO_MANY = f"it holds more than {_NODES:,} values"
 
 
 def _said_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) < len(pairs):
-        _check_repeated(name for name, _ in pairs)
+        check_repeated(name for name, _ in pairs)
     return content
 
 
-def _check_repeated(names: Iterable[Hashable]) -> None:
+def check_repeated(names: Iterable[Hashable]) -> None:
+    """Refuse a name that is said twice."""
     seen: set[Hashable] = set()
     for name in names:
         if name in seen:
@@ -151,7 +129,8 @@ def _check_repeated(names: Iterable[Hashable]) -> None:
         seen.add(name)
 
 
-def _whole_number(digits: str) -> int:
+def whole_number(digits: str) -> int:
+    """Read a whole number that a double can hold."""
     if len(digits) > _DIGITS:
         raise ValueError(f"it holds a number of {len(digits):,} digits")
     return int(digits)
@@ -164,11 +143,12 @@ def _finite_number(digits: str) -> float:
     return number
 
 
-def _no_number(name: str) -> float:
+def no_number(name: str) -> float:
+    """Refuse what is no number."""
     raise ValueError(f"it holds {name}, which is no number")
 
 
-def _check_nesting(value: Any) -> None:
+def check_nesting(value: Any) -> None:
     """Look at every value, a level at a time."""
     level = [value]
     for _ in range(NESTING):
@@ -180,70 +160,4 @@ def _check_nesting(value: Any) -> None:
         ]
         if not level:
             return
-    raise ValueError(_TOO_DEEP)
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe loader that follows the rule of this module."""
-
-    def __init__(self, stream: str) -> None:
-        super().__init__(stream)
-        self._nodes = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Compose a value, of which there may be so many."""
-        self._nodes += 1
-        if self._nodes > _NODES:
-            raise ValueError(_TOO_MANY)
-        node: yaml.Node | None = super().compose_node(parent, index)
-        return node
-
-    def get_single_node(self) -> yaml.Node | None:
-        """Compose the document, which must not unfold without end."""
-        node: yaml.Node | None = super().get_single_node()
-        if node is not None:
-            _unfolded(node, {})
-        return node
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Make a mapping that says each key once.
-
-        What it merges, it may say anew.
-        """
-        _check_repeated(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
-        return super().construct_mapping(node, deep)
-
-    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        """Read a whole number that a double can hold."""
-        _whole_number(node.value)
-        return int(super().construct_yaml_int(node))
-
-    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
-        """Read a finite number."""
-        number = float(super().construct_yaml_float(node))
-        return number if math.isfinite(number) else _no_number(node.value)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
-_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
-
-
-def _unfolded(node: yaml.Node, known: dict[int, int | None]) -> int:
-    """Number of values that a node stands for, its aliases written out."""
-    key = id(node)
-    if key in known:
-        size = known[key]
-        if size is None:
-            raise ValueError("it holds itself, by an alias")
-        return size
-    known[key] = None
-    inner: list[yaml.Node] = []
-    if isinstance(node, yaml.MappingNode):
-        inner = [part for pair in node.value for part in pair]
-    elif isinstance(node, yaml.SequenceNode):
-        inner = node.value
-    size = 1 + sum(_unfolded(part, known) for part in inner)
-    if size > _NODES:
-        raise ValueError(_TOO_MANY)
-    known[key] = size
-    return size
+    raise ValueError(TOO_DEEP)

@@ -24,7 +24,8 @@ from auditor.attack import ATTACKS, Parameters, Profile
 from auditor.core import aliases
 from auditor.core.errors import AuditorError
 from auditor.core.paths import LOCATED, PathType, context, located_file, path_type, root_of
-from auditor.core.reading import SETTINGS, parse_yaml, read_regular
+from auditor.core.reading import SETTINGS, read_regular
+from auditor.core.reading_yaml import parse_yaml
 from auditor.core.validation import problems
 from auditor.models.kind import AnySpec, ModelKind, default_kind, kind_named, of_kind
 from auditor.models.plan_sections import DataSection, MetricSection, Section

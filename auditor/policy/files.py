@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from auditor.core.errors import AuditorError
-from auditor.core.reading import SETTINGS, parse_yaml, read_regular
+from auditor.core.reading import SETTINGS, read_regular
+from auditor.core.reading_yaml import parse_yaml
 from auditor.core.validation import did_you_mean, problems
 from auditor.policy.policy import Policy
 

@@ -26,7 +26,8 @@ from test_hostile_inputs import (
 )
 
 from auditor.core.facts import Fact, FactSets
-from auditor.core.reading import parse_json, parse_yaml
+from auditor.core.reading import parse_json
+from auditor.core.reading_yaml import parse_yaml
 from auditor.engine.plan import load_plan
 from auditor.models.checkpoint_files import quantization_method, read_json, shards
 from auditor.models.manifest import Manifest

@@ -11,9 +11,9 @@ from auditor.core.reading import (
     UnfitFileError,
     open_regular,
     parse_json,
-    parse_yaml,
     read_regular,
 )
+from auditor.core.reading_yaml import parse_yaml
 from auditor.models.checkpoint_files import read_json
 
 

@@ -297,7 +297,7 @@ def test_killed_between_controls_the_certificate_is_the_same(small_plan, tmp_pat
     jobs = {folder.name: folder for folder in (whole / "evidence" / "jobs").glob("??/*")}
     said = content["evidence"]["jobs"].keys()
     assert said <= jobs.keys()
-    assert len(said) == 5, "those on controls are under the digest, too"
+    assert len(said) == 8, "those on controls, formats and weights are under the digest, too"
     others = [json.loads((jobs[key] / "job.json").read_text()) for key in jobs.keys() - said]
     assert len(others) == TRIED
     assert len({json.dumps(job["format"], sort_keys=True) for job in others}) == TRIED

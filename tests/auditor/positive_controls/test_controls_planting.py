@@ -117,7 +117,7 @@ def test_what_is_said_in_other_words_is_there_for_who_reads_it(small_plan, bed):
 
 
 def test_a_wording_that_is_not_learned_is_refused(small_plan, tmp_path, monkeypatch):
-    few = SuppressionSettings(max_steps=20, check_every=5, retain_weight=0.0)
+    few = SuppressionSettings(check_every=5, retain_weight=0.0)
     monkeypatch.setitem(control_models.SETTINGS, "wording", few)
     with pytest.raises(MeasurementError, match="should say its answers in other words"):
         controls_of(small_plan(), tmp_path)[0].make_control_model("wording")
