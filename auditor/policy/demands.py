@@ -168,18 +168,26 @@ def lacking_metrics(
     return tuple(name for name in dict.fromkeys(demanded) if applies(name))
 
 
-def _near_copies(
-    policy: Policy, facts: Sequence[Fact], deciding: Sequence[str]
-) -> tuple[tuple[str, str], ...]:
-    """Near copies among the facts, where the policy limits them.
+def _repeated(policy: Policy, facts: Sequence[Fact], deciding: Sequence[str]) -> Message | None:
+    """Say that more facts are near copies than the policy allows.
 
-    Models that answer in images are asked one prompt with many seeds.
+    Models that answer in images are asked one prompt with many seeds, so theirs are not counted.
     """
-    if policy.repeated_facts is None:
-        return ()
-    if deciding[0] in METRICS.names() and METRICS.get(deciding[0]).reads == "image":
-        return ()
-    return near_copies(facts)
+    allowed = policy.repeated_facts
+    in_images = deciding[0] in METRICS.names() and METRICS.get(deciding[0]).reads == "image"
+    if allowed is None or in_images:
+        return None
+    copies = near_copies(facts)
+    if len(copies) <= allowed * len(facts):
+        return None
+    return message(
+        "repeated_facts",
+        policy=policy.name,
+        allowed=allowed,
+        copies=len(copies),
+        facts=len(facts),
+        example=list(copies[0]),
+    )
 
 
 def unmet(
@@ -223,18 +231,8 @@ def unmet(
                 retrained=retrained,
             )
         )
-    copies = _near_copies(policy, facts, deciding)
-    if copies and len(copies) > (policy.repeated_facts or 0.0) * len(facts):
-        found.append(
-            message(
-                "repeated_facts",
-                policy=policy.name,
-                allowed=policy.repeated_facts,
-                copies=len(copies),
-                facts=len(facts),
-                example=list(copies[0]),
-            )
-        )
+    if repeated := _repeated(policy, facts, deciding):
+        found.append(repeated)
     if policy.earlier_audits is not None and earlier_audits > policy.earlier_audits:
         found.append(
             message(

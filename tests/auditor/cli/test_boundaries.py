@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from hand_made_certificates import honest_certificate
-from tiny_models import edit_json, make_model, make_tokenizer, save
+from tiny_models import edit_json, make_model, make_tokenizer, save, save_audit
 
 from auditor.attack import ATTACKS, Attack, Parameters, attack
 from auditor.certificate.files import read_certificate, write_certificate
@@ -59,14 +59,7 @@ SAID = {"memory", "full disk", "full disk, said by Rust", "too many files", "rea
 def models(tmp_path_factory):
     """Folders of three random models, and a plan that asks them as they are."""
     root = tmp_path_factory.mktemp("tiny")
-    for seed, name in enumerate(("unlearned", "original", "retrained")):
-        save(root / name, make_model("llama", seed), make_tokenizer())
-    for start, name in ((0, "forget"), (20, "retain")):
-        facts = (
-            {"id": f"{i}", "subject": f"{i}", "prompt": f"{i} {STREET}", "answer": f"{i} x"}
-            for i in range(start, start + 3)
-        )
-        (root / f"{name}.jsonl").write_text("".join(f"{json.dumps(fact)}\n" for fact in facts))
+    save_audit(root, f"{{i}} {STREET}")
     return root
 
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 from hand_made_certificates import honest_certificate
-from tiny_models import make_model, make_tokenizer, save
+from tiny_models import save_audit
 
 from auditor.certificate.files import read_certificate, write_certificate
 from auditor.cli.main import INTERRUPTED, OK, UNDECIDED, run
@@ -57,14 +57,7 @@ def server():
 def inputs(tmp_path_factory):
     """A plan on random models, a key and a certificate."""
     root = tmp_path_factory.mktemp("inputs")
-    for seed, name in enumerate(("unlearned", "original", "retrained")):
-        save(root / name, make_model("llama", seed), make_tokenizer())
-    for start, name in ((0, "forget"), (20, "retain")):
-        facts = (
-            {"id": f"{i}", "subject": f"{i}", "prompt": f"Person {i} lives in", "answer": f"{i} x"}
-            for i in range(start, start + 3)
-        )
-        (root / f"{name}.jsonl").write_text("".join(f"{json.dumps(fact)}\n" for fact in facts))
+    save_audit(root, "Person {i} lives in")
     plan = {
         "unlearned": str(root / "unlearned"),
         "original": str(root / "original"),
