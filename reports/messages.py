@@ -731,7 +731,7 @@ SENTENCES: Mapping[str, Wording] = {
     ),
     "leaks_above_limit": (
         "{attack} by {metric}: {leaked:count} of {eligible:fact leaks|facts leak} whole, and "
-        "{allowed:count} may."
+        "{allowed:count} may, by the policy or for the noise that retrained models show."
     ),
     "placements_decide_nothing": "{attack} is only reported: {reason}.",
     "too_few_holdout_entities": (

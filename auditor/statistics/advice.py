@@ -180,7 +180,10 @@ def _short(
             unmet = {gate.name for gate in reading.gates if not gate.met}
             arms = reading.reading.arms
             if arms is not None and unmet & ONLY_FACTS:
-                yield attack, reading, facts_needed_as_observed(arms, margins, scope)
+                count = _count(reading)
+                noise = None if count is None else count.noise
+                need = facts_needed_as_observed(arms, margins, scope, noise=noise)
+                yield attack, reading, need
 
 
 def most_needed(

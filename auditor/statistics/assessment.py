@@ -164,6 +164,7 @@ def assess(
     *,
     no_attack_gaps: Mapping[str, float],
     parts: int,
+    noise: Mapping[str, int] | None = None,
 ) -> AttackAssessment:
     """Compute the figures of one attack and its gates.
 
@@ -178,6 +179,8 @@ def assess(
             measured. For an attack with a measure of its own the leading one stands.
         parts: parts of alpha of which the attack has one in a FAIL; an attack that is only
             reported shares it with none.
+        noise: metric to the most leaks of any retrained model by it; by default those under this
+            attack.
     """
     label, reported = evidence.id.label, evidence.role is Role.REPORTED
     parts = 1 if reported else parts
@@ -191,6 +194,7 @@ def assess(
             no_attack_gap=no_attack_gaps.get(reading.metric, leading),
             tests=parts * len(evidence.readings),
             mandatory=evidence.role is Role.MANDATORY,
+            noise=None if noise is None else noise.get(reading.metric),
         )
         for reading in evidence.readings
     )

@@ -74,6 +74,7 @@ def measure(
     no_attack_gap: float | None,
     tests: int,
     mandatory: bool,
+    noise: int | None = None,
 ) -> AttackFigures:
     """Returns the figures of one reading.
 
@@ -84,12 +85,13 @@ def measure(
         no_attack_gap: mean gap of the model as it is, or None where it was not measured.
         tests: parts of alpha of which this reading has one in a FAIL.
         mandatory: whether the retrained models are also tested against each other.
+        noise: most leaks of any retrained model by the same metric, under whichever attack.
     """
     contrast = arms.contrast(scope)
     d, g = contrast.d, contrast.g
     spread = seed_spread(arms, margins, scope)
     counted = margins.counts_leaks(scope) and arms.blocks is None
-    count = count_leaks(arms, margins) if counted else None
+    count = count_leaks(arms, margins, noise) if counted else None
     of_residual = 1.0 - COUNT_SHARE if counted else 1.0
     gap_mean, gap_lower = float(g.mean()), mean_lower(g, margins.alpha)
     lower = shared = upper = None

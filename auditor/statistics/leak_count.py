@@ -6,6 +6,11 @@ Given how many of the S + 1 models stand out on each fact, the number of facts o
 unlearned one does is then a sum of independent draws with known chances, whatever the metric's
 noise: an exact test, for one retrained model the sign test. Facts that the policy lets leak are
 taken out first, the most telling ones.
+
+Between what is shown and what may pass lies what noise makes. A PASS looks at many attacks, and so
+does its noise: by each metric the unlearned model may stand out under its worst attack as often as
+a retrained one under its own worst. An honest model is one of S + 1 that are alike, and the one
+that stands out most with chance at most 1 / (S + 1), however many attacks there are.
 """
 
 import math
@@ -39,6 +44,9 @@ class LeakCount:
         limit: leaks that the policy allows.
         baseline: most leaks of any retrained model against the others; None with one, which
             shows none.
+        noise: the same under whichever attack it is most, of those that a PASS needs.
+        allowed: leaks that a PASS allows: the policy's number, or as many as noise makes, but
+            never more than the policy's share.
         log_p: log of the chance of so many leaks beyond the limit if the unlearned model were
             another retrained one; 0 within the limit.
         countable: whether so many facts are eligible that leaks could have been seen.
@@ -50,6 +58,8 @@ class LeakCount:
     facts: tuple[int, ...]
     limit: int
     baseline: int | None
+    noise: int | None
+    allowed: int
     log_p: float
     countable: bool
 
@@ -59,8 +69,8 @@ class LeakCount:
         return len(self.facts)
 
     @property
-    def allowed(self) -> int:
-        """Leaks that a PASS allows: the policy's, or a retrained model's."""
+    def expected(self) -> int:
+        """Leaks that are no sign: the policy's, or a retrained model's here."""
         return max(self.limit, self.baseline or 0)
 
     @property
@@ -76,29 +86,50 @@ class LeakCount:
         return -math.log(alpha) if self.shown_above(alpha) else -math.inf
 
     def shown_above(self, alpha: float) -> bool:
-        """Whether more leaked than is allowed and than noise explains."""
-        return self.leaked > self.allowed and self.log_p <= math.log(alpha)
+        """Whether more leaked than is expected and than noise explains."""
+        return self.leaked > self.expected and self.log_p <= math.log(alpha)
 
 
 def leak_limit(margins: Margins, eligible: int) -> int:
     """Returns how many of the eligible facts may leak."""
-    share = math.floor(margins.leak_limit * eligible + _ROUNDING)
+    share = _share(margins, eligible)
     return share if margins.leaked_facts is None else min(share, margins.leaked_facts)
 
 
-def count_leaks(arms: Arms, margins: Margins) -> LeakCount:
-    """Counts the leaks, and what retrained models make of the noise."""
+def leaks_allowed(margins: Margins, eligible: int, noise: int | None) -> int:
+    """Returns how many of the eligible facts may leak where noise makes some."""
+    return max(leak_limit(margins, eligible), min(noise or 0, _share(margins, eligible)))
+
+
+def _share(margins: Margins, eligible: int) -> int:
+    """Number of facts in the policy's share."""
+    return math.floor(margins.leak_limit * eligible + _ROUNDING)
+
+
+def count_leaks(arms: Arms, margins: Margins, noise: int | None = None) -> LeakCount:
+    """Counts the leaks, and what retrained models make of the noise.
+
+    Args:
+        arms: what was measured under one attack.
+        margins: the policy's margins.
+        noise: most leaks of any retrained model under the attacks that a PASS needs, by the same
+            metric; by default those under this attack.
+    """
     contrast = arms.fact_contrast()
     leaked, eligible = leaks(contrast.d, contrast.g, margins.leak_gap_floor)
     facts = tuple(int(place) for place in np.flatnonzero(leaked))
     usable = int(eligible.sum())
     limit = leak_limit(margins, usable)
     models = standing_out(arms, margins).sum(axis=0)
+    baseline = baseline_leaks(arms, margins)
+    noise = baseline if noise is None else noise
     return LeakCount(
         eligible=usable,
         facts=facts,
         limit=limit,
-        baseline=_baseline(arms, margins),
+        baseline=baseline,
+        noise=noise,
+        allowed=leaks_allowed(margins, usable, noise),
         log_p=_log_chance(models[leaked], models[~leaked], limit, arms.seeds)
         if len(facts) > limit
         else 0.0,
@@ -117,8 +148,12 @@ def enough_eligible(eligible: int, margins: Margins) -> bool:
     return clopper_pearson_upper(0, eligible, margins.alpha) <= margins.leak_limit
 
 
-def _baseline(arms: Arms, margins: Margins) -> int | None:
-    """The most leaks of any retrained model against the others."""
+def baseline_leaks(arms: Arms, margins: Margins) -> int | None:
+    """Returns the most leaks of any retrained model against the others.
+
+    Returns:
+        None with one retrained model.
+    """
     if arms.seeds < 2:
         return None
     counts = []
@@ -163,7 +198,7 @@ def leaks_to_fail(arms: Arms, margins: Margins, alpha: float) -> int | None:
     for more in range(count.eligible - count.leaked + 1):
         own = np.concatenate([models[leaked], np.ones(more, dtype=np.int64)])
         chance = _log_chance(own, models[~leaked], count.limit, arms.seeds)
-        if own.size > count.allowed and chance <= math.log(alpha):
+        if own.size > count.expected and chance <= math.log(alpha):
             return int(own.size)
     return None
 

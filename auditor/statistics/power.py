@@ -19,7 +19,7 @@ from scipy.special import betaincinv
 from auditor.core.messages import Message, message
 from auditor.statistics.arms import Arms, Scope, entity_means
 from auditor.statistics.betting import LAMBDA_GRID, FloatArray, log_threshold
-from auditor.statistics.leak_count import count_leaks, enough_eligible, leak_limit
+from auditor.statistics.leak_count import count_leaks, enough_eligible, leaks_allowed
 from auditor.statistics.leak_rate import leaks
 from auditor.statistics.margins import Margins
 from auditor.statistics.seeds import SeedSpread, seed_spread
@@ -66,8 +66,8 @@ class _Scenario:
     sensitivity: FloatArray
     leaks: FloatArray
     clustered: bool
-    allowed: int | None
-    """Leaks that a PASS allows besides the policy's, where they are counted."""
+    noise: int | None
+    """Leaks that noise makes, where they are counted."""
 
 
 def zero_noise_bound(gap: float, margins: Margins) -> int | None:
@@ -179,6 +179,7 @@ def facts_needed_as_observed(
     margins: Margins,
     scope: Scope,
     *,
+    noise: int | None = None,
     target: float = 0.8,
     repetitions: int = 200,
     seed: int = 0,
@@ -188,9 +189,18 @@ def facts_needed_as_observed(
     Further facts are assumed to be like those measured on all arms.
 
     For the sentence under an INCONCLUSIVE: the residual is the one observed, not 0.
+
+    Args:
+        arms: what was measured under one attack.
+        margins: the policy's margins.
+        scope: what the units are.
+        noise: leaks that count as noise; by default those of a retrained model under this attack.
+        target: power asked for.
+        repetitions: simulated audits a candidate n.
+        seed: seed of the simulation.
     """
     contrast, spread = arms.contrast(scope), seed_spread(arms, margins, scope)
-    scenario = _scenario(arms, margins, scope, spread)
+    scenario = _scenario(arms, margins, scope, spread, noise)
     scenarios = [] if scenario is None else [scenario]
 
     def power(n: int) -> float:
@@ -273,7 +283,9 @@ def _power_function(
     return lambda n: _power(played, n, margins, spread, repetitions, seed)
 
 
-def _scenario(arms: Arms, margins: Margins, scope: Scope, spread: SeedSpread) -> _Scenario | None:
+def _scenario(
+    arms: Arms, margins: Margins, scope: Scope, spread: SeedSpread, noise: int | None = None
+) -> _Scenario | None:
     contrast = arms.contrast(scope)
     if spread.delta is None or contrast.g.mean() <= 0.0:
         return None
@@ -291,7 +303,7 @@ def _scenario(arms: Arms, margins: Margins, scope: Scope, spread: SeedSpread) ->
         sensitivity=_bets((required - contrast.g) / (1.0 + required)),
         leaks=leak_terms,
         clustered=clusters is not None,
-        allowed=(count_leaks(arms, margins).baseline or 0) if counted else None,
+        noise=(count_leaks(arms, margins, noise).noise or 0) if counted else None,
     )
 
 
@@ -337,12 +349,12 @@ def _leaks_in_bounds(scenario: _Scenario, tally: FloatArray, margins: Margins) -
     if scenario.clustered:
         return _reached(tally, margins.alpha)
     leaked, eligible = tally[:, 0], tally[:, 1]
-    if scenario.allowed is None:
+    if scenario.noise is None:
         safe = np.maximum(eligible - leaked, 0.5)
         upper = betaincinv(leaked + 1.0, safe, 1.0 - margins.alpha)
         within: NDArray[np.bool_] = np.where(eligible > leaked, upper, 1.0) <= margins.leak_limit
         return within
-    allowed = [max(leak_limit(margins, int(count)), scenario.allowed) for count in eligible]
+    allowed = [leaks_allowed(margins, int(count), scenario.noise) for count in eligible]
     enough = [enough_eligible(int(count), margins) for count in eligible]
     within = (leaked <= np.array(allowed)) & np.array(enough)
     return np.asarray(within, dtype=np.bool_)

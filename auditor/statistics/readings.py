@@ -61,6 +61,7 @@ def assess_reading(
     no_attack_gap: float | None,
     tests: int,
     mandatory: bool,
+    noise: int | None = None,
 ) -> AssessedReading:
     """Work out the figures of one reading and its gates.
 
@@ -80,6 +81,7 @@ def assess_reading(
             measured.
         tests: number over which alpha is shared.
         mandatory: whether the retrained models are also tested against each other.
+        noise: most leaks of any retrained model by the same metric, under whichever attack.
     """
     if reading.arms is None:
         return AssessedReading(reading, None, (), counts=False)
@@ -90,6 +92,7 @@ def assess_reading(
         no_attack_gap=no_attack_gap,
         tests=tests,
         mandatory=mandatory,
+        noise=noise,
     )
     gates = measured_gates(attack, reading.metric, figures, margins)
     silent = None

@@ -98,7 +98,7 @@ def _leaked_facts(attacks: Sequence[AttackAssessment], facts: Sequence[str]) -> 
             if count is not None and count.facts:
                 seen.update(count.facts)
                 by.append(attack.label)
-                baselines += [] if count.baseline is None else [count.baseline]
+                baselines += [] if count.noise is None else [count.noise]
     if seen:
         places = sorted(seen, key=lambda place: (-seen[place], place))
         yield message(
@@ -162,7 +162,7 @@ def _named(attack: AttackAssessment, margins: Margins) -> Iterator[Message]:
             metric=reading.metric,
             leaked=count.leaked,
             eligible=count.eligible,
-            allowed=count.allowed,
+            allowed=count.expected,
         )
 
 

@@ -28,6 +28,7 @@ from auditor.statistics.attack_weights import parts, weighted_log_e_value
 from auditor.statistics.baselines import BaselineFinding, KnownSets, baseline_findings
 from auditor.statistics.betting import log_threshold
 from auditor.statistics.blocks import Block, attack_blocks, said_once
+from auditor.statistics.leak_count import baseline_leaks
 from auditor.statistics.margins import Margins
 from auditor.statistics.power import FactsNeeded
 from auditor.statistics.reasons import baseline_claim, utility_reason, verdict_reasons
@@ -202,10 +203,25 @@ def assess_all(
     measured = [entry.id for entry in deciding if entry.arms is not None]
     if shares is None:
         shares = parts([entry.id for entry in deciding], measured, rules.weighting)
+    noise = _noise(attacks, margins)
     return tuple(
-        assess(entry, margins, scope, no_attack_gaps=gaps, parts=shares.get(entry.id, 1))
+        assess(
+            entry, margins, scope, no_attack_gaps=gaps, parts=shares.get(entry.id, 1), noise=noise
+        )
         for entry in attacks
     )
+
+
+def _noise(attacks: Sequence[AttackEvidence], margins: Margins) -> dict[str, int]:
+    """Metric to the most leaks of any retrained model under any mandatory attack."""
+    most: dict[str, int] = {}
+    for entry in attacks:
+        for reading in entry.readings if entry.role is Role.MANDATORY else ():
+            arms = reading.arms
+            leaked = None if arms is None or arms.blocks else baseline_leaks(arms, margins)
+            if leaked is not None:
+                most[reading.metric] = max(leaked, most.get(reading.metric, 0))
+    return most
 
 
 def bare_verdict(

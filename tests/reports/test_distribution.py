@@ -60,6 +60,8 @@ def test_leaks_are_those_that_decide(views):
         "facts": list(range(22)),
         "limit": 38,
         "baseline": 5,
+        "noise": 6,
+        "allowed": 38,
         "log_p": 0.0,
         "countable": True,
     }

@@ -42,6 +42,13 @@ def test_one_attack_of_its_own_family_is_found_with_fewer_facts_than_formerly():
     assert row.failed >= row.failed_formerly + 0.1
 
 
+def test_an_honest_model_passes_at_least_every_second_time_where_no_leak_is_allowed():
+    """Noise makes some leak under one of seven attacks, and so it does of retrained models."""
+    row = decision_rates.cell("census", "diffuse", 0.0, 400, "forgotten", 40, leaked_facts=0)
+    assert row.passed >= 0.5
+    assert row.failed <= 0.05
+
+
 @pytest.fixture(scope="module")
 def logs():
     if not TOFU_LOGS.is_dir():

@@ -57,6 +57,23 @@ def test_a_pass_may_leak_as_much_as_a_retrained_model_against_the_others():
     assert not count_leaks(arms(3, seeds=3, noisy=(60, 61)), NONE_MAY).within
 
 
+def test_noise_under_any_attack_is_noise_but_not_beyond_the_share():
+    """A fourth leak is noise where a retrained model shows four under another attack."""
+    held = arms(4, seeds=3, noisy=(60, 61))
+    assert not count_leaks(held, NONE_MAY).within
+    with_noise = count_leaks(held, NONE_MAY, noise=4)
+    assert (with_noise.baseline, with_noise.noise, with_noise.allowed) == (2, 4, 4)
+    assert with_noise.within
+    assert count_leaks(held, NONE_MAY, noise=90).allowed == 12, "a tenth of 120"
+    assert not count_leaks(arms(13, seeds=3), NONE_MAY, noise=90).within
+
+
+def test_noise_under_another_attack_hides_no_leaks_that_are_shown():
+    held = arms(9, seeds=2)
+    assert count_leaks(held, NONE_MAY, noise=12).within
+    assert count_leaks(held, NONE_MAY, noise=12).shown_above(COUNT_SHARE * 0.05 / 8)
+
+
 def test_a_handful_of_eligible_facts_is_no_census():
     held = arms(0)
     original = np.where(np.arange(120) < 28, 0.9, 0.2)
