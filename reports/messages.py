@@ -874,6 +874,10 @@ SENTENCES: Mapping[str, Wording] = {
         "{arm} answers like a copy of {of}: their K differ by {distance:number} on average, and "
         "models trained apart by {least:number} or more. It is no retrained model."
     ),
+    "forget_facts_not_divided": (
+        "{attack} cannot be run: the forget facts do not divide by {split} into parts of about one "
+        "size. Name the facts' entities (`fields: {{entity: …}}`), or split them otherwise."
+    ),
     "too_few_facts": (
         "For a PASS, the policy {policy} demands {demanded:fact|facts}; there are {facts:count}."
     ),

@@ -24,3 +24,7 @@ def main() -> None:
     except BaseException:  # not even the error could be printed
         code = 4
     sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

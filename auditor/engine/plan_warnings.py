@@ -4,7 +4,7 @@ They are found before any model is loaded.
 """
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from auditor.core.facts import FactSets
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role
 from auditor.data import checks
+from auditor.data.folds import folds
 from auditor.engine.expansion import Variant, default_parameters, inapplicable
 from auditor.engine.plan import AuditPlan
 from auditor.models.kind import ModelKind
@@ -65,6 +66,7 @@ def plan_warnings(
         *_precision_warnings(plan),
         *_weakened(plan, variants, locations),
         *_unmet(plan, variants, sets),
+        *_undivided(variants, sets),
     ]
 
 
@@ -139,3 +141,15 @@ def _unmet(plan: AuditPlan, variants: Sequence[PlannedAttack], sets: FactSets) -
     lacking = [said for said in short if said is not None]
     found = unmet(plan.policy, sets.forget, len(plan.retrained), plan.metrics.decides)
     return [*found, *lacking]
+
+
+def _undivided(variants: Sequence[PlannedAttack], sets: FactSets) -> Iterator[Message]:
+    """Yield which attacks cannot divide the forget facts as they would."""
+    for variant in variants:
+        by = variant.parameters.get("split")
+        if by is None or variant.parameters.get("scope") == "per-entity":
+            continue
+        try:
+            folds(sets.forget, by, variant.parameters.get("folds", 2))
+        except ValueError:
+            yield message("forget_facts_not_divided", attack=variant.label, split=by)

@@ -70,9 +70,14 @@ def _faults_of(model: str) -> Iterator[None]:
             raise
         raise AuditorError(
             f"the files of {model[:_SHOWN]} do not open "
-            f"({type(error).__name__}: {str(error)[:_SHOWN]}). Check that its configuration, its "
+            f"({type(error).__name__}: {_on_one_line(error)}). Check that its configuration, its "
             "index and its tokenizer are whole and belong to it."
         ) from error
+
+
+def _on_one_line(error: BaseException) -> str:
+    """What an error says, without its line breaks, and no more than is read."""
+    return " ".join(str(error).split())[:_SHOWN]
 
 
 def open_model(
