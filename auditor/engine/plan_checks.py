@@ -196,11 +196,11 @@ def _problems(parts: _Parts, root: Path) -> Iterator[str]:
     """
     yield from _mixed_kinds(parts.specs.values())
     for place, spec in parts.specs.items():
-        yield from _missing(spec, place, root)
+        yield from missing(spec, place, root)
     if parts.data is not None:
-        yield from _missing(parts.data, "data", root)
+        yield from missing(parts.data, "data", root)
     if parts.metrics is not None:
-        yield from _missing(parts.metrics, "metrics", root)
+        yield from missing(parts.metrics, "metrics", root)
         yield from _unknown_metrics(parts.metrics, parts.kind)
     for place, request in parts.requests.items():
         attacked = ATTACKS.metadata(request.attack).kinds
@@ -247,8 +247,14 @@ def _unknown_metrics(metrics: MetricSection, kind: ModelKind) -> Iterator[str]:
             yield f"metrics: {error}"
 
 
-def _missing(part: BaseModel, place: str, root: Path) -> Iterator[str]:
-    """Yield the missing files and models of a plan's part."""
+def missing(part: BaseModel, place: str, root: Path) -> Iterator[str]:
+    """Yield the files and models of a plan's part that cannot be used.
+
+    Args:
+        part: its fields that are paths are looked at.
+        place: what stands before the names of the fields.
+        root: folder that paths are relative to.
+    """
     for name, field in type(part).model_fields.items():
         value = getattr(part, name)
         kind = path_type(field.annotation, field.metadata)
@@ -257,6 +263,8 @@ def _missing(part: BaseModel, place: str, root: Path) -> Iterator[str]:
         path = root / Path(value).expanduser()
         if kind == "file" and not path.exists():
             yield f"{place}.{name}: {value}: no such file or folder{close_names_beside(path)}."
+        elif kind == "file" and not (path.is_file() or path.is_dir()):
+            yield f"{place}.{name}: {value} is no regular file; give one that can be read again."
         elif kind == "model" and not path.is_dir():
             if path.exists():
                 yield f"{place}.{name}: {value} is a file; give the directory that holds it."

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from auditor.attack import AnyAttack
@@ -17,7 +18,7 @@ from auditor.engine.expansion import Variant, expand, explicit, inapplicable
 from auditor.engine.job import Donor, Job, Pooled, Stage, measuring_code
 from auditor.engine.locations import Locations
 from auditor.engine.plan import AuditPlan
-from auditor.engine.plan_checks import problems_of_sets, read_sets
+from auditor.engine.plan_checks import missing, problems_of_sets, read_sets
 from auditor.engine.plan_warnings import PlannedAttack, plan_warnings
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.manifest import Location
@@ -171,6 +172,7 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
         raise AuditorError("\n".join(found))
     plan = explicit(plan)
     variants = expand(plan)
+    _check_files(variants)
     _check_exposure(variants, sets)
     auxiliary = plan.kind.auxiliary_inputs(plan, sets)
     locations = _located(plan, progress)
@@ -244,6 +246,21 @@ def _check_circles(locations: dict[str, Location], progress: Progress) -> None:
                     "baseline; give another retrained model."
                 )
             advance(1, f"{other}, {arm}")
+
+
+def _check_files(variants: list[Variant]) -> None:
+    """Refuse files of attacks that are not there, or cannot be read twice.
+
+    Raises:
+        AuditorError: It names all of them.
+    """
+    faults = [
+        fault
+        for variant in variants
+        for fault in missing(variant.attack.parameters, variant.label, Path())
+    ]
+    if faults:
+        raise AuditorError("\n".join(faults))
 
 
 def _check_exposure(variants: list[Variant], sets: FactSets) -> None:

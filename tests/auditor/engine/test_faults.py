@@ -1,6 +1,7 @@
 """Nothing that goes wrong may end in PASS. Every fault here is a real one."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -205,6 +206,18 @@ def test_weights_that_nobody_hashed_are_refused(audit, passing_plan, broken_subj
     spec = {"path": str(broken_subject), "dtype": "float32"}
     with pytest.raises(AuditorError, match="points to other weights"):
         audit(passing_plan(unlearned=spec))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_pipes_and_devices_are_no_calibration(audit, passing_plan, tmp_path, make):
+    """A pipe would be waited for, and a device read, without end."""
+    make(tmp_path / "texts.txt")
+    request = {
+        "attack": "quantization/gptq",
+        "parameters": {"calibration": str(tmp_path / "texts.txt")},
+    }
+    with pytest.raises(AuditorError, match=r"g128\.calibration: .* is no regular file"):
+        audit(passing_plan(attacks=[request]))
 
 
 def test_calibration_with_the_forget_set_is_refused(audit, passing_plan, people, tmp_path):
