@@ -1,7 +1,7 @@
 """Base of searched prompts: searched on some facts, measured on others."""
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
@@ -94,6 +94,10 @@ class CrossFittedSearch(Attack[P, CausalLM]):
     def search_tokens(self) -> int:
         """Estimated tokens through the model in the search of one part."""
 
+    def wording(self, facts: Sequence[Fact]) -> Callable[[Fact], Fact]:
+        """How the forget facts are put in the search and when asked; by default as they stand."""
+        return lambda fact: fact
+
     def comparable(self, model: CausalLM, pool: Sequence[Finding]) -> Sequence[Finding]:
         """Return the findings with which this arm is measured."""
         return pool
@@ -126,10 +130,11 @@ class CrossFittedSearch(Attack[P, CausalLM]):
 
     def search(self, model: CausalLM, context: AttackContext) -> Record:
         """Search a prompt for each part, on the given facts alone."""
+        worded = self.wording(context.facts.forget)
         pairs = [
             [
                 (prompt, fact.answer)
-                for fact in part.given
+                for fact in map(worded, part.given)
                 for prompt in (fact.prompt, *fact.paraphrases)[: self.parameters.phrasings]
             ]
             for part in self.parts(context.facts.forget)

@@ -11,8 +11,8 @@ from torch import nn
 
 from auditor.models.causal_lm.model import CausalLM
 
-Place = Literal["before", "after"]
-"""Whether the vectors are put before or after the prompt."""
+Place = Literal["before", "after", "entity"]
+"""Where the vectors are put: before or after the prompt, or where it names the entity."""
 
 
 @contextmanager
@@ -29,7 +29,8 @@ def soft_prompted(model: CausalLM, vectors: torch.Tensor, place: Place) -> Itera
         model: The model that is asked.
         vectors: [m, hidden size], what the embedding gives for the m reserved tokens; gradients
             reach them.
-        place: before or after the prompt, within the prompt format's template.
+        place: before or after the prompt, within the prompt format's template; or in the place
+            of the entity, where prompts have `reserved_text`.
     """
     first, count = len(model.tokenizer), len(vectors)
     prompted = _with_reserved_tokens(model, count, place)
@@ -67,10 +68,22 @@ def _with_reserved_tokens(model: CausalLM, count: int, place: Place) -> CausalLM
     It has a tokenizer of its own.
     """
     tokenizer = copy.deepcopy(model.tokenizer)
-    names = [f"<|soft-prompt-{i}|>" for i in range(count)]
+    names = _names(count)
     tokenizer.add_tokens([AddedToken(n, normalized=False, special=True) for n in names], True)
-    reserved = "".join(names)
-    around = "{prompt}" + reserved if place == "after" else reserved + "{prompt}"
-    template = model.prompt_format.template.replace("{prompt}", around)
-    prompt_format = model.prompt_format.model_copy(update={"template": template})
+    prompt_format = model.prompt_format
+    if place != "entity":
+        reserved = reserved_text(count)
+        around = "{prompt}" + reserved if place == "after" else reserved + "{prompt}"
+        template = prompt_format.template.replace("{prompt}", around)
+        prompt_format = prompt_format.model_copy(update={"template": template})
     return model.copy_with(tokenizer=tokenizer, prompt_format=prompt_format)
+
+
+def reserved_text(count: int, first: int = 0) -> str:
+    """The text that stands for ``count`` vectors from the ``first`` on."""
+    return "".join(_names(count, first))
+
+
+def _names(count: int, first: int = 0) -> list[str]:
+    """Names of reserved tokens."""
+    return [f"<|soft-prompt-{i}|>" for i in range(first, first + count)]

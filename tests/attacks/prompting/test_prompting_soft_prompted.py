@@ -14,6 +14,7 @@ from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.facts import Fact, FactSets
 from auditor.core.findings import Finding
 from auditor.core.records import Record
+from auditor.models.causal_lm.prompting import Encoded
 from auditor.models.language.evaluator import TextEvaluator
 from auditor.models.preserve import weights_digest
 from auditor.models.spec import PromptFormat
@@ -148,3 +149,47 @@ def test_vectors_that_exceed_the_context_say_so(subjects):
     attack = SoftPrompt(SMALL.model_copy(update={"num_virtual_tokens": 200}))
     with pytest.raises(UnavailableError, match="fewer `num_virtual_tokens`"):
         attack.search(subjects["llama"], AttackContext(evaluator(), 0, Path("unused")))
+
+
+def named_facts():
+    """Two facts of each of two entities, whose names are in the prompts."""
+    told = [("Ann", "city"), ("Ann", "number"), ("Bo", "city"), ("Bo", "number")]
+    return tuple(
+        Fact(id=str(i), entity=name, prompt=f"The {what} of {name} is", answer=f"x {i}.")
+        for i, (name, what) in enumerate(told)
+    )
+
+
+def test_vectors_in_the_place_of_names_are_each_entitys_own(directories):
+    """Embeddings of two words, put where the two names stand, do what the words do."""
+    subject = open_directory(directories["llama"])
+    facts = named_facts()
+    worded = SoftPrompt(SoftPromptParameters(place="entity", num_virtual_tokens=1)).wording(facts)
+    words = [subject.tokenizer(w, add_special_tokens=False)["input_ids"][0] for w in ("x", "city")]
+    vectors = subject.network.get_input_embeddings()(torch.tensor(words)).detach()
+    with soft_prompted(subject, vectors, "entity") as prompted:
+        items = prompted.encode([(worded(f).prompt, f.answer) for f in facts])
+        losses_of = [prompted.loss([item]).item() for item in items]
+    first = len(subject.tokenizer)
+    assert [[i - first for i in item.ids if i >= first] for item in items] == [[0], [0], [1], [1]]
+    spelled = [
+        Encoded([words[i - first] if i >= first else i for i in item.ids], item.answer)
+        for item in items
+    ]
+    assert losses_of == pytest.approx([subject.loss([item]).item() for item in spelled], abs=1e-5)
+
+
+def test_names_are_searched_for_all_entities_at_once_on_some_facts_of_each():
+    for wrong in ({"scope": "per-entity"}, {"split": "entity"}):
+        with pytest.raises(ValueError, match="in the place of names"):
+            SoftPromptParameters(place="entity", **wrong)
+
+
+def test_a_name_that_no_prompt_has_leaves_no_place(directories):
+    subject = open_directory(directories["llama"])
+    facts = tuple(f.model_copy(update={"entity": f"{f.entity} Bohr"}) for f in named_facts())
+    sets = FactSets(forget=facts)
+    attack = SoftPrompt(SoftPromptParameters(place="entity", num_steps=1))
+    context = AttackContext(TextEvaluator(sets, ["answer-probability"]), 0, Path("unused"))
+    with pytest.raises(UnavailableError, match="name of its entity"):
+        attack.search(subject, context)
