@@ -95,7 +95,7 @@ class CrossFittedSearch(Attack[P, CausalLM]):
         """Estimated tokens through the model in the search of one part."""
 
     def wording(self, facts: Sequence[Fact]) -> Callable[[Fact], Fact]:
-        """How the forget facts are put in the search and when asked; by default as they stand."""
+        """How facts are searched with and asked, by default as they stand."""
         return lambda fact: fact
 
     def comparable(self, model: CausalLM, pool: Sequence[Finding]) -> Sequence[Finding]:

@@ -248,7 +248,7 @@ def _unknown_metrics(metrics: MetricSection, kind: ModelKind) -> Iterator[str]:
 
 
 def missing(part: BaseModel, place: str, root: Path) -> Iterator[str]:
-    """Yield the files and models of a plan's part that cannot be used.
+    """Yield a part's files and models that cannot be used.
 
     Args:
         part: its fields that are paths are looked at.

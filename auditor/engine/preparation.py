@@ -249,7 +249,7 @@ def _check_circles(locations: dict[str, Location], progress: Progress) -> None:
 
 
 def _check_files(variants: list[Variant]) -> None:
-    """Refuse files of attacks that are not there, or cannot be read twice.
+    """Refuse missing and endless files of attacks.
 
     Raises:
         AuditorError: It names all of them.

@@ -76,7 +76,7 @@ def _faults_of(model: str) -> Iterator[None]:
 
 
 def _on_one_line(error: BaseException) -> str:
-    """What an error says, without its line breaks, and no more than is read."""
+    """What an error says, shortened, without line breaks."""
     return " ".join(str(error).split())[:_SHOWN]
 
 

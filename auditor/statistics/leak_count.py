@@ -97,7 +97,7 @@ def leak_limit(margins: Margins, eligible: int) -> int:
 
 
 def leaks_allowed(margins: Margins, eligible: int, noise: int | None) -> int:
-    """Returns how many of the eligible facts may leak where noise makes some."""
+    """Returns how many eligible facts may leak under such noise."""
     return max(leak_limit(margins, eligible), min(noise or 0, _share(margins, eligible)))
 
 

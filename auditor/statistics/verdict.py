@@ -213,7 +213,10 @@ def assess_all(
 
 
 def _noise(attacks: Sequence[AttackEvidence], margins: Margins) -> dict[str, int]:
-    """Metric to the most leaks of any retrained model under any mandatory attack."""
+    """Metric to the most leaks of any retrained model.
+
+    Every mandatory attack is looked at.
+    """
     most: dict[str, int] = {}
     for entry in attacks:
         for reading in entry.readings if entry.role is Role.MANDATORY else ():
