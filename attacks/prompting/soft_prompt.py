@@ -89,7 +89,7 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
         Preset("attribute 8 vectors 400 steps", {"num_steps": 400}, "exhaustive"),
         Preset("attribute per-entity 8 vectors 100 steps", {"scope": "per-entity"}, "exhaustive"),
         Preset(
-            "attribute in names' place 4 vectors 200 steps",
+            "attribute in place of names 4 vectors 200 steps",
             {"place": "entity", "num_virtual_tokens": 4, "num_steps": 200, "batch_size": 64},
         ),
     )
@@ -99,7 +99,7 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
         """Split, scope or place, number of vectors and of steps."""
         p = self.parameters
         scope = "" if p.scope == "universal" else f" {p.scope}"
-        where = " in names' place" if p.place == "entity" else scope
+        where = " in place of names" if p.place == "entity" else scope
         return p.name or f"{p.split}{where} {p.num_virtual_tokens} vectors {p.num_steps} steps"
 
     def search_tokens(self) -> int:
