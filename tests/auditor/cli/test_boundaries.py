@@ -4,10 +4,13 @@ import contextlib
 import errno
 import json
 import os
+import pickle
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -25,7 +28,7 @@ from auditor.metrics.metric import METRICS, metric
 from auditor.report import REPORTS, Report
 
 STREET = "lives in the long street of"
-MALFORMED, EVIDENCE_CHANGED = 10, 15
+MALFORMED, EVIDENCE_CHANGED, EXPIRED = 10, 15, 17
 
 
 class Panic(BaseException):
@@ -348,6 +351,63 @@ def test_folders_that_cannot_be_written(plan, read_only, capsys, models, tmp_pat
         assert "Traceback" not in said
 
 
+def test_reading_a_folder_that_cannot_be_written(plan, audit, read_only, tmp_path):
+    assert audit(plan(), store=tmp_path / "out" / "evidence")[0] == UNDECIDED
+    subprocess.run(["mount", "-o", "remount,rw", str(read_only)], check=True)
+    shutil.copytree(tmp_path / "out", read_only / "out")
+    subprocess.run(["mount", "-o", "remount,ro", str(read_only)], check=True)
+    certificate = str(read_only / "out" / "certificate.json")
+    assert run(["verify", certificate, "--unsigned", "--require-evidence"]) == OK
+    assert run(["gate", certificate, "--unsigned", "--policy", "release-gate"]) == UNDECIDED
+
+
+TRAP = "import pathlib; pathlib.Path({!r}).touch()"
+SPRUNG = "sprung"
+
+
+class Trap:
+    """Leaves a file where it is unpickled."""
+
+    def __init__(self, folder):
+        self.code = TRAP.format(str(folder / SPRUNG))
+
+    def __reduce__(self):
+        return exec, (self.code,)
+
+
+PICKLES = (
+    *("pytorch_model.bin", "training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth"),
+    *("adapter_model.bin", "tokenizer.pkl", "consolidated.00.pth", "model.ckpt"),
+)
+CODE = {
+    "config.json": {"auto_map": {"AutoModelForCausalLM": "evil.Model", "AutoConfig": "evil.C"}},
+    "tokenizer_config.json": {"auto_map": {"AutoTokenizer": ["evil.T", "evil.T"]}},
+    "generation_config.json": {"custom_generate": "custom_generate", "auto_map": {"x": "evil.G"}},
+}
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin alone", *PICKLES, *CODE])
+def test_code_in_a_models_folder_does_not_run(plan, audit, models, tmp_path, name):
+    folder = shutil.copytree(models / "unlearned", tmp_path / "model")
+    assert not (tmp_path / SPRUNG).exists()
+    code = TRAP.format(str(tmp_path / SPRUNG))
+    if name in CODE:
+        (folder / "custom_generate").mkdir()
+        for script in ("evil.py", "custom_generate/generate.py"):
+            (folder / script).write_text(code)
+        edit_json(folder / name, **CODE[name])
+    else:
+        (folder / name.split()[0]).write_bytes(pickle.dumps(Trap(tmp_path)))
+    if "alone" in name:
+        (folder / "model.safetensors").unlink()
+    result, said = audit(plan(unlearned=str(folder)), store=tmp_path / "evidence")
+    assert result in (UNDECIDED, USAGE)
+    assert "Traceback" not in said
+    assert not (tmp_path / SPRUNG).exists()
+    pickle.loads(pickle.dumps(Trap(tmp_path)))
+    assert (tmp_path / SPRUNG).exists(), "whoever unpickles it runs it"
+
+
 @pytest.mark.parametrize("broken", ["plan", "model", "nothing"])
 def test_an_older_certificate_does_not_outlive_an_audit(plan, audit, tmp_path, broken):
     out = tmp_path / "out"
@@ -381,6 +441,65 @@ def test_a_job_without_its_seal_is_measured_again(plan, audit, tmp_path):
     code, said = audit(asked, store=store)
     assert code == EVIDENCE_CHANGED
     assert str(job) in said
+
+
+@pytest.mark.parametrize("how", ["gone", "cut", "turned"])
+def test_damaged_evidence_is_named_or_measured_again(plan, audit, tmp_path, how):
+    asked, store = plan(), tmp_path / "evidence"
+    assert audit(asked, store=store)[0] == UNDECIDED
+    first = read_certificate(tmp_path / "out" / "certificate.json")
+    key = first.matrix[0].jobs["unlearned"][0]
+    job = store / "jobs" / key[:2] / key
+    kept = shutil.copytree(job, tmp_path / "kept")
+    for name in sorted(file.name for file in kept.iterdir()):
+        content = (job / name).read_bytes()
+        middle = len(content) // 2
+        turned = bytes([*content[:middle], content[middle] ^ 1, *content[middle + 1 :]])
+        (job / name).write_bytes({"cut": content[:middle]}.get(how, turned))
+        if how == "gone":
+            (job / name).unlink()
+        code, said = audit(asked, store=store)
+        assert "Traceback" not in said, name
+        assert code in (UNDECIDED, EVIDENCE_CHANGED), name
+        if code == UNDECIDED:  # measured again, or a cost, which is no evidence
+            assert name in ("seal.json", "cost.json")
+            again = read_certificate(tmp_path / "out" / "certificate.json")
+            assert (again.evidence, again.verdict) == (first.evidence, first.verdict)
+        else:
+            assert str(job) in said
+            assert not (tmp_path / "out" / "certificate.json").exists()
+        shutil.rmtree(job)
+        shutil.copytree(kept, job)
+
+
+def test_an_odd_place_that_moves_is_gone_on_from(plan, audit, tmp_path):
+    odd = tmp_path / " an odd 'place' \"東京\" $HOME `id` %s {x} [b];#\n"
+    assert audit(plan(), "--out", odd, store=odd / "evidence")[0] == UNDECIDED
+    first = read_certificate(odd / "certificate.json")
+    moved = odd.rename(tmp_path / "moved")
+    before = {file: file.stat().st_mtime_ns for file in moved.glob("evidence/jobs/*/*/*")}
+    assert len(before) > 0
+    assert audit(plan(), "--out", moved, store=moved / "evidence")[0] == UNDECIDED
+    after = {file: file.stat().st_mtime_ns for file in moved.glob("evidence/jobs/*/*/*")}
+    assert after == before
+    assert read_certificate(moved / "certificate.json").evidence == first.evidence
+
+
+def test_what_is_dated_1970_has_expired_for_the_gate(plan, audit, tmp_path, monkeypatch):
+    class Former(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return cls(1970, 1, 1, tzinfo=tz)
+
+    with monkeypatch.context() as patch:
+        for module in ("certificate.build", "engine.audit", "engine.preparation", "core.time"):
+            patch.setattr(f"auditor.{module}.datetime", Former)
+        assert audit(plan(), store=tmp_path / "evidence")[0] == UNDECIDED
+    file = tmp_path / "out" / "certificate.json"
+    assert read_certificate(file).timing.issued.startswith("1970-01-01")
+    held = [str(file), "--unsigned", "--evidence", str(tmp_path / "evidence")]
+    assert run(["verify", *held]) == OK
+    assert run(["gate", *held, "--policy", "release-gate"]) == EXPIRED
 
 
 def test_a_certificate_without_the_unlearned_model_is_none(tmp_path, capsys):

@@ -5,8 +5,10 @@ import multiprocessing
 import os
 import random
 import signal
+import socket
 import sys
 import time
+from collections import defaultdict
 
 import pytest
 from hand_made_certificates import honest_certificate
@@ -18,14 +20,17 @@ from auditor.core.files import PARTIAL
 from auditor.signing.reading import read
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-ENDED = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: -signal.SIGTERM}
+ENDED = {of: -of for of in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)}
 """How a process ends that does not handle its signal; an interruption is handled."""
 COMMANDS = ("audit", "sign", "render", "policy")
 
 
-def _command(arguments, ready):
-    # a child of a process in the background ignores interruptions
+def _command(arguments, ready, connections=None):
+    # a child of a process in the background ignores them
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if connections is not None:
+        _note_connections(connections)
     import torch
 
     torch.set_num_threads(1)
@@ -37,6 +42,22 @@ def _command(arguments, ready):
         except KeyboardInterrupt:  # it came before the command began
             code = INTERRUPTED
     sys.exit(code)
+
+
+def _note_connections(file):
+    """Write down whom this process wants to reach, but for other processes here."""
+    import huggingface_hub.constants
+
+    huggingface_hub.constants.HF_HUB_OFFLINE = False
+
+    def note(event, arguments):
+        named = event == "socket.getaddrinfo"
+        if named or (event == "socket.connect" and isinstance(arguments[1], tuple)):
+            with file.open("a") as notes:
+                notes.write(f"{event} {arguments[1:] if not named else arguments}\n")
+
+    sys.addaudithook(note)
+    socket.getaddrinfo("localhost", 80)  # so that there is a note
 
 
 @pytest.fixture(scope="module")
@@ -91,12 +112,12 @@ class Struck:
             "policy": ["policy", "show", "release-gate"],
         }[command]
         self.whole = UNDECIDED if command == "audit" else OK
-        self.counts = {of: {"ended": 0, "late": 0} for of in SIGNALS}
+        self.counts = defaultdict(lambda: {"ended": 0, "late": 0})
 
-    def start(self):
+    def start(self, **watched):
         """A process that is about to run the command."""
         ready = self.server.Event()
-        process = self.server.Process(target=_command, args=(self.arguments, ready))
+        process = self.server.Process(target=_command, args=(self.arguments, ready), kwargs=watched)
         process.start()
         assert ready.wait(60)
         return process
@@ -111,13 +132,15 @@ class Struck:
         assert process.exitcode == self.whole
         return self.content(), seconds
 
-    def strike(self, number, moment):
+    def strike(self, number, moment, times=1):
         """Send it a signal after so many seconds; check how it ended and what is there."""
         process = self.start()
         process.join(moment)
         late = process.exitcode is not None
         if not late:
-            os.kill(process.pid, number)
+            for _ in range(times):
+                os.kill(process.pid, number)  # one that has ended is not yet waited for
+                time.sleep(0.01)
             process.join(120)
         assert process.exitcode in (self.whole, ENDED.get(number, INTERRUPTED))
         late = process.exitcode == self.whole
@@ -182,6 +205,42 @@ def test_a_command_that_was_struck_goes_on(server, inputs, tmp_path, command):
     same, counts = resumed(server, command, inputs, tmp_path, SIGNALS, 5)
     assert same
     assert sum(sum(count.values()) for count in counts.values()) == len(SIGNALS)
+
+
+@pytest.mark.parametrize(("number", "times"), [(signal.SIGHUP, 1), (signal.SIGINT, 2)])
+def test_an_audit_that_was_hung_up_or_interrupted_twice_goes_on(
+    server, inputs, tmp_path, number, times
+):
+    struck = Struck(server, "audit", inputs, tmp_path / "out")
+    expected, seconds = struck.undisturbed()
+    struck.out.rename(tmp_path / "whole")
+    struck.out.mkdir()
+    for part in (0.1, 0.4, 0.7):
+        struck.strike(number, part * seconds, times)
+    assert struck.counts[number]["ended"] > 0
+    assert struck.finished() == expected
+
+
+def test_two_of_one_plan_at_once_write_the_same(server, inputs, tmp_path):
+    struck = Struck(server, "audit", inputs, tmp_path / "out")
+    expected, _ = struck.undisturbed()
+    struck.out.rename(tmp_path / "whole")
+    struck.out.mkdir()
+    both = [struck.start(), struck.start()]
+    for process in both:
+        process.join(120)
+    assert [process.exitcode for process in both] == [struck.whole, struck.whole]
+    assert struck.content() == expected
+
+
+def test_an_audit_of_local_files_reaches_nobody(server, inputs, tmp_path):
+    struck, notes = Struck(server, "audit", inputs, tmp_path / "out"), tmp_path / "notes"
+    struck.out.mkdir()
+    process = struck.start(connections=notes)
+    process.join(120)
+    assert process.exitcode == struck.whole
+    [ours] = notes.read_text().splitlines()
+    assert "localhost" in ours
 
 
 @pytest.mark.nightly

@@ -1,9 +1,11 @@
 """Files of a model that ask for work without end: refused before any of it is done."""
 
+import contextlib
 import os
 
 import pytest
-from tiny_models import edit_json
+from jinja2 import Environment, TemplateError
+from tiny_models import PAIRS, edit_json, open_directory
 
 from auditor.core.errors import AuditorError
 from auditor.models.causal_lm.spec import CausalLMSpec
@@ -51,6 +53,34 @@ def test_a_template_that_grows(llama):
 def test_a_template_that_takes_all_time(template, llama):
     (llama / "chat_template.jinja").write_text(template)
     assert "of any real model" in refused(llama)
+
+
+MODULES = (
+    "{% for c in ''.__class__.__mro__[1].__subclasses__() if c.__name__ == 'catch_warnings' %}"
+    "{{ c.__init__.__globals__['sys'].modules['os'].mkdir('sprung') }}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize(
+    "reach",
+    [
+        MODULES,
+        "{{ cycler.__init__.__globals__.os.mkdir('sprung') }}",
+        "{{ lipsum.__globals__['os'].mkdir('sprung') }}",
+        "{{ joiner['__init__']['__globals__'].os.mkdir('sprung') }}",
+        "{{ (lipsum | attr('__globals__')).os.mkdir('sprung') }}",
+        "{{ '{0.__globals__[os]}'.format(lipsum) }}{{ lipsum.__globals__.os.mkdir('sprung') }}",
+    ],
+)
+def test_a_template_that_reaches_for_python_does_nothing(reach, llama, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (llama / "chat_template.jinja").write_text(USUAL + reach)
+    with contextlib.suppress(AuditorError, TemplateError):
+        check(llama, PromptFormat(chat=True))
+        open_directory(llama, prompt_format=PromptFormat(chat=True)).score(PAIRS[:1])
+    assert not (tmp_path / "sprung").exists()
+    Environment().from_string(reach).render()  # noqa: S701 - to see that it would do something
+    assert (tmp_path / "sprung").is_dir()
 
 
 def test_a_template_as_models_have_it_is_taken(llama):

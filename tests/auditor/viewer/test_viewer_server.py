@@ -8,6 +8,8 @@ import shutil
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from html import unescape
 from importlib.resources import files
 from types import SimpleNamespace
@@ -214,6 +216,19 @@ def test_what_is_no_request_is_answered_as_such(served, line):
     assert b"X-Frame-Options: DENY" in content
     assert b"frame-ancestors 'none'" in content
     assert served.get()
+
+
+def test_clients_that_never_finish_keep_nobody_waiting(served, certified):
+    certified("PASS")
+    host = ("127.0.0.1", served.viewer.server_port)
+    with ExitStack() as stack:
+        for _ in range(80):
+            slow = stack.enter_context(socket.create_connection(host, timeout=60))
+            slow.sendall(b"GET /")
+        pool = stack.enter_context(ThreadPoolExecutor(50))
+        answers = list(pool.map(lambda _: served.get(), range(50)))
+    assert len(answers) == 50
+    assert all("PASS" in answer for answer in answers)
 
 
 def test_pages_of_certificates_are_those_of_the_report(served, certified):
