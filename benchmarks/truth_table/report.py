@@ -25,9 +25,11 @@ less than half, of which either may be said. Seconds are wall-clock on one share
 STATES: Mapping[str, str] = MappingProxyType(
     {
         "f0db4c8": "before grafts, effects, and further deciding metrics",
-        "557996d": "with grafts of the original's interfaces",
-        "1fc1a14": "with effects: an attack proves that it acted, and rates form a grid",
-        "67e2dcd": "with frames of any symmetry, baselines on trial, and the answers' structure",
+        "71dfc56": "with grafts, effects, frames of any symmetry, baselines on trial and structure",
+        "aa86138": (
+            "the same, leaks held against the noise of the worst attack; decided on the evidence "
+            "of 71dfc56, so that seconds are those of deciding"
+        ),
     }
 )
 """What the code of a commit had, where it matters to the table."""
