@@ -375,18 +375,25 @@ class Trap:
         return exec, (self.code,)
 
 
-PICKLES = (
-    *("pytorch_model.bin", "training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth"),
-    *("adapter_model.bin", "tokenizer.pkl", "consolidated.00.pth", "model.ckpt"),
-)
 CODE = {
     "config.json": {"auto_map": {"AutoModelForCausalLM": "evil.Model", "AutoConfig": "evil.C"}},
     "tokenizer_config.json": {"auto_map": {"AutoTokenizer": ["evil.T", "evil.T"]}},
     "generation_config.json": {"custom_generate": "custom_generate", "auto_map": {"x": "evil.G"}},
 }
+OTHER_CODE = (
+    *("pytorch_model.bin", "training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth"),
+    *("tokenizer.pkl", "consolidated.00.pth", "model.ckpt", "generation_config.json"),
+)
+"""Pickles and a configuration that are tried every night."""
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin alone", *PICKLES, *CODE])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("pytorch_model.bin alone", "adapter_model.bin", "config.json", "tokenizer_config.json"),
+        *(pytest.param(name, marks=pytest.mark.nightly) for name in OTHER_CODE),
+    ],
+)
 def test_code_in_a_models_folder_does_not_run(plan, audit, models, tmp_path, name):
     folder = shutil.copytree(models / "unlearned", tmp_path / "model")
     assert not (tmp_path / SPRUNG).exists()
@@ -443,7 +450,10 @@ def test_a_job_without_its_seal_is_measured_again(plan, audit, tmp_path):
     assert str(job) in said
 
 
-@pytest.mark.parametrize("how", ["gone", "cut", "turned"])
+@pytest.mark.parametrize(
+    "how",
+    ["turned", *(pytest.param(how, marks=pytest.mark.nightly) for how in ("gone", "cut"))],
+)
 def test_damaged_evidence_is_named_or_measured_again(plan, audit, tmp_path, how):
     asked, store = plan(), tmp_path / "evidence"
     assert audit(asked, store=store)[0] == UNDECIDED

@@ -207,6 +207,7 @@ def test_a_command_that_was_struck_goes_on(server, inputs, tmp_path, command):
     assert sum(sum(count.values()) for count in counts.values()) == len(SIGNALS)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(("number", "times"), [(signal.SIGHUP, 1), (signal.SIGINT, 2)])
 def test_an_audit_that_was_hung_up_or_interrupted_twice_goes_on(
     server, inputs, tmp_path, number, times

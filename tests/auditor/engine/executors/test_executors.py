@@ -41,10 +41,13 @@ def prepared(passing_plan, tmp_path):
 
 
 def evidence(store):
-    """Content of every file of every job, but what it took."""
+    """Content of every file of every job, but what it took.
+
+    What a worker was writing when it was killed stays in a folder that is no job's.
+    """
     return {
         str(file.relative_to(store.root)): file.read_bytes()
-        for file in (store.root / "jobs").rglob("*")
+        for file in (store.root / "jobs").glob("[!.]*/*/*")
         if file.is_file() and file.name != "cost.json"
     }
 
