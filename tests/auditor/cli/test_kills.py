@@ -38,10 +38,9 @@ def _command(arguments, ready, connections=None):
         sys.stdout = sys.stderr = nowhere
         try:
             ready.set()
-            code = run(arguments)
-        except KeyboardInterrupt:  # it came before the command began
-            code = INTERRUPTED
-    sys.exit(code)
+            os._exit(run(arguments))  # at once: what comes after the command is not its end
+        except KeyboardInterrupt:  # it came before the command began, or when it was over
+            os._exit(INTERRUPTED)
 
 
 def _note_connections(file):
