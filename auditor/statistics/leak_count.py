@@ -9,8 +9,10 @@ taken out first, the most telling ones.
 
 Between what is shown and what may pass lies what noise makes. A PASS looks at many attacks, and so
 does its noise: by each metric the unlearned model may stand out under its worst attack as often as
-a retrained one under its own worst. An honest model is one of S + 1 that are alike, and the one
-that stands out most with chance at most 1 / (S + 1), however many attacks there are.
+a retrained one under its own worst. An honest model is one of S + 1 that are nearly alike, and the
+one that stands out most with a chance of about 1 / (S + 1) by each metric, however many attacks
+there are. Nearly: a retrained model is held against one model less, which makes it stand out less
+often where facts are guessed, so that fewer honest models pass there, and no more others.
 """
 
 import math

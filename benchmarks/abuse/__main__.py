@@ -35,14 +35,14 @@ def tried(way: Way, cache: Path | None, out: Path, code: str) -> Tried:
         path = way.attempt(place)
         gated = auditor.gate(path, POLICY, store=place.store)
     except AuditorError as error:
-        said, spent = " ".join(str(error).split()), round(time.monotonic() - began, 1)
-        return Tried(way.name, code, "refused", error.exit_code, (said,), (), spent)
+        spent = round(time.monotonic() - began, 1)
+        return Tried(way.name, code, "refused", error.exit_code, (_told(error, out),), (), spent)
     return Tried(
         way.name,
         code,
         gated.verdict.verdict,
         gated.verdict.exit_code,
-        tuple(sentence(reason) for reason in gated.verdict.reasons),
+        tuple(_below(sentence(reason), out) for reason in gated.verdict.reasons),
         tuple(sorted({warning.code for warning in gated.certificate.warnings})),
         round(time.monotonic() - began, 1),
     )
@@ -54,8 +54,18 @@ def checked(name: str, cache: Path | None, out: Path, code: str) -> Honest:
     try:
         found = planned(place, HONEST[name](place))
     except AuditorError as error:
-        return Honest(name, code, " ".join(str(error).split()), ())
+        return Honest(name, code, _told(error, out), ())
     return Honest(name, code, None, tuple(sorted({said.code for said in found.warnings})))
+
+
+def _told(error: AuditorError, out: Path) -> str:
+    """What an error says, on one line."""
+    return _below(" ".join(str(error).split()), out)
+
+
+def _below(said: str, out: Path) -> str:
+    """A sentence whose paths begin below the folder of all ways."""
+    return said.replace(f"{out.resolve()}/", "").replace(f"{out}/", "")
 
 
 def main() -> None:
