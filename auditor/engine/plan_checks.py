@@ -11,11 +11,13 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from auditor.attack import ATTACKS
 from auditor.core.errors import AuditorError
-from auditor.core.facts import Fact, FactSets, SetName
+from auditor.core.facts import FactSets, SetName
+from auditor.core.messages import Message, message
 from auditor.core.paths import close_names_beside, context, path_type
+from auditor.core.text_safety import quoted
 from auditor.core.validation import problems
 from auditor.data import checks
-from auditor.data.readers import read_facts
+from auditor.data.readers import ReadSet, read_set
 from auditor.data.source import DataSource
 from auditor.engine.plan import AttackRequest, AuditPlan, NamedPolicy, current_keys, metric_section
 from auditor.metrics.metric import find_metric
@@ -52,27 +54,43 @@ def check_plan(content: Mapping[str, Any], name: str, root: Path) -> AuditPlan:
     parts = _parts(content, root)
     found += _problems(parts, root)
     files = {set_: source for set_, source in parts.sources.items() if source.path is not None}
-    facts, unread = _facts(files)
+    read, unread = _read(files)
     found += unread
-    if plan is not None and facts.keys() == parts.sources.keys():
-        found += problems_of_sets(plan, FactSets(**facts))
+    if plan is not None and read.keys() == parts.sources.keys():
+        found += problems_of_sets(plan, FactSets(**{name: one.facts for name, one in read.items()}))
     if plan is None or found:
         lines = [text.replace("\n", "\n  ") for text in dict.fromkeys(found)]
         raise AuditorError(f"{name} cannot be used:\n  " + "\n  ".join(lines))
     return plan
 
 
-def read_sets(data: DataSection) -> FactSets:
+def read_sets(data: DataSection) -> tuple[FactSets, tuple[Message, ...]]:
     """Read the sets of facts.
+
+    Returns:
+        The sets, and warnings of columns that are not read.
 
     Raises:
         AuditorError: Some cannot be read; all are named.
     """
     sources = {name: getattr(data, name) for name in _SETS}
-    facts, unread = _facts({name: source for name, source in sources.items() if source})
+    read, unread = _read({name: source for name, source in sources.items() if source})
     if unread:
         raise AuditorError("\n".join(unread))
-    return FactSets(**facts)
+    return (
+        FactSets(**{name: one.facts for name, one in read.items()}),
+        tuple(_unread_columns(name, one) for name, one in read.items() if one.unread),
+    )
+
+
+def _unread_columns(name: SetName, read: ReadSet) -> Message:
+    """Say which columns of a set are not read.
+
+    Those that may be meant for a field stand by its name.
+    """
+    meant = {f: quoted(column) for column, f in read.unread.items() if f is not None}
+    columns = [quoted(column) for column in read.unread]
+    return message("columns_not_read", of=name, columns=columns, meant=meant)
 
 
 def problems_of_sets(plan: AuditPlan, sets: FactSets) -> list[str]:
@@ -222,21 +240,19 @@ def _mixed_kinds(specs: Iterable[ModelSpec]) -> Iterator[str]:
         yield f"the models are of different kinds: {', '.join(kinds)}."
 
 
-def _facts(
-    sources: Mapping[SetName, DataSource],
-) -> tuple[dict[SetName, tuple[Fact, ...]], list[str]]:
+def _read(sources: Mapping[SetName, DataSource]) -> tuple[dict[SetName, ReadSet], list[str]]:
     """Return the sets of facts that can be read.
 
     The second value says what is wrong with the others.
     """
-    facts = {}
+    read = {}
     unread = []
     for name, source in sources.items():
         try:
-            facts[name] = read_facts(source, name)
+            read[name] = read_set(source, name)
         except AuditorError as error:
             unread.append(f"data.{name}: {error}")
-    return facts, unread
+    return read, unread
 
 
 def _unknown_metrics(metrics: MetricSection, kind: ModelKind) -> Iterator[str]:
