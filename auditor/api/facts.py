@@ -21,7 +21,7 @@ from auditor.data.builders.tables import facts_from_table
 from auditor.data.builders.tasks import facts_from_task
 from auditor.data.folds import SplitBy, folds
 from auditor.data.near_copies import near_copies
-from auditor.data.readers import read_facts
+from auditor.data.readers import read_noted
 from auditor.data.source import DataSource
 from auditor.statistics.margins import Margins
 from auditor.statistics.power import zero_noise_bound
@@ -47,7 +47,7 @@ Source = str | PathLike[str] | DataSource
 
 @dataclass(frozen=True)
 class FactsReport:
-    """What can be said of sets of facts before any model is asked."""
+    """What can be said of facts before a model is asked."""
 
     facts: dict[str, int]
     """Number of facts by set."""
@@ -109,15 +109,15 @@ def check_facts(
     Raises:
         AuditorError: A set cannot be read.
     """
-    given = {"forget": forget, "retain": retain, "holdout": holdout}
-    sets = FactSets(
-        **{
-            name: read_facts(_source(given[name]), name)
-            for name in get_args(SetName)
-            if given[name] is not None
-        }
-    )
-    return _Checked(sets, margins or Margins()).report()
+    given: dict[SetName, Source | None] = {"forget": forget, "retain": retain, "holdout": holdout}
+    read = {
+        name: read_noted(_source(source), name)
+        for name, source in given.items()
+        if source is not None
+    }
+    sets = FactSets(**{name: found.facts for name, found in read.items()})
+    notes = [note for found in read.values() for note in found.notes]
+    return _Checked(sets, margins or Margins(), notes).report()
 
 
 def _source(given: Any) -> DataSource:
@@ -130,13 +130,20 @@ class _Checked:
 
     sets: FactSets
     margins: Margins
+    notes: list[Message]
     spoilt: set[str] = field(default_factory=set)
     """Ids of the forget facts that tell nothing, or nothing new."""
 
     def report(self) -> FactsReport:
         forget = self.sets.forget
         guess = blind_guess(forget)
-        warnings = [*self._copies(), *self._leaks(), *self._guessed(guess), *self._two_answers()]
+        warnings = [
+            *self.notes,
+            *self._copies(),
+            *self._leaks(),
+            *self._guessed(guess),
+            *self._two_answers(),
+        ]
         warnings += checks.warnings(self.sets)
         void = list(self._contradictions())
         if len(self.spoilt) > MOST_SPOILT * len(forget):
@@ -207,7 +214,7 @@ class _Checked:
 
 
 def _near(forget: Sequence[Fact], others: Sequence[Fact]) -> list[str]:
-    """Ids of the forget facts that stand in another set, or a near copy of them."""
+    """Ids of forget facts that stand in another set, or nearly."""
     marked = [f.model_copy(update={"id": f"{place}"}) for place, f in enumerate((*forget, *others))]
     return [
         forget[int(first)].id

@@ -175,9 +175,10 @@ def from_hub(
     out: Path,
     force: bool,
 ) -> None:
-    """Write a data set on the Hugging Face hub as facts (NAME is owner/name).
+    """Write a data set on the Hugging Face hub as facts.
 
-    For example: auditor facts from-hub locuslab/TOFU --config forget10 --layout tofu
+    NAME is owner/name. For example: auditor facts from-hub locuslab/TOFU --config forget10
+    --layout tofu
     """
     from auditor.api.facts import facts_from_source
 
@@ -202,9 +203,10 @@ def from_hub(
 @click.option("--entity", help="Template or column of what a fact is about.")
 @_out
 def from_lm_eval(task: Path, out: Path, force: bool, **options: Any) -> None:
-    """Render a task of lm-evaluation-harness (TASK is its YAML file) over its data.
+    """Render a task of lm-evaluation-harness over its data.
 
-    Choices become answer and distractors. Templates run in a sandbox; Python code is refused.
+    TASK is its YAML file. Choices become answer and distractors. Templates run in a sandbox;
+    Python code is refused.
     """
     from auditor.api.facts import facts_from_task
 
@@ -264,7 +266,7 @@ def _mapped(fields: tuple[str, ...]) -> dict[str, str]:
 
 
 def _write(built: "Built", out: Path, force: bool) -> None:
-    """Write facts, and say what was left out and how to go on."""
+    """Write facts; say what was left out and what is next."""
     from auditor.api.facts import write_facts
 
     write_facts(built, out, force=force)

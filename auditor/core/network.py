@@ -1,4 +1,4 @@
-"""Reaching the Hugging Face hub, tried before a library tries for half a minute."""
+"""Reach of the Hugging Face hub, tried before a library tries for long."""
 
 import importlib
 import os
@@ -17,9 +17,10 @@ _OFFLINE = {"huggingface_hub.constants": "HF_HUB_OFFLINE", "datasets.config": "H
 
 
 def hub_in_reach() -> bool:
-    """Return whether the hub can be reached; else the libraries look into their caches alone.
+    """Return whether the hub can be reached.
 
-    What was downloaded before is still found then, and what was not fails at once.
+    Else the libraries look into their caches alone: what was downloaded before is still found
+    then, and what was not fails at once.
     """
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
         return False
@@ -32,22 +33,18 @@ def hub_in_reach() -> bool:
     return False
 
 
-def no_network(wanted: str) -> str:
-    """Say that something can be had neither from the hub nor from the cache.
-
-    Args:
-        wanted: What it is, for example ``the data set owner/name``.
-    """
+def no_network() -> str:
+    """Say that there is no network, and what to do without."""
     host, _ = _door()
     return (
-        f"{wanted} cannot be had: there is no network ({host} does not answer, or HF_HUB_OFFLINE "
+        f"there is no network ({host} does not answer, or HF_HUB_OFFLINE "
         "is set), and this machine has no copy of it. Download it where there is one, and give its "
         "files."
     )
 
 
 def _door() -> tuple[str, int]:
-    """Host and port that lead to the hub: its own, or a proxy's."""
+    """Host and port that lead to the hub, or to a proxy."""
     hub = urlsplit(os.environ.get("HF_ENDPOINT") or HUB)
     host, scheme = hub.hostname or "", hub.scheme or "https"
     proxy = None if proxy_bypass(host) else getproxies().get(scheme)

@@ -1,4 +1,4 @@
-"""Guesses of answers from prompts alone: what whoever never saw a fact can say.
+"""Guesses of answers from prompts alone, by whoever never saw a fact.
 
 Each guesser learns from the facts of some entities and is asked about the others
 (cross-validation by entity), so that what it gets right no model needs to have learned.
@@ -46,7 +46,7 @@ class BlindGuess:
 
 
 def blind_guess(facts: Sequence[Fact]) -> BlindGuess | None:
-    """Guess each fact's answer from its prompt and from the facts of other entities.
+    """Guess each answer from its prompt and facts of other entities.
 
     Three guessers try: the most frequent answer; a naive Bayes classifier of words and pairs of
     words in the prompt; and the answer to the nearest other prompt, whose letters, with those of
@@ -82,7 +82,7 @@ def blind_guess(facts: Sequence[Fact]) -> BlindGuess | None:
 
 
 def _vectors(given: Sequence[Fact], asked: Sequence[Fact]) -> tuple[csr_array, csr_array]:
-    """Weights of words and pairs of words in the prompts, learned from the given ones."""
+    """Weights of words and pairs of words, learned from given prompts."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), analyzer="word", token_pattern=_WORDS)
@@ -102,7 +102,7 @@ def _most_frequent(
 def _classified(
     given: Sequence[Fact], asked: Sequence[Fact], taught: csr_array, words: csr_array
 ) -> list[Fact]:
-    """Facts whose answer naive Bayes predicts, among those that occur more than once."""
+    """Facts whose answer naive Bayes predicts, among repeated ones."""
     from sklearn.naive_bayes import MultinomialNB
 
     answers = [normal(fact.answer) for fact in given]
@@ -120,7 +120,7 @@ def _classified(
 def _pieced(
     given: Sequence[Fact], asked: Sequence[Fact], taught: csr_array, words: csr_array
 ) -> list[Fact]:
-    """Facts whose answer is mostly in the prompt and the answer to the nearest given one."""
+    """Facts whose answer the prompt and a neighbour's answer mostly hold."""
     likeness = (words @ taught.T).tocsr()
     found = []
     for row, fact in enumerate(asked):

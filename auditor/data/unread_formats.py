@@ -1,4 +1,4 @@
-"""Files that hold no facts as they are, and the way to facts from each."""
+"""Files that hold no facts yet, and the way to facts."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,7 +34,7 @@ _SHOWN = 3
 
 
 def way_out(path: Path, readable: tuple[str, ...]) -> str | None:
-    """Return a sentence on what to do with a source that is not read as it is.
+    """Return what to do with a source that is not read.
 
     Args:
         path: The source.

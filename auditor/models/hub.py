@@ -33,7 +33,8 @@ def download(name: str, revision: str | None, patterns: Sequence[str], role: str
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         if not reached:
             raise AuditorError(
-                no_network(f"{role} {name}, which is no local directory,")
+                f"{role} {name} is neither a local directory nor can it be had from the hub: "
+                f"{no_network()}"
             ) from error
         raise AuditorError(
             f"{role} {name} is neither a local directory nor can it be had from the hub "

@@ -1,4 +1,4 @@
-"""What is given for a model and is none, and the way to one."""
+"""Wrong things given for a model, and the way to one."""
 
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,7 +16,7 @@ _SHOWN = 3
 
 
 def why_no_model(name: str, path: Path) -> str | None:
-    """Say why what is given cannot be a model, and what can be given instead.
+    """Say why something is no model, and what can be given instead.
 
     Args:
         name: What was given: a path, or a name on the hub.

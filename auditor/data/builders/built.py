@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 
 from auditor.core.errors import AuditorError
@@ -33,7 +34,7 @@ class Built:
         return len({fact.entity for fact in self.facts})
 
 
-def write_facts(built: Built, file: Path, *, force: bool = False) -> None:
+def write_facts(built: Built, file: str | PathLike[str], *, force: bool = False) -> None:
     """Write facts as JSON Lines.
 
     Args:
@@ -44,6 +45,7 @@ def write_facts(built: Built, file: Path, *, force: bool = False) -> None:
     Raises:
         AuditorError: The file exists, or has another ending than ``.jsonl``.
     """
+    file = Path(file)
     if file.suffix.lower() != ".jsonl":
         raise AuditorError(f"{file}: facts are written as JSON Lines; give a name in .jsonl.")
     if file.exists() and not force:

@@ -1,4 +1,4 @@
-"""Passages of texts as facts: a prefix that is asked, a continuation that answers.
+"""Passages of texts as facts: a prefix asks, its continuation answers.
 
 They serve the metrics of verbatim memorisation (arXiv 2202.07646: a model is given a prefix of a
 text that it was trained on, and asked for what follows). A cut lies at a blank, so that prompt,
@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 from auditor.core.errors import AuditorError
@@ -60,17 +61,17 @@ class Cut:
 
 
 def facts_from_text(
-    path: Path,
+    path: str | PathLike[str],
     *,
     tokenizer: str | None = None,
     cut: Cut | None = None,
     most: int | None = None,
     column: str = "text",
 ) -> Built:
-    """Cut documents into passages: the prompt is a prefix, the answer what follows.
+    """Cut documents into passages.
 
-    Passages whose prefix or continuation occurred before are left out: a text that many documents
-    quote counts once.
+    The prompt is a prefix, the answer what follows. Passages whose prefix or continuation
+    occurred before are left out: a text that many documents quote counts once.
 
     Args:
         path: A text file, a folder of them, or a table with a document a row.
@@ -85,6 +86,7 @@ def facts_from_text(
     """
     cut = cut or Cut()
     cut.check()
+    path = Path(path)
     left_out: Counter[str] = Counter()
     documents = dict(_documents(path, column, left_out))
     separator = " " if _parts_words(documents.values()) else ""
@@ -208,7 +210,7 @@ def _passages(text: str, spans: Spans, cut: Cut, separator: str) -> Iterator[tup
     ends = [end for _, end in spans]
 
     def last(place: int, count: int) -> int | None:
-        """End of the last of so many tokens from a place on; None where there are fewer."""
+        """End of so many tokens; None where there are fewer."""
         token = bisect_right(ends, place) + count - 1
         return ends[token] if token < len(ends) else None
 
@@ -276,7 +278,7 @@ def _of_model(name: str) -> Callable[[str], Spans]:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, KeyError) as error:
         if not reached:
-            raise AuditorError(no_network(f"the tokenizer of {name}")) from error
+            raise AuditorError(f"the tokenizer of {name} cannot be had: {no_network()}") from error
         said = str(error).splitlines()[0][:200]
         raise AuditorError(f"{name} has no tokenizer that loads ({said}).") from error
     if not tokenizer.is_fast:

@@ -1,7 +1,8 @@
-"""Facts from a table: a prompt made of some columns, an answer that another one holds."""
+"""Facts from a table: some columns ask, another one answers."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from string import Formatter
 from typing import Any
@@ -22,7 +23,7 @@ _Rows = Sequence[tuple[int, Mapping[str, str]]]
 
 
 def facts_from_table(
-    path: Path,
+    path: str | PathLike[str],
     pairs: Sequence[tuple[str, str]],
     *,
     entity: str | None = None,
@@ -44,6 +45,7 @@ def facts_from_table(
     Raises:
         AuditorError: The table cannot be read, lacks a column, or gives no fact.
     """
+    path = Path(path)
     rows = _rows(path)
     prompts: dict[str, list[str]] = defaultdict(list)
     for template, answer in pairs:
@@ -108,7 +110,7 @@ def _rows(path: Path) -> _Rows:
 
 
 def _cell(value: Any) -> str:
-    """A cell as text; what is a list or an object is none."""
+    """A cell as text; a list or an object is empty."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
     return "" if value != value else str(value).strip()

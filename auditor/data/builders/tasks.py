@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,9 @@ class Templates:
 
 
 def facts_from_task(
-    task: Path,
+    task: str | PathLike[str],
     *,
-    data: Path | None = None,
+    data: str | PathLike[str] | None = None,
     split: str | None = None,
     text: str | None = None,
     target: str | None = None,
@@ -80,6 +81,7 @@ def facts_from_task(
     Raises:
         AuditorError: The task cannot be read, needs Python code, or does not fit its data.
     """
+    task = Path(task)
     content = _read(task)
     templates = Templates(
         text=text or _key(content, "doc_to_text", task),
@@ -144,7 +146,9 @@ def _key(content: Row, name: str, task: Path) -> Any:
     return value
 
 
-def _source(content: Row, task: Path, data: Path | None, split: str | None) -> DataSource:
+def _source(
+    content: Row, task: Path, data: str | PathLike[str] | None, split: str | None
+) -> DataSource:
     if data is not None:
         return DataSource(path=str(data))
     path, kwargs = content.get("dataset_path"), content.get("dataset_kwargs")
