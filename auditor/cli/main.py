@@ -46,6 +46,7 @@ SUMMARIES = {
     "audit": "Attack all models alike, decide, and write a certificate.",
     "plan": "Check a plan and estimate what it costs. Runs no attack.",
     "init": "Write a commented plan to start from.",
+    "facts": "Build facts from texts, tables, hub data or tasks, and check them.",
     "demo": "Audit two small models: one fails and one passes.",
     "keygen": "Make a key pair to sign certificates with.",
     "sign": "Sign a certificate, or add a signature to a signed one.",

@@ -3,6 +3,7 @@
 import ast
 import re
 import string
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -90,6 +91,11 @@ def place_of(answer: Any) -> int | None:
     return string.ascii_uppercase.index(said) if re.fullmatch(r"[A-Z]", said) else None
 
 
+def _is_label(choice: str) -> bool:
+    """Whether a choice is a number or a letter itself."""
+    return len(choice.strip()) == 1 or not any(map(str.isalpha, choice))
+
+
 def chosen(answer: Any, choices: Sequence[str], column: str) -> tuple[str, tuple[str, ...]]:
     """Return the right one of the choices, and the others.
 
@@ -121,8 +127,8 @@ class PlacesAsAnswers:
         self._from: dict[str, set[int]] = {name: {0, 1} for name in self._columns}
         """Column to the places from which the answers may count."""
         self._example: dict[str, tuple[int, Any, int]] = {}
-        self._worded: set[str] = set()
-        """Columns with choices that are more than a number or a letter."""
+        self._worded: Counter[str] = Counter()
+        """Column to its choices that are texts, less those that are a number or a letter."""
 
     def see(self, number: int, row: Mapping[str, Any]) -> None:
         """Look at a row."""
@@ -140,8 +146,7 @@ class PlacesAsAnswers:
                 counted.discard(1)  # letters begin with A
             self._from[column] = counted
             self._example.setdefault(column, (number, answer, len(choices)))
-            if any(place_of(choice) is None for choice in choices):
-                self._worded.add(column)
+            self._worded[column] += sum(-1 if _is_label(choice) else 1 for choice in choices)
 
     @staticmethod
     def _choices(row: Mapping[str, Any], column: str) -> tuple[str, ...]:
@@ -157,7 +162,7 @@ class PlacesAsAnswers:
             AuditorError: Says how such a file is read.
         """
         for column, begins in self._from.items():
-            if not begins or column not in self._worded:
+            if not begins or self._worded[column] <= 0:
                 continue
             number, answer, count = self._example[column]
             answers = self._source.column("answer")

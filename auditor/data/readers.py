@@ -4,20 +4,21 @@ Every bad row is reported, at once.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from auditor.core import aliases
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, SetName
+from auditor.core.messages import Message, message
 from auditor.core.text_safety import quoted
 from auditor.data.choices import PlacesAsAnswers, chosen, texts
 from auditor.data.columns import found, missing, unread
-from auditor.data.rows import MOST_COLUMNS, Fault, rows_of
+from auditor.data.edges import trim
+from auditor.data.rows import MOST_COLUMNS, Fault, read_rows
 from auditor.data.source import DataSource
 
 _NEEDED = ("prompt", "answer")
@@ -36,46 +37,47 @@ _NOT_A_NUMBER = frozenset({"nan", "NaN", "<NA>"})
 """Words of pandas for a missing cell of CSV."""
 
 
-@dataclass(frozen=True)
-class ReadSet:
-    """A set of facts, and what its source holds besides."""
+class ReadFacts(NamedTuple):
+    """Facts of one set, and notes on their reading."""
 
     facts: tuple[Fact, ...]
-    unread: Mapping[str, str | None]
-    """Column that is not read to the field that may be meant by it, or to None."""
+    notes: tuple[Message, ...]
 
 
 class FaultError(ValueError):
     """A row that is no fact."""
 
-    def __init__(self, kind: object, said: str) -> None:
+    def __init__(self, kind: Hashable, said: str) -> None:
         super().__init__(said)
         self.fault = Fault(kind, said)
 
 
 def read_facts(source: DataSource, set_name: SetName) -> tuple[Fact, ...]:
-    """Read one set of facts.
+    """Read one set of facts, as `read_noted` does.
+
+    Raises:
+        AuditorError: The source cannot be read, or rows are bad.
+    """
+    return read_noted(source, set_name).facts
+
+
+def read_noted(source: DataSource, set_name: SetName) -> ReadFacts:
+    """Read one set of facts, and note what was left or changed.
 
     A row without an id is called by its set and line; one without an entity is its own entity.
+    Characters at the ends of texts that nobody sees are trimmed, in every format. Columns from
+    which nothing is read are noted.
 
     Raises:
         AuditorError: The source cannot be read, or rows are bad; it names them all, by line, those
             with the same fault together.
     """
-    return read_set(source, set_name).facts
-
-
-def read_set(source: DataSource, set_name: SetName) -> ReadSet:
-    """Read one set of facts, and say which columns were not read.
-
-    Raises:
-        AuditorError: As `read_facts`.
-    """
     facts: list[Fact] = []
     problems: list[tuple[int, Fault]] = []
     columns: set[str] = set()
+    trimmed = 0
     places = None if source.published.indexed else PlacesAsAnswers(source)
-    for index, (line, row) in enumerate(rows_of(source)):
+    for index, (line, row) in enumerate(read_rows(source)):
         if isinstance(row, Fault):
             problems.append((line, row))
             continue
@@ -84,7 +86,9 @@ def read_set(source: DataSource, set_name: SetName) -> ReadSet:
             if places is not None:
                 places.see(line, row)
         try:
-            facts.append(_fact(row, source, index, f"{set_name}-{line:05d}"))
+            fact, edges = _fact(row, source, index, f"{set_name}-{line:05d}")
+            facts.append(fact)
+            trimmed += edges
         except FaultError as error:
             problems.append((line, error.fault))
     if places is not None:
@@ -96,14 +100,19 @@ def read_set(source: DataSource, set_name: SetName) -> ReadSet:
         )
     if not facts:
         raise AuditorError(f"{source.name} holds no rows for the {set_name} set.")
-    return ReadSet(tuple(facts), unread(source, columns))
+    notes = [message("edges_trimmed", set=set_name, facts=trimmed)] if trimmed else []
+    if left := unread(source, columns):
+        meant = {field: quoted(column) for column, field in left.items() if field is not None}
+        columns_left = [quoted(column) for column in left]
+        notes.append(message("columns_not_read", of=set_name, columns=columns_left, meant=meant))
+    return ReadFacts(tuple(facts), tuple(notes))
 
 
 def _described(source: DataSource, problems: Iterable[tuple[int, Fault]]) -> Iterator[str]:
     """A sentence for each kind of fault, with its lines."""
-    kinds: dict[object, list[tuple[int, str]]] = {}
-    for line, (kind, said) in problems:
-        kinds.setdefault(kind, []).append((line, said))
+    kinds: dict[Hashable, list[tuple[int, str]]] = {}
+    for line, fault in problems:
+        kinds.setdefault(fault.kind, []).append((line, fault))
     for rows in islice(kinds.values(), _FAULTS):
         lines, sayings = zip(*rows, strict=True)
         first = ", the first" if len(set(sayings)) > 1 else ""
@@ -129,8 +138,10 @@ def _ranges(numbers: Iterable[int]) -> str:
     return ", ".join(shown)
 
 
-def _fact(row: Mapping[str, Any], source: DataSource, index: int, default_id: str) -> Fact:
-    """Make a fact of a row.
+def _fact(
+    row: Mapping[str, Any], source: DataSource, index: int, default_id: str
+) -> tuple[Fact, bool]:
+    """Return a row's fact, and whether its texts were trimmed.
 
     Raises:
         FaultError: It is none.
@@ -155,6 +166,7 @@ def _fact(row: Mapping[str, Any], source: DataSource, index: int, default_id: st
     if source.published.indexed:
         values["answer"], values["distractors"] = _chosen(values, source)
     _check_texts(values, source)
+    edges = trim(values)
     try:
         fact = Fact(**values)
     except ValidationError as error:
@@ -164,7 +176,7 @@ def _fact(row: Mapping[str, Any], source: DataSource, index: int, default_id: st
         )
         raise FaultError(said, said) from error
     _check_lengths(fact, source)
-    return fact
+    return fact, edges
 
 
 def _value(row: Mapping[str, Any], source: DataSource, field: str) -> Any:

@@ -7,28 +7,37 @@ are published in files that end in .json, and lists in files that end in .jsonl.
 import csv
 import io
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 from auditor.core.errors import AuditorError
 from auditor.core.limits import exceeded
+from auditor.core.network import hub_in_reach, no_network
 from auditor.core.paths import close_names_beside
 from auditor.core.reading import DATA, UnfitFileError, open_regular, parse_json
 from auditor.core.text_safety import quoted
 from auditor.data.source import DataSource
+from auditor.data.unread_formats import way_out
 
 
-class Fault(NamedTuple):
-    """What is wrong with a row."""
+class Fault(str):
+    """What is wrong with a row, in words.
 
-    kind: object
-    """Rows whose faults are of one kind are named together."""
-    said: str
-    """The fault in words; of several rows with one kind, the first is quoted."""
+    Rows whose faults are of one kind are named together, and the first is quoted.
+    """
+
+    __slots__ = ("kind",)
+    kind: Hashable
+
+    def __new__(cls, kind: Hashable, said: str) -> "Fault":
+        """Say a fault of a kind."""
+        fault = super().__new__(cls, said)
+        fault.kind = kind
+        return fault
 
 
 Row = tuple[int, dict[str, Any] | Fault]
@@ -62,8 +71,8 @@ _NOT_PARQUET: tuple[tuple[bytes, str], ...] = (
 _DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
-def rows_of(source: DataSource) -> Iterator[Row]:
-    """Yield the rows of a source.
+def read_rows(source: DataSource) -> Iterator[Row]:
+    """Yield the rows of a source, and faults of bad ones.
 
     Names of columns come without blanks around them.
 
@@ -84,17 +93,12 @@ def rows_of(source: DataSource) -> Iterator[Row]:
 
 def _file_rows(name: str) -> Iterator[Row]:
     path = Path(name).expanduser()
-    reader = READERS.get(path.suffix.lower())
-    if reader is None and path.is_dir():
-        raise AuditorError(f"{path} is a folder; give a file of facts in it.")
-    if reader is None:
-        raise AuditorError(
-            f"{path}: unknown format {path.suffix!r}; known are {', '.join(READERS)}."
-        )
+    if (said := way_out(path, tuple(READERS))) is not None:
+        raise AuditorError(said)
     if not path.exists():
         raise AuditorError(f"{path}: no such file{close_names_beside(path)}.")
     try:
-        yield from reader(path)
+        yield from READERS[path.suffix.lower()](path)
     except UnfitFileError as error:
         raise AuditorError(f"{path} cannot be read: {error.strerror}.") from error
 
@@ -149,7 +153,7 @@ def _listed(path: Path, file: IO[bytes]) -> Iterator[Row]:
     try:
         rows = parse_json(content, finite=False)
     except UnicodeDecodeError as error:
-        raise AuditorError(f"{path}: {_not_utf8(error).said}.") from error
+        raise AuditorError(f"{path}: {_not_utf8(error)}.") from error
     except ValueError as error:
         file.seek(0)
         first = next(line for line in file if line.strip(_BOM + b" \t\r\n"))
@@ -269,7 +273,7 @@ def _csv(path: Path) -> Iterator[Row]:
             file.seek(0)
             yield from _csv_rows(path, file, blank)
         except UnicodeDecodeError as error:
-            raise AuditorError(f"{path}:{_undecodable(path)}: {_not_utf8(error).said}.") from error
+            raise AuditorError(f"{path}:{_undecodable(path)}: {_not_utf8(error)}.") from error
 
 
 def _csv_rows(path: Path, file: IO[str], blank: bool) -> Iterator[Row]:
@@ -371,6 +375,7 @@ def _parquet(path: Path) -> Iterator[Row]:
 
 
 def _hub_rows(source: DataSource) -> Iterator[Row]:
+    reached = Path(source.dataset or "").exists() or hub_in_reach()
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
 
@@ -379,6 +384,10 @@ def _hub_rows(source: DataSource) -> Iterator[Row]:
             source.dataset, source.config, split=source.split, revision=source.revision
         )
     except (OSError, ValueError, DatasetsError) as error:
+        if not reached:
+            raise AuditorError(
+                f"the data set {source.name} cannot be had from the hub: {no_network()}"
+            ) from error
         raise AuditorError(
             f"the data set {source.name} cannot be had from the hub ({error})."
         ) from error

@@ -11,10 +11,8 @@ import pytest
 
 from auditor.core.errors import AuditorError
 from auditor.core.messages import message
-from auditor.data.readers import read_facts, read_set
+from auditor.data.readers import read_facts, read_noted
 from auditor.data.source import DataSource
-from auditor.engine.plan_checks import read_sets
-from auditor.models.plan_sections import DataSection
 
 BOM = b"\xef\xbb\xbf"
 ROWS = [{"prompt": f"Where does {name} live?", "answer": f"In {name}ton."} for name in "ABC"]
@@ -132,10 +130,10 @@ def test_one_row_alone_is_a_row(tmp_path):
         (
             "f.jsonl",
             '{"prompt": "p", "answer": "\u200b\u2060"}'.encode(),
-            "nothing that can be seen",
+            "answer: is empty",
         ),
         ("f.jsonl", '{"prompt": "\u2800", "answer": "a"}'.encode(), "nothing that can be seen"),
-        ("f.csv", "prompt,answer\np,\u200b\n".encode(), "nothing that can be seen"),
+        ("f.csv", "prompt,answer\np,\u200b\n".encode(), "answer: is empty"),
         ("f.csv", b"Question,ANSWER\np,a\n", "{prompt: Question, answer: ANSWER}"),
         ("f.jsonl", lines([{"qa": {"question": "q", "answer": "a"}}]), "prompt: qa.question"),
         ("f.jsonl", lines([{"instruction": "q", "output": "a"}]), "{prompt: instruction, answer"),
@@ -188,7 +186,7 @@ def test_answers_that_are_places_among_their_choices_are_refused(name, tmp_path)
         (["2", "room 3"], CHOICES, False),
         (["1", "2"], ["1", "2", "3", "4"], False),  # numbers among numbers
         (["2", "3"], [], False),
-        (["A", "B"], ["A", "B", "O", "AB"], True),  # blood groups, and one is no letter
+        (["A", "B"], ["O", "AB"], False),  # blood groups
     ],
 )
 def test_which_answers_are_places(answers, choices, refused, tmp_path):
@@ -298,8 +296,7 @@ def test_columns_that_are_not_read_are_said(columns, options, expected, tmp_path
     if "layout" in options:
         options = options | {"fields": {"prompt": "prompt"}}
     source = given(tmp_path, "f.jsonl", lines([row]), **options)
-    assert read_set(source, "forget").unread == expected
-    _, said = read_sets(DataSection(forget=source))
+    said = read_noted(source, "forget").notes
     meant = {field: column for column, field in expected.items() if field}
     assert said == (
         (message("columns_not_read", of="forget", columns=list(expected), meant=meant),)

@@ -12,20 +12,23 @@ from pydantic import ValidationError
 
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, is_blank
+from auditor.data.choices import place_of
+from auditor.data.edges import trimmed
 from auditor.data.readers import read_facts
 from auditor.data.source import DataSource
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30).filter(
     lambda text: not is_blank(text) and text not in {"nan", "NaN", "<NA>"}
 )
-lists = st.lists(texts, max_size=3).map(tuple)
+asked = texts.map(trimmed).filter(lambda text: text not in {"nan", "NaN", "<NA>"})
+lists = st.lists(asked, max_size=3).map(tuple)
 facts = st.lists(
     st.builds(
         Fact,
         id=texts,
         entity=texts,
-        prompt=texts,
-        answer=texts,
+        prompt=asked,
+        answer=asked.filter(lambda text: place_of(text) is None),
         paraphrases=lists,
         distractors=lists,
         text=st.none() | texts,
@@ -274,7 +277,7 @@ def test_csv_that_is_not_what_it_seems(content, said, tmp_path):
         ("x.json", "[]", "holds no rows"),
         ("x.jsonl", "", "holds no rows"),
         ("x.parquet", "PAR1", "not readable as Parquet"),
-        ("x.xlsx", "", "unknown format '.xlsx'; known are .jsonl"),
+        ("x.xlsx", "", "is a spreadsheet; save the sheet as CSV"),
         ("x", "", "unknown format"),
     ],
 )
