@@ -43,6 +43,10 @@ class Evaluator(ABC, Generic[M]):
             MeasurementError: Something could not be measured; nothing takes its place.
         """
 
+    def notes(self, model: M) -> dict[str, Any]:
+        """Return what is to be noted of a model beside K; by default nothing."""
+        return {}
+
     @abstractmethod
     def with_metrics(self, metrics: Sequence[str]) -> Self:
         """The same questions with other metrics, named with the primary one first."""
