@@ -1008,6 +1008,10 @@ SENTENCES: Mapping[str, Wording] = {
         "{file} of {arm} and of the original differ in {count:setting|settings}: {settings}."
     ),
     "note_on_files": "{arm}: {note}.",
+    "edges_trimmed": (
+        "Blanks, line ends or characters without width stood at the ends of texts of "
+        "{facts:fact|facts} of the {set} set; they were trimmed."
+    ),
     "component_set_aside": "{component} was set aside",
     "variant_taken": "{component}: the weights are those of the variant {variant}",
     "plain_weights_taken": "{component}: the plain weights were taken, not those of {variants}",

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -20,8 +20,10 @@ from auditor.core import aliases
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, SetName
 from auditor.core.limits import exceeded
+from auditor.core.messages import Message, message
 from auditor.core.paths import close_names_beside
 from auditor.core.reading import DATA, UnfitFileError, open_regular, parse_json, read_regular
+from auditor.data.edges import trim
 from auditor.data.source import SCHEMAS, DataSource
 
 Row = tuple[int, dict[str, Any] | str]
@@ -43,10 +45,27 @@ _SPANS = 12
 """Most runs of lines that a message names."""
 
 
+class ReadFacts(NamedTuple):
+    """Facts of one set, and notes on their reading."""
+
+    facts: tuple[Fact, ...]
+    notes: tuple[Message, ...]
+
+
 def read_facts(source: DataSource, set_name: SetName) -> tuple[Fact, ...]:
-    """Read one set of facts.
+    """Read one set of facts, as `read_noted` does.
+
+    Raises:
+        AuditorError: The source cannot be read, or rows are bad.
+    """
+    return read_noted(source, set_name).facts
+
+
+def read_noted(source: DataSource, set_name: SetName) -> ReadFacts:
+    """Read one set of facts, and note what was changed in reading.
 
     A row without an id is called by its set and line; one without an entity is its own entity.
+    Characters at the ends of texts that nobody sees are trimmed, in every format.
 
     Raises:
         AuditorError: The source cannot be read, or rows are bad; it names them all, by line, those
@@ -54,12 +73,15 @@ def read_facts(source: DataSource, set_name: SetName) -> tuple[Fact, ...]:
     """
     facts: list[Fact] = []
     problems: list[tuple[int, str]] = []
+    trimmed = 0
     for line, row in _rows(source):
         if isinstance(row, str):
             problems.append((line, row))
             continue
         try:
-            facts.append(_fact(row, source, f"{set_name}-{line:05d}"))
+            fact, edges = _fact(row, source, f"{set_name}-{line:05d}")
+            facts.append(fact)
+            trimmed += edges
         except ValidationError as error:
             said = "; ".join(
                 f"{source.column(str(e['loc'][0]))}: {e['msg'].removeprefix('Value error, ')}"
@@ -75,7 +97,8 @@ def read_facts(source: DataSource, set_name: SetName) -> tuple[Fact, ...]:
         )
     if not facts:
         raise AuditorError(f"{source.name} holds no rows for the {set_name} set.")
-    return tuple(facts)
+    notes = [message("edges_trimmed", set=set_name, facts=trimmed)] if trimmed else []
+    return ReadFacts(tuple(facts), tuple(notes))
 
 
 def _described(source: DataSource, problems: Iterable[tuple[int, str]]) -> Iterator[str]:
@@ -104,7 +127,8 @@ def _ranges(numbers: Iterable[int]) -> str:
     return ", ".join(shown)
 
 
-def _fact(row: dict[str, Any], source: DataSource, default_id: str) -> Fact:
+def _fact(row: dict[str, Any], source: DataSource, default_id: str) -> tuple[Fact, bool]:
+    """Return a row's fact, and whether its texts were trimmed."""
     if len(row) > _COLUMNS:
         raise ValueError(f"has {len(row):,} columns, and no more than {_COLUMNS:,} are read")
     values = {field: row.get(source.column(field)) for field in Fact.model_fields}
@@ -119,6 +143,7 @@ def _fact(row: dict[str, Any], source: DataSource, default_id: str) -> Fact:
         raise ValueError(_missing_columns(missing, row))
     if empty := [name for name in dict.fromkeys(needed.values()) if row[name] is None]:
         raise ValueError("; ".join(f"{name}: is empty" for name in empty))
+    edges = trim(values)
     fact = Fact(**values)
     for field, value in fact:
         texts = (value,) if isinstance(value, str) else value or ()
@@ -127,7 +152,7 @@ def _fact(row: dict[str, Any], source: DataSource, default_id: str) -> Fact:
                 f"{source.column(field)}: has {longest:,} characters, and no more than "
                 f"{_LONGEST:,} are read; cut it into passages, a fact each"
             )
-    return fact
+    return fact, edges
 
 
 def _missing_columns(missing: Mapping[str, str], row: Mapping[str, Any]) -> str:

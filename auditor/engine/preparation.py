@@ -169,7 +169,7 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
         AuditorError: anything in the plan cannot be used; says what and how to mend it.
     """
     check_expired(plan.policy, datetime.now(UTC).date())
-    sets = read_sets(plan.data)
+    sets, notes = read_sets(plan.data)
     if found := problems_of_sets(plan, sets):
         raise AuditorError("\n".join(found))
     plan = explicit(plan)
@@ -185,7 +185,7 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
         for v in variants
     ]
     planned = [PlannedAttack.from_variant(variant) for variant in variants]
-    warnings = plan_warnings(plan, planned, sets, locations)
+    warnings = [*plan_warnings(plan, planned, sets, locations), *notes]
     facts = store.put_facts(sets)
     return Prepared(plan, locations, sets, facts, variants, warnings, auxiliary)
 

@@ -31,7 +31,9 @@ from auditor.models.spec import PromptFormat
 from auditor.policy import AS_IS
 from auditor.store.base import EvidenceStore
 
-TAKEN = frozenset({"note_on_files", "prompt_format_failed", "settings_differ_from_original"})
+TAKEN = frozenset(
+    {"note_on_files", "prompt_format_failed", "settings_differ_from_original", "edges_trimmed"}
+)
 """Warnings on what was in files, and happened to them and to libraries, where the audit ran."""
 
 

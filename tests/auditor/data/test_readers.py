@@ -12,20 +12,22 @@ from pydantic import ValidationError
 
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact
+from auditor.data.edges import trimmed
 from auditor.data.readers import read_facts
 from auditor.data.source import DataSource
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30).filter(
     lambda text: text.strip()
 )
-lists = st.lists(texts, max_size=3).map(tuple)
+asked = texts.map(trimmed).filter(bool)
+lists = st.lists(asked, max_size=3).map(tuple)
 facts = st.lists(
     st.builds(
         Fact,
         id=texts,
         entity=texts,
-        prompt=texts,
-        answer=texts,
+        prompt=asked,
+        answer=asked,
         paraphrases=lists,
         distractors=lists,
         text=st.none() | texts,
