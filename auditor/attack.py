@@ -394,7 +394,9 @@ class AttackMetadata:
 
 
 def stand_in(described: AttackMetadata, preset: Preset, settings: type[Parameters]) -> AnyAttack:
-    """Return what stands for an attack that is not run and need not be importable.
+    """Return a stand-in for an attack that is not run.
+
+    The attack's module is not imported.
 
     Args:
         described: The attack.

@@ -20,7 +20,7 @@ _PITFALLS: Mapping[str, Message] = {
 
 
 def logged_figures(notes: Mapping[str, Mapping[str, Any]]) -> Iterator[SideFigure]:
-    """Yield the figures of each arm's log, and PrivLeak against each retrained model.
+    """Yield the figures of each arm's log, and PrivLeak.
 
     PrivLeak (MUSE, arXiv 2407.06460) is the change of an area under the curve relative to that of a
     retrained model, in per cent.

@@ -1,4 +1,7 @@
-"""Running of a prepared audit, and issue of its certificate. Needs no torch by itself."""
+"""Issue of a prepared audit's certificate.
+
+It needs no torch by itself.
+"""
 
 import shlex
 import time
@@ -86,7 +89,10 @@ def issue(
 
 
 def open_store(folder: Path, store: str | Path | None) -> EvidenceStore:
-    """Open the store of an audit, by default the folder ``evidence`` of its own."""
+    """Open the store of an audit.
+
+    By default it is the folder ``evidence`` of the audit's own.
+    """
     return FolderStore(Path(store) if store is not None else folder / "evidence")
 
 

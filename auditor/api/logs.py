@@ -1,4 +1,7 @@
-"""Import logs of other tools, and certify what they show. Needs no torch."""
+"""Import logs of other tools, and certify what they show.
+
+No torch is needed.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -59,7 +62,7 @@ def import_logs(
     out: str | Path,
     **options: Any,
 ) -> ImportedLogs:
-    """Read the logs of all models, and write facts and a plan to certify them by.
+    """Read the logs of all models, and write facts and a plan.
 
     Args:
         layout: Tool that wrote them, one of `layouts`.

@@ -74,13 +74,13 @@ def row_means(inputs: DecisionInputs, attack: AttackEvidence) -> dict[SetName, d
 def verdict_part(inputs: DecisionInputs, decision: Decision) -> VerdictPart:
     """The verdict, its claim and its reasons."""
     policy, verdict = inputs.policy, decision.verdict
-    claims = _CLAIMS_ON_LOGS if inputs.from_logs else _CLAIMS
+    code = _CLAIMS_ON_LOGS[verdict] if inputs.from_logs else _CLAIMS[verdict]
     broken = any(a.mandatory and a.evidence.status is Status.FAILED for a in decision.attacks)
     return VerdictPart.model_validate(
         {
             "verdict": verdict,
             "flags": decision.flags,
-            "claim": message(claims[verdict], delta=policy.delta, alpha=policy.alpha),
+            "claim": message(code, delta=policy.delta, alpha=policy.alpha),
             "reasons": decision.reasons,
             "exit_code": _EXIT_CODES.get(verdict, 4 if broken else 3),
         }

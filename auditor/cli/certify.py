@@ -27,9 +27,7 @@ from auditor.cli.progress import chosen_progress
     metavar="NAME",
     help="A further report beside the HTML page (`auditor render --list`); may be repeated.",
 )
-@click.option(
-    "--redact", is_flag=True, help="Put keyed digests in the place of the facts' texts."
-)
+@click.option("--redact", is_flag=True, help="Put keyed digests in the place of the facts' texts.")
 @quiet_option
 @json_option
 def command(

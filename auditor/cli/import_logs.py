@@ -52,7 +52,7 @@ def command(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Read logs of other tools, so that `auditor certify` can decide on them.
+    """Read logs of other tools, so that they can be certified.
 
     LAYOUT is tofu (eval_log_aggregated.json), open-unlearning (TOFU_EVAL.json, MUSE_EVAL.json),
     muse (the folder of a model) or lm-eval (samples_TASK_TIME.jsonl). All logs must be about the

@@ -183,14 +183,15 @@ def default_levels(kind: str) -> dict[str, AnyAttack]:
     Raises:
         AuditorError: nothing here measures models of that kind.
     """
-    attacks = [
-        _at_level(described, preset, kind) for described, preset in _mandatory_presets(kind)
-    ]
+    attacks = [_at_level(described, preset, kind) for described, preset in _mandatory_presets(kind)]
     return {attack.id.label: attack for attack in attacks}
 
 
 def _levels(kind: str) -> dict[str, AnyAttack]:
-    """Return the attacks that a policy may demand though no plan runs them, by label.
+    """Return the attacks that a policy may demand, by label.
+
+    No plan need run them.
+
 
     For models that cannot be attacked they are all those of the kind for which these stand.
     """
@@ -207,7 +208,10 @@ def _attacked_as(kind: str) -> str:
 
 
 def _at_level(described: AttackMetadata, preset: Preset, kind: str) -> AnyAttack:
-    """Return an attack at a level, or what stands for it where it cannot be run."""
+    """Return an attack at a level, or its stand-in.
+
+    It has one where it cannot be run on such models.
+    """
     if kind in described.kinds:
         return from_preset(described.name, preset)
     return stand_in(described, preset, ATTACKS.parameters_type(described.name))

@@ -75,7 +75,7 @@ def _arm_warnings(locations: Mapping[str, Location], kind: ModelKind) -> list[Me
     unlearned, original = (locations[arm].manifest for arm in (Arm.UNLEARNED, Arm.ORIGINAL))
     if not kind.weighed:
         found.append(message("logs_stand_for_models"))
-        if unlearned.digest == original.digest:
+        if sorted(unlearned.files.values()) == sorted(original.files.values()):
             found.append(message("same_log_as_original"))
     elif unlearned.weights_digest == original.weights_digest:
         found.append(message("same_weights_as_original"))

@@ -44,7 +44,7 @@ class Evaluator(ABC, Generic[M]):
         """
 
     def notes(self, model: M) -> dict[str, Any]:
-        """Return what is to be noted of a model beside K; by default nothing."""
+        """Return notes on a model beside K, by default none."""
         return {}
 
     @abstractmethod

@@ -77,7 +77,7 @@ class PlanFlag(NamedTuple):
 
 
 class Logs(NamedTuple):
-    """Logs of an evaluation that stand in for the models of an audit."""
+    """Logs that stand in for the models of an audit."""
 
     layout: str
     """Layout of the logs, for example ``tofu``."""

@@ -100,7 +100,7 @@ def asking_files(files: Mapping[str, str]) -> dict[str, str]:
 
 
 def are_logs(files: Iterable[str]) -> bool:
-    """Return whether files are those of a log, and none is of a model.
+    """Whether files are those of a log and not of a model.
 
     Args:
         files: Their names in a manifest.

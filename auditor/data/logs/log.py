@@ -10,6 +10,7 @@ from auditor.core.errors import AuditorError
 from auditor.core.facts import SetName
 from auditor.core.paths import close_names_beside
 from auditor.core.reading import DATA, parse_json, read_regular
+from auditor.data.edges import trimmed
 
 PROBABILITY = "answer-probability"
 ROUGE = "rouge-l-recall"
@@ -74,7 +75,10 @@ class ReadLog:
 
 
 class Tasks(NamedTuple):
-    """Names of the tasks that make up each set, where a layout does not say it."""
+    """Names of the tasks of each set.
+
+    They are for layouts that do not say it.
+    """
 
     forget: tuple[str, ...] = ()
     retain: tuple[str, ...] = ()
@@ -114,7 +118,7 @@ class Faults:
         self._found.append(fault)
 
     def number(self, value: Any, place: str) -> float:
-        """Return a finite number; what is none is a fault, and NaN in its place."""
+        """Return a finite number, or note a fault and return NaN."""
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             return float(value)
         self.add(f"{place} is {'null' if value is None else repr(value)[:_QUOTED]}")
@@ -128,9 +132,9 @@ class Faults:
         return number
 
     def text(self, value: Any, place: str) -> str:
-        """Return a text that is not empty; what is none is a fault."""
-        if isinstance(value, str) and value.strip():
-            return value
+        """Return a text that is not empty, or note a fault."""
+        if isinstance(value, str) and (text := trimmed(value)):
+            return text
         self.add(f"{place} is {'missing' if value is None else 'empty or no text'}")
         return ""
 
@@ -151,7 +155,9 @@ class Faults:
 
 
 def parsed(file: Path) -> Any:
-    """Parse a file of JSON; its NaN and infinities are kept, to be named.
+    """Parse a file of JSON.
+
+    NaN and infinities are kept, to be named.
 
     Raises:
         AuditorError: It is missing, or no JSON.

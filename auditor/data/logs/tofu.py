@@ -13,6 +13,7 @@ from typing import Any
 from auditor.core.errors import AuditorError
 from auditor.core.facts import SetName
 from auditor.core.validation import did_you_mean
+from auditor.data.edges import trimmed
 from auditor.data.logs.log import (
     PROBABILITY,
     ROUGE,
@@ -150,16 +151,15 @@ def _fact(
         id=f"{name}-{place:04d}",
         entity=f"{name} author {place // QUESTIONS:02d}",
         prompt=question(faults.text(prompt, f"{said_at}: the prompt in {_TEXTS}")),
-        answer=faults.text(truth, f"{said_at}: the true answer in {_TEXTS}").strip(),
+        answer=faults.text(truth, f"{said_at}: the true answer in {_TEXTS}"),
         k=k,
         said=said if isinstance(said, str) else None,
     )
 
 
 def question(prompt: str) -> str:
-    """Return a prompt without what every prompt of the tool has around the question."""
-    text = prompt.strip()
-    return text.removeprefix("Question:").strip() or text
+    """Return the question within a prompt of the tool."""
+    return trimmed(prompt.removeprefix("Question:")) or prompt
 
 
 def _losses(row: Mapping[str, Any], said_at: str, faults: Faults) -> tuple[float, list[float]]:
@@ -211,7 +211,7 @@ def _three(table: Table, task: str, faults: Faults, *, among_options: bool) -> l
 
 
 def _excess(table: Table, task: str, faults: Faults) -> list[float]:
-    """Return by how much wrong answers cost more than the paraphrased true one."""
+    """Return the loss of wrong answers beyond the paraphrased true one's."""
     found = []
     for index in table[_PARAPHRASED]:
         row = {name: table[name][index] for name in (_PARAPHRASED, _PERTURBED)}

@@ -10,7 +10,7 @@ from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, FactSets, SetName
 from auditor.core.hashing import digest_file
-from auditor.core.messages import Message, message
+from auditor.core.messages import message
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.evaluation_log.spec import EvaluationLogSpec
 from auditor.models.kind import Imported, Logs, ModelKind, Planned, Tick, Workload
@@ -31,7 +31,10 @@ _SETS: tuple[SetName, ...] = ("forget", "retain")
 
 
 class EvaluationLogKind(ModelKind):
-    """Logs that other tools wrote of language models, which are not there themselves."""
+    """Logs that other tools wrote of language models.
+
+    The models are not there.
+    """
 
     name = "evaluation-log"
     described = "logs of evaluations"
@@ -102,11 +105,13 @@ class EvaluationLogKind(ModelKind):
 
     def options(self, spec: ModelSpec) -> dict[str, JsonValue]:
         """Return how a log is read."""
-        said = _own(spec).model_dump(mode="json", include={"layout", "forget_tasks", "retain_tasks"})
+        said = _own(spec).model_dump(
+            mode="json", include={"layout", "forget_tasks", "retain_tasks"}
+        )
         return {name: value for name, value in said.items() if value is not None}
 
     def validate(self, plan: Planned, sets: FactSets) -> tuple[str, ...]:
-        """Read the logs of all arms, and hold them against each other and the facts."""
+        """Hold the logs of all arms against each other and the facts."""
         specs = {arm: _own(spec) for arm, spec in plan.arms.items()}
         try:
             logs = _read(specs)
@@ -142,7 +147,10 @@ def _own(spec: ModelSpec) -> EvaluationLogSpec:
 
 
 def _read(specs: Mapping[str, EvaluationLogSpec]) -> "dict[str, ReadLog]":
-    """Read the logs of all arms, which must be of the same facts and different models.
+    """Read the logs of all arms.
+
+    They must be about the same facts and different models.
+
 
     Raises:
         AuditorError: They do not open; all that do not are named. Or they are not.

@@ -37,7 +37,7 @@ def read_log(spec: EvaluationLogSpec, files: Mapping[str, Path]) -> ReadLog:
 
 
 def metrics_of(fact: LoggedFact) -> frozenset[str]:
-    """Return the metrics by which a log says what is known of a fact."""
+    """Return the metrics that a log holds of a fact."""
     return frozenset((*fact.k, *(() if fact.said is None else (RECALL,))))
 
 
@@ -52,7 +52,7 @@ def knowledge(fact: LoggedFact, metric: str) -> float:
 
 
 def check_asked_alike(logs: Mapping[str, ReadLog]) -> None:
-    """Refuse logs that are not about the same facts, asked in the same words.
+    """Refuse logs about other facts, or asked in other words.
 
     Args:
         logs: Content of each arm's log.
