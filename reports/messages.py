@@ -983,6 +983,40 @@ SENTENCES: Mapping[str, Wording] = {
         "the facts are what should be forgotten."
     ),
     "no_statement_of_compliance": "This is not a statement of compliance with any law.",
+    # facts, before any model is asked
+    "sets_contradict": "The sets contradict each other, and an audit of them is refused: {problem}",
+    "most_facts_spoilt": (
+        "{spoilt:count} of {facts:forget fact|forget facts} are copies, or are given away or "
+        "guessed, so that a model which forgot and one which knows are hardly told apart."
+    ),
+    "near_copies": (
+        "{copies:count} of {facts:forget fact|forget facts} are near copies of others (the first: "
+        "{example}); put other wordings into `paraphrases` of one fact."
+    ),
+    "near_other_set": (
+        "{facts:forget fact stands|forget facts stand} in the {set} set, too, or a near copy "
+        "does (the first: {ids}). Take them out of one of the two."
+    ),
+    "answers_in_prompts": (
+        "The prompt of {facts:forget fact|forget facts} holds the answer (the first: {ids})."
+    ),
+    "answers_guessable": (
+        "{guessed:count} of {facts:forget fact|forget facts} can be guessed without having been "
+        "seen (by {by}; at most {upper:share} of such facts; the first: {ids}). A model that never "
+        "saw them answers them, too."
+    ),
+    "prompts_with_two_answers": (
+        "{prompts:prompt has|prompts have} more than one answer in the forget set; say more in the "
+        "prompt, or put the other answers into `accepted`."
+    ),
+    "too_few_usable_facts": (
+        "No audit passes with fewer than {needed:fact|facts}, and {usable:count} of these can be "
+        "used; an audit can still end in FAIL."
+    ),
+    "relearning_level": (
+        "Half of the facts cannot be taught and the other half asked by attribute, because too few "
+        "entities have several facts; the finest level is: {level}."
+    ),
     # warnings
     "facts_share_answers": (
         "{facts:forget fact shares|forget facts share} entity and answer with another. If they ask "

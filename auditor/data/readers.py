@@ -21,10 +21,12 @@ from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, SetName
 from auditor.core.limits import exceeded
 from auditor.core.messages import Message, message
+from auditor.core.network import hub_in_reach, no_network
 from auditor.core.paths import close_names_beside
 from auditor.core.reading import DATA, UnfitFileError, open_regular, parse_json, read_regular
 from auditor.data.edges import trim
 from auditor.data.source import SCHEMAS, DataSource
+from auditor.data.unread_formats import way_out
 
 Row = tuple[int, dict[str, Any] | str]
 """Line (or row) number counted from 1, and the row, or what is wrong with it."""
@@ -74,7 +76,7 @@ def read_noted(source: DataSource, set_name: SetName) -> ReadFacts:
     facts: list[Fact] = []
     problems: list[tuple[int, str]] = []
     trimmed = 0
-    for line, row in _rows(source):
+    for line, row in read_rows(source):
         if isinstance(row, str):
             problems.append((line, row))
             continue
@@ -204,20 +206,22 @@ def _texts(value: Any, column: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _rows(source: DataSource) -> Iterator[Row]:
+def read_rows(source: DataSource) -> Iterator[Row]:
+    """Yield the rows of a source, and what is wrong with bad ones.
+
+    Raises:
+        AuditorError: The source cannot be read.
+    """
     if source.path is None:
         yield from _hub_rows(source)
         return
     path = Path(source.path).expanduser()
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise AuditorError(
-            f"{path}: unknown format {path.suffix!r}; known are {', '.join(READERS)}."
-        )
+    if (said := way_out(path, tuple(READERS))) is not None:
+        raise AuditorError(said)
     if not path.exists():
         raise AuditorError(f"{path}: no such file{close_names_beside(path)}.")
     try:
-        yield from reader(path)
+        yield from READERS[path.suffix.lower()](path)
     except UnfitFileError as error:
         raise AuditorError(f"{path} cannot be read: {error.strerror}.") from error
 
@@ -296,6 +300,7 @@ def _parquet(path: Path) -> Iterator[Row]:
 
 
 def _hub_rows(source: DataSource) -> Iterator[Row]:
+    reached = Path(source.dataset or "").exists() or hub_in_reach()
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
 
@@ -304,6 +309,10 @@ def _hub_rows(source: DataSource) -> Iterator[Row]:
             source.dataset, source.config, split=source.split, revision=source.revision
         )
     except (OSError, ValueError, DatasetsError) as error:
+        if not reached:
+            raise AuditorError(
+                f"the data set {source.name} cannot be had from the hub: {no_network()}"
+            ) from error
         raise AuditorError(
             f"the data set {source.name} cannot be had from the hub ({error})."
         ) from error

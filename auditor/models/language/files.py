@@ -7,6 +7,7 @@ from auditor.core.hashing import digest_file
 from auditor.models.checkpoint_files import check_truncated, read_json
 from auditor.models.hub import download
 from auditor.models.manifest import TEMPLATES, Location, Manifest
+from auditor.models.no_model import why_no_model
 
 _SAFE = ("*.safetensors",)
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -41,6 +42,8 @@ def locate_checkpoint(
             brings its own code; each with the way out.
     """
     model = _directory(path, revision, "model", allow_pickle)
+    if (said := why_no_model(path, model)) is not None:
+        raise AuditorError(f"model {path} {said}.")
     added = _directory(adapter, None, "adapter", allow_pickle) if adapter else None
     _check_adapter(model)
     files = _checked_files(model, allow_pickle)
@@ -57,8 +60,8 @@ def _directory(name: str, revision: str | None, role: str, allow_pickle: bool) -
     path = Path(name).expanduser()
     if path.is_dir():
         return path.resolve()
-    if path.exists():
-        raise AuditorError(f"{role} {name} is a file; give the directory that holds it.")
+    if (said := why_no_model(name, path)) is not None:
+        raise AuditorError(f"{role} {name} {said}.")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise AuditorError(f"{role} {name}: no such directory.")
     patterns = [*_SAFE, *_DESCRIPTION, *(_PICKLED if allow_pickle else ())]

@@ -276,7 +276,7 @@ def test_csv_that_is_not_what_it_seems(content, said, tmp_path):
         ("x.json", "[]", "holds no rows"),
         ("x.jsonl", "", "holds no rows"),
         ("x.parquet", "PAR1", "not readable as Parquet"),
-        ("x.xlsx", "", "unknown format '.xlsx'; known are .jsonl"),
+        ("x.xlsx", "", "is a spreadsheet; save the sheet as CSV"),
         ("x", "", "unknown format"),
     ],
 )
