@@ -14,6 +14,7 @@ from auditor.models.language.weight_files import (
     weight_files,
 )
 from auditor.models.manifest import TEMPLATES, Location, Manifest
+from auditor.models.no_model import why_no_model
 
 _DESCRIPTION = (
     *("*.json", "*.txt", "*.model", "*.jinja", "*.py", f"{TEMPLATES}/*.jinja"),
@@ -45,6 +46,8 @@ def locate_checkpoint(
             brings its own code; each with the way out.
     """
     model = _directory(path, revision, "model", allow_pickle)
+    if (said := why_no_model(path, model)) is not None:
+        raise AuditorError(f"model {path} {said}.")
     added = _directory(adapter, None, "adapter", allow_pickle) if adapter else None
     _check_adapter(model)
     files = _checked_files(model, allow_pickle)
@@ -64,8 +67,8 @@ def _directory(name: str, revision: str | None, role: str, allow_pickle: bool) -
     path = Path(name).expanduser()
     if path.is_dir():
         return path.resolve()
-    if path.exists():
-        raise AuditorError(f"{role} {name} is a file; give the directory that holds it.")
+    if (said := why_no_model(name, path)) is not None:
+        raise AuditorError(f"{role} {name} {said}.")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise AuditorError(f"{role} {name}: no such directory.")
     patterns = [*SAFE, *_DESCRIPTION, *(PICKLED if allow_pickle else ())]
