@@ -42,6 +42,31 @@ def demands(policy: Policy, known: Iterable[str], default: Iterable[str]) -> tup
     return tuple(Demand(name, matching(name, labels)) for name in names)
 
 
+def renamed(policy: Policy, levels: Mapping[str, str]) -> Policy:
+    """Return a policy that demands other levels of attacks.
+
+    Budgets and waivers go with the demands.
+
+    Args:
+        policy: whose demands.
+        levels: label of a level to the label of that which takes its place.
+    """
+
+    def now(name: str) -> str:
+        return levels.get(attack_label(name), name)
+
+    return policy.model_copy(
+        update={
+            "mandatory": policy.mandatory and tuple(map(now, policy.mandatory)),
+            "budgets": {now(name): least for name, least in policy.budgets.items()},
+            "waivers": tuple(
+                waiver.model_copy(update={"attack": now(waiver.attack)})
+                for waiver in policy.waivers
+            ),
+        }
+    )
+
+
 def matching(name: str, labels: Iterable[str]) -> tuple[str, ...]:
     """Return the labels that a policy means by a name.
 

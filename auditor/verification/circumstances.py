@@ -37,6 +37,8 @@ TAKEN = frozenset(
         "edges_trimmed",
         "note_on_files",
         "prompt_format_failed",
+        "repeated_rows_dropped",
+        "rows_not_as_published",
         "settings_differ_from_original",
     }
 )
