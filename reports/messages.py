@@ -1042,8 +1042,7 @@ SENTENCES: Mapping[str, Wording] = {
     ),
     "columns_not_read": _columns_not_read,
     "repeated_rows_dropped": (
-        "{rows:row of the|rows of the} {of} set were left out, because they ask and answer the same "
-        "as earlier ones."
+        "Left out of the {of} set: {rows:row|rows} that ask and answer the same as an earlier one."
     ),
     "rows_not_as_published": (
         "The {of} set is read from {rows:row|rows}, and is published with {published:count}. The "

@@ -49,16 +49,13 @@ def benchmark_plan(
     whole = None if folder is None else folder.expanduser().absolute()
     sections = plan_sections(benchmark, whole, subject, revision)
     published = benchmark.published_models(unlearned)
-    arms = {
-        "original": original or (published[0] if published else None),
-        "retrained": list(retrained) or list(published[1] if published else ()),
-    }
-    lacking = [arm for arm, models in arms.items() if not models]
+    before = original or (published[0] if published else None)
+    without = list(retrained) or list(published[1] if published else ())
+    lacking = [arm for arm, there in (("original", before), ("retrained", without)) if not there]
     content = {
         "unlearned": _located(unlearned, beside),
-        "original": _located(arms["original"] or "models/original", beside),
-        "retrained": [_located(model, beside) for model in arms["retrained"]]
-        or ["models/retrained-0"],
+        "original": _located(before or "models/original", beside),
+        "retrained": [_located(model, beside) for model in without] or ["models/retrained-0"],
         "data": _beside(sections["data"], beside),
         "format": {"chat": True} if _is_chat(unlearned) else sections["format"],
         "metrics": sections["metrics"],
@@ -97,7 +94,7 @@ def _is_chat(unlearned: str) -> bool:
 
 
 def _located(model: str, beside: Path) -> str:
-    """A model as the plan names it: a path as seen from the plan's folder."""
+    """A model as the plan names it."""
     path = Path(model).expanduser()
     return str(path.absolute()) if path.is_dir() and beside.resolve() != Path.cwd() else model
 

@@ -1,4 +1,4 @@
-"""Published benchmarks of unlearning: their sets, on the hub or in a folder of the same files."""
+"""Published benchmarks of unlearning, on the hub or in a folder."""
 
 import difflib
 import re
@@ -24,7 +24,7 @@ _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
 @dataclass(frozen=True)
 class Part:
-    """Rows of a set: a configuration on the hub, a file in a folder."""
+    """Rows of a set: a configuration on the hub, or a file."""
 
     config: str
     split: str
@@ -104,7 +104,7 @@ def _tofu(percent: str) -> Benchmark:
     }
     return Benchmark(
         name=f"tofu-forget{percent}",
-        described=f"TOFU (arXiv 2401.06121): {rows} questions on {rows // _AUTHOR} invented authors",
+        described=f"TOFU (arXiv 2401.06121): {rows} questions on {rows // _AUTHOR} made-up authors",
         dataset="locuslab/TOFU",
         revision="324592d84ae4f482ac7249b9285c2ecdb53e3a68",
         sets={
@@ -243,7 +243,9 @@ def plan_sections(
     subject: str | None = None,
     revision: str | None = None,
 ) -> dict[str, Any]:
-    """Return the sections of a plan that a benchmark decides: data, metrics and format.
+    """Return the sections of a plan that a benchmark decides.
+
+    They are data, metrics and format.
 
     Args:
         benchmark: The benchmark.
@@ -261,8 +263,8 @@ def plan_sections(
         pinned = revision or benchmark.revision
         if pinned is None:
             raise AuditorError(
-                f"{benchmark.name} is read from the hub at a commit: give `revision` (the commit of "
-                f"{benchmark.dataset}), or the folder of its files."
+                f"{benchmark.name} is read from the hub at a commit: give `revision` (the commit "
+                f"of {benchmark.dataset}), or the folder of its files."
             )
         sources = {
             name: _on_hub(replace(benchmark, revision=pinned), part)
@@ -271,16 +273,14 @@ def plan_sections(
     else:
         sources = _in_folder(benchmark, folder, subject)
     if subject is not None:
-        for source in sources.values():
-            for one in (source, *source.get("further", ())):
+        forget = sources["forget"]
+        for one in (forget, *forget.get("further", ())):
+            if _plain(subject) not in _plain(one.get("path", "")):  # else the file is the subject's
                 one["only"] = {"subject": subject}
-    metrics = {
-        name: value if isinstance(value, str) else list(value)
-        for name, value in benchmark.metrics.items()
-    }
+    metrics = dict(benchmark.metrics)
     forget = sources["forget"]
     if _PERTURBED in str(forget.get("path") or forget.get("config")):
-        metrics["reported"].append("truth-ratio")
+        metrics["reported"] = [*metrics["reported"], "truth-ratio"]
     return {"data": sources, "metrics": metrics, "format": {"template": benchmark.template}}
 
 
@@ -332,7 +332,10 @@ def _in_folder(
 
 
 def _of_file(part: Part, path: Path) -> Part:
-    """The part as it is in a file: TOFU's whole retain sets have other numbers of rows."""
+    """The part as it is in a file.
+
+    TOFU's whole retain sets have other numbers of rows.
+    """
     other = re.fullmatch(r"retain(\d\d)", path.stem)
     return replace(part, rows=40 * int(other[1])) if other else part
 

@@ -150,7 +150,7 @@ def _read_source(source: DataSource, begin: str, reading: _Reading) -> None:
     columns: set[str] = set()
     values: set[str] = set()
     problems: list[tuple[int, Fault]] = []
-    places = None if source.published.indexed else PlacesAsAnswers(source)
+    places = PlacesAsAnswers(source)
     rows = 0
     for rows, (line, row) in enumerate(read_rows(source), 1):
         if isinstance(row, Fault):
@@ -160,16 +160,14 @@ def _read_source(source: DataSource, begin: str, reading: _Reading) -> None:
             continue
         if len(row) <= MOST_COLUMNS:
             columns.update(row)
-            if places is not None:
-                places.see(line, row)
+            places.see(line, row)
         try:
             fact, edges = _fact(row, source, f"{begin}{line:05d}", _group(source, begin, rows))
         except FaultError as error:
             problems.append((line, error.fault))
         else:
             reading.add(fact, edges, once=source.repeats == "dropped")
-    if places is not None:
-        places.check()
+    places.check()
     _check_rows(source, rows, bool(columns or problems), values)
     if problems:
         reading.problems.setdefault(source.name, []).extend(problems)

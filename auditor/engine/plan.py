@@ -191,7 +191,7 @@ BENCHMARK = ("benchmark", "folder", "subject", "revision")
 
 
 def with_benchmark(content: Mapping[str, Any], root: Path | None) -> dict[str, Any]:
-    """Return a plan as plain data, with the sets that its benchmark names.
+    """Return a plan with the sets that its benchmark names.
 
     Data, metrics and format come from the benchmark where the plan does not say them itself. The
     name does not stay: what is read is said by the sources alone.
