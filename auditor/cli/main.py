@@ -47,6 +47,7 @@ SUMMARIES = {
     "plan": "Check a plan and estimate what it costs. Runs no attack.",
     "init": "Write a commented plan to start from.",
     "facts": "Build facts from texts, tables, hub data or tasks, and check them.",
+    "baseline": "Train a baseline where there is no retrained model.",
     "demo": "Audit two small models: one fails and one passes.",
     "keygen": "Make a key pair to sign certificates with.",
     "sign": "Sign a certificate, or add a signature to a signed one.",

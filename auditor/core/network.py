@@ -1,4 +1,4 @@
-"""Reach of the Hugging Face hub, tried before a library tries for long."""
+"""Reach of the Hugging Face hub, tried before a library tries."""
 
 import importlib
 import os

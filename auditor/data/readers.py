@@ -207,7 +207,7 @@ def _texts(value: Any, column: str) -> tuple[str, ...]:
 
 
 def read_rows(source: DataSource) -> Iterator[Row]:
-    """Yield the rows of a source, and what is wrong with bad ones.
+    """Yield the rows of a source, good and bad.
 
     Raises:
         AuditorError: The source cannot be read.

@@ -1,4 +1,4 @@
-"""Facts from a data set on the hub, or a file of any layout."""
+"""Facts from the hub, or a file of any layout."""
 
 from collections import Counter
 
