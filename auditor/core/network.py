@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """Reach of the Hugging Face hub, tried before a library tries."""
+=======
+"""Reach of the Hugging Face hub, tried before libraries try."""
+>>>>>>> main
 
 import importlib
 import os
