@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Reach of the Hugging Face hub, tried before a library tries."""
-=======
 """Reach of the Hugging Face hub, tried before libraries try."""
->>>>>>> main
 
 import importlib
 import os

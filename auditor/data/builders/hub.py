@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""Facts from the hub, or a file of any layout."""
-=======
 """Facts from a data set on the hub, or from a file."""
->>>>>>> main
 
 from collections import Counter
 
