@@ -119,7 +119,7 @@ def build_baseline(
     without_copies: bool = False,
     progress: Progress | None = None,
 ) -> BuiltBaseline:
-    """Fine-tune a base checkpoint on the retain set alone, and write it with its provenance.
+    """Fine-tune a base on the retain set alone; write its provenance.
 
     Args:
         base: Checkpoint from which the original was made: directory, name on the hub, or the keys

@@ -77,7 +77,7 @@ def forget_text_within(sets: FactSets, texts: Iterable[str]) -> list[str]:
 
 
 def texts_across(facts: Sequence[Fact], others: Sequence[Fact]) -> tuple[tuple[str, str], ...]:
-    """Find facts whose text tells a fact of another set, word by word.
+    """Find facts whose text tells a fact of another set.
 
     It tells one where it holds its prompt with its answer, or a long answer or passage of it.
 

@@ -47,7 +47,7 @@ def near_copies(facts: Sequence[Fact]) -> tuple[tuple[str, str], ...]:
 
 
 def copies_across(facts: Sequence[Fact], others: Sequence[Fact]) -> tuple[tuple[str, str], ...]:
-    """Find facts of one set that near copies of stand in another set.
+    """Find facts that have near copies in another set.
 
     Args:
         facts: Facts of one set.

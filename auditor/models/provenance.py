@@ -1,4 +1,4 @@
-"""Provenance of a built baseline: what it was trained from, on what, and how.
+"""Provenance of a built baseline: its base, its data, its recipe.
 
 `auditor baseline build` writes it beside the weights. It is a declaration of whoever built the
 model, like every path in a plan; what is checked is that it belongs to these weights.
@@ -39,7 +39,7 @@ class Lora(_Part):
 
 
 class Recipe(_Part):
-    """Recipe of a fine-tuning; it should be the one by which the original was made."""
+    """Recipe of a fine-tuning, which should be that of the original."""
 
     epochs: float = Field(gt=0)
     """Passes over the retain set."""

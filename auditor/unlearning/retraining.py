@@ -40,7 +40,7 @@ _CONTEXT = "max_position_embeddings"
 
 
 class Example(NamedTuple):
-    """Token ids of a prompt with its answer, and which of them are learned."""
+    """Token ids of a prompt and answer, and those that are learned."""
 
     ids: list[int]
     labels: list[int]
@@ -59,7 +59,7 @@ class Trained(NamedTuple):
 def examples(
     facts: Sequence[Fact], spec: LanguageSpec, location: Location, recipe: Recipe
 ) -> list[Example]:
-    """Turn facts into what is trained on, in the format of the plan.
+    """Turn facts into what is trained on, in their format.
 
     Raises:
         AuditorError: One is longer than the context, or than the recipe allows.
@@ -250,7 +250,7 @@ def _duration(seconds: float) -> str:
 
 
 def save(model: PreTrainedModel, location: Location, folder: Path) -> None:
-    """Write a fine-tuned model, with the files by which the base is asked.
+    """Write a fine-tuned model with the base's other files.
 
     Args:
         model: The model.
