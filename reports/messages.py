@@ -636,6 +636,19 @@ def _changed(attack: str, changed: list[dict[str, Any]]) -> Phrase:
     )
 
 
+def _columns_not_read(of: str, columns: list[str], meant: dict[str, str]) -> Phrase:
+    said = fill(
+        "Nothing is read from {count:column|columns} of the {of} set: {columns}.",
+        count=len(columns),
+        columns=columns,
+        of=of,
+    )
+    if not meant:
+        return said
+    mapping = ", ".join(f"{field}: {column}" for field, column in meant.items())
+    return said + fill(" Where it is meant, map it: `fields: {{{mapping}}}`.", mapping=mapping)
+
+
 def _by_metric(metric: str, facts: int | None = None) -> Phrase:
     template = "by {metric}" if facts is None else "by {metric}, {facts:fact|facts}"
     return fill(template, metric=metric, facts=facts)
@@ -1022,6 +1035,7 @@ SENTENCES: Mapping[str, Wording] = {
         "{facts:forget fact shares|forget facts share} entity and answer with another. If they ask "
         "the same, they should count once: use `paraphrases` for other phrasings."
     ),
+    "columns_not_read": _columns_not_read,
     "no_retain_set": "There is no retain set, so utility is not measured and nothing can pass.",
     "holdout_shares_entities": (
         "The forget and the holdout set share entities; the holdout should be about entities that "

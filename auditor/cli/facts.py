@@ -11,7 +11,8 @@ from rich.text import Text
 from auditor.cli.console import OUT, worded
 from auditor.cli.options import json_option
 from auditor.core.errors import AuditorError
-from auditor.data.source import SCHEMAS, DataSource
+from auditor.data.layouts import LAYOUTS
+from auditor.data.source import DataSource
 
 if TYPE_CHECKING:  # the builders bring numpy, which `--help` does without
     from auditor.api.facts import Built, FactsReport
@@ -152,7 +153,7 @@ def from_csv(
 @click.option("--revision", help="Commit or tag of the data set.")
 @click.option(
     "--layout",
-    type=click.Choice(list(SCHEMAS)),
+    type=click.Choice(list(LAYOUTS)),
     default="auditor",
     show_default=True,
     help="Layout of a published data set.",
@@ -219,7 +220,7 @@ def from_lm_eval(task: Path, out: Path, force: bool, **options: Any) -> None:
 @click.option("--holdout", type=_PATH, help="Facts like forget that no model saw.")
 @click.option(
     "--layout",
-    type=click.Choice(list(SCHEMAS)),
+    type=click.Choice(list(LAYOUTS)),
     default="auditor",
     show_default=True,
     help="Layout of a published data set.",

@@ -1,4 +1,4 @@
-"""Reach of the Hugging Face hub, tried before a library tries for long."""
+"""Reach of the Hugging Face hub, tried before libraries try."""
 
 import importlib
 import os

@@ -3,14 +3,19 @@
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, FactSets
 from auditor.core.messages import Message, message
 
+LONG = 60
+"""Least characters of an answer or passage that no two facts share by chance."""
 MINIMUM_OVERLAP = 20
 """Least characters of an answer or passage whose occurrence in another text means something."""
+
+_SHOWN = 5
+"""Most problems of one kind that a message names."""
 
 
 def check_contradictions(sets: FactSets, *, prompts_repeat: bool = False) -> None:
@@ -22,14 +27,21 @@ def check_contradictions(sets: FactSets, *, prompts_repeat: bool = False) -> Non
             seed.
 
     Raises:
-        AuditorError: ids or facts occur twice, or a fact stands in two sets; all are named.
+        AuditorError: ids or facts occur twice, or a fact stands in two sets; the first of each kind
+            are named, and how many there are.
     """
     repeated = () if prompts_repeat else _repeated_facts(sets)
-    problems = [*_repeated_ids(sets), *repeated, *_shared_facts(sets)]
-    if problems:
-        raise AuditorError(
-            f"{len(problems)} contradiction(s) in the data:\n  " + "\n  ".join(problems)
-        )
+    kinds = [list(found) for found in (_repeated_ids(sets), repeated, _shared_facts(sets))]
+    if count := sum(map(len, kinds)):
+        lines = [line for found in kinds for line in _first(found)]
+        raise AuditorError(f"{count} contradiction(s) in the data:\n  " + "\n  ".join(lines))
+
+
+def _first(found: Sequence[str]) -> Iterator[str]:
+    """Yield the first of several problems, and how many follow."""
+    yield from found[:_SHOWN]
+    if len(found) > _SHOWN:
+        yield f"… and {len(found) - _SHOWN:,} more like these"
 
 
 def warnings(sets: FactSets, *, prompts_repeat: bool = False) -> list[Message]:
@@ -62,6 +74,30 @@ def forget_text_within(sets: FactSets, texts: Iterable[str]) -> list[str]:
     """
     haystack = "\n".join(_words(text) for text in texts)
     return [fact.id for fact in sets.forget if any(n in haystack for n in _needles(fact))]
+
+
+def texts_across(facts: Sequence[Fact], others: Sequence[Fact]) -> tuple[tuple[str, str], ...]:
+    """Find facts whose text tells a fact of another set.
+
+    It tells one where it holds its prompt with its answer, or a long answer or passage of it.
+
+    Args:
+        facts: Facts of one set.
+        others: Facts of the other.
+
+    Returns:
+        Ids of a fact and of the first fact of the other set that it tells.
+    """
+    told = [_words(" ".join((fact.prompt, fact.answer, fact.text or ""))) for fact in facts]
+    together = "\n".join(told)
+    found: dict[str, str] = {}
+    for other in others:
+        long = (text for text in map(_words, (other.answer, other.text or "")) if len(text) >= LONG)
+        for needle in (f"{_words(other.prompt)} {_words(other.answer)}", *long):
+            if needle in together:
+                within = (fact.id for fact, text in zip(facts, told, strict=True) if needle in text)
+                found |= {name: found.get(name, other.id) for name in within}
+    return tuple(found.items())
 
 
 def _needles(fact: Fact) -> Iterator[str]:

@@ -52,10 +52,11 @@ def way_out(path: Path, readable: tuple[str, ...]) -> str | None:
         files = sorted(file.name for file in path.iterdir() if file.suffix.lower() in readable)
         if files:
             listed = ", ".join(files[:_SHOWN]) + (", …" if len(files) > _SHOWN else "")
-            return f"{path} is a folder; give one file of facts in it ({listed})."
+            return f"{path} is a folder, no regular file; give one file of facts in it ({listed})."
         return (
-            f"{path} is a folder without a file of facts ({', '.join(readable)}); `auditor facts "
-            "from-text` cuts a folder of texts into passages."
+            f"{path} is a folder, no regular file, and has no file of facts "
+            f"({', '.join(readable)}); `auditor facts from-text` cuts a folder of texts into "
+            "passages."
         )
     if path.suffix.lower() in readable:
         return None

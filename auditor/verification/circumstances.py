@@ -32,7 +32,13 @@ from auditor.policy import AS_IS
 from auditor.store.base import EvidenceStore
 
 TAKEN = frozenset(
-    {"note_on_files", "prompt_format_failed", "settings_differ_from_original", "edges_trimmed"}
+    {
+        "columns_not_read",
+        "edges_trimmed",
+        "note_on_files",
+        "prompt_format_failed",
+        "settings_differ_from_original",
+    }
 )
 """Warnings on what was in files, and happened to them and to libraries, where the audit ran."""
 

@@ -329,6 +329,20 @@ def _strings_of(module):
             "a b is not run at its preset: k 1 instead of 2.",
         ),
         (
+            message(
+                "columns_not_read",
+                of="retain",
+                columns=["level", "paraphrase"],
+                meant={"paraphrases": "paraphrase"},
+            ),
+            "Nothing is read from 2 columns of the retain set: level, paraphrase. Where it is "
+            "meant, map it: `fields: {paraphrases: paraphrase}`.",
+        ),
+        (
+            message("columns_not_read", of="forget", columns=["level"], meant={}),
+            "Nothing is read from 1 column of the forget set: level.",
+        ),
+        (
             message("precision_differs", dtypes={"unlearned": "float16", "original": "float32"}),
             "The models are opened at different precision: unlearned float16, original float32.",
         ),

@@ -1,4 +1,4 @@
-"""Facts from a data set on the hub, or a file of any layout."""
+"""Facts from a data set on the hub, or from a file."""
 
 from collections import Counter
 

@@ -19,7 +19,7 @@ from auditor.core.network import hub_in_reach, no_network
 from auditor.core.paths import close_names_beside
 from auditor.core.reading import DATA, UnfitFileError, read_regular
 from auditor.data.builders.built import Built, normal, once, spread
-from auditor.data.readers import READERS, read_rows
+from auditor.data.rows import READERS, read_rows
 from auditor.data.source import DataSource
 
 TEXTS = (".txt", ".text", ".md", ".rst")

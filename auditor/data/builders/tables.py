@@ -13,7 +13,7 @@ from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact
 from auditor.core.validation import did_you_mean
 from auditor.data.builders.built import Built, normal
-from auditor.data.readers import read_rows
+from auditor.data.rows import read_rows
 from auditor.data.source import DataSource
 
 DISTRACTORS = 4

@@ -25,7 +25,7 @@ from auditor.core.reading import SETTINGS, read_regular
 from auditor.core.reading_yaml import parse_yaml
 from auditor.core.text_safety import quoted
 from auditor.data.builders.built import Built, normal, once
-from auditor.data.readers import read_rows
+from auditor.data.rows import read_rows
 from auditor.data.source import DataSource
 
 _MOST_INCLUDED = 8
