@@ -147,7 +147,7 @@ def _choice(
     likelihoods: list[float | None],
     faults: Faults,
 ) -> LoggedFact:
-    """Return the fact of a choice, with the probability of the true option among all."""
+    """Return the fact of a choice."""
     said = [text[1] if len(text) > 1 else "" for text in asked]
     options = _options(doc, said)
     if len(options) != len(likelihoods):
@@ -191,7 +191,7 @@ def _asked(row: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _options(doc: Mapping[str, Any], said: list[str]) -> list[str]:
-    """Return the texts of the options, in the question's data or as they were continued."""
+    """Return the texts of the options."""
     choices = doc.get("choices")
     if isinstance(choices, dict):
         choices = choices.get("text")
@@ -215,7 +215,7 @@ def _place(target: Any, options: list[str], said: list[str]) -> int | None:
 
 
 def _plain(target: Any) -> str | None:
-    """Return a target as a text; a list of accepted answers is its first."""
+    """Return a target, or the first of several, as a text."""
     if isinstance(target, list):
         target = target[0] if target else None
     return None if target is None or isinstance(target, bool) else str(target)

@@ -56,7 +56,7 @@ Values = dict[str, dict[str, Any]]
 
 
 class _Source(NamedTuple):
-    """Metrics of the log from which the facts of a part are read."""
+    """Metrics of the log that hold a part's facts."""
 
     set: SetName
     name: str
@@ -186,13 +186,16 @@ def _facts(source: _Source, content: Mapping[str, Any], faults: Faults) -> list[
 
 
 def _question(prompt: str) -> str:
-    """Return the last turn of a chat, which the tool decodes without its marks."""
+    """Return the last turn of a chat.
+
+    The tool decodes it without its marks.
+    """
     last = prompt.rpartition("user\n\n")[2]
     return trimmed(trimmed(last).removesuffix("assistant")) or prompt
 
 
 def _values(name: str | None, content: Mapping[str, Any], faults: Faults) -> Values:
-    """Return the values of a metric by place; none where the log has no such metric."""
+    """Return the values of a metric by place, if there are any."""
     if name is None or name not in content:
         return {}
     values = content[name].get(_VALUES)
@@ -208,7 +211,7 @@ def _values(name: str | None, content: Mapping[str, Any], faults: Faults) -> Val
 
 
 def _probability(row: Mapping[str, Any], said_at: str, faults: Faults) -> float:
-    """Return the probability of an answer, which must be that of its loss."""
+    """Return the probability of an answer, checked by its loss."""
     known = faults.share(row.get("prob"), f"{said_at}: prob")
     if "avg_loss" in row:
         loss = faults.number(row["avg_loss"], f"{said_at}: avg_loss")
@@ -246,7 +249,7 @@ def _several(value: Any) -> list[Any]:
 def _check_mean(
     name: str, values: Sequence[float], content: Mapping[str, Any], faults: Faults
 ) -> None:
-    """Note a fault where an aggregate is not the mean of its values."""
+    """Check that an aggregate is the mean of its values."""
     whole = content[name].get(_WHOLE)
     if not _is_number(whole) or not values or not all(map(math.isfinite, values)):
         return
