@@ -33,6 +33,8 @@ from auditor.store.base import EvidenceStore
 
 TAKEN = frozenset(
     {"note_on_files", "prompt_format_failed", "settings_differ_from_original", "edges_trimmed"}
+    | {"facts_read_otherwise", "begin_token_twice", "special_tokens_in_facts"}
+    | {"template_arguments_unread", "stored_type_differs"}
 )
 """Warnings on what was in files, and happened to them and to libraries, where the audit ran."""
 
