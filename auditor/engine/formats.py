@@ -110,7 +110,7 @@ def _tried(
 
 
 def _asked_in(prepared: Prepared) -> dict[str, AskedFacts]:
-    """Return what the original is asked in a format, where it can be."""
+    """Return what the original is asked in a format."""
     if not prepared.asked:
         return {}
     spec, location = prepared.plan.original, prepared.locations[Arm.ORIGINAL]
