@@ -27,6 +27,7 @@ from auditor.core.messages import Message, message
 from auditor.core.time import utc_text
 from auditor.engine.audit import AuditOutcome
 from auditor.engine.weight_comparison import ComparedWeights
+from auditor.models.manifest import are_logs
 from auditor.statistics import ControlOutcome
 from auditor.store.history import PastAudit
 
@@ -74,6 +75,7 @@ def audited_inputs(outcome: AuditOutcome) -> DecisionInputs:
         cross_checked=prepared.plan.metrics.beside,
         attacks=tuple(run.evidence for run in outcome.runs),
         table=outcome.table,
+        from_logs=any(are_logs(at.manifest.files) for at in prepared.locations.values()),
     )
 
 

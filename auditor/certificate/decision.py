@@ -48,6 +48,7 @@ def decide_verdict(inputs: DecisionInputs) -> Decision:
             len(inputs.retrained),
             inputs.deciding,
             inputs.earlier_audits,
+            from_logs=inputs.from_logs,
         ),
         known=_known(inputs),
         facts=[fact.id for fact in inputs.sets["forget"]],

@@ -2,7 +2,7 @@
 
 ZERO_WIDTH = "\u180e\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
 """Characters without width, which `str.strip` leaves: joiners, marks of direction, byte orders."""
-_TEXTS = ("prompt", "answer", "paraphrases", "distractors", "accepted")
+_TEXTS = ("prompt", "answer", "paraphrases", "distractors", "accepted", "reworded_answer")
 """Fields of a fact whose texts a model is asked with, or that its answers are compared with."""
 
 

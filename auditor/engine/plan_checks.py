@@ -21,6 +21,7 @@ from auditor.data.source import DataSource
 from auditor.engine.plan import AttackRequest, AuditPlan, NamedPolicy, current_keys, metric_section
 from auditor.metrics.metric import find_metric
 from auditor.models.kind import AnySpec, ModelKind, default_kind, kind_named, of_kind
+from auditor.models.no_model import why_no_model
 from auditor.models.plan_sections import DataSection, MetricSection
 from auditor.models.spec import ModelSpec
 from auditor.policy import Policy
@@ -270,10 +271,10 @@ def missing(part: BaseModel, place: str, root: Path) -> Iterator[str]:
             yield f"{place}.{name}: {value}: no such file or folder{close_names_beside(path)}."
         elif kind == "file" and not (path.is_file() or path.is_dir()):
             yield f"{place}.{name}: {value} is no regular file; give one that can be read again."
+        elif kind == "model" and (said := why_no_model(value, path)) is not None:
+            yield f"{place}.{name}: {value} {said}."
         elif kind == "model" and not path.is_dir():
-            if path.exists():
-                yield f"{place}.{name}: {value} is a file; give the directory that holds it."
-            elif Path(value).is_absolute() or value.count("/") > 1:
+            if Path(value).is_absolute() or value.count("/") > 1:
                 yield f"{place}.{name}: {value}: no such directory{close_names_beside(path)}."
             elif "/" in value and path.parent.is_dir() and not _is_on_the_hub(part, name):
                 yield (

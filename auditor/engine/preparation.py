@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from auditor.attack import AnyAttack
+from auditor.attack import ATTACKS, AnyAttack
 from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
 from auditor.core.facts import FactSets
@@ -76,6 +76,8 @@ class Prepared:
         """Why a variant cannot be measured here, or None."""
         if reason := inapplicable(variant.attack.name, self.locations):
             return reason
+        if self.plan.kind.name not in ATTACKS.metadata(variant.attack.name).kinds:
+            return message("models_are_not_there")
         if variant.left_out:
             return message("left_out_of_plan")
         if variant.attack.requires.images and "pictures" not in self.auxiliary:
@@ -183,7 +185,8 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     auxiliary = plan.kind.auxiliary_inputs(plan, sets)
     locations = _located(plan, progress)
     asked = _asked(plan, locations, sets, progress)
-    _check_circles(locations, progress)
+    if plan.kind.weighed:
+        _check_circles(locations, progress)
     variants = [
         v if inapplicable(v.attack.name, locations) is None else replace(v, role=Role.REPORTED)
         for v in variants

@@ -196,6 +196,8 @@ def unmet(
     retrained: int,
     deciding: Sequence[str],
     earlier_audits: int = 0,
+    *,
+    from_logs: bool = False,
 ) -> tuple[Message, ...]:
     """Return what a PASS lacks besides the attacks.
 
@@ -205,8 +207,11 @@ def unmet(
         retrained: retrained models.
         deciding: names of the metrics that decide, the primary one first.
         earlier_audits: audits of the same unlearned model on other facts or with other seeds.
+        from_logs: whether logs stood in for the models, whose files nobody saw.
     """
     found = []
+    if from_logs and not policy.accepts_logs:
+        found.append(message("policy_wants_models", policy=policy.name))
     if len(facts) < policy.minimum_facts:
         found.append(
             message(

@@ -21,6 +21,11 @@ def _unset(value: object) -> bool:
     return value is None or value == ()
 
 
+def _off(value: object) -> bool:
+    """Return whether a switch is off, and left out likewise."""
+    return value is False
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -74,6 +79,9 @@ class Policy(_Strict):
     """Facts of the forget set that a PASS needs, however clear the evidence."""
     minimum_retrained: int = Field(default=1, ge=1)
     """Retrained models (seeds) that a PASS needs."""
+    accepts_logs: bool = Field(default=False, exclude_if=_off)
+    """Whether a PASS may rest on logs of evaluations, which name no file of a model and cannot be
+    attacked."""
     repeated_facts: float | None = Field(default=None, ge=0, lt=1, exclude_if=_unset)
     """Largest share of the forget facts that may be near copies of others, whatever their
     entities: they would dilute the rest. Null: any share."""

@@ -32,9 +32,18 @@ from auditor.policy import AS_IS
 from auditor.store.base import EvidenceStore
 
 TAKEN = frozenset(
-    {"note_on_files", "prompt_format_failed", "settings_differ_from_original", "edges_trimmed"}
-    | {"facts_read_otherwise", "begin_token_twice", "special_tokens_in_facts"}
-    | {"template_arguments_unread", "stored_type_differs"}
+    {
+        "begin_token_twice",
+        "columns_not_read",
+        "edges_trimmed",
+        "facts_read_otherwise",
+        "note_on_files",
+        "prompt_format_failed",
+        "settings_differ_from_original",
+        "special_tokens_in_facts",
+        "stored_type_differs",
+        "template_arguments_unread",
+    }
 )
 """Warnings on what was in files, and happened to them and to libraries, where the audit ran."""
 

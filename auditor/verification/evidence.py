@@ -104,6 +104,8 @@ def _check_foreign(
             }
             if prompts is not None and key in own:
                 expected["prompts"] = prompts.digests.get(arm)
+            if "kind" in said:
+                expected["kind"] = certificate.identity.kind
             for name, value in expected.items():
                 if said.get(name, {}) != value:
                     raise ContradictedError(

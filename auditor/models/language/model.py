@@ -25,7 +25,6 @@ from auditor.models.language.loading import (
     context,
     load_directory,
     load_tokenizer,
-    merged,
     read_config,
     vocabulary,
     with_pad_token,
@@ -422,8 +421,11 @@ class LanguageModel(AuditedModel, Generic[X]):
 
     def _from_files(self) -> PreTrainedModel:
         network = self._from_directory(self.location.model)
-        adapter = self.location.adapter
-        return network if adapter is None else merged(network, adapter)
+        if self.location.adapter is None:
+            return network
+        from auditor.models.language.adapters import merged  # PEFT takes long to import
+
+        return merged(network, self.location.adapter)
 
     def _from_directory(self, directory: Path, **options: Any) -> PreTrainedModel:
         self.check_config(read_config(self.spec, directory), str(directory))
