@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -211,3 +212,19 @@ def lm_eval(
         file = path / f"samples_{task}_{time}.jsonl"
         file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
+
+
+def documents() -> dict[str, object]:
+    """Small logs by layout, as JSON; of samples, one line."""
+    known = Known(knows=True, seed=0)
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        samples = lm_eval(folder / "samples", known, 2)
+        return {
+            "tofu": json.loads(tofu(folder / "tofu.json", known, 2).read_text()),
+            "open-unlearning": json.loads(
+                open_unlearning(folder / "open.json", known, 2).read_text()
+            ),
+            "lm-eval": json.loads(next(samples.iterdir()).read_text().splitlines()[0]),
+            "muse": muse_rows("forget", known, 2),
+        }

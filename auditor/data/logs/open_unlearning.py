@@ -214,8 +214,8 @@ def _probability(row: Mapping[str, Any], said_at: str, faults: Faults) -> float:
     """Return the probability of an answer, checked by its loss."""
     known = faults.share(row.get("prob"), f"{said_at}: prob")
     if "avg_loss" in row:
-        loss = faults.number(row["avg_loss"], f"{said_at}: avg_loss")
-        if abs(math.exp(-max(loss, 0.0)) - known) > _TOLERANCE:
+        loss = faults.loss(row["avg_loss"], f"{said_at}: avg_loss")
+        if abs(math.exp(-loss) - known) > _TOLERANCE:
             faults.add(f"{said_at}: prob {known:.4g} is not that of avg_loss {loss:.4g}")
     return known
 
@@ -229,7 +229,7 @@ def _ratios(source: _Source, content: Mapping[str, Any], faults: Faults) -> dict
     found = {}
     for index, row in right.items():
         losses = [
-            [faults.number(loss, f"{name} {index}: avg_loss") for loss in _several(values)]
+            [faults.loss(loss, f"{name} {index}: avg_loss") for loss in _several(values)]
             for name, values in (
                 (source.paraphrased, row.get("avg_loss")),
                 (source.perturbed, wrong[index].get("avg_loss")),

@@ -9,8 +9,9 @@ from pydantic import JsonValue
 from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, FactSets, SetName
-from auditor.core.hashing import digest_file
+from auditor.core.hashing import digest, digest_file
 from auditor.core.messages import message
+from auditor.models.asked import AskedFacts, ShownPrompt
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.evaluation_log.spec import EvaluationLogSpec
 from auditor.models.kind import Imported, Logs, ModelKind, Planned, Tick, Workload
@@ -109,6 +110,35 @@ class EvaluationLogKind(ModelKind):
             mode="json", include={"layout", "forget_tasks", "retain_tasks"}
         )
         return {name: value for name, value in said.items() if value is not None}
+
+    def asking(self, spec: ModelSpec, location: Location) -> str | None:
+        """Return the digest of the log, which holds what was asked."""
+        return location.manifest.digest
+
+    def asked_facts(
+        self,
+        spec: ModelSpec,
+        location: Location,
+        sets: FactSets,
+        prompt_format: PromptFormat,
+        *,
+        generates: bool,
+    ) -> AskedFacts:
+        """Return the texts that the model was given, as the log has them.
+
+        In how many tokens it read them, no log says.
+        """
+        from auditor.models.evaluation_log.reading import files_of, read_log
+
+        log = read_log(_own(spec), files_of(_own(spec)))
+        return AskedFacts(
+            facts={fact.id: digest(fact.wording) for fact in log.facts},
+            shown={
+                name: ShownPrompt(first.id, first.wording, 0)
+                for name in _SETS
+                for first in log.of(name)[:1]
+            },
+        )
 
     def validate(self, plan: Planned, sets: FactSets) -> tuple[str, ...]:
         """Hold the logs of all arms against each other and the facts."""

@@ -53,7 +53,9 @@ def knowledge(fact: LoggedFact, metric: str) -> float:
 
 
 def check_asked_alike(logs: Mapping[str, ReadLog]) -> None:
-    """Refuse logs about other facts, or asked in other words.
+    """Refuse logs about other facts.
+
+    Another text around the question is no other fact: the certificate says it, and nothing passes.
 
     Args:
         logs: Content of each arm's log.
@@ -77,8 +79,8 @@ def check_asked_alike(logs: Mapping[str, ReadLog]) -> None:
             raise AuditorError(
                 f"the logs of {arm} and {first} differ in {len(differing)} fact(s) "
                 f"({_named(fact.id for fact, _ in differing)}), first in {_first(*differing[0])}. "
-                "Only models that were asked the same, in the same words, can be compared: "
-                "evaluate them on the same split with the same template."
+                "Only models that were asked the same can be compared: evaluate them on the same "
+                "split."
             )
 
 
@@ -134,6 +136,4 @@ def _first(mine: LoggedFact, theirs: LoggedFact) -> str:
     """Say in what two facts differ; their texts may be hazardous and are not shown."""
     if mine.prompt != theirs.prompt:
         return "the question"
-    if (mine.answer, mine.distractors) != (theirs.answer, theirs.distractors):
-        return "the true answer, or the options"
-    return "the text around the question (template, system message, date)"
+    return "the true answer, or the options"

@@ -90,6 +90,15 @@ class TestTofu:
         assert "policy_wants_models" in {reason.code for reason in found.verdict.reasons}
         assert verify(tmp_path / "certificate.json").jobs == 3
 
+    def test_nothing_passes_where_the_text_around_the_question_differs(self, logs, tmp_path):
+        file = tmp_path / "eval_log_aggregated.json"
+        file.write_text(logs["clean"].read_text().replace('"Question: ', '"[INST] '))
+        found = certified(logs | {"clean": file}, "clean", tmp_path)
+        assert found.verdict.verdict == "INCONCLUSIVE"
+        assert "asked_in_other_tokens" in {reason.code for reason in found.verdict.reasons}
+        assert found.reproduction.prompts.shown[0].text.startswith("Question: ")
+        assert verify(tmp_path / "certificate.json").jobs == 3
+
     def test_a_certificate_that_hides_the_logs_is_refused(self, logs, tmp_path):
         found = certified(logs, "clean", tmp_path)
         limitations = found.limitations[1:]

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 
+import hostile_inputs
 import pytest
 import written_logs
 from written_logs import FACTS, Known
@@ -142,6 +143,16 @@ def test_what_a_log_lacks_is_named_in_one_line(tmp_path, layout, change, said):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("layout", ["tofu", "open-unlearning", "lm-eval"])
+def test_hostile_files_are_refused_in_one_line(tmp_path, layout):
+    name = {"lm-eval": "samples_a.jsonl"}.get(layout, "log.json")
+    for what, content in hostile_inputs.broken_json(b'{"a": 1}'):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(AuditorError) as refused:
+            read(tmp_path / name, layout, Tasks())
+        assert "\n" not in str(refused.value), what
+
+
 class TestFiles:
     def test_parts_of_single_gpus_are_named(self, tmp_path):
         for rank in range(2):
@@ -215,7 +226,6 @@ class TestArms:
         [
             (0, "Question: Who else?\n", "first in the question"),
             (2, "Another Town", "first in the true answer"),
-            (0, f"Question:\n{written_logs.question('forget', 7)}", "the text around the question"),
         ],
     )
     def test_that_were_asked_otherwise(self, arms, tmp_path, place, text, said):
