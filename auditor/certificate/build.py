@@ -74,6 +74,7 @@ def audited_inputs(outcome: AuditOutcome) -> DecisionInputs:
         cross_checked=prepared.plan.metrics.beside,
         attacks=tuple(run.evidence for run in outcome.runs),
         table=outcome.table,
+        baseline=prepared.plan.used_baseline,
     )
 
 

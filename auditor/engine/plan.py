@@ -22,6 +22,8 @@ from pydantic import (
 
 from auditor.attack import ATTACKS, Parameters, Profile
 from auditor.core import aliases
+from auditor.core.arms import Arm
+from auditor.core.baselines import Baseline, strongest_baseline
 from auditor.core.errors import AuditorError
 from auditor.core.paths import LOCATED, PathType, context, located_file, path_type, root_of
 from auditor.core.reading import SETTINGS, read_regular
@@ -180,6 +182,11 @@ NamedPolicy = Annotated[
 """Type of a field that holds a policy; its name, or the path of its file, may stand for it."""
 
 
+def _nothing(value: object) -> bool:
+    """Return whether a key is left out, so that plans without it keep their digest."""
+    return value is None or value == ()
+
+
 def current_keys(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return a plan as plain data with today's names of its sections."""
     return aliases.renamed(content, aliases.PLAN_KEYS)
@@ -190,8 +197,16 @@ class AuditPlan(Section):
 
     unlearned: AnySpec
     original: AnySpec
-    retrained: tuple[AnySpec, ...] = Field(min_length=1, max_length=_MOST)
+    retrained: tuple[AnySpec, ...] = Field(default=(), max_length=_MOST)
+    """Models trained without the forget set. Without any, another baseline is used, against which
+    a PASS is worth less (`baseline`)."""
+    reference: tuple[AnySpec, ...] = Field(default=(), max_length=_MOST, exclude_if=_nothing)
+    """Models that never saw the forget set and were trained otherwise, where none was retrained."""
     data: SerializeAsAny[DataSection]
+    baseline: Baseline | None = Field(default=None, exclude_if=_nothing)
+    """Baseline against which residual knowledge is measured; by default the strongest that models
+    and facts allow: retrained, reference (with a holdout set), never-seen-facts (the holdout set),
+    own-null."""
     format: PromptFormat = PromptFormat()
     metrics: SerializeAsAny[MetricSection] = Field(default_factory=_usual_metrics)
     profile: Profile | None = "quick"
@@ -245,7 +260,27 @@ class AuditPlan(Section):
             )
         return self
 
-    @field_validator("retrained", mode="before")
+    @model_validator(mode="after")
+    def _has_a_baseline(self) -> "AuditPlan":
+        if fault := _lacking(self.used_baseline, self):
+            raise ValueError(fault)
+        if self.retrained and self.reference:
+            raise ValueError("`reference`: its models are asked only where none was retrained")
+        return self
+
+    @property
+    def used_baseline(self) -> Baseline:
+        """The plan's baseline, or the strongest that its models and facts allow."""
+        if self.baseline is not None:
+            return self.baseline
+        found = strongest_baseline(
+            retrained=bool(self.retrained),
+            reference=bool(self.reference),
+            holdout=self.data.holdout is not None,
+        )
+        return found or Baseline.RETRAINED
+
+    @field_validator("retrained", "reference", mode="before")
     @classmethod
     def _paths_alone(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -282,7 +317,29 @@ class AuditPlan(Section):
     def arms(self) -> dict[str, ModelSpec]:
         """Arm names (unlearned, original, retrained-0, retrained-1 and so on) to models."""
         named = {"unlearned": self.unlearned, "original": self.original}
-        return named | {f"retrained-{i}": spec for i, spec in enumerate(self.retrained)}
+        named |= {str(Arm.retrained(i)): spec for i, spec in enumerate(self.retrained)}
+        return named | {str(Arm.reference(i)): spec for i, spec in enumerate(self.reference)}
+
+
+def _lacking(baseline: Baseline, plan: AuditPlan) -> str | None:
+    """Return what a plan lacks for a baseline, and the way out."""
+    holdout = plan.data.holdout is not None
+    if baseline is Baseline.RETRAINED and not plan.retrained:
+        return (
+            "no model says what one that forgot would know: give `retrained` (a model trained "
+            "without the forget set; `auditor baseline build` trains one), or `data.holdout` "
+            "(facts like those to forget that no model saw), or `reference` (a model that never "
+            "saw them); docs/no-retrained-model.md says what each is worth"
+        )
+    if plan.retrained and baseline is not Baseline.RETRAINED:
+        return f"`baseline: {baseline}` is for plans without `retrained`; leave one of them out"
+    if baseline is Baseline.REFERENCE and not (plan.reference and holdout):
+        return "`baseline: reference` needs `reference` models and `data.holdout`"
+    if baseline is Baseline.NEVER_SEEN_FACTS and not holdout:
+        return "`baseline: never-seen-facts` needs `data.holdout`"
+    if baseline is Baseline.OWN_NULL and not (holdout or plan.reference):
+        return "`baseline: own-null` needs `data.holdout` or `reference` models, which check it"
+    return None
 
 
 def usual_seeds(profile: str | None) -> tuple[int, ...]:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from auditor.attack import AnyAttack
-from auditor.core.arms import Arm
+from auditor.core.arms import Arm, World
 from auditor.core.errors import AuditorError
 from auditor.core.facts import FactSets
 from auditor.core.messages import Message, message
 from auditor.core.progress import Progress
 from auditor.core.roles import Role
-from auditor.data import checks
+from auditor.data import checks, null_facts
 from auditor.engine.expansion import Variant, expand, explicit, inapplicable
 from auditor.engine.job import Donor, Job, Pooled, Stage, measuring_code
 from auditor.engine.locations import Locations
@@ -58,6 +58,15 @@ class Prepared:
     """Classifier and pictures, where the plan names some."""
     formats: tuple[TriedFormat, ...] = ()
     """Formats that were tried on the original, the plan's first."""
+    others: Mapping[World, str] = field(default_factory=dict)
+    """World to the digest in the store of the facts that are asked in the forget set's place."""
+
+    @property
+    def asked(self) -> tuple[Arm, ...]:
+        """Every arm: the models, and those that are asked other facts than the forget set."""
+        models = tuple(map(Arm, self.plan.arms))
+        pairs = null_facts.asked(tuple(self.others), models)
+        return (*models, *(model.within(world) for world, model in pairs))
 
     @property
     def models(self) -> Locations:
@@ -92,7 +101,7 @@ class Prepared:
             arm: [
                 self._job(variant, "search", arm, seed, parameters) for seed in self._seeds(variant)
             ]
-            for arm in self.plan.arms
+            for arm in self.asked
         }
 
     def measurements(
@@ -100,7 +109,7 @@ class Prepared:
     ) -> dict[str, list[Job]]:
         """Return the measuring jobs of each arm, one per seed.
 
-        Each has what all arms found with that seed.
+        Each has what all arms that are asked the same facts found with that seed.
 
         Args:
             variant: what is measured.
@@ -109,10 +118,11 @@ class Prepared:
         parameters = variant.attack.parameters.model_dump(mode="json")
         found = dict(searches or {})
 
-        def pool(measured: str, index: int) -> tuple[Pooled, ...]:
+        def pool(measured: Arm, index: int) -> tuple[Pooled, ...]:
             return tuple(
-                Pooled(arm=arm, key=jobs[index].key, own=arm == measured)
+                Pooled(arm=Arm(arm).model, key=jobs[index].key, own=arm == measured)
                 for arm, jobs in found.items()
+                if Arm(arm).world == measured.world
             )
 
         return {
@@ -120,7 +130,7 @@ class Prepared:
                 self._job(variant, "measure", arm, seed, parameters, pool(arm, index))
                 for index, seed in enumerate(self._seeds(variant))
             ]
-            for arm in self.plan.arms
+            for arm in self.asked
         }
 
     def _seeds(self, variant: Variant) -> tuple[int, ...]:
@@ -130,7 +140,7 @@ class Prepared:
         self,
         variant: Variant,
         stage: Stage,
-        arm: str,
+        arm: Arm,
         seed: int,
         parameters: dict[str, Any],
         pool: tuple[Pooled, ...] = (),
@@ -142,9 +152,9 @@ class Prepared:
             parameters=parameters,
             inputs=dict(attack.inputs()),
             seed=seed,
-            spec=self.plan.arms[arm],
-            model=self.locations[arm].manifest.digest,
-            facts=self.facts,
+            spec=self.plan.arms[arm.model],
+            model=self.locations[arm.model].manifest.digest,
+            facts=self.others[arm.world] if arm.world else self.facts,
             metrics=self.plan.metrics.all,
             format=self.plan.format,
             token_budget=self.plan.token_budget,
@@ -184,7 +194,20 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     planned = [PlannedAttack.from_variant(variant) for variant in variants]
     warnings = plan_warnings(plan, planned, sets, locations)
     facts = store.put_facts(sets)
-    return Prepared(plan, locations, sets, facts, variants, warnings, auxiliary)
+    others = {world: store.put_facts(known) for world, known in _worlds(plan, sets).items()}
+    return Prepared(plan, locations, sets, facts, variants, warnings, auxiliary, others=others)
+
+
+def _worlds(plan: AuditPlan, sets: FactSets) -> dict[World, FactSets]:
+    """Return the facts that are asked in the forget set's place.
+
+    Raises:
+        AuditorError: The sets do not allow it.
+    """
+    try:
+        return null_facts.worlds(sets, plan.used_baseline)
+    except ValueError as error:
+        raise AuditorError(f"`baseline: {plan.used_baseline}`: {error}.") from error
 
 
 def _located(plan: AuditPlan, progress: Progress) -> dict[str, Location]:

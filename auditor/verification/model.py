@@ -29,6 +29,7 @@ def check_false_arms(certificate: Certificate) -> None:
     """
     plan = certificate.reproduction.plan
     baselines = [Arm.retrained(number) for number in range(len(plan.get("retrained", ())))]
+    baselines += [Arm.reference(number) for number in range(len(plan.get("reference", ())))]
     expected = [Arm.UNLEARNED, Arm.ORIGINAL, *baselines]
     if [part.arm for part in certificate.identity.arms] != expected:
         raise ContradictedError("the certificate's models are not those of its plan.")

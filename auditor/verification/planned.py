@@ -92,8 +92,8 @@ def _spec(plan: dict[str, Any], arm: str) -> dict[str, Any]:
     number = Arm(arm).number
     if number is None:
         return _table(plan.get(arm))
-    retrained = plan.get("retrained")
-    several = retrained if isinstance(retrained, list | tuple) else ()
+    models = plan.get("reference" if Arm(arm).is_reference else "retrained")
+    several = models if isinstance(models, list | tuple) else ()
     return _table(several[number]) if number < len(several) else {}
 
 
