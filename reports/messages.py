@@ -563,8 +563,8 @@ def _facts_leak(
     template += (
         " How many do so by chance, a second retrained model would show."
         if baseline is None
-        else " By chance, up to {baseline:fact does|facts do} so under one of these attacks on a "
-        "retrained model, which never saw them."
+        else " By chance, up to {baseline:fact does|facts do} so under one of these attacks where "
+        "they were never seen."
     )
     if not ids:
         template += " Their ids stand in the certificate and on its HTML page."
@@ -731,7 +731,7 @@ SENTENCES: Mapping[str, Wording] = {
     ),
     "leaks_above_limit": (
         "{attack} by {metric}: {leaked:count} of {eligible:fact leaks|facts leak} whole, and "
-        "{allowed:count} may, by the policy or for the noise that retrained models show."
+        "{allowed:count} may, by the policy or for the noise of the baseline."
     ),
     "placements_decide_nothing": "{attack} is only reported: {reason}.",
     "too_few_holdout_entities": (
@@ -850,7 +850,7 @@ SENTENCES: Mapping[str, Wording] = {
     "likewise": _likewise,
     "leaks_shown_above_limit": (
         "{attack} by {metric}: {leaked:count} of {eligible:fact leaks|facts leak} whole, where "
-        "{allowed:count} may; what retrained models show of each other does not explain so many."
+        "{allowed:count} may; the noise of the baseline does not explain so many."
     ),
     "original_not_shown_to_know": (
         "The original model was not shown to know what it is said to have forgotten: without "

@@ -62,10 +62,11 @@ def blind_area(forget: Sequence["Fact"], others: Sequence["Fact"]) -> Area | Non
     scores: list[list[float]] = [[0.0] * len(side) for side in sides]
     for held in range(_FOLDS):
         inside = [[fold[s][fact.entity] == held for fact in side] for s, side in enumerate(sides)]
-        learned = [
-            sum((w for w, out in zip(words[s], inside[s], strict=True) if not out), Counter())
-            for s in range(2)
-        ]
+        learned = [Counter[str](), Counter[str]()]
+        for s in range(2):
+            for counted, out in zip(words[s], inside[s], strict=True):
+                if not out:
+                    learned[s].update(counted)
         vocabulary = len(learned[0].keys() | learned[1].keys())
         totals = [learned[s].total() + vocabulary for s in range(2)]
         for s in range(2):

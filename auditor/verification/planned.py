@@ -67,7 +67,9 @@ def planned(certificate: Certificate) -> Certificate:
             "identity": identity.model_copy(
                 update={
                     "kind": _table(plan.get("unlearned")).get("kind"),
-                    "arms": tuple(_arm(part, _spec(plan, part.arm)) for part in identity.arms),
+                    "arms": tuple(
+                        _arm(part, planned_model(plan, part.arm)) for part in identity.arms
+                    ),
                 }
             ),
             "reproduction": reproduction.model_copy(
@@ -87,8 +89,8 @@ def planned(certificate: Certificate) -> Certificate:
     )
 
 
-def _spec(plan: dict[str, Any], arm: str) -> dict[str, Any]:
-    """Return what a plan says of a model."""
+def planned_model(plan: dict[str, Any], arm: str) -> dict[str, Any]:
+    """Return what a plan says of a model; nothing where it does not name it."""
     number = Arm(arm).number
     if number is None:
         return _table(plan.get(arm))
