@@ -21,7 +21,7 @@ from auditor.core.registry import Registry
 from auditor.core.roles import ControlKind, Role
 from auditor.core.source_attributes import NotLiteralError, class_attributes, named_class
 from auditor.models.kind import default_kind
-from auditor.models.manifest import asking_files
+from auditor.models.manifest import are_logs, asking_files
 
 if TYPE_CHECKING:
     from auditor.core.facts import FactSets
@@ -376,6 +376,8 @@ class AttackMetadata:
         """
         if not self.requires.asked_otherwise or Arm.ORIGINAL not in files:
             return None
+        if any(map(are_logs, files.values())):  # nobody knows how the models were asked
+            return None
         if any(asking_files(own) != asking_files(files[Arm.ORIGINAL]) for own in files.values()):
             return None
         return message("asked_as_the_original")
@@ -389,6 +391,39 @@ class AttackMetadata:
     def role(self, mandatory: bool) -> Role:
         """The role of a variant in the verdict, if nothing waives it."""
         return role(self.decides, mandatory)
+
+
+def stand_in(described: AttackMetadata, preset: Preset, settings: type[Parameters]) -> AnyAttack:
+    """Return a stand-in for an attack that is not run.
+
+    The attack's module is not imported.
+
+    Args:
+        described: The attack.
+        preset: Its level.
+        settings: Class of its settings.
+    """
+    known = {
+        name: getattr(described, name) for name in ("name", "family", "metric", "decides", "kinds")
+    }
+    known |= {"parameters_type": settings, "level": preset.name}
+    attack: AnyAttack = type("StandIn", (_StandIn,), known)(settings(**preset.parameters))
+    return attack
+
+
+class _StandIn(Attack[Any, Any, Any]):
+    """An attack in name: what it is called, and with which settings."""
+
+    level: ClassVar[str]
+
+    @property
+    def variant(self) -> str:
+        """The name of the preset."""
+        return self.level
+
+    def measure(self, model: Any, context: AttackContext[Any]) -> "Record":
+        """Measure nothing: it is never run."""
+        raise NotImplementedError
 
 
 _READ = tuple(entry.name for entry in fields(AttackMetadata) if entry.name != "name")

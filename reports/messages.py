@@ -636,6 +636,19 @@ def _changed(attack: str, changed: list[dict[str, Any]]) -> Phrase:
     )
 
 
+def _columns_not_read(of: str, columns: list[str], meant: dict[str, str]) -> Phrase:
+    said = fill(
+        "Nothing is read from {count:column|columns} of the {of} set: {columns}.",
+        count=len(columns),
+        columns=columns,
+        of=of,
+    )
+    if not meant:
+        return said
+    mapping = ", ".join(f"{field}: {column}" for field, column in meant.items())
+    return said + fill(" Where it is meant, map it: `fields: {{{mapping}}}`.", mapping=mapping)
+
+
 def _by_metric(metric: str, facts: int | None = None) -> Phrase:
     template = "by {metric}" if facts is None else "by {metric}, {facts:fact|facts}"
     return fill(template, metric=metric, facts=facts)
@@ -666,6 +679,11 @@ def _pairing_needs_same(aspects: list[str]) -> Phrase:
     return fill("it needs the same {named} in both", named=named)
 
 
+def _logs_lack(arms: dict[str, list[str]]) -> Phrase:
+    told = join("; ", (fill("{arm}: {names}", arm=arm, names=names) for arm, names in arms.items()))
+    return fill("Logs do not hold all that their layout may: {told}.", told=told)
+
+
 SENTENCES: Mapping[str, Wording] = {
     # why an attack has no evidence
     "error": "{type}: {error}",
@@ -679,6 +697,9 @@ SENTENCES: Mapping[str, Wording] = {
         "the checkpoint is quantized ({method}), so its weights cannot be trained"
     ),
     "left_out_of_plan": "the plan leaves it out",
+    "models_are_not_there": (
+        "logs stand in for the models, and an attack needs the models themselves"
+    ),
     "asked_as_the_original": (
         "it does not apply: tokenizer, templates and generation settings of every model are the "
         "original's"
@@ -828,6 +849,16 @@ SENTENCES: Mapping[str, Wording] = {
         "saw it: under the attacks listed here, at their budget, residual knowledge exceeds the "
         "margin {delta:set} at {alpha:confidence} confidence."
     ),
+    "no_more_in_logs": (
+        "As the logs have it, and without any attack on the models, the forget set is no more "
+        "extractable from the unlearned model than from a model that never saw it, within margin "
+        "{delta:set} at {alpha:confidence} confidence. No file of a model was seen."
+    ),
+    "more_in_logs": (
+        "As the logs have it, the forget set is more extractable from the unlearned model than "
+        "from a model that never saw it: residual knowledge exceeds the margin {delta:set} at "
+        "{alpha:confidence} confidence. No file of a model was seen."
+    ),
     "nothing_concluded": (
         "The evidence shows neither that the forget set is gone nor that it is still there: under "
         "the attacks listed here, at their budget, nothing could be concluded for margin "
@@ -918,6 +949,10 @@ SENTENCES: Mapping[str, Wording] = {
         "{attack} cannot be run: the forget facts do not divide by {split} into parts of about one "
         "size. Name the facts' entities (`fields: {{entity: …}}`), or split them otherwise."
     ),
+    "policy_wants_models": (
+        "The policy {policy} lets no PASS rest on logs, which name no file of a model "
+        "(`accepts_logs`)."
+    ),
     "too_few_facts": (
         "For a PASS, the policy {policy} demands {demanded:fact|facts}; there are {facts:count}."
     ),
@@ -994,6 +1029,11 @@ SENTENCES: Mapping[str, Wording] = {
         "Attacks give lower bounds: an attack that was not run, or a larger budget, may bring back "
         "what these did not. Forgetting cannot be proved from weights (arXiv 2110.11891)."
     ),
+    "evidence_is_logs": (
+        "The evidence is logs that another tool wrote. Their files were hashed, and those of the "
+        "models were not: nothing ties a figure to a model that is released, and whoever wrote the "
+        "logs could choose among runs, prompts and templates, or edit them. No attack was run."
+    ),
     "families_run": "Families of attacks that were run: {families}. No other was tried.",
     "metric_on_given_prompts": (
         "Knowledge is what the deciding metrics ({metrics}) measure on the given prompts; other "
@@ -1008,16 +1048,57 @@ SENTENCES: Mapping[str, Wording] = {
         "the facts are what should be forgotten."
     ),
     "no_statement_of_compliance": "This is not a statement of compliance with any law.",
+    # facts, before any model is asked
+    "sets_contradict": "The sets contradict each other, and an audit of them is refused: {problem}",
+    "most_facts_spoilt": (
+        "{spoilt:count} of {facts:forget fact|forget facts} are copies, or are given away or "
+        "guessed, so that a model which forgot and one which knows are hardly told apart."
+    ),
+    "near_copies": (
+        "{copies:count} of {facts:forget fact|forget facts} are near copies of others (the first: "
+        "{example}); put other wordings into `paraphrases` of one fact."
+    ),
+    "near_other_set": (
+        "{facts:forget fact stands|forget facts stand} in the {set} set, too, or a near copy "
+        "does (the first: {ids}). Take them out of one of the two."
+    ),
+    "answers_in_prompts": (
+        "The prompt of {facts:forget fact|forget facts} holds the answer (the first: {ids})."
+    ),
+    "answers_guessable": (
+        "{guessed:count} of {facts:forget fact|forget facts} can be guessed without having been "
+        "seen (by {by}; at most {upper:share} of such facts; the first: {ids}). A model that never "
+        "saw them answers them, too."
+    ),
+    "prompts_with_two_answers": (
+        "{prompts:prompt has|prompts have} more than one answer in the forget set; say more in the "
+        "prompt, or put the other answers into `accepted`."
+    ),
+    "too_few_usable_facts": (
+        "No audit passes with fewer than {needed:fact|facts}, and {usable:count} of these can be "
+        "used; an audit can still end in FAIL."
+    ),
+    "relearning_level": (
+        "Half of the facts cannot be taught and the other half asked by attribute, because too few "
+        "entities have several facts; the finest level is: {level}."
+    ),
     # warnings
     "facts_share_answers": (
         "{facts:forget fact shares|forget facts share} entity and answer with another. If they ask "
         "the same, they should count once: use `paraphrases` for other phrasings."
     ),
+    "columns_not_read": _columns_not_read,
     "no_retain_set": "There is no retain set, so utility is not measured and nothing can pass.",
     "holdout_shares_entities": (
         "The forget and the holdout set share entities; the holdout should be about entities that "
         "no model saw."
     ),
+    "same_log_as_original": "The unlearned and the original model have the same log.",
+    "logs_stand_for_models": (
+        "Logs stand in for the models: no model was opened, hashed or attacked, and the "
+        "certificate is about what the logs say."
+    ),
+    "logs_lack": _logs_lack,
     "same_weights_as_original": "The unlearned and the original model have the same weights.",
     "files_differ_from_original": (
         "{arm} has {count:file|files} beside the weights that the original has otherwise or not at "
@@ -1027,6 +1108,10 @@ SENTENCES: Mapping[str, Wording] = {
         "{file} of {arm} and of the original differ in {count:setting|settings}: {settings}."
     ),
     "note_on_files": "{arm}: {note}.",
+    "edges_trimmed": (
+        "Blanks, line ends or characters without width stood at the ends of texts of "
+        "{facts:fact|facts} of the {set} set; they were trimmed."
+    ),
     "component_set_aside": "{component} was set aside",
     "variant_taken": "{component}: the weights are those of the variant {variant}",
     "plain_weights_taken": "{component}: the plain weights were taken, not those of {variants}",
@@ -1109,6 +1194,25 @@ SENTENCES: Mapping[str, Wording] = {
         "the threshold {threshold:number} comes from half of the holdout, where at 95 % confidence "
         "it keeps to that FPR; {false_positives:count} of {checked:count} in the other half are "
         "above it"
+    ),
+    "mean_of_nine_hides_any": (
+        "a harmonic mean of nine figures, which says nothing of any one of them, and nothing of "
+        "knowledge near the forget set"
+    ),
+    "truth_ratio_moves_with_wording": (
+        "a mean over facts; it moves with the wording of the wrong answers, and a broken model "
+        "comes close to a retrained one"
+    ),
+    "published_privleak": (
+        "as the log has it, which may be relative to an area of 0.5 where no retrained model was "
+        "given"
+    ),
+    "forget_quality_of_the_log": (
+        "as the log has it, against a retrained model that the log does not name"
+    ),
+    "other_definition_in_the_log": (
+        "by the tool's own definition, which drops the last token; not comparable with the metric "
+        "of this name here"
     ),
     "privleak_in_percent": (
         "100 times the change of 1 - AUC (forget facts as class 0, as in MUSE): near -100 is "
@@ -1217,6 +1321,8 @@ FIGURES: Mapping[str, Wording] = {
     "auc": "AUC",
     "tpr_at_fpr": "TPR at FPR {fpr:percent}",
     "privleak": "PrivLeak",
+    "logged_privleak": "PrivLeak ({attack}, areas of the logs)",
+    "logged_figure": "{figure} (of the log)",
     "denoising_error": "{score} of {set} pictures",
     "k_of_facts_searched_with": "K of the facts searched with",
     "k_of_facts_held_out": "K of the facts held out from the search",

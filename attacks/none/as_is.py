@@ -1,8 +1,11 @@
 """The models as they are, at full precision."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from attacks.none.logged_figures import logged_figures
 from auditor.attack import Attack, AttackContext, Parameters, Preset, attack
+from auditor.core.findings import SideFigure
 from auditor.core.records import Record
 
 
@@ -21,7 +24,7 @@ class AsIs(Attack[Parameters, Any, Any]):
     leak = "Knowledge that was never hidden."
     source = "The audit's own metrics; see each of them."
 
-    kinds: ClassVar[tuple[str, ...]] = ("causal-lm", "seq2seq", "text-to-image")
+    kinds: ClassVar[tuple[str, ...]] = ("causal-lm", "seq2seq", "text-to-image", "evaluation-log")
     presets = (Preset("full precision", profile="quick", mandatory=True),)
 
     @property
@@ -31,4 +34,11 @@ class AsIs(Attack[Parameters, Any, Any]):
 
     def measure(self, model: Any, context: AttackContext[Any]) -> Record:
         """Examine all three sets on the unchanged model."""
-        return Record(rows=context.evaluator.evaluate(model, ("forget", "retain", "holdout")))
+        return Record(
+            rows=context.evaluator.evaluate(model, ("forget", "retain", "holdout")),
+            notes=context.evaluator.notes(model),
+        )
+
+    def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
+        """Published figures of whole logs, where logs stand in for models."""
+        return tuple(logged_figures(notes))

@@ -1,23 +1,19 @@
 """Plan and run audits."""
 
 import json
-import shlex
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
+from auditor.api.issuing import DEFAULT_FOLDER, issue, make_folder, open_store, repeating
 from auditor.api.measuring import Attackable, attack_with, record_of
 from auditor.attack import AnyAttack
-from auditor.certificate.build import NO_CONTROLS, audited_inputs, build_certificate
+from auditor.certificate.build import audited_inputs
 from auditor.certificate.decision import margins, power
-from auditor.certificate.files import write_certificate
-from auditor.certificate.redaction import redact as redacted
 from auditor.certificate.schema import Certificate, ReadingPart
 from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
@@ -35,8 +31,6 @@ from auditor.engine.formats import compare_formats, unused_chat_template
 from auditor.engine.plan import AuditPlan, read_plan
 from auditor.engine.plan_checks import check_plan
 from auditor.engine.preparation import Prepared, prepare
-from auditor.engine.registration import earlier_audits, history_warnings, register
-from auditor.engine.weight_comparison import compare_weights
 from auditor.models.kind import kind_named
 from auditor.models.model import AuditedModel
 from auditor.models.spec import ModelSpec
@@ -48,15 +42,9 @@ from auditor.statistics import AssessedReading, AttackAssessment, FactsNeeded, V
 from auditor.statistics.readings import strongest
 from auditor.store.base import EvidenceStore
 from auditor.store.columns import tabulate
-from auditor.store.folder_store import FolderStore
 from auditor.store.gathering import measured_evidence
 from auditor.store.table import Evidence, EvidenceTable
 from auditor.verification.evidence_rows import evidence_rows
-
-RESOLVED_PLAN = "plan.resolved.yaml"
-"""File of the plan as it was run, with whole paths; the certificate's command names it."""
-DEFAULT_FOLDER = Path("audit-result")
-"""Folder of an audit that names none."""
 
 Modelled = str | Path | Mapping[str, Any] | ModelSpec | AuditedModel
 """Model: its path or hub name, what a plan says of it, or the model itself."""
@@ -225,7 +213,7 @@ def plan(
         AuditorError: Something in the plan cannot be used; all that is wrong is named at once.
     """
     folder, watcher = Path(out), progress or SilentProgress()
-    held = _store(folder, store)
+    held = open_store(folder, store)
     prepared = prepare(plan_of(source, settings, folder), held, watcher)
     runner = EXECUTORS.get(executor)(workers)
     if pilot:
@@ -302,34 +290,20 @@ def audit(
     chosen = plan_of(source, given | settings, folder)
     wanted = [REPORTS.get(name) for name in dict.fromkeys(reports)]
     runner = EXECUTORS.get(executor)(workers)
-    _make(folder)
-    held = _store(folder, store)
+    make_folder(folder)
+    held = open_store(folder, store)
     prepared = compare_formats(prepare(chosen, held, watcher), held, runner, watcher)
-    resolved = yaml.safe_dump(prepared.plan.model_dump(mode="json"), sort_keys=False)
-    write_whole(folder / RESOLVED_PLAN, resolved.encode())
-    ledger = register(prepared, held)
-    weights = compare_weights(prepared, held, watcher)
-    outcome = run_audit(prepared, held, runner, watcher)
-    controls = NO_CONTROLS
-    if prepared.plan.runs_controls:
-        began = time.monotonic()
-        controls = run_controls(outcome, held, runner, watcher)
-        spent = outcome.wall_seconds + time.monotonic() - began
-        outcome = replace(outcome, wall_seconds=spent)
-    others = ledger.decide()
-    command = _command(folder, store, redact=redact)
-    earlier = earlier_audits(prepared, held)
-    past = history_warnings(prepared.sets, held, [audit.facts for audit in earlier])
-    warned = (*prepared.warnings, *past)
-    outcome = replace(outcome, prepared=replace(prepared, warnings=list(warned)))
-    certificate = build_certificate(outcome, command, controls, others, earlier, weights)
-    if redact:
-        certificate = redacted(certificate, held.redaction_key())
-    write_certificate(certificate, folder / "certificate.json")
-    ledger.finish(others)
-    for report in wanted:
-        target = folder / f"certificate{report.suffix}"
-        write_whole(target, report.render(certificate, None).encode())
+    certificate = issue(
+        prepared,
+        held,
+        runner,
+        watcher,
+        folder=folder,
+        command=repeating("audit", folder, store, redact=redact),
+        reports=wanted,
+        redact=redact,
+        controls=run_controls if prepared.plan.runs_controls else None,
+    )
     return AuditResult(certificate, held, folder)
 
 
@@ -512,32 +486,6 @@ def _attacked(
             original=arms.get(Arm.ORIGINAL),
         )
         yield Evidence(attack.id, arm, seed, tabulate(record.rows))
-
-
-def _store(folder: Path, store: str | Path | None) -> EvidenceStore:
-    return FolderStore(Path(store) if store is not None else folder / "evidence")
-
-
-def _make(folder: Path) -> None:
-    """Make the folder of an audit.
-
-    Raises:
-        AuditorError: The folder cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, PermissionError) as error:
-        raise AuditorError(f"the folder {folder} cannot be written: {error.strerror}.") from error
-
-
-def _command(folder: Path, store: str | Path | None, *, redact: bool) -> str:
-    """Return the command line that repeats the audit."""
-    again = ["auditor", "audit", str(folder / RESOLVED_PLAN), "--out", str(folder)]
-    if store is not None and Path(store) != folder / "evidence":
-        again += ["--store", str(store)]
-    if redact:
-        again.append("--redact")
-    return shlex.join(again)
 
 
 def _pilot(

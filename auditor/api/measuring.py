@@ -14,7 +14,8 @@ from auditor.core.errors import AuditorError, UnavailableError
 from auditor.core.facts import Fact, FactSets, SetName
 from auditor.core.findings import Finding
 from auditor.core.records import Record, Row, check_malformed
-from auditor.data.readers import READERS, read_facts
+from auditor.data.readers import read_facts
+from auditor.data.rows import READERS
 from auditor.data.source import DataSource
 from auditor.engine.expansion import instantiate
 from auditor.models.auxiliary import AuxiliaryInputs

@@ -27,6 +27,7 @@ from auditor.core.messages import Message, message
 from auditor.core.time import utc_text
 from auditor.engine.audit import AuditOutcome
 from auditor.engine.weight_comparison import ComparedWeights
+from auditor.models.manifest import are_logs
 from auditor.statistics import ControlOutcome
 from auditor.store.history import PastAudit
 
@@ -75,6 +76,7 @@ def audited_inputs(outcome: AuditOutcome) -> DecisionInputs:
         attacks=tuple(run.evidence for run in outcome.runs),
         table=outcome.table,
         baseline=prepared.plan.used_baseline,
+        from_logs=any(are_logs(at.manifest.files) for at in prepared.locations.values()),
     )
 
 

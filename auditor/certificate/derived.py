@@ -29,13 +29,20 @@ from auditor.core.baselines import Baseline
 from auditor.core.facts import SetName
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
-from auditor.policy import Policy
 from auditor.statistics import AttackEvidence, Decision, Verdict, forget_quality
 
 _EXIT_CODES = {Verdict.PASS: 0, Verdict.FAIL: 1}
 _CLAIMS = {
     Verdict.PASS: "no_more_extractable",
     Verdict.FAIL: "more_extractable",
+    Verdict.INCONCLUSIVE: "nothing_concluded",
+    Verdict.NOT_AUDITABLE: "nothing_to_audit",
+}
+
+
+_CLAIMS_ON_LOGS = {
+    Verdict.PASS: "no_more_in_logs",
+    Verdict.FAIL: "more_in_logs",
     Verdict.INCONCLUSIVE: "nothing_concluded",
     Verdict.NOT_AUDITABLE: "nothing_to_audit",
 }
@@ -48,7 +55,7 @@ def derived_parts(inputs: DecisionInputs, decision: Decision) -> dict[str, Any]:
     """
     entities, facts = worst(inputs)
     return {
-        "verdict": verdict_part(inputs.policy, decision),
+        "verdict": verdict_part(inputs, decision),
         "scope": _scope(inputs, decision),
         "policy": _policy(inputs),
         "utility": decision.utility,
@@ -65,15 +72,16 @@ def row_means(inputs: DecisionInputs, attack: AttackEvidence) -> dict[SetName, d
     return {name: inputs.means(attack, name) for name in inputs.sets}
 
 
-def verdict_part(policy: Policy, decision: Decision) -> VerdictPart:
+def verdict_part(inputs: DecisionInputs, decision: Decision) -> VerdictPart:
     """The verdict, its claim and its reasons."""
-    verdict = decision.verdict
+    policy, verdict = inputs.policy, decision.verdict
+    code = _CLAIMS_ON_LOGS[verdict] if inputs.from_logs else _CLAIMS[verdict]
     broken = any(a.mandatory and a.evidence.status is Status.FAILED for a in decision.attacks)
     return VerdictPart.model_validate(
         {
             "verdict": verdict,
             "flags": decision.flags,
-            "claim": message(_CLAIMS[verdict], delta=policy.delta, alpha=policy.alpha),
+            "claim": message(code, delta=policy.delta, alpha=policy.alpha),
             "reasons": decision.reasons,
             "exit_code": _EXIT_CODES.get(verdict, 4 if broken else 3),
             "baseline": decision.baseline,
@@ -177,6 +185,7 @@ def _limitations(inputs: DecisionInputs, decision: Decision) -> tuple[Message, .
     """Return messages on what the certificate does not say."""
     attacks = [attack for attack in inputs.attacks if attack.jobs and not attack.baseline]
     limits = [
+        *([message("evidence_is_logs")] if inputs.from_logs else []),
         message("attacks_give_lower_bounds"),
         message("families_run", families=sorted({attack.id.family for attack in attacks})),
         message("metric_on_given_prompts", metrics=inputs.deciding),

@@ -45,6 +45,8 @@ class DecisionInputs:
     """Baseline against which residual knowledge is measured."""
     earlier_audits: int = 0
     """Audits of the same unlearned model on other facts or with other seeds."""
+    from_logs: bool = False
+    """Whether logs stand in for the models, so that no file of a model was hashed."""
     rules: Rules = TODAY
     """Of the release under which the certificate was made."""
 

@@ -46,6 +46,9 @@ SUMMARIES = {
     "audit": "Attack all models alike, decide, and write a certificate.",
     "plan": "Check a plan and estimate what it costs. Runs no attack.",
     "init": "Write a commented plan to start from.",
+    "import": "Read logs of other tools, so that they can be certified.",
+    "certify": "Decide on imported logs, and write a certificate.",
+    "facts": "Build facts from texts, tables, hub data or tasks, and check them.",
     "demo": "Audit two small models: one fails and one passes.",
     "keygen": "Make a key pair to sign certificates with.",
     "sign": "Sign a certificate, or add a signature to a signed one.",
@@ -62,9 +65,13 @@ SUMMARIES = {
     "doctor": "Check the machine, the packages and the plugins.",
 }
 """First line of the help of each command, by its name; the command is the module
-``auditor.cli.<name>``.
+``auditor.cli.<name>``, or the one in `_MODULES`.
 
 The lines are written out, so that `--help` imports no command."""
+
+
+_MODULES = {"import": "import_logs"}
+"""Modules of commands whose names cannot be those of modules."""
 
 
 class _Commands(click.Group):
@@ -76,7 +83,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in SUMMARIES:
             return None
-        command: click.Command = importlib.import_module(f"auditor.cli.{cmd_name}").command
+        module = f"auditor.cli.{_MODULES.get(cmd_name, cmd_name)}"
+        command: click.Command = importlib.import_module(module).command
         return command
 
     def resolve_command(

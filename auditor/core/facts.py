@@ -1,5 +1,6 @@
 """A fact: the unit of every audit."""
 
+import unicodedata
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field
@@ -8,9 +9,22 @@ SetName = Literal["forget", "retain", "holdout"]
 """Sets of facts: `forget` must be gone, `retain` must stay, `holdout` was never seen by any arm."""
 
 
+_BLANK = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
+"""Unicode categories of characters that draw nothing."""
+_BLANK_LETTERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Letters, marks and symbols that draw nothing either."""
+
+
+def is_blank(text: str) -> bool:
+    """Return whether nothing of a text can be seen."""
+    return all(unicodedata.category(c) in _BLANK or c in _BLANK_LETTERS for c in text)
+
+
 def _filled(text: str) -> str:
     if not text.strip():
         raise ValueError("is empty")
+    if is_blank(text):
+        raise ValueError(f"holds nothing that can be seen ({ascii(text[:8])[1:-1]})")
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise ValueError("holds half a surrogate pair, which is no character")
     return text
@@ -45,6 +59,9 @@ class Fact(BaseModel):
     """Wrong answers of the same form."""
     accepted: tuple[Filled, ...] = Field(default=(), exclude_if=_none)
     """Other forms of the true answer, which give it away, too."""
+    reworded_answer: Filled | None = Field(default=None, exclude_if=_none)
+    """The true answer in the wording of the distractors, where they are no rewording of
+    ``answer``; the truth ratio compares them with it."""
     text: Filled | None = None
     """A verbatim passage that holds the fact."""
 

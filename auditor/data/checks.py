@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, FactSets
@@ -11,6 +11,9 @@ from auditor.core.messages import Message, message
 
 MINIMUM_OVERLAP = 20
 """Least characters of an answer or passage whose occurrence in another text means something."""
+
+_SHOWN = 5
+"""Most problems of one kind that a message names."""
 
 
 def check_contradictions(sets: FactSets, *, prompts_repeat: bool = False) -> None:
@@ -22,14 +25,21 @@ def check_contradictions(sets: FactSets, *, prompts_repeat: bool = False) -> Non
             seed.
 
     Raises:
-        AuditorError: ids or facts occur twice, or a fact stands in two sets; all are named.
+        AuditorError: ids or facts occur twice, or a fact stands in two sets; the first of each kind
+            are named, and how many there are.
     """
     repeated = () if prompts_repeat else _repeated_facts(sets)
-    problems = [*_repeated_ids(sets), *repeated, *_shared_facts(sets)]
-    if problems:
-        raise AuditorError(
-            f"{len(problems)} contradiction(s) in the data:\n  " + "\n  ".join(problems)
-        )
+    kinds = [list(found) for found in (_repeated_ids(sets), repeated, _shared_facts(sets))]
+    if count := sum(map(len, kinds)):
+        lines = [line for found in kinds for line in _first(found)]
+        raise AuditorError(f"{count} contradiction(s) in the data:\n  " + "\n  ".join(lines))
+
+
+def _first(found: Sequence[str]) -> Iterator[str]:
+    """Yield the first of several problems, and how many follow."""
+    yield from found[:_SHOWN]
+    if len(found) > _SHOWN:
+        yield f"… and {len(found) - _SHOWN:,} more like these"
 
 
 def warnings(sets: FactSets, *, prompts_repeat: bool = False) -> list[Message]:

@@ -1,23 +1,21 @@
 """Source of a set of facts, and the names of its columns."""
 
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from auditor.core import aliases
 from auditor.core.facts import Fact
 from auditor.core.paths import FilePath
+from auditor.data.layouts import LAYOUTS, Layout, Schema
 
-Schema = Literal["auditor", "tofu", "muse", "muse-verbatim", "rwku"]
 
-SCHEMAS: dict[Schema, dict[str, str]] = {
-    "auditor": {},
-    "tofu": {"prompt": "question", "entity": "author", "distractors": "perturbed_answer"},
-    "muse": {"prompt": "question"},
-    "muse-verbatim": {"answer": "gt"},
-    "rwku": {"prompt": "query"},
-}
-"""Column of each fact field, by the layout of a published data set."""
+def _unset(value: object) -> bool:
+    """Return whether a field is left out.
+
+    So plans without it keep their digest.
+    """
+    return value is None
 
 
 class DataSource(BaseModel):
@@ -41,7 +39,10 @@ class DataSource(BaseModel):
     layout: Schema = "auditor"
     """Layout of a published data set whose column names are the defaults."""
     fields: dict[str, str] = {}
-    """Column of each fact field; it wins over ``layout``."""
+    """Column of each fact field; it wins over ``layout``. A column within another is written with
+    a dot: ``qa.question``."""
+    rows_per_entity: int | None = Field(default=None, ge=2, exclude_if=_unset)
+    """Rows of one entity, where no column names it and the rows of each stand together."""
 
     @field_validator("fields", mode="before")
     @classmethod
@@ -62,6 +63,11 @@ class DataSource(BaseModel):
         """Name of the source in errors."""
         return self.path or f"{self.dataset}/{self.config or 'default'}/{self.split}"
 
+    @property
+    def published(self) -> Layout:
+        """Layout whose column names are the defaults."""
+        return LAYOUTS[self.layout]
+
     def column(self, field: str) -> str:
         """Return the column that holds a fact's ``field``."""
-        return self.fields.get(field, SCHEMAS[self.layout].get(field, field))
+        return self.fields.get(field, self.published.columns.get(field, field)).strip()

@@ -2,8 +2,6 @@
 
 import platform
 
-import torch
-
 from auditor.core.packages import distribution_of, installed_version
 from auditor.engine.job import Job
 from auditor.metrics.metric import METRICS
@@ -33,7 +31,11 @@ def environment_of(job: Job) -> Environment:
 
 def device_of(spec: ModelSpec) -> str:
     """Return the accelerator of a model here, or ``cpu``."""
-    if spec.device_map == "cpu" or not torch.cuda.is_available():
+    if spec.device_map == CPU:
+        return CPU
+    import torch  # evidence that no model answers for is gathered without it
+
+    if not torch.cuda.is_available():
         return CPU
     kind, _, number = (spec.device_map or "").partition(":")
     return torch.cuda.get_device_name(int(number) if kind == "cuda" and number else 0)

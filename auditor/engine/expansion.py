@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from auditor.attack import ATTACKS, PROFILES, AnyAttack, AttackMetadata, Preset
+from auditor.attack import ATTACKS, PROFILES, AnyAttack, AttackMetadata, Preset, stand_in
 from auditor.core.aliases import attack_parameters
 from auditor.core.attack_id import AttackId
 from auditor.core.errors import AuditorError
@@ -17,6 +17,7 @@ from auditor.core.messages import Message
 from auditor.core.roles import Role
 from auditor.core.validation import problems
 from auditor.engine.plan import AuditPlan, swept
+from auditor.models.kind import KINDS, kind_named
 from auditor.models.manifest import Location
 from auditor.policy import AS_IS, Policy, demands, waived
 
@@ -55,7 +56,7 @@ def expand(plan: AuditPlan) -> list[Variant]:
     """
     kind = _only_kind(plan)
     planned: dict[str, AnyAttack] = {}
-    defaults = default_levels(kind)
+    defaults = _levels(kind)
     rank = PROFILES.index(plan.profile) if plan.profile else -1
     for described, preset in presets_on(kind):
         if PROFILES.index(preset.profile) <= rank or described.name == AS_IS:
@@ -182,10 +183,38 @@ def default_levels(kind: str) -> dict[str, AnyAttack]:
     Raises:
         AuditorError: nothing here measures models of that kind.
     """
-    attacks = [
-        from_preset(described.name, preset) for described, preset in _mandatory_presets(kind)
-    ]
+    attacks = [_at_level(described, preset, kind) for described, preset in _mandatory_presets(kind)]
     return {attack.id.label: attack for attack in attacks}
+
+
+def _levels(kind: str) -> dict[str, AnyAttack]:
+    """Return the attacks that a policy may demand, by label.
+
+    No plan need run them.
+
+
+    For models that cannot be attacked they are all those of the kind for which these stand.
+    """
+    standing = _attacked_as(kind)
+    if standing == kind:
+        return default_levels(kind)
+    attacks = [_at_level(described, preset, kind) for described, preset in presets_on(standing)]
+    return {attack.id.label: attack for attack in attacks}
+
+
+def _attacked_as(kind: str) -> str:
+    """Return the kind whose attacks a policy means."""
+    return (kind_named(kind).stands_for if kind in KINDS.names() else None) or kind
+
+
+def _at_level(described: AttackMetadata, preset: Preset, kind: str) -> AnyAttack:
+    """Return an attack at a level, or its stand-in.
+
+    It has one where it cannot be run on such models.
+    """
+    if kind in described.kinds:
+        return from_preset(described.name, preset)
+    return stand_in(described, preset, ATTACKS.parameters_type(described.name))
 
 
 def default_parameters(kind: str) -> dict[str, dict[str, Any]]:
@@ -223,7 +252,8 @@ def default_labels(kind: str) -> tuple[str, ...]:
 def _mandatory_presets(kind: str) -> list[tuple[AttackMetadata, Preset]]:
     if kind not in ATTACKS.metadata(AS_IS).kinds:
         raise AuditorError(f"no installed attack measures models of the kind {kind!r}.")
-    return [(described, preset) for described, preset in presets_on(kind) if preset.mandatory]
+    presets = presets_on(_attacked_as(kind))
+    return [(described, preset) for described, preset in presets if preset.mandatory]
 
 
 def instantiate(name: str, parameters: dict[str, Any]) -> AnyAttack:

@@ -12,14 +12,16 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from auditor.attack import ATTACKS
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, FactSets, SetName
+from auditor.core.messages import Message
 from auditor.core.paths import close_names_beside, context, path_type
 from auditor.core.validation import problems
 from auditor.data import checks
-from auditor.data.readers import read_facts
+from auditor.data.readers import read_noted
 from auditor.data.source import DataSource
 from auditor.engine.plan import AttackRequest, AuditPlan, NamedPolicy, current_keys, metric_section
 from auditor.metrics.metric import find_metric
 from auditor.models.kind import AnySpec, ModelKind, default_kind, kind_named, of_kind
+from auditor.models.no_model import why_no_model
 from auditor.models.plan_sections import DataSection, MetricSection
 from auditor.models.spec import ModelSpec
 from auditor.policy import Policy
@@ -52,7 +54,7 @@ def check_plan(content: Mapping[str, Any], name: str, root: Path) -> AuditPlan:
     parts = _parts(content, root)
     found += _problems(parts, root)
     files = {set_: source for set_, source in parts.sources.items() if source.path is not None}
-    facts, unread = _facts(files)
+    facts, _, unread = _facts(files)
     found += unread
     if plan is not None and facts.keys() == parts.sources.keys():
         found += problems_of_sets(plan, FactSets(**facts))
@@ -62,17 +64,17 @@ def check_plan(content: Mapping[str, Any], name: str, root: Path) -> AuditPlan:
     return plan
 
 
-def read_sets(data: DataSection) -> FactSets:
-    """Read the sets of facts.
+def read_sets(data: DataSection) -> tuple[FactSets, list[Message]]:
+    """Read the sets of facts, and note what was changed in reading.
 
     Raises:
         AuditorError: Some cannot be read; all are named.
     """
     sources = {name: getattr(data, name) for name in _SETS}
-    facts, unread = _facts({name: source for name, source in sources.items() if source})
+    facts, notes, unread = _facts({name: source for name, source in sources.items() if source})
     if unread:
         raise AuditorError("\n".join(unread))
-    return FactSets(**facts)
+    return FactSets(**facts), notes
 
 
 def problems_of_sets(plan: AuditPlan, sets: FactSets) -> list[str]:
@@ -224,19 +226,23 @@ def _mixed_kinds(specs: Iterable[ModelSpec]) -> Iterator[str]:
 
 def _facts(
     sources: Mapping[SetName, DataSource],
-) -> tuple[dict[SetName, tuple[Fact, ...]], list[str]]:
-    """Return the sets of facts that can be read.
+) -> tuple[dict[SetName, tuple[Fact, ...]], list[Message], list[str]]:
+    """Return the sets of facts that can be read, with notes.
 
-    The second value says what is wrong with the others.
+    The last value says what is wrong with the others.
     """
     facts = {}
+    notes: list[Message] = []
     unread = []
     for name, source in sources.items():
         try:
-            facts[name] = read_facts(source, name)
+            read = read_noted(source, name)
         except AuditorError as error:
             unread.append(f"data.{name}: {error}")
-    return facts, unread
+        else:
+            facts[name] = read.facts
+            notes += read.notes
+    return facts, notes, unread
 
 
 def _unknown_metrics(metrics: MetricSection, kind: ModelKind) -> Iterator[str]:
@@ -265,10 +271,10 @@ def missing(part: BaseModel, place: str, root: Path) -> Iterator[str]:
             yield f"{place}.{name}: {value}: no such file or folder{close_names_beside(path)}."
         elif kind == "file" and not (path.is_file() or path.is_dir()):
             yield f"{place}.{name}: {value} is no regular file; give one that can be read again."
+        elif kind == "model" and (said := why_no_model(value, path)) is not None:
+            yield f"{place}.{name}: {value} {said}."
         elif kind == "model" and not path.is_dir():
-            if path.exists():
-                yield f"{place}.{name}: {value} is a file; give the directory that holds it."
-            elif Path(value).is_absolute() or value.count("/") > 1:
+            if Path(value).is_absolute() or value.count("/") > 1:
                 yield f"{place}.{name}: {value}: no such directory{close_names_beside(path)}."
             elif "/" in value and path.parent.is_dir() and not _is_on_the_hub(part, name):
                 yield (

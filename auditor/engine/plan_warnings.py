@@ -72,8 +72,12 @@ def plan_warnings(
 
 def _arm_warnings(locations: Mapping[str, Location], kind: ModelKind) -> list[Message]:
     found = []
-    digests = {arm: location.manifest.weights_digest for arm, location in locations.items()}
-    if digests[Arm.UNLEARNED] == digests[Arm.ORIGINAL]:
+    unlearned, original = (locations[arm].manifest for arm in (Arm.UNLEARNED, Arm.ORIGINAL))
+    if not kind.weighed:
+        found.append(message("logs_stand_for_models"))
+        if sorted(unlearned.files.values()) == sorted(original.files.values()):
+            found.append(message("same_log_as_original"))
+    elif unlearned.weights_digest == original.weights_digest:
         found.append(message("same_weights_as_original"))
     for arm, location in locations.items():
         found += kind.differences(arm, location, locations[Arm.ORIGINAL])
@@ -139,7 +143,13 @@ def _unmet(plan: AuditPlan, variants: Sequence[PlannedAttack], sets: FactSets) -
         if attack.role is Role.MANDATORY
     ]
     lacking = [said for said in short if said is not None]
-    found = unmet(plan.policy, sets.forget, len(plan.retrained), plan.metrics.decides)
+    found = unmet(
+        plan.policy,
+        sets.forget,
+        len(plan.retrained),
+        plan.metrics.decides,
+        from_logs=not plan.kind.weighed,
+    )
     return [*found, *lacking]
 
 

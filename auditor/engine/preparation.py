@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from auditor.attack import AnyAttack
+from auditor.attack import ATTACKS, AnyAttack
 from auditor.core.arms import Arm, World
 from auditor.core.errors import AuditorError
 from auditor.core.facts import FactSets
@@ -81,6 +81,8 @@ class Prepared:
         """Why a variant cannot be measured here, or None."""
         if reason := inapplicable(variant.attack.name, self.locations):
             return reason
+        if self.plan.kind.name not in ATTACKS.metadata(variant.attack.name).kinds:
+            return message("models_are_not_there")
         if variant.left_out:
             return message("left_out_of_plan")
         if variant.attack.requires.images and "pictures" not in self.auxiliary:
@@ -177,7 +179,7 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
         AuditorError: anything in the plan cannot be used; says what and how to mend it.
     """
     check_expired(plan.policy, datetime.now(UTC).date())
-    sets = read_sets(plan.data)
+    sets, notes = read_sets(plan.data)
     if found := problems_of_sets(plan, sets):
         raise AuditorError("\n".join(found))
     plan = explicit(plan)
@@ -186,13 +188,14 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     _check_exposure(variants, sets)
     auxiliary = plan.kind.auxiliary_inputs(plan, sets)
     locations = _located(plan, progress)
-    _check_circles(locations, progress)
+    if plan.kind.weighed:
+        _check_circles(locations, progress)
     variants = [
         v if inapplicable(v.attack.name, locations) is None else replace(v, role=Role.REPORTED)
         for v in variants
     ]
     planned = [PlannedAttack.from_variant(variant) for variant in variants]
-    warnings = plan_warnings(plan, planned, sets, locations)
+    warnings = [*plan_warnings(plan, planned, sets, locations), *notes]
     facts = store.put_facts(sets)
     others = {world: store.put_facts(known) for world, known in _worlds(plan, sets).items()}
     return Prepared(plan, locations, sets, facts, variants, warnings, auxiliary, others=others)

@@ -40,14 +40,19 @@ class ComparedWeights:
 
 def compare_weights(
     prepared: Prepared, store: EvidenceStore, progress: Progress
-) -> ComparedWeights:
+) -> ComparedWeights | None:
     """Compare the weights of all arms, unless the store holds the result.
 
     Args:
         prepared: the audit.
         store: where the result is kept, by the digests of the models.
         progress: is told how far it has come.
+
+    Returns:
+        None where the models' files hold no weights.
     """
+    if not prepared.plan.kind.weighed:
+        return None
     arms = sorted(prepared.locations, key=lambda arm: Arm(arm).place)
     locations = {arm: prepared.locations[arm] for arm in arms}
     identity = {

@@ -99,7 +99,8 @@ class AnswerRecall(Metric["Transcript"]):
 class TruthRatio(Metric["Transcript"]):
     """Bounded truth ratio, K = c / (c + w) (arXiv 2401.06121).
 
-    c is the length-normalised probability of the true answer, w that of the wrong ones.
+    c is the length-normalised probability of the true answer, w that of the wrong ones. Where a
+    fact has the true answer in their wording (TOFU's ``paraphrased_answer``), c is of that.
 
     TOFU (arXiv 2401.06121) defines the ratio w / c, which has no upper bound, and its code and its
     logs hold inverse ratios of each other; the bounded form is open-unlearning's ``prob_mean``. w
@@ -112,7 +113,7 @@ class TruthRatio(Metric["Transcript"]):
     def read(self, transcript: "Transcript") -> list[Score]:
         """Score each fact; None where it has no distractors."""
         readings = []
-        for right, wrong in zip(transcript.answers, transcript.distractors, strict=True):
+        for right, wrong in zip(transcript.reworded, transcript.distractors, strict=True):
             if not wrong:
                 readings.append(Score(None))
                 continue

@@ -43,6 +43,10 @@ class Evaluator(ABC, Generic[M]):
             MeasurementError: Something could not be measured; nothing takes its place.
         """
 
+    def notes(self, model: M) -> dict[str, Any]:
+        """Return notes on a model beside K, by default none."""
+        return {}
+
     @abstractmethod
     def with_metrics(self, metrics: Sequence[str]) -> Self:
         """The same questions with other metrics, named with the primary one first."""

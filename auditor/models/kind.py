@@ -76,6 +76,30 @@ class PlanFlag(NamedTuple):
     key: str
 
 
+class Logs(NamedTuple):
+    """Logs that stand in for the models of an audit."""
+
+    layout: str
+    """Layout of the logs, for example ``tofu``."""
+    arms: Mapping[str, Path]
+    """Arm to its log, a file or a folder."""
+    options: Mapping[str, JsonValue]
+    """Settings by which the logs are read."""
+
+
+class Imported(NamedTuple):
+    """Content of logs, as a plan needs it."""
+
+    specs: Mapping[str, ModelSpec]
+    """Arm to the spec that stands for it in a plan."""
+    sets: FactSets
+    metrics: MetricSection
+    figures: Mapping[str, Mapping[str, float]]
+    """Arm to its published figures by name; they decide nothing."""
+    lacking: tuple[Message, ...]
+    """Messages on what the logs lack."""
+
+
 class Workload(NamedTuple):
     """Cost of one evaluation of a model."""
 
@@ -120,6 +144,13 @@ class ModelKind(ABC):
     """Whether a model that no kind recognises is taken to be of this kind."""
     prompts_repeat: ClassVar[bool] = False
     """Whether one prompt may be asked under several ids, because each id is another seed."""
+    weighed: ClassVar[bool] = True
+    """Whether its models' files hold weights that can be compared."""
+    stands_for: ClassVar[str | None] = None
+    """Kind whose attacks a policy means by default, where models of this kind cannot be attacked;
+    None for its own."""
+    layouts: ClassVar[tuple[str, ...]] = ()
+    """Layouts of the logs that stand in for its models."""
     positive_controls: ClassVar[bool] = False
     """Whether a suppression can be planted in models of this kind."""
 
@@ -130,6 +161,14 @@ class ModelKind(ABC):
             data: The plan's section on its data, where it is valid.
         """
         return self.default_deciding
+
+    def imported(self, logs: "Logs") -> "Imported":
+        """Read logs, and return the facts and metrics that they hold.
+
+        Raises:
+            AuditorError: They do not open, or are about different facts.
+        """
+        raise AuditorError(f"{self.described} are opened from files, and not from logs.")
 
     @abstractmethod
     def recognises(self, folder: Path) -> bool:

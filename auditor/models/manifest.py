@@ -1,6 +1,6 @@
 """Files of a model and their sha256 digests."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -23,6 +23,8 @@ _CERTIFICATE = tuple(
 """Files that an audit writes, and that are published along with a model."""
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 """Endings of the names of weight files."""
+LOGS = "log/"
+"""Folder under which the manifest names the files of a log that stands in for a model."""
 TEMPLATES = "additional_chat_templates"
 """Folder from which a tokenizer takes further chat templates."""
 _ASKING = (
@@ -95,6 +97,16 @@ def asking_files(files: Mapping[str, str]) -> dict[str, str]:
         if ("/" not in name or name.startswith(f"{TEMPLATES}/"))
         and any(fnmatchcase(name, pattern) for pattern in _ASKING)
     }
+
+
+def are_logs(files: Iterable[str]) -> bool:
+    """Whether files are those of a log and not of a model.
+
+    Args:
+        files: Their names in a manifest.
+    """
+    names = list(files)
+    return bool(names) and all(name.startswith(LOGS) for name in names)
 
 
 def files_beside(location: Location) -> tuple[str, ...]:

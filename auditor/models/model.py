@@ -4,12 +4,14 @@ from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from auditor.core.errors import AuditorError
 from auditor.models.manifest import Location, Manifest
 from auditor.models.spec import ModelSpec, PromptFormat
+
+if TYPE_CHECKING:  # logs stand in for models where torch is not installed
+    from torch import nn
 
 
 @dataclass
@@ -80,11 +82,11 @@ class AuditedModel(ABC):
 
     @property
     @abstractmethod
-    def network(self) -> nn.Module:
+    def network(self) -> "nn.Module":
         """The loaded network, in evaluation mode."""
 
     @abstractmethod
-    def preserve_weights(self) -> AbstractContextManager[nn.Module]:
+    def preserve_weights(self) -> "AbstractContextManager[nn.Module]":
         """Lend the weights to an attack that changes them; exactly restored afterwards."""
 
     @abstractmethod

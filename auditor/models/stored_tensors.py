@@ -101,13 +101,13 @@ def stored_tensors(location: Location) -> dict[str, StoredTensor]:
     """
     found: dict[str, StoredTensor] = {}
     for folder, path in tensor_files(location):
-        for name, tensor in _header(path).items():
+        for name, tensor in header(path).items():
             found[f"{folder}/{name}"] = tensor
     return found
 
 
-def _header(path: Path) -> dict[str, StoredTensor]:
-    """Return the tensors that the header of a file lists.
+def header(path: Path) -> dict[str, StoredTensor]:
+    """Return the tensors that a safetensors file's header lists.
 
     Raises:
         AuditorError: The header is none, or places a tensor outside of the file.

@@ -197,7 +197,9 @@ def unmet(
     retrained: int,
     deciding: Sequence[str],
     earlier_audits: int = 0,
+    *,
     baseline: Baseline = Baseline.RETRAINED,
+    from_logs: bool = False,
 ) -> tuple[Message, ...]:
     """Return what a PASS lacks besides the attacks.
 
@@ -208,6 +210,7 @@ def unmet(
         deciding: names of the metrics that decide, the primary one first.
         earlier_audits: audits of the same unlearned model on other facts or with other seeds.
         baseline: what stands for a model that forgot.
+        from_logs: whether logs stood in for the models, whose files nobody saw.
     """
     found = []
     if baseline.strength < policy.minimum_baseline.strength:
@@ -219,6 +222,8 @@ def unmet(
                 demanded=policy.minimum_baseline.value,
             )
         )
+    if from_logs and not policy.accepts_logs:
+        found.append(message("policy_wants_models", policy=policy.name))
     if len(facts) < policy.minimum_facts:
         found.append(
             message(

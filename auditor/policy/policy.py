@@ -22,6 +22,11 @@ def _unset(value: object) -> bool:
     return value is None or value == ()
 
 
+def _off(value: object) -> bool:
+    """Return whether a switch is off, and left out likewise."""
+    return value is False
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -78,6 +83,9 @@ class Policy(_Strict):
     minimum_baseline: Baseline = Field(default=Baseline.RETRAINED, exclude_if=is_retrained)
     """Weakest baseline against which a PASS is given: retrained, reference, never-seen-facts or
     own-null. A FAIL may be given against each."""
+    accepts_logs: bool = Field(default=False, exclude_if=_off)
+    """Whether a PASS may rest on logs of evaluations, which name no file of a model and cannot be
+    attacked."""
     repeated_facts: float | None = Field(default=None, ge=0, lt=1, exclude_if=_unset)
     """Largest share of the forget facts that may be near copies of others, whatever their
     entities: they would dilute the rest. Null: any share."""

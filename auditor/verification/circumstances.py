@@ -31,7 +31,15 @@ from auditor.models.spec import PromptFormat
 from auditor.policy import AS_IS
 from auditor.store.base import EvidenceStore
 
-TAKEN = frozenset({"note_on_files", "prompt_format_failed", "settings_differ_from_original"})
+TAKEN = frozenset(
+    {
+        "columns_not_read",
+        "edges_trimmed",
+        "note_on_files",
+        "prompt_format_failed",
+        "settings_differ_from_original",
+    }
+)
 """Warnings on what was in files, and happened to them and to libraries, where the audit ran."""
 
 

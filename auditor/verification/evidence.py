@@ -107,6 +107,8 @@ def _check_foreign(
                 "facts": others.get(Arm(arm).world, certificate.identity.facts_digest),
                 "auxiliary": certificate.identity.auxiliary_inputs or {},
             }
+            if "kind" in said:
+                expected["kind"] = certificate.identity.kind
             for name, value in expected.items():
                 if said.get(name, {}) != value:
                     raise ContradictedError(

@@ -82,7 +82,7 @@ def gate(
     inputs = load_inputs(certificate, store, DECIDING)
     again, missing = under_policy(inputs, certificate, policy, tuple(default))
     return Gated(
-        verdict=verdict_part(policy, decide_verdict(again)),
+        verdict=verdict_part(again, decide_verdict(again)),
         policy=policy,
         same_policy=policy.has_digest(certificate.identity.policy_digest),
         missing=tuple(attack.label for attack in missing),

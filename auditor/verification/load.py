@@ -21,6 +21,7 @@ from auditor.core.errors import AuditorError, ContradictedError, EvidenceChanged
 from auditor.core.facts import FactSets
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
+from auditor.models.manifest import are_logs
 from auditor.policy import AS_IS, Assigned, Policy, assign_roles, parse_policy
 from auditor.statistics import AttackAssessment, AttackEvidence, ControlOutcome
 from auditor.statistics.rules import FORMER, TODAY
@@ -124,6 +125,7 @@ def load_inputs(
         table=tables([(row.id, row.jobs) for row in certificate.matrix]),
         baseline=_baseline(certificate, bool(sets.holdout)),
         earlier_audits=len(certificate.identity.earlier_audits),
+        from_logs=any(are_logs(part.files) for part in certificate.identity.arms),
         rules=TODAY if certificate.converted_from is None else FORMER,
     )
     assigned = _assigned(certificate, policy)

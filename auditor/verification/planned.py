@@ -20,7 +20,7 @@ from auditor.verification.validity import moment
 
 _PLANNED = {"identity", "reproduction", "timing"}
 """Parts of a certificate in which fields follow from its plan."""
-_BEGINNING = ("auditor", "audit")
+_BEGINNINGS = (("auditor", "audit"), ("auditor", "certify"))
 _WITH_VALUE = ("--out", "--store", "--executor", "--workers")
 _REDACT = "--redact"
 _LONGEST = 1_000_000
@@ -50,7 +50,7 @@ def check_unplanned(certificate: Certificate) -> None:
     if not _repeats_an_audit(certificate):
         raise ContradictedError(
             "the command with which the certificate says that the audit is repeated is none of "
-            "`auditor audit`. Do not run it."
+            "`auditor audit` and `auditor certify`. Do not run it."
         )
 
 
@@ -119,7 +119,7 @@ def _repeats_an_audit(certificate: Certificate) -> bool:
         words = shlex.split(certificate.reproduction.command)
     except ValueError:
         return False
-    if tuple(words[:2]) != _BEGINNING or len(words) <= 2 or words[2].startswith("-"):
+    if tuple(words[:2]) not in _BEGINNINGS or len(words) <= 2 or words[2].startswith("-"):
         return False
     options = words[3:]
     while options:

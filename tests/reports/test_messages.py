@@ -131,6 +131,24 @@ def _strings_of(module):
             "RuntimeError: “out of memory”",
         ),
         (
+            message("near_other_set", set="retain", facts=1, ids=["f1"]),
+            "1 forget fact stands in the retain set, too, or a near copy does (the first: f1). "
+            "Take them out of one of the two.",
+        ),
+        (
+            message(
+                "answers_guessable", facts=60, guessed=9, by="neighbour", upper=0.25, ids=["a", "b"]
+            ),
+            "9 of 60 forget facts can be guessed without having been seen (by neighbour; at most "
+            "25.0 % of such facts; the first: a, b). A model that never saw them answers them, "
+            "too.",
+        ),
+        (
+            message("sets_contradict", quoted=("problem",), problem="the id 'a' occurs twice"),
+            "The sets contradict each other, and an audit of them is refused: “the id 'a' occurs "
+            "twice”",
+        ),
+        (
             message(
                 "not_measured",
                 attack="prompting/gcg suffix",
@@ -309,6 +327,20 @@ def _strings_of(module):
                 changed=[{"parameter": "k", "value": 1, "default": 2}],
             ),
             "a b is not run at its preset: k 1 instead of 2.",
+        ),
+        (
+            message(
+                "columns_not_read",
+                of="retain",
+                columns=["level", "paraphrase"],
+                meant={"paraphrases": "paraphrase"},
+            ),
+            "Nothing is read from 2 columns of the retain set: level, paraphrase. Where it is "
+            "meant, map it: `fields: {paraphrases: paraphrase}`.",
+        ),
+        (
+            message("columns_not_read", of="forget", columns=["level"], meant={}),
+            "Nothing is read from 1 column of the forget set: level.",
         ),
         (
             message("precision_differs", dtypes={"unlearned": "float16", "original": "float32"}),

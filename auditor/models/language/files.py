@@ -4,17 +4,22 @@ from pathlib import Path
 
 from auditor.core.errors import AuditorError
 from auditor.core.hashing import digest_file
-from auditor.models.checkpoint_files import check_truncated, read_json
+from auditor.models.checkpoint_files import read_json
 from auditor.models.hub import download
+from auditor.models.language.weight_files import (
+    NOT_THE_MODEL,
+    PICKLED,
+    SAFE,
+    matching,
+    weight_files,
+)
 from auditor.models.manifest import TEMPLATES, Location, Manifest
+from auditor.models.no_model import why_no_model
 
-_SAFE = ("*.safetensors",)
-_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 _DESCRIPTION = (
     *("*.json", "*.txt", "*.model", "*.jinja", "*.py", f"{TEMPLATES}/*.jinja"),
     *("*.spm", "*.tiktoken", "*.codes", "*.bpe", "*.tokenizer"),
 )
-_NOT_THE_MODEL = {"README.md", "training_args.bin", "optimizer.pt", "scheduler.pt"}
 
 
 def locate_checkpoint(
@@ -41,6 +46,8 @@ def locate_checkpoint(
             brings its own code; each with the way out.
     """
     model = _directory(path, revision, "model", allow_pickle)
+    if (said := why_no_model(path, model)) is not None:
+        raise AuditorError(f"model {path} {said}.")
     added = _directory(adapter, None, "adapter", allow_pickle) if adapter else None
     _check_adapter(model)
     files = _checked_files(model, allow_pickle)
@@ -49,7 +56,10 @@ def locate_checkpoint(
     if not trust_remote_code:
         _check_remote_code(model)
     if added is not None:
-        files |= {f"adapter/{k}": v for k, v in _checked_files(added, allow_pickle).items()}
+        if not (added / "adapter_config.json").exists():
+            raise AuditorError(f"{added} has no adapter_config.json, so it holds no PEFT adapter.")
+        added_files = _checked_files(added, allow_pickle, adapter=True)
+        files |= {f"adapter/{k}": v for k, v in added_files.items()}
     return Location(model=model, adapter=added, manifest=Manifest(files=files))
 
 
@@ -57,54 +67,24 @@ def _directory(name: str, revision: str | None, role: str, allow_pickle: bool) -
     path = Path(name).expanduser()
     if path.is_dir():
         return path.resolve()
-    if path.exists():
-        raise AuditorError(f"{role} {name} is a file; give the directory that holds it.")
+    if (said := why_no_model(name, path)) is not None:
+        raise AuditorError(f"{role} {name} {said}.")
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise AuditorError(f"{role} {name}: no such directory.")
-    patterns = [*_SAFE, *_DESCRIPTION, *(_PICKLED if allow_pickle else ())]
+    patterns = [*SAFE, *_DESCRIPTION, *(PICKLED if allow_pickle else ())]
     return download(name, revision, patterns, role)
 
 
-def _checked_files(directory: Path, allow_pickle: bool) -> dict[str, str]:
-    safe = _matching(directory, _SAFE)
-    pickled = [p for p in _matching(directory, _PICKLED) if p.name not in _NOT_THE_MODEL]
-    if not safe and not pickled:
-        raise AuditorError(
-            f"{directory} holds no weights: expected *.safetensors beside config.json."
-        )
-    if not safe and not allow_pickle:
-        raise AuditorError(
-            f"{directory} holds only pickled weights ({pickled[0].name}), and a pickle can run any "
-            "code when it is loaded. Convert it to safetensors, or set `allow_pickle: true` "
-            "(--allow-pickle) for this model if you trust its source."
-        )
-    for file in safe:
-        check_truncated(file)
-    _check_missing_shards(directory, {p.name for p in safe})
-    _check_unnamed_weights(directory, {p.name for p in safe}, allow_pickle)
-    weights = [*safe, *(pickled if allow_pickle else ())]
-    description = [p for p in _matching(directory, _DESCRIPTION) if p.name not in _NOT_THE_MODEL]
+def _checked_files(directory: Path, allow_pickle: bool, *, adapter: bool = False) -> dict[str, str]:
+    weights = weight_files(directory, adapter=adapter, allow_pickle=allow_pickle)
+    description = [p for p in matching(directory, _DESCRIPTION) if p.name not in NOT_THE_MODEL]
+    _check_pointer(directory)
     found = sorted({*weights, *description})
     return {p.relative_to(directory).as_posix(): digest_file(p) for p in found}
 
 
-def _check_unnamed_weights(directory: Path, safe: set[str], allow_pickle: bool) -> None:
-    """Refuse weights under names that the libraries do not look for.
-
-    What is loaded must be what is hashed.
-    """
-    looked_for = {
-        "model.safetensors",
-        "model.safetensors.index.json",
-        "adapter_model.safetensors",
-    }
-    present = safe | {p.name for p in directory.glob("*.index.json")}
-    if not allow_pickle and not looked_for & present:
-        raise AuditorError(
-            f"{directory} holds {', '.join(sorted(safe))}, but none of "
-            f"{', '.join(sorted(looked_for))}; rename or index the weights, so that "
-            "what is loaded is what was hashed."
-        )
+def _check_pointer(directory: Path) -> None:
+    """Refuse a configuration that points to weights elsewhere."""
     config = directory / "config.json"
     if config.exists() and "transformers_weights" in read_json(config):
         raise AuditorError(
@@ -119,21 +99,6 @@ def _check_adapter(directory: Path) -> None:
         raise AuditorError(
             f"{directory} holds a PEFT adapter (adapter_config.json), not only a model. Give the "
             "base model as `path` and the adapter's own directory as `adapter`."
-        )
-
-
-def _matching(directory: Path, patterns: tuple[str, ...]) -> list[Path]:
-    return sorted(p for pattern in patterns for p in directory.glob(pattern) if p.is_file())
-
-
-def _check_missing_shards(directory: Path, present: set[str]) -> None:
-    index = directory / "model.safetensors.index.json"
-    if not index.exists():
-        return
-    wanted = set(read_json(index).get("weight_map", {}).values())
-    if missing := sorted(wanted - present):
-        raise AuditorError(
-            f"{index} names shards that are not there: {', '.join(missing)}. Download them again."
         )
 
 

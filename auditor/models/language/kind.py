@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from auditor.core.errors import AuditorError
 from auditor.core.facts import FactSets
-from auditor.core.limits import exceeded
+from auditor.core.limits import SECONDS, exceeded
 from auditor.core.messages import Message
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.checkpoint_files import read_json
@@ -18,6 +18,8 @@ from auditor.models.language.spec import LanguageSpec
 from auditor.models.spec import ModelSpec, PromptFormat
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
     from auditor.models.language.evaluator import TextEvaluator
     from auditor.models.language.model import LanguageModel
     from auditor.models.manifest import Location
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 _COUNT = re.compile(r"(layers?|experts|blocks|heads?)$")
 """Names of what a configuration counts, and a library makes one by one."""
 _MOST_PARTS = 10_000
+_SECONDS = 60
+"""Seconds of processor time in which the largest network is built without memory."""
 
 EVALUATOR = "auditor.models.language.evaluator"
 """Module that asks models of all these kinds."""
@@ -77,12 +81,51 @@ class LanguageKind(ModelKind):
         _check_endless(lambda: read_config(own, location.model), location, "configuration")
         config = read_config(own, location.model)
         self._class().check_config(config, str(location.model))
+        self._check_weights(own, location, config)
         tokenizer = load_tokenizer(own, location)
         if tokenizer.chat_template:
             chat = (
                 prompt_format if prompt_format and prompt_format.chat else PromptFormat(chat=True)
             )
             _check_endless(lambda: templated(tokenizer, "?", chat), location, "chat template")
+
+    def _check_weights(
+        self, spec: LanguageSpec, location: "Location", config: "PretrainedConfig"
+    ) -> None:
+        """Refuse weights that do not fit their network.
+
+        The headers of their files tell.
+
+        Code that a model brings builds a network of its own, and pickled weights have no headers;
+        of these, what `transformers` reports when it loads them decides.
+        """
+        from auditor.models.language import placement, quantized_files
+        from auditor.models.language.adapters import check_adapter
+        from auditor.models.language.loading import places
+
+        content = read_json(location.model / "config.json")
+        names = [n for n in location.manifest.files if "/" not in n and n.endswith(".safetensors")]
+        if (spec.trust_remote_code and "auto_map" in content) or not names:
+            return
+        tensors = placement.stored([location.model / name for name in names])
+        placement.check_size(content, tensors, location.model)
+        chosen = placement.network_class(self._class().auto_class, config, location.model)
+        quantized = quantized_files.label(config)
+
+        def network() -> "PreTrainedModel":
+            if quantized is not None:
+                return placement.empty_network(chosen, config)
+            return placement.placed(chosen, config, tensors, location.model)
+
+        if quantized is not None:
+            quantized_files.check_quantizer(config, location.model, places(spec))
+            quantized_files.check_labels(quantized, tensors, location.model)
+        if placement.is_large(content):
+            _check_endless(network, location, "network", _SECONDS)
+        if location.adapter is not None:
+            check_adapter(network(), location.adapter)
+        elif quantized is None:
+            network()
 
     def differences(self, arm: str, own: "Location", original: "Location") -> tuple[Message, ...]:
         """Return warnings of files and settings that decide how it is asked."""
@@ -190,13 +233,15 @@ def _check_counts(config: Mapping[str, Any], location: "Location") -> None:
             )
 
 
-def _check_endless(work: Callable[[], object], location: "Location", part: str) -> None:
+def _check_endless(
+    work: Callable[[], object], location: "Location", part: str, seconds: int = SECONDS
+) -> None:
     """Refuse a part that asks for more than any model's.
 
     Raises:
         AuditorError: It takes too much time or memory.
     """
-    if limit := exceeded(work):
+    if limit := exceeded(work, seconds):
         raise AuditorError(
             f"the {part} of {location.model} takes more {limit} to be read than that of any real "
             "model. Take the files from where the model was published."

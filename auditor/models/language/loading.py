@@ -1,7 +1,6 @@
 """Opening language models and their tokenizers as their deployers would."""
 
 import copy
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from transformers import (
 )
 
 from auditor.core.errors import AuditorError
+from auditor.models.language.placement import check_report
 from auditor.models.language.spec import LanguageSpec
 from auditor.models.manifest import Location
 
@@ -62,25 +62,9 @@ def read_config(spec: LanguageSpec, directory: Path) -> PretrainedConfig:
         raise AuditorError(f"{directory}/config.json does not load ({error}).") from error
 
 
-def merged(model: PreTrainedModel, adapter: Path) -> PreTrainedModel:
-    """Merge an adapter into a model's weights.
-
-    Raises:
-        AuditorError: the adapter was made for another model.
-    """
-    from peft import PeftModel
-
-    try:
-        with warnings.catch_warnings():
-            # only a warning in peft, but the base model would be audited in the adapter's name
-            warnings.filterwarnings("error", message=".*[Mm]issing adapter keys")
-            wrapped = PeftModel.from_pretrained(model, adapter)
-    except (OSError, ValueError, RuntimeError, UserWarning) as error:
-        raise AuditorError(
-            f"the adapter {adapter} does not fit its model ({str(error)[:500]}). Give the base "
-            "model that it was trained on."
-        ) from error
-    return wrapped.merge_and_unload().eval()
+def places(spec: LanguageSpec) -> Any:
+    """Return where a model's weights are put, as ``transformers`` takes it."""
+    return spec.device_map or {"": 0 if torch.cuda.is_available() else "cpu"}
 
 
 def load_directory(
@@ -102,7 +86,7 @@ def load_directory(
         model, report = auto_class.from_pretrained(
             directory,
             dtype=dtype,
-            device_map=spec.device_map or {"": 0 if torch.cuda.is_available() else "cpu"},
+            device_map=places(spec),
             trust_remote_code=spec.trust_remote_code,
             use_safetensors=None if spec.allow_pickle else True,
             ignore_mismatched_sizes=True,  # reported below, by name
@@ -113,20 +97,5 @@ def load_directory(
         raise AuditorError(
             f"{directory} does not load as {auto_class.__name__} has it ({error})."
         ) from error
-    if missing := sorted(report["missing_keys"]):
-        raise AuditorError(
-            f"{directory} lacks weights that its architecture needs ({', '.join(missing[:5])}); "
-            "they would be random numbers. Check that the checkpoint is whole."
-        )
-    if other := sorted(name for name, *_ in report["mismatched_keys"]):
-        raise AuditorError(
-            f"{directory} does not load: weights have another shape than config.json says "
-            f"({', '.join(other[:5])}). Check that both belong to the same model."
-        )
-    if unused := sorted(report["unexpected_keys"]):
-        raise AuditorError(
-            f"{directory} holds weights that its architecture does not use "
-            f"({', '.join(unused[:5])}): they would be certified without having been asked. Remove "
-            "them, or name the architecture that uses them in config.json."
-        )
+    check_report(report, directory, model.config)
     return model.eval()

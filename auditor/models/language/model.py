@@ -24,7 +24,6 @@ from auditor.models.language.layers import linear_layers
 from auditor.models.language.loading import (
     load_directory,
     load_tokenizer,
-    merged,
     read_config,
     with_pad_token,
 )
@@ -211,8 +210,8 @@ class LanguageModel(AuditedModel, Generic[X]):
     @property
     def context_length(self) -> int | None:
         """Most tokens that one sequence can have; None where nothing limits it."""
-        limit = getattr(self.config, "max_position_embeddings", None)
-        return None if limit is None else int(limit)
+        limit = getattr(self.config.get_text_config(), "max_position_embeddings", None)
+        return None if limit is None or int(limit) <= 0 else int(limit)
 
     @abstractmethod
     def encode(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[X]:
@@ -408,8 +407,11 @@ class LanguageModel(AuditedModel, Generic[X]):
 
     def _from_files(self) -> PreTrainedModel:
         network = self._from_directory(self.location.model)
-        adapter = self.location.adapter
-        return network if adapter is None else merged(network, adapter)
+        if self.location.adapter is None:
+            return network
+        from auditor.models.language.adapters import merged  # PEFT takes long to import
+
+        return merged(network, self.location.adapter)
 
     def _from_directory(self, directory: Path, **options: Any) -> PreTrainedModel:
         self.check_config(read_config(self.spec, directory), str(directory))

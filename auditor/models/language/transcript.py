@@ -62,6 +62,18 @@ class Transcript:
         return [score.after(self.shown) for score in scores]
 
     @cached_property
+    def reworded(self) -> list[TokenScores]:
+        """Scores of each fact's true answer in the wording of its distractors."""
+        if self.shown or not any(fact.reworded_answer for fact in self.facts):
+            return self.answers
+        pairs = [(f.prompt, f.reworded_answer) for f in self.facts if f.reworded_answer]
+        scores = iter(self.model.score(pairs))
+        return [
+            next(scores) if fact.reworded_answer else answered
+            for fact, answered in zip(self.facts, self.answers, strict=True)
+        ]
+
+    @cached_property
     def distractors(self) -> list[list[TokenScores]]:
         """Return the scores of each fact's wrong answers.
 

@@ -11,21 +11,24 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from auditor.core.errors import AuditorError
-from auditor.core.facts import Fact
+from auditor.core.facts import Fact, is_blank
+from auditor.data.choices import place_of
+from auditor.data.edges import trimmed
 from auditor.data.readers import read_facts
 from auditor.data.source import DataSource
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30).filter(
-    lambda text: text.strip()
+    lambda text: not is_blank(text) and text not in {"nan", "NaN", "<NA>"}
 )
-lists = st.lists(texts, max_size=3).map(tuple)
+asked = texts.map(trimmed).filter(lambda text: text not in {"nan", "NaN", "<NA>"})
+lists = st.lists(asked, max_size=3).map(tuple)
 facts = st.lists(
     st.builds(
         Fact,
         id=texts,
         entity=texts,
-        prompt=texts,
-        answer=texts,
+        prompt=asked,
+        answer=asked.filter(lambda text: place_of(text) is None),
         paraphrases=lists,
         distractors=lists,
         text=st.none() | texts,
@@ -116,12 +119,12 @@ def test_every_bad_row_is_named_with_its_file_and_line(tmp_path):
     assert said.keys() == {"2", "3", "5", "6", "7", "8", "9", "10", "11"}
     assert said["2"] == "answer: is empty"
     assert "not valid JSON" in said["3"]
-    assert "expected a JSON object" in said["5"]
+    assert said["5"] == "expected a JSON object, found [1, 2]"
     assert "no column `answer`; the columns are `prompt`" in said["6"]
     assert "fields:" in said["6"]
-    assert said["7"].startswith("prompt: ")
+    assert said["7"] == "prompt: is a number (5), and a text is read: write it as text, in quotes"
     assert said["8"] == "distractors: is empty"
-    assert said["9"] == "distractors: expected a list of texts"
+    assert said["9"] == "distractors: expected a list of texts ({'x': 1})"
     assert said["10"] == "prompt: is empty"
     assert said["11"].startswith("answer: ")
 
@@ -157,10 +160,10 @@ def test_columns_of_earlier_releases_are_read(tmp_path):
 
 
 def test_bytes_that_are_not_utf8_are_named(tmp_path):
-    assert ":2: not valid JSON" in refused(
+    assert ":2: not UTF-8 (the byte 0xff, as in Latin-1" in refused(
         source(tmp_path, b'{"prompt": "p", "answer": "a"}\n{"prompt": "\xff", "answer": "a"}\n')
     )
-    assert "not readable as CSV" in refused(
+    assert "facts.csv:2: not UTF-8 (the byte 0xff" in refused(
         source(tmp_path, b"prompt,answer\np,\xff\n", "facts.csv")
     )
 
@@ -268,13 +271,13 @@ def test_csv_that_is_not_what_it_seems(content, said, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("x.json", "{}", "holds dict, expected a list"),
+        ("x.json", "{}", "holds one object (empty), expected a list"),
         ("x.json", "[{]", "not valid JSON"),
         ("x.json", "[1]", ":1: expected a JSON object"),
         ("x.json", "[]", "holds no rows"),
         ("x.jsonl", "", "holds no rows"),
         ("x.parquet", "PAR1", "not readable as Parquet"),
-        ("x.xlsx", "", "unknown format '.xlsx'; known are .jsonl"),
+        ("x.xlsx", "", "is a spreadsheet; save the sheet as CSV"),
         ("x", "", "unknown format"),
     ],
 )

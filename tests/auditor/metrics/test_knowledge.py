@@ -26,6 +26,7 @@ def scores(*probabilities, predicted=None):
 def transcript(answers, distractors=None, expected=None, greedy=None):
     return SimpleNamespace(
         answers=answers,
+        reworded=answers,
         distractors=distractors or [[]] * len(answers),
         expected=expected,
         greedy=greedy,
@@ -288,3 +289,10 @@ def test_the_greedy_answer_may_be_longer_than_the_longest_true_one(subject):
 def test_an_unknown_probe_is_refused_with_a_suggestion():
     with pytest.raises(AuditorError, match="Did you mean extraction-strength"):
         TextEvaluator(FactSets(forget=FACTS), ["extraction-strenght"])
+
+
+def test_truth_ratio_compares_answers_in_one_wording():
+    asked = transcript([scores(0.9)], [[scores(0.2)]])
+    asked.reworded = [scores(0.6)]
+    (reading,) = METRICS.get("truth-ratio")().read(asked)
+    assert reading.k == pytest.approx(0.6 / (0.6 + 0.2))

@@ -35,8 +35,9 @@ WAIVER = {"attack": "quantization/bnb nf4", "reason": "r", "by": "b", "until": "
 
 def test_ready_made_policies_demand_what_is_mandatory_by_default():
     images = {"image-quick", "image-release-gate"}
-    assert set(ready_made()) == {"quick", "release-gate", "research"} | images
-    for name in ready_made():
+    assert set(ready_made()) == {"quick", "release-gate", "research", "logs"} | images
+    assert load_policy("logs").mandatory == ("none/as-is full precision",)
+    for name in ready_made().keys() - {"logs"}:
         policy = load_policy(name)
         levels = default_levels("text-to-image" if name in images else "causal-lm")
         assert policy.name == name

@@ -1,0 +1,1 @@
+"""Facts built from what people have: texts, tables, hub data sets, tasks."""

@@ -1,0 +1,1 @@
+"""Logs of evaluations by other tools, one module a layout."""

@@ -1,0 +1,1 @@
+"""Logs of evaluations by other tools, which stand in for models."""

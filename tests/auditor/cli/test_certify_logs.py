@@ -1,0 +1,148 @@
+"""`auditor import` and `auditor certify`: what logs of other tools show, as a certificate."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import written_logs
+from written_logs import Known
+
+from auditor.api.certificates import gate, load_certificate, verify
+from auditor.api.logs import certify, import_logs
+from auditor.core.errors import ContradictedError
+from auditor.data.logs.layouts import LAYOUTS
+from auditor.data.logs.log import Tasks
+from auditor.report import REPORTS
+from auditor.statistics import forget_quality
+
+BARE = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Bare(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"torch", "pandas", "transformers", "rouge_score", "datasets"}:
+            raise ModuleNotFoundError(name, name=name.partition(".")[0])
+
+sys.meta_path.insert(0, Bare())
+from auditor.cli.main import run
+for words in (line.split() for line in sys.argv[1:]):
+    print(run(words), file=sys.stderr)
+"""
+"""Runs commands where nothing is installed that opens a model."""
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("logs")
+    made = {"original": (True, 0), "knows": (True, 1), "retrained": (False, 2), "clean": (False, 3)}
+    return {
+        name: written_logs.tofu(folder / name / "eval_log_aggregated.json", Known(knows=k, seed=s))
+        for name, (k, s) in made.items()
+    }
+
+
+def certified(logs, unlearned, out, policy="logs"):
+    import_logs(
+        "tofu",
+        unlearned=logs[unlearned],
+        original=logs["original"],
+        retrained=logs["retrained"],
+        out=out / "logs",
+    )
+    return certify(out / "logs", policy=policy, out=out)
+
+
+class TestTofu:
+    def test_a_model_that_knows_fails(self, logs, tmp_path):
+        found = certified(logs, "knows", tmp_path)
+        assert found.verdict.verdict == "FAIL"
+        assert found.verdict.claim.code == "more_in_logs"
+        assert found.limitations[0].code == "evidence_is_logs"
+        assert {w.code for w in found.warnings} >= {"logs_stand_for_models"}
+        assert all(name.startswith("log/") for arm in found.identity.arms for name in arm.files)
+        checked = verify(tmp_path / "certificate.json", models={"unlearned": logs["knows"]})
+        assert checked.jobs == 3
+
+    def test_a_retrained_one_passes_where_the_policy_accepts_logs(self, logs, tmp_path):
+        found = certified(logs, "clean", tmp_path)
+        assert found.verdict.verdict == "PASS"
+        assert found.verdict.claim.code == "no_more_in_logs"
+        assert verify(tmp_path / "certificate.json").jobs == 3
+        gated = gate(tmp_path / "certificate.json", "release-gate")
+        assert gated.verdict.verdict == "INCONCLUSIVE"
+        assert "quantization/bnb int8" in gated.missing
+        for name in ("markdown", "html", "junit", "sarif"):
+            assert REPORTS.get(name).render(load_certificate(tmp_path / "certificate.json"), None)
+
+    @pytest.mark.parametrize("policy", ["release-gate", None])
+    def test_attacks_that_are_demanded_are_listed_as_not_run(self, logs, tmp_path, policy):
+        found = certified(logs, "clean", tmp_path, policy)
+        assert found.verdict.verdict == "INCONCLUSIVE"
+        missing = [row for row in found.matrix if row.attack != "none/as-is"]
+        assert {row.status for row in missing} == {"unavailable"}
+        assert {row.reason.code for row in missing} == {"models_are_not_there"}
+        assert {row.role for row in missing} == {"mandatory"}
+        assert "prompting/original-tokenizer" in {row.attack for row in missing}
+        assert "policy_wants_models" in {reason.code for reason in found.verdict.reasons}
+        assert verify(tmp_path / "certificate.json").jobs == 3
+
+    def test_a_certificate_that_hides_the_logs_is_refused(self, logs, tmp_path):
+        found = certified(logs, "clean", tmp_path)
+        limitations = found.limitations[1:]
+        hidden = found.model_copy(update={"limitations": limitations}).named()
+        file = tmp_path / "hidden.json"
+        file.write_text(json.dumps(hidden.document))
+        with pytest.raises(ContradictedError, match="limitations"):
+            verify(file, store=tmp_path / "evidence")
+
+    def test_nothing_that_opens_models_is_needed(self, logs, tmp_path):
+        arms = f"--unlearned {logs['knows']} --original {logs['original']}"
+        commands = [
+            f"import tofu {arms} --retrained {logs['retrained']} --out {tmp_path}/logs --json",
+            f"certify {tmp_path}/logs --policy logs --out {tmp_path} --json -q",
+            f"verify {tmp_path}/certificate.json --unsigned",
+        ]
+        done = subprocess.run(
+            [sys.executable, "-c", BARE, *commands], capture_output=True, text=True, check=True
+        )
+        assert [line for line in done.stderr.splitlines() if line.isdigit()] == ["0", "1", "0"]
+
+
+class TestPublishedLogs:
+    """Phi-1.5, as TOFU published it."""
+
+    @pytest.fixture(scope="class")
+    def published(self, shared_data):
+        return {
+            name: shared_data / "logs" / f"ft_epoch5_lr2e-05_phi_{name}.json"
+            for name in ("full_wd0.01", "full_wd0", "retain90_wd0.01", "retain90_wd0")
+        }
+
+    @pytest.mark.parametrize(
+        ("unlearned", "verdict"), [("full_wd0.01", "FAIL"), ("retain90_wd0", "PASS")]
+    )
+    def test_full_fails_and_retrained_does_not(self, published, tmp_path, unlearned, verdict):
+        arms = {"original": "full_wd0.01", "retrained": "retain90_wd0.01", "clean": unlearned}
+        found = certified({arm: published[name] for arm, name in arms.items()}, "clean", tmp_path)
+        assert found.verdict.verdict == verdict
+        quality = found.uncertainty.forget_quality[0].p_value
+        if verdict == "FAIL":
+            assert quality == pytest.approx(2.194e-16, rel=5e-4)
+            figures = {f.of: f.value for f in found.matrix[0].side_figures if "truth" not in str(f)}
+            assert figures["retrained-0"] == pytest.approx(0.532, abs=5e-4)
+        else:
+            assert quality > 0.99
+
+    def test_the_other_pair_has_the_other_forget_quality(self, published):
+        ratios = [
+            np.array([f.k["truth-ratio"] for f in read(published[name]).of("forget")])
+            for name in ("full_wd0", "retain90_wd0")
+        ]
+        assert forget_quality(*ratios).p_value == pytest.approx(5.100e-17, rel=5e-4)
+
+
+def read(file, layout="tofu"):
+    return LAYOUTS[layout].read({file.name: file}, Tasks())
