@@ -774,8 +774,8 @@ SENTENCES: Mapping[str, Wording] = {
         "was not checked. Give facts that no model saw (`data.holdout`), or a reference model."
     ),
     "null_easier_to_guess": (
-        "{attack} by {metric} decides nothing: where nobody can know them, the facts to forget are "
-        "known by {advantage:number} more than those that stand for what is not known, and "
+        "{attack} by {metric} decides nothing: where no model can know them, the facts to forget "
+        "are known by {advantage:number} more than those that stand for what is not known, and "
         "{allowed:number} is allowed."
     ),
     "null_raised": (

@@ -38,7 +38,7 @@ class Arm(str):
         return cls(f"reference-{number}")
 
     def within(self, world: World) -> "Arm":
-        """Return the arm of the same model asked the facts of a world."""
+        """Return the arm of this model in a world."""
         return Arm(f"{world}-{self.model}") if world else self.model
 
     @property
@@ -63,7 +63,7 @@ class Arm(str):
 
     @property
     def is_reference(self) -> bool:
-        """Whether it is a model that was trained otherwise, asked the forget set."""
+        """Whether it is a reference model, asked the forget set."""
         return self.startswith("reference-")
 
     @property

@@ -47,5 +47,5 @@ def strongest_baseline(*, retrained: bool, reference: bool, holdout: bool) -> Ba
 
 
 def is_retrained(baseline: object) -> bool:
-    """Return whether a field names the usual baseline, and may be left out."""
+    """Return whether a field names the usual baseline."""
     return baseline == Baseline.RETRAINED

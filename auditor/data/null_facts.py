@@ -12,7 +12,7 @@ _WORD = re.compile(r"\w+")
 
 
 def worlds(sets: FactSets, baseline: Baseline) -> dict[World, FactSets]:
-    """Return the facts that models are asked in the place of the forget set.
+    """Return the facts asked in the place of the forget set.
 
     They follow from the sets alone. Attacks get them as their forget set, so that they search and
     teach among them as among the facts to forget.
@@ -82,7 +82,7 @@ def _answered(fact: Fact, donor: Fact) -> Fact:
 
 
 def forms(facts: Sequence[Fact]) -> list[str]:
-    """Return the form of each fact: its prompt without the words of its entity."""
+    """Return each fact's prompt without the words of its entity."""
     return [_form(fact) for fact in facts]
 
 

@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_origin
+from typing import Annotated, Any, NamedTuple, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -183,7 +183,7 @@ NamedPolicy = Annotated[
 
 
 def _nothing(value: object) -> bool:
-    """Return whether a key is left out, so that plans without it keep their digest."""
+    """Return whether a key is left out of digests."""
     return value is None or value == ()
 
 
@@ -203,7 +203,7 @@ class AuditPlan(Section):
     reference: tuple[AnySpec, ...] = Field(default=(), max_length=_MOST, exclude_if=_nothing)
     """Models that never saw the forget set and were trained otherwise, where none was retrained."""
     data: SerializeAsAny[DataSection]
-    baseline: Baseline | None = Field(default=None, exclude_if=_nothing)
+    baseline: Baseline | None = Field(default=None, exclude_if=_nothing, validate_default=True)
     """Baseline against which residual knowledge is measured; by default the strongest that models
     and facts allow: retrained, reference (with a holdout set), never-seen-facts (the holdout set),
     own-null."""
@@ -260,25 +260,29 @@ class AuditPlan(Section):
             )
         return self
 
-    @model_validator(mode="after")
-    def _has_a_baseline(self) -> "AuditPlan":
-        if fault := _lacking(self.used_baseline, self):
+    @field_validator("baseline")
+    @classmethod
+    def _is_given(cls, value: Baseline | None, info: ValidationInfo) -> Baseline | None:
+        known = info.data
+        if not {"retrained", "reference", "data"} <= known.keys():
+            return value
+        given = _Given(
+            bool(known["retrained"]), bool(known["reference"]), bool(known["data"].holdout)
+        )
+        if given.retrained and given.reference:
+            raise ValueError("`reference` models are asked only where none was retrained")
+        if fault := given.lacking(value or given.strongest):
             raise ValueError(fault)
-        if self.retrained and self.reference:
-            raise ValueError("`reference`: its models are asked only where none was retrained")
-        return self
+        return value
 
     @property
     def used_baseline(self) -> Baseline:
         """The plan's baseline, or the strongest that its models and facts allow."""
         if self.baseline is not None:
             return self.baseline
-        found = strongest_baseline(
-            retrained=bool(self.retrained),
-            reference=bool(self.reference),
-            holdout=self.data.holdout is not None,
-        )
-        return found or Baseline.RETRAINED
+        return _Given(
+            bool(self.retrained), bool(self.reference), self.data.holdout is not None
+        ).strongest
 
     @field_validator("retrained", "reference", mode="before")
     @classmethod
@@ -321,25 +325,39 @@ class AuditPlan(Section):
         return named | {str(Arm.reference(i)): spec for i, spec in enumerate(self.reference)}
 
 
-def _lacking(baseline: Baseline, plan: AuditPlan) -> str | None:
-    """Return what a plan lacks for a baseline, and the way out."""
-    holdout = plan.data.holdout is not None
-    if baseline is Baseline.RETRAINED and not plan.retrained:
-        return (
-            "no model says what one that forgot would know: give `retrained` (a model trained "
-            "without the forget set; `auditor baseline build` trains one), or `data.holdout` "
-            "(facts like those to forget that no model saw), or `reference` (a model that never "
-            "saw them); docs/no-retrained-model.md says what each is worth"
-        )
-    if plan.retrained and baseline is not Baseline.RETRAINED:
-        return f"`baseline: {baseline}` is for plans without `retrained`; leave one of them out"
-    if baseline is Baseline.REFERENCE and not (plan.reference and holdout):
-        return "`baseline: reference` needs `reference` models and `data.holdout`"
-    if baseline is Baseline.NEVER_SEEN_FACTS and not holdout:
-        return "`baseline: never-seen-facts` needs `data.holdout`"
-    if baseline is Baseline.OWN_NULL and not (holdout or plan.reference):
-        return "`baseline: own-null` needs `data.holdout` or `reference` models, which check it"
-    return None
+class _Given(NamedTuple):
+    """What a plan gives that a baseline can be made of."""
+
+    retrained: bool
+    reference: bool
+    holdout: bool
+
+    @property
+    def strongest(self) -> Baseline:
+        """The strongest baseline that it allows; retrained models where it allows none."""
+        return strongest_baseline(**self._asdict()) or Baseline.RETRAINED
+
+    def lacking(self, baseline: Baseline) -> str | None:
+        """Return what it lacks for a baseline, and the way out."""
+        if baseline is Baseline.RETRAINED and not self.retrained:
+            return (
+                "no model says what one that forgot would know: give `retrained` (a model trained "
+                "without the forget set; `auditor baseline build` trains one), or `data.holdout` "
+                "(facts like those to forget that no model saw), or `reference` (a model that "
+                "never saw them); docs/no-retrained-model.md says what each is worth"
+            )
+        if self.retrained and baseline is not Baseline.RETRAINED:
+            return f"`{baseline}` is for plans without `retrained`; leave one of them out"
+        needed = {
+            Baseline.REFERENCE: (self.reference and self.holdout, "`reference` and `data.holdout`"),
+            Baseline.NEVER_SEEN_FACTS: (self.holdout, "`data.holdout`"),
+            Baseline.OWN_NULL: (
+                self.reference or self.holdout,
+                "`data.holdout` or `reference` models, which check it",
+            ),
+        }
+        met, lacks = needed.get(baseline, (True, ""))
+        return None if met else f"`{baseline}` needs {lacks}"
 
 
 def usual_seeds(profile: str | None) -> tuple[int, ...]:

@@ -63,7 +63,7 @@ class Prepared:
 
     @property
     def asked(self) -> tuple[Arm, ...]:
-        """Every arm: the models, and those that are asked other facts than the forget set."""
+        """Every arm: the models, and those asked other facts."""
         models = tuple(map(Arm, self.plan.arms))
         pairs = null_facts.asked(tuple(self.others), models)
         return (*models, *(model.within(world) for world, model in pairs))

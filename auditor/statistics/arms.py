@@ -98,7 +98,7 @@ PAIRINGS = 20
 
 @dataclass(frozen=True, eq=False)
 class Null:
-    """Knowledge of facts that stand for what is not known, under the same attack.
+    """Knowledge of facts that stand for what is not known.
 
     Attributes:
         unlearned: the model under audit [m].
@@ -133,7 +133,7 @@ class Null:
             raise ValueError(f"the null's parts have {sorted(sizes)} facts")
 
     def pairings(self) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-        """Yield places of facts to forget, and of those that each is paired with.
+        """Yield places of facts to forget and of their partners.
 
         Within a form as many are paired as both sides have, each once; forms that one side lacks
         are taken together.

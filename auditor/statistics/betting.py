@@ -132,7 +132,7 @@ def residual_upper(
 def _upper(
     delta: FloatArray, gap: FloatArray, alpha: float, width: Callable[[float], float]
 ) -> float | None:
-    """Return the largest r in [0, 1] that is not excluded, or None for 1.
+    """Return the largest r that is not excluded; None for 1.
 
     Args:
         delta: d [n] or [m, n].
@@ -143,7 +143,7 @@ def _upper(
     threshold, units = log_threshold(alpha), int(delta.shape[-1])
 
     def products(r: float) -> FloatArray:
-        """Log of prod(width - lambda (d - r g)), which is concave in r."""
+        """Log of prod(width - lambda (d - r g)); concave in r."""
         contrast = (delta - r * gap) / width(r)
         if contrast.size and np.abs(contrast).max() > 1.0 + _ROUNDING:
             raise ValueError("d - r g leaves [-1, 1]: d and g must be differences of K in [0, 1]")
@@ -234,9 +234,9 @@ def _pair(d: ArrayLike, g: ArrayLike) -> tuple[FloatArray, FloatArray]:
 
 
 def _log_products(z: FloatArray) -> FloatArray:
-    """Returns log of prod_i (1 - lambda z_i) for each lambda, [20] or [m, 20].
+    """Returns log of prod_i (1 - lambda z_i) for each lambda.
 
-    z may exceed 1 by rounding only.
+    It is [20] or [m, 20]. z may exceed 1 by rounding only.
     """
     units = z.shape[-1]
     rows = -(-units // _FACTORS)

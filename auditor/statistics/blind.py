@@ -5,7 +5,6 @@ Facts that no model saw stand for forgotten ones only where nothing but training
 themselves. Scikit-learn has better ones; a certificate is verified where it is not installed.
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 LEAST_AREA = 0.65
 """AUC from which two sets are told apart, where its bound is above chance, too."""
 _FOLDS = 5
-_WORD = re.compile(r"\w+")
 
 
 def sets_told_apart(forget: Sequence["Fact"], others: Sequence["Fact"]) -> Message | None:
@@ -42,9 +40,10 @@ def sets_told_apart(forget: Sequence["Fact"], others: Sequence["Fact"]) -> Messa
 
 
 def blind_area(forget: Sequence["Fact"], others: Sequence["Fact"]) -> Area | None:
-    """Return the AUC of a naive Bayes classifier of words and pairs of words.
+    """Return the AUC of a naive Bayes classifier of words.
 
-    It is cross-validated with the facts of an entity kept together.
+    It reads words and pairs of words, and is cross-validated with the facts of an entity kept
+    together.
 
     Args:
         forget: facts to forget, the positive class.
@@ -87,6 +86,7 @@ def blind_area(forget: Sequence["Fact"], others: Sequence["Fact"]) -> Area | Non
 
 
 def _words(fact: "Fact") -> Iterator[str]:
-    found = _WORD.findall(f"{fact.prompt} {fact.answer}".casefold())
+    text = f"{fact.prompt} {fact.answer}".casefold()
+    found = "".join(letter if letter.isalnum() else " " for letter in text).split()
     yield from found
     yield from (f"{first} {second}" for first, second in pairwise(found))

@@ -16,9 +16,10 @@ SHARE_OF_DELTA = 0.5
 
 
 def uneven_null(attack: str, metric: str, arms: Arms, margins: Margins) -> Message | None:
-    """Say that facts to forget are easier to guess than those that stand for what is not known.
+    """Say that facts to forget are easier to guess than others.
 
-    It is seen on facts or models to which neither are known. Then the reading decides nothing.
+    The others stand for what is not known. It is seen on facts or models to which neither are
+    known. Then the reading decides nothing.
 
     Args:
         attack: label of the attack.
@@ -55,7 +56,7 @@ def uneven_null(attack: str, metric: str, arms: Arms, margins: Margins) -> Messa
 
 
 def raised_null(attack: str, metric: str, arms: Arms, margins: Margins) -> Message | None:
-    """Say that the unlearned model knows facts that stand for what is not known.
+    """Say that the unlearned model knows its null.
 
     It would hide as much residual knowledge. A FAIL is none the less one.
 

@@ -145,7 +145,7 @@ def _arms(
     blocks: tuple[str, ...] | None,
     null: NullFacts | None,
 ) -> Arms | None:
-    """Return knowledge of every arm, with that of the null where there is one.
+    """Return knowledge of every arm, with that of the null.
 
     Args:
         table: the evidence.

@@ -90,7 +90,7 @@ def planned(certificate: Certificate) -> Certificate:
 
 
 def planned_model(plan: dict[str, Any], arm: str) -> dict[str, Any]:
-    """Return what a plan says of a model; nothing where it does not name it."""
+    """Return what a plan says of a model, if anything."""
     number = Arm(arm).number
     if number is None:
         return _table(plan.get(arm))
