@@ -495,7 +495,7 @@ def _pilot(
 
     For this every model but the unlearned one is asked, without attack.
     """
-    known = [arm for arm in prepared.asked if arm.model != Arm.UNLEARNED]
+    known = [arm for arm in prepared.arms if arm.model != Arm.UNLEARNED]
     pilot = prepared.only([v for v in prepared.variants if v.attack.name == AS_IS])
     outcome = run_audit(pilot, store, executor, progress, known)
     for run in outcome.runs:

@@ -46,6 +46,29 @@ def near_copies(facts: Sequence[Fact]) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
+def copies_across(facts: Sequence[Fact], others: Sequence[Fact]) -> tuple[tuple[str, str], ...]:
+    """Find facts that have near copies in another set.
+
+    Args:
+        facts: Facts of one set.
+        others: Facts of the other.
+
+    Returns:
+        Ids of a fact and of its first near copy in the other set, in the order of the facts.
+    """
+    together = (*facts, *others)
+    prompts = [_words(fact.prompt, digits=False) for fact in together]
+    answers = [_words(fact.answer) for fact in together]
+    found: dict[int, int] = {}
+    for index, alike in enumerate(_alike(prompts)):
+        if index < len(facts):
+            continue
+        for earlier in alike:
+            if earlier < len(facts) and _say_the_same(answers[index], answers[earlier]):
+                found.setdefault(earlier, index)
+    return tuple((facts[one].id, others[found[one] - len(facts)].id) for one in sorted(found))
+
+
 def _alike(prompts: Sequence[_Words]) -> Iterator[list[int]]:
     """Yield the earlier prompts that ask the same as each."""
     matrix = _matrix(prompts)

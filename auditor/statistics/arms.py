@@ -225,6 +225,13 @@ class Arms:
         """Number of retrained models S."""
         return int(self.retrained.shape[0])
 
+    @property
+    def baseline_mean(self) -> float:
+        """Mean K of what stands for a model that forgot."""
+        if self.null is not None:
+            return float(self.null.original.mean())
+        return float(self.retrained.mean(axis=1).mean())
+
     def fact_contrast(self) -> Contrast:
         """Returns d and g per fact, whatever the scope.
 

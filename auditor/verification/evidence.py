@@ -88,6 +88,8 @@ def _check_foreign(
         for world, facts in worlds(sets, certificate.verdict.baseline).items()
     }
     takes = row.attack in ATTACKS.names() and ATTACKS.metadata(row.attack).requires.donor
+    prompts = certificate.reproduction.prompts
+    own = {key for keys in row.jobs.values() for key in keys}
     for arm, keys in jobs.items():
         if len(set(keys)) < len(keys):
             raise ContradictedError(f"{row.label} uses a job of {arm} twice.")
@@ -107,6 +109,8 @@ def _check_foreign(
                 "facts": others.get(Arm(arm).world, certificate.identity.facts_digest),
                 "auxiliary": certificate.identity.auxiliary_inputs or {},
             }
+            if prompts is not None and key in own:
+                expected["prompts"] = prompts.digests.get(Arm(arm).model)
             if "kind" in said:
                 expected["kind"] = certificate.identity.kind
             for name, value in expected.items():

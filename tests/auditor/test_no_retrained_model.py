@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 import auditor
-from auditor.cli.main import NOT_DECIDED, OK, USAGE, run
+from auditor.cli.main import OK, UNDECIDED, USAGE, run
 from auditor.core.baselines import Baseline
 from auditor.statistics import Verdict
 
@@ -54,7 +54,7 @@ def test_a_model_that_forgot_passes_under_each_baseline(
     certificate = str(tmp_path / "out" / "certificate.json")
     here = ["--evidence", str(store_root), "--unsigned"]
     assert run(["verify", certificate, *here]) == OK
-    assert run(["gate", certificate, "--policy", "release-gate", *here]) == NOT_DECIDED
+    assert run(["gate", certificate, "--policy", "release-gate", *here]) == UNDECIDED
 
 
 def test_another_baseline_in_the_certificate_does_not_verify(parts, people, store_root, tmp_path):
@@ -76,9 +76,7 @@ def test_the_original_fails_against_facts_that_it_never_saw(parts, people, store
 
 
 def test_without_anything_to_compare_with_a_plan_says_what_would_do(parts, people, capsys):
-    given = [
-        f"--{name}={parts[name]}" for name in ("original", "forget", "retain")
-    ]
+    given = [f"--{name}={parts[name]}" for name in ("original", "forget", "retain")]
     given += [f"--unlearned={people.model_path('retrained-0')}", "--no-pilot"]
     assert run(["plan", *given]) == USAGE
     said = capsys.readouterr().err
