@@ -774,6 +774,11 @@ SENTENCES: Mapping[str, Wording] = {
     "environments_differ": _environments_differ,
     "effect_not_noted": _effect_not_noted,
     "read_otherwise": _read_otherwise,
+    "asked_in_other_tokens": (
+        "{attack}: {arms} read facts as other tokens than the original, so no attack asked all "
+        "models alike. Give every model with the original's tokenizer and chat template "
+        "(`tokenizer:` in the plan takes them from one place)."
+    ),
     "no_effect_on_baseline": _no_effect_on_baseline,
     "no_effect_on_unlearned": _no_effect_on_unlearned,
     "body_unchanged": (
@@ -1056,6 +1061,24 @@ SENTENCES: Mapping[str, Wording] = {
         "{file} of {arm} and of the original differ in {count:setting|settings}: {settings}."
     ),
     "note_on_files": "{arm}: {note}.",
+    "facts_read_otherwise": (
+        "{arm} reads {count:count} of {facts:fact|facts} as other tokens than the original, so it "
+        "is asked something else: {ids}."
+    ),
+    "begin_token_twice": (
+        "The format writes the begin token, and so do the tokenizers of {arms}, before "
+        "{facts:fact|facts}. One of the two was left out."
+    ),
+    "special_tokens_in_facts": (
+        "{facts:fact holds|facts hold} special tokens of the tokenizers of {arms} in their own "
+        "texts, which the models read as control tokens: {ids}."
+    ),
+    "template_arguments_unread": (
+        "The chat templates of {arms} do not read {arguments} of `format.template_arguments`."
+    ),
+    "stored_type_differs": (
+        "The weights of {arm} are stored as {own}, those of the original as {original}."
+    ),
     "edges_trimmed": (
         "Blanks, line ends or characters without width stood at the ends of texts of "
         "{facts:fact|facts} of the {set} set; they were trimmed."

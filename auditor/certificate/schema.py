@@ -514,6 +514,27 @@ class FormatPart(Part):
     """Key of its evidence."""
 
 
+class PromptPart(Part):
+    """A fact's prompt as the original reads it."""
+
+    set: SetName
+    fact: str
+    text: str
+    """Text of its tokens, special ones included."""
+    tokens: int
+
+
+class PromptsPart(Part):
+    """What the models were asked, as they read it."""
+
+    digests: dict[str, str]
+    """Digest of the token ids of all facts by arm."""
+    date: str | None = Field(default=None, exclude_if=absent)
+    """Date that the chat template was told in the place of today's; absent: it asks for none."""
+    shown: tuple[PromptPart, ...]
+    """The first prompt of each set."""
+
+
 class ReproductionPart(Part):
     """Plan and environment with which to measure it again."""
 
@@ -525,6 +546,8 @@ class ReproductionPart(Part):
     determinism: Message
     formats: tuple[FormatPart, ...] = ()
     """Formats of prompts that were tried on the original, the plan's first."""
+    prompts: PromptsPart | None = Field(default=None, exclude_if=absent)
+    """Prompts as the models read them; absent for models that are asked in no tokens."""
 
 
 class TimingPart(Part):

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+_OF_ALL_MODELS = ("kind", "dtype", "tokenizer", "device_map", "allow_pickle", "trust_remote_code")
+"""Options that say something of every model."""
+
 
 def plan_options(command: Command) -> Command:
     """A plan file, or flags that say the same."""
@@ -58,6 +61,12 @@ def plan_options(command: Command) -> Command:
                 metavar="POLICY",
                 help="What decides: a file, or one of `auditor policy list`; may stand beside a "
                 "plan file that has no policy of its own.",
+            ),
+            click.option(
+                "--tokenizer",
+                metavar="MODEL",
+                help="Tokenizer of all models, a directory or a name on the hub.  [default: what "
+                "lies beside the weights]",
             ),
             click.option("--device-map", metavar="MAP", help="Where accelerate puts the weights."),
             click.option("--allow-pickle", is_flag=True, help="Load pickled weights."),
@@ -111,11 +120,7 @@ def plan_from(options: dict[str, Any]) -> "AuditPlan":
             "give a plan file (`auditor init` writes one) or the flags; missing: "
             f"{', '.join(missing)}."
         )
-    shared = {
-        name: given[name]
-        for name in ("kind", "dtype", "device_map", "allow_pickle", "trust_remote_code")
-        if name in given
-    }
+    shared = {name: given[name] for name in _OF_ALL_MODELS if name in given}
     content = {
         "unlearned": {"path": given["unlearned"], **shared},
         "original": {"path": given["original"], **shared},

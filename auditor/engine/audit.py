@@ -187,7 +187,7 @@ def _evidence(
         environment=environment_message(store, variant.id, jobs),
         effect=effect_message(store, variant.id, attack.effect, jobs),
         weights=weights_message(store, variant.id, jobs),
-        tokenization=tokenization_message(store, variant.id, jobs),
+        tokenization=tokenization_message(store, variant.id, jobs, baseline=baseline),
         code=code_message(store, variant.id, prepared.sets.forget, jobs) if baseline else None,
     )
 

@@ -20,9 +20,11 @@ from auditor.engine.locations import Locations
 from auditor.engine.plan import AuditPlan
 from auditor.engine.plan_checks import missing, problems_of_sets, read_sets
 from auditor.engine.plan_warnings import PlannedAttack, plan_warnings
+from auditor.metrics.metric import METRICS
+from auditor.models.asked import AskedFacts, asking_warnings
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.manifest import Location
-from auditor.models.opening import check_unopenable, locate
+from auditor.models.opening import asked_facts, check_unopenable, locate
 from auditor.models.spec import PromptFormat
 from auditor.policy import check_expired
 from auditor.statistics.weights import LEAST_CHANGE
@@ -58,6 +60,8 @@ class Prepared:
     """Classifier and pictures, where the plan names some."""
     formats: tuple[TriedFormat, ...] = ()
     """Formats that were tried on the original, the plan's first."""
+    asked: Mapping[str, AskedFacts] = field(default_factory=dict)
+    """Token ids that each arm is asked in; empty for kinds that are asked in none."""
 
     @property
     def models(self) -> Locations:
@@ -138,6 +142,7 @@ class Prepared:
         pool: tuple[Pooled, ...] = (),
     ) -> Job:
         attack: AnyAttack = variant.attack
+        asked = self.asked.get(arm)
         return Job(
             stage=stage,
             attack=attack.name,
@@ -149,6 +154,7 @@ class Prepared:
             facts=self.facts,
             metrics=self.plan.metrics.all,
             format=self.plan.format,
+            prompts=None if asked is None else asked.digest,
             token_budget=self.plan.token_budget,
             code=measuring_code(attack.name, self.plan.metrics.all, self.plan.kind),
             pool=pool,
@@ -178,6 +184,7 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     _check_exposure(variants, sets)
     auxiliary = plan.kind.auxiliary_inputs(plan, sets)
     locations = _located(plan, progress)
+    asked = _asked(plan, locations, sets, progress)
     if plan.kind.weighed:
         _check_circles(locations, progress)
     variants = [
@@ -185,9 +192,9 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
         for v in variants
     ]
     planned = [PlannedAttack.from_variant(variant) for variant in variants]
-    warnings = [*plan_warnings(plan, planned, sets, locations), *notes]
+    warnings = [*plan_warnings(plan, planned, sets, locations), *notes, *asking_warnings(asked)]
     facts = store.put_facts(sets)
-    return Prepared(plan, locations, sets, facts, variants, warnings, auxiliary)
+    return Prepared(plan, locations, sets, facts, variants, warnings, auxiliary, asked=asked)
 
 
 def _located(plan: AuditPlan, progress: Progress) -> dict[str, Location]:
@@ -211,6 +218,39 @@ def _located(plan: AuditPlan, progress: Progress) -> dict[str, Location]:
     if faults:
         raise AuditorError("\n".join(faults))
     return locations
+
+
+def _asked(
+    plan: AuditPlan, locations: Mapping[str, Location], sets: FactSets, progress: Progress
+) -> dict[str, AskedFacts]:
+    """Return the token ids that each arm is asked in.
+
+    Arms with equal files are asked alike.
+
+    Raises:
+        AuditorError: Facts cannot be asked; all arms and facts are named.
+    """
+    alike: dict[str, list[str]] = {}
+    for arm, spec in plan.arms.items():
+        asking = plan.kind.asking(spec, locations[arm])
+        if asking is not None:
+            alike.setdefault(asking, []).append(arm)
+    generates = any(METRICS.get(name).generates for name in plan.metrics.all)
+    found: dict[str, AskedFacts] = {}
+    faults: list[str] = []
+    with progress.task("turning the facts into tokens", len(alike)) as advance:
+        for arms in alike.values():
+            spec, location = plan.arms[arms[0]], locations[arms[0]]
+            try:
+                asked = asked_facts(spec, location, sets, plan.format, generates=generates)
+            except AuditorError as error:
+                faults.append(f"{', '.join(arms)}: {error}")
+            else:
+                found |= dict.fromkeys(arms, asked)
+            advance(1, arms[0])
+    if faults:
+        raise AuditorError("\n".join(faults))
+    return {arm: found[arm] for arm in plan.arms if arm in found}
 
 
 def _check_circles(locations: dict[str, Location], progress: Progress) -> None:

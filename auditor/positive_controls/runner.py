@@ -236,5 +236,6 @@ def _with_control(
         prepared,
         plan=prepared.plan.model_copy(update={"unlearned": model.spec}),
         locations={**prepared.locations, Arm.UNLEARNED: model.location},
+        asked={**prepared.asked, Arm.UNLEARNED: prepared.asked[Arm.ORIGINAL]},  # as its copy
         variants=[v for v in prepared.variants if v in variants or v.attack.name == AS_IS],
     )

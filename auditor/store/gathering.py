@@ -13,7 +13,7 @@ from auditor.statistics import Arms, AttackEvidence, Reading
 from auditor.statistics.answer_structure import coded_answers
 from auditor.statistics.effect import lacking_effect
 from auditor.statistics.holdout_blocks import BLOCK
-from auditor.statistics.tokenization import read_otherwise
+from auditor.statistics.tokenization import asked_otherwise, read_otherwise
 from auditor.statistics.weights import unchanged_body, unchanged_codes
 from auditor.store.base import EvidenceStore
 from auditor.store.columns import ANSWERED, answers
@@ -183,22 +183,31 @@ def weights_message(
 
 
 def tokenization_message(
-    store: EvidenceStore, attack: AttackId, jobs: Mapping[str, tuple[str, ...]]
+    store: EvidenceStore,
+    attack: AttackId,
+    jobs: Mapping[str, tuple[str, ...]],
+    *,
+    baseline: bool,
 ) -> Message | None:
     """Return which arms' own tokenizers read facts otherwise, or None.
 
-    Their jobs noted it. Such arms were asked unlike things by all other attacks.
+    Their jobs noted it, or were asked in other tokens. Such arms were asked unlike things by all
+    attacks.
 
     Args:
         store: where the evidence is.
         attack: the attack and its level.
         jobs: arm to the keys of its evidence.
+        baseline: whether it is the model as it is, which speaks for all attacks.
 
     Raises:
         EvidenceChangedError: evidence was changed after it was measured, or is not there.
     """
     notes = {arm: [store.notes(key) for key in keys] for arm, keys in jobs.items()}
-    return read_otherwise(attack.label, notes)
+    if (noted := read_otherwise(attack.label, notes)) is not None or not baseline:
+        return noted
+    prompts = {arm: store.identity(keys[0]).get("prompts") for arm, keys in jobs.items() if keys}
+    return asked_otherwise(attack.label, prompts)
 
 
 def code_message(

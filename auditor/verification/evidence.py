@@ -81,6 +81,8 @@ def _check_foreign(
     digests: dict[str, str],
 ) -> None:
     takes = row.attack in ATTACKS.names() and ATTACKS.metadata(row.attack).requires.donor
+    prompts = certificate.reproduction.prompts
+    own = {key for keys in row.jobs.values() for key in keys}
     for arm, keys in jobs.items():
         if len(set(keys)) < len(keys):
             raise ContradictedError(f"{row.label} uses a job of {arm} twice.")
@@ -100,6 +102,8 @@ def _check_foreign(
                 "facts": certificate.identity.facts_digest,
                 "auxiliary": certificate.identity.auxiliary_inputs or {},
             }
+            if prompts is not None and key in own:
+                expected["prompts"] = prompts.digests.get(arm)
             if "kind" in said:
                 expected["kind"] = certificate.identity.kind
             for name, value in expected.items():

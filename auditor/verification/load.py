@@ -137,7 +137,9 @@ def load_inputs(
             replace(
                 attack,
                 weights=weights_message(store, attack.id, attack.jobs),
-                tokenization=tokenization_message(store, attack.id, attack.jobs),
+                tokenization=tokenization_message(
+                    store, attack.id, attack.jobs, baseline=attack.baseline
+                ),
                 code=code_message(store, attack.id, sets.forget, attack.jobs)
                 if attack.baseline and attack.jobs
                 else None,

@@ -15,6 +15,8 @@ from auditor.data.edges import trimmed
 PROBABILITY = "answer-probability"
 ROUGE = "rouge-l-recall"
 TRUTH_RATIO = "truth-ratio"
+CHOICE = "multiple-choice"
+OPTION = "option-probability"
 """Metrics of this package whose definition the columns of logs share."""
 
 _SHOWN = 3
@@ -36,6 +38,7 @@ class LoggedFact:
         distractors: wrong answers that the log names.
         k: knowledge in [0, 1] by metric.
         said: what the model answered; None where the log does not hold it.
+        wording: the whole text that the model was given.
     """
 
     set: SetName
@@ -46,11 +49,12 @@ class LoggedFact:
     distractors: tuple[str, ...] = ()
     k: Mapping[str, float] = field(default_factory=dict)
     said: str | None = None
+    wording: str = ""
 
     @property
-    def asked(self) -> tuple[str, str, tuple[str, ...]]:
+    def asked(self) -> tuple[str, ...]:
         """What all models must have been asked alike."""
-        return self.prompt, self.answer, self.distractors
+        return self.id, self.prompt, self.answer, self.wording, *self.distractors
 
 
 @dataclass(frozen=True)
@@ -213,6 +217,11 @@ def bounded_ratio(right: float, wrong: Sequence[float]) -> float:
         wrong: Mean losses a token of the wrong answers.
     """
     return 0.5 * (1 + math.tanh((math.fsum(wrong) / len(wrong) - right) / 2))
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the mean."""
+    return math.fsum(values) / len(values)
 
 
 def harmonic_mean(values: Sequence[float]) -> float:

@@ -6,7 +6,7 @@ for each question by its place. Questions come in the order of the data, 20 abou
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from auditor.data.logs.log import (
     bounded_ratio,
     harmonic_mean,
     in_order,
+    mean,
     parsed,
     probability,
     tables,
@@ -137,6 +138,8 @@ def _fact(
 ) -> LoggedFact:
     texts = row[_TEXTS] if isinstance(row[_TEXTS], list) else []
     prompt, said, truth = texts if len(texts) == _PARTS else ("", None, "")
+    if not isinstance(said, str):
+        faults.add(f"{said_at}: the generation in {_TEXTS} is missing")
     loss = faults.number(row[_LOSS], f"{said_at}: {_LOSS}")
     if loss < 0:
         faults.add(f"{said_at}: {_LOSS} is {loss:g}, below 0")
@@ -146,14 +149,16 @@ def _fact(
     if _PARAPHRASED in row and _PERTURBED in row:
         right, wrong = _losses(row, said_at, faults)
         k[TRUTH_RATIO] = bounded_ratio(right, wrong) if wrong else math.nan
+    asked = faults.text(prompt, f"{said_at}: the prompt in {_TEXTS}")
     return LoggedFact(
         set=name,
         id=f"{name}-{place:04d}",
         entity=f"{name} author {place // QUESTIONS:02d}",
-        prompt=question(faults.text(prompt, f"{said_at}: the prompt in {_TEXTS}")),
+        prompt=question(asked),
         answer=faults.text(truth, f"{said_at}: the true answer in {_TEXTS}"),
         k=k,
-        said=said if isinstance(said, str) else None,
+        said=said,
+        wording=asked,
     )
 
 
@@ -219,8 +224,3 @@ def _excess(table: Table, task: str, faults: Faults) -> list[float]:
         faults.check()
         found.append(mean(wrong) - right)
     return found
-
-
-def mean(values: Sequence[float]) -> float:
-    """Return the mean."""
-    return math.fsum(values) / len(values)

@@ -162,16 +162,17 @@ def _read(specs: Mapping[str, EvaluationLogSpec]) -> "dict[str, ReadLog]":
         read_log,
     )
 
-    logs, faults = {}, []
+    logs, files, faults = {}, {}, []
     for arm, spec in specs.items():
         try:
-            logs[arm] = read_log(spec, files_of(spec))
+            files[arm] = files_of(spec)
+            logs[arm] = read_log(spec, files[arm])
         except AuditorError as error:
             faults.append(f"{arm}: {error}")
     if faults:
         raise AuditorError("\n".join(faults))
     check_asked_alike(logs)
-    check_copies(logs, [arm for arm in logs if Arm(arm).is_retrained])
+    check_copies(logs, files, [arm for arm in logs if Arm(arm).is_retrained])
     return logs
 
 
