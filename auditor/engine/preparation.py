@@ -25,6 +25,7 @@ from auditor.models.asked import AskedFacts, asking_warnings
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.manifest import Location
 from auditor.models.opening import asked_facts, check_unopenable, locate
+from auditor.models.provenance import provenances
 from auditor.models.spec import PromptFormat
 from auditor.policy import check_expired
 from auditor.statistics.weights import LEAST_CHANGE
@@ -194,6 +195,7 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     _check_exposure(variants, sets)
     auxiliary = plan.kind.auxiliary_inputs(plan, sets)
     locations = _located(plan, progress)
+    provenances(locations)
     asked = _asked(plan, locations, sets, progress)
     if plan.kind.weighed:
         _check_circles(locations, progress)
