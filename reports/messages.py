@@ -1295,6 +1295,7 @@ SENTENCES: Mapping[str, Wording] = {
     "other_retrained": (
         "Their retrained models differ, and residual knowledge is what is known beyond them."
     ),
+    "other_baseline": ("One measures residual knowledge against {a}, the other against {b}."),
     "other_scope": (
         "The scope of A is {a}, that of B {b}: their claims are about different populations."
     ),

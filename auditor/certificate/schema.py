@@ -66,6 +66,12 @@ class VerdictPart(Part):
             return str(self.verdict)
         return f"{self.verdict} ({self.baseline.replace('-', ' ')})"
 
+    @property
+    def qualifiers(self) -> tuple[str, ...]:
+        """The flags, and the baseline where no model was retrained."""
+        usual = self.baseline is Baseline.RETRAINED
+        return (*self.flags, *(() if usual else (self.baseline.replace("-", " "),)))
+
     def reasons_naming(self, most: int) -> tuple[Message, ...]:
         """Return the reasons, with at most so many facts named.
 
