@@ -12,7 +12,7 @@ from auditor import __version__
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact
 from auditor.core.files import whole_folder, write_whole
-from auditor.core.hashing import canonical_json, digest
+from auditor.core.hashing import canonical_json
 from auditor.core.packages import installed_version
 from auditor.core.progress import Progress, SilentProgress
 from auditor.data.checks import texts_across
@@ -32,6 +32,7 @@ from auditor.models.provenance import (
     Provenance,
     Recipe,
     TrainedSet,
+    facts_digest,
     read_provenance,
 )
 from auditor.unlearning import retraining
@@ -187,8 +188,10 @@ def _prepare(
     return _Prepared(
         spec=spec,
         location=location,
-        retain=TrainedSet(facts=len(kept), digest=_digest(kept), left_out=len(facts) - len(kept)),
-        forget=_digest(unwanted) if unwanted else None,
+        retain=TrainedSet(
+            facts=len(kept), digest=facts_digest(kept), left_out=len(facts) - len(kept)
+        ),
+        forget=facts_digest(unwanted) if unwanted else None,
         examples=retraining.examples(kept, spec, location, recipe),
     )
 
@@ -207,10 +210,6 @@ def _spec(given: Base) -> LanguageSpec:
     if spec.adapter is not None:
         raise AuditorError(f"{spec.path}: merge the adapter into the base, and give that.")
     return spec
-
-
-def _digest(facts: Sequence[Fact]) -> str:
-    return digest([fact.model_dump(mode="json") for fact in facts])
 
 
 def _without_forgotten(
