@@ -19,8 +19,8 @@ from auditor.data.builders.hub import facts_from_source
 from auditor.data.builders.passages import Cut, facts_from_text
 from auditor.data.builders.tables import facts_from_table
 from auditor.data.builders.tasks import facts_from_task
-from auditor.data.folds import SplitBy, folds
-from auditor.data.near_copies import near_copies
+from auditor.data.folds import SplitBy, folds, names_entities
+from auditor.data.near_copies import copies_across, near_copies
 from auditor.data.readers import read_noted
 from auditor.data.source import DataSource
 from auditor.statistics.margins import Margins
@@ -61,7 +61,8 @@ class FactsReport:
     """Facts below which no audit passes, however much the original knows."""
     relearning: str | None
     """Finest level at which half of the facts can be taught and the other half asked: ``attribute``
-    (some facts of every entity), ``entity`` (some entities), or None."""
+    (some facts of every entity), ``half`` (where every fact is an entity of its own), ``entity``
+    (some entities), or None."""
     guess: BlindGuess | None
     """What can be guessed; None where all facts are about one entity."""
     void: tuple[Message, ...] = ()
@@ -182,7 +183,7 @@ class _Checked:
             example = " = ".join(copies[0])
             yield message("near_copies", facts=len(forget), copies=len(copies), example=example)
         for name in ("retain", "holdout"):
-            if ids := _near(forget, self.sets.named(name)):
+            if ids := [one for one, _ in copies_across(forget, self.sets.named(name))]:
                 self.spoilt |= set(ids) if name == "retain" else set()
                 yield message("near_other_set", set=name, facts=len(ids), ids=ids[:_NAMED])
 
@@ -213,17 +214,6 @@ class _Checked:
             yield message("prompts_with_two_answers", prompts=count)
 
 
-def _near(forget: Sequence[Fact], others: Sequence[Fact]) -> list[str]:
-    """Ids of forget facts that stand in another set, or nearly."""
-    marked = [f.model_copy(update={"id": f"{place}"}) for place, f in enumerate((*forget, *others))]
-    return [
-        forget[int(first)].id
-        for first in dict.fromkeys(
-            first for copy, first in near_copies(marked) if int(copy) >= len(forget) > int(first)
-        )
-    ]
-
-
 def _gives_away(fact: Fact) -> bool:
     """Whether a prompt of a fact holds its answer."""
     answers = [f" {text} " for form in (fact.answer, *fact.accepted) if (text := _words(form))]
@@ -237,7 +227,7 @@ def _words(text: str) -> str:
 
 def _relearning(facts: Sequence[Fact]) -> SplitBy | None:
     """Finest level at which facts can be taught and asked."""
-    levels: tuple[SplitBy, ...] = ("attribute", "entity")
+    levels: tuple[SplitBy, ...] = ("attribute", "entity" if names_entities(facts) else "half")
     for level in levels:
         try:
             folds(facts, level)

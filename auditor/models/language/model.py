@@ -22,9 +22,11 @@ from auditor.models.batching import run_batched
 from auditor.models.language.decoding import Sampling
 from auditor.models.language.layers import linear_layers
 from auditor.models.language.loading import (
+    context,
     load_directory,
     load_tokenizer,
     read_config,
+    vocabulary,
     with_pad_token,
 )
 from auditor.models.language.prompting import Opened
@@ -53,6 +55,14 @@ class Example(Protocol):
     @property
     def positions(self) -> int:
         """Tokens of its longest sequence; a model's context must hold them."""
+
+    @property
+    def before(self) -> int:
+        """Tokens that stand before the answer in its sequence."""
+
+    @property
+    def token_ids(self) -> list[int]:
+        """All of its token ids."""
 
 
 X = TypeVar("X", bound=Example, default=Any)
@@ -112,7 +122,7 @@ class LanguageModel(AuditedModel, Generic[X]):
             cls.spec_type.model_validate({"path": name}), None, prompt_format, token_budget
         )
         wrapped._load = network.eval
-        wrapped._tokenizer = with_pad_token(tokenizer, name)
+        wrapped._tokenizer = with_pad_token(tokenizer, name, vocabulary(network.config))
         return wrapped
 
     def copy_with(
@@ -210,8 +220,12 @@ class LanguageModel(AuditedModel, Generic[X]):
     @property
     def context_length(self) -> int | None:
         """Most tokens that one sequence can have; None where nothing limits it."""
-        limit = getattr(self.config.get_text_config(), "max_position_embeddings", None)
-        return None if limit is None or int(limit) <= 0 else int(limit)
+        return context(self.config)
+
+    @property
+    def vocabulary(self) -> int | None:
+        """Number of tokens that have embeddings; None where that is not known."""
+        return vocabulary(self.config)
 
     @abstractmethod
     def encode(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[X]:
