@@ -51,11 +51,14 @@ def benchmark_plan(
     published = benchmark.published_models(unlearned)
     before = original or (published[0] if published else None)
     without = list(retrained) or list(published[1] if published else ())
-    lacking = [arm for arm, there in (("original", before), ("retrained", without)) if not there]
+    lacking = [] if before else ["original"]
+    if not without and any(retrained for _, retrained in benchmark.models.values()):
+        lacking.append("retrained")
+        without = ["models/retrained-0"]
     content = {
         "unlearned": _located(unlearned, beside),
         "original": _located(before or "models/original", beside),
-        "retrained": [_located(model, beside) for model in without] or ["models/retrained-0"],
+        "retrained": [_located(model, beside) for model in without],
         "data": _beside(sections["data"], beside),
         "format": {"chat": True} if _is_chat(unlearned) else sections["format"],
         "metrics": sections["metrics"],
@@ -79,12 +82,14 @@ def _lines(benchmark: Benchmark, content: dict[str, Any], lacking: list[str]) ->
     notes = {
         "data": "# What the benchmark publishes, at one commit.\n",
         "format": "# How a prompt becomes text; models of chats need `chat: true` instead.\n",
+        "retrained": "# Trained without the forget set; more seeds say more.\n",
         "metrics": "# The primary metric and the deciding ones decide.\n",
         "policy": "# `auditor policy list`: release-gate asks for two retrained models.\n",
     }
     body = [
         f"\n{notes.get(name, '')}{yaml.safe_dump({name: part}, sort_keys=False, width=100)}"
         for name, part in content.items()
+        if part
     ]
     return [*head, *body]
 

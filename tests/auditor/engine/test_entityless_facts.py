@@ -62,6 +62,17 @@ def test_budgets_and_waivers_go_with_the_demand():
     assert suited(by_name, entities=False).budgets == by_name.budgets
 
 
+def test_demands_that_become_one_are_waived_together_or_not_at_all():
+    entity = "relearning/held-out-facts by entity"
+    waiver = Waiver(attack=entity, reason="r", by="b", until=date(2100, 1, 1))
+    budgets = {ATTRIBUTE: {"rank": 64, "x": 1}, entity: {"rank": 8}}
+    both = Policy(budgets=budgets, mandatory=(ATTRIBUTE, entity), waivers=(waiver,))
+    now = suited(both, entities=False)
+    assert (now.waivers, now.budgets) == ((), {HALF: {"rank": 64, "x": 1}})
+    one = Policy(mandatory=(entity,), waivers=(waiver,))
+    assert suited(one, entities=False).waivers[0].attack == HALF
+
+
 def test_every_level_that_stands_in_is_a_level():
     assert levels_without_entities()[ATTRIBUTE] == HALF
 
