@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from pydantic import JsonValue
 
-from auditor.certificate.schema import ScopePart
+from auditor.certificate.schema import ScopePart, VerdictPart
 from auditor.core.findings import Curve, SelfCheck, SideFigure
 from auditor.core.messages import TEXT, Message, is_message, naming
 from auditor.core.wording import WORDINGS
@@ -69,6 +69,11 @@ def scope_statement(scope: ScopePart) -> str:
         "forget set. Each entity counts once, however many of the {facts:fact|facts} are about it.",
     }[scope.scope]
     return str(fill(template, facts=forget.facts, entities=forget.entities))
+
+
+def headline_of(verdict: VerdictPart) -> str:
+    """Return the one line that stands above a verdict's claim."""
+    return HEADLINES_ON_LOGS.get(verdict.claim.code) or HEADLINES[verdict.verdict]
 
 
 def check_name(check: SelfCheck) -> Phrase:
@@ -1552,6 +1557,14 @@ CHECK_RESULTS: Mapping[str, Wording] = {
 }
 """Finding of each self-check by its code; ``passed`` is one of its parameters."""
 
+HEADLINES_ON_LOGS: Mapping[str, str] = {
+    "no_more_in_logs": (
+        "As the logs have it, and without any attack, no more is known than by a model that never "
+        "saw it."
+    ),
+    "more_in_logs": "As the logs have it, what was to be forgotten is still there.",
+}
+"""Headlines by the code of the claim, where logs stand in for the models."""
 HEADLINES: Mapping[str, str] = {
     "PASS": "Under these attacks, no more is brought back than from a model that never saw it.",
     "FAIL": "What was to be forgotten can be brought back.",
