@@ -1055,6 +1055,14 @@ SENTENCES: Mapping[str, Wording] = {
     "settings_differ_from_original": (
         "{file} of {arm} and of the original differ in {count:setting|settings}: {settings}."
     ),
+    "stored_types_differ": (
+        "The weights of {arm} are stored as {own}, those of the original as {original}: they were "
+        "rounded otherwise."
+    ),
+    "own_code_not_run": (
+        "it brings Python code of its own, which was not run; transformers has the architecture "
+        "{type} itself"
+    ),
     "note_on_files": "{arm}: {note}.",
     "edges_trimmed": (
         "Blanks, line ends or characters without width stood at the ends of texts of "

@@ -38,6 +38,7 @@ TAKEN = frozenset(
         "note_on_files",
         "prompt_format_failed",
         "settings_differ_from_original",
+        "stored_types_differ",
     }
 )
 """Warnings on what was in files, and happened to them and to libraries, where the audit ran."""

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from auditor.core.errors import AuditorError
 from auditor.core.facts import FactSets
 from auditor.core.limits import SECONDS, exceeded
-from auditor.core.messages import Message
+from auditor.core.messages import Message, message
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.checkpoint_files import read_json
 from auditor.models.file_differences import asked_otherwise
 from auditor.models.kind import ModelKind, Tick, Workload
 from auditor.models.language.spec import LanguageSpec
 from auditor.models.spec import ModelSpec, PromptFormat
+from auditor.models.stored_tensors import float_type
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -128,8 +129,15 @@ class LanguageKind(ModelKind):
             network()
 
     def differences(self, arm: str, own: "Location", original: "Location") -> tuple[Message, ...]:
-        """Return warnings of files and settings that decide how it is asked."""
-        return asked_otherwise(arm, own, original)
+        """Return warnings of files and settings that decide how it is asked.
+
+        Weights that were stored in another type were rounded otherwise.
+        """
+        found = asked_otherwise(arm, own, original)
+        mine, theirs = (float_type(place) for place in (own, original))
+        if mine is None or theirs is None or mine == theirs:
+            return found
+        return (*found, message("stored_types_differ", arm=arm, own=mine, original=theirs))
 
     def other_formats(
         self, spec: ModelSpec, location: "Location", given: PromptFormat

@@ -29,7 +29,11 @@ def load_tokenizer(spec: LanguageSpec, location: Location) -> PreTrainedTokenize
             location.model, trust_remote_code=spec.trust_remote_code
         )
     except (OSError, ValueError, KeyError) as error:
-        raise AuditorError(f"{location.model} has no tokenizer that loads ({error}).") from error
+        raise AuditorError(
+            f"{location.model} has no tokenizer that loads ({' '.join(str(error).split())[:200]}). "
+            "Copy the files of its tokenizer (tokenizer.json, tokenizer_config.json, …) from the "
+            "model that it was made from."
+        ) from error
     return with_pad_token(tokenizer, str(location.model))
 
 
