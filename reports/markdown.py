@@ -33,7 +33,7 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
 def lines(certificate: Certificate, signatures: Signatures | None) -> Iterator[str]:
     """The summary, line by line, under a heading of the second level."""
     verdict = certificate.verdict
-    yield f"## {VERDICT_MARKS[verdict.verdict]} Unlearning audit: {verdict.verdict}"
+    yield f"## {VERDICT_MARKS[verdict.verdict]} Unlearning audit: {verdict.title}"
     yield ""
     yield HEADLINES[verdict.verdict]
     yield ""

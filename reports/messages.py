@@ -563,8 +563,8 @@ def _facts_leak(
     template += (
         " How many do so by chance, a second retrained model would show."
         if baseline is None
-        else " By chance, up to {baseline:fact does|facts do} so under one of these attacks on a "
-        "retrained model, which never saw them."
+        else " By chance, up to {baseline:fact does|facts do} so under one of these attacks where "
+        "they were never seen."
     )
     if not ids:
         template += " Their ids stand in the certificate and on its HTML page."
@@ -752,7 +752,7 @@ SENTENCES: Mapping[str, Wording] = {
     ),
     "leaks_above_limit": (
         "{attack} by {metric}: {leaked:count} of {eligible:fact leaks|facts leak} whole, and "
-        "{allowed:count} may, by the policy or for the noise that retrained models show."
+        "{allowed:count} may, by the policy or for the noise of the baseline."
     ),
     "placements_decide_nothing": "{attack} is only reported: {reason}.",
     "too_few_holdout_entities": (
@@ -764,6 +764,46 @@ SENTENCES: Mapping[str, Wording] = {
         "sets of facts could not be told from training"
     ),
     "retrained_found_to_be_trained": _retrained_found,
+    # baselines without a retrained model
+    "null_too_small": (
+        "{attack} by {metric} decides nothing: its baseline is {facts:fact|facts}, and "
+        "{needed:count} are needed."
+    ),
+    "null_not_checked": (
+        "{attack} by {metric} decides nothing: whether the answers can be guessed from the prompts "
+        "was not checked. Give facts that no model saw (`data.holdout`), or a reference model."
+    ),
+    "null_easier_to_guess": (
+        "{attack} by {metric} decides nothing: where no model can know them, the facts to forget "
+        "are known by {advantage:number} more than those that stand for what is not known, and "
+        "{allowed:number} is allowed."
+    ),
+    "null_raised": (
+        "{attack} by {metric}: the unlearned model knows the facts that stand for what is not "
+        "known ({known:number}, and {level:number} where it cannot), which would hide as much "
+        "residual knowledge; {allowed:number} more is allowed."
+    ),
+    "sets_told_apart": (
+        "The facts that no model saw are of another kind than those to forget: without any model, "
+        "their words alone tell them apart with an AUC of {auc:number} (at least {lower:number}; "
+        "0.5 is chance). Neither a PASS nor a FAIL can rest on them. Give facts made in the same "
+        "way, of others of the same kind."
+    ),
+    "reference_not_checked": (
+        "Whether the reference models know as much as a model that forgot cannot be checked: there "
+        "are {facts:fact|facts} that no model saw, and {needed:count} are needed "
+        "(`data.holdout`)."
+    ),
+    "reference_knows_otherwise": (
+        "The reference models are no baseline: of facts that no model saw the unlearned model "
+        "knows {unlearned:number} and they know {reference:number}; they may differ by "
+        "{allowed:number}. What they lack is not what was forgotten. Give a model that was trained "
+        "alike, or leave `reference` out."
+    ),
+    "baseline_too_weak": (
+        "For a PASS, the policy {policy} demands the baseline {demanded} or a stronger one; this "
+        "is {baseline}."
+    ),
     "leak_rate_not_within_limit": (
         "{attack} by {metric}: {leaked:count} of {eligible:fact|facts} leaked. The leak rate may "
         "be as high as {upper:share}, and {limit:percent} is allowed."
@@ -774,6 +814,11 @@ SENTENCES: Mapping[str, Wording] = {
     "environments_differ": _environments_differ,
     "effect_not_noted": _effect_not_noted,
     "read_otherwise": _read_otherwise,
+    "asked_in_other_tokens": (
+        "{attack}: {arms} read facts as other tokens than the original, so no attack asked all "
+        "models alike. Give every model with the original's tokenizer and chat template "
+        "(`tokenizer:` in the plan takes them from one place)."
+    ),
     "no_effect_on_baseline": _no_effect_on_baseline,
     "no_effect_on_unlearned": _no_effect_on_unlearned,
     "body_unchanged": (
@@ -841,7 +886,7 @@ SENTENCES: Mapping[str, Wording] = {
     "likewise": _likewise,
     "leaks_shown_above_limit": (
         "{attack} by {metric}: {leaked:count} of {eligible:fact leaks|facts leak} whole, where "
-        "{allowed:count} may; what retrained models show of each other does not explain so many."
+        "{allowed:count} may; the noise of the baseline does not explain so many."
     ),
     "original_not_shown_to_know": (
         "The original model was not shown to know what it is said to have forgotten: without "
@@ -963,6 +1008,18 @@ SENTENCES: Mapping[str, Wording] = {
         "{retrained:retrained model|retrained models} is taken off the margin"
     ),
     "relative_to_supplied_baselines": _relative_to_supplied_baselines,
+    "relative_to_references": (
+        "relative to {models:reference model|reference models} that never saw the forget set and "
+        "were trained otherwise; no model was retrained"
+    ),
+    "relative_to_never_seen_facts": (
+        "relative to what the same model knows of facts like these that no model saw; no model was "
+        "retrained"
+    ),
+    "relative_to_own_null": (
+        "relative to what the same model knows of the same facts with their answers exchanged; no "
+        "model was retrained"
+    ),
     # what an estimate of facts rests on
     "lower_bound_without_noise": (
         "a lower bound without noise, since one retrained model shows no spread"
@@ -1055,15 +1112,29 @@ SENTENCES: Mapping[str, Wording] = {
     "settings_differ_from_original": (
         "{file} of {arm} and of the original differ in {count:setting|settings}: {settings}."
     ),
-    "stored_types_differ": (
-        "The weights of {arm} are stored as {own}, those of the original as {original}: they were "
-        "rounded otherwise."
-    ),
     "own_code_not_run": (
         "it brings Python code of its own, which was not run; transformers has the architecture "
         "{type} itself"
     ),
     "note_on_files": "{arm}: {note}.",
+    "facts_read_otherwise": (
+        "{arm} reads {count:count} of {facts:fact|facts} as other tokens than the original, so it "
+        "is asked something else: {ids}."
+    ),
+    "begin_token_twice": (
+        "The format writes the begin token, and so do the tokenizers of {arms}, before "
+        "{facts:fact|facts}. One of the two was left out."
+    ),
+    "special_tokens_in_facts": (
+        "{facts:fact holds|facts hold} special tokens of the tokenizers of {arms} in their own "
+        "texts, which the models read as control tokens: {ids}."
+    ),
+    "template_arguments_unread": (
+        "The chat templates of {arms} do not read {arguments} of `format.template_arguments`."
+    ),
+    "stored_type_differs": (
+        "The weights of {arm} are stored as {own}, those of the original as {original}."
+    ),
     "edges_trimmed": (
         "Blanks, line ends or characters without width stood at the ends of texts of "
         "{facts:fact|facts} of the {set} set; they were trimmed."
@@ -1228,6 +1299,7 @@ SENTENCES: Mapping[str, Wording] = {
     "other_retrained": (
         "Their retrained models differ, and residual knowledge is what is known beyond them."
     ),
+    "other_baseline": ("One measures residual knowledge against {a}, the other against {b}."),
     "other_scope": (
         "The scope of A is {a}, that of B {b}: their claims are about different populations."
     ),
@@ -1347,6 +1419,7 @@ GATES: Mapping[str, Wording] = {
     "weights": "weights",
     "answer_structure": "structure of the answers",
     "tokenization": "tokenization",
+    "null": "facts not known",
 }
 """Name of each gate by its code."""
 
@@ -1516,5 +1589,9 @@ ARMS: Mapping[str, str] = {
     "unlearned": "the model under audit, said to have forgotten",
     "original": "the model before unlearning",
     "retrained": "a model trained without the forget set",
+    "reference": "a model that never saw the forget set and was trained otherwise",
+    "null": "asked facts that stand for what is not known",
+    "check": "asked facts that no model saw",
+    "check-null": "asked those with their answers exchanged",
 }
 """Meaning of each arm in the audit."""

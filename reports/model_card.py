@@ -124,7 +124,7 @@ def _eval_results(certificate: Certificate) -> Iterator["EvalResult"]:
                 "lower": figures.rho_lower,
                 "upper": figures.rho_upper,
                 "result": attack.result.words,
-                "verdict": certificate.verdict.verdict.value,
+                "verdict": certificate.verdict.title,
                 "certificate": inline(certificate.certificate_id, 64),
             },
         )
@@ -135,7 +135,7 @@ def _block(certificate: Certificate, signatures: Signatures | None) -> Iterator[
     yield "## Unlearning audit"
     yield ""
     yield (
-        f"**{VERDICT_MARKS[verdict.verdict]} {verdict.verdict}**"
+        f"**{VERDICT_MARKS[verdict.verdict]} {verdict.title}**"
         f"{''.join(f', {flag}' for flag in verdict.flags)}. {HEADLINES[verdict.verdict]} "
         f"{UNSAID[verdict.verdict]}"
     )

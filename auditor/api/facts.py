@@ -20,7 +20,7 @@ from auditor.data.builders.passages import Cut, facts_from_text
 from auditor.data.builders.tables import facts_from_table
 from auditor.data.builders.tasks import facts_from_task
 from auditor.data.folds import SplitBy, folds
-from auditor.data.near_copies import near_copies
+from auditor.data.near_copies import copies_across, near_copies
 from auditor.data.readers import read_noted
 from auditor.data.source import DataSource
 from auditor.statistics.margins import Margins
@@ -182,7 +182,7 @@ class _Checked:
             example = " = ".join(copies[0])
             yield message("near_copies", facts=len(forget), copies=len(copies), example=example)
         for name in ("retain", "holdout"):
-            if ids := _near(forget, self.sets.named(name)):
+            if ids := [one for one, _ in copies_across(forget, self.sets.named(name))]:
                 self.spoilt |= set(ids) if name == "retain" else set()
                 yield message("near_other_set", set=name, facts=len(ids), ids=ids[:_NAMED])
 
@@ -211,17 +211,6 @@ class _Checked:
             asked[normal(fact.prompt)].add(normal(fact.answer))
         if count := sum(len(answers) > 1 for answers in asked.values()):
             yield message("prompts_with_two_answers", prompts=count)
-
-
-def _near(forget: Sequence[Fact], others: Sequence[Fact]) -> list[str]:
-    """Ids of forget facts that stand in another set, or nearly."""
-    marked = [f.model_copy(update={"id": f"{place}"}) for place, f in enumerate((*forget, *others))]
-    return [
-        forget[int(first)].id
-        for first in dict.fromkeys(
-            first for copy, first in near_copies(marked) if int(copy) >= len(forget) > int(first)
-        )
-    ]
 
 
 def _gives_away(fact: Fact) -> bool:

@@ -11,6 +11,7 @@ Texts are in more places than their own. What is done in each:
 
 * ``worst_facts``, ``worst_entities`` and ``image_examples``: fact, entity, prompt, answer and
   answers of the models are replaced;
+* ``reproduction.prompts``: facts and prompts are replaced;
 * messages and self-checks: the parameters that they name as quoted (what an exception said) are
   replaced whole;
 * notes of attacks: every text, and every name of an entry, is replaced that is not from the
@@ -106,6 +107,8 @@ def redact(certificate: Certificate, key: bytes) -> Certificate:
     content["warnings"] = _parameters(content["warnings"], mark, sweep)
     for waiver in content["policy"]["waivers"]:
         waiver["reason"] = sweep(waiver["reason"])
+    for prompt in content["reproduction"].get("prompts", {}).get("shown", ()):
+        prompt.update({name: mark(prompt[name]) for name in ("fact", "text")})
     plan = content["reproduction"]["plan"]
     if "attacks" in plan:
         plan["attacks"] = _each_text(plan["attacks"], sweep)
@@ -137,6 +140,9 @@ def _texts(certificate: Certificate) -> Iterator[str]:
         yield from (shown.fact, shown.entity, shown.prompt, shown.answer)
     for entity in certificate.worst_entities:
         yield entity.entity
+    prompts = certificate.reproduction.prompts
+    for prompt in prompts.shown if prompts else ():
+        yield from (prompt.fact, prompt.text)
 
 
 def _quoted(content: Any) -> Iterator[str]:

@@ -1,11 +1,14 @@
 """Reproduction of an audit: command, plan, versions, hardware."""
 
 import platform
+from collections.abc import Mapping
 
-from auditor.certificate.schema import FormatPart, ReproductionPart
+from auditor.certificate.schema import FormatPart, PromptPart, PromptsPart, ReproductionPart
+from auditor.core.arms import Arm
 from auditor.core.messages import message
 from auditor.core.packages import installed_version
 from auditor.engine.audit import AuditOutcome
+from auditor.models.asked import AskedFacts
 from auditor.store.environment import CPU
 
 _REPORTED_PACKAGES = (
@@ -45,5 +48,20 @@ def reproduction(outcome: AuditOutcome, command: str) -> ReproductionPart:
         formats=tuple(
             FormatPart(format=tried.format.model_dump(mode="json"), k=tried.k, job=tried.job)
             for tried in outcome.prepared.formats
+        ),
+        prompts=_prompts(outcome.prepared.asked),
+    )
+
+
+def _prompts(asked: Mapping[str, AskedFacts]) -> PromptsPart | None:
+    """Return what the models were asked, shown as the original reads it."""
+    if Arm.ORIGINAL not in asked:
+        return None
+    return PromptsPart(
+        digests={str(arm): own.digest for arm, own in asked.items()},
+        date=next((own.date for own in asked.values() if own.date is not None), None),
+        shown=tuple(
+            PromptPart(set=name, fact=prompt.fact, text=prompt.text, tokens=prompt.tokens)
+            for name, prompt in asked[Arm.ORIGINAL].shown.items()
         ),
     )

@@ -13,6 +13,7 @@ from auditor.certificate.distribution import DistributionPart, distribution
 from auditor.certificate.media import ImageExamplesPart
 from auditor.certificate.parts import ByArm, Part, absent
 from auditor.core.attack_id import AttackId
+from auditor.core.baselines import Baseline, is_retrained
 from auditor.core.facts import SetName
 from auditor.core.findings import AttackReport, Curve, Explanation, SelfCheck, SideFigure
 from auditor.core.hashing import digest, has_digest
@@ -55,6 +56,21 @@ class VerdictPart(Part):
     """Reasons for the verdict, and what blocks a PASS."""
     exit_code: Literal[0, 1, 3, 4]
     """Exit code of the command line."""
+    baseline: Baseline = Field(default=Baseline.RETRAINED, exclude_if=is_retrained)
+    """Baseline against which it was decided; absent: retrained models."""
+
+    @property
+    def title(self) -> str:
+        """The verdict, with its baseline where no model was retrained."""
+        if self.baseline is Baseline.RETRAINED:
+            return str(self.verdict)
+        return f"{self.verdict} ({self.baseline.replace('-', ' ')})"
+
+    @property
+    def qualifiers(self) -> tuple[str, ...]:
+        """The flags, and the baseline where no model was retrained."""
+        usual = self.baseline is Baseline.RETRAINED
+        return (*self.flags, *(() if usual else (self.baseline.replace("-", " "),)))
 
     def reasons_naming(self, most: int) -> tuple[Message, ...]:
         """Return the reasons, with at most so many facts named.
@@ -244,6 +260,8 @@ class PolicyPart(Part):
     """Least value of each parameter that is a mandatory attack's budget, by the attack's label."""
     minimum_facts: int
     minimum_retrained: int
+    minimum_baseline: Baseline = Field(default=Baseline.RETRAINED, exclude_if=is_retrained)
+    """Weakest baseline against which a PASS is given; absent: retrained models."""
     valid_days: int | None
     """Days for which a certificate holds; null: no limit was set."""
     waivers: tuple[WaiverPart, ...]
@@ -514,6 +532,27 @@ class FormatPart(Part):
     """Key of its evidence."""
 
 
+class PromptPart(Part):
+    """A fact's prompt as the original reads it."""
+
+    set: SetName
+    fact: str
+    text: str
+    """Text of its tokens, special ones included."""
+    tokens: int
+
+
+class PromptsPart(Part):
+    """What the models were asked, as they read it."""
+
+    digests: dict[str, str]
+    """Digest of the token ids of all facts by arm."""
+    date: str | None = Field(default=None, exclude_if=absent)
+    """Date that the chat template was told in the place of today's; absent: it asks for none."""
+    shown: tuple[PromptPart, ...]
+    """The first prompt of each set."""
+
+
 class ReproductionPart(Part):
     """Plan and environment with which to measure it again."""
 
@@ -525,6 +564,8 @@ class ReproductionPart(Part):
     determinism: Message
     formats: tuple[FormatPart, ...] = ()
     """Formats of prompts that were tried on the original, the plan's first."""
+    prompts: PromptsPart | None = Field(default=None, exclude_if=absent)
+    """Prompts as the models read them; absent for models that are asked in no tokens."""
 
 
 class TimingPart(Part):

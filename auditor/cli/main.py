@@ -49,6 +49,7 @@ SUMMARIES = {
     "import": "Read logs of other tools, so that they can be certified.",
     "certify": "Decide on imported logs, and write a certificate.",
     "facts": "Build facts from texts, tables, hub data or tasks, and check them.",
+    "baseline": "Train a baseline where there is no retrained model.",
     "demo": "Audit two small models: one fails and one passes.",
     "keygen": "Make a key pair to sign certificates with.",
     "sign": "Sign a certificate, or add a signature to a signed one.",

@@ -9,6 +9,8 @@ from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, FactSets
 from auditor.core.messages import Message, message
 
+LONG = 60
+"""Least characters of an answer or passage that no two facts share by chance."""
 MINIMUM_OVERLAP = 20
 """Least characters of an answer or passage whose occurrence in another text means something."""
 
@@ -72,6 +74,30 @@ def forget_text_within(sets: FactSets, texts: Iterable[str]) -> list[str]:
     """
     haystack = "\n".join(_words(text) for text in texts)
     return [fact.id for fact in sets.forget if any(n in haystack for n in _needles(fact))]
+
+
+def texts_across(facts: Sequence[Fact], others: Sequence[Fact]) -> tuple[tuple[str, str], ...]:
+    """Find facts whose text tells a fact of another set.
+
+    It tells one where it holds its prompt with its answer, or a long answer or passage of it.
+
+    Args:
+        facts: Facts of one set.
+        others: Facts of the other.
+
+    Returns:
+        Ids of a fact and of the first fact of the other set that it tells.
+    """
+    told = [_words(" ".join((fact.prompt, fact.answer, fact.text or ""))) for fact in facts]
+    together = "\n".join(told)
+    found: dict[str, str] = {}
+    for other in others:
+        long = (text for text in map(_words, (other.answer, other.text or "")) if len(text) >= LONG)
+        for needle in (f"{_words(other.prompt)} {_words(other.answer)}", *long):
+            if needle in together:
+                within = (fact.id for fact, text in zip(facts, told, strict=True) if needle in text)
+                found |= {name: found.get(name, other.id) for name in within}
+    return tuple(found.items())
 
 
 def _needles(fact: Fact) -> Iterator[str]:

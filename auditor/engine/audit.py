@@ -27,6 +27,7 @@ from auditor.store.gathering import (
     effect_message,
     environment_message,
     measured_evidence,
+    null_of,
     tokenization_message,
     unread,
     weights_message,
@@ -85,7 +86,7 @@ def run_audit(
         label: (Status.UNAVAILABLE, reason) for label, reason in reasons.items() if reason
     }
     runnable = [v for v in prepared.variants if reasons[v.label] is None]
-    chosen = tuple(arms or prepared.locations)
+    chosen = tuple(arms or prepared.arms)
 
     searches = {v.label: prepared.searches(v) for v in runnable if v.attack.searches}
     failures = dict(executor.run(_labelled(searches, chosen), prepared.models, store, progress))
@@ -182,12 +183,13 @@ def _evidence(
         arms,
         prepared.sets.forget,
         baseline=baseline,
+        null=null_of(prepared.sets, plan.used_baseline),
         reported=() if attack.metric else plan.metrics.beside,
         shortfall=lacking,
         environment=environment_message(store, variant.id, jobs),
         effect=effect_message(store, variant.id, attack.effect, jobs),
         weights=weights_message(store, variant.id, jobs),
-        tokenization=tokenization_message(store, variant.id, jobs),
+        tokenization=tokenization_message(store, variant.id, jobs, baseline=baseline),
         code=code_message(store, variant.id, prepared.sets.forget, jobs) if baseline else None,
     )
 

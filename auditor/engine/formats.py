@@ -11,6 +11,9 @@ from auditor.engine.executors.base import Executor, LabelledJob
 from auditor.engine.job import Job
 from auditor.engine.preparation import Prepared, TriedFormat
 from auditor.engine.tried_formats import better_format, lines, mean_knowledge, sample
+from auditor.metrics.metric import METRICS
+from auditor.models.asked import AskedFacts
+from auditor.models.opening import asked_facts
 from auditor.models.spec import PromptFormat
 from auditor.policy import AS_IS
 from auditor.store.base import EvidenceStore
@@ -90,6 +93,7 @@ def _tried(
     for tried in (plan.format, *others):
         asked = plan.model_copy(update={"format": tried, "metrics": metrics})
         small = replace(prepared, plan=asked, sets=sets, facts=facts)
+        small = replace(small, asked=_asked_in(small))
         as_is = next(v for v in prepared.variants if v.attack.name == AS_IS)
         jobs.append((tried, small.measurements(as_is)[Arm.ORIGINAL][0]))
     labelled = [LabelledJob(f"format {number}", job) for number, (_, job) in enumerate(jobs)]
@@ -103,3 +107,19 @@ def _tried(
         k = mean_knowledge(store, job.key, plan.metrics.primary)
         found.append(TriedFormat(tried, k, job.key, store.seal(job.key)))
     return found, failed
+
+
+def _asked_in(prepared: Prepared) -> dict[str, AskedFacts]:
+    """Return what the original is asked in a format."""
+    if not prepared.asked:
+        return {}
+    spec, location = prepared.plan.original, prepared.locations[Arm.ORIGINAL]
+    metrics = prepared.plan.metrics.all
+    generates = any(METRICS.get(name).generates for name in metrics)
+    try:
+        asked = asked_facts(
+            spec, location, prepared.sets, prepared.plan.format, generates=generates
+        )
+    except AuditorError:  # its job fails, and says why
+        return {}
+    return {Arm.ORIGINAL: asked}

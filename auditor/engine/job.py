@@ -71,6 +71,8 @@ class Job(BaseModel):
     """Digest of the fact sets in the store."""
     metrics: tuple[str, ...]
     format: PromptFormat
+    prompts: str | None = None
+    """Digest of the token ids of all facts; None for models that are asked in none."""
     token_budget: int
     code: str
     """Digest of the code that decides what the job finds (`measuring_code`)."""
@@ -109,11 +111,13 @@ class Job(BaseModel):
             "options": self.kind.options(self.spec),
             "facts": self.facts,
             "metrics": list(self.metrics),
-            "format": self.format.model_dump(),
+            "format": self.format.model_dump(mode="json"),
             "pool": [entry.model_dump() for entry in self.pool],
             "auxiliary": dict(self.auxiliary.digests),
             "code": self.code,
         }
+        if self.prompts is not None:
+            found["prompts"] = self.prompts
         return found if self.donor is None else {**found, "donor": self.donor.identity}
 
     @property

@@ -144,7 +144,7 @@ def _parts(content: Mapping[str, Any], root: Path) -> _Parts:
             return None
 
     def listed(name: str, kind: Any) -> dict[str, Any]:
-        value = content.get(name)
+        value = content.get(name, ())
         values = value if isinstance(value, list | tuple) else [value]
         found = {f"{name}.{index}": valid(kind, one) for index, one in enumerate(values)}
         return {place: one for place, one in found.items() if one is not None}
@@ -168,7 +168,7 @@ def _parts(content: Mapping[str, Any], root: Path) -> _Parts:
         metrics = None
     return _Parts(
         kind=kind,
-        specs=specs | listed("retrained", AnySpec),
+        specs=specs | listed("retrained", AnySpec) | listed("reference", AnySpec),
         sources={name: source for name, source in sources.items() if source is not None},
         data=data,
         metrics=metrics,

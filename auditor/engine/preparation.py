@@ -7,22 +7,25 @@ from pathlib import Path
 from typing import Any
 
 from auditor.attack import ATTACKS, AnyAttack
-from auditor.core.arms import Arm
+from auditor.core.arms import Arm, World
 from auditor.core.errors import AuditorError
 from auditor.core.facts import FactSets
 from auditor.core.messages import Message, message
 from auditor.core.progress import Progress
 from auditor.core.roles import Role
-from auditor.data import checks
+from auditor.data import checks, null_facts
 from auditor.engine.expansion import Variant, expand, explicit, inapplicable
 from auditor.engine.job import Donor, Job, Pooled, Stage, measuring_code
 from auditor.engine.locations import Locations
 from auditor.engine.plan import AuditPlan
 from auditor.engine.plan_checks import missing, problems_of_sets, read_sets
 from auditor.engine.plan_warnings import PlannedAttack, plan_warnings
+from auditor.metrics.metric import METRICS
+from auditor.models.asked import AskedFacts, asking_warnings
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.manifest import Location
-from auditor.models.opening import check_unopenable, locate
+from auditor.models.opening import asked_facts, check_unopenable, locate
+from auditor.models.provenance import provenances
 from auditor.models.spec import PromptFormat
 from auditor.policy import check_expired
 from auditor.statistics.weights import LEAST_CHANGE
@@ -58,6 +61,17 @@ class Prepared:
     """Classifier and pictures, where the plan names some."""
     formats: tuple[TriedFormat, ...] = ()
     """Formats that were tried on the original, the plan's first."""
+    asked: Mapping[str, AskedFacts] = field(default_factory=dict)
+    """Token ids that each arm is asked in; empty for kinds that are asked in none."""
+    others: Mapping[World, str] = field(default_factory=dict)
+    """World to the digest in the store of the facts that are asked in the forget set's place."""
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """Every arm: the models, and those asked other facts."""
+        models = tuple(map(Arm, self.plan.arms))
+        pairs = null_facts.asked(tuple(self.others), models)
+        return (*models, *(model.within(world) for world, model in pairs))
 
     @property
     def models(self) -> Locations:
@@ -94,7 +108,7 @@ class Prepared:
             arm: [
                 self._job(variant, "search", arm, seed, parameters) for seed in self._seeds(variant)
             ]
-            for arm in self.plan.arms
+            for arm in self.arms
         }
 
     def measurements(
@@ -102,7 +116,7 @@ class Prepared:
     ) -> dict[str, list[Job]]:
         """Return the measuring jobs of each arm, one per seed.
 
-        Each has what all arms found with that seed.
+        Each has what all arms that are asked the same facts found with that seed.
 
         Args:
             variant: what is measured.
@@ -111,10 +125,11 @@ class Prepared:
         parameters = variant.attack.parameters.model_dump(mode="json")
         found = dict(searches or {})
 
-        def pool(measured: str, index: int) -> tuple[Pooled, ...]:
+        def pool(measured: Arm, index: int) -> tuple[Pooled, ...]:
             return tuple(
-                Pooled(arm=arm, key=jobs[index].key, own=arm == measured)
+                Pooled(arm=Arm(arm).model, key=jobs[index].key, own=arm == measured)
                 for arm, jobs in found.items()
+                if Arm(arm).world == measured.world
             )
 
         return {
@@ -122,7 +137,7 @@ class Prepared:
                 self._job(variant, "measure", arm, seed, parameters, pool(arm, index))
                 for index, seed in enumerate(self._seeds(variant))
             ]
-            for arm in self.plan.arms
+            for arm in self.arms
         }
 
     def _seeds(self, variant: Variant) -> tuple[int, ...]:
@@ -132,23 +147,25 @@ class Prepared:
         self,
         variant: Variant,
         stage: Stage,
-        arm: str,
+        arm: Arm,
         seed: int,
         parameters: dict[str, Any],
         pool: tuple[Pooled, ...] = (),
     ) -> Job:
         attack: AnyAttack = variant.attack
+        asked = self.asked.get(arm.model)
         return Job(
             stage=stage,
             attack=attack.name,
             parameters=parameters,
             inputs=dict(attack.inputs()),
             seed=seed,
-            spec=self.plan.arms[arm],
-            model=self.locations[arm].manifest.digest,
-            facts=self.facts,
+            spec=self.plan.arms[arm.model],
+            model=self.locations[arm.model].manifest.digest,
+            facts=self.others[arm.world] if arm.world else self.facts,
             metrics=self.plan.metrics.all,
             format=self.plan.format,
+            prompts=None if asked is None else asked.digest,
             token_budget=self.plan.token_budget,
             code=measuring_code(attack.name, self.plan.metrics.all, self.plan.kind),
             pool=pool,
@@ -178,6 +195,8 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     _check_exposure(variants, sets)
     auxiliary = plan.kind.auxiliary_inputs(plan, sets)
     locations = _located(plan, progress)
+    provenances(locations)
+    asked = _asked(plan, locations, sets, progress)
     if plan.kind.weighed:
         _check_circles(locations, progress)
     variants = [
@@ -185,9 +204,24 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
         for v in variants
     ]
     planned = [PlannedAttack.from_variant(variant) for variant in variants]
-    warnings = [*plan_warnings(plan, planned, sets, locations), *notes]
+    warnings = [*plan_warnings(plan, planned, sets, locations), *notes, *asking_warnings(asked)]
     facts = store.put_facts(sets)
-    return Prepared(plan, locations, sets, facts, variants, warnings, auxiliary)
+    others = {world: store.put_facts(known) for world, known in _worlds(plan, sets).items()}
+    return Prepared(
+        plan, locations, sets, facts, variants, warnings, auxiliary, asked=asked, others=others
+    )
+
+
+def _worlds(plan: AuditPlan, sets: FactSets) -> dict[World, FactSets]:
+    """Return the facts that are asked in the forget set's place.
+
+    Raises:
+        AuditorError: The sets do not allow it.
+    """
+    try:
+        return null_facts.worlds(sets, plan.used_baseline)
+    except ValueError as error:
+        raise AuditorError(f"`baseline: {plan.used_baseline}`: {error}.") from error
 
 
 def _located(plan: AuditPlan, progress: Progress) -> dict[str, Location]:
@@ -211,6 +245,39 @@ def _located(plan: AuditPlan, progress: Progress) -> dict[str, Location]:
     if faults:
         raise AuditorError("\n".join(faults))
     return locations
+
+
+def _asked(
+    plan: AuditPlan, locations: Mapping[str, Location], sets: FactSets, progress: Progress
+) -> dict[str, AskedFacts]:
+    """Return the token ids that each arm is asked in.
+
+    Arms with equal files are asked alike.
+
+    Raises:
+        AuditorError: Facts cannot be asked; all arms and facts are named.
+    """
+    alike: dict[str, list[str]] = {}
+    for arm, spec in plan.arms.items():
+        asking = plan.kind.asking(spec, locations[arm])
+        if asking is not None:
+            alike.setdefault(asking, []).append(arm)
+    generates = any(METRICS.get(name).generates for name in plan.metrics.all)
+    found: dict[str, AskedFacts] = {}
+    faults: list[str] = []
+    with progress.task("turning the facts into tokens", len(alike)) as advance:
+        for arms in alike.values():
+            spec, location = plan.arms[arms[0]], locations[arms[0]]
+            try:
+                asked = asked_facts(spec, location, sets, plan.format, generates=generates)
+            except AuditorError as error:
+                faults.append(f"{', '.join(arms)}: {error}")
+            else:
+                found |= dict.fromkeys(arms, asked)
+            advance(1, arms[0])
+    if faults:
+        raise AuditorError("\n".join(faults))
+    return {arm: found[arm] for arm in plan.arms if arm in found}
 
 
 def _check_circles(locations: dict[str, Location], progress: Progress) -> None:

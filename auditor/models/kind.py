@@ -27,6 +27,7 @@ from auditor.core.messages import Message
 from auditor.core.paths import context, located_model, root_of
 from auditor.core.registry import Registry
 from auditor.core.validation import sentence
+from auditor.models.asked import AskedFacts
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.file_differences import files_differ
 from auditor.models.plan_sections import DataSection, MetricSection
@@ -275,6 +276,39 @@ class ModelKind(ABC):
             generates: Whether a metric makes the model write.
             chooses: Whether a metric scores wrong answers, too.
         """
+
+    def asking(self, spec: ModelSpec, location: "Location") -> str | None:
+        """Return a digest of all that turns facts into token ids.
+
+        None means that models of this kind are asked in no token ids that could be compared.
+        """
+        return None
+
+    def asked_facts(
+        self,
+        spec: ModelSpec,
+        location: "Location",
+        sets: FactSets,
+        prompt_format: PromptFormat,
+        *,
+        generates: bool,
+    ) -> AskedFacts:
+        """Turn the facts into the ids that a model is asked in.
+
+        Its weights are not loaded.
+
+        Args:
+            spec: The model's.
+            location: Its files.
+            sets: The facts.
+            prompt_format: How prompts become text.
+            generates: Whether a metric makes the model write.
+
+        Raises:
+            AuditorError: Some cannot be asked; all are named.
+            NotImplementedError: Models of this kind are asked in no token ids.
+        """
+        raise NotImplementedError(f"{self.described} are asked in no token ids")
 
     def weights_folder(self, location: "Location") -> Path:
         """The folder of the weights that an evaluation runs through."""

@@ -27,6 +27,10 @@ LOGS = "log/"
 """Folder under which the manifest names the files of a log that stands in for a model."""
 TEMPLATES = "additional_chat_templates"
 """Folder from which a tokenizer takes further chat templates."""
+TOKENIZER = "tokenizer/"
+"""What the names of files begin with that belong to a tokenizer from elsewhere."""
+_OF_THE_MODEL = ("generation_config.json", ".py")
+"""Endings of files that are the model's own, wherever its tokenizer is from."""
 _ASKING = (
     *("tokenizer*", "chat_template*", f"{TEMPLATES}/*", "special_tokens_map.json"),
     *("added_tokens.json", "*vocab*", "merges.txt", "dict.txt", "normalizer.json", "emoji.json"),
@@ -46,7 +50,8 @@ class Manifest(BaseModel):
 
     files: dict[str, str]
     """Sha256 (hex) of each file by its relative name. An adapter's files stand under ``adapter/``,
-    those that replace some of a model's weights under ``replacement/``."""
+    those of a tokenizer from elsewhere under ``tokenizer/``, those that replace some of a model's
+    weights under ``replacement/``."""
 
     @property
     def digest(self) -> str:
@@ -67,6 +72,8 @@ class Location(BaseModel):
     model: Path
     adapter: Path | None
     manifest: Manifest
+    tokenizer: Path | None = None
+    """Directory of its tokenizer, where that is another one."""
     replacement: Path | None = None
     """File or directory that replaces weights of the model."""
     notes: tuple[Message, ...] = ()
@@ -86,17 +93,27 @@ def asking_files(files: Mapping[str, str]) -> dict[str, str]:
     """Return the files that decide how a language model is asked.
 
     They are its tokenizer, its templates, its generation settings, which end its answers, and code
-    that it brings.
+    that it brings. A tokenizer from elsewhere stands in the place of its own.
 
     Args:
         files: Digests of its files by name.
     """
-    return {
-        name: digest
+    own = {name: digest for name, digest in files.items() if _asks(name)}
+    given = {
+        name.removeprefix(TOKENIZER): digest
         for name, digest in files.items()
-        if ("/" not in name or name.startswith(f"{TEMPLATES}/"))
-        and any(fnmatchcase(name, pattern) for pattern in _ASKING)
+        if name.startswith(TOKENIZER) and _asks(name.removeprefix(TOKENIZER))
     }
+    if not given:
+        return own
+    kept = {name: own[name] for name in own if name.endswith(_OF_THE_MODEL)}
+    return kept | given
+
+
+def _asks(name: str) -> bool:
+    """Whether a file may decide how a language model is asked."""
+    placed = "/" not in name or name.startswith(f"{TEMPLATES}/")
+    return placed and any(fnmatchcase(name, pattern) for pattern in _ASKING)
 
 
 def are_logs(files: Iterable[str]) -> bool:

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from auditor.core.errors import AuditorError
+from auditor.core.facts import FactSets
+from auditor.models.asked import AskedFacts
 from auditor.models.kind import Tick, kind_named, recognised
 from auditor.models.manifest import Location, files_beside
 from auditor.models.spec import TOKEN_BUDGET, ModelSpec, PromptFormat
@@ -50,6 +52,25 @@ def check_unopenable(
                 f"{spec.kind}; set `kind: {found.name}` or leave `kind` out."
             )
         kind_named(spec.kind).check(spec, location, prompt_format)
+
+
+def asked_facts(
+    spec: ModelSpec,
+    location: Location,
+    sets: FactSets,
+    prompt_format: PromptFormat,
+    *,
+    generates: bool,
+) -> AskedFacts:
+    """Turn facts into the ids that a located model is asked in.
+
+    Raises:
+        AuditorError: Some cannot be asked; all are named.
+    """
+    with _faults_of(str(location.model)):
+        return kind_named(spec.kind).asked_facts(
+            spec, location, sets, prompt_format, generates=generates
+        )
 
 
 @contextmanager

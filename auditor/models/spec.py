@@ -1,8 +1,9 @@
 """Spec of a model under audit, whatever its kind."""
 
+import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from auditor.core.paths import ModelPath
 
@@ -10,6 +11,18 @@ Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 
 TOKEN_BUDGET = 8192
 """Padded tokens in one batch, unless the plan says otherwise."""
+
+TEMPLATE_DATE = datetime.date(2024, 7, 26)
+"""Date that a chat template is told unless the plan says another, so that no day is unlike others.
+
+It is the one that templates of Llama 3 name where they cannot read the clock.
+"""
+_OF_THE_CALLER = frozenset(
+    {"messages", "conversation", "tokenize", "add_generation_prompt", "continue_final_message"}
+    | {"return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs"}
+    | {"padding", "truncation", "max_length", "sanitize_control_tokens", "strftime_now"}
+)
+"""Arguments of a chat template that an audit gives itself."""
 
 
 class ModelSpec(BaseModel):
@@ -48,9 +61,29 @@ class PromptFormat(BaseModel):
     """Wrap the prompt with the tokenizer's chat template (its separator is then empty)."""
     system: str | None = None
     """System message for the chat template."""
+    template_arguments: dict[str, JsonValue] = Field(default={}, exclude_if=lambda given: not given)
+    """Arguments for the chat template, for example ``enable_thinking: false``; ``chat_template``
+    names one of several templates, or is one, for all models alike."""
+    date: datetime.date = Field(
+        default=TEMPLATE_DATE, exclude_if=lambda given: given == TEMPLATE_DATE
+    )
+    """Date that a chat template is told which asks for today's."""
+
+    @field_validator("template_arguments")
+    @classmethod
+    def _not_the_callers(cls, given: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if taken := sorted(given.keys() & _OF_THE_CALLER):
+            raise ValueError(
+                f"{', '.join(taken)}: the audit gives this itself (a date goes into `format.date`)"
+            )
+        return given
 
     @model_validator(mode="after")
     def _system_needs_chat(self) -> "PromptFormat":
         if self.system is not None and not self.chat:
             raise ValueError("`system` is for chat templates; set `chat: true` or leave it out")
+        if self.template_arguments and not self.chat:
+            raise ValueError(
+                "`template_arguments` are for chat templates; set `chat: true` or leave them out"
+            )
         return self

@@ -1,7 +1,6 @@
 """Tensors of a model's safetensors files, read in pieces without torch."""
 
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,21 +104,6 @@ def stored_tensors(location: Location) -> dict[str, StoredTensor]:
         for name, tensor in header(path).items():
             found[f"{folder}/{name}"] = tensor
     return found
-
-
-def float_type(location: Location) -> str | None:
-    """Return the type of most of a model's floating-point numbers, as the format calls it.
-
-    An adapter's are left out. None where no safetensors file holds any.
-    """
-    sizes: Counter[str] = Counter()
-    for folder, path in tensor_files(location):
-        if folder == _ADAPTER.rstrip("/"):
-            continue
-        for tensor in header(path).values():
-            if tensor.is_float:
-                sizes[tensor.type] += tensor.size
-    return max(sizes, key=sizes.__getitem__, default=None)
 
 
 def header(path: Path) -> dict[str, StoredTensor]:

@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any
 
 from auditor.core.aliases import attack_label, attack_parameters
+from auditor.core.baselines import Baseline
 from auditor.core.errors import AuditorError, ExpiredError
 from auditor.core.facts import Fact
 from auditor.core.messages import Message, message
@@ -197,6 +198,7 @@ def unmet(
     deciding: Sequence[str],
     earlier_audits: int = 0,
     *,
+    baseline: Baseline = Baseline.RETRAINED,
     from_logs: bool = False,
 ) -> tuple[Message, ...]:
     """Return what a PASS lacks besides the attacks.
@@ -207,9 +209,19 @@ def unmet(
         retrained: retrained models.
         deciding: names of the metrics that decide, the primary one first.
         earlier_audits: audits of the same unlearned model on other facts or with other seeds.
+        baseline: what stands for a model that forgot.
         from_logs: whether logs stood in for the models, whose files nobody saw.
     """
     found = []
+    if baseline.strength < policy.minimum_baseline.strength:
+        found.append(
+            message(
+                "baseline_too_weak",
+                policy=policy.name,
+                baseline=baseline.value,
+                demanded=policy.minimum_baseline.value,
+            )
+        )
     if from_logs and not policy.accepts_logs:
         found.append(message("policy_wants_models", policy=policy.name))
     if len(facts) < policy.minimum_facts:
@@ -227,7 +239,7 @@ def unmet(
                 "deciding_metrics_lacking", policy=policy.name, metrics=lacking, deciding=deciding
             )
         )
-    if retrained < policy.minimum_retrained:
+    if baseline is Baseline.RETRAINED and retrained < policy.minimum_retrained:
         found.append(
             message(
                 "too_few_retrained_models",

@@ -192,7 +192,7 @@ def _known(inputs: DecisionInputs, decision: Decision) -> Known | Message:
     if not entry.counts:
         return message("nothing_known_to_suppress")
     arms = entry.evidence.arms
-    return Known(float(arms.original.mean()), float(arms.retrained.mean(axis=1).mean()))
+    return Known(float(arms.original.mean()), arms.baseline_mean)
 
 
 class HiddenControl(NamedTuple):
@@ -236,5 +236,6 @@ def _with_control(
         prepared,
         plan=prepared.plan.model_copy(update={"unlearned": model.spec}),
         locations={**prepared.locations, Arm.UNLEARNED: model.location},
+        asked={**prepared.asked, Arm.UNLEARNED: prepared.asked[Arm.ORIGINAL]},  # as its copy
         variants=[v for v in prepared.variants if v in variants or v.attack.name == AS_IS],
     )

@@ -7,6 +7,7 @@ the original by every attack that asks through it. That blocks a PASS; it fails 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from auditor.core.arms import Arm
 from auditor.core.messages import Message, message
 
 NOTE = "tokenization"
@@ -43,3 +44,21 @@ def read_otherwise(attack: str, notes: Mapping[str, Sequence[Mapping[str, Any]]]
         return None
     facts = max(note["facts"] for noted in found.values() for note in noted)
     return message("read_otherwise", attack=attack, arms=arms, facts=facts)
+
+
+def asked_otherwise(attack: str, prompts: Mapping[str, str | None]) -> Message | None:
+    """Say which arms were asked in other tokens than the original.
+
+    Args:
+        attack: label of the attack that asked them.
+        prompts: arm to the digest of the token ids that it was asked in; None where nothing was
+            kept of them.
+
+    Returns:
+        None where all were asked alike, or nothing was kept.
+    """
+    own = prompts.get(Arm.ORIGINAL)
+    arms = [str(arm) for arm, found in prompts.items() if found != own]
+    if own is None or not arms:
+        return None
+    return message("asked_in_other_tokens", attack=attack, arms=arms)

@@ -33,12 +33,16 @@ from auditor.store.base import EvidenceStore
 
 TAKEN = frozenset(
     {
+        "begin_token_twice",
         "columns_not_read",
         "edges_trimmed",
+        "facts_read_otherwise",
         "note_on_files",
         "prompt_format_failed",
         "settings_differ_from_original",
-        "stored_types_differ",
+        "special_tokens_in_facts",
+        "stored_type_differs",
+        "template_arguments_unread",
     }
 )
 """Warnings on what was in files, and happened to them and to libraries, where the audit ran."""

@@ -16,7 +16,9 @@ from auditor.certificate.schema import (
 from auditor.core.aliases import attack_label
 from auditor.core.arms import Arm
 from auditor.core.attack_id import AttackId
+from auditor.core.baselines import Baseline, strongest_baseline
 from auditor.core.errors import AuditorError, ContradictedError, EvidenceChangedError
+from auditor.core.facts import FactSets
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
 from auditor.models.manifest import are_logs
@@ -30,6 +32,7 @@ from auditor.store.gathering import (
     effect_message,
     environment_message,
     measured_evidence,
+    null_of,
     tokenization_message,
     unread,
     weights_message,
@@ -120,6 +123,7 @@ def load_inputs(
         cross_checked=() if certificate.converted_from else scope.reported_metrics,
         attacks=(),
         table=tables([(row.id, row.jobs) for row in certificate.matrix]),
+        baseline=_baseline(certificate, bool(sets.holdout)),
         earlier_audits=len(certificate.identity.earlier_audits),
         from_logs=any(are_logs(part.files) for part in certificate.identity.arms),
         rules=TODAY if certificate.converted_from is None else FORMER,
@@ -137,7 +141,9 @@ def load_inputs(
             replace(
                 attack,
                 weights=weights_message(store, attack.id, attack.jobs),
-                tokenization=tokenization_message(store, attack.id, attack.jobs),
+                tokenization=tokenization_message(
+                    store, attack.id, attack.jobs, baseline=attack.baseline
+                ),
                 code=code_message(store, attack.id, sets.forget, attack.jobs)
                 if attack.baseline and attack.jobs
                 else None,
@@ -148,6 +154,32 @@ def load_inputs(
     if not certificate.positive_controls:
         return inputs
     return inputs.with_controls(_control_outcomes(certificate, inputs, tables, store))
+
+
+def _baseline(certificate: Certificate, holdout: bool) -> Baseline:
+    """Return the baseline that a certificate's plan uses.
+
+    Raises:
+        ContradictedError: the plan names one that does not exist, or its models and facts allow
+            none.
+    """
+    plan = certificate.reproduction.plan
+    arms = [Arm(part.arm) for part in certificate.identity.arms]
+    references = [arm for arm in arms if arm.is_reference]
+    named = plan.get("baseline")
+    if named is not None:
+        try:
+            return Baseline(named)
+        except ValueError as error:
+            raise ContradictedError(f"its plan names no baseline: {named!r}.") from error
+    found = strongest_baseline(
+        retrained=any(arm.is_retrained and not arm.is_reference for arm in arms),
+        reference=bool(references),
+        holdout=holdout,
+    )
+    if found is None:
+        raise ContradictedError("neither its models nor its facts are a baseline.")
+    return found
 
 
 def _check_converted(certificate: Certificate, store: EvidenceStore) -> None:
@@ -272,6 +304,7 @@ def _evidence(
             inputs.arms,
             inputs.sets["forget"],
             baseline=row.attack == AS_IS,
+            null=null_of(_sets(inputs), inputs.baseline),
             reported=inputs.cross_checked if row.metric in inputs.deciding else (),
             shortfall=assigned.shortfall,
             environment=environment_message(store, row.id, row.jobs),
@@ -289,6 +322,10 @@ def _evidence(
         baseline=row.attack == AS_IS,
         shortfall=assigned.shortfall,
     )
+
+
+def _sets(inputs: DecisionInputs) -> FactSets:
+    return FactSets(**{name: tuple(facts) for name, facts in inputs.sets.items()})
 
 
 def _declared(certificate: Certificate, attack: AttackId) -> str | None:

@@ -71,15 +71,15 @@ def is_causal(network: Any) -> bool:
 
 
 def batching(network: Any, pad: int) -> Batching:
-    """Return what may be asked in one batch so that each answer is that of its prompt alone.
+    """Return what one batch may hold.
 
-    It is tried once of each architecture.
+    Each answer must be that of its prompt alone. It is tried once of each architecture.
 
     Args:
         network: A causal network.
         pad: Token that stands in the place of padding.
     """
-    key = _key(unquantized(type(network), network.config))
+    key = type(network).__qualname__ + _key(unquantized(type(network), network.config))
     if key not in _batching:
         _batching[key] = _tried(network, pad)
     return _batching[key]
@@ -112,7 +112,7 @@ def _tried(network: Any, pad: int) -> Batching:
 
 
 def _batching_of(network: Any, alone: Tensor, beside: Tensor, padded: Tensor) -> Batching:
-    """Judge by the logits of a text alone, beside one of its length, and padded."""
+    """Judge by logits of a text alone, beside another, and padded."""
     noise = _moved(alone, beside)
     if noise > _NOISE * _tolerance(network):
         return "single"
@@ -122,7 +122,7 @@ def _batching_of(network: Any, alone: Tensor, beside: Tensor, padded: Tensor) ->
 
 
 def _asked_at_random(chosen: Any, config: PretrainedConfig) -> bool | None:
-    """Whether a random network is causal; None for one that is too large."""
+    """Whether a random network is causal; None if too large."""
     if sum(p.numel() for p in empty_network(chosen, config).parameters()) > _LARGEST:
         return None
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -168,7 +168,7 @@ def _logits(network: Any, ids: Tensor, mask: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def _written(network: Any, ids: Tensor, mask: Tensor) -> Tensor:
-    """Logits of the tokens that are generated after the first text, [_WRITTEN, vocabulary]."""
+    """Logits of what is generated after the first text, [_WRITTEN, vocabulary]."""
     device = network.get_input_embeddings().weight.device
     config = GenerationConfig(
         max_new_tokens=_WRITTEN, do_sample=False, output_logits=True, return_dict_in_generate=True,

@@ -61,7 +61,7 @@ class CausalLM(LanguageModel[Encoded]):
     @property
     def batching(self) -> Batching:
         """What may be asked in one batch (RWKV reads padding as text)."""
-        return batching(self.network, self.padding)
+        return batching(self.network, self.tokenizer.pad_token_id)
 
     def encode(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Encoded]:
         """Tokenise each prompt with its answer as one text."""

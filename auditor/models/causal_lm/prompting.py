@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from auditor.core.errors import AuditorError
-from auditor.models.language.prompting import Opened, templated, token_ids
+from auditor.models.language.prompting import (
+    Opened,
+    begun_again,
+    templated,
+    token_ids,
+    without_added_end,
+)
 from auditor.models.spec import PromptFormat
 
 
@@ -36,19 +42,30 @@ class Encoded:
         """Tokens of the one sequence that prompt and answer are."""
         return len(self.ids)
 
+    @property
+    def before(self) -> int:
+        """Tokens that stand before the answer."""
+        return self.answer[0] if self.answer else len(self.ids)
+
+    @property
+    def token_ids(self) -> list[int]:
+        """Token ids of prompt and answer."""
+        return self.ids
+
 
 def encode_prompt(
     tokenizer: PreTrainedTokenizerBase, prompt: str, format_: PromptFormat
 ) -> list[int]:
-    """Token ids that generation starts from (a trailing end-of-sequence token is dropped)."""
+    """Token ids that generation starts from, as scoring has them.
+
+    What the tokenizer puts behind a text stands behind the answer; here it is left out.
+    """
     text = templated(tokenizer, prompt, format_)
-    ids = token_ids(tokenizer, text, special=not format_.chat)
-    if len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
-        ids = ids[:-1]
-    if not ids:
-        start = _first_token(tokenizer)
-        return [start]
-    return ids
+    special = not format_.chat
+    ids = token_ids(tokenizer, text, special=special)
+    if special:
+        ids = without_added_end(tokenizer, ids, text)
+    return ids[begun_again(tokenizer, ids) :] or [_first_token(tokenizer)]
 
 
 def encode_pair(
@@ -59,7 +76,8 @@ def encode_pair(
     The answer's tokens are marked.
 
     The separator's tokens count as the answer's where the tokenizer merges them with it. An
-    empty prompt scores the whole of ``answer`` as a passage.
+    empty prompt scores the whole of ``answer`` as a passage. There is one begin token, whether
+    the tokenizer puts it there, or the template, or both.
     """
     before = templated(tokenizer, prompt, format_) if prompt else ""
     separator = "" if format_.chat or not before else format_.separator
@@ -88,6 +106,9 @@ def encode_pair(
         marked = list(range(shared, len(ids)))
         if marked and ids[-1] == tokenizer.eos_token_id:
             marked.pop()
+    again = min(begun_again(tokenizer, ids), marked[0] - 1 if marked else 0)
+    if again > 0:
+        ids, marked = ids[again:], [i - again for i in marked]
     if marked and marked[0] == 0:
         ids = [_first_token(tokenizer), *ids]
         marked = [i + 1 for i in marked]

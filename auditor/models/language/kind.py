@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from auditor.core.errors import AuditorError
 from auditor.core.facts import FactSets
+from auditor.core.hashing import digest
 from auditor.core.limits import SECONDS, exceeded
-from auditor.core.messages import Message, message
+from auditor.core.messages import Message
+from auditor.models.asked import AskedFacts
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.checkpoint_files import read_json
 from auditor.models.file_differences import asked_otherwise
 from auditor.models.kind import ModelKind, Tick, Workload
 from auditor.models.language.spec import LanguageSpec
-from auditor.models.spec import ModelSpec, PromptFormat
-from auditor.models.stored_tensors import float_type
+from auditor.models.manifest import asking_files
+from auditor.models.spec import TOKEN_BUDGET, ModelSpec, PromptFormat
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -56,15 +58,17 @@ class LanguageKind(ModelKind):
         ``transformers`` must open the directory; the adapter may be missing.
         """
         from auditor.models.language.files import locate_checkpoint
+        from auditor.models.language.tokenizer_files import with_tokenizer
 
         own = self.own(spec)
-        return locate_checkpoint(
+        location = locate_checkpoint(
             own.path,
             revision=own.revision,
             adapter=own.adapter,
             allow_pickle=own.allow_pickle,
             trust_remote_code=own.trust_remote_code,
         )
+        return with_tokenizer(location, own)
 
     def check(
         self, spec: ModelSpec, location: "Location", prompt_format: PromptFormat | None
@@ -129,15 +133,48 @@ class LanguageKind(ModelKind):
             network()
 
     def differences(self, arm: str, own: "Location", original: "Location") -> tuple[Message, ...]:
-        """Return warnings of files and settings that decide how it is asked.
+        """Return warnings of files and settings that decide how it is asked."""
+        return asked_otherwise(arm, own, original)
 
-        Weights that were stored in another type were rounded otherwise.
-        """
-        found = asked_otherwise(arm, own, original)
-        mine, theirs = (float_type(place) for place in (own, original))
-        if mine is None or theirs is None or mine == theirs:
-            return found
-        return (*found, message("stored_types_differ", arm=arm, own=mine, original=theirs))
+    def asking(self, spec: ModelSpec, location: "Location") -> str | None:
+        """Return a digest of tokenizer, template, vocabulary and context."""
+        from auditor.models.language.loading import context, read_config, vocabulary
+
+        own = self.own(spec)
+        config = read_config(own, location.model)
+        return digest(
+            {
+                "files": asking_files(location.manifest.files),
+                "elsewhere": location.tokenizer is not None,
+                "type": str(config.model_type),
+                "vocabulary": vocabulary(config),
+                "context": context(config),
+                "trusted": own.trust_remote_code,
+            }
+        )
+
+    def asked_facts(
+        self,
+        spec: ModelSpec,
+        location: "Location",
+        sets: FactSets,
+        prompt_format: PromptFormat,
+        *,
+        generates: bool,
+    ) -> AskedFacts:
+        """Turn the facts into token ids as scoring does."""
+        from auditor.models.language.asking import asked_facts
+        from auditor.models.language.prompting import templated
+
+        model = self.open(spec, location, prompt_format, TOKEN_BUDGET, lambda n: None)
+        longest = max((fact.prompt for fact in sets.forget), key=len)
+        if prompt_format.chat:
+            _check_endless(
+                lambda: templated(model.tokenizer, longest, prompt_format),
+                location,
+                "chat template",
+            )
+        return asked_facts(model, sets, generates=generates)
 
     def other_formats(
         self, spec: ModelSpec, location: "Location", given: PromptFormat

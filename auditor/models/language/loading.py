@@ -18,40 +18,80 @@ from auditor.models.language.placement import check_report
 from auditor.models.language.spec import LanguageSpec
 from auditor.models.manifest import Location
 
+_FAULTS = (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError)
+"""What libraries raise where a folder holds no tokenizer, or only a part of one."""
+_SHOWN = 300
+"""Most characters of a library's own message that are quoted."""
+_ELSEWHERE = (
+    "Copy the tokenizer files of the original beside the weights, or say in the plan where they "
+    "are: `tokenizer:` of this model, a directory or a name on the hub (--tokenizer for all)."
+)
+
 
 def load_tokenizer(spec: LanguageSpec, location: Location) -> PreTrainedTokenizerBase:
-    """Open the tokenizer beside the model.
+    """Open the tokenizer of a model, which lies beside it or elsewhere.
 
-    It gets a pad token where it has none.
+    It gets a pad token where it has none that the model knows.
+
+    Raises:
+        AuditorError: There is none, or it does not load.
     """
+    folder = location.tokenizer or location.model
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            location.model, trust_remote_code=spec.trust_remote_code
-        )
-    except (OSError, ValueError, KeyError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=spec.trust_remote_code)
+    except _FAULTS as error:
+        said = " ".join(str(error).split())[:_SHOWN]
         raise AuditorError(
-            f"{location.model} has no tokenizer that loads ({' '.join(str(error).split())[:200]}). "
-            "Copy the files of its tokenizer (tokenizer.json, tokenizer_config.json, …) from the "
-            "model that it was made from."
+            f"{folder} has no tokenizer that loads ({type(error).__name__}: {said}). {_ELSEWHERE}"
         ) from error
-    return with_pad_token(tokenizer, str(location.model))
+    if not tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens):
+        raise AuditorError(f"{folder} has no tokenizer, or one without words. {_ELSEWHERE}")
+    return with_pad_token(tokenizer, str(folder), vocabulary(read_config(spec, location.model)))
 
 
-def with_pad_token(tokenizer: PreTrainedTokenizerBase, name: str) -> PreTrainedTokenizerBase:
-    """Return the tokenizer with a pad token.
+def with_pad_token(
+    tokenizer: PreTrainedTokenizerBase, name: str, rows: int | None = None
+) -> PreTrainedTokenizerBase:
+    """Return the tokenizer with a pad token that its model knows.
 
-    One without is copied, and the copy pads with the end-of-sequence token.
+    One without is copied, and the copy pads with the end-of-sequence token, or else with any that
+    the model knows: what is padded is masked.
+
+    Args:
+        tokenizer: A model's tokenizer.
+        name: What messages call the model.
+        rows: Tokens that the model has embeddings of; None where that is not known.
 
     Raises:
         AuditorError: it has neither a pad nor an end-of-sequence token; ``name`` says whose it is.
     """
-    if tokenizer.pad_token_id is not None:
+
+    def known(token: int | None) -> bool:
+        return token is not None and (rows is None or token < rows)
+
+    if known(tokenizer.pad_token_id):
         return tokenizer
-    if tokenizer.eos_token is None:
+    if tokenizer.pad_token_id is None and tokenizer.eos_token is None:
         raise AuditorError(f"the tokenizer of {name} has no pad and no eos token.")
     padding = copy.deepcopy(tokenizer)
-    padding.pad_token = padding.eos_token
+    others = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.unk_token_id, 0)
+    padding.pad_token = padding.convert_ids_to_tokens(next(filter(known, others)))
     return padding
+
+
+def vocabulary(config: PretrainedConfig) -> int | None:
+    """Return how many tokens a model has embeddings of."""
+    found = getattr(config.get_text_config(), "vocab_size", None)
+    return found if isinstance(found, int) else None
+
+
+def context(config: PretrainedConfig) -> int | None:
+    """Return the most tokens of one sequence, as a configuration says.
+
+    None means that nothing limits it.
+    """
+    found = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return int(found) if found is not None and int(found) > 0 else None
 
 
 def read_config(spec: LanguageSpec, directory: Path) -> PretrainedConfig:

@@ -22,9 +22,11 @@ from auditor.models.batching import Batching, Result, run_batched
 from auditor.models.language.decoding import Sampling
 from auditor.models.language.layers import linear_layers
 from auditor.models.language.loading import (
+    context,
     load_directory,
     load_tokenizer,
     read_config,
+    vocabulary,
     with_pad_token,
 )
 from auditor.models.language.prompting import Opened
@@ -53,6 +55,14 @@ class Example(Protocol):
     @property
     def positions(self) -> int:
         """Tokens of its longest sequence; a model's context must hold them."""
+
+    @property
+    def before(self) -> int:
+        """Tokens that stand before the answer in its sequence."""
+
+    @property
+    def token_ids(self) -> list[int]:
+        """All of its token ids."""
 
 
 X = TypeVar("X", bound=Example, default=Any)
@@ -112,7 +122,7 @@ class LanguageModel(AuditedModel, Generic[X]):
             cls.spec_type.model_validate({"path": name}), None, prompt_format, token_budget
         )
         wrapped._load = network.eval
-        wrapped._tokenizer = with_pad_token(tokenizer, name)
+        wrapped._tokenizer = with_pad_token(tokenizer, name, vocabulary(network.config))
         return wrapped
 
     def copy_with(
@@ -197,7 +207,7 @@ class LanguageModel(AuditedModel, Generic[X]):
     def batched(
         self, lengths: Sequence[int], run: Callable[[list[int]], Sequence[Result]]
     ) -> list[Result]:
-        """Apply ``run`` to batches of items, as large as may be, and return results in order.
+        """Apply ``run`` to batches of items; results are in order.
 
         Args:
             lengths: Tokens of each item, padding excluded.
@@ -236,8 +246,12 @@ class LanguageModel(AuditedModel, Generic[X]):
     @property
     def context_length(self) -> int | None:
         """Most tokens that one sequence can have; None where nothing limits it."""
-        limit = getattr(self.config.get_text_config(), "max_position_embeddings", None)
-        return None if limit is None or int(limit) <= 0 else int(limit)
+        return context(self.config)
+
+    @property
+    def vocabulary(self) -> int | None:
+        """Number of tokens that have embeddings; None where that is not known."""
+        return vocabulary(self.config)
 
     @abstractmethod
     def encode(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[X]:
@@ -408,24 +422,12 @@ class LanguageModel(AuditedModel, Generic[X]):
         )
         embeddings = self.network.get_input_embeddings().weight
         ids, mask = batch["input_ids"], batch["attention_mask"]
-        ids = ids.masked_fill(mask == 0, self.padding)
         if int(ids.max()) >= len(embeddings):
             raise MeasurementError(
                 f"the tokenizer has the token {int(ids.max())} for what is asked, and the model "
                 f"has embeddings for {len(embeddings)} tokens"
             )
         return ids.to(embeddings.device), mask.to(embeddings.device)
-
-    @property
-    def padding(self) -> int:
-        """Token that stands where a batch is padded.
-
-        It is the tokenizer's, unless that was added beyond the model's embeddings: what is padded
-        is masked, so that any token will do there.
-        """
-        known = len(self.network.get_input_embeddings().weight)
-        tokens = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id)
-        return next((int(t) for t in tokens if t is not None and t < known), 0)
 
     def _decoding(self, max_new_tokens: int, sampling: Sampling | None) -> GenerationConfig:
         """Return the settings of decoding, and set sampling's seed."""
@@ -440,7 +442,7 @@ class LanguageModel(AuditedModel, Generic[X]):
             top_p=sampling.top_p if sampling else None,
             top_k=0 if sampling else None,
             eos_token_id=stop if stop is not None else self.tokenizer.eos_token_id,
-            pad_token_id=self.padding,
+            pad_token_id=self.tokenizer.pad_token_id,
         )
 
     def _check_context(self, longest: int) -> None:

@@ -3,12 +3,25 @@
 It serves every kind of tokenizer.
 """
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date, datetime, time
+from functools import cache
 
 from transformers import PreTrainedTokenizerBase
 
 from auditor.core.errors import AuditorError
 from auditor.models.spec import PromptFormat
+
+_CLOCK = "strftime_now"
+"""Name under which a chat template reads the clock."""
+_DIRECTIVES = "aAbBcdDefFGhHIjmMpSTuUVwWxXyYzZ"
+"""Letters of `strftime` whose meaning the C standard fixes."""
+_PADDED = "dHIjmMSy"
+"""Those that may be written without zeros before them (``%-d``)."""
+_SHOWN = 300
+"""Most characters of a library's own message that are quoted."""
 
 
 @dataclass(frozen=True)
@@ -25,20 +38,86 @@ def templated(tokenizer: PreTrainedTokenizerBase, prompt: str, format_: PromptFo
     """Text that the model sees before its answer.
 
     Raises:
-        AuditorError: a chat template is asked for and the tokenizer has none.
+        AuditorError: a chat template is asked for and the tokenizer has none, or it refuses.
     """
     text = format_.template.replace("{prompt}", prompt)
     if not format_.chat:
         return text
-    if not tokenizer.chat_template:
+    if not tokenizer.chat_template and "chat_template" not in format_.template_arguments:
         raise AuditorError(
             "the plan asks for a chat template, but the tokenizer has none; set `chat: false` and "
             "give a `template` instead."
         )
+    try:
+        return _rendered(tokenizer, text, format_)
+    except Exception as error:  # a template is a program of somebody else's
+        said = " ".join(str(error).split())[:_SHOWN]
+        raise AuditorError(
+            f"the chat template cannot be rendered ({type(error).__name__}: {said}). "
+            f"{_way_out(tokenizer, text, format_)}"
+        ) from error
+
+
+def template_of(tokenizer: PreTrainedTokenizerBase, format_: PromptFormat) -> str:
+    """Return the chat template that prompts are put into; empty without one.
+
+    Raises:
+        ValueError: The tokenizer has several, and none of them is the default.
+    """
+    if not format_.chat:
+        return ""
+    given = format_.template_arguments.get("chat_template")
+    return str(tokenizer.get_chat_template(None if given is None else str(given)))
+
+
+def reads_clock(tokenizer: PreTrainedTokenizerBase, format_: PromptFormat) -> bool:
+    """Whether the chat template asks for today's date."""
+    return _CLOCK in template_of(tokenizer, format_)
+
+
+def _rendered(tokenizer: PreTrainedTokenizerBase, text: str, format_: PromptFormat) -> str:
     messages = [{"role": "system", "content": format_.system}] if format_.system else []
     messages.append({"role": "user", "content": text})
-    rendered = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return str(rendered)
+    arguments = dict(format_.template_arguments)
+    template = template_of(tokenizer, format_)
+    if _CLOCK in template:
+        arguments["chat_template"] = f"{pinned_clock(format_.date)}\n{template}"
+    return str(
+        tokenizer.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True, **arguments
+        )
+    )
+
+
+def _way_out(tokenizer: PreTrainedTokenizerBase, text: str, format_: PromptFormat) -> str:
+    """Return what to change where a chat template refuses a prompt."""
+    if format_.system is not None:
+        try:
+            _rendered(tokenizer, text, format_.model_copy(update={"system": None}))
+        except Exception:  # noqa: S110 - the template refuses more than the system message
+            pass
+        else:
+            return (
+                "It takes no system message: leave out `format.system`, or put it into `template`."
+            )
+    return (
+        "Give what it lacks in `format.template_arguments` (`chat_template` there names one of "
+        "several templates), or set `chat: false` and give a `template`."
+    )
+
+
+@cache
+def pinned_clock(day: date) -> str:
+    """Return a Jinja macro that stands for ``strftime_now`` on one day.
+
+    Libraries give templates the clock under this name, and give callers no way to set it.
+    """
+    moment = datetime.combine(day, time())
+    said = {f"%{letter}": moment.strftime(f"%{letter}") for letter in _DIRECTIVES}
+    said = {f"%-{d}": said[f"%{d}"].lstrip("0") or "0" for d in _PADDED} | said
+    pairs = {"%%": "\0", **said, "\0": "%"}
+    steps = "".join(f" | replace({json.dumps(a)}, {json.dumps(b)})" for a, b in pairs.items())
+    return f"{{% macro {_CLOCK}(format) %}}{{{{ format{steps} }}}}{{% endmacro %}}"
 
 
 def token_ids(tokenizer: PreTrainedTokenizerBase, text: str, *, special: bool) -> list[int]:
@@ -56,3 +135,33 @@ def token_ids(tokenizer: PreTrainedTokenizerBase, text: str, *, special: bool) -
         return_attention_mask=False,
     )
     return list(encoding["input_ids"])
+
+
+def without_added_end(tokenizer: PreTrainedTokenizerBase, ids: list[int], text: str) -> list[int]:
+    """Return a text's ids without what the tokenizer put behind it.
+
+    What the text itself ends in stays, an end-of-sequence token too.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        ids: Ids of the text with special tokens around it.
+        text: The text.
+    """
+    bare = token_ids(tokenizer, text, special=False)
+    if not bare:
+        return ids[:1]
+    for added in range(len(ids) - len(bare) + 1):
+        if ids[len(ids) - len(bare) - added : len(ids) - added] == bare:
+            return ids[: len(ids) - added]
+    return ids
+
+
+def begun_again(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> int:
+    """Return how many of a text's first tokens repeat its begin token.
+
+    A tokenizer that puts one before a text does so, too, where a template wrote one.
+    """
+    again = 0
+    while again + 1 < len(ids) and ids[again] == ids[again + 1]:
+        again += 1
+    return again if again and ids[0] in tokenizer.all_special_ids else 0

@@ -9,5 +9,9 @@ class LanguageSpec(ModelSpec):
 
     adapter: ModelPath | None = None
     """Directory or hub name of a PEFT adapter, merged into the weights before the audit."""
+    tokenizer: ModelPath | None = None
+    """Directory or hub name of its tokenizer, by default what lies beside its weights."""
+    tokenizer_revision: str | None = None
+    """Commit, tag or branch of a tokenizer on the hub."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Off: such a model is refused."""

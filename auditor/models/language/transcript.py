@@ -33,7 +33,7 @@ def answer_room(model: LanguageModel, facts: Sequence[Fact], shown: int = 0) -> 
     longest = max(int(item.answer_tokens) for item in items)
     if model.context_length is None:
         return longest + SPARE_TOKENS
-    before = max(int(item.positions) - int(item.answer_tokens) for item in items) + shown
+    before = max(int(item.before) for item in items) + shown
     spare = model.context_length - before - longest
     return longest + max(LEAST_SPARE_TOKENS, min(SPARE_TOKENS, spare))
 

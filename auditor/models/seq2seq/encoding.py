@@ -38,6 +38,16 @@ class EncodedPair:
         """Tokens of the longer side; the decoder's begins with its start token."""
         return max(len(self.prompt), 1 + len(self.target))
 
+    @property
+    def before(self) -> int:
+        """The start token alone: the prompt stands on the other side."""
+        return 1
+
+    @property
+    def token_ids(self) -> list[int]:
+        """Token ids of both sides."""
+        return [*self.prompt, *self.target]
+
 
 def encode_prompt(
     tokenizer: PreTrainedTokenizerBase, prompt: str, format_: PromptFormat

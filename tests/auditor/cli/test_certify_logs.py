@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -89,6 +90,15 @@ class TestTofu:
         assert "policy_wants_models" in {reason.code for reason in found.verdict.reasons}
         assert verify(tmp_path / "certificate.json").jobs == 3
 
+    def test_nothing_passes_where_the_text_around_the_question_differs(self, logs, tmp_path):
+        file = tmp_path / "eval_log_aggregated.json"
+        file.write_text(logs["clean"].read_text().replace('"Question: ', '"[INST] '))
+        found = certified(logs | {"clean": file}, "clean", tmp_path)
+        assert found.verdict.verdict == "INCONCLUSIVE"
+        assert "asked_in_other_tokens" in {reason.code for reason in found.verdict.reasons}
+        assert found.reproduction.prompts.shown[0].text.startswith("Question: ")
+        assert verify(tmp_path / "certificate.json").jobs == 3
+
     def test_a_certificate_that_hides_the_logs_is_refused(self, logs, tmp_path):
         found = certified(logs, "clean", tmp_path)
         limitations = found.limitations[1:]
@@ -109,6 +119,39 @@ class TestTofu:
             [sys.executable, "-c", BARE, *commands], capture_output=True, text=True, check=True
         )
         assert [line for line in done.stderr.splitlines() if line.isdigit()] == ["0", "1", "0"]
+
+
+OTHERS = {
+    "open-unlearning": (written_logs.open_unlearning, {}),
+    "open-unlearning muse": (written_logs.open_unlearning_muse, {}),
+    "muse": (written_logs.muse, {}),
+    "lm-eval": (
+        partial(written_logs.lm_eval, facts=100),
+        {"forget_tasks": ["wmdp_made_up"], "retain_tasks": ["mmlu_made_up"]},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize(("knows", "verdict"), [(True, "FAIL"), (False, "PASS")])
+def test_logs_of_other_tools(tmp_path, name, knows, verdict):
+    write, options = OTHERS[name]
+    arms = {"unlearned": knows, "original": True, "retrained": False}
+    paths = {
+        arm: write(tmp_path / arm, Known(knows=known, seed=seed))
+        for seed, (arm, known) in enumerate(arms.items())
+    }
+    import_logs(name.split()[0], **paths, out=tmp_path / "logs", **options)
+    found = certify(tmp_path / "logs", policy="logs", out=tmp_path)
+    assert found.verdict.verdict == verdict
+    assert verify(tmp_path / "certificate.json").jobs == 3
+    privleak = {f.params["attack"]: f for f in found.matrix[0].side_figures if f.against}
+    if name == "open-unlearning":
+        expected = 125 if knows else 0
+        assert privleak["mia_min_k"].value == pytest.approx(expected)
+        assert found.uncertainty.forget_quality
+    if name == "muse":
+        assert privleak["forget_holdout_Min-40%"].value == pytest.approx(60 if knows else 0)
 
 
 class TestPublishedLogs:

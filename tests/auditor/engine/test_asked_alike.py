@@ -107,7 +107,10 @@ def test_a_form_that_differs_alone_is_measured_and_passes(asked, arm, store_root
         for said in certificate.warnings
         if said.code == "settings_differ_from_original"
     }
-    assert named == {"config.json": ["rope_scaling"]}
+    assert named == {
+        "config.json": ["rope_scaling"],
+        "tokenizer_config.json": ["chat_template"],
+    }
     check_contradiction(certificate, FolderStore(store_root))
 
 

@@ -36,6 +36,7 @@ DRIVERS = (
         "identity.earlier_audits",
         "reproduction.formats.job",
         "reproduction.formats.format",
+        "reproduction.prompts.digests",
     ),
     *("positive_controls_missing", "identity.auxiliary_inputs", "matrix.status"),
     *("scope.reported_metrics", "matrix.role"),
@@ -227,6 +228,7 @@ def test_what_rests_on_the_signature_is_listed(finished, capsys):
     assert listed == [
         "reproduction.versions",
         "reproduction.hardware",
+        *(f"reproduction.prompts.shown.{name}" for name in ("set", "fact", "text", "tokens")),
         "timing.issued",
         "timing.started",
         "timing.wall_seconds",
