@@ -27,6 +27,8 @@ _WHOLE, _HALF = 1e-3, 5e-2
 _NOISE = 4.0
 """How many times what a batch moves by itself, padding must move to count."""
 
+_OF_NO_CONSEQUENCE = {"dtype", "torch_dtype", "_name_or_path", "transformers_version"}
+
 _causal_by_design: dict[str, bool | None] = {}
 _batching: dict[str, Batching] = {}
 
@@ -67,7 +69,8 @@ def is_causal(network: Any) -> bool:
     other = torch.cat([ids[:_SHORT], ids[_SHORT:].flip(0).roll(1)])
     logits = _logits(network, torch.stack([ids, other]), torch.ones(2, _LONG, dtype=torch.long))
     one, two = logits[:, :_SHORT]
-    return float((one - two).abs().max() / one.std().clamp(min=1e-12)) <= _tolerance(network)
+    moved = float((one - two).abs().max() / one.std().clamp(min=1e-12))
+    return not moved > _tolerance(network)  # what is not finite is told where it is asked
 
 
 def batching(network: Any, pad: int) -> Batching:
@@ -146,7 +149,9 @@ def _of_few_words(config: PretrainedConfig) -> PretrainedConfig:
 
 
 def _key(config: PretrainedConfig) -> str:
-    return json.dumps(config.to_dict(), sort_keys=True, default=str)
+    """What says of which architecture and size a network is."""
+    said = {k: v for k, v in config.to_dict().items() if k not in _OF_NO_CONSEQUENCE}
+    return json.dumps(said, sort_keys=True, default=str)
 
 
 def _ids(network: Any) -> Tensor:

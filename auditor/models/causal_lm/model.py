@@ -57,6 +57,7 @@ class CausalLM(LanguageModel[Encoded]):
         """
         if getattr(network.config, "quantization_config", None) is None and not is_causal(network):
             raise OpeningError(not_causal(self.spec.path))
+        batching(network, self.tokenizer.pad_token_id)  # now, as no attack has changed it
 
     @property
     def batching(self) -> Batching:
