@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from pydantic import JsonValue
 
-from auditor.certificate.schema import ScopePart
+from auditor.certificate.schema import ScopePart, VerdictPart
 from auditor.core.findings import Curve, SelfCheck, SideFigure
 from auditor.core.messages import TEXT, Message, is_message, naming
 from auditor.core.wording import WORDINGS
@@ -69,6 +69,11 @@ def scope_statement(scope: ScopePart) -> str:
         "forget set. Each entity counts once, however many of the {facts:fact|facts} are about it.",
     }[scope.scope]
     return str(fill(template, facts=forget.facts, entities=forget.entities))
+
+
+def headline_of(verdict: VerdictPart) -> str:
+    """Return the one line that stands above a verdict's claim."""
+    return HEADLINES_ON_LOGS.get(verdict.claim.code) or HEADLINES[verdict.verdict]
 
 
 def check_name(check: SelfCheck) -> Phrase:
@@ -958,6 +963,11 @@ SENTENCES: Mapping[str, Wording] = {
         "The policy {policy} lets no PASS rest on logs, which name no file of a model "
         "(`accepts_logs`)."
     ),
+    "level_without_entities": (
+        "The forget facts name no entities, so {demanded} does not apply to them. {instead} is "
+        "demanded in its place: half of the facts are taught and the others asked, dealt out by "
+        "the digests of their texts."
+    ),
     "too_few_facts": (
         "For a PASS, the policy {policy} demands {demanded:fact|facts}; there are {facts:count}."
     ),
@@ -1093,6 +1103,13 @@ SENTENCES: Mapping[str, Wording] = {
         "the same, they should count once: use `paraphrases` for other phrasings."
     ),
     "columns_not_read": _columns_not_read,
+    "repeated_rows_dropped": (
+        "Left out of the {of} set: {rows:row|rows} that ask and answer the same as an earlier one."
+    ),
+    "rows_not_as_published": (
+        "The {of} set is read from {rows:row|rows}, and is published with {published:count}. The "
+        "claim is about the rows that were read."
+    ),
     "no_retain_set": "There is no retain set, so utility is not measured and nothing can pass.",
     "holdout_shares_entities": (
         "The forget and the holdout set share entities; the holdout should be about entities that "
@@ -1111,6 +1128,10 @@ SENTENCES: Mapping[str, Wording] = {
     ),
     "settings_differ_from_original": (
         "{file} of {arm} and of the original differ in {count:setting|settings}: {settings}."
+    ),
+    "own_code_not_run": (
+        "it brings Python code of its own, which was not run; transformers has the architecture "
+        "{type} itself"
     ),
     "note_on_files": "{arm}: {note}.",
     "facts_read_otherwise": (
@@ -1540,6 +1561,14 @@ CHECK_RESULTS: Mapping[str, Wording] = {
 }
 """Finding of each self-check by its code; ``passed`` is one of its parameters."""
 
+HEADLINES_ON_LOGS: Mapping[str, str] = {
+    "no_more_in_logs": (
+        "As the logs have it, and without any attack, no more is known than by a model that never "
+        "saw it."
+    ),
+    "more_in_logs": "As the logs have it, what was to be forgotten is still there.",
+}
+"""Headlines by the code of the claim, where logs stand in for the models."""
 HEADLINES: Mapping[str, str] = {
     "PASS": "Under these attacks, no more is brought back than from a model that never saw it.",
     "FAIL": "What was to be forgotten can be brought back.",

@@ -99,7 +99,7 @@ def environment() -> Environment:
         meaning=arms.meaning,
     )
     page.globals.update(
-        HEADLINES=messages.HEADLINES,
+        headline_of=messages.headline_of,
         FLAGS=messages.FLAGS,
         UNSAID=messages.UNSAID,
         PLAN_LIMIT=PLAN_LIMIT,

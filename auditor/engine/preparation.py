@@ -14,6 +14,7 @@ from auditor.core.messages import Message, message
 from auditor.core.progress import Progress
 from auditor.core.roles import Role
 from auditor.data import checks, null_facts
+from auditor.data.folds import names_entities
 from auditor.engine.expansion import Variant, expand, explicit, inapplicable
 from auditor.engine.job import Donor, Job, Pooled, Stage, measuring_code
 from auditor.engine.locations import Locations
@@ -192,7 +193,7 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     if found := problems_of_sets(plan, sets):
         raise AuditorError("\n".join(found))
     plan = explicit(plan)
-    variants = expand(plan)
+    variants = expand(plan, entities=names_entities(sets.forget))
     _check_files(variants)
     _check_exposure(variants, sets)
     auxiliary = plan.kind.auxiliary_inputs(plan, sets)

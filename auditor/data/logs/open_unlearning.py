@@ -259,7 +259,10 @@ def _check_mean(
 
 
 def _means(name: str, values: Sequence[float], content: Mapping[str, Any]) -> Iterator[float]:
-    """Yield what an aggregate of texts may be the mean of: its configuration says which."""
+    """Yield the means that an aggregate of texts may be.
+
+    The tool's configuration says which.
+    """
     yield mean(values)
     for column in ("rougeL_f1", "rouge1_recall"):
         found = [row.get(column) for row in content[name][_VALUES].values()]

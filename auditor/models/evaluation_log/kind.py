@@ -124,7 +124,7 @@ class EvaluationLogKind(ModelKind):
         *,
         generates: bool,
     ) -> AskedFacts:
-        """Return the texts that the model was given, as the log has them.
+        """Return the texts that the model was given, by the log.
 
         In how many tokens it read them, no log says.
         """

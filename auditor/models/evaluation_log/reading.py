@@ -133,7 +133,10 @@ def _named(ids: Iterable[str]) -> str:
 
 
 def _first(mine: LoggedFact, theirs: LoggedFact) -> str:
-    """Say in what two facts differ; their texts may be hazardous and are not shown."""
+    """Say in what two facts differ.
+
+    Their texts may be hazardous and are not shown.
+    """
     if mine.prompt != theirs.prompt:
         return "the question"
     return "the true answer, or the options"

@@ -75,8 +75,9 @@ class TestTofu:
         gated = gate(tmp_path / "certificate.json", "release-gate")
         assert gated.verdict.verdict == "INCONCLUSIVE"
         assert "quantization/bnb int8" in gated.missing
-        for name in ("markdown", "html", "junit", "sarif"):
-            assert REPORTS.get(name).render(load_certificate(tmp_path / "certificate.json"), None)
+        for name in ("markdown", "html", "junit", "model-card"):
+            page = REPORTS.get(name).render(load_certificate(tmp_path / "certificate.json"), None)
+            assert "As the logs have it" in page
 
     @pytest.mark.parametrize("policy", ["release-gate", None])
     def test_attacks_that_are_demanded_are_listed_as_not_run(self, logs, tmp_path, policy):
