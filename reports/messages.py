@@ -963,6 +963,11 @@ SENTENCES: Mapping[str, Wording] = {
         "The policy {policy} lets no PASS rest on logs, which name no file of a model "
         "(`accepts_logs`)."
     ),
+    "level_without_entities": (
+        "The forget facts name no entities, so {demanded} does not apply to them. {instead} is "
+        "demanded in its place: half of the facts are taught and the others asked, dealt out by "
+        "the digests of their texts."
+    ),
     "too_few_facts": (
         "For a PASS, the policy {policy} demands {demanded:fact|facts}; there are {facts:count}."
     ),
@@ -1098,6 +1103,13 @@ SENTENCES: Mapping[str, Wording] = {
         "the same, they should count once: use `paraphrases` for other phrasings."
     ),
     "columns_not_read": _columns_not_read,
+    "repeated_rows_dropped": (
+        "Left out of the {of} set: {rows:row|rows} that ask and answer the same as an earlier one."
+    ),
+    "rows_not_as_published": (
+        "The {of} set is read from {rows:row|rows}, and is published with {published:count}. The "
+        "claim is about the rows that were read."
+    ),
     "no_retain_set": "There is no retain set, so utility is not measured and nothing can pass.",
     "holdout_shares_entities": (
         "The forget and the holdout set share entities; the holdout should be about entities that "
@@ -1116,6 +1128,10 @@ SENTENCES: Mapping[str, Wording] = {
     ),
     "settings_differ_from_original": (
         "{file} of {arm} and of the original differ in {count:setting|settings}: {settings}."
+    ),
+    "own_code_not_run": (
+        "it brings Python code of its own, which was not run; transformers has the architecture "
+        "{type} itself"
     ),
     "note_on_files": "{arm}: {note}.",
     "facts_read_otherwise": (

@@ -264,7 +264,8 @@ def audit(
         out: Folder of the certificate.
         store: Folder of the evidence, by default ``evidence`` in ``out``.
         reports: Names of the reports that are written beside the certificate.
-        redact: Put keyed digests in the place of the facts' texts.
+        redact: Put keyed digests in the place of the facts' texts. Facts of a hazardous layout
+            (`wmdp`) are never shown, whatever is said here.
         executor: Name of the executor.
         workers: Jobs that run at once; by default, what suits the executor.
         progress: Is told how far the audit has come.
@@ -292,6 +293,7 @@ def audit(
     runner = EXECUTORS.get(executor)(workers)
     make_folder(folder)
     held = open_store(folder, store)
+    redact = redact or chosen.data.hazardous
     prepared = compare_formats(prepare(chosen, held, watcher), held, runner, watcher)
     certificate = issue(
         prepared,

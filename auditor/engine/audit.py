@@ -13,10 +13,11 @@ from auditor.core.findings import AttackReport
 from auditor.core.messages import Message, message
 from auditor.core.progress import Progress
 from auditor.core.roles import Role, Status
+from auditor.data.folds import names_entities
 from auditor.engine.attack_report import attack_report
 from auditor.engine.execution import Failure
 from auditor.engine.executors.base import Executor, LabelledJob
-from auditor.engine.expansion import Variant
+from auditor.engine.expansion import Variant, suited
 from auditor.engine.job import Job
 from auditor.engine.preparation import Prepared
 from auditor.policy import AS_IS, shortfall
@@ -161,7 +162,8 @@ def _evidence(
     lacking = None
     if variant.role is Role.MANDATORY:
         parameters = attack.parameters.model_dump(mode="json")
-        lacking = shortfall(plan.policy, variant.label, parameters)
+        policy = suited(plan.policy, entities=names_entities(prepared.sets.forget))
+        lacking = shortfall(policy, variant.label, parameters)
     if missing is not None:
         status, reason = missing
         return AttackEvidence(

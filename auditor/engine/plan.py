@@ -29,6 +29,7 @@ from auditor.core.paths import LOCATED, PathType, context, located_file, path_ty
 from auditor.core.reading import SETTINGS, read_regular
 from auditor.core.reading_yaml import parse_yaml
 from auditor.core.validation import problems
+from auditor.data.benchmarks import benchmark_named, plan_sections
 from auditor.models.kind import AnySpec, ModelKind, default_kind, kind_named, of_kind
 from auditor.models.plan_sections import DataSection, MetricSection, Section
 from auditor.models.spec import TOKEN_BUDGET, ModelSpec, PromptFormat
@@ -192,6 +193,42 @@ def current_keys(content: Mapping[str, Any]) -> dict[str, Any]:
     return aliases.renamed(content, aliases.PLAN_KEYS)
 
 
+BENCHMARK = ("benchmark", "folder", "subject", "revision")
+"""Keys by which the section on data names a published benchmark."""
+
+
+def with_benchmark(content: Mapping[str, Any], root: Path | None) -> dict[str, Any]:
+    """Return a plan with the sets that its benchmark names.
+
+    Data, metrics and format come from the benchmark where the plan does not say them itself. The
+    name does not stay: what is read is said by the sources alone.
+
+    Args:
+        content: The plan; ``benchmark`` stands in its section on data, or beside it.
+        root: The folder at which its relative paths start.
+
+    Raises:
+        AuditorError: There is no such benchmark, or the folder lacks its files.
+    """
+    data = content.get("data")
+    named = data if isinstance(data, Mapping) else {}
+    if "benchmark" not in content and "benchmark" not in named:
+        return dict(content)
+    asked = {key: content.get(key, named.get(key)) for key in BENCHMARK}
+    folder, subject, revision = (
+        None if (value := asked[key]) is None else str(value) for key in BENCHMARK[1:]
+    )
+    sections = plan_sections(
+        benchmark_named(asked["benchmark"]),
+        None if folder is None else Path(located_file(folder, root)),
+        subject,
+        revision,
+    )
+    own = {name: value for name, value in named.items() if name not in BENCHMARK}
+    kept = {name: value for name, value in content.items() if name not in (*BENCHMARK, "data")}
+    return {**sections, **kept, "data": {**sections["data"], **own}}
+
+
 class AuditPlan(Section):
     """A whole audit. Its digest stands in the certificate."""
 
@@ -226,8 +263,13 @@ class AuditPlan(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _former_keys(cls, content: Any) -> Any:
-        return current_keys(content) if isinstance(content, Mapping) else content
+    def _former_keys(cls, content: Any, info: ValidationInfo) -> Any:
+        if not isinstance(content, Mapping):
+            return content
+        try:
+            return with_benchmark(current_keys(content), root_of(info))
+        except AuditorError as error:
+            raise ValueError(str(error)) from error
 
     @field_validator("data", mode="before")
     @classmethod

@@ -18,7 +18,14 @@ from auditor.core.validation import problems
 from auditor.data import checks
 from auditor.data.readers import read_noted
 from auditor.data.source import DataSource
-from auditor.engine.plan import AttackRequest, AuditPlan, NamedPolicy, current_keys, metric_section
+from auditor.engine.plan import (
+    AttackRequest,
+    AuditPlan,
+    NamedPolicy,
+    current_keys,
+    metric_section,
+    with_benchmark,
+)
 from auditor.metrics.metric import find_metric
 from auditor.models.kind import AnySpec, ModelKind, default_kind, kind_named, of_kind
 from auditor.models.no_model import why_no_model
@@ -47,6 +54,10 @@ def check_plan(content: Mapping[str, Any], name: str, root: Path) -> AuditPlan:
     """
     plan = None
     found: list[str] = []
+    try:
+        content = with_benchmark(current_keys(content), root)
+    except AuditorError as error:
+        raise AuditorError(f"{name} cannot be used:\n  {error}") from error
     try:
         plan = AuditPlan.model_validate(content, context=context(root))
     except ValidationError as error:

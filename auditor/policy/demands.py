@@ -43,6 +43,40 @@ def demands(policy: Policy, known: Iterable[str], default: Iterable[str]) -> tup
     return tuple(Demand(name, matching(name, labels)) for name in names)
 
 
+def renamed(policy: Policy, levels: Mapping[str, str]) -> Policy:
+    """Return a policy that demands other levels of attacks.
+
+    Budgets and waivers go with the demands. Where several demands become one, it has the largest of
+    their budgets, and is waived only if all of them are.
+
+    Args:
+        policy: whose demands.
+        levels: label of a level to the label of that which takes its place.
+    """
+
+    def now(name: str) -> str:
+        return levels.get(attack_label(name), name)
+
+    budgets: dict[str, dict[str, float]] = {}
+    for name, least in policy.budgets.items():
+        held = budgets.setdefault(now(name), {})
+        held |= {key: max(value, held.get(key, value)) for key, value in least.items()}
+    lifted = {attack_label(waiver.attack) for waiver in policy.waivers}
+    unlifted = {
+        levels[name]
+        for name in map(attack_label, policy.mandatory or ())
+        if name in levels and not {name, name.partition(" ")[0]} & lifted
+    }
+    waivers = (w.model_copy(update={"attack": now(w.attack)}) for w in policy.waivers)
+    return policy.model_copy(
+        update={
+            "mandatory": policy.mandatory and tuple(map(now, policy.mandatory)),
+            "budgets": budgets,
+            "waivers": tuple(waiver for waiver in waivers if waiver.attack not in unlifted),
+        }
+    )
+
+
 def matching(name: str, labels: Iterable[str]) -> tuple[str, ...]:
     """Return the labels that a policy means by a name.
 

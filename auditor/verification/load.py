@@ -18,9 +18,11 @@ from auditor.core.arms import Arm
 from auditor.core.attack_id import AttackId
 from auditor.core.baselines import Baseline, strongest_baseline
 from auditor.core.errors import AuditorError, ContradictedError, EvidenceChangedError
-from auditor.core.facts import FactSets
+from auditor.core.facts import Fact, FactSets
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
+from auditor.data.folds import names_entities
+from auditor.engine.expansion import suited
 from auditor.models.manifest import are_logs
 from auditor.policy import AS_IS, Assigned, Policy, assign_roles, parse_policy
 from auditor.statistics import AttackAssessment, AttackEvidence, ControlOutcome
@@ -128,7 +130,7 @@ def load_inputs(
         from_logs=any(are_logs(part.files) for part in certificate.identity.arms),
         rules=TODAY if certificate.converted_from is None else FORMER,
     )
-    assigned = _assigned(certificate, policy)
+    assigned = _assigned(certificate, _suited(certificate, policy, sets.forget))
     attacks = [
         replace(
             attack,
@@ -238,12 +240,13 @@ def under_policy(
     """
     idle = inapplicable(certificate, policy, default)
     reported = [attack.id for attack in inputs.attacks if attack.role is Role.REPORTED]
+    usual = tuple(default) if policy.mandatory is None else policy.mandatory
+    demanded = policy.model_copy(update={"mandatory": usual})
     assigned, missing = assign_roles(
-        policy,
+        _suited(certificate, demanded, inputs.sets["forget"]),
         {row.id: row.parameters for row in certificate.matrix},
         reported,
-        default,
-        idle,
+        inapplicable=idle,
     )
     never_run = [
         AttackEvidence(
@@ -263,6 +266,15 @@ def under_policy(
     counted = inputs.rules.leaks_counted or policy.leaked_facts is not None
     rules = replace(inputs.rules, leaks_counted=counted)
     return replace(inputs, policy=policy, attacks=attacks, rules=rules), missing
+
+
+def _suited(certificate: Certificate, policy: Policy, forget: Sequence[Fact]) -> Policy:
+    """Return the policy with demands that the forget facts allow.
+
+    Releases before schema 4 replaced no level.
+    """
+    former = certificate.converted_from is not None
+    return suited(policy, entities=former or names_entities(forget))
 
 
 def _assigned(certificate: Certificate, policy: Policy) -> dict[AttackId, Assigned]:

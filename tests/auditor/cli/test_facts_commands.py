@@ -30,7 +30,7 @@ def test_a_table_becomes_facts_and_a_plan_that_is_redacted(here, capsys):
     assert run(["facts", "check", "facts.jsonl", "--json"]) == OK
     report = json.loads(capsys.readouterr().out)
     assert report["facts"] == {"forget": 60}
-    assert report["relearning"] == "entity"
+    assert report["relearning"] == "half"
     assert report["usable"] == 60
     assert run(["facts", "from-csv", "staff.csv", *ask]) == USAGE
     assert run(["facts", "from-csv", "staff.csv", *ask, "--force"]) == OK
