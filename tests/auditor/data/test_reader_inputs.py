@@ -275,7 +275,7 @@ def test_rows_that_stand_together_are_of_one_entity(tmp_path):
     halved = given(tmp_path, "h.jsonl", LINES, rows_per_entity=2)
     assert "3 rows, which are no whole number of entities" in refusal(halved)
     named = given(
-        tmp_path, "g.jsonl", lines([r | {"entity": "W"} for r in ROWS]), rows_per_entity=2
+        tmp_path, "g.jsonl", lines([r | {"entity": "W"} for r in ROWS]), rows_per_entity=3
     )
     assert {fact.entity for fact in read_facts(named, "forget")} == {"W"}
 
