@@ -68,6 +68,7 @@ def command(
             "variants": [_plain(entry) for entry in planned.estimates],
             "controls": _plain(planned.controls) if planned.controls else None,
             "facts": {name: len(prepared.sets.named(name)) for name in _SETS},
+            "baseline": prepared.plan.used_baseline.value,
             "power": _plain(needed) if needed else None,
             "warnings": [plain(warning) for warning in planned.warnings],
         }
@@ -93,6 +94,7 @@ def command(
     OUT.print(table)
     counts = ", ".join(f"{len(prepared.sets.named(name))} {name}" for name in _SETS)
     OUT.print(f"facts: {counts}; in all about {_duration(sum(e.seconds for e in planned.costs))}")
+    OUT.print(f"baseline: {prepared.plan.used_baseline}", highlight=False)
     for line in _power_lines(needed):
         OUT.print(line, highlight=False)
     for warning in planned.warnings:
