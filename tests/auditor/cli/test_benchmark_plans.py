@@ -296,10 +296,10 @@ def test_published_models_are_suggested(tmp_path, monkeypatch, capsys):
     assert run(["init", "b.yaml", "--benchmark", "muse-news", "--unlearned", "mine/u"]) == OK
     assert "fill in original and retrained" in " ".join(capsys.readouterr().out.split())
     assert "muse-bench/MUSE-News_retrain" in Path("b.yaml").read_text(encoding="utf-8")
-    assert (
-        run(["init", "c.yaml", "--benchmark", "wmdp-bio", "--unlearned", "cais/Zephyr_RMU"]) == OK
-    )
-    assert load_plan(Path("c.yaml")).retrained == ()
+    zephyr = ["--benchmark", "wmdp-bio", "--unlearned", "cais/Zephyr_RMU"]
+    assert run(["init", "c.yaml", *zephyr]) == OK
+    assert "c.yaml: fill in retrained, then run" in " ".join(capsys.readouterr().out.split())
+    assert load_plan(Path("c.yaml")).original.path == "HuggingFaceH4/zephyr-7b-beta"
 
 
 def test_the_published_questions_of_tofu(shared_data, tmp_path):
