@@ -1129,6 +1129,10 @@ SENTENCES: Mapping[str, Wording] = {
     "settings_differ_from_original": (
         "{file} of {arm} and of the original differ in {count:setting|settings}: {settings}."
     ),
+    "own_code_not_run": (
+        "it brings Python code of its own, which was not run; transformers has the architecture "
+        "{type} itself"
+    ),
     "note_on_files": "{arm}: {note}.",
     "facts_read_otherwise": (
         "{arm} reads {count:count} of {facts:fact|facts} as other tokens than the original, so it "
