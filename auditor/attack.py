@@ -80,6 +80,9 @@ class Preset:
     """Smallest profile that runs it; larger ones do too."""
     mandatory: bool = False
     """Whether a PASS needs it, unless the policy says otherwise."""
+    without_entities: str | None = None
+    """Name of the preset that takes its place, in profiles and policies alike, where every forget
+    fact is an entity of its own, so that no facts of one entity can be told apart."""
 
 
 @dataclass(frozen=True)

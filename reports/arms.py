@@ -24,11 +24,20 @@ def in_order(arms: Iterable[str]) -> list[str]:
 
 def meaning(arm: str) -> str:
     """Return what an arm is in the audit."""
-    return ARMS["retrained"] if Arm(arm).is_retrained else ARMS[arm]
+    asked = Arm(arm)
+    if asked.is_reference:
+        return ARMS["reference"]
+    return ARMS["retrained"] if asked.is_retrained else ARMS[asked.world or asked]
 
 
 def baseline(by_arm: Mapping[str, float]) -> list[float]:
-    """Return the values of all baselines."""
+    """Return the values of all baselines.
+
+    Without other models it is the unlearned model on facts that stand for what is not known.
+    """
+    null = Arm.UNLEARNED.within("null")
+    if null in by_arm:
+        return [by_arm[null]]
     return [by_arm[arm] for arm in in_order(by_arm) if Arm(arm).is_retrained]
 
 

@@ -40,7 +40,7 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
     suite = TestSuite(SUITE)
     suite.timestamp = inline(certificate.timing.issued, 40)
     for name, value in (
-        ("verdict", certificate.verdict.verdict),
+        ("verdict", certificate.verdict.title),
         ("flags", ", ".join(certificate.verdict.flags)),
         ("certificate_id", certificate.certificate_id),
         ("schema_version", certificate.written_version),
@@ -67,7 +67,7 @@ def _verdict_case(certificate: Certificate) -> TestCase:
         found = kind(claim, verdict.verdict)
         found.text = "\n".join(why.inline(SENTENCE) for why in counted(verdict.reasons))
         case.result = [found]
-    case.system_out = f"{verdict.verdict}: {claim}"
+    case.system_out = f"{verdict.title}: {claim}"
     return case
 
 

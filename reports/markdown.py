@@ -8,7 +8,7 @@ from auditor.report import REPORTS, Report, Signatures
 from reports.arms import baseline_mean
 from reports.attack_results import AttackResult, attack_results
 from reports.markdown_text import code, references, said
-from reports.messages import FLAGS, HEADLINES, UNSAID, counted, phrase, phrases
+from reports.messages import FLAGS, UNSAID, counted, headline_of, phrase, phrases
 from reports.number_format import count, interval, number
 from reports.phrases import Phrase
 from reports.signatures import signature_sentence
@@ -33,9 +33,9 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
 def lines(certificate: Certificate, signatures: Signatures | None) -> Iterator[str]:
     """The summary, line by line, under a heading of the second level."""
     verdict = certificate.verdict
-    yield f"## {VERDICT_MARKS[verdict.verdict]} Unlearning audit: {verdict.verdict}"
+    yield f"## {VERDICT_MARKS[verdict.verdict]} Unlearning audit: {verdict.title}"
     yield ""
-    yield HEADLINES[verdict.verdict]
+    yield headline_of(verdict)
     yield ""
     yield f"**Claim.** {said(phrase(verdict.claim), 600)}"
     for flag in verdict.flags:

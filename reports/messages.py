@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from pydantic import JsonValue
 
-from auditor.certificate.schema import ScopePart
+from auditor.certificate.schema import ScopePart, VerdictPart
 from auditor.core.findings import Curve, SelfCheck, SideFigure
 from auditor.core.messages import TEXT, Message, is_message, naming
 from auditor.core.wording import WORDINGS
@@ -69,6 +69,11 @@ def scope_statement(scope: ScopePart) -> str:
         "forget set. Each entity counts once, however many of the {facts:fact|facts} are about it.",
     }[scope.scope]
     return str(fill(template, facts=forget.facts, entities=forget.entities))
+
+
+def headline_of(verdict: VerdictPart) -> str:
+    """Return the one line that stands above a verdict's claim."""
+    return HEADLINES_ON_LOGS.get(verdict.claim.code) or HEADLINES[verdict.verdict]
 
 
 def check_name(check: SelfCheck) -> Phrase:
@@ -563,8 +568,8 @@ def _facts_leak(
     template += (
         " How many do so by chance, a second retrained model would show."
         if baseline is None
-        else " By chance, up to {baseline:fact does|facts do} so under one of these attacks on a "
-        "retrained model, which never saw them."
+        else " By chance, up to {baseline:fact does|facts do} so under one of these attacks where "
+        "they were never seen."
     )
     if not ids:
         template += " Their ids stand in the certificate and on its HTML page."
@@ -752,7 +757,7 @@ SENTENCES: Mapping[str, Wording] = {
     ),
     "leaks_above_limit": (
         "{attack} by {metric}: {leaked:count} of {eligible:fact leaks|facts leak} whole, and "
-        "{allowed:count} may, by the policy or for the noise that retrained models show."
+        "{allowed:count} may, by the policy or for the noise of the baseline."
     ),
     "placements_decide_nothing": "{attack} is only reported: {reason}.",
     "too_few_holdout_entities": (
@@ -764,6 +769,46 @@ SENTENCES: Mapping[str, Wording] = {
         "sets of facts could not be told from training"
     ),
     "retrained_found_to_be_trained": _retrained_found,
+    # baselines without a retrained model
+    "null_too_small": (
+        "{attack} by {metric} decides nothing: its baseline is {facts:fact|facts}, and "
+        "{needed:count} are needed."
+    ),
+    "null_not_checked": (
+        "{attack} by {metric} decides nothing: whether the answers can be guessed from the prompts "
+        "was not checked. Give facts that no model saw (`data.holdout`), or a reference model."
+    ),
+    "null_easier_to_guess": (
+        "{attack} by {metric} decides nothing: where no model can know them, the facts to forget "
+        "are known by {advantage:number} more than those that stand for what is not known, and "
+        "{allowed:number} is allowed."
+    ),
+    "null_raised": (
+        "{attack} by {metric}: the unlearned model knows the facts that stand for what is not "
+        "known ({known:number}, and {level:number} where it cannot), which would hide as much "
+        "residual knowledge; {allowed:number} more is allowed."
+    ),
+    "sets_told_apart": (
+        "The facts that no model saw are of another kind than those to forget: without any model, "
+        "their words alone tell them apart with an AUC of {auc:number} (at least {lower:number}; "
+        "0.5 is chance). Neither a PASS nor a FAIL can rest on them. Give facts made in the same "
+        "way, of others of the same kind."
+    ),
+    "reference_not_checked": (
+        "Whether the reference models know as much as a model that forgot cannot be checked: there "
+        "are {facts:fact|facts} that no model saw, and {needed:count} are needed "
+        "(`data.holdout`)."
+    ),
+    "reference_knows_otherwise": (
+        "The reference models are no baseline: of facts that no model saw the unlearned model "
+        "knows {unlearned:number} and they know {reference:number}; they may differ by "
+        "{allowed:number}. What they lack is not what was forgotten. Give a model that was trained "
+        "alike, or leave `reference` out."
+    ),
+    "baseline_too_weak": (
+        "For a PASS, the policy {policy} demands the baseline {demanded} or a stronger one; this "
+        "is {baseline}."
+    ),
     "leak_rate_not_within_limit": (
         "{attack} by {metric}: {leaked:count} of {eligible:fact|facts} leaked. The leak rate may "
         "be as high as {upper:share}, and {limit:percent} is allowed."
@@ -846,7 +891,7 @@ SENTENCES: Mapping[str, Wording] = {
     "likewise": _likewise,
     "leaks_shown_above_limit": (
         "{attack} by {metric}: {leaked:count} of {eligible:fact leaks|facts leak} whole, where "
-        "{allowed:count} may; what retrained models show of each other does not explain so many."
+        "{allowed:count} may; the noise of the baseline does not explain so many."
     ),
     "original_not_shown_to_know": (
         "The original model was not shown to know what it is said to have forgotten: without "
@@ -918,6 +963,11 @@ SENTENCES: Mapping[str, Wording] = {
         "The policy {policy} lets no PASS rest on logs, which name no file of a model "
         "(`accepts_logs`)."
     ),
+    "level_without_entities": (
+        "The forget facts name no entities, so {demanded} does not apply to them. {instead} is "
+        "demanded in its place: half of the facts are taught and the others asked, dealt out by "
+        "the digests of their texts."
+    ),
     "too_few_facts": (
         "For a PASS, the policy {policy} demands {demanded:fact|facts}; there are {facts:count}."
     ),
@@ -968,6 +1018,18 @@ SENTENCES: Mapping[str, Wording] = {
         "{retrained:retrained model|retrained models} is taken off the margin"
     ),
     "relative_to_supplied_baselines": _relative_to_supplied_baselines,
+    "relative_to_references": (
+        "relative to {models:reference model|reference models} that never saw the forget set and "
+        "were trained otherwise; no model was retrained"
+    ),
+    "relative_to_never_seen_facts": (
+        "relative to what the same model knows of facts like these that no model saw; no model was "
+        "retrained"
+    ),
+    "relative_to_own_null": (
+        "relative to what the same model knows of the same facts with their answers exchanged; no "
+        "model was retrained"
+    ),
     # what an estimate of facts rests on
     "lower_bound_without_noise": (
         "a lower bound without noise, since one retrained model shows no spread"
@@ -1041,6 +1103,13 @@ SENTENCES: Mapping[str, Wording] = {
         "the same, they should count once: use `paraphrases` for other phrasings."
     ),
     "columns_not_read": _columns_not_read,
+    "repeated_rows_dropped": (
+        "Left out of the {of} set: {rows:row|rows} that ask and answer the same as an earlier one."
+    ),
+    "rows_not_as_published": (
+        "The {of} set is read from {rows:row|rows}, and is published with {published:count}. The "
+        "claim is about the rows that were read."
+    ),
     "no_retain_set": "There is no retain set, so utility is not measured and nothing can pass.",
     "holdout_shares_entities": (
         "The forget and the holdout set share entities; the holdout should be about entities that "
@@ -1059,6 +1128,10 @@ SENTENCES: Mapping[str, Wording] = {
     ),
     "settings_differ_from_original": (
         "{file} of {arm} and of the original differ in {count:setting|settings}: {settings}."
+    ),
+    "own_code_not_run": (
+        "it brings Python code of its own, which was not run; transformers has the architecture "
+        "{type} itself"
     ),
     "note_on_files": "{arm}: {note}.",
     "facts_read_otherwise": (
@@ -1247,6 +1320,7 @@ SENTENCES: Mapping[str, Wording] = {
     "other_retrained": (
         "Their retrained models differ, and residual knowledge is what is known beyond them."
     ),
+    "other_baseline": ("One measures residual knowledge against {a}, the other against {b}."),
     "other_scope": (
         "The scope of A is {a}, that of B {b}: their claims are about different populations."
     ),
@@ -1366,6 +1440,7 @@ GATES: Mapping[str, Wording] = {
     "weights": "weights",
     "answer_structure": "structure of the answers",
     "tokenization": "tokenization",
+    "null": "facts not known",
 }
 """Name of each gate by its code."""
 
@@ -1490,6 +1565,14 @@ CHECK_RESULTS: Mapping[str, Wording] = {
 }
 """Finding of each self-check by its code; ``passed`` is one of its parameters."""
 
+HEADLINES_ON_LOGS: Mapping[str, str] = {
+    "no_more_in_logs": (
+        "As the logs have it, and without any attack, no more is known than by a model that never "
+        "saw it."
+    ),
+    "more_in_logs": "As the logs have it, what was to be forgotten is still there.",
+}
+"""Headlines by the code of the claim, where logs stand in for the models."""
 HEADLINES: Mapping[str, str] = {
     "PASS": "Under these attacks, no more is brought back than from a model that never saw it.",
     "FAIL": "What was to be forgotten can be brought back.",
@@ -1535,5 +1618,9 @@ ARMS: Mapping[str, str] = {
     "unlearned": "the model under audit, said to have forgotten",
     "original": "the model before unlearning",
     "retrained": "a model trained without the forget set",
+    "reference": "a model that never saw the forget set and was trained otherwise",
+    "null": "asked facts that stand for what is not known",
+    "check": "asked facts that no model saw",
+    "check-null": "asked those with their answers exchanged",
 }
 """Meaning of each arm in the audit."""

@@ -19,7 +19,7 @@ from auditor.report import REPORTS, Report, Signatures
 from reports.attack_results import attack_results, unlearned
 from reports.markdown import RHO, VERDICT_MARKS
 from reports.markdown_text import code, references, said
-from reports.messages import HEADLINES, UNSAID, phrase
+from reports.messages import UNSAID, headline_of, phrase
 from reports.number_format import count, interval, number
 from reports.signatures import signature_sentence
 
@@ -124,7 +124,7 @@ def _eval_results(certificate: Certificate) -> Iterator["EvalResult"]:
                 "lower": figures.rho_lower,
                 "upper": figures.rho_upper,
                 "result": attack.result.words,
-                "verdict": certificate.verdict.verdict.value,
+                "verdict": certificate.verdict.title,
                 "certificate": inline(certificate.certificate_id, 64),
             },
         )
@@ -135,8 +135,8 @@ def _block(certificate: Certificate, signatures: Signatures | None) -> Iterator[
     yield "## Unlearning audit"
     yield ""
     yield (
-        f"**{VERDICT_MARKS[verdict.verdict]} {verdict.verdict}**"
-        f"{''.join(f', {flag}' for flag in verdict.flags)}. {HEADLINES[verdict.verdict]} "
+        f"**{VERDICT_MARKS[verdict.verdict]} {verdict.title}**"
+        f"{''.join(f', {flag}' for flag in verdict.flags)}. {headline_of(verdict)} "
         f"{UNSAID[verdict.verdict]}"
     )
     yield ""

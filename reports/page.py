@@ -99,7 +99,7 @@ def environment() -> Environment:
         meaning=arms.meaning,
     )
     page.globals.update(
-        HEADLINES=messages.HEADLINES,
+        headline_of=messages.headline_of,
         FLAGS=messages.FLAGS,
         UNSAID=messages.UNSAID,
         PLAN_LIMIT=PLAN_LIMIT,
@@ -154,7 +154,7 @@ def running_head(certificate: Certificate) -> Markup:
     """
     name = certificate.certificate_id
     shown = f", id {name[:16]}…" if re.fullmatch("[0-9a-f]{64}", name) else ""
-    text = f"Unlearning certificate, {certificate.verdict.verdict}{shown}"
+    text = f"Unlearning certificate, {certificate.verdict.title}{shown}"
     return Markup(f'@media print {{ @page {{ @top-left {{ content: "{text}"; }} }} }}')  # noqa: S704
 
 

@@ -89,7 +89,7 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
                 properties={
                     "certificateId": inline(certificate.certificate_id, 64),
                     "schemaVersion": inline(certificate.written_version, 20),
-                    "verdict": certificate.verdict.verdict,
+                    "verdict": certificate.verdict.title,
                     "flags": list(certificate.verdict.flags),
                     "signatures": signature_sentence(signatures),
                 },
@@ -136,7 +136,7 @@ def _verdict_result(certificate: Certificate, rule: int, target: ArtifactLocatio
         rule_id=VERDICT_RULE,
         rule_index=rule,
         level=Level.ERROR if verdict.verdict == "FAIL" else Level.WARNING,
-        message=_message(f"{verdict.verdict}: {sentence(verdict.claim)}"),
+        message=_message(f"{verdict.title}: {sentence(verdict.claim)}"),
         locations=[Location(physical_location=PhysicalLocation(artifact_location=target))],
         partial_fingerprints={"attackAndVariant/v1": digest(VERDICT_RULE)},
     )

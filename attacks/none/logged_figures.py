@@ -11,6 +11,7 @@ _NOTE = "log"
 """Name under which a measurement notes the figures of its log."""
 _PITFALLS: Mapping[str, Message] = {
     "model_utility": message("mean_of_nine_hides_any"),
+    "model_utility_of_nine": message("mean_of_nine_hides_any"),
     "truth_ratio": message("truth_ratio_moves_with_wording"),
     "privleak": message("published_privleak"),
     "forget_quality": message("forget_quality_of_the_log"),

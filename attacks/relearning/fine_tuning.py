@@ -247,6 +247,7 @@ def adapter(
     """
     from peft import LoraConfig, get_peft_model
 
+    layers = _taken(network, layers)
     frames = {name: layer_frame(layer, (heads or {}).get(name)) for name, layer in layers.items()}
     lora = LoraConfig(
         r=rank,
@@ -262,6 +263,7 @@ def adapter(
             torch.manual_seed(seed)
             adapted = get_peft_model(network, lora)
     except (ValueError, ImportError, NotImplementedError) as error:
+        _unwrap(network)
         raise UnavailableError(f"PEFT cannot put LoRA on this model: {error}") from error
     try:
         _check_blocked(adapted)
@@ -273,6 +275,40 @@ def adapter(
         ]
     finally:
         adapted.unload()
+
+
+def _taken(network: nn.Module, layers: Mapping[str, nn.Module]) -> Mapping[str, nn.Module]:
+    """Return the layers around which PEFT puts LoRA in such a network.
+
+    Those of Mamba whose weights its kernels read past the layer are left out.
+
+    Raises:
+        UnavailableError: PEFT takes none of them.
+    """
+    from peft import LoraConfig
+    from peft.tuners import tuners_utils
+
+    refuse = getattr(tuners_utils, "_check_lora_target_modules_mamba", lambda *given: None)
+    taken, reason = {}, None
+    for name, layer in layers.items():
+        try:
+            refuse(LoraConfig(), network, name.rpartition(".")[2])
+        except ValueError as error:
+            reason = error
+        else:
+            taken[name] = layer
+    if not taken:
+        raise UnavailableError(f"PEFT cannot put LoRA on this model: {reason}") from reason
+    return taken
+
+
+def _unwrap(network: nn.Module) -> None:
+    """Take off what PEFT had put on before it gave up."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, module in list(network.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            network.set_submodule(name, module.get_base_layer())
 
 
 @torch.no_grad()

@@ -43,7 +43,8 @@ class HeldOutFactsParameters(FineTuning):
     default 2e-4, 6e-4 and 2e-3 with LoRA, and a tenth of them without."""
     split: SplitBy = "attribute"
     """`attribute`: some facts of every entity are taught and its other facts are asked. `entity`:
-    all facts of some entities are taught and those of the others are asked."""
+    all facts of some entities are taught and those of the others are asked. `half`: half of the
+    facts are taught whatever their entities, for facts that name none."""
     checkpoints: Checkpoints = (10, 20, 40)
     """Optimiser steps at which the facts are asked; K is the mean over them."""
 
@@ -115,10 +116,28 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
     parameters_type = HeldOutFactsParameters
     effect = "taught_knowledge"
     presets = (
-        Preset("by attribute", {"split": "attribute"}, "quick", mandatory=True),
-        Preset("by attribute full", {"split": "attribute", "method": "full"}, "quick"),
-        Preset("by entity", {"split": "entity"}),
-        Preset("by entity full", {"split": "entity", "method": "full"}, "exhaustive"),
+        Preset(
+            "by attribute",
+            {"split": "attribute"},
+            "quick",
+            mandatory=True,
+            without_entities="by half",
+        ),
+        Preset(
+            "by attribute full",
+            {"split": "attribute", "method": "full"},
+            "quick",
+            without_entities="by half full",
+        ),
+        Preset("by entity", {"split": "entity"}, without_entities="by half"),
+        Preset(
+            "by entity full",
+            {"split": "entity", "method": "full"},
+            "exhaustive",
+            without_entities="by half full",
+        ),
+        Preset("by half", {"split": "half"}, "exhaustive"),
+        Preset("by half full", {"split": "half", "method": "full"}, "exhaustive"),
     )
 
     @property
@@ -215,5 +234,5 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
         except ValueError as error:
             raise UnavailableError(
                 f"{error}; name the facts' entities (`fields: {{entity: …}}`), or split by "
-                f"{'entity' if self.parameters.split == 'attribute' else 'attribute'}"
+                f"{'entity' if self.parameters.split == 'attribute' else 'attribute'} or half"
             ) from error

@@ -130,7 +130,7 @@ class AuditResult:
         reasons = "".join(
             f"<li>{escape(sentence(reason))}</li>" for reason in verdict.reasons_naming(_NAMED)
         )
-        title = ", ".join((verdict.verdict, *verdict.flags))
+        title = ", ".join((verdict.title, *verdict.flags))
         return (
             f"<h3>{escape(title)}</h3><p>{escape(sentence(verdict.claim))}</p>"
             f"<ul>{reasons}</ul>{_html(self.figures())}"
@@ -232,6 +232,7 @@ def audit(
     unlearned: Modelled | None = None,
     original: Modelled | None = None,
     retrained: Modelled | Sequence[Modelled] = (),
+    reference: Modelled | Sequence[Modelled] = (),
     forget: Known | None = None,
     retain: Known | None = None,
     holdout: Known | None = None,
@@ -254,7 +255,8 @@ def audit(
         source: A plan, its file, or its content.
         unlearned: The model under audit.
         original: The model before unlearning.
-        retrained: Models that never saw the forget set.
+        retrained: Models trained without the forget set.
+        reference: Models that never saw it and were trained otherwise, where none was retrained.
         forget: Facts that must be gone.
         retain: Facts that must stay.
         holdout: Facts that no model has seen.
@@ -262,12 +264,13 @@ def audit(
         out: Folder of the certificate.
         store: Folder of the evidence, by default ``evidence`` in ``out``.
         reports: Names of the reports that are written beside the certificate.
-        redact: Put keyed digests in the place of the facts' texts.
+        redact: Put keyed digests in the place of the facts' texts. Facts of a hazardous layout
+            (`wmdp`) are never shown, whatever is said here.
         executor: Name of the executor.
         workers: Jobs that run at once; by default, what suits the executor.
         progress: Is told how far the audit has come.
-        settings: Other parts of the plan: ``profile``, ``metrics``, ``format``, ``seeds``,
-            ``policy``, ``controls``, ``token_budget``.
+        settings: Other parts of the plan: ``baseline``, ``profile``, ``metrics``, ``format``,
+            ``seeds``, ``policy``, ``controls``, ``token_budget``.
 
     Raises:
         AuditorError: Something in the plan cannot be used, or the folder cannot be written.
@@ -277,6 +280,7 @@ def audit(
         "unlearned": unlearned,
         "original": original,
         "retrained": retrained,
+        "reference": reference,
         "forget": forget,
         "retain": retain,
         "holdout": holdout,
@@ -289,6 +293,7 @@ def audit(
     runner = EXECUTORS.get(executor)(workers)
     make_folder(folder)
     held = open_store(folder, store)
+    redact = redact or chosen.data.hazardous
     prepared = compare_formats(prepare(chosen, held, watcher), held, runner, watcher)
     certificate = issue(
         prepared,
@@ -405,7 +410,7 @@ def _plain(name: str, part: Any) -> Any:
     """A part of a plan as plain data."""
     if name in ("unlearned", "original"):
         return _spec(part)
-    if name == "retrained":
+    if name in ("retrained", "reference"):
         several = isinstance(part, Sequence) and not isinstance(part, str)
         return [_spec(model) for model in (part if several else [part])]
     if name == "attacks":
@@ -492,7 +497,7 @@ def _pilot(
 
     For this every model but the unlearned one is asked, without attack.
     """
-    known = [arm for arm in prepared.locations if arm != Arm.UNLEARNED]
+    known = [arm for arm in prepared.arms if arm.model != Arm.UNLEARNED]
     pilot = prepared.only([v for v in prepared.variants if v.attack.name == AS_IS])
     outcome = run_audit(pilot, store, executor, progress, known)
     for run in outcome.runs:

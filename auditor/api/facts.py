@@ -19,7 +19,7 @@ from auditor.data.builders.hub import facts_from_source
 from auditor.data.builders.passages import Cut, facts_from_text
 from auditor.data.builders.tables import facts_from_table
 from auditor.data.builders.tasks import facts_from_task
-from auditor.data.folds import SplitBy, folds
+from auditor.data.folds import SplitBy, folds, names_entities
 from auditor.data.near_copies import copies_across, near_copies
 from auditor.data.readers import read_noted
 from auditor.data.source import DataSource
@@ -61,7 +61,8 @@ class FactsReport:
     """Facts below which no audit passes, however much the original knows."""
     relearning: str | None
     """Finest level at which half of the facts can be taught and the other half asked: ``attribute``
-    (some facts of every entity), ``entity`` (some entities), or None."""
+    (some facts of every entity), ``half`` (where every fact is an entity of its own), ``entity``
+    (some entities), or None."""
     guess: BlindGuess | None
     """What can be guessed; None where all facts are about one entity."""
     void: tuple[Message, ...] = ()
@@ -226,7 +227,7 @@ def _words(text: str) -> str:
 
 def _relearning(facts: Sequence[Fact]) -> SplitBy | None:
     """Finest level at which facts can be taught and asked."""
-    levels: tuple[SplitBy, ...] = ("attribute", "entity")
+    levels: tuple[SplitBy, ...] = ("attribute", "entity" if names_entities(facts) else "half")
     for level in levels:
         try:
             folds(facts, level)

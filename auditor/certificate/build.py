@@ -75,6 +75,7 @@ def audited_inputs(outcome: AuditOutcome) -> DecisionInputs:
         cross_checked=prepared.plan.metrics.beside,
         attacks=tuple(run.evidence for run in outcome.runs),
         table=outcome.table,
+        baseline=prepared.plan.used_baseline,
         from_logs=any(are_logs(at.manifest.files) for at in prepared.locations.values()),
     )
 
@@ -160,6 +161,7 @@ def _identity(
                 files=prepared.locations[arm].manifest.files,
                 beside=prepared.locations[arm].beside,
                 options=arm_options(said),
+                built=prepared.built.get(arm),
             )
             for arm, spec in plan.arms.items()
             for said in (spec.model_dump(mode="json"),)

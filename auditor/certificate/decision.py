@@ -1,11 +1,13 @@
 """Decision on the inputs of a verdict."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from auditor.certificate.inputs import DecisionInputs
 from auditor.core.arms import Arm
 from auditor.core.attack_id import AttackId
+from auditor.core.baselines import Baseline
 from auditor.core.facts import SetName
+from auditor.core.messages import Message, message
 from auditor.core.roles import Role
 from auditor.policy import Policy, unmet
 from auditor.statistics import (
@@ -18,6 +20,8 @@ from auditor.statistics import (
     facts_needed,
 )
 from auditor.statistics.baselines import KnownSet, KnownSets
+from auditor.statistics.blind import sets_told_apart
+from auditor.statistics.null_gates import LEAST_NULL_FACTS, SHARE_OF_DELTA
 from auditor.statistics.rules import TODAY, Rules
 from auditor.statistics.verdict import assess_all
 
@@ -48,12 +52,40 @@ def decide_verdict(inputs: DecisionInputs) -> Decision:
             len(inputs.retrained),
             inputs.deciding,
             inputs.earlier_audits,
+            baseline=inputs.baseline,
             from_logs=inputs.from_logs,
         ),
         known=_known(inputs),
         facts=[fact.id for fact in inputs.sets["forget"]],
         rules=inputs.rules,
+        baseline=inputs.baseline,
+        unsound=tuple(_unsound(inputs)),
     )
+
+
+def _unsound(inputs: DecisionInputs) -> Iterator[Message]:
+    """Yield what keeps the baseline from standing for a model that forgot."""
+    holdout = inputs.sets["holdout"]
+    if inputs.baseline is Baseline.NEVER_SEEN_FACTS:
+        told = sets_told_apart(inputs.sets["forget"], holdout)
+        if told is not None:
+            yield told
+    if inputs.baseline is Baseline.REFERENCE:
+        known = inputs.matrix(inputs.as_is, inputs.arms, "holdout")
+        forget = inputs.matrix(inputs.as_is, inputs.arms, "forget")
+        if known is None or forget is None or len(holdout) < LEAST_NULL_FACTS:
+            yield message("reference_not_checked", facts=len(holdout), needed=LEAST_NULL_FACTS)
+            return
+        gap = max(0.0, float(forget[1].mean() - forget[2:].mean()))
+        allowed = SHARE_OF_DELTA * inputs.policy.delta * gap
+        difference = float(known[0].mean() - known[2:].mean())
+        if abs(difference) > allowed:
+            yield message(
+                "reference_knows_otherwise",
+                unlearned=float(known[0].mean()),
+                reference=float(known[2:].mean()),
+                allowed=allowed,
+            )
 
 
 def assess_controls(
@@ -82,6 +114,8 @@ def power(inputs: DecisionInputs, attacks: int | None = None) -> FactsNeeded | N
     Returns:
         None where those were not measured.
     """
+    if not inputs.baseline.of_models:
+        return None
     arms = inputs.matrix(inputs.as_is, [Arm.ORIGINAL, *inputs.retrained], "forget")
     if arms is None:
         return None

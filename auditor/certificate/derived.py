@@ -25,6 +25,7 @@ from auditor.certificate.schema import (
     WaiverPart,
 )
 from auditor.core.arms import Arm
+from auditor.core.baselines import Baseline
 from auditor.core.facts import SetName
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
@@ -83,6 +84,7 @@ def verdict_part(inputs: DecisionInputs, decision: Decision) -> VerdictPart:
             "claim": message(code, delta=policy.delta, alpha=policy.alpha),
             "reasons": decision.reasons,
             "exit_code": _EXIT_CODES.get(verdict, 4 if broken else 3),
+            "baseline": decision.baseline,
         }
     )
 
@@ -124,6 +126,7 @@ def _policy(inputs: DecisionInputs) -> PolicyPart:
         budgets=policy.budgets,
         minimum_facts=policy.minimum_facts,
         minimum_retrained=policy.minimum_retrained,
+        minimum_baseline=policy.minimum_baseline,
         valid_days=policy.valid_days,
         waivers=tuple(
             WaiverPart(attack=w.attack, reason=w.reason, by=w.by, until=w.until.isoformat())
@@ -138,6 +141,7 @@ def _uncertainty(inputs: DecisionInputs, decision: Decision) -> UncertaintyPart:
     needed = decision.facts_needed if undecided else power(inputs)
     known = inputs.means(inputs.as_is, "forget").get(inputs.metrics[0], {})
     spread = [known[arm] for arm in inputs.retrained if arm in known]
+    retrained = len(inputs.retrained) if inputs.baseline is Baseline.RETRAINED else 0
     return UncertaintyPart(
         residual_lower=decision.residual.lower,
         residual_upper=decision.residual.upper,
@@ -148,7 +152,7 @@ def _uncertainty(inputs: DecisionInputs, decision: Decision) -> UncertaintyPart:
         facts_needed=needed.needed if needed else None,
         facts_needed_basis=needed.basis if needed else None,
         facts_to_fail=decision.facts_to_fail.needed if decision.facts_to_fail else None,
-        retrained_models=len(inputs.retrained),
+        retrained_models=retrained,
         retrained_spread=float(np.std(spread, ddof=1)) if len(spread) > 1 else None,
         forget_quality=tuple(_forget_quality(inputs)),
         baselines=decision.baselines,

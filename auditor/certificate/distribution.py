@@ -37,7 +37,7 @@ def distribution(arms: Arms | None) -> DistributionPart | None:
     retrained = arms.retrained
     several = len(retrained) > 1
     return DistributionPart(
-        unlearned=_counts(arms.unlearned - retrained.mean(axis=0)),
+        unlearned=_counts(arms.fact_contrast().d),
         retrained=_counts(retrained[0] - retrained[1:].mean(axis=0)) if several else None,
     )
 

@@ -35,12 +35,8 @@ class Excess:
     """The metric of each reading."""
     known: npt.NDArray[np.float64]
     """K as [readings, arms, facts]."""
-
-    @property
-    def excess(self) -> npt.NDArray[np.float64]:
-        """K_U minus the mean K_R as [readings, facts]."""
-        difference: npt.NDArray[np.float64] = self.known[:, 0] - self.known[:, 2:].mean(axis=1)
-        return difference
+    excess: npt.NDArray[np.float64]
+    """K_U minus the baseline's K as [readings, facts]."""
 
 
 def measured_excess(inputs: DecisionInputs, metrics: Sequence[str]) -> Excess | None:
@@ -60,8 +56,12 @@ def measured_excess(inputs: DecisionInputs, metrics: Sequence[str]) -> Excess | 
     ]
     if not measured:
         return None
-    known = [np.stack([a.unlearned, a.original, *a.retrained]) for *_, a in measured]
-    return Excess([a for a, *_ in measured], [name for _, name, _ in measured], np.stack(known))
+    return Excess(
+        attacks=[attack for attack, *_ in measured],
+        metrics=[name for _, name, _ in measured],
+        known=np.stack([np.stack([a.unlearned, a.original, *a.retrained]) for *_, a in measured]),
+        excess=np.stack([arms.fact_contrast().d for *_, arms in measured]),
+    )
 
 
 def worst(
@@ -114,10 +114,12 @@ def _entities(inputs: DecisionInputs, found: Excess, count: int) -> tuple[WorstE
     place = {name: number for number, name in enumerate(order)}
     member = np.array([place[name] for name in names])
     sizes = np.bincount(member)
-    known = np.stack(
-        [[np.bincount(member, weights=row) / sizes for row in table] for table in found.known]
-    )  # [readings, arms, entities]
-    means = Excess(found.attacks, found.metrics, known)
+
+    def mean(row: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.bincount(member, weights=row) / sizes
+
+    known = np.stack([[mean(row) for row in table] for table in found.known])
+    means = Excess(found.attacks, found.metrics, known, np.stack([*map(mean, found.excess)]))
     strongest = means.excess.argmax(axis=0)
     return tuple(
         WorstEntityPart(
@@ -138,4 +140,4 @@ def _largest(excess: npt.NDArray[np.float64], count: int) -> list[int]:
 
 def by_arm(inputs: DecisionInputs, column: npt.NDArray[np.float64]) -> ByArm:
     """K of each arm, from K as [arms]."""
-    return {str(arm): float(k) for arm, k in zip(inputs.arms, column, strict=True)}
+    return {str(arm): float(k) for arm, k in zip(inputs.arms[: len(column)], column, strict=True)}

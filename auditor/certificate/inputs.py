@@ -15,6 +15,7 @@ import numpy.typing as npt
 from auditor.certificate.parts import ByArm
 from auditor.core.arms import Arm
 from auditor.core.attack_id import AttackId
+from auditor.core.baselines import Baseline
 from auditor.core.facts import Fact, SetName
 from auditor.policy import Policy
 from auditor.statistics import AttackEvidence, ControlOutcome
@@ -40,6 +41,8 @@ class DecisionInputs:
     attacks: tuple[AttackEvidence, ...]
     """Evidence of all attacks; the model as it is is one of them."""
     table: EvidenceTable
+    baseline: Baseline = Baseline.RETRAINED
+    """Baseline against which residual knowledge is measured."""
     earlier_audits: int = 0
     """Audits of the same unlearned model on other facts or with other seeds."""
     from_logs: bool = False

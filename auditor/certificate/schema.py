@@ -7,17 +7,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
-from pydantic import Field, JsonValue, PrivateAttr
+from pydantic import Field, JsonValue, PrivateAttr, model_validator
 
 from auditor.certificate.distribution import DistributionPart, distribution
 from auditor.certificate.media import ImageExamplesPart
 from auditor.certificate.parts import ByArm, Part, absent
 from auditor.core.attack_id import AttackId
+from auditor.core.baselines import Baseline, is_retrained
 from auditor.core.facts import SetName
 from auditor.core.findings import AttackReport, Curve, Explanation, SelfCheck, SideFigure
 from auditor.core.hashing import digest, has_digest
 from auditor.core.messages import Message, naming, plain
 from auditor.core.roles import ControlKind, Role, Status
+from auditor.models.manifest import Manifest
+from auditor.models.provenance import Provenance
 from auditor.models.weight_distances import WeightDistance
 from auditor.statistics import (
     AssessedReading,
@@ -55,6 +58,21 @@ class VerdictPart(Part):
     """Reasons for the verdict, and what blocks a PASS."""
     exit_code: Literal[0, 1, 3, 4]
     """Exit code of the command line."""
+    baseline: Baseline = Field(default=Baseline.RETRAINED, exclude_if=is_retrained)
+    """Baseline against which it was decided; absent: retrained models."""
+
+    @property
+    def title(self) -> str:
+        """The verdict, with its baseline where no model was retrained."""
+        if self.baseline is Baseline.RETRAINED:
+            return str(self.verdict)
+        return f"{self.verdict} ({self.baseline.replace('-', ' ')})"
+
+    @property
+    def qualifiers(self) -> tuple[str, ...]:
+        """The flags, and the baseline where no model was retrained."""
+        usual = self.baseline is Baseline.RETRAINED
+        return (*self.flags, *(() if usual else (self.baseline.replace("-", " "),)))
 
     def reasons_naming(self, most: int) -> tuple[Message, ...]:
         """Return the reasons, with at most so many facts named.
@@ -90,6 +108,15 @@ class ArmPart(Part):
     """Further files that lay in its folder, and were not audited."""
     options: dict[str, JsonValue] | None = Field(default=None, exclude_if=absent)
     """Settings that only models of its kind have (how a model draws, what replaced weights)."""
+    built: Provenance | None = Field(default=None, exclude_if=absent)
+    """How a baseline was built, as the file beside its weights declares; null: nothing is known."""
+
+    @model_validator(mode="after")
+    def _built_so(self) -> "ArmPart":
+        weights = Manifest(files=self.files).weights_digest
+        if self.built is not None and self.built.weights != weights:
+            raise ValueError("`built` belongs to other weights than `files` names")
+        return self
 
 
 _OF_EVERY_KIND = frozenset(
@@ -244,6 +271,8 @@ class PolicyPart(Part):
     """Least value of each parameter that is a mandatory attack's budget, by the attack's label."""
     minimum_facts: int
     minimum_retrained: int
+    minimum_baseline: Baseline = Field(default=Baseline.RETRAINED, exclude_if=is_retrained)
+    """Weakest baseline against which a PASS is given; absent: retrained models."""
     valid_days: int | None
     """Days for which a certificate holds; null: no limit was set."""
     waivers: tuple[WaiverPart, ...]

@@ -65,7 +65,7 @@ def print_verdict(verdict: "VerdictPart") -> None:
     """Say a verdict and why."""
     style = _STYLES.get(verdict.verdict, "bold yellow")
     flags = "".join(f" · {flag}" for flag in verdict.flags)
-    OUT.print(f"[{style}]{verdict.verdict}[/]{flags}")
+    OUT.print(f"[{style}]{verdict.title}[/]{flags}")
     OUT.print(worded(verdict.claim))
     limit = _REASON if verdict.verdict == "PASS" else _SENTENCE
     for reason in verdict.reasons_naming(_NAMED):

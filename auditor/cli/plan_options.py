@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from auditor.core.baselines import Baseline
 from auditor.core.errors import AuditorError
 from auditor.models.kind import KINDS, all_kinds
 
@@ -29,11 +30,23 @@ def plan_options(command: Command) -> Command:
                 "--retrained",
                 metavar="MODEL",
                 multiple=True,
-                help="A model that never saw the forget set; give it again for each further seed.",
+                help="A model trained without the forget set; give it again for each further seed.",
+            ),
+            click.option(
+                "--reference",
+                metavar="MODEL",
+                multiple=True,
+                help="A model that never saw the forget set and was trained otherwise, where none "
+                "was retrained.",
             ),
             click.option("--forget", metavar="FILE", help="Facts that must be gone."),
             click.option("--retain", metavar="FILE", help="Facts that must stay."),
             click.option("--holdout", metavar="FILE", help="Facts like forget that no model saw."),
+            click.option(
+                "--baseline",
+                type=click.Choice([each.value for each in Baseline]),
+                help="What stands for a model that forgot.  [default: the strongest that is given]",
+            ),
             click.option(
                 "--kind",
                 type=click.Choice(KINDS.names()),
@@ -113,7 +126,7 @@ def plan_from(options: dict[str, Any]) -> "AuditPlan":
             )
         content = read_plan(plan_file, policy=policy, controls=controls)
         return check_plan(content, str(plan_file), plan_file.parent.resolve())
-    needed = ("unlearned", "original", "retrained", "forget")
+    needed = ("unlearned", "original", "forget")
     missing = [f"--{name}" for name in needed if name not in given]
     if missing:
         raise AuditorError(
@@ -124,15 +137,18 @@ def plan_from(options: dict[str, Any]) -> "AuditPlan":
     content = {
         "unlearned": {"path": given["unlearned"], **shared},
         "original": {"path": given["original"], **shared},
-        "retrained": [{"path": path, **shared} for path in given["retrained"]],
+        **{
+            name: [{"path": path, **shared} for path in given[name]]
+            for name in ("retrained", "reference")
+            if name in given
+        },
         "data": {name: given[name] for name in ("forget", "retain", "holdout") if name in given},
     }
     for flag in (flag for kind in all_kinds() for flag in kind.flags):
         value = given.get(flag.name.removeprefix("--").replace("-", "_"))
         if value is not None:
             content.setdefault(flag.section, {})[flag.key] = value
-    if "profile" in given:
-        content["profile"] = given["profile"]
+    content |= {name: given[name] for name in ("profile", "baseline") if name in given}
     if controls is not None:
         content["controls"] = controls
     if policy is not None:

@@ -89,7 +89,7 @@ def command(
         mark = ("-", "yellow") if said.startswith("not checked") else ("✓", "green")
         unproved = "bold yellow" if name == "verdict" and done.jobs is None else ""
         OUT.print(Text.assemble(mark, " ", foreign(f"{name}: {said}", _SHOWN, unproved)))
-    OUT.print(f"the certificate says: [bold]{certificate.verdict.verdict}[/]", highlight=False)
+    OUT.print(f"the certificate says: [bold]{certificate.verdict.title}[/]", highlight=False)
     if done.jobs is None:
         OUT.print(_UNPROVED)
     resting = "rest on the signature alone" if done.signers else "rest on nobody's signature"

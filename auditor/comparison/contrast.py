@@ -102,7 +102,7 @@ def _side(given: Given) -> Side:
         certificate_id=certificate.certificate_id,
         issued=certificate.timing.issued,
         verdict=certificate.verdict.verdict,
-        flags=certificate.verdict.flags,
+        flags=certificate.verdict.qualifiers,
         claim=certificate.verdict.claim,
         primary_metric=certificate.scope.primary_metric,
         scope=certificate.scope.scope,

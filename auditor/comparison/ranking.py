@@ -182,7 +182,7 @@ def _entry(one: Collected, rank: int) -> Entry:
         claimed_keys=one.claimed_keys,
         model=next((a.path for a in certificate.identity.arms if a.arm == Arm.UNLEARNED), None),
         verdict=certificate.verdict.verdict,
-        flags=certificate.verdict.flags,
+        flags=certificate.verdict.qualifiers,
         residual_lower=certificate.uncertainty.residual_lower,
         residual_upper=_upper(certificate),
         residual_complete=certificate.uncertainty.residual_complete,

@@ -18,6 +18,7 @@ _FIGURES = (
     "utility_margin",
     "minimum_facts",
     "minimum_retrained",
+    "minimum_baseline",
     "valid_days",
 )
 
@@ -54,6 +55,11 @@ def obstacles(a: Certificate, b: Certificate) -> tuple[Obstacle, ...]:
             retrained_digests(a) != retrained_digests(b),
             "retrained models",
             message("other_retrained"),
+        ),
+        (
+            a.verdict.baseline != b.verdict.baseline,
+            "baseline",
+            message("other_baseline", a=a.verdict.baseline.value, b=b.verdict.baseline.value),
         ),
         (
             a.scope.scope != b.scope.scope,

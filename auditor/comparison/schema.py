@@ -14,6 +14,7 @@ Aspect = Literal[
     "facts",
     "original model",
     "retrained models",
+    "baseline",
     "primary metric",
     "auxiliary inputs",
     "scope",

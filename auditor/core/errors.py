@@ -11,6 +11,10 @@ class AuditorError(Exception):
     """Exit code of the command line; 0, 1 and 3 are verdicts, 4 is a broken audit."""
 
 
+class OpeningError(AuditorError):
+    """A model of the audit cannot be opened."""
+
+
 class MalformedError(AuditorError):
     """A file is not a valid certificate or envelope.
 

@@ -122,12 +122,13 @@ def _repeated_facts(sets: FactSets) -> Iterator[str]:
     for name in FactSets.model_fields:
         first: dict[tuple[str, str], str] = {}
         for fact in getattr(sets, name):
-            held = first.setdefault(_identity(fact), fact.id)
+            held = first.setdefault(identity(fact), fact.id)
             if held != fact.id:
                 yield f"{name} fact {fact.id!r} asks and answers the same as {held!r}"
 
 
-def _identity(fact: Fact) -> tuple[str, str]:
+def identity(fact: Fact) -> tuple[str, str]:
+    """Return what two facts share that ask and answer the same."""
     return _words(fact.prompt), _normal(fact.answer)
 
 
@@ -137,10 +138,10 @@ def _words(text: str) -> str:
 
 
 def _shared_facts(sets: FactSets) -> Iterator[str]:
-    forget = {_identity(f): f.id for f in sets.forget}
+    forget = {identity(f): f.id for f in sets.forget}
     for name, facts in (("retain", sets.retain), ("holdout", sets.holdout)):
         for fact in facts:
-            twin = forget.get(_identity(fact))
+            twin = forget.get(identity(fact))
             if twin is not None:
                 yield f"forget fact {twin!r} stands in the {name} set too, as {fact.id!r}"
 

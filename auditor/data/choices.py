@@ -123,9 +123,9 @@ class PlacesAsAnswers:
 
     def __init__(self, source: DataSource) -> None:
         self._source = source
-        self._columns = dict.fromkeys((source.column("distractors"), *_CHOICES))
-        self._from: dict[str, set[int]] = {name: {0, 1} for name in self._columns}
-        """Column to the places from which the answers may count."""
+        columns = () if source.published.indexed else (source.column("distractors"), *_CHOICES)
+        self._from: dict[str, set[int]] = {name: {0, 1} for name in columns}
+        """Column to the places from which the answers may count; none where they do."""
         self._example: dict[str, tuple[int, Any, int]] = {}
         self._worded: Counter[str] = Counter()
         """Column to its choices that are texts, less those that are a number or a letter."""

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from auditor.core.facts import Fact
+from auditor.core.hashing import digest
 
-SplitBy = Literal["attribute", "entity"]
-"""Unit of a split. `attribute`: every entity has facts on both sides. `entity`: no entity has."""
+SplitBy = Literal["attribute", "entity", "half"]
+"""Unit of a split. `attribute`: every entity has facts on both sides. `entity`: no entity has.
+`half`: the facts are dealt out whatever their entities, in an order that nobody chose."""
 
 LEAST_SHARE = 0.5
 """Share of an even part that each part must hold: an attack that is given one fact and asked all
@@ -29,6 +31,11 @@ class Fold:
     asked: tuple[Fact, ...]
 
 
+def names_entities(facts: Sequence[Fact]) -> bool:
+    """Return whether any entity has more than one fact."""
+    return len({fact.entity for fact in facts}) < len(facts)
+
+
 def folds(facts: Sequence[Fact], by: SplitBy, count: int = 2) -> tuple[Fold, ...]:
     """Split facts into ``count`` parts, each asked once.
 
@@ -38,7 +45,8 @@ def folds(facts: Sequence[Fact], by: SplitBy, count: int = 2) -> tuple[Fold, ...
     of them (cross-fitting). The split depends on the order of the facts alone: the n-th fact of
     an entity (by attribute), or the n-th entity (by entity), goes to part n modulo ``count``.
     Where all entities list the same attributes in one order, a part holds the same attributes
-    of everybody.
+    of everybody. By half, the n-th fact in the order of the digests of their texts goes there, so
+    that no order of rows can keep what belongs together on one side.
 
     Raises:
         ValueError: there are fewer than ``count`` entities (by entity), no entity has ``count``
@@ -50,6 +58,9 @@ def folds(facts: Sequence[Fact], by: SplitBy, count: int = 2) -> tuple[Fold, ...
         for fact in facts:
             part[fact.id] = seen[fact.entity] % count
             seen[fact.entity] += 1
+    elif by == "half":
+        dealt = sorted(facts, key=lambda fact: digest([fact.prompt, fact.answer, fact.id]))
+        part = {fact.id: index % count for index, fact in enumerate(dealt)}
     else:
         order = {s: i for i, s in enumerate(dict.fromkeys(fact.entity for fact in facts))}
         part = {fact.id: order[fact.entity] % count for fact in facts}

@@ -4,7 +4,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -15,6 +15,8 @@ SAME_ANSWER = 0.7
 """Share of the words of the shorter answer from which another one says the same."""
 SAME_QUESTION = 0.55
 """Weight of the words that two prompts have in common, over that of the lighter prompt."""
+SAME_FACT = 0.7
+"""Weight of the words that two facts of different sets have in common, over the lighter's."""
 _ROWS = 512
 """Prompts that are compared with all others at once."""
 
@@ -49,24 +51,50 @@ def near_copies(facts: Sequence[Fact]) -> tuple[tuple[str, str], ...]:
 def copies_across(facts: Sequence[Fact], others: Sequence[Fact]) -> tuple[tuple[str, str], ...]:
     """Find facts that have near copies in another set.
 
+    Two facts of different sets are near copies where prompt and answer together, and the answers by
+    themselves, have most of the weight of their words in common. A word weighs as much as it is
+    rare in both sets, so that facts of one form about different people are none: who is meant, and
+    what is said of him, weighs most. Numbers count, for they may be names.
+
     Args:
         facts: Facts of one set.
         others: Facts of the other.
 
     Returns:
-        Ids of a fact and of its first near copy in the other set, in the order of the facts.
+        Ids of a fact and of its nearest copy in the other set, in the order of the facts.
     """
     together = (*facts, *others)
-    prompts = [_words(fact.prompt, digits=False) for fact in together]
+    texts = [_words(f"{fact.prompt} {fact.answer}") for fact in together]
+    counted = Counter(word for text in texts for word in text)
+    weights = {word: math.log1p(len(texts) / count) for word, count in counted.items()}
+    matrix = _rooted(texts, weights)
+    mass = np.array([sum(weights[word] for word in text) for text in texts])
     answers = [_words(fact.answer) for fact in together]
-    found: dict[int, int] = {}
-    for index, alike in enumerate(_alike(prompts)):
-        if index < len(facts):
-            continue
-        for earlier in alike:
-            if earlier < len(facts) and _say_the_same(answers[index], answers[earlier]):
-                found.setdefault(earlier, index)
-    return tuple((facts[one].id, others[found[one] - len(facts)].id) for one in sorted(found))
+    found = []
+    for begin in range(0, len(facts), _ROWS):
+        own = range(begin, min(begin + _ROWS, len(facts)))
+        shared = (matrix[own.start : own.stop] @ matrix[len(facts) :].T).tocsr()
+        for row, here in enumerate(own):
+            line = slice(shared.indptr[row], shared.indptr[row + 1])
+            there = shared.indices[line] + len(facts)
+            share = shared.data[line] / np.minimum(mass[there], mass[here])
+            for place in np.argsort(-share, kind="stable"):
+                other = int(there[place])
+                if share[place] < SAME_FACT:
+                    break
+                if _weigh_the_same(answers[here], answers[other], weights):
+                    found.append((facts[here].id, others[other - len(facts)].id))
+                    break
+    return tuple(found)
+
+
+def _weigh_the_same(one: _Words, other: _Words, weights: Mapping[str, float]) -> bool:
+    """Whether two answers share most of the weight of their words."""
+
+    def mass(words: _Words) -> float:
+        return sum(weights.get(word, 0.0) for word in words)
+
+    return mass(one & other) >= SAME_FACT * min(mass(one), mass(other))
 
 
 def _alike(prompts: Sequence[_Words]) -> Iterator[list[int]]:
@@ -93,19 +121,27 @@ def _say_the_same(one: _Words, other: _Words) -> bool:
 
 
 def _matrix(texts: Sequence[_Words]) -> csr_array:
+    """Matrix of the words that tell texts apart [texts, words]."""
+    counted = Counter(word for text in texts for word in text)
+    weights = {
+        word: math.log(len(texts) / count) for word, count in counted.items() if count < len(texts)
+    }
+    return _rooted(texts, weights)
+
+
+def _rooted(texts: Sequence[_Words], weights: Mapping[str, float]) -> csr_array:
     """Square roots of the weights of words, [texts, words].
 
     The product of two rows is the weight of the words that they share.
     """
-    counted = Counter(word for text in texts for word in text)
-    places = {word: place for place, word in enumerate(counted)}
+    places = {word: place for place, word in enumerate(weights)}
     rows, columns, data = [], [], []
     for row, text in enumerate(texts):
         for word in text:
-            if counted[word] < len(texts):
+            if word in weights:
                 rows.append(row)
                 columns.append(places[word])
-                data.append(math.sqrt(math.log(len(texts) / counted[word])))
+                data.append(math.sqrt(weights[word]))
     return csr_array((data, (rows, columns)), shape=(len(texts), max(1, len(places))))
 
 

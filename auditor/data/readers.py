@@ -3,8 +3,11 @@
 Every bad row is reported, at once.
 """
 
+import dataclasses
+import difflib
 import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -15,6 +18,7 @@ from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, SetName
 from auditor.core.messages import Message, message
 from auditor.core.text_safety import quoted
+from auditor.data.checks import identity
 from auditor.data.choices import PlacesAsAnswers, chosen, texts
 from auditor.data.columns import found, missing, unread
 from auditor.data.edges import trim
@@ -31,6 +35,8 @@ _FAULTS = 200
 """Most different faults that a message names."""
 _SPANS = 12
 """Most runs of lines that a message names."""
+_VALUES = 1_000
+"""Most values of other rows that are remembered."""
 _SHOWN = 60
 """Most characters of a value that a message shows."""
 _NOT_A_NUMBER = frozenset({"nan", "NaN", "<NA>"})
@@ -72,43 +78,146 @@ def read_noted(source: DataSource, set_name: SetName) -> ReadFacts:
         AuditorError: The source cannot be read, or rows are bad; it names them all, by line, those
             with the same fault together.
     """
-    facts: list[Fact] = []
-    problems: list[tuple[int, Fault]] = []
+    reading = _Reading()
+    for place, one in enumerate((source, *source.further)):
+        begin = f"{set_name}-{place}-" if place else f"{set_name}-"
+        _read_source(one, begin, reading)
+    if reading.problems:
+        count = sum(map(len, reading.problems.values()))
+        raise AuditorError(
+            f"{count} bad row(s) in the {set_name} set:\n  "
+            + "\n  ".join(
+                line for one, found in reading.problems.items() for line in _described(one, found)
+            )
+        )
+    return ReadFacts(tuple(reading.facts), tuple(reading.notes(set_name)))
+
+
+@dataclass
+class _Reading:
+    """What was read so far of a set."""
+
+    facts: list[Fact] = dataclasses.field(default_factory=list)
+    problems: dict[str, list[tuple[int, Fault]]] = dataclasses.field(default_factory=dict)
+    """Name of a source to the lines of its bad rows."""
+    unread: dict[str, str | None] = dataclasses.field(default_factory=dict)
+    trimmed: int = 0
+    repeated: int = 0
+    published: list[tuple[int, int]] = dataclasses.field(default_factory=list)
+    """Rows of sources that have others than are published, and these."""
+    _seen: set[tuple[str, str]] = dataclasses.field(default_factory=set)
+
+    def add(self, fact: Fact, edges: bool, once: bool) -> None:
+        """Keep a fact, unless an earlier one asks and answers the same.
+
+        Args:
+            fact: The fact.
+            edges: Whether its texts were trimmed.
+            once: Whether facts that repeat an earlier one are dropped.
+        """
+        if once and identity(fact) in self._seen:
+            self.repeated += 1
+            return
+        self._seen.add(identity(fact))
+        self.facts.append(fact)
+        self.trimmed += edges
+
+    def notes(self, set_name: SetName) -> Iterator[Message]:
+        """Notes on the reading."""
+        if self.trimmed:
+            yield message("edges_trimmed", set=set_name, facts=self.trimmed)
+        if self.repeated:
+            yield message("repeated_rows_dropped", of=set_name, rows=self.repeated)
+        for rows, published in self.published:
+            yield message("rows_not_as_published", of=set_name, rows=rows, published=published)
+        if self.unread:
+            meant = {name: quoted(column) for column, name in self.unread.items() if name}
+            columns = [quoted(column) for column in self.unread]
+            yield message("columns_not_read", of=set_name, columns=columns, meant=meant)
+
+
+def _read_source(source: DataSource, begin: str, reading: _Reading) -> None:
+    """Read the rows of one source.
+
+    Args:
+        source: The source.
+        begin: Beginning of the ids of rows that have none.
+        reading: What was read before; it is added to.
+
+    Raises:
+        AuditorError: It cannot be read, or holds no row that is wanted.
+    """
     columns: set[str] = set()
-    trimmed = 0
-    places = None if source.published.indexed else PlacesAsAnswers(source)
-    for index, (line, row) in enumerate(read_rows(source)):
+    values: set[str] = set()
+    problems: list[tuple[int, Fault]] = []
+    places = PlacesAsAnswers(source)
+    rows = 0
+    for rows, (line, row) in enumerate(read_rows(source), 1):
         if isinstance(row, Fault):
             problems.append((line, row))
             continue
+        if not _is_wanted(row, source, values):
+            continue
         if len(row) <= MOST_COLUMNS:
             columns.update(row)
-            if places is not None:
-                places.see(line, row)
+            places.see(line, row)
         try:
-            fact, edges = _fact(row, source, index, f"{set_name}-{line:05d}")
-            facts.append(fact)
-            trimmed += edges
+            fact, edges = _fact(row, source, f"{begin}{line:05d}", _group(source, begin, rows))
         except FaultError as error:
             problems.append((line, error.fault))
-    if places is not None:
-        places.check()
+        else:
+            reading.add(fact, edges, once=source.repeats == "dropped")
+    places.check()
+    _check_rows(source, rows, bool(columns or problems), values)
     if problems:
+        reading.problems.setdefault(source.name, []).extend(problems)
+    if source.published_rows not in (None, rows):
+        reading.published.append((rows, source.published_rows or 0))
+    reading.unread |= unread(source, columns)
+
+
+def _group(source: DataSource, begin: str, rows: int) -> str | None:
+    """Entity of a row that names none, among rows that stand together."""
+    each = source.rows_per_entity
+    return None if each is None else f"{begin}entity-{(rows - 1) // each}"
+
+
+def _is_wanted(row: Mapping[str, Any], source: DataSource, values: set[str]) -> bool:
+    """Return whether a row is to be read.
+
+    What other rows have in its place is noted.
+    """
+    for column, value in source.only.items():
+        said = str(found(row, column)[1])
+        if said != value:
+            if len(values) < _VALUES:
+                values.add(said)
+            return False
+    return True
+
+
+def _check_rows(source: DataSource, rows: int, wanted: bool, values: set[str]) -> None:
+    """Refuse a source without wanted rows, or with halves of entities.
+
+    Raises:
+        AuditorError: Says what there is.
+    """
+    if not rows:
+        raise AuditorError(f"{source.name} holds no rows.")
+    if not wanted:
+        asked = ", ".join(f"{column} {value!r}" for column, value in source.only.items())
+        (value,) = list(source.only.values())[-1:]
+        close = difflib.get_close_matches(value, values, n=3, cutoff=0.4) or sorted(values)[:3]
+        there = ", ".join(quoted(name, _SHOWN) for name in close)
+        raise AuditorError(f"{source.name} has no row with the {asked}; there is {there}.")
+    if source.rows_per_entity and rows % source.rows_per_entity and not source.only:
         raise AuditorError(
-            f"{len(problems)} bad row(s) in the {set_name} set:\n  "
-            + "\n  ".join(_described(source, problems))
+            f"{source.name} has {rows:,} rows, which are no whole number of entities with "
+            f"{source.rows_per_entity} rows each (`rows_per_entity`)."
         )
-    if not facts:
-        raise AuditorError(f"{source.name} holds no rows for the {set_name} set.")
-    notes = [message("edges_trimmed", set=set_name, facts=trimmed)] if trimmed else []
-    if left := unread(source, columns):
-        meant = {field: quoted(column) for column, field in left.items() if field is not None}
-        columns_left = [quoted(column) for column in left]
-        notes.append(message("columns_not_read", of=set_name, columns=columns_left, meant=meant))
-    return ReadFacts(tuple(facts), tuple(notes))
 
 
-def _described(source: DataSource, problems: Iterable[tuple[int, Fault]]) -> Iterator[str]:
+def _described(name: str, problems: Iterable[tuple[int, Fault]]) -> Iterator[str]:
     """A sentence for each kind of fault, with its lines."""
     kinds: dict[Hashable, list[tuple[int, str]]] = {}
     for line, fault in problems:
@@ -117,9 +226,9 @@ def _described(source: DataSource, problems: Iterable[tuple[int, Fault]]) -> Ite
         lines, sayings = zip(*rows, strict=True)
         first = ", the first" if len(set(sayings)) > 1 else ""
         if len(rows) == 1:
-            yield f"{source.name}:{lines[0]}: {sayings[0]}"
+            yield f"{name}:{lines[0]}: {sayings[0]}"
         else:
-            yield (f"{source.name}: {len(rows)} rows (lines {_ranges(lines)}){first}: {sayings[0]}")
+            yield (f"{name}: {len(rows)} rows (lines {_ranges(lines)}){first}: {sayings[0]}")
     if len(kinds) > _FAULTS:
         yield f"… and {len(kinds) - _FAULTS:,} further faults"
 
@@ -139,9 +248,15 @@ def _ranges(numbers: Iterable[int]) -> str:
 
 
 def _fact(
-    row: Mapping[str, Any], source: DataSource, index: int, default_id: str
+    row: Mapping[str, Any], source: DataSource, default_id: str, group: str | None
 ) -> tuple[Fact, bool]:
     """Return a row's fact, and whether its texts were trimmed.
+
+    Args:
+        row: The row.
+        source: Says which column holds what.
+        default_id: Id of a row that has none.
+        group: Entity of a row that names none; None for one of its own.
 
     Raises:
         FaultError: It is none.
@@ -151,9 +266,7 @@ def _fact(
         raise FaultError("columns", said)
     values = {field: _value(row, source, field) for field in Fact.model_fields}
     values["id"] = default_id if values["id"] is None else str(values["id"])
-    if values["entity"] is None and source.rows_per_entity is not None:
-        values["entity"] = f"rows-of-{index // source.rows_per_entity:05d}"
-    values["entity"] = values["id"] if values["entity"] is None else str(values["entity"])
+    values["entity"] = str(values["entity"] or group or values["id"])
     needed = {field: source.column(field) for field in (*_NEEDED, *source.fields)}
     if absent := {f: name for f, name in needed.items() if not found(row, name)[0]}:
         raise FaultError(("missing", *absent), missing(absent, row))

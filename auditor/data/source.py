@@ -1,6 +1,6 @@
 """Source of a set of facts, and the names of its columns."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -15,7 +15,7 @@ def _unset(value: object) -> bool:
 
     So plans without it keep their digest.
     """
-    return value is None
+    return value is None or value in ({}, (), "refused")
 
 
 class DataSource(BaseModel):
@@ -43,6 +43,14 @@ class DataSource(BaseModel):
     a dot: ``qa.question``."""
     rows_per_entity: int | None = Field(default=None, ge=2, exclude_if=_unset)
     """Rows of one entity, where no column names it and the rows of each stand together."""
+    only: dict[str, str] = Field(default={}, exclude_if=_unset)
+    """Column to the value that a row must have in it; other rows are not read."""
+    repeats: Literal["refused", "dropped"] = Field(default="refused", exclude_if=_unset)
+    """What becomes of rows that ask and answer the same as an earlier one."""
+    published_rows: int | None = Field(default=None, ge=1, exclude_if=_unset)
+    """Rows with which the set is published; another number is a warning."""
+    further: tuple["DataSource", ...] = Field(default=(), max_length=100, exclude_if=_unset)
+    """Further sources whose rows belong to the same set."""
 
     @field_validator("fields", mode="before")
     @classmethod
@@ -67,6 +75,11 @@ class DataSource(BaseModel):
     def published(self) -> Layout:
         """Layout whose column names are the defaults."""
         return LAYOUTS[self.layout]
+
+    @property
+    def hazardous(self) -> bool:
+        """Whether it holds texts that may do harm."""
+        return self.published.hazardous or any(source.hazardous for source in self.further)
 
     def column(self, field: str) -> str:
         """Return the column that holds a fact's ``field``."""

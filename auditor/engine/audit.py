@@ -13,10 +13,11 @@ from auditor.core.findings import AttackReport
 from auditor.core.messages import Message, message
 from auditor.core.progress import Progress
 from auditor.core.roles import Role, Status
+from auditor.data.folds import names_entities
 from auditor.engine.attack_report import attack_report
 from auditor.engine.execution import Failure
 from auditor.engine.executors.base import Executor, LabelledJob
-from auditor.engine.expansion import Variant
+from auditor.engine.expansion import Variant, suited
 from auditor.engine.job import Job
 from auditor.engine.preparation import Prepared
 from auditor.policy import AS_IS, shortfall
@@ -27,6 +28,7 @@ from auditor.store.gathering import (
     effect_message,
     environment_message,
     measured_evidence,
+    null_of,
     tokenization_message,
     unread,
     weights_message,
@@ -85,7 +87,7 @@ def run_audit(
         label: (Status.UNAVAILABLE, reason) for label, reason in reasons.items() if reason
     }
     runnable = [v for v in prepared.variants if reasons[v.label] is None]
-    chosen = tuple(arms or prepared.locations)
+    chosen = tuple(arms or prepared.arms)
 
     searches = {v.label: prepared.searches(v) for v in runnable if v.attack.searches}
     failures = dict(executor.run(_labelled(searches, chosen), prepared.models, store, progress))
@@ -160,7 +162,8 @@ def _evidence(
     lacking = None
     if variant.role is Role.MANDATORY:
         parameters = attack.parameters.model_dump(mode="json")
-        lacking = shortfall(plan.policy, variant.label, parameters)
+        policy = suited(plan.policy, entities=names_entities(prepared.sets.forget))
+        lacking = shortfall(policy, variant.label, parameters)
     if missing is not None:
         status, reason = missing
         return AttackEvidence(
@@ -182,6 +185,7 @@ def _evidence(
         arms,
         prepared.sets.forget,
         baseline=baseline,
+        null=null_of(prepared.sets, plan.used_baseline),
         reported=() if attack.metric else plan.metrics.beside,
         shortfall=lacking,
         environment=environment_message(store, variant.id, jobs),

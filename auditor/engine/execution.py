@@ -8,7 +8,7 @@ from typing import Literal
 
 from auditor.attack import AttackContext
 from auditor.core.arms import Arm
-from auditor.core.errors import AuditorError, UnavailableError
+from auditor.core.errors import AuditorError, OpeningError, UnavailableError
 from auditor.core.findings import Finding
 from auditor.core.messages import Message, message
 from auditor.core.records import Cost, Record, check_malformed
@@ -56,7 +56,7 @@ def execute(
         store, unless the attack does not apply here.
 
     Raises:
-        AuditorError: This worker has other code than whoever asked.
+        AuditorError: This worker has other code than whoever asked, or the model does not open.
         OSError: The evidence could not be written (the audit fails, not the attack).
     """
     _check_other_code(job)
@@ -77,7 +77,7 @@ def execute(
     except UnavailableError as error:
         reason = message("unavailable", quoted=("error",), error=str(error))
         return Failure(reason, Status.UNAVAILABLE)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, OpeningError):
         raise
     except BaseException as error:  # an attack can fail in any way (extension modules panic)
         store.log_failure(job.key, traceback.format_exc())

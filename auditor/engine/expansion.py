@@ -19,7 +19,7 @@ from auditor.core.validation import problems
 from auditor.engine.plan import AuditPlan, swept
 from auditor.models.kind import KINDS, kind_named
 from auditor.models.manifest import Location
-from auditor.policy import AS_IS, Policy, demands, waived
+from auditor.policy import AS_IS, Policy, demands, renamed, waived
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,15 @@ class Variant:
         return self.id.label
 
 
-def expand(plan: AuditPlan) -> list[Variant]:
+def expand(plan: AuditPlan, *, entities: bool = True) -> list[Variant]:
     """Return all variants of a plan.
 
     The mandatory ones that it leaves out are included.
+
+    Args:
+        plan: The plan.
+        entities: Whether any entity has several forget facts; levels that need it are replaced
+            otherwise.
 
     Raises:
         AuditorError: an attack is unknown, its parameters are wrong, two variants have the same
@@ -56,15 +61,16 @@ def expand(plan: AuditPlan) -> list[Variant]:
     """
     kind = _only_kind(plan)
     planned: dict[str, AnyAttack] = {}
-    defaults = _levels(kind)
+    defaults = _levels(kind, entities)
+    policy = suited(explicit(plan).policy, entities=entities)
     rank = PROFILES.index(plan.profile) if plan.profile else -1
     for described, preset in presets_on(kind):
         if PROFILES.index(preset.profile) <= rank or described.name == AS_IS:
-            attack = from_preset(described.name, preset)
+            attack = from_preset(described.name, _suited_preset(described, preset, entities))
             planned[attack.id.label] = attack
     planned |= _requested(plan, kind)  # the plan's own settings replace those of a preset
-    wanted = _mandatory(explicit(plan).policy, planned, defaults)
-    lifted = waived(plan.policy, wanted)
+    wanted = _mandatory(policy, planned, defaults)
+    lifted = waived(policy, wanted)
 
     def role(label: str, attack: AnyAttack) -> Role:
         return Role.WAIVED if label in lifted else attack.role(mandatory=label in wanted)
@@ -175,29 +181,66 @@ def explicit(plan: AuditPlan) -> AuditPlan:
     return plan.model_copy(update={"policy": named})
 
 
-def default_levels(kind: str) -> dict[str, AnyAttack]:
+def _suited_preset(described: AttackMetadata, preset: Preset, entities: bool) -> Preset:
+    """The preset, or that which takes its place."""
+    if entities or preset.without_entities is None:
+        return preset
+    return next(other for other in described.presets if other.name == preset.without_entities)
+
+
+def levels_without_entities() -> dict[str, str]:
+    """Return the levels that are replaced where facts name no entities.
+
+    Returns:
+        Label of a level to the label of that which takes its place.
+    """
+    return {
+        AttackId(name, preset.name).label: AttackId(name, preset.without_entities).label
+        for name in ATTACKS.names()
+        for preset in ATTACKS.metadata(name).presets
+        if preset.without_entities is not None
+    }
+
+
+def suited(policy: Policy, *, entities: bool) -> Policy:
+    """Return a policy with demands that the forget facts allow.
+
+    Args:
+        policy: The policy; its digest is that of this one, whatever it is made to demand.
+        entities: Whether any entity has several forget facts.
+    """
+    return policy if entities else renamed(policy, levels_without_entities())
+
+
+def default_levels(kind: str, *, entities: bool = True) -> dict[str, AnyAttack]:
     """Return the attacks that are mandatory by default, by label.
 
     They are those for a kind of model unless a policy says otherwise.
 
+    Args:
+        kind: Name of the kind of model.
+        entities: Whether any entity has several forget facts.
+
     Raises:
         AuditorError: nothing here measures models of that kind.
     """
-    attacks = [_at_level(described, preset, kind) for described, preset in _mandatory_presets(kind)]
+    attacks = [
+        _at_level(described, _suited_preset(described, preset, entities), kind)
+        for described, preset in _mandatory_presets(kind)
+    ]
     return {attack.id.label: attack for attack in attacks}
 
 
-def _levels(kind: str) -> dict[str, AnyAttack]:
+def _levels(kind: str, entities: bool) -> dict[str, AnyAttack]:
     """Return the attacks that a policy may demand, by label.
 
     No plan need run them.
-
 
     For models that cannot be attacked they are all those of the kind for which these stand.
     """
     standing = _attacked_as(kind)
     if standing == kind:
-        return default_levels(kind)
+        return default_levels(kind, entities=entities)
     attacks = [_at_level(described, preset, kind) for described, preset in presets_on(standing)]
     return {attack.id.label: attack for attack in attacks}
 
@@ -217,17 +260,23 @@ def _at_level(described: AttackMetadata, preset: Preset, kind: str) -> AnyAttack
     return stand_in(described, preset, ATTACKS.parameters_type(described.name))
 
 
-def default_parameters(kind: str) -> dict[str, dict[str, Any]]:
+def default_parameters(kind: str, *, entities: bool = True) -> dict[str, dict[str, Any]]:
     """Return the parameters of `default_levels` as plain data; no attack is imported.
+
+    Args:
+        kind: Name of the kind of model.
+        entities: Whether any entity has several forget facts.
 
     Raises:
         AuditorError: nothing here measures models of that kind.
     """
-    return {
-        AttackId(described.name, preset.name).label: plain_parameters(
-            described.name, preset.parameters
-        )
+    presets = (
+        (described.name, _suited_preset(described, preset, entities))
         for described, preset in _mandatory_presets(kind)
+    )
+    return {
+        AttackId(name, preset.name).label: plain_parameters(name, preset.parameters)
+        for name, preset in presets
     }
 
 

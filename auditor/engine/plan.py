@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_origin
+from typing import Annotated, Any, NamedTuple, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -22,11 +22,14 @@ from pydantic import (
 
 from auditor.attack import ATTACKS, Parameters, Profile
 from auditor.core import aliases
+from auditor.core.arms import Arm
+from auditor.core.baselines import Baseline, strongest_baseline
 from auditor.core.errors import AuditorError
 from auditor.core.paths import LOCATED, PathType, context, located_file, path_type, root_of
 from auditor.core.reading import SETTINGS, read_regular
 from auditor.core.reading_yaml import parse_yaml
 from auditor.core.validation import problems
+from auditor.data.benchmarks import benchmark_named, plan_sections
 from auditor.models.kind import AnySpec, ModelKind, default_kind, kind_named, of_kind
 from auditor.models.plan_sections import DataSection, MetricSection, Section
 from auditor.models.spec import TOKEN_BUDGET, ModelSpec, PromptFormat
@@ -180,9 +183,50 @@ NamedPolicy = Annotated[
 """Type of a field that holds a policy; its name, or the path of its file, may stand for it."""
 
 
+def _nothing(value: object) -> bool:
+    """Return whether a key is left out of digests."""
+    return value is None or value == ()
+
+
 def current_keys(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return a plan as plain data with today's names of its sections."""
     return aliases.renamed(content, aliases.PLAN_KEYS)
+
+
+BENCHMARK = ("benchmark", "folder", "subject", "revision")
+"""Keys by which the section on data names a published benchmark."""
+
+
+def with_benchmark(content: Mapping[str, Any], root: Path | None) -> dict[str, Any]:
+    """Return a plan with the sets that its benchmark names.
+
+    Data, metrics and format come from the benchmark where the plan does not say them itself. The
+    name does not stay: what is read is said by the sources alone.
+
+    Args:
+        content: The plan; ``benchmark`` stands in its section on data, or beside it.
+        root: The folder at which its relative paths start.
+
+    Raises:
+        AuditorError: There is no such benchmark, or the folder lacks its files.
+    """
+    data = content.get("data")
+    named = data if isinstance(data, Mapping) else {}
+    if "benchmark" not in content and "benchmark" not in named:
+        return dict(content)
+    asked = {key: content.get(key, named.get(key)) for key in BENCHMARK}
+    folder, subject, revision = (
+        None if (value := asked[key]) is None else str(value) for key in BENCHMARK[1:]
+    )
+    sections = plan_sections(
+        benchmark_named(asked["benchmark"]),
+        None if folder is None else Path(located_file(folder, root)),
+        subject,
+        revision,
+    )
+    own = {name: value for name, value in named.items() if name not in BENCHMARK}
+    kept = {name: value for name, value in content.items() if name not in (*BENCHMARK, "data")}
+    return {**sections, **kept, "data": {**sections["data"], **own}}
 
 
 class AuditPlan(Section):
@@ -190,8 +234,16 @@ class AuditPlan(Section):
 
     unlearned: AnySpec
     original: AnySpec
-    retrained: tuple[AnySpec, ...] = Field(min_length=1, max_length=_MOST)
+    retrained: tuple[AnySpec, ...] = Field(default=(), max_length=_MOST)
+    """Models trained without the forget set. Without any, another baseline is used, against which
+    a PASS is worth less (`baseline`)."""
+    reference: tuple[AnySpec, ...] = Field(default=(), max_length=_MOST, exclude_if=_nothing)
+    """Models that never saw the forget set and were trained otherwise, where none was retrained."""
     data: SerializeAsAny[DataSection]
+    baseline: Baseline | None = Field(default=None, exclude_if=_nothing, validate_default=True)
+    """Baseline against which residual knowledge is measured; by default the strongest that models
+    and facts allow: retrained, reference (with a holdout set), never-seen-facts (the holdout set),
+    own-null."""
     format: PromptFormat = PromptFormat()
     metrics: SerializeAsAny[MetricSection] = Field(default_factory=_usual_metrics)
     profile: Profile | None = "quick"
@@ -211,8 +263,13 @@ class AuditPlan(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _former_keys(cls, content: Any) -> Any:
-        return current_keys(content) if isinstance(content, Mapping) else content
+    def _former_keys(cls, content: Any, info: ValidationInfo) -> Any:
+        if not isinstance(content, Mapping):
+            return content
+        try:
+            return with_benchmark(current_keys(content), root_of(info))
+        except AuditorError as error:
+            raise ValueError(str(error)) from error
 
     @field_validator("data", mode="before")
     @classmethod
@@ -245,7 +302,31 @@ class AuditPlan(Section):
             )
         return self
 
-    @field_validator("retrained", mode="before")
+    @field_validator("baseline")
+    @classmethod
+    def _is_given(cls, value: Baseline | None, info: ValidationInfo) -> Baseline | None:
+        known = info.data
+        if not {"retrained", "reference", "data"} <= known.keys():
+            return value
+        given = _Given(
+            bool(known["retrained"]), bool(known["reference"]), bool(known["data"].holdout)
+        )
+        if given.retrained and given.reference:
+            raise ValueError("`reference` models are asked only where none was retrained")
+        if fault := given.lacking(value or given.strongest):
+            raise ValueError(fault)
+        return value
+
+    @property
+    def used_baseline(self) -> Baseline:
+        """The plan's baseline, or the strongest that its models and facts allow."""
+        if self.baseline is not None:
+            return self.baseline
+        return _Given(
+            bool(self.retrained), bool(self.reference), self.data.holdout is not None
+        ).strongest
+
+    @field_validator("retrained", "reference", mode="before")
     @classmethod
     def _paths_alone(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -282,7 +363,43 @@ class AuditPlan(Section):
     def arms(self) -> dict[str, ModelSpec]:
         """Arm names (unlearned, original, retrained-0, retrained-1 and so on) to models."""
         named = {"unlearned": self.unlearned, "original": self.original}
-        return named | {f"retrained-{i}": spec for i, spec in enumerate(self.retrained)}
+        named |= {str(Arm.retrained(i)): spec for i, spec in enumerate(self.retrained)}
+        return named | {str(Arm.reference(i)): spec for i, spec in enumerate(self.reference)}
+
+
+class _Given(NamedTuple):
+    """What a plan gives that a baseline can be made of."""
+
+    retrained: bool
+    reference: bool
+    holdout: bool
+
+    @property
+    def strongest(self) -> Baseline:
+        """The strongest baseline that it allows; retrained models where it allows none."""
+        return strongest_baseline(**self._asdict()) or Baseline.RETRAINED
+
+    def lacking(self, baseline: Baseline) -> str | None:
+        """Return what it lacks for a baseline, and the way out."""
+        if baseline is Baseline.RETRAINED and not self.retrained:
+            return (
+                "no model says what one that forgot would know: give `retrained` (a model trained "
+                "without the forget set; `auditor baseline build` trains one), or `data.holdout` "
+                "(facts like those to forget that no model saw), or `reference` (a model that "
+                "never saw them); docs/no-retrained-model.md says what each is worth"
+            )
+        if self.retrained and baseline is not Baseline.RETRAINED:
+            return f"`{baseline}` is for plans without `retrained`; leave one of them out"
+        needed = {
+            Baseline.REFERENCE: (self.reference and self.holdout, "`reference` and `data.holdout`"),
+            Baseline.NEVER_SEEN_FACTS: (self.holdout, "`data.holdout`"),
+            Baseline.OWN_NULL: (
+                self.reference or self.holdout,
+                "`data.holdout` or `reference` models, which check it",
+            ),
+        }
+        met, lacks = needed.get(baseline, (True, ""))
+        return None if met else f"`{baseline}` needs {lacks}"
 
 
 def usual_seeds(profile: str | None) -> tuple[int, ...]:

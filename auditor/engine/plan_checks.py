@@ -13,12 +13,21 @@ from auditor.attack import ATTACKS
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, FactSets, SetName
 from auditor.core.messages import Message
+from auditor.core.network import no_network
 from auditor.core.paths import close_names_beside, context, path_type
 from auditor.core.validation import problems
 from auditor.data import checks
 from auditor.data.readers import read_noted
+from auditor.data.rows import out_of_reach
 from auditor.data.source import DataSource
-from auditor.engine.plan import AttackRequest, AuditPlan, NamedPolicy, current_keys, metric_section
+from auditor.engine.plan import (
+    AttackRequest,
+    AuditPlan,
+    NamedPolicy,
+    current_keys,
+    metric_section,
+    with_benchmark,
+)
 from auditor.metrics.metric import find_metric
 from auditor.models.kind import AnySpec, ModelKind, default_kind, kind_named, of_kind
 from auditor.models.no_model import why_no_model
@@ -48,6 +57,10 @@ def check_plan(content: Mapping[str, Any], name: str, root: Path) -> AuditPlan:
     plan = None
     found: list[str] = []
     try:
+        content = with_benchmark(current_keys(content), root)
+    except AuditorError as error:
+        raise AuditorError(f"{name} cannot be used:\n  {error}") from error
+    try:
         plan = AuditPlan.model_validate(content, context=context(root))
     except ValidationError as error:
         found += problems(error, "plan", AuditPlan)
@@ -55,7 +68,7 @@ def check_plan(content: Mapping[str, Any], name: str, root: Path) -> AuditPlan:
     found += _problems(parts, root)
     files = {set_: source for set_, source in parts.sources.items() if source.path is not None}
     facts, _, unread = _facts(files)
-    found += unread
+    found += [*unread, *_out_of_reach(parts.sources.values())]
     if plan is not None and facts.keys() == parts.sources.keys():
         found += problems_of_sets(plan, FactSets(**facts))
     if plan is None or found:
@@ -144,7 +157,7 @@ def _parts(content: Mapping[str, Any], root: Path) -> _Parts:
             return None
 
     def listed(name: str, kind: Any) -> dict[str, Any]:
-        value = content.get(name)
+        value = content.get(name, ())
         values = value if isinstance(value, list | tuple) else [value]
         found = {f"{name}.{index}": valid(kind, one) for index, one in enumerate(values)}
         return {place: one for place, one in found.items() if one is not None}
@@ -168,7 +181,7 @@ def _parts(content: Mapping[str, Any], root: Path) -> _Parts:
         metrics = None
     return _Parts(
         kind=kind,
-        specs=specs | listed("retrained", AnySpec),
+        specs=specs | listed("retrained", AnySpec) | listed("reference", AnySpec),
         sources={name: source for name, source in sources.items() if source is not None},
         data=data,
         metrics=metrics,
@@ -243,6 +256,13 @@ def _facts(
             facts[name] = read.facts
             notes += read.notes
     return facts, notes, unread
+
+
+def _out_of_reach(sources: Iterable[DataSource]) -> Iterator[str]:
+    """Yield that data sets on the hub cannot be had, before anything heavy is imported."""
+    every = (one for source in sources for one in (source, *source.further))
+    if names := [source.name for source in every if out_of_reach(source)]:
+        yield f"data: {', '.join(names)} cannot be had from the hub: {no_network()}"
 
 
 def _unknown_metrics(metrics: MetricSection, kind: ModelKind) -> Iterator[str]:

@@ -8,14 +8,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from auditor.core.aliases import attack_label
 from auditor.core.arms import Arm
 from auditor.core.attack_id import AttackId
 from auditor.core.facts import FactSets
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role
 from auditor.data import checks
-from auditor.data.folds import folds
-from auditor.engine.expansion import Variant, default_parameters, inapplicable
+from auditor.data.folds import folds, names_entities
+from auditor.engine.expansion import (
+    Variant,
+    default_parameters,
+    explicit,
+    inapplicable,
+    levels_without_entities,
+    suited,
+)
 from auditor.engine.plan import AuditPlan
 from auditor.models.kind import ModelKind
 from auditor.models.manifest import Location
@@ -64,8 +72,9 @@ def plan_warnings(
         *checks.warnings(sets, prompts_repeat=plan.kind.prompts_repeat),
         *_arm_warnings(locations, plan.kind),
         *_precision_warnings(plan),
-        *_weakened(plan, variants, locations),
+        *_weakened(plan, variants, sets, locations),
         *_unmet(plan, variants, sets),
+        *_replaced(plan, sets),
         *_undivided(variants, sets),
     ]
 
@@ -99,7 +108,10 @@ def _precision_warnings(plan: AuditPlan) -> list[Message]:
 
 
 def _weakened(
-    plan: AuditPlan, variants: Sequence[PlannedAttack], locations: Mapping[str, Location]
+    plan: AuditPlan,
+    variants: Sequence[PlannedAttack],
+    sets: FactSets,
+    locations: Mapping[str, Location],
 ) -> list[Message]:
     """Return how the plan asks for less than the default."""
     found = []
@@ -110,7 +122,7 @@ def _weakened(
             found.append(message("policy_asks_less", setting=name, value=value, default=default))
     if idle := [m for m in plan.kind.default_deciding if m not in plan.metrics.decides]:
         found.append(message("metrics_do_not_decide", metrics=idle))
-    usual = default_parameters(plan.kind.name)
+    usual = default_parameters(plan.kind.name, entities=names_entities(sets.forget))
     mandatory = {v.label for v in variants if v.role in (Role.MANDATORY, Role.WAIVED)}
     dropped = [
         label
@@ -137,8 +149,9 @@ def _unmet(plan: AuditPlan, variants: Sequence[PlannedAttack], sets: FactSets) -
 
     It does so whatever the models know.
     """
+    policy = suited(plan.policy, entities=names_entities(sets.forget))
     short = [
-        shortfall(plan.policy, attack.label, attack.parameters)
+        shortfall(policy, attack.label, attack.parameters)
         for attack in variants
         if attack.role is Role.MANDATORY
     ]
@@ -151,6 +164,17 @@ def _unmet(plan: AuditPlan, variants: Sequence[PlannedAttack], sets: FactSets) -
         from_logs=not plan.kind.weighed,
     )
     return [*found, *lacking]
+
+
+def _replaced(plan: AuditPlan, sets: FactSets) -> Iterator[Message]:
+    """Yield which demands others take the place of, for these facts."""
+    if names_entities(sets.forget):
+        return
+    demanded = explicit(plan).policy.mandatory or ()
+    levels = levels_without_entities()
+    for label in dict.fromkeys(map(attack_label, demanded)):
+        if label in levels:
+            yield message("level_without_entities", demanded=label, instead=levels[label])
 
 
 def _undivided(variants: Sequence[PlannedAttack], sets: FactSets) -> Iterator[Message]:

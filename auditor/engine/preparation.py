@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from auditor.attack import ATTACKS, AnyAttack
-from auditor.core.arms import Arm
+from auditor.core.arms import Arm, World
 from auditor.core.errors import AuditorError
 from auditor.core.facts import FactSets
 from auditor.core.messages import Message, message
 from auditor.core.progress import Progress
 from auditor.core.roles import Role
-from auditor.data import checks
+from auditor.data import checks, null_facts
+from auditor.data.folds import names_entities
 from auditor.engine.expansion import Variant, expand, explicit, inapplicable
 from auditor.engine.job import Donor, Job, Pooled, Stage, measuring_code
 from auditor.engine.locations import Locations
@@ -25,6 +26,7 @@ from auditor.models.asked import AskedFacts, asking_warnings
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.manifest import Location
 from auditor.models.opening import asked_facts, check_unopenable, locate
+from auditor.models.provenance import Provenance, provenances
 from auditor.models.spec import PromptFormat
 from auditor.policy import check_expired
 from auditor.statistics.weights import LEAST_CHANGE
@@ -62,6 +64,17 @@ class Prepared:
     """Formats that were tried on the original, the plan's first."""
     asked: Mapping[str, AskedFacts] = field(default_factory=dict)
     """Token ids that each arm is asked in; empty for kinds that are asked in none."""
+    others: Mapping[World, str] = field(default_factory=dict)
+    """World to the digest in the store of the facts that are asked in the forget set's place."""
+    built: Mapping[str, Provenance] = field(default_factory=dict)
+    """Provenance of baselines that were built, by arm."""
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """Every arm: the models, and those asked other facts."""
+        models = tuple(map(Arm, self.plan.arms))
+        pairs = null_facts.asked(tuple(self.others), models)
+        return (*models, *(model.within(world) for world, model in pairs))
 
     @property
     def models(self) -> Locations:
@@ -98,7 +111,7 @@ class Prepared:
             arm: [
                 self._job(variant, "search", arm, seed, parameters) for seed in self._seeds(variant)
             ]
-            for arm in self.plan.arms
+            for arm in self.arms
         }
 
     def measurements(
@@ -106,7 +119,7 @@ class Prepared:
     ) -> dict[str, list[Job]]:
         """Return the measuring jobs of each arm, one per seed.
 
-        Each has what all arms found with that seed.
+        Each has what all arms that are asked the same facts found with that seed.
 
         Args:
             variant: what is measured.
@@ -115,10 +128,11 @@ class Prepared:
         parameters = variant.attack.parameters.model_dump(mode="json")
         found = dict(searches or {})
 
-        def pool(measured: str, index: int) -> tuple[Pooled, ...]:
+        def pool(measured: Arm, index: int) -> tuple[Pooled, ...]:
             return tuple(
-                Pooled(arm=arm, key=jobs[index].key, own=arm == measured)
+                Pooled(arm=Arm(arm).model, key=jobs[index].key, own=arm == measured)
                 for arm, jobs in found.items()
+                if Arm(arm).world == measured.world
             )
 
         return {
@@ -126,7 +140,7 @@ class Prepared:
                 self._job(variant, "measure", arm, seed, parameters, pool(arm, index))
                 for index, seed in enumerate(self._seeds(variant))
             ]
-            for arm in self.plan.arms
+            for arm in self.arms
         }
 
     def _seeds(self, variant: Variant) -> tuple[int, ...]:
@@ -136,22 +150,22 @@ class Prepared:
         self,
         variant: Variant,
         stage: Stage,
-        arm: str,
+        arm: Arm,
         seed: int,
         parameters: dict[str, Any],
         pool: tuple[Pooled, ...] = (),
     ) -> Job:
         attack: AnyAttack = variant.attack
-        asked = self.asked.get(arm)
+        asked = self.asked.get(arm.model)
         return Job(
             stage=stage,
             attack=attack.name,
             parameters=parameters,
             inputs=dict(attack.inputs()),
             seed=seed,
-            spec=self.plan.arms[arm],
-            model=self.locations[arm].manifest.digest,
-            facts=self.facts,
+            spec=self.plan.arms[arm.model],
+            model=self.locations[arm.model].manifest.digest,
+            facts=self.others[arm.world] if arm.world else self.facts,
             metrics=self.plan.metrics.all,
             format=self.plan.format,
             prompts=None if asked is None else asked.digest,
@@ -179,11 +193,12 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     if found := problems_of_sets(plan, sets):
         raise AuditorError("\n".join(found))
     plan = explicit(plan)
-    variants = expand(plan)
+    variants = expand(plan, entities=names_entities(sets.forget))
     _check_files(variants)
     _check_exposure(variants, sets)
     auxiliary = plan.kind.auxiliary_inputs(plan, sets)
     locations = _located(plan, progress)
+    built = provenances(locations)
     asked = _asked(plan, locations, sets, progress)
     if plan.kind.weighed:
         _check_circles(locations, progress)
@@ -194,7 +209,31 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     planned = [PlannedAttack.from_variant(variant) for variant in variants]
     warnings = [*plan_warnings(plan, planned, sets, locations), *notes, *asking_warnings(asked)]
     facts = store.put_facts(sets)
-    return Prepared(plan, locations, sets, facts, variants, warnings, auxiliary, asked=asked)
+    others = {world: store.put_facts(known) for world, known in _worlds(plan, sets).items()}
+    return Prepared(
+        plan=plan,
+        locations=locations,
+        sets=sets,
+        facts=facts,
+        variants=variants,
+        warnings=warnings,
+        auxiliary=auxiliary,
+        asked=asked,
+        others=others,
+        built=built,
+    )
+
+
+def _worlds(plan: AuditPlan, sets: FactSets) -> dict[World, FactSets]:
+    """Return the facts that are asked in the forget set's place.
+
+    Raises:
+        AuditorError: The sets do not allow it.
+    """
+    try:
+        return null_facts.worlds(sets, plan.used_baseline)
+    except ValueError as error:
+        raise AuditorError(f"`baseline: {plan.used_baseline}`: {error}.") from error
 
 
 def _located(plan: AuditPlan, progress: Progress) -> dict[str, Location]:

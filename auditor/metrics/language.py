@@ -181,6 +181,32 @@ class MultipleChoice(Metric["Transcript"]):
         return readings
 
 
+@metric("option-probability")
+class OptionProbability(Metric["Transcript"]):
+    """K = probability of the true answer among the choices.
+
+    The choices are the answer and the distractors; the probabilities of whole texts are brought to
+    a sum of 1. Chance is about 1 / (1 + distractors). Of letters, which are a token each, the
+    greatest is lm-evaluation-harness's ``acc``.
+    """
+
+    needs = ("distractors",)
+    chooses = True
+    closed = True
+
+    def read(self, transcript: "Transcript") -> list[Score]:
+        """Score each fact; None where it has no distractors."""
+        readings = []
+        for right, wrong in zip(transcript.answers, transcript.distractors, strict=True):
+            if not wrong:
+                readings.append(Score(None))
+                continue
+            totals = [s.mean_log_probability * len(s.predicted) for s in (right, *wrong)]
+            weights = [math.exp(total - max(totals)) for total in totals]
+            readings.append(Score(weights[0] / math.fsum(weights)))
+        return readings
+
+
 def _suffix_share(predicted: np.ndarray) -> float:
     wrong = np.flatnonzero(~predicted)
     first = int(wrong[-1]) + 1 if len(wrong) else 0

@@ -5,7 +5,7 @@ They are halved when memory runs out and grown back.
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
@@ -13,21 +13,30 @@ from accelerate.utils.memory import should_reduce_batch_size
 from auditor.core.errors import MeasurementError
 
 Result = TypeVar("Result")
+Batching = Literal["padded", "equal", "single"]
+"""Items that one batch may hold: of any length, of one length, or one item."""
 
 _GROW_AFTER = 8
 """Number of batches that must fit before a halved budget is doubled again."""
 
 
-def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+def by_length(lengths: Sequence[int], budget: int, *, equal: bool = False) -> Iterator[list[int]]:
     """Yield index batches, longest first, whose padded size stays within ``budget`` tokens.
 
     An item longer than the budget makes a batch of its own.
+
+    Args:
+        lengths: Tokens of each item, padding excluded.
+        budget: Padded tokens that one batch may hold.
+        equal: Whether a batch holds items of one length only, so that none is padded.
     """
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     start = 0
     while start < len(order):
         widest = max(1, lengths[order[start]])
         size = max(1, budget // widest)
+        if equal:
+            size = min(size, sum(lengths[i] == lengths[order[start]] for i in order[start:]))
         yield order[start : start + size]
         start += size
 
@@ -37,6 +46,8 @@ def run_batched(
     budget: int,
     run: Callable[[list[int]], Sequence[Result]],
     done: Callable[[int], None] = lambda n: None,
+    *,
+    equal: bool = False,
 ) -> list[Result]:
     """Apply ``run`` to index batches, results in the input's order.
 
@@ -45,13 +56,14 @@ def run_batched(
         budget: padded tokens that one batch may hold.
         run: takes the indices of a batch, returns one result for each.
         done: told how many items each finished batch held.
+        equal: whether a batch holds items of one length only, so that none is padded.
 
     Raises:
         MeasurementError: a single item does not fit into memory.
     """
     results: dict[int, Result] = {}
     current, fitted = budget, 0
-    waiting = list(by_length(lengths, current))
+    waiting = list(by_length(lengths, current, equal=equal))
     while waiting:
         batch = waiting.pop(0)
         out_of_memory = False
@@ -69,20 +81,21 @@ def run_batched(
         if out_of_memory:  # outside the handler, so that the failed batch's tensors are freed
             _free_memory()
             current = max(1, (len(batch) // 2) * max(lengths[i] for i in batch))
-            waiting, fitted = _cut([*batch, *left], lengths, current), 0
+            waiting, fitted = _cut([*batch, *left], lengths, current, equal), 0
             continue
         done(len(batch))
         fitted += 1
         if current < budget and fitted >= _GROW_AFTER:
             current = min(budget, current * 2)
-            waiting, fitted = _cut(left, lengths, current), 0
+            waiting, fitted = _cut(left, lengths, current, equal), 0
     return [results[i] for i in range(len(lengths))]
 
 
-def _cut(indices: Sequence[int], lengths: Sequence[int], budget: int) -> list[list[int]]:
-    return [
-        [indices[j] for j in batch] for batch in by_length([lengths[i] for i in indices], budget)
-    ]
+def _cut(
+    indices: Sequence[int], lengths: Sequence[int], budget: int, equal: bool
+) -> list[list[int]]:
+    own = [lengths[i] for i in indices]
+    return [[indices[j] for j in batch] for batch in by_length(own, budget, equal=equal)]
 
 
 def _free_memory() -> None:

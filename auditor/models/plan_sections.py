@@ -31,6 +31,12 @@ class DataSection(Section):
     def _path_alone(cls, value: Any) -> Any:
         return {"path": value} if isinstance(value, str) else value
 
+    @property
+    def hazardous(self) -> bool:
+        """Whether a set holds texts that may do harm."""
+        sources = (self.forget, self.retain, self.holdout)
+        return any(source.hazardous for source in sources if source is not None)
+
 
 class MetricSection(Section):
     """Section of a plan on the metrics of knowledge."""

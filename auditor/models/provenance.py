@@ -4,16 +4,19 @@
 model, like every path in a plan; what is checked is that it belongs to these weights.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
+from auditor.core.facts import Fact
 from auditor.core.hashing import digest, digest_file
 from auditor.core.validation import problems
 from auditor.models.checkpoint_files import read_json
-from auditor.models.manifest import WEIGHTS
+from auditor.models.manifest import WEIGHTS, Location
 from auditor.models.spec import PromptFormat
 
 FILE = "baseline.json"
@@ -91,7 +94,7 @@ class TrainedSet(_Part):
 
     facts: int
     digest: Digest
-    """Digest over the facts as they were read."""
+    """Digest over the facts (`facts_digest`)."""
     left_out: int = 0
     """Number of facts that were left out because they stand in the forget set, or nearly."""
 
@@ -151,6 +154,41 @@ def read_provenance(folder: Path, weights: Digest | None = None) -> Provenance |
             "purpose, remove it: the model then counts as one of unknown making."
         )
     return found
+
+
+def provenances(locations: Mapping[str, Location]) -> dict[str, Provenance]:
+    """Read the provenance of every built baseline of an audit.
+
+    Args:
+        locations: The models' files by arm.
+
+    Returns:
+        Provenance by arm, of those that have one.
+
+    Raises:
+        AuditorError: One is malformed, belongs to other weights, or its base is the original or the
+            unlearned model: what these know, or hide, such a baseline knows or hides, too.
+    """
+    found = {
+        arm: provenance
+        for arm, place in locations.items()
+        if Arm(arm).is_retrained
+        and (provenance := read_provenance(place.model, place.manifest.weights_digest)) is not None
+    }
+    for arm, provenance in found.items():
+        for other in (Arm.ORIGINAL, Arm.UNLEARNED):
+            place = locations.get(other)
+            if place and place.manifest.weights_digest == provenance.base.weights:
+                raise AuditorError(
+                    f"{arm} was built on the {other} model ({FILE}), so it is no baseline; build "
+                    "one on the checkpoint from which the original was made."
+                )
+    return found
+
+
+def facts_digest(facts: Sequence[Fact]) -> Digest:
+    """Hash a set of facts, as provenance names it."""
+    return digest([fact.model_dump(mode="json") for fact in facts])
 
 
 def weights_digest(folder: Path) -> Digest:

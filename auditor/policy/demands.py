@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any
 
 from auditor.core.aliases import attack_label, attack_parameters
+from auditor.core.baselines import Baseline
 from auditor.core.errors import AuditorError, ExpiredError
 from auditor.core.facts import Fact
 from auditor.core.messages import Message, message
@@ -40,6 +41,40 @@ def demands(policy: Policy, known: Iterable[str], default: Iterable[str]) -> tup
     wanted = tuple(default) if policy.mandatory is None else policy.mandatory
     names = dict.fromkeys(attack_label(name) for name in (*wanted, AS_IS))
     return tuple(Demand(name, matching(name, labels)) for name in names)
+
+
+def renamed(policy: Policy, levels: Mapping[str, str]) -> Policy:
+    """Return a policy that demands other levels of attacks.
+
+    Budgets and waivers go with the demands. Where several demands become one, it has the largest of
+    their budgets, and is waived only if all of them are.
+
+    Args:
+        policy: whose demands.
+        levels: label of a level to the label of that which takes its place.
+    """
+
+    def now(name: str) -> str:
+        return levels.get(attack_label(name), name)
+
+    budgets: dict[str, dict[str, float]] = {}
+    for name, least in policy.budgets.items():
+        held = budgets.setdefault(now(name), {})
+        held |= {key: max(value, held.get(key, value)) for key, value in least.items()}
+    lifted = {attack_label(waiver.attack) for waiver in policy.waivers}
+    unlifted = {
+        levels[name]
+        for name in map(attack_label, policy.mandatory or ())
+        if name in levels and not {name, name.partition(" ")[0]} & lifted
+    }
+    waivers = (w.model_copy(update={"attack": now(w.attack)}) for w in policy.waivers)
+    return policy.model_copy(
+        update={
+            "mandatory": policy.mandatory and tuple(map(now, policy.mandatory)),
+            "budgets": budgets,
+            "waivers": tuple(waiver for waiver in waivers if waiver.attack not in unlifted),
+        }
+    )
 
 
 def matching(name: str, labels: Iterable[str]) -> tuple[str, ...]:
@@ -197,6 +232,7 @@ def unmet(
     deciding: Sequence[str],
     earlier_audits: int = 0,
     *,
+    baseline: Baseline = Baseline.RETRAINED,
     from_logs: bool = False,
 ) -> tuple[Message, ...]:
     """Return what a PASS lacks besides the attacks.
@@ -207,9 +243,19 @@ def unmet(
         retrained: retrained models.
         deciding: names of the metrics that decide, the primary one first.
         earlier_audits: audits of the same unlearned model on other facts or with other seeds.
+        baseline: what stands for a model that forgot.
         from_logs: whether logs stood in for the models, whose files nobody saw.
     """
     found = []
+    if baseline.strength < policy.minimum_baseline.strength:
+        found.append(
+            message(
+                "baseline_too_weak",
+                policy=policy.name,
+                baseline=baseline.value,
+                demanded=policy.minimum_baseline.value,
+            )
+        )
     if from_logs and not policy.accepts_logs:
         found.append(message("policy_wants_models", policy=policy.name))
     if len(facts) < policy.minimum_facts:
@@ -227,7 +273,7 @@ def unmet(
                 "deciding_metrics_lacking", policy=policy.name, metrics=lacking, deciding=deciding
             )
         )
-    if retrained < policy.minimum_retrained:
+    if baseline is Baseline.RETRAINED and retrained < policy.minimum_retrained:
         found.append(
             message(
                 "too_few_retrained_models",

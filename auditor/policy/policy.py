@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from auditor.core.baselines import Baseline, is_retrained
 from auditor.core.hashing import digest, has_digest
 
 AS_IS = "none/as-is"
@@ -78,7 +79,10 @@ class Policy(_Strict):
     minimum_facts: int = Field(default=1, ge=1)
     """Facts of the forget set that a PASS needs, however clear the evidence."""
     minimum_retrained: int = Field(default=1, ge=1)
-    """Retrained models (seeds) that a PASS needs."""
+    """Retrained models (seeds) that a PASS needs, where they are the baseline."""
+    minimum_baseline: Baseline = Field(default=Baseline.RETRAINED, exclude_if=is_retrained)
+    """Weakest baseline against which a PASS is given: retrained, reference, never-seen-facts or
+    own-null. A FAIL may be given against each."""
     accepts_logs: bool = Field(default=False, exclude_if=_off)
     """Whether a PASS may rest on logs of evaluations, which name no file of a model and cannot be
     attacked."""

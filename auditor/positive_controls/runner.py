@@ -192,7 +192,7 @@ def _known(inputs: DecisionInputs, decision: Decision) -> Known | Message:
     if not entry.counts:
         return message("nothing_known_to_suppress")
     arms = entry.evidence.arms
-    return Known(float(arms.original.mean()), float(arms.retrained.mean(axis=1).mean()))
+    return Known(float(arms.original.mean()), arms.baseline_mean)
 
 
 class HiddenControl(NamedTuple):

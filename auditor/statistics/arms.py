@@ -3,12 +3,12 @@
 They are the unlearned, the original and the retrained models.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from auditor.statistics.betting import FloatArray
 
@@ -54,29 +54,34 @@ def entity_means(values: FloatArray, entities: Sequence[str]) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class Contrast:
-    """Differences of knowledge against the mean retrained model, per unit [n].
+    """Differences of knowledge against the baseline, per unit [n].
 
     A unit is a fact in census scope and an entity in sampled scope.
 
     Attributes:
-        d: K_unlearned - K_retrained.
-        g: K_original - K_retrained; the gap.
+        d: K_unlearned - K_baseline.
+        g: K_original - K_baseline; the gap.
+        apart: whether d and g have baselines of their own: those of the model itself on other
+            facts. Both are then [m, n], in as many ways to pair the facts.
     """
 
     d: FloatArray
     g: FloatArray
+    apart: bool = False
 
     @property
     def units(self) -> int:
         """Number of units."""
-        return self.d.size
+        return int(self.d.shape[-1])
 
     def against(self, delta: float) -> FloatArray:
         """Returns d - delta * g [n].
 
-        Its mean is below 0 iff the residual is below delta.
+        Its mean is below 0 iff the residual is below delta. With baselines apart it is brought
+        back into [-1, 1].
         """
-        return self.d - delta * self.g
+        contrast = self.d - delta * self.g
+        return contrast / (1.0 + delta) if self.apart else contrast
 
     def over_forgetting(self, delta: float) -> FloatArray:
         """Returns (d + delta g) / (1 + delta) [n].
@@ -84,6 +89,77 @@ class Contrast:
         It is d + delta g brought back into [-1, 1].
         """
         return (self.d + delta * self.g) / (1.0 + delta)
+
+
+PAIRINGS = 20
+"""Ways to pair facts with facts that stand for what is not known, over which e-values are averaged
+(a mean of e-values is one, arXiv 1912.06116)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Null:
+    """Knowledge of facts that stand for what is not known.
+
+    Attributes:
+        unlearned: the model under audit [m].
+        original: the model before unlearning [m].
+        entities: the entity of each such fact [m].
+        paired: whether its facts stand in the order of the facts to forget, each beside the one
+            whose prompt it shares; otherwise they are paired at random, within forms.
+        forms: form of each fact to forget [n].
+        null_forms: form of each fact that stands for what is not known [m].
+        level: mean K of such facts for a model that does not know them; None where there is none.
+        advantage: mean K by which facts to forget are easier to guess than those, seen where
+            neither are known; None where that was not measured.
+
+    Raises:
+        ValueError: a value that is not finite or leaves [0, 1], or lengths that differ.
+    """
+
+    unlearned: FloatArray
+    original: FloatArray
+    entities: tuple[str, ...]
+    paired: bool
+    forms: tuple[str, ...]
+    null_forms: tuple[str, ...]
+    level: float | None = None
+    advantage: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("unlearned", "original"):
+            object.__setattr__(self, name, knowledge(getattr(self, name), f"null {name}", 1))
+        sizes = {self.unlearned.size, self.original.size, len(self.entities), len(self.null_forms)}
+        if len(sizes) > 1:
+            raise ValueError(f"the null's parts have {sorted(sizes)} facts")
+
+    def pairings(self) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """Yield places of facts to forget and of their partners.
+
+        Within a form as many are paired as both sides have, each once; forms that one side lacks
+        are taken together.
+        """
+        if self.paired:
+            places = np.arange(len(self.forms))
+            yield places, places
+            return
+        shared = set(self.forms) & set(self.null_forms)
+        sides = [
+            np.array([form if form in shared else "" for form in forms])
+            for forms in (self.forms, self.null_forms)
+        ]
+        common = sorted(set(sides[0].tolist()) & set(sides[1].tolist()))
+        yield from _random_pairs([[np.flatnonzero(s == form) for s in sides] for form in common])
+
+
+def _random_pairs(
+    groups: Sequence[Sequence[NDArray[np.intp]]],
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Yield random pairs of places of two sides, within groups."""
+    random = np.random.default_rng(0)
+    for _ in range(PAIRINGS):
+        drawn = [[random.permutation(side) for side in sides] for sides in groups]
+        pairs = [(ours[: theirs.size], theirs[: ours.size]) for ours, theirs in drawn]
+        yield tuple(np.concatenate(side) for side in zip(*pairs, strict=True))  # type: ignore[misc]
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,11 +173,14 @@ class Arms:
     Attributes:
         unlearned: the model under audit [n].
         original: the model before unlearning [n].
-        retrained: models that never saw the forget set, one row a training seed [S, n].
+        retrained: models that never saw the forget set, one row a training seed [S, n]; none
+            where the models' own knowledge of other facts is the baseline.
         entities: the person, book or concept that each fact belongs to [n]; needed in
             sampled scope only.
         blocks: what facts share beside their entity [n], where they were placed among others;
             they are averaged within it in either scope. None where each fact was asked alone.
+        null: the models' own knowledge of facts that stand for what is not known; None where
+            there are other models.
 
     Raises:
         ValueError: a value that is not finite or leaves [0, 1], or lengths that differ.
@@ -112,11 +191,15 @@ class Arms:
     retrained: FloatArray
     entities: tuple[str, ...] | None = None
     blocks: tuple[str, ...] | None = None
+    null: Null | None = None
 
     def __post_init__(self) -> None:
         unlearned = knowledge(self.unlearned, "unlearned", 1)
         original = knowledge(self.original, "original", 1)
-        retrained = knowledge(self.retrained, "retrained", 2)
+        if self.null is None:
+            retrained = knowledge(self.retrained, "retrained", 2)
+        else:
+            retrained = np.empty((0, unlearned.size))
         if not unlearned.size == original.size == retrained.shape[1]:
             raise ValueError(
                 "the arms must hold the same facts: unlearned has "
@@ -142,10 +225,35 @@ class Arms:
         """Number of retrained models S."""
         return int(self.retrained.shape[0])
 
+    @property
+    def baseline_mean(self) -> float:
+        """Mean K of what stands for a model that forgot."""
+        if self.null is not None:
+            return float(self.null.original.mean())
+        return float(self.retrained.mean(axis=1).mean())
+
     def fact_contrast(self) -> Contrast:
-        """Returns d and g per fact, whatever the scope."""
-        baseline = self.retrained.mean(axis=0)
-        return Contrast(self.unlearned - baseline, self.original - baseline)
+        """Returns d and g per fact, whatever the scope.
+
+        Against the models' own knowledge of other facts, each is held against its mean (in its
+        form, where there are any of it), or against the fact that it is paired with.
+        """
+        if self.null is None:
+            baseline = self.retrained.mean(axis=0)
+            return Contrast(self.unlearned - baseline, self.original - baseline)
+        own, original = self._expected(self.null.unlearned), self._expected(self.null.original)
+        return Contrast(self.unlearned - own, self.original - original, apart=True)
+
+    def _expected(self, known: FloatArray) -> FloatArray:
+        """Mean K of the null for each fact [n]."""
+        null = self.null
+        if null is None or null.paired:
+            return known
+        found: FloatArray = np.full(self.facts, known.mean())
+        for form in set(null.forms) & set(null.null_forms):
+            of_form = known[[each == form for each in null.null_forms]]
+            found[[each == form for each in null.forms]] = of_form.mean()
+        return found
 
     def contrast(self, scope: Scope) -> Contrast:
         """Returns d and g per unit.
@@ -155,11 +263,40 @@ class Arms:
         Raises:
             ValueError: sampled scope without entities, or an unknown scope.
         """
+        return self.observed(scope) if self.null is None else self._paired(self.null, scope)
+
+    def observed(self, scope: Scope) -> Contrast:
+        """Returns d and g per unit [n], once each.
+
+        Against the models' own knowledge of other facts it is no test, since the facts share their
+        baseline; it plays further facts.
+        """
         facts = self.fact_contrast()
         entities = self.clusters(scope)
         if entities is None:
             return facts
-        return Contrast(entity_means(facts.d, entities), entity_means(facts.g, entities))
+        d, g = entity_means(facts.d, entities), entity_means(facts.g, entities)
+        return Contrast(d, g, facts.apart)
+
+    def _paired(self, null: Null, scope: Scope) -> Contrast:
+        """Returns d and g in every pairing [m, n].
+
+        Facts are paired in a census, and whole entities where they are the units.
+        """
+        clusters = self.clusters(scope)
+        sides = [self.unlearned, self.original, null.unlearned, null.original]
+        pairs = null.pairings()
+        if clusters is not None and null.paired:
+            sides = [entity_means(side, clusters) for side in sides]
+            places = np.arange(sides[0].size)
+            pairs = iter([(places, places)])
+        elif clusters is not None:
+            sides = [entity_means(side, clusters) for side in sides[:2]]
+            sides += [entity_means(k, null.entities) for k in (null.unlearned, null.original)]
+            pairs = _random_pairs([[np.arange(sides[0].size), np.arange(sides[2].size)]])
+        found = [(sides[0][f] - sides[2][c], sides[1][f] - sides[3][c]) for f, c in pairs]
+        d, g = (np.array(rows) for rows in zip(*found, strict=True))
+        return Contrast(d, g, apart=True)
 
     def clusters(self, scope: Scope) -> tuple[str, ...] | None:
         """Returns what facts are averaged within, or None."""

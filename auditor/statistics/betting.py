@@ -9,7 +9,7 @@ order of the facts. Logs are natural throughout.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,12 +34,19 @@ def finite_vector(values: ArrayLike, name: str) -> FloatArray:
     Raises:
         ValueError: it is not one-dimensional, or holds NaN or an infinity.
     """
-    vector = np.asarray(values, dtype=np.float64)
-    if vector.ndim != 1:
-        raise ValueError(f"{name} must be one-dimensional, not of shape {vector.shape}")
-    if not np.isfinite(vector).all():
+    return _finite(values, name, dimensions=(1,))
+
+
+def _finite(values: ArrayLike, name: str, dimensions: tuple[int, ...] = (1, 2)) -> FloatArray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim not in dimensions:
+        raise ValueError(
+            f"{name} must have {' or '.join(map(str, dimensions))} dimension(s), not shape "
+            f"{array.shape}"
+        )
+    if not np.isfinite(array).all():
         raise ValueError(f"{name} holds NaN or an infinity; a missing measurement is no number")
-    return vector
+    return array
 
 
 def log_threshold(alpha: float, tests: int = 1) -> float:
@@ -79,18 +86,21 @@ def log_e_value(z: ArrayLike) -> float:
     is prod(1 - lambda mu_i) <= exp(-lambda sum mu_i) <= 1 (arXiv 2010.09686).
 
     Args:
-        z: contrasts [n], each in [-1, 1]; n = 0 gives 0.0 (no facts, no evidence).
+        z: contrasts [n], each in [-1, 1]; n = 0 gives 0.0 (no facts, no evidence). Several rows
+            [m, n] are as many ways to pair the same facts: the e-value is the mean of theirs.
 
     Raises:
-        ValueError: `z` is not one-dimensional, not finite, or leaves [-1, 1].
+        ValueError: `z` has more dimensions, is not finite, or leaves [-1, 1].
     """
-    contrast = finite_vector(z, "z")
+    contrast = _finite(z, "z")
     if contrast.size and np.abs(contrast).max() > 1.0 + _ROUNDING:
         raise ValueError(f"z must lie in [-1, 1]; the largest |z| is {np.abs(contrast).max()}")
     return _log_mean(_log_products(contrast))
 
 
-def residual_upper(d: ArrayLike, g: ArrayLike, alpha: float) -> float | None:
+def residual_upper(
+    d: ArrayLike, g: ArrayLike, alpha: float, *, apart: bool = False
+) -> float | None:
     """Returns the upper confidence bound on rho = E[d] / E[g].
 
     Its confidence is 1 - alpha.
@@ -103,10 +113,12 @@ def residual_upper(d: ArrayLike, g: ArrayLike, alpha: float) -> float | None:
     e-value built from those smaller ends reaches 1/alpha.
 
     Args:
-        d: K_unlearned - K_retrained per unit [n].
+        d: K_unlearned - K_retrained per unit [n], or in several pairings [m, n].
         g: K_original - K_retrained per unit [n]; d - r g must stay in [-1, 1], as it does
             when each K lies in [0, 1].
         alpha: chance of a bound below the truth.
+        apart: whether d and g have baselines of their own, so that d - r g stays in
+            [-1 - r, 1 + r] only; it is brought back into [-1, 1], as `Contrast.against` does.
 
     Returns:
         The bound in [0, 1); 0.0 also when rho = 0 itself is excluded (rho is below 0). None
@@ -114,21 +126,39 @@ def residual_upper(d: ArrayLike, g: ArrayLike, alpha: float) -> float | None:
         something only where E[g] > 0; callers gate on that.
     """
     delta, gap = _pair(d, g)
-    threshold = log_threshold(alpha)
+    return _upper(delta, gap, alpha, (lambda r: 1.0 + r) if apart else (lambda r: 1.0))
+
+
+def _upper(
+    delta: FloatArray, gap: FloatArray, alpha: float, width: Callable[[float], float]
+) -> float | None:
+    """Return the largest r that is not excluded; None for 1.
+
+    Args:
+        delta: d [n] or [m, n].
+        gap: g likewise.
+        alpha: chance of a bound below the truth.
+        width: bound of |d - r g| at r, by which it is divided; it is monotone in r.
+    """
+    threshold, units = log_threshold(alpha), int(delta.shape[-1])
 
     def products(r: float) -> FloatArray:
-        contrast = delta - r * gap
+        """Log of prod(width - lambda (d - r g)); concave in r."""
+        contrast = (delta - r * gap) / width(r)
         if contrast.size and np.abs(contrast).max() > 1.0 + _ROUNDING:
             raise ValueError("d - r g leaves [-1, 1]: d and g must be differences of K in [0, 1]")
-        return _log_products(contrast)
+        return _log_products(contrast) + divisor(r)
+
+    def divisor(*ends: float) -> float:
+        return float(units * math.log(max(map(width, ends))))
 
     right_end = products(1.0)
-    if _log_mean(right_end) < threshold:
+    if _log_mean(right_end) - divisor(1.0) < threshold:
         return None
     cells = [(0.0, products(0.0), 1.0, right_end)]
     while cells:
         left, at_left, right, at_right = cells.pop()
-        if _log_mean(np.minimum(at_left, at_right)) >= threshold:
+        if _log_mean(np.minimum(at_left, at_right)) - divisor(left, right) >= threshold:
             continue
         if right - left <= _RESOLUTION:
             return right
@@ -139,7 +169,9 @@ def residual_upper(d: ArrayLike, g: ArrayLike, alpha: float) -> float | None:
     return 0.0
 
 
-def residual_lower(d: ArrayLike, g: ArrayLike, alpha: float) -> float | None:
+def residual_lower(
+    d: ArrayLike, g: ArrayLike, alpha: float, *, apart: bool = False
+) -> float | None:
     """Returns the lower confidence bound on rho = E[d] / E[g].
 
     Its confidence is 1 - alpha.
@@ -153,7 +185,8 @@ def residual_lower(d: ArrayLike, g: ArrayLike, alpha: float) -> float | None:
         when r = 0 is not excluded: no residual knowledge was shown.
     """
     delta, gap = _pair(d, g)
-    mirrored = residual_upper(gap - delta, gap, alpha)
+    width = (lambda r: 2.0 - r) if apart else (lambda r: 1.0)
+    mirrored = _upper(gap - delta, gap, alpha, width)
     return None if mirrored is None else 1.0 - mirrored
 
 
@@ -167,13 +200,13 @@ def mean_lower(x: ArrayLike, alpha: float) -> float:
     bisection finds the bound; it is rounded down.
 
     Args:
-        x: values [n], each in [-1, 1].
+        x: values [n], each in [-1, 1], or in several pairings [m, n].
         alpha: chance of a bound above the true mean.
 
     Returns:
         The bound, always below the sample mean; -1.0 when nothing is excluded.
     """
-    values = finite_vector(x, "x")
+    values = _finite(x, "x")
     if values.size and np.abs(values).max() > 1.0 + _ROUNDING:
         raise ValueError(f"x must lie in [-1, 1]; the largest |x| is {np.abs(values).max()}")
     threshold = log_threshold(alpha)
@@ -194,25 +227,27 @@ def mean_lower(x: ArrayLike, alpha: float) -> float:
 
 
 def _pair(d: ArrayLike, g: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    delta, gap = finite_vector(d, "d"), finite_vector(g, "g")
+    delta, gap = _finite(d, "d"), _finite(g, "g")
     if delta.shape != gap.shape:
         raise ValueError(f"d and g must be of one length, not {delta.size} and {gap.size}")
     return delta, gap
 
 
 def _log_products(z: FloatArray) -> FloatArray:
-    """Returns log of prod_i (1 - lambda z_i) for each lambda [20].
+    """Returns log of prod_i (1 - lambda z_i) for each lambda.
 
-    z may exceed 1 by rounding only.
+    It is [20] or [m, 20]. z may exceed 1 by rounding only.
     """
-    rows = -(-z.size // _FACTORS)
-    padded = np.zeros(rows * _FACTORS)
-    padded[: z.size] = np.clip(z, -1.0, 1.0)
-    factors = 1.0 - LAMBDA_GRID[:, None, None] * padded.reshape(_FACTORS, rows)
-    total: FloatArray = np.log(np.multiply.reduce(factors, axis=1)).sum(axis=1)
+    units = z.shape[-1]
+    rows = -(-units // _FACTORS)
+    padded = np.zeros((*z.shape[:-1], rows * _FACTORS))
+    padded[..., :units] = np.clip(z, -1.0, 1.0)
+    staked = LAMBDA_GRID[:, None, None] * padded.reshape(*z.shape[:-1], 1, _FACTORS, rows)
+    total: FloatArray = np.log(np.multiply.reduce(1.0 - staked, axis=-2)).sum(axis=-1)
     return total
 
 
 def _log_mean(log_products: FloatArray) -> float:
     # scipy's logsumexp gives the same number, at ten times the price for twenty terms
-    return float(np.logaddexp.reduce(log_products)) - math.log(LAMBDA_GRID.size)
+    total = np.logaddexp.reduce(log_products, axis=None)
+    return float(total) - math.log(log_products.size)

@@ -21,11 +21,13 @@ _TELLING = (
     "positive_control",
     "sensitivity",
     "placements",
+    "null",
     "baseline_noise",
 )
 """Gates, the most telling first; others follow, then what concerns no attack."""
 _ALIKE = frozenset(
     {"gap_too_small", "residual_not_below_margin", "leaks_above_limit", "left_out_of_fail"}
+    | {"null_raised", "null_easier_to_guess", "null_not_checked", "null_too_small"}
     | {"leak_rate_not_within_limit", "leaks_not_countable", "no_margin_left", "over_forgotten"}
 )
 """Messages that are said once for several attacks, whatever their figures."""

@@ -76,7 +76,8 @@ def lacking_effect(
     The baseline's movement must reach the measure's floor, else the attack moves nothing where it
     should; and the unlearned model must come at least half as far, from where the baseline began:
     a model that knew before what it was taught need not learn it. A loss may also fall half as far
-    as the baseline's as a share of itself, since one that was higher before ends higher.
+    as the baseline's as a share of itself, since one that was higher before ends higher. Without
+    other models the baseline is the original on facts that it does not know.
 
     Args:
         attack: label of the attack.
@@ -90,7 +91,9 @@ def lacking_effect(
     absent = [str(arm) for arm, value in values.items() if value is None]
     measure = EFFECT_MEASURES.get(declared)
     known = {Arm(arm): value for arm, value in values.items() if value is not None}
-    baseline = [value for arm, value in known.items() if arm.is_retrained]
+    baseline = [value for arm, value in known.items() if arm.is_retrained] or [
+        value for arm, value in known.items() if arm == Arm.ORIGINAL.within("null")
+    ]
     if measure is None or absent or not baseline or Arm.UNLEARNED not in known:
         return message("effect_not_noted", attack=attack, effect=declared, arms=absent)
     before = math.fsum(start for start, _ in baseline) / len(baseline)

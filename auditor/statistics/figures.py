@@ -96,9 +96,10 @@ def measure(
     gap_mean, gap_lower = float(g.mean()), mean_lower(g, margins.alpha)
     lower = shared = upper = None
     if gap_lower > 0.0:
-        lower = residual_lower(d, g, margins.alpha)
-        shared = residual_lower(d, g, of_residual * margins.alpha / tests)
-        upper = residual_upper(d, g, spread.alpha)
+        apart = contrast.apart
+        lower = residual_lower(d, g, margins.alpha, apart=apart)
+        shared = residual_lower(d, g, of_residual * margins.alpha / tests, apart=apart)
+        upper = residual_upper(d, g, spread.alpha, apart=apart)
         if upper is not None and spread.shrinkage is not None:
             upper = upper + spread.shrinkage if upper + spread.shrinkage < 1.0 else None
     return AttackFigures(

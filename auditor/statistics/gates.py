@@ -27,6 +27,7 @@ GateName = Literal[
     "weights",
     "answer_structure",
     "tokenization",
+    "null",
 ]
 
 

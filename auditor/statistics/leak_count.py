@@ -122,6 +122,8 @@ def count_leaks(arms: Arms, margins: Margins, noise: int | None = None) -> LeakC
     facts = tuple(int(place) for place in np.flatnonzero(leaked))
     usable = int(eligible.sum())
     limit = leak_limit(margins, usable)
+    if arms.null is not None:
+        return _count_beside(arms, margins, facts, usable)
     models = standing_out(arms, margins).sum(axis=0)
     baseline = baseline_leaks(arms, margins)
     noise = baseline if noise is None else noise
@@ -137,6 +139,63 @@ def count_leaks(arms: Arms, margins: Margins, noise: int | None = None) -> LeakC
         else 0.0,
         countable=enough_eligible(usable, margins),
     )
+
+
+def _count_beside(arms: Arms, margins: Margins, facts: tuple[int, ...], eligible: int) -> LeakCount:
+    """Counts the leaks beside what stands out among facts that nobody knows.
+
+    A model that forgot treats both alike: given how many stand out in all, those among the facts
+    to forget are a draw without replacement.
+    """
+    limit = leak_limit(margins, eligible)
+    null = _standing_out_beside(arms)
+    chance = _log_draw(len(facts) - limit, null, eligible) if len(facts) > limit else 0.0
+    share = round(null.sum() * eligible / null.size)
+    return LeakCount(
+        eligible=eligible,
+        facts=facts,
+        limit=limit,
+        baseline=share,
+        noise=share,
+        allowed=leaks_allowed(margins, eligible, share),
+        log_p=chance,
+        countable=enough_eligible(eligible, margins),
+    )
+
+
+def _standing_out_beside(arms: Arms) -> NDArray[np.bool_]:
+    """Which facts that nobody knows stand out [m].
+
+    They do by half of the mean gap above the mean of the others.
+    """
+    null = arms.null
+    if null is None:  # pragma: no cover - asked of a null only
+        raise ValueError("there are no facts beside those to forget")
+    step = float(arms.fact_contrast().g.mean()) / 2
+    found: NDArray[np.bool_] = null.unlearned - null.unlearned.mean() > step
+    return found
+
+
+def _log_draw(leaked: int, null: NDArray[np.bool_], eligible: int) -> float:
+    """Log of the chance of so many among the facts to forget.
+
+    Args:
+        leaked: facts that leaked beyond the limit.
+        null: which of the others stand out.
+        eligible: facts to forget that could leak.
+    """
+    marked = leaked + int(null.sum())
+    counts = np.arange(leaked, min(marked, eligible) + 1)
+    chances = _ways(eligible, counts) + _ways(null.size, marked - counts)
+    total = _ways(eligible + null.size, np.array([marked]))[0]
+    return min(0.0, float(np.logaddexp.reduce(chances) - total))
+
+
+def _ways(total: int, chosen: NDArray[np.int64]) -> FloatArray:
+    """Log of the number of ways to choose."""
+    with np.errstate(invalid="ignore"):
+        ways: FloatArray = gammaln(total + 1) - gammaln(chosen + 1) - gammaln(total - chosen + 1)
+    return np.where((chosen >= 0) & (chosen <= total), ways, -np.inf)
 
 
 def enough_eligible(eligible: int, margins: Margins) -> bool:
@@ -196,12 +255,23 @@ def leaks_to_fail(arms: Arms, margins: Margins, alpha: float) -> int | None:
         None where even a leak of every eligible fact would not.
     """
     count = count_leaks(arms, margins)
+    if arms.null is not None:
+        return _beside_to_fail(arms, count, alpha)
     models, leaked = _standing_out_on(arms, margins, count)
     for more in range(count.eligible - count.leaked + 1):
         own = np.concatenate([models[leaked], np.ones(more, dtype=np.int64)])
         chance = _log_chance(own, models[~leaked], count.limit, arms.seeds)
         if own.size > count.expected and chance <= math.log(alpha):
             return int(own.size)
+    return None
+
+
+def _beside_to_fail(arms: Arms, count: LeakCount, alpha: float) -> int | None:
+    """The same beside facts that nobody knows."""
+    null = _standing_out_beside(arms)
+    for leaked in range(max(count.leaked, count.expected + 1), count.eligible + 1):
+        if _log_draw(leaked - count.limit, null, count.eligible) <= math.log(alpha):
+            return leaked
     return None
 
 

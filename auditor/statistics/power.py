@@ -199,7 +199,7 @@ def facts_needed_as_observed(
         repetitions: simulated audits a candidate n.
         seed: seed of the simulation.
     """
-    contrast, spread = arms.contrast(scope), seed_spread(arms, margins, scope)
+    contrast, spread = arms.observed(scope), seed_spread(arms, margins, scope)
     scenario = _scenario(arms, margins, scope, spread, noise)
     scenarios = [] if scenario is None else [scenario]
 
@@ -237,7 +237,7 @@ def facts_needed_to_fail(
         repetitions: simulated audits a candidate n.
         seed: seed of the simulation.
     """
-    contrast = arms.contrast(scope)
+    contrast = arms.observed(scope)
     residual = _bets(-contrast.against(margins.delta))
     gap = _bets((margins.minimum_gap - contrast.g) / (1.0 + margins.minimum_gap))
 
@@ -286,7 +286,7 @@ def _power_function(
 def _scenario(
     arms: Arms, margins: Margins, scope: Scope, spread: SeedSpread, noise: int | None = None
 ) -> _Scenario | None:
-    contrast = arms.contrast(scope)
+    contrast = arms.observed(scope)
     if spread.delta is None or contrast.g.mean() <= 0.0:
         return None
     required = margins.gap_required(float(contrast.g.mean()))

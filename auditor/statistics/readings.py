@@ -12,6 +12,7 @@ from auditor.statistics.figures import AttackFigures, measure
 from auditor.statistics.gates import Gate, measured_gates
 from auditor.statistics.holdout_blocks import not_deciding
 from auditor.statistics.margins import Margins
+from auditor.statistics.null_gates import raised_null, uneven_null
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +96,10 @@ def assess_reading(
         noise=noise,
     )
     gates = measured_gates(attack, reading.metric, figures, margins)
-    silent = None
+    silent = uneven_null(attack, reading.metric, reading.arms, margins)
+    if reading.arms.null is not None:
+        raised = silent or raised_null(attack, reading.metric, reading.arms, margins)
+        gates += (Gate("null", raised is None, raised),)
     if reading.arms.blocks is not None:
         why = not_deciding(reading.arms, margins, scope)
         if why is not None:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from auditor.core.baselines import Baseline
 from auditor.core.messages import Message, message
 from auditor.statistics.advice import Advice
 from auditor.statistics.assessment import AttackAssessment
@@ -15,11 +16,22 @@ from auditor.statistics.seeds import SEEDS_FOR_SPREAD
 from auditor.statistics.utility import UtilityAssessment
 
 
-def baseline_claim(seeds: int) -> Message:
-    """Return what the residual is relative to, with `seeds` retrained models."""
-    if seeds >= SEEDS_FOR_SPREAD:
-        return message("relative_to_retraining", retrained=seeds)
-    return message("relative_to_supplied_baselines", retrained=seeds, needed=SEEDS_FOR_SPREAD)
+def baseline_claim(baseline: Baseline, models: int) -> Message:
+    """Return what the residual is relative to.
+
+    Args:
+        baseline: baseline of the audit.
+        models: number of retrained or reference models.
+    """
+    if baseline is Baseline.NEVER_SEEN_FACTS:
+        return message("relative_to_never_seen_facts")
+    if baseline is Baseline.OWN_NULL:
+        return message("relative_to_own_null")
+    if baseline is Baseline.REFERENCE:
+        return message("relative_to_references", models=models)
+    if models >= SEEDS_FOR_SPREAD:
+        return message("relative_to_retraining", retrained=models)
+    return message("relative_to_supplied_baselines", retrained=models, needed=SEEDS_FOR_SPREAD)
 
 
 def utility_reason(utility: UtilityAssessment | None, margins: Margins) -> Message | None:

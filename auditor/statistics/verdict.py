@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from auditor.core.attack_id import AttackId
+from auditor.core.baselines import Baseline
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role
 from auditor.statistics.advice import Advice, advise, lifted_by_facts, most_needed
@@ -91,6 +92,7 @@ class Decision:
         facts_to_fail: under INCONCLUSIVE, those that the attack needs for a FAIL that leans most
             to it; None where none does.
         baselines: what is wrong with the retrained models.
+        baseline: what stands for a model that forgot.
         margins: margins as given.
         scope: scope as given.
     """
@@ -108,6 +110,7 @@ class Decision:
     facts_needed: FactsNeeded | None
     facts_to_fail: FactsNeeded | None
     baselines: tuple[BaselineFinding, ...]
+    baseline: Baseline
     margins: Margins
     scope: Scope
 
@@ -122,6 +125,8 @@ def decide(
     known: KnownSets | None = None,
     facts: Sequence[str] = (),
     rules: Rules = TODAY,
+    baseline: Baseline = Baseline.RETRAINED,
+    unsound: Sequence[Message] = (),
 ) -> Decision:
     """Returns the verdict on the unlearned model.
 
@@ -136,6 +141,8 @@ def decide(
         known: what the models know without attack, for the tests of the retrained ones.
         facts: names of the facts, for leaks to be named; their places by default.
         rules: of the release whose verdict it is.
+        baseline: what stands for a model that forgot.
+        unsound: what keeps that from standing for one, so that neither PASS nor FAIL is said.
 
     Raises:
         ValueError: not exactly one baseline entry, an attack listed twice, an unknown scope,
@@ -148,16 +155,19 @@ def decide(
     kept = None if utility is None else assess_utility(utility, margins, scope)
     deciding = tuple(a for a in assessed if a.evidence.role is not Role.REPORTED)
     log_e_fail = weighted_log_e_fail(deciding)
-    tested = rules.baselines_tested and known is not None
-    baselines = baseline_findings(known, margins, scope) if tested and known is not None else ()
-    blocks = [*_blocks(deciding, kept, baselines, margins), *map(Block, unmet)]
-    verdict = _verdict(deciding, log_e_fail, margins, blocked=bool(blocks))
+    baselines: tuple[BaselineFinding, ...] = ()
+    if rules.baselines_tested and known is not None and baseline is Baseline.RETRAINED:
+        baselines = baseline_findings(known, margins, scope)
+    blocks = [*map(Block, unsound), *_blocks(deciding, kept, baselines, margins)]
+    blocks += map(Block, unmet)
+    shown = None if unsound else log_e_fail
+    verdict = _verdict(deciding, shown, margins, blocked=bool(blocks))
     advice = Advice()
     if verdict is Verdict.INCONCLUSIVE:
         advice = _advice(deciding, blocks, margins, scope, rules)
     seeds = min((entry.arms.seeds for entry in attacks if entry.arms is not None), default=None)
     names = facts or _places(deciding)
-    reasons = verdict_reasons(verdict, deciding, blocks, advice, log_e_fail, margins, names)
+    reasons = verdict_reasons(verdict, deciding, blocks, advice, shown, margins, names)
     return Decision(
         verdict=verdict,
         flags=_flags(deciding, kept),
@@ -168,10 +178,11 @@ def decide(
         log_e_fail=log_e_fail,
         fail_threshold=log_threshold(margins.alpha),
         seeds=seeds,
-        baseline_claim=None if seeds is None else baseline_claim(seeds),
+        baseline_claim=None if seeds is None else baseline_claim(baseline, seeds),
         facts_needed=advice.to_pass,
         facts_to_fail=advice.to_fail,
         baselines=baselines,
+        baseline=baseline,
         margins=margins,
         scope=scope,
     )

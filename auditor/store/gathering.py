@@ -1,16 +1,21 @@
 """Arrays for statistics, gathered from the table of evidence."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from auditor.core.arms import Arm
+from auditor.core.arms import Arm, World
 from auditor.core.attack_id import AttackId
-from auditor.core.facts import Fact
+from auditor.core.baselines import Baseline
+from auditor.core.facts import Fact, FactSets
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
+from auditor.data.null_facts import forms, worlds
 from auditor.statistics import Arms, AttackEvidence, Reading
 from auditor.statistics.answer_structure import coded_answers
+from auditor.statistics.arms import Null
+from auditor.statistics.betting import FloatArray
 from auditor.statistics.effect import lacking_effect
 from auditor.statistics.holdout_blocks import BLOCK
 from auditor.statistics.tokenization import asked_otherwise, read_otherwise
@@ -31,6 +36,7 @@ def measured_evidence(
     facts: Sequence[Fact],
     *,
     baseline: bool,
+    null: "NullFacts | None" = None,
     reported: Sequence[str] = (),
     shortfall: Message | None = None,
     environment: Message | None = None,
@@ -53,6 +59,7 @@ def measured_evidence(
         arms: unlearned, original, then every retrained model.
         facts: facts of the forget set.
         baseline: whether it is the model as it is.
+        null: facts by which the models' own knowledge is the baseline; None where other models are.
         reported: metrics that do not decide, and must not contradict those that do.
         shortfall: how it falls short of the policy's budget.
         environment: how the environments of its arms differ.
@@ -66,9 +73,10 @@ def measured_evidence(
     known = {metric: table.matrix(attack, arms, "forget", metric, ids) for metric in metrics}
     blocks = _blocks(table, attack, arms, ids)
     readings = [
-        Reading(metric, Arms(k[0], k[1], k[2:], entities, blocks))
+        Reading(metric, found)
         for metric, k in known.items()
         if k is not None
+        if (found := _arms(table, attack, arms, metric, k, entities, blocks, null)) is not None
     ]
     complete = len(readings) == len(known)
     return AttackEvidence(
@@ -78,7 +86,7 @@ def measured_evidence(
         status=Status.MEASURED if complete else Status.FAILED,
         reason=None if complete else message("measurement_incomplete"),
         jobs=jobs,
-        reported=tuple(_beside(table, attack, reported, arms, facts)) if complete else (),
+        reported=tuple(_beside(table, attack, reported, arms, facts, null)) if complete else (),
         baseline=baseline,
         shortfall=shortfall,
         environment=environment,
@@ -87,6 +95,106 @@ def measured_evidence(
         code=code,
         tokenization=tokenization,
     )
+
+
+@dataclass(frozen=True)
+class NullFacts:
+    """Facts by which the models' own knowledge is the baseline.
+
+    Attributes:
+        facts: those that stand for what is not known.
+        paired: whether each stands beside the fact to forget whose prompt it shares.
+        forms: form of each fact to forget.
+        checks: facts that no model saw, by which the null is checked; empty where models do.
+    """
+
+    facts: tuple[Fact, ...]
+    paired: bool
+    forms: tuple[str, ...]
+    checks: tuple[Fact, ...] = ()
+
+
+def null_of(sets: FactSets, baseline: Baseline) -> NullFacts | None:
+    """Return the facts by which the models' own knowledge is the baseline.
+
+    Args:
+        sets: sets of the audit.
+        baseline: baseline of the audit.
+
+    Returns:
+        None where other models are the baseline.
+    """
+    found = worlds(sets, baseline)
+    if not found:
+        return None
+    return NullFacts(
+        facts=found["null"].forget,
+        paired=baseline is Baseline.OWN_NULL,
+        forms=tuple(forms(sets.forget)),
+        checks=found["check"].forget if "check" in found else (),
+    )
+
+
+def _arms(
+    table: EvidenceTable,
+    attack: AttackId,
+    arms: Sequence[str],
+    metric: str,
+    k: FloatArray,
+    entities: tuple[str, ...],
+    blocks: tuple[str, ...] | None,
+    null: NullFacts | None,
+) -> Arms | None:
+    """Return knowledge of every arm, with that of the null.
+
+    Args:
+        table: the evidence.
+        attack: the attack and its level.
+        arms: unlearned, original, then the other models.
+        metric: measure of K.
+        k: knowledge of the facts to forget [arms, n].
+        entities: entity of each.
+        blocks: block of each, where it was placed among others.
+        null: facts that stand for what is not known.
+
+    Returns:
+        None where any knowledge of the null is missing.
+    """
+    if null is None:
+        return Arms(k[0], k[1], k[2:], entities, blocks)
+    models = [Arm(arm) for arm in arms]
+
+    def of(world: World, asked: Sequence[Arm], facts: Sequence[Fact]) -> FloatArray | None:
+        within = [model.within(world) for model in asked]
+        return table.matrix(attack, within, "forget", metric, [fact.id for fact in facts])
+
+    others = of("null", models, null.facts)
+    if others is None:
+        return None
+    level: float | None = float(others[1].mean())
+    advantage: float | None = None
+    if null.paired:
+        level = None
+    if len(models) > 2:
+        level = float(others[2:].mean()) if null.paired else level
+        advantage = float(k[2:].mean() - others[2:].mean())
+    if null.checks:
+        unlearned = models[:1]
+        seen, exchanged = (of(w, unlearned, null.checks) for w in ("check", "check-null"))
+        if seen is None or exchanged is None:
+            return None
+        level, advantage = float(exchanged.mean()), float(seen.mean() - exchanged.mean())
+    beside = Null(
+        others[0],
+        others[1],
+        tuple(fact.entity for fact in null.facts),
+        null.paired,
+        null.forms,
+        tuple(forms(null.facts)),
+        level,
+        advantage,
+    )
+    return Arms(k[0], k[1], k[2:], entities, blocks, beside)
 
 
 def _blocks(
@@ -105,17 +213,25 @@ def _beside(
     metrics: Sequence[str],
     arms: Sequence[str],
     facts: Sequence[Fact],
+    null: "NullFacts | None",
 ) -> Iterator[Reading]:
     """Yield the readings of other metrics.
 
-    Each is on the facts that the metric read on every arm.
+    Each is on the facts that the metric read on every arm. Beside facts that stand for what is not
+    known it must have read all.
     """
     for metric in metrics:
         known = [table.knowledge(attack, arm, "forget", metric) for arm in arms]
         read = [fact for fact in facts if all(fact.id in k for k in known)]
         if read:
             k = np.array([[of_arm[fact.id] for fact in read] for of_arm in known])
-            yield Reading(metric, Arms(k[0], k[1], k[2:], tuple(fact.entity for fact in read)))
+            entities = tuple(fact.entity for fact in read)
+            if null is None:
+                yield Reading(metric, Arms(k[0], k[1], k[2:], entities))
+            elif len(read) == len(facts):
+                arms_ = _arms(table, attack, arms, metric, k, entities, None, null)
+                if arms_ is not None:
+                    yield Reading(metric, arms_)
 
 
 def unread(metrics: Sequence[str]) -> tuple[Reading, ...]:

@@ -40,6 +40,8 @@ TAKEN = frozenset(
         "facts_read_otherwise",
         "note_on_files",
         "prompt_format_failed",
+        "repeated_rows_dropped",
+        "rows_not_as_published",
         "settings_differ_from_original",
         "special_tokens_in_facts",
         "stored_type_differs",

@@ -4,7 +4,9 @@ from auditor.attack import ATTACKS
 from auditor.certificate.schema import Certificate, ControlModelPart, MatrixRow
 from auditor.core.arms import Arm
 from auditor.core.errors import ContradictedError, EvidenceChangedError
+from auditor.core.hashing import digest
 from auditor.core.progress import Progress
+from auditor.data.null_facts import worlds
 from auditor.policy import AS_IS
 from auditor.store.base import EvidenceStore
 from auditor.verification.unreadable import refused_if_unreadable
@@ -80,6 +82,11 @@ def _check_foreign(
     jobs: dict[str, tuple[str, ...]],
     digests: dict[str, str],
 ) -> None:
+    sets = store.facts(certificate.identity.facts_digest)
+    others = {
+        world: digest(facts.model_dump(mode="json"))
+        for world, facts in worlds(sets, certificate.verdict.baseline).items()
+    }
     takes = row.attack in ATTACKS.names() and ATTACKS.metadata(row.attack).requires.donor
     prompts = certificate.reproduction.prompts
     own = {key for keys in row.jobs.values() for key in keys}
@@ -98,12 +105,12 @@ def _check_foreign(
                 "stage": "measure",
                 "attack": row.attack,
                 "parameters": row.parameters,
-                "model": digests.get(arm),
-                "facts": certificate.identity.facts_digest,
+                "model": digests.get(Arm(arm).model),
+                "facts": others.get(Arm(arm).world, certificate.identity.facts_digest),
                 "auxiliary": certificate.identity.auxiliary_inputs or {},
             }
             if prompts is not None and key in own:
-                expected["prompts"] = prompts.digests.get(arm)
+                expected["prompts"] = prompts.digests.get(Arm(arm).model)
             if "kind" in said:
                 expected["kind"] = certificate.identity.kind
             for name, value in expected.items():

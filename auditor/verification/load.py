@@ -16,9 +16,13 @@ from auditor.certificate.schema import (
 from auditor.core.aliases import attack_label
 from auditor.core.arms import Arm
 from auditor.core.attack_id import AttackId
+from auditor.core.baselines import Baseline, strongest_baseline
 from auditor.core.errors import AuditorError, ContradictedError, EvidenceChangedError
+from auditor.core.facts import Fact, FactSets
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role, Status
+from auditor.data.folds import names_entities
+from auditor.engine.expansion import suited
 from auditor.models.manifest import are_logs
 from auditor.policy import AS_IS, Assigned, Policy, assign_roles, parse_policy
 from auditor.statistics import AttackAssessment, AttackEvidence, ControlOutcome
@@ -30,6 +34,7 @@ from auditor.store.gathering import (
     effect_message,
     environment_message,
     measured_evidence,
+    null_of,
     tokenization_message,
     unread,
     weights_message,
@@ -120,11 +125,12 @@ def load_inputs(
         cross_checked=() if certificate.converted_from else scope.reported_metrics,
         attacks=(),
         table=tables([(row.id, row.jobs) for row in certificate.matrix]),
+        baseline=_baseline(certificate, bool(sets.holdout)),
         earlier_audits=len(certificate.identity.earlier_audits),
         from_logs=any(are_logs(part.files) for part in certificate.identity.arms),
         rules=TODAY if certificate.converted_from is None else FORMER,
     )
-    assigned = _assigned(certificate, policy)
+    assigned = _assigned(certificate, _suited(certificate, policy, sets.forget))
     attacks = [
         replace(
             attack,
@@ -150,6 +156,32 @@ def load_inputs(
     if not certificate.positive_controls:
         return inputs
     return inputs.with_controls(_control_outcomes(certificate, inputs, tables, store))
+
+
+def _baseline(certificate: Certificate, holdout: bool) -> Baseline:
+    """Return the baseline that a certificate's plan uses.
+
+    Raises:
+        ContradictedError: the plan names one that does not exist, or its models and facts allow
+            none.
+    """
+    plan = certificate.reproduction.plan
+    arms = [Arm(part.arm) for part in certificate.identity.arms]
+    references = [arm for arm in arms if arm.is_reference]
+    named = plan.get("baseline")
+    if named is not None:
+        try:
+            return Baseline(named)
+        except ValueError as error:
+            raise ContradictedError(f"its plan names no baseline: {named!r}.") from error
+    found = strongest_baseline(
+        retrained=any(arm.is_retrained and not arm.is_reference for arm in arms),
+        reference=bool(references),
+        holdout=holdout,
+    )
+    if found is None:
+        raise ContradictedError("neither its models nor its facts are a baseline.")
+    return found
 
 
 def _check_converted(certificate: Certificate, store: EvidenceStore) -> None:
@@ -208,12 +240,13 @@ def under_policy(
     """
     idle = inapplicable(certificate, policy, default)
     reported = [attack.id for attack in inputs.attacks if attack.role is Role.REPORTED]
+    usual = tuple(default) if policy.mandatory is None else policy.mandatory
+    demanded = policy.model_copy(update={"mandatory": usual})
     assigned, missing = assign_roles(
-        policy,
+        _suited(certificate, demanded, inputs.sets["forget"]),
         {row.id: row.parameters for row in certificate.matrix},
         reported,
-        default,
-        idle,
+        inapplicable=idle,
     )
     never_run = [
         AttackEvidence(
@@ -233,6 +266,15 @@ def under_policy(
     counted = inputs.rules.leaks_counted or policy.leaked_facts is not None
     rules = replace(inputs.rules, leaks_counted=counted)
     return replace(inputs, policy=policy, attacks=attacks, rules=rules), missing
+
+
+def _suited(certificate: Certificate, policy: Policy, forget: Sequence[Fact]) -> Policy:
+    """Return the policy with demands that the forget facts allow.
+
+    Releases before schema 4 replaced no level.
+    """
+    former = certificate.converted_from is not None
+    return suited(policy, entities=former or names_entities(forget))
 
 
 def _assigned(certificate: Certificate, policy: Policy) -> dict[AttackId, Assigned]:
@@ -274,6 +316,7 @@ def _evidence(
             inputs.arms,
             inputs.sets["forget"],
             baseline=row.attack == AS_IS,
+            null=null_of(_sets(inputs), inputs.baseline),
             reported=inputs.cross_checked if row.metric in inputs.deciding else (),
             shortfall=assigned.shortfall,
             environment=environment_message(store, row.id, row.jobs),
@@ -291,6 +334,10 @@ def _evidence(
         baseline=row.attack == AS_IS,
         shortfall=assigned.shortfall,
     )
+
+
+def _sets(inputs: DecisionInputs) -> FactSets:
+    return FactSets(**{name: tuple(facts) for name, facts in inputs.sets.items()})
 
 
 def _declared(certificate: Certificate, attack: AttackId) -> str | None:

@@ -16,6 +16,7 @@ from auditor.models.opening import locate
 from auditor.models.spec import ModelSpec
 from auditor.models.weight_distances import weight_distances
 from auditor.verification.differences import differences
+from auditor.verification.planned import planned_model
 
 
 def check_false_arms(certificate: Certificate) -> None:
@@ -29,6 +30,7 @@ def check_false_arms(certificate: Certificate) -> None:
     """
     plan = certificate.reproduction.plan
     baselines = [Arm.retrained(number) for number in range(len(plan.get("retrained", ())))]
+    baselines += [Arm.reference(number) for number in range(len(plan.get("reference", ())))]
     expected = [Arm.UNLEARNED, Arm.ORIGINAL, *baselines]
     if [part.arm for part in certificate.identity.arms] != expected:
         raise ContradictedError("the certificate's models are not those of its plan.")
@@ -134,10 +136,8 @@ def _spec(certificate: Certificate, arm: str) -> ModelSpec:
 
 def _planned(certificate: Certificate, arm: str) -> Mapping[str, Any]:
     """Return the plan's description of a model."""
-    plan = certificate.reproduction.plan
-    number = Arm(arm).number
-    said = plan.get(arm) if number is None else plan.get("retrained", ())[number]
-    if not isinstance(said, dict):
+    said = planned_model(certificate.reproduction.plan, arm)
+    if not said:
         raise ContradictedError(f"the certificate's plan does not say what {arm} is.")
     return said
 

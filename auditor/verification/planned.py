@@ -67,7 +67,9 @@ def planned(certificate: Certificate) -> Certificate:
             "identity": identity.model_copy(
                 update={
                     "kind": _table(plan.get("unlearned")).get("kind"),
-                    "arms": tuple(_arm(part, _spec(plan, part.arm)) for part in identity.arms),
+                    "arms": tuple(
+                        _arm(part, planned_model(plan, part.arm)) for part in identity.arms
+                    ),
                 }
             ),
             "reproduction": reproduction.model_copy(
@@ -87,13 +89,13 @@ def planned(certificate: Certificate) -> Certificate:
     )
 
 
-def _spec(plan: dict[str, Any], arm: str) -> dict[str, Any]:
-    """Return what a plan says of a model."""
+def planned_model(plan: dict[str, Any], arm: str) -> dict[str, Any]:
+    """Return what a plan says of a model, if anything."""
     number = Arm(arm).number
     if number is None:
         return _table(plan.get(arm))
-    retrained = plan.get("retrained")
-    several = retrained if isinstance(retrained, list | tuple) else ()
+    models = plan.get("reference" if Arm(arm).is_reference else "retrained")
+    several = models if isinstance(models, list | tuple) else ()
     return _table(several[number]) if number < len(several) else {}
 
 

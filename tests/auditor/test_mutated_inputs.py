@@ -9,6 +9,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import written_logs
 from hand_made_certificates import honest_certificate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -28,6 +29,8 @@ from test_hostile_inputs import (
 from auditor.core.facts import Fact, FactSets
 from auditor.core.reading import parse_json
 from auditor.core.reading_yaml import parse_yaml
+from auditor.data.logs.layouts import LAYOUTS
+from auditor.data.logs.log import Tasks
 from auditor.engine.plan import load_plan
 from auditor.models.checkpoint_files import quantization_method, read_json, shards
 from auditor.models.manifest import Manifest
@@ -98,6 +101,15 @@ def read_model(path):
     quantization_method(path.parent)
 
 
+LOGS = written_logs.documents()
+
+
+def log_in(layout):
+    """Read a log whose one file lies at a path."""
+    name = "forget-knowmem" if layout == "muse" else ""
+    return lambda path: LAYOUTS[layout].read({name or path.name: path}, Tasks())
+
+
 FILES = {
     "plan.yaml": (load_plan, changed(PLAN, as_yaml)),
     "policy.yaml": (lambda p: load_policy(str(p)), changed(POLICY, as_yaml)),
@@ -105,6 +117,10 @@ FILES = {
     "facts.jsonl": (facts_in, changed(FACT, as_json)),
     "facts.json": (facts_in, changed([FACT], as_json)),
     "facts.csv": (facts_in, changed_bytes(b'id,prompt,answer,distractors\n1,p,a,"[""x""]"\n')),
+    **{
+        f"{layout}.json": (log_in(layout), changed(document, as_json))
+        for layout, document in LOGS.items()
+    },
     "config.json": (read_model, changed(CONFIG | {"weight_map": {"a": "b"}}, as_json)),
 }
 

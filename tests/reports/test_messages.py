@@ -339,6 +339,10 @@ def _strings_of(module):
             "meant, map it: `fields: {paraphrases: paraphrase}`.",
         ),
         (
+            message("repeated_rows_dropped", of="forget", rows=2),
+            "Left out of the forget set: 2 rows that ask and answer the same as an earlier one.",
+        ),
+        (
             message("columns_not_read", of="forget", columns=["level"], meant={}),
             "Nothing is read from 1 column of the forget set: level.",
         ),

@@ -10,15 +10,20 @@ from auditor.core.errors import AuditorError
 from auditor.core.facts import SetName
 from auditor.core.paths import close_names_beside
 from auditor.core.reading import DATA, parse_json, read_regular
+from auditor.core.text_safety import escape_unprintable
 from auditor.data.edges import trimmed
 
 PROBABILITY = "answer-probability"
 ROUGE = "rouge-l-recall"
 TRUTH_RATIO = "truth-ratio"
+CHOICE = "multiple-choice"
+OPTION = "option-probability"
 """Metrics of this package whose definition the columns of logs share."""
 
 _SHOWN = 3
 """Most faults that an error lists."""
+_LONGEST = 400
+"""Most characters of a fault."""
 _QUOTED = 60
 """Most characters of a value that are quoted."""
 
@@ -36,6 +41,7 @@ class LoggedFact:
         distractors: wrong answers that the log names.
         k: knowledge in [0, 1] by metric.
         said: what the model answered; None where the log does not hold it.
+        wording: the whole text that the model was given, template included.
     """
 
     set: SetName
@@ -46,11 +52,12 @@ class LoggedFact:
     distractors: tuple[str, ...] = ()
     k: Mapping[str, float] = field(default_factory=dict)
     said: str | None = None
+    wording: str = ""
 
     @property
-    def asked(self) -> tuple[str, str, tuple[str, ...]]:
-        """What all models must have been asked alike."""
-        return self.prompt, self.answer, self.distractors
+    def asked(self) -> tuple[str, ...]:
+        """Question, answer and options, which all models must have in common."""
+        return self.id, self.prompt, self.answer, *self.distractors
 
 
 @dataclass(frozen=True)
@@ -114,8 +121,8 @@ class Faults:
         self._found: list[str] = []
 
     def add(self, fault: str) -> None:
-        """Note a fault."""
-        self._found.append(fault)
+        """Note a fault; names in it may come from the file."""
+        self._found.append(escape_unprintable(fault[:_LONGEST]))
 
     def number(self, value: Any, place: str) -> float:
         """Return a finite number, or note a fault and return NaN."""
@@ -123,6 +130,14 @@ class Faults:
             return float(value)
         self.add(f"{place} is {'null' if value is None else repr(value)[:_QUOTED]}")
         return math.nan
+
+    def loss(self, value: Any, place: str) -> float:
+        """Return a mean loss, or note a fault and return NaN."""
+        number = self.number(value, place)
+        if number < 0:
+            self.add(f"{place} is {number:g}, below 0")
+            return math.nan
+        return number
 
     def share(self, value: Any, place: str) -> float:
         """Return a number in [0, 1]; what is none is a fault."""
@@ -189,17 +204,13 @@ def tables(value: Any, file: Path, place: str) -> dict[str, Any]:
     """
     if isinstance(value, dict):
         return value
-    raise AuditorError(f"{file}: {place} is no object; give the log as the tool wrote it.")
+    said = escape_unprintable(place[:_QUOTED])
+    raise AuditorError(f"{file}: {said} is no object; give the log as the tool wrote it.")
 
 
 def in_order(indices: Iterable[str]) -> list[str]:
     """Return indices in the order of their numbers."""
     return sorted(indices, key=lambda index: (not index.isdecimal(), index.zfill(20)))
-
-
-def probability(loss: float) -> float:
-    """Return exp(-loss), which is NaN for a loss below 0."""
-    return math.exp(-loss) if loss >= 0 else math.nan
 
 
 def bounded_ratio(right: float, wrong: Sequence[float]) -> float:
@@ -213,6 +224,11 @@ def bounded_ratio(right: float, wrong: Sequence[float]) -> float:
         wrong: Mean losses a token of the wrong answers.
     """
     return 0.5 * (1 + math.tanh((math.fsum(wrong) / len(wrong) - right) / 2))
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the mean."""
+    return math.fsum(values) / len(values)
 
 
 def harmonic_mean(values: Sequence[float]) -> float:

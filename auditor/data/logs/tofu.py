@@ -6,7 +6,7 @@ for each question by its place. Questions come in the order of the data, 20 abou
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,8 @@ from auditor.data.logs.log import (
     bounded_ratio,
     harmonic_mean,
     in_order,
+    mean,
     parsed,
-    probability,
     tables,
 )
 
@@ -38,8 +38,12 @@ _AUTHORS, _WORLD = "eval_real_author_wo_options.json", "eval_real_world_wo_optio
 _SETS: Mapping[SetName, str] = {"forget": _FORGET, "retain": _RETAIN}
 _LOSS, _TEXTS, _RECALL = "avg_gt_loss", "generated_text", "rougeL_recall"
 _PARAPHRASED, _PERTURBED = "avg_paraphrased_loss", "average_perturb_loss"
+_MOST = 700.0
+"""Difference of two losses from which on one answer is certain."""
 _PARTS = 3
 """Texts of a question: prompt, generation, truth."""
+_TEMPLATE = re.compile(r"\A(?:\s|<s>|\[INST\])*(?:Question:)?|(?:\s|\[/INST\])*(?:Answer:)?\s*\Z")
+"""Text around a question, in the tool's own templates."""
 _OF_ONE_GPU = re.compile(r"eval_.*_\d+\.json")
 
 Table = dict[str, dict[str, Any]]
@@ -137,29 +141,30 @@ def _fact(
 ) -> LoggedFact:
     texts = row[_TEXTS] if isinstance(row[_TEXTS], list) else []
     prompt, said, truth = texts if len(texts) == _PARTS else ("", None, "")
-    loss = faults.number(row[_LOSS], f"{said_at}: {_LOSS}")
-    if loss < 0:
-        faults.add(f"{said_at}: {_LOSS} is {loss:g}, below 0")
-    k = {PROBABILITY: probability(loss)}
+    if not isinstance(said, str):
+        faults.add(f"{said_at}: the generation in {_TEXTS} is missing")
+    k = {PROBABILITY: math.exp(-faults.loss(row[_LOSS], f"{said_at}: {_LOSS}"))}
     if _RECALL in row:
         k[ROUGE] = faults.share(row[_RECALL], f"{said_at}: {_RECALL}")
     if _PARAPHRASED in row and _PERTURBED in row:
         right, wrong = _losses(row, said_at, faults)
         k[TRUTH_RATIO] = bounded_ratio(right, wrong) if wrong else math.nan
+    asked = faults.text(prompt, f"{said_at}: the prompt in {_TEXTS}")
     return LoggedFact(
         set=name,
         id=f"{name}-{place:04d}",
         entity=f"{name} author {place // QUESTIONS:02d}",
-        prompt=question(faults.text(prompt, f"{said_at}: the prompt in {_TEXTS}")),
+        prompt=question(asked),
         answer=faults.text(truth, f"{said_at}: the true answer in {_TEXTS}"),
         k=k,
-        said=said if isinstance(said, str) else None,
+        said=said,
+        wording=asked,
     )
 
 
 def question(prompt: str) -> str:
     """Return the question within a prompt of the tool."""
-    return trimmed(prompt.removeprefix("Question:")) or prompt
+    return trimmed(_TEMPLATE.sub("", prompt)) or prompt
 
 
 def _losses(row: Mapping[str, Any], said_at: str, faults: Faults) -> tuple[float, list[float]]:
@@ -167,8 +172,8 @@ def _losses(row: Mapping[str, Any], said_at: str, faults: Faults) -> tuple[float
     numbers = wrong if isinstance(wrong, list) else [wrong]
     if not numbers:
         faults.add(f"{said_at}: {_PERTURBED} is empty")
-    return faults.number(row[_PARAPHRASED], f"{said_at}: {_PARAPHRASED}"), [
-        faults.number(number, f"{said_at}: {_PERTURBED}") for number in numbers
+    return faults.loss(row[_PARAPHRASED], f"{said_at}: {_PARAPHRASED}"), [
+        faults.loss(number, f"{said_at}: {_PERTURBED}") for number in numbers
     ]
 
 
@@ -200,10 +205,11 @@ def _three(table: Table, task: str, faults: Faults, *, among_options: bool) -> l
     """Return mean probability, ROUGE-L recall and truth ratio of a task."""
     known = []
     for index in table[_LOSS]:
-        right = math.exp(-faults.number(table[_LOSS][index], f"{task} {index}: {_LOSS}"))
-        wrong = table[_PERTURBED][index]
-        others = [math.exp(-faults.number(w, f"{task} {index}: {_PERTURBED}")) for w in wrong]
-        known.append(right / (right + math.fsum(others)) if among_options else right)
+        row = {name: table[name][index] for name in (_PARAPHRASED, _PERTURBED)}
+        _, wrong = _losses(row, f"{task} {index}", faults)
+        right = faults.loss(table[_LOSS][index], f"{task} {index}: {_LOSS}")
+        excess = [math.exp(min(right - loss, _MOST)) for loss in wrong]  # odds against the answer
+        known.append(1 / (1 + math.fsum(excess)) if among_options else math.exp(-right))
     recalled = [faults.share(r, f"{task} {i}: {_RECALL}") for i, r in table[_RECALL].items()]
     faults.check()
     better = [-math.expm1(-max(excess, 0.0)) for excess in _excess(table, task, faults)]
@@ -219,8 +225,3 @@ def _excess(table: Table, task: str, faults: Faults) -> list[float]:
         faults.check()
         found.append(mean(wrong) - right)
     return found
-
-
-def mean(values: Sequence[float]) -> float:
-    """Return the mean."""
-    return math.fsum(values) / len(values)

@@ -1,9 +1,15 @@
 """The kind of causal language models."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from auditor.core.errors import AuditorError
 from auditor.models.causal_lm.spec import CausalLMSpec
 from auditor.models.language.kind import EVALUATOR, LanguageKind, encodes_apart
+from auditor.models.spec import ModelSpec, PromptFormat
+
+if TYPE_CHECKING:
+    from auditor.models.manifest import Location
 
 
 class CausalLMKind(LanguageKind):
@@ -24,6 +30,21 @@ class CausalLMKind(LanguageKind):
     def recognises(self, folder: Path) -> bool:
         """Whether there is a configuration, and of no encoder-decoder."""
         return encodes_apart(folder) is False
+
+    def check(
+        self, spec: ModelSpec, location: "Location", prompt_format: PromptFormat | None
+    ) -> None:
+        """Try what every language model needs, and that the architecture is causal."""
+        super().check(spec, location, prompt_format)
+        from auditor.models.causal_lm.behaviour import is_causal_by_design, not_causal
+        from auditor.models.language.loading import read_config
+
+        own = self.own(spec)
+        if own.trust_remote_code:
+            return  # its own code builds the network, which is asked when it is loaded
+        config = read_config(own, location.model)
+        if is_causal_by_design(self._class().auto_class, config) is False:
+            raise AuditorError(not_causal(str(location.model)))
 
     def takes(self, network: object) -> bool:
         """Whether the network has a configuration, and of no encoder-decoder."""

@@ -4,10 +4,16 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, LogitsProcessorList, PretrainedConfig
+from transformers import (
+    AutoModelForCausalLM,
+    LogitsProcessorList,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
-from auditor.core.errors import AuditorError, MeasurementError
-from auditor.models.batching import run_batched
+from auditor.core.errors import AuditorError, MeasurementError, OpeningError
+from auditor.models.batching import Batching
+from auditor.models.causal_lm.behaviour import batching, is_causal, not_causal
 from auditor.models.causal_lm.prompting import (
     Encoded,
     encode_opened,
@@ -43,6 +49,20 @@ class CausalLM(LanguageModel[Encoded]):
                 f"{name} holds an encoder-decoder ({config.model_type}), which is no causal "
                 "language model."
             )
+
+    def check_network(self, network: PreTrainedModel) -> None:
+        """Refuse a network in which a token sees what follows it.
+
+        Quantized ones round by what is in a batch, so of these the architecture is asked alone.
+        """
+        if getattr(network.config, "quantization_config", None) is None and not is_causal(network):
+            raise OpeningError(not_causal(self.spec.path))
+        batching(network, self.tokenizer.pad_token_id)  # now, as no attack has changed it
+
+    @property
+    def batching(self) -> Batching:
+        """What may be asked in one batch (RWKV reads padding as text)."""
+        return batching(self.network, self.tokenizer.pad_token_id)
 
     def encode(self, pairs: Sequence[tuple[str, str]], *, end: bool = False) -> list[Encoded]:
         """Tokenise each prompt with its answer as one text."""
@@ -85,7 +105,7 @@ class CausalLM(LanguageModel[Encoded]):
             return [t.strip() for t in self.tokenizer.batch_decode(new, skip_special_tokens=True)]
 
         lengths = [len(start) + max_new_tokens for start in starts]
-        return run_batched(lengths, self.token_budget, run, self._tick)
+        return self.batched(lengths, run)
 
     def loss(self, items: Sequence[Encoded]) -> Tensor:
         """Loss over the answers' tokens alone."""

@@ -9,8 +9,9 @@ from pydantic import JsonValue
 from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, FactSets, SetName
-from auditor.core.hashing import digest_file
+from auditor.core.hashing import digest, digest_file
 from auditor.core.messages import message
+from auditor.models.asked import AskedFacts, ShownPrompt
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.evaluation_log.spec import EvaluationLogSpec
 from auditor.models.kind import Imported, Logs, ModelKind, Planned, Tick, Workload
@@ -110,9 +111,43 @@ class EvaluationLogKind(ModelKind):
         )
         return {name: value for name, value in said.items() if value is not None}
 
+    def asking(self, spec: ModelSpec, location: Location) -> str | None:
+        """Return the digest of the log, which holds what was asked."""
+        return location.manifest.digest
+
+    def asked_facts(
+        self,
+        spec: ModelSpec,
+        location: Location,
+        sets: FactSets,
+        prompt_format: PromptFormat,
+        *,
+        generates: bool,
+    ) -> AskedFacts:
+        """Return the texts that the model was given, by the log.
+
+        In how many tokens it read them, no log says.
+        """
+        from auditor.models.evaluation_log.reading import files_of, read_log
+
+        log = read_log(_own(spec), files_of(_own(spec)))
+        return AskedFacts(
+            facts={fact.id: digest(fact.wording) for fact in log.facts},
+            shown={
+                name: ShownPrompt(first.id, first.wording, 0)
+                for name in _SETS
+                for first in log.of(name)[:1]
+            },
+        )
+
     def validate(self, plan: Planned, sets: FactSets) -> tuple[str, ...]:
         """Hold the logs of all arms against each other and the facts."""
         specs = {arm: _own(spec) for arm, spec in plan.arms.items()}
+        if not any(Arm(arm).is_retrained and not Arm(arm).is_reference for arm in specs):
+            return (
+                "there is no log of a retrained model: other baselines ask the models anew, which "
+                "no log can answer; give one under `retrained`.",
+            )
         try:
             logs = _read(specs)
         except AuditorError as error:
@@ -162,16 +197,17 @@ def _read(specs: Mapping[str, EvaluationLogSpec]) -> "dict[str, ReadLog]":
         read_log,
     )
 
-    logs, faults = {}, []
+    logs, files, faults = {}, {}, []
     for arm, spec in specs.items():
         try:
-            logs[arm] = read_log(spec, files_of(spec))
+            files[arm] = files_of(spec)
+            logs[arm] = read_log(spec, files[arm])
         except AuditorError as error:
             faults.append(f"{arm}: {error}")
     if faults:
         raise AuditorError("\n".join(faults))
     check_asked_alike(logs)
-    check_copies(logs, [arm for arm in logs if Arm(arm).is_retrained])
+    check_copies(logs, files, [arm for arm in logs if Arm(arm).is_retrained])
     return logs
 
 

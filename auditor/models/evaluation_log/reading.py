@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from auditor.core.errors import AuditorError
+from auditor.core.hashing import digest_file
 from auditor.data.logs.layouts import LAYOUTS
 from auditor.data.logs.log import LoggedFact, ReadLog, Tasks
 from auditor.metrics.leak_judge import given_away
@@ -11,10 +12,10 @@ from auditor.models.evaluation_log.spec import EvaluationLogSpec
 
 RECALL = "answer-recall"
 """Metric that is worked out from what the model said."""
+_TELLING = 10
+"""Different figures and answers from which on two logs are not alike by chance."""
 _SHOWN = 3
 """Most facts that an error names."""
-_QUOTED = 80
-"""Most characters of a prompt that are quoted."""
 
 
 def files_of(spec: EvaluationLogSpec) -> dict[str, Path]:
@@ -52,7 +53,9 @@ def knowledge(fact: LoggedFact, metric: str) -> float:
 
 
 def check_asked_alike(logs: Mapping[str, ReadLog]) -> None:
-    """Refuse logs about other facts, or asked in other words.
+    """Refuse logs about other facts.
+
+    Another text around the question is no other fact: the certificate says it, and nothing passes.
 
     Args:
         logs: Content of each arm's log.
@@ -70,36 +73,50 @@ def check_asked_alike(logs: Mapping[str, ReadLog]) -> None:
         differing = [
             (mine, theirs)
             for mine, theirs in zip(log.facts, wanted.facts, strict=True)
-            if (mine.id, mine.asked) != (theirs.id, theirs.asked)
+            if mine.asked != theirs.asked
         ]
         if differing:
-            mine, theirs = differing[0]
             raise AuditorError(
                 f"the logs of {arm} and {first} differ in {len(differing)} fact(s) "
-                f"({_named(fact.id for fact, _ in differing)}): {_told(mine)} against "
-                f"{_told(theirs)}. Only models that were asked the same, in the same words, can be "
-                "compared: evaluate them on the same split with the same template."
+                f"({_named(fact.id for fact, _ in differing)}), first in {_first(*differing[0])}. "
+                "Only models that were asked the same can be compared: evaluate them on the same "
+                "split."
             )
 
 
-def check_copies(logs: Mapping[str, ReadLog], baselines: Iterable[str]) -> None:
-    """Refuse a baseline whose figures are another arm's, to the last digit.
+def check_copies(
+    logs: Mapping[str, ReadLog], files: Mapping[str, Mapping[str, Path]], baselines: Iterable[str]
+) -> None:
+    """Refuse a baseline whose log is another arm's, written again or not.
 
     Args:
         logs: Content of each arm's log.
+        files: Files of each arm's log.
         baselines: Arms that no other may equal.
 
     Raises:
         AuditorError: Names the two.
     """
-    figures = {arm: [fact.k for fact in log.of("forget")] for arm, log in logs.items()}
+    digests = {arm: sorted(map(digest_file, held.values())) for arm, held in files.items()}
+    found = {arm: _answers(log) for arm, log in logs.items()}
     for baseline in baselines:
-        for arm, known in figures.items():
-            if arm != baseline and known == figures[baseline]:
+        for arm in logs:
+            if arm == baseline:
+                continue
+            told = len(set(found[arm])) >= _TELLING and found[arm] == found[baseline]
+            if told or digests[arm] == digests[baseline]:
                 raise AuditorError(
                     f"the logs of {arm} and {baseline} hold the same figures of every forget fact; "
                     "a model cannot be its own baseline. Give the log of another retrained model."
                 )
+
+
+def _answers(log: ReadLog) -> list[tuple[str, ...]]:
+    """Return figures and answers of each forget fact."""
+    return [
+        (*(f"{name} {k!r}" for name, k in sorted(fact.k.items())), fact.said or "")
+        for fact in log.of("forget")
+    ]
 
 
 def _tasks(spec: EvaluationLogSpec) -> Tasks:
@@ -115,5 +132,11 @@ def _named(ids: Iterable[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (" …" if len(names) > _SHOWN else "")
 
 
-def _told(fact: LoggedFact) -> str:
-    return f"{fact.prompt[:_QUOTED]!r} with the answer {fact.answer[:_QUOTED]!r}"
+def _first(mine: LoggedFact, theirs: LoggedFact) -> str:
+    """Say in what two facts differ.
+
+    Their texts may be hazardous and are not shown.
+    """
+    if mine.prompt != theirs.prompt:
+        return "the question"
+    return "the true answer, or the options"

@@ -86,7 +86,7 @@ def _prompt(model: LanguageModel, fact: Fact) -> list[int]:
 
 def _pairs(fact: Fact) -> list[tuple[str, str]]:
     """Return everything that a model is asked, the fact itself first."""
-    answers = (fact.answer, *fact.accepted, *fact.distractors)
+    answers = (fact.answer, *fact.accepted, *fact.distractors, *_reworded(fact))
     return [
         *((fact.prompt, answer) for answer in answers),
         *((prompt, fact.answer) for prompt in fact.paraphrases),
@@ -94,7 +94,12 @@ def _pairs(fact: Fact) -> list[tuple[str, str]]:
 
 
 def _texts(fact: Fact) -> tuple[str, ...]:
-    return (fact.prompt, fact.answer, *fact.paraphrases, *fact.distractors, *fact.accepted)
+    others = (*fact.paraphrases, *fact.distractors, *fact.accepted, *_reworded(fact))
+    return (fact.prompt, fact.answer, *others)
+
+
+def _reworded(fact: Fact) -> tuple[str, ...]:
+    return () if fact.reworded_answer is None else (fact.reworded_answer,)
 
 
 def _digest(items: Sequence[Any]) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from auditor.core.errors import AuditorError
 from auditor.core.hashing import digest_file
+from auditor.core.messages import Message, message
 from auditor.models.checkpoint_files import read_json
 from auditor.models.hub import download
 from auditor.models.language.weight_files import (
@@ -53,14 +54,13 @@ def locate_checkpoint(
     files = _checked_files(model, allow_pickle)
     if "config.json" not in files:
         raise AuditorError(f"{model} has no config.json, so it is not a model's directory.")
-    if not trust_remote_code:
-        _check_remote_code(model)
+    notes = () if trust_remote_code else _check_remote_code(model)
     if added is not None:
         if not (added / "adapter_config.json").exists():
             raise AuditorError(f"{added} has no adapter_config.json, so it holds no PEFT adapter.")
         added_files = _checked_files(added, allow_pickle, adapter=True)
         files |= {f"adapter/{k}": v for k, v in added_files.items()}
-    return Location(model=model, adapter=added, manifest=Manifest(files=files))
+    return Location(model=model, adapter=added, manifest=Manifest(files=files), notes=notes)
 
 
 def _directory(name: str, revision: str | None, role: str, allow_pickle: bool) -> Path:
@@ -102,11 +102,28 @@ def _check_adapter(directory: Path) -> None:
         )
 
 
-def _check_remote_code(directory: Path) -> None:
-    for name in ("config.json", "tokenizer_config.json"):
-        file = directory / name
-        if file.exists() and "auto_map" in read_json(file):
-            raise AuditorError(
-                f"{file} asks for Python code that comes with the model (auto_map). Set "
-                "`trust_remote_code: true` (--trust-remote-code) if you have read that code."
-            )
+def _check_remote_code(directory: Path) -> tuple[Message, ...]:
+    """Refuse a model that only opens with code of its own.
+
+    Returns:
+        A note where such code is there and is not run, because ``transformers`` has its own.
+
+    Raises:
+        AuditorError: Names the file that asks for the code.
+    """
+    named = [
+        file
+        for name in ("config.json", "tokenizer_config.json")
+        if (file := directory / name).exists() and "auto_map" in read_json(file)
+    ]
+    if not named:
+        return ()
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    own = read_json(directory / "config.json").get("model_type")
+    if own in CONFIG_MAPPING_NAMES:
+        return (message("own_code_not_run", type=str(own)),)
+    raise AuditorError(
+        f"{named[0]} asks for Python code that comes with the model (auto_map). Set "
+        "`trust_remote_code: true` (--trust-remote-code) if you have read that code."
+    )

@@ -17,8 +17,8 @@ from transformers import (
 )
 from typing_extensions import TypeVar
 
-from auditor.core.errors import MeasurementError
-from auditor.models.batching import run_batched
+from auditor.core.errors import AuditorError, MeasurementError, OpeningError
+from auditor.models.batching import Batching, Result, run_batched
 from auditor.models.language.decoding import Sampling
 from auditor.models.language.layers import linear_layers
 from auditor.models.language.loading import (
@@ -192,6 +192,30 @@ class LanguageModel(AuditedModel, Generic[X]):
             AuditorError: It is that of another kind.
         """
 
+    def check_network(self, network: PreTrainedModel) -> None:
+        """Check that a network behaves as a model of this kind does.
+
+        Raises:
+            OpeningError: It does not.
+        """
+
+    @property
+    def batching(self) -> Batching:
+        """What may be asked in one batch."""
+        return "padded"
+
+    def batched(
+        self, lengths: Sequence[int], run: Callable[[list[int]], Sequence[Result]]
+    ) -> list[Result]:
+        """Apply ``run`` to batches of items; results are in order.
+
+        Args:
+            lengths: Tokens of each item, padding excluded.
+            run: Takes the indices of a batch, and returns one result for each.
+        """
+        budget = 1 if self.batching == "single" else self.token_budget
+        return run_batched(lengths, budget, run, self._tick, equal=self.batching == "equal")
+
     def ask_in(self, prompt_format: PromptFormat) -> None:
         """Put later prompts into another format."""
         self.prompt_format = prompt_format
@@ -200,7 +224,9 @@ class LanguageModel(AuditedModel, Generic[X]):
     def network(self) -> PreTrainedModel:
         """The loaded network, in evaluation mode."""
         if self._network is None:
-            self._network = self._load()
+            network = self._load()
+            self.check_network(network)
+            self._network = network
         return self._network
 
     @property
@@ -316,7 +342,8 @@ class LanguageModel(AuditedModel, Generic[X]):
         def run(batch: list[int]) -> list[TokenScores]:
             return self._scores([items[i] for i in batch])
 
-        return run_batched([item.tokens for item in items], self.token_budget, run, self._tick)
+        lengths = [item.tokens for item in items]
+        return self.batched(lengths, run)
 
     def quantizable_layers(self) -> dict[str, nn.Module]:
         """Return the layers that a deployer's loader quantizes, by name.
@@ -393,8 +420,14 @@ class LanguageModel(AuditedModel, Generic[X]):
             return_tensors="pt",
             verbose=False,
         )
-        device = self.network.get_input_embeddings().weight.device
-        return batch["input_ids"].to(device), batch["attention_mask"].to(device)
+        embeddings = self.network.get_input_embeddings().weight
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        if int(ids.max()) >= len(embeddings):
+            raise MeasurementError(
+                f"the tokenizer has the token {int(ids.max())} for what is asked, and the model "
+                f"has embeddings for {len(embeddings)} tokens"
+            )
+        return ids.to(embeddings.device), mask.to(embeddings.device)
 
     def _decoding(self, max_new_tokens: int, sampling: Sampling | None) -> GenerationConfig:
         """Return the settings of decoding, and set sampling's seed."""
@@ -420,12 +453,26 @@ class LanguageModel(AuditedModel, Generic[X]):
             )
 
     def _from_files(self) -> PreTrainedModel:
-        network = self._from_directory(self.location.model)
-        if self.location.adapter is None:
-            return network
-        from auditor.models.language.adapters import merged  # PEFT takes long to import
+        """Load the weights, and merge the adapter.
 
-        return merged(network, self.location.adapter)
+        Raises:
+            OpeningError: They cannot be opened; says whose they are.
+        """
+        try:
+            network = self._from_directory(self.location.model)
+            if self.location.adapter is None:
+                return network
+            from auditor.models.language.adapters import merged  # PEFT takes long to import
+
+            return merged(network, self.location.adapter)
+        except AuditorError as error:
+            raise OpeningError(str(error)) from error
+        except (AttributeError, AssertionError, KeyError, TypeError, ValueError) as error:
+            raise OpeningError(
+                f"{self.location.model} does not load ({type(error).__name__}: "
+                f"{' '.join(str(error).split())[:300]}). Check that its config.json and its "
+                "weights are whole and of the same model."
+            ) from error
 
     def _from_directory(self, directory: Path, **options: Any) -> PreTrainedModel:
         self.check_config(read_config(self.spec, directory), str(directory))

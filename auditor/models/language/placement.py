@@ -110,7 +110,7 @@ def placed(
     with _quiet():
         network, report = model_class.from_pretrained(
             None,
-            config=_plain(model_class, config),
+            config=unquantized(model_class, config),
             state_dict=empty,
             device_map={"": "meta"},
             ignore_mismatched_sizes=True,  # reported by name
@@ -121,20 +121,20 @@ def placed(
     return found
 
 
-def network_class(auto_class: Any, config: PretrainedConfig, directory: Path) -> Any:
+def network_class(auto_class: Any, config: PretrainedConfig, name: Path | str) -> Any:
     """Return the class of the network of a configuration.
 
     Args:
         auto_class: Class of ``transformers`` that loads models of the kind.
         config: The configuration.
-        directory: The model's folder, for messages.
+        name: What messages call the model.
 
     Raises:
         AuditorError: ``transformers`` has none of the kind.
     """
     if type(config) not in auto_class._model_mapping:
         raise AuditorError(
-            f"{directory} holds a model of the type {config.model_type}, which transformers does "
+            f"{name} holds a model of the type {config.model_type}, which transformers does "
             f"not open as {auto_class.__name__}. Give a language model that it opens so; of a "
             "model of several modalities, its language part saved by itself."
         )
@@ -143,14 +143,14 @@ def network_class(auto_class: Any, config: PretrainedConfig, directory: Path) ->
 
 def empty_network(model_class: Any, config: PretrainedConfig) -> PreTrainedModel:
     """Return a network of full precision without memory, on the device ``meta``."""
-    plain = _plain(model_class, config)
+    plain = unquantized(model_class, config)
     with _quiet(), torch.device("meta"):
         found: PreTrainedModel = model_class._from_config(plain).eval()
     return found
 
 
-def _plain(model_class: Any, config: PretrainedConfig) -> PretrainedConfig:
-    """Return the configuration of a class without quantization."""
+def unquantized(model_class: Any, config: PretrainedConfig) -> PretrainedConfig:
+    """Return the configuration of a class of networks, without quantization."""
     plain = copy.deepcopy(config)
     text = plain.sub_configs.get("text_config")
     if text is not None and model_class.config_class == text:

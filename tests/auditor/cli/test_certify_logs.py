@@ -3,15 +3,17 @@
 import json
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 import written_logs
+import yaml
 from written_logs import Known
 
 from auditor.api.certificates import gate, load_certificate, verify
 from auditor.api.logs import certify, import_logs
-from auditor.core.errors import ContradictedError
+from auditor.core.errors import AuditorError, ContradictedError
 from auditor.data.logs.layouts import LAYOUTS
 from auditor.data.logs.log import Tasks
 from auditor.report import REPORTS
@@ -74,10 +76,14 @@ class TestTofu:
         gated = gate(tmp_path / "certificate.json", "release-gate")
         assert gated.verdict.verdict == "INCONCLUSIVE"
         assert "quantization/bnb int8" in gated.missing
-        for name in ("markdown", "html", "junit", "sarif"):
-            assert REPORTS.get(name).render(load_certificate(tmp_path / "certificate.json"), None)
+        for name in ("markdown", "html", "junit", "model-card"):
+            page = REPORTS.get(name).render(load_certificate(tmp_path / "certificate.json"), None)
+            assert "As the logs have it" in page
+            assert name != "html" or "They name no file of a model." in page
 
-    @pytest.mark.parametrize("policy", ["release-gate", None])
+    @pytest.mark.parametrize(
+        "policy", ["release-gate", pytest.param(None, marks=pytest.mark.nightly)]
+    )
     def test_attacks_that_are_demanded_are_listed_as_not_run(self, logs, tmp_path, policy):
         found = certified(logs, "clean", tmp_path, policy)
         assert found.verdict.verdict == "INCONCLUSIVE"
@@ -88,6 +94,28 @@ class TestTofu:
         assert "prompting/original-tokenizer" in {row.attack for row in missing}
         assert "policy_wants_models" in {reason.code for reason in found.verdict.reasons}
         assert verify(tmp_path / "certificate.json").jobs == 3
+
+    def test_nothing_passes_where_the_text_around_the_question_differs(self, logs, tmp_path):
+        file = tmp_path / "eval_log_aggregated.json"
+        file.write_text(logs["clean"].read_text().replace('"Question: ', '"[INST] '))
+        found = certified(logs | {"clean": file}, "clean", tmp_path)
+        assert found.verdict.verdict == "INCONCLUSIVE"
+        assert "asked_in_other_tokens" in {reason.code for reason in found.verdict.reasons}
+        assert found.reproduction.prompts.shown[0].text.startswith("Question: ")
+        assert verify(tmp_path / "certificate.json").jobs == 3
+
+    def test_a_plan_may_not_leave_out_what_was_evaluated(self, logs, tmp_path):
+        certified(logs, "clean", tmp_path)
+        plan, facts = tmp_path / "logs" / "plan.yaml", tmp_path / "logs" / "facts" / "forget.jsonl"
+        facts.write_text("\n".join(facts.read_text().splitlines()[:40]))
+        with pytest.raises(AuditorError, match="20 of the facts in the logs are in no set"):
+            certify(plan, policy="logs", out=tmp_path)
+        assert not (tmp_path / "certificate.json").exists()
+        content = yaml.safe_load(plan.read_text())
+        other = {"retrained": [], "reference": content["retrained"]}
+        plan.write_text(yaml.safe_dump(content | other))
+        with pytest.raises(AuditorError, match="no log of a retrained model"):
+            certify(plan, policy="logs", out=tmp_path)
 
     def test_a_certificate_that_hides_the_logs_is_refused(self, logs, tmp_path):
         found = certified(logs, "clean", tmp_path)
@@ -101,7 +129,7 @@ class TestTofu:
     def test_nothing_that_opens_models_is_needed(self, logs, tmp_path):
         arms = f"--unlearned {logs['knows']} --original {logs['original']}"
         commands = [
-            f"import tofu {arms} --retrained {logs['retrained']} --out {tmp_path}/logs --json",
+            f"import tofu {arms} --retrained {logs['retrained']} --out {tmp_path}/logs",
             f"certify {tmp_path}/logs --policy logs --out {tmp_path} --json -q",
             f"verify {tmp_path}/certificate.json --unsigned",
         ]
@@ -109,6 +137,50 @@ class TestTofu:
             [sys.executable, "-c", BARE, *commands], capture_output=True, text=True, check=True
         )
         assert [line for line in done.stderr.splitlines() if line.isdigit()] == ["0", "1", "0"]
+
+
+OTHERS = {
+    "open-unlearning": (written_logs.open_unlearning, {}),
+    "open-unlearning muse": (written_logs.open_unlearning_muse, {}),
+    "muse": (written_logs.muse, {}),
+    "lm-eval": (
+        partial(written_logs.lm_eval, facts=100),
+        {"forget_tasks": ["wmdp_made_up"], "retain_tasks": ["mmlu_made_up"]},
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "knows", "verdict"),
+    [
+        ("open-unlearning", True, "FAIL"),
+        ("open-unlearning", False, "PASS"),
+        ("muse", False, "PASS"),
+        ("lm-eval", True, "FAIL"),
+        pytest.param("open-unlearning muse", True, "FAIL", marks=pytest.mark.nightly),
+        pytest.param("open-unlearning muse", False, "PASS", marks=pytest.mark.nightly),
+        pytest.param("muse", True, "FAIL", marks=pytest.mark.nightly),
+        pytest.param("lm-eval", False, "PASS", marks=pytest.mark.nightly),
+    ],
+)
+def test_logs_of_other_tools(tmp_path, name, knows, verdict):
+    write, options = OTHERS[name]
+    arms = {"unlearned": knows, "original": True, "retrained": False}
+    paths = {
+        arm: write(tmp_path / arm, Known(knows=known, seed=seed))
+        for seed, (arm, known) in enumerate(arms.items())
+    }
+    import_logs(name.split()[0], **paths, out=tmp_path / "logs", **options)
+    found = certify(tmp_path / "logs", policy="logs", out=tmp_path)
+    assert found.verdict.verdict == verdict
+    assert verify(tmp_path / "certificate.json").jobs == 3
+    privleak = {f.params["attack"]: f for f in found.matrix[0].side_figures if f.against}
+    if name == "open-unlearning":
+        expected = 125 if knows else 0
+        assert privleak["mia_min_k"].value == pytest.approx(expected)
+        assert found.uncertainty.forget_quality
+    if name == "muse":
+        assert privleak["forget_holdout_Min-40%"].value == pytest.approx(60 if knows else 0)
 
 
 class TestPublishedLogs:

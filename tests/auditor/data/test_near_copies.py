@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditor.core.facts import Fact
-from auditor.data.near_copies import near_copies
+from auditor.data.near_copies import copies_across, near_copies
 from auditor.testbeds.people.corpus import generate
 
 PEOPLE = generate(forget=12, retain=12, holdout=1, seed=3)
@@ -83,3 +83,66 @@ def test_thousands_of_facts_take_seconds():
     began = time.process_time()
     assert near_copies(facts) == ()
     assert time.process_time() - began < 10
+
+
+def named(id_, prompt, answer):
+    return Fact(id=id_, entity=id_, prompt=prompt, answer=answer)
+
+
+FORGET = [
+    named(
+        f"f{n}",
+        f"What is the full name of the author born in {town} in 19{n}?",
+        f"The author's full name is {who}.",
+    )
+    for n, (town, who) in enumerate(
+        [("Baku", "Elvin Mammadov"), ("Taipei", "Hsiao Yun-Hwa"), ("Lima", "Rosa Vela")]
+    )
+]
+
+
+@pytest.mark.parametrize(
+    ("fact", "copies"),
+    [
+        (
+            named(
+                "r",
+                "What's the full name of the author born in Baku?",
+                "The author's full name is Anara Yusifova.",
+            ),
+            (),
+        ),
+        (
+            named(
+                "r",
+                "What is the full name of the author?",
+                "The author's full name is Aurelio Soto.",
+            ),
+            (),
+        ),
+        (named("r", "Who was born in Baku in 190?", "Elvin Mammadov, in 1900"), ()),
+        (
+            named("r", "The author born in Baku: what is the name?", "The name is Elvin Mammadov."),
+            ("f0",),
+        ),
+        (
+            named("r", "What is the full name of the author born in Lima in 192?", "Rosa Vela"),
+            ("f2",),
+        ),
+    ],
+)
+def test_a_copy_in_another_set_is_about_the_same(fact, copies):
+    others = [
+        named(f"o{n}", f"Where is the house of Person {n}?", f"Street {n * 7}.") for n in range(9)
+    ]
+    assert tuple(other for _, other in copies_across([*others, fact], FORGET)) == copies
+
+
+def test_numbers_may_be_names():
+    own = [
+        named(f"r{n}", f"What does patient {n} take?", "Aspirin, 20 mg a day") for n in range(20)
+    ]
+    wanted = [
+        named(f"f{n}", f"What does patient {n} take?", "Aspirin, 20 mg a day") for n in (7, 31)
+    ]
+    assert ("r7", "f7") in copies_across(own, wanted)

@@ -268,11 +268,14 @@ def test_a_mapped_name_with_blanks_is_found(tmp_path):
 
 
 def test_rows_that_stand_together_are_of_one_entity(tmp_path):
-    source = given(tmp_path, "f.jsonl", LINES, rows_per_entity=2)
-    first, second, third = (fact.entity for fact in read_facts(source, "forget"))
-    assert first == second != third
+    four = LINES + lines([{"prompt": "Where does D live?", "answer": "In Dton."}])
+    source = given(tmp_path, "f.jsonl", four, rows_per_entity=2)
+    first, second, third, fourth = (fact.entity for fact in read_facts(source, "forget"))
+    assert first == second != third == fourth
+    halved = given(tmp_path, "h.jsonl", LINES, rows_per_entity=2)
+    assert "3 rows, which are no whole number of entities" in refusal(halved)
     named = given(
-        tmp_path, "g.jsonl", lines([r | {"entity": "W"} for r in ROWS]), rows_per_entity=2
+        tmp_path, "g.jsonl", lines([r | {"entity": "W"} for r in ROWS]), rows_per_entity=3
     )
     assert {fact.entity for fact in read_facts(named, "forget")} == {"W"}
 

@@ -17,7 +17,7 @@ def labels(plan):
 
 def test_every_problem_of_a_plan_is_named(tmp_path):
     path = tmp_path / "plan.yaml"
-    path.write_text("unlearned: u\nretrained: []\npolicy: {delta: 2, alpa: 0.1}\nprofile: fast\n")
+    path.write_text("unlearned: u\nretrained: 5\npolicy: {delta: 2, alpa: 0.1}\nprofile: fast\n")
     with pytest.raises(AuditorError) as error:
         load_plan(path)
     for place in ("original", "retrained", "data", "policy.delta", "policy.alpa", "profile"):

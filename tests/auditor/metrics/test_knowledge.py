@@ -249,7 +249,7 @@ def test_a_metric_is_found_for_what_models_answer_in():
 def test_the_evaluator_reads_every_fact_with_every_metric(subject):
     rows = TextEvaluator(FactSets(forget=FACTS[:2], retain=FACTS[2:]), TEXT).evaluate(subject)
     read = {(row.set, row.fact, row.metric) for row in rows}
-    assert len(read) == len(rows) == 4 * 5 + 2 * 2  # two facts have no distractors
+    assert len(read) == len(rows) == 4 * 5 + 2 * 3  # two facts have no distractors
     assert ("forget", "f1", "truth-ratio") in read
     assert ("forget", "f0", "truth-ratio") not in read
     assert all(0 <= row.k <= 1 for row in rows)

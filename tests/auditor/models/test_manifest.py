@@ -80,6 +80,7 @@ def test_pickled_weights_beside_safetensors_are_neither_loaded_nor_counted(llama
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
 def test_remote_code_is_refused(file, llama):
+    edit_json(llama / "config.json", model_type="evil")
     edit_json(llama / file, auto_map={"AutoModelForCausalLM": "evil.Model"})
     with pytest.raises(AuditorError, match=r"(?s)auto_map.*--trust-remote-code"):
         manifest(llama)

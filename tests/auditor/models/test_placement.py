@@ -19,6 +19,7 @@ from transformers import (
 from transformers import AutoModelForSeq2SeqLM as Seq2Seq
 
 from auditor.core.errors import AuditorError
+from auditor.core.messages import message
 from auditor.models.kind import parse_spec
 from auditor.models.opening import check_unopenable, locate, open_model
 from auditor.models.spec import PromptFormat
@@ -439,3 +440,22 @@ def test_merging_equals_the_adapter_beside_tied_embeddings(target, tmp_path, tok
     spec = parse_spec(str(folder))
     alone = scores(open_model(spec, locate(spec), PromptFormat()))
     assert (alone - beside).abs().max() > 0.001
+
+
+# --- what is said of it ---------------------------------------------------------------------------
+
+
+def test_code_that_transformers_has_itself_is_not_needed(llama):
+    edit_json(llama / "config.json", auto_map={"AutoModelForCausalLM": "modeling_own.OwnLM"})
+    assert message("own_code_not_run", type="llama") in check(llama).notes
+
+
+def test_a_model_without_a_tokenizer_is_told_the_way_out(llama):
+    for file in llama.glob("*token*"):
+        file.unlink()
+    assert "Copy the tokenizer files" in refused(llama)
+
+
+def test_a_model_of_images_and_text_that_nothing_opens_is_told_in_a_line(llama):
+    edit_json(llama / "config.json", model_type="qwen2_vl", architectures=None)
+    assert "does not open as AutoModelForCausalLM" in refused(llama)

@@ -6,8 +6,8 @@ import pytest
 
 from auditor.core.errors import AuditorError
 from auditor.core.hashing import digest_file
-from auditor.models.manifest import Manifest
-from auditor.models.provenance import FILE, Provenance, read_provenance, weights_digest
+from auditor.models.manifest import Location, Manifest
+from auditor.models.provenance import FILE, Provenance, provenances, read_provenance, weights_digest
 
 MADE = {
     "built_by": "auditor 1",
@@ -73,3 +73,29 @@ def test_a_broken_file_is_refused(folder, content):
     (root / FILE).write_bytes(content)
     with pytest.raises(AuditorError):
         read_provenance(root)
+
+
+def located(folder, weights):
+    return Location(
+        model=folder, adapter=None, manifest=Manifest(files={"model.safetensors": weights})
+    )
+
+
+@pytest.mark.parametrize("base", ["original", "unlearned", "another"])
+def test_the_base_is_no_arm_of_the_audit(folder, tmp_path_factory, base):
+    elsewhere = tmp_path_factory.mktemp("arms")
+    arms = {
+        "unlearned": located(elsewhere, "u"),
+        "original": located(elsewhere, "o"),
+        "another": located(elsewhere, "b"),
+    }
+    weights = arms.pop(base) if base == "another" else arms[base]
+    made = {"base": {"name": "x", "files": "a", "weights": weights.manifest.weights_digest}}
+    root = folder(**made, weights=located(elsewhere, "r").manifest.weights_digest)
+    arms |= {"retrained-0": located(root, "r"), "retrained-1": located(elsewhere, "s")}
+    if base == "another":
+        [(arm, found)] = provenances(arms).items()
+        assert (arm, found.base.name) == ("retrained-0", "x")
+        return
+    with pytest.raises(AuditorError, match=f"retrained-0 was built on the {base} model"):
+        provenances(arms)

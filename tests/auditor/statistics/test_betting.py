@@ -43,7 +43,7 @@ def test_no_facts_are_no_evidence():
     assert log_e_value([]) == pytest.approx(0.0, abs=1e-12)
 
 
-@pytest.mark.parametrize("z", [[np.nan], [np.inf], [1.01], [-1.01], [[0.1]], 0.1])
+@pytest.mark.parametrize("z", [[np.nan], [np.inf], [1.01], [-1.01], [[[0.1]]], 0.1])
 def test_what_is_not_a_contrast_is_refused(z):
     with pytest.raises(ValueError):
         log_e_value(z)
