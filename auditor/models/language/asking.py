@@ -113,7 +113,7 @@ def _shown(model: LanguageModel, fact: Fact, ids: list[int]) -> ShownPrompt:
 
 
 def _begun_within(tokenizer: Any, ids: list[int]) -> bool:
-    """Whether a begin token stands in the midst of a prompt, after other tokens."""
+    """Whether a begin token stands in the midst of a prompt."""
     begin = tokenizer.bos_token_id
     if begin is None or begin == tokenizer.eos_token_id:
         return False
