@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from auditor import __version__
 from auditor.core.errors import AuditorError
@@ -19,7 +19,6 @@ from auditor.data.checks import texts_across
 from auditor.data.near_copies import copies_across
 from auditor.data.readers import read_facts
 from auditor.data.source import DataSource
-from auditor.engine.estimate import operations_per_second, weights_size
 from auditor.engine.fingerprint import fingerprint
 from auditor.models.checkpoint_files import quantization_method
 from auditor.models.kind import parse_spec
@@ -35,11 +34,14 @@ from auditor.models.provenance import (
     facts_digest,
     read_provenance,
 )
-from auditor.unlearning import retraining
+
+if TYPE_CHECKING:  # torch is imported once the facts were read
+    from auditor.unlearning import retraining
 
 __all__ = ["BuiltBaseline", "TrainingPlan", "build_baseline", "plan_baseline", "read_provenance"]
 
 _LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "accelerate")
+_TRAINER = "auditor.unlearning.retraining"
 _SHOWN = 5
 _PASSES = {True: 4, False: 6}
 """Operations a weight and token: forward and backward, without the gradients of frozen weights."""
@@ -79,7 +81,7 @@ class _Prepared:
     location: Location
     retain: TrainedSet
     forget: str | None
-    examples: list[retraining.Example]
+    examples: "list[retraining.Example]"
 
 
 def plan_baseline(
@@ -96,6 +98,9 @@ def plan_baseline(
     The arguments and errors are those of `build_baseline`.
     """
     prepared = _prepare(base, retain, recipe, forget, original, without_copies)
+    from auditor.engine.estimate import operations_per_second, weights_size
+    from auditor.unlearning import retraining
+
     tokens = sum(len(example.ids) for example in prepared.examples)
     parameters, _ = weights_size(prepared.location.model)
     passes = _PASSES[recipe.lora is not None]
@@ -142,6 +147,8 @@ def build_baseline(
     if folder.exists():
         raise AuditorError(f"{folder} exists already; choose another folder for the baseline.")
     prepared = _prepare(base, retain, recipe, forget, original, without_copies)
+    from auditor.unlearning import retraining
+
     banners = io.StringIO()  # of quantizers that the libraries import
     with whole_folder(folder.absolute()) as unfinished, contextlib.redirect_stdout(banners):
         trained = retraining.fine_tune(
@@ -185,6 +192,8 @@ def _prepare(
                 "set; give the checkpoint from which the original was made."
             )
     check_unopenable(spec, location, recipe.format)
+    from auditor.unlearning import retraining
+
     return _Prepared(
         spec=spec,
         location=location,
@@ -237,7 +246,7 @@ def _without_forgotten(
 
 
 def _provenance(
-    prepared: _Prepared, recipe: Recipe, trained: retraining.Trained, weights: str
+    prepared: _Prepared, recipe: Recipe, trained: "retraining.Trained", weights: str
 ) -> Provenance:
     manifest = prepared.location.manifest
     return Provenance(
@@ -253,7 +262,7 @@ def _provenance(
         recipe=recipe,
         steps=trained.steps,
         loss=trained.loss,
-        code=fingerprint([retraining.__name__]),
+        code=fingerprint([_TRAINER]),
         versions={name: installed_version(name) for name in _LIBRARIES},
         device=trained.device,
         weights=weights,

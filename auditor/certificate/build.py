@@ -161,6 +161,7 @@ def _identity(
                 files=prepared.locations[arm].manifest.files,
                 beside=prepared.locations[arm].beside,
                 options=arm_options(said),
+                built=prepared.built.get(arm),
             )
             for arm, spec in plan.arms.items()
             for said in (spec.model_dump(mode="json"),)

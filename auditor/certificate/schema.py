@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
-from pydantic import Field, JsonValue, PrivateAttr
+from pydantic import Field, JsonValue, PrivateAttr, model_validator
 
 from auditor.certificate.distribution import DistributionPart, distribution
 from auditor.certificate.media import ImageExamplesPart
@@ -19,6 +19,8 @@ from auditor.core.findings import AttackReport, Curve, Explanation, SelfCheck, S
 from auditor.core.hashing import digest, has_digest
 from auditor.core.messages import Message, naming, plain
 from auditor.core.roles import ControlKind, Role, Status
+from auditor.models.manifest import Manifest
+from auditor.models.provenance import Provenance
 from auditor.models.weight_distances import WeightDistance
 from auditor.statistics import (
     AssessedReading,
@@ -106,6 +108,15 @@ class ArmPart(Part):
     """Further files that lay in its folder, and were not audited."""
     options: dict[str, JsonValue] | None = Field(default=None, exclude_if=absent)
     """Settings that only models of its kind have (how a model draws, what replaced weights)."""
+    built: Provenance | None = Field(default=None, exclude_if=absent)
+    """How a baseline was built, as the file beside its weights declares; null: nothing is known."""
+
+    @model_validator(mode="after")
+    def _built_so(self) -> "ArmPart":
+        weights = Manifest(files=self.files).weights_digest
+        if self.built is not None and self.built.weights != weights:
+            raise ValueError("`built` belongs to other weights than `files` names")
+        return self
 
 
 _OF_EVERY_KIND = frozenset(

@@ -89,7 +89,7 @@ def copies_across(facts: Sequence[Fact], others: Sequence[Fact]) -> tuple[tuple[
 
 
 def _weigh_the_same(one: _Words, other: _Words, weights: Mapping[str, float]) -> bool:
-    """Whether two answers have most of the weight of their words in common."""
+    """Whether two answers share most of the weight of their words."""
 
     def mass(words: _Words) -> float:
         return sum(weights.get(word, 0.0) for word in words)
@@ -121,7 +121,7 @@ def _say_the_same(one: _Words, other: _Words) -> bool:
 
 
 def _matrix(texts: Sequence[_Words]) -> csr_array:
-    """Matrix of the words by which texts can be told apart [texts, words]."""
+    """Matrix of the words that tell texts apart [texts, words]."""
     counted = Counter(word for text in texts for word in text)
     weights = {
         word: math.log(len(texts) / count) for word, count in counted.items() if count < len(texts)

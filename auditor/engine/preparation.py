@@ -26,7 +26,7 @@ from auditor.models.asked import AskedFacts, asking_warnings
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.manifest import Location
 from auditor.models.opening import asked_facts, check_unopenable, locate
-from auditor.models.provenance import provenances
+from auditor.models.provenance import Provenance, provenances
 from auditor.models.spec import PromptFormat
 from auditor.policy import check_expired
 from auditor.statistics.weights import LEAST_CHANGE
@@ -66,6 +66,8 @@ class Prepared:
     """Token ids that each arm is asked in; empty for kinds that are asked in none."""
     others: Mapping[World, str] = field(default_factory=dict)
     """World to the digest in the store of the facts that are asked in the forget set's place."""
+    built: Mapping[str, Provenance] = field(default_factory=dict)
+    """Provenance of baselines that were built, by arm."""
 
     @property
     def arms(self) -> tuple[Arm, ...]:
@@ -196,7 +198,7 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     _check_exposure(variants, sets)
     auxiliary = plan.kind.auxiliary_inputs(plan, sets)
     locations = _located(plan, progress)
-    provenances(locations)
+    built = provenances(locations)
     asked = _asked(plan, locations, sets, progress)
     if plan.kind.weighed:
         _check_circles(locations, progress)
@@ -209,7 +211,16 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     facts = store.put_facts(sets)
     others = {world: store.put_facts(known) for world, known in _worlds(plan, sets).items()}
     return Prepared(
-        plan, locations, sets, facts, variants, warnings, auxiliary, asked=asked, others=others
+        plan=plan,
+        locations=locations,
+        sets=sets,
+        facts=facts,
+        variants=variants,
+        warnings=warnings,
+        auxiliary=auxiliary,
+        asked=asked,
+        others=others,
+        built=built,
     )
 
 

@@ -51,6 +51,7 @@ COVERAGE: Mapping[str, Ground] = {
     "identity.arms.files": _E,
     "identity.arms.beside": _M,
     "identity.arms.options": _P,
+    "identity.arms.built": _S,
     "identity.facts_digest": _E,
     "identity.plan_digest": _R,
     "identity.policy_digest": _P,

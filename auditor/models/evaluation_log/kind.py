@@ -143,6 +143,11 @@ class EvaluationLogKind(ModelKind):
     def validate(self, plan: Planned, sets: FactSets) -> tuple[str, ...]:
         """Hold the logs of all arms against each other and the facts."""
         specs = {arm: _own(spec) for arm, spec in plan.arms.items()}
+        if not any(Arm(arm).is_retrained and not Arm(arm).is_reference for arm in specs):
+            return (
+                "there is no log of a retrained model: other baselines ask the models anew, which "
+                "no log can answer; give one under `retrained`.",
+            )
         try:
             logs = _read(specs)
         except AuditorError as error:

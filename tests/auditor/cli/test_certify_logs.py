@@ -8,11 +8,12 @@ from functools import partial
 import numpy as np
 import pytest
 import written_logs
+import yaml
 from written_logs import Known
 
 from auditor.api.certificates import gate, load_certificate, verify
 from auditor.api.logs import certify, import_logs
-from auditor.core.errors import ContradictedError
+from auditor.core.errors import AuditorError, ContradictedError
 from auditor.data.logs.layouts import LAYOUTS
 from auditor.data.logs.log import Tasks
 from auditor.report import REPORTS
@@ -78,8 +79,11 @@ class TestTofu:
         for name in ("markdown", "html", "junit", "model-card"):
             page = REPORTS.get(name).render(load_certificate(tmp_path / "certificate.json"), None)
             assert "As the logs have it" in page
+            assert name != "html" or "They name no file of a model." in page
 
-    @pytest.mark.parametrize("policy", ["release-gate", None])
+    @pytest.mark.parametrize(
+        "policy", ["release-gate", pytest.param(None, marks=pytest.mark.nightly)]
+    )
     def test_attacks_that_are_demanded_are_listed_as_not_run(self, logs, tmp_path, policy):
         found = certified(logs, "clean", tmp_path, policy)
         assert found.verdict.verdict == "INCONCLUSIVE"
@@ -100,6 +104,19 @@ class TestTofu:
         assert found.reproduction.prompts.shown[0].text.startswith("Question: ")
         assert verify(tmp_path / "certificate.json").jobs == 3
 
+    def test_a_plan_may_not_leave_out_what_was_evaluated(self, logs, tmp_path):
+        certified(logs, "clean", tmp_path)
+        plan, facts = tmp_path / "logs" / "plan.yaml", tmp_path / "logs" / "facts" / "forget.jsonl"
+        facts.write_text("\n".join(facts.read_text().splitlines()[:40]))
+        with pytest.raises(AuditorError, match="20 of the facts in the logs are in no set"):
+            certify(plan, policy="logs", out=tmp_path)
+        assert not (tmp_path / "certificate.json").exists()
+        content = yaml.safe_load(plan.read_text())
+        other = {"retrained": [], "reference": content["retrained"]}
+        plan.write_text(yaml.safe_dump(content | other))
+        with pytest.raises(AuditorError, match="no log of a retrained model"):
+            certify(plan, policy="logs", out=tmp_path)
+
     def test_a_certificate_that_hides_the_logs_is_refused(self, logs, tmp_path):
         found = certified(logs, "clean", tmp_path)
         limitations = found.limitations[1:]
@@ -112,7 +129,7 @@ class TestTofu:
     def test_nothing_that_opens_models_is_needed(self, logs, tmp_path):
         arms = f"--unlearned {logs['knows']} --original {logs['original']}"
         commands = [
-            f"import tofu {arms} --retrained {logs['retrained']} --out {tmp_path}/logs --json",
+            f"import tofu {arms} --retrained {logs['retrained']} --out {tmp_path}/logs",
             f"certify {tmp_path}/logs --policy logs --out {tmp_path} --json -q",
             f"verify {tmp_path}/certificate.json --unsigned",
         ]
@@ -133,8 +150,19 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("name", OTHERS)
-@pytest.mark.parametrize(("knows", "verdict"), [(True, "FAIL"), (False, "PASS")])
+@pytest.mark.parametrize(
+    ("name", "knows", "verdict"),
+    [
+        ("open-unlearning", True, "FAIL"),
+        ("open-unlearning", False, "PASS"),
+        ("muse", False, "PASS"),
+        ("lm-eval", True, "FAIL"),
+        pytest.param("open-unlearning muse", True, "FAIL", marks=pytest.mark.nightly),
+        pytest.param("open-unlearning muse", False, "PASS", marks=pytest.mark.nightly),
+        pytest.param("muse", True, "FAIL", marks=pytest.mark.nightly),
+        pytest.param("lm-eval", False, "PASS", marks=pytest.mark.nightly),
+    ],
+)
 def test_logs_of_other_tools(tmp_path, name, knows, verdict):
     write, options = OTHERS[name]
     arms = {"unlearned": knows, "original": True, "retrained": False}
