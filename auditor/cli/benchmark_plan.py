@@ -14,6 +14,18 @@ _CHAT = ("instruct", "chat", "zephyr")
 """Parts of the names of models that are asked in a chat template."""
 
 
+class _Plain(yaml.SafeDumper):
+    """Writes texts of several lines in quotes, with escapes."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = '"' if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Plain.add_representer(str, _text)
+
+
 def benchmark_plan(
     name: str,
     beside: Path,
@@ -51,14 +63,11 @@ def benchmark_plan(
     published = benchmark.published_models(unlearned)
     before = original or (published[0] if published else None)
     without = list(retrained) or list(published[1] if published else ())
-    lacking = [] if before else ["original"]
-    if not without and any(retrained for _, retrained in benchmark.models.values()):
-        lacking.append("retrained")
-        without = ["models/retrained-0"]
+    lacking = [arm for arm, there in (("original", before), ("retrained", without)) if not there]
     content = {
         "unlearned": _located(unlearned, beside),
         "original": _located(before or "models/original", beside),
-        "retrained": [_located(model, beside) for model in without],
+        "retrained": [_located(model, beside) for model in without or ["models/retrained-0"]],
         "data": _beside(sections["data"], beside),
         "format": {"chat": True} if _is_chat(unlearned) else sections["format"],
         "metrics": sections["metrics"],
@@ -82,14 +91,14 @@ def _lines(benchmark: Benchmark, content: dict[str, Any], lacking: list[str]) ->
     notes = {
         "data": "# What the benchmark publishes, at one commit.\n",
         "format": "# How a prompt becomes text; models of chats need `chat: true` instead.\n",
-        "retrained": "# Trained without the forget set; more seeds say more.\n",
+        "retrained": "# Trained without the forget set; more seeds say more. Without one: "
+        "`auditor baseline build`, or docs/no-retrained-model.md.\n",
         "metrics": "# The primary metric and the deciding ones decide.\n",
         "policy": "# `auditor policy list`: release-gate asks for two retrained models.\n",
     }
     body = [
-        f"\n{notes.get(name, '')}{yaml.safe_dump({name: part}, sort_keys=False, width=100)}"
+        f"\n{notes.get(name, '')}{yaml.dump({name: part}, Dumper=_Plain, sort_keys=False)}"
         for name, part in content.items()
-        if part
     ]
     return [*head, *body]
 

@@ -6,6 +6,7 @@ are published in files that end in .json, and lists in files that end in .jsonl.
 
 import csv
 import io
+import os
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from functools import partial
@@ -374,7 +375,28 @@ def _parquet(path: Path) -> Iterator[Row]:
     yield from enumerate(found, 1)
 
 
+def out_of_reach(source: DataSource) -> bool:
+    """Return whether neither the hub nor this machine has a data set.
+
+    No library is imported to tell.
+    """
+    if source.path is not None or Path(source.dataset or "").exists():
+        return False
+    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    loaded = Path(os.environ.get("HF_DATASETS_CACHE") or home / "datasets").expanduser()
+    fetched = Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
+    name = source.dataset or ""
+    copies = (
+        fetched / f"datasets--{name.replace('/', '--')}",
+        loaded / name.replace("/", "___"),
+        loaded / name.replace("/", "___").lower(),  # as `datasets` writes it
+    )
+    return not any(map(Path.exists, copies)) and not hub_in_reach()
+
+
 def _hub_rows(source: DataSource) -> Iterator[Row]:
+    if out_of_reach(source):
+        raise AuditorError(f"the data set {source.name} cannot be had from the hub: {no_network()}")
     reached = Path(source.dataset or "").exists() or hub_in_reach()
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError

@@ -13,10 +13,12 @@ from auditor.attack import ATTACKS
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact, FactSets, SetName
 from auditor.core.messages import Message
+from auditor.core.network import no_network
 from auditor.core.paths import close_names_beside, context, path_type
 from auditor.core.validation import problems
 from auditor.data import checks
 from auditor.data.readers import read_noted
+from auditor.data.rows import out_of_reach
 from auditor.data.source import DataSource
 from auditor.engine.plan import (
     AttackRequest,
@@ -66,7 +68,7 @@ def check_plan(content: Mapping[str, Any], name: str, root: Path) -> AuditPlan:
     found += _problems(parts, root)
     files = {set_: source for set_, source in parts.sources.items() if source.path is not None}
     facts, _, unread = _facts(files)
-    found += unread
+    found += [*unread, *_out_of_reach(parts.sources.values())]
     if plan is not None and facts.keys() == parts.sources.keys():
         found += problems_of_sets(plan, FactSets(**facts))
     if plan is None or found:
@@ -254,6 +256,13 @@ def _facts(
             facts[name] = read.facts
             notes += read.notes
     return facts, notes, unread
+
+
+def _out_of_reach(sources: Iterable[DataSource]) -> Iterator[str]:
+    """Yield that data sets on the hub cannot be had, before anything heavy is imported."""
+    every = (one for source in sources for one in (source, *source.further))
+    if names := [source.name for source in every if out_of_reach(source)]:
+        yield f"data: {', '.join(names)} cannot be had from the hub: {no_network()}"
 
 
 def _unknown_metrics(metrics: MetricSection, kind: ModelKind) -> Iterator[str]:

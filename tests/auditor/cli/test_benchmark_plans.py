@@ -268,6 +268,22 @@ def test_without_a_network_it_is_said_at_once(tmp_path, monkeypatch, capsys):
     assert time.monotonic() - began < 5
 
 
+def test_data_sets_out_of_reach_are_named_together(models, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.delenv("HF_DATASETS_CACHE", raising=False)
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    arms = ["--unlearned", models["U"], "--original", models["O"], "--retrained", models["R"]]
+    assert run(["init", "--benchmark", "tofu-forget10", *arms]) == OK
+    began = time.monotonic()
+    assert run(["plan", "plan.yaml"]) == USAGE
+    assert time.monotonic() - began < 5
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("there is no network") == 1
+    assert "forget10_perturbed/train, locuslab/TOFU/retain_perturbed/train" in said
+
+
 def test_published_models_are_suggested(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     unlearned = "open-unlearning/unlearn_tofu_Llama-3.2-1B-Instruct_forget10_NPO_lr1e-05_alpha1"
@@ -280,6 +296,10 @@ def test_published_models_are_suggested(tmp_path, monkeypatch, capsys):
     assert run(["init", "b.yaml", "--benchmark", "muse-news", "--unlearned", "mine/u"]) == OK
     assert "fill in original and retrained" in " ".join(capsys.readouterr().out.split())
     assert "muse-bench/MUSE-News_retrain" in Path("b.yaml").read_text(encoding="utf-8")
+    zephyr = ["--benchmark", "wmdp-bio", "--unlearned", "cais/Zephyr_RMU"]
+    assert run(["init", "c.yaml", *zephyr]) == OK
+    assert "c.yaml: fill in retrained, then run" in " ".join(capsys.readouterr().out.split())
+    assert load_plan(Path("c.yaml")).original.path == "HuggingFaceH4/zephyr-7b-beta"
 
 
 def test_the_published_questions_of_tofu(shared_data, tmp_path):
