@@ -21,7 +21,7 @@ from auditor.data.readers import read_facts
 from auditor.data.source import DataSource
 from auditor.engine.fingerprint import fingerprint
 from auditor.models.checkpoint_files import quantization_method
-from auditor.models.kind import parse_spec
+from auditor.models.kind import all_kinds, kind_named, parse_spec
 from auditor.models.language.spec import LanguageSpec
 from auditor.models.manifest import Location
 from auditor.models.opening import check_unopenable, locate
@@ -211,10 +211,11 @@ def _source(given: Source) -> DataSource:
 
 def _spec(given: Base) -> LanguageSpec:
     spec = parse_spec(given if isinstance(given, dict) else str(given))
-    if not isinstance(spec, LanguageSpec) or spec.kind != "causal-lm":
+    if not isinstance(spec, LanguageSpec) or not kind_named(spec.kind).trainable:
+        able = ", ".join(kind.described for kind in all_kinds() if kind.trainable)
         raise AuditorError(
-            f"{spec.path} is a model of the kind {spec.kind}; baselines are built of causal "
-            "language models alone. Train it with your own recipe, and give it as `retrained`."
+            f"{spec.path} is a model of the kind {spec.kind}; baselines are built of {able} "
+            "alone. Train it with your own recipe, and give it as `retrained`."
         )
     if spec.adapter is not None:
         raise AuditorError(f"{spec.path}: merge the adapter into the base, and give that.")

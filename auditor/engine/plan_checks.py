@@ -259,7 +259,7 @@ def _facts(
 
 
 def _out_of_reach(sources: Iterable[DataSource]) -> Iterator[str]:
-    """Yield that data sets on the hub cannot be had, before anything heavy is imported."""
+    """Yield that data sets on the hub cannot be had."""
     every = (one for source in sources for one in (source, *source.further))
     if names := [source.name for source in every if out_of_reach(source)]:
         yield f"data: {', '.join(names)} cannot be had from the hub: {no_network()}"

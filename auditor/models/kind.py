@@ -154,6 +154,8 @@ class ModelKind(ABC):
     """Layouts of the logs that stand in for its models."""
     positive_controls: ClassVar[bool] = False
     """Whether a suppression can be planted in models of this kind."""
+    trainable: ClassVar[bool] = False
+    """Whether a baseline can be built of a base checkpoint of this kind."""
 
     def deciding(self, data: DataSection | None) -> tuple[str, ...]:
         """Return the metrics that decide beside the primary one, by default.

@@ -25,6 +25,7 @@ class CausalLMKind(LanguageKind):
     code = ("auditor.models.causal_lm.model", EVALUATOR)
     plan_template = ("auditor.models.causal_lm", "plan_template.yaml")
     positive_controls = True
+    trainable = True
     default = True
 
     def recognises(self, folder: Path) -> bool:
