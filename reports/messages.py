@@ -1142,6 +1142,10 @@ SENTENCES: Mapping[str, Wording] = {
         "The format writes the begin token, and so do the tokenizers of {arms}, before "
         "{facts:fact|facts}. One of the two was left out."
     ),
+    "begin_token_within": (
+        "The tokenizers of {arms} read a begin token within the prompts of {facts:fact|facts}; "
+        "leave it out of `format.template`, since the chat template writes it."
+    ),
     "special_tokens_in_facts": (
         "{facts:fact holds|facts hold} special tokens of the tokenizers of {arms} in their own "
         "texts, which the models read as control tokens: {ids}."

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from pydantic import ValidationError
 from rich.text import Text
 
 from auditor.cli.console import OUT, worded
 from auditor.cli.options import json_option
 from auditor.core.errors import AuditorError
+from auditor.core.validation import problems
 from auditor.data.layouts import LAYOUTS
 from auditor.data.source import DataSource
 
@@ -42,6 +44,13 @@ def _out(built: Command) -> Command:
     ):
         built = decorate(built)
     return built
+
+
+_rows_per_entity = click.option(
+    "--rows-per-entity",
+    type=click.IntRange(min=2),
+    help="Rows of one entity, where no column names it (TOFU: 20).",
+)
 
 
 @command.command("from-text")
@@ -160,11 +169,13 @@ def from_csv(
 )
 @click.option(
     "--field",
+    "--fields",
     "fields",
     multiple=True,
     metavar="FIELD=COLUMN",
     help="Column of a field (prompt, answer, entity, …); may be repeated.",
 )
+@_rows_per_entity
 @_out
 def from_hub(
     name: str,
@@ -173,23 +184,25 @@ def from_hub(
     revision: str | None,
     layout: Any,
     fields: tuple[str, ...],
+    rows_per_entity: int | None,
     out: Path,
     force: bool,
 ) -> None:
     """Write a data set on the Hugging Face hub as facts.
 
     NAME is owner/name. For example: auditor facts from-hub locuslab/TOFU --config forget10
-    --layout tofu
+    --layout tofu --rows-per-entity 20
     """
     from auditor.api.facts import facts_from_source
 
-    source = DataSource(
+    source = _source(
         dataset=name,
         config=config,
         split=split,
         revision=revision,
         layout=layout,
         fields=_mapped(fields),
+        rows_per_entity=rows_per_entity,
     )
     _write(facts_from_source(source), out, force)
 
@@ -225,7 +238,15 @@ def from_lm_eval(task: Path, out: Path, force: bool, **options: Any) -> None:
     show_default=True,
     help="Layout of a published data set.",
 )
-@click.option("--field", "fields", multiple=True, metavar="FIELD=COLUMN", help="Column of a field.")
+@click.option(
+    "--field",
+    "--fields",
+    "fields",
+    multiple=True,
+    metavar="FIELD=COLUMN",
+    help="Column of a field.",
+)
+@_rows_per_entity
 @json_option
 def check(
     forget: Path,
@@ -233,6 +254,7 @@ def check(
     holdout: Path | None,
     layout: Any,
     fields: tuple[str, ...],
+    rows_per_entity: int | None,
     as_json: bool,
 ) -> int:
     """Check facts before an audit; no model is needed.
@@ -244,7 +266,8 @@ def check(
 
     mapped = _mapped(fields)
     given = (
-        file and DataSource(path=str(file), layout=layout, fields=mapped)
+        file
+        and _source(path=str(file), layout=layout, fields=mapped, rows_per_entity=rows_per_entity)
         for file in (forget, retain, holdout)
     )
     report = check_facts(*given)  # type: ignore[arg-type]
@@ -253,6 +276,18 @@ def check(
     else:
         _print(report)
     return VOID if report.void else 0
+
+
+def _source(**settings: Any) -> DataSource:
+    """Describe a source by flags.
+
+    Raises:
+        AuditorError: They do not describe one.
+    """
+    try:
+        return DataSource(**settings)
+    except ValidationError as error:
+        raise AuditorError("; ".join(problems(error, model=DataSource)) + ".") from error
 
 
 def _mapped(fields: tuple[str, ...]) -> dict[str, str]:
@@ -289,8 +324,8 @@ def _write(built: "Built", out: Path, force: bool) -> None:
     )
     if built.personal:
         OUT.print(
-            "They may be personal data: run the audit with --redact, which puts keyed digests in "
-            f"the place of texts:  auditor audit plan.yaml{redact}",
+            "They may be personal or hazardous: run the audit with --redact, which puts keyed "
+            f"digests in the place of texts:  auditor audit plan.yaml{redact}",
             markup=False,
             highlight=False,
         )

@@ -33,6 +33,8 @@ class AskedFacts:
     """Date that the chat template was told in the place of today's; None where it asks for none."""
     begun_again: int = 0
     """Facts before which tokenizer and template both put the begin token."""
+    begun_within: int = 0
+    """Facts whose prompts hold the begin token after other tokens, too."""
     special: tuple[str, ...] = ()
     """Facts whose own texts hold a special token."""
     unread: tuple[str, ...] = ()
@@ -65,6 +67,8 @@ def asking_warnings(asked: Mapping[str, AskedFacts]) -> Iterator[Message]:
             )
     if doubled := {arm: own.begun_again for arm, own in asked.items() if own.begun_again}:
         yield message("begin_token_twice", arms=list(doubled), facts=max(doubled.values()))
+    if within := {arm: own.begun_within for arm, own in asked.items() if own.begun_within}:
+        yield message("begin_token_within", arms=list(within), facts=max(within.values()))
     if held := {arm: own.special for arm, own in asked.items() if own.special}:
         facts = list(dict.fromkeys(fact for own in held.values() for fact in own))
         yield message(

@@ -34,6 +34,7 @@ from auditor.store.base import EvidenceStore
 TAKEN = frozenset(
     {
         "begin_token_twice",
+        "begin_token_within",
         "columns_not_read",
         "edges_trimmed",
         "facts_read_otherwise",

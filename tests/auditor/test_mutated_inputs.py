@@ -34,6 +34,7 @@ from auditor.data.logs.log import Tasks
 from auditor.engine.plan import load_plan
 from auditor.models.checkpoint_files import quantization_method, read_json, shards
 from auditor.models.manifest import Manifest
+from auditor.models.provenance import read_provenance
 from auditor.policy import load_policy
 from auditor.signing.envelope import open_envelope, sign
 from auditor.signing.keys import KINDS, generate, load_public_key, load_signer
@@ -101,6 +102,23 @@ def read_model(path):
     quantization_method(path.parent)
 
 
+BUILT = {
+    "built_by": "auditor 1",
+    "base": {"name": "base", "files": "a", "weights": "b"},
+    "retain": {"facts": 3, "digest": "c"},
+    "recipe": {
+        "epochs": 5,
+        "learning_rate": 1e-5,
+        "batch_size": 32,
+        "lora": {"rank": 4, "alpha": 8},
+    },
+    "steps": 20,
+    "loss": 0.5,
+    "code": "d",
+    "versions": {"torch": "2"},
+    "device": "cpu",
+    "weights": "e",
+}
 LOGS = written_logs.documents()
 
 
@@ -113,6 +131,7 @@ def log_in(layout):
 FILES = {
     "plan.yaml": (load_plan, changed(PLAN, as_yaml)),
     "policy.yaml": (lambda p: load_policy(str(p)), changed(POLICY, as_yaml)),
+    "baseline.json": (lambda p: read_provenance(p.parent), changed(BUILT, as_json)),
     "certificate.json": (read, changed(honest_certificate().document, as_json)),
     "facts.jsonl": (facts_in, changed(FACT, as_json)),
     "facts.json": (facts_in, changed([FACT], as_json)),

@@ -24,7 +24,7 @@ class Built:
     plan: str = ""
     """Lines of a plan that suit the facts, beside the name of their file."""
     personal: bool = False
-    """Whether they may be personal data, so that an audit of them should be redacted."""
+    """Whether they may be personal or hazardous, so that an audit should be redacted."""
     advice: tuple[str, ...] = ()
     """Sentences on what whoever asked for them may want to change."""
 

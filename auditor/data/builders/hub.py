@@ -20,4 +20,4 @@ def facts_from_source(source: DataSource) -> Built:
         left_out,
         "rows that repeat another",
     )
-    return Built(facts=tuple(facts), left_out=dict(left_out))
+    return Built(facts=tuple(facts), left_out=dict(left_out), personal=source.hazardous)

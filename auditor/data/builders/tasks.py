@@ -164,7 +164,12 @@ def _source(
         raise AuditorError(f"{task} names no data set (`dataset_path`); give it with --data.")
     name = content.get("dataset_name")
     revision = kwargs.get("revision") if isinstance(kwargs, Mapping) else None
-    return DataSource(dataset=path, config=name and str(name), split=str(asked), revision=revision)
+    return DataSource(
+        dataset=path,
+        config=None if name is None else str(name),
+        split=str(asked),
+        revision=None if revision is None else str(revision),
+    )
 
 
 def _row(line: int, row: Row | str, source: DataSource) -> tuple[int, Row]:
@@ -281,7 +286,7 @@ def _place(target: Any, choices: Sequence[str]) -> int:
     if isinstance(target, str) and target.strip().isdecimal():
         target = int(target)
     if isinstance(target, bool) or not isinstance(target, int) or not 0 <= target < len(choices):
-        raise ValueError(f"the target {target!r} is none of {len(choices)} choices")
+        raise ValueError(f"the target is none of {len(choices)} choices")
     return target
 
 

@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from auditor.core.errors import AuditorError
@@ -66,6 +65,7 @@ def asked_facts(model: LanguageModel, sets: FactSets, *, generates: bool) -> Ask
         },
         date=form.date.isoformat() if reads_clock(tokenizer, form) else None,
         begun_again=sum(begun_again(tokenizer, ids) > 0 for ids in prompts.values()),
+        begun_within=sum(_begun_within(tokenizer, ids) for ids in prompts.values()),
         special=tuple(
             fact.id for fact in facts if special and any(map(special.search, _texts(fact)))
         ),
@@ -103,13 +103,21 @@ def _reworded(fact: Fact) -> tuple[str, ...]:
 
 
 def _digest(items: Sequence[Any]) -> str:
-    written = json.dumps([asdict(item) for item in items], sort_keys=True)
+    written = json.dumps([vars(item) for item in items], sort_keys=True)
     return hashlib.sha256(written.encode()).hexdigest()
 
 
 def _shown(model: LanguageModel, fact: Fact, ids: list[int]) -> ShownPrompt:
     ids = ids[begun_again(model.tokenizer, ids) :]
     return ShownPrompt(fact.id, str(model.tokenizer.decode(ids)), len(ids))
+
+
+def _begun_within(tokenizer: Any, ids: list[int]) -> bool:
+    """Whether a begin token stands in the midst of a prompt."""
+    begin = tokenizer.bos_token_id
+    if begin is None or begin == tokenizer.eos_token_id:
+        return False
+    return begin in ids[1 + begun_again(tokenizer, ids) :]
 
 
 def _special_tokens(tokenizer: Any) -> re.Pattern[str] | None:

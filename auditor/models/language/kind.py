@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 _COUNT = re.compile(r"(layers?|experts|blocks|heads?)$")
 """Names of what a configuration counts, and a library makes one by one."""
 _MOST_PARTS = 10_000
+_MOST_ASKED = 32
+_ASKED: dict[tuple[tuple[str | None, str, bool], FactSets], AskedFacts] = {}
+"""What was turned into token ids in this process: who plans an audit runs it on the same facts."""
 _SECONDS = 60
 """Seconds of processor time in which the largest network is built without memory."""
 
@@ -166,6 +169,9 @@ class LanguageKind(ModelKind):
         from auditor.models.language.asking import asked_facts
         from auditor.models.language.prompting import templated
 
+        how = (self.asking(spec, location), prompt_format.model_dump_json(), generates)
+        if found := _ASKED.get((how, sets)):
+            return found
         model = self.open(spec, location, prompt_format, TOKEN_BUDGET, lambda n: None)
         longest = max((fact.prompt for fact in sets.forget), key=len)
         if prompt_format.chat:
@@ -174,7 +180,10 @@ class LanguageKind(ModelKind):
                 location,
                 "chat template",
             )
-        return asked_facts(model, sets, generates=generates)
+        if len(_ASKED) >= _MOST_ASKED:
+            _ASKED.clear()
+        _ASKED[how, sets] = asked_facts(model, sets, generates=generates)
+        return _ASKED[how, sets]
 
     def other_formats(
         self, spec: ModelSpec, location: "Location", given: PromptFormat

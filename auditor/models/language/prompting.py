@@ -50,6 +50,8 @@ def templated(tokenizer: PreTrainedTokenizerBase, prompt: str, format_: PromptFo
         )
     try:
         return _rendered(tokenizer, text, format_)
+    except MemoryError:
+        raise
     except Exception as error:  # a template is a program of somebody else's
         said = " ".join(str(error).split())[:_SHOWN]
         raise AuditorError(

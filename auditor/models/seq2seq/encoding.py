@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from auditor.core.errors import AuditorError
-from auditor.models.language.prompting import templated, token_ids
+from auditor.models.language.prompting import begun_again, templated, token_ids
 from auditor.models.spec import PromptFormat
 
 
@@ -62,7 +62,7 @@ def encode_prompt(
     text = templated(tokenizer, prompt, format_) if prompt else ""
     ids = token_ids(tokenizer, text, special=not (format_.chat and prompt))
     if ids:
-        return ids
+        return ids[begun_again(tokenizer, ids) :]
     if tokenizer.eos_token_id is None:
         raise AuditorError("the tokenizer has no end-of-sequence token to stand for no prompt.")
     return [int(tokenizer.eos_token_id)]

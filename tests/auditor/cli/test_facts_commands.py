@@ -92,6 +92,20 @@ def test_what_holds_no_facts_is_refused_with_the_way_out(here, capsys, name, con
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--field", "foo=bar"], "a fact has"),
+        (["--field", "prompt"], "FIELD=COLUMN"),
+        (["--field", "prompt=name", "--rows-per-entity", "1"], "rows-per-entity"),
+        (["--layout", "tofu"], "no column"),
+    ],
+)
+def test_flags_that_describe_no_source_are_refused(here, capsys, options, said):
+    assert run(["facts", "check", "staff.csv", *options]) == USAGE
+    assert said in capsys.readouterr().err
+
+
 def test_a_folder_of_facts_names_them(here, capsys):
     (here / "d").mkdir()
     (here / "d" / "forget.jsonl").touch()

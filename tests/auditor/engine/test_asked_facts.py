@@ -17,10 +17,12 @@ from auditor.core.errors import AuditorError
 from auditor.core.messages import message
 from auditor.core.progress import SilentProgress
 from auditor.engine.plan import parse_plan
+from auditor.engine.plan_checks import read_sets
 from auditor.engine.preparation import prepare
+from auditor.models.causal_lm.spec import CausalLMSpec
 from auditor.models.language.loading import context
 from auditor.models.language.prompting import templated
-from auditor.models.opening import open_model
+from auditor.models.opening import asked_facts, locate, open_model
 from auditor.models.spec import PromptFormat
 from auditor.store.folder_store import FolderStore
 from auditor.verification.load import load_inputs
@@ -96,6 +98,13 @@ def content(folder, **changes):
 def prepared(folder, **changes):
     plan = parse_plan(content(folder, **changes), "the test's plan", folder)
     return prepare(plan, FolderStore(folder / "evidence"), SilentProgress())
+
+
+def measured(folder, **changes):
+    """The facts as the unlearned model alone is asked them, which is cheap."""
+    plan = parse_plan(content(folder, **changes), "the test's plan", folder)
+    sets, _ = read_sets(plan.data)
+    return asked_facts(plan.unlearned, locate(plan.unlearned), sets, plan.format, generates=True)
 
 
 def said(folder, code, **changes):
@@ -197,8 +206,9 @@ REFUSED = {
 def test_what_cannot_be_asked_is_refused_before_any_model_is_opened(folder, kind):
     make, expected = REFUSED[kind]
     changes = make(folder)
+    ask = prepared if "on one arm" in kind else measured
     with pytest.raises(AuditorError, match=expected) as caught:
-        prepared(folder, **changes)
+        ask(folder, **changes)
     assert all(len(line) < 700 for line in str(caught.value).splitlines())
 
 
@@ -215,21 +225,26 @@ def test_plan_without_a_pilot_and_audit_end_in_2(folder, capsys):
 
 def test_a_fact_that_just_fits_is_asked(folder):
     change_fact(answer="x " * 32)(folder)
-    assert prepared(folder).asked["original"].facts.keys() == {
-        fact["id"] for fact in (*facts(0), *facts(20))
-    }
+    assert measured(folder).facts.keys() == {fact["id"] for fact in (*facts(0), *facts(20))}
 
 
 @pytest.mark.parametrize("bos", ["<eos>", None])
 def test_there_is_one_begin_token_and_it_is_said(folder, bos):
     tokenize(folder, make_tokenizer(train_bpe(template="<eos> $A"), bos_token=bos))
     twice = prepared(folder, format={"template": "<eos>Q: {prompt}\nA:"})
-    once = prepared(folder, format={"template": "Q: {prompt}\nA:"})
-    assert twice.asked["original"].facts == once.asked["original"].facts
-    assert opened(twice).encode([("x", "y")]) == opened(once).encode([("x", "y")])
+    once = measured(folder, format={"template": "Q: {prompt}\nA:"})
+    assert twice.asked["original"].facts == once.facts
     arms = ["unlearned", "original", "retrained-0"]
     assert message("begin_token_twice", arms=arms, facts=6) in twice.warnings
-    assert "begin_token_twice" not in {found.code for found in once.warnings}
+    assert (twice.asked["original"].begun_again, once.begun_again) == (6, 0)
+
+
+def test_a_begin_token_in_the_midst_of_prompts_is_said(folder):
+    begin = "<pad>"
+    tokenize(folder, make_tokenizer(train_bpe(), bos_token=begin))
+    form = {"chat": True, "template_arguments": {"chat_template": "<pad>" + CHAT}}
+    assert measured(folder, format=form).begun_within == 0
+    assert measured(folder, format=form | {"template": "<pad>{prompt}"}).begun_within == 6
 
 
 ENDINGS = {
@@ -248,7 +263,8 @@ ENDINGS = {
 def test_scoring_and_generating_start_from_the_same_ids(folder, kind):
     added, form = ENDINGS[kind]
     tokenize(folder, make_tokenizer(train_bpe(template=added)))
-    model = opened(prepared(folder, format=form))
+    spec = CausalLMSpec(path=str(folder / "original"))
+    model = open_model(spec, locate(spec), PromptFormat.model_validate(form))
     starts = []
     network = model.network
     generate = network.generate
@@ -272,11 +288,11 @@ def test_special_tokens_within_facts_are_counted(folder):
 
 def test_arguments_reach_the_template_and_unread_ones_are_said(folder):
     template(folder, THINKING)
-    plain = prepared(folder, format={"chat": True})
+    plain = measured(folder, format={"chat": True})
     arguments = {"enable_thinking": False, "enable_thinkng": True}
     told = prepared(folder, format={"chat": True, "template_arguments": arguments})
     assert "<none>" in told.asked["original"].shown["forget"].text
-    assert told.asked["original"].digest != plain.asked["original"].digest
+    assert told.asked["original"].digest != plain.digest
     arms = ["unlearned", "original", "retrained-0"]
     expected = message("template_arguments_unread", arms=arms, arguments=["enable_thinkng"])
     assert expected in told.warnings
@@ -345,17 +361,13 @@ def test_no_day_is_unlike_others(folder, monkeypatch):
     assert [jobs[0].key for jobs in other.measurements(as_is).values()] != keys
 
 
-def test_every_line_of_a_template_is_as_it_was(folder):
-    texts = [
-        "\n  {{ strftime_now('%Y') }}\n\n" + CHAT,
-        "{#- c -#}  {{ strftime_now('%Y') }}" + CHAT,
-    ]
-    for text in texts:
-        template(folder, text)
-        tokenizer = opened(prepared(folder)).tokenizer
-        year = str(datetime.datetime.now(datetime.UTC).year)
-        own = tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)
-        assert templated(tokenizer, "x", PromptFormat(chat=True)) == own.replace(year, "2024")
+@pytest.mark.parametrize("before", ["\n  ", "{#- c -#}  ", "a\n\n", ""])
+def test_every_line_of_a_template_is_as_it_was(before):
+    tokenizer = make_tokenizer()
+    tokenizer.chat_template = before + "{{ strftime_now('%Y') }}\n\n" + CHAT
+    own = tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False)
+    year = str(datetime.datetime.now(datetime.UTC).year)
+    assert templated(tokenizer, "x", PromptFormat(chat=True)) == own.replace(year, "2024")
 
 
 def test_a_tokenizer_from_elsewhere_is_hashed_and_asks_alike(folder):

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from auditor.attack import ATTACKS, Attack, Parameters, Preset, attack
 from auditor.certificate.files import read_certificate, write_certificate
 from auditor.cli.main import BROKEN, USAGE, run
-from auditor.core.errors import AuditorError
+from auditor.core.errors import AuditorError, OpeningError
 from auditor.core.messages import message
 from auditor.core.records import Record
 from auditor.core.roles import Role
@@ -284,10 +284,19 @@ def test_weights_that_lack_a_tensor_are_refused(audit, passing_plan, broken_subj
     weights = load_file(broken_subject / "model.safetensors")
     del weights["model.norm.weight"]
     save_file(weights, broken_subject / "model.safetensors", metadata={"format": "pt"})
-    certificate = audit(passing_plan(unlearned={"path": str(broken_subject), "dtype": "float32"}))
-    assert certificate.verdict.verdict == "INCONCLUSIVE"
-    reason = why(row(certificate, "none/as-is full precision"))
-    assert "lacks weights" in reason.params["error"]
+    with pytest.raises(AuditorError, match="lacks weights"):
+        audit(passing_plan(unlearned={"path": str(broken_subject), "dtype": "float32"}))
+
+
+def test_a_model_that_does_not_load_ends_the_audit(audit, passing_plan, broken_subject):
+    """It is no attack that failed, whatever its headers say: the user can mend it."""
+    weights = load_file(broken_subject / "model.safetensors")
+    del weights["model.norm.weight"]
+    torch.save(weights, broken_subject / "pytorch_model.bin")
+    (broken_subject / "model.safetensors").unlink()
+    model = {"path": str(broken_subject), "dtype": "float32", "allow_pickle": True}
+    with pytest.raises(OpeningError, match="lacks weights"):
+        audit(passing_plan(unlearned=model))
 
 
 @pytest.fixture

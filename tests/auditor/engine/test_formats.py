@@ -45,11 +45,14 @@ def chat_model(people, tmp_path_factory):
 def prepared(people, tmp_path):
     """Prepares an audit, and gives its store."""
 
+    def spec(name, original):
+        return {"path": str(people.model_path(name)), "tokenizer": str(original)}
+
     def make(original, **changes):
         content = {
-            "unlearned": {"path": str(people.model_path("retrained-1"))},
+            "unlearned": spec("retrained-1", original),
             "original": {"path": str(original)},
-            "retrained": [{"path": str(people.model_path("retrained-0"))}],
+            "retrained": [spec("retrained-0", original)],
             "data": {name: str(people.facts(name)) for name in ("forget", "retain")},
             "profile": None,
         }
