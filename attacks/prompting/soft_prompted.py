@@ -76,7 +76,9 @@ def _with_reserved_tokens(model: CausalLM, count: int, place: Place) -> CausalLM
         around = "{prompt}" + reserved if place == "after" else reserved + "{prompt}"
         template = prompt_format.template.replace("{prompt}", around)
         prompt_format = prompt_format.model_copy(update={"template": template})
-    return model.copy_with(tokenizer=tokenizer, prompt_format=prompt_format)
+    prompted = model.copy_with(tokenizer=tokenizer, prompt_format=prompt_format)
+    prompted.known_tokens = len(tokenizer)
+    return prompted
 
 
 def reserved_text(count: int, first: int = 0) -> str:

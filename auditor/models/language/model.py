@@ -92,6 +92,8 @@ class LanguageModel(AuditedModel, Generic[X]):
         self._load: Callable[[], PreTrainedModel] = self._from_files
         self._network: PreTrainedModel | None = None
         self._tokenizer: PreTrainedTokenizerBase | None = None
+        self.known_tokens = 0
+        """Token ids that its embedding answers, where it is made to answer more than its rows."""
 
     @classmethod
     def wrap(
@@ -422,7 +424,7 @@ class LanguageModel(AuditedModel, Generic[X]):
         )
         embeddings = self.network.get_input_embeddings().weight
         ids, mask = batch["input_ids"], batch["attention_mask"]
-        if int(ids.max()) >= len(embeddings):
+        if int(ids.max()) >= max(len(embeddings), self.known_tokens):
             raise MeasurementError(
                 f"the tokenizer has the token {int(ids.max())} for what is asked, and the model "
                 f"has embeddings for {len(embeddings)} tokens"

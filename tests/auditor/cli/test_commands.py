@@ -45,7 +45,7 @@ def test_usage_errors(arguments, capsys):
 
 def test_missing_flags_are_named(capsys):
     assert run(["audit", "--unlearned", "u"]) == USAGE
-    assert "missing: --original, --retrained, --forget" in capsys.readouterr().err
+    assert "missing: --original, --forget" in capsys.readouterr().err
 
 
 def test_plan_file_and_flags_do_not_mix(tmp_path, capsys):
