@@ -102,7 +102,8 @@ def token_scores(
     if not finite.all():
         raise MeasurementError(
             f"the model's logits are not finite at {int((~finite).sum())} of {len(finite)} "
-            "answer positions; no probability can be read from them"
+            "answer positions; no probability can be read from them. Set `dtype: float32` where "
+            "half precision overflows; else the weights themselves are not finite"
         )
     ends = np.cumsum([len(marked) for marked in answers])[:-1]
     rows_of = [np.split(column, ends) for column in columns]
