@@ -9,7 +9,6 @@ from auditor.core.errors import AuditorError
 from auditor.core.messages import Message, message
 from auditor.models.checkpoint_files import read_json
 from auditor.models.manifest import Location, asking_files
-from auditor.models.stored_tensors import stored_tensors
 
 SHOWN = 8
 """Most files or settings that a warning names."""
@@ -81,6 +80,8 @@ def _stored_otherwise(arm: str, own: Location, original: Location) -> tuple[Mess
 
 def _usual_type(location: Location) -> str | None:
     """Return the type in which most of a model's numbers are stored."""
+    from auditor.models.stored_tensors import stored_tensors  # numpy, which plans are read without
+
     sizes: Counter[str] = Counter()
     try:
         for tensor in stored_tensors(location).values():

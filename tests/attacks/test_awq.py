@@ -196,6 +196,7 @@ def test_parameters_out_of_range_are_refused():
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_it_sees_knowledge_and_none_in_an_honest_model(attacked):
     rows = {
         name: attacked(name, "quantization/awq")["4-bit g128"]

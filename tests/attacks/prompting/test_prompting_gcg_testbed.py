@@ -34,6 +34,7 @@ def test_soft_prompts_bring_held_out_facts_back(attacked):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_suffixes_bring_nothing_back_at_this_size(attacked):
     """GCG teaches the original's facts back and finds neither plant nor innocent."""
     parameters = {"num_steps": 10}
@@ -71,6 +72,7 @@ def under_another_name(people):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_facts_under_another_name_are_found_in_the_names_place(people, under_another_name):
     """Nobody tells the attack the other name, and half of an entity's facts lead to the rest."""
     network, tokenizer, forget = under_another_name

@@ -240,6 +240,7 @@ class TestAttack:
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_new_word_brings_back_what_was_erased_and_not_what_was_never_learned(
     shapes_world, tmp_path
 ):

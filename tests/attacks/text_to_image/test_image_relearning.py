@@ -252,6 +252,7 @@ def test_layers_rescaled_without_a_change_of_pictures_are_taught_alike(
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_erased_shapes_are_drawn_again_and_a_new_one_is_not(shapes_world, tmp_path):
     evaluator = shapes_examiner(shapes_world, 24)
     attack = UNetRelearning(UNetRelearningParameters(**SETTINGS["relearning/unet"][0]))

@@ -196,6 +196,7 @@ def test_it_says_whether_it_tells_models_apart():
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_circles_come_back_from_a_model_that_never_saw_one(shapes_world, tmp_path):
     """So the attack's self-check fails, and nobody takes the success on U for evidence."""
     evaluator = shapes_examiner(shapes_world, 24)

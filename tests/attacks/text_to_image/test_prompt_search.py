@@ -193,6 +193,7 @@ class TestAttack:
 
     @pytest.mark.parametrize("drawn", ["last", "lowest-loss"])
     @pytest.mark.parametrize("objective", OBJECTIVES)
+    @pytest.mark.nightly
     def test_what_is_searched_together_changes_nothing(
         self, pipelines, objective, drawn, evaluator
     ):
@@ -321,6 +322,7 @@ class TestAttack:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.nightly
 def test_found_words_lower_the_loss_under_fresh_noise(shapes_world, objective):
     """Against random words, in noise that the search did not see."""
     evaluator = shapes_examiner(shapes_world, 4)

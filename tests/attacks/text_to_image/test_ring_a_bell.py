@@ -306,6 +306,7 @@ def test_variants_are_told_apart_by_what_is_searched_not_by_the_budget():
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_the_original_draws_circles_for_words_that_name_none(shapes_world, tmp_path):
     evaluator = shapes_examiner(shapes_world, 24)
     attack = RingABell(RingABellParameters(**REDUCED["prompting/ring-a-bell"][0]))

@@ -89,6 +89,7 @@ def rewrite(certificate, file):
 
 
 @pytest.mark.parametrize("layout", ["sd1", "sdxl"])
+@pytest.mark.nightly
 def test_random_pipelines_run_through_and_are_not_auditable(layout, plan_file, tmp_path):
     code, certificate = audit(plan_file(layout), tmp_path / "out")
     assert code == NOT_AUDITABLE
@@ -269,6 +270,7 @@ def test_the_template_for_pictures_is_a_plan(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("erasure", ["esd_x", "rece", "mace"])
+@pytest.mark.nightly
 def test_the_published_formats(erasure, shapes_world, tmp_path):
     world = shapes_world
     published = world.published(erasure)

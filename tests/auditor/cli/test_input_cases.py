@@ -18,7 +18,7 @@ def certificate():
     [
         ("chat-without-template", (), "has none"),
         ("checkpoint-with-more-layers", (), "model.layers.1."),
-        ("encoder-as-causal-lm", (), "BertLMHeadModel"),
+        ("encoder-as-causal-lm", (), "is no causal language model"),
         ("fact-longer-than-context", (), "g3 (18"),
         ("index-answers-in-csv", (), "layout: wmdp"),
         ("one-mistake-many-rows", (), "semicolons"),

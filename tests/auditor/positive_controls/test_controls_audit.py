@@ -257,6 +257,7 @@ def _content(out):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_killed_between_controls_the_certificate_is_the_same(small_plan, tmp_path):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(

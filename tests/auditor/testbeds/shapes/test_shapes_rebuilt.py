@@ -54,6 +54,7 @@ def opened(world, name):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_what_ships_has_forgotten_and_kept_what_it_should(shapes_world):
     drawn = {name: shares(opened(shapes_world, name), shapes_world) for name in SHAPES.models}
     forgotten, kept = drawn["original"]
@@ -67,6 +68,7 @@ def test_what_ships_has_forgotten_and_kept_what_it_should(shapes_world):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["uce", "rece", "mace"])
+@pytest.mark.nightly
 def test_closed_forms_of_the_shipped_original_give_what_ships(shapes_world, name):
     original = opened(shapes_world, "original")
     given = material(original, SHAPES.forget, SHAPES.material)
@@ -80,6 +82,7 @@ def test_closed_forms_of_the_shipped_original_give_what_ships(shapes_world, name
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_classifier_trained_again_tells_the_same(shapes_world):
     shipped = load_classifier(shapes_world.classifier)
     with one_thread():
