@@ -73,7 +73,7 @@ def scope_statement(scope: ScopePart) -> str:
 
 def headline_of(verdict: VerdictPart) -> str:
     """Return the one line that stands above a verdict's claim."""
-    return HEADLINES_ON_LOGS.get(verdict.claim.code) or HEADLINES[verdict.verdict]
+    return HEADLINES_BY_CLAIM.get(verdict.claim.code) or HEADLINES[verdict.verdict]
 
 
 def check_name(check: SelfCheck) -> Phrase:
@@ -859,6 +859,26 @@ SENTENCES: Mapping[str, Wording] = {
         "saw it: under the attacks listed here, at their budget, residual knowledge exceeds the "
         "margin {delta:set} at {alpha:confidence} confidence."
     ),
+    "no_more_than_never_seen_facts": (
+        "Under the mandatory attacks listed here, at their budget, the unlearned model knows no "
+        "more of the forget set than of facts like these that it never saw, within margin "
+        "{delta:set} at {alpha:confidence} confidence. No model was retrained."
+    ),
+    "more_than_never_seen_facts": (
+        "The unlearned model knows more of the forget set than of facts like these that it never "
+        "saw: under the attacks listed here, at their budget, residual knowledge exceeds the "
+        "margin {delta:set} at {alpha:confidence} confidence."
+    ),
+    "no_more_than_exchanged_answers": (
+        "Under the mandatory attacks listed here, at their budget, the unlearned model knows no "
+        "more of the forget set than of the same questions with their answers exchanged, within "
+        "margin {delta:set} at {alpha:confidence} confidence. No model was retrained."
+    ),
+    "more_than_exchanged_answers": (
+        "The unlearned model knows more of the forget set than of the same questions with their "
+        "answers exchanged: under the attacks listed here, at their budget, residual knowledge "
+        "exceeds the margin {delta:set} at {alpha:confidence} confidence."
+    ),
     "no_more_in_logs": (
         "As the logs have it, and without any attack on the models, the forget set is no more "
         "extractable from the unlearned model than from a model that never saw it, within margin "
@@ -1565,14 +1585,20 @@ CHECK_RESULTS: Mapping[str, Wording] = {
 }
 """Finding of each self-check by its code; ``passed`` is one of its parameters."""
 
-HEADLINES_ON_LOGS: Mapping[str, str] = {
+HEADLINES_BY_CLAIM: Mapping[str, str] = {
     "no_more_in_logs": (
         "As the logs have it, and without any attack, no more is known than by a model that never "
         "saw it."
     ),
     "more_in_logs": "As the logs have it, what was to be forgotten is still there.",
+    "no_more_than_never_seen_facts": (
+        "Under these attacks, no more is brought back than of facts that were never seen."
+    ),
+    "no_more_than_exchanged_answers": (
+        "Under these attacks, the true answers come back no more than exchanged ones."
+    ),
 }
-"""Headlines by the code of the claim, where logs stand in for the models."""
+"""Headlines by the code of the claim, where the usual one of the verdict says too much."""
 HEADLINES: Mapping[str, str] = {
     "PASS": "Under these attacks, no more is brought back than from a model that never saw it.",
     "FAIL": "What was to be forgotten can be brought back.",
@@ -1624,3 +1650,10 @@ ARMS: Mapping[str, str] = {
     "check-null": "asked those with their answers exchanged",
 }
 """Meaning of each arm in the audit."""
+
+MEASURED_AGAINST: Mapping[str, str] = {
+    "reference": "models that never saw it and were trained otherwise",
+    "never-seen-facts": "facts like these that no model saw",
+    "own-null": "the same facts with their answers exchanged",
+}
+"""What residual knowledge is measured against, by the baseline; retrained models are counted."""

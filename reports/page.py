@@ -102,6 +102,7 @@ def environment() -> Environment:
         headline_of=messages.headline_of,
         FLAGS=messages.FLAGS,
         UNSAID=messages.UNSAID,
+        MEASURED_AGAINST=messages.MEASURED_AGAINST,
         PLAN_LIMIT=PLAN_LIMIT,
         FRONT_REASONS=FRONT_REASONS,
         NAMED=NAMED,

@@ -39,7 +39,18 @@ _CLAIMS = {
     Verdict.NOT_AUDITABLE: "nothing_to_audit",
 }
 
-
+_CLAIMS_ON_NEVER_SEEN_FACTS = {
+    Verdict.PASS: "no_more_than_never_seen_facts",
+    Verdict.FAIL: "more_than_never_seen_facts",
+    Verdict.INCONCLUSIVE: "nothing_concluded",
+    Verdict.NOT_AUDITABLE: "nothing_to_audit",
+}
+_CLAIMS_ON_EXCHANGED_ANSWERS = {
+    Verdict.PASS: "no_more_than_exchanged_answers",
+    Verdict.FAIL: "more_than_exchanged_answers",
+    Verdict.INCONCLUSIVE: "nothing_concluded",
+    Verdict.NOT_AUDITABLE: "nothing_to_audit",
+}
 _CLAIMS_ON_LOGS = {
     Verdict.PASS: "no_more_in_logs",
     Verdict.FAIL: "more_in_logs",
@@ -75,7 +86,12 @@ def row_means(inputs: DecisionInputs, attack: AttackEvidence) -> dict[SetName, d
 def verdict_part(inputs: DecisionInputs, decision: Decision) -> VerdictPart:
     """The verdict, its claim and its reasons."""
     policy, verdict = inputs.policy, decision.verdict
-    code = _CLAIMS_ON_LOGS[verdict] if inputs.from_logs else _CLAIMS[verdict]
+    if decision.baseline is Baseline.NEVER_SEEN_FACTS:
+        code = _CLAIMS_ON_NEVER_SEEN_FACTS[verdict]
+    elif decision.baseline is Baseline.OWN_NULL:
+        code = _CLAIMS_ON_EXCHANGED_ANSWERS[verdict]
+    else:
+        code = _CLAIMS_ON_LOGS[verdict] if inputs.from_logs else _CLAIMS[verdict]
     broken = any(a.mandatory and a.evidence.status is Status.FAILED for a in decision.attacks)
     return VerdictPart.model_validate(
         {

@@ -8,6 +8,11 @@ from auditor.cli.main import OK, UNDECIDED, USAGE, run
 from auditor.core.baselines import Baseline
 from auditor.statistics import Verdict
 
+CLAIMS = {
+    Baseline.NEVER_SEEN_FACTS: "no_more_than_never_seen_facts",
+    Baseline.OWN_NULL: "no_more_than_exchanged_answers",
+    Baseline.REFERENCE: "no_more_extractable",
+}
 ASKED = {"name": "own", "mandatory": ["none/as-is"], "minimum_baseline": "own-null"}
 
 
@@ -49,6 +54,7 @@ def test_a_model_that_forgot_passes_under_each_baseline(
     assert (result.verdict, stated.baseline) == (verdict, baseline)
     title = f"PASS ({baseline.replace('-', ' ')})"
     assert stated.title == title
+    assert stated.claim.code == CLAIMS[baseline]
     assert title in (tmp_path / "out" / "certificate.html").read_text(encoding="utf-8")
     assert title in (tmp_path / "out" / "certificate.md").read_text(encoding="utf-8")
     certificate = str(tmp_path / "out" / "certificate.json")
