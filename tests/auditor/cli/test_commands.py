@@ -135,6 +135,7 @@ def test_a_crash_is_never_a_verdict(capsys, people, tmp_path, monkeypatch):
     assert capsys.readouterr().err
 
 
+@pytest.mark.nightly
 def test_closed_pipe_is_no_verdict(flags):
     code = "from auditor.cli.entry import main; main()"
     command = [sys.executable, "-c", code, "audit", *flags("retrained-1", "retrained-0"), "--json"]

@@ -75,6 +75,7 @@ def test_line_ends_after_answers_are_trimmed_and_counted(case, people):
     assert "edges_trimmed" in said
 
 
+@pytest.mark.nightly
 def test_a_state_space_model_is_relearned_or_says_why_not(case):
     code, said = case("state-space-relearning").auditor(*AUDIT)
     assert code == 3, said

@@ -61,6 +61,7 @@ def plan(tmp_path_factory):
     return make
 
 
+@pytest.mark.nightly
 def test_what_is_left_is_found_by_every_attack(plan, audit, tmp_path):
     certificate = audit(plan("half-forgotten"), tmp_path)
     assert certificate.identity.kind == "seq2seq"
@@ -85,6 +86,7 @@ def test_what_is_gone_does_not_come_back(plan, audit, tmp_path):
         assert rows[attack].figures.gap_lower > 0.5
 
 
+@pytest.mark.nightly
 def test_a_model_that_never_knew_does_not_fail(plan, audit, tmp_path):
     certificate = audit(plan("retrained-2"), tmp_path)
     assert certificate.verdict.verdict != "FAIL"
