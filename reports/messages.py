@@ -794,6 +794,10 @@ SENTENCES: Mapping[str, Wording] = {
         "0.5 is chance). Neither a PASS nor a FAIL can rest on them. Give facts made in the same "
         "way, of others of the same kind."
     ),
+    "sets_not_compared": (
+        "Whether the facts that no model saw are of the same kind as those to forget cannot be "
+        "checked: one of the sets is of {entities:entity|entities}, and {needed:count} are needed."
+    ),
     "reference_not_checked": (
         "Whether the reference models know as much as a model that forgot cannot be checked: there "
         "are {facts:fact|facts} that no model saw, and {needed:count} are needed "

@@ -24,17 +24,21 @@ _FOLDS = 5
 
 
 def sets_told_apart(forget: Sequence["Fact"], others: Sequence["Fact"]) -> Message | None:
-    """Say that a classifier of words tells two sets apart.
+    """Say that a classifier of words tells two sets apart, or cannot.
 
     Args:
         forget: facts to forget.
         others: facts that no model saw.
 
     Returns:
-        None where it does not, or where they have too few entities for it to learn from.
+        None where it does not. That a set has too few entities to learn from is said, too: what was
+        not compared is not known to be alike.
     """
     area = blind_area(forget, others)
-    if area is None or area.value < LEAST_AREA or (area.lower is not None and area.lower <= 0.5):
+    if area is None:
+        fewest = min(len({fact.entity for fact in side}) for side in (forget, others))
+        return message("sets_not_compared", entities=fewest, needed=_FOLDS)
+    if area.value < LEAST_AREA or (area.lower is not None and area.lower <= 0.5):
         return None
     return message("sets_told_apart", auc=area.value, lower=area.lower)
 

@@ -167,7 +167,9 @@ def test_words_alone_tell_sets_of_other_kinds_apart():
     found = sets_told_apart(worded(usual, 0), worded(other, 900))
     assert found.code == "sets_told_apart"
     assert found.params["auc"] > 0.9
-    assert blind_area(worded(usual, 0)[:8], worded(usual, 900)) is None
+    few = worded(usual, 0)[:8], worded(usual, 900)
+    assert blind_area(*few) is None
+    assert sets_told_apart(*few).params == {"entities": 2, "needed": 5}
 
 
 @pytest.mark.parametrize(("baseline", "state"), CASES)
