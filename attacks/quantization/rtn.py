@@ -82,7 +82,8 @@ class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
     @contextmanager
     def quantized(self, model: LanguageModel, scratch: Path) -> Iterator[Quantized]:
         """Round the weights in place, and restore them afterwards."""
-        with model.preserve_weights() as network:
+        lent = [layer.weight for layer in linear_layers(model.network).values()]
+        with model.preserve_weights(lent) as network:
             codes = []
             for name, layer in linear_layers(network).items():
                 weight = layer.weight.data.T if is_transposed(layer) else layer.weight.data

@@ -2,8 +2,9 @@
 
 import gc
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, Self
 
@@ -34,8 +35,9 @@ from auditor.models.language.scoring import TokenScores
 from auditor.models.language.spec import LanguageSpec
 from auditor.models.manifest import Location
 from auditor.models.model import AuditedModel
-from auditor.models.preserve import preserve_weights
+from auditor.models.preserve import preserve_weights, unchanged_weights
 from auditor.models.spec import TOKEN_BUDGET, Dtype, PromptFormat
+from auditor.models.stored_weights import StoredWeights
 
 IN_MEMORY = "in memory"
 """Name of a model that was handed over loaded, unless it is given another."""
@@ -360,10 +362,29 @@ class LanguageModel(AuditedModel, Generic[X]):
         return self.encode([(prompt, answer)])[0].answer_tokens
 
     @contextmanager
-    def preserve_weights(self) -> Iterator[nn.Module]:
-        """Lend the weights to an attack that changes them; exactly restored afterwards."""
-        with preserve_weights(self.network) as network:
-            yield network
+    def preserve_weights(
+        self, lent: Collection[nn.Parameter] | None = None
+    ) -> Iterator[PreTrainedModel]:
+        """Lend weights to an attack that changes them; exactly restored afterwards.
+
+        Args:
+            lent: Parameters that may be changed; by default everything may.
+        """
+        with preserve_weights(self.network, lent, self._stored):
+            yield self.network
+
+    @contextmanager
+    def unchanged_weights(self) -> Iterator[PreTrainedModel]:
+        """Show the weights to an attack that leaves them, and prove that it did."""
+        with unchanged_weights(self.network):
+            yield self.network
+
+    @cached_property
+    def _stored(self) -> StoredWeights | None:
+        """Files from which weights can be restored, where there are any."""
+        if self._location is None:
+            return None
+        return StoredWeights(self._location, self.network.base_model_prefix)
 
     @contextmanager
     def reloaded(
