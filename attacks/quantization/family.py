@@ -39,7 +39,7 @@ class Quantized(NamedTuple):
     """A quantized copy (or state) of a model."""
 
     model: LanguageModel
-    codes: Mapping[str, npt.NDArray[np.generic]]
+    codes: dict[str, npt.NDArray[np.generic]]
     """Sample of the layers' integer codes (`sampled_codes`)."""
     notes: dict[str, Any]
 
