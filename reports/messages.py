@@ -702,6 +702,13 @@ SENTENCES: Mapping[str, Wording] = {
         "the checkpoint is quantized ({method}), so its weights cannot be trained"
     ),
     "left_out_of_plan": "the plan leaves it out",
+    "left_out_for_time": (
+        "left out to end within {hours:.2f} hours (--within); it was taken to need {needed:.2f}"
+    ),
+    "experts_not_rounded": (
+        "the experts of this mixture hold {weights:,} weights ({share:.0%}), and the quantizer "
+        "rounds linear layers alone; nearly all of the model would stay at full precision"
+    ),
     "models_are_not_there": (
         "logs stand in for the models, and an attack needs the models themselves"
     ),
