@@ -703,10 +703,11 @@ SENTENCES: Mapping[str, Wording] = {
     ),
     "left_out_of_plan": "the plan leaves it out",
     "left_out_for_time": (
-        "left out to end within {hours:.2f} hours (--within); it was taken to need {needed:.2f}"
+        "left out, for it was taken to need {needed:seconds} and all had to end within "
+        "{limit:seconds} (`--within`)"
     ),
     "experts_not_rounded": (
-        "the experts of this mixture hold {weights:,} weights ({share:.0%}), and the quantizer "
+        "the experts of this mixture hold {weights:count} weights ({share:share}), and the quantizer "
         "rounds linear layers alone; nearly all of the model would stay at full precision"
     ),
     "models_are_not_there": (

@@ -115,7 +115,7 @@ class CrossFittedSearch(Attack[P, CausalLM]):
         return Footprint(backward=self.searched_at_once(), embeddings=4.0)
 
     def searched_at_once(self) -> int:
-        """Estimated tokens of one batch of the search, with gradients; 0 where nobody knows."""
+        """Estimated tokens of one batch of the search, by default 0."""
         return 0
 
     def parts(self, facts: Sequence[Fact]) -> tuple[Fold, ...]:

@@ -72,7 +72,7 @@ class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
 
     @property
     def footprint(self) -> Footprint:
-        """Codes of a byte or half of one, and the scales of blocks of 64 weights."""
+        """Codes of a byte or half of one, and scales of blocks."""
         bytes_each = {"int8": 1.0, "nf4-double": 0.516}
         return Footprint(copy=bytes_each.get(self.parameters.format, 0.5625))
 

@@ -51,7 +51,7 @@ class CalibratedAttack(QuantizationAttack[C]):
 
     @property
     def footprint(self) -> Footprint:
-        """Packed codes and scales; the weights are loaded once more to be fitted."""
+        """Packed codes and scales, and the weights that are fitted."""
         scales = 4 / self.parameters.group_size if self.parameters.group_size > 0 else 0
         packed = getattr(self.parameters, "bits", 4) / 8 + scales
         return Footprint(

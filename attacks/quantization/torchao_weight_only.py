@@ -76,7 +76,7 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
 
     @property
     def footprint(self) -> Footprint:
-        """Codes of a byte, also of 4 bits where no kernel packs them, and scales."""
+        """Codes, a byte each where no kernel packs them, and scales."""
         codes = 0.5 if self.parameters.format == "int4-tinygemm" else 1.0
         return Footprint(copy=codes + 4 / self.parameters.group_size)
 

@@ -355,7 +355,7 @@ def audit(
 
 
 def _within(prepared: Prepared, store: EvidenceStore, seconds: float, folder: Path) -> Prepared:
-    """Leave out what is not to be had in a time on this machine."""
+    """Leave out what a time does not allow on this machine."""
     estimates = estimate(prepared, store, _probed(prepared, folder))
     if prepared.plan.runs_controls:
         seconds -= estimate_controls(prepared, estimates.capacity).seconds

@@ -127,7 +127,7 @@ def _table(costs: Sequence[Any], *, on_host: bool) -> Table:
 
 
 def _machine_lines(planned: Any) -> list[str]:
-    """What there is, what is needed beside accelerators, and on what times rest."""
+    """Lines on the machine, and on what times rest on."""
     machine, costs = planned.machine, planned.costs
     memory = [f"{len(machine.gpus)} accelerators, {sum(machine.gpus) / 1e9:.0f} GB free"]
     parts = [
@@ -138,7 +138,7 @@ def _machine_lines(planned: Any) -> list[str]:
     lines = [f"machine: {machine.name}; {', '.join(parts)}"]
     lines += [
         f"does not fit: {entry.label} needs {entry.least_bytes / 1e9:.1f} GB at least, "
-        f"{entry.host_bytes / 1e9:.1f} GB of main memory and {entry.disk_bytes / 1e9:.1f} GB of disk"
+        f"{entry.host_bytes / 1e9:.1f} GB of main memory, {entry.disk_bytes / 1e9:.1f} GB of disk"
         for entry in costs
         if entry.does_not_fit
     ]

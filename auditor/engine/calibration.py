@@ -24,7 +24,7 @@ _MOST = 5_000
 
 
 class _Finished(NamedTuple):
-    """A finished job, and how many times as long as expected it took."""
+    """A finished job, and the ratio of its time to the expected."""
 
     attack: str
     parameters: str
@@ -69,14 +69,14 @@ class Calibration:
 
 
 def expected(attack: AnyAttack, seconds: float) -> float:
-    """Return the seconds of one stage of an attack, of those of both."""
+    """Return the seconds of one stage, given those of both."""
     return seconds / 2 if attack.searches else seconds
 
 
 def calibrate(
     prepared: Prepared, store: EvidenceStore, machine: Machine, shapes: Mapping[str, Shape]
 ) -> Calibration:
-    """Compare finished jobs of the audit's models on this device with what was expected.
+    """Compare what finished jobs took with what was expected of them.
 
     Args:
         prepared: The plan and its checked inputs.

@@ -1,4 +1,4 @@
-"""Needs of an audit: memory, disk and time of each attack, before any model is opened.
+"""Needs of an audit before any model is opened: memory, disk and time.
 
 They follow from the configurations of the models, the headers of their files, and what attacks say
 of themselves (`Attack.footprint`, `Attack.forward_tokens`).
@@ -110,7 +110,7 @@ def _asking(shape: Shape, tokens: int) -> float:
 
 
 def _backward(shape: Shape) -> float:
-    """Bytes that a token takes whose states are kept for a backward pass."""
+    """Bytes of a token whose states a backward pass needs."""
     each = shape.itemsize
     return _BACKWARD * shape.layers * shape.width * each + shape.vocabulary * (each + _FLOATS)
 
@@ -226,7 +226,7 @@ def workload(
 
 
 def capacity(prepared: Prepared, machine: Machine, shapes: Mapping[str, Shape]) -> Capacity:
-    """Return what the variants of an audit need, and what of it there is not.
+    """Return what the variants of an audit need and lack.
 
     Args:
         prepared: The plan and its checked inputs.
@@ -263,7 +263,7 @@ def jobs_of(prepared: Prepared, variant: Variant) -> list[tuple[str, Job]]:
 
 
 def check_fits(found: Capacity, prepared: Prepared, store: EvidenceStore) -> None:
-    """Refuse a plan whose models, or mandatory attacks, cannot run on a machine.
+    """Refuse a plan whose models or mandatory attacks do not fit.
 
     Other attacks that cannot run fail by themselves, and block no PASS. What is in the store needs
     no machine.

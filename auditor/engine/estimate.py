@@ -137,7 +137,7 @@ _WORTH = (Role.MANDATORY, Role.WAIVED, Role.ADVISORY, Role.REPORTED)
 
 
 def within(prepared: Prepared, estimates: Estimates, seconds: float) -> Prepared:
-    """Leave out what is not to be had in a time, in order of worth.
+    """Leave out what a time does not allow, in order of worth.
 
     What is asked without attack comes first, then what a PASS needs, what can turn a verdict, and
     what is only reported; of equals the quickest. What is left out stays in the list of attacks as
@@ -174,7 +174,5 @@ def within(prepared: Prepared, estimates: Estimates, seconds: float) -> Prepared
                 f"asking the models without any attack is taken to need {cost / _HOUR:.2f} hours, "
                 f"and --within gives {seconds / _HOUR:.2f}; give more time."
             )
-        dropped[variant.label] = message(
-            "left_out_for_time", hours=seconds / _HOUR, needed=cost / _HOUR
-        )
+        dropped[variant.label] = message("left_out_for_time", limit=seconds, needed=cost)
     return prepared.only([replace(v, left_out_for=dropped.get(v.label)) for v in prepared.variants])

@@ -1,4 +1,4 @@
-"""Machine on which an audit is to run: its memory and its speed, measured or stated."""
+"""Memory and speed of a machine, measured or stated."""
 
 import hashlib
 import re
@@ -68,9 +68,9 @@ class Machine(NamedTuple):
     gpus: tuple[int, ...]
     """Free bytes of each accelerator; empty where there is none."""
     host: int | None
-    """Free bytes of main memory; None where nobody said."""
+    """Free bytes of main memory; None where that is not known."""
     disk: int | None
-    """Free bytes of the disk with the evidence; None where nobody said."""
+    """Free bytes of the disk with the evidence; None where that is not known."""
     operations: float
     """Operations a second of whole forward passes."""
     bandwidth: float
@@ -84,12 +84,14 @@ class Machine(NamedTuple):
     loading: float
     """Bytes a second that weights are loaded with."""
     libraries: int = 0
-    """Bytes of main memory that a process takes without any model; 0 where nobody said."""
+    """Bytes of main memory that a process takes without any model; 0 where that is not known."""
     stated: bool = False
     """Whether it is stated rather than measured."""
 
     def memory(self, device_map: str | None) -> int | None:
-        """Return the free bytes where a model is put; None where nobody said.
+        """Return the free bytes where a model is put.
+
+        None means that they are not known.
 
         Args:
             device_map: As in a model's spec. By default a model is put on one accelerator.
@@ -123,7 +125,7 @@ class _Stated(BaseModel):
 
 
 def stated(text: str) -> Machine:
-    """Return a machine that is stated: a count and a card, memory, or a file.
+    """Return a machine that is stated by a text or a file.
 
     Args:
         text: ``8xH100``, ``1x80GB`` (the slowest card of that memory), or the path of a YAML file.
@@ -193,7 +195,7 @@ def _of_card(name: str, card: Card, count: int) -> Machine:
 
 
 def free_memory(spec: ModelSpec, folder: Path) -> Machine:
-    """Return what of this machine's memory is free; its speed is not measured.
+    """Return the free memory of this machine; no speed is measured.
 
     Args:
         spec: How the models are opened.

@@ -1,4 +1,4 @@
-"""Shape of a model: sizes of its network, known without reading a weight."""
+"""Sizes of a model's network, known without reading a weight."""
 
 import math
 from pathlib import Path
@@ -42,7 +42,7 @@ class Shape(NamedTuple):
 
 
 def stored_shape(folder: Path) -> Shape:
-    """Return the shape that the headers of weight files tell of a network nobody described."""
+    """Return the shape that the headers of weight files alone tell."""
     parameters, size = weights_size(folder)
     return Shape(parameters, size, size, linear=parameters, active=parameters)
 

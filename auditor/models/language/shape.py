@@ -1,4 +1,4 @@
-"""Shape of a language model, from its configuration and the headers of its files."""
+"""Shape of a language model, from its configuration and headers."""
 
 import json
 import math
@@ -95,7 +95,7 @@ def _matrices(network: PreTrainedModel) -> Iterator[Any]:
 
 
 def _embedded(network: PreTrainedModel) -> int:
-    """Weights of the embeddings and of a head that is apart from them."""
+    """Weights of the embeddings, and of a head of its own."""
     modules = (network.get_input_embeddings(), network.get_output_embeddings())
     weights = [getattr(module, "weight", None) for module in modules]
     found = {id(weight): weight.numel() for weight in weights if weight is not None}

@@ -175,7 +175,7 @@ def small_machine(spec, folder, host):
 
 
 def test_what_cannot_fit_is_refused_with_bytes_unless_it_is_done(prepared, tmp_path):
-    found, store = prepared()
+    found, store = prepared(attacks=[], policy={"mandatory": ["none/as-is"]})
     shapes = shapes_of(found)
     tight = small_machine(found.plan.original, tmp_path, 1_000_000)
     with pytest.raises(AuditorError, match=r"0\.0 GB are free") as refused:
@@ -227,14 +227,15 @@ def test_mandatory_attacks_come_before_cheaper_others_and_a_search_counts_once(p
 
 
 def test_finished_jobs_tell_how_long_others_take(prepared, tmp_path):
-    found, store = prepared()
+    few = {"attacks": [{"attack": "prompting/prefill"}]}
+    found, store = prepared(**few)
     machine = probe(found.plan.original, shapes_of(found)["original"], tmp_path)
     slow = machine._replace(operations=machine.operations / 1000, overhead=machine.overhead * 1000)
     before = estimate(found, store, slow)
     assert before.calibration.jobs == 0
     outcome = run_audit(found, store, LocalExecutor(), SilentProgress())
     took = {run.variant.label: run.seconds for run in outcome.runs}
-    again, _ = prepared(metrics={"deciding": [], "reported": ["extraction-strength"]})
+    again, _ = prepared(**few, metrics={"deciding": [], "reported": ["extraction-strength"]})
     after = estimate(again, store, slow)
     assert after.calibration.jobs == len(outcome.seals)
     for entry in after.variants:
