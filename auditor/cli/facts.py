@@ -315,17 +315,18 @@ def _write(built: "Built", out: Path, force: bool) -> None:
         OUT.print(f"  left out: {count:,} {reason}", markup=False, highlight=False)
     for line in built.advice:
         OUT.print(Text.assemble(("note", "yellow"), ": ", line))
-    redact = " --redact" if built.personal else ""
+    named = f"\n    path: {out}\n    redact: true" if built.personal else f" {out}"
     OUT.print(
         f"\nCheck them:  auditor facts check {out}\nIn a plan:\n\n"
-        f"data:\n  forget: {out}\n{built.plan}",
+        f"data:\n  forget:{named}\n{built.plan}",
         markup=False,
         highlight=False,
     )
     if built.personal:
         OUT.print(
-            "They may be personal or hazardous: run the audit with --redact, which puts keyed "
-            f"digests in the place of texts:  auditor audit plan.yaml{redact}",
+            "They may be personal or hazardous: by `redact: true` no message quotes them, and "
+            "certificates have keyed digests in the place of texts, as with `auditor audit "
+            "--redact`.",
             markup=False,
             highlight=False,
         )
