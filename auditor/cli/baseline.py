@@ -100,10 +100,31 @@ def build(
     )
     if made.forget is None:
         OUT.print(
-            "note: without --forget nobody looked whether the retain set holds forget facts.",
+            "note: without --forget nobody looked whether the retain set holds forget facts, and "
+            "nothing passes an audit against this baseline. `auditor baseline check` looks.",
             markup=False,
             highlight=False,
         )
+
+
+@command.command("check")
+@click.argument("baseline", type=_PATH)
+@click.option("--retain", type=_PATH, required=True, help="Facts that it was trained on.")
+@click.option("--forget", type=_PATH, required=True, help="Facts to be forgotten in an audit.")
+def check(baseline: Path, retain: Path, forget: Path) -> None:
+    """Compare what a built baseline was trained on with a forget set.
+
+    BASELINE is the folder that `auditor baseline build` wrote. Where the retain set is the one of
+    its training and holds no forget fact, baseline.json says so from now on.
+    """
+    from auditor.api.baselines import check_baseline
+
+    made = check_baseline(baseline, retain, forget)
+    OUT.print(
+        f"{baseline}: trained on {made.retain.facts:,} facts, none of which stands in {forget}",
+        markup=False,
+        highlight=False,
+    )
 
 
 def _print_plan(planned: "TrainingPlan", as_json: bool) -> None:
