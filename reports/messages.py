@@ -988,6 +988,10 @@ SENTENCES: Mapping[str, Wording] = {
         "trained on what should be forgotten, and nothing passes against it. `auditor baseline "
         "check` compares its retain set with the forget set."
     ),
+    "built_in_other_format": (
+        "{arms} was trained on prompts in another format than the plan's (`format` of the recipe), "
+        "so it may know less here than it learned."
+    ),
     "built_for_other_facts": (
         "{arms} was built to leave out another forget set than the plan's, so it may have been "
         "trained on what should be forgotten here, and nothing passes against it. `auditor "
@@ -1189,6 +1193,10 @@ SENTENCES: Mapping[str, Wording] = {
     ),
     "stored_type_differs": (
         "The weights of {arm} are stored as {own}, those of the original as {original}."
+    ),
+    "ids_named_apart": (
+        "{ids:fact|facts} of the {of} set have ids of another set: all facts of the {of} set are "
+        "called `{of}-…`."
     ),
     "edges_trimmed": (
         "Blanks, line ends or characters without width stood at the ends of texts of "

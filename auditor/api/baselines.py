@@ -198,8 +198,8 @@ def check_baseline(folder: str | PathLike[str], retain: Source, forget: Source) 
     kept = _without_forgotten(facts, unwanted, without_copies=bool(found.retain.left_out))
     if facts_digest(kept) != found.retain.digest:
         raise AuditorError(
-            f"{retain} does not hold the {found.retain.facts:,} facts that {folder} was trained "
-            "on; give the retain set of its training."
+            f"{_source(retain).name} does not hold the {found.retain.facts:,} facts that {folder} "
+            "was trained on; give the retain set of its training."
         )
     checked = found.model_copy(update={"forget": facts_digest(unwanted)})
     write_whole(folder / FILE, _written(checked))

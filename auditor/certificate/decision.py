@@ -70,7 +70,7 @@ def _unmet(inputs: DecisionInputs) -> tuple[Message, ...]:
 
 
 def _unchecked(inputs: DecisionInputs) -> tuple[Message, ...]:
-    """Return which built baselines may have been trained on what is to be forgotten."""
+    """Return built baselines that may have been trained on forget facts."""
     if inputs.baseline is not Baseline.RETRAINED:
         return ()
     return unchecked(inputs.built, inputs.sets["forget"])

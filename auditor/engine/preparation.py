@@ -26,7 +26,7 @@ from auditor.models.asked import AskedFacts, asking_warnings
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.manifest import Location
 from auditor.models.opening import asked_facts, check_unopenable, locate
-from auditor.models.provenance import Provenance, provenances, unchecked
+from auditor.models.provenance import Provenance, asked_otherwise, provenances, unchecked
 from auditor.models.spec import PromptFormat
 from auditor.policy import check_expired
 from auditor.statistics.weights import LEAST_CHANGE
@@ -210,6 +210,7 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
     warnings = [
         *plan_warnings(plan, planned, sets, locations),
         *unchecked(built, sets.forget),
+        *asked_otherwise(built, plan.format),
         *notes,
         *asking_warnings(asked),
     ]

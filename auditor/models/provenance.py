@@ -205,6 +205,17 @@ def unchecked(built: Mapping[str, Provenance], forget: Sequence[Fact]) -> tuple[
     )
 
 
+def asked_otherwise(built: Mapping[str, Provenance], asked: PromptFormat) -> tuple[Message, ...]:
+    """Return built baselines that learned in another format.
+
+    Args:
+        built: Provenance by arm.
+        asked: Format of the plan.
+    """
+    arms = [arm for arm, made in built.items() if made.recipe.format != asked]
+    return (message("built_in_other_format", arms=arms),) if arms else ()
+
+
 def facts_digest(facts: Sequence[Fact]) -> Digest:
     """Hash what a set of facts asks and answers.
 

@@ -7,9 +7,18 @@ import pytest
 
 from auditor.api.auditing import audit
 from auditor.api.certificates import verify
+from auditor.core.messages import message
 from auditor.data.readers import read_facts
 from auditor.data.source import DataSource
-from auditor.models.provenance import FILE, facts_digest, read_provenance, weights_digest
+from auditor.models.provenance import (
+    FILE,
+    Provenance,
+    asked_otherwise,
+    facts_digest,
+    read_provenance,
+    weights_digest,
+)
+from auditor.models.spec import PromptFormat
 
 MADE = {
     "built_by": "auditor 1",
@@ -45,6 +54,13 @@ def audited(passing_plan, people, tmp_path):
         return found
 
     return run
+
+
+def test_it_is_said_that_it_learned_in_another_format():
+    made = Provenance.model_validate(MADE | {"weights": "w"})
+    found = asked_otherwise({"retrained-0": made}, PromptFormat(template="Q: {prompt}"))
+    assert found == (message("built_in_other_format", arms=["retrained-0"]),)
+    assert asked_otherwise({"retrained-0": made}, PromptFormat()) == ()
 
 
 @pytest.mark.parametrize(

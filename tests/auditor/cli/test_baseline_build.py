@@ -161,6 +161,19 @@ def test_it_can_be_compared_with_a_forget_set_later(here, capsys):
     assert read_provenance(here / "built").forget == facts_digest(wanted)
 
 
+def test_files_in_a_published_layout_are_read(here, capsys):
+    for name, numbers in (("retain", range(4)), ("forget", range(8, 12))):
+        rows = map(fact, numbers)
+        asked = [{"question": row["prompt"], "answer": row["answer"]} for row in rows]
+        (here / f"{name}.json").write_text(json.dumps(asked), encoding="utf-8")
+    options = ["--retain", "retain.json", "--forget", "forget.json", "--dry-run", "--json", *RECIPE]
+    assert build(*options) == USAGE
+    assert "no column `prompt`" in capsys.readouterr().err
+    for columns in (["--layout", "tofu"], ["--field", "prompt=question"]):
+        assert build(*options, *columns) == OK
+        assert json.loads(capsys.readouterr().out)["examples"] == 4
+
+
 def test_the_original_is_no_base(here, capsys):
     assert build(*RECIPE, "--original", "base") == USAGE
     assert "has the weights of the original" in capsys.readouterr().err
