@@ -100,6 +100,8 @@ class Imported(NamedTuple):
     """Arm to its published figures by name; they decide nothing."""
     lacking: tuple[Message, ...]
     """Messages on what the logs lack."""
+    hazardous: bool = False
+    """Whether the facts hold texts that may do harm."""
 
 
 class Workload(NamedTuple):
