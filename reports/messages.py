@@ -707,8 +707,8 @@ SENTENCES: Mapping[str, Wording] = {
         "{limit:seconds} (`--within`)"
     ),
     "experts_not_rounded": (
-        "the experts of this mixture hold {weights:count} weights ({share:share}), and the quantizer "
-        "rounds linear layers alone; nearly all of the model would stay at full precision"
+        "the experts of this mixture hold {weights:count} weights ({share:share}), and the "
+        "quantizer rounds linear layers alone; nearly all of the model would stay at full precision"
     ),
     "models_are_not_there": (
         "logs stand in for the models, and an attack needs the models themselves"

@@ -189,5 +189,5 @@ FORMATS: dict[str, Callable[[Any], str]] = {
 """Formats of numbers in sentences, the same as in tables.
 
 ``number`` and ``short`` have three and two decimals; ``set`` shows a number as it was set;
-``seconds`` is a duration; ``share`` is in per cent, ``percent`` is a share as it was set, in per cent; ``confidence`` is
-1 - alpha in per cent."""
+``seconds`` is a duration; ``share`` is in per cent, ``percent`` is a share as it was set, in per
+cent; ``confidence`` is 1 - alpha in per cent."""

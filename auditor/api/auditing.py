@@ -232,7 +232,8 @@ def plan(
     runner = EXECUTORS.get(executor)(workers)
     chosen = stated(machine) if machine is not None else _probed(prepared, folder)
     if not even_if_it_does_not_fit:
-        check_fits(capacity(prepared, chosen, shapes_of(prepared)), prepared, held)
+        there = capacity(prepared, chosen, shapes_of(prepared), least_alone=True)
+        check_fits(there, prepared, held)
     if pilot and machine is None:
         prepared = compare_formats(prepared, held, runner, watcher)
     else:
@@ -336,7 +337,7 @@ def audit(
     if not even_if_it_does_not_fit:
         shapes = shapes_of(prepared)
         here = free_memory(chosen.original, folder)
-        check_fits(capacity(prepared, here, shapes), prepared, held)
+        check_fits(capacity(prepared, here, shapes, least_alone=True), prepared, held)
     prepared = compare_formats(prepared, held, runner, watcher)
     if within is not None:
         prepared = _within(prepared, held, within, folder)

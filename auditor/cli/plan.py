@@ -91,7 +91,7 @@ def command(
         }
         click.echo(json.dumps(report))
         return
-    OUT.print(_table(planned.costs, on_host=not planned.machine.gpus))
+    OUT.print(_table(planned.costs, planned.machine))
     counts = ", ".join(f"{len(prepared.sets.named(name))} {name}" for name in _SETS)
     OUT.print(f"facts: {counts}; in all about {_duration(sum(e.seconds for e in planned.costs))}")
     for line in _machine_lines(planned):
@@ -103,8 +103,9 @@ def command(
         OUT.print(Text.assemble(("warning", "yellow"), ": ", worded(warning)))
 
 
-def _table(costs: Sequence[Any], *, on_host: bool) -> Table:
+def _table(costs: Sequence[Any], machine: Any) -> Table:
     """The variants with what each needs."""
+    on_host = not machine.gpus
     table = Table(
         "attack", "role", "jobs to do", "forward tokens", "memory", "rough time", box=None
     )
@@ -114,13 +115,13 @@ def _table(costs: Sequence[Any], *, on_host: bool) -> Table:
                 entry.label, entry.role, foreign(f"unavailable: {sentence(entry.unavailable)}", 600)
             )
             continue
-        memory = entry.memory_bytes + (entry.host_bytes if on_host else 0)
+        beside = entry.host_bytes + machine.libraries if on_host else 0
         table.add_row(
             entry.label,
             entry.role,
             f"{entry.jobs - entry.done} of {entry.jobs}",
             f"{entry.forward_tokens:,}",
-            f"{memory / 1e9:.2f} GB",
+            f"{(entry.memory_bytes + beside) / 1e9:.2f} GB",
             _duration(entry.seconds),
         )
     return table

@@ -1,7 +1,7 @@
-"""Needs of an audit before any model is opened: memory, disk and time.
+"""Memory, disk and time that an audit needs.
 
-They follow from the configurations of the models, the headers of their files, and what attacks say
-of themselves (`Attack.footprint`, `Attack.forward_tokens`).
+No model is opened for it: they follow from the configurations of the models, the headers of their
+files, and what attacks say of themselves (`Attack.footprint`, `Attack.forward_tokens`).
 """
 
 import math
@@ -59,6 +59,8 @@ class Need(NamedTuple):
     """Bytes of scratch files."""
     seconds: float
     """Seconds on the machine, by the sizes of what is computed alone."""
+    only_read: bool = True
+    """Whether weights are only read, so that a part of them may lie in main memory."""
 
 
 def need(
@@ -99,6 +101,7 @@ def need(
         host=round(shape.loaded * own.lent + machine.libraries * own.process),
         disk=round(disk),
         seconds=_seconds(attack, shape, work, machine, budget),
+        only_read=not (own.copy or own.lent or own.trained or own.rank),
     )
 
 
@@ -166,6 +169,8 @@ def fits(
         if least > machine.host:
             yield Fit(arm, label, "main memory", least, machine.host)
     else:
+        if free is not None and wanted.only_read and spec_map and ":" not in spec_map:
+            free += machine.host or 0  # accelerate puts there what is left over
         if free is not None and wanted.least > free:
             yield Fit(arm, label, "memory of accelerators", wanted.least, free)
         if machine.host is not None and wanted.host > machine.host:
@@ -225,17 +230,29 @@ def workload(
     )
 
 
-def capacity(prepared: Prepared, machine: Machine, shapes: Mapping[str, Shape]) -> Capacity:
+def capacity(
+    prepared: Prepared,
+    machine: Machine,
+    shapes: Mapping[str, Shape],
+    *,
+    least_alone: bool = False,
+) -> Capacity:
     """Return what the variants of an audit need and lack.
 
     Args:
         prepared: The plan and its checked inputs.
         machine: The machine.
         shapes: Shape of each arm's model.
+        least_alone: Whether no more than the least need is asked for, which no facts decide.
     """
     needs: dict[str, dict[str, Need]] = {}
     lacks: list[Fit] = []
-    works = {everything: workload(prepared, everything=everything) for everything in (True, False)}
+    works = {
+        everything: Workload(_LEAST_TOKENS)
+        if least_alone
+        else workload(prepared, everything=everything)
+        for everything in (True, False)
+    }
     for variant in prepared.variants:
         if prepared.unavailable(variant) is not None:
             continue

@@ -165,8 +165,8 @@ def _strings_of(module):
                 reason=message("experts_not_rounded", weights=45_097_156_608, share=0.971),
             ),
             "quantization/bnb nf4 could not be run here: the experts of this mixture hold "
-            "45,097,156,608 weights (97.1 %), and the quantizer rounds linear layers alone; nearly all of the model "
-            "would stay at full precision.",
+            "45,097,156,608 weights (97.1 %), and the quantizer rounds linear layers alone; nearly "
+            "all of the model would stay at full precision.",
         ),
         (
             message(

@@ -325,6 +325,22 @@ def test_the_place_where_memory_is_short_is_named(tmp_path):
     assert found == [Fit("original", "noise", "main memory", small.loaded, 10)]
 
 
+def test_main_memory_holds_what_is_left_over_of_a_model_that_is_only_read(tmp_path):
+    large = shape(LlamaConfig(**LLAMA_70B), tmp_path)
+    machine = stated("1xH100")._replace(host=200 * GB)
+    asked = need(quantizer("none/as-is"), large, WORK, machine)
+    loan = need(quantizer("tampering/noise"), large, WORK, machine)
+    assert not list(fits(machine, "auto", asked, "original", "as-is"))
+    assert list(fits(machine, None, asked, "original", "as-is"))
+    assert list(fits(machine, "auto", loan, "original", "noise"))
+
+
+def test_an_audit_that_has_no_time_at_all_is_refused(mixture, tmp_path, capfd):
+    asked = ["audit", str(mixture), "--out", str(tmp_path / "out"), "--quiet", "--within", "0s"]
+    assert run(asked) == 2
+    assert "without any attack" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("2h", 7200), ("1h30min", 5400), ("90 s", 90), ("0.5h", 1800), ("5m", 300)],
