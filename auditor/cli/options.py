@@ -29,22 +29,17 @@ store_option = click.option(
 )
 
 
-class Duration(click.ParamType):
-    """Time such as ``2h``, ``1h30min`` or ``90s``, in seconds."""
-
-    name = "TIME"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Return the seconds of a time."""
-        if isinstance(value, int | float):
-            return float(value)
-        found = _DURATION.fullmatch(str(value).replace(" ", ""))
-        if found is None or not any(found.groups()):
-            self.fail(f"{value!r} is no time; say it like 2h, 1h30min or 90s.", param, ctx)
-        hours, minutes, seconds = (float(part or 0) for part in found.groups())
-        return 3600 * hours + 60 * minutes + seconds
+def seconds_of(
+    ctx: click.Context | None, param: click.Parameter | None, value: str | None
+) -> float | None:
+    """Return the seconds of a time such as ``2h``, ``1h30min`` or ``90s``."""
+    if value is None:
+        return None
+    found = _DURATION.fullmatch(value.replace(" ", ""))
+    if found is None or not any(found.groups()):
+        raise click.BadParameter(f"{value!r} is no time; say it like 2h, 1h30min or 90s.")
+    hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return 3600 * hours + 60 * minutes + seconds
 
 
 def capacity_options(command: Command) -> Command:
@@ -57,7 +52,8 @@ def capacity_options(command: Command) -> Command:
         ),
         click.option(
             "--within",
-            type=Duration(),
+            metavar="TIME",
+            callback=seconds_of,
             help="Take the attacks that are to be had in this time (`2h`), by estimate, in order "
             "of worth. What is left out is in the certificate as not run, and blocks PASS where it "
             "is mandatory.",

@@ -34,7 +34,8 @@ def shape_of(auto_class: Any, config: PretrainedConfig, folder: Path, dtype: str
         AuditorError: ``transformers`` has no such network.
     """
     class_ = placement.network_class(auto_class, config, folder)
-    counts = _counted(class_, type(config), config.to_json_string(use_diff=False))
+    config_class: Any = type(config)
+    counts = _counted(class_, config_class, config.to_json_string(use_diff=False))
     _, stored = weights_size(folder)
     size = stored
     if dtype != "auto" and not quantization_method(folder):

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, MixtralConfig
 from auditor.attack import ATTACKS, Attack, Footprint, Parameters
 from auditor.certificate.build import build_certificate
 from auditor.cli.main import run
-from auditor.cli.options import Duration
+from auditor.cli.options import seconds_of
 from auditor.core.errors import AuditorError
 from auditor.core.progress import SilentProgress
 from auditor.core.roles import Role
@@ -346,10 +346,10 @@ def test_an_audit_that_has_no_time_at_all_is_refused(mixture, tmp_path, capfd):
     [("2h", 7200), ("1h30min", 5400), ("90 s", 90), ("0.5h", 1800), ("5m", 300)],
 )
 def test_times_are_read(text, seconds):
-    assert Duration().convert(text, None, None) == seconds
+    assert seconds_of(None, None, text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "2", "two hours", "h", "-1h", "1.2.3h"])
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(Exception, match="is no time"):
-        Duration().convert(text, None, None)
+        seconds_of(None, None, text)
