@@ -104,6 +104,10 @@ class FolderStore:
         """Whether the job of that key is done."""
         return (self._folder(key) / _SEAL).exists()
 
+    def keys(self) -> Iterator[str]:
+        """Yield the keys of the jobs that are done."""
+        return (seal.parent.name for seal in self._jobs.glob(f"[!.]*/[!.]*/{_SEAL}"))
+
     def write(
         self,
         key: str,
