@@ -54,8 +54,7 @@ def test_a_copy_stands_alone_and_leaves_nothing_alive(name, evaluator, tmp_path,
     monkeypatch.setattr(LanguageModel, "close", closing)
     monkeypatch.setattr(type(evaluator), "evaluate", asking)
     COPIES[name]().measure(subject, AttackContext(evaluator, 0, tmp_path / "scratch"))
-    assert beside == [0], "the copy is loaded once, and the base is not resident"
-    assert alive == [0]
+    assert (beside, alive) == ([0], [0]), "modules of the base beside it, and of the copy after it"
     assert weights_digest(subject.network) == digest
 
 
