@@ -26,7 +26,14 @@ COPIES = {
 }
 
 
-@pytest.mark.parametrize("name", [*list(COPIES)[:4], pytest.param("awq", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bnb nf4",
+        "torchao",
+        *(pytest.param(name, marks=pytest.mark.nightly) for name in ("bnb int8", "gptq", "awq")),
+    ],
+)
 def test_a_copy_stands_alone_and_leaves_nothing_alive(name, evaluator, tmp_path, monkeypatch):
     """When it is closed none of its modules is alive, or their memory could not be given back."""
     subject = open_directory(save(tmp_path / "m", make_model("llama"), make_tokenizer()))
