@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from auditor.attack import ATTACKS
 from auditor.core.interruption import check_interrupted
 from auditor.core.progress import Progress
 from auditor.core.registry import Registry
@@ -125,6 +126,7 @@ class Worker:
         self._store = store
         self._ticker = ticker
         self._opened: tuple[ModelKey, AuditedModel] | None = None
+        self._ended: dict[ModelKey, Failure] = {}
 
     def run(self, job: Job) -> Failure | None:
         """Run a job, unless the store holds it by now.
@@ -136,12 +138,16 @@ class Worker:
         self._ticker.begin()
         if self._store.has(job.key):  # another process of a shared store was quicker
             return None
+        if (ended := self._ended.get(model_key(job))) is not None:
+            return ended
         model = self._model(job)
         with self._donor(job, model) as donor:
             failure = execute(job, model, self._store, self._ticker.step, donor)
         check_interrupted()
         if failure is not None:
             self.close()  # a failed attack may have left anything behind
+            if failure.ends_model:
+                self._ended[model_key(job)] = failure
         return failure
 
     def close(self) -> None:
@@ -190,13 +196,29 @@ def model_key(job: Job) -> ModelKey:
     return ModelKey(job.model, job.spec)
 
 
+def ended(jobs: Iterable[LabelledJob], failures: Mapping[str, Failure]) -> dict[str, Failure]:
+    """Return jobs whose model cannot be asked here, with the reason.
+
+    Args:
+        jobs: Jobs that were run, and jobs that would be.
+        failures: What was found of those that were run, by key.
+    """
+    entries = [entry.job for entry in jobs]
+    lost = {
+        model_key(job): failures[job.key]
+        for job in entries
+        if job.key in failures and failures[job.key].ends_model
+    }
+    return {job.key: lost[model_key(job)] for job in entries if model_key(job) in lost}
+
+
 def waiting(jobs: Iterable[LabelledJob], store: EvidenceStore) -> dict[ModelKey, list[LabelledJob]]:
     """Return the jobs that the store lacks, by model.
 
-    Equal jobs are listed once.
+    Equal jobs are listed once. Those that let go of the model come last.
     """
     unique = {entry.job.key: entry for entry in jobs if not store.has(entry.job.key)}
     groups: dict[ModelKey, list[LabelledJob]] = {}
-    for entry in unique.values():
+    for entry in sorted(unique.values(), key=lambda e: ATTACKS.get(e.job.attack).opens_copies):
         groups.setdefault(model_key(entry.job), []).append(entry)
     return groups
