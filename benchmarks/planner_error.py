@@ -3,8 +3,8 @@
     python -m benchmarks.planner_error FOLDER
 
 Each plan is run on 24 facts of every set, then planned on 48 others with the same store, and run.
-The seconds are those of the jobs, the memory that of the audit's process at its most. Prints a table
-as Markdown.
+The seconds are those of the jobs, the memory that of the audit's process at its most. Prints a
+table as Markdown.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from auditor.store.folder_store import FolderStore
-from auditor.testbeds import catalogue
+from auditor.testbeds.people import world as worlds
 
 PLANS: dict[str, list[dict[str, Any]]] = {
     "as is": [],
@@ -61,7 +61,7 @@ def audited(plan: Path, out: Path, store: Path) -> Run:
 
 def written(folder: Path, name: str, attacks: list[dict[str, Any]]) -> Path:
     """Write a plan on one part of the testbed's facts."""
-    world = catalogue.build("people")
+    world = worlds.build("people", only=("original", "retrained-0", "npo_gdr"))
     data = {}
     for set_name in ("forget", "retain", "holdout"):
         lines = world.facts(set_name).read_text(encoding="utf-8").splitlines(keepends=True)

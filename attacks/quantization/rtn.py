@@ -82,8 +82,8 @@ class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
 
     @property
     def footprint(self) -> Footprint:
-        """The weights are rounded in place, and their codes held."""
-        return Footprint(kept=1.0, lent=True, weights_read=2)
+        """The weights are rounded in place; a sample of their codes is kept."""
+        return Footprint(lent=True, weights_read=2)
 
     @contextmanager
     def quantized(self, model: LanguageModel, scratch: Path) -> Iterator[Quantized]:
