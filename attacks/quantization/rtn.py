@@ -82,7 +82,7 @@ class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
 
     @property
     def footprint(self) -> Footprint:
-        """The weights are rounded in place; a sample of their codes is kept."""
+        """Weights are rounded in place; few codes are kept."""
         return Footprint(lent=True, weights_read=2)
 
     @contextmanager
