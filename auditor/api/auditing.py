@@ -201,7 +201,7 @@ def plan(
         source: A plan, its file, or its content; or leave it out and give its parts as `audit`
             takes them.
         out: Folder of the audit.
-        store: Folder of the evidence, by default ``evidence`` in ``out``.
+        store: Folder or URL (``s3://…``) of the evidence, by default ``evidence`` in ``out``.
         pilot: Ask the original and the retrained models, without attack, how many facts a PASS
             needs. The audit uses that evidence again.
         executor: Name of the executor that asks them.
@@ -262,7 +262,7 @@ def audit(
         holdout: Facts that no model has seen.
         attacks: Attacks besides those of the profile.
         out: Folder of the certificate.
-        store: Folder of the evidence, by default ``evidence`` in ``out``.
+        store: Folder or URL (``s3://…``) of the evidence, by default ``evidence`` in ``out``.
         reports: Names of the reports that are written beside the certificate.
         redact: Put keyed digests in the place of the facts' texts. Facts of a hazardous layout
             (`wmdp`) are never shown, whatever is said here.

@@ -124,7 +124,7 @@ def certify(
         source: Folder that `import_logs` filled, or a plan.
         policy: Name or file of the policy, where the plan has none of its own.
         out: Folder of the certificate.
-        store: Folder of the evidence, by default ``evidence`` in ``out``.
+        store: Folder or URL (``s3://…``) of the evidence, by default ``evidence`` in ``out``.
         reports: Names of the reports that are written beside the certificate.
         redact: Put keyed digests in the place of the facts' texts.
         progress: Is told how far it has come.

@@ -40,7 +40,7 @@ from auditor.report import remove_certificates
 @json_option
 def command(
     out: Path,
-    store: Path | None,
+    store: str | Path | None,
     executor: str,
     workers: int | None,
     reports: tuple[str, ...],

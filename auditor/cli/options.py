@@ -13,6 +13,24 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
+class _PlaceType(click.ParamType):
+    """Folder, or a URL of object storage, which no path may be made of."""
+
+    name = "place"
+
+    def convert(
+        self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | Path:
+        """Return a URL as it is, and anything else as a folder."""
+        if isinstance(value, str) and "://" in value:
+            return value
+        return Path(_FOLDER.convert(value, param, ctx))
+
+
+PLACE = _PlaceType()
+"""Type of options that name an evidence store."""
+
+
 out_option = click.option(
     "--out",
     type=_FOLDER,
@@ -22,8 +40,9 @@ out_option = click.option(
 )
 store_option = click.option(
     "--store",
-    type=_FOLDER,
-    help="Evidence store; share it to measure nothing twice.  [default: OUT/evidence]",
+    type=PLACE,
+    help="Evidence store, a folder or a URL (s3://bucket/folder); share it to measure nothing "
+    "twice.  [default: OUT/evidence]",
 )
 
 

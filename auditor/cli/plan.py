@@ -41,7 +41,7 @@ from auditor.core.wording import sentence
 @json_option
 def command(
     out: Path,
-    store: Path | None,
+    store: str | Path | None,
     executor: str,
     workers: int | None,
     pilot: bool,

@@ -38,7 +38,7 @@ _ARRAYS = "arrays.safetensors"
 _IDENTITY = "job.json"
 _ENVIRONMENT = "environment.json"
 
-_SEALS = TypeAdapter(dict[str, str])
+SEALS = TypeAdapter(dict[str, str])
 _OBJECTS = TypeAdapter(dict[str, Any])
 _COSTS = TypeAdapter(Cost)
 
@@ -233,7 +233,7 @@ class SealedJobs(ABC):
             raise EvidenceChangedError(f"the evidence of job {key} is not in {self.name}.")
         with self._as_written(key, SEAL):
             content = parse_json(self._content(key, SEAL, None, DOCUMENT))
-            seal = _SEALS.validate_python(content, strict=True)
+            seal = SEALS.validate_python(content, strict=True)
         if not {_IDENTITY, _NOTES, _ROWS} <= seal.keys():
             raise self._changed(key, SEAL)
         return seal
