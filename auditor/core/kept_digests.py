@@ -28,8 +28,8 @@ from auditor.core.reading import open_regular, read_regular
 LEAST = 16 * 2**20
 """Least bytes of a file whose digest is kept; smaller ones are read as quickly."""
 SETTLED = 60.0
-"""Seconds for which a file must have been left alone. Within half of them the system writes out what
-is mapped into memory, and so notes its time."""
+"""Seconds for which a file must have been left alone. Within half of them the system writes out
+what is mapped into memory, and so notes its time."""
 _LARGEST = 10_000
 """Most bytes of what is kept of a file."""
 _TRUSTED = frozenset(
