@@ -8,7 +8,14 @@ from typing import Literal
 
 from auditor.attack import AttackContext
 from auditor.core.arms import Arm
-from auditor.core.errors import AuditorError, OpeningError, UnavailableError
+from auditor.core.errors import (
+    AuditorError,
+    DoesNotFitError,
+    LostContextError,
+    OpeningError,
+    UnavailableError,
+)
+from auditor.core.faults import is_context_lost
 from auditor.core.findings import Finding
 from auditor.core.messages import Message, message
 from auditor.core.records import Cost, Record, check_malformed
@@ -17,6 +24,9 @@ from auditor.engine.environment import environment_of
 from auditor.engine.job import Job, measuring_code
 from auditor.models.model import AuditedModel
 from auditor.store.base import EvidenceStore
+
+_SHOWN = 300
+"""Most characters of a library's own message that are quoted."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,8 @@ class Failure:
     status: Literal[Status.FAILED, Status.UNAVAILABLE] = Status.FAILED
     """Status of the job. Unavailable: the attack does not apply here, rather than having gone
     wrong."""
+    ends_model: bool = False
+    """Whether no other job of the same model can go on here, either."""
 
 
 def execute(
@@ -57,6 +69,7 @@ def execute(
 
     Raises:
         AuditorError: This worker has other code than whoever asked, or the model does not open.
+        LostContextError: The accelerator was lost to this process.
         OSError: The evidence could not be written (the audit fails, not the attack).
     """
     _check_other_code(job)
@@ -81,12 +94,29 @@ def execute(
         raise
     except BaseException as error:  # an attack can fail in any way (extension modules panic)
         store.log_failure(job.key, traceback.format_exc())
-        return Failure(
-            message("error", quoted=("error",), type=type(error).__name__, error=str(error))
-        )
+        return _failure(error, ends_model=not model.fits)
     seconds = time.monotonic() - began
     store.write(job.key, job.identity, record, Cost(seconds, tokens), environment_of(job))
     return None
+
+
+def _failure(error: BaseException, *, ends_model: bool) -> Failure:
+    """Return what an attack's error says of its job.
+
+    Raises:
+        LostContextError: Every later job of this process would fail, too.
+    """
+    if is_context_lost(error):
+        raise LostContextError(
+            f"the accelerator was lost to this process ({' '.join(str(error).split())[:_SHOWN]}), "
+            "and every further job would fail in it. What was measured is kept: run the same "
+            "command again to go on."
+        ) from error
+    if ends_model and isinstance(error, DoesNotFitError):
+        reason = message("does_not_fit", needed=error.needed, free=error.free)
+    else:
+        reason = message("error", quoted=("error",), type=type(error).__name__, error=str(error))
+    return Failure(reason, ends_model=ends_model)
 
 
 def _check_other_code(job: Job) -> None:

@@ -131,6 +131,12 @@ def _strings_of(module):
             "RuntimeError: “out of memory”",
         ),
         (
+            message("does_not_fit", needed=141_107_412_992, free=84_500_000_000),
+            "its weights take 141.11 GB of memory, and 84.50 GB were free; open the models in a "
+            "smaller type (`dtype: bfloat16`) or over several devices (`device_map: auto`), run "
+            "fewer workers, or take a larger machine",
+        ),
+        (
             message("near_other_set", set="retain", facts=1, ids=["f1"]),
             "1 forget fact stands in the retain set, too, or a near copy does (the first: f1). "
             "Take them out of one of the two.",

@@ -125,6 +125,7 @@ class Worker:
         self._store = store
         self._ticker = ticker
         self._opened: tuple[ModelKey, AuditedModel] | None = None
+        self._ended: dict[ModelKey, Failure] = {}
 
     def run(self, job: Job) -> Failure | None:
         """Run a job, unless the store holds it by now.
@@ -136,12 +137,16 @@ class Worker:
         self._ticker.begin()
         if self._store.has(job.key):  # another process of a shared store was quicker
             return None
+        if (ended := self._ended.get(model_key(job))) is not None:
+            return ended
         model = self._model(job)
         with self._donor(job, model) as donor:
             failure = execute(job, model, self._store, self._ticker.step, donor)
         check_interrupted()
         if failure is not None:
             self.close()  # a failed attack may have left anything behind
+            if failure.ends_model:
+                self._ended[model_key(job)] = failure
         return failure
 
     def close(self) -> None:
@@ -188,6 +193,22 @@ class ModelKey(NamedTuple):
 def model_key(job: Job) -> ModelKey:
     """Return what a job needs to be opened."""
     return ModelKey(job.model, job.spec)
+
+
+def ended(jobs: Iterable[LabelledJob], failures: Mapping[str, Failure]) -> dict[str, Failure]:
+    """Return jobs whose model cannot be asked here, with the reason.
+
+    Args:
+        jobs: Jobs that were run, and jobs that would be.
+        failures: What was found of those that were run, by key.
+    """
+    entries = [entry.job for entry in jobs]
+    lost = {
+        model_key(job): failures[job.key]
+        for job in entries
+        if job.key in failures and failures[job.key].ends_model
+    }
+    return {job.key: lost[model_key(job)] for job in entries if model_key(job) in lost}
 
 
 def waiting(jobs: Iterable[LabelledJob], store: EvidenceStore) -> dict[ModelKey, list[LabelledJob]]:

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 import torch
 from torch.multiprocessing import get_context
 
-from auditor.core.errors import AuditorError
+from auditor.core.errors import AuditorError, LostContextError
 from auditor.core.messages import message
 from auditor.core.progress import Advance, Progress
 from auditor.core.quiet import quiet_libraries
@@ -215,7 +215,15 @@ class _Crew:
             if said.failure is not None:
                 self._failures[entry.job.key] = said.failure
             self._advance(1, entry.label)
+            if said.failure is not None and said.failure.ends_model:
+                self._give_up(model_key(entry.job), said.failure)
             self._assign(process)
+
+    def _give_up(self, model: ModelKey, failure: Failure) -> None:
+        """Fail what is left to do with a model."""
+        for entry in self._left.pop(model, []):
+            self._failures[entry.job.key] = failure
+            self._advance(1, entry.label)
 
     def _replaced(self, dead: _Process) -> _Process:
         """Return a process in place of one that died.
@@ -230,7 +238,7 @@ class _Crew:
             if self._store.has(key):  # it died after its work was done
                 self._advance(1, entry.label)
             elif self._deaths[key] < _TRIES:
-                self._left[model_key(entry.job)].insert(0, entry)
+                self._left.setdefault(model_key(entry.job), []).insert(0, entry)
             else:
                 code = dead.process.exitcode
                 self._store.log_failure(key, f"The worker process ended with exit code {code}.\n")
@@ -261,6 +269,8 @@ def _serve(connection: Connection, models: Locations, store: EvidenceStore, thre
             return
         try:
             answer = _Answer(worker.run(job))
+        except LostContextError:
+            os._exit(LostContextError.exit_code)  # another process tries the job once more
         except BaseException as error:
             answer = _Answer(error=_portable(error))
         connection.send(answer)

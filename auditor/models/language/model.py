@@ -226,8 +226,9 @@ class LanguageModel(AuditedModel, Generic[X]):
     def network(self) -> PreTrainedModel:
         """The loaded network, in evaluation mode."""
         if self._network is None:
-            network = self._load()
-            self.check_network(network)
+            with self._loading():
+                network = self._load()
+                self.check_network(network)
             self._network = network
         return self._network
 

@@ -55,7 +55,8 @@ class TextToImage(AuditedModel):
         """The pipeline's components, with the replacement in place."""
         if self._opened is None:
             files = hashed_pipeline(self.spec, self.location)
-            parts = load_parts(files, self.spec, image_device(self.spec))
+            with self._loading():
+                parts = load_parts(files, self.spec, image_device(self.spec))
             if self.location.replacement:
                 found = find_replacement(str(self.location.replacement), self.spec.allow_pickle)
                 apply(found, parts.networks)

@@ -198,6 +198,7 @@ KILLING = """
 
     class KillingParameters(Parameters):
         marker: str = ""
+        loses: bool = False
 
 
     @attack("testing/killing")
@@ -207,6 +208,8 @@ KILLING = """
 
         @property
         def variant(self):
+            if self.parameters.loses:
+                return "lost"
             return "once" if self.parameters.marker else "always"
 
         def measure(self, model, context):
@@ -214,6 +217,8 @@ KILLING = """
             if not marker or not Path(marker).exists():
                 if marker:
                     Path(marker).touch()
+                if self.parameters.loses:
+                    raise RuntimeError("CUDA error: device-side assert triggered")
                 os.kill(os.getpid(), signal.SIGKILL)
             return Record(rows=context.evaluator.evaluate(model))
 """
@@ -243,6 +248,10 @@ def test_an_attack_that_kills_its_worker_is_failed_and_the_others_go_on(passing_
     plan["attacks"] = [
         {"attack": "testing/killing", "parameters": {"marker": str(tmp_path / "marker")}},
         {"attack": "testing/killing"},
+        {
+            "attack": "testing/killing",
+            "parameters": {"marker": str(tmp_path / "lost"), "loses": True},
+        },
     ]
     (tmp_path / "plan.yaml").write_text(json.dumps(plan))
     out = tmp_path / "out"
@@ -254,6 +263,7 @@ def test_an_attack_that_kills_its_worker_is_failed_and_the_others_go_on(passing_
     assert process.returncode == 0, complaints
     matrix = {f"{r['attack']} {r['variant']}": r for r in json.loads(said)["matrix"]}
     assert matrix["testing/killing once"]["status"] == "measured"
+    assert matrix["testing/killing lost"]["status"] == "measured", "in a process that lost nothing"
     assert matrix["none/as-is full precision"]["status"] == "measured"
     dead = matrix["testing/killing always"]
     assert dead["status"] == "failed"
@@ -263,6 +273,7 @@ def test_an_attack_that_kills_its_worker_is_failed_and_the_others_go_on(passing_
     }
     logs = [file.read_text() for file in (out / "evidence" / "failures").iterdir()]
     assert any("exit code -9" in log for log in logs)
+    assert any("device-side assert triggered" in log for log in logs)
 
 
 FOREVER = """
