@@ -26,7 +26,7 @@ from auditor.core.roles import Role
 from auditor.core.wording import sentence
 from auditor.engine.audit import run_audit
 from auditor.engine.estimate import Estimate, estimate
-from auditor.engine.executors.base import EXECUTORS, Executor
+from auditor.engine.executors.base import Executor, executor_named
 from auditor.engine.formats import compare_formats, unused_chat_template
 from auditor.engine.plan import AuditPlan, read_plan
 from auditor.engine.plan_checks import check_plan
@@ -190,6 +190,8 @@ def plan(
     pilot: bool = True,
     executor: str = "local",
     workers: int | None = None,
+    address: str | None = None,
+    gpus: int | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Planned:
@@ -206,6 +208,8 @@ def plan(
             needs. The audit uses that evidence again.
         executor: Name of the executor that asks them.
         workers: Jobs that run at once; by default, what suits the executor.
+        address: Address of the cluster, for an executor that joins one.
+        gpus: GPUs of each worker of a cluster.
         progress: Is told how far the check has come.
         settings: Parts of the plan.
 
@@ -215,7 +219,7 @@ def plan(
     folder, watcher = Path(out), progress or SilentProgress()
     held = open_store(folder, store)
     prepared = prepare(plan_of(source, settings, folder), held, watcher)
-    runner = EXECUTORS.get(executor)(workers)
+    runner = executor_named(executor, workers, address=address, gpus=gpus)
     if pilot:
         prepared = compare_formats(prepared, held, runner, watcher)
     else:
@@ -243,6 +247,8 @@ def audit(
     redact: bool = False,
     executor: str = "local",
     workers: int | None = None,
+    address: str | None = None,
+    gpus: int | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> AuditResult:
@@ -268,6 +274,8 @@ def audit(
             (`wmdp`) are never shown, whatever is said here.
         executor: Name of the executor.
         workers: Jobs that run at once; by default, what suits the executor.
+        address: Address of the cluster, for an executor that joins one.
+        gpus: GPUs of each worker of a cluster.
         progress: Is told how far the audit has come.
         settings: Other parts of the plan: ``baseline``, ``profile``, ``metrics``, ``format``,
             ``seeds``, ``policy``, ``controls``, ``token_budget``.
@@ -290,7 +298,7 @@ def audit(
     remove_certificates(folder)  # an older one must not outlive a failed run
     chosen = plan_of(source, given | settings, folder)
     wanted = [REPORTS.get(name) for name in dict.fromkeys(reports)]
-    runner = EXECUTORS.get(executor)(workers)
+    runner = executor_named(executor, workers, address=address, gpus=gpus)
     make_folder(folder)
     held = open_store(folder, store)
     redact = redact or chosen.data.hazardous

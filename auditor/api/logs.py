@@ -20,7 +20,7 @@ from auditor.core.files import write_whole
 from auditor.core.messages import Message
 from auditor.core.progress import Progress, SilentProgress
 from auditor.core.validation import did_you_mean
-from auditor.engine.executors.base import EXECUTORS
+from auditor.engine.executors.base import executor_named
 from auditor.engine.plan import read_plan
 from auditor.engine.plan_checks import check_plan
 from auditor.engine.preparation import prepare
@@ -147,7 +147,7 @@ def certify(
     return issue(
         prepare(plan, held, watcher),
         held,
-        EXECUTORS.get("local")(None),
+        executor_named("local"),
         watcher,
         folder=folder,
         command=repeating("certify", folder, store, redact=redact),

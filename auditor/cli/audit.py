@@ -43,6 +43,8 @@ def command(
     store: str | Path | None,
     executor: str,
     workers: int | None,
+    address: str | None,
+    gpus: int | None,
     reports: tuple[str, ...],
     redact: bool,
     quiet: bool,
@@ -66,6 +68,8 @@ def command(
         redact=redact,
         executor=executor,
         workers=workers,
+        address=address,
+        gpus=gpus,
         progress=chosen_progress(quiet),
     ).certificate
     if as_json:

@@ -19,7 +19,7 @@ from auditor.cli.comparison_output import (
     write_page,
 )
 from auditor.cli.console import OUT, foreign, worded
-from auditor.cli.options import PLACE, json_option
+from auditor.cli.options import json_option, place
 
 if TYPE_CHECKING:
     from auditor.comparison.schema import AttackChange, Comparison, Side
@@ -33,12 +33,12 @@ WORSE, UNKNOWN = 1, 3
 @click.argument("file_b", metavar="B", type=Path)
 @click.option(
     "--evidence-a",
-    type=PLACE,
+    type=place,
     help="Evidence store of A.  [default: evidence beside A or one folder up]",
 )
 @click.option(
     "--evidence-b",
-    type=PLACE,
+    type=place,
     help="Evidence store of B.  [default: evidence beside B or one folder up]",
 )
 @click.option("--html", is_flag=True, help="Write a web page, too.")

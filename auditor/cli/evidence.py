@@ -6,14 +6,14 @@ from typing import Any, TypeVar
 
 import click
 
-from auditor.cli.options import PLACE
+from auditor.cli.options import place
 from auditor.core.errors import AuditorError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 evidence_option = click.option(
     "--evidence",
-    type=PLACE,
+    type=place,
     help="Evidence store of the audit.  [default: the folder evidence beside the certificate or "
     "one folder up]",
 )

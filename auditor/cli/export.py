@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from auditor.cli.console import OUT
-from auditor.cli.options import PLACE, json_option
+from auditor.cli.options import json_option, place
 from auditor.core.errors import AuditorError
 
 
@@ -27,7 +27,7 @@ from auditor.core.errors import AuditorError
     "--store",
     "--evidence",
     "evidence",
-    type=PLACE,
+    type=place,
     help="Evidence store of the audit.  [default: the folder evidence beside the certificate or "
     "one folder up]",
 )

@@ -13,22 +13,12 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-class _PlaceType(click.ParamType):
-    """Folder, or a URL of object storage, which no path may be made of."""
+def place(value: str) -> str | Path:
+    """Return a URL of object storage as it is, and anything else as a folder.
 
-    name = "place"
-
-    def convert(
-        self, value: str | Path, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str | Path:
-        """Return a URL as it is, and anything else as a folder."""
-        if isinstance(value, str) and "://" in value:
-            return value
-        return Path(_FOLDER.convert(value, param, ctx))
-
-
-PLACE = _PlaceType()
-"""Type of options that name an evidence store."""
+    It is the type of options that name an evidence store; no path may be made of a URL.
+    """
+    return value if "://" in value else Path(_FOLDER.convert(value, None, None))
 
 
 out_option = click.option(
@@ -40,7 +30,7 @@ out_option = click.option(
 )
 store_option = click.option(
     "--store",
-    type=PLACE,
+    type=place,
     help="Evidence store, a folder or a URL (s3://bucket/folder); share it to measure nothing "
     "twice.  [default: OUT/evidence]",
 )
@@ -53,6 +43,18 @@ def executor_options(command: Command) -> Command:
     """
     for decorate in (
         click.option(
+            "--gpus",
+            type=click.IntRange(min=0),
+            help="GPUs of each worker of a cluster; several for models that `device_map: auto` "
+            "spreads.  [default: 1 where there are any]",
+        ),
+        click.option(
+            "--address",
+            metavar="ADDRESS",
+            help="Address of the cluster for an executor that joins one; `auto` finds the one that "
+            "this machine belongs to.",
+        ),
+        click.option(
             "--workers",
             type=click.IntRange(min=1),
             help="Jobs at once, with an executor that can do several.  [default: as it suits the "
@@ -64,7 +66,7 @@ def executor_options(command: Command) -> Command:
             default="local",
             show_default=True,
             help="What runs the jobs: `local` (this process), `processes` (several of this "
-            "machine), or one that a plug-in brings.",
+            "machine), `ray` (a Ray cluster), or one that a plug-in brings.",
         ),
     ):
         command = decorate(command)

@@ -44,6 +44,8 @@ def command(
     store: str | Path | None,
     executor: str,
     workers: int | None,
+    address: str | None,
+    gpus: int | None,
     pilot: bool,
     quiet: bool,
     as_json: bool,
@@ -60,6 +62,8 @@ def command(
         pilot=pilot,
         executor=executor,
         workers=workers,
+        address=address,
+        gpus=gpus,
         progress=chosen_progress(quiet),
     )
     prepared, needed = planned.prepared, planned.facts_needed

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from auditor.core.cache import cache_folder
 from auditor.core.files import write_whole
-from auditor.core.hashing import digest_file
+from auditor.core.hashing import digest_file, digest_open
 from auditor.core.reading import open_regular, read_regular
 
 LEAST = 16 * 2**20
@@ -90,13 +90,13 @@ def kept_digest(path: Path, *, least: int = LEAST, settled: float = SETTLED) -> 
     with open_regular(real) as file:
         before = os.fstat(file.fileno())
         if before.st_size < least or not _is_trusted(real):
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return digest_open(file)
         entry = _entry(real)
         kept = _read(entry)
         if kept is not None and kept.is_of(real, before):
             return kept.digest
         began = time.time_ns()
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = digest_open(file)
         after = os.fstat(file.fileno())
     described = _described(real, before, found)
     changed = max(before.st_mtime_ns, before.st_ctime_ns)

@@ -14,7 +14,7 @@ from auditor.core.errors import (
     UnavailableError,
 )
 from auditor.core.faults import is_context_lost, is_out_of_memory
-from auditor.core.messages import Message, message
+from auditor.core.messages import Message
 from auditor.core.roles import Status
 
 _TRANSIENT = frozenset(
@@ -84,20 +84,13 @@ class Failure:
 
     reason: Message
     kind: FailureKind = FailureKind.FAILED
+    ends_model: bool = False
+    """Whether no other job of the same model can go on here, either."""
 
     @property
     def status(self) -> Literal[Status.FAILED, Status.UNAVAILABLE]:
         """Status of the job."""
         return Status.UNAVAILABLE if self.kind is FailureKind.UNAVAILABLE else Status.FAILED
-
-
-def failure_of(error: BaseException) -> Failure:
-    """Return the failure that an error of an attack stands for."""
-    if isinstance(error, UnavailableError):
-        reason = message("unavailable", quoted=("error",), error=str(error))
-        return Failure(reason, FailureKind.UNAVAILABLE)
-    reason = message("error", quoted=("error",), type=type(error).__name__, error=str(error))
-    return Failure(reason, kind_of(error))
 
 
 def kind_of(error: BaseException) -> FailureKind:

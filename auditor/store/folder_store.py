@@ -98,6 +98,7 @@ class FolderStore(SealedJobs):
         self._jobs = root / "jobs"
         self._inputs = root / "inputs"
         self._claims = root / "claims"
+        self._claim_files = _ClaimFolder(self._claims)
         if read_only:
             if not self._jobs.is_dir():
                 raise AuditorError(f"{root} is no evidence store: it has no folder jobs.")
@@ -143,7 +144,7 @@ class FolderStore(SealedJobs):
 
     def claim(self, key: str) -> AbstractContextManager[bool]:
         """Hold the claim to a job; whether it is held here, or by another process."""
-        return claimed(_ClaimFolder(self._claims), key)
+        return claimed(self._claim_files, key)
 
     def put_facts(self, sets: FactSets) -> str:
         """Keep the facts that jobs are about, and return their digest."""
