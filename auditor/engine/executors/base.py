@@ -28,6 +28,8 @@ from auditor.store.base import EvidenceStore
 
 TASK = "attacking every arm alike"
 """Description of the work for whoever watches its progress."""
+ELSEWHERE = "another audit of this store is at it"
+"""What is said of a job that another process has claimed."""
 _PATIENCE = 1.0
 """Seconds between two looks at a job that another process is at."""
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from auditor.core.errors import AuditorError
 from auditor.core.progress import Progress
 from auditor.engine.executors.base import (
+    ELSEWHERE,
     EXECUTORS,
     TASK,
     Agenda,
@@ -54,6 +55,7 @@ class LocalExecutor(Executor):
                     answer = worker.attempt(job, turn.patience)
                     if answer.claimed:
                         agenda.later(turn.entry)
+                        advance(0, f"{current}: {ELSEWHERE}")
                         continue
                     if answer.failure is not None:
                         failures[job.key] = answer.failure

@@ -19,6 +19,7 @@ from auditor.core.messages import message
 from auditor.core.progress import Advance, Progress
 from auditor.core.quiet import quiet_libraries
 from auditor.engine.executors.base import (
+    ELSEWHERE,
     EXECUTORS,
     TASK,
     Agenda,
@@ -205,6 +206,7 @@ class _Crew:
             raise answer.error
         if answer.claimed:
             self._agenda.later(entry)
+            self._advance(0, f"{entry.label}: {ELSEWHERE}")
             return
         done = [entry]
         if answer.failure is not None and answer.failure.ends_model:

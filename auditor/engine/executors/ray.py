@@ -22,6 +22,7 @@ from auditor.core.messages import message
 from auditor.core.progress import Advance, Progress
 from auditor.core.quiet import quiet_libraries
 from auditor.engine.executors.base import (
+    ELSEWHERE,
     EXECUTORS,
     TASK,
     Agenda,
@@ -114,6 +115,7 @@ class RayExecutor(Executor):
         needs, room = needs_of(ray.nodes(), self._threads, 0 if on_cpu else self._gpus)
         size = min(self.workers or room, total if self.workers else len(groups))
         with progress.task(TASK, total) as advance:
+            advance(0, "waiting for workers of the cluster")
             crew = _Crew(groups, store, advance)
             with _members(size, needs, models, store, self._threads) as (members, said):
                 return crew.work(members, said, total)
@@ -329,6 +331,7 @@ class _Crew:
             raise answer.error
         if answer.claimed:
             self._agenda.later(entry)
+            self._advance(0, f"{entry.label}: {ELSEWHERE}")
             return
         done = [entry]
         if answer.failure is not None and answer.failure.ends_model:

@@ -1,6 +1,7 @@
 """Failures are told by kind, and only those of kinds that pass are tried again."""
 
 import errno
+from collections import Counter
 
 import pytest
 
@@ -16,7 +17,7 @@ from auditor.core.errors import (
 from auditor.core.messages import message
 from auditor.core.progress import SilentProgress
 from auditor.core.records import Record
-from auditor.engine.audit import run_audit
+from auditor.engine.executors.base import LabelledJob
 from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.failure import RETRIES, Failure, FailureKind, Retry, kind_of
 from auditor.engine.preparation import prepare
@@ -69,53 +70,79 @@ def test_only_what_does_not_apply_is_unavailable():
         assert (status == "unavailable") is (kind is FailureKind.UNAVAILABLE)
 
 
-@pytest.fixture
-def failing(passing_plan, tmp_path, monkeypatch):
-    """Audits under an attack that fails as often as it is told, before it measures."""
-    quickly = Retry(times=3, pause=0.0)
-    monkeypatch.setitem(RETRIES, FailureKind.TRANSIENT, quickly)
-
-    def run(error, times):
-        tries = []
-
-        @attack("testing/failing")
-        class Failing(Attack[Parameters]):
-            summary = "Fails so often."
-
-            def measure(self, model, context):
-                tries.append(model.location.model.name)
-                if tries.count(tries[-1]) <= times:
-                    raise error
-                return Record(rows=context.evaluator.evaluate(model))
-
-        try:
-            plan = passing_plan(
-                attacks=[{"attack": "testing/failing"}],
-                policy={"mandatory": ["none/as-is"]},
-                seeds=[0],
-            )
-            store = FolderStore(tmp_path / "store")
-            prepared = prepare(plan, store, SilentProgress())
-            outcome = run_audit(prepared, store, LocalExecutor(), SilentProgress())
-        finally:
-            ATTACKS.unregister("testing/failing")
-        [found] = [r.evidence for r in outcome.runs if r.variant.attack.name == "testing/failing"]
-        assert list((store.root / "claims").iterdir()) == []
-        return found.status, [tries.count(name) for name in dict.fromkeys(tries)]
-
-    return run
+ERRORS = {
+    "reset": ConnectionResetError(errno.ECONNRESET, "reset"),
+    "full": MemoryExhaustedError("full"),
+    "wrong": ZeroDivisionError(),
+    "inapplicable": UnavailableError("no such layer"),
+}
+EXPECTED = {
+    "reset 3": ("measured", 4),
+    "reset 9": ("failed", 4),
+    "full 1": ("measured", 2),
+    "full 9": ("failed", 2),
+    "wrong 1": ("failed", 1),
+    "inapplicable 1": ("unavailable", 1),
+}
+"""Status and tries, by the error of an attack and how often it is raised before it measures."""
 
 
-@pytest.mark.parametrize(
-    ("error", "times", "status", "tries"),
-    [
-        (ConnectionResetError(errno.ECONNRESET, "reset"), 3, "measured", [4, 4, 4]),
-        (TimeoutError("slow"), 99, "failed", [4, 4, 4]),
-        (MemoryExhaustedError("full"), 1, "measured", [2, 2, 2]),
-        (MemoryExhaustedError("full"), 99, "failed", [2, 2, 2]),
-        (ZeroDivisionError(), 1, "failed", [1, 1, 1]),
-        (UnavailableError("no layer"), 1, "unavailable", [1, 1, 1]),
-    ],
-)
-def test_a_job_is_tried_as_often_as_its_failures_kind_says(failing, error, times, status, tries):
-    assert failing(error, times) == (status, tries)
+class FailingParameters(Parameters):
+    error: str
+    times: int
+
+
+def test_a_job_is_tried_as_often_as_its_failures_kind_says(
+    passing_plan, few_facts, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(RETRIES, FailureKind.TRANSIENT, Retry(times=3, pause=0.0))
+    tries = Counter()
+
+    @attack("testing/failing")
+    class Failing(Attack[FailingParameters]):
+        summary = "Fails so often."
+        parameters_type = FailingParameters
+
+        @property
+        def variant(self):
+            return f"{self.parameters.error} {self.parameters.times}"
+
+        def measure(self, model, context):
+            tries[self.variant] += 1
+            if tries[self.variant] <= self.parameters.times:
+                raise ERRORS[self.parameters.error]
+            return Record(rows=context.evaluator.evaluate(model))
+
+    try:
+        plan = passing_plan(
+            attacks=[
+                {
+                    "attack": "testing/failing",
+                    "parameters": {"error": error, "times": int(times)},
+                }
+                for error, times in map(str.split, EXPECTED)
+            ],
+            data=few_facts,
+            metrics={"deciding": ["answer-probability"], "reported": []},
+            policy={"mandatory": ["none/as-is"]},
+            seeds=[0],
+        )
+        store = FolderStore(tmp_path / "store")
+        prepared = prepare(plan, store, SilentProgress())
+        jobs = {
+            variant.attack.variant: prepared.measurements(variant)["unlearned"][0]
+            for variant in prepared.variants
+            if variant.attack.name == "testing/failing"
+        }
+        labelled = [LabelledJob(name, job) for name, job in jobs.items()]
+        failures = LocalExecutor().run(labelled, prepared.models, store, SilentProgress())
+    finally:
+        ATTACKS.unregister("testing/failing")
+    found = {
+        name: (failures[job.key].status if job.key in failures else "measured", tries[name])
+        for name, job in jobs.items()
+    }
+    assert found == EXPECTED
+    measured = {name for name, job in jobs.items() if store.has(job.key)}
+    assert measured == {"reset 3", "full 1"}
+    assert list((store.root / "claims").iterdir()) == []

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from watched_audits import Watching, evidence
+from watched_audits import Watching, evidence, needs_ray
 
 from auditor.cli.main import USAGE, run
 from auditor.core.errors import AuditorError, ModelDiffersError
@@ -89,14 +89,14 @@ def test_a_model_that_differs_stops_every_executor(prepared, people):
     assert evidence(store) == {}
 
 
-def test_nothing_to_do_starts_nothing(tmp_path):
+@pytest.mark.parametrize("name", ["local", "processes", pytest.param("ray", marks=needs_ray)])
+def test_nothing_to_do_starts_nothing(name, tmp_path):
     store = FolderStore(tmp_path / "store")
-    for name in EXECUTORS.names():
-        assert EXECUTORS.get(name)().run([], Locations(), store, SilentProgress()) == {}
+    assert EXECUTORS.get(name)().run([], Locations(), store, SilentProgress()) == {}
 
 
 def test_executors_are_chosen_by_name(capsys, tmp_path):
-    assert {"local", "processes"} <= set(EXECUTORS.names())
+    assert {"local", "processes", "ray"} <= set(EXECUTORS.names())
     with pytest.raises(AuditorError, match="--executor processes"):
         EXECUTORS.get("local")(2)
     with pytest.raises(AuditorError, match="--workers 1 or more"):

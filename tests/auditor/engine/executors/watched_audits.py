@@ -1,8 +1,15 @@
 """Audits whose progress and evidence are looked at."""
 
 from contextlib import contextmanager
+from importlib.util import find_spec
+
+import pytest
 
 from auditor.core.progress import SilentProgress
+
+needs_ray = pytest.mark.skipif(
+    find_spec("ray") is None, reason="Ray is not installed: pip install 'ray>=2.40'"
+)
 
 
 def evidence(store):
