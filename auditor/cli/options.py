@@ -14,7 +14,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 def place(value: str) -> str | Path:
-    """Return a URL of object storage as it is, and anything else as a folder.
+    """Return a URL as it is, anything else as a folder.
 
     It is the type of options that name an evidence store; no path may be made of a URL.
     """

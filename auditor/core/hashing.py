@@ -110,7 +110,7 @@ def digest_file(path: Path) -> str:
 
 
 def digest_open(file: IO[bytes]) -> str:
-    """Sha256 (hex) of what is left to read of an open file, read in pieces."""
+    """Sha256 (hex) of what is left to read of a file."""
     sha = hashlib.sha256()
     while piece := file.read(_CHUNK):
         sha.update(piece)

@@ -1,4 +1,4 @@
-"""Digests of large files that are kept, so that weights are read once rather than once an audit.
+"""Digests of large files, kept so that weights are read once.
 
 A kept digest counts only while nothing can have changed the file since it was taken. The time of a
 file's content (mtime) proves little, for anybody may set it. So a file must also have the time of
@@ -74,7 +74,7 @@ def hashed_anew() -> Iterator[None]:
 
 
 def kept_digest(path: Path, *, least: int = LEAST, settled: float = SETTLED) -> str:
-    """Sha256 (hex) of a file's bytes, read only if it may have changed since it was last read.
+    """Sha256 (hex) of a file, read only if it may have changed.
 
     Args:
         path: The file; links are followed.
@@ -122,7 +122,7 @@ def _entry(path: Path) -> Path:
 
 
 def _read(entry: Path) -> _Kept | None:
-    """What is kept of a file, unless somebody else could have written it."""
+    """Return what is kept, unless somebody else could have written it."""
     try:
         for place in (entry, entry.parent):
             found = place.lstat()
@@ -142,7 +142,7 @@ def _write(entry: Path, kept: _Kept) -> None:
 
 
 def _is_trusted(path: Path) -> bool:
-    """Whether a file lies on a file system that sets the time of a change by itself."""
+    """Whether a file system sets the time of a change itself."""
     try:
         mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Failures of jobs: of what kind they are, and whether another try can help."""
+"""Failures of jobs, their kinds, and rules of further tries."""
 
 import errno
 from collections.abc import Iterator, Mapping
@@ -94,7 +94,7 @@ class Failure:
 
 
 def kind_of(error: BaseException) -> FailureKind:
-    """Return the kind of an error: that of the first of its causes which has one."""
+    """Return the kind of an error, or of what led to it."""
     if is_context_lost(error):
         return FailureKind.POISONED
     kinds = (_own_kind(cause) for cause in _causes(error))
@@ -121,7 +121,7 @@ def _own_kind(error: BaseException) -> FailureKind | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what it was raised from, which others may be made of it."""
+    """Yield an error and what it was raised from."""
     cause: BaseException | None = error
     seen: set[int] = set()
     while cause is not None and id(cause) not in seen:

@@ -56,7 +56,7 @@ class EvidenceStore(Protocol):
         """
 
     def claim(self, key: str) -> AbstractContextManager[bool]:
-        """Hold the claim to a job for as long as the context lasts.
+        """Hold the claim to a job while the context lasts.
 
         Its value says whether the claim is held here; if not, another process is at the job. A
         process that died loses its claims. Nothing but work depends on a claim: who writes without

@@ -1,4 +1,4 @@
-"""Claims: which process is at a job, so that no other one of a shared store does it, too.
+"""Claims of processes to the jobs that they are at.
 
 A claim is a file that can be made only once, and whose time its holder renews. One that was not
 renewed for long, or whose holder is known to be dead, is taken over by making the next of its
@@ -27,10 +27,10 @@ class ClaimFiles(Protocol):
     """Files of a store's claims, by name."""
 
     def create(self, name: str, content: bytes) -> bool:
-        """Make a file, and return whether it was not there; of two makers only one makes it."""
+        """Make a file, unless it is there; say whether it was made."""
 
     def numbers(self, key: str) -> list[int]:
-        """List the numbers of the files that are named by a key and a number."""
+        """List the numbers of a key's files."""
 
     def read(self, name: str) -> bytes:
         """Read a file.
@@ -40,7 +40,7 @@ class ClaimFiles(Protocol):
         """
 
     def age(self, name: str) -> float:
-        """Seconds since a file was last renewed, by the clock that wrote down when.
+        """Seconds since a file was renewed, by its own clock.
 
         Raises:
             OSError: It is gone.
@@ -55,7 +55,7 @@ class ClaimFiles(Protocol):
 
 @contextmanager
 def claimed(files: ClaimFiles, key: str) -> Iterator[bool]:
-    """Hold the claim to a job for as long as the context lasts.
+    """Hold the claim to a job while the context lasts.
 
     Yields:
         Whether it is held here; if not, another process is at the job.
@@ -73,7 +73,7 @@ def claimed(files: ClaimFiles, key: str) -> Iterator[bool]:
 
 @contextmanager
 def beating(renew: Callable[[], None]) -> Iterator[None]:
-    """Give signs of life now and then for as long as the context lasts."""
+    """Give signs of life while the context lasts."""
     ended = threading.Event()
 
     def beat() -> None:
@@ -91,7 +91,7 @@ def beating(renew: Callable[[], None]) -> Iterator[None]:
 
 
 def _taken(files: ClaimFiles, key: str) -> int | None:
-    """Return the number under which a claim was taken, or None if another process holds it."""
+    """Return the number of the claim taken, if it is free."""
     ours = json.dumps(_process()).encode()
     if files.create(_name(key, 0), ours):
         return 0
@@ -102,7 +102,7 @@ def _taken(files: ClaimFiles, key: str) -> int | None:
 
 
 def _release(files: ClaimFiles, key: str, number: int) -> None:
-    """Remove a claim, and those that it was taken over from, unless it was itself taken over."""
+    """Remove a claim, unless another process has taken it over."""
     with suppress(OSError):
         numbers = files.numbers(key)
         if max(numbers, default=number) > number:
@@ -137,7 +137,7 @@ def _process() -> dict[str, Any]:
 
 
 def _start_of(process: int) -> str | None:
-    """When a process of this machine began, in its own units; None if it runs no more."""
+    """Return when a process here began; None if it is gone."""
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -148,7 +148,7 @@ def _start_of(process: int) -> str | None:
 
 @cache
 def _machine() -> str:
-    """Name of whatever numbers processes here: a machine since it was started, or a container.
+    """Name of the machine or container that numbers the processes here.
 
     It is no other machine's name, and where a system does not say enough, no one's at all.
     """

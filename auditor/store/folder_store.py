@@ -42,7 +42,7 @@ class _ClaimFolder:
         self._root = root
 
     def create(self, name: str, content: bytes) -> bool:
-        """Make a file, and return whether it was not there."""
+        """Make a file, unless it is there; say whether it was made."""
         try:
             descriptor = os.open(self._root / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         except FileExistsError:
@@ -52,7 +52,7 @@ class _ClaimFolder:
         return True
 
     def numbers(self, key: str) -> list[int]:
-        """List the numbers of the files that are named by a key and a number."""
+        """List the numbers of a key's files."""
         return [int(file.suffix[1:]) for file in self._root.glob(f"{key}.*")]
 
     def read(self, name: str) -> bytes:
@@ -60,7 +60,7 @@ class _ClaimFolder:
         return read_regular(self._root / name)
 
     def age(self, name: str) -> float:
-        """Seconds since a file was last renewed, by the clock of the file system."""
+        """Seconds since a file was renewed, by the file system's clock."""
         probe = self._root / partial_name()
         try:
             probe.touch()
@@ -143,7 +143,7 @@ class FolderStore(SealedJobs):
             seal_files(folder, identity, record, cost, environment)
 
     def claim(self, key: str) -> AbstractContextManager[bool]:
-        """Hold the claim to a job; whether it is held here, or by another process."""
+        """Hold the claim to a job while the context lasts."""
         return claimed(self._claim_files, key)
 
     def put_facts(self, sets: FactSets) -> str:

@@ -1,4 +1,4 @@
-"""Evidence store in object storage, or in whatever else fsspec reaches by a URL.
+"""Evidence store below a URL that fsspec reaches.
 
 Objects can be neither renamed nor locked. So the files of a job are written first, each named by
 its digest, and its seal last, which only the first of several writers can make: a job is there
@@ -90,7 +90,7 @@ class _Objects:
             self._system.pipe_file(self._at(name), content)
 
     def create(self, name: str, content: bytes) -> bool:
-        """Write an object that must not be there, and return whether it was not.
+        """Write an object, unless it is there; say whether it was written.
 
         Raises:
             OSError: The storage refuses it or cannot be reached.
@@ -171,11 +171,11 @@ class _ClaimObjects:
         self._objects = objects
 
     def create(self, name: str, content: bytes) -> bool:
-        """Make an object, and return whether it was not there."""
+        """Make an object, unless it is there; say whether it was made."""
         return self._objects.create(f"claims/{name}", content)
 
     def numbers(self, key: str) -> list[int]:
-        """List the numbers of the objects that are named by a key and a number."""
+        """List the numbers of a key's objects."""
         names = (name.rpartition("/")[2].partition(".") for name in self._objects.names("claims"))
         return [int(number) for start, _, number in names if start == key]
 
@@ -254,7 +254,7 @@ class ObjectStore(SealedJobs):
             self._objects.create(self._of_job(key, SEAL), seal)
 
     def claim(self, key: str) -> AbstractContextManager[bool]:
-        """Hold the claim to a job; whether it is held here, or by another process."""
+        """Hold the claim to a job while the context lasts."""
         return claimed(_ClaimObjects(self._objects), key)
 
     def put_facts(self, sets: FactSets) -> str:
@@ -266,7 +266,7 @@ class ObjectStore(SealedJobs):
         return key
 
     def artifact(self, key: str, make: Callable[[Path], None]) -> Path:
-        """Return a folder of this machine with what is kept under a key, made if absent.
+        """Return a local folder with what is kept under a key.
 
         Raises:
             OSError: The folder or the storage cannot be written.
@@ -347,7 +347,7 @@ class ObjectStore(SealedJobs):
         return self._objects.place(_inputs(key))
 
     def _is_first(self, folder: Path, kept: str, make: Callable[[Path], None]) -> bool:
-        """Fill a folder and write its files, and a list of their digests last.
+        """Fill a folder and write its files, their list last.
 
         Returns:
             Whether nobody did so before. If somebody did, the folder is empty again.

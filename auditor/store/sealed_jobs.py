@@ -296,7 +296,7 @@ class SealedJobs(ABC):
 def seal_files(
     folder: Path, identity: dict[str, Any], record: Record, cost: Cost, environment: Environment
 ) -> None:
-    """Write the files of a finished job into an empty folder, its seal last.
+    """Write the files of a finished job, its seal last.
 
     Raises:
         OSError: The disk is full or gone.

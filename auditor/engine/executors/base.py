@@ -176,7 +176,7 @@ class Worker:
         return answer.failure
 
     def attempt(self, job: Job, patience: float = 0.0) -> "Answer":
-        """Run a job, unless the store holds it by now or another process is at it.
+        """Run a job, unless it is done or another process is at it.
 
         A job whose failure is of a kind that passes is tried again.
 
@@ -202,7 +202,7 @@ class Worker:
         return Answer(claimed=True)
 
     def _tried(self, job: Job) -> Failure | None:
-        """Run a job, and again as long as its failures are of kinds that pass."""
+        """Run a job, and again after failures of kinds that pass."""
         if (ended := self._ended.get(model_key(job))) is not None:
             return ended
         pauses = {kind: rule.pauses() for kind, rule in RETRIES.items() if not rule.fresh}
@@ -349,7 +349,9 @@ class Agenda:
         self._elsewhere: deque[LabelledJob] = deque()
 
     def next(self, held: ModelKey | None) -> Turn | None:
-        """Return the next job of the model that a worker holds, or of the one with most to do.
+        """Return the next job, of the held model where one is left.
+
+        Otherwise it is of the model with most to do.
 
         What other processes are at comes last.
         """

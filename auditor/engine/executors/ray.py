@@ -1,4 +1,4 @@
-"""Executor that runs jobs on a Ray cluster, or in processes that Ray starts on this machine.
+"""Executor that runs jobs on a Ray cluster, or on this machine.
 
 Ray places the workers, restarts them, gives a job of a worker that died to the next one, and ends
 all of them with the process that asked. What is decided here is which model a worker keeps open.
@@ -124,7 +124,7 @@ class RayExecutor(Executor):
 def needs_of(
     nodes: Sequence[Mapping[str, Any]], threads: int, gpus: int | None
 ) -> tuple[dict[str, Any], int]:
-    """Return what each worker needs, and how many of them a cluster has room for.
+    """Return what each worker needs, and how many have room.
 
     All of them get the same type of accelerator, that of which there are most: figures of unlike
     ones would not be compared.
@@ -172,7 +172,7 @@ def _room(node: Mapping[str, float], threads: int, gpus: int) -> int:
 
 
 def _join(address: str | None, threads: int) -> None:
-    """Join a cluster, or start Ray here; a cluster that was joined already stays.
+    """Join a cluster, or start Ray here, unless that was done.
 
     Raises:
         AuditorError: There is none at the address.
@@ -222,7 +222,7 @@ class _Member:
         """Return as soon as the worker runs."""
 
     def attempt(self, label: str, job: Job, patience: float) -> Answer:
-        """Run a job; a process that lost its accelerator ends, and Ray starts another."""
+        """Run a job; a process that lost its accelerator ends."""
         self._label = label
         try:
             return self._worker.attempt(job, patience)
@@ -343,7 +343,7 @@ class _Crew:
             self._advance(1, each.label)
 
     def _lost(self, entry: LabelledJob, error: Exception) -> Failure | None:
-        """Return the failure of a job whose workers died, if it was not done by then."""
+        """Return the failure of a job whose workers died, unless it is done."""
         key = entry.job.key
         if self._store.has(key):
             return None
