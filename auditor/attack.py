@@ -181,6 +181,9 @@ class Attack(ABC, Generic[P, M, E]):
     """Kinds of model (`ModelSpec.kind`) that it can attack; empty for the default kind alone."""
     searches: ClassVar[bool] = False
     """Whether it has a search stage whose findings are pooled over the arms."""
+    opens_copies: ClassVar[bool] = False
+    """Whether it lets go of the model and opens a copy in its place. Such jobs come last, so that
+    the model itself is loaded once."""
     metric: ClassVar[str | None] = None
     """Name of its own measure of K, where it does not use the audit's metrics."""
     effect: ClassVar[str | None] = None

@@ -85,7 +85,7 @@ def gradient_norms(
         order: order of the norm.
     """
     norms = []
-    with model.preserve_weights() as network:
+    with model.unchanged_weights() as network:
         for parameter in network.parameters():
             parameter.requires_grad_(parameter.is_floating_point())
         for item in model.encode(pairs):

@@ -16,6 +16,7 @@ from auditor.core.findings import Finding
 from auditor.core.records import Record, Row
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.causal_lm.prompting import Encoded
+from auditor.models.devices import input_device
 from auditor.models.language.evaluator import TextEvaluator
 
 _PAIR = 24
@@ -215,7 +216,7 @@ def _start(model: CausalLM, width: int, draws: torch.Generator) -> tuple[torch.T
     rows = min(len(model.tokenizer), embedding.weight.shape[0])
     drawn = torch.randint(rows, (width,), generator=draws)
     with torch.no_grad():
-        every = embedding(torch.arange(rows, device=embedding.weight.device)).float()
+        every = embedding(torch.arange(rows, device=input_device(model.network))).float()
     return every[drawn].clone(), float(every.square().mean().sqrt())
 
 

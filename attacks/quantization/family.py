@@ -6,10 +6,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
 
-from attacks.quantization.code_flips import code_flip_share, sampled_codes
+from attacks.quantization.code_flips import PackedCodes, code_flip_share, sampled_codes
 from auditor.attack import Attack, AttackContext, Parameters, Requirements
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.findings import Explanation
@@ -37,8 +39,8 @@ class Quantized(NamedTuple):
     """A quantized copy (or state) of a model."""
 
     model: LanguageModel
-    codes: Iterable[tuple[str, torch.Tensor]]
-    """Layer names with their integer codes, read before anything else is asked."""
+    codes: Mapping[str, npt.NDArray[np.generic]]
+    """Sample of the layers' integer codes (`sampled_codes`)."""
     notes: dict[str, Any]
 
 
@@ -60,15 +62,21 @@ class QuantizationAttack(GridRounding, Attack[P]):
             MeasurementError: layers that should be quantized are not.
         """
 
+    def sampled(
+        self, layers: Iterable[tuple[str, torch.Tensor | PackedCodes]]
+    ) -> dict[str, npt.NDArray[np.generic]]:
+        """Return a sample of the layers' codes."""
+        return sampled_codes(layers, self.parameters.code_sample)
+
     def measure(self, model: LanguageModel, context: AttackContext) -> Record:
         """Examine the rounded model; keep a sample of its codes."""
         with self.quantized(model, context.scratch) as state:
-            arrays = sampled_codes(state.codes, self.parameters.code_sample)
-            layers = [key.partition("/")[2] for key in arrays if key.startswith("codes/")]
+            layers = [key for key in state.codes if key.startswith("codes/")]
             notes = {"layers_quantized": len(layers), **state.notes}
             if kept := _kept_layers(state.model):
                 notes["layers_at_full_precision"] = kept
-            return Record(rows=context.evaluator.evaluate(state.model), notes=notes, arrays=arrays)
+            rows = context.evaluator.evaluate(state.model)
+            return Record(rows=rows, notes=notes, arrays=state.codes)
 
     def explain(self, unlearned: Record, original: Record) -> Explanation | None:
         """Code-flip share between U and O.

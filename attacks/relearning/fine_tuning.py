@@ -191,7 +191,7 @@ def learner(
         raise UnavailableError(
             f"a training example has {longest} tokens, and the model's context holds {limit}"
         )
-    with model.preserve_weights() as network:
+    with model.unchanged_weights() as network:
         trained = (
             adapter(
                 network,
@@ -414,17 +414,19 @@ def _check_blocked(adapted: nn.Module) -> None:
 def all_weights(network: nn.Module) -> Iterator[list[Trained]]:
     """Make every weight trainable, in its frame and in float32.
 
-    Steps are lost in the rounding of half types.
+    Steps are lost in the rounding of half types. Copies are trained: the weights themselves are set
+    aside, in the main memory, and put back afterwards.
     """
     factors = parameter_factors(network, attention_heads(network))
     weights = dict(network.named_parameters())
-    types = {name: weight.dtype for name, weight in weights.items()}
-    for weight in weights.values():
+    aside = {name: weight.data.cpu() for name, weight in weights.items()}
+    for name, weight in weights.items():
         weight.requires_grad_(True)
-        weight.data = weight.data.float()
+        shared = weight.data.data_ptr() == aside[name].data_ptr()
+        weight.data = weight.data.to(torch.float32, copy=shared)
     try:
         yield [Trained(weight, factors[name]) for name, weight in weights.items()]
     finally:
         for name, weight in weights.items():
             weight.grad = None
-            weight.data = weight.data.to(types[name])
+            weight.data = aside[name].to(weight.device)

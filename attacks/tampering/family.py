@@ -1,6 +1,7 @@
 """Attacks that change the weights, evaluate, and restore them."""
 
 from abc import abstractmethod
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
@@ -50,9 +51,14 @@ class WeightAttack(Attack[P]):
             ``effect``.
         """
 
+    def changed(self, network: nn.Module) -> Collection[nn.Parameter] | None:
+        """Parameters that it changes; None for all of them."""
+        return [matrix.parameter for matrix in changed_matrices(network)]
+
     def measure(self, model: LanguageModel, context: AttackContext) -> Record:
         """Examine the changed model; the weights are restored bit for bit."""
-        with model.preserve_weights() as network:
+        lent = self.changed(model.network)
+        with model.preserve_weights(lent) as network:
             notes = self.tamper(model, network, context.seed)
             return Record(rows=context.evaluator.evaluate(model), notes=notes)
 

@@ -1,6 +1,7 @@
 """Devices of networks."""
 
 import itertools
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,3 +19,19 @@ def gpus_of(network: nn.Module) -> list[int]:
     """
     tensors = itertools.chain(network.parameters(), network.buffers())
     return sorted({tensor.device.index for tensor in tensors if tensor.device.type == "cuda"})
+
+
+def input_device(network: Any) -> torch.device:
+    """Return the device on which a network takes token ids.
+
+    Embeddings that are offloaded are brought to it for each pass.
+    """
+    embeddings = network.get_input_embeddings()
+    device: torch.device = embeddings.weight.device
+    if device.type != "meta":
+        return device
+    hook = getattr(embeddings, "_hf_hook", None)
+    for one in getattr(hook, "hooks", [hook]):
+        if (place := getattr(one, "execution_device", None)) is not None:
+            return torch.device(place)
+    return device

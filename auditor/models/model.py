@@ -111,6 +111,10 @@ class AuditedModel(ABC):
     def preserve_weights(self) -> "AbstractContextManager[nn.Module]":
         """Lend the weights to an attack that changes them; exactly restored afterwards."""
 
+    def unchanged_weights(self) -> "AbstractContextManager[nn.Module]":
+        """Show the weights to an attack that leaves them, and prove that it did."""
+        return self.preserve_weights()
+
     @abstractmethod
     def directory(self, scratch: Path) -> Path:
         """A directory with the audited weights (an adapter is merged, into ``scratch``)."""

@@ -30,7 +30,7 @@ from auditor.certificate.inputs import DecisionInputs
 from auditor.certificate.schema import ControlModelPart, PositiveControlPart
 from auditor.core.arms import Arm
 from auditor.core.attack_id import AttackId
-from auditor.core.errors import DoesNotFitError, MeasurementError
+from auditor.core.errors import DoesNotFitError, MeasurementError, UnavailableError
 from auditor.core.faults import is_out_of_memory
 from auditor.core.messages import Message, message
 from auditor.core.progress import Progress
@@ -174,7 +174,13 @@ def _made(
         return message("quantized_weights_not_trainable", method=method)
     try:
         return models.make_control_model(kind, grid)
-    except (MeasurementError, DoesNotFitError, RuntimeError, MemoryError) as error:
+    except (
+        MeasurementError,
+        UnavailableError,
+        DoesNotFitError,
+        RuntimeError,
+        MemoryError,
+    ) as error:
         if isinstance(error, RuntimeError) and not is_out_of_memory(error):
             raise
         return message("error", quoted=("error",), type=type(error).__name__, error=str(error))

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+from auditor.attack import ATTACKS
 from auditor.core.errors import AuditorError
 from auditor.core.interruption import check_interrupted
 from auditor.core.progress import Progress
@@ -320,11 +321,11 @@ def ended(jobs: Iterable[LabelledJob], failures: Mapping[str, Failure]) -> dict[
 def waiting(jobs: Iterable[LabelledJob], store: EvidenceStore) -> dict[ModelKey, list[LabelledJob]]:
     """Return the jobs that the store lacks, by model.
 
-    Equal jobs are listed once.
+    Equal jobs are listed once. Those that let go of the model come last.
     """
     unique = {entry.job.key: entry for entry in jobs if not store.has(entry.job.key)}
     groups: dict[ModelKey, list[LabelledJob]] = {}
-    for entry in unique.values():
+    for entry in sorted(unique.values(), key=lambda e: ATTACKS.get(e.job.attack).opens_copies):
         groups.setdefault(model_key(entry.job), []).append(entry)
     return groups
 

@@ -187,11 +187,17 @@ def _join(address: str | None, threads: int) -> None:
             ray.init("local", include_dashboard=False, object_store_memory=_OBJECTS, **common)
         else:
             ray.init(address, **common)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Ray raises anything where it cannot start
+        ray.shutdown()
         said = " ".join(str(error).split())[:_SHOWN]
+        if address is None:
+            raise AuditorError(
+                f"Ray does not start on this machine ({said}). If the machine is busy, try again; "
+                "--executor processes needs no Ray."
+            ) from error
         raise AuditorError(
-            f"there is no Ray cluster at {address or 'this machine'} ({said}). Start one with `ray "
-            "start --head`, or leave --address out to start Ray on this machine alone."
+            f"there is no Ray cluster at {address} ({said}). Start one with `ray start --head`, or "
+            "leave --address out to start Ray on this machine alone."
         ) from error
 
 
