@@ -5,10 +5,12 @@ all of them with the process that asked. What is decided here is which model a w
 """
 
 import os
+import sys
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Any, ClassVar
 
 import ray
@@ -117,7 +119,11 @@ class RayExecutor(Executor):
         with progress.task(TASK, total) as advance:
             advance(0, "waiting for workers of the cluster")
             crew = _Crew(groups, store, advance)
-            with _members(size, needs, models, store, self._threads) as (members, said):
+            # Ray prints what it has to say of dead workers, and standard output is for data
+            with (
+                redirect_stdout(sys.stderr),
+                _members(size, needs, models, store, self._threads) as (members, said),
+            ):
                 return crew.work(members, said, total)
 
 
@@ -209,17 +215,17 @@ class _Member:
         node: Machine on which they were found; those of another one are hashed there.
         store: Where evidence is kept.
         threads: Threads of torch.
-        said: Takes what the worker says of itself.
+        said: Name of the actor that takes what the worker says of itself.
     """
 
     def __init__(
-        self, models: Locations, node: str, store: EvidenceStore, threads: int, said: Queue
+        self, models: Locations, node: str, store: EvidenceStore, threads: int, said: str
     ) -> None:
         quiet_libraries()
         import torch
 
         torch.set_num_threads(threads)
-        self._said = said
+        self._said = ray.get_actor(said)
         self._label, self._spoken = "", 0.0
         here = ray.get_runtime_context().get_node_id()
         self._worker = Worker(models if here == node else Locations(), store, Ticker(self._say))
@@ -241,7 +247,7 @@ class _Member:
         now = time.monotonic()
         if now - self._spoken >= _LOOK:
             self._spoken = now
-            self._said.actor.put_nowait.remote(f"{self._label}: {line}")
+            self._said.put_nowait.remote(f"{self._label}: {line}")
 
 
 @contextmanager
@@ -250,14 +256,16 @@ def _members(
 ) -> Iterator[tuple[list[ActorHandle], Queue]]:
     """Workers that are gone afterwards, whatever they were at."""
     node = ray.get_runtime_context().get_node_id()
-    said = Queue(actor_options={"num_cpus": 0})
+    # named, because a worker that is started again needs whatever it was given in plain data
+    name = f"auditor-{uuid.uuid4().hex}"
+    said = Queue(actor_options={"num_cpus": 0, "name": name})
     # a worker that dies is started again, and its job is given to it once more
     actor = ray.remote(
         max_restarts=-1, max_task_retries=RETRIES[FailureKind.POISONED].times, **needs
     )(_Member)
     members: list[ActorHandle] = []
     try:
-        members += [actor.remote(models, node, store, threads, said) for _ in range(size)]
+        members += [actor.remote(models, node, store, threads, name) for _ in range(size)]
         yield members, said
     finally:
         for member in members:
