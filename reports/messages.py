@@ -713,6 +713,14 @@ SENTENCES: Mapping[str, Wording] = {
         "the checkpoint is quantized ({method}), so its weights cannot be trained"
     ),
     "left_out_of_plan": "the plan leaves it out",
+    "left_out_for_time": (
+        "left out, for it was taken to need {needed:seconds} and all had to end within "
+        "{limit:seconds} (`--within`)"
+    ),
+    "experts_not_rounded": (
+        "the experts of this mixture hold {weights:count} weights ({share:share}), and the "
+        "quantizer rounds linear layers alone; nearly all of the model would stay at full precision"
+    ),
     "models_are_not_there": (
         "logs stand in for the models, and an attack needs the models themselves"
     ),
@@ -996,6 +1004,20 @@ SENTENCES: Mapping[str, Wording] = {
         "{attack} cannot be run: the forget facts do not divide by {split} into parts of about one "
         "size. Name the facts' entities (`fields: {{entity: …}}`), or split them otherwise."
     ),
+    "built_without_forget_set": (
+        "{arms} was built without a forget set to compare with (`--forget`), so it may have been "
+        "trained on what should be forgotten, and nothing passes against it. `auditor baseline "
+        "check` compares its retain set with the forget set."
+    ),
+    "built_in_other_format": (
+        "{arms} was trained on prompts in another format than the plan's (`format` of the recipe), "
+        "so it may know less here than it learned."
+    ),
+    "built_for_other_facts": (
+        "{arms} was built to leave out another forget set than the plan's, so it may have been "
+        "trained on what should be forgotten here, and nothing passes against it. `auditor "
+        "baseline check` compares its retain set with this forget set."
+    ),
     "policy_wants_models": (
         "The policy {policy} lets no PASS rest on logs, which name no file of a model "
         "(`accepts_logs`)."
@@ -1192,6 +1214,10 @@ SENTENCES: Mapping[str, Wording] = {
     ),
     "stored_type_differs": (
         "The weights of {arm} are stored as {own}, those of the original as {original}."
+    ),
+    "ids_named_apart": (
+        "{ids:fact|facts} of the {of} set have ids of another set: all facts of the {of} set are "
+        "called `{of}-…`."
     ),
     "edges_trimmed": (
         "Blanks, line ends or characters without width stood at the ends of texts of "

@@ -9,9 +9,12 @@ from pydantic import Field
 from attacks.membership.blind_baseline import blind_baseline
 from attacks.membership.family import MembershipAttack, MembershipParameters, Scores
 from attacks.membership.scored_texts import ScoredTexts
-from auditor.attack import AttackContext, Preset, Requirements, attack
+from auditor.attack import AttackContext, Footprint, Preset, Requirements, attack
 from auditor.core.records import Record
 from auditor.models.language.model import LanguageModel
+
+_TOKENS = 64
+"""Tokens of a text and its prompt, for the estimate of the need."""
 
 
 class GradientNormParameters(MembershipParameters):
@@ -51,6 +54,11 @@ class GradientNorm(MembershipAttack[GradientNormParameters]):
     def variant(self) -> str:
         """The order of the norm."""
         return self.named_by_text(f"p = {self.parameters.order:g}")
+
+    @property
+    def footprint(self) -> Footprint:
+        """A gradient of each weight, in the weight's type."""
+        return Footprint(lent=True, trained=2.0, backward=_TOKENS)
 
     def forward_tokens(self, evaluation: int) -> int:
         """Forward and backward over both sets."""

@@ -108,6 +108,10 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
         p = self.parameters
         return 3 * p.num_steps * p.batch_size * (p.num_virtual_tokens + _PAIR)
 
+    def searched_at_once(self) -> int:
+        """Tokens of one batch of prompts with their vectors."""
+        return self.parameters.batch_size * (self.parameters.num_virtual_tokens + _PAIR)
+
     def wording(self, facts: Sequence[Fact]) -> Callable[[Fact], Fact]:
         """Puts an entity's own vectors in its place, if they belong there."""
         if self.parameters.place != "entity":

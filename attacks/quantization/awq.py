@@ -85,6 +85,7 @@ class AWQ(CalibratedAttack[AWQParameters]):
     source = "AWQ (arXiv 2306.00978); quantization after unlearning (arXiv 2410.16454)."
 
     parameters_type = AWQParameters
+    apart = True
     presets = (Preset("4-bit g128", {"bits": 4}),)
     requires = Requirements(packages=("gptqmodel",), full_precision=True)
     opens_copies = True

@@ -16,7 +16,7 @@ from attacks.quantization.family import (
     assert_quantized,
 )
 from attacks.quantization.grids import CodebookGrid
-from auditor.attack import Preset, Requirements, attack
+from auditor.attack import Footprint, Preset, Requirements, attack
 from auditor.models.language.model import LanguageModel
 
 
@@ -71,6 +71,12 @@ class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
         if self.parameters.format == "int8":
             return None
         return CodebookGrid("fp4" if self.parameters.format == "fp4" else "nf4")
+
+    @property
+    def footprint(self) -> Footprint:
+        """Codes of a byte or half of one, and scales of blocks."""
+        bytes_each = {"int8": 1.0, "nf4-double": 0.516}
+        return Footprint(copy=bytes_each.get(self.parameters.format, 0.5625))
 
     @contextmanager
     def quantized(self, model: LanguageModel, scratch: Path) -> Iterator[Quantized]:

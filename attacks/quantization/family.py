@@ -15,11 +15,15 @@ from attacks.quantization.code_flips import PackedCodes, code_flip_share, sample
 from auditor.attack import Attack, AttackContext, Parameters, Requirements
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.findings import Explanation
+from auditor.core.messages import Message, message
 from auditor.core.records import Record
 from auditor.core.roles import ControlKind
 from auditor.models.grid import GridRounding
+from auditor.models.kind import parse_spec, recognised
 from auditor.models.language.layers import is_transposed, linear_layers, weight_matrices
 from auditor.models.language.model import LanguageModel
+from auditor.models.language.placement import has_experts
+from auditor.models.manifest import Location
 
 FULL_PRECISION_LIMIT = 0.05
 """Share of a model's weights, embeddings and head aside, that may escape quantization."""
@@ -39,7 +43,7 @@ class Quantized(NamedTuple):
     """A quantized copy (or state) of a model."""
 
     model: LanguageModel
-    codes: Mapping[str, npt.NDArray[np.generic]]
+    codes: dict[str, npt.NDArray[np.generic]]
     """Sample of the layers' integer codes (`sampled_codes`)."""
     notes: dict[str, Any]
 
@@ -48,6 +52,28 @@ class QuantizationAttack(GridRounding, Attack[P]):
     """Round the weights and ask again."""
 
     requires: ClassVar[Requirements] = Requirements(full_precision=True)
+
+    rounds_experts: ClassVar[bool] = False
+    """Whether stacked experts are rounded, which no linear layer holds."""
+
+    def unavailable(self, location: Location) -> Message | None:
+        """Return why it cannot run, or None.
+
+        Experts that no quantizer here rounds are known from the configuration: most of the model
+        would stay at full precision, as `assert_covered` finds once it is loaded.
+        """
+        if reason := super().unavailable(location):
+            return reason
+        if self.rounds_experts or not has_experts(location.model):
+            return None
+        kind = recognised(location.model)
+        if kind is None:
+            return None
+        shape = kind.shape(parse_spec({"path": str(location.model)}), location)
+        share = shape.bare / max(1, shape.linear + shape.bare)
+        if share <= FULL_PRECISION_LIMIT:
+            return None
+        return message("experts_not_rounded", weights=shape.bare, share=round(share, 3))
 
     @property
     def required_control(self) -> ControlKind:

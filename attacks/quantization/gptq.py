@@ -116,7 +116,7 @@ class PackedColumns(PackedCodes):
         return self._words.numel() * _WORD // self._bits
 
     def take(self, places: torch.Tensor) -> torch.Tensor:
-        """Read the chosen codes out of one word each, or out of two."""
+        """Read the chosen codes out of one or two words each."""
         places = places.to(self._words.device)
         height, width = self._words.shape
         row, column = places // width, places % width

@@ -16,7 +16,7 @@ from attacks.quantization.family import (
     assert_covered,
 )
 from attacks.quantization.grids import EvenGrid
-from auditor.attack import Preset, attack
+from auditor.attack import Footprint, Preset, attack
 from auditor.core.errors import MeasurementError
 from auditor.models.language.layers import is_transposed, linear_layers
 from auditor.models.language.model import LanguageModel
@@ -79,6 +79,11 @@ class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
         if self.parameters.bits > _WIDE_CELLS:
             return None
         return EvenGrid(self.parameters.bits, self.parameters.group_size)
+
+    @property
+    def footprint(self) -> Footprint:
+        """The weights are rounded in place, and their codes held."""
+        return Footprint(kept=1.0, lent=True, weights_read=2)
 
     @contextmanager
     def quantized(self, model: LanguageModel, scratch: Path) -> Iterator[Quantized]:

@@ -18,7 +18,7 @@ from attacks.quantization.family import (
     assert_covered,
     check_group_size,
 )
-from auditor.attack import Preset, Requirements, attack
+from auditor.attack import Footprint, Preset, Requirements, attack
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.messages import Message, message
 from auditor.models.language.layers import linear_layers
@@ -74,6 +74,12 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
         """The format, and the group size where it has one."""
         name = self.parameters.format
         return name if name == "int8" else f"{name} g{self.parameters.group_size}"
+
+    @property
+    def footprint(self) -> Footprint:
+        """Codes, a byte each where no kernel packs them, and scales."""
+        codes = 0.5 if self.parameters.format == "int4-tinygemm" else 1.0
+        return Footprint(copy=codes + 4 / self.parameters.group_size)
 
     def unavailable(self, location: Location) -> Message | None:
         """Reason for which it cannot run, or None.

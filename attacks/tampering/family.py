@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from auditor.attack import Attack, AttackContext, Parameters
+from auditor.attack import Attack, AttackContext, Footprint, Parameters
 from auditor.core.errors import MeasurementError
 from auditor.core.records import Record
 from auditor.models.language.layers import WeightMatrix, weight_matrices
@@ -41,6 +41,11 @@ class WeightAttack(Attack[P]):
     """Attack that changes the weights of every arm by one rule."""
 
     effect = "weight_change"
+
+    @property
+    def footprint(self) -> Footprint:
+        """The weights are changed in place, each once."""
+        return Footprint(lent=True, weights_read=1)
 
     @abstractmethod
     def tamper(self, model: LanguageModel, network: nn.Module, seed: int) -> dict[str, Any]:

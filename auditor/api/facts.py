@@ -20,6 +20,7 @@ from auditor.data.builders.passages import Cut, facts_from_text
 from auditor.data.builders.tables import facts_from_table
 from auditor.data.builders.tasks import facts_from_task
 from auditor.data.folds import SplitBy, folds, names_entities
+from auditor.data.ids import named_apart
 from auditor.data.near_copies import copies_across, near_copies
 from auditor.data.readers import read_noted
 from auditor.data.source import DataSource
@@ -116,8 +117,9 @@ def check_facts(
         for name, source in given.items()
         if source is not None
     }
-    sets = FactSets(**{name: found.facts for name, found in read.items()})
-    notes = [note for found in read.values() for note in found.notes]
+    facts, renamed = named_apart({name: found.facts for name, found in read.items()})
+    sets = FactSets(**facts)
+    notes = [*(note for found in read.values() for note in found.notes), *renamed]
     return _Checked(sets, margins or Margins(), notes).report()
 
 

@@ -112,7 +112,7 @@ class AuditedModel(ABC):
         """Lend the weights to an attack that changes them; exactly restored afterwards."""
 
     def unchanged_weights(self) -> "AbstractContextManager[nn.Module]":
-        """Show the weights to an attack that leaves them, and prove that it did."""
+        """Show the weights to an attack, and prove that it left them."""
         return self.preserve_weights()
 
     @abstractmethod

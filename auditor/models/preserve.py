@@ -135,7 +135,7 @@ def replaced(tensors: Mapping[str, tuple[nn.Parameter, torch.Tensor]]) -> Iterat
 
 @contextmanager
 def _same_form(model: nn.Module, settle: Callable[[], None]) -> Iterator[None]:
-    """Check that a model keeps its form, and put back how it is used.
+    """Check that a model keeps its form; put back modes and gradients.
 
     Args:
         model: A network.

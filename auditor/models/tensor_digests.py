@@ -32,13 +32,13 @@ def tensor_digest(tensor: Tensor) -> str:
 
 
 def _sums(flat: Tensor) -> Iterator[bytes]:
-    """Yield the sums of a tensor's blocks, and what is left of its bytes."""
+    """Yield the sums of a tensor's blocks, and its last bytes."""
     if flat.storage_offset() * flat.element_size() % 8:
         flat = flat.clone()
     octets = flat.view(torch.uint8)
     whole = len(octets) // 8 * 8
     factors = _factors(flat.device)
-    for part in octets[:whole].view(torch.int64).split(_WORDS * _at_once(flat.device)):
+    for part in torch.split(octets[:whole].view(torch.int64), _WORDS * _at_once(flat.device)):
         blocks = functional.pad(part, (0, -len(part) % _WORDS)).view(-1, _WORDS)
         mixed = blocks * _SPREAD
         mixed ^= (mixed >> 32) & _LOW
@@ -52,7 +52,10 @@ def _at_once(device: torch.device) -> int:
 
 @functools.cache
 def _factors(device: torch.device) -> Tensor:
-    """Odd factors of the words of a block, of which no two have the same low bits."""
+    """Odd factors of the words of a block.
+
+    No two have the same low bits.
+    """
     generator = torch.Generator().manual_seed(0)
     high = torch.randint(1 << 46, (_WORDS,), generator=generator)
     return ((high << 17) | (2 * torch.arange(_WORDS) + 1)).to(device)

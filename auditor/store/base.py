@@ -32,6 +32,9 @@ class EvidenceStore(Protocol):
     def has(self, key: str) -> bool:
         """Whether the job of that key is done."""
 
+    def keys(self) -> Iterator[str]:
+        """Yield the keys of the jobs that are done, in no order."""
+
     def write(
         self,
         key: str,

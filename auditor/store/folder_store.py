@@ -121,6 +121,10 @@ class FolderStore(SealedJobs):
         """Whether the job of that key is done."""
         return (self._folder(key) / SEAL).exists()
 
+    def keys(self) -> Iterator[str]:
+        """Yield the keys of the jobs that are done."""
+        return (seal.parent.name for seal in self._jobs.glob(f"[!.]*/[!.]*/{SEAL}"))
+
     def write(
         self,
         key: str,

@@ -230,6 +230,13 @@ class ObjectStore(SealedJobs):
         """Whether the job of that key is done."""
         return self._objects.exists(self._of_job(key, SEAL))
 
+    def keys(self) -> Iterator[str]:
+        """Yield the keys of the jobs that are done."""
+        for name in self._objects.names("jobs"):
+            folder, _, file = name.rpartition("/")
+            if file == SEAL:
+                yield folder.rpartition("/")[2]
+
     def write(
         self,
         key: str,

@@ -169,6 +169,27 @@ def _strings_of(module):
         ),
         (
             message(
+                "not_measured",
+                attack="quantization/bnb nf4",
+                status="unavailable",
+                reason=message("experts_not_rounded", weights=45_097_156_608, share=0.971),
+            ),
+            "quantization/bnb nf4 could not be run here: the experts of this mixture hold "
+            "45,097,156,608 weights (97.1 %), and the quantizer rounds linear layers alone; nearly "
+            "all of the model would stay at full precision.",
+        ),
+        (
+            message(
+                "not_measured",
+                attack="quantization/bnb nf4",
+                status="unavailable",
+                reason=message("left_out_for_time", limit=7200.0, needed=1830.0),
+            ),
+            "quantization/bnb nf4 could not be run here: left out, for it was taken to need 30 min "
+            "30 s and all had to end within 2 h 00 min (`--within`).",
+        ),
+        (
+            message(
                 "gap_too_small",
                 attack="none/as-is full precision",
                 metric="rouge-l-recall",

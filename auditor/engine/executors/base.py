@@ -177,7 +177,7 @@ class Worker:
         return answer.failure
 
     def attempt(self, job: Job, patience: float = 0.0) -> "Answer":
-        """Run a job, unless it is done or another process is at it.
+        """Run a job, unless another process did or is at it.
 
         A job whose failure is of a kind that passes is tried again.
 

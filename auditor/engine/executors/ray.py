@@ -357,7 +357,7 @@ class _Crew:
             self._advance(1, each.label)
 
     def _lost(self, entry: LabelledJob, error: Exception) -> Failure | None:
-        """Return the failure of a job whose workers died, unless it is done."""
+        """Return the failure of a lost job, unless it is done."""
         key = entry.job.key
         if self._store.has(key):
             return None

@@ -238,7 +238,10 @@ class LanguageModel(AuditedModel, Generic[X]):
 
     @property
     def form(self) -> PreTrainedModel:
-        """The network, or where it is not loaded, one like it without weights (on ``meta``)."""
+        """The network, or one of its form without weights.
+
+        The latter, on the device ``meta``, stands in where the network is not loaded.
+        """
         if self._network is not None or self.in_memory or self.spec.trust_remote_code:
             return self.network
         chosen = network_class(self.auto_class, self.config, self.location.model)
@@ -385,7 +388,7 @@ class LanguageModel(AuditedModel, Generic[X]):
 
     @contextmanager
     def unchanged_weights(self) -> Iterator[PreTrainedModel]:
-        """Show the weights to an attack that leaves them, and prove that it did."""
+        """Show the weights to an attack, and prove that it left them."""
         with unchanged_weights(self.network):
             yield self.network
 

@@ -177,7 +177,7 @@ def load_vae_config(pipeline: Pipeline) -> Mapping[str, Any] | None:
 
 @contextmanager
 def preserve_parts(parts: Parts, lent: AbstractContextManager[nn.Module]) -> Iterator[nn.Module]:
-    """Yield networks that are lent, and put back what is no part of them.
+    """Yield lent networks, and put back what is no part of them.
 
     The UNet's attention processors are no modules.
 

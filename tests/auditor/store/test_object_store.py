@@ -59,6 +59,7 @@ def test_what_a_writer_left_that_died_before_its_seal_is_no_evidence(url):
     store.write(KEY, IDENTITY, RECORD, COST, HERE)
     MEMORY.rm_file(objects(url, "jobs")["seal.json"])
     assert not store.has(KEY)
+    assert list(store.keys()) == []
     changed = RECORD.__class__(RECORD.rows[:1], RECORD.notes)
     store.write(KEY, IDENTITY, changed, COST, HERE)
     assert store.read(KEY).rows == RECORD.rows[:1], "files of the dead writer lie beside it"

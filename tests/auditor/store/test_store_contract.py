@@ -101,6 +101,13 @@ def test_the_first_of_two_writers_wins(store):
     assert store.cost(KEY) == COST
 
 
+def test_the_keys_of_finished_jobs_are_listed(store):
+    store.put_facts(SETS)
+    assert list(store.keys()) == []
+    store.write(KEY, IDENTITY, RECORD, COST, HERE)
+    assert list(store.keys()) == [KEY]
+
+
 def test_a_job_without_a_seal_is_not_there(store):
     with pytest.raises(EvidenceChangedError, match="is not in"):
         store.read(KEY)
