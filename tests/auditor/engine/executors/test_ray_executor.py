@@ -113,6 +113,7 @@ def test_evidence_depends_on_no_cluster_and_on_no_worker_that_is_killed(
     assert again.lines == [], "what is there is not run again"
 
 
+@pytest.mark.nightly
 def test_a_model_that_differs_stops_the_cluster(cluster, prepared, people):
     ready, store = prepared("other")
     [as_is] = [v for v in ready.variants if v.attack.name == "none/as-is"]

@@ -79,6 +79,7 @@ def test_two_audits_do_each_job_once(counted):
     assert list((counted.root / "claims").iterdir()) == []
 
 
+@pytest.mark.nightly
 def test_what_another_audit_is_at_comes_last(counted):
     """It is measured here only because the other one lets go of it without evidence."""
     claims = [FolderStore(counted.root).claim(counted.key("original"))]
