@@ -729,6 +729,7 @@ SENTENCES: Mapping[str, Wording] = {
         "original's"
     ),
     "does_not_fit": _does_not_fit,
+    "worker_lost": "the workers that measured it were lost, one after the other ({error})",
     "worker_died": "the process that measured it ended twice, the last time with exit code "
     "{exit_code}; there may be too little memory for so many workers (--workers)",
     "pictures_not_given": "the plan gives no pictures of the facts (`data.images`)",
