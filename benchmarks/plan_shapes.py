@@ -30,7 +30,7 @@ from auditor.data.folds import names_entities
 from auditor.engine.capacity import capacity, check_fits, shapes_of
 from auditor.engine.estimate import estimate
 from auditor.engine.expansion import expand, explicit
-from auditor.engine.machine import GB, stated
+from auditor.engine.machine import stated
 from auditor.engine.plan import parse_plan
 from auditor.engine.plan_checks import read_sets
 from auditor.engine.preparation import Prepared
