@@ -191,9 +191,15 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", choices=sorted(SHAPES), action="append", default=[])
     options = parser.parse_args()
-    print(
-        "| model | machine | levels that fit | hours | refused, with the advice | mandatory, lacking |"
+    titles = (
+        "model",
+        "machine",
+        "levels that fit",
+        "hours",
+        "what to change",
+        "mandatory, lacking",
     )
+    print(f"| {' | '.join(titles)} |")
     print("| --- | --- | --: | --: | --- | --- |", flush=True)
     for model, config in SHAPES.items():
         if options.only and model not in options.only:
