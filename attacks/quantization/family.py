@@ -16,7 +16,12 @@ from auditor.core.findings import Explanation
 from auditor.core.records import Record
 from auditor.core.roles import ControlKind
 from auditor.models.grid import GridRounding
-from auditor.models.language.layers import is_transposed, linear_layers, weight_matrices
+from auditor.models.language.layers import (
+    is_transposed,
+    linear_layers,
+    text_modules,
+    weight_matrices,
+)
 from auditor.models.language.model import LanguageModel
 
 FULL_PRECISION_LIMIT = 0.05
@@ -121,9 +126,7 @@ def assert_quantized(model: LanguageModel, expected: type[Any]) -> dict[str, Any
             would pass off its full precision as quantized.
     """
     done = {
-        name: module
-        for name, module in model.network.named_modules()
-        if isinstance(module, expected)
+        name: module for name, module in text_modules(model.network) if isinstance(module, expected)
     }
     left = [name for name in model.quantizable_layers() if name not in done]
     if not done or left:

@@ -1,9 +1,10 @@
 """GPTQ: rounding that makes up for its errors on calibration text."""
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from attacks.quantization.calibrated import (
 )
 from attacks.quantization.family import Quantized, assert_quantized, check_group_size
 from auditor.attack import Preset, Requirements, attack
+from auditor.models.language.layers import reads_text_alone
 from auditor.models.language.model import LanguageModel
 
 
@@ -79,15 +81,29 @@ class GPTQ(CalibratedAttack[GPTQParameters]):
         torch.manual_seed(0)
         with contextlib.ExitStack() as stack:
             with captured_output("GPTQ"):
-                copy = stack.enter_context(model.reloaded(scratch, quantization_config=config))
-            layers = assert_quantized(copy, BaseQuantLinear)
+                rounded = stack.enter_context(
+                    model.reloaded(scratch, quantization_config=config, **_settings(model))
+                )
+            layers = assert_quantized(rounded, BaseQuantLinear)
             codes = ((name, unpack(layer.qweight, layer.bits)) for name, layer in layers.items())
             notes = {
                 "bits": self.parameters.bits,
                 "kernel": type(next(iter(layers.values()))).__name__,
                 **self.calibration_notes(),
             }
-            yield Quantized(copy, codes, notes)
+            yield Quantized(rounded, codes, notes)
+
+
+def _settings(model: LanguageModel) -> dict[str, Any]:
+    """Settings of a model of several modalities, as optimum reads and changes them.
+
+    It turns the cache of keys and values off, where a model of text alone says it.
+    """
+    if reads_text_alone(model.network):
+        return {}
+    config = copy.deepcopy(model.network.config)
+    config.use_cache = config.get_text_config().use_cache = False
+    return {"config": config}
 
 
 def unpack(packed: torch.Tensor, bits: int) -> torch.Tensor:
