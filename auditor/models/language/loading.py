@@ -72,7 +72,10 @@ def with_pad_token(
     if known(tokenizer.pad_token_id):
         return tokenizer
     if tokenizer.pad_token_id is None and tokenizer.eos_token is None:
-        raise AuditorError(f"the tokenizer of {name} has no pad and no eos token.")
+        raise AuditorError(
+            f"the tokenizer of {name} has no pad and no eos token, so nothing ends an answer; name "
+            "them in its tokenizer_config.json (`eos_token`, `pad_token`)."
+        )
     padding = copy.deepcopy(tokenizer)
     others = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.unk_token_id, 0)
     padding.pad_token = padding.convert_ids_to_tokens(next(filter(known, others)))
@@ -103,7 +106,8 @@ def read_config(spec: LanguageSpec, directory: Path) -> PretrainedConfig:
     try:
         return AutoConfig.from_pretrained(directory, trust_remote_code=spec.trust_remote_code)
     except (OSError, ValueError) as error:
-        raise AuditorError(f"{directory}/config.json does not load ({error}).") from error
+        said = " ".join(str(error).split())[:_SHOWN]
+        raise AuditorError(f"{directory}/config.json does not load ({said}).") from error
 
 
 def places(spec: LanguageSpec) -> Any:
