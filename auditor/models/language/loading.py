@@ -22,6 +22,8 @@ _FAULTS = (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError
 """What libraries raise where a folder holds no tokenizer, or only a part of one."""
 _SHOWN = 300
 """Most characters of a library's own message that are quoted."""
+_SPREAD = ("auto", "balanced", "balanced_low_0", "sequential")
+"""Ways in which accelerate spreads a model over the devices that it finds."""
 _ELSEWHERE = (
     "Copy the tokenizer files of the original beside the weights, or say in the plan where they "
     "are: `tokenizer:` of this model, a directory or a name on the hub (--tokenizer for all)."
@@ -115,6 +117,29 @@ def places(spec: LanguageSpec) -> Any:
     return spec.device_map or {"": 0 if torch.cuda.is_available() else "cpu"}
 
 
+def check_device(spec: LanguageSpec) -> None:
+    """Refuse a device that this machine does not have.
+
+    Raises:
+        AuditorError: Says what there is.
+    """
+    named = spec.device_map
+    if named is None or named in _SPREAD:
+        return
+    try:
+        device = torch.device(named)
+    except RuntimeError as error:
+        raise AuditorError(
+            f"device_map {named!r} of {spec.path} is no device; give cpu, cuda:0 or auto."
+        ) from error
+    there = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= there:
+        raise AuditorError(
+            f"device_map {named!r} of {spec.path}: this machine has {there} CUDA devices; give one "
+            "that is there, or cpu, or auto."
+        )
+
+
 def load_directory(
     auto_class: Any, spec: LanguageSpec, directory: Path, **options: Any
 ) -> PreTrainedModel:
@@ -129,6 +154,7 @@ def load_directory(
     Raises:
         AuditorError: the directory holds another kind of model, or tensors that do not fit it.
     """
+    check_device(spec)
     dtype = spec.dtype if spec.dtype == "auto" else getattr(torch, spec.dtype)
     try:
         model, report = auto_class.from_pretrained(
