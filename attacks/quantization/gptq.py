@@ -95,7 +95,7 @@ class GPTQ(CalibratedAttack[GPTQParameters]):
 
 
 def _settings(model: LanguageModel) -> dict[str, Any]:
-    """Settings of a model of several modalities, as optimum reads and changes them.
+    """Settings of a model of several modalities, as optimum reads them.
 
     It turns the cache of keys and values off, where a model of text alone says it.
     """

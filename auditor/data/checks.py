@@ -67,7 +67,7 @@ def warnings(sets: FactSets, *, prompts_repeat: bool = False) -> list[Message]:
 
 
 def _told_by_themselves(facts: Sequence[Fact]) -> Iterator[Message]:
-    """Yield which facts give their answers away, or have none that is right."""
+    """Yield facts that give answers away, or have no right one."""
     if ids := [fact.id for fact in facts if gives_away(fact)]:
         yield message("answers_in_prompts", quoted=("ids",), facts=len(ids), ids=ids[:_SHOWN])
     asked = defaultdict(set)

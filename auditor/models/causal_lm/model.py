@@ -51,7 +51,7 @@ class CausalLM(LanguageModel[Encoded]):
             )
 
     def check_network(self, network: PreTrainedModel) -> None:
-        """Refuse a network that answers in no numbers, or sees what follows a token.
+        """Refuse logits that are no numbers, or see what follows.
 
         Quantized ones round by what is in a batch, so of these the architecture is asked alone.
         """

@@ -120,9 +120,9 @@ def _check_columns(
     tensors: Mapping[str, StoredTensor],
     directory: Path,
 ) -> None:
-    """Check bits and groups of AWQ against the stored shapes, in its usual layout.
+    """Check bits and groups of AWQ against the stored shapes.
 
-    A word holds the codes of several columns, [in, out * bits / 32], and scales are [groups, out].
+    In its usual layout a word holds the codes of several columns, [in, out * bits / 32], and scales are [groups, out].
 
     Raises:
         AuditorError: They are others than config.json says.
