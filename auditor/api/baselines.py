@@ -105,18 +105,19 @@ def plan_baseline(
     The arguments and errors are those of `build_baseline`.
     """
     prepared = _prepare(base, retain, recipe, forget, original, without_copies)
-    from auditor.engine.estimate import operations_per_second, weights_size
+    from auditor.engine.machine import probe
     from auditor.unlearning import retraining
 
     tokens = sum(len(example.ids) for example in prepared.examples)
-    parameters, _ = weights_size(prepared.location.model)
+    shape = kind_named(prepared.spec.kind).shape(prepared.spec, prepared.location)
+    speed = probe(prepared.spec, shape, Path.cwd()).operations
     passes = _PASSES[recipe.lora is not None]
     return TrainingPlan(
         examples=len(prepared.examples),
         tokens=tokens,
         steps=retraining.steps_of(len(prepared.examples), recipe),
-        parameters=parameters,
-        seconds=passes * parameters * tokens * recipe.epochs / operations_per_second(),
+        parameters=shape.parameters,
+        seconds=passes * shape.active * tokens * recipe.epochs / speed,
         left_out=prepared.retain.left_out,
     )
 

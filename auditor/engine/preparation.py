@@ -93,6 +93,8 @@ class Prepared:
             return message("models_are_not_there")
         if variant.left_out:
             return message("left_out_of_plan")
+        if variant.left_out_for is not None:
+            return variant.left_out_for
         if variant.attack.requires.images and "pictures" not in self.auxiliary:
             return message("pictures_not_given")
         for arm, location in self.locations.items():

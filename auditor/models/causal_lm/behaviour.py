@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PretrainedConfig
 
 from auditor.models.batching import Batching
+from auditor.models.devices import input_device
 from auditor.models.language.decoding import decoding
 from auditor.models.language.placement import empty_network, network_class, unquantized
 
@@ -176,7 +177,7 @@ def _ids(network: Any) -> Tensor:
 
 @torch.inference_mode()
 def _logits(network: Any, ids: Tensor, mask: Tensor) -> Tensor:
-    device = network.get_input_embeddings().weight.device
+    device = input_device(network)
     found: Tensor = network(
         input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False
     ).logits
@@ -186,7 +187,7 @@ def _logits(network: Any, ids: Tensor, mask: Tensor) -> Tensor:
 @torch.inference_mode()
 def _written(network: Any, ids: Tensor, mask: Tensor) -> Tensor:
     """Logits of what is generated after the first text, [_WRITTEN, vocabulary]."""
-    device = network.get_input_embeddings().weight.device
+    device = input_device(network)
     config = GenerationConfig(
         max_new_tokens=_WRITTEN, do_sample=False, output_logits=True, return_dict_in_generate=True,
         pad_token_id=0,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from auditor.core.errors import AuditorError
-from auditor.core.hashing import digest_file
+from auditor.core.kept_digests import kept_digest
 from auditor.core.messages import Message, message
 from auditor.models.checkpoint_files import read_json
 from auditor.models.hub import download
@@ -85,7 +85,7 @@ def _checked_files(directory: Path, allow_pickle: bool, *, adapter: bool = False
     description = [p for p in matching(directory, _DESCRIPTION) if p.name not in NOT_THE_MODEL]
     _check_pointer(directory)
     found = sorted({*weights, *description})
-    return {p.relative_to(directory).as_posix(): digest_file(p) for p in found}
+    return {p.relative_to(directory).as_posix(): kept_digest(p) for p in found}
 
 
 def _check_pointer(directory: Path) -> None:

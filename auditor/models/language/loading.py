@@ -14,6 +14,7 @@ from transformers import (
 )
 
 from auditor.core.errors import AuditorError
+from auditor.core.faults import is_out_of_memory
 from auditor.models.language.placement import check_report
 from auditor.models.language.spec import LanguageSpec
 from auditor.models.manifest import Location
@@ -168,6 +169,8 @@ def load_directory(
             **options,
         )
     except (OSError, ValueError, ImportError) as error:  # a quantizer that is not installed
+        if is_out_of_memory(error):
+            raise
         raise AuditorError(
             f"{directory} does not load as {auto_class.__name__} has it ({error})."
         ) from error

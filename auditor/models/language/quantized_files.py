@@ -122,7 +122,8 @@ def _check_columns(
 ) -> None:
     """Check bits and groups of AWQ against the stored shapes.
 
-    In its usual layout a word holds the codes of several columns, [in, out * bits / 32], and scales are [groups, out].
+    In its usual layout a word holds the codes of several columns, [in, out * bits / 32], and scales
+    are [groups, out].
 
     Raises:
         AuditorError: They are others than config.json says.
