@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from types import UnionType
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -73,8 +74,14 @@ def sentence(entry: ErrorDetails, model: type[BaseModel] | None) -> str:
 
 def _named(value: Any) -> str:
     """Name the type of a value as a user knows it."""
-    names = (("nothing", type(None)), ("a truth value", bool), ("a number", int | float))
-    names += (("a text", str), ("settings by name", dict), ("a list", list | tuple))
+    names: tuple[tuple[str, type | UnionType], ...] = (
+        ("nothing", type(None)),
+        ("a truth value", bool),
+        ("a number", int | float),
+        ("a text", str),
+        ("settings by name", dict),
+        ("a list", list | tuple),
+    )
     return next((name for name, kind in names if isinstance(value, kind)), "something else")
 
 
