@@ -729,6 +729,7 @@ SENTENCES: Mapping[str, Wording] = {
         "original's"
     ),
     "does_not_fit": _does_not_fit,
+    "worker_lost": "the workers that measured it were lost, one after the other ({error})",
     "worker_died": "the process that measured it ended twice, the last time with exit code "
     "{exit_code}; there may be too little memory for so many workers (--workers)",
     "pictures_not_given": "the plan gives no pictures of the facts (`data.images`)",
@@ -1134,6 +1135,10 @@ SENTENCES: Mapping[str, Wording] = {
     "near_other_set": (
         "{facts:forget fact stands|forget facts stand} in the {set} set, too, or a near copy "
         "does (the first: {ids}). Take them out of one of the two."
+    ),
+    "answers_among_distractors": (
+        "{facts:forget fact|forget facts} have the true answer among their distractors (the first: "
+        "{ids}), so that choices and truth ratios mean little there. Take it out."
     ),
     "answers_in_prompts": (
         "The prompt of {facts:forget fact|forget facts} holds the answer (the first: {ids})."

@@ -28,7 +28,7 @@ from auditor.engine.audit import run_audit
 from auditor.engine.capacity import capacity, check_fits, shapes_of
 from auditor.engine.estimate import Estimate, estimate
 from auditor.engine.estimate import within as within_time
-from auditor.engine.executors.base import EXECUTORS, Executor
+from auditor.engine.executors.base import Executor, executor_named
 from auditor.engine.formats import compare_formats, unused_chat_template
 from auditor.engine.machine import Machine, free_memory, probe, stated
 from auditor.engine.plan import AuditPlan, read_plan
@@ -197,6 +197,8 @@ def plan(
     pilot: bool = True,
     executor: str = "local",
     workers: int | None = None,
+    address: str | None = None,
+    gpus: int | None = None,
     machine: str | None = None,
     within: float | None = None,
     even_if_it_does_not_fit: bool = False,
@@ -211,11 +213,13 @@ def plan(
         source: A plan, its file, or its content; or leave it out and give its parts as `audit`
             takes them.
         out: Folder of the audit.
-        store: Folder of the evidence, by default ``evidence`` in ``out``.
+        store: Folder or URL (``s3://…``) of the evidence, by default ``evidence`` in ``out``.
         pilot: Ask the original and the retrained models, without attack, how many facts a PASS
             needs. The audit uses that evidence again.
         executor: Name of the executor that asks them.
         workers: Jobs that run at once; by default, what suits the executor.
+        address: Address of the cluster, for an executor that joins one.
+        gpus: GPUs of each worker of a cluster.
         machine: Another machine that the audit is for (``8xH100``, ``1x80GB``, or a YAML file); its
             models are not asked here then.
         within: Seconds in which it is to end; what is not to be had in them is left out.
@@ -229,9 +233,10 @@ def plan(
     folder, watcher = Path(out), progress or SilentProgress()
     held = open_store(folder, store)
     prepared = prepare(plan_of(source, settings, folder), held, watcher)
-    runner = EXECUTORS.get(executor)(workers)
+    runner = executor_named(executor, workers, address=address, gpus=gpus)
     chosen = stated(machine) if machine is not None else _probed(prepared, folder)
-    if not even_if_it_does_not_fit:
+    elsewhere = address is not None and machine is None  # what a cluster has is not known here
+    if not (even_if_it_does_not_fit or elsewhere):
         there = capacity(prepared, chosen, shapes_of(prepared), least_alone=True)
         check_fits(there, prepared, held)
     if pilot and machine is None:
@@ -277,6 +282,8 @@ def audit(
     redact: bool = False,
     executor: str = "local",
     workers: int | None = None,
+    address: str | None = None,
+    gpus: int | None = None,
     within: float | None = None,
     even_if_it_does_not_fit: bool = False,
     progress: Progress | None = None,
@@ -298,12 +305,14 @@ def audit(
         holdout: Facts that no model has seen.
         attacks: Attacks besides those of the profile.
         out: Folder of the certificate.
-        store: Folder of the evidence, by default ``evidence`` in ``out``.
+        store: Folder or URL (``s3://…``) of the evidence, by default ``evidence`` in ``out``.
         reports: Names of the reports that are written beside the certificate.
         redact: Put keyed digests in the place of the facts' texts. Facts of a hazardous layout
             (`wmdp`) are never shown, whatever is said here.
         executor: Name of the executor.
         workers: Jobs that run at once; by default, what suits the executor.
+        address: Address of the cluster, for an executor that joins one.
+        gpus: GPUs of each worker of a cluster.
         within: Seconds in which it is to end, by estimate; what is not to be had in them is left
             out, and blocks a PASS where it is mandatory.
         even_if_it_does_not_fit: Run a plan that this machine has no memory for all the same.
@@ -329,12 +338,12 @@ def audit(
     remove_certificates(folder)  # an older one must not outlive a failed run
     chosen = plan_of(source, given | settings, folder)
     wanted = [REPORTS.get(name) for name in dict.fromkeys(reports)]
-    runner = EXECUTORS.get(executor)(workers)
+    runner = executor_named(executor, workers, address=address, gpus=gpus)
     make_folder(folder)
     held = open_store(folder, store)
     redact = redact or chosen.data.hazardous
     prepared = prepare(chosen, held, watcher)
-    if not even_if_it_does_not_fit:
+    if not even_if_it_does_not_fit and address is None:  # what a cluster has is not known here
         shapes = shapes_of(prepared)
         here = free_memory(chosen.original, folder)
         check_fits(capacity(prepared, here, shapes, least_alone=True), prepared, held)

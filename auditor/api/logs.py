@@ -20,7 +20,7 @@ from auditor.core.files import write_whole
 from auditor.core.messages import Message
 from auditor.core.progress import Progress, SilentProgress
 from auditor.core.validation import did_you_mean
-from auditor.engine.executors.base import EXECUTORS
+from auditor.engine.executors.base import executor_named
 from auditor.engine.plan import read_plan
 from auditor.engine.plan_checks import check_plan
 from auditor.engine.preparation import prepare
@@ -129,7 +129,7 @@ def certify(
         source: Folder that `import_logs` filled, or a plan.
         policy: Name or file of the policy, where the plan has none of its own.
         out: Folder of the certificate.
-        store: Folder of the evidence, by default ``evidence`` in ``out``.
+        store: Folder or URL (``s3://…``) of the evidence, by default ``evidence`` in ``out``.
         reports: Names of the reports that are written beside the certificate.
         redact: Put keyed digests in the place of the facts' texts. Hazardous ones (tasks named
             `wmdp`) are never shown, whatever is said here.
@@ -154,7 +154,7 @@ def certify(
     return issue(
         prepare(plan, held, watcher),
         held,
-        EXECUTORS.get("local")(None),
+        executor_named("local"),
         watcher,
         folder=folder,
         command=repeating("certify", folder, store, redact=redact),

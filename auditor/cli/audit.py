@@ -42,9 +42,11 @@ from auditor.report import remove_certificates
 @json_option
 def command(
     out: Path,
-    store: Path | None,
+    store: str | Path | None,
     executor: str,
     workers: int | None,
+    address: str | None,
+    gpus: int | None,
     within: float | None,
     even_if_it_does_not_fit: bool,
     reports: tuple[str, ...],
@@ -70,6 +72,8 @@ def command(
         redact=redact,
         executor=executor,
         workers=workers,
+        address=address,
+        gpus=gpus,
         within=within,
         even_if_it_does_not_fit=even_if_it_does_not_fit,
         progress=chosen_progress(quiet),

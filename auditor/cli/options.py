@@ -15,6 +15,14 @@ _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)(?:m|min))?(?:(\
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
+def place(value: str) -> str | Path:
+    """Return a URL as it is, anything else as a folder.
+
+    It is the type of options that name an evidence store; no path may be made of a URL.
+    """
+    return value if "://" in value else Path(_FOLDER.convert(value, None, None))
+
+
 out_option = click.option(
     "--out",
     type=_FOLDER,
@@ -24,8 +32,9 @@ out_option = click.option(
 )
 store_option = click.option(
     "--store",
-    type=_FOLDER,
-    help="Evidence store; share it to measure nothing twice.  [default: OUT/evidence]",
+    type=place,
+    help="Evidence store, a folder or a URL (s3://bucket/folder); share it to measure nothing "
+    "twice.  [default: OUT/evidence]",
 )
 
 
@@ -70,6 +79,18 @@ def executor_options(command: Command) -> Command:
     """
     for decorate in (
         click.option(
+            "--gpus",
+            type=click.IntRange(min=0),
+            help="GPUs of each worker of a cluster; several for models that `device_map: auto` "
+            "spreads.  [default: 1 where there are any]",
+        ),
+        click.option(
+            "--address",
+            metavar="ADDRESS",
+            help="Address of the cluster for an executor that joins one; `auto` finds the one that "
+            "this machine belongs to.",
+        ),
+        click.option(
             "--workers",
             type=click.IntRange(min=1),
             help="Jobs at once, with an executor that can do several.  [default: as it suits the "
@@ -81,7 +102,7 @@ def executor_options(command: Command) -> Command:
             default="local",
             show_default=True,
             help="What runs the jobs: `local` (this process), `processes` (several of this "
-            "machine), or one that a plug-in brings.",
+            "machine), `ray` (a Ray cluster), or one that a plug-in brings.",
         ),
     ):
         command = decorate(command)

@@ -50,9 +50,11 @@ from auditor.core.wording import sentence
 @json_option
 def command(
     out: Path,
-    store: Path | None,
+    store: str | Path | None,
     executor: str,
     workers: int | None,
+    address: str | None,
+    gpus: int | None,
     within: float | None,
     even_if_it_does_not_fit: bool,
     machine: str | None,
@@ -72,6 +74,8 @@ def command(
         pilot=pilot,
         executor=executor,
         workers=workers,
+        address=address,
+        gpus=gpus,
         machine=machine,
         within=within,
         even_if_it_does_not_fit=even_if_it_does_not_fit,

@@ -15,9 +15,9 @@ from auditor.core.progress import Progress
 from auditor.core.roles import Role, Status
 from auditor.data.folds import names_entities
 from auditor.engine.attack_report import attack_report
-from auditor.engine.execution import Failure
 from auditor.engine.executors.base import Executor, LabelledJob, ended
 from auditor.engine.expansion import Variant, suited
+from auditor.engine.failure import Failure
 from auditor.engine.job import Job
 from auditor.engine.preparation import Prepared
 from auditor.policy import AS_IS, shortfall

@@ -3,8 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from auditor.attack import AttackContext
 from auditor.core.arms import Arm
@@ -17,28 +16,16 @@ from auditor.core.errors import (
 )
 from auditor.core.faults import is_context_lost
 from auditor.core.findings import Finding
-from auditor.core.messages import Message, message
+from auditor.core.messages import message
 from auditor.core.records import Cost, Record, check_malformed
-from auditor.core.roles import Status
 from auditor.engine.environment import environment_of
+from auditor.engine.failure import Failure, FailureKind, kind_of
 from auditor.engine.job import Job, measuring_code
 from auditor.models.model import AuditedModel
 from auditor.store.base import EvidenceStore
 
 _SHOWN = 300
 """Most characters of a library's own message that are quoted."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a job has no evidence."""
-
-    reason: Message
-    status: Literal[Status.FAILED, Status.UNAVAILABLE] = Status.FAILED
-    """Status of the job. Unavailable: the attack does not apply here, rather than having gone
-    wrong."""
-    ends_model: bool = False
-    """Whether no other job of the same model can go on here, either."""
 
 
 def execute(
@@ -89,7 +76,7 @@ def execute(
             check_malformed(record)
     except UnavailableError as error:
         reason = message("unavailable", quoted=("error",), error=str(error))
-        return Failure(reason, Status.UNAVAILABLE)
+        return Failure(reason, FailureKind.UNAVAILABLE)
     except (KeyboardInterrupt, OpeningError):
         raise
     except BaseException as error:  # an attack can fail in any way (extension modules panic)
@@ -116,7 +103,7 @@ def _failure(error: BaseException, *, ends_model: bool) -> Failure:
         reason = message("does_not_fit", needed=error.needed, free=error.free)
     else:
         reason = message("error", quoted=("error",), type=type(error).__name__, error=str(error))
-    return Failure(reason, ends_model=ends_model)
+    return Failure(reason, kind_of(error), ends_model)
 
 
 def _check_other_code(job: Job) -> None:

@@ -58,6 +58,14 @@ class EvidenceStore(Protocol):
             OSError: The evidence cannot be written; nothing half-written is left under the key.
         """
 
+    def claim(self, key: str) -> AbstractContextManager[bool]:
+        """Hold the claim to a job while the context lasts.
+
+        Its value says whether the claim is held here; if not, another process is at the job. A
+        process that died loses its claims. Nothing but work depends on a claim: who writes without
+        one writes as well.
+        """
+
     def read(self, key: str) -> Record:
         """Read the evidence of a finished job.
 

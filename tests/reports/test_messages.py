@@ -131,6 +131,10 @@ def _strings_of(module):
             "RuntimeError: “out of memory”",
         ),
         (
+            message("worker_lost", quoted=("error",), error="The actor died."),
+            "the workers that measured it were lost, one after the other (“The actor died.”)",
+        ),
+        (
             message("does_not_fit", needed=141_107_412_992, free=84_500_000_000),
             "its weights take 141.11 GB of memory, and 84.50 GB were free; open the models in a "
             "smaller type (`dtype: bfloat16`) or over several devices (`device_map: auto`), run "

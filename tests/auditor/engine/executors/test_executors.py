@@ -9,10 +9,10 @@ import sys
 import textwrap
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from watched_audits import Watching, evidence, needs_ray
 
 from auditor.cli.main import USAGE, run
 from auditor.core.errors import AuditorError, ModelDiffersError
@@ -22,66 +22,7 @@ from auditor.engine.executors.base import EXECUTORS, LabelledJob
 from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.executors.processes import ProcessesExecutor
 from auditor.engine.locations import Locations
-from auditor.engine.preparation import prepare
 from auditor.store.folder_store import FolderStore
-
-REQUESTS = [{"attack": "prompting/sampling", "parameters": {"samples": 2, "k": 1}}]
-
-
-@pytest.fixture
-def prepared(passing_plan, tmp_path):
-    """A plan of two attacks on three models, and an empty store."""
-    plan = passing_plan(attacks=REQUESTS, policy={"mandatory": ["none/as-is"]}, seeds=[0])
-
-    def make(name):
-        store = FolderStore(tmp_path / name)
-        return prepare(plan, store, SilentProgress()), store
-
-    return make
-
-
-def evidence(store):
-    """Content of every file of every job, but what it took.
-
-    What a worker was writing when it was killed stays in a folder that is no job's.
-    """
-    return {
-        str(file.relative_to(store.root)): file.read_bytes()
-        for file in (store.root / "jobs").glob("[!.]*/*/*")
-        if file.is_file() and file.name != "cost.json"
-    }
-
-
-@pytest.fixture(scope="module")
-def kept():
-    return {}
-
-
-@pytest.fixture
-def undisturbed(prepared, kept):
-    """The evidence of an audit in one process."""
-    if not kept:
-        ready, store = prepared("local")
-        outcome = run_audit(ready, store, LocalExecutor(), SilentProgress())
-        assert {r.evidence.status for r in outcome.runs} == {"measured"}
-        kept.update(evidence(store))
-    return kept
-
-
-class Watching(SilentProgress):
-    """Progress that keeps what it was told."""
-
-    def __init__(self, act=lambda total: None):
-        self.lines, self.done, self.act = [], 0, act
-
-    @contextmanager
-    def task(self, description, total):
-        def advance(n=1, note=""):
-            self.done += n
-            self.lines.append(note)
-            self.act(self.done)
-
-        yield advance
 
 
 def test_evidence_does_not_depend_on_the_executor(prepared, undisturbed):
@@ -148,14 +89,14 @@ def test_a_model_that_differs_stops_every_executor(prepared, people):
     assert evidence(store) == {}
 
 
-def test_nothing_to_do_starts_nothing(tmp_path):
+@pytest.mark.parametrize("name", ["local", "processes", pytest.param("ray", marks=needs_ray)])
+def test_nothing_to_do_starts_nothing(name, tmp_path):
     store = FolderStore(tmp_path / "store")
-    for name in EXECUTORS.names():
-        assert EXECUTORS.get(name)().run([], Locations(), store, SilentProgress()) == {}
+    assert EXECUTORS.get(name)().run([], Locations(), store, SilentProgress()) == {}
 
 
 def test_executors_are_chosen_by_name(capsys, tmp_path):
-    assert {"local", "processes"} <= set(EXECUTORS.names())
+    assert {"local", "processes", "ray"} <= set(EXECUTORS.names())
     with pytest.raises(AuditorError, match="--executor processes"):
         EXECUTORS.get("local")(2)
     with pytest.raises(AuditorError, match="--workers 1 or more"):
