@@ -69,7 +69,11 @@ def is_finite(network: Any) -> bool:
 
     Half precision may overflow in a network whose weights are.
     """
-    weights = (p for p in network.parameters() if p.is_floating_point() and p.element_size() > 1)
+    weights = (
+        p
+        for p in network.parameters()  # what is offloaded is known by the logits alone
+        if p.is_floating_point() and p.element_size() > 1 and not p.is_meta
+    )
     if not all(bool(torch.isfinite(weight).all()) for weight in weights):
         return False
     mask = torch.ones(1, _LONG, dtype=torch.long)
