@@ -112,14 +112,15 @@ class Footprint:
     """
 
     copy: float = 0.0
-    """Bytes that a copy of the model has of each weight in its linear layers; 0 for no copy. Other
-    weights are copied as they are."""
+    """Bytes that a copy, opened in the model's place, has of each weight in its linear layers; 0
+    for no copy. Other weights are copied as they are."""
     making: float = 0.0
     """Bytes of each weight in the linear layers that are held only while that copy is made."""
     kept: float = 0.0
-    """Bytes of each weight in the linear layers that are held beside the model (integer codes)."""
+    """Bytes of each weight in the linear layers that are held beside the model."""
     lent: bool = False
-    """Whether the model's weights are changed in place: main memory holds a copy of all of them."""
+    """Whether the model's weights are changed in place: main memory holds a copy of those that its
+    files do not have in the same type."""
     trained: float = 0.0
     """Bytes of each weight that training holds beside it: gradients and the optimizer's state."""
     rank: int = 0
@@ -129,7 +130,10 @@ class Footprint:
     embeddings: float = 0.0
     """Bytes of each weight of the embeddings in copies that a search makes of them."""
     weights_read: float = 0.0
-    """Times that a processor goes over all weights, to draw, round, fit or unpack them."""
+    """Times that all weights are drawn, rounded or unpacked."""
+    columns: float = 0.0
+    """Operations, one after the other, for each input of a matrix whose columns are fitted in
+    turn."""
     written: float = 0.0
     """Bytes of each weight in the linear layers that are written to disk meanwhile."""
     process: bool = False

@@ -1136,6 +1136,10 @@ SENTENCES: Mapping[str, Wording] = {
         "{facts:forget fact stands|forget facts stand} in the {set} set, too, or a near copy "
         "does (the first: {ids}). Take them out of one of the two."
     ),
+    "answers_among_distractors": (
+        "{facts:forget fact|forget facts} have the true answer among their distractors (the first: "
+        "{ids}), so that choices and truth ratios mean little there. Take it out."
+    ),
     "answers_in_prompts": (
         "The prompt of {facts:forget fact|forget facts} holds the answer (the first: {ids})."
     ),

@@ -58,7 +58,7 @@ class GradientNorm(MembershipAttack[GradientNormParameters]):
     @property
     def footprint(self) -> Footprint:
         """A gradient of each weight, in the weight's type."""
-        return Footprint(lent=True, trained=2.0, backward=_TOKENS)
+        return Footprint(trained=2.0, backward=_TOKENS)
 
     def forward_tokens(self, evaluation: int) -> int:
         """Forward and backward over both sets."""

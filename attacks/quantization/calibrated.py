@@ -18,6 +18,8 @@ from auditor.models.language.model import LanguageModel
 _BLOCK = 512
 """Tokens in one calibration example."""
 
+_FITTING = 20
+"""Operations that the fit of one column takes, for the estimate of the cost."""
 _TOKENS_A_TEXT = 80
 """Rough length of a calibration text, for the estimate of the cost."""
 
@@ -57,7 +59,8 @@ class CalibratedAttack(QuantizationAttack[C]):
         return Footprint(
             copy=packed,
             making=2.0 - packed,
-            weights_read=8,
+            weights_read=1,
+            columns=_FITTING,
             written=packed if self.apart else 0.0,
             process=self.apart,
         )

@@ -20,7 +20,12 @@ from auditor.core.records import Record
 from auditor.core.roles import ControlKind
 from auditor.models.grid import GridRounding
 from auditor.models.kind import parse_spec, recognised
-from auditor.models.language.layers import is_transposed, linear_layers, weight_matrices
+from auditor.models.language.layers import (
+    is_transposed,
+    linear_layers,
+    text_modules,
+    weight_matrices,
+)
 from auditor.models.language.model import LanguageModel
 from auditor.models.language.placement import has_experts
 from auditor.models.manifest import Location
@@ -155,9 +160,7 @@ def assert_quantized(model: LanguageModel, expected: type[Any]) -> dict[str, Any
             would pass off its full precision as quantized.
     """
     done = {
-        name: module
-        for name, module in model.network.named_modules()
-        if isinstance(module, expected)
+        name: module for name, module in text_modules(model.network) if isinstance(module, expected)
     }
     left = [name for name in model.quantizable_layers() if name not in done]
     if not done or left:

@@ -2,8 +2,9 @@
 
 import contextlib
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from transformers import GPTQConfig
@@ -17,6 +18,7 @@ from attacks.quantization.calibrated import (
 from attacks.quantization.code_flips import PackedCodes
 from attacks.quantization.family import Quantized, assert_quantized, check_group_size
 from auditor.attack import Preset, Requirements, attack
+from auditor.models.language.layers import reads_text_alone
 from auditor.models.language.model import LanguageModel
 
 _WORD = 32
@@ -83,7 +85,9 @@ class GPTQ(CalibratedAttack[GPTQParameters]):
         torch.manual_seed(0)
         with contextlib.ExitStack() as stack:
             with captured_output("GPTQ"):
-                copy = stack.enter_context(model.reloaded(scratch, quantization_config=config))
+                copy = stack.enter_context(
+                    model.reloaded(scratch, quantization_config=config, **_settings(model))
+                )
             layers = assert_quantized(copy, BaseQuantLinear)
             codes = self.sampled(
                 (name, PackedColumns(layer.qweight, layer.bits)) for name, layer in layers.items()
@@ -95,6 +99,18 @@ class GPTQ(CalibratedAttack[GPTQParameters]):
             }
             del layers  # else they would outlive the copy
             yield Quantized(copy, codes, notes)
+
+
+def _settings(model: LanguageModel) -> dict[str, Any]:
+    """Settings of a model of several modalities, as optimum reads them.
+
+    It turns the cache of keys and values off, where a model of text alone says it.
+    """
+    if reads_text_alone(model.network):
+        return {}
+    config = deepcopy(model.network.config)
+    config.use_cache = config.get_text_config().use_cache = False
+    return {"config": config}
 
 
 class PackedColumns(PackedCodes):

@@ -82,8 +82,8 @@ class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
 
     @property
     def footprint(self) -> Footprint:
-        """The weights are rounded in place, and their codes held."""
-        return Footprint(kept=1.0, lent=True, weights_read=2)
+        """Weights are rounded in place; few codes are kept."""
+        return Footprint(lent=True, weights_read=2)
 
     @contextmanager
     def quantized(self, model: LanguageModel, scratch: Path) -> Iterator[Quantized]:

@@ -110,7 +110,7 @@ class RelearningAttack(Attack[P]):
         p = self.parameters
         tokens = p.batch_size * _TOKENS
         if p.method == "lora":
-            return Footprint(lent=True, rank=p.rank, backward=tokens)
+            return Footprint(rank=p.rank, backward=tokens)
         return Footprint(lent=True, trained=_TRAINED_WHOLE, backward=tokens)
 
     def training_tokens(self, steps: int) -> int:

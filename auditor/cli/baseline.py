@@ -159,7 +159,7 @@ def _recipe(file: Path | None, flags: dict[str, Any]) -> Recipe:
     content: dict[str, Any] = {}
     if file is not None:
         try:
-            content = parse_yaml(read_regular(file, SETTINGS).decode("utf-8-sig"))
+            content = parse_yaml(read_regular(file, SETTINGS))
         except OSError as error:
             raise AuditorError(f"the recipe {file} cannot be read: {error.strerror}.") from error
         except ValueError as error:

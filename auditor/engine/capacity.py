@@ -20,6 +20,7 @@ from auditor.engine.machine import GB, Machine
 from auditor.engine.preparation import Prepared
 from auditor.metrics.metric import METRICS
 from auditor.models.kind import Workload
+from auditor.models.manifest import Location
 from auditor.models.shape import Shape
 from auditor.models.spec import TOKEN_BUDGET
 from auditor.policy import AS_IS
@@ -42,6 +43,8 @@ _TRAINED_AT_ONCE = 512
 _LOW_RANK = 16
 """Bytes of each number of a low-rank adapter: weight, gradient and two moments."""
 _SCALE = 1_000_000
+_HEADERS = 0.01
+"""Share of a weight file that its header may take."""
 _ROOM = 1.1
 """Memory beside weights and batches that several accelerators need, as a share."""
 
@@ -72,6 +75,7 @@ def need(
     budget: int = TOKEN_BUDGET,
     donor: Shape | None = None,
     merged: bool = False,
+    stored: bool = True,
 ) -> Need:
     """Return what a job of an attack needs, its search included.
 
@@ -83,25 +87,27 @@ def need(
         budget: Padded tokens in a batch.
         donor: Shape of the model from which tensors are taken.
         merged: Whether a copy needs the model's weights written first (an adapter was merged).
+        stored: Whether the model's files hold its weights in the type that they have in memory.
     """
     own = attack.footprint
     beside = own.kept * shape.linear + own.trained * shape.parameters
     beside += own.rank * shape.sides * _LOW_RANK + own.embeddings * shape.embeddings
-    if own.copy:
+    weights = float(shape.loaded)
+    if own.copy:  # it takes the model's place
         rest = (shape.parameters - shape.linear) * shape.itemsize
-        making = 0.0 if own.process else own.making
-        beside += (own.copy + making) * shape.linear + rest
+        copied = (own.copy + own.making) * shape.linear + rest
+        weights = max(copied, weights) if merged else copied
     beside += donor.loaded if donor is not None else 0
     batch, training = max(1, min(budget, work.tokens)), own.backward * _backward(shape)
     least = min(own.backward, _LEAST_TOKENS) * _backward(shape)
     disk = own.written * shape.linear + merged * shape.loaded * bool(own.copy)
     return Need(
-        device=round(shape.loaded + beside + max(training, _asking(shape, batch))),
-        least=round(shape.loaded + beside + max(least, _asking(shape, min(batch, _LEAST_TOKENS)))),
-        host=round(shape.loaded * own.lent + machine.libraries * own.process),
+        device=round(weights + beside + max(training, _asking(shape, batch))),
+        least=round(weights + beside + max(least, _asking(shape, min(batch, _LEAST_TOKENS)))),
+        host=round(shape.loaded * (own.lent and not stored) + machine.libraries * own.process),
         disk=round(disk),
         seconds=_seconds(attack, shape, work, machine, budget),
-        only_read=not (own.copy or own.lent or own.trained or own.rank),
+        only_read=not (own.copy or own.lent or own.trained or own.backward),
     )
 
 
@@ -133,7 +139,8 @@ def _seconds(
     written = writes * (step + shape.layers * _KERNELS * machine.overhead)
     own = attack.footprint
     read = own.weights_read * shape.linear / machine.drawing
-    read += own.lent * shape.loaded * (2 / machine.hashing + 2 / machine.bandwidth)
+    read += own.columns * shape.sides / 2 * machine.overhead
+    read += own.lent * 4 * shape.loaded / machine.bandwidth  # digests, changes and restoring
     read += bool(own.copy) * shape.stored / machine.loading
     return computed + launches + written + read
 
@@ -267,6 +274,7 @@ def capacity(
                 budget=prepared.plan.token_budget,
                 donor=shapes[Arm.ORIGINAL] if variant.attack.requires.donor else None,
                 merged=prepared.locations[arm].adapter is not None,
+                stored=_is_stored(shapes[arm], prepared.locations[arm]),
             )
             lacks += fits(machine, spec.device_map, own[arm], arm, variant.label)
     return Capacity(machine, shapes, needs, lacks)
@@ -277,6 +285,12 @@ def jobs_of(prepared: Prepared, variant: Variant) -> list[tuple[str, Job]]:
     searches = prepared.searches(variant) if variant.attack.searches else {}
     by_arm = prepared.measurements(variant, searches)
     return [(arm, job) for found in (searches, by_arm) for arm in found for job in found[arm]]
+
+
+def _is_stored(shape: Shape, location: Location) -> bool:
+    """Whether a model's files hold its weights as they are in memory."""
+    same = abs(shape.loaded - shape.stored) < _HEADERS * shape.stored
+    return same and location.adapter is None and location.replacement is None
 
 
 def check_fits(found: Capacity, prepared: Prepared, store: EvidenceStore) -> None:

@@ -30,11 +30,15 @@ _NARROWEST, _WIDEST = 64, 4096
 """Columns of the products that are timed, at least and at most."""
 _HALF = 2
 """Bytes of a half type."""
+_DRAWN = 16
+"""Bytes that go through memory for a weight that is drawn or rounded."""
 _LOADING = 1e9
 """Bytes a second that weights are taken to be loaded with; the disk is not tried."""
 _SECONDS = 0.5
 """Seconds at most of each measurement of speed, once it has begun."""
 _NUMBERS = 1 << 21
+_IMPORTED_LATER = 150_000_000
+"""Bytes of libraries that an audit imports after it was planned, for statistics and reports."""
 
 
 class Card(NamedTuple):
@@ -80,7 +84,7 @@ class Machine(NamedTuple):
     hashing: float
     """Bytes a second that are hashed."""
     drawing: float
-    """Weights a second that one processor draws, rounds or unpacks."""
+    """Weights a second that are drawn, rounded or unpacked."""
     loading: float
     """Bytes a second that weights are loaded with."""
     libraries: int = 0
@@ -176,8 +180,7 @@ def _from_file(text: str) -> Machine:
 def _of_card(name: str, card: Card, count: int) -> Machine:
     """Return a machine of accelerators by their published figures.
 
-    Work of the processor is taken at the speed of the one that was at hand when this was written:
-    1.8 GB/s hashed, 1e8 normal numbers a second drawn on one thread.
+    Launches are taken to last 10 microseconds, hashing 1.8 GB/s, loading 2 GB/s.
     """
     return Machine(
         name=name,
@@ -188,7 +191,7 @@ def _of_card(name: str, card: Card, count: int) -> Machine:
         bandwidth=_EFFICIENCY * card.bandwidth,
         overhead=1e-5,
         hashing=1.8e9,
-        drawing=1e8,
+        drawing=_EFFICIENCY * card.bandwidth / _DRAWN,
         loading=2e9,
         stated=True,
     )
@@ -237,9 +240,9 @@ def probe(spec: ModelSpec, shape: Shape, folder: Path) -> Machine:
         bandwidth=2 * weights.nbytes * _rate(lambda: weights.clone(), device),
         overhead=1 / _rate(lambda: one + one, device),
         hashing=len(content) * _rate(lambda: hashlib.sha256(content), device),
-        drawing=_NUMBERS * _rate(lambda: torch.randn(_NUMBERS), device),
+        drawing=_NUMBERS * _rate(lambda: torch.randn(_NUMBERS, device=device), device),
         loading=_LOADING,
-        libraries=psutil.Process().memory_info().rss,
+        libraries=psutil.Process().memory_info().rss + _IMPORTED_LATER,
     )
 
 

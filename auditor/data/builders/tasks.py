@@ -127,7 +127,7 @@ def _read(task: Path, depth: int = 0) -> dict[str, Any]:
     if depth > _MOST_INCLUDED:
         raise AuditorError(f"{task}: its includes lead to more than {_MOST_INCLUDED} files.")
     try:
-        content = parse_yaml(read_regular(task, SETTINGS).decode("utf-8-sig"))
+        content = parse_yaml(read_regular(task, SETTINGS))
     except OSError as error:
         raise AuditorError(f"the task {task} cannot be read: {error.strerror}.") from error
     except ValueError as error:

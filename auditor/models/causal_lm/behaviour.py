@@ -64,6 +64,18 @@ def not_causal(name: str) -> str:
     )
 
 
+def is_finite(network: Any) -> bool:
+    """Return whether weights and logits of a network are numbers.
+
+    Half precision may overflow in a network whose weights are.
+    """
+    weights = (p for p in network.parameters() if p.is_floating_point() and p.element_size() > 1)
+    if not all(bool(torch.isfinite(weight).all()) for weight in weights):
+        return False
+    mask = torch.ones(1, _LONG, dtype=torch.long)
+    return bool(torch.isfinite(_logits(network, _ids(network)[None], mask)).all())
+
+
 def is_causal(network: Any) -> bool:
     """Return whether later tokens leave the predictions before them as they are."""
     ids = _ids(network)
@@ -71,7 +83,7 @@ def is_causal(network: Any) -> bool:
     logits = _logits(network, torch.stack([ids, other]), torch.ones(2, _LONG, dtype=torch.long))
     one, two = logits[:, :_SHORT]
     moved = float((one - two).abs().max() / one.std().clamp(min=1e-12))
-    return not moved > _tolerance(network)  # what is not finite is told where it is asked
+    return not moved > _tolerance(network)  # nor where it is not finite, which is told apart
 
 
 def batching(network: Any, pad: int) -> Batching:

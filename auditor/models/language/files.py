@@ -66,6 +66,11 @@ def locate_checkpoint(
 def _directory(name: str, revision: str | None, role: str, allow_pickle: bool) -> Path:
     path = Path(name).expanduser()
     if path.is_dir():
+        if revision is not None:
+            raise AuditorError(
+                f"{role} {name} is a directory, and a revision ({revision}) is of a name on the "
+                "hub; leave it out, or give the name."
+            )
         return path.resolve()
     if (said := why_no_model(name, path)) is not None:
         raise AuditorError(f"{role} {name} {said}.")
