@@ -160,25 +160,33 @@ def _figures(figures: Any) -> dict[str, Any]:
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Verdicts by subject and baseline, with the largest residual knowledge."""
+    """Verdicts by subject and baseline, with the largest residual knowledge and its attack."""
     found = {(one["subject"], one["baseline"]): one for one in rows}
     subjects = list(dict.fromkeys(subject for subject, _ in found))
-    lines = ["| subject | " + " | ".join(BASELINES) + " |", "| --- " * (len(BASELINES) + 1) + "|"]
+    columns = ("subject", *BASELINES, "most by (retrained)")
+    lines = ["| " + " | ".join(columns) + " |", "| --- " * len(columns) + "|"]
     for subject in subjects:
         cells = [_cell(found.get((subject, baseline))) for baseline in BASELINES]
-        lines.append(f"| {subject} | " + " | ".join(cells) + " |")
+        most = _most(found.get((subject, BASELINES[0])))
+        by = f"`{most['attack']}`" if most else "-"
+        lines.append("| " + " | ".join([subject, *cells, by]) + " |")
     return "\n".join(lines)
 
 
 def _cell(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return "-"
-    measured = [one for one in found["figures"] if one["rho"] is not None]
-    if not measured:
-        return str(found["title"])
-    most = max(measured, key=lambda one: float(one["rho"]))
-    bounds = interval(*most["bounds"]) or ""
-    return f"{found['title']}; {number(most['rho'])} {bounds} by {most['attack']}"
+    verdict = str(found["title"]).partition(" (")[0].partition(",")[0]
+    most = _most(found)
+    if most is None:
+        return verdict
+    return f"{verdict} {number(most['rho'])} {interval(*most['bounds']) or ''}"
+
+
+def _most(found: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The attack with the largest residual knowledge."""
+    measured = [one for one in found["figures"] if one["rho"] is not None] if found else []
+    return max(measured, key=lambda one: float(one["rho"]), default=None)
 
 
 def main() -> None:
