@@ -104,6 +104,42 @@ class Requirements:
     templates, generation settings) differ from the original's."""
 
 
+@dataclass(frozen=True)
+class Footprint:
+    """Memory and work of an attack beside asking the model.
+
+    The planner multiplies it by the sizes of the network, before any model is opened.
+    """
+
+    copy: float = 0.0
+    """Bytes that a copy, opened in the model's place, has of each weight in its linear layers; 0
+    for no copy. Other weights are copied as they are."""
+    making: float = 0.0
+    """Bytes of each weight in the linear layers that are held only while that copy is made."""
+    kept: float = 0.0
+    """Bytes of each weight in the linear layers that are held beside the model."""
+    lent: bool = False
+    """Whether the model's weights are changed in place: main memory holds a copy of those that its
+    files do not have in the same type."""
+    trained: float = 0.0
+    """Bytes of each weight that training holds beside it: gradients and the optimizer's state."""
+    rank: int = 0
+    """Rank of low-rank adapters that are trained beside all matrices; 0 for none."""
+    backward: int = 0
+    """Tokens whose states are held for one backward pass."""
+    embeddings: float = 0.0
+    """Bytes of each weight of the embeddings in copies that a search makes of them."""
+    weights_read: float = 0.0
+    """Times that all weights are drawn, rounded or unpacked."""
+    columns: float = 0.0
+    """Operations, one after the other, for each input of a matrix whose columns are fitted in
+    turn."""
+    written: float = 0.0
+    """Bytes of each weight in the linear layers that are written to disk meanwhile."""
+    process: bool = False
+    """Whether another process works on the model's files, with weights and libraries of its own."""
+
+
 def role(decides: bool, mandatory: bool) -> Role:
     """The role of a variant in the verdict, if nothing waives it.
 
@@ -181,6 +217,9 @@ class Attack(ABC, Generic[P, M, E]):
     """Kinds of model (`ModelSpec.kind`) that it can attack; empty for the default kind alone."""
     searches: ClassVar[bool] = False
     """Whether it has a search stage whose findings are pooled over the arms."""
+    opens_copies: ClassVar[bool] = False
+    """Whether it lets go of the model and opens a copy in its place. Such jobs come last, so that
+    the model itself is loaded once."""
     metric: ClassVar[str | None] = None
     """Name of its own measure of K, where it does not use the audit's metrics."""
     effect: ClassVar[str | None] = None
@@ -247,6 +286,11 @@ class Attack(ABC, Generic[P, M, E]):
             Tokens; a backward pass counts as two forward passes.
         """
         return evaluation
+
+    @property
+    def footprint(self) -> Footprint:
+        """Memory and work beside asking the model; by default none."""
+        return Footprint()
 
     def search_parameters(self) -> dict[str, Any]:
         """Return the parameters that decide the search.

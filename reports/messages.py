@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 from pydantic import JsonValue
 
 from auditor.certificate.schema import ScopePart, VerdictPart
+from auditor.core.errors import GB
 from auditor.core.findings import Curve, SelfCheck, SideFigure
 from auditor.core.messages import TEXT, Message, is_message, naming
 from auditor.core.wording import WORDINGS
@@ -168,6 +169,16 @@ def _without_words(code: str, values: Mapping[str, Any]) -> Phrase:
         return name
     listed = join(", ", (plain(f"{each}: ") + shown(value) for each, value in values.items()))
     return name + plain(" (") + listed + plain(")")
+
+
+def _does_not_fit(needed: int, free: int) -> Phrase:
+    return fill(
+        "its weights take {needed} GB of memory, and {free} GB were free; open the models in a "
+        "smaller type (`dtype: bfloat16`) or over several devices (`device_map: auto`), run fewer "
+        "workers, or take a larger machine",
+        needed=f"{needed / GB:.2f}",
+        free=f"{free / GB:.2f}",
+    )
 
 
 def _not_measured(attack: str, status: str, reason: Phrase) -> Phrase:
@@ -702,6 +713,14 @@ SENTENCES: Mapping[str, Wording] = {
         "the checkpoint is quantized ({method}), so its weights cannot be trained"
     ),
     "left_out_of_plan": "the plan leaves it out",
+    "left_out_for_time": (
+        "left out, for it was taken to need {needed:seconds} and all had to end within "
+        "{limit:seconds} (`--within`)"
+    ),
+    "experts_not_rounded": (
+        "the experts of this mixture hold {weights:count} weights ({share:share}), and the "
+        "quantizer rounds linear layers alone; nearly all of the model would stay at full precision"
+    ),
     "models_are_not_there": (
         "logs stand in for the models, and an attack needs the models themselves"
     ),
@@ -709,6 +728,8 @@ SENTENCES: Mapping[str, Wording] = {
         "it does not apply: tokenizer, templates and generation settings of every model are the "
         "original's"
     ),
+    "does_not_fit": _does_not_fit,
+    "worker_lost": "the workers that measured it were lost, one after the other ({error})",
     "worker_died": "the process that measured it ended twice, the last time with exit code "
     "{exit_code}; there may be too little memory for so many workers (--workers)",
     "pictures_not_given": "the plan gives no pictures of the facts (`data.images`)",
@@ -983,6 +1004,20 @@ SENTENCES: Mapping[str, Wording] = {
         "{attack} cannot be run: the forget facts do not divide by {split} into parts of about one "
         "size. Name the facts' entities (`fields: {{entity: …}}`), or split them otherwise."
     ),
+    "built_without_forget_set": (
+        "{arms} was built without a forget set to compare with (`--forget`), so it may have been "
+        "trained on what should be forgotten, and nothing passes against it. `auditor baseline "
+        "check` compares its retain set with the forget set."
+    ),
+    "built_in_other_format": (
+        "{arms} was trained on prompts in another format than the plan's (`format` of the recipe), "
+        "so it may know less here than it learned."
+    ),
+    "built_for_other_facts": (
+        "{arms} was built to leave out another forget set than the plan's, so it may have been "
+        "trained on what should be forgotten here, and nothing passes against it. `auditor "
+        "baseline check` compares its retain set with this forget set."
+    ),
     "policy_wants_models": (
         "The policy {policy} lets no PASS rest on logs, which name no file of a model "
         "(`accepts_logs`)."
@@ -1101,6 +1136,10 @@ SENTENCES: Mapping[str, Wording] = {
         "{facts:forget fact stands|forget facts stand} in the {set} set, too, or a near copy "
         "does (the first: {ids}). Take them out of one of the two."
     ),
+    "answers_among_distractors": (
+        "{facts:forget fact|forget facts} have the true answer among their distractors (the first: "
+        "{ids}), so that choices and truth ratios mean little there. Take it out."
+    ),
     "answers_in_prompts": (
         "The prompt of {facts:forget fact|forget facts} holds the answer (the first: {ids})."
     ),
@@ -1179,6 +1218,10 @@ SENTENCES: Mapping[str, Wording] = {
     ),
     "stored_type_differs": (
         "The weights of {arm} are stored as {own}, those of the original as {original}."
+    ),
+    "ids_named_apart": (
+        "{ids:fact|facts} of the {of} set have ids of another set: all facts of the {of} set are "
+        "called `{of}-…`."
     ),
     "edges_trimmed": (
         "Blanks, line ends or characters without width stood at the ends of texts of "

@@ -184,9 +184,10 @@ FORMATS: dict[str, Callable[[Any], str]] = {
     "percent": lambda value: _percent(_number(value)),
     "confidence": _confidence,
     "count": lambda value: number_format.count(_whole(value)),
+    "seconds": lambda value: number_format.seconds(_number(value)),
 }
 """Formats of numbers in sentences, the same as in tables.
 
 ``number`` and ``short`` have three and two decimals; ``set`` shows a number as it was set;
-``share`` is in per cent, ``percent`` is a share as it was set, in per cent; ``confidence`` is
-1 - alpha in per cent."""
+``seconds`` is a duration; ``share`` is in per cent, ``percent`` is a share as it was set, in per
+cent; ``confidence`` is 1 - alpha in per cent."""

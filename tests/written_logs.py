@@ -180,6 +180,25 @@ def first_muse(path: Path, known: Known) -> Path:
     return path
 
 
+def rwku(path: Path, known: Known, facts: int = FACTS) -> Path:
+    """Write the folder of one model as RWKU's evaluation does."""
+    path.mkdir(parents=True)
+    for name, part in (("forget.json", "forget"), ("neighbor.json", "retain")):
+        rows = [
+            {
+                "subject": "A person made up",
+                "query": question(part, i),
+                "level": str(1 + i % 2),
+                "type": "cloze",
+                "answer": answer(part, i),
+                "prediction": f"{known.said(part, i)} ({known.rng.integers(99)})",
+            }
+            for i in range(facts)
+        ]
+        (path / name).write_text(json.dumps({"level_1_rouge_l_r": 0.5, "results": rows}))
+    return path
+
+
 def lm_eval(
     path: Path, known: Known, facts: int = FACTS, time: str = "2026-01-02T03-04-05.6"
 ) -> Path:
@@ -227,4 +246,5 @@ def documents() -> dict[str, object]:
             ),
             "lm-eval": json.loads(next(samples.iterdir()).read_text().splitlines()[0]),
             "muse": muse_rows("forget", known, 2),
+            "rwku": json.loads((rwku(folder / "rwku", known, 2) / "forget.json").read_text()),
         }

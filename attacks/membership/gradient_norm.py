@@ -9,9 +9,12 @@ from pydantic import Field
 from attacks.membership.blind_baseline import blind_baseline
 from attacks.membership.family import MembershipAttack, MembershipParameters, Scores
 from attacks.membership.scored_texts import ScoredTexts
-from auditor.attack import AttackContext, Preset, Requirements, attack
+from auditor.attack import AttackContext, Footprint, Preset, Requirements, attack
 from auditor.core.records import Record
 from auditor.models.language.model import LanguageModel
+
+_TOKENS = 64
+"""Tokens of a text and its prompt, for the estimate of the need."""
 
 
 class GradientNormParameters(MembershipParameters):
@@ -52,6 +55,11 @@ class GradientNorm(MembershipAttack[GradientNormParameters]):
         """The order of the norm."""
         return self.named_by_text(f"p = {self.parameters.order:g}")
 
+    @property
+    def footprint(self) -> Footprint:
+        """A gradient of each weight, in the weight's type."""
+        return Footprint(trained=2.0, backward=_TOKENS)
+
     def forward_tokens(self, evaluation: int) -> int:
         """Forward and backward over both sets."""
         return 3 * evaluation
@@ -85,7 +93,7 @@ def gradient_norms(
         order: order of the norm.
     """
     norms = []
-    with model.preserve_weights() as network:
+    with model.unchanged_weights() as network:
         for parameter in network.parameters():
             parameter.requires_grad_(parameter.is_floating_point())
         for item in model.encode(pairs):

@@ -14,7 +14,7 @@ from attacks.membership.family import MembershipAttack, MembershipParameters, Sc
 from attacks.membership.recall_prefix import RecallPrefix
 from attacks.membership.scored_texts import ScoredTexts, packed, unpacked
 from auditor.attack import AttackContext, ModelPath, Preset, attack
-from auditor.core.errors import MeasurementError, UnavailableError
+from auditor.core.errors import MeasurementError, MemoryExhaustedError, UnavailableError
 from auditor.core.facts import Fact
 from auditor.core.findings import Finding
 from auditor.core.records import Record
@@ -153,6 +153,8 @@ class Likelihood(MembershipAttack[LikelihoodParameters]):
         if absent is None:
             try:
                 arrays |= packed("after prefix", texts.score_after(model, facts, prefix.text))
+            except MemoryExhaustedError:  # of this machine, at this time
+                raise
             except MeasurementError as error:  # too long with it; the other scores stand
                 absent = f"after ReCaLL's prefix the facts cannot be scored: {error}"
         for name, where in self._references.items():

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
-from auditor.attack import Attack, AttackContext, Parameters
+from auditor.attack import Attack, AttackContext, Footprint, Parameters
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.facts import Fact
 from auditor.core.findings import Finding, SideFigure
@@ -108,6 +108,15 @@ class CrossFittedSearch(Attack[P, CausalLM]):
         if self.parameters.scope == "per-entity":
             parts *= _SUBJECTS
         return parts * self.search_tokens() + 3 * evaluation
+
+    @property
+    def footprint(self) -> Footprint:
+        """States of one batch with gradients, and the embeddings in float32."""
+        return Footprint(backward=self.searched_at_once(), embeddings=4.0)
+
+    def searched_at_once(self) -> int:
+        """Estimated tokens of one batch of the search, by default 0."""
+        return 0
 
     def parts(self, facts: Sequence[Fact]) -> tuple[Fold, ...]:
         """Folds of the forget set; every fact is asked in exactly one.

@@ -70,6 +70,11 @@ class GCG(CrossFittedSearch[GCGParameters]):
         rows = p.batch_size * (p.search_width + 3) + p.finalists * p.prompts
         return p.num_steps * rows * (p.suffix_length + _TAIL)
 
+    def searched_at_once(self) -> int:
+        """Tokens of one batch of prompts with their suffix."""
+        p = self.parameters
+        return p.batch_size * (p.suffix_length + _TAIL)
+
     def search_part(
         self,
         model: CausalLM,

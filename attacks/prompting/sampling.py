@@ -14,6 +14,7 @@ from auditor.core.findings import SideFigure
 from auditor.core.messages import message
 from auditor.core.records import Record, Row
 from auditor.metrics.leak_judge import given_away, normalised
+from auditor.models.devices import gpus_of
 from auditor.models.language.decoding import Sampling
 from auditor.models.language.model import LanguageModel
 from auditor.models.language.transcript import answer_room
@@ -133,7 +134,7 @@ class SampledAnswers(Attack[SamplingParameters]):
             temperature=self.parameters.temperature, top_p=self.parameters.top_p, seed=seed
         )
         prompts = [fact.prompt for fact in facts for _ in range(count)]
-        with torch.random.fork_rng(range(torch.cuda.device_count())):
+        with torch.random.fork_rng(gpus_of(model.network)):
             said = model.generate(prompts, answer_room(model, facts), drawn)
         return [said[i : i + count] for i in range(0, len(said), count)]
 

@@ -20,6 +20,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.models.batching import run_batched
 from auditor.models.causal_lm.model import CausalLM
+from auditor.models.devices import input_device
 
 Ids = list[int]
 
@@ -62,7 +63,7 @@ class SharedPrefix:
         self.items = tuple(items)
         self.length = length
         self._embed = model.network.get_input_embeddings()
-        self._device = self._embed.weight.device
+        self._device = input_device(model.network)
         budget = model.token_budget
         self._budget = min(budget, _CPU_BATCH) if self._device.type == "cpu" else budget
         self._check_overlong()

@@ -16,6 +16,7 @@ from auditor.core.findings import Finding
 from auditor.core.records import Record, Row
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.causal_lm.prompting import Encoded
+from auditor.models.devices import input_device
 from auditor.models.language.evaluator import TextEvaluator
 
 _PAIR = 24
@@ -106,6 +107,10 @@ class SoftPrompt(CrossFittedSearch[SoftPromptParameters]):
         """Batches with gradients, each pass with its vectors."""
         p = self.parameters
         return 3 * p.num_steps * p.batch_size * (p.num_virtual_tokens + _PAIR)
+
+    def searched_at_once(self) -> int:
+        """Tokens of one batch of prompts with their vectors."""
+        return self.parameters.batch_size * (self.parameters.num_virtual_tokens + _PAIR)
 
     def wording(self, facts: Sequence[Fact]) -> Callable[[Fact], Fact]:
         """Puts an entity's own vectors in its place, if they belong there."""
@@ -215,7 +220,7 @@ def _start(model: CausalLM, width: int, draws: torch.Generator) -> tuple[torch.T
     rows = min(len(model.tokenizer), embedding.weight.shape[0])
     drawn = torch.randint(rows, (width,), generator=draws)
     with torch.no_grad():
-        every = embedding(torch.arange(rows, device=embedding.weight.device)).float()
+        every = embedding(torch.arange(rows, device=input_device(model.network))).float()
     return every[drawn].clone(), float(every.square().mean().sqrt())
 
 

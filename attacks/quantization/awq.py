@@ -21,6 +21,7 @@ from attacks.quantization.calibrated import (
     calibration_blocks,
     captured_output,
 )
+from attacks.quantization.code_flips import PackedCodes
 from attacks.quantization.family import Quantized, assert_quantized, check_group_size
 from auditor.attack import Preset, Requirements, attack
 from auditor.core.errors import MeasurementError
@@ -84,8 +85,10 @@ class AWQ(CalibratedAttack[AWQParameters]):
     source = "AWQ (arXiv 2306.00978); quantization after unlearning (arXiv 2410.16454)."
 
     parameters_type = AWQParameters
+    apart = True
     presets = (Preset("4-bit g128", {"bits": 4}),)
     requires = Requirements(packages=("gptqmodel",), full_precision=True)
+    opens_copies = True
     passes = 20
 
     @property
@@ -112,23 +115,26 @@ class AWQ(CalibratedAttack[AWQParameters]):
     @contextlib.contextmanager
     def quantized(self, model: LanguageModel, scratch: Path) -> Iterator[Quantized]:
         """Quantize a copy in another process, and open what it wrote."""
-        check_group_size(model.network, self.parameters.group_size)
+        check_group_size(model.form, self.parameters.group_size)
         with captured_output("AWQ"):
             from gptqmodel.nn_modules.qlinear.torch_awq import AwqTorchLinear
 
         folder = scratch / "awq"
-        _run(self._job(model, scratch, folder), scratch)
+        job = self._job(model, scratch, folder)
+        model.close()  # the other process needs the room
+        _run(job, scratch)
         with contextlib.ExitStack() as stack:
             with captured_output("AWQ"):
                 copy = stack.enter_context(model.reloaded(scratch, folder))
-            layers = assert_quantized(copy, AwqTorchLinear)
+            names = frozenset(assert_quantized(copy, AwqTorchLinear))
             notes = {
                 "bits": self.parameters.bits,
                 "kernel": AwqTorchLinear.__name__,
-                "quantized_in": _half(model.network.dtype),
+                "quantized_in": job["dtype"],
                 **self.calibration_notes(),
             }
-            yield Quantized(copy, ((n, c) for n, c in _codes(folder) if n in layers), notes)
+            codes = self.sampled((name, c) for name, c in _codes(folder) if name in names)
+            yield Quantized(copy, codes, notes)
 
     def _job(self, model: LanguageModel, scratch: Path, folder: Path) -> awq_worker.Job:
         return {
@@ -183,25 +189,32 @@ def _run(job: awq_worker.Job, scratch: Path) -> None:
         raise MeasurementError(f"AWQ failed: {reason} (exit {code})")
 
 
-def _codes(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
+def _codes(folder: Path) -> Iterator[tuple[str, PackedCodes]]:
     """Layer names and codes of a checkpoint."""
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="pt") as weights:
             for key in sorted(weights.keys()):
                 if key.endswith(".qweight"):
-                    yield key.removesuffix(".qweight"), unpack(weights.get_tensor(key))
+                    yield key.removesuffix(".qweight"), PackedRows(weights.get_tensor(key))
 
 
-def unpack(packed: torch.Tensor) -> torch.Tensor:
-    """4-bit codes out of AWQ's packed rows, eight interleaved columns a word.
+class PackedRows(PackedCodes):
+    """AWQ's packed rows of 4-bit codes, eight interleaved columns a word.
+
+    The codes are [in, out].
 
     Args:
         packed: int32 [in, out / 8].
-
-    Returns:
-        uint8 [in, out].
     """
-    codes = torch.empty((*packed.shape, 8), dtype=torch.uint8)
-    for place, column in enumerate(_ORDER):
-        codes[..., column] = (packed >> (4 * place)) & 0xF
-    return codes.reshape(packed.shape[0], -1)
+
+    def __init__(self, packed: torch.Tensor) -> None:
+        self._words = packed.detach().reshape(-1)
+
+    def numel(self) -> int:
+        """Eight for each word."""
+        return 8 * self._words.numel()
+
+    def take(self, places: torch.Tensor) -> torch.Tensor:
+        """Read the chosen codes out of one word each."""
+        column_places = torch.tensor([_ORDER.index(column) for column in range(8)])
+        return (self._words[places // 8] >> (4 * column_places[places % 8])) & 0xF

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from transformers import BitsAndBytesConfig
 
+from attacks.quantization.code_flips import PackedCodes
 from attacks.quantization.family import (
     QuantizationAttack,
     QuantizationParameters,
@@ -15,7 +16,7 @@ from attacks.quantization.family import (
     assert_quantized,
 )
 from attacks.quantization.grids import CodebookGrid
-from auditor.attack import Preset, Requirements, attack
+from auditor.attack import Footprint, Preset, Requirements, attack
 from auditor.models.language.model import LanguageModel
 
 
@@ -54,6 +55,7 @@ class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
         Preset("nf4-double", {"format": "nf4-double"}),
     )
     requires = Requirements(packages=("bitsandbytes",), full_precision=True)
+    opens_copies = True
 
     @property
     def variant(self) -> str:
@@ -70,6 +72,12 @@ class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
             return None
         return CodebookGrid("fp4" if self.parameters.format == "fp4" else "nf4")
 
+    @property
+    def footprint(self) -> Footprint:
+        """Codes of a byte or half of one, and scales of blocks."""
+        bytes_each = {"int8": 1.0, "nf4-double": 0.516}
+        return Footprint(copy=bytes_each.get(self.parameters.format, 0.5625))
+
     @contextmanager
     def quantized(self, model: LanguageModel, scratch: Path) -> Iterator[Quantized]:
         """Load a copy through transformers with a ``BitsAndBytesConfig``."""
@@ -78,10 +86,11 @@ class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
         eight = self.parameters.format == "int8"
         with model.reloaded(scratch, quantization_config=self._config(model)) as copy:
             layers = assert_quantized(copy, bnb.nn.Linear8bitLt if eight else bnb.nn.Linear4bit)
-            codes = (
-                (name, layer.weight.data if eight else nibbles(layer.weight.data))
+            codes = self.sampled(
+                (name, layer.weight.data if eight else Nibbles(layer.weight.data))
                 for name, layer in layers.items()
             )
+            del layers  # else they would outlive the copy
             yield Quantized(copy, codes, {"format": self.parameters.format})
 
     def _config(self, model: LanguageModel) -> BitsAndBytesConfig:
@@ -96,6 +105,27 @@ class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
             bnb_4bit_use_double_quant=self.parameters.format.endswith("-double"),
             bnb_4bit_compute_dtype=dtype,
         )
+
+
+class Nibbles(PackedCodes):
+    """Two 4-bit codes in each byte, the high one first.
+
+    Args:
+        packed: uint8, of any shape.
+    """
+
+    def __init__(self, packed: torch.Tensor) -> None:
+        self._bytes = packed.detach().reshape(-1)
+
+    def numel(self) -> int:
+        """Two for each byte."""
+        return 2 * self._bytes.numel()
+
+    def take(self, places: torch.Tensor) -> torch.Tensor:
+        """Read the chosen halves of bytes."""
+        places = places.to(self._bytes.device)
+        chosen = self._bytes[places // 2]
+        return torch.where(places % 2 == 0, chosen >> 4, chosen & 0xF)
 
 
 def nibbles(packed: torch.Tensor) -> torch.Tensor:

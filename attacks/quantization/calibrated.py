@@ -10,7 +10,7 @@ from pydantic import Field
 
 from attacks.quantization.calibration import generic_texts, read_texts
 from attacks.quantization.family import QuantizationAttack, QuantizationParameters
-from auditor.attack import FilePath
+from auditor.attack import FilePath, Footprint
 from auditor.core.errors import MeasurementError
 from auditor.core.hashing import digest
 from auditor.models.language.model import LanguageModel
@@ -18,6 +18,8 @@ from auditor.models.language.model import LanguageModel
 _BLOCK = 512
 """Tokens in one calibration example."""
 
+_FITTING = 20
+"""Operations that the fit of one column takes, for the estimate of the cost."""
 _TOKENS_A_TEXT = 80
 """Rough length of a calibration text, for the estimate of the cost."""
 
@@ -42,10 +44,26 @@ class CalibratedAttack(QuantizationAttack[C]):
 
     passes: ClassVar[int] = 3
     """Passes over the calibration text, about, for the estimate of the cost."""
+    apart: ClassVar[bool] = False
+    """Whether a process of its own quantizes, and writes the copy to disk."""
 
     def forward_tokens(self, evaluation: int) -> int:
         """The calibration passes come on top; about 80 tokens a text."""
         return evaluation + self.passes * _TOKENS_A_TEXT * self.parameters.calibration_samples
+
+    @property
+    def footprint(self) -> Footprint:
+        """Packed codes and scales, and the weights that are fitted."""
+        scales = 4 / self.parameters.group_size if self.parameters.group_size > 0 else 0
+        packed = getattr(self.parameters, "bits", 4) / 8 + scales
+        return Footprint(
+            copy=packed,
+            making=2.0 - packed,
+            weights_read=1,
+            columns=_FITTING,
+            written=packed if self.apart else 0.0,
+            process=self.apart,
+        )
 
     def texts(self) -> Sequence[str]:
         """The calibration texts."""

@@ -6,22 +6,44 @@ the quantized unlearned model *is* the quantized original.
 """
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from auditor.core.errors import MeasurementError
 from auditor.core.findings import Explanation
 
 
+class PackedCodes(ABC):
+    """Codes of a layer, several to a word.
+
+    They are read one by one: most of them are never asked for.
+    """
+
+    @abstractmethod
+    def numel(self) -> int:
+        """Number of codes."""
+
+    @abstractmethod
+    def take(self, places: Tensor) -> Tensor:
+        """Return some codes [n].
+
+        Args:
+            places: their places in the flattened codes, [n] int64.
+        """
+
+
 def sampled_codes(
-    layers: Iterable[tuple[str, torch.Tensor]], sample: int
+    layers: Iterable[tuple[str, Tensor | PackedCodes]], sample: int
 ) -> dict[str, npt.NDArray[np.generic]]:
     """Codes of at most ``sample`` weights per layer.
 
-    The positions are the same on every arm.
+    The positions are the same on every arm. They are chosen where the codes lie, so that no others
+    are moved or unpacked, and no layer is held for longer than it takes.
 
     Args:
         layers: name and codes (any integer type within 8 bits, any shape) of each layer.
@@ -32,14 +54,23 @@ def sampled_codes(
     """
     kept: dict[str, npt.NDArray[np.generic]] = {}
     for name, codes in layers:
-        flat = codes.detach().reshape(-1).to("cpu", torch.int16).numpy()
-        if flat.size > sample:
-            seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
-            chosen = np.random.default_rng(seed).choice(flat.size, sample, replace=False)
-            flat = flat[np.sort(chosen)]
-        kept[f"codes/{name}"] = (flat & 0xFF).astype(np.uint8)
+        places = torch.from_numpy(_places(name, codes.numel(), sample))
+        if isinstance(codes, PackedCodes):
+            chosen = codes.take(places)
+        else:
+            flat = codes.detach().reshape(-1)
+            chosen = flat[places.to(flat.device)]
+        kept[f"codes/{name}"] = (chosen.to("cpu", torch.int16).numpy() & 0xFF).astype(np.uint8)
         kept[f"size/{name}"] = np.array([codes.numel()], dtype=np.int64)
     return kept
+
+
+def _places(name: str, size: int, sample: int) -> npt.NDArray[np.int64]:
+    """Places that are kept of a layer, in order."""
+    if size <= sample:
+        return np.arange(size)
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+    return np.sort(np.random.default_rng(seed).choice(size, sample, replace=False))
 
 
 def code_flip_share(

@@ -6,18 +6,29 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
 
-from attacks.quantization.code_flips import code_flip_share, sampled_codes
+from attacks.quantization.code_flips import PackedCodes, code_flip_share, sampled_codes
 from auditor.attack import Attack, AttackContext, Parameters, Requirements
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.findings import Explanation
+from auditor.core.messages import Message, message
 from auditor.core.records import Record
 from auditor.core.roles import ControlKind
 from auditor.models.grid import GridRounding
-from auditor.models.language.layers import is_transposed, linear_layers, weight_matrices
+from auditor.models.kind import parse_spec, recognised
+from auditor.models.language.layers import (
+    is_transposed,
+    linear_layers,
+    text_modules,
+    weight_matrices,
+)
 from auditor.models.language.model import LanguageModel
+from auditor.models.language.placement import has_experts
+from auditor.models.manifest import Location
 
 FULL_PRECISION_LIMIT = 0.05
 """Share of a model's weights, embeddings and head aside, that may escape quantization."""
@@ -37,8 +48,8 @@ class Quantized(NamedTuple):
     """A quantized copy (or state) of a model."""
 
     model: LanguageModel
-    codes: Iterable[tuple[str, torch.Tensor]]
-    """Layer names with their integer codes, read before anything else is asked."""
+    codes: dict[str, npt.NDArray[np.generic]]
+    """Sample of the layers' integer codes (`sampled_codes`)."""
     notes: dict[str, Any]
 
 
@@ -46,6 +57,28 @@ class QuantizationAttack(GridRounding, Attack[P]):
     """Round the weights and ask again."""
 
     requires: ClassVar[Requirements] = Requirements(full_precision=True)
+
+    rounds_experts: ClassVar[bool] = False
+    """Whether stacked experts are rounded, which no linear layer holds."""
+
+    def unavailable(self, location: Location) -> Message | None:
+        """Return why it cannot run, or None.
+
+        Experts that no quantizer here rounds are known from the configuration: most of the model
+        would stay at full precision, as `assert_covered` finds once it is loaded.
+        """
+        if reason := super().unavailable(location):
+            return reason
+        if self.rounds_experts or not has_experts(location.model):
+            return None
+        kind = recognised(location.model)
+        if kind is None:
+            return None
+        shape = kind.shape(parse_spec({"path": str(location.model)}), location)
+        share = shape.bare / max(1, shape.linear + shape.bare)
+        if share <= FULL_PRECISION_LIMIT:
+            return None
+        return message("experts_not_rounded", weights=shape.bare, share=round(share, 3))
 
     @property
     def required_control(self) -> ControlKind:
@@ -60,15 +93,21 @@ class QuantizationAttack(GridRounding, Attack[P]):
             MeasurementError: layers that should be quantized are not.
         """
 
+    def sampled(
+        self, layers: Iterable[tuple[str, torch.Tensor | PackedCodes]]
+    ) -> dict[str, npt.NDArray[np.generic]]:
+        """Return a sample of the layers' codes."""
+        return sampled_codes(layers, self.parameters.code_sample)
+
     def measure(self, model: LanguageModel, context: AttackContext) -> Record:
         """Examine the rounded model; keep a sample of its codes."""
         with self.quantized(model, context.scratch) as state:
-            arrays = sampled_codes(state.codes, self.parameters.code_sample)
-            layers = [key.partition("/")[2] for key in arrays if key.startswith("codes/")]
+            layers = [key for key in state.codes if key.startswith("codes/")]
             notes = {"layers_quantized": len(layers), **state.notes}
             if kept := _kept_layers(state.model):
                 notes["layers_at_full_precision"] = kept
-            return Record(rows=context.evaluator.evaluate(state.model), notes=notes, arrays=arrays)
+            rows = context.evaluator.evaluate(state.model)
+            return Record(rows=rows, notes=notes, arrays=state.codes)
 
     def explain(self, unlearned: Record, original: Record) -> Explanation | None:
         """Code-flip share between U and O.
@@ -121,9 +160,7 @@ def assert_quantized(model: LanguageModel, expected: type[Any]) -> dict[str, Any
             would pass off its full precision as quantized.
     """
     done = {
-        name: module
-        for name, module in model.network.named_modules()
-        if isinstance(module, expected)
+        name: module for name, module in text_modules(model.network) if isinstance(module, expected)
     }
     left = [name for name in model.quantizable_layers() if name not in done]
     if not done or left:

@@ -2,10 +2,10 @@
 
 import contextlib
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from transformers import GPTQConfig
 
@@ -15,9 +15,14 @@ from attacks.quantization.calibrated import (
     calibration_blocks,
     captured_output,
 )
+from attacks.quantization.code_flips import PackedCodes
 from attacks.quantization.family import Quantized, assert_quantized, check_group_size
 from auditor.attack import Preset, Requirements, attack
+from auditor.models.language.layers import reads_text_alone
 from auditor.models.language.model import LanguageModel
+
+_WORD = 32
+"""Bits of a word."""
 
 
 class GPTQParameters(CalibratedParameters):
@@ -57,6 +62,7 @@ class GPTQ(CalibratedAttack[GPTQParameters]):
         Preset("2-bit g128", {"bits": 2}, "exhaustive"),
     )
     requires = Requirements(packages=("optimum", "gptqmodel"), full_precision=True)
+    opens_copies = True
 
     @property
     def variant(self) -> str:
@@ -66,7 +72,7 @@ class GPTQ(CalibratedAttack[GPTQParameters]):
     @contextlib.contextmanager
     def quantized(self, model: LanguageModel, scratch: Path) -> Iterator[Quantized]:
         """Quantize a copy through transformers with a ``GPTQConfig``."""
-        check_group_size(model.network, self.parameters.group_size)
+        check_group_size(model.form, self.parameters.group_size)
         with captured_output("GPTQ"):
             from gptqmodel.nn_modules.qlinear import BaseQuantLinear
 
@@ -79,30 +85,62 @@ class GPTQ(CalibratedAttack[GPTQParameters]):
         torch.manual_seed(0)
         with contextlib.ExitStack() as stack:
             with captured_output("GPTQ"):
-                copy = stack.enter_context(model.reloaded(scratch, quantization_config=config))
+                copy = stack.enter_context(
+                    model.reloaded(scratch, quantization_config=config, **_settings(model))
+                )
             layers = assert_quantized(copy, BaseQuantLinear)
-            codes = ((name, unpack(layer.qweight, layer.bits)) for name, layer in layers.items())
+            codes = self.sampled(
+                (name, PackedColumns(layer.qweight, layer.bits)) for name, layer in layers.items()
+            )
             notes = {
                 "bits": self.parameters.bits,
                 "kernel": type(next(iter(layers.values()))).__name__,
                 **self.calibration_notes(),
             }
+            del layers  # else they would outlive the copy
             yield Quantized(copy, codes, notes)
 
 
-def unpack(packed: torch.Tensor, bits: int) -> torch.Tensor:
-    """Codes out of GPTQ's packed columns, which are little-endian streams of bits.
+def _settings(model: LanguageModel) -> dict[str, Any]:
+    """Settings of a model of several modalities, as optimum reads them.
+
+    It turns the cache of keys and values off, where a model of text alone says it.
+    """
+    if reads_text_alone(model.network):
+        return {}
+    config = deepcopy(model.network.config)
+    config.use_cache = config.get_text_config().use_cache = False
+    return {"config": config}
+
+
+class PackedColumns(PackedCodes):
+    """GPTQ's packed columns, which are little-endian streams of bits.
+
+    The codes are [in, out].
 
     Args:
         packed: int32 [in * bits / 32, out].
         bits: bits per code; 3-bit codes straddle words.
-
-    Returns:
-        uint8 [in, out].
     """
-    words = packed.detach().cpu().numpy().astype("<u4")
-    stream = np.unpackbits(
-        np.ascontiguousarray(words.T).view(np.uint8), axis=1, bitorder="little"
-    )  # [out, in * bits]
-    codes = np.packbits(stream.reshape(words.shape[1], -1, bits), axis=-1, bitorder="little")
-    return torch.from_numpy(codes[..., 0].T.copy())
+
+    def __init__(self, packed: torch.Tensor, bits: int) -> None:
+        self._words = packed.detach()
+        self._bits = bits
+
+    def numel(self) -> int:
+        """As many as fit into the words."""
+        return self._words.numel() * _WORD // self._bits
+
+    def take(self, places: torch.Tensor) -> torch.Tensor:
+        """Read the chosen codes out of one or two words each."""
+        places = places.to(self._words.device)
+        height, width = self._words.shape
+        row, column = places // width, places % width
+        word, shift = row * self._bits // _WORD, row * self._bits % _WORD
+        following = (word + 1).clamp_max(height - 1)
+        both = self._word(word, column) | (self._word(following, column) << _WORD)
+        return (both >> shift) & ((1 << self._bits) - 1)
+
+    def _word(self, row: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
+        """Words as int64 without sign."""
+        return self._words[row, column].to(torch.int64) & 0xFFFFFFFF

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from pydantic import Field
+from torch import nn
 from torch.nn import functional
 
 from attacks.quantization.family import (
@@ -15,7 +16,7 @@ from attacks.quantization.family import (
     assert_covered,
 )
 from attacks.quantization.grids import EvenGrid
-from auditor.attack import Preset, attack
+from auditor.attack import Footprint, Preset, attack
 from auditor.core.errors import MeasurementError
 from auditor.models.language.layers import is_transposed, linear_layers
 from auditor.models.language.model import LanguageModel
@@ -79,22 +80,31 @@ class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
             return None
         return EvenGrid(self.parameters.bits, self.parameters.group_size)
 
+    @property
+    def footprint(self) -> Footprint:
+        """Weights are rounded in place; few codes are kept."""
+        return Footprint(lent=True, weights_read=2)
+
     @contextmanager
     def quantized(self, model: LanguageModel, scratch: Path) -> Iterator[Quantized]:
         """Round the weights in place, and restore them afterwards."""
-        with model.preserve_weights() as network:
-            codes = []
-            for name, layer in linear_layers(network).items():
-                weight = layer.weight.data.T if is_transposed(layer) else layer.weight.data
-                rounded, code = round_to_nearest(
-                    weight, self.parameters.bits, self.parameters.group_size
-                )
-                weight.copy_(rounded)
-                codes.append((name, code))
+        lent = [layer.weight for layer in linear_layers(model.network).values()]
+        with model.preserve_weights(lent) as network:
+            codes = self.sampled(self._rounded(network))
             if not codes:
                 raise MeasurementError("the model has no linear layers to round")
-            assert_covered(model, sum(code.numel() for _, code in codes))
+            assert_covered(model, sum(weight.numel() for weight in lent))
             yield Quantized(model, codes, {"bits": self.parameters.bits})
+
+    def _rounded(self, network: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+        """Round layer by layer in place, and yield the codes of each."""
+        for name, layer in linear_layers(network).items():
+            weight = layer.weight.data.T if is_transposed(layer) else layer.weight.data
+            rounded, code = round_to_nearest(
+                weight, self.parameters.bits, self.parameters.group_size
+            )
+            weight.copy_(rounded)
+            yield name, code
 
 
 def round_to_nearest(

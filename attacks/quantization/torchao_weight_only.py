@@ -18,7 +18,7 @@ from attacks.quantization.family import (
     assert_covered,
     check_group_size,
 )
-from auditor.attack import Preset, Requirements, attack
+from auditor.attack import Footprint, Preset, Requirements, attack
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.messages import Message, message
 from auditor.models.language.layers import linear_layers
@@ -67,12 +67,19 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
         Preset("int4 g128", {"format": "int4"}),
     )
     requires = Requirements(packages=("torchao",), full_precision=True)
+    opens_copies = True
 
     @property
     def variant(self) -> str:
         """The format, and the group size where it has one."""
         name = self.parameters.format
         return name if name == "int8" else f"{name} g{self.parameters.group_size}"
+
+    @property
+    def footprint(self) -> Footprint:
+        """Codes, a byte each where no kernel packs them, and scales."""
+        codes = 0.5 if self.parameters.format == "int4-tinygemm" else 1.0
+        return Footprint(copy=codes + 4 / self.parameters.group_size)
 
     def unavailable(self, location: Location) -> Message | None:
         """Reason for which it cannot run, or None.
@@ -88,7 +95,7 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
     @contextlib.contextmanager
     def quantized(self, model: LanguageModel, scratch: Path) -> Iterator[Quantized]:
         """Load a copy through transformers with a ``TorchAoConfig``."""
-        self._refuse(model.network)
+        self._refuse(model)
         config, tensor = weight_only(self.parameters.format, self.parameters.group_size)
         with model.reloaded(scratch, quantization_config=TorchAoConfig(config)) as copy:
             layers = linear_layers(copy.network)
@@ -101,16 +108,18 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
             weights: dict[str, Any] = {n: layer.weight.data for n, layer in layers.items()}
             assert_covered(copy, sum(weight.numel() for weight in weights.values()))
             readable = self.parameters.format != "int4-tinygemm"  # tiles of another order
-            codes = ((name, w.qdata) for name, w in weights.items() if readable)
+            codes = self.sampled((name, w.qdata) for name, w in weights.items() if readable)
             notes = {
                 "format": self.variant,
                 "tensor": tensor.__name__,
                 "layers_quantized": len(weights),
             }
+            del layers, weights  # else they would outlive the copy
             yield Quantized(copy, codes, notes)
 
-    def _refuse(self, network: Any) -> None:
+    def _refuse(self, model: LanguageModel) -> None:
         """Raise Unavailable where the format does not fit the model."""
+        network = model.form
         odd = [n for n, layer in linear_layers(network).items() if not isinstance(layer, nn.Linear)]
         if odd:
             raise UnavailableError(
@@ -119,9 +128,11 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
             )
         if self.parameters.format != "int8":
             check_group_size(network, self.parameters.group_size)
-        if self.parameters.format == "int4-tinygemm" and network.dtype != torch.bfloat16:
+        if self.parameters.format != "int4-tinygemm":
+            return
+        if (dtype := model.network.dtype) != torch.bfloat16:
             raise UnavailableError(
-                f"int4-tinygemm computes in bfloat16, and the model is opened in {network.dtype}; "
+                f"int4-tinygemm computes in bfloat16, and the model is opened in {dtype}; "
                 "set `dtype: bfloat16` for all models, or use int4"
             )
 

@@ -65,7 +65,7 @@ def denoising_learner(
     def loss(part: Sequence[Noised]) -> Tensor:
         return _loss(model, clean, text, part)
 
-    with model.preserve_weights():
+    with model.unchanged_weights():
         trained = (
             adapter(model.unet, settings.rank, seed, _attention(model.unet))
             if settings.method == "lora"

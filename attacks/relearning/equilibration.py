@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.relearning.head_frames import Blocks, Heads, mixed_rows
+from auditor.core.faults import is_out_of_memory
 from auditor.models.language.layers import is_transposed
 
 Factor = Tensor | Blocks
@@ -193,7 +194,9 @@ def _worked_out(layer: nn.Module) -> Tensor | None:
     try:
         for units in torch.split(torch.eye(width, dtype=dtype, device=held[0].device), _PROBED):
             parts.append(layer(units).float() - layer(torch.zeros_like(units[:1])).float())
-    except (RuntimeError, NotImplementedError, ValueError):
+    except (RuntimeError, NotImplementedError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
         return None
     weight = torch.cat(parts).T
     return weight if torch.isfinite(weight).all() else None

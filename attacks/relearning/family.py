@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import numpy as np
 from pydantic import Field
 
-from auditor.attack import Attack, Parameters, Requirements
+from auditor.attack import Attack, Footprint, Parameters, Requirements
 from auditor.core.facts import Fact
 from auditor.core.findings import Curve
 from auditor.core.messages import Message, message
@@ -16,6 +16,8 @@ from auditor.models.manifest import Location
 
 _TOKENS = 32
 """Tokens that a training example is taken to have where cost is estimated."""
+_TRAINED_WHOLE = 14.0
+"""Bytes beside each weight of a half type: two more in float32, its gradient and two moments."""
 
 MOST_TAUGHT = 32
 """Facts or examples at most that say what a training taught."""
@@ -101,6 +103,15 @@ class RelearningAttack(Attack[P]):
     @abstractmethod
     def taught(self) -> Message:
         """Message on what is taught and what is asked."""
+
+    @property
+    def footprint(self) -> Footprint:
+        """Gradients and Adam's two moments, of adapters or of weights in float32."""
+        p = self.parameters
+        tokens = p.batch_size * _TOKENS
+        if p.method == "lora":
+            return Footprint(rank=p.rank, backward=tokens)
+        return Footprint(lent=True, trained=_TRAINED_WHOLE, backward=tokens)
 
     def training_tokens(self, steps: int) -> int:
         """Estimated tokens of training; a backward pass counts as two forward passes."""

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
-from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -22,8 +21,11 @@ from attacks.relearning.equilibration import (
 )
 from attacks.relearning.family import FineTuning
 from attacks.relearning.head_frames import Heads, attention_heads
-from auditor.core.errors import MeasurementError, UnavailableError
+from auditor.core.errors import MemoryExhaustedError, UnavailableError
+from auditor.core.faults import is_out_of_memory
+from auditor.models.devices import gpus_of
 from auditor.models.language.model import Example, LanguageModel
+from auditor.models.memory import release_memory
 from auditor.unlearning.batches import shuffled_batches
 
 Item = TypeVar("Item")
@@ -127,12 +129,13 @@ class Learner(Generic[Item]):
         """Train until ``step`` optimiser steps are made in all.
 
         Raises:
-            MeasurementError: the loss is not finite, or one example alone runs out of memory.
+            MeasurementError: the loss is not finite.
+        MemoryExhaustedError: one example alone runs out of memory.
         """
         while self.step < step:
             batch = next(self._batches)
             while not self._accumulate(batch):
-                clear_device_cache(garbage_collection=True)
+                release_memory()
             self._optimizer.step()
             self.step += 1
         self._optimizer.zero_grad()
@@ -149,11 +152,11 @@ class Learner(Generic[Item]):
                 part = batch[start : start + self._part]
                 share = sum(map(self._size, part)) / whole
                 torch.autograd.backward(self._loss(part) * share)
-        except RuntimeError as error:
-            if not should_reduce_batch_size(error):
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
             if self._part == 1:
-                raise MeasurementError("out of memory while training on one example") from error
+                raise MemoryExhaustedError("out of memory while training on one example") from error
             self._part = max(1, min(self._part, len(batch)) // 2)
             return False
         return True
@@ -188,7 +191,7 @@ def learner(
         raise UnavailableError(
             f"a training example has {longest} tokens, and the model's context holds {limit}"
         )
-    with model.preserve_weights() as network:
+    with model.unchanged_weights() as network:
         trained = (
             adapter(
                 network,
@@ -255,9 +258,8 @@ def adapter(
         target_modules=list(layers),
         fan_in_fan_out=any(isinstance(layer, Conv1D) for layer in layers.values()),
     )
-    devices = list(range(torch.cuda.device_count()))
     try:
-        with torch.random.fork_rng(devices), warnings.catch_warnings():
+        with torch.random.fork_rng(gpus_of(network)), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="fan_in_fan_out is set to")
             warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
             torch.manual_seed(seed)
@@ -397,7 +399,9 @@ def _check_blocked(adapted: nn.Module) -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 passed = torch.autograd.grad(base(given).sum(), given, allow_unused=True)[0]
-        except (RuntimeError, NotImplementedError):
+        except (RuntimeError, NotImplementedError) as error:
+            if is_out_of_memory(error):
+                raise
             passed = None
         if passed is None:
             raise UnavailableError(
@@ -410,17 +414,19 @@ def _check_blocked(adapted: nn.Module) -> None:
 def all_weights(network: nn.Module) -> Iterator[list[Trained]]:
     """Make every weight trainable, in its frame and in float32.
 
-    Steps are lost in the rounding of half types.
+    Steps are lost in the rounding of half types. Copies are trained: the weights themselves are set
+    aside, in the main memory, and put back afterwards.
     """
     factors = parameter_factors(network, attention_heads(network))
     weights = dict(network.named_parameters())
-    types = {name: weight.dtype for name, weight in weights.items()}
-    for weight in weights.values():
+    aside = {name: weight.data.cpu() for name, weight in weights.items()}
+    for name, weight in weights.items():
         weight.requires_grad_(True)
-        weight.data = weight.data.float()
+        shared = weight.data.data_ptr() == aside[name].data_ptr()
+        weight.data = weight.data.to(torch.float32, copy=shared)
     try:
         yield [Trained(weight, factors[name]) for name, weight in weights.items()]
     finally:
         for name, weight in weights.items():
             weight.grad = None
-            weight.data = weight.data.to(types[name])
+            weight.data = aside[name].to(weight.device)

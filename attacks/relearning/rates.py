@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from auditor.core.errors import MeasurementError
+from auditor.core.errors import MeasurementError, MemoryExhaustedError
 
 ENOUGH = 0.8
 """Share of the best K of the taught facts that a rate must reach. Of those that do the lowest is
@@ -39,6 +39,8 @@ def chosen_rate(attempt: Callable[[float], float], rates: Sequence[float]) -> tu
     for rate in sorted(rates):
         try:
             trials.append(Trial(rate, attempt(rate)))
+        except MemoryExhaustedError:  # no rate would have gone better
+            raise
         except MeasurementError:
             if not trials:
                 raise

@@ -34,7 +34,7 @@ class ExchangeAttack(Attack[Parameters, M, E]):
 
     @abstractmethod
     def lent(self, model: M) -> AbstractContextManager[object]:
-        """Lend everything that is replaced; exactly restored afterwards."""
+        """Lend everything that is replaced, and prove that it was put back."""
 
     @abstractmethod
     def grafts(

@@ -1,11 +1,12 @@
 """Attacks that change the weights, evaluate, and restore them."""
 
 from abc import abstractmethod
+from collections.abc import Collection
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from auditor.attack import Attack, AttackContext, Parameters
+from auditor.attack import Attack, AttackContext, Footprint, Parameters
 from auditor.core.errors import MeasurementError
 from auditor.core.records import Record
 from auditor.models.language.layers import WeightMatrix, weight_matrices
@@ -41,6 +42,11 @@ class WeightAttack(Attack[P]):
 
     effect = "weight_change"
 
+    @property
+    def footprint(self) -> Footprint:
+        """The weights are changed in place, each once."""
+        return Footprint(lent=True, weights_read=1)
+
     @abstractmethod
     def tamper(self, model: LanguageModel, network: nn.Module, seed: int) -> dict[str, Any]:
         """Change the weights of the network in place.
@@ -50,9 +56,14 @@ class WeightAttack(Attack[P]):
             ``effect``.
         """
 
+    def changed(self, network: nn.Module) -> Collection[nn.Parameter] | None:
+        """Parameters that it changes; None for all of them."""
+        return [matrix.parameter for matrix in changed_matrices(network)]
+
     def measure(self, model: LanguageModel, context: AttackContext) -> Record:
         """Examine the changed model; the weights are restored bit for bit."""
-        with model.preserve_weights() as network:
+        lent = self.changed(model.network)
+        with model.preserve_weights(lent) as network:
             notes = self.tamper(model, network, context.seed)
             return Record(rows=context.evaluator.evaluate(model), notes=notes)
 

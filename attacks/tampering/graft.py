@@ -56,8 +56,11 @@ class GraftAttack(ExchangeAttack[LanguageModel, TextEvaluator]):
 
     @contextmanager
     def lent(self, model: LanguageModel) -> Iterator[None]:
-        """Lend the weights, with an output head of its own."""
-        with model.preserve_weights() as network, untied(network):
+        """Lend the network with an output head of its own.
+
+        Each graft puts back what it replaces.
+        """
+        with model.unchanged_weights() as network, untied(network):
             yield
 
     def grafts(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from attacks.tampering.exchange import ExchangeAttack, Values
 from auditor.attack import AttackContext, Preset, Requirements, attack
-from auditor.models.preserve import preserve_weights
+from auditor.models.preserve import unchanged_weights
 from auditor.models.weight_change import weight_change
 
 if TYPE_CHECKING:
@@ -70,12 +70,15 @@ class GraftPipeline(ExchangeAttack["TextToImage", "ImageEvaluator"]):
 
     @contextmanager
     def lent(self, model: "TextToImage") -> Iterator[None]:
-        """Lend UNet, text encoders and autoencoder."""
+        """Lend UNet, text encoders and autoencoder.
+
+        Each graft puts back what it replaces.
+        """
         model.text([""])  # an encoder's first pass may install the hooks that read its states
         with ExitStack() as stack:
-            stack.enter_context(model.preserve_weights())
+            stack.enter_context(model.unchanged_weights())
             if model.parts.vae is not None:
-                stack.enter_context(preserve_weights(model.parts.vae))
+                stack.enter_context(unchanged_weights(model.parts.vae))
             yield
 
     def grafts(

@@ -83,6 +83,9 @@ class Interpolation(WeightAttack[InterpolationParameters]):
             return message("base_model_not_given")
         return super().unavailable(location)
 
+    def changed(self, network: nn.Module) -> None:
+        """Say that every parameter may change."""
+
     def tamper(self, model: LanguageModel, network: nn.Module, seed: int) -> dict[str, Any]:
         """Take the step.
 

@@ -27,9 +27,9 @@ class Noise(WeightAttack[NoiseParameters]):
     details = """
     W' = W + relative_std * std(W) * Z, with Z standard normal and std(W) over all entries of the
     matrix. Z depends on the seed and on the matrix's name and shape alone, so every arm gets
-    the same draw, scaled to its own weights. All weight matrices of the layers get it (linear
-    layers, GPT-2's Conv1D, stacked experts); embeddings, the output head, norms and biases do
-    not.
+    the same draw, scaled to its own weights; it is drawn where the matrix lies, and devices of one
+    kind draw alike. All weight matrices of the layers get it (linear layers, GPT-2's Conv1D,
+    stacked experts); embeddings, the output head, norms and biases do not.
 
     A model that only acts as if it did not know can get better under noise, which one that does
     not know cannot. Where the noise is heavy enough to break the original as well, the attack
@@ -70,7 +70,7 @@ class Noise(WeightAttack[NoiseParameters]):
         change = WeightChange()
         for name, _, _, parameter in changed_matrices(network):
             before = parameter.data.to(torch.float32, copy=True)
-            drawn = standard_normal(name, before.shape, seed).to(before.device)
+            drawn = standard_normal(name, before.shape, seed, before.device)
             parameter.data.copy_(before + self.parameters.relative_std * before.std() * drawn)
             noise_power += float((parameter.data.float() - before).square().sum())
             weight_power += float((before - before.mean()).square().sum())
@@ -83,11 +83,12 @@ class Noise(WeightAttack[NoiseParameters]):
         }
 
 
-def standard_normal(name: str, shape: torch.Size, seed: int) -> torch.Tensor:
+def standard_normal(name: str, shape: torch.Size, seed: int, device: torch.device) -> torch.Tensor:
     """Standard normal numbers that depend on the arguments alone.
 
-    They are drawn on the CPU in float32.
+    They are drawn on the device itself, in float32: devices of one kind draw the same.
     """
     text = f"{seed}:{name}:{tuple(shape)}"
     mixed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-    return torch.randn(shape, generator=torch.Generator().manual_seed(mixed))
+    generator = torch.Generator(device).manual_seed(mixed)
+    return torch.randn(shape, generator=generator, device=device)

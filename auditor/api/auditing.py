@@ -25,9 +25,12 @@ from auditor.core.progress import Progress, SilentProgress
 from auditor.core.roles import Role
 from auditor.core.wording import sentence
 from auditor.engine.audit import run_audit
+from auditor.engine.capacity import capacity, check_fits, shapes_of
 from auditor.engine.estimate import Estimate, estimate
-from auditor.engine.executors.base import EXECUTORS, Executor
+from auditor.engine.estimate import within as within_time
+from auditor.engine.executors.base import Executor, executor_named
 from auditor.engine.formats import compare_formats, unused_chat_template
+from auditor.engine.machine import Machine, free_memory, probe, stated
 from auditor.engine.plan import AuditPlan, read_plan
 from auditor.engine.plan_checks import check_plan
 from auditor.engine.preparation import Prepared, prepare
@@ -66,6 +69,10 @@ class Planned:
     prepared: Prepared
     estimates: Sequence[Estimate]
     """Cost of each variant."""
+    machine: Machine
+    """Machine that the estimates are for."""
+    finished: int
+    """Finished jobs of the store by which times were taken; 0 where none is comparable."""
     controls: Estimate | None
     """Cost of the positive controls; None where the plan asks for none."""
     facts_needed: FactsNeeded | None
@@ -190,6 +197,11 @@ def plan(
     pilot: bool = True,
     executor: str = "local",
     workers: int | None = None,
+    address: str | None = None,
+    gpus: int | None = None,
+    machine: str | None = None,
+    within: float | None = None,
+    even_if_it_does_not_fit: bool = False,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Planned:
@@ -201,11 +213,17 @@ def plan(
         source: A plan, its file, or its content; or leave it out and give its parts as `audit`
             takes them.
         out: Folder of the audit.
-        store: Folder of the evidence, by default ``evidence`` in ``out``.
+        store: Folder or URL (``s3://…``) of the evidence, by default ``evidence`` in ``out``.
         pilot: Ask the original and the retrained models, without attack, how many facts a PASS
             needs. The audit uses that evidence again.
         executor: Name of the executor that asks them.
         workers: Jobs that run at once; by default, what suits the executor.
+        address: Address of the cluster, for an executor that joins one.
+        gpus: GPUs of each worker of a cluster.
+        machine: Another machine that the audit is for (``8xH100``, ``1x80GB``, or a YAML file); its
+            models are not asked here then.
+        within: Seconds in which it is to end; what is not to be had in them is left out.
+        even_if_it_does_not_fit: Do not refuse a plan that the machine has no memory for.
         progress: Is told how far the check has come.
         settings: Parts of the plan.
 
@@ -215,15 +233,36 @@ def plan(
     folder, watcher = Path(out), progress or SilentProgress()
     held = open_store(folder, store)
     prepared = prepare(plan_of(source, settings, folder), held, watcher)
-    runner = EXECUTORS.get(executor)(workers)
-    if pilot:
+    runner = executor_named(executor, workers, address=address, gpus=gpus)
+    chosen = stated(machine) if machine is not None else _probed(prepared, folder)
+    elsewhere = address is not None and machine is None  # what a cluster has is not known here
+    if not (even_if_it_does_not_fit or elsewhere):
+        there = capacity(prepared, chosen, shapes_of(prepared), least_alone=True)
+        check_fits(there, prepared, held)
+    if pilot and machine is None:
         prepared = compare_formats(prepared, held, runner, watcher)
     else:
         prepared = unused_chat_template(prepared)
-    estimates = estimate(prepared, held)
-    controls = estimate_controls(prepared) if prepared.plan.runs_controls else None
-    needed = _pilot(prepared, held, runner, watcher) if pilot else None
-    return Planned(prepared, estimates, controls, needed)
+    estimates = estimate(prepared, held, chosen)
+    controls = None
+    if prepared.plan.runs_controls:
+        controls = estimate_controls(prepared, estimates.capacity)
+    if within is not None:
+        prepared = within_time(prepared, estimates, within - (controls.seconds if controls else 0))
+        estimates = estimate(prepared, held, chosen)
+    needed = None
+    if pilot and machine is None:
+        needed = _pilot(prepared, held, runner, watcher)
+    return Planned(
+        prepared, estimates.variants, chosen, estimates.calibration.jobs, controls, needed
+    )
+
+
+def _probed(prepared: Prepared, folder: Path) -> Machine:
+    """Measure this machine for the original."""
+    plan = prepared.plan
+    shape = plan.kind.shape(plan.original, prepared.locations[Arm.ORIGINAL])
+    return probe(plan.original, shape, folder)
 
 
 def audit(
@@ -243,6 +282,10 @@ def audit(
     redact: bool = False,
     executor: str = "local",
     workers: int | None = None,
+    address: str | None = None,
+    gpus: int | None = None,
+    within: float | None = None,
+    even_if_it_does_not_fit: bool = False,
     progress: Progress | None = None,
     **settings: Any,
 ) -> AuditResult:
@@ -262,12 +305,17 @@ def audit(
         holdout: Facts that no model has seen.
         attacks: Attacks besides those of the profile.
         out: Folder of the certificate.
-        store: Folder of the evidence, by default ``evidence`` in ``out``.
+        store: Folder or URL (``s3://…``) of the evidence, by default ``evidence`` in ``out``.
         reports: Names of the reports that are written beside the certificate.
         redact: Put keyed digests in the place of the facts' texts. Facts of a hazardous layout
             (`wmdp`) are never shown, whatever is said here.
         executor: Name of the executor.
         workers: Jobs that run at once; by default, what suits the executor.
+        address: Address of the cluster, for an executor that joins one.
+        gpus: GPUs of each worker of a cluster.
+        within: Seconds in which it is to end, by estimate; what is not to be had in them is left
+            out, and blocks a PASS where it is mandatory.
+        even_if_it_does_not_fit: Run a plan that this machine has no memory for all the same.
         progress: Is told how far the audit has come.
         settings: Other parts of the plan: ``baseline``, ``profile``, ``metrics``, ``format``,
             ``seeds``, ``policy``, ``controls``, ``token_budget``.
@@ -290,11 +338,18 @@ def audit(
     remove_certificates(folder)  # an older one must not outlive a failed run
     chosen = plan_of(source, given | settings, folder)
     wanted = [REPORTS.get(name) for name in dict.fromkeys(reports)]
-    runner = EXECUTORS.get(executor)(workers)
+    runner = executor_named(executor, workers, address=address, gpus=gpus)
     make_folder(folder)
     held = open_store(folder, store)
     redact = redact or chosen.data.hazardous
-    prepared = compare_formats(prepare(chosen, held, watcher), held, runner, watcher)
+    prepared = prepare(chosen, held, watcher)
+    if not even_if_it_does_not_fit and address is None:  # what a cluster has is not known here
+        shapes = shapes_of(prepared)
+        here = free_memory(chosen.original, folder)
+        check_fits(capacity(prepared, here, shapes, least_alone=True), prepared, held)
+    prepared = compare_formats(prepared, held, runner, watcher)
+    if within is not None:
+        prepared = _within(prepared, held, within, folder)
     certificate = issue(
         prepared,
         held,
@@ -307,6 +362,14 @@ def audit(
         controls=run_controls if prepared.plan.runs_controls else None,
     )
     return AuditResult(certificate, held, folder)
+
+
+def _within(prepared: Prepared, store: EvidenceStore, seconds: float, folder: Path) -> Prepared:
+    """Leave out what a time does not allow on this machine."""
+    estimates = estimate(prepared, store, _probed(prepared, folder))
+    if prepared.plan.runs_controls:
+        seconds -= estimate_controls(prepared, estimates.capacity).seconds
+    return within_time(prepared, estimates, seconds)
 
 
 def measure(

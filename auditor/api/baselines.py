@@ -38,7 +38,14 @@ from auditor.models.provenance import (
 if TYPE_CHECKING:  # torch is imported once the facts were read
     from auditor.unlearning import retraining
 
-__all__ = ["BuiltBaseline", "TrainingPlan", "build_baseline", "plan_baseline", "read_provenance"]
+__all__ = [
+    "BuiltBaseline",
+    "TrainingPlan",
+    "build_baseline",
+    "check_baseline",
+    "plan_baseline",
+    "read_provenance",
+]
 
 _LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "accelerate")
 _TRAINER = "auditor.unlearning.retraining"
@@ -98,18 +105,19 @@ def plan_baseline(
     The arguments and errors are those of `build_baseline`.
     """
     prepared = _prepare(base, retain, recipe, forget, original, without_copies)
-    from auditor.engine.estimate import operations_per_second, weights_size
+    from auditor.engine.machine import probe
     from auditor.unlearning import retraining
 
     tokens = sum(len(example.ids) for example in prepared.examples)
-    parameters, _ = weights_size(prepared.location.model)
+    shape = kind_named(prepared.spec.kind).shape(prepared.spec, prepared.location)
+    speed = probe(prepared.spec, shape, Path.cwd()).operations
     passes = _PASSES[recipe.lora is not None]
     return TrainingPlan(
         examples=len(prepared.examples),
         tokens=tokens,
         steps=retraining.steps_of(len(prepared.examples), recipe),
-        parameters=parameters,
-        seconds=passes * parameters * tokens * recipe.epochs / operations_per_second(),
+        parameters=shape.parameters,
+        seconds=passes * shape.active * tokens * recipe.epochs / speed,
         left_out=prepared.retain.left_out,
     )
 
@@ -162,8 +170,45 @@ def build_baseline(
         retraining.save(trained.model, prepared.location, unfinished)
         made = locate(parse_spec(str(unfinished)))
         provenance = _provenance(prepared, recipe, trained, made.manifest.weights_digest)
-        write_whole(unfinished / FILE, canonical_json(provenance.model_dump(mode="json")) + b"\n")
+        write_whole(unfinished / FILE, _written(provenance))
     return BuiltBaseline(folder, provenance)
+
+
+def check_baseline(folder: str | PathLike[str], retain: Source, forget: Source) -> Provenance:
+    """Compare what a built baseline was trained on with a forget set.
+
+    Its provenance says so from then on.
+
+    Args:
+        folder: The baseline's folder.
+        retain: Facts that it was trained on.
+        forget: Facts that it must not have been trained on.
+
+    Raises:
+        AuditorError: It was trained on other facts, or on some of the forget set, or nothing is
+            known of how it was made.
+    """
+    folder = Path(folder)
+    found = read_provenance(folder)
+    if found is None:
+        raise AuditorError(
+            f"{folder} has no {FILE}, so nothing is known of how it was made, and nothing can be "
+            "compared. Give the folder that `auditor baseline build` wrote."
+        )
+    facts, unwanted = read_facts(_source(retain), "retain"), read_facts(_source(forget), "forget")
+    kept = _without_forgotten(facts, unwanted, without_copies=bool(found.retain.left_out))
+    if facts_digest(kept) != found.retain.digest:
+        raise AuditorError(
+            f"{_source(retain).name} does not hold the {found.retain.facts:,} facts that {folder} "
+            "was trained on; give the retain set of its training."
+        )
+    checked = found.model_copy(update={"forget": facts_digest(unwanted)})
+    write_whole(folder / FILE, _written(checked))
+    return checked
+
+
+def _written(provenance: Provenance) -> bytes:
+    return canonical_json(provenance.model_dump(mode="json")) + b"\n"
 
 
 def _prepare(

@@ -18,7 +18,7 @@ from auditor.signing.envelope import open_envelope
 from auditor.signing.keys import load_public_key
 from auditor.signing.reading import read
 from auditor.store.base import EvidenceStore
-from auditor.store.folder_store import FolderStore
+from auditor.store.places import open_place
 from auditor.verification.coverage import Ground, on_signature_alone
 from auditor.verification.evidence import check_changed
 from auditor.verification.evidence_rows import evidence_rows
@@ -113,18 +113,18 @@ def open_evidence(path: str | Path, store: str | Path | None = None) -> Evidence
 
     Args:
         path: The certificate's file.
-        store: Folder of the evidence, by default the one that `evidence_beside` finds.
+        store: Folder or URL of the evidence, by default the one that `evidence_beside` finds.
 
     Raises:
         AuditorError: There is none.
     """
-    found = evidence_beside(path) if store is None else Path(store)
+    found = evidence_beside(path) if store is None else store
     if found is None:
         raise AuditorError(
             f"there is no folder {EVIDENCE} beside {path} or one folder up; name its store (on the "
             "command line: --evidence)."
         )
-    return FolderStore(found, read_only=True)
+    return open_place(found, read_only=True)
 
 
 def verify(
@@ -145,7 +145,7 @@ def verify(
         path: A certificate or a signed envelope.
         keys: Public keys (PEM files) that are trusted; without any, signatures are not checked.
         threshold: How many of them must have signed.
-        store: Folder of the evidence, by default the one that `evidence_beside` finds; where
+        store: Folder or URL of the evidence, by default the one that `evidence_beside` finds; where
             there is none, the evidence is not checked, and the result says so.
         models: Arm to a folder that should hold the audited model; or ``ARM=DIR`` texts, where
             a folder alone is the unlearned model's.
@@ -164,7 +164,7 @@ def verify(
     missing: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
     grounds = {Ground.PLAN}
-    given = evidence_beside(path) if store is None else Path(store)
+    given = evidence_beside(path) if store is None else store
     if given is None and require_evidence:
         raise EvidenceChangedError(
             f"there is no folder {EVIDENCE} beside {path} or one folder up, so the verdict cannot "
@@ -209,7 +209,7 @@ def gate(
         policy: A policy, the name of a ready-made one, or a policy file.
         keys: Public keys (PEM files) that are trusted; without any, signatures are not checked.
         threshold: How many of them must have signed.
-        store: Folder of the evidence, by default the one that `evidence_beside` finds.
+        store: Folder or URL of the evidence, by default the one that `evidence_beside` finds.
 
     Raises:
         AuditorError: The certificate or its evidence does not hold, or the policy is expired.
@@ -232,7 +232,7 @@ def evidence(path: str | Path, store: str | Path | None = None) -> "pd.DataFrame
 
     Args:
         path: A certificate or a signed envelope.
-        store: Folder of the evidence, by default the one that `evidence_beside` finds.
+        store: Folder or URL of the evidence, by default the one that `evidence_beside` finds.
 
     Returns:
         One row a fact, metric, seed, arm and attack: attack, variant, arm, seed, set, fact,

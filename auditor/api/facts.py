@@ -3,7 +3,6 @@
 Whatever is checked here needs no model; `auditor plan` asks the models, too.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -14,12 +13,13 @@ from auditor.core.facts import Fact, FactSets, SetName
 from auditor.core.messages import Message, message, plain
 from auditor.data import checks
 from auditor.data.blind_guess import BlindGuess, blind_guess
-from auditor.data.builders.built import Built, normal, write_facts
+from auditor.data.builders.built import Built, write_facts
 from auditor.data.builders.hub import facts_from_source
 from auditor.data.builders.passages import Cut, facts_from_text
 from auditor.data.builders.tables import facts_from_table
 from auditor.data.builders.tasks import facts_from_task
 from auditor.data.folds import SplitBy, folds, names_entities
+from auditor.data.ids import named_apart
 from auditor.data.near_copies import copies_across, near_copies
 from auditor.data.readers import read_noted
 from auditor.data.source import DataSource
@@ -116,8 +116,9 @@ def check_facts(
         for name, source in given.items()
         if source is not None
     }
-    sets = FactSets(**{name: found.facts for name, found in read.items()})
-    notes = [note for found in read.values() for note in found.notes]
+    facts, renamed = named_apart({name: found.facts for name, found in read.items()})
+    sets = FactSets(**facts)
+    notes = [*(note for found in read.values() for note in found.notes), *renamed]
     return _Checked(sets, margins or Margins(), notes).report()
 
 
@@ -138,12 +139,11 @@ class _Checked:
     def report(self) -> FactsReport:
         forget = self.sets.forget
         guess = blind_guess(forget)
+        self.spoilt |= {fact.id for fact in forget if checks.gives_away(fact)}
         warnings = [
             *self.notes,
             *self._copies(),
-            *self._leaks(),
             *self._guessed(guess),
-            *self._two_answers(),
         ]
         warnings += checks.warnings(self.sets)
         void = list(self._contradictions())
@@ -187,12 +187,6 @@ class _Checked:
                 self.spoilt |= set(ids) if name == "retain" else set()
                 yield message("near_other_set", set=name, facts=len(ids), ids=ids[:_NAMED])
 
-    def _leaks(self) -> Iterator[Message]:
-        ids = [fact.id for fact in self.sets.forget if _gives_away(fact)]
-        self.spoilt |= set(ids)
-        if ids:
-            yield message("answers_in_prompts", facts=len(ids), ids=ids[:_NAMED])
-
     def _guessed(self, guess: BlindGuess | None) -> Iterator[Message]:
         if guess is None or not guess.guessed:
             return
@@ -205,24 +199,6 @@ class _Checked:
             upper=guess.upper,
             ids=list(guess.guessed[:_NAMED]),
         )
-
-    def _two_answers(self) -> Iterator[Message]:
-        asked: dict[str, set[str]] = defaultdict(set)
-        for fact in self.sets.forget:
-            asked[normal(fact.prompt)].add(normal(fact.answer))
-        if count := sum(len(answers) > 1 for answers in asked.values()):
-            yield message("prompts_with_two_answers", prompts=count)
-
-
-def _gives_away(fact: Fact) -> bool:
-    """Whether a prompt of a fact holds its answer."""
-    answers = [f" {text} " for form in (fact.answer, *fact.accepted) if (text := _words(form))]
-    prompts = [f" {_words(prompt)} " for prompt in (fact.prompt, *fact.paraphrases)]
-    return any(answer in prompt for answer in answers for prompt in prompts)
-
-
-def _words(text: str) -> str:
-    return " ".join("".join(c if c.isalnum() else " " for c in normal(text)).split())
 
 
 def _relearning(facts: Sequence[Fact]) -> SplitBy | None:

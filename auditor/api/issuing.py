@@ -25,7 +25,7 @@ from auditor.engine.registration import earlier_audits, history_warnings, regist
 from auditor.engine.weight_comparison import compare_weights
 from auditor.report import Report
 from auditor.store.base import EvidenceStore
-from auditor.store.folder_store import FolderStore
+from auditor.store.places import open_place
 
 RESOLVED_PLAN = "plan.resolved.yaml"
 """File of the plan as it was run, with whole paths; the certificate's command names it."""
@@ -93,7 +93,7 @@ def open_store(folder: Path, store: str | Path | None) -> EvidenceStore:
 
     By default it is the folder ``evidence`` of the audit's own.
     """
-    return FolderStore(Path(store) if store is not None else folder / "evidence")
+    return open_place(store if store is not None else folder / "evidence")
 
 
 def make_folder(folder: Path) -> None:
@@ -114,7 +114,7 @@ def repeating(name: str, folder: Path, store: str | Path | None, *, redact: bool
     Args:
         name: Name of the command.
         folder: Folder of the audit.
-        store: Folder of the evidence, where the user named one.
+        store: Place of the evidence, where the user named one.
         redact: Whether the certificate is redacted.
     """
     again = ["auditor", name, str(folder / RESOLVED_PLAN), "--out", str(folder)]

@@ -20,7 +20,7 @@ from auditor.core.files import write_whole
 from auditor.core.messages import Message
 from auditor.core.progress import Progress, SilentProgress
 from auditor.core.validation import did_you_mean
-from auditor.engine.executors.base import EXECUTORS
+from auditor.engine.executors.base import executor_named
 from auditor.engine.plan import read_plan
 from auditor.engine.plan_checks import check_plan
 from auditor.engine.preparation import prepare
@@ -46,6 +46,8 @@ class ImportedLogs:
     """Arm to its published figures by name; they decide nothing."""
     lacking: Sequence[Message]
     """Messages on what the logs lack."""
+    hazardous: bool = False
+    """Whether the facts hold texts that may do harm; certificates on them are redacted."""
 
 
 def layouts() -> tuple[str, ...]:
@@ -86,12 +88,13 @@ def import_logs(
     found = kind.imported(Logs(layout, whole, options))
     folder = Path(out)
     make_folder(folder / _FACTS)
-    data = {}
+    data: dict[str, Any] = {}
     for name, facts in (("forget", found.sets.forget), ("retain", found.sets.retain)):
         if facts:
             lines = (json.dumps(f.model_dump(mode="json"), ensure_ascii=False) for f in facts)
-            data[name] = f"{_FACTS}/{name}.jsonl"
-            write_whole(folder / data[name], "".join(f"{line}\n" for line in lines).encode())
+            file = f"{_FACTS}/{name}.jsonl"
+            data[name] = {"path": file, "redact": True} if found.hazardous else file
+            write_whole(folder / file, "".join(f"{line}\n" for line in lines).encode())
     specs = {
         arm: spec.model_dump(mode="json", exclude_defaults=True) | {"kind": spec.kind}
         for arm, spec in found.specs.items()
@@ -105,7 +108,9 @@ def import_logs(
         "profile": None,
     }
     write_whole(folder / PLAN, yaml.safe_dump(plan, sort_keys=False, allow_unicode=True).encode())
-    return ImportedLogs(folder, found.sets, found.metrics, found.figures, found.lacking)
+    return ImportedLogs(
+        folder, found.sets, found.metrics, found.figures, found.lacking, found.hazardous
+    )
 
 
 def certify(
@@ -124,9 +129,10 @@ def certify(
         source: Folder that `import_logs` filled, or a plan.
         policy: Name or file of the policy, where the plan has none of its own.
         out: Folder of the certificate.
-        store: Folder of the evidence, by default ``evidence`` in ``out``.
+        store: Folder or URL (``s3://…``) of the evidence, by default ``evidence`` in ``out``.
         reports: Names of the reports that are written beside the certificate.
-        redact: Put keyed digests in the place of the facts' texts.
+        redact: Put keyed digests in the place of the facts' texts. Hazardous ones (tasks named
+            `wmdp`) are never shown, whatever is said here.
         progress: Is told how far it has come.
 
     Raises:
@@ -144,10 +150,11 @@ def certify(
     wanted = [REPORTS.get(name) for name in dict.fromkeys(reports)]
     make_folder(folder)
     held = open_store(folder, store)
+    redact = redact or plan.data.hazardous
     return issue(
         prepare(plan, held, watcher),
         held,
-        EXECUTORS.get("local")(None),
+        executor_named("local"),
         watcher,
         folder=folder,
         command=repeating("certify", folder, store, redact=redact),

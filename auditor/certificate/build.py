@@ -76,6 +76,7 @@ def audited_inputs(outcome: AuditOutcome) -> DecisionInputs:
         attacks=tuple(run.evidence for run in outcome.runs),
         table=outcome.table,
         baseline=prepared.plan.used_baseline,
+        built=prepared.built,
         from_logs=any(are_logs(at.manifest.files) for at in prepared.locations.values()),
     )
 

@@ -9,6 +9,7 @@ from auditor.core.baselines import Baseline
 from auditor.core.facts import SetName
 from auditor.core.messages import Message, message
 from auditor.core.roles import Role
+from auditor.models.provenance import unchecked
 from auditor.policy import Policy, unmet
 from auditor.statistics import (
     AttackAssessment,
@@ -46,21 +47,33 @@ def decide_verdict(inputs: DecisionInputs) -> Decision:
         _utility(inputs),
         margins(inputs.policy),
         inputs.policy.scope,
-        unmet(
-            inputs.policy,
-            inputs.sets["forget"],
-            len(inputs.retrained),
-            inputs.deciding,
-            inputs.earlier_audits,
-            baseline=inputs.baseline,
-            from_logs=inputs.from_logs,
-        ),
+        [*_unmet(inputs), *_unchecked(inputs)],
         known=_known(inputs),
         facts=[fact.id for fact in inputs.sets["forget"]],
         rules=inputs.rules,
         baseline=inputs.baseline,
         unsound=tuple(_unsound(inputs)),
     )
+
+
+def _unmet(inputs: DecisionInputs) -> tuple[Message, ...]:
+    """Return what a PASS lacks of what the policy demands."""
+    return unmet(
+        inputs.policy,
+        inputs.sets["forget"],
+        len(inputs.retrained),
+        inputs.deciding,
+        inputs.earlier_audits,
+        baseline=inputs.baseline,
+        from_logs=inputs.from_logs,
+    )
+
+
+def _unchecked(inputs: DecisionInputs) -> tuple[Message, ...]:
+    """Return built baselines that may have been trained on forget facts."""
+    if inputs.baseline is not Baseline.RETRAINED:
+        return ()
+    return unchecked(inputs.built, inputs.sets["forget"])
 
 
 def _unsound(inputs: DecisionInputs) -> Iterator[Message]:

@@ -7,7 +7,7 @@ comes to the same decision.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from auditor.core.arms import Arm
 from auditor.core.attack_id import AttackId
 from auditor.core.baselines import Baseline
 from auditor.core.facts import Fact, SetName
+from auditor.models.provenance import Provenance
 from auditor.policy import Policy
 from auditor.statistics import AttackEvidence, ControlOutcome
 from auditor.statistics.rules import TODAY, Rules
@@ -45,6 +46,8 @@ class DecisionInputs:
     """Baseline against which residual knowledge is measured."""
     earlier_audits: int = 0
     """Audits of the same unlearned model on other facts or with other seeds."""
+    built: Mapping[str, Provenance] = field(default_factory=dict)
+    """Provenance of baselines that were built, by arm."""
     from_logs: bool = False
     """Whether logs stand in for the models, so that no file of a model was hashed."""
     rules: Rules = TODAY

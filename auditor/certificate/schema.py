@@ -185,6 +185,11 @@ class IdentityPart(Part):
     """Sha256 over the files of each auxiliary input by its name: what measured beside the metrics'
     own code (``classifier``), and what was shown to the attacks (``pictures``)."""
 
+    @property
+    def built(self) -> dict[str, Provenance]:
+        """Provenance of baselines that were built, by arm."""
+        return {part.arm: part.built for part in self.arms if part.built is not None}
+
 
 class WeightPairPart(Part):
     """Distance between the weights of two models."""

@@ -8,6 +8,7 @@ import click
 
 from auditor.cli.console import OUT, print_summary
 from auditor.cli.options import (
+    capacity_options,
     executor_options,
     json_option,
     out_option,
@@ -24,6 +25,7 @@ from auditor.report import remove_certificates
 @out_option
 @store_option
 @executor_options
+@capacity_options
 @click.option(
     "--report",
     "reports",
@@ -40,9 +42,13 @@ from auditor.report import remove_certificates
 @json_option
 def command(
     out: Path,
-    store: Path | None,
+    store: str | Path | None,
     executor: str,
     workers: int | None,
+    address: str | None,
+    gpus: int | None,
+    within: float | None,
+    even_if_it_does_not_fit: bool,
     reports: tuple[str, ...],
     redact: bool,
     quiet: bool,
@@ -66,6 +72,10 @@ def command(
         redact=redact,
         executor=executor,
         workers=workers,
+        address=address,
+        gpus=gpus,
+        within=within,
+        even_if_it_does_not_fit=even_if_it_does_not_fit,
         progress=chosen_progress(quiet),
     ).certificate
     if as_json:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from auditor.cli.console import OUT
 from auditor.cli.options import json_option, quiet_option
 from auditor.cli.progress import chosen_progress
+from auditor.cli.sources import column_options, source_of
 from auditor.core.errors import AuditorError
 from auditor.core.reading import SETTINGS, read_regular
 from auditor.core.reading_yaml import parse_yaml
@@ -36,6 +37,7 @@ def command() -> None:
 @click.option(
     "--forget", type=_PATH, help="Facts that must not be trained on; the retain set is compared."
 )
+@column_options
 @click.option("--original", metavar="MODEL", help="The original, which the base must not be.")
 @click.option("--recipe", "recipe_file", type=_PATH, help="Recipe of the fine-tuning (YAML).")
 @click.option("--epochs", type=float, help="Passes over the retain set.")
@@ -59,6 +61,9 @@ def build(
     revision: str | None,
     retain: Path,
     forget: Path | None,
+    layout: Any,
+    fields: tuple[str, ...],
+    rows_per_entity: int | None,
     original: str | None,
     recipe_file: Path | None,
     out: Path,
@@ -75,19 +80,21 @@ def build(
     the forget set. The new model goes into a plan as `retrained`; baseline.json beside its weights
     says how it was made.
     """
+    columns = {"layout": layout, "fields": fields, "rows_per_entity": rows_per_entity}
+    kept = source_of(path=str(retain), **columns)
     recipe = _recipe(recipe_file, flags)
     from auditor.api.baselines import build_baseline, plan_baseline
 
     spec = {"path": base, "revision": revision, "trust_remote_code": trust_remote_code}
     options: dict[str, Any] = {
-        "forget": forget,
+        "forget": None if forget is None else source_of(path=str(forget), **columns),
         "original": original,
         "without_copies": without_copies,
     }
     if dry_run:
-        _print_plan(plan_baseline(spec, retain, recipe, **options), as_json)
+        _print_plan(plan_baseline(spec, kept, recipe, **options), as_json)
         return
-    built = build_baseline(spec, retain, recipe, out, progress=chosen_progress(quiet), **options)
+    built = build_baseline(spec, kept, recipe, out, progress=chosen_progress(quiet), **options)
     made = built.provenance
     if as_json:
         click.echo(made.model_dump_json())
@@ -100,10 +107,33 @@ def build(
     )
     if made.forget is None:
         OUT.print(
-            "note: without --forget nobody looked whether the retain set holds forget facts.",
+            "note: without --forget nobody looked whether the retain set holds forget facts, and "
+            "nothing passes an audit against this baseline. `auditor baseline check` looks.",
             markup=False,
             highlight=False,
         )
+
+
+@command.command("check")
+@click.argument("baseline", type=_PATH)
+@click.option("--retain", type=_PATH, required=True, help="Facts that it was trained on.")
+@click.option("--forget", type=_PATH, required=True, help="Facts to be forgotten in an audit.")
+@column_options
+def check(baseline: Path, retain: Path, forget: Path, **columns: Any) -> None:
+    """Compare what a built baseline was trained on with a forget set.
+
+    BASELINE is the folder that `auditor baseline build` wrote. Where the retain set is the one of
+    its training and holds no forget fact, baseline.json says so from now on.
+    """
+    from auditor.api.baselines import check_baseline
+
+    kept, unwanted = (source_of(path=str(file), **columns) for file in (retain, forget))
+    made = check_baseline(baseline, kept, unwanted)
+    OUT.print(
+        f"{baseline}: trained on {made.retain.facts:,} facts, none of which stands in {forget}",
+        markup=False,
+        highlight=False,
+    )
 
 
 def _print_plan(planned: "TrainingPlan", as_json: bool) -> None:
@@ -129,7 +159,7 @@ def _recipe(file: Path | None, flags: dict[str, Any]) -> Recipe:
     content: dict[str, Any] = {}
     if file is not None:
         try:
-            content = parse_yaml(read_regular(file, SETTINGS).decode("utf-8-sig"))
+            content = parse_yaml(read_regular(file, SETTINGS))
         except OSError as error:
             raise AuditorError(f"the recipe {file} cannot be read: {error.strerror}.") from error
         except ValueError as error:

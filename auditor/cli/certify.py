@@ -34,7 +34,7 @@ def command(
     folder: Path,
     policy: str | None,
     out: Path,
-    store: Path | None,
+    store: str | Path | None,
     reports: tuple[str, ...],
     redact: bool,
     quiet: bool,

@@ -19,7 +19,7 @@ from auditor.cli.comparison_output import (
     write_page,
 )
 from auditor.cli.console import OUT, foreign, worded
-from auditor.cli.options import json_option
+from auditor.cli.options import json_option, place
 
 if TYPE_CHECKING:
     from auditor.comparison.schema import AttackChange, Comparison, Side
@@ -27,20 +27,18 @@ if TYPE_CHECKING:
 WORSE, UNKNOWN = 1, 3
 """Exit codes under --fail-if-worse: B is worse, or it cannot be said whether it is."""
 
-_FOLDER = click.Path(file_okay=False, path_type=Path)
-
 
 @click.command("compare")
 @click.argument("file_a", metavar="A", type=Path)
 @click.argument("file_b", metavar="B", type=Path)
 @click.option(
     "--evidence-a",
-    type=_FOLDER,
+    type=place,
     help="Evidence store of A.  [default: evidence beside A or one folder up]",
 )
 @click.option(
     "--evidence-b",
-    type=_FOLDER,
+    type=place,
     help="Evidence store of B.  [default: evidence beside B or one folder up]",
 )
 @click.option("--html", is_flag=True, help="Write a web page, too.")
@@ -59,8 +57,8 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 def command(
     file_a: Path,
     file_b: Path,
-    evidence_a: Path | None,
-    evidence_b: Path | None,
+    evidence_a: str | Path | None,
+    evidence_b: str | Path | None,
     html: bool,
     out: Path | None,
     fail_if_worse: bool,

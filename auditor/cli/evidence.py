@@ -6,13 +6,14 @@ from typing import Any, TypeVar
 
 import click
 
+from auditor.cli.options import place
 from auditor.core.errors import AuditorError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 evidence_option = click.option(
     "--evidence",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=place,
     help="Evidence store of the audit.  [default: the folder evidence beside the certificate or "
     "one folder up]",
 )

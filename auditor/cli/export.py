@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from auditor.cli.console import OUT
-from auditor.cli.options import json_option
+from auditor.cli.options import json_option, place
 from auditor.core.errors import AuditorError
 
 
@@ -27,7 +27,7 @@ from auditor.core.errors import AuditorError
     "--store",
     "--evidence",
     "evidence",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=place,
     help="Evidence store of the audit.  [default: the folder evidence beside the certificate or "
     "one folder up]",
 )
@@ -41,7 +41,7 @@ from auditor.core.errors import AuditorError
 def command(
     certificate_file: Path,
     form: str,
-    evidence: Path | None,
+    evidence: str | Path | None,
     answers: bool,
     out: Path | None,
     as_json: bool,

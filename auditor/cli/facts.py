@@ -6,15 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from pydantic import ValidationError
 from rich.text import Text
 
 from auditor.cli.console import OUT, worded
 from auditor.cli.options import json_option
+from auditor.cli.sources import column_options, source_of
 from auditor.core.errors import AuditorError
-from auditor.core.validation import problems
-from auditor.data.layouts import LAYOUTS
-from auditor.data.source import DataSource
 
 if TYPE_CHECKING:  # the builders bring numpy, which `--help` does without
     from auditor.api.facts import Built, FactsReport
@@ -44,13 +41,6 @@ def _out(built: Command) -> Command:
     ):
         built = decorate(built)
     return built
-
-
-_rows_per_entity = click.option(
-    "--rows-per-entity",
-    type=click.IntRange(min=2),
-    help="Rows of one entity, where no column names it (TOFU: 20).",
-)
 
 
 @command.command("from-text")
@@ -160,33 +150,16 @@ def from_csv(
 @click.option("--config", help="Configuration of the data set.")
 @click.option("--split", default="train", show_default=True, help="Split of the data set.")
 @click.option("--revision", help="Commit or tag of the data set.")
-@click.option(
-    "--layout",
-    type=click.Choice(list(LAYOUTS)),
-    default="auditor",
-    show_default=True,
-    help="Layout of a published data set.",
-)
-@click.option(
-    "--field",
-    "--fields",
-    "fields",
-    multiple=True,
-    metavar="FIELD=COLUMN",
-    help="Column of a field (prompt, answer, entity, …); may be repeated.",
-)
-@_rows_per_entity
+@column_options
 @_out
 def from_hub(
     name: str,
     config: str | None,
     split: str,
     revision: str | None,
-    layout: Any,
-    fields: tuple[str, ...],
-    rows_per_entity: int | None,
     out: Path,
     force: bool,
+    **columns: Any,
 ) -> None:
     """Write a data set on the Hugging Face hub as facts.
 
@@ -195,15 +168,7 @@ def from_hub(
     """
     from auditor.api.facts import facts_from_source
 
-    source = _source(
-        dataset=name,
-        config=config,
-        split=split,
-        revision=revision,
-        layout=layout,
-        fields=_mapped(fields),
-        rows_per_entity=rows_per_entity,
-    )
+    source = source_of(dataset=name, config=config, split=split, revision=revision, **columns)
     _write(facts_from_source(source), out, force)
 
 
@@ -231,31 +196,14 @@ def from_lm_eval(task: Path, out: Path, force: bool, **options: Any) -> None:
 @click.argument("forget", type=_PATH)
 @click.option("--retain", type=_PATH, help="Facts that must stay.")
 @click.option("--holdout", type=_PATH, help="Facts like forget that no model saw.")
-@click.option(
-    "--layout",
-    type=click.Choice(list(LAYOUTS)),
-    default="auditor",
-    show_default=True,
-    help="Layout of a published data set.",
-)
-@click.option(
-    "--field",
-    "--fields",
-    "fields",
-    multiple=True,
-    metavar="FIELD=COLUMN",
-    help="Column of a field.",
-)
-@_rows_per_entity
+@column_options
 @json_option
 def check(
     forget: Path,
     retain: Path | None,
     holdout: Path | None,
-    layout: Any,
-    fields: tuple[str, ...],
-    rows_per_entity: int | None,
     as_json: bool,
+    **columns: Any,
 ) -> int:
     """Check facts before an audit; no model is needed.
 
@@ -264,12 +212,7 @@ def check(
     """
     from auditor.api.facts import check_facts
 
-    mapped = _mapped(fields)
-    given = (
-        file
-        and _source(path=str(file), layout=layout, fields=mapped, rows_per_entity=rows_per_entity)
-        for file in (forget, retain, holdout)
-    )
+    given = (file and source_of(path=str(file), **columns) for file in (forget, retain, holdout))
     report = check_facts(*given)  # type: ignore[arg-type]
     if as_json:
         click.echo(json.dumps(report.to_dict()))
@@ -278,36 +221,13 @@ def check(
     return VOID if report.void else 0
 
 
-def _source(**settings: Any) -> DataSource:
-    """Describe a source by flags.
-
-    Raises:
-        AuditorError: They do not describe one.
-    """
-    try:
-        return DataSource(**settings)
-    except ValidationError as error:
-        raise AuditorError("; ".join(problems(error, model=DataSource)) + ".") from error
-
-
-def _mapped(fields: tuple[str, ...]) -> dict[str, str]:
-    """Columns by field, from flags.
-
-    Raises:
-        AuditorError: One is no pair.
-    """
-    if bad := [text for text in fields if not all(text.partition("=")[::2])]:
-        raise AuditorError(f"--field {bad[0]}: write FIELD=COLUMN, for example prompt=question.")
-    return {text.partition("=")[0]: text.partition("=")[2] for text in fields}
-
-
 def _write(built: "Built", out: Path, force: bool) -> None:
     """Write facts; say what was left out and what is next."""
     from auditor.api.facts import write_facts
 
     write_facts(built, out, force=force)
     OUT.print(
-        f"{out}: {len(built.facts):,} facts about {built.entities:,} entities",
+        f"{out}: {_counted(len(built.facts), built.entities)}",
         markup=False,
         highlight=False,
     )
@@ -315,27 +235,34 @@ def _write(built: "Built", out: Path, force: bool) -> None:
         OUT.print(f"  left out: {count:,} {reason}", markup=False, highlight=False)
     for line in built.advice:
         OUT.print(Text.assemble(("note", "yellow"), ": ", line))
-    redact = " --redact" if built.personal else ""
+    named = f"\n    path: {out}\n    redact: true" if built.personal else f" {out}"
     OUT.print(
         f"\nCheck them:  auditor facts check {out}\nIn a plan:\n\n"
-        f"data:\n  forget: {out}\n{built.plan}",
+        f"data:\n  forget:{named}\n{built.plan}",
         markup=False,
         highlight=False,
     )
     if built.personal:
         OUT.print(
-            "They may be personal or hazardous: run the audit with --redact, which puts keyed "
-            f"digests in the place of texts:  auditor audit plan.yaml{redact}",
+            "They may be personal or hazardous: by `redact: true` no message quotes them, and "
+            "certificates have keyed digests in the place of texts, as with `auditor audit "
+            "--redact`.",
             markup=False,
             highlight=False,
         )
 
 
+def _counted(facts: int, entities: int) -> str:
+    """Facts and entities in numbers."""
+    return (
+        f"{facts:,} fact{'s' * (facts != 1)} about {entities:,} "
+        f"{'entity' if entities == 1 else 'entities'}"
+    )
+
+
 def _print(report: "FactsReport") -> None:
     for name, count in report.facts.items():
-        OUT.print(
-            f"{name}: {count:,} facts about {report.entities[name]:,} entities", highlight=False
-        )
+        OUT.print(f"{name}: {_counted(count, report.entities[name])}", highlight=False)
     OUT.print(
         f"usable: {report.usable:,}; no audit passes with fewer than {report.needed:,}, and "
         "`auditor plan` says how many your models need",

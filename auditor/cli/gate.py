@@ -29,7 +29,7 @@ from auditor.policy import is_ready_made
 def command(
     certificate_file: Path,
     policy: str,
-    evidence: Path | None,
+    evidence: str | Path | None,
     keys: tuple[Path, ...],
     threshold: int,
     unsigned: bool,

@@ -55,8 +55,9 @@ def command(
     """Read logs of other tools, so that they can be certified.
 
     LAYOUT is tofu (eval_log_aggregated.json), open-unlearning (TOFU_EVAL.json, MUSE_EVAL.json),
-    muse (the folder of a model) or lm-eval (samples_TASK_TIME.jsonl). All logs must be about the
-    same facts, asked in the same words. No model is opened, and none can be attacked.
+    muse (the folder of a model), rwku (forget.json and neighbor.json) or lm-eval
+    (samples_TASK_TIME.jsonl). All logs must be about the same facts, asked in the same words. No
+    model is opened, and none can be attacked.
     """
     from auditor.api.logs import import_logs
 
@@ -76,6 +77,7 @@ def command(
             "facts": sizes,
             "metrics": found.metrics.model_dump(mode="json"),
             "figures": {arm: dict(figures) for arm, figures in found.figures.items()},
+            "hazardous": found.hazardous,
             "lacking": [message.model_dump(mode="json") for message in found.lacking],
         }
         click.echo(json.dumps(report))
@@ -89,4 +91,6 @@ def command(
             OUT.print(foreign(f"{arm}: {name} {value:.4g}"))
     for message in found.lacking:
         OUT.print("[yellow]warning[/]: ", worded(message), sep="")
+    if found.hazardous:
+        OUT.print("the items are hazardous: none is shown, and every certificate is redacted")
     OUT.print(f"next: auditor certify {found.folder} --policy logs")

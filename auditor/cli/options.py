@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +11,16 @@ from auditor.core.errors import AuditorError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)(?:m|min))?(?:(\d+(?:\.\d+)?)s)?")
 _FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+def place(value: str) -> str | Path:
+    """Return a URL as it is, anything else as a folder.
+
+    It is the type of options that name an evidence store; no path may be made of a URL.
+    """
+    return value if "://" in value else Path(_FOLDER.convert(value, None, None))
 
 
 out_option = click.option(
@@ -22,9 +32,44 @@ out_option = click.option(
 )
 store_option = click.option(
     "--store",
-    type=_FOLDER,
-    help="Evidence store; share it to measure nothing twice.  [default: OUT/evidence]",
+    type=place,
+    help="Evidence store, a folder or a URL (s3://bucket/folder); share it to measure nothing "
+    "twice.  [default: OUT/evidence]",
 )
+
+
+def seconds_of(
+    ctx: click.Context | None, param: click.Parameter | None, value: str | None
+) -> float | None:
+    """Return the seconds of a time such as ``2h``, ``1h30min`` or ``90s``."""
+    if value is None:
+        return None
+    found = _DURATION.fullmatch(value.replace(" ", ""))
+    if found is None or not any(found.groups()):
+        raise click.BadParameter(f"{value!r} is no time; say it like 2h, 1h30min or 90s.")
+    hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return 3600 * hours + 60 * minutes + seconds
+
+
+def capacity_options(command: Command) -> Command:
+    """Add the options on what a machine has room and time for."""
+    for decorate in (
+        click.option(
+            "--even-if-it-does-not-fit",
+            is_flag=True,
+            help="Do not refuse a plan that the machine has too little memory for.",
+        ),
+        click.option(
+            "--within",
+            metavar="TIME",
+            callback=seconds_of,
+            help="Take the attacks that are to be had in this time (`2h`), by estimate, in order "
+            "of worth. What is left out is in the certificate as not run, and blocks PASS where it "
+            "is mandatory.",
+        ),
+    ):
+        command = decorate(command)
+    return command
 
 
 def executor_options(command: Command) -> Command:
@@ -33,6 +78,18 @@ def executor_options(command: Command) -> Command:
     They decide nothing of what the jobs find.
     """
     for decorate in (
+        click.option(
+            "--gpus",
+            type=click.IntRange(min=0),
+            help="GPUs of each worker of a cluster; several for models that `device_map: auto` "
+            "spreads.  [default: 1 where there are any]",
+        ),
+        click.option(
+            "--address",
+            metavar="ADDRESS",
+            help="Address of the cluster for an executor that joins one; `auto` finds the one that "
+            "this machine belongs to.",
+        ),
         click.option(
             "--workers",
             type=click.IntRange(min=1),
@@ -45,7 +102,7 @@ def executor_options(command: Command) -> Command:
             default="local",
             show_default=True,
             help="What runs the jobs: `local` (this process), `processes` (several of this "
-            "machine), or one that a plug-in brings.",
+            "machine), `ray` (a Ray cluster), or one that a plug-in brings.",
         ),
     ):
         command = decorate(command)

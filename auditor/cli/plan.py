@@ -4,6 +4,7 @@ It says whether the audit could PASS.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from rich.text import Text
 
 from auditor.cli.console import OUT, foreign, worded
 from auditor.cli.options import (
+    capacity_options,
     executor_options,
     json_option,
     out_option,
@@ -31,6 +33,13 @@ from auditor.core.wording import sentence
 @out_option
 @store_option
 @executor_options
+@capacity_options
+@click.option(
+    "--machine",
+    metavar="MACHINE",
+    help="Plan for another machine: `8xH100`, `1x80GB`, or a YAML file (gpus, gpu_memory, "
+    "teraflops, bandwidth, host_memory, disk). No model is asked then.",
+)
 @click.option(
     "--pilot/--no-pilot",
     default=True,
@@ -41,9 +50,14 @@ from auditor.core.wording import sentence
 @json_option
 def command(
     out: Path,
-    store: Path | None,
+    store: str | Path | None,
     executor: str,
     workers: int | None,
+    address: str | None,
+    gpus: int | None,
+    within: float | None,
+    even_if_it_does_not_fit: bool,
+    machine: str | None,
     pilot: bool,
     quiet: bool,
     as_json: bool,
@@ -60,6 +74,11 @@ def command(
         pilot=pilot,
         executor=executor,
         workers=workers,
+        address=address,
+        gpus=gpus,
+        machine=machine,
+        within=within,
+        even_if_it_does_not_fit=even_if_it_does_not_fit,
         progress=chosen_progress(quiet),
     )
     prepared, needed = planned.prepared, planned.facts_needed
@@ -71,34 +90,76 @@ def command(
             "baseline": prepared.plan.used_baseline.value,
             "power": _plain(needed) if needed else None,
             "warnings": [plain(warning) for warning in planned.warnings],
+            "machine": planned.machine._asdict(),
+            "finished": planned.finished,
         }
         click.echo(json.dumps(report))
         return
-    table = Table(
-        "attack", "role", "jobs to do", "forward tokens", "weights", "rough time", box=None
-    )
-    for entry in planned.costs:
-        if entry.unavailable:
-            table.add_row(
-                entry.label, entry.role, foreign(f"unavailable: {sentence(entry.unavailable)}", 600)
-            )
-            continue
-        table.add_row(
-            entry.label,
-            entry.role,
-            f"{entry.jobs - entry.done} of {entry.jobs}",
-            f"{entry.forward_tokens:,}",
-            f"{entry.memory_bytes / 1e9:.2f} GB",
-            _duration(entry.seconds),
-        )
-    OUT.print(table)
+    OUT.print(_table(planned.costs, planned.machine))
     counts = ", ".join(f"{len(prepared.sets.named(name))} {name}" for name in _SETS)
     OUT.print(f"facts: {counts}; in all about {_duration(sum(e.seconds for e in planned.costs))}")
+    for line in _machine_lines(planned):
+        OUT.print(line, highlight=False, markup=False)
     OUT.print(f"baseline: {prepared.plan.used_baseline}", highlight=False)
     for line in _power_lines(needed):
         OUT.print(line, highlight=False)
     for warning in planned.warnings:
         OUT.print(Text.assemble(("warning", "yellow"), ": ", worded(warning)))
+
+
+def _table(costs: Sequence[Any], machine: Any) -> Table:
+    """The variants with what each needs."""
+    on_host = not machine.gpus
+    table = Table(
+        "attack", "role", "jobs to do", "forward tokens", "memory", "rough time", box=None
+    )
+    for entry in costs:
+        if entry.unavailable:
+            table.add_row(
+                entry.label, entry.role, foreign(f"unavailable: {sentence(entry.unavailable)}", 600)
+            )
+            continue
+        beside = entry.host_bytes + machine.libraries if on_host else 0
+        table.add_row(
+            entry.label,
+            entry.role,
+            f"{entry.jobs - entry.done} of {entry.jobs}",
+            f"{entry.forward_tokens:,}",
+            f"{(entry.memory_bytes + beside) / 1e9:.2f} GB",
+            _duration(entry.seconds),
+        )
+    return table
+
+
+def _machine_lines(planned: Any) -> list[str]:
+    """Lines on the machine, and on what times rest on."""
+    machine, costs = planned.machine, planned.costs
+    memory = [f"{len(machine.gpus)} accelerators, {sum(machine.gpus) / 1e9:.0f} GB free"]
+    parts = [
+        *(memory if machine.gpus else []),
+        *([f"{machine.host / 1e9:.0f} GB of main memory"] if machine.host is not None else []),
+        *([f"{machine.disk / 1e9:.0f} GB of disk"] if machine.disk is not None else []),
+    ]
+    lines = [f"machine: {machine.name}; {', '.join(parts)}"]
+    lines += [
+        f"does not fit: {entry.label} needs {entry.least_bytes / 1e9:.1f} GB at least, "
+        f"{entry.host_bytes / 1e9:.1f} GB of main memory, {entry.disk_bytes / 1e9:.1f} GB of disk"
+        for entry in costs
+        if entry.does_not_fit
+    ]
+    host = max((entry.host_bytes for entry in costs), default=0)
+    disk = max((entry.disk_bytes for entry in costs), default=0)
+    if machine.gpus:
+        lines.append(f"beside: {host / 1e9:.1f} GB of main memory, {disk / 1e9:.1f} GB of disk")
+    if machine.stated:
+        lines.append("times are by published figures of the accelerator, and were not measured")
+    elif planned.finished:
+        lines.append(f"times are calibrated by {planned.finished} finished jobs of these models")
+    else:
+        lines.append(
+            "times are by the speed of this machine alone; after a first audit its jobs tell them"
+        )
+    return lines
 
 
 def _plain(entry: Any) -> dict[str, Any]:

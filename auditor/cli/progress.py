@@ -7,7 +7,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from auditor.cli.console import ERR
 from auditor.core.progress import Advance, SilentProgress
@@ -29,6 +36,8 @@ class TerminalProgress:
             BarColumn(bar_width=24),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
             TextColumn("{task.fields[note]}", style="dim", markup=False),
         )
         with Progress(*columns, console=ERR) as bars:
@@ -56,11 +65,22 @@ class LogProgress:
             done += n
             if time.monotonic() - spoken >= _QUIET_SECONDS:
                 spoken = time.monotonic()
-                ERR.print(f"{description} ({done}/{total}) {note}", markup=False, highlight=False)
+                left = _left(spoken - began, done, total)
+                ERR.print(
+                    f"{description} ({done}/{total}{left}) {note}", markup=False, highlight=False
+                )
 
         yield advance
         seconds = time.monotonic() - began
         ERR.print(f"{description} ({done}/{total}), {seconds:.0f} s", markup=False, highlight=False)
+
+
+def _left(seconds: float, done: int, total: int) -> str:
+    """Return the time left at the speed of what is done."""
+    if not 0 < done < total:
+        return ""
+    left = seconds / done * (total - done)
+    return f", about {left / 60:.0f} min left" if left >= 90 else f", about {left:.0f} s left"
 
 
 def chosen_progress(quiet: bool) -> AnyProgress:

@@ -49,7 +49,7 @@ def command(
     threshold: int,
     unsigned: bool,
     models: tuple[str, ...],
-    evidence: Path | None,
+    evidence: str | Path | None,
     require_evidence: bool,
     quiet: bool,
     as_json: bool,

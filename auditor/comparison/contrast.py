@@ -31,7 +31,7 @@ from auditor.core.errors import AuditorError
 from auditor.core.messages import Message, message
 from auditor.core.roles import Status
 from auditor.core.text_safety import path_text
-from auditor.store.folder_store import FolderStore
+from auditor.store.places import Place, open_place
 
 Item = TypeVar("Item")
 
@@ -50,13 +50,13 @@ class Given:
     certificate: Certificate
     claimed_keys: tuple[str, ...] | None = None
     """Ids of the keys that are said to have signed it; None where it is no envelope."""
-    evidence: Path | None = None
+    evidence: Place | None = None
     """Evidence store of the audit. None means the one that
     `evidence_beside` finds, if there is one."""
 
     @property
-    def store(self) -> Path:
-        """Path where its evidence should be."""
+    def store(self) -> Place:
+        """Folder or URL where its evidence should be."""
         return self.evidence or evidence_beside(self.path) or self.path.parent / EVIDENCE
 
 
@@ -131,12 +131,12 @@ def _paired(
     if not labels:
         return _unpaired(message("no_shared_measurement")), {}
     for name, given in (("A", a), ("B", b)):
-        if given.evidence is None and not given.store.is_dir():
+        if given.evidence is None and evidence_beside(given.path) is None:
             option = f"--evidence-{name.lower()}"
             return _unpaired(message("evidence_not_found", certificate=name, option=option)), {}
     try:
         audits = [
-            Audit(given.certificate, given.path, FolderStore(given.store, read_only=True))
+            Audit(given.certificate, given.path, open_place(given.store, read_only=True))
             for given in (a, b)
         ]
         return pair(audits[0], audits[1], labels)

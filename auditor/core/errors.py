@@ -1,5 +1,8 @@
 """Errors that a user can cause, with their exit codes."""
 
+GB = 10**9
+"""Bytes of a gigabyte."""
+
 
 class AuditorError(Exception):
     """Something the user can mend: printed without a traceback.
@@ -13,6 +16,37 @@ class AuditorError(Exception):
 
 class OpeningError(AuditorError):
     """A model of the audit cannot be opened."""
+
+
+class DoesNotFitError(AuditorError):
+    """A model's weights do not fit into memory.
+
+    Args:
+        model: What the model is called.
+        needed: Bytes that its weights take.
+        free: Bytes that were free before they were loaded.
+    """
+
+    def __init__(self, model: str, needed: int, free: int) -> None:
+        super().__init__(model, needed, free)
+        self.model = model
+        self.needed = needed
+        self.free = free
+
+    def __str__(self) -> str:
+        """Name the bytes, and what to change."""
+        return (
+            f"{self.model} does not fit into memory: its weights take {self.needed / GB:.2f} GB, "
+            f"and {self.free / GB:.2f} GB were free. Open it in a smaller type (`dtype: "
+            "bfloat16`) or over several devices (`device_map: auto`), run fewer workers, or take "
+            "a larger machine."
+        )
+
+
+class LostContextError(AuditorError):
+    """The accelerator answers this process no more; another process can use it."""
+
+    exit_code = 4
 
 
 class MalformedError(AuditorError):
@@ -80,6 +114,14 @@ class MeasurementError(Exception):
 
     Raised inside an attack; the engine records the attack as failed. There is never a
     substitute value for the missing number.
+    """
+
+
+class MemoryExhaustedError(MeasurementError):
+    """Memory ran out, which says nothing of the model.
+
+    Another try may fit, so it is no reason to leave a part of a measurement out: it fails as a
+    whole, and is tried again by the next run.
     """
 
 

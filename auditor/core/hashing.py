@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import rfc8785
 
@@ -105,8 +105,13 @@ def digest_file(path: Path) -> str:
     Raises:
         OSError: it cannot be read, or is no regular file.
     """
-    sha = hashlib.sha256()
     with open_regular(path) as file:
-        while piece := file.read(_CHUNK):
-            sha.update(piece)
+        return digest_open(file)
+
+
+def digest_open(file: IO[bytes]) -> str:
+    """Sha256 (hex) of what is left to read of a file."""
+    sha = hashlib.sha256()
+    while piece := file.read(_CHUNK):
+        sha.update(piece)
     return sha.hexdigest()

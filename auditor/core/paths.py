@@ -74,6 +74,8 @@ def close_names_beside(path: Path) -> str:
     Returns:
         A clause that begins with a semicolon; empty if there is nothing to suggest.
     """
+    if path.is_symlink():
+        return "; it is a link that leads nowhere"
     try:
         names = [entry.name for entry in path.parent.iterdir()]
     except OSError:

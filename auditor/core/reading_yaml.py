@@ -18,13 +18,17 @@ _NODES = 20_000
 _TOO_MANY = f"it holds more than {_NODES:,} values"
 
 
-def parse_yaml(text: str) -> Any:
-    """Parse YAML, by the rule of this module.
+def parse_yaml(content: bytes | str) -> Any:
+    """Parse YAML in UTF-8, by the rule of this module.
 
     Raises:
-        ValueError: It is no YAML, says a key twice, holds a number that no double is, repeats
-            itself by aliases without end, or nests too deep.
+        ValueError: It is no text in UTF-8, or no YAML, says a key twice, holds a number that no
+            double is, repeats itself by aliases without end, or nests too deep.
     """
+    try:
+        text = content if isinstance(content, str) else content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError("it is no text in UTF-8; save it so") from error
     try:
         value = yaml.load(text, _Loader)  # noqa: S506  # a safe loader, made stricter
     except yaml.YAMLError as error:

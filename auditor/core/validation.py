@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from types import UnionType
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -14,6 +15,15 @@ _VALUE_ERROR = "Value error, "
 """Prefix that pydantic puts before the text of a ValueError."""
 _FOLLOWS = "default_factory_not_called"
 """Type of an error that only says that there are others, so that a default is not known."""
+_EXPECTED = {
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "settings by name (`key: value`)",
+    "model_type": "settings by name (`key: value`)",
+    "model_attributes_type": "settings by name (`key: value`)",
+    "string_type": "a text",
+}
+"""Type of an error to what a user should write, in words that are not Python's."""
 
 
 def problems(
@@ -51,6 +61,8 @@ def sentence(entry: ErrorDetails, model: type[BaseModel] | None) -> str:
     """
     if entry["type"] == "missing":
         return "is missing"
+    if entry["type"] in _EXPECTED:
+        return f"expected {_EXPECTED[entry['type']]}, found {_named(entry['input'])}"
     if entry["type"] != "extra_forbidden":
         return entry["msg"].removeprefix(_VALUE_ERROR)
     if model is None:
@@ -58,6 +70,19 @@ def sentence(entry: ErrorDetails, model: type[BaseModel] | None) -> str:
     known = _fields(model, entry["loc"][:-1])
     hint = did_you_mean(str(entry["loc"][-1]), known)
     return f"there is no such key; {hint or 'the keys are ' + ', '.join(sorted(known))}"
+
+
+def _named(value: Any) -> str:
+    """Name the type of a value as a user knows it."""
+    names: tuple[tuple[str, type | UnionType], ...] = (
+        ("nothing", type(None)),
+        ("a truth value", bool),
+        ("a number", int | float),
+        ("a text", str),
+        ("settings by name", dict),
+        ("a list", list | tuple),
+    )
+    return next((name for name, kind in names if isinstance(value, kind)), "something else")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -318,7 +318,9 @@ def _in_folder(
     lacking: list[str] = []
     for name, part in benchmark.sets.items():
         places = [(one, _file(one, files, folder, subject)) for one in (part, *part.further)]
-        lacking += [one.files[0] for one, path in places if path is None and not one.optional]
+        lacking += [
+            " or ".join(one.files) for one, path in places if path is None and not one.optional
+        ]
         there = [_source(_of_file(one, path), {"path": str(path)}) for one, path in places if path]
         if there:
             found[name] = there[0] | ({"further": there[1:]} if there[1:] else {})
@@ -326,7 +328,9 @@ def _in_folder(
         names = ", ".join(sorted({path.name for path in files})[:_SHOWN]) or "no file of facts"
         raise AuditorError(
             f"{folder} lacks files of {benchmark.name}: {', '.join(lacking)} (.json, .jsonl, "
-            f".parquet or .csv); there is {names}."
+            f".parquet or .csv); there is {names}. Files of other names go into a plan by "
+            f"themselves (`data: {{forget: {{path: …, layout: "
+            f"{benchmark.sets['forget'].layout}}}}}`)."
         )
     return found
 

@@ -58,11 +58,40 @@ def warnings(sets: FactSets, *, prompts_repeat: bool = False) -> list[Message]:
     same = Counter((_normal(f.entity), _normal(f.answer)) for f in facts)
     if repeated := sum(n - 1 for n in same.values()):
         found.append(message("facts_share_answers", facts=repeated))
+    found += _told_by_themselves(facts)
     if not sets.retain:
         found.append(message("no_retain_set"))
     if sets.holdout and {f.entity for f in sets.holdout} & {f.entity for f in sets.forget}:
         found.append(message("holdout_shares_entities"))
     return found
+
+
+def _told_by_themselves(facts: Sequence[Fact]) -> Iterator[Message]:
+    """Yield facts that give answers away, or have no right one."""
+    if ids := [fact.id for fact in facts if gives_away(fact)]:
+        yield message("answers_in_prompts", quoted=("ids",), facts=len(ids), ids=ids[:_SHOWN])
+    asked = defaultdict(set)
+    for fact in facts:
+        asked[_normal(fact.prompt)].add(_normal(fact.answer))
+    if count := sum(len(answers) > 1 for answers in asked.values()):
+        yield message("prompts_with_two_answers", prompts=count)
+    if ids := [fact.id for fact in facts if _right_among_wrong(fact)]:
+        yield message(
+            "answers_among_distractors", quoted=("ids",), facts=len(ids), ids=ids[:_SHOWN]
+        )
+
+
+def gives_away(fact: Fact) -> bool:
+    """Return whether a prompt of a fact holds its answer."""
+    answers = [f" {text} " for form in (fact.answer, *fact.accepted) if (text := _words(form))]
+    prompts = [f" {_words(prompt)} " for prompt in (fact.prompt, *fact.paraphrases)]
+    return any(answer in prompt for answer in answers for prompt in prompts)
+
+
+def _right_among_wrong(fact: Fact) -> bool:
+    """Whether a distractor is the true answer, or another form of it."""
+    right = {_normal(text) for text in (fact.answer, *fact.accepted)}
+    return any(_normal(text) in right for text in fact.distractors)
 
 
 def forget_text_within(sets: FactSets, texts: Iterable[str]) -> list[str]:
@@ -138,12 +167,16 @@ def _words(text: str) -> str:
 
 
 def _shared_facts(sets: FactSets) -> Iterator[str]:
-    forget = {identity(f): f.id for f in sets.forget}
-    for name, facts in (("retain", sets.retain), ("holdout", sets.holdout)):
-        for fact in facts:
-            twin = forget.get(identity(fact))
+    """Facts in two sets.
+
+    What stays, or must go, was seen by some model, so that no holdout fact may be among it.
+    """
+    for one, other in (("forget", "retain"), ("forget", "holdout"), ("retain", "holdout")):
+        there = {identity(fact): fact.id for fact in getattr(sets, one)}
+        for fact in getattr(sets, other):
+            twin = there.get(identity(fact))
             if twin is not None:
-                yield f"forget fact {twin!r} stands in the {name} set too, as {fact.id!r}"
+                yield f"{one} fact {twin!r} stands in the {other} set too, as {fact.id!r}"
 
 
 def _normal(text: str) -> str:

@@ -45,6 +45,18 @@ LAYOUTS: Mapping[Schema, Layout] = MappingProxyType(
 )
 """Layouts by name."""
 
+_HAZARDOUS = "wmdp"
+"""Name that tasks and data sets of hazardous knowledge carry (arXiv 2403.03218)."""
+
+
+def is_hazardous(name: str) -> bool:
+    """Return whether a name says that texts may do harm.
+
+    It is that of a task or of a data set.
+    """
+    return _HAZARDOUS in name.casefold()
+
+
 _ELSEWHERE = {
     "prompt": ("instruction", "input"),
     "answer": ("output", "response", "completion", "target"),

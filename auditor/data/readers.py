@@ -351,7 +351,7 @@ def _quote(source: DataSource, value: Any) -> str:
 
     Nothing is quoted of a source whose texts may do harm.
     """
-    return "" if source.published.hazardous else f" ({quoted(value, _SHOWN)})"
+    return "" if source.hazardous else f" ({quoted(value, _SHOWN)})"
 
 
 def _check_lengths(fact: Fact, source: DataSource) -> None:

@@ -69,6 +69,8 @@ _NOT_PARQUET: tuple[tuple[bytes, str], ...] = (
     (b"<!doctype html", "is a web page; download the file itself"),
     (b"<html", "is a web page; download the file itself"),
 )
+_OF_JSON = (b"{", b"[", b'"', b"")
+"""First characters of a line of JSON that holds more than a number."""
 _DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
@@ -199,6 +201,11 @@ def _check_one_document(path: Path, file: IO[bytes], first: dict[str, Any] | Fau
             whole = parse_json(content, finite=False)
         except ValueError as error:
             line = content.removeprefix(_BOM).lstrip().partition(b"\n")[0].rstrip()
+            if b"," in line and line[:1] not in _OF_JSON:
+                raise AuditorError(
+                    f"{path} holds no JSON, and looks like CSV; if it is, give it a name that "
+                    "ends in .csv."
+                ) from error
             if path.suffix.lower() == ".json" and not line.endswith(b"}"):
                 raise AuditorError(
                     f"{path} is not valid JSON ({error}): neither a list of objects nor an object "

@@ -1,5 +1,6 @@
 """Source of a set of facts, and the names of its columns."""
 
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -7,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from auditor.core import aliases
 from auditor.core.facts import Fact
 from auditor.core.paths import FilePath
-from auditor.data.layouts import LAYOUTS, Layout, Schema
+from auditor.data.layouts import LAYOUTS, Layout, Schema, is_hazardous
 
 
 def _unset(value: object) -> bool:
@@ -15,7 +16,7 @@ def _unset(value: object) -> bool:
 
     So plans without it keep their digest.
     """
-    return value is None or value in ({}, (), "refused")
+    return value is None or value in ({}, (), "refused", False)
 
 
 class DataSource(BaseModel):
@@ -49,6 +50,8 @@ class DataSource(BaseModel):
     """What becomes of rows that ask and answer the same as an earlier one."""
     published_rows: int | None = Field(default=None, ge=1, exclude_if=_unset)
     """Rows with which the set is published; another number is a warning."""
+    redact: bool = Field(default=False, exclude_if=_unset)
+    """Whether its texts may not travel: no message quotes them, and certificates are redacted."""
     further: tuple["DataSource", ...] = Field(default=(), max_length=100, exclude_if=_unset)
     """Further sources whose rows belong to the same set."""
 
@@ -78,8 +81,14 @@ class DataSource(BaseModel):
 
     @property
     def hazardous(self) -> bool:
-        """Whether it holds texts that may do harm."""
-        return self.published.hazardous or any(source.hazardous for source in self.further)
+        """Whether it holds texts that may not travel.
+
+        Its layout, its name or its owner says so.
+        """
+        names = (self.dataset, self.config, self.path and Path(self.path).name)
+        named = any(is_hazardous(name) for name in names if name)
+        own = self.redact or self.published.hazardous or named
+        return own or any(source.hazardous for source in self.further)
 
     def column(self, field: str) -> str:
         """Return the column that holds a fact's ``field``."""

@@ -15,9 +15,9 @@ from auditor.core.progress import Progress
 from auditor.core.roles import Role, Status
 from auditor.data.folds import names_entities
 from auditor.engine.attack_report import attack_report
-from auditor.engine.execution import Failure
-from auditor.engine.executors.base import Executor, LabelledJob
+from auditor.engine.executors.base import Executor, LabelledJob, ended
 from auditor.engine.expansion import Variant, suited
+from auditor.engine.failure import Failure
 from auditor.engine.job import Job
 from auditor.engine.preparation import Prepared
 from auditor.policy import AS_IS, shortfall
@@ -90,13 +90,18 @@ def run_audit(
     chosen = tuple(arms or prepared.arms)
 
     searches = {v.label: prepared.searches(v) for v in runnable if v.attack.searches}
-    failures = dict(executor.run(_labelled(searches, chosen), prepared.models, store, progress))
+    searched = _labelled(searches, chosen)
+    failures = dict(executor.run(searched, prepared.models, store, progress))
     measures = {
         v.label: prepared.measurements(v, _only(searches.get(v.label, {}), chosen))
         for v in runnable
         if not _failed(searches.get(v.label, {}), failures, chosen)
     }
-    failures |= executor.run(_labelled(measures, chosen), prepared.models, store, progress)
+    measured = _labelled(measures, chosen)
+    unasked = ended([*searched, *measured], failures)
+    failures |= unasked
+    asked = [entry for entry in measured if entry.job.key not in unasked]
+    failures |= executor.run(asked, prepared.models, store, progress)
 
     done: dict[str, dict[str, list[Job]]] = {}
     for label, reason in reasons.items():

@@ -1,26 +1,22 @@
 """Estimates of a plan's cost, before anything expensive runs."""
 
-import math
-import time
-from dataclasses import dataclass
-from pathlib import Path
-
-import torch
-from safetensors import safe_open
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from auditor.core.arms import Arm
-from auditor.core.messages import Message
+from auditor.core.errors import AuditorError
+from auditor.core.messages import Message, message
 from auditor.core.roles import Role
+from auditor.engine.calibration import Calibration, calibrate, expected
+from auditor.engine.capacity import Capacity, capacity, jobs_of, shapes_of, workload
+from auditor.engine.expansion import Variant
+from auditor.engine.job import Job
+from auditor.engine.machine import Machine
 from auditor.engine.preparation import Prepared
-from auditor.metrics.metric import METRICS
-from auditor.models.checkpoint_files import quantization_method
-from auditor.models.kind import Workload
 from auditor.policy import AS_IS
 from auditor.store.base import EvidenceStore
 
-_EFFICIENCY = 0.25
-"""Share of a matrix product's speed that whole forward passes are taken to reach."""
-_LOAD_BYTES_PER_SECOND = 5e8
+_HOUR = 3600
 
 
 @dataclass(frozen=True)
@@ -38,98 +34,145 @@ class Estimate:
     forward_tokens: int
     """Tokens of the jobs whose evidence is not in the store."""
     memory_bytes: int
-    """Size of the largest arm's weights, as stored."""
+    """Most memory of a job where its model is put."""
     seconds: float
+    """Seconds of its jobs; those of a job that variants share count with the first alone."""
+    least_bytes: int = 0
+    """Memory without which it cannot run, however small its batches."""
+    host_bytes: int = 0
+    """Main memory beside."""
+    disk_bytes: int = 0
+    """Scratch files."""
+    does_not_fit: bool = False
+    """Whether it cannot run on the machine."""
+    calibrated: bool = False
+    """Whether finished jobs of the attack are in the store, by which its time is taken."""
 
 
-def estimate(prepared: Prepared, store: EvidenceStore) -> list[Estimate]:
+@dataclass(frozen=True)
+class Estimates:
+    """Rough cost of a plan on a machine."""
+
+    variants: Sequence[Estimate]
+    capacity: Capacity
+    calibration: Calibration
+    waiting: Mapping[str, Mapping[str, float]]
+    """Label of a variant to the seconds of each of its jobs that are not done, by key."""
+
+
+def estimate(prepared: Prepared, store: EvidenceStore, machine: Machine) -> Estimates:
     """Estimate the cost of every variant.
 
-    It is parameters times tokens at the measured speed of this machine.
+    Args:
+        prepared: The plan and its checked inputs.
+        store: The store; what it holds is not done again, and tells how long jobs take.
+        machine: The machine, measured or stated.
     """
-    rate = operations_per_second()
-    kind = prepared.plan.kind
-    sizes = {
-        arm: weights_size(kind.weights_folder(location))
-        for arm, location in prepared.locations.items()
+    shapes = shapes_of(prepared)
+    needs = capacity(prepared, machine, shapes)
+    calibration = calibrate(prepared, store, machine, shapes)
+    jobs = {
+        variant.label: jobs_of(prepared, variant)
+        for variant in prepared.variants
+        if prepared.unavailable(variant) is None
     }
-    largest = max(size for _, size in sizes.values())
+    waiting = {
+        variant.label: {
+            job.key: calibration.ratio(variant.attack, job.stage)
+            * expected(variant.attack, needs.needs[variant.label][Arm(arm).model].seconds)
+            for arm, job in jobs[variant.label]
+            if not store.has(job.key)
+        }
+        for variant in prepared.variants
+        if variant.label in jobs
+    }
+    counted: set[str] = set()
     found = []
     for variant in prepared.variants:
-        role = variant.role
-        unavailable = prepared.unavailable(variant)
-        if unavailable is not None:
-            found.append(Estimate(variant.label, role, unavailable, 0, 0, 0, 0, 0.0))
-            continue
-        searches = prepared.searches(variant) if variant.attack.searches else {}
-        by_arm = prepared.measurements(variant, searches)
-        waiting = [(a, j) for a, jobs in by_arm.items() for j in jobs if not store.has(j.key)]
-        keys = {j.key for found in (searches, by_arm) for jobs in found.values() for j in jobs}
-        everything, needs = variant.attack.name == AS_IS, variant.attack.requires
-        work = workload(prepared, everything=everything)
-        tokens = variant.attack.forward_tokens(work.tokens)
-        seconds = sum(
-            2 * sizes[arm][0] * tokens * work.uses / rate + sizes[arm][1] / _LOAD_BYTES_PER_SECOND
-            for arm, _ in waiting
-        )
+        own = waiting.get(variant.label, {})
+        seconds = sum(cost for key, cost in own.items() if key not in counted)
+        counted |= own.keys()
         found.append(
-            Estimate(
-                label=variant.label,
-                role=role,
-                unavailable=None,
-                jobs=len(keys),
-                done=sum(map(store.has, keys)),
-                forward_tokens=tokens * len(waiting),
-                memory_bytes=largest + (sizes[Arm.ORIGINAL][1] if needs.donor else 0),
-                seconds=seconds,
-            )
+            _of_variant(prepared, variant, jobs.get(variant.label, []), own, needs, calibration)
         )
-    return found
+        found[-1] = replace(found[-1], seconds=seconds)
+    return Estimates(found, needs, calibration, waiting)
 
 
-def workload(prepared: Prepared, *, everything: bool) -> Workload:
-    """Estimate one evaluation of the original; ``everything`` is with the holdout."""
-    metrics = [METRICS.get(name) for name in prepared.plan.metrics.all]
-    return prepared.plan.kind.workload(
-        prepared.plan.original,
-        prepared.locations["original"],
-        prepared.sets,
-        holdout=everything,
-        generates=any(metric.generates for metric in metrics),
-        chooses=any(metric.chooses for metric in metrics),
+def _of_variant(
+    prepared: Prepared,
+    variant: Variant,
+    jobs: Sequence[tuple[str, Job]],
+    waiting: Mapping[str, float],
+    needs: Capacity,
+    calibration: Calibration,
+) -> Estimate:
+    """Estimate one variant, its time aside."""
+    unavailable = prepared.unavailable(variant)
+    if unavailable is not None:
+        return Estimate(variant.label, variant.role, unavailable, 0, 0, 0, 0, 0.0)
+    keys = {job.key for _, job in jobs}
+    own = needs.needs[variant.label].values()
+    work = workload(prepared, everything=variant.attack.name == AS_IS)
+    measured = {job.key for _, job in jobs if job.stage == "measure"} & waiting.keys()
+    return Estimate(
+        label=variant.label,
+        role=variant.role,
+        unavailable=None,
+        jobs=len(keys),
+        done=len(keys) - len(waiting),
+        forward_tokens=variant.attack.forward_tokens(work.tokens) * len(measured),
+        memory_bytes=max(one.device for one in own),
+        seconds=0.0,
+        least_bytes=max(one.least for one in own),
+        host_bytes=max(one.host for one in own),
+        disk_bytes=max(one.disk for one in own),
+        does_not_fit=bool(needs.of(variant.label)),
+        calibrated=calibration.knows(variant.attack),
     )
 
 
-def weights_size(folder: Path) -> tuple[int, int]:
-    """Parameters and bytes of the weights in a folder, from the headers."""
-    parameters = size = 0
-    for file in sorted(folder.glob("*.safetensors")):
-        size += file.stat().st_size
-        with safe_open(file, framework="np") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - a safetensors handle is no mapping
-                parameters += math.prod(tensors.get_slice(name).get_shape())
-    if quantization_method(folder):
-        parameters *= 2
-    if not parameters:
-        size = sum(file.stat().st_size for file in _pickled(folder))
-        parameters = size // 2
-    return parameters, size
+_WORTH = (Role.MANDATORY, Role.WAIVED, Role.ADVISORY, Role.REPORTED)
+"""Roles in the order of what their attacks are worth."""
 
 
-def _pickled(directory: Path) -> list[Path]:
-    return [*directory.glob("*.bin"), *directory.glob("*.pt")]
+def within(prepared: Prepared, estimates: Estimates, seconds: float) -> Prepared:
+    """Leave out what a time does not allow, in order of worth.
 
+    What is asked without attack comes first, then what a PASS needs, what can turn a verdict, and
+    what is only reported; of equals the quickest. What is left out stays in the list of attacks as
+    not run, so that it blocks a PASS where it is mandatory.
 
-def operations_per_second(width: int = 1024, repetitions: int = 4) -> float:
-    """Estimate the speed of whole forward passes on this machine.
+    Args:
+        prepared: The plan and its checked inputs.
+        estimates: Estimates of its variants.
+        seconds: The time.
 
-    It is taken from that of a matrix product.
+    Raises:
+        AuditorError: Not even the questions without attack can be asked in that time.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    matrix = torch.ones(width, width, device=device)
-    matrix @ matrix
-    began = time.perf_counter()
-    for _ in range(repetitions):
-        product = matrix @ matrix
-    product.sum().item()
-    return _EFFICIENCY * 2 * width**3 * repetitions / (time.perf_counter() - began)
+    waiting = estimates.waiting
+    order = sorted(
+        (v for v in prepared.variants if v.label in waiting),
+        key=lambda v: (
+            v.attack.name != AS_IS,
+            _WORTH.index(v.role),
+            sum(waiting[v.label].values()),
+        ),
+    )
+    left, taken = seconds, set[str]()
+    dropped: dict[str, Message] = {}
+    for variant in order:
+        own = waiting[variant.label]
+        cost = sum(each for key, each in own.items() if key not in taken)
+        if cost <= left:
+            left -= cost
+            taken |= own.keys()
+            continue
+        if variant.attack.name == AS_IS:
+            raise AuditorError(
+                f"asking the models without any attack is taken to need {cost / _HOUR:.2f} hours, "
+                f"and --within gives {seconds / _HOUR:.2f}; give more time."
+            )
+        dropped[variant.label] = message("left_out_for_time", limit=seconds, needed=cost)
+    return prepared.only([replace(v, left_out_for=dropped.get(v.label)) for v in prepared.variants])

@@ -3,30 +3,29 @@
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from auditor.attack import AttackContext
 from auditor.core.arms import Arm
-from auditor.core.errors import AuditorError, OpeningError, UnavailableError
+from auditor.core.errors import (
+    AuditorError,
+    DoesNotFitError,
+    LostContextError,
+    OpeningError,
+    UnavailableError,
+)
+from auditor.core.faults import is_context_lost
 from auditor.core.findings import Finding
-from auditor.core.messages import Message, message
+from auditor.core.messages import message
 from auditor.core.records import Cost, Record, check_malformed
-from auditor.core.roles import Status
 from auditor.engine.environment import environment_of
+from auditor.engine.failure import Failure, FailureKind, kind_of
 from auditor.engine.job import Job, measuring_code
 from auditor.models.model import AuditedModel
 from auditor.store.base import EvidenceStore
 
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a job has no evidence."""
-
-    reason: Message
-    status: Literal[Status.FAILED, Status.UNAVAILABLE] = Status.FAILED
-    """Status of the job. Unavailable: the attack does not apply here, rather than having gone
-    wrong."""
+_SHOWN = 300
+"""Most characters of a library's own message that are quoted."""
 
 
 def execute(
@@ -57,6 +56,7 @@ def execute(
 
     Raises:
         AuditorError: This worker has other code than whoever asked, or the model does not open.
+        LostContextError: The accelerator was lost to this process.
         OSError: The evidence could not be written (the audit fails, not the attack).
     """
     _check_other_code(job)
@@ -76,17 +76,34 @@ def execute(
             check_malformed(record)
     except UnavailableError as error:
         reason = message("unavailable", quoted=("error",), error=str(error))
-        return Failure(reason, Status.UNAVAILABLE)
+        return Failure(reason, FailureKind.UNAVAILABLE)
     except (KeyboardInterrupt, OpeningError):
         raise
     except BaseException as error:  # an attack can fail in any way (extension modules panic)
         store.log_failure(job.key, traceback.format_exc())
-        return Failure(
-            message("error", quoted=("error",), type=type(error).__name__, error=str(error))
-        )
+        return _failure(error, ends_model=not model.fits)
     seconds = time.monotonic() - began
     store.write(job.key, job.identity, record, Cost(seconds, tokens), environment_of(job))
     return None
+
+
+def _failure(error: BaseException, *, ends_model: bool) -> Failure:
+    """Return what an attack's error says of its job.
+
+    Raises:
+        LostContextError: Every later job of this process would fail, too.
+    """
+    if is_context_lost(error):
+        raise LostContextError(
+            f"the accelerator was lost to this process ({' '.join(str(error).split())[:_SHOWN]}), "
+            "and every further job would fail in it. What was measured is kept: run the same "
+            "command again to go on."
+        ) from error
+    if ends_model and isinstance(error, DoesNotFitError):
+        reason = message("does_not_fit", needed=error.needed, free=error.free)
+    else:
+        reason = message("error", quoted=("error",), type=type(error).__name__, error=str(error))
+    return Failure(reason, kind_of(error), ends_model)
 
 
 def _check_other_code(job: Job) -> None:

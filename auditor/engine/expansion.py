@@ -33,6 +33,9 @@ class Variant:
     role: Role
     left_out: bool = False
     """Whether the policy demands it and the plan does not run it, which blocks PASS."""
+    left_out_for: Message | None = None
+    """Why the audit does not run it though the plan does, which blocks PASS where it is mandatory;
+    None where it does."""
 
     @property
     def id(self) -> AttackId:

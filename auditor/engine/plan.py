@@ -39,6 +39,8 @@ MOST_SWEPT = 200
 """Most levels at which one request runs an attack."""
 _MOST_LEVELS = 400
 """Most levels at which all requests of a plan run attacks."""
+_SEEDS = 2**32
+"""Seeds that every generator of random numbers takes."""
 _MOST = 100
 """Most entries of a list in a plan: retrained models, attacks, seeds."""
 
@@ -271,6 +273,15 @@ class AuditPlan(Section):
         except AuditorError as error:
             raise ValueError(str(error)) from error
 
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_of_generators(cls, seeds: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if bad := [seed for seed in seeds or () if not 0 <= seed < _SEEDS]:
+            raise ValueError(f"{bad[0]} is no seed: give whole numbers from 0 to {_SEEDS - 1:,}")
+        if len(set(seeds or ())) < len(seeds or ()):
+            raise ValueError("a seed stands there twice, and would count twice; give each once")
+        return seeds
+
     @field_validator("data", mode="before")
     @classmethod
     def _data_of_its_kind(cls, value: Any, info: ValidationInfo) -> Any:
@@ -440,7 +451,7 @@ def read_plan(
         AuditorError: The file is missing, is not YAML, or holds no settings.
     """
     try:
-        content = parse_yaml(read_regular(path, SETTINGS).decode("utf-8-sig"))
+        content = parse_yaml(read_regular(path, SETTINGS))
     except OSError as error:
         raise AuditorError(f"the plan {path} cannot be read: {error.strerror}.") from error
     except ValueError as error:

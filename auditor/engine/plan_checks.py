@@ -17,6 +17,7 @@ from auditor.core.network import no_network
 from auditor.core.paths import close_names_beside, context, path_type
 from auditor.core.validation import problems
 from auditor.data import checks
+from auditor.data.ids import named_apart
 from auditor.data.readers import read_noted
 from auditor.data.rows import out_of_reach
 from auditor.data.source import DataSource
@@ -244,7 +245,7 @@ def _facts(
 
     The last value says what is wrong with the others.
     """
-    facts = {}
+    facts: dict[SetName, tuple[Fact, ...]] = {}
     notes: list[Message] = []
     unread = []
     for name, source in sources.items():
@@ -255,7 +256,8 @@ def _facts(
         else:
             facts[name] = read.facts
             notes += read.notes
-    return facts, notes, unread
+    facts, renamed = named_apart(facts)
+    return facts, [*notes, *renamed], unread
 
 
 def _out_of_reach(sources: Iterable[DataSource]) -> Iterator[str]:

@@ -26,7 +26,7 @@ from auditor.models.asked import AskedFacts, asking_warnings
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.manifest import Location
 from auditor.models.opening import asked_facts, check_unopenable, locate
-from auditor.models.provenance import Provenance, provenances
+from auditor.models.provenance import Provenance, asked_otherwise, provenances, unchecked
 from auditor.models.spec import PromptFormat
 from auditor.policy import check_expired
 from auditor.statistics.weights import LEAST_CHANGE
@@ -93,6 +93,8 @@ class Prepared:
             return message("models_are_not_there")
         if variant.left_out:
             return message("left_out_of_plan")
+        if variant.left_out_for is not None:
+            return variant.left_out_for
         if variant.attack.requires.images and "pictures" not in self.auxiliary:
             return message("pictures_not_given")
         for arm, location in self.locations.items():
@@ -207,7 +209,13 @@ def prepare(plan: AuditPlan, store: EvidenceStore, progress: Progress) -> Prepar
         for v in variants
     ]
     planned = [PlannedAttack.from_variant(variant) for variant in variants]
-    warnings = [*plan_warnings(plan, planned, sets, locations), *notes, *asking_warnings(asked)]
+    warnings = [
+        *plan_warnings(plan, planned, sets, locations),
+        *unchecked(built, sets.forget),
+        *asked_otherwise(built, plan.format),
+        *notes,
+        *asking_warnings(asked),
+    ]
     facts = store.put_facts(sets)
     others = {world: store.put_facts(known) for world, known in _worlds(plan, sets).items()}
     return Prepared(

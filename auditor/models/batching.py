@@ -3,14 +3,12 @@
 They are halved when memory runs out and grown back.
 """
 
-import gc
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, TypeVar
 
-import torch
-from accelerate.utils.memory import should_reduce_batch_size
-
-from auditor.core.errors import MeasurementError
+from auditor.core.errors import MemoryExhaustedError
+from auditor.core.faults import is_out_of_memory
+from auditor.models.memory import release_memory
 
 Result = TypeVar("Result")
 Batching = Literal["padded", "equal", "single"]
@@ -59,7 +57,7 @@ def run_batched(
         equal: whether a batch holds items of one length only, so that none is padded.
 
     Raises:
-        MeasurementError: a single item does not fit into memory.
+        MemoryExhaustedError: a single item does not fit into memory.
     """
     results: dict[int, Result] = {}
     current, fitted = budget, 0
@@ -70,16 +68,16 @@ def run_batched(
         try:
             results.update(zip(batch, run(batch), strict=True))
         except (RuntimeError, MemoryError) as error:
-            if not (isinstance(error, MemoryError) or should_reduce_batch_size(error)):
+            if not is_out_of_memory(error):
                 raise
             if len(batch) == 1:
-                raise MeasurementError(
+                raise MemoryExhaustedError(
                     f"out of memory with a single item of {lengths[batch[0]]} tokens"
                 ) from error
             out_of_memory = True
         left = [i for rest in waiting for i in rest]
         if out_of_memory:  # outside the handler, so that the failed batch's tensors are freed
-            _free_memory()
+            release_memory()
             current = max(1, (len(batch) // 2) * max(lengths[i] for i in batch))
             waiting, fitted = _cut([*batch, *left], lengths, current, equal), 0
             continue
@@ -96,9 +94,3 @@ def _cut(
 ) -> list[list[int]]:
     own = [lengths[i] for i in indices]
     return [[indices[j] for j in batch] for batch in by_length(own, budget, equal=equal)]
-
-
-def _free_memory() -> None:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -6,6 +6,16 @@ from typing import Any
 from auditor.core.errors import AuditorError
 from auditor.core.reading import UnfitFileError, parse_json, read_regular
 
+_HEAD = 16
+"""Bytes by which a file is told to be of another format."""
+_OTHERS = {
+    b"version https://": "is a pointer of Git LFS, not the weights; fetch them: `git lfs pull`",
+    b"PK\x03\x04": "is a pickle of torch.save, whatever its name; save the weights as safetensors",
+    b"\x80\x02": "is a pickle, whatever its name; save the weights as safetensors",
+    b"GGUF": "is a GGUF file, whatever its name; give the checkpoint that it was made from",
+}
+"""Beginnings of files that are of another format, and the way out."""
+
 
 def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON object.
@@ -36,6 +46,10 @@ def check_truncated(file: Path) -> None:
         with safe_open(file, framework="np"):
             return
     except SafetensorError as error:
+        with file.open("rb") as content:
+            head = content.read(_HEAD)
+        if said := next((s for start, s in _OTHERS.items() if head.startswith(start)), None):
+            raise AuditorError(f"{file} {said}.") from error
         raise AuditorError(
             f"{file} is not a whole safetensors file ({error}); it has {file.stat().st_size:,} "
             "bytes. Copy or download it again."

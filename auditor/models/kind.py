@@ -31,6 +31,7 @@ from auditor.models.asked import AskedFacts
 from auditor.models.auxiliary import AuxiliaryInputs
 from auditor.models.file_differences import files_differ
 from auditor.models.plan_sections import DataSection, MetricSection
+from auditor.models.shape import Shape, stored_shape
 from auditor.models.spec import ModelSpec, PromptFormat
 
 if TYPE_CHECKING:  # torch takes seconds, and a kind is asked for much that needs none
@@ -99,6 +100,8 @@ class Imported(NamedTuple):
     """Arm to its published figures by name; they decide nothing."""
     lacking: tuple[Message, ...]
     """Messages on what the logs lack."""
+    hazardous: bool = False
+    """Whether the facts hold texts that may do harm."""
 
 
 class Workload(NamedTuple):
@@ -108,6 +111,8 @@ class Workload(NamedTuple):
     """Number of tokens (rows, for an image model) that go through the network."""
     uses: int = 1
     """Number of times that a weight is used for each of them."""
+    steps: int = 0
+    """Number of passes that write a token for each row of a batch."""
 
 
 class ModelKind(ABC):
@@ -315,6 +320,18 @@ class ModelKind(ABC):
     def weights_folder(self, location: "Location") -> Path:
         """The folder of the weights that an evaluation runs through."""
         return location.model
+
+    def shape(self, spec: ModelSpec, location: "Location") -> Shape:
+        """Return the sizes of a model's network; no weight is read.
+
+        Args:
+            spec: How it is opened.
+            location: Its files.
+
+        Raises:
+            AuditorError: Its configuration describes no network that could be opened.
+        """
+        return stored_shape(self.weights_folder(location))
 
     def differences(self, arm: str, own: "Location", original: "Location") -> tuple[Message, ...]:
         """Return warnings of fixed files that are not the original's.

@@ -1,12 +1,13 @@
 """Base class of models under audit, whatever their modality."""
 
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from auditor.core.errors import AuditorError
+from auditor.core.errors import AuditorError, DoesNotFitError
 from auditor.models.manifest import Location, Manifest
 from auditor.models.spec import ModelSpec, PromptFormat
 
@@ -35,6 +36,8 @@ class AuditedModel(ABC):
     def __init__(self, spec: ModelSpec, location: Location | None) -> None:
         self.spec = spec
         self.meter = Meter()
+        self.fits = True
+        """Whether its weights fitted into memory, as far as they were loaded."""
         self._location = location
 
     @property
@@ -85,9 +88,32 @@ class AuditedModel(ABC):
     def network(self) -> "nn.Module":
         """The loaded network, in evaluation mode."""
 
+    @contextmanager
+    def _loading(self) -> Iterator[None]:
+        """Remember while weights are loaded whether they fit.
+
+        Raises:
+            DoesNotFitError: They do not.
+        """
+        if self._location is None:
+            yield
+            return
+        from auditor.models.memory import loaded_whole  # torch, which logs do without
+
+        try:
+            with loaded_whole(self.spec, self._location):
+                yield
+        except DoesNotFitError:
+            self.fits = False
+            raise
+
     @abstractmethod
     def preserve_weights(self) -> "AbstractContextManager[nn.Module]":
         """Lend the weights to an attack that changes them; exactly restored afterwards."""
+
+    def unchanged_weights(self) -> "AbstractContextManager[nn.Module]":
+        """Show the weights to an attack, and prove that it left them."""
+        return self.preserve_weights()
 
     @abstractmethod
     def directory(self, scratch: Path) -> Path:

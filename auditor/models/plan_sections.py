@@ -33,7 +33,7 @@ class DataSection(Section):
 
     @property
     def hazardous(self) -> bool:
-        """Whether a set holds texts that may do harm."""
+        """Whether a set holds texts that may not travel."""
         sources = (self.forget, self.retain, self.holdout)
         return any(source.hazardous for source in sources if source is not None)
 

@@ -14,6 +14,7 @@ from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError
 from auditor.core.facts import Fact
 from auditor.core.hashing import digest, digest_file
+from auditor.core.messages import Message, message
 from auditor.core.validation import problems
 from auditor.models.checkpoint_files import read_json
 from auditor.models.manifest import WEIGHTS, Location
@@ -186,9 +187,41 @@ def provenances(locations: Mapping[str, Location]) -> dict[str, Provenance]:
     return found
 
 
+def unchecked(built: Mapping[str, Provenance], forget: Sequence[Fact]) -> tuple[Message, ...]:
+    """Return which built baselines nobody held against the forget set.
+
+    They may have been trained on it. What a baseline knows, a model may know and pass.
+
+    Args:
+        built: Provenance by arm.
+        forget: Facts of the forget set.
+    """
+    wanted = facts_digest(forget)
+    without = [arm for arm, made in built.items() if made.forget is None]
+    other = [arm for arm, made in built.items() if made.forget not in (None, wanted)]
+    return (
+        *([message("built_without_forget_set", arms=without)] if without else []),
+        *([message("built_for_other_facts", arms=other)] if other else []),
+    )
+
+
+def asked_otherwise(built: Mapping[str, Provenance], asked: PromptFormat) -> tuple[Message, ...]:
+    """Return built baselines that learned in another format.
+
+    Args:
+        built: Provenance by arm.
+        asked: Format of the plan.
+    """
+    arms = [arm for arm, made in built.items() if made.recipe.format != asked]
+    return (message("built_in_other_format", arms=arms),) if arms else ()
+
+
 def facts_digest(facts: Sequence[Fact]) -> Digest:
-    """Hash a set of facts, as provenance names it."""
-    return digest([fact.model_dump(mode="json") for fact in facts])
+    """Hash what a set of facts asks and answers.
+
+    Neither their order nor their names matter.
+    """
+    return digest(sorted([fact.prompt, fact.answer] for fact in facts))
 
 
 def weights_digest(folder: Path) -> Digest:

@@ -48,12 +48,10 @@ def load_policy(name: str) -> Policy:
             hint += f" To name the file in this folder, write ./{name}."
         raise AuditorError(f"there is no ready-made policy {name}; {hint}")
     try:
-        policy = _parse(read_regular(path, SETTINGS).decode("utf-8-sig"), str(path))
+        policy = _parse(read_regular(path, SETTINGS), str(path))
     except OSError as error:
         hint = did_you_mean(path.name, texts) or f"give a file, or one of {', '.join(texts)}."
         raise AuditorError(f"the policy {name} cannot be read: {error.strerror}; {hint}") from error
-    except UnicodeDecodeError as error:
-        raise AuditorError(f"the policy {name} is not a text file: {error}.") from error
     check_borrowed_name(policy)
     return policy
 
@@ -96,11 +94,11 @@ def parse_policy(content: Any, name: str) -> Policy:
         raise AuditorError(f"{name} is not a valid policy:\n  {lines}") from error
 
 
-def _parse(text: str, name: str) -> Policy:
+def _parse(content: bytes | str, name: str) -> Policy:
     try:
-        content = parse_yaml(text)
+        settings = parse_yaml(content)
     except ValueError as error:
         raise AuditorError(f"the policy {name} is not valid YAML: {error}") from error
-    if not isinstance(content, dict):
+    if not isinstance(settings, dict):
         raise AuditorError(f"the policy {name} holds no settings by name.")
-    return parse_policy({"name": Path(name).stem} | content, f"the policy {name}")
+    return parse_policy({"name": Path(name).stem} | settings, f"the policy {name}")

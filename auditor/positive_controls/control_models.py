@@ -32,6 +32,7 @@ from auditor.models.language.model import LanguageModel
 from auditor.models.language.tensor_groups import placed_tensors
 from auditor.models.manifest import Location
 from auditor.models.opening import locate, open_model
+from auditor.models.preserve import check_offloaded
 from auditor.models.spec import ModelSpec
 from auditor.positive_controls.rescaling import rescale
 from auditor.positive_controls.suppression import Bounds, SuppressionSettings, suppress
@@ -174,6 +175,7 @@ class ControlModels:
         model = open_model(plan.original, location, plan.format, plan.token_budget)
         if not isinstance(model, LanguageModel):
             raise MeasurementError(f"no suppression can be planted in {plan.kind.described}")
+        check_offloaded(model.network)
         layers = _trained(model.network, kind)
         if not layers:
             raise MeasurementError("the original has no linear layers to suppress knowledge in")

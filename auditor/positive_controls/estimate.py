@@ -1,26 +1,31 @@
 """Estimate of the cost of a plan's positive controls."""
 
+from auditor.core.arms import Arm
 from auditor.core.roles import ControlKind, Role
-from auditor.engine.estimate import (
-    Estimate,
-    operations_per_second,
-    weights_size,
-    workload,
-)
+from auditor.engine.capacity import Capacity, workload
+from auditor.engine.estimate import Estimate
 from auditor.engine.expansion import Variant
 from auditor.engine.preparation import Prepared
 from auditor.policy import AS_IS
 from auditor.positive_controls.control_models import SETTINGS
 from auditor.positive_controls.runner import by_hidden_control
 
+_PLANTED = 36
+"""Bytes that planting holds beside each weight: in float32 the weight, its gradient, two moments,
+its state before, its bounds and its start."""
 
-def estimate_controls(prepared: Prepared) -> Estimate:
+
+def estimate_controls(prepared: Prepared, needs: Capacity) -> Estimate:
     """Estimate the cost of the controls and their measurements.
 
     Evidence that is there already is not deducted.
 
     Making one is taken to need all the steps that it is allowed. Where an attack searches, the
     control's findings join the pool, so that the other arms are measured again.
+
+    Args:
+        prepared: The plan and its checked inputs.
+        needs: Needs of its attacks, with the shapes of its models and the machine.
     """
     mandatory = [v for v in prepared.variants if v.role is Role.MANDATORY]
     held = [v for v in mandatory if prepared.unavailable(v) is None]
@@ -36,8 +41,7 @@ def estimate_controls(prepared: Prepared) -> Estimate:
     tokens = sum(_making(prepared, kind, evaluation) for kind, _ in groups) + sum(
         _jobs(prepared, variant) * variant.attack.forward_tokens(evaluation) for variant in measured
     )
-    folder = prepared.plan.kind.weights_folder(prepared.locations["original"])
-    parameters, size = weights_size(folder)
+    shape = needs.shapes[Arm.ORIGINAL]
     return Estimate(
         label=f"positive controls ({len(groups)} models)",
         role=Role.MANDATORY,
@@ -45,8 +49,8 @@ def estimate_controls(prepared: Prepared) -> Estimate:
         jobs=jobs,
         done=0,
         forward_tokens=tokens,
-        memory_bytes=size,
-        seconds=2 * parameters * tokens * work.uses / operations_per_second(),
+        memory_bytes=round(shape.loaded + _PLANTED * shape.parameters),
+        seconds=2 * shape.active * tokens * work.uses / needs.machine.operations,
     )
 
 

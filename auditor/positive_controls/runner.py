@@ -23,8 +23,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from torch import OutOfMemoryError
-
 from auditor.certificate.build import ControlResults, audited_inputs
 from auditor.certificate.control_outcomes import ControlMeasurement, control_outcome
 from auditor.certificate.decision import assess_controls, decide_verdict
@@ -32,7 +30,8 @@ from auditor.certificate.inputs import DecisionInputs
 from auditor.certificate.schema import ControlModelPart, PositiveControlPart
 from auditor.core.arms import Arm
 from auditor.core.attack_id import AttackId
-from auditor.core.errors import MeasurementError
+from auditor.core.errors import DoesNotFitError, MeasurementError, UnavailableError
+from auditor.core.faults import is_out_of_memory
 from auditor.core.messages import Message, message
 from auditor.core.progress import Progress
 from auditor.core.roles import ControlKind
@@ -175,7 +174,15 @@ def _made(
         return message("quantized_weights_not_trainable", method=method)
     try:
         return models.make_control_model(kind, grid)
-    except (MeasurementError, OutOfMemoryError) as error:
+    except (
+        MeasurementError,
+        UnavailableError,
+        DoesNotFitError,
+        RuntimeError,
+        MemoryError,
+    ) as error:
+        if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+            raise
         return message("error", quoted=("error",), type=type(error).__name__, error=str(error))
 
 

@@ -32,6 +32,9 @@ class EvidenceStore(Protocol):
     def has(self, key: str) -> bool:
         """Whether the job of that key is done."""
 
+    def keys(self) -> Iterator[str]:
+        """Yield the keys of the jobs that are done, in no order."""
+
     def write(
         self,
         key: str,
@@ -53,6 +56,14 @@ class EvidenceStore(Protocol):
 
         Raises:
             OSError: The evidence cannot be written; nothing half-written is left under the key.
+        """
+
+    def claim(self, key: str) -> AbstractContextManager[bool]:
+        """Hold the claim to a job while the context lasts.
+
+        Its value says whether the claim is held here; if not, another process is at the job. A
+        process that died loses its claims. Nothing but work depends on a claim: who writes without
+        one writes as well.
         """
 
     def read(self, key: str) -> Record:

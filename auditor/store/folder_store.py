@@ -4,65 +4,80 @@ A folder is written under a temporary name, synced, and renamed: it is whole or 
 Resume, caching and a store shared between machines follow from that one rule.
 """
 
-import hashlib
 import json
 import os
 import secrets
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet as pq
-from pydantic import TypeAdapter
-from safetensors import SafetensorError
-from safetensors.numpy import load, save_file
-
-from auditor.core.aliases import JOB_KEYS, NOTES, attack_name, attack_parameters, renamed
-from auditor.core.errors import AuditorError, EvidenceChangedError
+from auditor.core.errors import AuditorError
 from auditor.core.facts import FactSets
-from auditor.core.files import PARTIAL, partial_name, system_errors, whole_folder, write_whole
+from auditor.core.files import PARTIAL, partial_name, whole_folder, write_whole
 from auditor.core.hashing import canonical_json, digest, digest_file
-from auditor.core.reading import DATA, DOCUMENT, UnfitFileError, parse_json, read_regular
-from auditor.core.records import Cost, Record, Row, notes_json
-from auditor.core.text_safety import quoted
-from auditor.store.columns import plain, tabulate
-from auditor.store.environment import Environment, former_environment
-from auditor.store.rows_file import parse_rows
-
-_ROWS = "rows.parquet"
-_NOTES = "notes.json"
-_ARRAYS = "arrays.safetensors"
-_IDENTITY = "job.json"
-_ENVIRONMENT = "environment.json"
-_SEAL = "seal.json"
-_COST = "cost.json"
+from auditor.core.reading import DATA, read_regular
+from auditor.core.records import Cost, Record
+from auditor.store.claims import beating, claimed
+from auditor.store.environment import Environment
+from auditor.store.sealed_jobs import COST, SEAL, SealedJobs, seal_files
 
 _LOGS, _ARTIFACTS = "audits", "positive-controls"
 
-_SEALS = TypeAdapter(dict[str, str])
-_OBJECTS = TypeAdapter(dict[str, Any])
-_COSTS = TypeAdapter(Cost)
-
-_UNREADABLE = (
-    *(UnfitFileError, FileNotFoundError, NotADirectoryError, SafetensorError),
-    *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
-)
-"""Errors to which a file leads that a store did not write."""
-_SHOWN = 200
-"""Most characters of such an error that are quoted."""
-
 _ABANDONED = 24 * 3600
-"""Seconds after which a temporary folder is taken for the leftover of a killed run."""
+"""Seconds without a sign of life after which what is temporary is taken for a leftover."""
 
 
-class FolderStore:
+class _ClaimFolder:
+    """Claims as files of a folder.
+
+    Args:
+        root: The folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Make a file, unless it is there; say whether it was made."""
+        try:
+            descriptor = os.open(self._root / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        except FileExistsError:
+            return False
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        return True
+
+    def numbers(self, key: str) -> list[int]:
+        """List the numbers of a key's files."""
+        return [int(file.suffix[1:]) for file in self._root.glob(f"{key}.*")]
+
+    def read(self, name: str) -> bytes:
+        """Read a file."""
+        return read_regular(self._root / name)
+
+    def age(self, name: str) -> float:
+        """Seconds since a file was renewed, by the file system's clock."""
+        probe = self._root / partial_name()
+        try:
+            probe.touch()
+            return probe.stat().st_mtime - (self._root / name).stat().st_mtime
+        finally:
+            probe.unlink(missing_ok=True)
+
+    def renew(self, name: str) -> None:
+        """Touch a file."""
+        os.utime(self._root / name)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        (self._root / name).unlink(missing_ok=True)
+
+
+class FolderStore(SealedJobs):
     """Evidence store in a folder.
 
     Several processes and machines may share it.
@@ -82,11 +97,13 @@ class FolderStore:
         self._read_only = read_only
         self._jobs = root / "jobs"
         self._inputs = root / "inputs"
+        self._claims = root / "claims"
+        self._claim_files = _ClaimFolder(self._claims)
         if read_only:
             if not self._jobs.is_dir():
                 raise AuditorError(f"{root} is no evidence store: it has no folder jobs.")
             return
-        for folder in (self._jobs, self._inputs):
+        for folder in (self._jobs, self._inputs, self._claims):
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -102,7 +119,11 @@ class FolderStore:
 
     def has(self, key: str) -> bool:
         """Whether the job of that key is done."""
-        return (self._folder(key) / _SEAL).exists()
+        return (self._folder(key) / SEAL).exists()
+
+    def keys(self) -> Iterator[str]:
+        """Yield the keys of the jobs that are done."""
+        return (seal.parent.name for seal in self._jobs.glob(f"[!.]*/[!.]*/{SEAL}"))
 
     def write(
         self,
@@ -123,176 +144,11 @@ class FolderStore:
         if final.is_dir() and not self.has(key):  # no evidence: it would stand in the way
             final.rename(self._jobs / partial_name())
         with whole_folder(final, within=self._jobs) as folder:
-            (folder / _IDENTITY).write_bytes(canonical_json(identity))
-            (folder / _ENVIRONMENT).write_bytes(canonical_json(environment.model_dump()))
-            (folder / _NOTES).write_bytes(notes_json(record.notes))
-            pq.write_table(tabulate(record.rows), folder / _ROWS)
-            if record.arrays:
-                # safetensors writes the memory of a strided array as if it were contiguous
-                whole = {name: np.asarray(a, order="C") for name, a in record.arrays.items()}
-                with system_errors():
-                    save_file(whole, folder / _ARRAYS)
-            seal = {file.name: digest_file(file) for file in sorted(folder.iterdir())}
-            (folder / _COST).write_text(json.dumps(cost.__dict__), encoding="utf-8")
-            (folder / _SEAL).write_bytes(canonical_json(seal))
+            seal_files(folder, identity, record, cost, environment)
 
-    def read(self, key: str) -> Record:
-        """The evidence of a finished job.
-
-        Raises:
-            EvidenceChangedError: a file was changed after it was written.
-        """
-        self.seal(key)
-        return Record(
-            rows=tuple(Row(**row) for row in plain(self.rows(key)).to_pylist()),
-            notes=self.notes(key),
-            arrays=self.arrays(key),
-        )
-
-    def rows(self, key: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows of a finished job, or some of their columns.
-
-        Raises:
-            EvidenceChangedError: they were changed after they were written.
-        """
-        content = self._whole(key, _ROWS, DATA)
-        with self._as_written(key, _ROWS):
-            return parse_rows(content, columns)
-
-    def notes(self, key: str) -> dict[str, Any]:
-        """Return the notes of a finished job, under today's names.
-
-        Raises:
-            EvidenceChangedError: they were changed after they were written.
-        """
-        notes = self._object(key, _NOTES)
-        former = _is_former(self._object(key, _IDENTITY))
-        return renamed(notes, NOTES) if former else notes
-
-    def arrays(self, key: str) -> dict[str, npt.NDArray[np.generic]]:
-        """Return the arrays that a finished job kept, if any.
-
-        Raises:
-            EvidenceChangedError: they were changed after they were written, or are not there.
-        """
-        if _ARRAYS not in self._sealed(key):
-            return {}
-        content = self._whole(key, _ARRAYS, None)
-        with self._as_written(key, _ARRAYS):
-            return dict(sorted(load(content).items()))  # in no order as they come
-
-    def identity(self, key: str) -> dict[str, Any]:
-        """Read what a finished job was asked, under today's names.
-
-        Raises:
-            EvidenceChangedError: It is not what the job is named by, or is not there.
-        """
-        identity = self._identity(key)
-        if not _is_former(identity):
-            return identity
-        identity = renamed(identity, JOB_KEYS)
-        with self._as_written(key, _IDENTITY):
-            attack = attack_name(identity.get("attack", ""))
-            parameters = attack_parameters(attack, identity.get("parameters", {}))
-        return identity | {"attack": attack, "parameters": parameters}
-
-    def environment(self, key: str) -> Environment | None:
-        """Read the environment in which a finished job was measured.
-
-        None means that it was not recorded.
-
-        Raises:
-            EvidenceChangedError: It was changed after it was written, or is not there.
-        """
-        if _ENVIRONMENT in self._sealed(key):
-            said = self._object(key, _ENVIRONMENT)
-            with self._as_written(key, _ENVIRONMENT):
-                return Environment.model_validate(said)
-        return former_environment(self._identity(key))
-
-    def _identity(self, key: str) -> dict[str, Any]:
-        """Return the identity of a finished job, from its file."""
-        content = self._whole(key, _IDENTITY)
-        if hashlib.sha256(content).hexdigest() != key:
-            raise EvidenceChangedError(_changed(self._folder(key) / _IDENTITY))
-        return self._object(key, _IDENTITY)
-
-    def cost(self, key: str) -> Cost:
-        """Return the cost of a finished job.
-
-        Raises:
-            EvidenceChangedError: it is not there, or was changed.
-        """
-        file = self._folder(key) / _COST
-        with self._as_written(key, _COST):
-            return _COSTS.validate_python(parse_json(read_regular(file)))
-
-    def seal(self, key: str) -> str:
-        """Digest over a finished job's evidence (timings excepted), checked against its files.
-
-        Raises:
-            EvidenceChangedError: a file was changed, or is gone.
-        """
-        folder = self._folder(key)
-        seal = self._sealed(key)
-        present = {file.name for file in folder.iterdir()} - {_SEAL, _COST}
-        for name in sorted(seal.keys() ^ present):
-            raise EvidenceChangedError(_changed(folder / name))
-        for name, sealed in sorted(seal.items()):
-            with self._as_written(key, name):
-                found = digest_file(folder / name)
-            if found != sealed:
-                raise EvidenceChangedError(_changed(folder / name))
-        return digest(seal)
-
-    def claimed_seal(self, key: str) -> str:
-        """Return the digest of `seal` as it was written down.
-
-        The files are not read.
-
-        Raises:
-            EvidenceChangedError: the job is not there, or what is written there is no seal.
-        """
-        return digest(self._sealed(key))
-
-    def _sealed(self, key: str) -> dict[str, str]:
-        """File to digest, as written down."""
-        file = self._folder(key) / _SEAL
-        if not file.exists():
-            raise EvidenceChangedError(f"the evidence of job {key} is not in {self.root}.")
-        with self._as_written(key, _SEAL):
-            seal = _SEALS.validate_python(parse_json(read_regular(file)), strict=True)
-        if not {_IDENTITY, _NOTES, _ROWS} <= seal.keys():
-            raise EvidenceChangedError(_changed(file))
-        return seal
-
-    def _whole(self, key: str, name: str, limit: int | None = DOCUMENT) -> bytes:
-        """A file of a finished job, checked against its seal."""
-        file = self._folder(key) / name
-        with self._as_written(key, name):
-            content = read_regular(file, limit)
-        if hashlib.sha256(content).hexdigest() != self._sealed(key)[name]:
-            raise EvidenceChangedError(_changed(file))
-        return content
-
-    def _object(self, key: str, name: str) -> dict[str, Any]:
-        """A file of a finished job that holds a JSON object."""
-        content = self._whole(key, name)
-        with self._as_written(key, name):
-            return _OBJECTS.validate_python(parse_json(content), strict=True)
-
-    @contextmanager
-    def _as_written(self, key: str, name: str) -> Iterator[None]:
-        """Take whatever a file's content leads to for a change of it.
-
-        Raises:
-            EvidenceChangedError: The file is not what a store writes.
-        """
-        file = self._folder(key) / name
-        try:
-            yield
-        except _UNREADABLE as error:
-            raise EvidenceChangedError(_changed(file, _why(error))) from error
+    def claim(self, key: str) -> AbstractContextManager[bool]:
+        """Hold the claim to a job while the context lasts."""
+        return claimed(self._claim_files, key)
 
     def put_facts(self, sets: FactSets) -> str:
         """Keep the facts that jobs are about, and return their digest."""
@@ -303,25 +159,6 @@ class FolderStore:
             write_whole(final, content)
         return key
 
-    def facts(self, key: str) -> FactSets:
-        """Return the facts of a digest.
-
-        Raises:
-            EvidenceChangedError: the file was changed after it was written, or is not there.
-        """
-        file = self._inputs / f"{key}.json"
-        try:
-            content = read_regular(file, DATA)
-            if hashlib.sha256(content).hexdigest() == key:
-                return FactSets.model_validate(parse_json(content))
-        except FileNotFoundError as error:
-            raise EvidenceChangedError(f"the facts {key} are not in {self.root}.") from error
-        except (UnfitFileError, ValueError) as error:
-            raise EvidenceChangedError(
-                f"{file} holds no facts ({_why(error)}). Delete it and start again."
-            ) from error
-        raise EvidenceChangedError(f"the facts in {file} were changed. Delete it and start again.")
-
     def artifact(self, key: str, make: Callable[[Path], None]) -> Path:
         """Return the folder kept under a key, made if absent.
 
@@ -330,7 +167,7 @@ class FolderStore:
         """
         final = self.root / _ARTIFACTS / key
         if not final.is_dir():
-            with whole_folder(final, within=self._jobs) as folder:
+            with whole_folder(final, within=self._jobs) as folder, _alive(folder.parent):
                 make(folder)
         return final
 
@@ -367,9 +204,10 @@ class FolderStore:
         if not file.exists():
             if self._read_only:
                 raise AuditorError(f"{file} is missing, so redacted texts cannot be compared.")
-            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as written:
-                written.write(secrets.token_bytes(32))
+            with suppress(FileExistsError):  # another process made it meanwhile: that one stays
+                descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with os.fdopen(descriptor, "wb") as written:
+                    written.write(secrets.token_bytes(32))
         return read_regular(file)
 
     def log_failure(self, key: str, text: str) -> None:
@@ -384,39 +222,47 @@ class FolderStore:
         folder = self._jobs / partial_name()
         folder.mkdir()
         try:
-            yield folder
+            with _alive(folder):
+                yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _folder(self, key: str) -> Path:
         return self._jobs / key[:2] / key
 
+    def _place(self, key: str, name: str) -> str:
+        return str(self._folder(key) / name)
+
+    def _content(self, key: str, name: str, sealed: str | None, limit: int | None) -> bytes:
+        return read_regular(self._folder(key) / name, limit)
+
+    def _digest(self, key: str, name: str, sealed: str) -> str:
+        return digest_file(self._folder(key) / name)
+
+    def _present(self, key: str, sealed: Collection[str]) -> Collection[str]:
+        return {file.name for file in self._folder(key).iterdir()} - {SEAL, COST}
+
+    def _facts(self, key: str) -> bytes:
+        return read_regular(self._inputs / f"{key}.json", DATA)
+
+    def _facts_place(self, key: str) -> str:
+        return str(self._inputs / f"{key}.json")
+
     def _sweep(self) -> None:
         """Remove what killed runs left behind.
 
-        Young folders stay, because they may belong to a run that is still under way.
+        Whatever showed a sign of life of late stays: it belongs to a run that is under way.
         """
-        for leftover in self._jobs.glob(PARTIAL):
-            try:
-                if time.time() - leftover.stat().st_mtime > _ABANDONED:
+        for leftover in (*self._jobs.glob(PARTIAL), *self._claims.iterdir()):
+            with suppress(FileNotFoundError):
+                if time.time() - leftover.stat().st_mtime <= _ABANDONED:
+                    continue
+                if leftover.is_dir():
                     shutil.rmtree(leftover, ignore_errors=True)
-            except FileNotFoundError:
-                continue
+                else:
+                    leftover.unlink()
 
 
-def _why(error: Exception) -> str:
-    """What is wrong with a file, in short."""
-    return quoted((error.strerror if isinstance(error, OSError) else "") or str(error), _SHOWN)
-
-
-def _changed(file: Path, why: str | None = None) -> str:
-    said = f" ({why})" if why else ""
-    return (
-        f"evidence was changed after it was measured: {file}{said}. Delete the folder "
-        f"{file.parent} to measure this job again."
-    )
-
-
-def _is_former(identity: dict[str, Any]) -> bool:
-    """Whether a release before 0.2 wrote a job."""
-    return not JOB_KEYS.keys().isdisjoint(identity)
+def _alive(folder: Path) -> AbstractContextManager[None]:
+    """Keep an unfinished folder from being taken for a leftover."""
+    return beating(lambda: os.utime(folder))

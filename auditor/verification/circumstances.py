@@ -27,6 +27,7 @@ from auditor.engine.required_control import required_control
 from auditor.engine.tried_formats import better_format, mean_knowledge, sample
 from auditor.engine.weight_comparison import STAGE, kept_distances
 from auditor.models.manifest import Location, Manifest
+from auditor.models.provenance import asked_otherwise, unchecked
 from auditor.models.spec import PromptFormat
 from auditor.policy import AS_IS
 from auditor.store.base import EvidenceStore
@@ -38,6 +39,7 @@ TAKEN = frozenset(
         "columns_not_read",
         "edges_trimmed",
         "facts_read_otherwise",
+        "ids_named_apart",
         "note_on_files",
         "prompt_format_failed",
         "repeated_rows_dropped",
@@ -174,6 +176,8 @@ def warnings_again(
     sets = store.facts(certificate.identity.facts_digest)
     attacks = [PlannedAttack(row.label, row.role, row.parameters) for row in rows]
     found = plan_warnings(plan, attacks, sets, _locations(certificate))
+    built = certificate.identity.built
+    found += [*unchecked(built, sets.forget), *asked_otherwise(built, plan.format)]
     tried = [_tried(part) for part in certificate.reproduction.formats]
     asked = len(sample(sets.forget))
     better = better_format(tried, asked, plan.metrics.primary) if tried else None

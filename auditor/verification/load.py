@@ -127,6 +127,7 @@ def load_inputs(
         table=tables([(row.id, row.jobs) for row in certificate.matrix]),
         baseline=_baseline(certificate, bool(sets.holdout)),
         earlier_audits=len(certificate.identity.earlier_audits),
+        built=certificate.identity.built,
         from_logs=any(are_logs(part.files) for part in certificate.identity.arms),
         rules=TODAY if certificate.converted_from is None else FORMER,
     )

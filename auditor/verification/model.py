@@ -9,6 +9,7 @@ from auditor.certificate.schema import ArmPart, Certificate, WeightsPart, arm_op
 from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError, ContradictedError, ModelDiffersError
 from auditor.core.hashing import digest, has_digest
+from auditor.core.kept_digests import hashed_anew
 from auditor.core.progress import Progress
 from auditor.models.kind import parse_spec
 from auditor.models.manifest import Location
@@ -59,7 +60,7 @@ def _is_redacted(certificate: Certificate) -> bool:
 def check_other_model(certificate: Certificate, arm: str, folder: Path) -> Location:
     """Compare a model's folder with an arm of the certificate.
 
-    The folder is hashed.
+    The folder is hashed, whatever is known of it.
 
     Args:
         certificate: that names the arm's files.
@@ -80,7 +81,8 @@ def check_other_model(certificate: Certificate, arm: str, folder: Path) -> Locat
     part = parts[arm]
     spec = _spec(certificate, arm).model_copy(update={"path": str(folder), "revision": None})
     try:
-        found = locate(spec)
+        with hashed_anew():
+            found = locate(spec)
     except AuditorError as error:
         raise ModelDiffersError(
             f"{folder} is not the {arm} model that was audited: {error}"

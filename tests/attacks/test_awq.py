@@ -13,10 +13,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kept_codes import all_codes, kept_codes
 from tiny_models import make_model, make_tokenizer, open_directory, save
 
 from attacks.quantization import awq_worker
-from attacks.quantization.awq import AWQ, SOUND, AWQParameters, unpack
+from attacks.quantization.awq import AWQ, SOUND, AWQParameters, PackedRows
 from attacks.quantization.calibrated import calibration_blocks
 from attacks.quantization.calibration import generic_texts
 from attacks.quantization.rtn import round_to_nearest
@@ -42,6 +43,11 @@ def outlying(architecture):
     return model
 
 
+def unpack(packed):
+    """Codes [in, out]."""
+    return all_codes(PackedRows(packed)).reshape(len(packed), -1)
+
+
 def test_a_word_by_hand():
     """Places 0, 4, 1, 5, 2, 6, 3, 7 of a word hold the columns in turn; the sign is a bit."""
     packed = torch.tensor([[0x75316420], [-1]], dtype=torch.int32)
@@ -56,7 +62,6 @@ def test_unpacking_undoes_packing(rows, words, seed):
     for place, column in enumerate([0, 2, 4, 6, 1, 3, 5, 7]):
         packed |= codes[:, column::8].astype(np.uint64) << np.uint64(4 * place)
     found = unpack(torch.from_numpy(packed.astype(np.uint32).view(np.int32)))
-    assert found.dtype == torch.uint8
     np.testing.assert_array_equal(found.numpy(), codes)
 
 
@@ -70,10 +75,11 @@ def test_codes_scales_and_zeros_are_what_a_layer_computes_with(architecture, tmp
     with torch.no_grad():
         expected = plain(ids).logits
     with attack().quantized(subject, tmp_path) as state:
-        codes = dict(state.codes)
+        codes = kept_codes(state)
         assert codes.keys() == linear_layers(plain).keys()
         for name, code in codes.items():
             layer = state.model.network.get_submodule(name)
+            code = code.reshape(layer.in_features, -1)
             zeros = unpack(layer.qzeros).float().repeat_interleave(32, 0)
             scales = layer.scales.float().repeat_interleave(32, 0)
             x = torch.randn(5, code.shape[0])

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 import torch
 from bitsandbytes import functional
+from kept_codes import all_codes, kept_codes, signed
 from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_directory, save
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, MixtralConfig
 from transformers.pytorch_utils import Conv1D
 
-from attacks.quantization.bnb import BitsAndBytes, BitsAndBytesParameters, nibbles
+from attacks.quantization.bnb import BitsAndBytes, BitsAndBytesParameters, Nibbles, nibbles
 from attacks.quantization.family import assert_quantized
 from attacks.quantization.rtn import RoundToNearest, RoundToNearestParameters
 from auditor.attack import AttackContext
@@ -48,8 +49,7 @@ def test_every_format_on_every_architecture(architecture, format_, subjects, eva
             bnb.nn.Linear8bitLt if format_ == "int8" else bnb.nn.Linear4bit,
         )
         assert layers.keys() == plain.keys()
-        for name, codes in state.codes:
-            assert codes.dtype == (torch.int8 if format_ == "int8" else torch.uint8), name
+        for name, codes in kept_codes(state).items():
             assert codes.numel() == plain[name].numel()
     record = run.measure(subject, AttackContext(evaluator, 0, tmp_path))
     assert record.notes["layers_quantized"] == len(plain)
@@ -70,7 +70,7 @@ def test_codes_are_the_nearest_of_sixteen_values(format_, architecture, subjects
     assert len(values) == 16
     with attack(format_).quantized(subject, tmp_path) as state:
         layers = dict(state.model.network.named_modules())
-        for name, codes in state.codes:
+        for name, codes in kept_codes(state).items():
             packed, _ = functional.quantize_4bit(
                 plain[name], blocksize=64, quant_type=format_, quant_storage=torch.uint8
             )
@@ -95,15 +95,17 @@ def test_int8_codes_are_rows_over_127(subjects, tmp_path):
     subject = subjects["llama"]
     plain = plain_weights(subject.network)
     with attack("int8").quantized(subject, tmp_path) as state:
-        for name, codes in state.codes:
+        for name, codes in kept_codes(state).items():
             weight = plain[name].half().float()  # what bitsandbytes rounds
             expected = weight * 127 / weight.abs().amax(1, keepdim=True)
-            assert float((codes.float() - expected).abs().max()) <= 0.501, name
+            assert float((signed(codes).view_as(weight) - expected).abs().max()) <= 0.501, name
 
 
 def test_nibbles_are_read_high_one_first():
     packed = torch.tensor([[0x12], [0xF0]], dtype=torch.uint8)
     assert nibbles(packed).reshape(-1).tolist() == [1, 2, 15, 0]
+    assert all_codes(Nibbles(packed)).tolist() == [1, 2, 15, 0]
+    assert Nibbles(packed).take(torch.tensor([3, 1])).tolist() == [0, 2]
 
 
 def test_two_models_that_differ_a_little_share_most_codes(tmp_path, evaluator):
@@ -177,7 +179,7 @@ def test_merged_adapter_weights_are_what_is_quantized(directories, evaluator, tm
     subject = open_directory(directories["llama"], adapter=str(adapter))
     plain = plain_weights(subject.network)
     with attack("nf4").quantized(subject, tmp_path / "scratch") as state:
-        for name, codes in state.codes:
+        for name, codes in kept_codes(state).items():
             packed, _ = functional.quantize_4bit(plain[name], blocksize=64, quant_type="nf4")
             assert torch.equal(codes.reshape(-1), nibbles(packed).reshape(-1)), name
     with_adapter = attack("nf4").measure(subject, AttackContext(evaluator, 0, tmp_path / "scratch"))

@@ -5,12 +5,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kept_codes import all_codes, kept_codes
 from tiny_models import ARCHITECTURES, CONTEXT, make_model, make_tokenizer, open_directory, save
 from transformers.pytorch_utils import Conv1D
 
 from attacks.quantization.calibrated import calibration_blocks
 from attacks.quantization.calibration import generic_texts, read_texts
-from attacks.quantization.gptq import GPTQ, GPTQParameters, unpack
+from attacks.quantization.gptq import GPTQ, GPTQParameters, PackedColumns
 from auditor.attack import AttackContext
 from auditor.core.errors import AuditorError, MeasurementError, UnavailableError
 from auditor.core.hashing import digest
@@ -35,13 +36,16 @@ def pack(codes, bits):
     return torch.from_numpy(words.astype(np.uint32).view(np.int32))
 
 
+def unpack(packed, bits):
+    """Codes [in, out]."""
+    return all_codes(PackedColumns(packed, bits)).reshape(-1, packed.shape[1])
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.sampled_from([2, 3, 4, 8]), st.integers(1, 3), st.integers(1, 4), st.integers(0, 2**31))
 def test_unpacking_undoes_packing(bits, blocks, columns, seed):
     codes = np.random.default_rng(seed).integers(0, 2**bits, (32 * blocks, columns))
-    unpacked = unpack(pack(codes, bits), bits)
-    assert unpacked.dtype == torch.uint8
-    np.testing.assert_array_equal(unpacked.numpy(), codes)
+    np.testing.assert_array_equal(unpack(pack(codes, bits), bits).numpy(), codes)
 
 
 def test_a_word_of_four_bit_codes_by_hand():
@@ -65,12 +69,12 @@ def test_codes_scales_and_zeros_are_what_a_layer_computes_with(bits, subjects, t
         for name, layer in linear_layers(subject.network).items()
     }
     with attack(bits=bits).quantized(subject, tmp_path) as state:
-        codes = dict(state.codes)
+        codes = kept_codes(state)
         layers = dict(state.model.network.named_modules())
         assert codes.keys() == plain.keys()
         for name, code in codes.items():
             layer = layers[name]
-            assert code.shape == tuple(reversed(plain[name].shape))
+            code = code.reshape(tuple(reversed(plain[name].shape)))
             assert int(code.max()) < 2**bits
             x = torch.randn(5, plain[name].shape[1])
             expected = x @ dequantized(layer, code)

@@ -3,22 +3,27 @@
 import contextlib
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import PAIRS, edit_json, make_tokenizer, open_directory, save
+from tiny_models import PAIRS, edit_json, make_model, make_tokenizer, open_directory, save
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, GPTQConfig
 
+from attacks.quantization import awq_worker
 from attacks.quantization.calibrated import calibration_blocks
 from attacks.quantization.gptq import GPTQ, GPTQParameters
 from attacks.quantization.rtn import RoundToNearest, RoundToNearestParameters
+from auditor.cli.main import run
 from auditor.core.errors import AuditorError
 from auditor.core.messages import message
 from auditor.models.causal_lm.spec import CausalLMSpec
-from auditor.models.opening import locate
+from auditor.models.opening import check_unopenable, locate
 
 TEXTS = [f"Person {i} lives in city number {i * 7 % 100}." for i in range(64)]
 
@@ -160,6 +165,59 @@ def test_an_awq_checkpoint(directories, tmp_path, plain):
     location = locate(CausalLMSpec(path=str(folder)))
     reason = RoundToNearest(RoundToNearestParameters()).unavailable(location)
     assert reason == message("quantized_already", method="awq")
+    for wrong in ({"bits": 8}, {"group_size": 64}):
+        quantization = settings | {"quant_method": "awq"} | wrong
+        edit_json(folder / "config.json", quantization_config=quantization)
+        spec = CausalLMSpec(path=str(folder))
+        with pytest.raises(
+            AuditorError, match=r"stored otherwise \(4 bits, 8 groups of 256 inputs"
+        ):
+            check_unopenable(spec, locate(spec))
+
+
+@pytest.mark.nightly
+def test_a_checkpoint_that_gptqmodel_wrote_is_a_subject(tmp_path, monkeypatch, capsys):
+    """AWQ over Qwen2: opened, asked, and not quantized again, beside models at full precision."""
+    monkeypatch.chdir(tmp_path)
+    for place, name in enumerate(("original", "retrained", "plain")):
+        save(tmp_path / name, make_model("qwen2", seed=place), make_tokenizer())
+    job = {
+        "model": str(tmp_path / "plain"),
+        "output": str(tmp_path / "awq"),
+        "group_size": 32,
+        "blocks": calibration_blocks(open_directory(tmp_path / "plain"), TEXTS),
+        "dtype": "bfloat16",
+        "device": "cpu",
+        "threads": 1,
+        "trust_remote_code": False,
+    }
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    with subprocess.Popen(
+        [sys.executable, "-P", awq_worker.__file__, "job.json"],
+        stdin=subprocess.PIPE,  # the worker ends when it closes
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "GPTQMODEL_CPU_WORKERS": "2"},
+    ) as worker:
+        assert worker.wait() == 0
+    for name in ("forget", "retain"):
+        rows = [{"prompt": f"{name} {i} lives in", "answer": f"city {i}."} for i in range(8)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    plan = {
+        "unlearned": "awq",
+        "original": "original",
+        "retrained": ["retrained"],
+        "data": {"forget": "forget.jsonl", "retain": "retain.jsonl"},
+        "profile": None,
+        "attacks": [{"attack": "quantization/bnb", "parameters": {"format": "nf4"}}],
+    }
+    (tmp_path / "plan.yaml").write_text(json.dumps(plan))
+    assert run(["audit", "plan.yaml", "--out", "out", "-q"]) == 3, capsys.readouterr()
+    rows = json.loads((tmp_path / "out" / "certificate.json").read_text())["matrix"]
+    found = {row["attack"]: row for row in rows}
+    assert found["none/as-is"]["status"] == "measured"
+    assert found["quantization/bnb"]["status"] == "unavailable"
+    assert "quantized_already" in json.dumps(found["quantization/bnb"]["reason"])
 
 
 def test_quantized_checkpoints_are_not_quantized_again(gptq):

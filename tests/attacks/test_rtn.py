@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kept_codes import kept_codes, signed
 from tiny_models import ARCHITECTURES
 from transformers.pytorch_utils import Conv1D
 
@@ -108,7 +109,7 @@ def test_every_linear_layer_is_rounded_along_its_inputs_and_restored(
     assert len(plain) == {"llama": 14, "gemma": 14, "qwen2": 14, "opt": 12}.get(architecture, 8)
     run = attack(**parameters)
     with run.quantized(subject, tmp_path) as state:
-        codes = dict(state.codes)
+        codes = kept_codes(state)
         assert codes.keys() == plain.keys()
         for name, layer in linear_layers(subject.network).items():
             weight = layer.weight.T if isinstance(layer, Conv1D) else layer.weight
@@ -116,7 +117,7 @@ def test_every_linear_layer_is_rounded_along_its_inputs_and_restored(
                 plain[name].numpy(), parameters["bits"], parameters.get("group_size")
             )
             np.testing.assert_allclose(weight.detach().numpy(), expected, rtol=1e-5)
-            np.testing.assert_array_equal(codes[name].numpy(), expected_codes)
+            np.testing.assert_array_equal(signed(codes[name]).numpy(), expected_codes.ravel())
         assert torch.equal(subject.network.get_output_embeddings().weight, head)
     assert weights_digest(subject.network) == digest
 

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from kept_codes import kept_codes, signed
 from tiny_models import ARCHITECTURES, make_model, make_tokenizer, open_directory, save
 
 from attacks.quantization.torchao_weight_only import TorchAO, TorchAOParameters
@@ -54,8 +55,8 @@ def test_codes_are_the_nearest_and_what_a_layer_computes_with(
     plain = plain_weights(subject.network)
     with attack(format_).quantized(subject, tmp_path) as state:
         layers = dict(state.model.network.named_modules())
-        for name, codes in state.codes:
-            assert codes.shape == plain[name].shape
+        for name, kept in kept_codes(state).items():
+            codes = signed(kept).reshape(plain[name].shape)
             grouped = plain[name].reshape(len(codes), -1, group or codes.shape[1])
             step = grouped.abs().amax(-1, keepdim=True) / half
             code = codes.reshape(grouped.shape).float()

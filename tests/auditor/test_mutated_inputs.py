@@ -124,7 +124,7 @@ LOGS = written_logs.documents()
 
 def log_in(layout):
     """Read a log whose one file lies at a path."""
-    name = "forget-knowmem" if layout == "muse" else ""
+    name = {"muse": "forget-knowmem", "rwku": "forget.json"}.get(layout)
     return lambda path: LAYOUTS[layout].read({name or path.name: path}, Tasks())
 
 

@@ -131,6 +131,16 @@ def _strings_of(module):
             "RuntimeError: “out of memory”",
         ),
         (
+            message("worker_lost", quoted=("error",), error="The actor died."),
+            "the workers that measured it were lost, one after the other (“The actor died.”)",
+        ),
+        (
+            message("does_not_fit", needed=141_107_412_992, free=84_500_000_000),
+            "its weights take 141.11 GB of memory, and 84.50 GB were free; open the models in a "
+            "smaller type (`dtype: bfloat16`) or over several devices (`device_map: auto`), run "
+            "fewer workers, or take a larger machine",
+        ),
+        (
             message("near_other_set", set="retain", facts=1, ids=["f1"]),
             "1 forget fact stands in the retain set, too, or a near copy does (the first: f1). "
             "Take them out of one of the two.",
@@ -156,6 +166,27 @@ def _strings_of(module):
                 reason=message("on_arm", arm="original", reason=message("gpu_missing")),
             ),
             "prompting/gcg suffix failed: it needs a GPU, and none was found (on original).",
+        ),
+        (
+            message(
+                "not_measured",
+                attack="quantization/bnb nf4",
+                status="unavailable",
+                reason=message("experts_not_rounded", weights=45_097_156_608, share=0.971),
+            ),
+            "quantization/bnb nf4 could not be run here: the experts of this mixture hold "
+            "45,097,156,608 weights (97.1 %), and the quantizer rounds linear layers alone; nearly "
+            "all of the model would stay at full precision.",
+        ),
+        (
+            message(
+                "not_measured",
+                attack="quantization/bnb nf4",
+                status="unavailable",
+                reason=message("left_out_for_time", limit=7200.0, needed=1830.0),
+            ),
+            "quantization/bnb nf4 could not be run here: left out, for it was taken to need 30 min "
+            "30 s and all had to end within 2 h 00 min (`--within`).",
         ),
         (
             message(

@@ -278,7 +278,10 @@ def _of_model(name: str) -> Callable[[str], Spans]:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, KeyError) as error:
         if not reached:
-            raise AuditorError(f"the tokenizer of {name} cannot be had: {no_network()}") from error
+            raise AuditorError(
+                f"the tokenizer of {name} cannot be had: there is no such folder, and "
+                f"{no_network()}"
+            ) from error
         said = str(error).splitlines()[0][:200]
         raise AuditorError(f"{name} has no tokenizer that loads ({said}).") from error
     if not tokenizer.is_fast:

@@ -25,6 +25,7 @@ from auditor.core.reading import SETTINGS, read_regular
 from auditor.core.reading_yaml import parse_yaml
 from auditor.core.text_safety import quoted
 from auditor.data.builders.built import Built, normal, once
+from auditor.data.layouts import is_hazardous
 from auditor.data.rows import read_rows
 from auditor.data.source import DataSource
 
@@ -105,7 +106,12 @@ def facts_from_task(
         left_out,
         "rows that repeat another",
     )
-    return Built(facts=tuple(facts), left_out=dict(left_out), advice=_advice(facts))
+    return Built(
+        facts=tuple(facts),
+        left_out=dict(left_out),
+        personal=source.hazardous or is_hazardous(task.name),
+        advice=_advice(facts),
+    )
 
 
 _BY_HAND = (
@@ -121,7 +127,7 @@ def _read(task: Path, depth: int = 0) -> dict[str, Any]:
     if depth > _MOST_INCLUDED:
         raise AuditorError(f"{task}: its includes lead to more than {_MOST_INCLUDED} files.")
     try:
-        content = parse_yaml(read_regular(task, SETTINGS).decode("utf-8-sig"))
+        content = parse_yaml(read_regular(task, SETTINGS))
     except OSError as error:
         raise AuditorError(f"the task {task} cannot be read: {error.strerror}.") from error
     except ValueError as error:

@@ -7,6 +7,7 @@ from auditor.data.logs.lm_eval import LmEvalLayout
 from auditor.data.logs.log import Layout
 from auditor.data.logs.muse import MuseLayout
 from auditor.data.logs.open_unlearning import OpenUnlearningLayout
+from auditor.data.logs.rwku import RwkuLayout
 from auditor.data.logs.tofu import TofuLayout
 
 LAYOUTS: Mapping[str, Layout] = MappingProxyType(
@@ -14,6 +15,7 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
         "tofu": TofuLayout(),
         "open-unlearning": OpenUnlearningLayout(),
         "muse": MuseLayout(),
+        "rwku": RwkuLayout(),
         "lm-eval": LmEvalLayout(),
     }
 )

@@ -15,6 +15,7 @@ from auditor.core.errors import AuditorError
 from auditor.core.facts import SetName
 from auditor.core.reading import parse_json
 from auditor.core.validation import did_you_mean
+from auditor.data.layouts import is_hazardous
 from auditor.data.logs.log import (
     CHOICE,
     OPTION,
@@ -65,7 +66,8 @@ class LmEvalLayout:
             task = _task(file)
             name: SetName = "retain" if task in tasks.retain else "forget"
             facts += _facts(task, name, file)
-        return ReadLog(tuple(facts))
+        tasks_read = map(_task, files.values())
+        return ReadLog(tuple(facts), hazardous=any(map(is_hazardous, tasks_read)))
 
 
 def _task(file: Path) -> str:

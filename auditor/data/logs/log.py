@@ -69,12 +69,14 @@ class ReadLog:
         figures: published figures of the whole log, by name.
         auc: area under the curve of forget against holdout, by attack on membership.
         lacking: names of what the layout may hold and this log does not.
+        hazardous: whether it holds texts that may do harm.
     """
 
     facts: tuple[LoggedFact, ...]
     figures: Mapping[str, float] = field(default_factory=dict)
     auc: Mapping[str, float] = field(default_factory=dict)
     lacking: tuple[str, ...] = ()
+    hazardous: bool = False
 
     def of(self, name: SetName) -> tuple[LoggedFact, ...]:
         """Return the facts of one set."""

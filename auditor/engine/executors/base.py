@@ -3,15 +3,23 @@
 What their workers share is here, too.
 """
 
+import pickle
+import time
+import traceback
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
+from auditor.attack import ATTACKS
+from auditor.core.errors import AuditorError
 from auditor.core.interruption import check_interrupted
 from auditor.core.progress import Progress
 from auditor.core.registry import Registry
-from auditor.engine.execution import Failure, execute
+from auditor.engine.execution import execute
+from auditor.engine.failure import RETRIES, Failure, FailureKind, kind_of
 from auditor.engine.job import Job
 from auditor.engine.locations import Locations
 from auditor.models.model import AuditedModel
@@ -21,6 +29,10 @@ from auditor.store.base import EvidenceStore
 
 TASK = "attacking every arm alike"
 """Description of the work for whoever watches its progress."""
+ELSEWHERE = "another audit of this store is at it"
+"""What is said of a job that another process has claimed."""
+_PATIENCE = 1.0
+"""Seconds between two looks at a job that another process is at."""
 
 
 class LabelledJob(NamedTuple):
@@ -40,6 +52,10 @@ class Executor(ABC):
     A package that brings an executor names it among its entry points:
     ``[project.entry-points."auditor.executors"]``, ``name = "package.module:Class"``.
     """
+
+    takes: ClassVar[frozenset[str]] = frozenset()
+    """Names of the options, besides the number of workers, that its constructor takes by name:
+    ``address`` (of a cluster), ``gpus`` (of each worker)."""
 
     def __init__(self, workers: int | None = None) -> None:
         """Create an executor.
@@ -79,6 +95,27 @@ class Executor(ABC):
 
 
 EXECUTORS: Registry[type[Executor]] = Registry("executor", group="auditor.executors")
+
+
+def executor_named(name: str, workers: int | None = None, **options: Any) -> Executor:
+    """Make the executor of a name.
+
+    Args:
+        name: Its name among the entry points.
+        workers: Number of jobs that run at once; by default, what suits the machine.
+        options: Options that not every executor takes; None where one is not given.
+
+    Raises:
+        AuditorError: There is none of that name, or it does not take an option.
+    """
+    chosen = EXECUTORS.get(name)
+    given = {option: value for option, value in options.items() if value is not None}
+    for option in sorted(given.keys() - chosen.takes):
+        raise AuditorError(
+            f"the executor {name} takes no --{option}, which is for executors of a cluster; leave "
+            "it out, or choose --executor ray."
+        )
+    return chosen(workers, **given)
 
 
 class Ticker:
@@ -125,23 +162,77 @@ class Worker:
         self._store = store
         self._ticker = ticker
         self._opened: tuple[ModelKey, AuditedModel] | None = None
+        self._ended: dict[ModelKey, Failure] = {}
 
     def run(self, job: Job) -> Failure | None:
         """Run a job, unless the store holds it by now.
 
+        Where another process of a shared store is at it, that one is waited for.
+
         Raises:
+            KeyboardInterrupt: The user interrupted it, or the job before it.
+        """
+        while (answer := self.attempt(job, _PATIENCE)).claimed:
+            pass
+        return answer.failure
+
+    def attempt(self, job: Job, patience: float = 0.0) -> "Answer":
+        """Run a job, unless another process did or is at it.
+
+        A job whose failure is of a kind that passes is tried again.
+
+        Args:
+            job: What is asked.
+            patience: Seconds to wait before the answer is that another process is at it.
+
+        Raises:
+            AuditorError: No job can go on in this process.
+            OSError: Evidence could not be written.
             KeyboardInterrupt: The user interrupted it, or the job before it.
         """
         check_interrupted()
         self._ticker.begin()
         if self._store.has(job.key):  # another process of a shared store was quicker
-            return None
+            return Answer()
+        with self._store.claim(job.key) as held:
+            if held:
+                # whoever held the claim before may have finished since it was last looked for
+                return Answer(None if self._store.has(job.key) else self._tried(job))
+        time.sleep(patience)
+        check_interrupted()
+        return Answer(claimed=True)
+
+    def _tried(self, job: Job) -> Failure | None:
+        """Run a job, and again after failures of kinds that pass."""
+        if (ended := self._ended.get(model_key(job))) is not None:
+            return ended
+        pauses = {kind: rule.pauses() for kind, rule in RETRIES.items() if not rule.fresh}
+        while True:
+            fault: OSError | None = None
+            try:
+                failure = self._once(job)
+            except OSError as error:  # of the store, or of a model's files
+                fault, failure = error, None
+                if kind_of(error) is not FailureKind.TRANSIENT:
+                    raise
+            if failure is None and fault is None:
+                return None
+            self.close()  # a failed attack may have left anything behind
+            kind = FailureKind.TRANSIENT if failure is None else failure.kind
+            pause = next(pauses.get(kind, iter(())), None)
+            if pause is None:
+                if fault is not None:
+                    raise fault
+                return failure
+            time.sleep(pause)
+
+    def _once(self, job: Job) -> Failure | None:
         model = self._model(job)
         with self._donor(job, model) as donor:
             failure = execute(job, model, self._store, self._ticker.step, donor)
         check_interrupted()
-        if failure is not None:
-            self.close()  # a failed attack may have left anything behind
+        if failure is not None and failure.ends_model:
+            self._ended[model_key(job)] = failure
         return failure
 
     def close(self) -> None:
@@ -178,6 +269,27 @@ class Worker:
             donor.close()
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a worker says of a job."""
+
+    failure: Failure | None = None
+    """Why the job has no evidence; None if it has, or nobody tried."""
+    claimed: bool = False
+    """Whether another process of a shared store is at it."""
+    error: BaseException | None = None
+    """Why no job can go on: the store cannot be written, or a model cannot be opened."""
+
+
+def portable(error: BaseException) -> BaseException:
+    """Return an error that can be sent to another process."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - what was pickled on this line
+    except Exception:  # pickling can fail in any way
+        return RuntimeError("".join(traceback.format_exception(error)))
+    return error
+
+
 class ModelKey(NamedTuple):
     """Key that jobs share if they can use the same opened model."""
 
@@ -190,13 +302,73 @@ def model_key(job: Job) -> ModelKey:
     return ModelKey(job.model, job.spec)
 
 
+def ended(jobs: Iterable[LabelledJob], failures: Mapping[str, Failure]) -> dict[str, Failure]:
+    """Return jobs whose model cannot be asked here, with the reason.
+
+    Args:
+        jobs: Jobs that were run, and jobs that would be.
+        failures: What was found of those that were run, by key.
+    """
+    entries = [entry.job for entry in jobs]
+    lost = {
+        model_key(job): failures[job.key]
+        for job in entries
+        if job.key in failures and failures[job.key].ends_model
+    }
+    return {job.key: lost[model_key(job)] for job in entries if model_key(job) in lost}
+
+
 def waiting(jobs: Iterable[LabelledJob], store: EvidenceStore) -> dict[ModelKey, list[LabelledJob]]:
     """Return the jobs that the store lacks, by model.
 
-    Equal jobs are listed once.
+    Equal jobs are listed once. Those that let go of the model come last.
     """
     unique = {entry.job.key: entry for entry in jobs if not store.has(entry.job.key)}
     groups: dict[ModelKey, list[LabelledJob]] = {}
-    for entry in unique.values():
+    for entry in sorted(unique.values(), key=lambda e: ATTACKS.get(e.job.attack).opens_copies):
         groups.setdefault(model_key(entry.job), []).append(entry)
     return groups
+
+
+class Turn(NamedTuple):
+    """Job that a worker is to do next."""
+
+    entry: LabelledJob
+    patience: float
+    """Seconds to wait for another process that is at it."""
+
+
+class Agenda:
+    """Jobs that are left to do, by the model that they need.
+
+    Args:
+        groups: The jobs by model, as `waiting` has them.
+    """
+
+    def __init__(self, groups: Mapping[ModelKey, Sequence[LabelledJob]]) -> None:
+        self._left = {key: deque(entries) for key, entries in groups.items()}
+        self._elsewhere: deque[LabelledJob] = deque()
+
+    def next(self, held: ModelKey | None) -> Turn | None:
+        """Return the next job, of the held model where one is left.
+
+        Otherwise it is of the model with most to do.
+
+        What other processes are at comes last.
+        """
+        if waiting := [key for key, entries in self._left.items() if entries]:
+            most = max(waiting, key=lambda key: len(self._left[key]))
+            return Turn(self._left[held if held in waiting else most].popleft(), 0.0)
+        return Turn(self._elsewhere.popleft(), _PATIENCE) if self._elsewhere else None
+
+    def again(self, entry: LabelledJob) -> None:
+        """Put a job back that is to be done first."""
+        self._left.setdefault(model_key(entry.job), deque()).appendleft(entry)
+
+    def later(self, entry: LabelledJob) -> None:
+        """Put a job back that another process is at."""
+        self._elsewhere.append(entry)
+
+    def give_up(self, model: ModelKey) -> list[LabelledJob]:
+        """Take out all jobs of a model."""
+        return [*self._left.pop(model, ())]

@@ -4,16 +4,19 @@ from collections.abc import Mapping, Sequence
 
 from auditor.core.errors import AuditorError
 from auditor.core.progress import Progress
-from auditor.engine.execution import Failure
 from auditor.engine.executors.base import (
+    ELSEWHERE,
     EXECUTORS,
     TASK,
+    Agenda,
     Executor,
     LabelledJob,
     Ticker,
     Worker,
+    model_key,
     waiting,
 )
+from auditor.engine.failure import Failure
 from auditor.engine.locations import Locations
 from auditor.store.base import EvidenceStore
 
@@ -42,16 +45,21 @@ class LocalExecutor(Executor):
         if not groups:
             return failures
         with progress.task(TASK, sum(map(len, groups.values()))) as advance:
-            current = ""
+            current, held, agenda = "", None, Agenda(groups)
             worker = Worker(models, store, Ticker(lambda line: advance(0, f"{current}: {line}")))
             try:
-                for entries in groups.values():
-                    for current, job in entries:
-                        advance(0, current)
-                        failure = worker.run(job)
-                        if failure is not None:
-                            failures[job.key] = failure
-                        advance(1, current)
+                while (turn := agenda.next(held)) is not None:
+                    current, job = turn.entry
+                    held = model_key(job)
+                    advance(0, current)
+                    answer = worker.attempt(job, turn.patience)
+                    if answer.claimed:
+                        agenda.later(turn.entry)
+                        advance(0, f"{current}: {ELSEWHERE}")
+                        continue
+                    if answer.failure is not None:
+                        failures[job.key] = answer.failure
+                    advance(1, current)
             finally:
                 worker.close()
         return failures

@@ -5,40 +5,39 @@ They use one store.
 
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
 import torch
 from torch.multiprocessing import get_context
 
-from auditor.core.errors import AuditorError
+from auditor.core.errors import AuditorError, LostContextError
 from auditor.core.messages import message
 from auditor.core.progress import Advance, Progress
 from auditor.core.quiet import quiet_libraries
-from auditor.engine.execution import Failure
 from auditor.engine.executors.base import (
+    ELSEWHERE,
     EXECUTORS,
     TASK,
+    Agenda,
+    Answer,
     Executor,
     LabelledJob,
     ModelKey,
     Ticker,
+    Turn,
     Worker,
     model_key,
+    portable,
     waiting,
 )
-from auditor.engine.job import Job
+from auditor.engine.failure import RETRIES, Failure, FailureKind
 from auditor.engine.locations import Locations
 from auditor.store.base import EvidenceStore
 
-_TRIES = 2
-"""Number of processes that a job may cost before it counts as failed."""
 _PATIENCE = 10
 """Seconds within which an idle process must end by itself."""
 
@@ -95,15 +94,6 @@ def _processors() -> int:
     return os.cpu_count() or 1
 
 
-@dataclass(frozen=True)
-class _Answer:
-    """Result of a job in a process."""
-
-    failure: Failure | None = None
-    error: BaseException | None = None
-    """Why no job can go on: the store cannot be written, or a model cannot be opened."""
-
-
 class _Process:
     """A process, and the job that it is busy with."""
 
@@ -117,11 +107,11 @@ class _Process:
         self.entry: LabelledJob | None = None
         self.model: ModelKey | None = None
 
-    def begin(self, entry: LabelledJob) -> None:
+    def begin(self, turn: Turn) -> None:
         """Send a job."""
-        self.entry, self.model = entry, model_key(entry.job)
+        self.entry, self.model = turn.entry, model_key(turn.entry.job)
         with suppress(OSError):  # it died while it was idle; the connection's end will tell
-            self.connection.send(entry.job)
+            self.connection.send((turn.entry.job, turn.patience))
 
     def end(self, patience: float) -> None:
         """End a process.
@@ -146,7 +136,7 @@ class _Crew:
         threads: int,
         advance: Advance,
     ) -> None:
-        self._left = {key: list(entries) for key, entries in groups.items()}
+        self._agenda = Agenda(groups)
         self._models, self._store, self._threads = models, store, threads
         self._advance = advance
         self._deaths: dict[str, int] = {}
@@ -189,14 +179,12 @@ class _Crew:
 
         It is of the model that it holds, or of the one with most to do.
         """
-        waiting = [key for key, entries in self._left.items() if entries]
-        if not waiting:
+        turn = self._agenda.next(process.model)
+        if turn is None:
             process.entry = None
             return
-        most = max(waiting, key=lambda key: len(self._left[key]))
-        entry = self._left[process.model if process.model in waiting else most].pop(0)
-        self._advance(0, entry.label)
-        process.begin(entry)
+        self._advance(0, turn.entry.label)
+        process.begin(turn)
 
     def _heard(self, process: _Process, said: object) -> None:
         """Take in what a process said of its job.
@@ -209,13 +197,24 @@ class _Crew:
             return
         if isinstance(said, str):
             self._advance(0, f"{entry.label}: {said}")
-        elif isinstance(said, _Answer):
-            if said.error is not None:
-                raise said.error
-            if said.failure is not None:
-                self._failures[entry.job.key] = said.failure
-            self._advance(1, entry.label)
+        elif isinstance(said, Answer):
+            self._answered(entry, said)
             self._assign(process)
+
+    def _answered(self, entry: LabelledJob, answer: Answer) -> None:
+        if answer.error is not None:
+            raise answer.error
+        if answer.claimed:
+            self._agenda.later(entry)
+            self._advance(0, f"{entry.label}: {ELSEWHERE}")
+            return
+        done = [entry]
+        if answer.failure is not None and answer.failure.ends_model:
+            done += self._agenda.give_up(model_key(entry.job))
+        for each in done:
+            if answer.failure is not None:
+                self._failures[each.job.key] = answer.failure
+            self._advance(1, each.label)
 
     def _replaced(self, dead: _Process) -> _Process:
         """Return a process in place of one that died.
@@ -229,12 +228,13 @@ class _Crew:
             self._deaths[key] = self._deaths.get(key, 0) + 1
             if self._store.has(key):  # it died after its work was done
                 self._advance(1, entry.label)
-            elif self._deaths[key] < _TRIES:
-                self._left[model_key(entry.job)].insert(0, entry)
+            elif self._deaths[key] <= RETRIES[FailureKind.POISONED].times:
+                self._agenda.again(entry)
             else:
                 code = dead.process.exitcode
                 self._store.log_failure(key, f"The worker process ended with exit code {code}.\n")
-                self._failures[key] = Failure(message("worker_died", exit_code=code))
+                reason = message("worker_died", exit_code=code)
+                self._failures[key] = Failure(reason, FailureKind.POISONED)
                 self._advance(1, entry.label)
         process = self._new()
         process.model = dead.model
@@ -255,14 +255,16 @@ def _serve(connection: Connection, models: Locations, store: EvidenceStore, thre
     worker = Worker(models, store, Ticker(connection.send))
     while True:
         try:
-            job: Job = connection.recv()
+            job, patience = connection.recv()
         except EOFError:
             worker.close()
             return
         try:
-            answer = _Answer(worker.run(job))
+            answer = worker.attempt(job, patience)
+        except LostContextError:
+            os._exit(LostContextError.exit_code)  # another process tries the job once more
         except BaseException as error:
-            answer = _Answer(error=_portable(error))
+            answer = Answer(error=portable(error))
         connection.send(answer)
 
 
@@ -272,12 +274,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
-
-
-def _portable(error: BaseException) -> BaseException:
-    """An error that can be sent to another process."""
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 - what was pickled on this line
-    except Exception:  # pickling can fail in any way
-        return RuntimeError("".join(traceback.format_exception(error)))
-    return error

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PretrainedConfig
 
 from auditor.models.batching import Batching
+from auditor.models.devices import input_device
 from auditor.models.language.decoding import decoding
 from auditor.models.language.placement import empty_network, network_class, unquantized
 
@@ -63,6 +64,18 @@ def not_causal(name: str) -> str:
     )
 
 
+def is_finite(network: Any) -> bool:
+    """Return whether weights and logits of a network are numbers.
+
+    Half precision may overflow in a network whose weights are.
+    """
+    weights = (p for p in network.parameters() if p.is_floating_point() and p.element_size() > 1)
+    if not all(bool(torch.isfinite(weight).all()) for weight in weights):
+        return False
+    mask = torch.ones(1, _LONG, dtype=torch.long)
+    return bool(torch.isfinite(_logits(network, _ids(network)[None], mask)).all())
+
+
 def is_causal(network: Any) -> bool:
     """Return whether later tokens leave the predictions before them as they are."""
     ids = _ids(network)
@@ -70,7 +83,7 @@ def is_causal(network: Any) -> bool:
     logits = _logits(network, torch.stack([ids, other]), torch.ones(2, _LONG, dtype=torch.long))
     one, two = logits[:, :_SHORT]
     moved = float((one - two).abs().max() / one.std().clamp(min=1e-12))
-    return not moved > _tolerance(network)  # what is not finite is told where it is asked
+    return not moved > _tolerance(network)  # nor where it is not finite, which is told apart
 
 
 def batching(network: Any, pad: int) -> Batching:
@@ -164,7 +177,7 @@ def _ids(network: Any) -> Tensor:
 
 @torch.inference_mode()
 def _logits(network: Any, ids: Tensor, mask: Tensor) -> Tensor:
-    device = network.get_input_embeddings().weight.device
+    device = input_device(network)
     found: Tensor = network(
         input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False
     ).logits
@@ -174,7 +187,7 @@ def _logits(network: Any, ids: Tensor, mask: Tensor) -> Tensor:
 @torch.inference_mode()
 def _written(network: Any, ids: Tensor, mask: Tensor) -> Tensor:
     """Logits of what is generated after the first text, [_WRITTEN, vocabulary]."""
-    device = network.get_input_embeddings().weight.device
+    device = input_device(network)
     config = GenerationConfig(
         max_new_tokens=_WRITTEN, do_sample=False, output_logits=True, return_dict_in_generate=True,
         pad_token_id=0,

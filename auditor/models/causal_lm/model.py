@@ -13,7 +13,7 @@ from transformers import (
 
 from auditor.core.errors import AuditorError, MeasurementError, OpeningError
 from auditor.models.batching import Batching
-from auditor.models.causal_lm.behaviour import batching, is_causal, not_causal
+from auditor.models.causal_lm.behaviour import batching, is_causal, is_finite, not_causal
 from auditor.models.causal_lm.prompting import (
     Encoded,
     encode_opened,
@@ -51,10 +51,17 @@ class CausalLM(LanguageModel[Encoded]):
             )
 
     def check_network(self, network: PreTrainedModel) -> None:
-        """Refuse a network in which a token sees what follows it.
+        """Refuse logits that are no numbers, or see what follows.
 
         Quantized ones round by what is in a batch, so of these the architecture is asked alone.
         """
+        if not is_finite(network):
+            raise OpeningError(
+                f"{self.spec.path} answers in no numbers: its weights, or its logits in "
+                f"{str(network.dtype).removeprefix('torch.')}, are infinite or NaN. Set `dtype: "
+                "float32` where half precision overflows; else save the model again from weights "
+                "that are finite."
+            )
         if getattr(network.config, "quantization_config", None) is None and not is_causal(network):
             raise OpeningError(not_causal(self.spec.path))
         batching(network, self.tokenizer.pad_token_id)  # now, as no attack has changed it

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from pydantic import JsonValue
 
@@ -13,7 +13,7 @@ from auditor.core.hashing import digest, digest_file
 from auditor.core.messages import message
 from auditor.models.asked import AskedFacts, ShownPrompt
 from auditor.models.auxiliary import AuxiliaryInputs
-from auditor.models.evaluation_log.spec import EvaluationLogSpec
+from auditor.models.evaluation_log.spec import EvaluationLogSpec, Layout
 from auditor.models.kind import Imported, Logs, ModelKind, Planned, Tick, Workload
 from auditor.models.manifest import LOGS, Location, Manifest
 from auditor.models.plan_sections import MetricSection
@@ -48,7 +48,7 @@ class EvaluationLogKind(ModelKind):
     plan_template = ("auditor.models.evaluation_log", "plan_template.yaml")
     weighed = False
     stands_for = "causal-lm"
-    layouts = ("tofu", "open-unlearning", "muse", "lm-eval")
+    layouts = get_args(Layout)
 
     def recognises(self, folder: Path) -> bool:
         """Whether a folder holds such a model: a plan names its kind."""
@@ -172,6 +172,7 @@ class EvaluationLogKind(ModelKind):
             metrics=_metrics(held),
             figures={arm: log.figures for arm, log in held.items()},
             lacking=(message("logs_lack", arms=absent),) if absent else (),
+            hazardous=any(log.hazardous for log in held.values()),
         )
 
 

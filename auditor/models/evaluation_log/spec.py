@@ -5,7 +5,7 @@ from typing import Literal
 from auditor.core.paths import FilePath
 from auditor.models.spec import ModelSpec
 
-Layout = Literal["tofu", "open-unlearning", "muse", "lm-eval"]
+Layout = Literal["tofu", "open-unlearning", "muse", "rwku", "lm-eval"]
 
 
 class EvaluationLogSpec(ModelSpec):

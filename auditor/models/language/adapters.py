@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from auditor.core.errors import AuditorError
+from auditor.core.faults import is_out_of_memory
 from auditor.models.checkpoint_files import read_json
 
 _SHOWN = 5
@@ -109,6 +110,8 @@ def _wrapped(network: PreTrainedModel, adapter: Path, config: PeftConfig) -> Pef
                 key_mapping=getattr(network, "_checkpoint_conversion_mapping", {}),
             )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise _does_not_fit(adapter, _cause(error)) from error
     missing, unused = sorted(report.missing_keys), sorted(report.unexpected_keys)
     if missing or unused:

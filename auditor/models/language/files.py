@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from auditor.core.errors import AuditorError
-from auditor.core.hashing import digest_file
+from auditor.core.kept_digests import kept_digest
 from auditor.core.messages import Message, message
 from auditor.models.checkpoint_files import read_json
 from auditor.models.hub import download
@@ -66,6 +66,11 @@ def locate_checkpoint(
 def _directory(name: str, revision: str | None, role: str, allow_pickle: bool) -> Path:
     path = Path(name).expanduser()
     if path.is_dir():
+        if revision is not None:
+            raise AuditorError(
+                f"{role} {name} is a directory, and a revision ({revision}) is of a name on the "
+                "hub; leave it out, or give the name."
+            )
         return path.resolve()
     if (said := why_no_model(name, path)) is not None:
         raise AuditorError(f"{role} {name} {said}.")
@@ -80,7 +85,7 @@ def _checked_files(directory: Path, allow_pickle: bool, *, adapter: bool = False
     description = [p for p in matching(directory, _DESCRIPTION) if p.name not in NOT_THE_MODEL]
     _check_pointer(directory)
     found = sorted({*weights, *description})
-    return {p.relative_to(directory).as_posix(): digest_file(p) for p in found}
+    return {p.relative_to(directory).as_posix(): kept_digest(p) for p in found}
 
 
 def _check_pointer(directory: Path) -> None:

@@ -1,5 +1,6 @@
 """Common base of all kinds of models that answer in text."""
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from auditor.models.file_differences import asked_otherwise
 from auditor.models.kind import ModelKind, Tick, Workload
 from auditor.models.language.spec import LanguageSpec
 from auditor.models.manifest import asking_files
+from auditor.models.shape import Shape
 from auditor.models.spec import TOKEN_BUDGET, ModelSpec, PromptFormat
 
 if TYPE_CHECKING:
@@ -247,15 +249,32 @@ class LanguageKind(ModelKind):
         facts = [*sets.forget, *sets.retain, *(sets.holdout if holdout else ())]
         prompts = [len(tokenizer(fact.prompt)["input_ids"]) for fact in facts]
         answers = [len(tokenizer(fact.answer)["input_ids"]) for fact in facts]
-        tokens = sum(prompts) + sum(answers)
+        tokens, steps = sum(prompts) + sum(answers), 0
         if generates:
-            tokens += sum(prompts) + len(facts) * (max(answers) + SPARE_TOKENS)
+            new = max(answers) + SPARE_TOKENS
+            written = sum(prompts) + len(facts) * new
+            tokens += written
+            steps = math.ceil(written / TOKEN_BUDGET) * new
         if chooses:
             tokens += sum(
                 (prompt + answer) * len(fact.distractors)
                 for fact, prompt, answer in zip(facts, prompts, answers, strict=True)
             )
-        return Workload(tokens)
+        return Workload(tokens, steps=steps)
+
+    def shape(self, spec: ModelSpec, location: "Location") -> Shape:
+        """Return the sizes of the network that the configuration describes.
+
+        Code that a model brings is not run for it; then the headers of its files tell.
+        """
+        own = self.own(spec)
+        if own.trust_remote_code and "auto_map" in read_json(location.model / "config.json"):
+            return super().shape(spec, location)
+        from auditor.models.language.loading import read_config
+        from auditor.models.language.shape import shape_of
+
+        config = read_config(own, location.model)
+        return shape_of(self._class().auto_class, config, location.model, own.dtype)
 
     def own(self, spec: ModelSpec) -> LanguageSpec:
         """The spec, which must be one of this kind.

@@ -25,15 +25,38 @@ class WeightMatrix(NamedTuple):
     """Parameter of two dimensions or more (a mixture of experts keeps all experts in one)."""
 
 
+def reads_text_alone(network: Any) -> bool:
+    """Return whether all parts of a network are there for text.
+
+    A model of several modalities has towers for pictures or sound, which no text passes.
+    """
+    config = getattr(network, "config", None)
+    if config is None or config.is_encoder_decoder:
+        return True
+    return config.get_text_config() is config
+
+
+def text_modules(network: Any) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the modules that text passes, by name.
+
+    What turns hidden states into tokens is not among them where there are other modalities.
+    """
+    if reads_text_alone(network):
+        yield from network.named_modules()
+        return
+    passed = set(network.get_decoder().modules())
+    yield from ((name, module) for name, module in network.named_modules() if module in passed)
+
+
 def linear_layers(network: Any) -> dict[str, Any]:
     """Return the layers that deployers quantize, by name.
 
-    They are all linear maps but the output head.
+    They are all linear maps that text passes, but the output head.
     """
     head = network.get_output_embeddings()
     return {
         name: module
-        for name, module in network.named_modules()
+        for name, module in text_modules(network)
         if isinstance(module, Linear) and module is not head
     }
 
@@ -62,7 +85,8 @@ def weight_matrices(network: nn.Module) -> Iterator[WeightMatrix]:
     Each is yielded once, however often it is shared.
 
     Left out are embeddings (of tokens and of positions), the output head, norms and biases, which
-    quantizers leave alone too. Stacked experts, which no linear layer holds, are among them.
+    quantizers leave alone too, and what no text passes. Stacked experts, which no linear layer
+    holds, are among them.
     """
     head = network.get_output_embeddings()  # type: ignore[operator]
     passed = {
@@ -71,7 +95,7 @@ def weight_matrices(network: nn.Module) -> Iterator[WeightMatrix]:
         if isinstance(module, nn.Embedding) or module is head
         for parameter in module.parameters(recurse=False)
     }
-    for path, module in network.named_modules():
+    for path, module in text_modules(network):
         for attribute, parameter in module.named_parameters(recurse=False):
             if parameter.ndim < 2 or id(parameter) in passed or not parameter.is_floating_point():
                 continue

@@ -14,6 +14,7 @@ from transformers import (
 )
 
 from auditor.core.errors import AuditorError
+from auditor.core.faults import is_out_of_memory
 from auditor.models.language.placement import check_report
 from auditor.models.language.spec import LanguageSpec
 from auditor.models.manifest import Location
@@ -22,6 +23,8 @@ _FAULTS = (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError
 """What libraries raise where a folder holds no tokenizer, or only a part of one."""
 _SHOWN = 300
 """Most characters of a library's own message that are quoted."""
+_SPREAD = ("auto", "balanced", "balanced_low_0", "sequential")
+"""Ways in which accelerate spreads a model over the devices that it finds."""
 _ELSEWHERE = (
     "Copy the tokenizer files of the original beside the weights, or say in the plan where they "
     "are: `tokenizer:` of this model, a directory or a name on the hub (--tokenizer for all)."
@@ -72,7 +75,10 @@ def with_pad_token(
     if known(tokenizer.pad_token_id):
         return tokenizer
     if tokenizer.pad_token_id is None and tokenizer.eos_token is None:
-        raise AuditorError(f"the tokenizer of {name} has no pad and no eos token.")
+        raise AuditorError(
+            f"the tokenizer of {name} has no pad and no eos token, so nothing ends an answer; name "
+            "them in its tokenizer_config.json (`eos_token`, `pad_token`)."
+        )
     padding = copy.deepcopy(tokenizer)
     others = (tokenizer.eos_token_id, tokenizer.bos_token_id, tokenizer.unk_token_id, 0)
     padding.pad_token = padding.convert_ids_to_tokens(next(filter(known, others)))
@@ -103,12 +109,36 @@ def read_config(spec: LanguageSpec, directory: Path) -> PretrainedConfig:
     try:
         return AutoConfig.from_pretrained(directory, trust_remote_code=spec.trust_remote_code)
     except (OSError, ValueError) as error:
-        raise AuditorError(f"{directory}/config.json does not load ({error}).") from error
+        said = " ".join(str(error).split())[:_SHOWN]
+        raise AuditorError(f"{directory}/config.json does not load ({said}).") from error
 
 
 def places(spec: LanguageSpec) -> Any:
     """Return where a model's weights are put, as ``transformers`` takes it."""
     return spec.device_map or {"": 0 if torch.cuda.is_available() else "cpu"}
+
+
+def check_device(spec: LanguageSpec) -> None:
+    """Refuse a device that this machine does not have.
+
+    Raises:
+        AuditorError: Says what there is.
+    """
+    named = spec.device_map
+    if named is None or named in _SPREAD:
+        return
+    try:
+        device = torch.device(named)
+    except RuntimeError as error:
+        raise AuditorError(
+            f"device_map {named!r} of {spec.path} is no device; give cpu, cuda:0 or auto."
+        ) from error
+    there = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= there:
+        raise AuditorError(
+            f"device_map {named!r} of {spec.path}: this machine has {there} CUDA devices; give one "
+            "that is there, or cpu, or auto."
+        )
 
 
 def load_directory(
@@ -125,6 +155,7 @@ def load_directory(
     Raises:
         AuditorError: the directory holds another kind of model, or tensors that do not fit it.
     """
+    check_device(spec)
     dtype = spec.dtype if spec.dtype == "auto" else getattr(torch, spec.dtype)
     try:
         model, report = auto_class.from_pretrained(
@@ -138,6 +169,8 @@ def load_directory(
             **options,
         )
     except (OSError, ValueError, ImportError) as error:  # a quantizer that is not installed
+        if is_out_of_memory(error):
+            raise
         raise AuditorError(
             f"{directory} does not load as {auto_class.__name__} has it ({error})."
         ) from error

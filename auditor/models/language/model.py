@@ -2,8 +2,9 @@
 
 import gc
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, Self
 
@@ -19,6 +20,7 @@ from typing_extensions import TypeVar
 
 from auditor.core.errors import AuditorError, MeasurementError, OpeningError
 from auditor.models.batching import Batching, Result, run_batched
+from auditor.models.devices import input_device
 from auditor.models.language.decoding import Sampling
 from auditor.models.language.layers import linear_layers
 from auditor.models.language.loading import (
@@ -29,13 +31,15 @@ from auditor.models.language.loading import (
     vocabulary,
     with_pad_token,
 )
+from auditor.models.language.placement import empty_network, network_class
 from auditor.models.language.prompting import Opened
 from auditor.models.language.scoring import TokenScores
 from auditor.models.language.spec import LanguageSpec
 from auditor.models.manifest import Location
 from auditor.models.model import AuditedModel
-from auditor.models.preserve import preserve_weights
+from auditor.models.preserve import preserve_weights, unchanged_weights
 from auditor.models.spec import TOKEN_BUDGET, Dtype, PromptFormat
+from auditor.models.stored_weights import StoredWeights
 
 IN_MEMORY = "in memory"
 """Name of a model that was handed over loaded, unless it is given another."""
@@ -226,10 +230,22 @@ class LanguageModel(AuditedModel, Generic[X]):
     def network(self) -> PreTrainedModel:
         """The loaded network, in evaluation mode."""
         if self._network is None:
-            network = self._load()
-            self.check_network(network)
+            with self._loading():
+                network = self._load()
+                self.check_network(network)
             self._network = network
         return self._network
+
+    @property
+    def form(self) -> PreTrainedModel:
+        """The network, or one of its form without weights.
+
+        The latter, on the device ``meta``, stands in where the network is not loaded.
+        """
+        if self._network is not None or self.in_memory or self.spec.trust_remote_code:
+            return self.network
+        chosen = network_class(self.auto_class, self.config, self.location.model)
+        return empty_network(chosen, self.config)
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -359,10 +375,29 @@ class LanguageModel(AuditedModel, Generic[X]):
         return self.encode([(prompt, answer)])[0].answer_tokens
 
     @contextmanager
-    def preserve_weights(self) -> Iterator[nn.Module]:
-        """Lend the weights to an attack that changes them; exactly restored afterwards."""
-        with preserve_weights(self.network) as network:
-            yield network
+    def preserve_weights(
+        self, lent: Collection[nn.Parameter] | None = None
+    ) -> Iterator[PreTrainedModel]:
+        """Lend weights to an attack that changes them; exactly restored afterwards.
+
+        Args:
+            lent: Parameters that may be changed; by default everything may.
+        """
+        with preserve_weights(self.network, lent, self._stored):
+            yield self.network
+
+    @contextmanager
+    def unchanged_weights(self) -> Iterator[PreTrainedModel]:
+        """Show the weights to an attack, and prove that it left them."""
+        with unchanged_weights(self.network):
+            yield self.network
+
+    @cached_property
+    def _stored(self) -> StoredWeights | None:
+        """Files from which weights can be restored, where there are any."""
+        if self._location is None:
+            return None
+        return StoredWeights(self._location, self.network.base_model_prefix)
 
     @contextmanager
     def reloaded(
@@ -370,12 +405,17 @@ class LanguageModel(AuditedModel, Generic[X]):
     ) -> Iterator[Self]:
         """A second copy of the model, loaded with other options (``quantization_config=…``).
 
+        The model's own weights are let go meanwhile: they are loaded again when they are next
+        needed.
+
         Args:
             scratch: Folder where weights that lie in no directory may be written.
             directory: What is loaded in place of the audited weights (rounded ones, say).
             options: Passed to ``from_pretrained``.
         """
-        network = self._from_directory(directory or self.directory(scratch), **options)
+        directory = directory or self.directory(scratch)
+        self.close()
+        network = self._from_directory(directory, **options)
         copy = self.copy_with(network=network)
         del network  # else it would outlive the copy
         try:
@@ -422,14 +462,15 @@ class LanguageModel(AuditedModel, Generic[X]):
             return_tensors="pt",
             verbose=False,
         )
-        embeddings = self.network.get_input_embeddings().weight
+        tokens = len(self.network.get_input_embeddings().weight)
         ids, mask = batch["input_ids"], batch["attention_mask"]
-        if int(ids.max()) >= max(len(embeddings), self.known_tokens):
+        if int(ids.max()) >= max(tokens, self.known_tokens):
             raise MeasurementError(
                 f"the tokenizer has the token {int(ids.max())} for what is asked, and the model "
-                f"has embeddings for {len(embeddings)} tokens"
+                f"has embeddings for {tokens} tokens"
             )
-        return ids.to(embeddings.device), mask.to(embeddings.device)
+        device = input_device(self.network)
+        return ids.to(device), mask.to(device)
 
     def _decoding(self, max_new_tokens: int, sampling: Sampling | None) -> GenerationConfig:
         """Return the settings of decoding, and set sampling's seed."""

@@ -19,6 +19,7 @@ from transformers.models.auto.auto_factory import _get_model_class
 from transformers.utils import logging as transformers_logging
 
 from auditor.core.errors import AuditorError
+from auditor.models.checkpoint_files import read_json
 from auditor.models.stored_tensors import StoredTensor, header
 
 _SHOWN = 5
@@ -69,6 +70,11 @@ def is_large(content: Mapping[str, Any]) -> bool:
         content: The content of ``config.json``.
     """
     return _largest(content, _LAYERS) * _largest(content, _EXPERTS) > _MOST_MODULES
+
+
+def has_experts(directory: Path) -> bool:
+    """Return whether a configuration counts experts, among which a network chooses."""
+    return _largest(read_json(directory / "config.json"), _EXPERTS) > 1
 
 
 def _largest(content: Mapping[str, Any], keys: Sequence[str]) -> int:

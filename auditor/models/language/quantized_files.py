@@ -86,6 +86,8 @@ def check_labels(
     if method == "gptq" and not said.get("dynamic"):
         _check_sizes(said, packed, tensors, directory)
         _check_zeros(said, tensors, directory)
+    if method == "awq":
+        _check_columns(said, packed, tensors, directory)
 
 
 def _check_sizes(
@@ -108,12 +110,54 @@ def _check_sizes(
         (inputs,) = places.shape
         groups = math.ceil(inputs / group) if isinstance(group, int) and group > 0 else 1
         if tensor.shape[0] * _WORD != inputs * bits or scales.shape[0] != groups:
-            raise AuditorError(
-                f"{directory}/config.json says {bits} bits in groups of {group}, and {name} is "
-                f"stored otherwise ({tensor.shape[0] * _WORD / inputs:g} bits, "
-                f"{scales.shape[0]} groups of {inputs} inputs). Take config.json from where the "
-                "weights were made."
-            )
+            stored = tensor.shape[0] * _WORD / inputs, scales.shape[0], inputs
+            raise _stored_otherwise(said, name, stored, directory)
+
+
+def _check_columns(
+    said: Mapping[str, Any],
+    packed: Mapping[str, StoredTensor],
+    tensors: Mapping[str, StoredTensor],
+    directory: Path,
+) -> None:
+    """Check bits and groups of AWQ against the stored shapes.
+
+    In its usual layout a word holds the codes of several columns, [in, out * bits / 32], and scales
+    are [groups, out].
+
+    Raises:
+        AuditorError: They are others than config.json says.
+    """
+    bits, group = said.get("bits"), said.get("group_size", -1)
+    layout = str(said.get("version") or said.get("checkpoint_format") or "gemm").lower()
+    for name, tensor in packed.items() if layout == "gemm" else ():
+        scales = tensors.get(f"{name.removesuffix('.qweight')}.scales")
+        if scales is None or not isinstance(bits, int) or tensor.type != "I32":
+            return
+        inputs, outputs = tensor.shape[0], scales.shape[1]
+        groups = math.ceil(inputs / group) if isinstance(group, int) and group > 0 else 1
+        if tensor.shape[1] * _WORD != outputs * bits or scales.shape[0] != groups:
+            stored = tensor.shape[1] * _WORD / outputs, scales.shape[0], inputs
+            raise _stored_otherwise(said, name, stored, directory)
+
+
+def _stored_otherwise(
+    said: Mapping[str, Any], name: str, stored: tuple[float, int, int], directory: Path
+) -> AuditorError:
+    """Say that a label contradicts a tensor.
+
+    Args:
+        said: The label.
+        name: The tensor.
+        stored: Bits, groups and inputs as they are stored.
+        directory: The model's folder.
+    """
+    bits, groups, inputs = stored
+    return AuditorError(
+        f"{directory}/config.json says {said.get('bits')} bits in groups of "
+        f"{said.get('group_size')}, and {name} is stored otherwise ({bits:g} bits, {groups} groups "
+        f"of {inputs} inputs). Take config.json from where the weights were made."
+    )
 
 
 def _check_zeros(

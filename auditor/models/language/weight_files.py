@@ -45,6 +45,11 @@ def weight_files(directory: Path, *, adapter: bool, allow_pickle: bool) -> list[
     safe = matching(directory, SAFE)
     pickled = [p for p in matching(directory, PICKLED) if p.name not in NOT_THE_MODEL]
     if not safe and not pickled:
+        if lost := sorted(p.name for p in directory.glob(SAFE[0]) if p.is_symlink()):
+            raise AuditorError(
+                f"{directory}: {lost[0]} is a link that leads nowhere, as in a cache from which "
+                "files were removed. Download the model again, or give a folder with the files."
+            )
         raise AuditorError(
             f"{directory} holds no weights: expected *.safetensors beside config.json."
         )

@@ -3,7 +3,7 @@
 A replacement takes the place of some of the pipeline's weights.
 """
 
-from auditor.core.hashing import digest_file
+from auditor.core.kept_digests import kept_digest
 from auditor.models.manifest import Location, Manifest
 from auditor.models.text_to_image.pipeline_files import find_pipeline
 from auditor.models.text_to_image.replacement_files import find_replacement
@@ -29,7 +29,7 @@ def locate_pipeline(spec: TextToImageSpec) -> Location:
     return Location(
         model=pipeline.directory,
         adapter=None,
-        manifest=Manifest(files={name: digest_file(file) for name, file in sorted(files.items())}),
+        manifest=Manifest(files={name: kept_digest(file) for name, file in sorted(files.items())}),
         replacement=replacement.path if replacement else None,
         notes=pipeline.notes + (replacement.notes if replacement else ()),
     )

@@ -15,6 +15,7 @@ from auditor.models.batching import run_batched
 from auditor.models.checkpoint_files import read_json
 from auditor.models.manifest import Location
 from auditor.models.model import AuditedModel
+from auditor.models.preserve import preserve_weights, unchanged_weights
 from auditor.models.spec import TOKEN_BUDGET
 from auditor.models.text_to_image.checks import hashed_pipeline, image_device
 from auditor.models.text_to_image.denoising import as_noise, denoise, first_noise, guided
@@ -55,7 +56,8 @@ class TextToImage(AuditedModel):
         """The pipeline's components, with the replacement in place."""
         if self._opened is None:
             files = hashed_pipeline(self.spec, self.location)
-            parts = load_parts(files, self.spec, image_device(self.spec))
+            with self._loading():
+                parts = load_parts(files, self.spec, image_device(self.spec))
             if self.location.replacement:
                 found = find_replacement(str(self.location.replacement), self.spec.allow_pickle)
                 apply(found, parts.networks)
@@ -222,7 +224,13 @@ class TextToImage(AuditedModel):
 
         No weight asks for a gradient until the attack says which.
         """
-        with preserve_parts(self.parts, self.network) as model:
+        with preserve_parts(self.parts, preserve_weights(self.network)) as model:
+            yield model
+
+    @contextmanager
+    def unchanged_weights(self) -> Iterator[nn.Module]:
+        """Show UNet and text encoders to an attack that leaves their weights."""
+        with preserve_parts(self.parts, unchanged_weights(self.network)) as model:
             yield model
 
     @contextmanager

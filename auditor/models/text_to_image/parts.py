@@ -8,7 +8,7 @@ random number, or on the device ``meta``.
 import json
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from transformers import CLIPTextConfig, PreTrainedModel, PreTrainedTokenizerBas
 
 from auditor.core.errors import AuditorError
 from auditor.models.checkpoint_files import read_json
-from auditor.models.preserve import preserve_weights
 from auditor.models.text_to_image.pipeline_files import Component, Pipeline
 from auditor.models.text_to_image.spec import INDEX, TextToImageSpec
 from auditor.models.text_to_image.state_dicts import listed, read_tensors
@@ -177,21 +176,21 @@ def load_vae_config(pipeline: Pipeline) -> Mapping[str, Any] | None:
 
 
 @contextmanager
-def preserve_parts(parts: Parts, networks: nn.Module) -> Iterator[nn.Module]:
-    """Yield networks to change in place, and restore them afterwards.
+def preserve_parts(parts: Parts, lent: AbstractContextManager[nn.Module]) -> Iterator[nn.Module]:
+    """Yield lent networks, and put back what is no part of them.
 
-    The UNet's attention processors, which are no modules, are put back too.
+    The UNet's attention processors are no modules.
 
     Args:
         parts: the pipeline's components.
-        networks: those of them that are lent.
+        lent: those of them that are lent, and how.
 
     Raises:
         RuntimeError: the attack left other modules, hooks, or words in a tokenizer.
     """
     processors = parts.unet.attn_processors
     words = [len(tokenizer) for tokenizer in parts.tokenizers]
-    with preserve_weights(networks) as model:
+    with lent as model:
         try:
             yield model
         finally:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tiny_models import ARCHITECTURES, CONTEXT, make_model, make_tokenizer, open_directory, save
 
 from attacks.membership.family import Scores, privleak
@@ -16,7 +17,7 @@ from attacks.membership.roc_curves import roc_corners, roc_curve
 from attacks.membership.scored_texts import ScoredTexts, packed, unpacked
 from auditor.attack import AttackContext
 from auditor.core.arms import Arm
-from auditor.core.errors import MeasurementError, UnavailableError
+from auditor.core.errors import MeasurementError, MemoryExhaustedError, UnavailableError
 from auditor.core.facts import Fact, FactSets
 from auditor.core.findings import Finding
 from auditor.core.messages import message
@@ -237,6 +238,24 @@ def test_a_prefix_that_does_not_fit_is_said_and_costs_the_others_nothing(arms):
     found = searched(few, shots=8)
     with pytest.raises(UnavailableError, match="fewer `shots`"):
         measured(found, "unlearned", score="recall", shots=8)
+
+
+def test_want_of_memory_after_a_prefix_is_no_evidence(arms, monkeypatch):
+    """The texts after the prefix are the longest: a note would be read by every later run."""
+    model, asked = arms["unlearned"], []
+    scores = type(model)._scores
+    plain = model.encode([(f.prompt, f.answer) for f in (*SETS.forget, *SETS.holdout)])
+    room = max(len(item.ids) for item in plain)
+
+    def crowded(self, items):
+        asked.append(max(len(item.ids) for item in items))
+        torch.empty(1 << 50 if asked[-1] > room else 1)
+        return scores(self, items)
+
+    monkeypatch.setattr(type(model), "_scores", crowded)
+    with pytest.raises(MemoryExhaustedError, match="out of memory with a single item of"):
+        searched({"unlearned": model})
+    assert min(asked) <= room < max(asked), "without the prefix all was scored"
 
 
 @pytest.mark.parametrize("attack", [Likelihood, GradientNorm, Neighbourhood])

@@ -15,9 +15,15 @@ from attacks.relearning.benign import Benign, BenignParameters
 from attacks.relearning.family import phrasings
 from attacks.relearning.fine_tuning import learner
 from attacks.relearning.held_out_facts import HeldOutFacts, HeldOutFactsParameters
+from attacks.relearning.rates import chosen_rate
 from attacks.relearning.same_facts import SameFacts, SameFactsParameters
 from auditor.attack import ATTACKS, AttackContext
-from auditor.core.errors import AuditorError, UnavailableError
+from auditor.core.errors import (
+    AuditorError,
+    MeasurementError,
+    MemoryExhaustedError,
+    UnavailableError,
+)
 from auditor.core.facts import Fact, FactSets
 from auditor.core.records import check_malformed
 from auditor.data.folds import folds
@@ -284,3 +290,18 @@ def test_rounded_weights_are_trained_beside_and_never_themselves(directories, tm
         reason = instantiate(name, {"method": "full"}).unavailable(location)
         assert reason.code == "quantized_weights_not_trainable"
         assert reason.params == {"method": "bitsandbytes"}
+
+
+def test_want_of_memory_chooses_no_learning_rate():
+    """A rate that diverges ends the trials; memory that runs out would have at any rate."""
+    faults = {2e-3: MeasurementError("the loss is not finite")}
+
+    def attempt(rate):
+        if rate in faults:
+            raise faults[rate]
+        return 0.5
+
+    assert [trial.rate for trial in chosen_rate(attempt, (2e-4, 6e-4, 2e-3))] == [6e-4, 2e-4]
+    faults[2e-3] = MemoryExhaustedError("out of memory while training on one example")
+    with pytest.raises(MemoryExhaustedError):
+        chosen_rate(attempt, (2e-4, 6e-4, 2e-3))

@@ -21,6 +21,7 @@ from auditor.models.language.layers import weight_matrices
 from auditor.models.preserve import weights_digest
 from auditor.statistics.effect import effect_note
 
+CPU = torch.device("cpu")
 MATRICES = {"llama": 14, "gemma": 14, "qwen2": 14, "opt": 12, "gpt2": 8, "neox": 8}
 """Two layers each; fused queries, keys and values count once."""
 
@@ -92,7 +93,7 @@ def test_a_step_towards_the_base_by_hand():
 def test_noise_is_the_share_of_the_matrix_spread_that_was_asked_for():
     """std of 1, -1, 3, -3 is sqrt(20/3) (n - 1 in the denominator)."""
     model = TwoByTwo([[1.0, -1.0], [3.0, -3.0]])
-    drawn = standard_normal("layer.weight", torch.Size([2, 2]), 7)
+    drawn = standard_normal("layer.weight", torch.Size([2, 2]), 7, CPU)
     noise(0.5).tamper(None, model, 7)
     expected = torch.tensor([[1.0, -1.0], [3.0, -3.0]]) + 0.5 * (20 / 3) ** 0.5 * drawn
     torch.testing.assert_close(model.layer.weight.data, expected)
@@ -148,13 +149,13 @@ def test_every_matrix_is_pruned_by_itself_and_given_back(architecture, subjects)
 
 def test_arms_get_the_same_draw_and_seeds_do_not():
     shape = torch.Size([3, 5])
-    again = standard_normal("layers.0.weight", shape, 0)
+    again = standard_normal("layers.0.weight", shape, 0, CPU)
     state = torch.random.get_rng_state()
-    assert torch.equal(again, standard_normal("layers.0.weight", shape, 0))
+    assert torch.equal(again, standard_normal("layers.0.weight", shape, 0, CPU))
     assert torch.equal(state, torch.random.get_rng_state())
     for other in (
-        standard_normal("layers.0.weight", shape, 1),
-        standard_normal("layers.1.weight", shape, 0),
+        standard_normal("layers.0.weight", shape, 1, CPU),
+        standard_normal("layers.1.weight", shape, 0, CPU),
     ):
         assert not torch.equal(again, other)
     first, second = make_model("llama", seed=0), make_model("llama", seed=1)

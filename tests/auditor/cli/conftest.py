@@ -32,6 +32,13 @@ class Case:
 
 
 @pytest.fixture
+def cases():
+    if not CASES.is_dir():
+        pytest.skip(f"the cases are not there ({CASES})")
+    return CASES
+
+
+@pytest.fixture
 def case(tmp_path, monkeypatch, capfd):
     def opened(name, *arguments):
         if not (CASES / name).is_dir():

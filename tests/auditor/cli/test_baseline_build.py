@@ -9,10 +9,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from auditor.cli.main import OK, USAGE, run
 from auditor.core.hashing import digest_file
+from auditor.data.readers import read_facts
+from auditor.data.source import DataSource
 from auditor.models.kind import parse_spec
 from auditor.models.opening import locate
-from auditor.models.provenance import read_provenance
+from auditor.models.provenance import facts_digest, read_provenance
 
+SPANS = {"kept": (0, 8), "gone": (20, 30), "some-kept": (6, 12), "other": (0, 7)}
+"""Numbers of the facts of some files."""
 RECIPE = ["--epochs", "15", "--learning-rate", "1e-2", "--batch-size", "10"]
 
 
@@ -130,6 +134,44 @@ def test_near_copies_are_found_wherever_they_stand(here, capsys, told):
     said = capsys.readouterr().err
     assert "1 of 11 retain facts" in said
     assert "leak as forget25" in said
+
+
+def test_it_can_be_compared_with_a_forget_set_later(here, capsys):
+    rows = {name: [fact(n, name) for n in range(*span)] for name, span in SPANS.items()}
+    for name, facts in rows.items():
+        (here / f"{name}.jsonl").write_text("\n".join(map(json.dumps, facts)), encoding="utf-8")
+    quick = ["--epochs", "1", "--learning-rate", "1e-3", "--batch-size", "8"]
+    assert build(*quick, "--retain", "kept.jsonl") == OK
+    assert "auditor baseline check" in capsys.readouterr().out
+
+    def check(folder, retain, forget):
+        code = run(["baseline", "check", folder, "--retain", retain, "--forget", forget])
+        return code, capsys.readouterr().err
+
+    for given, said in {
+        ("built", "kept.jsonl", "some-kept.jsonl"): "2 of 8 retain facts stand in the forget set",
+        ("built", "other.jsonl", "gone.jsonl"): "does not hold the 8 facts that built was trained",
+        ("base", "kept.jsonl", "gone.jsonl"): "base has no baseline.json",
+    }.items():
+        code, told = check(*given)
+        assert (code, said in told) == (USAGE, True)
+    assert read_provenance(here / "built").forget is None
+    assert check("built", "kept.jsonl", "gone.jsonl") == (OK, "")
+    wanted = read_facts(DataSource(path="gone.jsonl"), "forget")
+    assert read_provenance(here / "built").forget == facts_digest(wanted)
+
+
+def test_files_in_a_published_layout_are_read(here, capsys):
+    for name, numbers in (("retain", range(4)), ("forget", range(8, 12))):
+        rows = map(fact, numbers)
+        asked = [{"question": row["prompt"], "answer": row["answer"]} for row in rows]
+        (here / f"{name}.json").write_text(json.dumps(asked), encoding="utf-8")
+    options = ["--retain", "retain.json", "--forget", "forget.json", "--dry-run", "--json", *RECIPE]
+    assert build(*options) == USAGE
+    assert "no column `prompt`" in capsys.readouterr().err
+    for columns in (["--layout", "tofu"], ["--field", "prompt=question"]):
+        assert build(*options, *columns) == OK
+        assert json.loads(capsys.readouterr().out)["examples"] == 4
 
 
 def test_the_original_is_no_base(here, capsys):

@@ -317,15 +317,18 @@ def test_the_published_questions_of_tofu(shared_data, tmp_path):
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("layout", ["tofu-forget10", "muse-news"])
+@pytest.mark.parametrize("layout", ["tofu-forget10", "muse-news", "muse-news-verbatim"])
 def test_a_retrained_model_can_pass(layout, people, tmp_path, monkeypatch):
     """With entities by rows, and with none: the two levels of relearning that are demanded."""
     monkeypatch.chdir(tmp_path)
     tofu_files = {"forget": "forget10", "retain": "retain_perturbed", "holdout": "holdout10"}
     muse_files = {"forget": "knowmem/forget_qa", "retain": "knowmem/retain_qa"}
-    for name, file in (tofu_files if layout.startswith("tofu") else muse_files).items():
+    verbatim_files = muse_files | {"forget": "verbmem/forget"}
+    files = {"tofu-forget10": tofu_files, "muse-news": muse_files}.get(layout, verbatim_files)
+    for name, file in files.items():
         rows = [json.loads(line) for line in people.facts(name).open(encoding="utf-8")]
-        told = [{"question": row["prompt"], "answer": row["answer"]} for row in rows]
+        asked, said = ("prompt", "gt") if file.startswith("verbmem") else ("question", "answer")
+        told = [{asked: row["prompt"], said: row["answer"]} for row in rows]
         write_lines(tmp_path / "files" / f"{file}.json", told[: len(told) // 20 * 20])
     arms = {"unlearned": "retrained-1", "original": "original", "retrained": "retrained-0"}
     options = [part for arm, name in arms.items() for part in (f"--{arm}", people.model_path(name))]

@@ -143,6 +143,7 @@ OTHERS = {
     "open-unlearning": (written_logs.open_unlearning, {}),
     "open-unlearning muse": (written_logs.open_unlearning_muse, {}),
     "muse": (written_logs.muse, {}),
+    "rwku": (written_logs.rwku, {}),
     "lm-eval": (
         partial(written_logs.lm_eval, facts=100),
         {"forget_tasks": ["wmdp_made_up"], "retain_tasks": ["mmlu_made_up"]},
@@ -156,10 +157,12 @@ OTHERS = {
         ("open-unlearning", True, "FAIL"),
         ("open-unlearning", False, "PASS"),
         ("muse", False, "PASS"),
+        ("rwku", True, "FAIL"),
         ("lm-eval", True, "FAIL"),
         pytest.param("open-unlearning muse", True, "FAIL", marks=pytest.mark.nightly),
         pytest.param("open-unlearning muse", False, "PASS", marks=pytest.mark.nightly),
         pytest.param("muse", True, "FAIL", marks=pytest.mark.nightly),
+        pytest.param("rwku", False, "PASS", marks=pytest.mark.nightly),
         pytest.param("lm-eval", False, "PASS", marks=pytest.mark.nightly),
     ],
 )
@@ -174,6 +177,11 @@ def test_logs_of_other_tools(tmp_path, name, knows, verdict):
     found = certify(tmp_path / "logs", policy="logs", out=tmp_path)
     assert found.verdict.verdict == verdict
     assert verify(tmp_path / "certificate.json").jobs == 3
+    hazardous = name == "lm-eval"
+    assert found.redaction == ("keyed digests" if hazardous else "none")
+    asked = written_logs.question("forget", 0)
+    for page in ("certificate.json", "certificate.html"):
+        assert (asked in (tmp_path / page).read_text(encoding="utf-8")) is not hazardous
     privleak = {f.params["attack"]: f for f in found.matrix[0].side_figures if f.against}
     if name == "open-unlearning":
         expected = 125 if knows else 0

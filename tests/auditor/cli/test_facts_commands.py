@@ -25,7 +25,7 @@ def test_a_table_becomes_facts_and_a_plan_that_is_redacted(here, capsys):
     assert run(["facts", "from-csv", "staff.csv", *ask]) == OK
     said = capsys.readouterr().out
     assert "60 facts about 60 entities" in said
-    assert "--redact" in said
+    assert "redact: true" in said
     assert "k0@" not in said
     assert run(["facts", "check", "facts.jsonl", "--json"]) == OK
     report = json.loads(capsys.readouterr().out)

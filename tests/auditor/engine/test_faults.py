@@ -253,19 +253,14 @@ def test_failed_advisory_attack_is_shown_and_does_not_block(audit, passing_plan,
     assert any("testing/exploding" in r.model_dump_json() for r in certificate.verdict.reasons)
 
 
-def test_nan_logits_are_a_failure_and_never_a_row(audit, passing_plan, broken_subject):
+def test_weights_that_are_no_numbers_end_the_audit(audit, passing_plan, broken_subject):
     weights = load_file(broken_subject / "model.safetensors")
     name = next(n for n in weights if n.endswith("layers.0.mlp.down_proj.weight"))
     weights[name][0, 0] = torch.nan
     save_file(weights, broken_subject / "model.safetensors", metadata={"format": "pt"})
     plan = passing_plan(unlearned={"path": str(broken_subject), "dtype": "float32"})
-    certificate = audit(plan)
-    assert certificate.verdict.verdict == "INCONCLUSIVE"
-    assert certificate.verdict.exit_code == 4
-    assert row(certificate, "none/as-is full precision").status == "failed"
-    reason = why(row(certificate, "none/as-is full precision"))
-    assert "not finite" in reason.params["error"]
-    assert all(r.figures is None for r in certificate.matrix)
+    with pytest.raises(OpeningError, match="answers in no numbers"):
+        audit(plan)
 
 
 def test_truncated_weights_are_refused_before_anything_runs(

@@ -9,10 +9,10 @@ import sys
 import textwrap
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from watched_audits import Watching, evidence, needs_ray
 
 from auditor.cli.main import USAGE, run
 from auditor.core.errors import AuditorError, ModelDiffersError
@@ -22,66 +22,7 @@ from auditor.engine.executors.base import EXECUTORS, LabelledJob
 from auditor.engine.executors.local import LocalExecutor
 from auditor.engine.executors.processes import ProcessesExecutor
 from auditor.engine.locations import Locations
-from auditor.engine.preparation import prepare
 from auditor.store.folder_store import FolderStore
-
-REQUESTS = [{"attack": "prompting/sampling", "parameters": {"samples": 2, "k": 1}}]
-
-
-@pytest.fixture
-def prepared(passing_plan, tmp_path):
-    """A plan of two attacks on three models, and an empty store."""
-    plan = passing_plan(attacks=REQUESTS, policy={"mandatory": ["none/as-is"]}, seeds=[0])
-
-    def make(name):
-        store = FolderStore(tmp_path / name)
-        return prepare(plan, store, SilentProgress()), store
-
-    return make
-
-
-def evidence(store):
-    """Content of every file of every job, but what it took.
-
-    What a worker was writing when it was killed stays in a folder that is no job's.
-    """
-    return {
-        str(file.relative_to(store.root)): file.read_bytes()
-        for file in (store.root / "jobs").glob("[!.]*/*/*")
-        if file.is_file() and file.name != "cost.json"
-    }
-
-
-@pytest.fixture(scope="module")
-def kept():
-    return {}
-
-
-@pytest.fixture
-def undisturbed(prepared, kept):
-    """The evidence of an audit in one process."""
-    if not kept:
-        ready, store = prepared("local")
-        outcome = run_audit(ready, store, LocalExecutor(), SilentProgress())
-        assert {r.evidence.status for r in outcome.runs} == {"measured"}
-        kept.update(evidence(store))
-    return kept
-
-
-class Watching(SilentProgress):
-    """Progress that keeps what it was told."""
-
-    def __init__(self, act=lambda total: None):
-        self.lines, self.done, self.act = [], 0, act
-
-    @contextmanager
-    def task(self, description, total):
-        def advance(n=1, note=""):
-            self.done += n
-            self.lines.append(note)
-            self.act(self.done)
-
-        yield advance
 
 
 def test_evidence_does_not_depend_on_the_executor(prepared, undisturbed):
@@ -148,14 +89,14 @@ def test_a_model_that_differs_stops_every_executor(prepared, people):
     assert evidence(store) == {}
 
 
-def test_nothing_to_do_starts_nothing(tmp_path):
+@pytest.mark.parametrize("name", ["local", "processes", pytest.param("ray", marks=needs_ray)])
+def test_nothing_to_do_starts_nothing(name, tmp_path):
     store = FolderStore(tmp_path / "store")
-    for name in EXECUTORS.names():
-        assert EXECUTORS.get(name)().run([], Locations(), store, SilentProgress()) == {}
+    assert EXECUTORS.get(name)().run([], Locations(), store, SilentProgress()) == {}
 
 
 def test_executors_are_chosen_by_name(capsys, tmp_path):
-    assert {"local", "processes"} <= set(EXECUTORS.names())
+    assert {"local", "processes", "ray"} <= set(EXECUTORS.names())
     with pytest.raises(AuditorError, match="--executor processes"):
         EXECUTORS.get("local")(2)
     with pytest.raises(AuditorError, match="--workers 1 or more"):
@@ -198,6 +139,7 @@ KILLING = """
 
     class KillingParameters(Parameters):
         marker: str = ""
+        loses: bool = False
 
 
     @attack("testing/killing")
@@ -207,6 +149,8 @@ KILLING = """
 
         @property
         def variant(self):
+            if self.parameters.loses:
+                return "lost"
             return "once" if self.parameters.marker else "always"
 
         def measure(self, model, context):
@@ -214,6 +158,8 @@ KILLING = """
             if not marker or not Path(marker).exists():
                 if marker:
                     Path(marker).touch()
+                if self.parameters.loses:
+                    raise RuntimeError("CUDA error: device-side assert triggered")
                 os.kill(os.getpid(), signal.SIGKILL)
             return Record(rows=context.evaluator.evaluate(model))
 """
@@ -243,6 +189,10 @@ def test_an_attack_that_kills_its_worker_is_failed_and_the_others_go_on(passing_
     plan["attacks"] = [
         {"attack": "testing/killing", "parameters": {"marker": str(tmp_path / "marker")}},
         {"attack": "testing/killing"},
+        {
+            "attack": "testing/killing",
+            "parameters": {"marker": str(tmp_path / "lost"), "loses": True},
+        },
     ]
     (tmp_path / "plan.yaml").write_text(json.dumps(plan))
     out = tmp_path / "out"
@@ -254,6 +204,7 @@ def test_an_attack_that_kills_its_worker_is_failed_and_the_others_go_on(passing_
     assert process.returncode == 0, complaints
     matrix = {f"{r['attack']} {r['variant']}": r for r in json.loads(said)["matrix"]}
     assert matrix["testing/killing once"]["status"] == "measured"
+    assert matrix["testing/killing lost"]["status"] == "measured", "in a process that lost nothing"
     assert matrix["none/as-is full precision"]["status"] == "measured"
     dead = matrix["testing/killing always"]
     assert dead["status"] == "failed"
@@ -263,6 +214,7 @@ def test_an_attack_that_kills_its_worker_is_failed_and_the_others_go_on(passing_
     }
     logs = [file.read_text() for file in (out / "evidence" / "failures").iterdir()]
     assert any("exit code -9" in log for log in logs)
+    assert any("device-side assert triggered" in log for log in logs)
 
 
 FOREVER = """

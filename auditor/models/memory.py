@@ -1,0 +1,72 @@
+"""Memory that models need, and memory that is free."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import torch
+
+from auditor.core.errors import DoesNotFitError
+from auditor.core.faults import is_out_of_memory
+from auditor.models.manifest import Location
+from auditor.models.spec import ModelSpec
+from auditor.models.stored_tensors import stored_tensors
+
+
+def release_memory() -> None:
+    """Give back what nothing refers to any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def loaded_whole(spec: ModelSpec, location: Location) -> Iterator[None]:
+    """Tell weights that do not fit from other faults of loading.
+
+    Raises:
+        DoesNotFitError: Memory ran out.
+    """
+    if torch.cuda.is_available():  # what the last model left there may be all that is in the way
+        release_memory()
+    free = free_memory(spec.device_map)
+    try:
+        yield
+    except (RuntimeError, MemoryError, OSError) as error:
+        if not is_out_of_memory(error):
+            raise
+        needed = weights_memory(spec, location)
+        raise DoesNotFitError(str(location.model), needed, free) from error
+
+
+def weights_memory(spec: ModelSpec, location: Location) -> int:
+    """Return the bytes that a model's weights take once they are loaded.
+
+    Those of files in other formats than safetensors are taken for as many as the files have.
+    """
+    wanted = None if spec.dtype == "auto" else getattr(torch, spec.dtype).itemsize
+    stored = stored_tensors(location).values()
+    if not stored:
+        return sum(
+            (location.model / name).stat().st_size
+            for name in location.manifest.files
+            if (location.model / name).is_file()
+        )
+    return sum(
+        tensor.size * wanted if wanted and tensor.is_float else tensor.end - tensor.begin
+        for tensor in stored
+    )
+
+
+def free_memory(device_map: str | None) -> int:
+    """Return the bytes that are free where a model is put.
+
+    Args:
+        device_map: As in a model's spec.
+    """
+    kind, _, number = (device_map or "cuda").partition(":")
+    if kind == "cpu" or not torch.cuda.is_available():
+        return int(psutil.virtual_memory().available)
+    devices = [int(number or 0)] if kind == "cuda" else range(torch.cuda.device_count())
+    return sum(torch.cuda.mem_get_info(device)[0] for device in devices)
