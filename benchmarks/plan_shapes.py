@@ -2,14 +2,14 @@
 
     python -m benchmarks.plan_shapes FOLDER [--only "Llama 2 7B"]
 
-The checkpoints are sparse files that hold the headers of every tensor and a few random weights of
-each, so they take no room; only their digests take time. Each is planned in the profile `standard`
-for three machines, by published figures of their cards. Prints a table as Markdown.
+The checkpoints are sparse files with the header of every tensor, so they take no room. They are not
+hashed, which `auditor plan` does first: what is shown here is what it then says of needs and of
+time. Each is planned in the profile `standard` for machines by the published figures of their
+cards. Prints a table as Markdown.
 """
 
 import argparse
 import json
-import random
 import struct
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,17 +25,18 @@ from transformers import (
 )
 
 from auditor.core.errors import AuditorError
-from auditor.core.progress import SilentProgress
 from auditor.core.roles import Role
+from auditor.data.folds import names_entities
 from auditor.engine.capacity import capacity, check_fits, shapes_of
 from auditor.engine.estimate import estimate
-from auditor.engine.machine import GB, stated
+from auditor.engine.expansion import expand, explicit
+from auditor.engine.machine import stated
 from auditor.engine.plan import parse_plan
-from auditor.engine.preparation import Prepared, prepare
+from auditor.engine.plan_checks import read_sets
+from auditor.engine.preparation import Prepared
+from auditor.models.manifest import Location, Manifest
 from auditor.store.folder_store import FolderStore
 
-_WRITTEN = 4096
-"""Bytes of random weights at the beginning of each tensor."""
 _FACTS = 100
 MACHINES = ("1xH100", "2xH100", "8xH100")
 _GROUPED: dict[str, Any] = {"num_key_value_heads": 8}
@@ -66,14 +67,17 @@ class Row(NamedTuple):
 
     model: str
     machine: str
-    fits: str
+    fitting: str
+    """Levels of attacks that fit, of those that apply."""
     hours: float
-    largest: float
-    """GB of the attack that needs most."""
+    """Hours of those that fit."""
+    refused: str
+    """What `auditor plan` says to change where it refuses."""
     lacking: str
+    """Mandatory levels that do not fit or do not apply."""
 
 
-def checkpoint(folder: Path, config: PretrainedConfig, seed: int) -> None:
+def checkpoint(folder: Path, config: PretrainedConfig) -> None:
     """Write a checkpoint without weights to speak of."""
     folder.mkdir(parents=True)
     config.architectures = [f"{type(config).__name__.removesuffix('Config')}ForCausalLM"]
@@ -82,7 +86,8 @@ def checkpoint(folder: Path, config: PretrainedConfig, seed: int) -> None:
     tokenizer().save_pretrained(folder)
     with torch.device("meta"):
         network = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    header, end = {}, 0
+    header: dict[str, Any] = {}
+    end = 0
     for name, tensor in network.state_dict().items():
         size = 2 * tensor.numel()
         header[name] = {
@@ -93,15 +98,8 @@ def checkpoint(folder: Path, config: PretrainedConfig, seed: int) -> None:
         end += size
     content = json.dumps(header).encode()
     content += b" " * (-len(content) % 8)
-    rng = random.Random(seed)
     with (folder / "model.safetensors").open("wb") as file:
         file.write(struct.pack("<Q", len(content)) + content)
-        for entry in header.values():
-            begin, stop = entry["data_offsets"]
-            file.seek(8 + len(content) + begin)
-            weights = torch.tensor([rng.gauss(0, 0.02) for _ in range(_WRITTEN // 2)])
-            written = weights.to(torch.bfloat16).view(torch.uint8).numpy().tobytes()
-            file.write(written[: stop - begin])
         file.truncate(8 + len(content) + end)
 
 
@@ -137,19 +135,35 @@ def facts(folder: Path) -> dict[str, str]:
 
 
 def prepared(folder: Path, config: PretrainedConfig) -> tuple[Prepared, FolderStore]:
-    """Make the checkpoints of three arms, and check a plan of them."""
-    arms = {"unlearned": 1, "original": 2, "retrained": 3}
-    for name, seed in arms.items():
+    """Make the checkpoints of three arms, and a plan of them."""
+    arms = ("unlearned", "original", "retrained")
+    for name in arms:
         if not (folder / name).exists():
-            checkpoint(folder / name, config, seed)
-    content = {
+            checkpoint(folder / name, config)
+    content: dict[str, Any] = {
         **{name: {"path": str(folder / name), "device_map": "auto"} for name in arms},
         "data": facts(folder),
         "profile": "standard",
     }
     content["retrained"] = [content["retrained"]]
+    plan = explicit(parse_plan(content, "the benchmark's plan"))
+    sets, _ = read_sets(plan.data)
     store = FolderStore(folder / "evidence")
-    return prepare(parse_plan(content, "the benchmark's plan"), store, SilentProgress()), store
+    found = Prepared(
+        plan=plan,
+        locations={arm: _location(Path(spec.path), arm) for arm, spec in plan.arms.items()},
+        sets=sets,
+        facts=store.put_facts(sets),
+        variants=expand(plan, entities=names_entities(sets.forget)),
+        warnings=[],
+    )
+    return found, store
+
+
+def _location(folder: Path, arm: str) -> Location:
+    """A model's files, by a name in the place of a digest."""
+    files = {"model.safetensors": arm, "config.json": "", "tokenizer.json": ""}
+    return Location(model=folder, adapter=None, manifest=Manifest(files=files))
 
 
 def row(model: str, machine: str, plan: Prepared, store: FolderStore) -> Row:
@@ -157,21 +171,18 @@ def row(model: str, machine: str, plan: Prepared, store: FolderStore) -> Row:
     there = stated(machine)
     found = estimate(plan, store, there)
     able = [entry for entry in found.variants if entry.unavailable is None]
-    lacking = [entry.label for entry in able if entry.does_not_fit]
+    fitting = [entry for entry in able if not entry.does_not_fit]
     try:
         check_fits(capacity(plan, there, shapes_of(plan)), plan, store)
-        fits = "yes" if not lacking else f"but for {len(lacking)} of {len(able)}"
+        refused = "-"
     except AuditorError as error:
-        fits = "no: " + str(error).splitlines()[-1].partition(" --even")[0]
-    away = [
-        entry.label
-        for entry in found.variants
-        if entry.unavailable is not None and entry.role is Role.MANDATORY
-    ]
-    named = [*lacking, *(f"{label} (unavailable)" for label in away)]
-    hours = sum(entry.seconds for entry in able if not entry.does_not_fit) / 3600
-    largest = max(entry.least_bytes for entry in able) / GB
-    return Row(model, machine, fits, hours, largest, ", ".join(named) or "-")
+        refused = str(error).splitlines()[-1].partition(" --even")[0]
+    mandatory = [entry for entry in found.variants if entry.role is Role.MANDATORY]
+    lacking = [entry.label for entry in mandatory if entry.does_not_fit]
+    lacking += [f"{e.label} (does not apply)" for e in mandatory if e.unavailable is not None]
+    hours = sum(entry.seconds for entry in fitting) / 3600
+    counted = f"{len(fitting)} of {len(able)}"
+    return Row(model, machine, counted, hours, refused, ", ".join(lacking) or "-")
 
 
 def main() -> None:
@@ -180,8 +191,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", choices=sorted(SHAPES), action="append", default=[])
     options = parser.parse_args()
-    print("| model | machine | fits | hours | most GB needed | what lacks |")
-    print("| --- | --- | --- | --: | --: | --- |", flush=True)
+    titles = (
+        "model",
+        "machine",
+        "levels that fit",
+        "hours",
+        "what to change",
+        "mandatory, lacking",
+    )
+    print(f"| {' | '.join(titles)} |")
+    print("| --- | --- | --: | --: | --- | --- |", flush=True)
     for model, config in SHAPES.items():
         if options.only and model not in options.only:
             continue
@@ -189,8 +208,8 @@ def main() -> None:
         for machine in MACHINES:
             found = row(model, machine, plan, store)
             print(
-                f"| {found.model} | {found.machine} | {found.fits} | {found.hours:.1f} | "
-                f"{found.largest:.0f} | {found.lacking} |",
+                f"| {found.model} | {found.machine} | {found.fitting} | {found.hours:.1f} | "
+                f"{found.refused} | {found.lacking} |",
                 flush=True,
             )
 

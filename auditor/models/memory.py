@@ -28,7 +28,8 @@ def loaded_whole(spec: ModelSpec, location: Location) -> Iterator[None]:
     Raises:
         DoesNotFitError: Memory ran out.
     """
-    release_memory()
+    if torch.cuda.is_available():  # what the last model left there may be all that is in the way
+        release_memory()
     free = free_memory(spec.device_map)
     try:
         yield

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 _WORDS = 1 << 15
 """Words of eight bytes in a block, which has one sum."""
@@ -36,14 +35,20 @@ def _sums(flat: Tensor) -> Iterator[bytes]:
     if flat.storage_offset() * flat.element_size() % 8:
         flat = flat.clone()
     octets = flat.view(torch.uint8)
-    whole = len(octets) // 8 * 8
-    factors = _factors(flat.device)
-    for part in torch.split(octets[:whole].view(torch.int64), _WORDS * _at_once(flat.device)):
-        blocks = functional.pad(part, (0, -len(part) % _WORDS)).view(-1, _WORDS)
-        mixed = blocks * _SPREAD
-        mixed ^= (mixed >> 32) & _LOW
-        yield (mixed * factors).sum(1).cpu().numpy().tobytes()
-    yield octets[whole:].cpu().numpy().tobytes()
+    words = octets[: len(octets) // 8 * 8].view(torch.int64)
+    whole = len(words) // _WORDS * _WORDS
+    for part in torch.split(words[:whole].view(-1, _WORDS), _at_once(flat.device)):
+        yield _weighted(part)
+    yield _weighted(words[whole:].unsqueeze(0))
+    yield octets[8 * len(words) :].cpu().numpy().tobytes()
+
+
+def _weighted(blocks: Tensor) -> bytes:
+    """Sums of blocks of words [blocks, words]."""
+    mixed = blocks * _SPREAD
+    mixed ^= (mixed >> 32) & _LOW
+    mixed *= _factors(blocks.device)[: blocks.shape[1]]
+    return bytes(mixed.sum(1).cpu().numpy().tobytes())
 
 
 def _at_once(device: torch.device) -> int:

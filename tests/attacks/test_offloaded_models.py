@@ -24,16 +24,25 @@ LAYERS = {"model.embed_tokens": "cpu", "model.rotary_emb": "cpu", "model.norm": 
 ON_DISK = LAYERS | {"model.layers.0": "cpu", "model.layers.1": "disk", "lm_head": "disk"}
 
 
-@pytest.fixture(params=["disk", "everything"])
-def offloaded(request, directories, monkeypatch):
-    """A model whose weights lie partly on disk, or all in the main memory beside a device."""
-    if request.param == "disk":
-        monkeypatch.setattr(loading, "places", lambda spec: ON_DISK)
-        return open_directory(directories["llama"])
+@pytest.fixture
+def on_disk(directories, monkeypatch):
+    """A model whose weights lie partly on disk."""
+    monkeypatch.setattr(loading, "places", lambda spec: ON_DISK)
+    return open_directory(directories["llama"])
+
+
+@pytest.fixture
+def in_main_memory(directories):
+    """A model whose weights all lie in the main memory, beside a device."""
     model = open_directory(directories["llama"])
     accelerate.cpu_offload(model.network, execution_device=torch.device("cpu"))
     assert model.network.get_input_embeddings().weight.is_meta
     return model
+
+
+@pytest.fixture(params=["on_disk", "in_main_memory"])
+def offloaded(request):
+    return request.getfixturevalue(request.param)
 
 
 @pytest.fixture
@@ -94,14 +103,12 @@ WRITING = {
 
 
 @pytest.mark.parametrize("attack", WRITING)
-def test_attacks_that_work_on_the_weights_say_what_to_change(
-    attack, offloaded, evaluator, tmp_path
-):
+def test_attacks_that_work_on_the_weights_say_what_to_change(attack, on_disk, evaluator, tmp_path):
     with pytest.raises(
         UnavailableError, match=r"tensors of this model .*offloaded.*`dtype: bfloat16`"
     ):
-        WRITING[attack](offloaded, AttackContext(evaluator, 0, tmp_path))
-    assert len(offloaded.score(PAIRS)) == len(PAIRS), "and it can be asked afterwards"
+        WRITING[attack](on_disk, AttackContext(evaluator, 0, tmp_path))
+    assert len(on_disk.score(PAIRS)) == len(PAIRS), "and it can be asked afterwards"
 
 
 def test_a_quantized_copy_is_placed_by_itself(directories, monkeypatch, evaluator, tmp_path):

@@ -187,7 +187,7 @@ def flipped(tensor, place, bit):
 SIZES = (1, 7, 1 << 16, (1 << 16) + 3, (1 << 18) + 5)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(
     st.sampled_from(SIZES),
     st.sampled_from([torch.float32, torch.bfloat16]),
@@ -201,7 +201,7 @@ def test_no_bit_of_any_element_goes_unseen(size, dtype, seed, bit):
         assert tensor_digest(flipped(tensor, seed % size, mask)) != tensor_digest(tensor)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 2**31), st.integers(0, 2**31), st.booleans(), st.sampled_from(SIZES[2:]))
 def test_no_two_elements_change_places_unseen(one, other, signs, size):
     """Also words of eight bytes that differ in their signs alone, and whole blocks of them."""
