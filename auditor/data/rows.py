@@ -201,7 +201,7 @@ def _check_one_document(path: Path, file: IO[bytes], first: dict[str, Any] | Fau
             whole = parse_json(content, finite=False)
         except ValueError as error:
             line = content.removeprefix(_BOM).lstrip().partition(b"\n")[0].rstrip()
-            if b"," in line and line[:1] not in _OF_JSON:
+            if b"," in line and b"\0" not in line and line[:1] not in _OF_JSON:
                 raise AuditorError(
                     f"{path} holds no JSON, and looks like CSV; if it is, give it a name that "
                     "ends in .csv."

@@ -132,6 +132,16 @@ class Null:
         if len(sizes) > 1:
             raise ValueError(f"the null's parts have {sorted(sizes)} facts")
 
+    @property
+    def ignorant(self) -> FloatArray:
+        """Knowledge against which the original is held [m].
+
+        An original that knows the true answers gives others no probability. Held against its own
+        exchanged answers, its gap would hold what anybody guesses, and what is left in the
+        unlearned model would be a smaller share of it than it is.
+        """
+        return self.unlearned if self.paired else self.original
+
     def pairings(self) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
         """Yield places of facts to forget and of their partners.
 
@@ -228,9 +238,9 @@ class Arms:
     @property
     def baseline_mean(self) -> float:
         """Mean K of what stands for a model that forgot."""
-        if self.null is not None:
-            return float(self.null.original.mean())
-        return float(self.retrained.mean(axis=1).mean())
+        if self.null is None:
+            return float(self.retrained.mean(axis=1).mean())
+        return float(self.null.ignorant.mean())
 
     def fact_contrast(self) -> Contrast:
         """Returns d and g per fact, whatever the scope.
@@ -241,8 +251,8 @@ class Arms:
         if self.null is None:
             baseline = self.retrained.mean(axis=0)
             return Contrast(self.unlearned - baseline, self.original - baseline)
-        own, original = self._expected(self.null.unlearned), self._expected(self.null.original)
-        return Contrast(self.unlearned - own, self.original - original, apart=True)
+        own, original = self._expected(self.null.unlearned), self._expected(self.null.ignorant)
+        return Contrast(self.unlearned - own, self.original - original, not self.null.paired)
 
     def _expected(self, known: FloatArray) -> FloatArray:
         """Mean K of the null for each fact [n]."""
@@ -284,7 +294,7 @@ class Arms:
         Facts are paired in a census, and whole entities where they are the units.
         """
         clusters = self.clusters(scope)
-        sides = [self.unlearned, self.original, null.unlearned, null.original]
+        sides = [self.unlearned, self.original, null.unlearned, null.ignorant]
         pairs = null.pairings()
         if clusters is not None and null.paired:
             sides = [entity_means(side, clusters) for side in sides]
@@ -292,11 +302,11 @@ class Arms:
             pairs = iter([(places, places)])
         elif clusters is not None:
             sides = [entity_means(side, clusters) for side in sides[:2]]
-            sides += [entity_means(k, null.entities) for k in (null.unlearned, null.original)]
+            sides += [entity_means(k, null.entities) for k in (null.unlearned, null.ignorant)]
             pairs = _random_pairs([[np.arange(sides[0].size), np.arange(sides[2].size)]])
         found = [(sides[0][f] - sides[2][c], sides[1][f] - sides[3][c]) for f, c in pairs]
         d, g = (np.array(rows) for rows in zip(*found, strict=True))
-        return Contrast(d, g, apart=True)
+        return Contrast(d, g, not null.paired)
 
     def clusters(self, scope: Scope) -> tuple[str, ...] | None:
         """Returns what facts are averaged within, or None."""

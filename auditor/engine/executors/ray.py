@@ -112,7 +112,7 @@ class RayExecutor(Executor):
         total = sum(map(len, groups.values()))
         if not total:
             return {}
-        _join(self._address, self._threads)
+        _join(self._address)
         on_cpu = all(key.spec.device_map == CPU for key in groups)
         needs, room = needs_of(ray.nodes(), self._threads, 0 if on_cpu else self._gpus)
         size = min(self.workers or room, total if self.workers else len(groups))
@@ -177,7 +177,7 @@ def _room(node: Mapping[str, float], threads: int, gpus: int) -> int:
     return min(processors, int(node.get("GPU", 0)) // gpus) if gpus else processors
 
 
-def _join(address: str | None, threads: int) -> None:
+def _join(address: str | None) -> None:
     """Join a cluster, or start Ray here, unless that was done.
 
     Raises:
@@ -187,12 +187,21 @@ def _join(address: str | None, threads: int) -> None:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as Ray will have it
-    common = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
+    common: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": "ERROR",
+        "configure_logging": True,
+    }
+    if address is None:
+        common |= {"include_dashboard": False, "object_store_memory": _OBJECTS}
     try:
-        if address is None:
-            ray.init("local", include_dashboard=False, object_store_memory=_OBJECTS, **common)
-        else:
-            ray.init(address, **common)
+        try:
+            ray.init(address or "local", **common)
+        except Exception:  # a busy machine takes longer than Ray waits, and not twice
+            ray.shutdown()
+            if address is not None:
+                raise
+            ray.init("local", **common)
     except Exception as error:  # Ray raises anything where it cannot start
         ray.shutdown()
         said = " ".join(str(error).split())[:_SHOWN]

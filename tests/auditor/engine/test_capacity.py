@@ -244,7 +244,7 @@ def test_finished_jobs_tell_how_long_others_take(prepared, tmp_path):
     for entry in after.variants:
         assert entry.calibrated
         assert entry.seconds == pytest.approx(took[entry.label], rel=1.0)
-    assert sum(e.seconds for e in before.variants) > 20 * sum(took.values())
+    assert sum(e.seconds for e in before.variants) > 2.5 * sum(took.values())
     elsewhere = estimate(again, store, slow._replace(name="another device"))
     assert elsewhere.calibration.jobs == 0
     assert estimate(again, store, slow._replace(stated=True)).calibration.jobs == 0

@@ -99,7 +99,7 @@ def test_a_git_lfs_pointer_is_refused(llama):
     (llama / "model.safetensors").write_text(
         "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 123\n"
     )
-    with pytest.raises(AuditorError, match="Copy or download it again"):
+    with pytest.raises(AuditorError, match="git lfs pull"):
         manifest(llama)
 
 

@@ -176,3 +176,14 @@ def test_words_alone_tell_sets_of_other_kinds_apart():
 def test_no_verdict_is_wrong_in_a_few_simulated_audits(baseline, state):
     for truth in ("forgotten", "at the margin", "hidden"):
         assert cell(baseline, state, 0.3, 40, truth, reps=2).wrong == 0
+
+
+def test_the_gap_leaves_out_what_anybody_guesses():
+    rng = np.random.default_rng(5)
+    guessed = rng.uniform(0.2, 0.4, N)
+    known = np.full(N, 0.95)
+    left = guessed + 0.5 * (known - guessed)
+    null = Null(guessed, np.full(N, 0.005), ENTITIES, True, FORMS, FORMS, 0.3, 0.0)
+    contrast = Arms(left, known, np.empty((0, N)), ENTITIES, null=null).contrast("census")
+    assert contrast.d.mean() / contrast.g.mean() == pytest.approx(0.5)
+    assert not contrast.apart
