@@ -13,6 +13,8 @@ from auditor.models.devices import input_device
 from auditor.models.language.decoding import decoding
 from auditor.models.language.placement import empty_network, network_class, unquantized
 
+_PART = 1 << 22
+"""Weights that are looked at together."""
 _SHORT, _LONG = 7, 12
 """Tokens of the two texts that are asked."""
 _WRITTEN = 2
@@ -74,7 +76,8 @@ def is_finite(network: Any) -> bool:
         for p in network.parameters()  # what is offloaded is known by the logits alone
         if p.is_floating_point() and p.element_size() > 1 and not p.is_meta
     )
-    if not all(bool(torch.isfinite(weight).all()) for weight in weights):
+    parts = (part for weight in weights for part in torch.split(weight.detach().reshape(-1), _PART))
+    if not all(bool(torch.isfinite(part).all()) for part in parts):
         return False
     mask = torch.ones(1, _LONG, dtype=torch.long)
     return bool(torch.isfinite(_logits(network, _ids(network)[None], mask)).all())
