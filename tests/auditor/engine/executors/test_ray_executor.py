@@ -189,8 +189,10 @@ def test_an_audit_that_ends_takes_its_cluster_along_and_goes_on_later(
     process.send_signal(how)
     process.communicate(timeout=60)
     assert _gone(started)
-    assert before.items() <= evidence(store).items() <= undisturbed.items()
+    assert before.items() <= evidence(store).items()
     process = command(tmp_path, *arguments)
     _, complaints = process.communicate(timeout=300)
     assert process.returncode == 0, complaints
-    assert evidence(store) == undisturbed
+    # an audit also asks in which format the original answers best
+    assert before.items() <= evidence(store).items()
+    assert undisturbed.items() <= evidence(store).items()
