@@ -114,7 +114,8 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
                 "tensor": tensor.__name__,
                 "layers_quantized": len(weights),
             }
-            del layers, weights  # else they would outlive the copy
+            del layers  # else they would outlive the copy
+            del weights
             yield Quantized(copy, codes, notes)
 
     def _refuse(self, model: LanguageModel) -> None:

@@ -120,9 +120,11 @@ def test_it_measures_twice_alike_and_leaves_the_subject_alone(subjects, evaluato
 def test_a_layer_that_fails_ends_the_attack_and_not_the_audit(tmp_path, evaluator):
     """GPTQModel ends its process with exit code 1, which would read as FAIL."""
     model = make_model("llama")
+    subject = open_directory(save(tmp_path / "nan", model, make_tokenizer()))
+    assert subject.network is not None  # opened before the files are spoiled, or it would not be
     with torch.no_grad():
         model.model.layers[0].mlp.down_proj.weight.fill_(float("nan"))
-    subject = open_directory(save(tmp_path / "nan", model, make_tokenizer()))
+    save(tmp_path / "nan", model, make_tokenizer())
     with pytest.raises(MeasurementError):
         attack().measure(subject, AttackContext(evaluator, 0, tmp_path))
 

@@ -125,12 +125,14 @@ def test_every_width_on_every_architecture(architecture, bits, subjects, evaluat
 def test_not_a_number_is_never_a_row(how_many, tmp_path, evaluator):
     model = make_model("llama")
     weight = model.model.layers[0].mlp.down_proj.weight
+    subject = open_directory(save(tmp_path / "nan", model, make_tokenizer()))
+    assert subject.network is not None  # opened before the files are spoiled, or it would not be
     with torch.no_grad():
         if how_many == "one":
             weight[3, 5] = float("nan")
         else:
             weight.fill_(float("nan"))
-    subject = open_directory(save(tmp_path / "nan", model, make_tokenizer()))
+    save(tmp_path / "nan", model, make_tokenizer())
     with pytest.raises(MeasurementError):
         attack().measure(subject, AttackContext(evaluator, 0, tmp_path))
 

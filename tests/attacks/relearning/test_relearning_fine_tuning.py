@@ -318,10 +318,9 @@ def test_a_model_under_a_device_map_learns_the_same_and_keeps_its_hooks(director
 
 
 def test_a_loss_that_is_no_number_is_a_failed_measurement(tmp_path):
-    model = make_model("llama")
+    subject = open_directory(save(tmp_path / "nan", make_model("llama"), make_tokenizer()))
     with torch.no_grad():
-        model.model.layers[1].mlp.down_proj.weight.fill_(float("nan"))
-    subject = open_directory(save(tmp_path / "nan", model, make_tokenizer()))
+        subject.network.model.layers[1].mlp.down_proj.weight.fill_(float("nan"))
     with (
         pytest.raises(MeasurementError, match="not finite"),
         learner(subject, subject.encode(PAIRS), FineTuning(), 0) as taught,
