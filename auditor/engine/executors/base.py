@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 from auditor.attack import ATTACKS
 from auditor.core.errors import AuditorError
 from auditor.core.interruption import check_interrupted
-from auditor.core.progress import Progress
+from auditor.core.progress import Advance, Progress
 from auditor.core.registry import Registry
 from auditor.engine.execution import execute
 from auditor.engine.failure import RETRIES, Failure, FailureKind, kind_of
@@ -339,15 +339,21 @@ class Turn(NamedTuple):
 
 
 class Agenda:
-    """Jobs that are left to do, by the model that they need.
+    """Jobs of one call that are left to do, by model, and what became of the others.
 
     Args:
         groups: The jobs by model, as `waiting` has them.
+        advance: Is told of each job that ends.
     """
 
-    def __init__(self, groups: Mapping[ModelKey, Sequence[LabelledJob]]) -> None:
+    def __init__(self, groups: Mapping[ModelKey, Sequence[LabelledJob]], advance: Advance) -> None:
         self._left = {key: deque(entries) for key, entries in groups.items()}
         self._elsewhere: deque[LabelledJob] = deque()
+        self._advance = advance
+        self.open = sum(map(len, groups.values()))
+        """Number of jobs that have not ended."""
+        self.failures: dict[str, Failure] = {}
+        """Failures of those that left no evidence, by key."""
 
     def next(self, held: ModelKey | None) -> Turn | None:
         """Return the next job, of the held model where one is left.
@@ -365,10 +371,25 @@ class Agenda:
         """Put a job back that is to be done first."""
         self._left.setdefault(model_key(entry.job), deque()).appendleft(entry)
 
-    def later(self, entry: LabelledJob) -> None:
-        """Put a job back that another process is at."""
-        self._elsewhere.append(entry)
+    def answered(self, entry: LabelledJob, answer: Answer) -> None:
+        """Take in what a worker says of its job.
 
-    def give_up(self, model: ModelKey) -> list[LabelledJob]:
-        """Take out all jobs of a model."""
-        return [*self._left.pop(model, ())]
+        A failure that ends the model ends the jobs that wait for it, too.
+
+        Raises:
+            BaseException: The error that no job can go on after.
+        """
+        if answer.error is not None:
+            raise answer.error
+        if answer.claimed:
+            self._elsewhere.append(entry)
+            self._advance(0, f"{entry.label}: {ELSEWHERE}")
+            return
+        ended = [entry]
+        if answer.failure is not None and answer.failure.ends_model:
+            ended += self._left.pop(model_key(entry.job), ())
+        for each in ended:
+            if answer.failure is not None:
+                self.failures[each.job.key] = answer.failure
+            self.open -= 1
+            self._advance(1, each.label)

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from auditor.core.errors import AuditorError
 from auditor.core.progress import Progress
 from auditor.engine.executors.base import (
-    ELSEWHERE,
     EXECUTORS,
     TASK,
     Agenda,
@@ -41,25 +40,17 @@ class LocalExecutor(Executor):
     ) -> Mapping[str, Failure]:
         """Run the jobs model by model, so that each is loaded once."""
         groups = waiting(jobs, store)
-        failures: dict[str, Failure] = {}
         if not groups:
-            return failures
+            return {}
         with progress.task(TASK, sum(map(len, groups.values()))) as advance:
-            current, held, agenda = "", None, Agenda(groups)
+            current, held, agenda = "", None, Agenda(groups, advance)
             worker = Worker(models, store, Ticker(lambda line: advance(0, f"{current}: {line}")))
             try:
                 while (turn := agenda.next(held)) is not None:
                     current, job = turn.entry
                     held = model_key(job)
                     advance(0, current)
-                    answer = worker.attempt(job, turn.patience)
-                    if answer.claimed:
-                        agenda.later(turn.entry)
-                        advance(0, f"{current}: {ELSEWHERE}")
-                        continue
-                    if answer.failure is not None:
-                        failures[job.key] = answer.failure
-                    advance(1, current)
+                    agenda.answered(turn.entry, worker.attempt(job, turn.patience))
             finally:
                 worker.close()
-        return failures
+        return agenda.failures

@@ -19,7 +19,6 @@ from auditor.core.messages import message
 from auditor.core.progress import Advance, Progress
 from auditor.core.quiet import quiet_libraries
 from auditor.engine.executors.base import (
-    ELSEWHERE,
     EXECUTORS,
     TASK,
     Agenda,
@@ -136,11 +135,10 @@ class _Crew:
         threads: int,
         advance: Advance,
     ) -> None:
-        self._agenda = Agenda(groups)
+        self._agenda = Agenda(groups, advance)
         self._models, self._store, self._threads = models, store, threads
         self._advance = advance
         self._deaths: dict[str, int] = {}
-        self._failures: dict[str, Failure] = {}
 
     def work(self, size: int) -> dict[str, Failure]:
         """Run everything that is left in ``size`` processes."""
@@ -157,7 +155,7 @@ class _Crew:
                         processes.append(self._replaced(process))
                     else:
                         self._heard(process, said)
-        return self._failures
+        return self._agenda.failures
 
     @contextmanager
     def _processes(self, size: int) -> Iterator[list[_Process]]:
@@ -198,23 +196,8 @@ class _Crew:
         if isinstance(said, str):
             self._advance(0, f"{entry.label}: {said}")
         elif isinstance(said, Answer):
-            self._answered(entry, said)
+            self._agenda.answered(entry, said)
             self._assign(process)
-
-    def _answered(self, entry: LabelledJob, answer: Answer) -> None:
-        if answer.error is not None:
-            raise answer.error
-        if answer.claimed:
-            self._agenda.later(entry)
-            self._advance(0, f"{entry.label}: {ELSEWHERE}")
-            return
-        done = [entry]
-        if answer.failure is not None and answer.failure.ends_model:
-            done += self._agenda.give_up(model_key(entry.job))
-        for each in done:
-            if answer.failure is not None:
-                self._failures[each.job.key] = answer.failure
-            self._advance(1, each.label)
 
     def _replaced(self, dead: _Process) -> _Process:
         """Return a process in place of one that died.
@@ -227,15 +210,15 @@ class _Crew:
             key = entry.job.key
             self._deaths[key] = self._deaths.get(key, 0) + 1
             if self._store.has(key):  # it died after its work was done
-                self._advance(1, entry.label)
+                self._agenda.answered(entry, Answer())
             elif self._deaths[key] <= RETRIES[FailureKind.POISONED].times:
                 self._agenda.again(entry)
             else:
                 code = dead.process.exitcode
                 self._store.log_failure(key, f"The worker process ended with exit code {code}.\n")
                 reason = message("worker_died", exit_code=code)
-                self._failures[key] = Failure(reason, FailureKind.POISONED)
-                self._advance(1, entry.label)
+                failure = Failure(reason, FailureKind.POISONED)
+                self._agenda.answered(entry, Answer(failure))
         process = self._new()
         process.model = dead.model
         self._assign(process)

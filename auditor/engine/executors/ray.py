@@ -24,7 +24,6 @@ from auditor.core.messages import message
 from auditor.core.progress import Advance, Progress
 from auditor.core.quiet import quiet_libraries
 from auditor.engine.executors.base import (
-    ELSEWHERE,
     EXECUTORS,
     TASK,
     Agenda,
@@ -124,7 +123,7 @@ class RayExecutor(Executor):
                 redirect_stdout(sys.stderr),
                 _members(size, needs, models, store, self._threads) as (members, said),
             ):
-                return crew.work(members, said, total)
+                return crew.work(members, said)
 
 
 def needs_of(
@@ -291,21 +290,19 @@ class _Crew:
         store: EvidenceStore,
         advance: Advance,
     ) -> None:
-        self._agenda = Agenda(groups)
+        self._agenda = Agenda(groups, advance)
         self._store, self._advance = store, advance
-        self._failures: dict[str, Failure] = {}
-        self._done = 0
         self._held: dict[ActorHandle, ModelKey] = {}
         self._busy: dict[ObjectRef, tuple[ActorHandle, LabelledJob | None]] = {}
 
-    def work(self, members: Sequence[ActorHandle], said: Queue, total: int) -> dict[str, Failure]:
+    def work(self, members: Sequence[ActorHandle], said: Queue) -> dict[str, Failure]:
         """Run everything that is left.
 
         Whoever is ready gets a job; where the cluster is full, the others come later.
         """
         self._busy = {member.ready.remote(): (member, None) for member in members}
         spoken = time.monotonic()
-        while self._done < total:
+        while self._agenda.open:
             ready, _ = ray.wait([*self._busy], timeout=_LOOK)
             if time.monotonic() - spoken >= _LOOK:
                 spoken = time.monotonic()
@@ -314,7 +311,7 @@ class _Crew:
                 member, entry = self._busy.pop(reference)
                 self._heard(reference, entry)
                 self._assign(member)
-        return self._failures
+        return self._agenda.failures
 
     def _show(self, said: Queue) -> None:
         try:
@@ -350,20 +347,7 @@ class _Crew:
             raise _not_started(error) from error
         if entry is None:
             return
-        if answer.error is not None:
-            raise answer.error
-        if answer.claimed:
-            self._agenda.later(entry)
-            self._advance(0, f"{entry.label}: {ELSEWHERE}")
-            return
-        done = [entry]
-        if answer.failure is not None and answer.failure.ends_model:
-            done += self._agenda.give_up(model_key(entry.job))
-        for each in done:
-            if answer.failure is not None:
-                self._failures[each.job.key] = answer.failure
-            self._done += 1
-            self._advance(1, each.label)
+        self._agenda.answered(entry, answer)
 
     def _lost(self, entry: LabelledJob, error: Exception) -> Failure | None:
         """Return the failure of a lost job, unless it is done."""
