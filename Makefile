@@ -9,14 +9,19 @@ BIN := $(VENV)/bin
 help:  ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-$(VENV)/.installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[audit]'
+# compiled when first imported: most of what is installed is never imported
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --editable
+
+$(VENV):
+	$(PYTHON) -m venv $@
+
+$(VENV)/.installed: pyproject.toml | $(VENV)
+	$(INSTALL) '.[audit]'
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	touch $@
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)
+	$(INSTALL) '.[dev]'
+	touch $(VENV)/.installed $@
 
 demo: $(VENV)/.installed  ## Audit a model that only seems to have forgotten, and one that never knew
 	$(BIN)/auditor demo

@@ -24,10 +24,15 @@ from auditor.engine.executors.ray import RayExecutor, _join, needs_of
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Ray on this machine, as an executor without an address starts it."""
+    """Ray on this machine, as an executor without an address starts it.
+
+    Where it does not start on a machine with time to spare, the tests fail.
+    """
     try:
         _join(None)
     except AuditorError as error:
+        if psutil.getloadavg()[0] < 4 * psutil.cpu_count():
+            raise
         pytest.skip(f"Ray does not start on a machine as busy as this: {error}")
     yield
     ray.shutdown()
