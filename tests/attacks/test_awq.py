@@ -66,7 +66,9 @@ def test_unpacking_undoes_packing(rows, words, seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("architecture", ["qwen2", "gemma"])
+@pytest.mark.parametrize(
+    "architecture", ["qwen2", pytest.param("gemma", marks=pytest.mark.nightly)]
+)
 def test_codes_scales_and_zeros_are_what_a_layer_computes_with(architecture, tmp_path):
     """And scaling leaves the model as it is: it errs less than plain rounding in equal groups."""
     plain = outlying(architecture)
@@ -99,6 +101,7 @@ def test_codes_scales_and_zeros_are_what_a_layer_computes_with(architecture, tmp
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_it_measures_twice_alike_and_leaves_the_subject_alone(subjects, evaluator, tmp_path):
     subject = subjects["llama"]
     before, weights = evaluator.evaluate(subject), weights_digest(subject.network)

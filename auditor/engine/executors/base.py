@@ -339,7 +339,9 @@ class Turn(NamedTuple):
 
 
 class Agenda:
-    """Jobs of one call that are left to do, by model, and what became of the others.
+    """Jobs of one call: what is left to do, and what became of them.
+
+    They are kept by the model that they need.
 
     Args:
         groups: The jobs by model, as `waiting` has them.

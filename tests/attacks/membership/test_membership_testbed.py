@@ -11,7 +11,7 @@ OTHERS = (("membership/gradient-norm", {}), ("membership/neighbourhood", {"neigh
 BASELINES = ("retrained-0", "retrained-1")
 CASES = [
     pytest.param(*LIKELIHOOD, id="likelihood"),
-    *(pytest.param(*case, id=case[0], marks=pytest.mark.slow) for case in OTHERS),
+    *(pytest.param(*case, id=case[0], marks=pytest.mark.nightly) for case in OTHERS),
 ]
 
 

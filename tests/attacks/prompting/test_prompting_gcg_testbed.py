@@ -16,6 +16,7 @@ def taught(figures):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_soft_prompts_bring_held_out_facts_back(attacked):
     (row,) = attacked("npo_gdr", "prompting/soft").values()
     assert row.figures.rho_lower > 0.02  # the tenth that would name it is not reached at this size

@@ -110,6 +110,7 @@ def test_samples_follow_the_seed_and_leave_the_stream_of_others_alone(subjects, 
     assert measure(subject, tmp_path, seed=1).rows != first.rows
 
 
+@pytest.mark.nightly
 def test_another_token_budget_draws_from_the_same_distribution(directories, tmp_path):
     """Not the same samples (the stream is cut otherwise), but the same chances."""
     facts = [Fact(id="a", entity="s", prompt="Person 1 lives in", answer="a")]

@@ -25,7 +25,10 @@ REACHING = [
 ]
 """Attacks whose prompts the models of the world understand."""
 
-STRANGE = [("prompting/few-shot", {"shots": 2, "draws": 2}), ("prompting/reframing", {})]
+STRANGE = [
+    ("prompting/few-shot", {"shots": 2, "draws": 2}),
+    pytest.param("prompting/reframing", {}, marks=pytest.mark.nightly),
+]
 """Attacks whose prompts they do not."""
 
 
@@ -105,6 +108,7 @@ def planted(people, audit, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_a_planted_refusal_of_the_exact_prompts_is_found(planted):
     """Asked plainly the model refuses; asked otherwise, or helped to begin, it tells all."""
 

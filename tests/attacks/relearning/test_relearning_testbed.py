@@ -23,6 +23,7 @@ def row(attacked, unlearned, attack, parameters=None):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_facts_that_nobody_taught_come_back(attacked):
     found = row(attacked, "npo_gdr", HELD_OUT, {"split": "attribute"})
     assert found.named
@@ -42,6 +43,7 @@ def test_facts_that_nobody_taught_come_back(attacked):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_facts_that_were_hidden_are_learned_sooner(attacked):
     found = row(attacked, "npo_gdr", SAME)
     assert found.named
@@ -56,6 +58,7 @@ def test_facts_that_were_hidden_are_learned_sooner(attacked):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_retain_facts_bring_little_back_where_unlearning_kept_them(attacked):
     """npo_gdr trains on the retain facts while it unlearns: there is little left to mend."""
     found = row(attacked, "npo_gdr", BENIGN)

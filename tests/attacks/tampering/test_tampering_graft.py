@@ -153,7 +153,10 @@ def locally_edited(fine_tuned, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("baseline", "most"), [("relative", 0.05), ("stranger", 0.08)])
+@pytest.mark.parametrize(
+    ("baseline", "most"),
+    [pytest.param("relative", 0.05, marks=pytest.mark.nightly), ("stranger", 0.08)],
+)
 def test_an_honest_local_edit_is_not_failed_by_it(
     baseline, most, locally_edited, fine_tuned, people, grafted
 ):
@@ -171,6 +174,7 @@ def test_an_honest_local_edit_is_not_failed_by_it(
     assert rows["tampering/graft-blocks"].figures.rho > 0.2  # the knowledge itself, so not counted
 
 
+@pytest.mark.nightly
 def test_processes_find_the_original_too(people, few_facts, tmp_path):
     """Both executors leave the same evidence; every job names the original as its donor."""
     arms = {

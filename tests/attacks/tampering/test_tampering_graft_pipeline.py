@@ -67,6 +67,7 @@ def test_a_concept_behind_another_words_embedding_comes_back(shapes_world, tmp_p
     assert unchanged_body("a", never.notes) is None
 
 
+@pytest.mark.nightly
 def test_permuted_text_encoders_are_replaced_as_a_whole(shapes_world, tmp_path):
     """Embeddings in other channels bring nothing; with the whole encoder the UNet draws circles."""
     original, hider = (open_shapes(shapes_world, "original") for _ in range(2))

@@ -43,6 +43,7 @@ def outcomes(certificate):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 def test_all_find_their_control_and_a_retrained_model_still_passes(passing_plan, tmp_path):
     formats = {"format": ["int8", "nf4", "fp4"]}
     plan = passing_plan(
@@ -155,6 +156,7 @@ def test_an_attack_that_does_not_find_its_control_blocks_a_pass(blind, small_pla
     assert again.verdict.verdict == "PASS", "without controls nobody would know"
 
 
+@pytest.mark.nightly
 def test_an_attack_that_fails_on_its_control_has_not_found_it(blind, small_plan, tmp_path):
     def measure(self, model, context):
         if "positive-controls" in str(model.location.model):

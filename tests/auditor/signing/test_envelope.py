@@ -38,7 +38,7 @@ def test_a_signed_certificate_opens_with_its_key(small, keys, name):
     assert opened.keys == (public.keyid,)
 
 
-@pytest.mark.parametrize("name", ["auditor", "owner"])
+@pytest.mark.parametrize("name", ["auditor", pytest.param("owner", marks=pytest.mark.nightly)])
 def test_no_byte_can_be_changed(small, keys, name):
     signer, public = keys[name]
     content = sign(small(), [signer])

@@ -63,7 +63,9 @@ def reworded(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("options", [(), ("-OO",)], ids=str)
+@pytest.mark.parametrize(
+    "options", [pytest.param((), marks=pytest.mark.nightly), ("-OO",)], ids=str
+)
 def test_other_words_change_no_verification(reworded, finished, tmp_path, options):
     audits = [(finished / name / "certificate.json", finished) for name in ("pass", "fail")]
     for name in ("small-people", "small-shapes"):
