@@ -339,9 +339,9 @@ class Turn(NamedTuple):
 
 
 class Agenda:
-    """Jobs of one call: what is left to do, and what became of them.
+    """Jobs of one call, by the model that they need.
 
-    They are kept by the model that they need.
+    Some are left to do, and of the others it is known what became of them.
 
     Args:
         groups: The jobs by model, as `waiting` has them.
