@@ -9,8 +9,7 @@ BIN := $(VENV)/bin
 help:  ## Say what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
 
-# compiled when first imported: most of what is installed is never imported
-INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile --editable
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --editable
 
 $(VENV):
 	$(PYTHON) -m venv $@

@@ -5,6 +5,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,8 +25,9 @@ from auditor.store.environment import CPU
 GB = 10**9
 _EFFICIENCY = 0.5
 """Share of a matrix product's speed that whole forward passes are taken to reach."""
-_ROWS = 1024
-"""Most rows of the products that are timed."""
+_ROWS = (16, 128, 1024)
+"""Rows of the products that are timed: more while that takes no time, for a processor without
+instructions of a half type is thousands of times slower with it."""
 _NARROWEST, _WIDEST = 64, 4096
 """Columns of the products that are timed, at least and at most."""
 _HALF = 2
@@ -231,12 +233,11 @@ def probe(spec: ModelSpec, shape: Shape, folder: Path) -> Machine:
     device = torch.device("cuda" if found.gpus else "cpu")
     dtype = torch.float32 if shape.itemsize > _HALF else torch.bfloat16
     width = min(max(shape.width, _NARROWEST), _WIDEST)
-    states = torch.ones(_ROWS, width, device=device, dtype=dtype)
     matrix = torch.ones(width, width, device=device, dtype=dtype)
     weights = torch.ones(_NUMBERS * (16 if found.gpus else 1), device=device)
     one, content = torch.ones(1, device=device), bytes(8 << 20)
     return found._replace(
-        operations=_EFFICIENCY * 2 * _ROWS * width**2 * _rate(lambda: states @ matrix, device),
+        operations=_EFFICIENCY * _product_speed(matrix, device),
         bandwidth=2 * weights.nbytes * _rate(lambda: weights.clone(), device),
         overhead=1 / _rate(lambda: one + one, device),
         hashing=len(content) * _rate(lambda: hashlib.sha256(content), device),
@@ -255,6 +256,18 @@ def _free() -> tuple[int, ...]:
 def _existing(folder: Path) -> Path:
     """The folder, or the nearest above it that is there."""
     return next(place for place in (folder.resolve(), *folder.resolve().parents) if place.exists())
+
+
+def _product_speed(matrix: torch.Tensor, device: torch.device) -> float:
+    """Operations a second of products with a square matrix, of as many rows as time allows."""
+    best, width = 0.0, len(matrix)
+    for rows in _ROWS:
+        states = torch.ones(rows, width, device=device, dtype=matrix.dtype)
+        began = time.perf_counter()
+        best = max(best, 2 * rows * width**2 * _rate(partial(torch.matmul, states, matrix), device))
+        if time.perf_counter() - began > _SECONDS:
+            break
+    return best
 
 
 def _rate(work: Callable[[], object], device: torch.device) -> float:
