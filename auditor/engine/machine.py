@@ -259,7 +259,10 @@ def _existing(folder: Path) -> Path:
 
 
 def _product_speed(matrix: torch.Tensor, device: torch.device) -> float:
-    """Operations a second of products with a square matrix, of as many rows as time allows."""
+    """Operations a second of products with a square matrix.
+
+    They have as many rows as time allows.
+    """
     best, width = 0.0, len(matrix)
     for rows in _ROWS:
         states = torch.ones(rows, width, device=device, dtype=matrix.dtype)
