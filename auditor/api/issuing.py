@@ -108,7 +108,14 @@ def make_folder(folder: Path) -> None:
         raise AuditorError(f"the folder {folder} cannot be written: {error.strerror}.") from error
 
 
-def repeating(name: str, folder: Path, store: str | Path | None, *, redact: bool) -> str:
+def repeating(
+    name: str,
+    folder: Path,
+    store: str | Path | None,
+    *,
+    redact: bool,
+    within: float | None = None,
+) -> str:
     """Return the command line that repeats an audit.
 
     Args:
@@ -116,10 +123,13 @@ def repeating(name: str, folder: Path, store: str | Path | None, *, redact: bool
         folder: Folder of the audit.
         store: Place of the evidence, where the user named one.
         redact: Whether the certificate is redacted.
+        within: Seconds in which it was to end, if they were limited.
     """
     again = ["auditor", name, str(folder / RESOLVED_PLAN), "--out", str(folder)]
     if store is not None and Path(store) != folder / "evidence":
         again += ["--store", str(store)]
+    if within is not None:
+        again += ["--within", f"{within:.12g}s"]
     if redact:
         again.append("--redact")
     return shlex.join(again)

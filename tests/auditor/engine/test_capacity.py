@@ -1,12 +1,14 @@
 """What an audit needs, known from configurations alone, and what is refused or left out for it."""
 
 import json
+import shlex
 
 import pytest
 import torch
 from tiny_models import make_model, make_tokenizer, save
 from transformers import AutoModelForCausalLM, LlamaConfig, MixtralConfig
 
+from auditor.api.issuing import repeating
 from auditor.attack import ATTACKS, Attack, Footprint, Parameters
 from auditor.certificate.build import build_certificate
 from auditor.cli.main import run
@@ -351,6 +353,15 @@ def test_an_audit_that_has_no_time_at_all_is_refused(mixture, tmp_path, capfd):
 )
 def test_times_are_read(text, seconds):
     assert seconds_of(None, None, text) == seconds
+
+
+@pytest.mark.parametrize("seconds", [0.5, 90, 5400, 1e7])
+def test_the_command_that_repeats_an_audit_limits_its_time(tmp_path, seconds):
+    again = repeating("audit", tmp_path, None, redact=False, within=seconds)
+    *_, option, given = shlex.split(again)
+    assert option == "--within"
+    assert seconds_of(None, None, given) == seconds
+    assert "--within" not in repeating("audit", tmp_path, None, redact=False)
 
 
 @pytest.mark.parametrize("text", ["", "2", "two hours", "h", "-1h", "1.2.3h"])
