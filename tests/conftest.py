@@ -1,5 +1,6 @@
 """What all tests share: one build of the testbed, and a PASS to break."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def pytest_collection_modifyitems(config, items):
 def _quiet():
     torch.set_num_threads(1)  # two threads beside a busy core are several times slower
     quiet_libraries()
+    gc.freeze()  # a search for garbage need not go through all that the libraries made
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,14 @@
 """Memory that models need, and memory that is free."""
 
 import gc
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 
 import psutil
 import torch
+from torch import nn
 
 from auditor.core.errors import DoesNotFitError
 from auditor.core.faults import is_out_of_memory
@@ -14,11 +17,26 @@ from auditor.models.spec import ModelSpec
 from auditor.models.stored_tensors import stored_tensors
 
 
-def release_memory() -> None:
-    """Give back what nothing refers to any more."""
-    gc.collect()
+def release_memory(let_go: Iterable[weakref.ref] | None = None) -> None:
+    """Give back what nothing refers to any more.
+
+    Args:
+        let_go: What is meant. Where all of it is gone by the count of its references, no garbage is
+            searched for the rest, which takes half a second beside these libraries.
+    """
+    if let_go is None or any(item() is not None for item in let_go):
+        gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def weak_references(networks: Iterable[nn.Module]) -> list[weakref.ref]:
+    """Refer to the modules and weights of networks without keeping them alive."""
+    return [
+        weakref.ref(item)
+        for network in networks
+        for item in chain(network.modules(), network.parameters(), network.buffers())
+    ]
 
 
 @contextmanager

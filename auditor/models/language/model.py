@@ -1,6 +1,5 @@
 """Base class of models that answer in text."""
 
-import gc
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +35,7 @@ from auditor.models.language.prompting import Opened
 from auditor.models.language.scoring import TokenScores
 from auditor.models.language.spec import LanguageSpec
 from auditor.models.manifest import Location
+from auditor.models.memory import release_memory, weak_references
 from auditor.models.model import AuditedModel
 from auditor.models.preserve import preserve_weights, unchanged_weights
 from auditor.models.spec import TOKEN_BUDGET, Dtype, PromptFormat
@@ -441,10 +441,9 @@ class LanguageModel(AuditedModel, Generic[X]):
 
         A model in memory stays with whoever handed it over.
         """
+        let_go = weak_references([] if self._network is None else [self._network])
         self._network = None
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release_memory(let_go)
 
     def padded(self, rows: Sequence[list[int]], *, left: bool = False) -> tuple[Tensor, Tensor]:
         """Return token ids and attention mask [rows, longest].

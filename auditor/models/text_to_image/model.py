@@ -1,6 +1,5 @@
 """Text-to-image diffusion models under audit."""
 
-import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from auditor.models.batching import run_batched
 from auditor.models.checkpoint_files import read_json
 from auditor.models.manifest import Location
+from auditor.models.memory import release_memory, weak_references
 from auditor.models.model import AuditedModel
 from auditor.models.preserve import preserve_weights, unchanged_weights
 from auditor.models.spec import TOKEN_BUDGET
@@ -263,10 +263,11 @@ class TextToImage(AuditedModel):
 
     def close(self) -> None:
         """Let go of the weights."""
+        parts = () if self._opened is None else tuple(self._opened.all.values())
+        let_go = weak_references(part for part in parts if isinstance(part, nn.Module))
+        del parts  # else they would outlive the model
         self._opened = self._networks = None
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release_memory(let_go)
 
     def _space(self) -> LatentSpace:
         return LatentSpace(self.parts.vae)
