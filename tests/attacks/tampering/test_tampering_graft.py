@@ -153,9 +153,10 @@ def locally_edited(fine_tuned, tmp_path_factory):
     return folder
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("baseline", "most"),
-    [pytest.param("relative", 0.05, marks=pytest.mark.nightly), ("stranger", 0.08)],
+    [("relative", 0.05), ("stranger", 0.08)],
 )
 def test_an_honest_local_edit_is_not_failed_by_it(
     baseline, most, locally_edited, fine_tuned, people, grafted

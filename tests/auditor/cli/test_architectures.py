@@ -40,10 +40,8 @@ def facts(tmp_path_factory):
     return people, folder, train_tokenizer([f"{p} {a}" for p, a in pairs], 600)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "architecture", ["gpt-neox", pytest.param("gpt2", marks=pytest.mark.nightly)]
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("architecture", CONFIGS)
 def test_audit_of_a_trained_triple(architecture, facts, tmp_path, capsys):
     people, folder, tokenizer = facts
 

@@ -156,11 +156,18 @@ def test_broken_installation_is_no_verdict(tmp_path):
     assert result.returncode == BROKEN
 
 
-def test_older_certificate_does_not_outlive_a_failed_run(flags, tmp_path):
-    out = tmp_path / "out"
-    assert run(["audit", *flags("retrained-1", "retrained-0")]) in (OK, UNDECIDED)
+def test_older_certificate_does_not_outlive_a_failed_run(
+    passing_plan, people, tmp_path, store_root
+):
+    out, plan = tmp_path / "out", tmp_path / "plan.yaml"
+    asked = passing_plan(attacks=[], policy={"mandatory": ["none/as-is"]}).model_dump(mode="json")
+    arguments = ["audit", str(plan), "--out", str(out), "--store", str(store_root), "--quiet"]
+    plan.write_text(json.dumps(asked))
+    assert run(arguments) == OK
     assert (out / "certificate.json").exists()
-    assert run(["audit", *flags("retrained-0", "retrained-0")]) == USAGE
+    asked["unlearned"]["path"] = str(people.model_path("retrained-0"))
+    plan.write_text(json.dumps(asked))
+    assert run(arguments) == USAGE
     assert not (out / "certificate.json").exists()
     assert not (out / "certificate.html").exists()
 

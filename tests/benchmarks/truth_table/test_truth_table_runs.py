@@ -123,7 +123,10 @@ def test_each_fault_stands_in_three_architectures(fault):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("subject", ["retrained", "original", "rounding", "opening"])
+@pytest.mark.parametrize(
+    "subject",
+    ["retrained", "original", "rounding", pytest.param("opening", marks=pytest.mark.nightly)],
+)
 def test_a_slice_of_the_table_has_no_wrong_verdict(subject, slice_cell, tmp_path_factory):
     row, released = audited(
         slice_cell,

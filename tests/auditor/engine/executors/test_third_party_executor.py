@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from auditor.cli.main import OK, run
+
 ROOT = Path(__file__).parents[4]
 EXECUTOR = '''
 """A third-party executor: as `local`, last job first."""
@@ -38,27 +40,25 @@ def test_it_is_the_one_in_the_docs():
     assert EXECUTOR.strip() in (ROOT / "docs" / "writing-a-metric.md").read_text()
 
 
-def test_it_is_chosen_by_name_and_changes_no_evidence(tmp_path, passing_plan):
+def test_it_is_chosen_by_name_and_changes_no_evidence(tmp_path, passing_plan, capsys):
     plan = tmp_path / "plan.yaml"
     policy = {"mandatory": ["none/as-is"]}
     plan.write_text(passing_plan(attacks=[], policy=policy).model_dump_json())
-    environment = os.environ | {
-        "PYTHONPATH": f"{site(tmp_path / 'site')}{os.pathsep}{ROOT}",
-    }
-    seals = {}
-    for name in ("local", "backwards"):
-        done = subprocess.run(
-            [
-                *(sys.executable, "-c", "from auditor.cli.entry import main; main()", "audit"),
-                *(str(plan), "--out", str(tmp_path / name), "--executor", name),
-                *("--json", "--quiet"),
-            ],
-            capture_output=True,
-            text=True,
-            env=environment,
-        )
-        assert done.returncode == 0, done.stderr
-        certificate = json.loads(done.stdout)
+    asked = ["audit", str(plan), "--json", "--quiet"]
+    assert run([*asked, "--out", str(tmp_path / "local")]) == OK
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", "from auditor.cli.entry import main; main()", *asked),
+            *("--out", str(tmp_path / "backwards"), "--executor", "backwards"),
+        ],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": f"{site(tmp_path / 'site')}{os.pathsep}{ROOT}"},
+    )
+    assert done.returncode == OK, done.stderr
+    seals = []
+    for said in (capsys.readouterr().out, done.stdout):
+        certificate = json.loads(said)
         assert certificate["verdict"]["verdict"] == "PASS"
-        seals[name] = certificate["evidence"]["digest"], certificate["matrix"]
-    assert seals["local"] == seals["backwards"]
+        seals.append((certificate["evidence"]["digest"], certificate["matrix"]))
+    assert seals[0] == seals[1]
