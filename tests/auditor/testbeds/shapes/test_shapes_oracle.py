@@ -16,12 +16,11 @@ from auditor.testbeds.shapes.oracle import LABELS, OracleTraining, judged_pictur
 
 
 @pytest.fixture(scope="module")
-def oracle():
-    return train_oracle(OracleTraining(), SilentProgress())
+def oracle(shapes_world):
+    return load_classifier(shapes_world.classifier)
 
 
-@pytest.mark.parametrize("most_noise", [0, 0.25])
-def test_tells_shapes_and_pictures_of_none(oracle, most_noise):
+def assert_tells_labels(oracle, most_noise):
     settings = OracleTraining(most_noise=most_noise)
     images, labels = judged_pictures(
         500, settings, random.Random(5), torch.Generator().manual_seed(5)
@@ -30,6 +29,16 @@ def test_tells_shapes_and_pictures_of_none(oracle, most_noise):
         told = oracle(images).argmax(-1)
     for index, label in enumerate(LABELS):
         assert (told[labels == index] == index).double().mean() >= 0.95, label
+
+
+@pytest.mark.parametrize("most_noise", [0, 0.25])
+def test_tells_shapes_and_pictures_of_none(oracle, most_noise):
+    assert_tells_labels(oracle, most_noise)
+
+
+@pytest.mark.nightly
+def test_trained_anew_it_tells_them_too():
+    assert_tells_labels(train_oracle(OracleTraining(), SilentProgress()), 0.25)
 
 
 def test_shapes_that_nothing_learns_are_none(oracle):
