@@ -17,7 +17,7 @@ from auditor.models.spec import ModelSpec
 from auditor.models.stored_tensors import stored_tensors
 
 
-def release_memory(let_go: Iterable[weakref.ref] | None = None) -> None:
+def release_memory(let_go: Iterable[weakref.ref[object]] | None = None) -> None:
     """Give back what nothing refers to any more.
 
     Args:
@@ -30,7 +30,7 @@ def release_memory(let_go: Iterable[weakref.ref] | None = None) -> None:
         torch.cuda.empty_cache()
 
 
-def weak_references(networks: Iterable[nn.Module]) -> list[weakref.ref]:
+def weak_references(networks: Iterable[nn.Module]) -> list[weakref.ref[object]]:
     """Refer to the modules and weights of networks without keeping them alive."""
     return [
         weakref.ref(item)
