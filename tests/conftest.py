@@ -92,12 +92,16 @@ def few_facts(people, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def store_root(tmp_path_factory):
-    """Evidence shared by all tests on the default world: nothing is measured twice."""
+def shared_folder(tmp_path_factory):
+    """A folder that all test processes of a run share."""
     shared = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        shared = shared.parent
-    return shared / "shared-evidence"
+    return shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+
+
+@pytest.fixture(scope="session")
+def store_root(shared_folder):
+    """Evidence shared by all tests on the default world: nothing is measured twice."""
+    return shared_folder / "shared-evidence"
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from auditor.testbeds.people import corpus
 from auditor.testbeds.people.world import World, build
 from auditor.unlearning.examples import Scores, answer_scores, encode
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(3000)]
 
 RETURNED = 0.25
 """Points of answer probability that count as knowledge come back."""

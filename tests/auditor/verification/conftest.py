@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from auditor.api.auditing import audit
 from auditor.certificate.files import read_certificate, write_certificate
@@ -13,9 +14,18 @@ from auditor.store.folder_store import FolderStore
 
 
 @pytest.fixture(scope="session")
-def finished(people, tmp_path_factory):
+def finished(people, shared_folder):
     """Folders of two audits in one store: one of the demo's unlearned model (FAIL), one PASS."""
-    root = tmp_path_factory.mktemp("finished")
+    root = shared_folder / "finished"
+    with FileLock(root.with_suffix(".lock")):  # one of the test processes audits, all wait
+        if not (root / "all").exists():
+            audit_twice(people, root)
+            (root / "all").touch()
+    return root
+
+
+def audit_twice(people, root):
+    """Audit the demo's unlearned model (``fail``) and a retrained one (``pass``)."""
 
     def spec(name):
         folder = root / "models" / name
@@ -44,7 +54,6 @@ def finished(people, tmp_path_factory):
     ):
         plan = parse_plan(shared | {"unlearned": unlearned, "retrained": retrained}, name)
         audit(plan, out=root / name, store=root / "evidence", reports=())
-    return root
 
 
 @pytest.fixture
