@@ -111,7 +111,13 @@ def test_it_runs_on_every_architecture_and_twice_alike(architecture, subjects, e
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bits", [2, 3, 8])
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        name if name in ("llama", "gpt2") else pytest.param(name, marks=pytest.mark.nightly)
+        for name in ARCHITECTURES
+    ],
+)
 def test_every_width_on_every_architecture(architecture, bits, subjects, evaluator, tmp_path):
     record = attack(bits=bits).measure(
         subjects[architecture], AttackContext(evaluator, 0, tmp_path)

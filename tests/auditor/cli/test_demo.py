@@ -5,7 +5,7 @@ import pytest
 from auditor.cli.main import FAILED_VERDICT, OK, run
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_demo_shows_a_fail_and_a_pass(people, tmp_path, capsys):
     assert run(["demo", "--out", str(tmp_path / "demo"), "--quiet"]) == OK
     said = capsys.readouterr().out
