@@ -177,44 +177,56 @@ def command(site, *arguments):
     )
 
 
-@pytest.mark.slow
-def test_an_attack_that_kills_its_worker_is_failed_and_the_others_go_on(passing_plan, tmp_path):
+@pytest.fixture
+def killing_audit(passing_plan, tmp_path):
+    """Audit in two processes under attacks that kill theirs; rows of the matrix, and log files."""
     site = plugin(
         tmp_path / "site",
         "killing",
         KILLING,
         "[auditor.attacks]\ntesting/killing = killing:Killing\n",
     )
-    plan = passing_plan(attacks=[], policy={"mandatory": ["none/as-is"]}).model_dump(mode="json")
-    plan["attacks"] = [
-        {"attack": "testing/killing", "parameters": {"marker": str(tmp_path / "marker")}},
-        {"attack": "testing/killing"},
-        {
-            "attack": "testing/killing",
-            "parameters": {"marker": str(tmp_path / "lost"), "loses": True},
-        },
-    ]
-    (tmp_path / "plan.yaml").write_text(json.dumps(plan))
-    out = tmp_path / "out"
-    process = command(
-        *(site, "audit", tmp_path / "plan.yaml", "--out", out, "--json", "--quiet"),
-        *("--executor", "processes", "--workers", 2),
+
+    def run(*parameters):
+        plan = passing_plan(attacks=[], policy={"mandatory": ["none/as-is"]}).model_dump(
+            mode="json"
+        )
+        plan["attacks"] = [{"attack": "testing/killing", "parameters": each} for each in parameters]
+        (tmp_path / "plan.yaml").write_text(json.dumps(plan))
+        out = tmp_path / "out"
+        process = command(
+            *(site, "audit", tmp_path / "plan.yaml", "--out", out, "--json", "--quiet"),
+            *("--executor", "processes", "--workers", 2),
+        )
+        said, complaints = process.communicate(timeout=550)
+        assert process.returncode == 0, complaints
+        matrix = {f"{r['attack']} {r['variant']}": r for r in json.loads(said)["matrix"]}
+        assert matrix["none/as-is full precision"]["status"] == "measured"
+        return matrix, [file.read_text() for file in (out / "evidence" / "failures").iterdir()]
+
+    return run
+
+
+@pytest.mark.slow
+def test_a_job_whose_process_died_is_tried_in_a_fresh_one(killing_audit, tmp_path):
+    matrix, logs = killing_audit(
+        {"marker": str(tmp_path / "marker")}, {"marker": str(tmp_path / "lost"), "loses": True}
     )
-    said, complaints = process.communicate(timeout=550)
-    assert process.returncode == 0, complaints
-    matrix = {f"{r['attack']} {r['variant']}": r for r in json.loads(said)["matrix"]}
     assert matrix["testing/killing once"]["status"] == "measured"
     assert matrix["testing/killing lost"]["status"] == "measured", "in a process that lost nothing"
-    assert matrix["none/as-is full precision"]["status"] == "measured"
+    assert any("device-side assert triggered" in log for log in logs)
+
+
+@pytest.mark.nightly
+def test_an_attack_that_kills_its_worker_is_failed_and_the_others_go_on(killing_audit):
+    matrix, logs = killing_audit({})
     dead = matrix["testing/killing always"]
     assert dead["status"] == "failed"
     assert dead["reason"]["params"]["reason"] == {
         "code": "worker_died",
         "params": {"exit_code": -signal.SIGKILL},
     }
-    logs = [file.read_text() for file in (out / "evidence" / "failures").iterdir()]
     assert any("exit code -9" in log for log in logs)
-    assert any("device-side assert triggered" in log for log in logs)
 
 
 FOREVER = """
