@@ -106,7 +106,6 @@ def test_large_rates_and_sure_give_nothing_back(people, name):
         assert scores(people, name, "retain", four_bits=four_bits).exact_rate >= 0.9
 
 
-@pytest.mark.nightly
 def test_without_four_bit_lineage_nothing_comes_back(contrast):
     assert scores(contrast, "original").exact_rate >= 0.98
     full = scores(contrast, "npo_gdr")
