@@ -6,10 +6,12 @@ They use one store.
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING
 
 import torch
 from torch.multiprocessing import get_context
@@ -35,7 +37,11 @@ from auditor.engine.executors.base import (
 )
 from auditor.engine.failure import RETRIES, Failure, FailureKind
 from auditor.engine.locations import Locations
+from auditor.models.kind import kind_named
 from auditor.store.base import EvidenceStore
+
+if TYPE_CHECKING:  # the second is not on every system
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 _PATIENCE = 10
 """Seconds within which an idle process must end by itself."""
@@ -49,6 +55,9 @@ class ProcessesExecutor(Executor):
     seldom as possible. Each holds a whole model in memory, and all of them share the accelerator
     where there is one. A process that dies (out of memory, killed) takes only its job with it,
     which another one tries once more.
+
+    On Linux without an accelerator, processes are forked from one that has imported what opens the
+    models: they start at once, and the libraries lie in memory once.
     """
 
     def __init__(self, workers: int | None = None, threads: int = 1) -> None:
@@ -86,6 +95,21 @@ class ProcessesExecutor(Executor):
             return crew.work(size)
 
 
+def _context(models: Iterable[ModelKey]) -> "SpawnContext | ForkServerContext":
+    """Return the way in which processes are started that ask these models.
+
+    A process forked from a server has no imports of its own to wait for. What an accelerator's
+    driver set up does not survive a fork, so that where there is one each process starts from
+    nothing; so it does where the system's own libraries are not made for forks.
+    """
+    if sys.platform != "linux" or torch.accelerator.is_available():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    kinds = [kind_named(key.spec.kind) for key in models]
+    context.set_forkserver_preload(sorted({__name__, *(name for k in kinds for name in k.code)}))
+    return context
+
+
 def _processors() -> int:
     """Processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -96,11 +120,18 @@ def _processors() -> int:
 class _Process:
     """A process, and the job that it is busy with."""
 
-    def __init__(self, models: Locations, store: EvidenceStore, threads: int) -> None:
-        context = get_context("spawn")
+    def __init__(
+        self,
+        context: "SpawnContext | ForkServerContext",
+        models: Locations,
+        store: EvidenceStore,
+        threads: int,
+    ) -> None:
         self.connection, theirs = context.Pipe()
         # no daemon: an attack may start processes of its own
-        self.process = context.Process(target=_serve, args=(theirs, models, store, threads))
+        self.process = context.Process(
+            target=_serve, args=(theirs, dict(os.environ), models, store, threads)
+        )
         self.process.start()
         theirs.close()  # or the end of the process would not be seen
         self.entry: LabelledJob | None = None
@@ -136,6 +167,7 @@ class _Crew:
         advance: Advance,
     ) -> None:
         self._agenda = Agenda(groups, advance)
+        self._context = _context(groups)
         self._models, self._store, self._threads = models, store, threads
         self._advance = advance
         self._deaths: dict[str, int] = {}
@@ -170,7 +202,7 @@ class _Crew:
                 process.end(patience)
 
     def _new(self) -> _Process:
-        return _Process(self._models, self._store, self._threads)
+        return _Process(self._context, self._models, self._store, self._threads)
 
     def _assign(self, process: _Process) -> None:
         """Give a process its next job.
@@ -225,11 +257,19 @@ class _Crew:
         return process
 
 
-def _serve(connection: Connection, models: Locations, store: EvidenceStore, threads: int) -> None:
+def _serve(
+    connection: Connection,
+    environment: Mapping[str, str],
+    models: Locations,
+    store: EvidenceStore,
+    threads: int,
+) -> None:
     """Run jobs that come through a connection until it closes.
 
     It is the work of a process.
     """
+    os.environ.clear()  # a forked process has the environment in which its server began
+    os.environ.update(environment)
     os.dup2(2, 1)  # standard output is the parent's; libraries print there, too
     quiet_libraries()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever interrupts the audit, it ends this

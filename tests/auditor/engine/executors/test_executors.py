@@ -11,7 +11,9 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
+import torch
 from watched_audits import Watching, evidence, needs_ray
 
 from auditor.cli.main import USAGE, run
@@ -87,6 +89,36 @@ def test_a_model_that_differs_stops_every_executor(prepared, people):
         with pytest.raises(ModelDiffersError, match="are not those of the model"):
             executor.run(jobs, Locations(), store, SilentProgress())
     assert evidence(store) == {}
+
+
+class Telling(Locations):
+    """Finds no model, and says who looked for it."""
+
+    def find(self, spec, digest):
+        raise AuditorError(f"{os.getppid()} {os.environ['SEEN']}")
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or torch.accelerator.is_available(), reason="processes are not forked"
+)
+def test_processes_come_from_one_that_has_the_libraries_and_see_the_environment_of_now(
+    prepared, monkeypatch
+):
+    ready, store = prepared("told")
+    as_is = next(v for v in ready.variants if v.attack.name == "none/as-is")
+    jobs = [LabelledJob("told", ready.measurements(as_is)["unlearned"][0])]
+    told = []
+    for seen in ("first", "second"):
+        monkeypatch.setenv("SEEN", seen)
+        with pytest.raises(AuditorError) as said:
+            ProcessesExecutor(workers=1).run(jobs, Telling(), store, SilentProgress())
+        told.append(str(said.value).split())
+    (server, first), (again, second) = told
+    assert (first, second) == ("first", "second")
+    assert server == again
+    maps = Path(f"/proc/{server}/maps").read_text()
+    assert "libtorch" in maps
+    assert int(server) != os.getpid()
 
 
 @pytest.mark.parametrize("name", ["local", "processes", pytest.param("ray", marks=needs_ray)])
@@ -274,24 +306,8 @@ def test_workers_end_with_their_parent(passing_plan, tmp_path, how):
     while (line := process.stderr.readline()) != "sleeping\n":
         assert line, "the audit ended before its workers slept"
     watch.cancel()
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    if not children.exists():
-        process.kill()
-        pytest.skip("this system does not say which processes are whose")
-    pids = [int(pid) for pid in children.read_text().split()]
-    workers = [pid for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-    assert len(workers) == 2
+    workers = psutil.Process(process.pid).children(recursive=True)
+    assert len(workers) >= 2
     process.send_signal(how)
     process.communicate(timeout=60)
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and any(map(_runs, workers)):
-        time.sleep(0.1)
-    assert not any(map(_runs, workers))
-
-
-def _runs(pid):
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
+    assert not psutil.wait_procs(workers, timeout=20)[1]
