@@ -1,7 +1,9 @@
 """What all tests share: one build of the testbed, and a PASS to break."""
 
 import gc
+import multiprocessing
 import os
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,26 @@ def _quiet():
     torch.set_num_threads(1)  # two threads beside a busy core are several times slower
     quiet_libraries()
     gc.freeze()  # a search for garbage need not go through all that the libraries made
+
+
+@pytest.fixture(scope="session")
+def server():
+    """Processes that start with everything imported, so that what strikes them hits their work.
+
+    They are of the server that the executor of processes uses, too. The first list of imports that
+    a server is given is the one that it keeps.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        [
+            *("auditor.cli.audit", "auditor.cli.main", "auditor.api.auditing", "auditor.report"),
+            *("auditor.certificate.build", "auditor.engine.copies", "reports.html"),
+            *("reports.junit", "auditor.engine.executors.processes", "bitsandbytes"),
+            *("auditor.models.causal_lm.model", "attacks.none.as_is", "attacks.quantization.rtn"),
+        ]
+    )
+    forkserver.ensure_running()
+    return context
 
 
 @pytest.fixture(scope="session")

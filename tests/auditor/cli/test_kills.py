@@ -1,7 +1,6 @@
 """Commands that are killed or interrupted at random moments leave nothing half, and go on."""
 
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -57,20 +56,6 @@ def _note_connections(file):
 
     sys.addaudithook(note)
     socket.getaddrinfo("localhost", 80)  # so that there is a note
-
-
-@pytest.fixture(scope="module")
-def server():
-    """Processes that start with everything imported, so that signals hit the command itself."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        [
-            *("auditor.cli.audit", "auditor.api.auditing", "auditor.cli.main", "auditor.report"),
-            *("attacks.none.as_is", "attacks.quantization.rtn", "auditor.engine.copies"),
-            *("auditor.models.causal_lm.model", "reports.html", "reports.junit"),
-        ]
-    )
-    return context
 
 
 @pytest.fixture(scope="module")

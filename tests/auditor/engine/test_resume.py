@@ -1,7 +1,6 @@
 """A killed audit goes on where it stopped, and nobody can tell from its certificate."""
 
 import json
-import multiprocessing
 import random
 import signal
 import time
@@ -70,16 +69,6 @@ def _run(plan, out):
 
     torch.set_num_threads(1)
     audit_to_files(plan, out=out)
-
-
-@pytest.fixture(scope="module")
-def server():
-    """Processes that start with everything imported, so that kills hit the audit itself."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["auditor.cli.audit", "auditor.certificate.build", "auditor.report", "bitsandbytes"]
-    )
-    return context
 
 
 def content(out):

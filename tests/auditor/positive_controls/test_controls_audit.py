@@ -1,7 +1,6 @@
 """Positive controls in audits: what is found and blocked, and that a kill changes nothing."""
 
 import json
-import multiprocessing
 import signal
 import time
 
@@ -260,17 +259,13 @@ def _content(out):
 
 @pytest.mark.slow
 @pytest.mark.nightly
-def test_killed_between_controls_the_certificate_is_the_same(small_plan, tmp_path):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["auditor.cli.audit", "auditor.positive_controls.runner", "auditor.report", "bitsandbytes"]
-    )
+def test_killed_between_controls_the_certificate_is_the_same(small_plan, tmp_path, server):
     plan = small_plan(attacks=[], policy={"mandatory": ["none/as-is"]})
     out, whole = tmp_path / "out", tmp_path / "whole"
 
     def audit_alone():
         """In a process like those that are killed: another one may round sums otherwise."""
-        process = context.Process(target=_audit, args=(plan, out))
+        process = server.Process(target=_audit, args=(plan, out))
         process.start()
         process.join()
         assert process.exitcode == 0
@@ -285,7 +280,7 @@ def test_killed_between_controls_the_certificate_is_the_same(small_plan, tmp_pat
         lambda: finished("jobs") == TRIED + 3,  # the audit is done, the first control is not
         lambda: finished("jobs") == TRIED + 4,  # the first is measured, the second is not made
     ):
-        process = context.Process(target=_audit, args=(plan, out))
+        process = server.Process(target=_audit, args=(plan, out))
         process.start()
         while not reached():
             assert process.exitcode is None, "it was over before it could be killed"

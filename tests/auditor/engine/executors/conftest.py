@@ -13,8 +13,11 @@ REQUESTS = [{"attack": "prompting/sampling", "parameters": {"samples": 2, "k": 1
 
 
 @pytest.fixture
-def prepared(passing_plan, tmp_path):
-    """A plan of two attacks on three models, and an empty store."""
+def prepared(passing_plan, tmp_path, server):
+    """A plan of two attacks on three models, and an empty store.
+
+    With the tests' server of processes, so that whichever tests come first it is the same.
+    """
     plan = passing_plan(attacks=REQUESTS, policy={"mandatory": ["none/as-is"]}, seeds=[0])
 
     def make(name):
