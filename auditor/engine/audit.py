@@ -1,6 +1,6 @@
 """Run of a whole audit: every attack on every arm.
 
-Search comes before measurement, and evidence is gathered.
+What is measured waits for the searches whose findings it needs, and for nothing else.
 """
 
 import time
@@ -15,7 +15,7 @@ from auditor.core.progress import Progress
 from auditor.core.roles import Role, Status
 from auditor.data.folds import names_entities
 from auditor.engine.attack_report import attack_report
-from auditor.engine.executors.base import Executor, LabelledJob, ended
+from auditor.engine.executors.base import Executor, LabelledJob
 from auditor.engine.expansion import Variant, suited
 from auditor.engine.failure import Failure
 from auditor.engine.job import Job
@@ -90,18 +90,12 @@ def run_audit(
     chosen = tuple(arms or prepared.arms)
 
     searches = {v.label: prepared.searches(v) for v in runnable if v.attack.searches}
-    searched = _labelled(searches, chosen)
-    failures = dict(executor.run(searched, prepared.models, store, progress))
     measures = {
         v.label: prepared.measurements(v, _only(searches.get(v.label, {}), chosen))
         for v in runnable
-        if not _failed(searches.get(v.label, {}), failures, chosen)
     }
-    measured = _labelled(measures, chosen)
-    unasked = ended([*searched, *measured], failures)
-    failures |= unasked
-    asked = [entry for entry in measured if entry.job.key not in unasked]
-    failures |= executor.run(asked, prepared.models, store, progress)
+    jobs = [*_labelled(searches, chosen), *_labelled(measures, chosen)]
+    failures = executor.run(jobs, prepared.models, store, progress)
 
     done: dict[str, dict[str, list[Job]]] = {}
     for label, reason in reasons.items():

@@ -121,6 +121,11 @@ class Job(BaseModel):
         return found if self.donor is None else {**found, "donor": self.donor.identity}
 
     @property
+    def needs(self) -> tuple[str, ...]:
+        """Keys of the jobs that must have ended before this one begins."""
+        return tuple(found.key for found in self.pool)
+
+    @property
     def kind(self) -> ModelKind:
         """The kind of the model."""
         return kind_named(self.spec.kind)

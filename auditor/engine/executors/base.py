@@ -10,7 +10,8 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from graphlib import TopologicalSorter
 from typing import Any, ClassVar, NamedTuple
 
 from auditor.attack import ATTACKS
@@ -45,9 +46,9 @@ class LabelledJob(NamedTuple):
 class Executor(ABC):
     """Runs jobs, anywhere, and says which failed.
 
-    Jobs of one call do not depend on each other. An executor may run them in any order, on any
-    machine that has the models and the store, and more than once; neither evidence nor verdict
-    depends on it.
+    A job whose ``needs`` are among the jobs of a call begins after these, and fails with them;
+    `Agenda` sees to that. Beside it an executor may run them in any order, on any machine that has
+    the models and the store, and more than once; neither evidence nor verdict depends on it.
 
     A package that brings an executor names it among its entry points:
     ``[project.entry-points."auditor.executors"]``, ``name = "package.module:Class"``.
@@ -302,22 +303,6 @@ def model_key(job: Job) -> ModelKey:
     return ModelKey(job.model, job.spec)
 
 
-def ended(jobs: Iterable[LabelledJob], failures: Mapping[str, Failure]) -> dict[str, Failure]:
-    """Return jobs whose model cannot be asked here, with the reason.
-
-    Args:
-        jobs: Jobs that were run, and jobs that would be.
-        failures: What was found of those that were run, by key.
-    """
-    entries = [entry.job for entry in jobs]
-    lost = {
-        model_key(job): failures[job.key]
-        for job in entries
-        if job.key in failures and failures[job.key].ends_model
-    }
-    return {job.key: lost[model_key(job)] for job in entries if model_key(job) in lost}
-
-
 def waiting(jobs: Iterable[LabelledJob], store: EvidenceStore) -> dict[ModelKey, list[LabelledJob]]:
     """Return the jobs that the store lacks, by model.
 
@@ -341,7 +326,8 @@ class Turn(NamedTuple):
 class Agenda:
     """Jobs of one call, by the model that they need.
 
-    Some are left to do, and of the others it is known what became of them.
+    Some are left to do, of which some wait for what others find; of the rest it is known what
+    became of them.
 
     Args:
         groups: The jobs by model, as `waiting` has them.
@@ -349,34 +335,44 @@ class Agenda:
     """
 
     def __init__(self, groups: Mapping[ModelKey, Sequence[LabelledJob]], advance: Advance) -> None:
-        self._left = {key: deque(entries) for key, entries in groups.items()}
+        entries = [entry for entries in groups.values() for entry in entries]
+        self._entries = {entry.job.key: entry for entry in entries}
+        self._ready: dict[ModelKey, deque[LabelledJob]] = {model: deque() for model in groups}
         self._elsewhere: deque[LabelledJob] = deque()
+        self._ended: dict[ModelKey, Failure] = {}
         self._advance = advance
-        self.open = sum(map(len, groups.values()))
+        self.open = len(entries)
         """Number of jobs that have not ended."""
         self.failures: dict[str, Failure] = {}
         """Failures of those that left no evidence, by key."""
+        self._order: TopologicalSorter[str] = TopologicalSorter(dict.fromkeys(self._entries, ()))
+        for key, entry in self._entries.items():
+            self._order.add(key, *(self._entries.keys() & entry.job.needs))
+        self._order.prepare()
+        self._admit(deque.append)
 
     def next(self, held: ModelKey | None) -> Turn | None:
-        """Return the next job, of the held model where one is left.
+        """Return the next job, of the held model where one is ready.
 
-        Otherwise it is of the model with most to do.
+        Otherwise it is of the model with most to do. What other processes are at comes last.
 
-        What other processes are at comes last.
+        Returns:
+            None if nothing can begin now; once a job that is under way has ended, something may.
         """
-        if waiting := [key for key, entries in self._left.items() if entries]:
-            most = max(waiting, key=lambda key: len(self._left[key]))
-            return Turn(self._left[held if held in waiting else most].popleft(), 0.0)
+        if ready := [key for key, entries in self._ready.items() if entries]:
+            most = max(ready, key=lambda key: len(self._ready[key]))
+            return Turn(self._ready[held if held in ready else most].popleft(), 0.0)
         return Turn(self._elsewhere.popleft(), _PATIENCE) if self._elsewhere else None
 
     def again(self, entry: LabelledJob) -> None:
         """Put a job back that is to be done first."""
-        self._left.setdefault(model_key(entry.job), deque()).appendleft(entry)
+        self._ready[model_key(entry.job)].appendleft(entry)
 
     def answered(self, entry: LabelledJob, answer: Answer) -> None:
         """Take in what a worker says of its job.
 
-        A failure that ends the model ends the jobs that wait for it, too.
+        A failure ends the jobs that need what this one would have found; one that ends the model
+        ends the jobs that wait for it, too.
 
         Raises:
             BaseException: The error that no job can go on after.
@@ -387,11 +383,33 @@ class Agenda:
             self._elsewhere.append(entry)
             self._advance(0, f"{entry.label}: {ELSEWHERE}")
             return
-        ended = [entry]
+        self._end(entry, answer.failure)
         if answer.failure is not None and answer.failure.ends_model:
-            ended += self._left.pop(model_key(entry.job), ())
-        for each in ended:
-            if answer.failure is not None:
-                self.failures[each.job.key] = answer.failure
-            self.open -= 1
-            self._advance(1, each.label)
+            model = model_key(entry.job)
+            self._ended[model] = answer.failure
+            while self._ready[model]:
+                self._end(self._ready[model].popleft(), answer.failure)
+        # before what is ready already: jobs that let go of the model come last
+        self._admit(deque.appendleft)
+
+    def _admit(self, put: Callable[[deque[LabelledJob], LabelledJob], None]) -> None:
+        """Make the jobs ready that wait for nothing more, or end those that have no use."""
+        while keys := self._order.get_ready():
+            for entry in map(self._entries.__getitem__, keys):
+                model = model_key(entry.job)
+                failed = [self.failures[key] for key in entry.job.needs if key in self.failures]
+                if failed:
+                    self._end(entry, replace(failed[0], ends_model=False))
+                elif model in self._ended:
+                    self._end(entry, self._ended[model])
+                else:
+                    put(self._ready[model], entry)
+
+    def _end(self, entry: LabelledJob, failure: Failure | None) -> None:
+        """Count a job as ended."""
+        key = entry.job.key
+        if failure is not None:
+            self.failures[key] = failure
+        self._order.done(key)
+        self.open -= 1
+        self._advance(1, entry.label)

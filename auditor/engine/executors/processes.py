@@ -175,8 +175,7 @@ class _Crew:
     def work(self, size: int) -> dict[str, Failure]:
         """Run everything that is left in ``size`` processes."""
         with self._processes(size) as processes:
-            for process in processes:
-                self._assign(process)
+            self._assign_all(processes)
             while busy := [p for p in processes if p.entry is not None]:
                 ready = set(wait([process.connection for process in busy]))
                 for process in [p for p in busy if p.connection in ready]:
@@ -187,6 +186,7 @@ class _Crew:
                         processes.append(self._replaced(process))
                     else:
                         self._heard(process, said)
+                self._assign_all(processes)
         return self._agenda.failures
 
     @contextmanager
@@ -204,17 +204,15 @@ class _Crew:
     def _new(self) -> _Process:
         return _Process(self._context, self._models, self._store, self._threads)
 
-    def _assign(self, process: _Process) -> None:
-        """Give a process its next job.
+    def _assign_all(self, processes: Iterable[_Process]) -> None:
+        """Give each process that has none its next job, where one can begin.
 
         It is of the model that it holds, or of the one with most to do.
         """
-        turn = self._agenda.next(process.model)
-        if turn is None:
-            process.entry = None
-            return
-        self._advance(0, turn.entry.label)
-        process.begin(turn)
+        for process in processes:
+            if process.entry is None and (turn := self._agenda.next(process.model)) is not None:
+                self._advance(0, turn.entry.label)
+                process.begin(turn)
 
     def _heard(self, process: _Process, said: object) -> None:
         """Take in what a process said of its job.
@@ -229,7 +227,7 @@ class _Crew:
             self._advance(0, f"{entry.label}: {said}")
         elif isinstance(said, Answer):
             self._agenda.answered(entry, said)
-            self._assign(process)
+            process.entry = None
 
     def _replaced(self, dead: _Process) -> _Process:
         """Return a process in place of one that died.
@@ -253,7 +251,6 @@ class _Crew:
                 self._agenda.answered(entry, Answer(failure))
         process = self._new()
         process.model = dead.model
-        self._assign(process)
         return process
 
 

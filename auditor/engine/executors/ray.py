@@ -301,6 +301,7 @@ class _Crew:
         Whoever is ready gets a job; where the cluster is full, the others come later.
         """
         self._busy = {member.ready.remote(): (member, None) for member in members}
+        idle: list[ActorHandle] = []
         spoken = time.monotonic()
         while self._agenda.open:
             ready, _ = ray.wait([*self._busy], timeout=_LOOK)
@@ -310,7 +311,8 @@ class _Crew:
             for reference in ready:
                 member, entry = self._busy.pop(reference)
                 self._heard(reference, entry)
-                self._assign(member)
+                idle.append(member)
+            idle = [member for member in idle if not self._assigned(member)]
         return self._agenda.failures
 
     def _show(self, said: Queue) -> None:
@@ -321,15 +323,16 @@ class _Crew:
         for line in lines:
             self._advance(0, line)
 
-    def _assign(self, member: ActorHandle) -> None:
-        """Give a worker its next job."""
+    def _assigned(self, member: ActorHandle) -> bool:
+        """Give a worker its next job, and return whether one can begin."""
         turn: Turn | None = self._agenda.next(self._held.get(member))
         if turn is None:
-            return
+            return False
         label, job = turn.entry
         self._held[member] = model_key(job)
         self._advance(0, label)
         self._busy[member.attempt.remote(label, job, turn.patience)] = member, turn.entry
+        return True
 
     def _heard(self, reference: ObjectRef, entry: LabelledJob | None) -> None:
         """Take in what became of a job.
