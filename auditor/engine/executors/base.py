@@ -393,7 +393,10 @@ class Agenda:
         self._admit(deque.appendleft)
 
     def _admit(self, put: Callable[[deque[LabelledJob], LabelledJob], None]) -> None:
-        """Make the jobs ready that wait for nothing more, or end those that have no use."""
+        """Make the jobs ready that wait for nothing more.
+
+        Those whose needs failed, or whose model ended, end at once.
+        """
         while keys := self._order.get_ready():
             for entry in map(self._entries.__getitem__, keys):
                 model = model_key(entry.job)

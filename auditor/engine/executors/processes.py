@@ -205,7 +205,7 @@ class _Crew:
         return _Process(self._context, self._models, self._store, self._threads)
 
     def _assign_all(self, processes: Iterable[_Process]) -> None:
-        """Give each process that has none its next job, where one can begin.
+        """Give each idle process its next job, where one can begin.
 
         It is of the model that it holds, or of the one with most to do.
         """
