@@ -5,6 +5,7 @@ import os
 from collections import Counter
 
 import pytest
+import torch
 from watched_audits import Watching
 
 from auditor.attack import ATTACKS, Attack, Parameters, attack
@@ -58,6 +59,8 @@ def counted(passing_plan, few_facts, tmp_path):
 
 
 def _audited(run, seals):
+    # a fork's own pool of threads, before the threads that load a model ask for it at once
+    torch.set_num_threads(1)
     seals.put(run(SilentProgress()).seals)
     seals.close()
     seals.join_thread()
