@@ -18,7 +18,8 @@ Predictions stand in `benchmarks/truth_table/subjects.py` and were written befor
 
 A PASS is *wrong* where at least half of the facts come out so, or where single facts were left and
 are not all named; a FAIL is wrong on a model that never saw the facts. *Open*: a method that left
-less than half, of which either may be said. Seconds are wall-clock on one shared core.
+less than half, of which either may be said. Seconds are wall-clock on one shared core; where the
+evidence was there from code whose jobs have the same keys, they are those of deciding again.
 """
 
 
