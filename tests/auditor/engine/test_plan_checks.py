@@ -138,20 +138,21 @@ def test_all_mistakes_are_named_at_once_without_a_model_library(plan, folder):
         "print(code, loaded, time.process_time())"
     )
 
-    def python(*arguments):
-        return subprocess.run(
-            [sys.executable, "-c", *arguments],
+    def planned():
+        result = subprocess.run(
+            [sys.executable, "-c", code, "plan", str(folder / "plan.yaml")],
             capture_output=True,
             text=True,
             env=os.environ | {"COLUMNS": "1000"},
             check=True,
         )
+        exit_code, loaded, seconds = result.stdout.rsplit(maxsplit=2)
+        assert (exit_code, loaded) == ("2", "set()")
+        return result, float(seconds)
 
-    result = python(code, "plan", str(folder / "plan.yaml"))
-    numerics = python("import time, numpy, scipy.stats; print(time.process_time())")
-    exit_code, loaded, seconds = result.stdout.rsplit(maxsplit=2)
-    assert (exit_code, loaded) == ("2", "set()")
-    assert float(seconds) < 2 * float(numerics.stdout)  # a busy machine slows both
+    tried = [planned() for _ in range(3)]
+    result, seconds = min(tried, key=lambda one: one[1])  # what else runs here stretches the others
+    assert seconds < 1.5
     for name in names:
         assert MISTAKES[name][1] in result.stderr
     assert "rows (lines 1-96): no column `prompt`; the file has `question`" in result.stderr
