@@ -1,6 +1,6 @@
 """Every subject of the testbed under every baseline: does the verdict depend on it?
 
-    python -m benchmarks.baseline_table [--only npo_gdr] [--out DIR]
+    python -m benchmarks.baseline_table [--only npo_gdr] [--seeds 1] [--out DIR]
 
 Audits the subjects of `people`, the original among them, by what stands for never having known:
 
@@ -109,7 +109,12 @@ def other_models(world: worlds.World, folder: Path) -> dict[str, list[str]]:
 
 
 def tried(
-    world: worlds.World, subject: str, baseline: str, others: Mapping[str, list[str]], out: Path
+    world: worlds.World,
+    subject: str,
+    baseline: str,
+    others: Mapping[str, list[str]],
+    out: Path,
+    seeds: int,
 ) -> AuditResult:
     """Audit one subject under one baseline."""
     arms: dict[str, Any]
@@ -129,6 +134,7 @@ def tried(
         profile=None,
         attacks=ATTACKS,
         policy=POLICY,
+        seeds=tuple(range(seeds)),
         out=out / f"{subject}-{baseline}",
         store=out / "evidence",
         **arms,
@@ -193,6 +199,7 @@ def main() -> None:
     """Audit, keep the rows, and print them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", action="append", help="these subjects")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of attacks that depend on one")
     parser.add_argument("--out", type=Path, default=Path("audit-baseline-table"))
     parser.add_argument("--render", action="store_true", help="print the rows, and run nothing")
     arguments = parser.parse_args()
@@ -209,7 +216,7 @@ def main() -> None:
                 if (subject, baseline) in done:
                     continue
                 began = time.monotonic()
-                result = tried(world, subject, baseline, others, out)
+                result = tried(world, subject, baseline, others, out, arguments.seeds)
                 rows.append(row(subject, baseline, result, time.monotonic() - began))
                 with file.open("a") as kept:
                     kept.write(json.dumps(rows[-1]) + "\n")

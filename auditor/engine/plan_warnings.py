@@ -161,6 +161,7 @@ def _unmet(plan: AuditPlan, variants: Sequence[PlannedAttack], sets: FactSets) -
         sets.forget,
         len(plan.retrained),
         plan.metrics.decides,
+        baseline=plan.used_baseline,
         from_logs=not plan.kind.weighed,
     )
     return [*found, *lacking]

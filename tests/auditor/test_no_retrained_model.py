@@ -63,6 +63,24 @@ def test_a_model_that_forgot_passes_under_each_baseline(
     assert run(["gate", certificate, "--policy", "release-gate", *here]) == UNDECIDED
 
 
+@pytest.mark.parametrize("baseline", [Baseline.NEVER_SEEN_FACTS, Baseline.OWN_NULL])
+def test_a_plan_says_of_which_baseline_a_policy_takes_a_pass(baseline, parts, people, tmp_path):
+    given = parts | {"unlearned": str(people.model_path("npo")), "baseline": baseline.value}
+    given.pop("reports")
+
+    def said(policy):
+        planned = auditor.plan(**(given | {"policy": policy}), pilot=False, out=tmp_path)
+        return {warning.code: warning.params for warning in planned.warnings}
+
+    assert said("quick")["baseline_too_weak"] == {
+        "policy": "quick",
+        "baseline": baseline.value,
+        "demanded": "retrained",
+    }
+    own = said(ASKED)
+    assert not own.keys() & {"baseline_too_weak", "too_few_retrained_models"}
+
+
 def test_another_baseline_in_the_certificate_does_not_verify(parts, people, store_root, tmp_path):
     audited(parts, people, "retrained-0", store_root, tmp_path / "out")
     content = json.loads((tmp_path / "out" / "certificate.json").read_text(encoding="utf-8"))

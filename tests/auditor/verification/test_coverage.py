@@ -5,10 +5,12 @@ import itertools
 import json
 import shutil
 import typing
+from pathlib import Path
 
 import pytest
 
 from auditor.api.certificates import verify
+from auditor.api.issuing import repeating
 from auditor.certificate.decision import decide_verdict
 from auditor.certificate.files import parse_certificate, read_certificate, write_certificate
 from auditor.certificate.parts import Part
@@ -272,6 +274,16 @@ def test_a_certificate_from_time_to_come(whole, tmp_path):
     content["timing"]["issued"] = "2999-01-01T00:00:00Z"
     certificate = Certificate.model_validate(content).named()
     assert refused(certificate, whole[1], tmp_path / "certificate.json") == 14
+
+
+@pytest.mark.parametrize("name", ["audit", "certify"])
+@pytest.mark.parametrize("store", [None, "elsewhere", "s3://bucket/evidence"])
+@pytest.mark.parametrize("within", [None, 720.0, 0.5])
+def test_a_command_that_repeats_an_audit(whole, name, store, within):
+    command = repeating(name, Path("out"), store, redact=False, within=within)
+    certificate, _ = edited(whole[0])
+    reproduction = certificate.reproduction.model_copy(update={"command": command})
+    check_unplanned(certificate.model_copy(update={"reproduction": reproduction}))
 
 
 @pytest.mark.parametrize(
