@@ -92,6 +92,11 @@ def untrained(world: worlds.World, seed: int, folder: Path) -> Path:
     return folder
 
 
+def opened(folder: str | Path) -> dict[str, str]:
+    """A model as audits open it: in float32, for bfloat16 is slow on many processors."""
+    return {"path": str(folder), "dtype": "float32"}
+
+
 def other_models(world: worlds.World, folder: Path) -> dict[str, list[str]]:
     """Folders of the models that stand for never having known, by baseline."""
     base = untrained(world, seed=11, folder=folder / "untrained")
@@ -120,16 +125,16 @@ def tried(
     arms: dict[str, Any]
     if baseline == "retrained":
         retrained = [name for name in world.recipe.retrained if name != subject][:2]
-        arms = {"retrained": [str(world.model_path(name)) for name in retrained]}
+        arms = {"retrained": [opened(world.model_path(name)) for name in retrained]}
     elif baseline == "built":
-        arms = {"retrained": others["built"]}
+        arms = {"retrained": [opened(folder) for folder in others["built"]]}
     elif baseline == "reference":
-        arms = {"reference": others["reference"]}
+        arms = {"reference": [opened(folder) for folder in others["reference"]]}
     else:
         arms = {"baseline": baseline}
     return audit(
-        unlearned=str(world.model_path(subject)),
-        original=str(world.model_path("original")),
+        unlearned=opened(world.model_path(subject)),
+        original=opened(world.model_path("original")),
         **{name: str(world.facts(name)) for name in ("forget", "retain", "holdout")},
         profile=None,
         attacks=ATTACKS,
