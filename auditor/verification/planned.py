@@ -21,7 +21,15 @@ from auditor.verification.validity import moment
 _PLANNED = {"identity", "reproduction", "timing"}
 """Parts of a certificate in which fields follow from its plan."""
 _BEGINNINGS = (("auditor", "audit"), ("auditor", "certify"))
-_WITH_VALUE = (*("--out", "--store", "--within", "--executor", "--workers", "--address", "--gpus"),)
+_WITH_VALUE = (
+    "--out",
+    "--store",
+    "--within",
+    "--executor",
+    "--workers",
+    "--address",
+    "--gpus",
+)
 _REDACT = "--redact"
 _LONGEST = 1_000_000
 """Days of more than any certificate holds, and of fewer than a calendar has."""
