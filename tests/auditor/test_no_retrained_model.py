@@ -65,7 +65,7 @@ def test_a_model_that_forgot_passes_under_each_baseline(
 
 @pytest.mark.parametrize("baseline", [Baseline.NEVER_SEEN_FACTS, Baseline.OWN_NULL])
 def test_a_plan_says_of_which_baseline_a_policy_takes_a_pass(baseline, parts, people, tmp_path):
-    given = parts | {"unlearned": str(people.model_path("npo")), "baseline": baseline.value}
+    given = parts | {"unlearned": str(people.model_path("npo_gdr")), "baseline": baseline.value}
     given.pop("reports")
 
     def said(policy):
