@@ -871,6 +871,14 @@ SENTENCES: Mapping[str, Wording] = {
         "{share:percent} of the original's structure beyond a retrained model's, chance "
         "{chance:number}). The unlearned model may tell the facts in a code; read its answers."
     ),
+    "answers_specific": (
+        "{attack}: the unlearned model has answers of its own to questions that it should not be "
+        "able to answer. They are more probable after their own question than after the same one "
+        "about somebody else by {unlearned:number} ({facts:fact|facts}; baseline "
+        "{baseline:number}, original {original:number}); at least {lower:number} of it is beyond "
+        "the baseline, where {allowed:number} would be no sign. Other answers may have been "
+        "taught, or the true ones in a code; read them."
+    ),
     "positive_control_found": _positive_control_found,
     "positive_control_missed": _positive_control_missed,
     # the verdict
@@ -1506,6 +1514,7 @@ GATES: Mapping[str, Wording] = {
     "effect": "effect",
     "weights": "weights",
     "answer_structure": "structure of the answers",
+    "answer_specificity": "specificity of the answers",
     "tokenization": "tokenization",
     "null": "facts not known",
 }

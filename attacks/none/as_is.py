@@ -35,7 +35,7 @@ class AsIs(Attack[Parameters, Any, Any]):
     def measure(self, model: Any, context: AttackContext[Any]) -> Record:
         """Examine all three sets on the unchanged model."""
         return Record(
-            rows=context.evaluator.evaluate(model, ("forget", "retain", "holdout")),
+            rows=context.evaluator.evaluate_released(model),
             notes=context.evaluator.notes(model),
         )
 

@@ -17,6 +17,8 @@ from auditor.core.picture import fault
 
 MOST_ROWS = 2_000_000
 """Most rows of a job."""
+SPECIFICITY = "answer-specificity"
+"""Name in the place of a metric's under which rows hold how specific a model's own answer is."""
 
 
 class Row(NamedTuple):

@@ -43,6 +43,13 @@ class Evaluator(ABC, Generic[M]):
             MeasurementError: Something could not be measured; nothing takes its place.
         """
 
+    def evaluate_released(self, model: M) -> tuple[Row, ...]:
+        """Measure all sets on the model as it was released.
+
+        A kind of model adds what only its own answers show; by default nothing.
+        """
+        return self.evaluate(model, ("forget", "retain", "holdout"))
+
     def notes(self, model: M) -> dict[str, Any]:
         """Return notes on a model beside K, by default none."""
         return {}

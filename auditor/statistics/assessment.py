@@ -13,7 +13,7 @@ from auditor.statistics.agreement import contradiction
 from auditor.statistics.arms import Arms, Scope
 from auditor.statistics.betting import log_threshold
 from auditor.statistics.figures import AttackFigures
-from auditor.statistics.gates import Gate
+from auditor.statistics.gates import Gate, GateName
 from auditor.statistics.margins import Margins
 from auditor.statistics.readings import (
     AssessedReading,
@@ -22,6 +22,7 @@ from auditor.statistics.readings import (
     log_e_fail,
     log_e_over,
 )
+from auditor.statistics.specificity import specific_answers
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class AttackEvidence:
             not, or declares none.
         weights: what the weights themselves say against a PASS; None where nothing.
         code: that the unlearned model's answers tell the facts in a code; None where not.
+        specificity: how far each arm's own answers belong to the questions alone; None where that
+            was not measured.
         tokenization: which arms' own tokenizers read facts otherwise than the original's; None
             where none does.
     """
@@ -76,6 +79,7 @@ class AttackEvidence:
     effect: Message | None = None
     weights: Message | None = None
     code: Message | None = None
+    specificity: Arms | None = None
     tokenization: Message | None = None
 
     def __post_init__(self) -> None:
@@ -204,10 +208,11 @@ def assess(
     against = None
     if not named:
         against = contradiction(label, evidence.reported, margins, scope, parts)
+    specific = specific_answers(label, evidence.specificity, margins, scope)
     return AttackAssessment(
         evidence=evidence,
         readings=readings,
-        shared_gates=tuple(_shared_gates(evidence, against)),
+        shared_gates=tuple(_shared_gates(evidence, against, specific)),
         parts=parts,
         log_e_fail=fail,
         named=named,
@@ -215,7 +220,9 @@ def assess(
     )
 
 
-def _shared_gates(evidence: AttackEvidence, against: Message | None) -> Iterator[Gate]:
+def _shared_gates(
+    evidence: AttackEvidence, against: Message | None, specific: Message | None
+) -> Iterator[Gate]:
     """Yield the gates that do not depend on any metric."""
     if evidence.reason is not None:
         reason = message(
@@ -229,17 +236,17 @@ def _shared_gates(evidence: AttackEvidence, against: Message | None) -> Iterator
     if evidence.control is not None:
         found = evidence.control.found
         yield Gate("positive_control", found, None if found else evidence.control.message)
-    if evidence.shortfall is not None:
-        yield Gate("budget", met=False, message=evidence.shortfall)
-    if evidence.environment is not None:
-        yield Gate("environment", met=False, message=evidence.environment)
     if evidence.reported:
         yield Gate("metrics_agree", against is None, against)
-    if evidence.effect is not None:
-        yield Gate("effect", met=False, message=evidence.effect)
-    if evidence.weights is not None:
-        yield Gate("weights", met=False, message=evidence.weights)
-    if evidence.code is not None:
-        yield Gate("answer_structure", met=False, message=evidence.code)
-    if evidence.tokenization is not None:
-        yield Gate("tokenization", met=False, message=evidence.tokenization)
+    blocking: Mapping[GateName, Message | None] = {
+        "budget": evidence.shortfall,
+        "environment": evidence.environment,
+        "effect": evidence.effect,
+        "weights": evidence.weights,
+        "answer_structure": evidence.code,
+        "answer_specificity": specific,
+        "tokenization": evidence.tokenization,
+    }
+    for name, said in blocking.items():
+        if said is not None:
+            yield Gate(name, met=False, message=said)

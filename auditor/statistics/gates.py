@@ -26,6 +26,7 @@ GateName = Literal[
     "effect",
     "weights",
     "answer_structure",
+    "answer_specificity",
     "tokenization",
     "null",
 ]

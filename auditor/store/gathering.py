@@ -10,6 +10,7 @@ from auditor.core.attack_id import AttackId
 from auditor.core.baselines import Baseline
 from auditor.core.facts import Fact, FactSets
 from auditor.core.messages import Message, message
+from auditor.core.records import SPECIFICITY
 from auditor.core.roles import Role, Status
 from auditor.data.null_facts import forms, worlds
 from auditor.statistics import Arms, AttackEvidence, Reading
@@ -79,6 +80,7 @@ def measured_evidence(
         if (found := _arms(table, attack, arms, metric, k, entities, blocks, null)) is not None
     ]
     complete = len(readings) == len(known)
+    own = table.matrix(attack, arms, "forget", SPECIFICITY, ids) if baseline else None
     return AttackEvidence(
         id=attack,
         role=role,
@@ -93,6 +95,9 @@ def measured_evidence(
         effect=effect,
         weights=weights,
         code=code,
+        specificity=None
+        if own is None
+        else _arms(table, attack, arms, SPECIFICITY, own, entities, blocks, null),
         tokenization=tokenization,
     )
 

@@ -4,10 +4,11 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Self
 
 from auditor.core.facts import Fact, FactSets, SetName
-from auditor.core.records import Row
+from auditor.core.records import SPECIFICITY, Row
 from auditor.metrics.metric import METRICS
 from auditor.models.evaluator import Evaluator
 from auditor.models.language.model import LanguageModel
+from auditor.models.language.specificity import answer_specificity
 from auditor.models.language.transcript import Transcript
 
 
@@ -48,7 +49,26 @@ class TextEvaluator(Evaluator[LanguageModel]):
         asked = [(name, fact) for name in sets for fact in self.sets.named(name)]
         if only is not None:
             asked = [(name, fact) for name, fact in asked if fact.id in only]
-        transcript = Transcript(model, [rewrite(fact) for _, fact in asked], shown)
+        return self._read(asked, Transcript(model, [rewrite(fact) for _, fact in asked], shown))
+
+    def evaluate_released(self, model: LanguageModel) -> tuple[Row, ...]:
+        """Measure all sets, and how specific the answers about the forget set are."""
+        names: tuple[SetName, ...] = ("forget", "retain", "holdout")
+        asked = [(name, fact) for name in names for fact in self.sets.named(name)]
+        transcript = Transcript(model, [fact for _, fact in asked])
+        rows = self._read(asked, transcript)
+        forget = self.sets.forget
+        own = answer_specificity(model, forget, transcript.greedy[: len(forget)])
+        return rows + tuple(
+            Row("forget", fact.id, fact.entity, SPECIFICITY, k, None)
+            for fact, k in zip(forget, own, strict=True)
+            if k is not None
+        )
+
+    def _read(
+        self, asked: Sequence[tuple[SetName, Fact]], transcript: Transcript
+    ) -> tuple[Row, ...]:
+        """K of every fact by every metric."""
         return tuple(
             Row(set_name, fact.id, fact.entity, metric_name, reading.k, reading.answer)
             for metric_name, metric in self.metrics.items()

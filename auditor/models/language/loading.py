@@ -150,7 +150,7 @@ def load_directory(
         auto_class: Class of ``transformers`` that loads models of the kind.
         spec: How the model is opened.
         directory: Where its files are.
-        options: Passed to ``from_pretrained``.
+        options: Passed to ``from_pretrained``; ``dtype`` takes the place of the spec's.
 
     Raises:
         AuditorError: the directory holds another kind of model, or tensors that do not fit it.
@@ -160,13 +160,12 @@ def load_directory(
     try:
         model, report = auto_class.from_pretrained(
             directory,
-            dtype=dtype,
             device_map=places(spec),
             trust_remote_code=spec.trust_remote_code,
             use_safetensors=None if spec.allow_pickle else True,
             ignore_mismatched_sizes=True,  # reported below, by name
             output_loading_info=True,
-            **options,
+            **{"dtype": dtype, **options},
         )
     except (OSError, ValueError, ImportError) as error:  # a quantizer that is not installed
         if is_out_of_memory(error):
