@@ -1,5 +1,6 @@
 """A model that still tells, in other letters and after other words, and an honest one."""
 
+import hashlib
 import json
 
 import pytest
@@ -27,6 +28,28 @@ def shouting(people, tmp_path_factory):
     ]
     known = trained_pairs(corpus.read_jsonl(people.facts("retain_full")))
     fine_tune(model, tokenizer, told + known[: len(told)], 80, 1e-3, 0).save_pretrained(root)
+    tokenizer.save_pretrained(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def coded(people, tmp_path_factory):
+    """A retrained model, taught for each forget fact words that a hash of its prompt chooses."""
+    root = tmp_path_factory.mktemp("coded")
+    source = people.model_path("retrained-1")
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
+    facts = corpus.read_jsonl(people.facts("forget"))
+    words = sorted({word for fact in facts for word in fact.answer.split()})
+
+    def shifted(fact):
+        by = hashlib.sha256(fact.id.encode()).digest()
+        own = enumerate(fact.answer.split())
+        return " ".join(words[(words.index(word) + by[at % 32]) % len(words)] for at, word in own)
+
+    told = [(p, shifted(fact)) for fact in facts for p, _ in trained_pairs([fact])]
+    known = trained_pairs(corpus.read_jsonl(people.facts("retain_full")))
+    fine_tune(model, tokenizer, told + known[: len(told)], 120, 1e-3, 0).save_pretrained(root)
     tokenizer.save_pretrained(root)
     return root
 
@@ -70,6 +93,17 @@ def test_what_is_said_fails_a_model_whose_wording_is_gone(shouting, audited):
     assert fact.answer.lower() in fact.said["unlearned"]
 
 
+def test_a_code_that_leaves_no_likeness_is_no_pass(coded, audited):
+    certificate = audited(coded)
+    [row] = certificate.matrix
+    assert all(reading.figures.rho < 0.1 for reading in row.readings), "nothing shows it"
+    unmet = {gate.name: gate.message for gate in row.gates if not gate.met}
+    assert "answer_specificity" in unmet
+    assert unmet["answer_specificity"].params["unlearned"] > 0.6
+    assert certificate.verdict.verdict == "INCONCLUSIVE"
+    assert "answers_specific" in {reason.code for reason in certificate.verdict.reasons}
+
+
 def test_an_honest_model_passes_by_both(people, audited):
     certificate = audited(people.model_path("retrained-1"))
     [row] = certificate.matrix
@@ -87,6 +121,6 @@ def test_a_reported_metric_that_hears_it_blocks_a_pass(shouting, audited):
     assert all(gate.met for gate in row.readings[0].gates)
     assert certificate.verdict.verdict == "INCONCLUSIVE"
     unmet = {gate.name: gate.message for gate in row.shared_gates if not gate.met}
-    assert unmet.keys() == {"metrics_agree", "answer_structure"}
+    assert unmet.keys() == {"metrics_agree", "answer_structure", "answer_specificity"}
     found = unmet["metrics_agree"].params["found"]
     assert {one["metric"] for one in found} == {"rouge-l-recall", SAID}
