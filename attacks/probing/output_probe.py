@@ -28,7 +28,7 @@ LEAST_FACTS = 8
 class OutputProbeParameters(Parameters):
     """Settings of the probe."""
 
-    split: SplitBy = "entity"
+    halves: SplitBy = "entity"
     """`entity`: fitted on the facts of some entities, asked about the others; by attribute where
     there are too few entities. `attribute`: fitted on some facts of every entity, asked about its
     other facts. `half`: half of the facts whatever their entities, for facts that name none."""
@@ -79,10 +79,10 @@ class OutputProbe(Attack[OutputProbeParameters]):
     parameters_type = OutputProbeParameters
     presets = (
         Preset(
-            "by entity", {"split": "entity"}, "quick", mandatory=True, without_entities="by half"
+            "by entity", {"halves": "entity"}, "quick", mandatory=True, without_entities="by half"
         ),
-        Preset("by attribute", {"split": "attribute"}, without_entities="by half"),
-        Preset("by half", {"split": "half"}, "exhaustive"),
+        Preset("by attribute", {"halves": "attribute"}, without_entities="by half"),
+        Preset("by half", {"halves": "half"}, "exhaustive"),
     )
     metric = "output-readout"
 
@@ -91,7 +91,7 @@ class OutputProbe(Attack[OutputProbeParameters]):
         """Split of the facts, and the number of wrong answers where it is not the usual one."""
         usual = OutputProbeParameters().wrong_answers
         wrong = self.parameters.wrong_answers
-        return f"by {self.parameters.split}" + (f" {wrong} wrong" if wrong != usual else "")
+        return f"by {self.parameters.halves}" + (f" {wrong} wrong" if wrong != usual else "")
 
     def forward_tokens(self, evaluation: int) -> int:
         """Tokens of the true and wrong answers of the forget facts."""
@@ -100,7 +100,7 @@ class OutputProbe(Attack[OutputProbeParameters]):
     def measure(self, model: LanguageModel, context: AttackContext) -> Record:
         """Fit on each half of the forget facts, and choose among the answers to the other."""
         facts = context.facts.forget
-        split, halves = _halves(facts, self.parameters.split)
+        split, halves = _halves(facts, self.parameters.halves)
         wrong = alike_for_all(facts, self.parameters.wrong_answers)
         stand = _read(model, facts, wrong)
         chance = 1.0 / (1 + len(wrong[0]))
@@ -117,7 +117,7 @@ class OutputProbe(Attack[OutputProbeParameters]):
             Row("forget", fact.id, fact.entity, str(self.metric), ks[fact.id], None)
             for fact in facts
         )
-        notes = {"split": split, "wrong_answers": len(wrong[0]), "chance": chance, "halves": noted}
+        notes = {"halves": split, "wrong_answers": len(wrong[0]), "chance": chance, "halves": noted}
         return Record(rows=rows, notes=notes)
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:

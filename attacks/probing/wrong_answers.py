@@ -17,10 +17,10 @@ another form in their place."""
 def alike_for_all(facts: Sequence[Fact], most: int) -> list[tuple[str, ...]]:
     """Return the wrong answers of each fact, as many for each.
 
-    First come answers of other facts of its form, which tell nothing by themselves since they are
-    true elsewhere, then its distractors, in turn; where a fact has too few of either, answers of any
-    form. None is the true answer, holds it or an accepted form of it, or is an answer of the
-    same entity. They depend on the facts alone.
+    Answers of other facts of its form, which tell nothing by themselves since they are true
+    elsewhere, and its distractors take turns; where a fact has too few of either, answers of any
+    form follow. None is the true answer, holds it or an accepted form of it, or is an answer of
+    the same entity. They depend on the facts alone.
 
     Args:
         facts: the facts that are asked.

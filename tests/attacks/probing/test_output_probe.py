@@ -45,18 +45,18 @@ class PlacedModel(GPT2LMHeadModel):
         return output
 
 
-def made_facts(people=12, each=3):
-    """Two words that each of some people said at each of some places."""
+def made_facts(people=12):
+    """Two words that each of some people said in three seasons."""
     draw = random.Random(0)
     return tuple(
         Fact(
             id=f"{person}/{place}",
             entity=f"Person {person}",
-            prompt=f"In city {place} Person {person} said",
+            prompt=f"In {place} Person {person} said",
             answer=" ".join(draw.sample(WORDS, 2)),
         )
         for person in range(people)
-        for place in range(each)
+        for place in ("spring", "summer", "winter")
     )
 
 
@@ -132,7 +132,7 @@ def test_few_facts_are_enough_for_a_plain_place(people, tmp_path):
 
 def test_facts_are_split_as_entities_allow(tmp_path):
     model, one = made_model(), [fact.model_copy(update={"entity": "all"}) for fact in made_facts()]
-    assert measured(model, made_facts(), tmp_path, split="half").notes["split"] == "half"
+    assert measured(model, made_facts(), tmp_path, halves="half").notes["split"] == "half"
     apart = [
         fact.model_copy(update={"answer": f"{fact.answer} {place}"})
         for place, fact in enumerate(one)
@@ -144,7 +144,7 @@ def test_facts_are_split_as_entities_allow(tmp_path):
     assert (record.notes["split"], record.notes["wrong_answers"]) == ("attribute", 2)
     single = [fact.model_copy(update={"entity": fact.id}) for fact in made_facts()]
     with pytest.raises(UnavailableError, match="no entity has enough facts; split by half"):
-        measured(model, single, tmp_path, split="attribute")
+        measured(model, single, tmp_path, halves="attribute")
     with pytest.raises(UnavailableError, match="at least 8"):
         measured(model, made_facts(2), tmp_path)
 
@@ -224,11 +224,12 @@ def test_figures_say_where_answers_were_read(tmp_path):
     probe = OutputProbe(OutputProbeParameters())
     notes = {
         "unlearned": measured(made_model(facts, 1), facts, tmp_path).notes,
-        "retrained-0": measured(made_model(), facts, tmp_path).notes,
+        "retrained-0": {"chance": 0.2, "halves": [{"fitted": 0.2, "asked": 0.2, "places": []}]},
     }
     figures = probe.side_figures(notes)
-    assert len(figures) == 8
+    assert len(figures) == 6
     assert figures[0].remarks[1].params["places"][0].endswith("rank 2")
-    assert {figure.remarks[1].code for figure in figures[4:]} == {"nothing_to_read"}
+    assert figures[1].value == 1.0
+    assert figures[4].remarks[1].code == "nothing_to_read"
     assert probe.forward_tokens(100) == 900
     assert OutputProbe(OutputProbeParameters(wrong_answers=4)).variant == "by entity 4 wrong"
