@@ -74,6 +74,10 @@ class OutputProbe(Attack[OutputProbeParameters]):
     access = "Logits or log-probabilities of all tokens; part of the forget set."
     cost = "One pass over the forget facts with nine answers each; a regression on a processor."
     leak = "The true answers of facts that were not fitted are told from wrong ones."
+    source = (
+        "The second day of benchmarks/ADVERSARY.md. Conditional logit: McFadden, in Frontiers in "
+        "Econometrics, 1974."
+    )
 
     kinds = ("causal-lm", "seq2seq")
     parameters_type = OutputProbeParameters
@@ -117,7 +121,7 @@ class OutputProbe(Attack[OutputProbeParameters]):
             Row("forget", fact.id, fact.entity, str(self.metric), ks[fact.id], None)
             for fact in facts
         )
-        notes = {"halves": split, "wrong_answers": len(wrong[0]), "chance": chance, "halves": noted}
+        notes = {"split": split, "wrong_answers": len(wrong[0]), "chance": chance, "halves": noted}
         return Record(rows=rows, notes=notes)
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
