@@ -1277,6 +1277,9 @@ SENTENCES: Mapping[str, Wording] = {
     ),
     # remarks of attacks
     "half_is_chance": "0.5 is chance",
+    "chance_is": "{chance:share} is chance",
+    "read_from": "read from: {places}",
+    "nothing_to_read": "nothing was learned from the fitted facts",
     "layer_does_not_count": "does not count towards K",
     "facts_that_retrained_lacks": (
         "over {facts:fact|facts} that the retrained model does not know"
@@ -1427,6 +1430,8 @@ FIGURES: Mapping[str, Wording] = {
     "forget_facts_probed": "forget facts, read from layer {layer}",
     "kept_retain_facts_probed": "retain facts that the probe was not fitted on, read from layer "
     "{layer}",
+    "true_answers_chosen": "true answers chosen, half {half} of the forget facts",
+    "fitted_answers_chosen": "true answers chosen in the facts that half {half} was read by",
     "k_with_original_state_at_layer": "K with the original's state at layer {layer}",
     "original_k_with_layer_of_arm": "K of the original with this model's layer {layer}",
     "unlearning_depth": "unlearning depth (0: all there, 1: as deep as retraining)",

@@ -24,12 +24,7 @@ from auditor.models.causal_lm.spec import CausalLMSpec
 from auditor.models.language.decoding import RefuseNotFinite, Sampling, decoding
 from auditor.models.language.model import LanguageModel
 from auditor.models.language.prompting import Opened
-from auditor.models.language.scoring import (
-    IGNORED,
-    TokenScores,
-    sequence_log_probability,
-    token_scores,
-)
+from auditor.models.language.scoring import IGNORED, sequence_log_probability
 
 
 class CausalLM(LanguageModel[Encoded]):
@@ -142,9 +137,9 @@ class CausalLM(LanguageModel[Encoded]):
             labels[row, item.answer] = ids[row, item.answer]
         return ids, mask, labels
 
-    def _scores(self, items: Sequence[Encoded]) -> list[TokenScores]:
+    def _answer_logits(self, items: Sequence[Encoded]) -> tuple[Tensor, Tensor, list[list[int]]]:
         ids, mask = self.padded([item.ids for item in items])
         with torch.inference_mode():
             logits = self.network(input_ids=ids, attention_mask=mask, use_cache=False).logits
         self.meter.forward_tokens += ids.numel()
-        return token_scores(logits, ids, [item.answer for item in items])
+        return logits, ids, [item.answer for item in items]

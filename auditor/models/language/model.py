@@ -32,7 +32,12 @@ from auditor.models.language.loading import (
 )
 from auditor.models.language.placement import empty_network, network_class
 from auditor.models.language.prompting import Opened
-from auditor.models.language.scoring import TokenScores
+from auditor.models.language.scoring import (
+    TokenPlaces,
+    TokenScores,
+    token_places,
+    token_scores,
+)
 from auditor.models.language.spec import LanguageSpec
 from auditor.models.manifest import Location
 from auditor.models.memory import release_memory, weak_references
@@ -335,8 +340,13 @@ class LanguageModel(AuditedModel, Generic[X]):
         """
 
     @abstractmethod
-    def _scores(self, items: Sequence[X]) -> list[TokenScores]:
-        """Score the answers of one batch that fits into memory."""
+    def _answer_logits(self, items: Sequence[X]) -> tuple[Tensor, Tensor, list[list[int]]]:
+        """Ask one batch that fits into memory.
+
+        Returns:
+            Logits [items, time, vocabulary], the ids [items, time] that they come before by one,
+            and the positions of each answer's tokens in the ids.
+        """
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[TokenScores]:
         """Score answers in one teacher-forced pass each.
@@ -351,14 +361,33 @@ class LanguageModel(AuditedModel, Generic[X]):
             MeasurementError: Logits are not finite, an answer has no tokens, an item is longer
                 than the model's context, or one item alone runs out of memory.
         """
+        return self._asked(pairs, token_scores)
+
+    def places(self, pairs: Sequence[tuple[str, str]]) -> list[TokenPlaces]:
+        """Return where answers stand in the model's distribution, in one pass each.
+
+        Args:
+            pairs: Prompt and answer of each item, as for :meth:`score`.
+
+        Raises:
+            MeasurementError: As :meth:`score` does.
+        """
+        return self._asked(pairs, token_places)
+
+    def _asked(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        read: Callable[[Tensor, Tensor, list[list[int]]], list[Result]],
+    ) -> list[Result]:
+        """Read every answer's logits by ``read``, teacher-forced."""
         items = self.encode(pairs)
         for (prompt, answer), item in zip(pairs, items, strict=True):
             if not item.answer_tokens:
                 raise MeasurementError(f"the answer {answer!r} to {prompt!r} has no tokens")
         self._check_context(max((item.positions for item in items), default=0))
 
-        def run(batch: list[int]) -> list[TokenScores]:
-            return self._scores([items[i] for i in batch])
+        def run(batch: list[int]) -> list[Result]:
+            return read(*self._answer_logits([items[i] for i in batch]))
 
         lengths = [item.tokens for item in items]
         return self.batched(lengths, run)

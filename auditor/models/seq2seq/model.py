@@ -16,12 +16,7 @@ from auditor.models.batching import run_batched
 from auditor.models.language.decoding import RefuseNotFinite, Sampling, decoding
 from auditor.models.language.model import LanguageModel
 from auditor.models.language.prompting import Opened
-from auditor.models.language.scoring import (
-    IGNORED,
-    TokenScores,
-    sequence_log_probability,
-    token_scores,
-)
+from auditor.models.language.scoring import IGNORED, sequence_log_probability
 from auditor.models.seq2seq.encoding import EncodedPair, encode_pair, encode_prompt
 from auditor.models.seq2seq.spec import Seq2SeqSpec
 
@@ -147,10 +142,12 @@ class Seq2SeqLM(LanguageModel[EncodedPair]):
             labels[row, places] = ids[row, places]
         return logits.float(), labels[:, 1:].to(logits.device)
 
-    def _scores(self, items: Sequence[EncodedPair]) -> list[TokenScores]:
+    def _answer_logits(
+        self, items: Sequence[EncodedPair]
+    ) -> tuple[Tensor, Tensor, list[list[int]]]:
         with torch.inference_mode():
             logits, ids = self._forward(items)
-        return token_scores(logits, ids, [[1 + place for place in item.answer] for item in items])
+        return logits, ids, [[1 + place for place in item.answer] for item in items]
 
     def _forward(self, items: Sequence[EncodedPair], passes: int = 1) -> tuple[Tensor, Tensor]:
         """Return a batch's logits and the decoder's ids.

@@ -64,6 +64,7 @@ def test_plan_by_flags_says_what_would_run_and_whether_a_pass_is_possible(flags,
     planned = json.loads(capsys.readouterr().out)
     assert [v["label"] for v in planned["variants"] if v["role"] == "mandatory"] == [
         "none/as-is full precision",
+        "probing/output-probe by entity",
         "prompting/prefill 1 token",
         "quantization/bnb int8",
         "quantization/bnb nf4",

@@ -57,6 +57,7 @@ def test_profiles_grow_and_always_hold_the_model_as_it_is():
     }
     assert by_profile["quick"] == [
         "none/as-is full precision",
+        "probing/output-probe by entity",
         "prompting/original-tokenizer full precision",
         "prompting/prefill 1 token",
         "quantization/bnb int8",

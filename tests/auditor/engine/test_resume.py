@@ -50,6 +50,7 @@ FAMILIES = {
         asked("steering/refusal-direction", refusing=0),
         asked("tampering/interpolation", base="retrained-2", step=0.5),
         asked("probing/linear-probe"),
+        asked("probing/output-probe", halves=["entity", "attribute"]),
         asked("probing/activation-patching"),
     ],
     "quantization": [

@@ -18,6 +18,7 @@ from auditor.models.seq2seq.model import Seq2SeqLM
 ATTACKS = [
     {"attack": "quantization/bnb", "parameters": {"format": ["int8", "nf4"]}},
     {"attack": "relearning/held-out-facts"},
+    {"attack": "probing/output-probe"},
     {"attack": "membership/likelihood", "parameters": {"score": ["loss", "reference"]}},
 ]
 
