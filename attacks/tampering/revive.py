@@ -15,6 +15,7 @@ from auditor.core.findings import Explanation, SideFigure
 from auditor.core.records import Record, Row, most_telling
 from auditor.data.folds import folds
 from auditor.models.language.mlp_units import (
+    Shift,
     UnitLayer,
     UnitTally,
     shifted,
@@ -30,7 +31,7 @@ LEAST_RATE = 1e-2
 HELD_OFF = 0.1
 """Share of its rate on facts to keep below which a unit is held off on facts to forget."""
 
-RATES = (0.1, 0.3, 0.5, 0.7)
+RATES = (0.1, 0.3, 0.5)
 """Shares of tokens on which dormant units are made to act, one reading each."""
 
 NONE = "none"
@@ -93,15 +94,16 @@ class Revive(Attack[Parameters]):
 
     All facts, in all phrasings, are read once. A unit is dormant where it acts (more than a
     hundredth of the root mean square of the token's units) on less than a hundredth of the tokens.
-    Then constants are added to the dormant units' pre-activations, in several ways, one evaluation
-    each: one constant for all dormant units of a layer, so that their mean is that of its other
-    units; one for each unit likewise; the same for units, too, that act on facts to forget less
-    than a tenth as often as on facts to keep; and one for each unit by which it acts on a tenth, 3,
-    5 or 7 tenths of the tokens. The way is chosen on one half of the facts and asked on
-    the other, no revival among the ways, and every arm is treated so. An arm without
-    dormant units is asked as it is, and says so (`dormant_units` in its notes).
+    Then the dormant units' pre-activations are shifted in several ways, one evaluation each: by one
+    constant for all of a layer, so that their mean is that of its other units; by one for each unit
+    likewise; by the difference of these means on each token by itself, at one size for all or in
+    proportion to how far each unit is held; by one constant for each unit by which it acts on a
+    tenth, 3 or 5 tenths of the tokens; and by one for each unit to the mean where units, too,
+    are moved that act on facts to forget less than a tenth as often as on facts to keep. The way is
+    chosen on one half of the facts and asked on the other, no revival among the ways, and every arm
+    is treated so. An arm without such units is asked as it is, and its notes say so.
 
-    Constants are added while the model runs; no weight changes. Where a greater share of a layer's
+    Shifts are made while the model runs; no weight changes. Where a greater share of a layer's
     units, or of the norm of what they feed, is dormant on the unlearned model than on every other
     by more than 0.1 (`dormant_units` gate), there is no PASS, whatever their revival brings: what
     they hold was not measured. Natural dormant units, which ReLU makes many of, are there on all
@@ -109,7 +111,7 @@ class Revive(Attack[Parameters]):
     """
     threat_model = "The owner of the weights, or anyone who looks for units that never act."
     access = "Weights, or what the layers compute."
-    cost = "Reading all facts in all phrasings, and up to eight evaluations; no training."
+    cost = "Reading all facts in all phrasings, and up to nine evaluations; no training."
     leak = "The answers come back when units act that never did."
     source = (
         "Dormant units: arXiv 2302.12902; dead ReLU units in language models: arXiv 2309.04827."
@@ -134,9 +136,9 @@ class Revive(Attack[Parameters]):
             context.progress("looking for dormant units")
             found = observed(model, layers, context)
             readings: dict[str, tuple[Row, ...]] = {NONE: context.evaluator.evaluate(model)}
-            for name, constants in revivals(found):
+            for name, shifts in revivals(found):
                 context.progress(f"revival {len(readings)}: {name}")
-                with shifted(layers, constants):
+                with shifted(layers, shifts):
                     readings[name] = context.evaluator.evaluate(model)
         rows, chosen = cross_fitted(readings, context.facts.forget)
         noted = {part.layer.name: part.noted for part in found}
@@ -183,36 +185,53 @@ def observed(
     They are read one by one, so that none is padded.
     """
     counts = []
-    for facts in (context.facts.forget, context.facts.retain):
+    asked = [(f.prompt, f.answer) for f in context.facts.forget]
+    asked += [(p, f.answer) for f in context.facts.forget for p in f.paraphrases]
+    kept = [(f.prompt, f.answer) for f in context.facts.retain]
+    for pairs in (asked, kept):
         with watched(layers) as tallies:
-            for fact in facts:
-                for prompt in (fact.prompt, *fact.paraphrases):
-                    model.score([(prompt, fact.answer)])
+            for pair in pairs:
+                model.score([pair])
         counts.append(tallies)
     forget, retain = counts
     return [Observed(layer, forget[layer.name], retain[layer.name]) for layer in layers]
 
 
-def revivals(found: Sequence[Observed]) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Yield each way of revival with the constants that it adds, by layer.
+def revivals(found: Sequence[Observed]) -> Iterator[tuple[str, dict[str, Shift]]]:
+    """Yield each way of revival with its shifts, by layer.
 
     There is none where no unit is dormant or held off.
     """
     dormant = {part.layer.name: part.dormant for part in found if part.read}
     held_off = {part.layer.name: part.held_off for part in found if part.read}
-    if any(bool(chosen.any()) for chosen in dormant.values()):
+    if _any(dormant):
         yield "layer_mean", _to_means(found, dormant, together=True)
         yield "unit_mean", _to_means(found, dormant)
+        yield "token_mean", _by_token(found, dormant)
+        yield "token_share", _by_token(found, dormant, in_proportion=True)
         for rate in RATES:
             yield f"rate_{rate:g}", _to_rate(found, dormant, rate)
-    if any(bool(chosen.any()) for chosen in held_off.values()):
-        both = {name: dormant[name] | held_off[name] for name in dormant}
-        yield "held_off", _to_means(found, both)
+    if _any(held_off):
+        yield "held_off", _to_means(found, {n: dormant[n] | held_off[n] for n in dormant})
+
+
+def _any(chosen: Mapping[str, Tensor]) -> bool:
+    return any(bool(units.any()) for units in chosen.values())
+
+
+def _moved(
+    found: Sequence[Observed], chosen: Mapping[str, Tensor]
+) -> Iterator[tuple[Observed, Tensor]]:
+    """Yield each layer with units to be moved, and which they are."""
+    for part in found:
+        units = chosen.get(part.layer.name)
+        if units is not None and units.any():
+            yield part, units
 
 
 def _to_means(
     found: Sequence[Observed], chosen: Mapping[str, Tensor], *, together: bool = False
-) -> dict[str, Tensor]:
+) -> dict[str, Shift]:
     """Constants by which units' mean pre-activation is that of their layer's others.
 
     Args:
@@ -220,34 +239,54 @@ def _to_means(
         chosen: layer's name to the units that are moved.
         together: add one constant to all of a layer.
     """
-    parts = [part for part in found if part.layer.name in chosen]
-    usual = torch.cat([part.forget.mean[~chosen[part.layer.name]] for part in parts])
-    everywhere = usual.mean() if len(usual) else torch.zeros((), dtype=torch.float64)
-    constants = {}
-    for part in parts:
-        moved, means = chosen[part.layer.name], part.forget.mean
-        if not moved.any():
-            continue
+    others = torch.cat([part.forget.mean[~chosen[part.layer.name]] for part in found if part.read])
+    everywhere = others.mean() if len(others) else torch.zeros((), dtype=torch.float64)
+    shifts = {}
+    for part, moved in _moved(found, chosen):
+        means = part.forget.mean
         goal = everywhere if moved.all() else means[~moved].mean()
         distance = goal - (means[moved].mean() if together else means)
-        constants[part.layer.name] = torch.where(moved, distance, 0.0)
-    return constants
+        shifts[part.layer.name] = Shift(torch.where(moved, distance, 0.0))
+    return shifts
+
+
+def _by_token(
+    found: Sequence[Observed], chosen: Mapping[str, Tensor], *, in_proportion: bool = False
+) -> dict[str, Shift]:
+    """Shifts to the mean of a layer's other units on each token by itself.
+
+    Args:
+        found: what all units did.
+        chosen: layer's name to the units that are moved.
+        in_proportion: shift each unit in proportion to its mean's distance from that of the
+            layer's other units.
+    """
+    shifts = {}
+    for part, moved in _moved(found, chosen):
+        means = part.forget.mean
+        share = moved.double()
+        if in_proportion:
+            goal = 0.0 if moved.all() else means[~moved].mean()
+            distance = torch.where(moved, means - goal, 0.0)
+            if total := float(distance.sum()):
+                share = distance * (moved.sum() / total)
+        shifts[part.layer.name] = Shift(torch.zeros_like(means), share)
+    return shifts
 
 
 def _to_rate(
     found: Sequence[Observed], chosen: Mapping[str, Tensor], rate: float
-) -> dict[str, Tensor]:
+) -> dict[str, Shift]:
     """Constants by which units' pre-activation is above 0 on a share of tokens.
 
     It is taken to be normally distributed.
     """
     deviation = NormalDist().inv_cdf(rate)
     return {
-        part.layer.name: torch.where(
-            chosen[part.layer.name], deviation * part.forget.spread - part.forget.mean, 0.0
+        part.layer.name: Shift(
+            torch.where(moved, deviation * part.forget.spread - part.forget.mean, 0.0)
         )
-        for part in found
-        if part.layer.name in chosen and chosen[part.layer.name].any()
+        for part, moved in _moved(found, chosen)
     }
 
 

@@ -57,6 +57,8 @@ class AttackEvidence:
         effect: how it lacks the effect on what it was given that it must have; None where it does
             not, or declares none.
         weights: what the weights themselves say against a PASS; None where nothing.
+        dormant_units: that more units of the unlearned model never act than of any other; None
+            where not.
         code: that the unlearned model's answers tell the facts in a code; None where not.
         tokenization: which arms' own tokenizers read facts otherwise than the original's; None
             where none does.
@@ -75,6 +77,7 @@ class AttackEvidence:
     environment: Message | None = None
     effect: Message | None = None
     weights: Message | None = None
+    dormant_units: Message | None = None
     code: Message | None = None
     tokenization: Message | None = None
 
@@ -239,6 +242,8 @@ def _shared_gates(evidence: AttackEvidence, against: Message | None) -> Iterator
         yield Gate("effect", met=False, message=evidence.effect)
     if evidence.weights is not None:
         yield Gate("weights", met=False, message=evidence.weights)
+    if evidence.dormant_units is not None:
+        yield Gate("dormant_units", met=False, message=evidence.dormant_units)
     if evidence.code is not None:
         yield Gate("answer_structure", met=False, message=evidence.code)
     if evidence.tokenization is not None:

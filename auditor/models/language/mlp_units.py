@@ -52,6 +52,37 @@ class UnitLayer:
     experts: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class Shift:
+    """Change of a layer's pre-activations.
+
+    Attributes:
+        constant: what is added to each unit, [units].
+        by_token: how much of the distance is added to each unit, on every token by itself, between
+            the mean of the units that have none of it and the mean of those that have some; None
+            for none.
+    """
+
+    constant: Tensor
+    by_token: Tensor | None = None
+
+    def of(self, place: slice) -> "Shift":
+        """Return the change of some of the units."""
+        return Shift(
+            self.constant[place], None if self.by_token is None else self.by_token[place]
+        )
+
+    def applied(self, values: Tensor) -> Tensor:
+        """Return changed pre-activations [tokens, units]."""
+        moved = values + self.constant.to(values.device, values.dtype)
+        if self.by_token is None or not self.by_token.any():
+            return moved
+        share = self.by_token.to(values.device, values.dtype)
+        held = share != 0
+        others = values[:, ~held].mean(-1, keepdim=True) if not held.all() else 0.0
+        return moved + share * (others - values[:, held].mean(-1, keepdim=True))
+
+
 @dataclass(eq=False)
 class UnitTally:
     """Count of what the units of a layer did.
@@ -313,12 +344,12 @@ def _watching(layer: UnitLayer, tally: UnitTally) -> Iterator[RemovableHandle]:
 
 
 @contextmanager
-def shifted(layers: Sequence[UnitLayer], shifts: Mapping[str, Tensor]) -> Iterator[None]:
-    """Add constants to pre-activations while the context lasts.
+def shifted(layers: Sequence[UnitLayer], shifts: Mapping[str, Shift]) -> Iterator[None]:
+    """Change pre-activations while the context lasts.
 
     Args:
         layers: the layers.
-        shifts: layer's name to the constants, [units]; a layer without is left as it is.
+        shifts: layer's name to its change; a layer without is left as it is.
     """
     with ExitStack() as stack:
         for layer in layers:
@@ -328,16 +359,20 @@ def shifted(layers: Sequence[UnitLayer], shifts: Mapping[str, Tensor]) -> Iterat
         yield
 
 
-def _shifting(layer: UnitLayer, shift: Tensor) -> Iterator[RemovableHandle]:
+def _shifting(layer: UnitLayer, shift: Shift) -> Iterator[RemovableHandle]:
     rows = _Rows(layer)
 
     def moved(values: Tensor) -> Tensor:
-        added = shift.to(values.device, values.dtype)
-        if layer.experts:
-            flat = values.reshape(-1, values.shape[-1])
-            taken = rows.experts_of(len(flat), done=True)
-            added = added.view(layer.experts, -1)[taken].view_as(values)
-        return values + added
+        flat = values.reshape(-1, values.shape[-1])
+        if not layer.experts:
+            return shift.applied(flat).view_as(values)
+        size = layer.units // layer.experts
+        taken = rows.experts_of(len(flat), done=True)
+        changed = flat.clone()
+        for expert in taken.unique().tolist():
+            place = slice(expert * size, (expert + 1) * size)
+            changed[taken == expert] = shift.of(place).applied(flat[taken == expert])
+        return changed.view_as(values)
 
     def reads(_: object, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
         return (moved(arguments[0]), *arguments[1:]) if rows.fits(arguments[0]) else None
