@@ -315,9 +315,7 @@ def cross_fitted(
     chosen: dict[str, list[str]] = {}
     for half in halves:
         given, asked = ({fact.id for fact in part} for part in (half.given, half.asked))
-        seen = {
-            name: [row for row in read if row.fact in given] for name, read in readings.items()
-        }
+        seen = {name: [row for row in read if row.fact in given] for name, read in readings.items()}
         for metric, name in most_telling(seen).items():
             chosen.setdefault(metric, []).append(name)
             rows += [

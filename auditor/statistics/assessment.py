@@ -13,7 +13,7 @@ from auditor.statistics.agreement import contradiction
 from auditor.statistics.arms import Arms, Scope
 from auditor.statistics.betting import log_threshold
 from auditor.statistics.figures import AttackFigures
-from auditor.statistics.gates import Gate
+from auditor.statistics.gates import Gate, GateName
 from auditor.statistics.margins import Margins
 from auditor.statistics.readings import (
     AssessedReading,
@@ -232,19 +232,25 @@ def _shared_gates(evidence: AttackEvidence, against: Message | None) -> Iterator
     if evidence.control is not None:
         found = evidence.control.found
         yield Gate("positive_control", found, None if found else evidence.control.message)
-    if evidence.shortfall is not None:
-        yield Gate("budget", met=False, message=evidence.shortfall)
-    if evidence.environment is not None:
-        yield Gate("environment", met=False, message=evidence.environment)
+    before: dict[GateName, Message | None] = {
+        "budget": evidence.shortfall,
+        "environment": evidence.environment,
+    }
+    after: dict[GateName, Message | None] = {
+        "effect": evidence.effect,
+        "weights": evidence.weights,
+        "dormant_units": evidence.dormant_units,
+        "answer_structure": evidence.code,
+        "tokenization": evidence.tokenization,
+    }
+    yield from _unmet(before)
     if evidence.reported:
         yield Gate("metrics_agree", against is None, against)
-    if evidence.effect is not None:
-        yield Gate("effect", met=False, message=evidence.effect)
-    if evidence.weights is not None:
-        yield Gate("weights", met=False, message=evidence.weights)
-    if evidence.dormant_units is not None:
-        yield Gate("dormant_units", met=False, message=evidence.dormant_units)
-    if evidence.code is not None:
-        yield Gate("answer_structure", met=False, message=evidence.code)
-    if evidence.tokenization is not None:
-        yield Gate("tokenization", met=False, message=evidence.tokenization)
+    yield from _unmet(after)
+
+
+def _unmet(said: Mapping[GateName, Message | None]) -> Iterator[Gate]:
+    """Yield a gate for everything that speaks against a PASS."""
+    for name, against in said.items():
+        if against is not None:
+            yield Gate(name, met=False, message=against)

@@ -59,9 +59,7 @@ def more_dormant(attack: str, notes: Mapping[str, Sequence[Mapping[str, Any]]]) 
     own = found.pop(Arm.UNLEARNED, None)
     if own is None or not found:
         return None
-    others = {
-        name: max(_share_of(layers, name) for layers in found.values()) for name in own
-    }
+    others = {name: max(_share_of(layers, name) for layers in found.values()) for name in own}
     worst = max(own, key=lambda name: dormant_share(own[name]) - others[name])
     if dormant_share(own[worst]) - others[worst] <= MARGIN:
         return None

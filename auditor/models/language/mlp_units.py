@@ -5,7 +5,7 @@ is its pre-activation, and what the map takes in is its output.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -68,9 +68,7 @@ class Shift:
 
     def of(self, place: slice) -> "Shift":
         """Return the change of some of the units."""
-        return Shift(
-            self.constant[place], None if self.by_token is None else self.by_token[place]
-        )
+        return Shift(self.constant[place], None if self.by_token is None else self.by_token[place])
 
     def applied(self, values: Tensor) -> Tensor:
         """Return changed pre-activations [tokens, units]."""
@@ -288,7 +286,7 @@ class _Rows:
         taken = self.experts_of(len(rows), done=done)
         return [
             (slice(int(e) * size, (int(e) + 1) * size), rows[taken == e])
-            for e in taken.unique().tolist()
+            for e in sorted(set(taken.tolist()))
         ]
 
     def fits(self, values: object) -> bool:
@@ -317,30 +315,37 @@ def watched(layers: Sequence[UnitLayer]) -> Iterator[dict[str, UnitTally]]:
 def _watching(layer: UnitLayer, tally: UnitTally) -> Iterator[RemovableHandle]:
     rows = _Rows(layer)
 
-    def reads(_: object, arguments: tuple[Any, ...]) -> None:
-        if rows.fits(arguments[0]):
-            tally.add_inputs(rows.parts(arguments[0]))
-
-    def gives(_: object, __: object, output: Any) -> None:
-        if rows.fits(output):
-            tally.add_inputs(rows.parts(output))
-
     def acts(_: object, __: object, output: Any) -> None:
         tally.add_outputs(rows.parts(output, done=True))
 
     def leaves(_: object, arguments: tuple[Any, ...]) -> None:
         tally.add_outputs(rows.parts(arguments[0]))
 
+    yield from _at_inputs(layer, rows, lambda values: tally.add_inputs(rows.parts(values)))
+    if not layer.experts:
+        yield layer.down.register_forward_pre_hook(leaves)
+    elif layer.activation is not None:
+        yield layer.activation.register_forward_hook(acts)
+
+
+def _at_inputs(
+    layer: UnitLayer, rows: _Rows, touch: Callable[[Tensor], Tensor | None]
+) -> Iterator[RemovableHandle]:
+    """Yield the hooks that have pre-activations read, and replaced by what ``touch`` returns."""
+
+    def reads(_: object, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        found = touch(arguments[0]) if rows.fits(arguments[0]) else None
+        return None if found is None else (found, *arguments[1:])
+
+    def gives(_: object, __: object, output: Any) -> Tensor | None:
+        return touch(output) if rows.fits(output) else None
+
+    if layer.experts:
+        yield layer.down.register_forward_pre_hook(rows.routed, with_kwargs=True)
     if layer.activation is not None:
         yield layer.activation.register_forward_pre_hook(reads)
     elif layer.entering is not None:
         yield layer.entering.register_forward_hook(gives)
-    if layer.experts:
-        yield layer.down.register_forward_pre_hook(rows.routed, with_kwargs=True)
-        if layer.activation is not None:
-            yield layer.activation.register_forward_hook(acts)
-    else:
-        yield layer.down.register_forward_pre_hook(leaves)
 
 
 @contextmanager
@@ -369,20 +374,9 @@ def _shifting(layer: UnitLayer, shift: Shift) -> Iterator[RemovableHandle]:
         size = layer.units // layer.experts
         taken = rows.experts_of(len(flat), done=True)
         changed = flat.clone()
-        for expert in taken.unique().tolist():
+        for expert in sorted(set(taken.tolist())):
             place = slice(expert * size, (expert + 1) * size)
             changed[taken == expert] = shift.of(place).applied(flat[taken == expert])
         return changed.view_as(values)
 
-    def reads(_: object, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        return (moved(arguments[0]), *arguments[1:]) if rows.fits(arguments[0]) else None
-
-    def gives(_: object, __: object, output: Any) -> Any:
-        return moved(output) if rows.fits(output) else output
-
-    if layer.experts:
-        yield layer.down.register_forward_pre_hook(rows.routed, with_kwargs=True)
-    if layer.activation is not None:
-        yield layer.activation.register_forward_pre_hook(reads)
-    elif layer.entering is not None:
-        yield layer.entering.register_forward_hook(gives)
+    yield from _at_inputs(layer, rows, moved)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tiny_seq2seq
 import torch
-from tiny_models import ARCHITECTURES, PAIRS, make_config, make_model, make_tokenizer
+from tiny_models import ARCHITECTURES, PAIRS, make_model, make_tokenizer
 from torch import nn
 from transformers import AutoModelForCausalLM, MixtralConfig
 
@@ -81,9 +81,13 @@ def test_units_are_found_whatever_modules_are_called(architecture):
     for layer in found:
         assert layer.name.endswith(LEADS_OUT[architecture])
         assert modules[layer.name] is layer.down
-        assert layer.entering is modules[
-            layer.name.removesuffix(LEADS_OUT[architecture]) + GIVES_PRE_ACTIVATIONS[architecture]
-        ]
+        assert (
+            layer.entering
+            is modules[
+                layer.name.removesuffix(LEADS_OUT[architecture])
+                + GIVES_PRE_ACTIVATIONS[architecture]
+            ]
+        )
         assert layer.activation is not None
         assert float(layer.weight.sum()) == pytest.approx(
             float(layer.down.weight.detach().square().sum()), rel=1e-4
