@@ -36,7 +36,7 @@ def dormant_share(layer: Mapping[str, float]) -> float:
 
     A norm can be moved from one side of a unit to the other, so neither stands for both.
     """
-    return max(float(layer["dormant"]) / float(layer["units"]), float(layer["norm"]))
+    return max(float(layer["dormant"]) / max(float(layer["units"]), 1.0), float(layer["norm"]))
 
 
 def more_dormant(attack: str, notes: Mapping[str, Sequence[Mapping[str, Any]]]) -> Message | None:

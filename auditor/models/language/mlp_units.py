@@ -72,13 +72,14 @@ class Shift:
 
     def applied(self, values: Tensor) -> Tensor:
         """Return changed pre-activations [tokens, units]."""
-        moved = values + self.constant.to(values.device, values.dtype)
+        moved = values + self.constant.to(values.device, torch.float32)
         if self.by_token is None or not self.by_token.any():
-            return moved
-        share = self.by_token.to(values.device, values.dtype)
+            return moved.to(values.dtype)
+        share = self.by_token.to(values.device, torch.float32)
         held = share != 0
-        others = values[:, ~held].mean(-1, keepdim=True) if not held.all() else 0.0
-        return moved + share * (others - values[:, held].mean(-1, keepdim=True))
+        usual = values[:, ~held].float().mean(-1, keepdim=True) if not held.all() else 0.0
+        distance = usual - values[:, held].float().mean(-1, keepdim=True)
+        return (moved + share * distance).to(values.dtype)
 
 
 @dataclass(eq=False)
@@ -115,9 +116,9 @@ class UnitTally:
     def add_inputs(self, parts: Sequence[Part]) -> None:
         """Add up pre-activations."""
         for place, rows in parts:
-            values = rows.detach().double()
-            self.total[place] += values.sum(0).cpu()
-            self.squares[place] += values.square().sum(0).cpu()
+            values = rows.detach().float().cpu().double()  # not every device has float64
+            self.total[place] += values.sum(0)
+            self.squares[place] += values.square().sum(0)
             self.read[place] += len(values)
 
     @property
