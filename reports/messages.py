@@ -464,10 +464,13 @@ _REVIVALS = {
     "layer_mean": "shifted by layer to the mean of other units",
     "unit_mean": "shifted to the mean of other units",
     "token_mean": "shifted by token to the mean of other units",
+    "token_below": "shifted by token to one standard deviation below the mean of other units",
     "token_share": "shifted by token and in proportion to the mean of other units",
+    "token_share_below": (
+        "shifted by token and in proportion to one standard deviation below the mean of other units"
+    ),
     "rate_0.1": "acting on 10 % of tokens",
     "rate_0.3": "acting on 30 % of tokens",
-    "rate_0.5": "acting on 50 % of tokens",
     "held_off": "and units held off on facts to forget, shifted to the mean of other units",
 }
 """Way of making dormant units act to words for it."""

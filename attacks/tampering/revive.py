@@ -31,7 +31,7 @@ LEAST_RATE = 1e-2
 HELD_OFF = 0.1
 """Share of its rate on facts to keep below which a unit is held off on facts to forget."""
 
-RATES = (0.1, 0.3, 0.5)
+RATES = (0.1, 0.3)
 """Shares of tokens on which dormant units are made to act, one reading each."""
 
 NONE = "none"
@@ -97,9 +97,10 @@ class Revive(Attack[Parameters]):
     Then the dormant units' pre-activations are shifted in several ways, one evaluation each: by one
     constant for all of a layer, so that their mean is that of its other units; by one for each unit
     likewise; by the difference of these means on each token by itself, at one size for all or in
-    proportion to how far each unit is held; by one constant for each unit by which it acts on a
-    tenth, 3 or 5 tenths of the tokens; and by one for each unit to the mean where units, too,
-    are moved that act on facts to forget less than a tenth as often as on facts to keep. The way is
+    proportion to how far each unit is held, to the other units' mean or a standard deviation
+    below it; by one constant for each unit by which it acts on one or three tenths of the tokens;
+    and by one for each unit to the mean where units, too, are moved that act on facts to forget
+    less than a tenth as often as on facts to keep. The way is
     chosen on one half of the facts and asked on the other, no revival among the ways, and every arm
     is treated so. An arm without such units is asked as it is, and its notes say so.
 
@@ -111,7 +112,7 @@ class Revive(Attack[Parameters]):
     """
     threat_model = "The owner of the weights, or anyone who looks for units that never act."
     access = "Weights, or what the layers compute."
-    cost = "Reading all facts in all phrasings, and up to nine evaluations; no training."
+    cost = "Reading all facts in all phrasings, and up to ten evaluations; no training."
     leak = "The answers come back when units act that never did."
     source = (
         "Dormant units: arXiv 2302.12902; dead ReLU units in language models: arXiv 2309.04827."
@@ -208,7 +209,9 @@ def revivals(found: Sequence[Observed]) -> Iterator[tuple[str, dict[str, Shift]]
         yield "layer_mean", _to_means(found, dormant, together=True)
         yield "unit_mean", _to_means(found, dormant)
         yield "token_mean", _by_token(found, dormant)
+        yield "token_below", _by_token(found, dormant, below=1.0)
         yield "token_share", _by_token(found, dormant, in_proportion=True)
+        yield "token_share_below", _by_token(found, dormant, in_proportion=True, below=1.0)
         for rate in RATES:
             yield f"rate_{rate:g}", _to_rate(found, dormant, rate)
     if _any(held_off):
@@ -251,7 +254,11 @@ def _to_means(
 
 
 def _by_token(
-    found: Sequence[Observed], chosen: Mapping[str, Tensor], *, in_proportion: bool = False
+    found: Sequence[Observed],
+    chosen: Mapping[str, Tensor],
+    *,
+    in_proportion: bool = False,
+    below: float = 0.0,
 ) -> dict[str, Shift]:
     """Shifts to the mean of a layer's other units on each token by itself.
 
@@ -260,6 +267,7 @@ def _by_token(
         chosen: layer's name to the units that are moved.
         in_proportion: shift each unit in proportion to its mean's distance from that of the
             layer's other units.
+        below: how far below that mean they are put, in standard deviations of these units.
     """
     shifts = {}
     for part, moved in _moved(found, chosen):
@@ -270,7 +278,8 @@ def _by_token(
             distance = torch.where(moved, means - goal, 0.0)
             if total := float(distance.sum()):
                 share = distance * (moved.sum() / total)
-        shifts[part.layer.name] = Shift(torch.zeros_like(means), share)
+        spread = 1.0 if moved.all() else float(part.forget.spread[~moved].mean())
+        shifts[part.layer.name] = Shift(torch.where(moved, -below * spread, 0.0).double(), share)
     return shifts
 
 
