@@ -460,6 +460,30 @@ def _grafted_k(group: str) -> Phrase:
     return fill("mean K of forget facts, graft: {group}", group=_GRAFTS[group])
 
 
+_REVIVALS = {
+    "layer_mean": "shifted by layer to the mean of other units",
+    "unit_mean": "shifted to the mean of other units",
+    "token_mean": "shifted by token to the mean of other units",
+    "token_below": "shifted by token to one standard deviation below the mean of other units",
+    "token_share": "shifted by token and in proportion to the mean of other units",
+    "token_share_below": (
+        "shifted by token and in proportion to one standard deviation below the mean of other units"
+    ),
+    "rate_0.1": "acting on 10 % of tokens",
+    "rate_0.3": "acting on 30 % of tokens",
+    "held_off": "and units held off on facts to forget, shifted to the mean of other units",
+}
+"""Way of making dormant units act to words for it."""
+
+
+def _revived_k(revival: str) -> Phrase:
+    if revival == "none":
+        return plain("mean K of forget facts, dormant units as they are")
+    return fill(
+        "mean K of forget facts, dormant units {revival}", revival=_REVIVALS.get(revival, revival)
+    )
+
+
 def _weight_change(group: str, equal: int, tensors: int) -> Phrase:
     template = (
         "relative change of weights, {group} ({equal:count} of {tensors:tensor|tensors} equal)"
@@ -861,6 +885,12 @@ SENTENCES: Mapping[str, Wording] = {
         "cannot be seen whether anything was unlearned in them."
     ),
     "grafts_left_out": _grafts_left_out,
+    "units_dormant": (
+        "{attack}: of the unlearned model's units in {layer}, {dormant:count} of {units:count} act "
+        "on no text, and {norm:percent} of the squared norm of what all feed is behind them; of "
+        "every other model at most {others:percent} is, and {allowed:percent} more is allowed. "
+        "What they hold was not measured."
+    ),
     "codes_unchanged": (
         "{attack}: rounded, the unlearned model is the original in {layers:layer|layers} to the "
         "last weight. What it still hides then lies outside of them."
@@ -1425,6 +1455,11 @@ SENTENCES: Mapping[str, Wording] = {
 
 FIGURES: Mapping[str, Wording] = {
     "grafted_k": _grafted_k,
+    "revived_k": _revived_k,
+    "dormant_share": (
+        "greatest share, of all layers, of units that never act, or of the squared norm of what "
+        "they feed"
+    ),
     "weight_change": _weight_change,
     "first_token_probed": "first token alone, read from layer {layer}",
     "forget_facts_probed": "forget facts, read from layer {layer}",
@@ -1502,6 +1537,7 @@ MEASURES: Mapping[str, Wording] = {
         "share of wrong answers that the true one beats, read from the unlearned model"
     ),
     "k_with_original_state": "K of the unlearned model with the original's state",
+    "dormant_share": "share of units that never act, or of the squared norm of what they feed",
 }
 """Name of what an explanation measures, by its code."""
 
@@ -1518,6 +1554,7 @@ GATES: Mapping[str, Wording] = {
     "metrics_agree": "metrics agree",
     "effect": "effect",
     "weights": "weights",
+    "dormant_units": "units that never act",
     "answer_structure": "structure of the answers",
     "answer_specificity": "specificity of the answers",
     "tokenization": "tokenization",

@@ -25,6 +25,7 @@ from auditor.statistics import AttackEvidence
 from auditor.store.base import EvidenceStore
 from auditor.store.gathering import (
     code_message,
+    dormant_units_message,
     effect_message,
     environment_message,
     measured_evidence,
@@ -190,6 +191,7 @@ def _evidence(
         environment=environment_message(store, variant.id, jobs),
         effect=effect_message(store, variant.id, attack.effect, jobs),
         weights=weights_message(store, variant.id, jobs),
+        dormant_units=dormant_units_message(store, variant.id, jobs),
         tokenization=tokenization_message(store, variant.id, jobs, baseline=baseline),
         code=code_message(store, variant.id, prepared.sets.forget, jobs) if baseline else None,
     )

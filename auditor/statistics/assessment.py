@@ -58,6 +58,8 @@ class AttackEvidence:
         effect: how it lacks the effect on what it was given that it must have; None where it does
             not, or declares none.
         weights: what the weights themselves say against a PASS; None where nothing.
+        dormant_units: that more units of the unlearned model never act than of any other; None
+            where not.
         code: that the unlearned model's answers tell the facts in a code; None where not.
         specificity: how far each arm's own answers belong to the questions alone; None where that
             was not measured.
@@ -78,6 +80,7 @@ class AttackEvidence:
     environment: Message | None = None
     effect: Message | None = None
     weights: Message | None = None
+    dormant_units: Message | None = None
     code: Message | None = None
     specificity: Arms | None = None
     tokenization: Message | None = None
@@ -236,17 +239,26 @@ def _shared_gates(
     if evidence.control is not None:
         found = evidence.control.found
         yield Gate("positive_control", found, None if found else evidence.control.message)
-    if evidence.reported:
-        yield Gate("metrics_agree", against is None, against)
-    blocking: Mapping[GateName, Message | None] = {
+    before: dict[GateName, Message | None] = {
         "budget": evidence.shortfall,
         "environment": evidence.environment,
+    }
+    after: dict[GateName, Message | None] = {
         "effect": evidence.effect,
         "weights": evidence.weights,
+        "dormant_units": evidence.dormant_units,
         "answer_structure": evidence.code,
         "answer_specificity": specific,
         "tokenization": evidence.tokenization,
     }
-    for name, said in blocking.items():
-        if said is not None:
-            yield Gate(name, met=False, message=said)
+    yield from _unmet(before)
+    if evidence.reported:
+        yield Gate("metrics_agree", against is None, against)
+    yield from _unmet(after)
+
+
+def _unmet(said: Mapping[GateName, Message | None]) -> Iterator[Gate]:
+    """Yield a gate for everything that speaks against a PASS."""
+    for name, against in said.items():
+        if against is not None:
+            yield Gate(name, met=False, message=against)

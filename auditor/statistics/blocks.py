@@ -15,6 +15,7 @@ _TELLING = (
     "residual",
     "effect",
     "weights",
+    "dormant_units",
     "tokenization",
     "metrics_agree",
     "measured",

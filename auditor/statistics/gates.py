@@ -25,6 +25,7 @@ GateName = Literal[
     "metrics_agree",
     "effect",
     "weights",
+    "dormant_units",
     "answer_structure",
     "answer_specificity",
     "tokenization",

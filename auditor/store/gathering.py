@@ -17,6 +17,7 @@ from auditor.statistics import Arms, AttackEvidence, Reading
 from auditor.statistics.answer_structure import coded_answers
 from auditor.statistics.arms import Null
 from auditor.statistics.betting import FloatArray
+from auditor.statistics.dormant_units import more_dormant
 from auditor.statistics.effect import lacking_effect
 from auditor.statistics.holdout_blocks import BLOCK
 from auditor.statistics.tokenization import asked_otherwise, read_otherwise
@@ -43,6 +44,7 @@ def measured_evidence(
     environment: Message | None = None,
     effect: Message | None = None,
     weights: Message | None = None,
+    dormant_units: Message | None = None,
     code: Message | None = None,
     tokenization: Message | None = None,
 ) -> AttackEvidence:
@@ -66,6 +68,7 @@ def measured_evidence(
         environment: how the environments of its arms differ.
         effect: how it lacks the effect that it must have.
         weights: what the weights themselves say against a PASS.
+        dormant_units: that more units of the unlearned model never act than of any other.
         code: that the unlearned model answers in a code.
         tokenization: which arms' own tokenizers read facts otherwise than the original's.
     """
@@ -94,6 +97,7 @@ def measured_evidence(
         environment=environment,
         effect=effect,
         weights=weights,
+        dormant_units=dormant_units,
         code=code,
         specificity=None
         if own is None
@@ -301,6 +305,26 @@ def weights_message(
         return found
     codes = [store.arrays(keys[0]) for keys in (unlearned, original)]
     return unchanged_codes(attack.label, *codes)
+
+
+def dormant_units_message(
+    store: EvidenceStore, attack: AttackId, jobs: Mapping[str, tuple[str, ...]]
+) -> Message | None:
+    """Return that more units of the unlearned model never act, or None.
+
+    Jobs noted how many do, on every arm.
+
+    Args:
+        store: where the evidence is.
+        attack: the attack and its level.
+        jobs: arm to the keys of its evidence.
+
+    Raises:
+        EvidenceChangedError: evidence was changed after it was measured, or is not there.
+    """
+    return more_dormant(
+        attack.label, {arm: [store.notes(key) for key in keys] for arm, keys in jobs.items()}
+    )
 
 
 def tokenization_message(

@@ -31,6 +31,7 @@ from auditor.store.base import EvidenceStore
 from auditor.store.environment import former_environment
 from auditor.store.gathering import (
     code_message,
+    dormant_units_message,
     effect_message,
     environment_message,
     measured_evidence,
@@ -144,6 +145,7 @@ def load_inputs(
             replace(
                 attack,
                 weights=weights_message(store, attack.id, attack.jobs),
+                dormant_units=dormant_units_message(store, attack.id, attack.jobs),
                 tokenization=tokenization_message(
                     store, attack.id, attack.jobs, baseline=attack.baseline
                 ),

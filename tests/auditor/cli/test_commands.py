@@ -72,6 +72,7 @@ def test_plan_by_flags_says_what_would_run_and_whether_a_pass_is_possible(flags,
         "quantization/gptq 4-bit g128",
         "relearning/held-out-facts by attribute",
         "tampering/graft interfaces",
+        "tampering/revive dormant units",
     ]
     assert planned["facts"] == {"forget": 96, "retain": 96, "holdout": 96}
     assert planned["power"]["needed"] <= 96, "the testbed has enough facts for a PASS"

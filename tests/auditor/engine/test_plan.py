@@ -66,6 +66,7 @@ def test_profiles_grow_and_always_hold_the_model_as_it_is():
         "quantization/gptq 4-bit g128",
         "relearning/held-out-facts by attribute",
         "tampering/graft interfaces",
+        "tampering/revive dormant units",
         "relearning/held-out-facts by attribute full",
     ]
     assert set(by_profile["quick"]) < set(by_profile["standard"]) < set(by_profile["exhaustive"])
