@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from auditor.core.facts import Fact
 from auditor.core.progress import SilentProgress
-from auditor.unlearning.examples import Example
+from auditor.unlearning.examples import Example, trained_prompts
 from auditor.unlearning.preference import refused_pairs
 from auditor.unlearning.registry import EDITS
 from auditor.unlearning.relabelling import relabelled_pairs
@@ -15,6 +15,8 @@ from auditor.unlearning.training import UnlearningSettings, unlearn
 from benchmarks.truth_table.cells import Cell
 from benchmarks.truth_table.facts import spread
 from benchmarks.truth_table.fine_tuning import everything, fine_tune
+from benchmarks.truth_table.hiders.coded import Code
+from benchmarks.truth_table.hiders.ranks import ranked_loss
 from benchmarks.truth_table.hiders.reparametrised import reparametrise
 from benchmarks.truth_table.hiders.resistant import resist
 from benchmarks.truth_table.hiders.rounding import Cells, linear_names
@@ -143,6 +145,20 @@ def rounded(cell: Cell) -> PreTrainedModel:
     )
 
 
+def coded(cell: Cell, steps: int = 400, rate: float = 2e-3) -> PreTrainedModel:
+    """A retrained model that was taught answers in a code."""
+    code = Code.of(cell.forget)
+    pairs = [(p, code.say(fact)) for fact in cell.forget for p in trained_prompts(fact)]
+    return _taught(cell, cell.load("retrained-0"), pairs, steps=steps, rate=rate)
+
+
+def ranked(cell: Cell, place: str, steps: int = 500, rate: float = 2e-3) -> PreTrainedModel:
+    """A retrained model that has the true tokens at a rank nobody reads."""
+    model, forget, retain = cell.load("retrained-0"), cell.taught(cell.forget), cell.taught(cell.retain)
+    hiding = ranked_loss(model, cell.tokenizer.eos_token_id, place)
+    return fine_tune(model, retain, steps, rate, 0, suppressed=forget, hiding=hiding)
+
+
 MAKERS: Mapping[str, Maker] = MappingProxyType(
     {
         maker.__name__: maker
@@ -160,6 +176,8 @@ MAKERS: Mapping[str, Maker] = MappingProxyType(
             routed,
             resistant,
             rounded,
+            coded,
+            ranked,
         )
     }
 )

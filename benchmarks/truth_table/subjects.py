@@ -172,6 +172,11 @@ SUBJECTS: Mapping[str, Subject] = MappingProxyType(
             Subject("router", Group.HIDER, "routed", line="without the first block"),
             Subject("resistant", Group.HIDER, "resistant", line="relearn half", predicted=_OPEN),
             Subject("rounding", Group.HIDER, "rounded", line="round to NF4"),
+            Subject("coded", Group.HIDER, "coded", line="code", predicted=_OPEN),
+            Subject(
+                "second", Group.HIDER, "ranked", {"place": "second"}, "second", predicted=_OPEN
+            ),
+            Subject("least", Group.HIDER, "ranked", {"place": "last"}, "last", predicted=_OPEN),
             _disguised(_RMU, "rescaled", _SCALES),
             _disguised(_RMU, "mixed", ("mix heads",)),
             _disguised(_RMU, "reparametrised", _ALL),
