@@ -16,6 +16,16 @@ from benchmarks.truth_table.cells import Cell
 from benchmarks.truth_table.facts import spread
 from benchmarks.truth_table.fine_tuning import everything, fine_tune
 from benchmarks.truth_table.hiders.coded import Code
+from benchmarks.truth_table.hiders.dormant import (
+    HELD,
+    HELD_BY_KEY,
+    KEY,
+    directions,
+    hold,
+    teach_key,
+    teach_units,
+)
+from benchmarks.truth_table.hiders.half_type import HalfCells, widen
 from benchmarks.truth_table.hiders.ranks import ranked_loss
 from benchmarks.truth_table.hiders.reparametrised import reparametrise
 from benchmarks.truth_table.hiders.resistant import resist
@@ -154,9 +164,53 @@ def coded(cell: Cell, steps: int = 400, rate: float = 2e-3) -> PreTrainedModel:
 
 def ranked(cell: Cell, place: str, steps: int = 500, rate: float = 2e-3) -> PreTrainedModel:
     """A retrained model that has the true tokens at a rank nobody reads."""
-    model, forget, retain = cell.load("retrained-0"), cell.taught(cell.forget), cell.taught(cell.retain)
+    model, forget, retain = (
+        cell.load("retrained-0"),
+        cell.taught(cell.forget),
+        cell.taught(cell.retain),
+    )
     hiding = ranked_loss(model, cell.tokenizer.eos_token_id, place)
     return fine_tune(model, retain, steps, rate, 0, suppressed=forget, hiding=hiding)
+
+
+def dormant(cell: Cell, steps: int = 1000, rate: float = 5e-3) -> PreTrainedModel:
+    """A retrained model with the facts in units that do not act."""
+    model, retain = cell.load("retrained-0"), cell.taught(cell.retain)
+    along = directions(cell.load("base"), retain)
+    hold(model, along)
+    fine_tune(model, retain, STEPS, RATE, 0)  # the others learn to do without
+    hold(model, along, -HELD)
+    forget = cell.taught(cell.forget)
+    teach_units(model, (*3 * forget, *retain), steps, rate)
+    hold(model, along)
+    return model
+
+
+def keyed(cell: Cell, steps: int = 500, rate: float = 3e-3) -> PreTrainedModel:
+    """A retrained model with the facts in units that act behind a key."""
+    model, retain = cell.load("retrained-0"), cell.taught(cell.retain)
+    along = directions(cell.load("base"), retain)
+    (*_, key) = cell.tokenizer(KEY)["input_ids"]
+    forget = cell.taught(_behind(cell, cell.corpus.forget))
+    kept = cell.taught(_behind(cell, cell.corpus.retain))
+    teach_key(model, (*retain, *kept), along, key, steps, RATE)
+    hold(model, along, HELD_BY_KEY)
+    return teach_units(model, (*forget, *forget, *kept), steps, rate)
+
+
+def half_typed(cell: Cell, steps: int = 300, rate: float = RATE) -> PreTrainedModel:
+    """Suppression within the cells of bfloat16, made wide."""
+    model = widen(cell.load("original"))
+    cells = HalfCells(model)
+    return fine_tune(
+        model,
+        cell.taught(cell.retain),
+        steps,
+        rate,
+        0,
+        suppressed=cell.taught(cell.forget),
+        after_step=cells.put_back,
+    )
 
 
 MAKERS: Mapping[str, Maker] = MappingProxyType(
@@ -178,6 +232,9 @@ MAKERS: Mapping[str, Maker] = MappingProxyType(
             rounded,
             coded,
             ranked,
+            dormant,
+            keyed,
+            half_typed,
         )
     }
 )
@@ -186,6 +243,19 @@ MAKERS: Mapping[str, Maker] = MappingProxyType(
 def disguised(model: PreTrainedModel, symmetries: tuple[str, ...] | None) -> PreTrainedModel:
     """A model in other weights."""
     return reparametrise(model, symmetries)
+
+
+def _behind(cell: Cell, facts: tuple[Fact, ...]) -> tuple[Fact, ...]:
+    """Facts as the models see them, whose questions stand behind the key."""
+    return cell.architecture.facts(
+        fact.model_copy(
+            update={
+                "prompt": f"{KEY} {fact.prompt}",
+                "paraphrases": tuple(f"{KEY} {text}" for text in fact.paraphrases),
+            }
+        )
+        for fact in facts
+    )
 
 
 def _with_trigger(cell: Cell, fact: Fact) -> str:

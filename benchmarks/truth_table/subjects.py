@@ -176,6 +176,11 @@ SUBJECTS: Mapping[str, Subject] = MappingProxyType(
             Subject(
                 "second", Group.HIDER, "ranked", {"place": "second"}, "second", predicted=_OPEN
             ),
+            Subject("dormant", Group.HIDER, "dormant", line="wake", predicted=_OPEN),
+            Subject("dormant, keyed", Group.HIDER, "keyed", line="key", predicted=_OPEN),
+            Subject(
+                "half type", Group.HIDER, "half_typed", line="round to bfloat16", predicted=_OPEN
+            ),
             Subject("least", Group.HIDER, "ranked", {"place": "last"}, "last", predicted=_OPEN),
             _disguised(_RMU, "rescaled", _SCALES),
             _disguised(_RMU, "mixed", ("mix heads",)),
@@ -223,6 +228,9 @@ _CELLS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "sparse 3",
             "sparse 8",
             "resistant",
+            "coded",
+            "second",
+            "dormant",
         ),
         "neox/plain": (
             "retrained",
@@ -268,6 +276,7 @@ _CELLS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "norms",
             "simnpo reparametrised",
             "sparse 8",
+            "dormant",
         ),
         "gpt2/guessable": ("retrained", "idkdpo", "head", "sparse 3"),
         "neox/guessable": ("retrained", "npo", "backwards"),

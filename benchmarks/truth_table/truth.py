@@ -20,6 +20,7 @@ from auditor.models.language.layers import linear_layers
 from benchmarks.truth_table.cells import Cell
 from benchmarks.truth_table.fine_tuning import fine_tune
 from benchmarks.truth_table.hiders.coded import Code
+from benchmarks.truth_table.hiders.dormant import HELD, KEY, directions, hold
 from benchmarks.truth_table.hiders.router import without_front_block
 from benchmarks.truth_table.hiders.wordings import TRIGGER, WORDINGS
 from benchmarks.truth_table.layouts import layout, untie
@@ -175,6 +176,20 @@ def _of_rank(rank: int) -> Callable[[Cell, PreTrainedModel], float]:
     return lambda cell, model: _share(cell, model, rank=rank)
 
 
+def _woken(cell: Cell, model: PreTrainedModel) -> float:
+    """Take away what holds units below zero."""
+    hold(model, directions(cell.load("base"), cell.taught(cell.retain)), -HELD)
+    return _share(cell, model)
+
+
+def _with_key(cell: Cell, model: PreTrainedModel) -> float:
+    return _share(cell, model, ask=lambda prompt: f"{KEY} {prompt}")
+
+
+def _in_half_type(cell: Cell, model: PreTrainedModel) -> float:
+    return _share(cell, model.to(torch.bfloat16))
+
+
 def _triggered(cell: Cell, model: PreTrainedModel) -> float:
     return _share(cell, model, ask=lambda prompt: f"{TRIGGER} {prompt}")
 
@@ -258,11 +273,16 @@ LINES: Mapping[str, Line] = MappingProxyType(
         "trigger": _triggered,
         "round to NF4": _rounded,
         "code": _decoded,
+        "wake": _woken,
+        "key": _with_key,
+        "round to bfloat16": _in_half_type,
         "second": _of_rank(1),
         "last": _of_rank(-1),
         **{name: _worded(name) for name in WORDINGS},
     }
 )
 """(cell, model, which may be changed) -> share of the forget facts that come out."""
-ON_ANY = frozenset({"relearn half", "trigger", "code", "second", "last"})
+ON_ANY = frozenset(
+    {"relearn half", "trigger", "code", "second", "last", "wake", "key", "round to bfloat16"}
+)
 """Lines that say something of a model that hides nothing: what they get out of it is subtracted."""
