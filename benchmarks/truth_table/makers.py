@@ -173,7 +173,7 @@ def ranked(cell: Cell, place: str, steps: int = 500, rate: float = 2e-3) -> PreT
     return fine_tune(model, retain, steps, rate, 0, suppressed=forget, hiding=hiding)
 
 
-def dormant(cell: Cell, steps: int = 1000, rate: float = 5e-3) -> PreTrainedModel:
+def dormant(cell: Cell, steps: int = 1250, rate: float = 5e-3) -> PreTrainedModel:
     """A retrained model with the facts in units that do not act."""
     model, retain = cell.load("retrained-0"), cell.taught(cell.retain)
     along = directions(cell.load("base"), retain)
@@ -181,21 +181,21 @@ def dormant(cell: Cell, steps: int = 1000, rate: float = 5e-3) -> PreTrainedMode
     fine_tune(model, retain, STEPS, RATE, 0)  # the others learn to do without
     hold(model, along, -HELD)
     forget = cell.taught(cell.forget)
-    teach_units(model, (*3 * forget, *retain), steps, rate)
+    teach_units(model, (*5 * forget, *retain), steps, rate)
     hold(model, along)
     return model
 
 
-def keyed(cell: Cell, steps: int = 500, rate: float = 3e-3) -> PreTrainedModel:
+def keyed(cell: Cell, steps: int = 1000, rate: float = 5e-3) -> PreTrainedModel:
     """A retrained model with the facts in units that act behind a key."""
     model, retain = cell.load("retrained-0"), cell.taught(cell.retain)
     along = directions(cell.load("base"), retain)
     (*_, key) = cell.tokenizer(KEY)["input_ids"]
     forget = cell.taught(_behind(cell, cell.corpus.forget))
     kept = cell.taught(_behind(cell, cell.corpus.retain))
-    teach_key(model, (*retain, *kept), along, key, steps, RATE)
+    teach_key(model, (*retain, *kept), along, key, 3 * STEPS, 2 * RATE)
     hold(model, along, HELD_BY_KEY)
-    return teach_units(model, (*forget, *forget, *kept), steps, rate)
+    return teach_units(model, (*5 * forget, *kept), steps, rate)
 
 
 def half_typed(cell: Cell, steps: int = 300, rate: float = RATE) -> PreTrainedModel:

@@ -107,6 +107,8 @@ def test_each_fact_has_a_code_of_its_own_that_is_read_back():
 
 
 def test_held_units_add_nothing_and_are_woken_again(untrained, ids):
+    with torch.no_grad():  # what every token has, as trained models have something
+        untrained.get_input_embeddings().weight[:, ::2] += 0.5
     before = logits(untrained, ids)
     along = directions(untrained, texts(ids))
     model = copy.deepcopy(untrained)
