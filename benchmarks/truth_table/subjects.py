@@ -230,7 +230,6 @@ _CELLS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "resistant",
             "coded",
             "second",
-            "dormant",
         ),
         "neox/plain": (
             "retrained",
@@ -276,7 +275,6 @@ _CELLS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "norms",
             "simnpo reparametrised",
             "sparse 8",
-            "dormant",
         ),
         "gpt2/guessable": ("retrained", "idkdpo", "head", "sparse 3"),
         "neox/guessable": ("retrained", "npo", "backwards"),
