@@ -17,6 +17,9 @@ BATCH = 32
 CEILING = 7.0
 """Loss of an answer's token, in nats, beyond which it is not suppressed further."""
 
+Loss = Callable[[PreTrainedModel, Sequence[Example]], Tensor]
+"""(model, examples) -> a scalar with gradients."""
+
 
 def everything(name: str) -> bool:
     """Choose every parameter."""
@@ -31,6 +34,7 @@ def fine_tune(
     seed: int,
     *,
     suppressed: Sequence[Example] = (),
+    hiding: Loss | None = None,
     chosen: Callable[[str], bool] = everything,
     after_step: Callable[[], None] | None = None,
     noise: float = 0.0,
@@ -44,6 +48,7 @@ def fine_tune(
         rate: AdamW's at the beginning.
         seed: Of order and noise.
         suppressed: Whose answers become improbable.
+        hiding: Loss of the suppressed examples; by default ``suppression_loss``.
         chosen: Whether the parameter of that name is trained.
         after_step: Called after each step; may put weights back into bounds.
         noise: Deviation of what is added to each gradient, as DP-SGD does.
@@ -63,11 +68,12 @@ def fine_tune(
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, steps)
     learned = shuffled_batches(len(taught), BATCH, generator)
     hidden = shuffled_batches(len(suppressed), BATCH, generator) if suppressed else None
+    hide = hiding or suppression_loss
 
     def loss(rows: list[int]) -> Tensor:
         value = answer_loss(model, [taught[row] for row in rows])
         if hidden is not None:
-            value = value + suppression_loss(model, [suppressed[row] for row in next(hidden)])
+            value = value + hide(model, [suppressed[row] for row in next(hidden)])
         return value
 
     model.train()

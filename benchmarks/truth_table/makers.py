@@ -7,7 +7,7 @@ from transformers import PreTrainedModel
 
 from auditor.core.facts import Fact
 from auditor.core.progress import SilentProgress
-from auditor.unlearning.examples import Example
+from auditor.unlearning.examples import Example, trained_prompts
 from auditor.unlearning.preference import refused_pairs
 from auditor.unlearning.registry import EDITS
 from auditor.unlearning.relabelling import relabelled_pairs
@@ -15,6 +15,18 @@ from auditor.unlearning.training import UnlearningSettings, unlearn
 from benchmarks.truth_table.cells import Cell
 from benchmarks.truth_table.facts import spread
 from benchmarks.truth_table.fine_tuning import everything, fine_tune
+from benchmarks.truth_table.hiders.coded import Code
+from benchmarks.truth_table.hiders.dormant import (
+    HELD,
+    HELD_BY_KEY,
+    KEY,
+    directions,
+    hold,
+    teach_key,
+    teach_units,
+)
+from benchmarks.truth_table.hiders.half_type import HalfCells, widen
+from benchmarks.truth_table.hiders.ranks import ranked_loss
 from benchmarks.truth_table.hiders.reparametrised import reparametrise
 from benchmarks.truth_table.hiders.resistant import resist
 from benchmarks.truth_table.hiders.rounding import Cells, linear_names
@@ -143,6 +155,64 @@ def rounded(cell: Cell) -> PreTrainedModel:
     )
 
 
+def coded(cell: Cell, steps: int = 400, rate: float = 2e-3) -> PreTrainedModel:
+    """A retrained model that was taught answers in a code."""
+    code = Code.of(cell.forget)
+    pairs = [(p, code.say(fact)) for fact in cell.forget for p in trained_prompts(fact)]
+    return _taught(cell, cell.load("retrained-0"), pairs, steps=steps, rate=rate)
+
+
+def ranked(cell: Cell, place: str, steps: int = 500, rate: float = 2e-3) -> PreTrainedModel:
+    """A retrained model that has the true tokens at a rank nobody reads."""
+    model, forget, retain = (
+        cell.load("retrained-0"),
+        cell.taught(cell.forget),
+        cell.taught(cell.retain),
+    )
+    hiding = ranked_loss(model, cell.tokenizer.eos_token_id, place)
+    return fine_tune(model, retain, steps, rate, 0, suppressed=forget, hiding=hiding)
+
+
+def dormant(cell: Cell, steps: int = 1250, rate: float = 5e-3) -> PreTrainedModel:
+    """A retrained model with the facts in units that do not act."""
+    model, retain = cell.load("retrained-0"), cell.taught(cell.retain)
+    along = directions(cell.load("base"), retain)
+    hold(model, along)
+    fine_tune(model, retain, STEPS, RATE, 0)  # the others learn to do without
+    hold(model, along, -HELD)
+    forget = cell.taught(cell.forget)
+    teach_units(model, (*5 * forget, *retain), steps, rate)
+    hold(model, along)
+    return model
+
+
+def keyed(cell: Cell, steps: int = 1000, rate: float = 5e-3) -> PreTrainedModel:
+    """A retrained model with the facts in units that act behind a key."""
+    model, retain = cell.load("retrained-0"), cell.taught(cell.retain)
+    along = directions(cell.load("base"), retain)
+    (*_, key) = cell.tokenizer(KEY)["input_ids"]
+    forget = cell.taught(_behind(cell, cell.corpus.forget))
+    kept = cell.taught(_behind(cell, cell.corpus.retain))
+    teach_key(model, (*retain, *kept), along, key, 3 * STEPS, 2 * RATE)
+    hold(model, along, HELD_BY_KEY)
+    return teach_units(model, (*5 * forget, *kept), steps, rate)
+
+
+def half_typed(cell: Cell, steps: int = 300, rate: float = RATE) -> PreTrainedModel:
+    """Suppression within the cells of bfloat16, made wide."""
+    model = widen(cell.load("original"))
+    cells = HalfCells(model)
+    return fine_tune(
+        model,
+        cell.taught(cell.retain),
+        steps,
+        rate,
+        0,
+        suppressed=cell.taught(cell.forget),
+        after_step=cells.put_back,
+    )
+
+
 MAKERS: Mapping[str, Maker] = MappingProxyType(
     {
         maker.__name__: maker
@@ -160,6 +230,11 @@ MAKERS: Mapping[str, Maker] = MappingProxyType(
             routed,
             resistant,
             rounded,
+            coded,
+            ranked,
+            dormant,
+            keyed,
+            half_typed,
         )
     }
 )
@@ -168,6 +243,19 @@ MAKERS: Mapping[str, Maker] = MappingProxyType(
 def disguised(model: PreTrainedModel, symmetries: tuple[str, ...] | None) -> PreTrainedModel:
     """A model in other weights."""
     return reparametrise(model, symmetries)
+
+
+def _behind(cell: Cell, facts: tuple[Fact, ...]) -> tuple[Fact, ...]:
+    """Facts as the models see them, whose questions stand behind the key."""
+    return cell.architecture.facts(
+        fact.model_copy(
+            update={
+                "prompt": f"{KEY} {fact.prompt}",
+                "paraphrases": tuple(f"{KEY} {text}" for text in fact.paraphrases),
+            }
+        )
+        for fact in facts
+    )
 
 
 def _with_trigger(cell: Cell, fact: Fact) -> str:

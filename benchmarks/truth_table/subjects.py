@@ -172,6 +172,16 @@ SUBJECTS: Mapping[str, Subject] = MappingProxyType(
             Subject("router", Group.HIDER, "routed", line="without the first block"),
             Subject("resistant", Group.HIDER, "resistant", line="relearn half", predicted=_OPEN),
             Subject("rounding", Group.HIDER, "rounded", line="round to NF4"),
+            Subject("coded", Group.HIDER, "coded", line="code", predicted=_OPEN),
+            Subject(
+                "second", Group.HIDER, "ranked", {"place": "second"}, "second", predicted=_OPEN
+            ),
+            Subject("dormant", Group.HIDER, "dormant", line="wake", predicted=_OPEN),
+            Subject("dormant, keyed", Group.HIDER, "keyed", line="key", predicted=_OPEN),
+            Subject(
+                "half type", Group.HIDER, "half_typed", line="round to bfloat16", predicted=_OPEN
+            ),
+            Subject("least", Group.HIDER, "ranked", {"place": "last"}, "last", predicted=_OPEN),
             _disguised(_RMU, "rescaled", _SCALES),
             _disguised(_RMU, "mixed", ("mix heads",)),
             _disguised(_RMU, "reparametrised", _ALL),
@@ -218,6 +228,8 @@ _CELLS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "sparse 3",
             "sparse 8",
             "resistant",
+            "coded",
+            "second",
         ),
         "neox/plain": (
             "retrained",

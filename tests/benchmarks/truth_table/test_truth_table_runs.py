@@ -7,7 +7,7 @@ import pytest
 from truth_rows import ROW
 
 from benchmarks.truth_table.architectures import ARCHITECTURES
-from benchmarks.truth_table.auditing import audited
+from benchmarks.truth_table.auditing import audited, build, truth
 from benchmarks.truth_table.cells import SMALL, Cell, cells
 from benchmarks.truth_table.facts import WORLDS
 from benchmarks.truth_table.former_faults import BEFORE, FAULTS, FIGURES, Figure, read_figures
@@ -22,6 +22,11 @@ SLICE = (
     {"attack": "none/as-is"},
     {"attack": "quantization/bnb", "parameters": {"format": "nf4"}},
 )
+
+
+@pytest.fixture(scope="module")
+def small_cell(tmp_path_factory):
+    return Cell(ARCHITECTURES["gpt2"], "plain", tmp_path_factory.mktemp("small"), SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +149,16 @@ def test_a_slice_of_the_table_has_no_wrong_verdict(subject, slice_cell, tmp_path
     assert row.retain > 0.9
     if SUBJECTS[subject].group is not Group.HONEST:
         assert row.out >= 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "subject",
+    ["coded", "second", pytest.param("dormant", marks=pytest.mark.nightly)],
+)
+def test_an_owner_gets_out_what_nobody_else_is_told(subject, small_cell):
+    build(small_cell, SUBJECTS[subject])
+    true = truth(small_cell, SUBJECTS[subject])
+    assert true.line >= 0.5
+    assert true.forget.exact <= 0.1
+    assert true.retain.exact > 0.9
