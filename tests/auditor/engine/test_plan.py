@@ -64,9 +64,11 @@ def test_profiles_grow_and_always_hold_the_model_as_it_is():
         "quantization/bnb nf4",
         "quantization/bnb fp4",
         "quantization/gptq 4-bit g128",
+        "quantization/half-types bfloat16",
         "relearning/held-out-facts by attribute",
         "tampering/graft interfaces",
         "tampering/revive dormant units",
+        "quantization/half-types float16",
         "relearning/held-out-facts by attribute full",
     ]
     assert set(by_profile["quick"]) < set(by_profile["standard"]) < set(by_profile["exhaustive"])

@@ -47,6 +47,7 @@ FAMILIES = {
     "tampering and latent": [
         asked("tampering/noise", level=[0.1, 0.2]),
         asked("tampering/pruning"),
+        asked("tampering/revive"),
         asked("steering/refusal-direction", refusing=0),
         asked("tampering/interpolation", base="retrained-2", step=0.5),
         asked("probing/linear-probe"),
@@ -57,6 +58,7 @@ FAMILIES = {
         asked("quantization/awq", calibration_samples=4),
         asked("quantization/torchao"),
         asked("quantization/bnb", format="nf4-double"),
+        asked("quantization/half-types", type=["bfloat16", "float16"]),
     ],
 }
 """Every attack with a small budget, by family; a base is a subject of the world."""

@@ -18,7 +18,9 @@ from auditor.models.seq2seq.model import Seq2SeqLM
 ATTACKS = [
     {"attack": "quantization/bnb", "parameters": {"format": ["int8", "nf4"]}},
     {"attack": "relearning/held-out-facts"},
+    {"attack": "quantization/half-types"},
     {"attack": "probing/output-probe"},
+    {"attack": "tampering/revive"},
     {"attack": "membership/likelihood", "parameters": {"score": ["loss", "reference"]}},
 ]
 
