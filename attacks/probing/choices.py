@@ -1,4 +1,4 @@
-"""Choice of the true answer among wrong ones, learned from where their tokens stand."""
+"""Choice of true answers, learned from where their tokens stand."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ def _names() -> tuple[str, ...]:
 
 
 def features(places: TokenPlaces) -> Floats:
-    """Where an answer's tokens stand: the mean over them, and the first one, [p].
+    """Where an answer's tokens stand, in the mean and first, [p].
 
     Groups of ranks from either end and bands of probability are 0 or 1 for each token, so that any
     place can be learned, whatever stands before it and after it.

@@ -38,7 +38,7 @@ class OutputProbeParameters(Parameters):
 
 @attack("probing/output-probe")
 class OutputProbe(Attack[OutputProbeParameters]):
-    """A classifier of places in the output distribution, fitted on half of the forget facts."""
+    """Classifier of places in the output distribution."""
 
     summary = (
         "Learn from half of the forgotten facts where in the output distribution true answers "
@@ -92,7 +92,7 @@ class OutputProbe(Attack[OutputProbeParameters]):
 
     @property
     def variant(self) -> str:
-        """Split of the facts, and the number of wrong answers where it is not the usual one."""
+        """Split of the facts, with an unusual number of wrong answers."""
         usual = OutputProbeParameters().wrong_answers
         wrong = self.parameters.wrong_answers
         return f"by {self.parameters.halves}" + (f" {wrong} wrong" if wrong != usual else "")
@@ -102,7 +102,7 @@ class OutputProbe(Attack[OutputProbeParameters]):
         return (1 + self.parameters.wrong_answers) * evaluation
 
     def measure(self, model: LanguageModel, context: AttackContext) -> Record:
-        """Fit on each half of the forget facts, and choose among the answers to the other."""
+        """Fit on each half of the forget facts, and ask the other."""
         facts = context.facts.forget
         split, halves = _halves(facts, self.parameters.halves)
         wrong = alike_for_all(facts, self.parameters.wrong_answers)
@@ -125,7 +125,7 @@ class OutputProbe(Attack[OutputProbeParameters]):
         return Record(rows=rows, notes=notes)
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
-        """Share of true answers that are chosen, in each half and in the facts it is fitted on."""
+        """Share of true answers that are chosen, by half, fitted and asked."""
         return tuple(
             SideFigure(
                 name,
@@ -148,7 +148,7 @@ def _remark(places: Sequence[tuple[str, float]]) -> Message:
 
 
 def _halves(facts: Sequence[Fact], split: SplitBy) -> tuple[SplitBy, tuple[Fold, ...]]:
-    """Split the facts in two, as is asked or, by entities, as there are entities for.
+    """Split the facts in two, by entities where there are enough.
 
     Raises:
         UnavailableError: they cannot be split so.
@@ -168,7 +168,7 @@ def _halves(facts: Sequence[Fact], split: SplitBy) -> tuple[SplitBy, tuple[Fold,
 
 
 def _parts(facts: Sequence[Fact]) -> list[int]:
-    """Part of each fitted fact: by entity where there are enough, else by fact."""
+    """Part of each fitted fact, by entity where there are enough."""
     order = {name: place for place, name in enumerate(sorted({fact.entity for fact in facts}))}
     if len(order) < PARTS:
         order = {name: place for place, name in enumerate(sorted(fact.id for fact in facts))}
@@ -179,7 +179,7 @@ def _parts(facts: Sequence[Fact]) -> list[int]:
 def _read(
     model: LanguageModel, facts: Sequence[Fact], wrong: Sequence[tuple[str, ...]]
 ) -> dict[str, Floats]:
-    """Features of each fact's answers, the true one first, [1 + wrong, p]."""
+    """Features of answers, the true one first, [1 + wrong, p]."""
     pairs = [
         (fact.prompt, answer)
         for fact, others in zip(facts, wrong, strict=True)

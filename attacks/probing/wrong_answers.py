@@ -1,4 +1,4 @@
-"""Wrong answers of the form of the true one, as many for every fact."""
+"""Wrong answers of the true one's form, as many for each fact."""
 
 from collections.abc import Iterator, Sequence
 

@@ -54,14 +54,14 @@ class Observed:
 
     @property
     def dormant(self) -> Tensor:
-        """Which units act on none of all texts, or next to none, [units]."""
+        """Which units act on next to none of all texts, [units]."""
         tokens = self.forget.tokens + self.retain.tokens
         acting = self.forget.acting + self.retain.acting
         return acting < LEAST_RATE * tokens.clamp(min=1)
 
     @property
     def held_off(self) -> Tensor:
-        """Which others act on facts to forget by far more seldom than on facts to keep."""
+        """Which others act far more seldom on facts to forget, [units]."""
         return ~self.dormant & (self.forget.rate < HELD_OFF * self.retain.rate)
 
     @property
@@ -165,7 +165,7 @@ class Revive(Attack[Parameters]):
         )
 
     def side_figures(self, notes: Mapping[str, Mapping[str, Any]]) -> Sequence[SideFigure]:
-        """Return each arm's greatest dormant share, and mean K by way of revival."""
+        """Return each arm's dormant share, and mean K by revival."""
         shares = [
             SideFigure("dormant_share", arm, max(map(dormant_share, noted[NOTE].values())))
             for arm, noted in notes.items()
@@ -181,7 +181,7 @@ class Revive(Attack[Parameters]):
 def observed(
     model: LanguageModel, layers: Sequence[UnitLayer], context: AttackContext
 ) -> list[Observed]:
-    """Read all facts to forget, in all phrasings, and all facts to keep.
+    """Read all facts, those to forget in all phrasings.
 
     They are read one by one, so that none is padded.
     """
@@ -260,7 +260,7 @@ def _by_token(
     in_proportion: bool = False,
     below: float = 0.0,
 ) -> dict[str, Shift]:
-    """Shifts to the mean of a layer's other units on each token by itself.
+    """Shifts to the other units' mean on each token by itself.
 
     Args:
         found: what all units did.
@@ -286,7 +286,7 @@ def _by_token(
 def _to_rate(
     found: Sequence[Observed], chosen: Mapping[str, Tensor], rate: float
 ) -> dict[str, Shift]:
-    """Constants by which units' pre-activation is above 0 on a share of tokens.
+    """Constants by which units act on a share of tokens.
 
     It is taken to be normally distributed.
     """
@@ -302,7 +302,7 @@ def _to_rate(
 def cross_fitted(
     readings: Mapping[str, Sequence[Row]], facts: Sequence[Fact]
 ) -> tuple[tuple[Row, ...], dict[str, list[str]]]:
-    """Choose a reading on one half of the facts, and take the other half of it.
+    """Choose a reading on half of the facts, for the other half.
 
     Facts to keep are taken from the reading that is chosen on all facts to forget.
 
@@ -338,7 +338,7 @@ def cross_fitted(
 
 
 def _means(readings: Mapping[str, Sequence[Row]]) -> dict[str, float]:
-    """Mean K of the facts to forget under each reading, by the first metric."""
+    """Mean K of forget facts under each reading, by the first metric."""
     means = {}
     for name, rows in readings.items():
         primary = next((row.metric for row in rows), None)

@@ -32,7 +32,7 @@ def dormant_note(layers: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
 
 
 def dormant_share(layer: Mapping[str, float]) -> float:
-    """The greater of the share of units and the share of the norm.
+    """The greater share of a layer: of its units or the norm.
 
     A norm can be moved from one side of a unit to the other, so neither stands for both.
     """
@@ -40,7 +40,7 @@ def dormant_share(layer: Mapping[str, float]) -> float:
 
 
 def more_dormant(attack: str, notes: Mapping[str, Sequence[Mapping[str, Any]]]) -> Message | None:
-    """Say that more units of the unlearned model are dormant than of any other.
+    """Say that the unlearned model has the most dormant units.
 
     Layers are compared by name; one that another arm lacks is compared with that arm's greatest.
 

@@ -1,4 +1,4 @@
-"""Specificity of the unlearned model's own answers: knowledge told in a code without likeness.
+"""Specificity of the unlearned model's own answers, which codes show.
 
 A model can answer in a code that differs from fact to fact. Nothing that its answers hold is then
 like the true ones, or like each other. What it cannot do without is an answer of its own to every
@@ -24,7 +24,7 @@ LEAST_FACTS = 20
 def specific_answers(
     attack: str, arms: Arms | None, margins: Margins, scope: Scope
 ) -> Message | None:
-    """Say that the unlearned model has answers of its own to the questions.
+    """Say that the unlearned model has answers of its own.
 
     Retrained models differ in it, so what lies within their differences is no sign; nor is a share
     of the original's below the margin.

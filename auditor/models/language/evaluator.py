@@ -52,7 +52,7 @@ class TextEvaluator(Evaluator[LanguageModel]):
         return self._read(asked, Transcript(model, [rewrite(fact) for _, fact in asked], shown))
 
     def evaluate_released(self, model: LanguageModel) -> tuple[Row, ...]:
-        """Measure all sets, and how specific the answers about the forget set are."""
+        """Measure all sets, and how specific the forget set's answers are."""
         names: tuple[SetName, ...] = ("forget", "retain", "holdout")
         asked = [(name, fact) for name in names for fact in self.sets.named(name)]
         transcript = Transcript(model, [fact for _, fact in asked])

@@ -123,7 +123,7 @@ class UnitTally:
 
     @property
     def rate(self) -> Tensor:
-        """Share of tokens on which each unit acts; 0 where no token reached it."""
+        """Share of tokens on which each unit acts, by default 0."""
         return self.acting / self.tokens.clamp(min=1)
 
     @property
@@ -182,7 +182,7 @@ def _in_block(path: str, lists: set[str]) -> bool:
 
 
 def _is_activation(name: str, module: nn.Module) -> bool:
-    """Whether a module is an activation function, by its class or its name."""
+    """Whether a module's class or name is that of an activation."""
     if any(True for _ in module.parameters()) or any(True for _ in module.children()):
         return False
     known = type(module).__module__ in _ACTIVATIONS
@@ -254,7 +254,7 @@ def _experts(path: str, module: nn.Module, activation: nn.Module | None) -> Unit
 
 
 class _Rows:
-    """Values of a layer's units as a module takes them in, by the units that they are of."""
+    """Values of a layer's units as a module takes them in."""
 
     def __init__(self, layer: UnitLayer) -> None:
         self.layer = layer
@@ -332,7 +332,7 @@ def _watching(layer: UnitLayer, tally: UnitTally) -> Iterator[RemovableHandle]:
 def _at_inputs(
     layer: UnitLayer, rows: _Rows, touch: Callable[[Tensor], Tensor | None]
 ) -> Iterator[RemovableHandle]:
-    """Yield the hooks that have pre-activations read, and replaced by what ``touch`` returns."""
+    """Yield the hooks that read pre-activations and replace them."""
 
     def reads(_: object, arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
         found = touch(arguments[0]) if rows.fits(arguments[0]) else None

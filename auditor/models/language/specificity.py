@@ -1,4 +1,4 @@
-"""Specificity of a model's own answers to the questions that it was asked."""
+"""Specificity of a model's own answers to its questions."""
 
 import math
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def answer_specificity(
 
 
 def other_questions(facts: Sequence[Fact]) -> list[str | None]:
-    """Return for each fact the prompt of the next of its form about another entity.
+    """Return the next prompt of each fact's form about another entity.
 
     Where its form has none it is the next fact about another entity, and None where all facts are
     about one.

@@ -190,7 +190,7 @@ def test_packages_of_this_project_run_nothing_themselves():
         ("auditor/models/batching.py", "-lengths[i]", "lengths[i]", "all"),
         ("auditor/models/language/evaluator.py", "shown: int = 0", "shown: int = 1", "all"),
         ("attacks/quantization/grids.py", "", "LEVELS = 3\n", "quantization"),
-        ("attacks/none/as_is.py", ', "holdout"', "", "none"),
+        ("attacks/none/as_is.py", "notes=context.evaluator.notes(model),", "", "none"),
     ],
 )
 def test_a_changed_constant_decides(tree, tmp_path_factory, file, old, new, whose):
