@@ -38,6 +38,9 @@ MANDATORY = (
     "prompting/prefill 1 token",
     "tampering/graft interfaces",
     "relearning/held-out-facts by attribute",
+    "quantization/half-types bfloat16",
+    "tampering/revive dormant units",
+    "probing/output-probe by entity",
 )
 
 
@@ -88,7 +91,7 @@ def large_audit(
                     ("forget", sets.forget, shape),
                     ("retain", sets.retain, (8, 2)),
                 )
-                for metric in (METRICS if number == 0 or set_name == "forget" else ())
+                for metric in (_metrics(attack) if number == 0 or set_name == "forget" else ())
                 for fact, k in zip(of, rng.beta(*held, len(of)), strict=True)
             ]
             key = digest(identity)
@@ -147,7 +150,8 @@ def _row(
                 "counts": False,
                 "distribution": None,
             }
-            for metric in DECIDING
+            for metric in _metrics(attack)
+            if metric in DECIDING or metric not in METRICS
         ],
         "shared_gates": [],
         "forget": {},
@@ -179,6 +183,12 @@ def _row(
         "forward_tokens": 4,
         "jobs": jobs,
     }
+
+
+def _metrics(attack: str) -> tuple[str, ...]:
+    """Measures of K that an attack reads."""
+    own = ATTACKS.metadata(attack).metric
+    return METRICS if own is None else (own,)
 
 
 def _notes(attack: str) -> dict[str, Any]:

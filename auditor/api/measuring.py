@@ -13,7 +13,7 @@ from auditor.core.arms import Arm
 from auditor.core.errors import AuditorError, UnavailableError
 from auditor.core.facts import Fact, FactSets, SetName
 from auditor.core.findings import Finding
-from auditor.core.records import Record, Row, check_malformed
+from auditor.core.records import SPECIFICITY, Record, Row, check_malformed
 from auditor.data.readers import read_facts
 from auditor.data.rows import READERS
 from auditor.data.source import DataSource
@@ -164,7 +164,7 @@ def run_attack(
     record = record_of(
         chosen, model, sets, metrics=metrics, seed=seed, pool=found, original=original
     )
-    return frame_of(record.rows)
+    return frame_of([row for row in record.rows if row.metric != SPECIFICITY])
 
 
 def attack_with(attack: Attackable, parameters: Mapping[str, Any]) -> AnyAttack:

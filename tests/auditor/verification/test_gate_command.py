@@ -44,12 +44,12 @@ def policy(tmp_path):
 
 @pytest.fixture(scope="module")
 def passing(tmp_path_factory):
-    return large_audit(tmp_path_factory.mktemp("passing"), 120, 9)
+    return large_audit(tmp_path_factory.mktemp("passing"), 120, 12)
 
 
 @pytest.fixture(scope="module")
 def failing(tmp_path_factory):
-    return large_audit(tmp_path_factory.mktemp("failing"), 120, 9, leaking=2)
+    return large_audit(tmp_path_factory.mktemp("failing"), 120, 12, leaking=2)
 
 
 def codes(report):
