@@ -22,6 +22,7 @@ from pydantic import (
 
 from auditor.attack import ATTACKS, Parameters, Profile
 from auditor.core import aliases
+from auditor.core.about import About
 from auditor.core.arms import Arm
 from auditor.core.baselines import Baseline, strongest_baseline
 from auditor.core.errors import AuditorError
@@ -234,6 +235,8 @@ def with_benchmark(content: Mapping[str, Any], root: Path | None) -> dict[str, A
 class AuditPlan(Section):
     """A whole audit. Its digest stands in the certificate."""
 
+    about: About | None = Field(default=None, exclude_if=_nothing)
+    """What its readers are told of the audit, in free text; nobody checks it."""
     unlearned: AnySpec
     original: AnySpec
     retrained: tuple[AnySpec, ...] = Field(default=(), max_length=_MOST)

@@ -53,8 +53,9 @@ def check_false_arms(certificate: Certificate) -> None:
 
 def _is_redacted(certificate: Certificate) -> bool:
     """Whether texts in a certificate's plan were replaced."""
-    asked = str(certificate.reproduction.plan.get("attacks"))
-    return certificate.redaction != "none" and MARK in asked
+    plan = certificate.reproduction.plan
+    said = f"{plan.get('attacks')} {plan.get('about')}"
+    return certificate.redaction != "none" and MARK in said
 
 
 def check_other_model(certificate: Certificate, arm: str, folder: Path) -> Location:
