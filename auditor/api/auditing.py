@@ -356,7 +356,7 @@ def audit(
         runner,
         watcher,
         folder=folder,
-        command=repeating("audit", folder, store, redact=redact, within=within),
+        command=repeating("audit", store, redact=redact, within=within),
         reports=wanted,
         redact=redact,
         controls=run_controls if prepared.plan.runs_controls else None,

@@ -157,7 +157,7 @@ def certify(
         executor_named("local"),
         watcher,
         folder=folder,
-        command=repeating("certify", folder, store, redact=redact),
+        command=repeating("certify", store, redact=redact),
         reports=wanted,
         redact=redact,
         controls=None,

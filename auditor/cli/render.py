@@ -165,5 +165,4 @@ def _write(
     if form == ITSELF:
         write_certificate(certificate, target)
     else:
-        text = REPORTS.get(form).render(certificate, signatures)
-        write_whole(target, text.encode())
+        write_whole(target, REPORTS.get(form).written(certificate, signatures))
