@@ -1814,7 +1814,7 @@ NEXT_BY_CODE: Mapping[str, str] = {
     "null_too_small": "Give more facts that no model saw (`data.holdout`).",
     "policy_wants_models": "Audit the model itself: logs alone pass under no such policy.",
     "deciding_metrics_lacking": "Let the metrics decide that the policy demands.",
-    "positive_control_missed": "Give the attacks more budget: they missed what was planted.",
+    "positive_control_missed": "Give the attacks more budget: they missed a positive control.",
     "read_otherwise": "Give every model with the original's tokenizer and chat template.",
     "asked_in_other_tokens": "Give every model with the original's tokenizer and chat template.",
     "repeated_facts": "Take near copies out of the forget set.",
@@ -1847,7 +1847,7 @@ NEXT_BY_VERDICT: Mapping[str, tuple[str, ...]] = {
 """What to do next, by the verdict."""
 
 NEXT_UNSIGNED = "Sign it: `auditor sign certificate.json --key KEY`."
-"""What to do with a certificate that nobody signed."""
+"""What to do with a certificate without a signature."""
 
 FURTHER_UNSAID: tuple[str, ...] = (
     "It holds for the audited facts, as the deciding metrics measure them.",

@@ -21,6 +21,7 @@ from auditor.core.arms import Arm
 from reports import arms, messages, number_format
 from reports.image_examples import shot
 from reports.phrases import Phrase
+from reports.plain_names import has_plain_name, plain_name
 
 PLAN_LIMIT = 20_000
 """Most characters of the plan that are shown."""
@@ -79,6 +80,8 @@ def environment() -> Environment:
         excerpt=excerpt,
         block=text_safety.block,
         commands=commands,
+        plain_name=plain_name,
+        known_plainly=has_plain_name,
         as_yaml=as_yaml,
         as_json=as_json,
         naturally=naturally,

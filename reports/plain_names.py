@@ -59,15 +59,23 @@ PLAIN_NAMES: Mapping[str, str] = {
 """What was done, by the attack's name, or by its label where a level has a name of its own."""
 
 
+def has_plain_name(label: str) -> bool:
+    """Return whether an attack has a name in plain words."""
+    return _template(label) is not None
+
+
 def plain_name(label: str) -> Phrase:
     """Return what an attack did to the model, in plain words.
 
     Args:
         label: ``family/name variant``, by names of today or former ones.
     """
-    current = attack_label(label)
-    attack, _, variant = current.partition(" ")
-    template = PLAIN_NAMES.get(current) or PLAIN_NAMES.get(attack)
+    template = _template(label)
     if template is None:
         return fill("Under {label}", label=label)
-    return fill(template, variant=variant or "default")
+    return fill(template, variant=attack_label(label).partition(" ")[2] or "default")
+
+
+def _template(label: str) -> str | None:
+    current = attack_label(label)
+    return PLAIN_NAMES.get(current) or PLAIN_NAMES.get(current.partition(" ")[0])

@@ -19,6 +19,7 @@ from auditor.core.roles import Role, Status
 from auditor.metrics.metric import METRICS
 from auditor.models.manifest import are_logs
 from auditor.report import Signatures
+from auditor.statistics import Flag
 from auditor.verification.outlook import release_outlook
 from reports.arms import baseline_mean
 from reports.messages import (
