@@ -138,6 +138,7 @@ def strength(code: str, **params: Any) -> Phrase:
     """Return what an audit rests on."""
     return _phrase(STRENGTH, code, params)
 
+
 def _phrase(
     wordings: Mapping[str, Wording],
     code: str,
@@ -1729,9 +1730,7 @@ IN_SHORT: Mapping[str, Wording] = {
         "saw it."
     ),
     "within": "{how}, {it} {leaked:count} of {eligible:fact|facts}.",
-    "undecided": (
-        "{how}, {it} {leaked:count} of {eligible:fact|facts}: not shown to be gone."
-    ),
+    "undecided": ("{how}, {it} {leaked:count} of {eligible:fact|facts}: not shown to be gone."),
     "insensitive": "{how}, the original does not know the facts either, so it shows nothing.",
     "not_counted": "{how}, no fact could be counted.",
     "failed": "{how}: not known, because the attack broke ({why}).",
@@ -1739,8 +1738,8 @@ IN_SHORT: Mapping[str, Wording] = {
     "others_within": "Under {attacks:further attack|further attacks}, it stays within the margin.",
     "others_open": "{attacks:further attack is|further attacks are} open; the table says why.",
     "nothing_known": (
-        "Without any attack, the original knows {original:number} of the facts on average, and what "
-        "never saw them {baseline:number}. Where nothing was known, nothing can be forgotten."
+        "Without any attack, the original knows {original:number} of the facts on average, and "
+        "what never saw them {baseline:number}. Where nothing was known, nothing can be forgotten."
     ),
     "what_would_decide": "What would decide: {what}",
 }
@@ -1759,9 +1758,9 @@ NEXT_BY_FAMILY: Mapping[str, str] = {
         "or by another method."
     ),
     "quantization": (
-        "Do not release the weights, nor serve them rounded: rounding undoes what was done. Unlearn "
-        "again so that weights move by more than a rounding step (a larger learning rate, or fewer "
-        "weights held back). No method is proved to hold."
+        "Do not release the weights, nor serve them rounded: rounding undoes what was done. "
+        "Unlearn again so that weights move by more than a rounding step (a larger learning rate, "
+        "or fewer weights held back). No method is proved to hold."
     ),
     "relearning": (
         "Do not release the weights: whoever fine-tunes them gets the knowledge back. Behind an "
@@ -1804,11 +1803,13 @@ NEXT_BY_CODE: Mapping[str, str] = {
     "budget_not_met": "Run the attacks at the budget that the policy demands.",
     "environments_differ": "Measure all models on one machine with the same packages.",
     "retain_set_not_measured": "Give facts that must stay (`data.retain`).",
-    "utility_lost": "Unlearn again with more weight on what must stay: the model lost other things.",
+    "utility_lost": (
+        "Unlearn again with more weight on what must stay: the model lost other things."
+    ),
     "utility_not_shown_kept": "Add facts that must stay: it was not shown that the rest is kept.",
     "gap_too_small": (
-        "Ask the facts in the form in which the original learned them (`format`), so that it can be "
-        "told from a model that never saw them."
+        "Ask the facts in the form in which the original learned them (`format`), so that it can "
+        "be told from a model that never saw them."
     ),
     "null_not_checked": "Give facts that no model saw (`data.holdout`), or a reference model.",
     "null_too_small": "Give more facts that no model saw (`data.holdout`).",
@@ -1824,21 +1825,21 @@ NEXT_BY_CODE: Mapping[str, str] = {
 
 NEXT_BY_VERDICT: Mapping[str, tuple[str, ...]] = {
     "PASS": (
-        "Release these files and no others: `auditor verify` compares a folder with them. Rounding, "
-        "merging or further training makes another model.",
+        "Release these files and no others: `auditor verify` compares a folder with them. "
+        "Rounding, merging or further training makes another model.",
         "Audit again when the certificate expires, and after every change of the model.",
     ),
     "FAIL": (
-        "Audit the next model with the same plan; `auditor compare` says what changed. What repairs "
-        "a model is not known in general, so trust the next audit and no recipe.",
+        "Audit the next model with the same plan; `auditor compare` says what changed. What "
+        "repairs a model is not known in general, so trust the next audit and no recipe.",
     ),
     "INCONCLUSIVE": (
         "Treat it as not forgotten until an audit decides. Audited again by the same plan, only "
         "what is new is measured.",
     ),
     "NOT AUDITABLE": (
-        "Ask as the original was trained to be asked: `auditor plan` tries formats of prompts on it "
-        "and names the better one (`format` in the plan).",
+        "Ask as the original was trained to be asked: `auditor plan` tries formats of prompts on "
+        "it and names the better one (`format` in the plan).",
         "Look at the facts: are they what the original was trained on, and not known to everybody? "
         "`auditor facts check` counts those that can be guessed.",
         "Look at the models: `original` must be the one before unlearning.",
@@ -1885,11 +1886,12 @@ STRENGTH: Mapping[str, Wording] = {
     "release_yes": "yes, this was decided under {policy}",
     "release_no": "no, by {policy}: {lacking}",
     "release_open": (
-        "nothing written here speaks against it; `auditor gate CERT --policy {policy}` decides from "
-        "the evidence"
+        "nothing written here speaks against it; `auditor gate CERT --policy {policy}` decides "
+        "from the evidence"
     ),
 }
 """What an audit rests on."""
+
 
 def _attacks_lacking(attacks: list[str]) -> Phrase:
     return fill(

@@ -164,7 +164,7 @@ def _in_short(certificate: Certificate) -> Iterator[Phrase]:
     deciding = [row for row in rows if row not in as_is and row.role is not Role.REPORTED]
     counting = [row for row in deciding if row.role is not Role.ADVISORY or row.named]
     told = _ranked(counting)
-    for row in told[:SENTENCES - 2]:
+    for row in told[: SENTENCES - 2]:
         yield attack_in_short(row)
     if rest := told[SENTENCES - 2 :]:
         settled = all(result(row).outcome == "within" for row in rest)
@@ -212,7 +212,7 @@ def _example(certificate: Certificate) -> Example | None:
 
 
 def _telling(fact: WorstFactPart) -> tuple[bool, bool, int]:
-    """Return how little a fact tells: it tells most where an attack changed the answer to the truth."""
+    """Return how little a fact tells; most tells one that an attack made true."""
     said, before = fact.said[Arm.UNLEARNED].casefold(), (fact.said_as_released or "").casefold()
     true = fact.answer.casefold().strip(" .")
     return true not in said, true in before or said == before, len(fact.prompt) + len(said)
@@ -220,17 +220,13 @@ def _telling(fact: WorstFactPart) -> tuple[bool, bool, int]:
 
 def _strength(certificate: Certificate) -> Iterator[tuple[str, Phrase]]:
     policy = certificate.policy
-    yield "policy", strength(
-        "policy", policy=policy.name, delta=policy.delta, alpha=policy.alpha
-    )
+    yield "policy", strength("policy", policy=policy.name, delta=policy.delta, alpha=policy.alpha)
     yield "attacks", _attacks_run(certificate)
     yield "baseline", _baseline(certificate)
     forget = certificate.scope.sets.get("forget")
     if forget is not None:
         scope = strength(certificate.scope.scope)
-        yield "facts", strength(
-            "facts", facts=forget.facts, entities=forget.entities, scope=scope
-        )
+        yield "facts", strength("facts", facts=forget.facts, entities=forget.entities, scope=scope)
     expires, days = certificate.timing.expires, policy.valid_days
     if expires is None or days is None:
         yield "valid", strength("never_expires")

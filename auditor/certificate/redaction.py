@@ -111,12 +111,8 @@ def redact(certificate: Certificate, key: bytes) -> Certificate:
     for prompt in content["reproduction"].get("prompts", {}).get("shown", ()):
         prompt.update({name: mark(prompt[name]) for name in ("fact", "text")})
     plan = content["reproduction"]["plan"]
-    for part in (content, plan):
-        if isinstance(part.get("about"), dict):
-            part["about"] = {
-                name: (mark if name == "forget" else sweep)(said)
-                for name, said in part["about"].items()
-            }
+    _redact_about(content, mark, sweep)
+    _redact_about(plan, mark, sweep)
     if "attacks" in plan:
         plan["attacks"] = _each_text(plan["attacks"], sweep)
     unnamed = Certificate.model_validate(content)
@@ -229,6 +225,14 @@ def _fact(fact: dict[str, Any], mark: Change) -> dict[str, Any]:
     if "said_as_released" in fact:
         named["said_as_released"] = mark(fact["said_as_released"])
     return fact | named | {"said": {arm: mark(said) for arm, said in fact["said"].items()}}
+
+
+def _redact_about(part: dict[str, Any], mark: Change, sweep: Change) -> None:
+    stated = part.get("about")
+    if isinstance(stated, dict):
+        part["about"] = {
+            name: (mark if name == "forget" else sweep)(said) for name, said in stated.items()
+        }
 
 
 def _redact_image_example(example: dict[str, Any], mark: Change) -> None:

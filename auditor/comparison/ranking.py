@@ -13,7 +13,6 @@ from auditor.certificate.schema import Certificate
 from auditor.comparison.collection import Collected, Rejected
 from auditor.comparison.order import place, utility_state
 from auditor.comparison.sameness import original_digest, retrained_digests
-from auditor.core.arms import Arm
 from auditor.core.hashing import digest
 from auditor.core.roles import Role, Status
 
@@ -180,7 +179,7 @@ def _entry(one: Collected, rank: int) -> Entry:
         paths=one.paths,
         certificate_id=certificate.certificate_id,
         claimed_keys=one.claimed_keys,
-        model=next((a.path for a in certificate.identity.arms if a.arm == Arm.UNLEARNED), None),
+        model=certificate.name,
         verdict=certificate.verdict.verdict,
         flags=certificate.verdict.qualifiers,
         residual_lower=certificate.uncertainty.residual_lower,

@@ -122,8 +122,8 @@ def model_changes(a: Certificate, b: Certificate) -> tuple[ModelChange, ...]:
         one, other = before.get(name), after.get(name)
         return ModelChange(
             arm=name,
-            path_a=one.path if one else None,
-            path_b=other.path if other else None,
+            path_a=one.name if one else None,
+            path_b=other.name if other else None,
             digest_a=one.digest if one else None,
             digest_b=other.digest if other else None,
             same=one is not None and other is not None and one.digest == other.digest,

@@ -5,7 +5,6 @@ import itertools
 import json
 import shutil
 import typing
-from pathlib import Path
 
 import pytest
 
