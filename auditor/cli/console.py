@@ -78,8 +78,8 @@ def print_summary(certificate: "Certificate", out: Path | None = None) -> None:
         files = f"{out / 'certificate.html'} and {out / 'certificate.json'}"
         OUT.print(foreign(f"certificate: {files}", _SENTENCE))
     style = _STYLES.get(certificate.verdict.verdict, "bold yellow")
-    said = foreign(f" {certificate.name or ''}".rstrip(), _SENTENCE)
-    OUT.print(Text.assemble((certificate.verdict.title, style), said))
+    name = foreign(f" {certificate.name or ''}".rstrip(), _SENTENCE)
+    OUT.print(Text.assemble((certificate.verdict.title, style), name))
     if out is not None:
         next_step(f"auditor view {out}; auditor sign {out / 'certificate.json'} --key KEY")
 
