@@ -1735,13 +1735,14 @@ IN_SHORT: Mapping[str, Wording] = {
     "not_counted": "{how}, no fact could be counted.",
     "failed": "{how}: not known, because the attack broke ({why}).",
     "unavailable": "{how}: not known, because it was not run ({why}).",
+    "not_run": "{attacks:attack that counts has|attacks that count have} no result: {labels}.",
     "others_within": "Under {attacks:further attack|further attacks}, it stays within the margin.",
     "others_open": "{attacks:further attack is|further attacks are} open; the table says why.",
     "nothing_known": (
         "Without any attack, the original knows {original:number} of the facts on average, and "
         "what never saw them {baseline:number}. Where nothing was known, nothing can be forgotten."
     ),
-    "what_would_decide": "What would decide: {what}",
+    "what_would_decide": "To decide it: {what}",
 }
 """Sentences of what an audit found, in the order and words for somebody who reads no others."""
 

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from auditor.attack import ATTACKS
-from auditor.certificate.schema import Certificate, MatrixRow, WorstFactPart
+from auditor.certificate.schema import Certificate, MatrixRow, ReadingPart, WorstFactPart
 from auditor.core.arms import Arm
 from auditor.core.baselines import Baseline
 from auditor.core.errors import AuditorError
@@ -44,18 +44,18 @@ from reports.plain_names import plain_name
 from reports.results import reason, result
 from reports.signatures import SignatureState, signature_state
 
-SENTENCES = 6
-"""Most sentences of what was found, so that a page with all else stays one sheet."""
+SENTENCES = 4
+"""Most attacks that are told one by one, so that a page with all else stays one sheet."""
 STEPS = 4
 """Most steps of what to do next."""
 
 LACKING = 5
 """Most things that a release policy lacks that are named."""
 
-_DECIDES = ("facts_needed", "facts_needed_to_fail", "more_facts_would_not_pass", "leans_to_neither")
+_DECIDES = ("facts_needed", "facts_needed_to_fail", "more_facts_would_not_pass")
 """Codes of reasons that say what would decide an undecided audit."""
-_NOTHING = {"obstacles": 0}
-"""Parameters of advice that has none to give."""
+_OF_THE_MODEL = (NEXT_BY_CODE["utility_lost"],)
+"""Steps that make another model, and decide nothing on this one."""
 _ORDER = ("leak", "undecided", "failed", "unavailable", "within")
 
 
@@ -132,7 +132,9 @@ def attack_in_short(row: MatrixRow) -> Phrase:
     if row.status is not Status.MEASURED:
         why = reason(row).shortened(160)
         return in_short("failed" if found == "failed" else "unavailable", how=how, why=why)
-    reading = row.strongest
+    reading = max(row.readings, key=_leaked) if row.readings else row.strongest
+    if not _leaked(reading):
+        reading = row.strongest
     figures = reading.figures
     if figures is None or not figures.leak.eligible:
         insensitive = any(not g.met and g.name == "sensitivity" for g in reading.gates)
@@ -143,6 +145,10 @@ def attack_in_short(row: MatrixRow) -> Phrase:
     return in_short(
         found, how=how, it=_it_does(reading.metric), leaked=leak.leaked, eligible=leak.eligible
     )
+
+
+def _leaked(reading: ReadingPart) -> int:
+    return reading.figures.leak.leaked if reading.figures is not None else 0
 
 
 def _it_does(metric: str) -> str:
@@ -156,19 +162,41 @@ def _in_short(certificate: Certificate) -> Iterator[Phrase]:
         yield from _nothing_known(certificate)
         return
     if verdict.verdict == "INCONCLUSIVE":
-        decisive = (r for r in verdict.reasons if r.code in _DECIDES and r.params != _NOTHING)
-        if (first := next(decisive, None)) is not None:
-            yield in_short("what_would_decide", what=phrase(first))
+        yield from _what_would_decide(certificate)
     as_is = [row for row in rows if row.attack.startswith("none/")]
     yield from map(attack_in_short, as_is[:1])
     deciding = [row for row in rows if row not in as_is and row.role is not Role.REPORTED]
     counting = [row for row in deciding if row.role is not Role.ADVISORY or row.named]
-    told = _ranked(counting)
-    for row in told[: SENTENCES - 2]:
+    silent = [row for row in counting if row.status is not Status.MEASURED]
+    told = _ranked([row for row in counting if row.status is Status.MEASURED])
+    for row in told[:SENTENCES]:
         yield attack_in_short(row)
-    if rest := told[SENTENCES - 2 :]:
+    if rest := told[SENTENCES:]:
         settled = all(result(row).outcome == "within" for row in rest)
         yield in_short("others_within" if settled else "others_open", attacks=len(rest))
+    if silent:
+        yield in_short("not_run", attacks=len(silent), labels=_with_reasons(silent))
+
+
+def _with_reasons(rows: Sequence[MatrixRow]) -> Phrase:
+    """Return labels of attacks without a result, those of one reason together."""
+    by_reason: dict[str, tuple[Phrase, list[str]]] = {}
+    for row in rows:
+        why = reason(row).shortened(160)
+        by_reason.setdefault(str(why), (why, []))[1].append(row.label)
+    return join(
+        "; ",
+        (plain(f"{', '.join(labels)} (") + why + plain(")") for why, labels in by_reason.values()),
+    )
+
+
+def _what_would_decide(certificate: Certificate) -> Iterator[Phrase]:
+    """Yield how many facts would decide, or else what is missing first."""
+    decisive = (r for r in certificate.verdict.reasons if r.code in _DECIDES)
+    if (first := next(decisive, None)) is not None:
+        yield in_short("what_would_decide", what=phrase(first))
+    elif steps := [step for step in _mending(certificate) if step not in _OF_THE_MODEL]:
+        yield in_short("what_would_decide", what=steps[0])
 
 
 def _ranked(rows: Sequence[MatrixRow]) -> list[MatrixRow]:
@@ -324,4 +352,4 @@ def _about(certificate: Certificate) -> tuple[tuple[str, str], ...]:
 
 def quotation(text: str) -> Phrase:
     """Return a text that somebody else wrote, as a quotation."""
-    return shown(Quoted(text)) if text else plain("(nothing)")
+    return shown(Quoted(text)) if text else plain("(no answer)")

@@ -4,6 +4,7 @@ import difflib
 import errno
 import importlib
 import os
+import sys
 import traceback
 from collections.abc import Sequence
 
@@ -22,8 +23,11 @@ from auditor.core.text_safety import escape_unprintable
 PROGRAM = "auditor"
 """Name of the command, however it was started."""
 COMPLETION_VARIABLE = "_AUDITOR_COMPLETE"
-"""Environment variable by which a shell asks for completions. It is never derived from how the
-program was started, so that no other variable of the environment is taken for it."""
+"""Environment variable by which a shell asks for completions, of a call without arguments. It is
+never derived from how the program was started, and a call with arguments is a command whatever it
+says: 0 would be taken for a PASS."""
+_NO_VARIABLE = ""
+"""Name of no environment variable."""
 OK, FAILED_VERDICT, USAGE, UNDECIDED, BROKEN, INTERRUPTED = 0, 1, 2, 3, 4, 130
 """Exit codes: PASS, FAIL, usage, INCONCLUSIVE or NOT AUDITABLE, an attack or the audit failed."""
 
@@ -140,11 +144,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     Errors are printed, never raised.
     """
     quiet_libraries()
+    given = sys.argv[1:] if arguments is None else arguments
+    completing = not given and bool(os.environ.get(COMPLETION_VARIABLE))
+    variable = COMPLETION_VARIABLE if completing else _NO_VARIABLE
     try:
         with interruptible():
-            result = cli.main(
-                arguments, PROGRAM, complete_var=COMPLETION_VARIABLE, standalone_mode=False
-            )
+            result = cli.main(given, PROGRAM, complete_var=variable, standalone_mode=False)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
@@ -155,7 +160,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         return _not_installed(error)
     except SystemExit as stop:  # a closed pipe, or a library that ends the process: no verdict
-        if os.environ.get(COMPLETION_VARIABLE):  # click ends the process when it has completed
+        if completing:  # click ends the process when it has completed
             return OK if stop.code == OK else USAGE
         click.echo(f"auditor: ended before it could finish (exit {stop.code})", err=True)
         return BROKEN
