@@ -1388,7 +1388,13 @@ SENTENCES: Mapping[str, Wording] = {
     "first_seed": "first seed",
     # comparison of two certificates
     "other_facts": (
-        "They are about different facts: no difference between their figures is computed."
+        "They are about different forget sets: no difference between their figures is computed."
+    ),
+    "other_retain": (
+        "Their retain sets differ: what was kept is not compared, and what was to be forgotten is."
+    ),
+    "other_holdout": (
+        "Their holdout sets differ, which does not matter for what was to be forgotten."
     ),
     "other_metric": (
         "A measures knowledge by {a}, B by {b}: no difference is computed between figures of two "
@@ -1415,7 +1421,8 @@ SENTENCES: Mapping[str, Wording] = {
     ),
     "verdict_worse": "The verdict went from {a} to {b}.",
     "newly_named": (
-        "{attack} is newly named: in B, its own evidence shows residual knowledge above the margin."
+        "{attack} newly finds a leak: in B, its own evidence shows residual knowledge above the "
+        "margin."
     ),
     "not_compared": "it is not one of the attacks that are compared",
     "pairing_needs_same": _pairing_needs_same,
