@@ -52,8 +52,15 @@ PLAIN_NAMES: Mapping[str, str] = {
     "tampering/noise": "With noise on its weights ({variant})",
     "tampering/pruning": "With its smallest weights removed ({variant})",
     "steering/refusal-direction": "With its refusals taken out",
+    "tampering/revive": "With its silent units brought back",
+    "quantization/half-types": "Loaded in a half-precision type",
+    "probing/output-probe": "Read from its outputs by a trained classifier",
     "probing/linear-probe": "Read from its inner states",
     "probing/activation-patching": "With the original's inner states put in",
+    "membership/likelihood": "Judged by how sure it is of each text",
+    "membership/gradient-norm": "Judged by how strongly each text moves it",
+    "membership/neighbourhood": "Judged against texts that were changed a little",
+    "membership/denoising-loss": "Judged by how well it cleans up each picture",
     "generation/null-inversion": "Drawn back from noise without a prompt",
 }
 """What was done, by the attack's name, or by its label where a level has a name of its own."""
