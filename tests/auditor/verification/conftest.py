@@ -34,6 +34,7 @@ def audit_twice(people, root):
 
     models = {n: spec(n) for n in ("original", "retrained-0", "retrained-1", people.recipe.demo)}
     shared = {
+        "about": {"title": "the model of the test", "forget": "what people told"},
         "original": models["original"],
         "data": {name: str(people.facts(name)) for name in ("forget", "retain")},
         "profile": None,
