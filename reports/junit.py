@@ -25,7 +25,7 @@ from reports.attack_results import VERDICT, AttackResult, attack_results, passes
 from reports.messages import counted, phrase
 from reports.number_format import interval, number
 from reports.signatures import signature_sentence
-from reports.summary import Summary, attack_in_short, summary
+from reports.summary import Summary, attack_in_short, from_logs, summary
 
 SUITE = "auditor"
 """Name of the suite, and class of the verdict's test case."""
@@ -52,7 +52,8 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
     suite.add_testcase(_verdict_case(certificate, summary(certificate, signatures)))
     for attack in attack_results(certificate):
         seconds = certificate.timing.attack_seconds.get(attack.row.label)
-        suite.add_testcase(_case(attack, None if seconds is None else round(seconds, 3)))
+        rounded = None if seconds is None else round(seconds, 3)
+        suite.add_testcase(_case(attack, rounded, logged=from_logs(certificate)))
     suite.update_statistics()
     document = JUnitXml()
     document.append(suite)
@@ -76,19 +77,18 @@ def _verdict_case(certificate: Certificate, told: Summary) -> TestCase:
     return case
 
 
-def _case(attack: AttackResult, seconds: float | None) -> TestCase:
+def _case(attack: AttackResult, seconds: float | None, *, logged: bool) -> TestCase:
     row = attack.row
     case = TestCase(inline(row.variant), inline(row.attack), seconds)
-    if found := _result(attack):
+    if found := _result(attack, attack_in_short(row, logged=logged).inline(SENTENCE)):
         case.result = [found]
     case.system_out = "\n".join((f"{row.role}: {attack.result.words}", *_figures(attack)))
     return case
 
 
-def _result(attack: AttackResult) -> FinalResult | None:
+def _result(attack: AttackResult, first: str) -> FinalResult | None:
     outcome, row = attack.result.outcome, attack.row
     why = "\n".join(each.inline(SENTENCE) for each in attack.result.why)
-    first = attack_in_short(row).inline(SENTENCE)
     found: FinalResult
     if outcome == "leak":
         found = Failure(first, "leak")

@@ -11,6 +11,8 @@ from auditor.core.aliases import attack_label
 from reports.phrases import Phrase, fill
 
 AS_RELEASED = "As released"
+AS_LOGGED = "As the logs have it"
+"""What stands for the model as it was released where logs stand in for it."""
 
 PLAIN_NAMES: Mapping[str, str] = {
     "none/as-is": AS_RELEASED,

@@ -38,7 +38,7 @@ from reports.attack_results import VERDICT, AttackResult, attack_results, passes
 from reports.messages import sentence
 from reports.number_format import interval, number
 from reports.signatures import signature_sentence
-from reports.summary import attack_in_short
+from reports.summary import attack_in_short, from_logs
 from reports.threats import Threat, threats
 
 SCHEMA = (
@@ -73,7 +73,7 @@ def render(certificate: Certificate, signatures: Signatures | None = None) -> st
         )
     )
     results = [
-        _result(attack, names.index(attack.row.attack), target)
+        _result(attack, names.index(attack.row.attack), target, logged=from_logs(certificate))
         for attack in attacks
         if attack.leaks or attack.standing == "failed"
     ]
@@ -125,9 +125,9 @@ def _rule(name: str, threat: Threat | None) -> ReportingDescriptor:
     )
 
 
-def _result(attack: AttackResult, rule: int, target: Location) -> Result:
+def _result(attack: AttackResult, rule: int, target: Location, *, logged: bool) -> Result:
     row = attack.row
-    found = str(attack_in_short(row))
+    found = str(attack_in_short(row, logged=logged))
     sentences = [f"{row.label} ({row.role}): {attack.result.words}. {found}"]
     for reading in row.readings:
         if (figures := reading.figures) is not None:

@@ -40,7 +40,7 @@ from reports.messages import (
     strength,
 )
 from reports.phrases import Phrase, Quoted, join, plain, shown
-from reports.plain_names import plain_name
+from reports.plain_names import AS_LOGGED, plain_name
 from reports.results import reason, result
 from reports.signatures import SignatureState, signature_state
 
@@ -111,7 +111,7 @@ def summary(certificate: Certificate, signatures: Signatures | None = None) -> S
     """Return what a certificate says on one sheet."""
     verdict = certificate.verdict
     signature = signature_state(signatures)
-    logs = any(are_logs(arm.files) for arm in certificate.identity.arms)
+    logs = from_logs(certificate)
     return Summary(
         name=certificate.name,
         verdict=verdict.title,
@@ -126,9 +126,21 @@ def summary(certificate: Certificate, signatures: Signatures | None = None) -> S
     )
 
 
-def attack_in_short(row: MatrixRow) -> Phrase:
-    """Return what one attack found, in one sentence."""
-    how, found = plain_name(row.label), result(row).outcome
+def from_logs(certificate: Certificate) -> bool:
+    """Return whether logs stand in for the models."""
+    return any(are_logs(arm.files) for arm in certificate.identity.arms)
+
+
+def attack_in_short(row: MatrixRow, *, logged: bool = False) -> Phrase:
+    """Return what one attack found, in one sentence.
+
+    Args:
+        row: the attack.
+        logged: whether logs stand in for the models.
+    """
+    as_logged = logged and row.attack.startswith("none/")
+    how = plain(AS_LOGGED) if as_logged else plain_name(row.label)
+    found = result(row).outcome
     if row.status is not Status.MEASURED:
         why = reason(row).shortened(160)
         return in_short("failed" if found == "failed" else "unavailable", how=how, why=why)
@@ -164,7 +176,8 @@ def _in_short(certificate: Certificate) -> Iterator[Phrase]:
     if verdict.verdict == "INCONCLUSIVE":
         yield from _what_would_decide(certificate)
     as_is = [row for row in rows if row.attack.startswith("none/")]
-    yield from map(attack_in_short, as_is[:1])
+    for row in as_is[:1]:
+        yield attack_in_short(row, logged=from_logs(certificate))
     deciding = [row for row in rows if row not in as_is and row.role is not Role.REPORTED]
     counting = [row for row in deciding if row.role is not Role.ADVISORY or row.named]
     silent = [row for row in counting if row.status is not Status.MEASURED]

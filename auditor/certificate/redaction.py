@@ -12,6 +12,8 @@ Texts are in more places than their own. What is done in each:
 * ``worst_facts``, ``worst_entities`` and ``image_examples``: fact, entity, prompt, answer and
   answers of the models are replaced;
 * ``about``, and the same in the plan: what was to be forgotten is replaced;
+* ``identity.set_digests``: replaced, for a set may have few facts, whose plain digest can be
+  guessed;
 * ``reproduction.prompts``: facts and prompts are replaced;
 * messages and self-checks: the parameters that they name as quoted (what an exception said) are
   replaced whole;
@@ -94,6 +96,8 @@ def redact(certificate: Certificate, key: bytes) -> Certificate:
     sweep = _sweep([*_texts(certificate), *_quoted(content)], mark)
     words = _vocabulary(certificate)
     content["redaction"] = "keyed digests"
+    digests = content["identity"].get("set_digests", {})
+    digests.update({name: mark(digest) for name, digest in digests.items()})
     content["worst_facts"] = [_fact(fact, mark) for fact in content["worst_facts"]]
     for entity in content["worst_entities"]:
         entity["entity"] = mark(entity["entity"])

@@ -18,7 +18,7 @@ from auditor.cli.comparison_output import (
     wrapping_table,
     write_page,
 )
-from auditor.cli.console import OUT, foreign, worded
+from auditor.cli.console import OUT, foreign, next_step, worded
 from auditor.cli.options import json_option, place
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def command(
         click.echo(json.dumps(comparison.model_dump(mode="json")))
     else:
         _print(comparison)
+        next_step("auditor verify each; auditor compare A B --out change.html, for a reader")
     if not fail_if_worse:
         return 0
     if comparison.worse:

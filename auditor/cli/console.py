@@ -55,9 +55,17 @@ def worded(message: Message, limit: int = _SENTENCE) -> Text:
     return foreign(sentence(message), limit)
 
 
-def next_step(command: str) -> None:
-    """Say what to do next, as the last line of a command."""
-    OUT.print(Text.assemble(("next", "bold"), ": ", foreign(command, _SENTENCE)))
+def next_step(command: str, *, beside: bool = False) -> None:
+    """Say what to do next, as the last line of a command.
+
+    Args:
+        command: what to do.
+        beside: whether standard output is for other programs, so that it is said beside it, and on
+            a terminal alone.
+    """
+    console = ERR if beside else OUT
+    if not beside or ERR.is_terminal:
+        console.print(Text.assemble(("next", "bold"), ": ", foreign(command, _SENTENCE)))
 
 
 def print_summary(certificate: "Certificate", out: Path | None = None) -> None:

@@ -56,3 +56,4 @@ def check_policy(policy: str, as_json: bool) -> None:
         OUT.print(
             foreign(f"waives {waiver.attack} until {waiver.until}: {waiver.reason} ({waiver.by})")
         )
+    next_step(f"auditor audit PLAN --policy {policy}")
