@@ -5,6 +5,7 @@ import pytest
 from auditor.core.paths import name_of_model
 from auditor.engine.plan import parse_plan
 from auditor.engine.shared_plan import shared_parameters, shared_plan
+from auditor.verification.model import _found_beside
 
 CONTENT = {
     "about": {"title": "Acme v3", "forget": "staff /home records"},
@@ -81,3 +82,14 @@ def test_parameters_of_attacks_that_are_no_paths_stay():
 def test_statements_are_short_and_known(stated):
     with pytest.raises(Exception, match="about"):
         parse_plan({**CONTENT, "about": stated}, "plan")
+
+
+@pytest.mark.parametrize("place", ["model/lora", "lora"])
+def test_what_a_certificate_names_is_found_beside_the_model(tmp_path, monkeypatch, place):
+    (tmp_path / "model").mkdir()
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    spec = parse_plan(CONTENT, "plan").unlearned.model_copy(update={"adapter": "lora"})
+    found = _found_beside(spec, tmp_path / "model")
+    assert found == {"adapter": str(tmp_path / place)}

@@ -65,6 +65,7 @@ def copied(finished, tmp_path):
         shutil.copytree(finished / "evidence", tmp_path / "evidence", dirs_exist_ok=True)
         path = tmp_path / "certificate.json"
         shutil.copy(finished / name / "certificate.json", path)
+        shutil.copy(finished / name / "plan.resolved.yaml", tmp_path)
         return path, FolderStore(tmp_path / "evidence", read_only=True)
 
     return copy

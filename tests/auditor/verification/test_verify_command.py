@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import yaml
 
 from auditor.certificate.files import read_certificate, write_certificate
 from auditor.cli.main import run
@@ -50,7 +51,9 @@ def verify(tmp_path, capsys):
 
 
 def model_of(envelope):
-    return read_certificate(envelope.with_name("certificate.json")).identity.arms[0].path
+    """Folder of the audited model, which the plan of the audit alone names."""
+    plan = yaml.safe_load(envelope.with_name("plan.resolved.yaml").read_text(encoding="utf-8"))
+    return plan["unlearned"]["path"]
 
 
 @pytest.mark.parametrize("name", ["pass", "fail"])
