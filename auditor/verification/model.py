@@ -62,9 +62,9 @@ def _is_redacted(certificate: Certificate) -> bool:
 def check_other_model(certificate: Certificate, arm: str, folder: Path) -> Location:
     """Compare a model's folder with an arm of the certificate.
 
-    The folder is hashed, whatever is known of it. What else makes the model (an adapter, a tokenizer
-    of its own, weights in place of others) is a name in the certificate unless it is on the hub, and
-    is looked for in the folder, beside it, and in the working folder.
+    The folder is hashed, whatever is known of it. What else makes the model (an adapter, a
+    tokenizer of its own, weights in place of others) is a name in the certificate unless it is on
+    the hub, and is looked for in the folder, beside it, and in the working folder.
 
     Args:
         certificate: that names the arm's files.
@@ -149,7 +149,9 @@ def _found_beside(spec: ModelSpec, folder: Path) -> dict[str, str]:
         value = getattr(spec, name)
         if isinstance(value, str) and path_type(field.annotation, field.metadata) is not None:
             places = (folder / value, folder.absolute().parent / value, Path.cwd() / value)
-            found |= {name: str(place) for place in reversed(places) if place.exists()}
+            there = next((place for place in places if place.exists()), None)
+            if there is not None:
+                found[name] = str(there)
     return found
 
 
