@@ -30,7 +30,10 @@ def render(comparison: Comparison) -> str:
 
 
 def _headline(comparison: Comparison) -> str:
-    """Returns the one line above a comparison, which judges only what can be compared."""
+    """Returns the one line above a comparison.
+
+    It judges only what can be compared.
+    """
     if not comparison.comparable:
         return "Two audits that cannot be compared: neither is said to be better."
     if not comparison.verdicts_comparable:

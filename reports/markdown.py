@@ -67,7 +67,10 @@ def _rests_on(told: Summary) -> list[Phrase]:
 
 
 def _listed(heading: str, items: Sequence[str | Phrase], *, ours: bool = False) -> Iterator[str]:
-    """Yield a list under a heading; what is ours may hold code between backticks."""
+    """Yield a list under a heading.
+
+    What is ours may hold code between backticks.
+    """
     if not items:
         return
     yield ""

@@ -213,7 +213,7 @@ def _what_would_decide(certificate: Certificate) -> Iterator[Phrase]:
 
 
 def _ranked(rows: Sequence[MatrixRow]) -> list[MatrixRow]:
-    """Return the rows that speak, the gravest first, each kind of attack once."""
+    """Return the rows to tell, the gravest first, each plain name once."""
     ordered = sorted(rows, key=_gravity)
     seen: dict[str, MatrixRow] = {}
     for row in ordered:
@@ -236,7 +236,10 @@ def _nothing_known(certificate: Certificate) -> Iterator[Phrase]:
 
 
 def _example(certificate: Certificate) -> Example | None:
-    """Return the fact that shows most: not said as released, said under an attack."""
+    """Return the fact that shows most.
+
+    It is not said as released, and is said under an attack.
+    """
     named = {row.label for row in certificate.matrix if row.named}
     spoken = [fact for fact in certificate.worst_facts if fact.said.get(Arm.UNLEARNED)]
     shown_by = [fact for fact in spoken if fact.attack in named] if named else []
@@ -253,7 +256,10 @@ def _example(certificate: Certificate) -> Example | None:
 
 
 def _telling(fact: WorstFactPart) -> tuple[bool, bool, int]:
-    """Return how little a fact tells; most tells one that an attack made true."""
+    """Return how little a fact tells.
+
+    Most tells one of which an attack made the answer true.
+    """
     said, before = fact.said[Arm.UNLEARNED].casefold(), (fact.said_as_released or "").casefold()
     true = fact.answer.casefold().strip(" .")
     return true not in said, true in before or said == before, len(fact.prompt) + len(said)
@@ -335,7 +341,7 @@ def _next_steps(certificate: Certificate, *, signed: bool) -> Iterator[str]:
 
 
 def _mending(certificate: Certificate) -> list[str]:
-    """Return what would meet the conditions of a PASS that were not met."""
+    """Return what would meet the unmet conditions of a PASS."""
     codes = [code for r in certificate.verdict.reasons for code in _codes(r)]
     if Flag.UTILITY_LOST in certificate.verdict.flags:
         codes.append("utility_lost")
@@ -343,7 +349,10 @@ def _mending(certificate: Certificate) -> list[str]:
 
 
 def _codes(message: Message) -> Iterator[str]:
-    """Yield the code of a message, and of those within it; not of mere advice."""
+    """Yield the code of a message, and of those within it.
+
+    Advisory ones are left out.
+    """
     if message.code == "advisory":
         return
     yield message.code

@@ -1,4 +1,4 @@
-"""The sheet of a certificate as plain text, for a terminal or a mail."""
+"""The sheet of a certificate as plain text."""
 
 from collections.abc import Iterator
 from textwrap import wrap
@@ -19,7 +19,10 @@ _LABEL = 18
 
 
 def render(certificate: Certificate, signatures: Signatures | None = None) -> str:
-    """Return the sheet, no line of which is cut and no word broken but one longer than a line."""
+    """Return the sheet.
+
+    No line is cut, and no word broken but one that is longer than a line.
+    """
     told = summary(certificate, signatures)
     lines = [*_head(told), *_flags(certificate), *_body(told), *_last(told)]
     return "\n".join(lines) + "\n"

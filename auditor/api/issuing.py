@@ -115,9 +115,9 @@ def repeating(
     redact: bool,
     within: float | None = None,
 ) -> str:
-    """Return the command line that repeats an audit, for a shell in its folder.
+    """Return the command line that repeats an audit.
 
-    It names no place of this machine.
+    It is for a shell in the audit's folder, and names no place of this machine.
 
     Args:
         name: Name of the command.

@@ -682,7 +682,10 @@ class Certificate(Part):
 
     @property
     def name(self) -> str | None:
-        """Name of the model under audit: its title, or that of its folder or on the hub."""
+        """Name of the model under audit.
+
+        It is its title, or else that of its folder or on the hub.
+        """
         if self.about is not None and self.about.title is not None:
             return self.about.title
         return None if self.audited is None else self.audited.name

@@ -61,7 +61,9 @@ def table_width() -> int:
 
 
 def attack_cell(label: str, beside: str = "") -> str:
-    """Return an attack's label for a table, in two lines where there is little room.
+    """Return an attack's label for a table.
+
+    It takes two lines where there is little room.
 
     Args:
         label: ``family/name variant``.

@@ -69,7 +69,7 @@ def next_step(command: str, *, beside: bool = False) -> None:
 
 
 def print_summary(certificate: "Certificate", out: Path | None = None) -> None:
-    """Say the verdict and why, what to be wary of, and last the sheet of its first page.
+    """Say the verdict and why, and last the sheet of its first page.
 
     Args:
         certificate: what was decided.
@@ -93,7 +93,7 @@ def print_summary(certificate: "Certificate", out: Path | None = None) -> None:
 
 
 def _print_sheet(certificate: "Certificate") -> None:
-    """Print the sheet of a certificate, as every form of it has it."""
+    """Print the sheet of a certificate, as its other forms have it."""
     from auditor.report import REPORTS
 
     sheet = REPORTS.get("text").render(certificate, None)

@@ -57,7 +57,7 @@ def command(
 
 
 def _page_again(written: Path) -> Path | None:
-    """Render the page beside an envelope again, so that it says who signed.
+    """Render the page beside an envelope again, with its signatures.
 
     Returns:
         The page; None where there is none of this certificate, or the file is no envelope.

@@ -232,7 +232,7 @@ def _attack_side(row: MatrixRow | None) -> AttackSide | None:
 
 
 def _outcome(row: MatrixRow) -> Outcome:
-    """Return the outcome of an attack, in the words of its certificate's page."""
+    """Return the outcome of an attack, as its certificate's page words it."""
     if row.status is not Status.MEASURED:
         return "failed" if row.status is Status.FAILED else "unavailable"
     if row.named:

@@ -71,7 +71,7 @@ def obstacles(a: Certificate, b: Certificate) -> tuple[Obstacle, ...]:
 
 
 def differences(a: Certificate, b: Certificate) -> tuple[Obstacle, ...]:
-    """Return the aspects that differ and leave figures of the forget set comparable."""
+    """Return the aspects that differ and leave figures comparable."""
     found: list[tuple[bool, Aspect, Message]] = [
         (_other_set(a, b, "retain"), "retain set", message("other_retain")),
         (_other_set(a, b, "holdout"), "holdout set", message("other_holdout")),
@@ -99,7 +99,7 @@ def _those(found: Sequence[tuple[bool, Aspect, Message]]) -> tuple[Obstacle, ...
 
 
 def _other_set(a: Certificate, b: Certificate, name: SetName) -> bool:
-    """Whether two audits had other facts in a set, as far as it is known.
+    """Whether two audits are known to have other facts in a set.
 
     Where a certificate has one digest of all sets, it speaks of the forget set alone.
     """

@@ -66,7 +66,7 @@ def name_of_file(text: str) -> str:
 
 
 def name_of_model(text: str) -> str:
-    """Return a model's name on the hub, or the last part of its folder's path."""
+    """Return a model's name on the hub, or that of its folder."""
     on_hub = text.count("/") <= 1 and not text.startswith((".", "~", "/"))
     return text if on_hub else name_of_file(text)
 

@@ -1,4 +1,4 @@
-"""Plan as it is passed on: names of files and models, without their places.
+"""Plan as it is passed on: names without places.
 
 Where a folder lies says who worked where, and helps nobody who has another machine. What was
 measured is said by digests.
@@ -14,7 +14,7 @@ from auditor.engine.plan import AttackRequest
 
 
 def shared_plan(settings: BaseModel) -> dict[str, Any]:
-    """Return a plan, or a part of one, as plain data without local paths.
+    """Return a plan, or a part of one, without local paths.
 
     Args:
         settings: the plan; a name on the hub stays, and of a path its last part does.

@@ -126,7 +126,7 @@ def _check_foreign(
 
 
 def _shared(attack: str, measured: dict[str, Any], stated: dict[str, Any]) -> dict[str, Any]:
-    """Return the parameters of a job as a certificate has them: without local paths."""
+    """Return the parameters of a job without local paths."""
     if measured == stated or attack not in ATTACKS.names():
         return measured
     return shared_parameters(attack, measured)

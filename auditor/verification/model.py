@@ -143,7 +143,7 @@ def _spec(certificate: Certificate, arm: str) -> ModelSpec:
 
 
 def _found_beside(spec: ModelSpec, folder: Path) -> dict[str, str]:
-    """Return where further parts of a model are that a certificate only names."""
+    """Return the places of parts that a certificate only names."""
     found = {}
     for name, field in type(spec).model_fields.items():
         value = getattr(spec, name)

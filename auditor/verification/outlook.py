@@ -65,7 +65,7 @@ def outlook(certificate: Certificate, policy: Policy) -> Outlook:
 
 
 def _release_policy(kind: str) -> Policy | None:
-    """Return the release policy whose attacks are all for a kind of model."""
+    """Return the release policy for a kind of model."""
     for name in ready_made():
         if name.endswith(RELEASE):
             policy = load_policy(name)

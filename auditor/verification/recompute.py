@@ -188,7 +188,7 @@ def _circumstances(
 
 
 def _identity(certificate: Certificate, store: EvidenceStore) -> IdentityPart:
-    """Return the identity with the digests of the sets of facts, where it has them."""
+    """Return the identity with the digests of its sets."""
     identity = certificate.identity
     if identity.set_digests is None:
         return identity
