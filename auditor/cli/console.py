@@ -69,7 +69,7 @@ def next_step(command: str, *, beside: bool = False) -> None:
 
 
 def print_summary(certificate: "Certificate", out: Path | None = None) -> None:
-    """Say the verdict and why, and last the sheet of its first page.
+    """Say the verdict and why, and last the first page's sheet.
 
     Args:
         certificate: what was decided.
