@@ -4,7 +4,7 @@ import json
 
 import click
 
-from auditor.cli.console import OUT, foreign
+from auditor.cli.console import OUT, foreign, next_step
 from auditor.cli.options import json_option
 from auditor.policy import load_policy, ready_made
 
@@ -27,6 +27,7 @@ def list_policies(as_json: bool) -> None:
         limits += f"{policy.minimum_retrained} retrained model(s)"
         days = f", valid for {policy.valid_days} days" if policy.valid_days else ""
         OUT.print(f"[bold]{name}[/]: {limits}{days}", highlight=False)
+    next_step("auditor policy show NAME; auditor audit PLAN --policy NAME")
 
 
 @command.command("show")
@@ -55,3 +56,4 @@ def check_policy(policy: str, as_json: bool) -> None:
         OUT.print(
             foreign(f"waives {waiver.attack} until {waiver.until}: {waiver.reason} ({waiver.by})")
         )
+    next_step(f"auditor audit PLAN --policy {policy}")

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from auditor.cli.console import OUT
+from auditor.cli.console import OUT, next_step
 from auditor.cli.options import json_option, quiet_option
 from auditor.cli.progress import chosen_progress
 
@@ -82,6 +82,7 @@ def build(
     world = worlds.build(name, cache, only or None, chosen_progress(quiet), from_scratch)
     for model in world.built():
         OUT.print(f"{model}: {world.model_path(model)}")
+    next_step(f"auditor demo --world {name}")
 
 
 @command.command("pack", hidden=True)

@@ -60,6 +60,17 @@ def root_of(info: ValidationInfo) -> Path | None:
     return info.context.get(ROOT) if isinstance(info.context, Mapping) else None
 
 
+def name_of_file(text: str) -> str:
+    """Return the last part of a file's path."""
+    return Path(text).name or text
+
+
+def name_of_model(text: str) -> str:
+    """Return a model's name on the hub, or that of its folder."""
+    on_hub = text.count("/") <= 1 and not text.startswith((".", "~", "/"))
+    return text if on_hub else name_of_file(text)
+
+
 def _file(text: str, info: ValidationInfo) -> str:
     return located_file(text, root_of(info))
 
@@ -94,6 +105,8 @@ LOCATED: Mapping[PathType, Callable[[str, Path | None], str]] = {
     "model": located_model,
 }
 """Functions that make a path of each type whole."""
+NAMES: Mapping[PathType, Callable[[str], str]] = {"file": name_of_file, "model": name_of_model}
+"""Functions that leave of a path of each type what says nothing of the machine."""
 
 
 def path_type(annotation: Any, metadata: Sequence[Any] = ()) -> PathType | None:

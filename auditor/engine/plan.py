@@ -22,6 +22,7 @@ from pydantic import (
 
 from auditor.attack import ATTACKS, Parameters, Profile
 from auditor.core import aliases
+from auditor.core.about import About
 from auditor.core.arms import Arm
 from auditor.core.baselines import Baseline, strongest_baseline
 from auditor.core.errors import AuditorError
@@ -234,6 +235,8 @@ def with_benchmark(content: Mapping[str, Any], root: Path | None) -> dict[str, A
 class AuditPlan(Section):
     """A whole audit. Its digest stands in the certificate."""
 
+    about: About | None = Field(default=None, exclude_if=_nothing)
+    """What its readers are told of the audit, in free text; nobody checks it."""
     unlearned: AnySpec
     original: AnySpec
     retrained: tuple[AnySpec, ...] = Field(default=(), max_length=_MOST)
@@ -418,7 +421,7 @@ def usual_seeds(profile: str | None) -> tuple[int, ...]:
     return (0,) if profile == "quick" else (0, 1, 2)
 
 
-def load_plan(path: Path, policy: str | None = None, controls: bool | None = None) -> AuditPlan:
+def load_plan(path: Path, said: Mapping[str, Any] = {}) -> AuditPlan:
     """Read a plan from YAML.
 
     Paths in it are relative to the plan's folder.
@@ -427,25 +430,22 @@ def load_plan(path: Path, policy: str | None = None, controls: bool | None = Non
 
     Args:
         path: The file.
-        policy: Name or path of the policy, where the plan has none of its own.
-        controls: Whether suppressions are planted, whatever the plan says.
+        said: Parts that stand in place of what the file says, as `read_plan` takes them.
 
     Raises:
         AuditorError: The file is missing, is not YAML, or does not describe a plan; every
             problem is named with its place.
     """
-    return parse_plan(read_plan(path, policy, controls), str(path), path.parent.resolve())
+    return parse_plan(read_plan(path, said), str(path), path.parent.resolve())
 
 
-def read_plan(
-    path: Path, policy: str | None = None, controls: bool | None = None
-) -> dict[str, Any]:
+def read_plan(path: Path, said: Mapping[str, Any] = {}) -> dict[str, Any]:
     """Read a plan from YAML as plain data.
 
     Args:
         path: The file.
-        policy: Name or path of the policy, where the plan has none of its own.
-        controls: Whether suppressions are planted, whatever the plan says.
+        said: Parts that stand in place of what the file says; the path of a policy's file starts
+            at the working folder.
 
     Raises:
         AuditorError: The file is missing, is not YAML, or holds no settings.
@@ -460,16 +460,10 @@ def read_plan(
         raise AuditorError(
             f"the plan {path} holds no settings by name; `auditor init` writes one to start from."
         )
-    if policy is not None:
-        if "policy" in content:
-            raise AuditorError(
-                f"the plan {path} has a policy of its own, so --policy cannot stand beside it; "
-                "change the plan, so that it stays the record of what was run."
-            )
-        content["policy"] = str(Path(policy).absolute()) if names_file(policy) else policy
-    if controls is not None:
-        content["controls"] = controls
-    return content
+    policy = said.get("policy")
+    if isinstance(policy, str) and names_file(policy):
+        return {**content, **said, "policy": str(Path(policy).absolute())}
+    return {**content, **said}
 
 
 def parse_plan(content: Mapping[str, Any], name: str, root: Path | None = None) -> AuditPlan:

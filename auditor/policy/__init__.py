@@ -5,6 +5,7 @@ A policy is written down, and hashed, before the unlearned model is opened.
 
 from auditor.policy.demands import (
     Demand,
+    audited_too_often,
     check_expired,
     check_expired_waiver,
     demands,
@@ -13,6 +14,7 @@ from auditor.policy.demands import (
     renamed,
     shortfall,
     unmet,
+    unmet_numbers,
     waived,
 )
 from auditor.policy.files import (
@@ -33,6 +35,7 @@ __all__ = [
     "Policy",
     "Waiver",
     "assign_roles",
+    "audited_too_often",
     "check_borrowed_name",
     "check_expired",
     "check_expired_waiver",
@@ -47,5 +50,6 @@ __all__ = [
     "renamed",
     "shortfall",
     "unmet",
+    "unmet_numbers",
     "waived",
 ]

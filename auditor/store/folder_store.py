@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from auditor.core.errors import AuditorError
+from auditor.core.errors import AuditorError, EvidenceChangedError
 from auditor.core.facts import FactSets
 from auditor.core.files import PARTIAL, partial_name, whole_folder, write_whole
 from auditor.core.hashing import canonical_json, digest, digest_file
@@ -101,7 +101,7 @@ class FolderStore(SealedJobs):
         self._claim_files = _ClaimFolder(self._claims)
         if read_only:
             if not self._jobs.is_dir():
-                raise AuditorError(f"{root} is no evidence store: it has no folder jobs.")
+                raise EvidenceChangedError(f"{root} is no evidence store: it has no folder jobs.")
             return
         for folder in (self._jobs, self._inputs, self._claims):
             try:

@@ -219,7 +219,7 @@ class ObjectStore(SealedJobs):
         except OSError as error:
             raise AuditorError(f"the evidence store {url} cannot be reached: {error}") from error
         if read_only and not there:
-            raise AuditorError(f"{url} is no evidence store: it has no {_MARK}.")
+            raise EvidenceChangedError(f"{url} is no evidence store: it has no {_MARK}.")
 
     @property
     def name(self) -> str:

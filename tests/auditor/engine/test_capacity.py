@@ -357,11 +357,11 @@ def test_times_are_read(text, seconds):
 
 @pytest.mark.parametrize("seconds", [0.5, 90, 5400, 1e7])
 def test_the_command_that_repeats_an_audit_limits_its_time(tmp_path, seconds):
-    again = repeating("audit", tmp_path, None, redact=False, within=seconds)
+    again = repeating("audit", None, redact=False, within=seconds)
     *_, option, given = shlex.split(again)
     assert option == "--within"
     assert seconds_of(None, None, given) == seconds
-    assert "--within" not in repeating("audit", tmp_path, None, redact=False)
+    assert "--within" not in repeating("audit", None, redact=False)
 
 
 @pytest.mark.parametrize("text", ["", "2", "two hours", "h", "-1h", "1.2.3h"])

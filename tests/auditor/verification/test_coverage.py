@@ -5,7 +5,6 @@ import itertools
 import json
 import shutil
 import typing
-from pathlib import Path
 
 import pytest
 
@@ -280,7 +279,7 @@ def test_a_certificate_from_time_to_come(whole, tmp_path):
 @pytest.mark.parametrize("store", [None, "elsewhere", "s3://bucket/evidence"])
 @pytest.mark.parametrize("within", [None, 720.0, 0.5])
 def test_a_command_that_repeats_an_audit(whole, name, store, within):
-    command = repeating(name, Path("out"), store, redact=False, within=within)
+    command = repeating(name, store, redact=False, within=within)
     certificate, _ = edited(whole[0])
     reproduction = certificate.reproduction.model_copy(update={"command": command})
     check_unplanned(certificate.model_copy(update={"reproduction": reproduction}))
