@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from auditor.models.language.layers import is_transposed, linear_layers
-from auditor.unlearning.examples import Example, collate, cross_entropy, next_token_logits
+from auditor.unlearning.examples import Example, answer_logits, collate, cross_entropy
 
 STEPS = 40
 RATE = 0.3
@@ -95,7 +95,7 @@ def _value_changes(model: PreTrainedModel, layer: nn.Module, examples: Sequence[
     with _removed(layer.register_forward_hook(add)):
         for _ in range(STEPS):
             optimizer.zero_grad()
-            torch.autograd.backward(cross_entropy(next_token_logits(model, ids), labels))
+            torch.autograd.backward(cross_entropy(*answer_logits(model, ids, labels)))
             optimizer.step()
     model.requires_grad_(True)
     return changes.detach()
