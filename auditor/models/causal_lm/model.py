@@ -22,7 +22,7 @@ from auditor.models.causal_lm.prompting import (
 from auditor.models.causal_lm.spec import CausalLMSpec
 from auditor.models.language.decoding import RefuseNotFinite, Sampling, decoding
 from auditor.models.language.model import Asked, LanguageModel
-from auditor.models.language.output_head import is_placed
+from auditor.models.language.output_head import is_placed, last_place_alone
 from auditor.models.language.prompting import Opened
 
 
@@ -96,7 +96,11 @@ class CausalLM(LanguageModel[Encoded]):
 
         def run(batch: list[int]) -> list[str]:
             ids, mask = self.padded([starts[i] for i in batch], left=True)
-            with torch.inference_mode(), decoding(self.network, config):
+            with (
+                torch.inference_mode(),
+                decoding(self.network, config),
+                last_place_alone(self.network),
+            ):
                 out = self.network.generate(
                     input_ids=ids,
                     attention_mask=mask,
@@ -106,8 +110,8 @@ class CausalLM(LanguageModel[Encoded]):
             new = out[:, ids.shape[1] :]
             return [t.strip() for t in self.tokenizer.batch_decode(new, skip_special_tokens=True)]
 
-        lengths = [len(start) + max_new_tokens for start in starts]
-        return self.batched(lengths, run)
+        read = list(map(len, starts))
+        return self.write_batched(read, [tokens + max_new_tokens for tokens in read], run)
 
     def _padded_items(self, items: Sequence[Encoded]) -> Asked:
         """Pad on the right, where no token attends to it."""

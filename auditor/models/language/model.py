@@ -19,7 +19,8 @@ from typing_extensions import TypeVar
 
 from auditor.core.errors import AuditorError, MeasurementError, OpeningError
 from auditor.models.batching import Batching, Result, Room, run_batched
-from auditor.models.devices import input_device
+from auditor.models.devices import gpus_of, input_device
+from auditor.models.language.cache_size import cache_size, first_number
 from auditor.models.language.decoding import Sampling
 from auditor.models.language.layers import linear_layers
 from auditor.models.language.loading import (
@@ -44,7 +45,7 @@ from auditor.models.language.scoring import (
 )
 from auditor.models.language.spec import LanguageSpec
 from auditor.models.manifest import Location
-from auditor.models.memory import release_memory, weak_references
+from auditor.models.memory import release_memory, room_for_states, weak_references
 from auditor.models.model import AuditedModel
 from auditor.models.preserve import preserve_weights, unchanged_weights
 from auditor.models.spec import TOKEN_BUDGET, Dtype, PromptFormat
@@ -52,6 +53,12 @@ from auditor.models.stored_weights import StoredWeights
 
 IN_MEMORY = "in memory"
 """Name of a model that was handed over loaded, unless it is given another."""
+_READ = 24
+"""Numbers beside keys and values that a token of a prompt takes while it is read, in widths."""
+_CHOSEN = 16
+"""Bytes a token of the vocabulary while the next one is chosen: four logits in float32."""
+_WRITTEN = 16
+"""Most token budgets that a batch of answers to be written may have."""
 _LOGITS = 1 << 28
 """Most logits of answers in one batch: a GiB in float32."""
 
@@ -260,6 +267,36 @@ class LanguageModel(AuditedModel, Generic[X]):
         tokens = 1 if self.batching == "single" else budget or self.token_budget
         equal = self.batching == "equal"
         return run_batched(lengths, tokens, run, self._tick, equal=equal, room=room)
+
+    def write_batched(
+        self,
+        prompts: Sequence[int],
+        lengths: Sequence[int],
+        run: Callable[[list[int]], Sequence[Result]],
+    ) -> list[Result]:
+        """Apply ``run`` to batches in which answers are written; results are in order.
+
+        A step writes one token in each row and reads all weights for it, so that on a GPU as many
+        rows go together as there is room for their keys and values. In the main memory, and where
+        the configuration does not tell what a row keeps, a batch is one of the token budget.
+
+        Args:
+            prompts: Tokens of each prompt, which are read at once.
+            lengths: Tokens that each item takes up in the end, padding excluded.
+            run: Takes the indices of a batch, and returns one result for each.
+        """
+        cache, gpus = cache_size(self.config), gpus_of(self.network)
+        if cache is None:
+            return self.batched(lengths, run)
+        each, config = self.network.dtype.itemsize, self.config.get_text_config()
+        read = _READ * (first_number(config, ("hidden_size", "n_embd", "d_model")) or 0)
+        written = _CHOSEN * (self.vocabulary or 0)
+        sizes = [
+            each * (cache.numbers(length) + read * prompt) + written
+            for prompt, length in zip(prompts, lengths, strict=True)
+        ]
+        budget = self.token_budget * (_WRITTEN if gpus else 1)
+        return self.batched(lengths, run, budget, Room(sizes, room_for_states(gpus)))
 
     def ask_in(self, prompt_format: PromptFormat) -> None:
         """Put later prompts into another format."""

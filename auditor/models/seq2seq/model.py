@@ -16,10 +16,9 @@ from transformers.models.auto.modeling_auto import (
 )
 
 from auditor.core.errors import AuditorError
-from auditor.models.batching import run_batched
 from auditor.models.language.decoding import RefuseNotFinite, Sampling, decoding
 from auditor.models.language.model import Asked, LanguageModel
-from auditor.models.language.output_head import is_placed
+from auditor.models.language.output_head import is_placed, last_place_alone
 from auditor.models.language.prompting import Opened
 from auditor.models.seq2seq.encoding import EncodedPair, encode_pair, encode_prompt
 from auditor.models.seq2seq.spec import Seq2SeqSpec
@@ -106,7 +105,11 @@ class Seq2SeqLM(LanguageModel[EncodedPair]):
             for length, group in groups.items():
                 ids, mask = self.padded([read[i] for i in group])
                 starts = torch.tensor([begun[i] for i in group], device=ids.device)
-                with torch.inference_mode(), decoding(self.network, config):
+                with (
+                    torch.inference_mode(),
+                    decoding(self.network, config),
+                    last_place_alone(self.network),
+                ):
                     out = self.network.generate(
                         input_ids=ids,
                         attention_mask=mask,
@@ -119,7 +122,7 @@ class Seq2SeqLM(LanguageModel[EncodedPair]):
             return [found[i] for i in batch]
 
         lengths = [2 * max(len(r), w) for r, w in zip(read, written, strict=True)]
-        return run_batched(lengths, self.token_budget, run, self._tick)
+        return self.write_batched(list(map(len, read)), lengths, run)
 
     def quantizable_layers(self) -> dict[str, nn.Module]:
         """Linear layers but those that the architecture keeps in float32 (T5's ``wo``)."""
