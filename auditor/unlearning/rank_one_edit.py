@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from auditor.models.language.layers import is_transposed, linear_layers
+from auditor.models.language.output_head import is_placed
 from auditor.unlearning.examples import Example, answer_logits, collate, cross_entropy
 
 STEPS = 40
@@ -92,6 +93,7 @@ def _value_changes(model: PreTrainedModel, layer: nn.Module, examples: Sequence[
 
     optimizer = torch.optim.Adam([changes], lr=RATE)
     model.requires_grad_(False)
+    is_placed(model)  # tried without the hook, which is for this batch
     with _removed(layer.register_forward_hook(add)):
         for _ in range(STEPS):
             optimizer.zero_grad()

@@ -83,6 +83,10 @@ def _of_layer(config: PretrainedConfig) -> int:
         return latent + (first_number(config, ("qk_rope_head_dim",)) or 0)
     width = first_number(config, _WIDTHS) or 0
     kept = first_number(config, ("num_key_value_heads", "num_kv_heads")) or heads
+    if getattr(config, "multi_query", False) and not getattr(
+        config, "new_decoder_architecture", False
+    ):
+        kept = 1
     return 2 * kept * (first_number(config, ("head_dim", "d_kv")) or math.ceil(width / heads))
 
 

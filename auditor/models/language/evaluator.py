@@ -87,6 +87,8 @@ class TextEvaluator(Evaluator[LanguageModel]):
             for asking, part in zip(askings, parts, strict=True)
             for _, fact in part
         ]
+        if not facts:
+            return [() for _ in askings]
         return self._read(parts, Transcript(model, facts))
 
     def evaluate_released(self, model: LanguageModel) -> tuple[Row, ...]:

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from accelerate.hooks import AlignDevicesHook, add_hook_to_module
+from peft import LoraConfig, get_peft_model
 from tiny_models import ARCHITECTURES, PAIRS, make_model, make_tokenizer
 from tiny_seq2seq import ARCHITECTURES as ENCODER_DECODERS
 from tiny_seq2seq import PAIRS as SEQ2SEQ_PAIRS
@@ -208,6 +210,36 @@ def test_half_precision_is_scored_without_rounded_logits(name):
     assert (rounded.double() - expected).abs().max() > 1e-3  # else this test has no teeth
     assert "forward" not in vars(head)
     assert logits_at(network, ROWS, POSITIONS, **asked).dtype == rounded.dtype or name == "mamba"
+
+
+@pytest.mark.parametrize("offload", [False, True])
+def test_a_half_head_that_accelerate_moves_is_exact_too(offload):
+    network = network_of("llama").to(torch.bfloat16)
+    asked = batch_of(network, "llama")
+    assert is_placed(network)
+    with torch.no_grad():
+        expected = logits_at(network, ROWS, POSITIONS, **asked)
+    kept = dict(network.lm_head.state_dict())
+    hook = AlignDevicesHook("cpu", offload=offload, weights_map=kept, io_same_device=True)
+    add_hook_to_module(network.lm_head, hook)
+    assert network.lm_head.weight.is_meta == offload
+    with torch.no_grad():
+        found = logits_at(network, ROWS, POSITIONS, **asked)
+        rounded = network(**asked).logits[ROWS, POSITIONS]
+    torch.testing.assert_close(found, expected)
+    assert rounded.dtype == torch.bfloat16  # and it is as it was afterwards
+
+
+def test_lora_beside_a_half_head_is_not_rounded():
+    network = network_of("llama").to(torch.bfloat16)
+    asked = batch_of(network, "llama")
+    get_peft_model(network, LoraConfig(r=2, target_modules=["lm_head"], init_lora_weights=False))
+    with torch.no_grad():
+        found = logits_at(network, ROWS, POSITIONS, **asked)
+        rounded = network(**asked).logits[ROWS, POSITIONS]
+    assert found.dtype == torch.float32
+    assert not torch.equal(found, found.bfloat16().float())
+    torch.testing.assert_close(found, rounded.float(), atol=0.1, rtol=0.1)
 
 
 def test_the_parts_of_a_half_head_join_seamlessly(monkeypatch):

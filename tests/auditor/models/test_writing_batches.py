@@ -16,10 +16,12 @@ from transformers import (
     RwkvConfig,
 )
 
+from auditor.core.facts import Fact, FactSets
 from auditor.models import memory
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.language import model as language_model
 from auditor.models.language.cache_size import CacheSize, cache_size
+from auditor.models.language.evaluator import Asking, TextEvaluator
 from auditor.models.seq2seq.model import Seq2SeqLM
 
 COMMON = {
@@ -162,3 +164,33 @@ def test_a_prompt_is_read_without_logits_of_its_tokens(kind):
     model.generate(prompts, 4)
     handle.remove()
     assert set(seen[-4:]) == {1}
+
+
+def test_all_wordings_and_metrics_are_decoded_once(subjects, monkeypatch):
+    """Rows are those of one wording at a time."""
+    facts = tuple(
+        Fact(id=f"f{i}", entity=f"Person {i}", prompt=f"Person {i}", answer=f"lives in city {i}")
+        for i in range(4)
+    )
+    names = ("rouge-l-recall", "answer-recall", "answer-probability")
+    evaluator = TextEvaluator(FactSets(forget=facts), names)
+    askings = [
+        Asking(lambda fact: fact, {"f0", "f1", "f2", "f3"}),
+        Asking(lambda fact: fact.model_copy(update={"prompt": f"{fact.prompt} and"}), {"f1", "f3"}),
+        Asking(lambda fact: fact, set()),
+    ]
+    model = subjects["llama"]
+    expected = [
+        evaluator.evaluate(model, ("forget",), asking.rewrite, only=asking.only)
+        for asking in askings[:2]
+    ]
+    calls = []
+    own = model.generate
+    monkeypatch.setattr(model, "generate", lambda *given, **o: calls.append(1) or own(*given, **o))
+    found = evaluator.evaluate_wordings(model, "forget", askings)
+    assert len(calls) == 1
+    assert found[2] == ()
+    for rows, others in zip(found, expected, strict=False):
+        assert [r._replace(k=0) for r in rows] == [r._replace(k=0) for r in others]
+        assert [r.k for r in rows] == pytest.approx([r.k for r in others], rel=1e-4)
+    assert evaluator.evaluate_wordings(model, "forget", askings[2:]) == [()]
