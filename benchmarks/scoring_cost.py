@@ -11,9 +11,9 @@ items, the same batches and in turn:
   (answer probability, exact memorisation, extraction strength).
 
 Two kinds of items are asked: passages, every token of which is scored, and questions, of which the
-last fourth is. Prints the largest logits that either makes at a time, the medians of the wall-clock time and their ratio, and the ratio of the medians of the
-processor time, which other programs on the machine disturb less. The order within a pair of
-repetitions alternates.
+last fourth is. Prints the medians of the wall-clock time and their ratio, the ratio of the medians
+of the processor time, which other programs on the machine disturb less, and the largest logits that
+either makes at a time. The order within a pair of repetitions alternates.
 """
 
 import argparse

@@ -48,7 +48,7 @@ from auditor.models.manifest import Location
 from auditor.models.memory import release_memory, room_for_states, weak_references
 from auditor.models.model import AuditedModel
 from auditor.models.preserve import preserve_weights, unchanged_weights
-from auditor.models.spec import TOKEN_BUDGET, Dtype, PromptFormat
+from auditor.models.spec import LOGITS_BUDGET, TOKEN_BUDGET, Dtype, PromptFormat
 from auditor.models.stored_weights import StoredWeights
 
 IN_MEMORY = "in memory"
@@ -59,8 +59,6 @@ _CHOSEN = 16
 """Bytes a token of the vocabulary while the next one is chosen: four logits in float32."""
 _WRITTEN = 16
 """Most token budgets that a batch of answers to be written may have."""
-_LOGITS = 1 << 28
-"""Most logits of answers in one batch: a GiB in float32."""
 
 
 class Example(Protocol):
@@ -478,7 +476,7 @@ class LanguageModel(AuditedModel, Generic[X]):
                 return read(self.answer_logits([items[i] for i in batch]))
 
         _ = self.network  # loaded in inference mode, it could not be trained later
-        room = Room([item.answer_tokens for item in items], _LOGITS // (self.vocabulary or 1))
+        room = Room([item.answer_tokens for item in items], LOGITS_BUDGET // (self.vocabulary or 1))
         return self.batched([item.tokens for item in items], run, room=room)
 
     def quantizable_layers(self) -> dict[str, nn.Module]:

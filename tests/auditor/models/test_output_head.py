@@ -295,7 +295,7 @@ def test_answers_bound_a_batch_where_the_vocabulary_is_large(monkeypatch):
     model = wrapped("llama")
     expected = model.score(PAIRS)
     most = max(item.answer_tokens for item in model.encode(PAIRS))
-    monkeypatch.setattr("auditor.models.language.model._LOGITS", 2 * most * VOCABULARY)
+    monkeypatch.setattr("auditor.models.language.model.LOGITS_BUDGET", 2 * most * VOCABULARY)
     sizes = []
     handle = model.network.lm_head.register_forward_hook(
         lambda _, given, out: sizes.append(out.shape[:-1].numel())
