@@ -41,7 +41,7 @@ from auditor.models.language.transcript import Transcript
 from auditor.models.opening import locate
 
 WIDTH, LAYERS = 512, 12
-ITEMS, WORDS = 24, 24
+WORDS = 24
 TOKEN_BUDGET = 1024
 KINDS = ("passages", "questions")
 METRICS = (AnswerProbability(), ExactMemorisation(), ExtractionStrength())
@@ -79,16 +79,17 @@ def build(directory: Path, vocabulary: int) -> CausalLM:
     return CausalLM(spec, locate(spec), token_budget=TOKEN_BUDGET)
 
 
-def facts(asked: str) -> list[Fact]:
+def facts(asked: str, count: int) -> list[Fact]:
     """Texts of several lengths.
 
     Args:
         asked: ``passages``, every token of which is scored, or ``questions``, of which the last
             fourth is.
+        count: How many there are.
     """
     rng = np.random.default_rng(0)
     words = ["alpha", "beta", "gamma", "delta", "one", "two", "three"]
-    texts = [rng.choice(words, size=int(rng.integers(WORDS // 2, WORDS))) for _ in range(ITEMS)]
+    texts = [rng.choice(words, size=int(rng.integers(WORDS // 2, WORDS))) for _ in range(count)]
     found = []
     for i, text in enumerate(texts):
         cut = 3 * len(text) // 4 if asked == "questions" else 0
@@ -151,13 +152,13 @@ def largest_logits(subject: CausalLM, run: Callable[[], None]) -> float:
 
 
 def compare(
-    subject: CausalLM, kind: str, repetitions: int
+    subject: CausalLM, kind: str, count: int, repetitions: int
 ) -> dict[str, tuple[float, float, float]]:
     """Return what the bare and the scored pass take, in turn.
 
     They are median wall-clock and processor seconds, and megabytes of the largest logits.
     """
-    asked = facts(kind)
+    asked = facts(kind, count)
     items = [item.ids for item in subject.encode([(f.prompt, f.answer) for f in asked])]
     runs = {
         "bare": lambda: bare(subject, items),
@@ -183,6 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--threads", action="append", type=int)
     parser.add_argument("--vocabulary", action="append", type=int)
+    parser.add_argument("--items", type=int, default=24)
     parser.add_argument("--repetitions", type=int, default=9)
     arguments = parser.parse_args()
     print(
@@ -196,7 +198,9 @@ def main() -> None:
             parameters = sum(p.numel() for p in subject.network.parameters())
             for kind, threads in product(KINDS, arguments.threads or [1, 2]):
                 torch.set_num_threads(threads)
-                bare_run, scored_run = compare(subject, kind, arguments.repetitions).values()
+                bare_run, scored_run = compare(
+                    subject, kind, arguments.items, arguments.repetitions
+                ).values()
                 print(
                     f"| {parameters / 1e6:.1f} M | {vocabulary:,} | {kind} | {threads} "
                     f"| {bare_run[0]:.2f} | {scored_run[0]:.2f} "

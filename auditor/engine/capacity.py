@@ -114,11 +114,15 @@ def need(
 
 
 def _asking(shape: Shape, tokens: int) -> float:
-    """Bytes that a batch takes: states, what attention keeps, and logits if all is answers."""
-    numbers = _STATES * shape.width + shape.cache
+    """Bytes that a batch takes: states, and logits of answers or what attention keeps.
+
+    Answers that are scored are read without keys and values, and those that are written without
+    logits of other places than the last.
+    """
     logits = min(tokens * shape.vocabulary, LOGITS_BUDGET) * _FLOAT
     floats = min(tokens, _FLOAT_ROWS) * shape.vocabulary * _FLOATS
-    return tokens * numbers * shape.itemsize + logits + floats
+    kept = tokens * shape.cache * shape.itemsize
+    return tokens * _STATES * shape.width * shape.itemsize + max(kept, logits + floats)
 
 
 def _backward(shape: Shape) -> float:
