@@ -287,8 +287,10 @@ class LanguageModel(AuditedModel, Generic[X]):
         if cache is None:
             return self.batched(lengths, run)
         each, config = self.network.dtype.itemsize, self.config.get_text_config()
+        tokens = self.vocabulary or 0
         read = _READ * (first_number(config, ("hidden_size", "n_embd", "d_model")) or 0)
-        written = _CHOSEN * (self.vocabulary or 0)
+        read += 0 if self.reads_answers_alone else tokens
+        written = _CHOSEN * tokens
         sizes = [
             each * (cache.numbers(length) + read * prompt) + written
             for prompt, length in zip(prompts, lengths, strict=True)
@@ -475,8 +477,9 @@ class LanguageModel(AuditedModel, Generic[X]):
             with torch.inference_mode():
                 return read(self.answer_logits([items[i] for i in batch]))
 
-        _ = self.network  # loaded in inference mode, it could not be trained later
-        room = Room([item.answer_tokens for item in items], LOGITS_BUDGET // (self.vocabulary or 1))
+        alone = self.reads_answers_alone  # opened in inference mode, it could not be trained later
+        places = [item.answer_tokens if alone else item.tokens for item in items]
+        room = Room(places, LOGITS_BUDGET // (self.vocabulary or 1))
         return self.batched([item.tokens for item in items], run, room=room)
 
     def quantizable_layers(self) -> dict[str, nn.Module]:
