@@ -22,7 +22,7 @@ from auditor.metrics.metric import METRICS
 from auditor.models.kind import Workload
 from auditor.models.manifest import Location
 from auditor.models.shape import Shape
-from auditor.models.spec import TOKEN_BUDGET
+from auditor.models.spec import LOGITS_BUDGET, TOKEN_BUDGET
 from auditor.policy import AS_IS
 from auditor.store.base import EvidenceStore
 
@@ -34,6 +34,8 @@ _BACKWARD = 24
 """Numbers of the size of a state that each block keeps of a token for a backward pass."""
 _FLOAT_ROWS = 1024
 """Answer positions whose logits are turned to float32 at a time."""
+_FLOAT = 4
+"""Bytes of a logit as it is made."""
 _FLOATS = 12
 """Bytes of each of these logits: three copies in float32."""
 _KERNELS = 30
@@ -112,10 +114,15 @@ def need(
 
 
 def _asking(shape: Shape, tokens: int) -> float:
-    """Bytes that a batch takes: logits, states and what attention keeps."""
-    numbers = shape.vocabulary + _STATES * shape.width + shape.cache
+    """Bytes that a batch takes: states, and logits of answers or what attention keeps.
+
+    Answers that are scored are read without keys and values, and those that are written without
+    logits of other places than the last.
+    """
+    logits = min(tokens * shape.vocabulary, LOGITS_BUDGET) * _FLOAT
     floats = min(tokens, _FLOAT_ROWS) * shape.vocabulary * _FLOATS
-    return tokens * numbers * shape.itemsize + floats
+    kept = tokens * shape.cache * shape.itemsize
+    return tokens * _STATES * shape.width * shape.itemsize + max(kept, logits + floats)
 
 
 def _backward(shape: Shape) -> float:
