@@ -16,7 +16,7 @@ from attacks.quantization.family import (
     assert_quantized,
 )
 from attacks.quantization.grids import CodebookGrid
-from auditor.attack import Footprint, Preset, Requirements, attack
+from auditor.attack import Footprint, Keep, Preset, Requirements, attack
 from auditor.models.language.model import LanguageModel
 
 
@@ -79,7 +79,9 @@ class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
         return Footprint(copy=bytes_each.get(self.parameters.format, 0.5625))
 
     @contextmanager
-    def quantized(self, model: LanguageModel, scratch: Path) -> Iterator[Quantized]:
+    def quantized(
+        self, model: LanguageModel, scratch: Path, keep: Keep | None = None
+    ) -> Iterator[Quantized]:
         """Load a copy through transformers with a ``BitsAndBytesConfig``."""
         import bitsandbytes as bnb
 

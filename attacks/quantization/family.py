@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 
 from attacks.quantization.code_flips import PackedCodes, code_flip_share, sampled_codes
-from auditor.attack import Attack, AttackContext, Parameters, Requirements
+from auditor.attack import Attack, AttackContext, Keep, Parameters, Requirements
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.findings import Explanation
 from auditor.core.messages import Message, message
@@ -86,8 +86,15 @@ class QuantizationAttack(GridRounding, Attack[P]):
         return "visible" if self.grid is None else "obfuscated"
 
     @abstractmethod
-    def quantized(self, model: LanguageModel, scratch: Path) -> AbstractContextManager[Quantized]:
+    def quantized(
+        self, model: LanguageModel, scratch: Path, keep: Keep | None = None
+    ) -> AbstractContextManager[Quantized]:
         """Open the model with rounded weights.
+
+        Args:
+            model: The model at full precision.
+            scratch: Folder for temporary files.
+            keep: Where a copy is kept that takes long to make; by default in ``scratch``.
 
         Raises:
             MeasurementError: layers that should be quantized are not.
@@ -101,7 +108,7 @@ class QuantizationAttack(GridRounding, Attack[P]):
 
     def measure(self, model: LanguageModel, context: AttackContext) -> Record:
         """Examine the rounded model; keep a sample of its codes."""
-        with self.quantized(model, context.scratch) as state:
+        with self.quantized(model, context.scratch, context.keep) as state:
             layers = [key for key in state.codes if key.startswith("codes/")]
             notes = {"layers_quantized": len(layers), **state.notes}
             if kept := _kept_layers(state.model):

@@ -16,7 +16,7 @@ from attacks.quantization.family import (
     assert_covered,
 )
 from attacks.quantization.grids import EvenGrid
-from auditor.attack import Footprint, Preset, attack
+from auditor.attack import Footprint, Keep, Preset, attack
 from auditor.core.errors import MeasurementError
 from auditor.models.language.layers import is_transposed, linear_layers
 from auditor.models.language.model import LanguageModel
@@ -86,7 +86,9 @@ class RoundToNearest(QuantizationAttack[RoundToNearestParameters]):
         return Footprint(lent=True, weights_read=2)
 
     @contextmanager
-    def quantized(self, model: LanguageModel, scratch: Path) -> Iterator[Quantized]:
+    def quantized(
+        self, model: LanguageModel, scratch: Path, keep: Keep | None = None
+    ) -> Iterator[Quantized]:
         """Round the weights in place, and restore them afterwards."""
         lent = [layer.weight for layer in linear_layers(model.network).values()]
         with model.preserve_weights(lent) as network:
