@@ -50,6 +50,7 @@ def estimate_controls(prepared: Prepared, needs: Capacity) -> Estimate:
         done=0,
         forward_tokens=tokens,
         memory_bytes=round(shape.loaded + _PLANTED * shape.parameters),
+        stored_bytes=sum(needs.needs[v.label][Arm.ORIGINAL].stored for v in measured),
         seconds=2 * shape.active * tokens * work.uses / needs.machine.operations,
     )
 

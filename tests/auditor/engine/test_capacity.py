@@ -92,6 +92,8 @@ def test_a_copy_of_70_billion_weights_takes_what_its_bits_say(tmp_path):
     assert nf4.least == pytest.approx(68.5e9 * 0.5625 + 1.05 * GB, rel=0.02)  # in its place
     gptq = need(quantizer("quantization/gptq"), large, WORK, machine)
     assert gptq.least == pytest.approx(plain.least, rel=0.01)  # it is fitted in 16 bits
+    assert gptq.stored == gptq.disk == pytest.approx(68.5e9 * 0.53125 + 1.05 * GB, rel=0.01)
+    assert (nf4.stored, nf4.disk) == (0, 0)  # made as quickly as it is read
     lora = need(quantizer("relearning/benign"), large, WORK, machine)
     assert lora.host == 0
     assert plain.least < lora.least < 1.1 * plain.least
