@@ -123,6 +123,8 @@ class Footprint:
     lent: bool = False
     """Whether the model's weights are changed in place: main memory holds a copy of those that its
     files do not have in the same type."""
+    aside: bool = False
+    """Whether main memory holds the model's weights while copies of them are trained."""
     trained: float = 0.0
     """Bytes of each weight that training holds beside it: gradients and the optimizer's state."""
     rank: int = 0
@@ -130,7 +132,8 @@ class Footprint:
     backward: int = 0
     """Tokens whose states are held for one backward pass."""
     embeddings: float = 0.0
-    """Bytes of each weight of the embeddings in copies that a search makes of them."""
+    """Bytes of each weight of the embeddings besides: in copies that a search makes of them, or of
+    the optimizer's state."""
     weights_read: float = 0.0
     """Times that all weights are drawn, rounded or unpacked."""
     columns: float = 0.0

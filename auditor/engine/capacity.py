@@ -107,7 +107,10 @@ def need(
     return Need(
         device=round(weights + beside + max(training, _asking(shape, batch))),
         least=round(weights + beside + max(least, _asking(shape, min(batch, _LEAST_TOKENS)))),
-        host=round(shape.loaded * (own.lent and not stored) + machine.libraries * own.process),
+        host=round(
+            shape.loaded * (own.aside or (own.lent and not stored))
+            + machine.libraries * own.process
+        ),
         disk=round(disk),
         seconds=_seconds(attack, shape, work, machine, budget),
         only_read=not (own.copy or own.lent or own.trained or own.backward),

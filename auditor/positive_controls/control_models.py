@@ -291,7 +291,7 @@ def _trained(network: Any, kind: ControlKind) -> list[tuple[str, Tensor, bool]]:
 
 def _bounds(weight: Tensor, transposed: bool, grid: Grid) -> Bounds:
     cells = grid.cells(weight.detach().T if transposed else weight.detach())
-    return Bounds(*((part.T if transposed else part).contiguous() for part in cells))
+    return Bounds(*((part.T if transposed else part).contiguous().cpu() for part in cells))
 
 
 def _rounded(weight: Tensor, dtype: torch.dtype, bounds: Bounds | None) -> Tensor:
@@ -302,8 +302,9 @@ def _rounded(weight: Tensor, dtype: torch.dtype, bounds: Bounds | None) -> Tenso
     stored = weight.to(dtype).float()
     if bounds is None:
         return stored
-    inside = (stored >= bounds.lower) & (stored <= bounds.upper)
-    return torch.where(inside, stored, bounds.start.to(dtype).float())
+    start, lower, upper = (part.to(stored.device) for part in bounds)
+    inside = (stored >= lower) & (stored <= upper)
+    return torch.where(inside, stored, start.to(dtype).float())
 
 
 @contextmanager

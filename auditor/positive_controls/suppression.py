@@ -20,8 +20,10 @@ from auditor.core.errors import MeasurementError
 from auditor.core.facts import Fact
 from auditor.core.progress import Progress
 from auditor.models.batching import by_length
+from auditor.models.language.layers import embedded_weights
 from auditor.models.language.model import Example, LanguageModel
 from auditor.positive_controls.window import Window
+from auditor.unlearning.adam import Adam
 from auditor.unlearning.batches import shuffled_batches
 from auditor.unlearning.negative_preference import negative_preference
 
@@ -55,7 +57,7 @@ class SuppressionSettings(BaseModel):
 
 
 class Bounds(NamedTuple):
-    """Least, largest and first value of each weight of a tensor."""
+    """Least, largest and first value of each weight of a tensor, in main memory."""
 
     start: Tensor
     lower: Tensor
@@ -124,8 +126,10 @@ def suppress(
     model.network.requires_grad_(False)
     for weight in weights.values():
         weight.requires_grad_(True)
-    optimizer = torch.optim.AdamW(
-        weights.values(), lr=settings.rate * _root_mean_square(weights.values()), weight_decay=0.0
+    optimizer = Adam(
+        weights.values(),
+        settings.rate * _root_mean_square(weights.values()),
+        whole=embedded_weights(model.network),
     )
     order = torch.Generator().manual_seed(settings.seed)
     forget_batches = shuffled_batches(len(forgotten), settings.forget_batch, order)
@@ -133,7 +137,6 @@ def suppress(
     before = _copied(weights)
     with progress.task(description, settings.max_steps) as advance:
         for step in range(1, settings.max_steps + 1):
-            optimizer.zero_grad(set_to_none=True)
             batch = next(forget_batches)
             _forget(model, forgotten, reference, batch)
             if taught:
@@ -142,7 +145,8 @@ def suppress(
             optimizer.step()
             with torch.no_grad():
                 for name, bound in limits.items():
-                    weights[name].clamp_(bound.lower, bound.upper)
+                    place = weights[name].device
+                    weights[name].clamp_(bound.lower.to(place), bound.upper.to(place))
             if step % settings.check_every:
                 advance(1)
                 continue
@@ -216,7 +220,8 @@ def _bisected(
     for _ in range(_BISECTIONS):
         middle = (near + far) / 2
         for name, weight in weights.items():
-            weight.copy_(torch.lerp(before[name], after[name], middle))
+            earlier, later = (look[name].to(weight.device) for look in (before, after))
+            weight.copy_(torch.lerp(earlier, later, middle))
         known = left()
         if window.lower <= known <= window.upper:
             return known
@@ -227,7 +232,8 @@ def _bisected(
 
 
 def _copied(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: weight.detach().clone() for name, weight in weights.items()}
+    """Return copies of the weights in main memory."""
+    return {name: w.detach().to("cpu", copy=True) for name, w in weights.items()}
 
 
 def _root_mean_square(weights: Iterable[Tensor]) -> float:
