@@ -85,6 +85,10 @@ class Preset:
     without_entities: str | None = None
     """Name of the preset that takes its place, in profiles and policies alike, where every forget
     fact is an entity of its own, so that no facts of one entity can be told apart."""
+    with_experts: str | None = None
+    """Attack and preset (``family/name preset``) that take its place, in profiles and policies
+    alike, where a model is a mixture whose experts the attack does not round: of the same number of
+    bits, on the same grid where there is one, and with the nearest size of groups."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from auditor.models.manifest import Location, Manifest
 from auditor.store.folder_store import FolderStore
 
 _FACTS = 100
-MACHINES = ("1xH100", "2xH100", "8xH100")
+MACHINES = ("1x80GB", "2xH100", "8xH100")
 _GROUPED: dict[str, Any] = {"num_key_value_heads": 8}
 SHAPES: dict[str, PretrainedConfig] = {
     "Llama 2 7B": LlamaConfig(vocab_size=32_000, hidden_size=4096, intermediate_size=11_008),

@@ -89,7 +89,7 @@ class AWQ(CalibratedAttack[AWQParameters]):
 
     parameters_type = AWQParameters
     apart = True
-    presets = (Preset("4-bit g128", {"bits": 4}),)
+    presets = (Preset("4-bit g128", {"bits": 4}, with_experts="quantization/rtn 4-bit g128"),)
     requires = Requirements(packages=("gptqmodel",), full_precision=True)
     opens_copies = True
     passes = 20

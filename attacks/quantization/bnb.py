@@ -49,10 +49,28 @@ class BitsAndBytes(QuantizationAttack[BitsAndBytesParameters]):
     kinds = ("causal-lm", "seq2seq")
     parameters_type = BitsAndBytesParameters
     presets = (
-        Preset("int8", {"format": "int8"}, "quick", mandatory=True),
-        Preset("nf4", {"format": "nf4"}, "quick", mandatory=True),
-        Preset("fp4", {"format": "fp4"}, "quick", mandatory=True),
-        Preset("nf4-double", {"format": "nf4-double"}),
+        Preset(
+            "int8",
+            {"format": "int8"},
+            "quick",
+            mandatory=True,
+            with_experts="quantization/rtn 8-bit",
+        ),
+        Preset(
+            "nf4",
+            {"format": "nf4"},
+            "quick",
+            mandatory=True,
+            with_experts="quantization/rtn nf4",
+        ),
+        Preset(
+            "fp4",
+            {"format": "fp4"},
+            "quick",
+            mandatory=True,
+            with_experts="quantization/rtn fp4",
+        ),
+        Preset("nf4-double", {"format": "nf4-double"}, with_experts="quantization/rtn nf4"),
     )
     requires = Requirements(packages=("bitsandbytes",), full_precision=True)
     opens_copies = True

@@ -58,10 +58,16 @@ class GPTQ(CalibratedAttack[GPTQParameters]):
 
     parameters_type = GPTQParameters
     presets = (
-        Preset("4-bit g128", {"bits": 4}, "quick", mandatory=True),
-        Preset("8-bit g128", {"bits": 8}),
-        Preset("3-bit g128", {"bits": 3}),
-        Preset("2-bit g128", {"bits": 2}, "exhaustive"),
+        Preset(
+            "4-bit g128",
+            {"bits": 4},
+            "quick",
+            mandatory=True,
+            with_experts="quantization/rtn 4-bit g128",
+        ),
+        Preset("8-bit g128", {"bits": 8}, with_experts="quantization/rtn 8-bit"),
+        Preset("3-bit g128", {"bits": 3}, with_experts="quantization/rtn 3-bit"),
+        Preset("2-bit g128", {"bits": 2}, "exhaustive", with_experts="quantization/rtn 2-bit"),
     )
     requires = Requirements(packages=("optimum", "gptqmodel"), full_precision=True)
     opens_copies = True

@@ -63,8 +63,8 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
 
     parameters_type = TorchAOParameters
     presets = (
-        Preset("int8", {"format": "int8"}),
-        Preset("int4 g128", {"format": "int4"}),
+        Preset("int8", {"format": "int8"}, with_experts="quantization/rtn 8-bit"),
+        Preset("int4 g128", {"format": "int4"}, with_experts="quantization/rtn 4-bit g128"),
     )
     requires = Requirements(packages=("torchao",), full_precision=True)
     opens_copies = True

@@ -1,13 +1,14 @@
 """Evaluator of models that answer in text."""
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Self
+from typing import Any, Self
 
 from auditor.core.facts import Fact, FactSets, SetName
 from auditor.core.records import SPECIFICITY, Row
 from auditor.metrics.metric import METRICS
 from auditor.models.evaluator import Evaluator
 from auditor.models.language.model import LanguageModel
+from auditor.models.language.shape import holds_experts
 from auditor.models.language.specificity import answer_specificity
 from auditor.models.language.transcript import Transcript
 
@@ -75,6 +76,10 @@ class TextEvaluator(Evaluator[LanguageModel]):
             for (set_name, fact), reading in zip(asked, metric.read(transcript), strict=True)
             if reading.k is not None
         )
+
+    def notes(self, model: LanguageModel) -> dict[str, Any]:
+        """Note that stacked experts hold a large part of the weights, where they do."""
+        return {"experts": True} if holds_experts(model.network) else {}
 
     def with_metrics(self, metrics: Sequence[str]) -> Self:
         """The same questions with other metrics."""

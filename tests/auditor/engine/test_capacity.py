@@ -293,21 +293,47 @@ def mixture(tmp_path):
     return plan
 
 
-def test_experts_that_no_quantizer_rounds_are_known_before_a_model_is_opened(
+INSTEAD = {
+    "quantization/bnb int8": "quantization/rtn 8-bit",
+    "quantization/bnb nf4": "quantization/rtn nf4",
+    "quantization/bnb fp4": "quantization/rtn fp4",
+    "quantization/gptq 4-bit g128": "quantization/rtn 4-bit g128",
+}
+"""Mandatory levels that do not round experts, and those that take their place."""
+
+
+def test_levels_that_round_experts_take_the_place_of_others_before_a_model_is_opened(
     mixture, tmp_path, capfd
 ):
     asked = ["plan", str(mixture), "--out", str(tmp_path / "out"), "--quiet", "--json"]
     assert run([*asked, "--machine", "1xH100"]) == 0
     report = json.loads(capfd.readouterr().out)
     rows = {entry["label"]: entry for entry in report["variants"]}
-    for label in ("quantization/bnb nf4", "quantization/bnb int8", "quantization/gptq 4-bit g128"):
-        reason = rows[label]["unavailable"]
-        found = reason["params"].get("reason", reason)
-        assert found["code"] == "experts_not_rounded"
-        assert found["params"]["weights"] == 2 * (4 * 3 * 32 * 64 + 4 * 32)  # with the routers
-        assert rows[label]["role"] == "mandatory"
-    assert rows["none/as-is full precision"]["unavailable"] is None
+    assert not rows.keys() & INSTEAD.keys()
+    for label in (*INSTEAD.values(), "none/as-is full precision"):
+        assert (rows[label]["role"], rows[label]["unavailable"]) == ("mandatory", None)
+    said = [w["params"] for w in report["warnings"] if w["code"] == "level_with_experts"]
+    assert {each["demanded"]: each["instead"] for each in said} == INSTEAD
+    assert "policy_does_not_demand" not in {w["code"] for w in report["warnings"]}
     assert report["machine"]["stated"] is True
+
+
+def test_a_level_that_does_not_round_experts_says_so_where_it_is_asked_for(
+    mixture, tmp_path, capfd
+):
+    file = mixture.with_name("asked.yaml")
+    nf4 = "attacks: [{attack: quantization/bnb, parameters: {format: nf4}}]"
+    file.write_text(mixture.read_text().replace("profile: quick", f"profile: null, {nf4}"))
+    asked = ["plan", str(file), "--out", str(tmp_path / "out"), "--quiet", "--json"]
+    assert run([*asked, "--machine", "1xH100"]) == 0
+    report = json.loads(capfd.readouterr().out)
+    rows = {entry["label"]: entry for entry in report["variants"]}
+    reason = rows["quantization/bnb nf4"]["unavailable"]
+    found = reason["params"].get("reason", reason)
+    assert found["code"] == "experts_not_rounded"
+    assert found["params"]["weights"] == 2 * (4 * 3 * 32 * 64 + 4 * 32)  # with the routers
+    assert rows["quantization/bnb nf4"]["role"] == "advisory"
+    assert rows["quantization/rtn nf4"]["role"] == "mandatory"
 
 
 def test_a_plan_for_a_machine_that_is_too_small_ends_with_two(mixture, tmp_path, capfd):
