@@ -1,9 +1,10 @@
-"""Adam whose moments take two bytes a weight instead of eight (arXiv 2110.02861).
+"""Adam whose moments take two bytes a weight instead of eight (after arXiv 2110.02861).
 
-Moments are rounded to 8 bits in blocks, each relative to its largest entry, on a grid that halves
-the number of values from one decade to the next below. They are kept without bias, and of the
-second one the root: what is rounded changes by less from step to step, and where it changes by less
-than rounding shows, it stays a mean over the first steps instead of falling behind.
+Kept are the root of the second moment, and the first one relative to it, which is the step. Both
+are rounded to 8 bits in blocks, each relative to its largest entry: the root on a geometric grid,
+so that what is small in its block is as exact as what is large, and the step on an even one. Both
+moments are kept without bias: where one step changes them by less than rounding shows, they stay a
+mean over the first steps instead of falling behind.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -24,6 +25,9 @@ ROUNDED_BYTES = 2 * (1 + 4 / BLOCK)
 WHOLE_BYTES = 8.0
 """Bytes that they take in float32."""
 _DECADES = 7
+"""Decades of the geometric grid."""
+_TOP = 127
+"""Even steps on either side of zero."""
 _NEARLY = 1.001
 """Distance from the nearest value up to which another is as near."""
 
@@ -66,7 +70,7 @@ class RoundedMoments:
         Args:
             like: A tensor of the shape, in float32.
         """
-        self._mean = Rounded(torch.zeros_like(like), signed=True)
+        self._step = Rounded(torch.zeros_like(like), signed=True)
         self._deviation = Rounded(torch.zeros_like(like), signed=False)
 
     def step(self, gradient: Tensor, number: int) -> tuple[Tensor, float]:
@@ -80,12 +84,14 @@ class RoundedMoments:
             The change of the weights, and what the rate of learning is divided by.
         """
         first, second = ((1 - beta) / (1 - beta**number) for beta in BETAS)
-        mean = self._mean.values().lerp_(gradient, first)
-        square = self._deviation.values().square_().mul_(1 - second)
+        deviation = self._deviation.values()
+        mean = self._step.values().mul_(deviation).lerp_(gradient, first)
+        square = deviation.square_().mul_(1 - second)
         deviation = square.addcmul_(gradient, gradient, value=second).sqrt_()
-        self._mean = Rounded(mean, signed=True)
         self._deviation = Rounded(deviation, signed=False)
-        return mean.div_(deviation.add_(EPSILON)), 1.0
+        change = mean.div_(deviation.add_(EPSILON))
+        self._step = Rounded(change, signed=True)
+        return change, 1.0
 
 
 Moments = WholeMoments | RoundedMoments
@@ -161,17 +167,14 @@ def grid(signed: bool, device: torch.device) -> Tensor:
     """Return the 256 values to which entries are rounded, relative to the largest, in order.
 
     Args:
-        signed: Whether they are negative, too.
+        signed: Even steps from -1 to 1; otherwise zero, and geometric steps up to 1.
         device: Where they are put.
     """
-    values = [0.0, 1.0]
-    for decade in range(_DECADES):
-        edges = torch.linspace(0.1, 1, 2 ** (decade + (not signed)) + 1)
-        middles = 10.0 ** (decade + 1 - _DECADES) * (edges[:-1] + edges[1:]) / 2
-        values += middles.tolist()
-        if signed:
-            values += (-middles).tolist()
-    return torch.tensor(sorted(values), device=device)
+    if signed:
+        even = torch.arange(-_TOP, _TOP + 1) / _TOP
+        return torch.cat([even, torch.ones(1)]).to(device)
+    steps = torch.logspace(-_DECADES, 0, 2 * _TOP + 1, dtype=torch.float64)
+    return torch.cat([torch.zeros(1), steps.float()]).to(device)
 
 
 Round = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -188,7 +191,7 @@ def _functions(device: str) -> tuple[Round, Restore]:
     Args:
         device: Type of the device.
     """
-    some = torch.logspace(1 - _DECADES, 0, BLOCK, device=device)
+    some = torch.logspace(-_DECADES, 0, BLOCK, device=device)
     values = grid(False, some.device)
     ours = restore_by_torch(*round_by_torch(some, values), values)
     try:
