@@ -9,6 +9,7 @@ from auditor.engine.preparation import Prepared
 from auditor.policy import AS_IS
 from auditor.positive_controls.control_models import SETTINGS
 from auditor.positive_controls.runner import by_hidden_control
+from auditor.unlearning.adam import ROUNDED_BYTES
 
 _WEIGHT = 4
 """Bytes of each weight while a control is made: all are in float32."""
@@ -42,8 +43,6 @@ def estimate_controls(prepared: Prepared, needs: Capacity) -> Estimate:
     tokens = sum(_making(prepared, kind, evaluation) for kind, _ in groups) + sum(
         _jobs(prepared, variant) * variant.attack.forward_tokens(evaluation) for variant in measured
     )
-    from auditor.unlearning.adam import ROUNDED_BYTES  # takes seconds
-
     shape = needs.shapes[Arm.ORIGINAL]
     trained = shape.linear
     memory = round(_WEIGHT * shape.parameters + (4 + ROUNDED_BYTES) * trained)
