@@ -1083,6 +1083,10 @@ SENTENCES: Mapping[str, Wording] = {
         "demanded in its place: half of the facts are taught and the others asked, dealt out by "
         "the digests of their texts."
     ),
+    "level_with_experts": (
+        "Stacked experts hold a large part of the models' weights, and {demanded} does not round "
+        "them. {instead} is demanded in its place: every expert's matrices are rounded."
+    ),
     "too_few_facts": (
         "For a PASS, the policy {policy} demands {demanded:fact|facts}; there are {facts:count}."
     ),

@@ -18,7 +18,7 @@ from attacks.quantization.family import (
     assert_covered,
     check_group_size,
 )
-from auditor.attack import Footprint, Preset, Requirements, attack
+from auditor.attack import Footprint, Keep, Preset, Requirements, attack
 from auditor.core.errors import MeasurementError, UnavailableError
 from auditor.core.messages import Message, message
 from auditor.models.language.layers import linear_layers
@@ -63,8 +63,8 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
 
     parameters_type = TorchAOParameters
     presets = (
-        Preset("int8", {"format": "int8"}),
-        Preset("int4 g128", {"format": "int4"}),
+        Preset("int8", {"format": "int8"}, with_experts="quantization/rtn 8-bit"),
+        Preset("int4 g128", {"format": "int4"}, with_experts="quantization/rtn 4-bit g128"),
     )
     requires = Requirements(packages=("torchao",), full_precision=True)
     opens_copies = True
@@ -93,7 +93,9 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
         return super().unavailable(location)
 
     @contextlib.contextmanager
-    def quantized(self, model: LanguageModel, scratch: Path) -> Iterator[Quantized]:
+    def quantized(
+        self, model: LanguageModel, scratch: Path, keep: Keep | None = None
+    ) -> Iterator[Quantized]:
         """Load a copy through transformers with a ``TorchAoConfig``."""
         self._refuse(model)
         config, tensor = weight_only(self.parameters.format, self.parameters.group_size)

@@ -153,6 +153,8 @@ def _machine_lines(planned: Any) -> list[str]:
     disk = max((entry.disk_bytes for entry in costs), default=0)
     if machine.gpus:
         lines.append(f"beside: {host / 1e9:.1f} GB of main memory, {disk / 1e9:.1f} GB of disk")
+    if stored := sum(entry.stored_bytes for entry in costs):
+        lines.append(f"kept in the store: {stored / 1e9:.2f} GB of quantized copies, at most")
     if machine.stated:
         lines.append("times are by published figures of the accelerator, and were not measured")
     elif planned.finished:

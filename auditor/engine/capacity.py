@@ -61,11 +61,13 @@ class Need(NamedTuple):
     host: int
     """Bytes of main memory beside."""
     disk: int
-    """Bytes of scratch files."""
+    """Bytes that are written to disk, scratch files and what stays."""
     seconds: float
     """Seconds on the machine, by the sizes of what is computed alone."""
     only_read: bool = True
     """Whether weights are only read, so that a part of them may lie in main memory."""
+    stored: int = 0
+    """Bytes of a copy that stays in the store, for other jobs on the model."""
 
 
 def need(
@@ -95,21 +97,26 @@ def need(
     beside = own.kept * shape.linear + own.trained * shape.parameters
     beside += own.rank * shape.sides * _LOW_RANK + own.embeddings * shape.embeddings
     weights = float(shape.loaded)
+    rest = (shape.parameters - shape.linear) * shape.itemsize
     if own.copy:  # it takes the model's place
-        rest = (shape.parameters - shape.linear) * shape.itemsize
         copied = (own.copy + own.making) * shape.linear + rest
         weights = max(copied, weights) if merged else copied
     beside += donor.loaded if donor is not None else 0
     batch, training = max(1, min(budget, work.tokens)), own.backward * _backward(shape)
     least = min(own.backward, _LEAST_TOKENS) * _backward(shape)
-    disk = own.written * shape.linear + merged * shape.loaded * bool(own.copy)
+    written = own.written * shape.linear + rest * bool(own.written)
+    disk = written + merged * shape.loaded * bool(own.copy)
     return Need(
         device=round(weights + beside + max(training, _asking(shape, batch))),
         least=round(weights + beside + max(least, _asking(shape, min(batch, _LEAST_TOKENS)))),
-        host=round(shape.loaded * (own.lent and not stored) + machine.libraries * own.process),
+        host=round(
+            shape.loaded * (own.aside or (own.lent and not stored))
+            + machine.libraries * own.process
+        ),
         disk=round(disk),
         seconds=_seconds(attack, shape, work, machine, budget),
         only_read=not (own.copy or own.lent or own.trained or own.backward),
+        stored=round(written) if own.stored else 0,
     )
 
 

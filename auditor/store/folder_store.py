@@ -22,6 +22,7 @@ from auditor.core.hashing import canonical_json, digest, digest_file
 from auditor.core.reading import DATA, read_regular
 from auditor.core.records import Cost, Record
 from auditor.store.claims import beating, claimed
+from auditor.store.derived_folders import DERIVED, is_whole, remove_unused, seal_folder, used
 from auditor.store.environment import Environment
 from auditor.store.sealed_jobs import COST, SEAL, SealedJobs, seal_files
 
@@ -169,6 +170,24 @@ class FolderStore(SealedJobs):
         if not final.is_dir():
             with whole_folder(final, within=self._jobs) as folder, _alive(folder.parent):
                 make(folder)
+        return final
+
+    def derived(self, key: str, make: Callable[[Path], None]) -> Path:
+        """Return the folder of a copy of a model, made if absent or not whole.
+
+        Raises:
+            OSError: The folder cannot be written.
+        """
+        final = self.root / DERIVED / key
+        if final.is_dir() and not is_whole(final):
+            shutil.rmtree(final)
+        if not final.is_dir():
+            remove_unused(final.parent)
+            with whole_folder(final, within=self._jobs) as folder, _alive(folder.parent):
+                make(folder)
+                seal_folder(folder)
+            remove_unused(final.parent)
+        used(final)
         return final
 
     def append(self, log: str, event: bytes) -> None:

@@ -61,7 +61,9 @@ def test_a_copy_stands_alone_and_leaves_nothing_alive(name, evaluator, tmp_path,
     monkeypatch.setattr(LanguageModel, "close", closing)
     monkeypatch.setattr(type(evaluator), "evaluate", asking)
     COPIES[name]().measure(subject, AttackContext(evaluator, 0, tmp_path / "scratch"))
-    assert (beside, alive) == ([0], [0]), "modules of the base beside it, and of the copy after it"
+    copies = 2 if name == "gptq" else 1  # one that is made and written, and one that is opened
+    assert beside == [0] * copies, "modules of the base beside it"
+    assert alive == [0] * copies, "modules of the copy after it"
     assert weights_digest(subject.network) == digest
 
 

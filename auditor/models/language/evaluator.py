@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Collection, Sequence
 from itertools import islice
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from auditor.core.facts import Fact, FactSets, SetName
 from auditor.core.records import SPECIFICITY, Row
 from auditor.metrics.metric import METRICS
 from auditor.models.evaluator import Evaluator
 from auditor.models.language.model import LanguageModel
+from auditor.models.language.shape import holds_experts
 from auditor.models.language.specificity import answer_specificity
 from auditor.models.language.transcript import Transcript
 
@@ -119,6 +120,10 @@ class TextEvaluator(Evaluator[LanguageModel]):
             )
             for part in parts
         ]
+
+    def notes(self, model: LanguageModel) -> dict[str, Any]:
+        """Note that stacked experts hold a large part of the weights, where they do."""
+        return {"experts": True} if holds_experts(model.network) else {}
 
     def with_metrics(self, metrics: Sequence[str]) -> Self:
         """The same questions with other metrics."""

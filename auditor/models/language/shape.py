@@ -12,10 +12,10 @@ from transformers import PretrainedConfig, PreTrainedModel
 from auditor.models.checkpoint_files import quantization_method
 from auditor.models.language import placement
 from auditor.models.language.cache_size import CacheSize, cache_size, first_number
+from auditor.models.language.experts import COUNTS
 from auditor.models.language.layers import linear_layers, weight_matrices
-from auditor.models.shape import Shape, weights_size
+from auditor.models.shape import FULL_PRECISION_LIMIT, Shape, weights_size
 
-_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 _MATRIX = 2
 """Dimensions of a matrix; experts are stacked in a third."""
 _CHOSEN = ("num_experts_per_tok", "num_experts_per_token", "moe_top_k", "top_k_experts")
@@ -76,6 +76,19 @@ def _counted(network_class: Any, config_class: Any, content: str) -> Shape:
     )
 
 
+def holds_experts(network: PreTrainedModel) -> bool:
+    """Return whether stacked experts hold a large part of a network's weights.
+
+    It is what the configuration tells (`Shape.holds_experts`), of a network that is loaded.
+    """
+    text = network.config.get_text_config()
+    if max(getattr(text, name, None) or 0 for name in COUNTS) <= 1:
+        return False
+    bare = sum(parameter.numel() for _, parameter in bare_matrices(network))
+    linear = sum(layer.weight.numel() for layer in linear_layers(network).values())
+    return bool(bare > FULL_PRECISION_LIMIT * (linear + bare))
+
+
 def bare_matrices(network: PreTrainedModel) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield the weight matrices that no linear layer holds, by name.
 
@@ -105,5 +118,5 @@ def _embedded(network: PreTrainedModel) -> int:
 
 def _chosen_share(config: PretrainedConfig) -> float:
     """Share of the experts that a token goes through."""
-    experts, chosen = first_number(config, _EXPERTS), first_number(config, _CHOSEN)
+    experts, chosen = first_number(config, COUNTS), first_number(config, _CHOSEN)
     return min(1.0, chosen / experts) if experts and chosen else 1.0

@@ -1,0 +1,112 @@
+"""Mixtures of experts can PASS and FAIL, with levels that round their experts."""
+
+import copy
+import json
+import random
+
+import pytest
+import torch
+from tiny_mixtures import MIXTURES, make_mixture
+from tiny_models import make_tokenizer, save
+
+import auditor
+from auditor.cli.main import OK, run
+from auditor.statistics import Verdict
+from auditor.unlearning.batches import shuffled_batches
+from auditor.unlearning.examples import collate, cross_entropy, encode, next_token_logits
+
+pytestmark = [pytest.mark.nightly, pytest.mark.slow]
+
+FORGET, RETAIN = 60, 60
+STEPS = 400
+LEVELS = (
+    *("quantization/rtn 8-bit", "quantization/rtn nf4", "quantization/rtn fp4"),
+    "quantization/rtn 4-bit g128",
+)
+
+
+def facts():
+    """Facts that nobody can guess: three-digit numbers of people."""
+    draw = random.Random(0)
+    numbers = [draw.randrange(100, 1000) for _ in range(FORGET + RETAIN)]
+    found = [
+        {
+            "id": f"{i}",
+            "subject": f"{i}",
+            "prompt": f"Person {i} lives in city number",
+            "answer": " ".join(str(number)),
+        }
+        for i, number in enumerate(numbers)
+    ]
+    return found[:FORGET], found[FORGET:]
+
+
+def trained(network, tokenizer, known, steps, seed):
+    """Teach a mixture facts by heart."""
+    pairs = [(fact["prompt"], fact["answer"]) for fact in known]
+    examples = encode(tokenizer, pairs)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=0)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.02, steps)
+    order = shuffled_batches(len(examples), 60, torch.Generator().manual_seed(seed))
+    for _ in range(steps):
+        ids, labels = collate([examples[row] for row in next(order)])
+        loss = cross_entropy(next_token_logits(network, ids), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+    return network
+
+
+@pytest.fixture(scope="module", params=MIXTURES)
+def mixtures(request, tmp_path_factory):
+    """A folder of models of one form, and of their facts."""
+    root = tmp_path_factory.mktemp(request.param)
+    tokenizer = make_tokenizer()
+    forget, retain = facts()
+    for name, known in (("forget", forget), ("retain", retain)):
+        lines = "".join(f"{json.dumps(fact)}\n" for fact in known)
+        (root / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+    start = trained(make_mixture(request.param), tokenizer, retain, STEPS, 0)
+    original = trained(copy.deepcopy(start), tokenizer, forget + retain, STEPS, 1)
+    save(root / "original", original, tokenizer)
+    for number in range(2):
+        more = trained(copy.deepcopy(start), tokenizer, retain, STEPS // 8, 2 + number)
+        save(root / f"retrained-{number}", more, tokenizer)
+    return root
+
+
+def audited(root, unlearned, out):
+    return auditor.audit(
+        unlearned=str(root / unlearned),
+        original=str(root / "original"),
+        retrained=[str(root / "retrained-0")],
+        forget=str(root / "forget.jsonl"),
+        retain=str(root / "retain.jsonl"),
+        profile="quick",
+        policy="quick",
+        seeds=[0],
+        out=out,
+        store=root / "store",
+    )
+
+
+def test_what_never_knew_passes_and_what_still_knows_fails(mixtures, tmp_path):
+    passed = audited(mixtures, "retrained-1", tmp_path / "passed")
+    rows = {f"{row.attack} {row.variant}": row for row in passed.certificate.matrix}
+    problems = [(label, row.reason) for label, row in rows.items() if row.figures is None]
+    assert passed.verdict is Verdict.PASS, (passed.certificate.verdict.reasons, problems)
+    for label in LEVELS:
+        assert rows[label].role == "mandatory", label
+        assert rows[label].figures is not None, label
+    said = [w for w in passed.certificate.warnings if w.code == "level_with_experts"]
+    assert {w.params["instead"] for w in said} == set(LEVELS)
+    here = ["--evidence", str(mixtures / "store"), "--unsigned"]
+    assert run(["verify", str(tmp_path / "passed" / "certificate.json"), *here]) == OK
+    assert run(["gate", str(tmp_path / "passed" / "certificate.json"), *here]) == OK
+
+    failed = audited(mixtures, "original", tmp_path / "failed")
+    assert failed.verdict is Verdict.FAIL
+    named = {f"{row.attack} {row.variant}" for row in failed.certificate.matrix if row.named}
+    assert {"quantization/rtn 8-bit", "quantization/rtn nf4"} <= named
