@@ -20,8 +20,9 @@ BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 BLOCK = 2048
 """Entries that share a scale."""
-LEAST_ROUNDED = 4096
-"""Entries of the smallest tensor whose moments are rounded: of others they take no memory."""
+LEAST_ROUNDED = 1 << 20
+"""Entries of the smallest tensor whose moments are rounded: those of smaller ones take little
+memory, and models of such ones alone are trained with the exact steps."""
 ROUNDED_BYTES = 2 * (1 + 4 / BLOCK)
 """Bytes that both moments of a weight take, scales included."""
 WHOLE_BYTES = 8.0
