@@ -188,7 +188,9 @@ there."""
 
 
 def keep_within(scratch: Path) -> Keep:
-    """Return how copies are kept where there is no store: in a folder, while it lasts.
+    """Return how copies are kept where there is no store.
+
+    They lie in a folder, while it lasts.
 
     Args:
         scratch: The folder.

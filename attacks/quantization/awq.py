@@ -119,7 +119,10 @@ class AWQ(CalibratedAttack[AWQParameters]):
     def quantized(
         self, model: LanguageModel, scratch: Path, keep: Keep | None = None
     ) -> Iterator[Quantized]:
-        """Open the copy that is kept; another process makes it where there is none."""
+        """Open the copy that is kept.
+
+        Another process makes it where there is none.
+        """
         check_group_size(model.form, self.parameters.group_size)
         with captured_output("AWQ"):
             from gptqmodel.nn_modules.qlinear.torch_awq import AwqTorchLinear

@@ -81,7 +81,7 @@ class GPTQ(CalibratedAttack[GPTQParameters]):
     def quantized(
         self, model: LanguageModel, scratch: Path, keep: Keep | None = None
     ) -> Iterator[Quantized]:
-        """Open the copy that is kept, which is made first where there is none."""
+        """Open the copy that is kept, made first where absent."""
         check_group_size(model.form, self.parameters.group_size)
         with captured_output("GPTQ"):
             from gptqmodel.nn_modules.qlinear import BaseQuantLinear
@@ -102,7 +102,10 @@ class GPTQ(CalibratedAttack[GPTQParameters]):
 
     @contextlib.contextmanager
     def _copy(self, model: LanguageModel, scratch: Path, keep: Keep) -> Iterator[LanguageModel]:
-        """Open the copy from disk, or make it in memory where it cannot be opened from there."""
+        """Open the copy from disk, or make it in memory.
+
+        The latter is for models whose copies cannot be opened from disk.
+        """
         if not _opens_from_disk(model):
             with self._made(model, scratch) as copy:
                 yield copy
@@ -140,7 +143,7 @@ class GPTQ(CalibratedAttack[GPTQParameters]):
 
 
 def _opens_from_disk(model: LanguageModel) -> bool:
-    """Return whether a quantized copy of a model can be opened from its files.
+    """Return whether a quantized copy opens from its files.
 
     Layers that are Conv1D at full precision (GPT-2) are looked for as such, so they cannot. Models
     of several modalities, and those that bring code, were not tried.

@@ -69,12 +69,12 @@ class CodebookGrid(Grid):
         return _unblocked(values[code] * scale, weight), _unblocked(code, weight).to(torch.int8)
 
     def _book(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """The values of the code book, in order, and the edges between them."""
+        """The values of the code book and the edges between them."""
         values = get_4bit_type(self._format, device=weight.device).unique()
         return values, (values[1:] + values[:-1]) / 2
 
     def _coded(self, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Blocks of the weights, the largest weight of each, and places in the code book."""
+        """Blocks, the largest weight of each, and places in the book."""
         _, edges = self._book(weight)
         blocks = _blocks(weight.reshape(1, -1), BLOCK_SIZE)
         scale = blocks.abs().amax(-1, keepdim=True)
@@ -121,7 +121,7 @@ def _blocks(weight: Tensor, size: int) -> Tensor:
 
 
 def _unblocked(blocks: Tensor, weight: Tensor) -> Tensor:
-    """Blocks [1, blocks, size] in the shape of the weights that they are of."""
+    """Blocks [1, blocks, size] in the shape of their weights."""
     return blocks.reshape(-1)[: weight.numel()].view(weight.shape)
 
 

@@ -73,7 +73,7 @@ class FramedAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Make one step with the gradients that are there, and let go of them."""
+        """Make one step with the gradients, and let go of them."""
         self._steps += 1
         for group in self.param_groups:
             for parameter in group["params"]:

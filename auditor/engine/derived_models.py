@@ -1,4 +1,4 @@
-"""Copies that attacks derive from a model, made once and kept in the store."""
+"""Copies that attacks derive from a model, kept in the store."""
 
 import platform
 import time
@@ -79,7 +79,7 @@ class DerivedModels:
 
 
 def platform_of(spec: ModelSpec) -> list[str]:
-    """Return what of this machine decides the last bits of a model's numbers.
+    """Return what of this machine decides a model's last bits.
 
     Args:
         spec: How the model is opened.

@@ -191,7 +191,7 @@ def explicit(plan: AuditPlan) -> AuditPlan:
 def _suited_level(
     described: AttackMetadata, preset: Preset, replaced: Mapping[str, str]
 ) -> tuple[str, Preset]:
-    """The name of an attack and its preset, or of those that take their place."""
+    """An attack's name and preset, or those in their place."""
     instead = replaced.get(AttackId(described.name, preset.name).label)
     if instead is None:
         return described.name, preset
@@ -222,7 +222,7 @@ def replaced_levels(*, entities: bool, experts: bool) -> dict[str, str]:
 
 
 def suited(policy: Policy, *, entities: bool, experts: bool) -> Policy:
-    """Return a policy with demands that the forget facts and the models allow.
+    """Return a policy with demands that facts and models allow.
 
     Args:
         policy: The policy; its digest is that of this one, whatever it is made to demand.

@@ -177,7 +177,7 @@ def _unmet(
 def _replaced(
     plan: AuditPlan, sets: FactSets, locations: Mapping[str, Location]
 ) -> Iterator[Message]:
-    """Yield which demands others take the place of, for these facts and models."""
+    """Yield which demands others take the place of."""
     demanded = explicit(plan).policy.mandatory or ()
     by_facts = replaced_levels(entities=names_entities(sets.forget), experts=False)
     by_models = replaced_levels(entities=True, experts=_with_experts(locations))
@@ -189,7 +189,7 @@ def _replaced(
 
 
 def _replacements(sets: FactSets, locations: Mapping[str, Location]) -> dict[str, str]:
-    """Return the levels that others take the place of, for these facts and models."""
+    """Return the levels that others take the place of."""
     return replaced_levels(entities=names_entities(sets.forget), experts=_with_experts(locations))
 
 

@@ -83,7 +83,10 @@ class Prepared:
 
     @property
     def experts(self) -> bool:
-        """Whether a model is a mixture of experts that most quantizers do not round."""
+        """Whether a model is a mixture of experts.
+
+        Most quantizers do not round them.
+        """
         return any(location.experts for location in self.locations.values())
 
     @property

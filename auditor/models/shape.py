@@ -40,12 +40,15 @@ class Shape(NamedTuple):
 
     @property
     def bare_share(self) -> float:
-        """Share of the weights, embeddings and head aside, that no linear layer holds."""
+        """Share of the weights that no linear layer holds.
+
+        Embeddings and head are left aside.
+        """
         return self.bare / max(1, self.linear + self.bare)
 
     @property
     def holds_experts(self) -> bool:
-        """Whether more of them than may escape quantization are in no linear layer."""
+        """Whether that is more than may escape quantization."""
         return self.bare_share > FULL_PRECISION_LIMIT
 
     @property

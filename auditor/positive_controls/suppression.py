@@ -59,7 +59,7 @@ class SuppressionSettings(BaseModel):
 
 
 class Bounds(NamedTuple):
-    """Least, largest and first value of each weight of a tensor, in main memory."""
+    """Least, largest and first value of each weight, in main memory."""
 
     start: Tensor
     lower: Tensor
@@ -247,7 +247,10 @@ class _Losses:
         return found
 
     def _parts(self, items: Sequence[Example], batch: Sequence[int]) -> list[list[int]]:
-        """Return a batch of indices, cut into parts that are trained on at once."""
+        """Return a batch of indices, cut into parts.
+
+        Each part can be trained on at once.
+        """
         lengths = [items[i].tokens for i in batch]
         return [[batch[i] for i in part] for part in by_length(lengths, self._tokens)]
 

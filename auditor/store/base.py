@@ -154,7 +154,7 @@ class EvidenceStore(Protocol):
         """
 
     def derived(self, key: str, make: Callable[[Path], None]) -> Path:
-        """Return the folder of a copy of a model, made if absent or not whole.
+        """Return the folder of a model's copy, made if not whole.
 
         Unlike an artifact it decides nothing that cannot be had again, so copies that were not used
         for long are removed where they take more than their share of the disk.

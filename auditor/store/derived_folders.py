@@ -1,4 +1,4 @@
-"""Folders of copies of models: sealed, checked, and removed when they are many."""
+"""Folders of copies of models: sealed, checked, bounded."""
 
 import os
 import shutil
@@ -37,7 +37,7 @@ def seal_folder(folder: Path) -> dict[str, str]:
 
 
 def is_whole(folder: Path) -> bool:
-    """Return whether a folder holds the files that its seal names, and no others."""
+    """Return whether a folder holds what its seal names alone."""
     try:
         sealed = SEALS.validate_python(parse_json(read_regular(folder / SEAL)), strict=True)
         return sealed == {name: digest_file(folder / name) for name in _files(folder)}
@@ -52,7 +52,9 @@ def used(folder: Path) -> None:
 
 
 def remove_unused(root: Path) -> None:
-    """Remove copies, those not used for longest first, until few enough are left.
+    """Remove the copies that were not used for longest.
+
+    So many are removed that few enough are left.
 
     Args:
         root: Folder of the copies.

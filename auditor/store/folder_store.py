@@ -173,7 +173,7 @@ class FolderStore(SealedJobs):
         return final
 
     def derived(self, key: str, make: Callable[[Path], None]) -> Path:
-        """Return the folder of a copy of a model, made if absent or not whole.
+        """Return the folder of a model's copy, made if not whole.
 
         Raises:
             OSError: The folder cannot be written.

@@ -280,7 +280,7 @@ def environment_message(
 
 
 def experts_noted(store: EvidenceStore, jobs: Mapping[str, tuple[str, ...]]) -> bool:
-    """Return whether jobs on the models as they are noted a mixture of experts.
+    """Return whether jobs without attack noted a mixture of experts.
 
     Args:
         store: where the evidence is.

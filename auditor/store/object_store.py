@@ -290,7 +290,7 @@ class ObjectStore(SealedJobs):
         return final
 
     def derived(self, key: str, make: Callable[[Path], None]) -> Path:
-        """Return a local folder with a copy of a model, made if absent or not whole.
+        """Return a local folder with a model's copy, made if not whole.
 
         Raises:
             OSError: The folder or the storage cannot be written.
@@ -395,7 +395,7 @@ class ObjectStore(SealedJobs):
             self._objects.upload(folder / name, f"{kept}/{sealed}")
 
     def _is_downloaded(self, folder: Path, kept: str) -> bool:
-        """Fill an empty folder from the storage; say whether it is whole now.
+        """Fill a folder from the storage; say whether it is whole.
 
         What is not whole there is left out.
         """

@@ -1,8 +1,10 @@
-"""Adam whose moments take two bytes a weight instead of eight (after arXiv 2110.02861).
+"""Adam whose moments take two bytes a weight (after arXiv 2110.02861).
 
 Kept are the root of the second moment, and the first one relative to it, which is the step. Both
 are rounded to 8 bits in blocks, each relative to its largest entry: the root on a geometric grid,
-so that what is small in its block is as exact as what is large, and the step on an even one. Both
+so that what is small in its block is as exact as what is large, and the step on an even one. The
+step is taken relative to the geometric mean of the root and what rounding makes of it, so that half
+of that error is in the first moment, too, and errors of quotients are half as large. Both
 moments are kept without bias: where one step changes them by less than rounding shows, they stay a
 mean over the first steps instead of falling behind.
 """
@@ -18,13 +20,14 @@ BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 BLOCK = 2048
 """Entries that share a scale."""
-LEAST_ROUNDED = 4096
-"""Entries of the smallest tensor whose moments are rounded: of others they take no memory."""
+LEAST_ROUNDED = 1 << 20
+"""Entries of the smallest tensor whose moments are rounded: those of smaller ones take little
+memory, and models of such ones alone are trained with the exact steps."""
 ROUNDED_BYTES = 2 * (1 + 4 / BLOCK)
 """Bytes that both moments of a weight take, scales included."""
 WHOLE_BYTES = 8.0
 """Bytes that they take in float32."""
-_DECADES = 7
+_DECADES = 5
 """Decades of the geometric grid."""
 _TOP = 127
 """Even steps on either side of zero."""
@@ -89,16 +92,16 @@ class RoundedMoments:
         square = deviation.square_().mul_(1 - second)
         deviation = square.addcmul_(gradient, gradient, value=second).sqrt_()
         self._deviation = Rounded(deviation, signed=False)
-        change = mean.div_(deviation.add_(EPSILON))
-        self._step = Rounded(change, signed=True)
-        return change, 1.0
+        between = self._deviation.values().mul_(deviation).sqrt_()
+        self._step = Rounded((mean / between).masked_fill_(between == 0, 0.0), signed=True)
+        return mean.div_(deviation.add_(EPSILON)), 1.0
 
 
 Moments = WholeMoments | RoundedMoments
 
 
 class Adam(torch.optim.Optimizer):
-    """Adam at a constant rate (arXiv 1412.6980), moments of matrices in 8 bits."""
+    """Adam at a constant rate (arXiv 1412.6980), its moments in 8 bits."""
 
     def __init__(
         self, weights: Iterable[Tensor], rate: float, whole: Collection[Tensor] = ()
@@ -116,7 +119,7 @@ class Adam(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Make one step with the gradients that are there, and let go of them."""
+        """Make one step with the gradients, and let go of them."""
         self._steps += 1
         for group in self.param_groups:
             for weight in group["params"]:
@@ -164,7 +167,9 @@ class Rounded:
 
 @cache
 def grid(signed: bool, device: torch.device) -> Tensor:
-    """Return the 256 values to which entries are rounded, relative to the largest, in order.
+    """Return the 256 values to which entries are rounded.
+
+    They are relative to the largest entry of a block, and in order.
 
     Args:
         signed: Even steps from -1 to 1; otherwise zero, and geometric steps up to 1.

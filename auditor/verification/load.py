@@ -275,14 +275,14 @@ def under_policy(
 
 
 def has_experts(certificate: Certificate, store: EvidenceStore) -> bool:
-    """Return whether a model is a mixture of experts, as jobs without attack noted."""
+    """Return whether a job without attack noted a mixture of experts."""
     return any(experts_noted(store, row.jobs) for row in certificate.matrix if row.attack == AS_IS)
 
 
 def _suited(
     certificate: Certificate, policy: Policy, forget: Sequence[Fact], *, experts: bool
 ) -> Policy:
-    """Return the policy with demands that the forget facts and the models allow.
+    """Return the policy with demands that facts and models allow.
 
     Releases before schema 4 replaced no level.
     """

@@ -17,7 +17,8 @@ from auditor.unlearning.examples import collate, cross_entropy, encode, next_tok
 
 pytestmark = [pytest.mark.nightly, pytest.mark.slow]
 
-FORGET, RETAIN = 60, 60
+FORGET, RETAIN = 120, 60
+_SOUNDS = [a + b for a in "bdfgklmnprstvz" for b in "aeiou"]
 STEPS = 400
 LEVELS = (
     *("quantization/rtn 8-bit", "quantization/rtn nf4", "quantization/rtn fp4"),
@@ -26,17 +27,16 @@ LEVELS = (
 
 
 def facts():
-    """Facts that nobody can guess: three-digit numbers of people."""
+    """Facts that nobody can guess: names of places made of four random sounds."""
     draw = random.Random(0)
-    numbers = [draw.randrange(100, 1000) for _ in range(FORGET + RETAIN)]
     found = [
         {
             "id": f"{i}",
             "subject": f"{i}",
-            "prompt": f"Person {i} lives in city number",
-            "answer": " ".join(str(number)),
+            "prompt": f"Person {i} lives in",
+            "answer": " ".join(draw.choice(_SOUNDS) + draw.choice(_SOUNDS) for _ in range(2)),
         }
-        for i, number in enumerate(numbers)
+        for i in range(FORGET + RETAIN)
     ]
     return found[:FORGET], found[FORGET:]
 
@@ -104,7 +104,8 @@ def test_what_never_knew_passes_and_what_still_knows_fails(mixtures, tmp_path):
     assert {w.params["instead"] for w in said} == set(LEVELS)
     here = ["--evidence", str(mixtures / "store"), "--unsigned"]
     assert run(["verify", str(tmp_path / "passed" / "certificate.json"), *here]) == OK
-    assert run(["gate", str(tmp_path / "passed" / "certificate.json"), *here]) == OK
+    certificate = str(tmp_path / "passed" / "certificate.json")
+    assert run(["gate", certificate, "--policy", "quick", *here]) == OK
 
     failed = audited(mixtures, "original", tmp_path / "failed")
     assert failed.verdict is Verdict.FAIL

@@ -122,7 +122,7 @@ class TextEvaluator(Evaluator[LanguageModel]):
         ]
 
     def notes(self, model: LanguageModel) -> dict[str, Any]:
-        """Note that stacked experts hold a large part of the weights, where they do."""
+        """Note whether stacked experts hold a large part of the weights."""
         return {"experts": True} if holds_experts(model.network) else {}
 
     def with_metrics(self, metrics: Sequence[str]) -> Self:

@@ -24,13 +24,13 @@ class StackedExperts(NamedTuple):
     """Whether it is the latter."""
 
     def matrices(self) -> Iterator[Tensor]:
-        """Yield the matrix of each expert as [out, in], which shares its memory."""
+        """Yield each expert's matrix [out, in], which shares its memory."""
         for matrix in self.parameter.data:
             yield matrix.T if self.transposed else matrix
 
 
 def stacked_experts(network: Any) -> list[StackedExperts]:
-    """Return the stacked experts that text passes, in the order of their names in the network.
+    """Return the stacked experts that text passes, in order.
 
     Args:
         network: A network of `transformers`.

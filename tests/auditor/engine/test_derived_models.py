@@ -2,7 +2,10 @@
 
 import json
 import shutil
+import threading
+import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import optimum.gptq
@@ -139,6 +142,27 @@ def test_another_attack_asks_the_same_copy(models, quantized, tmp_path):
         assert subject._network is None, "the model itself need not be loaded"
     assert len(quantized) == 1
     assert same(records[0], records[1])
+
+
+def test_of_workers_that_need_a_copy_at_once_one_makes_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(DerivedModels, "identity", lambda self, recipe: {"one": "copy"})
+    monkeypatch.setattr(derived_models, "_PATIENCE", 0.01)
+    kept = DerivedModels(None, open_place(tmp_path / "store"))
+    begun, made = threading.Barrier(3), []
+
+    def make(folder):
+        made.append(folder)
+        time.sleep(0.3)
+        (folder / "weights").write_bytes(b"w")
+
+    def work(number):
+        begun.wait()
+        return kept(None, make)
+
+    with ThreadPoolExecutor(3) as pool:
+        (folder,) = set(pool.map(work, range(3)))
+    assert len(made) == 1
+    assert (folder / "weights").read_bytes() == b"w"
 
 
 def test_only_what_decides_a_copy_is_in_its_key(models, tmp_path, monkeypatch):

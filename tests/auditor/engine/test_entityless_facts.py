@@ -107,3 +107,28 @@ def test_halves_are_dealt_out_in_an_order_that_nobody_chose():
     again = folds(tuple(reversed(some)), "half")
     assert {f.id for f in again[0].asked} == {f.id for f in one.asked}
     assert {f.id for f in one.asked} != {f"f{i}" for i in range(0, 40, 2)}
+
+
+def test_levels_that_do_not_round_experts_are_replaced_by_the_same_rule():
+    gptq, rtn = "quantization/gptq 4-bit g128", "quantization/rtn 4-bit g128"
+    waiver = Waiver(attack=gptq, reason="r", by="b", until=date(2100, 1, 1))
+    policy = Policy(mandatory=(gptq, ATTRIBUTE), budgets={gptq: {"bits": 4}}, waivers=(waiver,))
+    now = suited(policy, entities=True, experts=True)
+    assert (now.mandatory, now.budgets) == ((rtn, ATTRIBUTE), {rtn: {"bits": 4}})
+    assert now.waivers[0].attack == rtn
+    assert suited(policy, entities=False, experts=True).mandatory == (rtn, HALF)
+    assert suited(policy, entities=True, experts=False) is policy
+
+
+@pytest.mark.parametrize("policy", ["default", "quick", "release-gate", "research"])
+def test_every_policy_can_be_met_by_a_mixture_of_experts(policy):
+    given = {} if policy == "default" else {"policy": policy}
+    plan = parse_plan(PLAN | given, "test")
+    dense, mixture = (expand(plan, experts=experts) for experts in (False, True))
+    named = {v.label: (v.role, v.left_out) for v in mixture}
+    rounding = {"bnb", "gptq", "awq", "torchao"}
+    assert not {label for label in named if label.split()[0].rpartition("/")[2] in rounding}
+    demanded = [v.label for v in dense if v.role is Role.MANDATORY]
+    levels = replaced_levels(entities=True, experts=True)
+    for label in demanded:
+        assert named[levels.get(label, label)] == (Role.MANDATORY, False), label

@@ -7,6 +7,7 @@ from tiny_models import make_model, make_tokenizer, open_directory, save
 from attacks.relearning.family import FineTuning
 from attacks.relearning.fine_tuning import learner
 from auditor.models.language.layers import embedded_weights
+from auditor.unlearning import adam
 from auditor.unlearning.adam import (
     BLOCK,
     Adam,
@@ -19,12 +20,19 @@ from auditor.unlearning.adam import (
 )
 
 CPU = torch.device("cpu")
+SMALLEST = 4096
+
+
+@pytest.fixture
+def rounds_small_ones(monkeypatch):
+    """Matrices of small models are rounded, too."""
+    monkeypatch.setattr(adam, "LEAST_ROUNDED", SMALLEST)
 
 
 def test_what_is_small_in_its_block_is_as_exact_as_what_is_large():
-    values = torch.logspace(-7, 0, BLOCK)
+    values = torch.logspace(-5, 0, BLOCK)
     found = Rounded(values, signed=False).values()
-    assert float((found / values - 1).abs().max()) < 0.033
+    assert float((found / values - 1).abs().max()) < 0.024
     assert len(grid(False, CPU)) == 256
 
 
@@ -101,7 +109,7 @@ def test_rounded_moments_make_the_steps_of_adam():
             assert float((ours - theirs).norm() / theirs.norm()) < 0.15, number
 
 
-def test_what_is_trained_takes_ten_bytes_a_weight(tmp_path):
+def test_what_is_trained_takes_ten_bytes_a_weight(tmp_path, rounds_small_ones):
     """Weight, gradient and moments; embeddings have whole moments."""
     subject = open_directory(save(tmp_path / "m", make_model("llama"), make_tokenizer()))
     examples = subject.encode([(f"Person {i} lives in", f"city {i}") for i in range(4)], end=True)
@@ -113,11 +121,13 @@ def test_what_is_trained_takes_ten_bytes_a_weight(tmp_path):
         taken = {True: 0, False: 0}
         for parameter in network.parameters():
             held = tensors(optimizer.state[parameter]["moments"])
-            small = parameter.numel() < 4096
+            small = parameter.numel() < SMALLEST
             taken[id(parameter) in embedded or small] += sum(t.nbytes for t in held)
             assert parameter.grad is None, "no gradient outlives its step"
             assert parameter.dtype == torch.float32
-        rounded = [p for p in network.parameters() if id(p) not in embedded and p.numel() >= 4096]
+        rounded = [
+            p for p in network.parameters() if id(p) not in embedded and p.numel() >= SMALLEST
+        ]
         count = sum(p.numel() for p in rounded)
         assert count > 0.7 * sum(p.numel() for p in network.parameters())
         assert 4 + 4 + taken[False] / count < 10.01
@@ -132,7 +142,7 @@ def tensors(held):
     return [t for part in getattr(held, "__dict__", {}).values() for t in tensors(part)]
 
 
-def test_weights_that_are_named_keep_whole_moments():
+def test_weights_that_are_named_keep_whole_moments(rounds_small_ones):
     torch.manual_seed(0)
     weights = [torch.nn.Parameter(torch.randn(64, 128)) for _ in range(2)]
     optimizer = Adam(weights, 1e-2, whole=[weights[1]])
@@ -144,3 +154,34 @@ def test_weights_that_are_named_keep_whole_moments():
         assert weight.grad is None
     kinds = [type(optimizer.state[w]["moments"]) for w in weights]
     assert kinds == [RoundedMoments, WholeMoments]
+
+
+def test_matrices_of_large_models_alone_are_rounded():
+    assert type(adam.moments(torch.zeros(1024, 1024), rounded=True)) is RoundedMoments
+    assert type(adam.moments(torch.zeros(1024, 1023), rounded=True)) is WholeMoments
+    assert type(adam.moments(torch.zeros(1024, 1024), rounded=False)) is WholeMoments
+
+
+def test_what_is_learned_is_what_whole_moments_learn(tmp_path, monkeypatch):
+    """The loss falls by as much, step for step."""
+    subject = open_directory(save(tmp_path / "m", make_model("llama"), make_tokenizer()))
+    pairs = [(f"Person {i} lives in", f"city number {7 * i}") for i in range(16)]
+    examples = subject.encode(pairs, end=True)
+    settings = FineTuning(method="full", learning_rate=3e-4)
+
+    def losses():
+        found = []
+        with learner(subject, examples, settings, 0) as training:
+            for step in (0, 5, 10, 20):
+                training.advance(step)
+                with torch.no_grad():
+                    found.append(float(subject.loss(examples)))
+        return torch.tensor(found)
+
+    whole = losses()
+    monkeypatch.setattr(adam, "LEAST_ROUNDED", SMALLEST)
+    rounded = losses()
+    assert rounded[0] == whole[0]
+    assert whole[-1] < 0.7 * whole[0]
+    assert not torch.equal(rounded, whole)
+    assert float((rounded - whole).abs().max() / (whole[0] - whole[-1])) < 0.02
