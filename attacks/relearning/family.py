@@ -65,7 +65,7 @@ class FineTuning(Parameters):
         for name, word in (("rank", "rank"), ("batch_size", "batch"), ("checkpoints", "steps")):
             field, value = type(self).model_fields.get(name), getattr(self, name, None)
             if field is not None and value != field.default:
-                words.append(" ".join(map(str, (word, *np.ravel(value)))))
+                words.append(" ".join(map(str, (word, *np.ravel(value)))))  # type: ignore[arg-type]
         return " ".join(words)
 
     @property
