@@ -62,10 +62,9 @@ class FineTuning(Parameters):
         words: list[str] = [self.method] if self.method != "lora" else []
         if words_of_rate := self.changed_rate:
             words.append(words_of_rate)
-        for name, word in (("rank", "rank"), ("batch_size", "batch"), ("checkpoints", "steps")):
-            field, value = type(self).model_fields.get(name), getattr(self, name, None)
-            if field is not None and value != field.default:
-                words.append(" ".join(map(str, (word, *np.ravel(value)))))  # type: ignore[arg-type]
+        for name in ("rank", "batch_size"):
+            if getattr(self, name) != FineTuning.model_fields[name].default:
+                words.append(f"{name.partition('_')[0]} {getattr(self, name)}")
         return " ".join(words)
 
     @property
