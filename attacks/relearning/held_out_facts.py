@@ -142,7 +142,7 @@ class HeldOutFacts(RelearningAttack[HeldOutFactsParameters]):
         Preset("by half", {"split": "half"}, "exhaustive"),
         Preset("by half full", {"split": "half", "method": "full"}, "exhaustive"),
         Preset(
-            "by half full rate 0.0001 steps 160",
+            "by half full rate 0.0001",
             {"split": "half", "method": "full", "learning_rate": 1e-4, "checkpoints": (160,)},
         ),
     )

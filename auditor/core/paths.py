@@ -47,9 +47,17 @@ def located_model(text: str, root: Path | None) -> str:
         text: A path or a name. What is no directory, and does not begin like a path, is a name.
         root: The folder at which relative paths start; None leaves the text as it is.
     """
-    if root is None or not (text.startswith((".", "~")) or (root / text).is_dir()):
+    if root is None or not (text.startswith((".", "~")) or _is_folder(root / text)):
         return text
     return located_file(text, root)
+
+
+def _is_folder(path: Path) -> bool:
+    """Return whether a folder is there; none is where no name may be as long."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def root_of(info: ValidationInfo) -> Path | None:

@@ -116,7 +116,6 @@ def test_settings_that_differ_have_names_that_differ():
         "by attribute full rate 1e-05 batch 8"
     )
     assert variant(split="entity", rank=4) == "by entity rank 4"
-    assert variant(split="half", checkpoints=(5, 160)) == "by half steps 5 160"
     assert SameFacts(SameFactsParameters()).variant == "40 steps to K 0.5"
     assert SameFacts(SameFactsParameters(known_by="exact")).variant == "40 steps to exact"
 
