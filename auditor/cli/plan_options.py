@@ -119,7 +119,7 @@ def plan_from(options: dict[str, Any]) -> "AuditPlan":
     from auditor.engine.plan_checks import check_plan
 
     plan_file = options.pop("plan_file")
-    said = {name: options.pop(name) for name in IN_PLACE}
+    said = {name: options.pop(name, None) for name in IN_PLACE}
     said = {name: value for name, value in said.items() if value is not None}
     given = {name: value for name, value in options.items() if value}
     if plan_file is not None:

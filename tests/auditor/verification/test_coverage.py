@@ -251,7 +251,8 @@ def test_weights_of_models_at_hand_are_compared_anew(finished, tmp_path):
     assert list(pairs) == list(itertools.combinations(arms, 2))
     assert all(pair["compared"] == pair["shared"] == 20 for pair in pairs.values())
     assert min(pair["change"] for pair in pairs.values()) > 1.0, "trained apart"
-    path = tmp_path / "certificate.json"
+    path = tmp_path / "out" / "certificate.json"
+    path.parent.mkdir()
     write_certificate(Certificate.model_validate(content), path)
     assert "weights" in verify(path, models=models).signature_alone
     pairs["unlearned", "retrained-0"]["change"] = 0.001
