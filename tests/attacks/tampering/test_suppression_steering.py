@@ -170,7 +170,6 @@ def test_it_brings_back_what_a_suppression_hides_and_random_directions_do_not(at
     row = attacked("npo_gdr", "steering/suppression", parameters={"sources": ["original"]})
     (row,) = row.values()
     known = {arm: noted["mean_k"] for arm, noted in row.notes.items() if "mean_k" in noted}
-    print(known, row.figures)
     assert known["unlearned"]["found"] > known["unlearned"]["random"] + 0.05
     assert known["unlearned"]["random"] < known["unlearned"]["none"] + 0.05
     assert known["retrained-0"]["found"] < 0.05
