@@ -58,7 +58,7 @@ class SuppressionParameters(Parameters):
     """Multiples of the difference of means that are added."""
     facts: int = Field(default=64, ge=1)
     """Facts of each half, at most, by which the steering is chosen for the other half."""
-    steps: int = Field(default=40, ge=1)
+    steps: int = Field(default=8, ge=1)
     """Optimiser steps of the auxiliary suppression."""
     rank: int = Field(default=16, ge=1)
     """Rank of LoRA in the auxiliary suppression."""
@@ -340,7 +340,7 @@ class SuppressionSteering(Attack[SuppressionParameters, CausalLM]):
             for source, vectors in found.items()
             if np.linalg.norm(vectors, axis=1).min() > 0
         }
-        if not kept:
+        if not kept and own.arm != Arm.ORIGINAL:
             raise UnavailableError(
                 f"there is no direction to steer along ({', '.join(self.parameters.sources)}): the "
                 "means do not differ, or there is no original of the same shape"
@@ -388,6 +388,8 @@ class SuppressionSteering(Attack[SuppressionParameters, CausalLM]):
         The arm's own contrast, or the first direction where that is not used, is added once at all
         layers that were read.
         """
+        if not found.vectors:
+            return 0.0
         source = "contrast" if "contrast" in found.vectors else next(iter(found.vectors))
         facts, last = facts[: self.parameters.facts], found.layers[-1]
         plain = before_answers(model, facts, [last])[last]

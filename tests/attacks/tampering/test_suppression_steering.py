@@ -145,8 +145,13 @@ def test_all_arms_choose_among_the_same_ways(architecture, subjects, evaluator, 
     alone = [Finding(Arm.ORIGINAL, True, own)]
     of_original = run.measure(subject, AttackContext(evaluator, 0, tmp_path, alone))
     assert of_original.notes["left_out"] == ["original"]
+    only = attack(sources=("original",))
+    left = only.measure(subject, AttackContext(evaluator, 0, tmp_path, alone))
+    assert left.notes["ways"] == 0
+    assert left.notes["chosen"] == ["none", "none"]
+    without = [Finding(Arm.UNLEARNED, True, own)]
     with pytest.raises(UnavailableError, match="no direction to steer along"):
-        attack(sources=("original",)).measure(subject, AttackContext(evaluator, 0, tmp_path, alone))
+        only.measure(subject, AttackContext(evaluator, 0, tmp_path, without))
     with pytest.raises(MeasurementError, match="the pool lacks"):
         run.measure(subject, AttackContext(evaluator, 0, tmp_path))
 
