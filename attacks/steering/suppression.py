@@ -113,7 +113,10 @@ class Directions(NamedTuple):
 
     @contextmanager
     def applied(self, network: nn.Module, steering: Steering | None) -> Iterator[None]:
-        """Steer a network while the context lasts; None leaves it as it is."""
+        """Steer a network while the context lasts.
+
+        None leaves it as it is.
+        """
         if steering is None:
             yield
             return
@@ -324,7 +327,10 @@ class SuppressionSteering(Attack[SuppressionParameters, CausalLM]):
         )
 
     def _directions(self, own: Finding, pool: Sequence[Finding]) -> Directions:
-        """Return the arm's directions; those of length 0 in any layer are none."""
+        """Return the arm's directions.
+
+        Those of length 0 in any layer are left out; the original may have none.
+        """
         arrays = own.record.arrays
         forget, retain = (_wide(arrays[name]) for name in ("forget", "retain"))
         found: dict[str, Means] = {}
