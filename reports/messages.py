@@ -499,6 +499,18 @@ def _revived_k(revival: str) -> Phrase:
     )
 
 
+_STEERINGS = {
+    "none": "without steering",
+    "found": "steered along the directions found",
+    "random": "steered along random directions of equal norm",
+}
+"""Direction of steering to words for it."""
+
+
+def _steered_k(direction: str) -> Phrase:
+    return fill("mean K of forget facts, {how}", how=_STEERINGS.get(direction, direction))
+
+
 def _weight_change(group: str, equal: int, tensors: int) -> Phrase:
     template = (
         "relative change of weights, {group} ({equal:count} of {tensors:tensor|tensors} equal)"
@@ -1485,6 +1497,7 @@ SENTENCES: Mapping[str, Wording] = {
 FIGURES: Mapping[str, Wording] = {
     "grafted_k": _grafted_k,
     "revived_k": _revived_k,
+    "steered_k": _steered_k,
     "dormant_share": (
         "greatest share, of all layers, of units that never act, or of the squared norm of what "
         "they feed"
