@@ -13,7 +13,7 @@ import auditor
 from auditor.cli.main import OK, run
 from auditor.statistics import Verdict
 from auditor.unlearning.batches import shuffled_batches
-from auditor.unlearning.examples import collate, cross_entropy, encode, next_token_logits
+from auditor.unlearning.examples import answer_logits, collate, cross_entropy, encode
 
 pytestmark = [pytest.mark.nightly, pytest.mark.slow]
 
@@ -49,8 +49,8 @@ def trained(network, tokenizer, known, steps, seed):
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.02, steps)
     order = shuffled_batches(len(examples), 60, torch.Generator().manual_seed(seed))
     for _ in range(steps):
-        ids, labels = collate([examples[row] for row in next(order)])
-        loss = cross_entropy(next_token_logits(network, ids), labels)
+        asked = collate([examples[row] for row in next(order)])
+        loss = cross_entropy(*answer_logits(network, *asked))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
