@@ -149,7 +149,7 @@ def test_one_more_expert_is_asked_and_no_more_than_there_are():
 def test_routers_that_are_never_asked_are_no_measurement():
     network = mixture("mixtral")
     with (
-        pytest.raises(MeasurementError, match="2 routers .* were never asked"),
+        pytest.raises(MeasurementError, match=r"2 routers .* were never asked"),
         overruled(routers(network), lambda router, given, own: own),
     ):
         pass
@@ -236,7 +236,7 @@ def test_the_share_is_counted_by_token_and_set():
 def test_a_model_that_reads_otherwise_is_not_routed_by_the_original():
     network = mixture("mixtral")
     other = wrap_model(
-        copy.deepcopy(network), make_tokenizer(train_bpe(template="<eos> $A"), bos_token="<eos>")
+        copy.deepcopy(network), make_tokenizer(train_bpe(("<eos>", "<pad>"), "<eos> $A"))
     )
     with pytest.raises(UnavailableError, match="the original's tokenizer files"):
         attacked(other, opened(network))
