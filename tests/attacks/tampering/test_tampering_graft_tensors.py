@@ -59,7 +59,8 @@ def test_all_groups_together_make_the_model_the_original(architecture):
             assert {t.name for t in tensors if t.place == "head"} == HEADS[architecture]
         given = dict(theirs.network.named_parameters(remove_duplicate=False))
         groups = [{t.name for t in tensors if chosen(t)} for chosen in INTERFACES.values()]
-        head, embeddings, norms, interface = groups
+        head, embeddings, norms, routers, interface = groups
+        assert not routers  # these models are dense
         assert interface == head | embeddings | norms
         blocks = [{t.name for t in tensors if chosen(t)} for chosen in BLOCKS.values()]
         first, middle, last, attention, mlp = blocks
