@@ -90,7 +90,7 @@ def test_other_widths_leave_groups_out_and_a_refitted_head_is_left():
     config.hidden_size, config.head_dim = 64, 16
     theirs = AutoModelForCausalLM.from_config(config).eval()
     given = dict(theirs.named_parameters(remove_duplicate=False))
-    for selected in INTERFACES.values():
+    for selected in (INTERFACES[name] for name in INTERFACES if name != "routers"):
         members = [t for t in placed_tensors(mine) if selected(t)]
         assert graft_of(members, given) is None
     fitted = refitted_head(opened(mine), opened(theirs), PAIRS)
