@@ -444,6 +444,9 @@ _GRAFTS = {
     "head": "output head and last norm",
     "embeddings": "embeddings",
     "norms": "norms and biases",
+    "routers": "routers",
+    "experts": "experts",
+    "others": "everything else",
     "interface": "all of these",
     "own_embeddings": "its own embeddings as output head",
     "refitted_head": "output head refitted on the retain facts",
@@ -778,6 +781,9 @@ SENTENCES: Mapping[str, Wording] = {
     "asked_as_the_original": (
         "it does not apply: tokenizer, templates and generation settings of every model are the "
         "original's"
+    ),
+    "no_mixture_of_experts": (
+        "it does not apply: no model is a mixture whose experts hold a large part of its weights"
     ),
     "does_not_fit": _does_not_fit,
     "worker_lost": "the workers that measured it were lost, one after the other ({error})",
@@ -1503,6 +1509,9 @@ FIGURES: Mapping[str, Wording] = {
         "they feed"
     ),
     "weight_change": _weight_change,
+    "rerouted_share": (
+        "share of tokens of the {set} set that go through other experts, mean over layers"
+    ),
     "first_token_probed": "first token alone, read from layer {layer}",
     "forget_facts_probed": "forget facts, read from layer {layer}",
     "kept_retain_facts_probed": "retain facts that the probe was not fitted on, read from layer "
@@ -1580,6 +1589,7 @@ MEASURES: Mapping[str, Wording] = {
     ),
     "k_with_original_state": "K of the unlearned model with the original's state",
     "dormant_share": "share of units that never act, or of the squared norm of what they feed",
+    "rerouted_share": "share of tokens of the forget set that go through other experts",
 }
 """Name of what an explanation measures, by its code."""
 

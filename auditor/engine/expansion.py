@@ -173,7 +173,8 @@ def inapplicable(attack: str, locations: Mapping[str, Location]) -> Message | No
         locations: the models' files by arm.
     """
     files = {arm: location.manifest.files for arm, location in locations.items()}
-    return ATTACKS.metadata(attack).inapplicable(files)
+    experts = any(location.experts for location in locations.values())
+    return ATTACKS.metadata(attack).inapplicable(files, experts=experts)
 
 
 def explicit(plan: AuditPlan) -> AuditPlan:
