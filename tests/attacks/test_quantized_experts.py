@@ -14,7 +14,7 @@ from attacks.quantization.awq import AWQ, AWQParameters
 from attacks.quantization.bnb import BitsAndBytes, BitsAndBytesParameters
 from attacks.quantization.gptq import GPTQ, GPTQParameters
 from attacks.quantization.rtn import RoundToNearest, RoundToNearestParameters, round_to_nearest
-from attacks.quantization.torchao_weight_only import TorchAO, TorchAOParameters
+from attacks.quantization.torchao_formats import TorchAO, TorchAOParameters
 from auditor.attack import ATTACKS, AttackContext, Parameters
 from auditor.core.errors import MeasurementError
 from auditor.engine.expansion import replaced_levels
