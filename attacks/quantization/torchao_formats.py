@@ -71,8 +71,8 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
     cost = "Seconds, and one evaluation."
     leak = "Knowledge that is absent at full precision and present here."
     source = (
-        "The library torchao; e2m1 in blocks: arXiv 2310.10537; quantization after unlearning (arXiv "
-        "2410.16454)."
+        "The library torchao; e2m1 in blocks: arXiv 2310.10537; quantization after unlearning "
+        "(arXiv 2410.16454)."
     )
 
     parameters_type = TorchAOParameters
