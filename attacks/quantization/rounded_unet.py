@@ -153,7 +153,7 @@ def _torchao(format_: Literal["int8", "int4"]) -> Callable[..., dict[str, Tensor
             check_rest(chosen, group_size)
         made = configuration(format_, group_size)
         ao.quantize_(unet, made.config, filter_fn=lambda module, name: name in chosen)
-        weights = {name: unet.get_submodule(name).weight.data for name in chosen}
+        weights: dict[str, Any] = {name: unet.get_submodule(name).weight.data for name in chosen}
         return {n: weight.qdata for n, weight in weights.items() if made.has_made(weight)}
 
     return apply

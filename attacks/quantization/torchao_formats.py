@@ -133,7 +133,7 @@ class TorchAO(QuantizationAttack[TorchAOParameters]):
         self._refuse(model)
         name = self.parameters.format
         chosen = configuration(name, self.parameters.group_size)
-        options = {"dtype": torch.bfloat16} if name == "mxfp4" else {}
+        options: dict[str, Any] = {"dtype": torch.bfloat16} if name == "mxfp4" else {}
         config = TorchAoConfig(chosen.config)
         with model.reloaded(scratch, quantization_config=config, **options) as copy:
             layers = linear_layers(copy.network)
