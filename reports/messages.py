@@ -762,6 +762,13 @@ SENTENCES: Mapping[str, Wording] = {
     "package_missing": "the package {package} is not installed",
     "gpu_missing": "it needs a GPU, and none was found",
     "newer_gpu_needed": "it needs an NVIDIA GPU of compute capability {capability} or higher",
+    "gguf_architecture_unknown": (
+        "how GGUF files hold the weights of a model of the type {model_type} is not known here"
+    ),
+    "ggml_not_callable": (
+        "the installed package {package} gives no access to ggml's quantizer; its wheels for the "
+        "processor alone do"
+    ),
     "quantized_already": "the checkpoint is quantized already ({method})",
     "quantized_weights_not_trainable": (
         "the checkpoint is quantized ({method}), so its weights cannot be trained"
