@@ -7,6 +7,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
 _PLAN = """\
 about: {{title: Acme support model}}
 unlearned: models/{unlearned}
@@ -46,6 +49,7 @@ def make_folder(folder: Path, people, run: Callable[[list[str]], int]) -> None:
     shutil.copytree(models / people.recipe.retrained[1], models / "base")
     forget = (data / "forget.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     (folder / "forget05.jsonl").write_text("".join(forget[:48]), encoding="utf-8")
+    _derive_models(models)
     for name, text in _DOCUMENTS.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
@@ -62,3 +66,17 @@ def make_folder(folder: Path, people, run: Callable[[list[str]], int]) -> None:
     shutil.copytree(folder / "v1", folder / "result")
     shutil.copytree(folder / "v1", folder / "audits" / "v1")
     shutil.copytree(folder / "v2", folder / "audits" / "v2")
+
+
+def _derive_models(models: Path) -> None:
+    """Make a LoRA of the original and a copy of it in NF4."""
+    network = AutoModelForCausalLM.from_pretrained(models / "original")
+    adapted = get_peft_model(
+        network, LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear")
+    )
+    adapted.save_pretrained(models / "adapter")
+    nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    quantized = AutoModelForCausalLM.from_pretrained(models / "original", quantization_config=nf4)
+    quantized.save_pretrained(models / "quantized")
+    for file in (models / "original").glob("tokenizer*"):
+        shutil.copyfile(file, models / "quantized" / file.name)

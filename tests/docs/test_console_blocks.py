@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 from console_blocks import PAGES, REASONS, ROOT, Block, File, Given, parse_page
-from filelock import FileLock
-from given import make_folder
 
 from auditor.cli.main import run
 
@@ -24,23 +22,6 @@ TO_RUN = [
 ]
 SHELL = set("|<>&;$`")
 """Characters that only a shell understands."""
-
-
-@pytest.fixture(scope="session")
-def given(people, shared_folder):
-    """The folder of what pages name as given; made once by one of the test processes."""
-    folder = shared_folder / "given"
-    with FileLock(folder.with_suffix(".lock")):
-        if not (folder / "audits").is_dir():
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            before = Path.cwd()
-            os.chdir(folder)
-            try:
-                make_folder(folder, people, run)
-            finally:
-                os.chdir(before)
-    return folder
 
 
 def in_a_shell(text, folder):

@@ -2,6 +2,7 @@
 
 import re
 from functools import cache
+from itertools import pairwise
 from urllib.parse import unquote
 
 import pytest
@@ -23,7 +24,7 @@ def anchors(page):
     """Anchors of a page's headings, as GitHub and the site make them."""
     found = set()
     tokens = parsed(page)
-    for before, token in zip(tokens, tokens[1:], strict=False):
+    for before, token in pairwise(tokens):
         if before.type == "heading_open":
             text = "".join(part.content for part in token.children)
             kept = re.sub(r"[^\w\- ]", "", text.lower())

@@ -1,0 +1,82 @@
+"""The task of inspect_ai, on real tiny models behind its own Hugging Face provider."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import auditor
+from auditor.core.errors import AuditorError
+
+pytest.importorskip("inspect_ai", reason="the extra `inspect` is not installed")
+
+TEMPLATE = "{% for message in messages %}{{ message.content }} {% endfor %}"
+"""The testbed's own form: the prompt and a blank."""
+
+
+def evaluated(model, few_facts, folder):
+    """Run `inspect eval` as a user does; the log."""
+    command = [str(Path(sys.executable).with_name("inspect")), "eval", "auditor/unlearning"]
+    command += ["--model", "hf/local", "-M", f"model_path={model}", "-M", "device=cpu"]
+    command += [
+        "-M",
+        f"chat_template={json.dumps(TEMPLATE)}",
+        "--display",
+        "none",
+        "--log-format",
+        "json",
+    ]
+    command += ["-T", f"forget={few_facts['forget']}", "-T", f"retain={few_facts['retain']}"]
+    command += ["-T", "max_tokens=16", "--log-dir", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (log,) = folder.glob("*.json")
+    return json.loads(log.read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+def test_inspect_says_of_a_model_what_an_audit_says(people, few_facts, tmp_path):
+    log = evaluated(people.model_path("original"), few_facts, tmp_path)
+    assert log["status"] == "success"
+    inspected = {
+        s["id"].partition("/")[2]: s["scores"]["answer_recall"]["value"]
+        for s in log["samples"]
+        if s["metadata"]["set"] == "forget"
+    }
+    model = auditor.load_model(people.model_path("original"), dtype="float32")
+    facts = auditor.load_facts(few_facts["forget"])
+    frame = auditor.run_attack("none/as-is", model, facts, metrics=["answer-recall"])
+    measured = dict(zip(frame.fact, frame.k, strict=True))
+    assert set(inspected) == set(measured)
+    assert sum(abs(inspected[f] - measured[f]) < 1e-9 for f in measured) >= len(measured) - 1
+    means = {
+        name: metric["value"]
+        for score in log["results"]["scores"]
+        for name, metric in score["metrics"].items()
+        if "mean" in score["name"] or name in ("forget", "retain")
+    }
+    assert means["forget"] > 0.9
+    assert means["retain"] > 0.9
+
+
+def test_one_sample_a_fact_with_its_set_and_all_accepted_answers(tmp_path):
+    from auditor.integrations.inspect_task import unlearning
+
+    file = tmp_path / "forget.jsonl"
+    row = {"id": "f", "entity": "Ada", "prompt": "Where?", "answer": "Rome", "accepted": ["Roma"]}
+    file.write_text(json.dumps(row), encoding="utf-8")
+    (sample,) = unlearning(str(file)).dataset
+    assert sample.id == "forget/f"
+    assert sample.target == ["Rome", "Roma"]
+    assert sample.metadata == {"set": "forget", "entity": "Ada"}
+
+
+def test_hazardous_texts_are_kept_out_of_logs(tmp_path):
+    from auditor.integrations.inspect_task import unlearning
+
+    file = tmp_path / "wmdp_bio.jsonl"
+    file.write_text("{}", encoding="utf-8")
+    with pytest.raises(AuditorError, match="hazardous"):
+        unlearning(str(file))
