@@ -32,5 +32,6 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Turn links between the root and the folder `docs` into links within the site."""
     if page.file.src_uri in PAGES.values():
         return re.sub(r"\]\((\.\./)?docs/", r"](\1", markdown)
+    markdown = markdown.replace("](../../auditor/certificate/", "](")
     markdown = re.sub(r"\]\(((?:\.\./)*)\.\./(?=[A-Z]|benchmarks/)", r"](\1", markdown)
     return markdown.replace("](README.md", "](index.md").replace("](../README.md", "](../index.md")

@@ -22,7 +22,9 @@ ANSWER_TOKENS = 64
 """Most tokens of an answer, unless told otherwise."""
 
 
-@scorer(metrics=[grouped(mean(), "set", all=False), grouped(stderr(), "set", all=False)])
+@scorer(  # type: ignore[untyped-decorator]  # inspect_ai is not followed
+    metrics=[grouped(mean(), "set", all=False), grouped(stderr(), "set", all=False)]
+)
 def answer_recall() -> Scorer:
     """Score K in [0, 1]: the share of the true answer that the model's gives away.
 
@@ -37,7 +39,7 @@ def answer_recall() -> Scorer:
     return score
 
 
-@task
+@task  # type: ignore[untyped-decorator]
 def unlearning(
     forget: str,
     retain: str | None = None,

@@ -26,7 +26,7 @@ _PREFIX = "knowledge"
 """First part of the names under which figures are logged."""
 
 
-class KnowledgeCallback(TrainerCallback):
+class KnowledgeCallback(TrainerCallback):  # type: ignore[misc]  # transformers is not followed
     """Measures K on the forget and the retain set while a model is trained.
 
     The original and the retrained models are measured once, and kept in the evidence store, where

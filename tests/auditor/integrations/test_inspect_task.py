@@ -1,8 +1,10 @@
 """The task of inspect_ai, on real tiny models behind its own Hugging Face provider."""
 
 import json
+import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -16,29 +18,42 @@ TEMPLATE = "{% for message in messages %}{{ message.content }} {% endfor %}"
 """The testbed's own form: the prompt and a blank."""
 
 
-def evaluated(model, few_facts, folder):
+@pytest.fixture(scope="module")
+def python(tmp_path_factory):
+    """Python of an environment with our wheel; inspect gives names of editable ones no prefix."""
+    folder = tmp_path_factory.mktemp("environment")
+    root = Path(__file__).parents[3]
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder / "dist")]
+    subprocess.run(build, cwd=root, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+    (site,) = (folder / "venv").glob("lib/python*/site-packages")
+    (wheel,) = (folder / "dist").glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(site)
+    shared = [path for path in sys.path if Path(path).name == "site-packages"]
+    (site / "shared.pth").write_text("\n".join(shared), encoding="utf-8")
+    return folder / "venv" / "bin" / "python"
+
+
+def evaluated(python, model, few_facts, folder):
     """Run `inspect eval` as a user does; the log."""
-    command = [str(Path(sys.executable).with_name("inspect")), "eval", "auditor/unlearning"]
+    command = [str(python), "-m", "inspect_ai", "eval", "auditor/unlearning"]
     command += ["--model", "hf/local", "-M", f"model_path={model}", "-M", "device=cpu"]
-    command += [
-        "-M",
-        f"chat_template={json.dumps(TEMPLATE)}",
-        "--display",
-        "none",
-        "--log-format",
-        "json",
-    ]
+    command += ["-M", f"chat_template={json.dumps(TEMPLATE)}", "--display", "plain"]
     command += ["-T", f"forget={few_facts['forget']}", "-T", f"retain={few_facts['retain']}"]
-    command += ["-T", "max_tokens=16", "--log-dir", str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder)
+    command += ["-T", "max_tokens=16", "--log-dir", str(folder / "logs"), "--log-format", "json"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=500, cwd=folder, env=environment
+    )
     assert done.returncode == 0, done.stdout + done.stderr
-    (log,) = folder.glob("*.json")
-    return json.loads(log.read_text(encoding="utf-8"))
+    logs = list((folder / "logs").glob("*.json"))
+    assert logs, done.stdout + done.stderr
+    return json.loads(logs[0].read_text(encoding="utf-8"))
 
 
 @pytest.mark.slow
-def test_inspect_says_of_a_model_what_an_audit_says(people, few_facts, tmp_path):
-    log = evaluated(people.model_path("original"), few_facts, tmp_path)
+def test_inspect_says_of_a_model_what_an_audit_says(python, people, few_facts, tmp_path):
+    log = evaluated(python, people.model_path("original"), few_facts, tmp_path)
     assert log["status"] == "success"
     inspected = {
         s["id"].partition("/")[2]: s["scores"]["answer_recall"]["value"]
