@@ -37,7 +37,16 @@ def python(tmp_path_factory):
 def evaluated(python, model, few_facts, folder):
     """Run `inspect eval` as a user does; the log."""
     command = [str(python), "-m", "inspect_ai", "eval", "auditor/unlearning"]
-    command += ["--model", "hf/local", "-M", f"model_path={model}", "-M", "device=cpu"]
+    command += [
+        "--model",
+        "hf/local",
+        "-M",
+        f"model_path={model}",
+        "-M",
+        "device=cpu",
+        "-M",
+        "do_sample=false",
+    ]
     command += ["-M", f"chat_template={json.dumps(TEMPLATE)}", "--display", "plain"]
     command += ["-T", f"forget={few_facts['forget']}", "-T", f"retain={few_facts['retain']}"]
     command += ["-T", "max_tokens=16", "--log-dir", str(folder / "logs"), "--log-format", "json"]
