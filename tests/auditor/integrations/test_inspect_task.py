@@ -14,8 +14,8 @@ from auditor.core.errors import AuditorError
 
 pytest.importorskip("inspect_ai", reason="the extra `inspect` is not installed")
 
-TEMPLATE = "{% for message in messages %}{{ message.content }} {% endfor %}"
-"""The testbed's own form: the prompt and a blank."""
+TEMPLATE = "{{ messages[0].content }}"
+"""The testbed's own form: the prompt alone, after which the model writes a blank and the answer."""
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +62,14 @@ def evaluated(python, model, few_facts, folder):
 
 @pytest.mark.slow
 def test_inspect_says_of_a_model_what_an_audit_says(python, people, few_facts, tmp_path):
-    log = evaluated(python, people.model_path("original"), few_facts, tmp_path)
+    log = evaluated(python, people.model_path("retrained-0"), few_facts, tmp_path)
     assert log["status"] == "success"
     inspected = {
         s["id"].partition("/")[2]: s["scores"]["answer_recall"]["value"]
         for s in log["samples"]
         if s["metadata"]["set"] == "forget"
     }
-    model = auditor.load_model(people.model_path("original"), dtype="float32")
+    model = auditor.load_model(people.model_path("retrained-0"), dtype="float32")
     facts = auditor.load_facts(few_facts["forget"])
     frame = auditor.run_attack("none/as-is", model, facts, metrics=["answer-recall"])
     measured = dict(zip(frame.fact, frame.k, strict=True))
@@ -81,7 +81,7 @@ def test_inspect_says_of_a_model_what_an_audit_says(python, people, few_facts, t
         for name, metric in score["metrics"].items()
         if "mean" in score["name"] or name in ("forget", "retain")
     }
-    assert means["forget"] > 0.9
+    assert means["forget"] < 0.4
     assert means["retain"] > 0.9
 
 
