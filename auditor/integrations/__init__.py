@@ -1,1 +1,1 @@
-"""Doors into other tools: a task of inspect_ai, a callback of transformers' Trainer."""
+"""Parts for other tools: inspect_ai and the Trainer of transformers."""

@@ -26,9 +26,9 @@ ANSWER_TOKENS = 64
     metrics=[grouped(mean(), "set", all=False), grouped(stderr(), "set", all=False)]
 )
 def answer_recall() -> Scorer:
-    """Score K in [0, 1]: the share of the true answer that the model's gives away.
+    """Score what the model's answer gives away of the true one.
 
-    It is the metric ``answer-recall`` of an audit, by the same judge.
+    It is K in [0, 1] of the metric ``answer-recall`` of an audit, by the same judge.
     """
 
     async def score(state: TaskState, target: Target) -> Score:
@@ -47,7 +47,7 @@ def unlearning(
     layout: str = "auditor",
     max_tokens: int = ANSWER_TOKENS,
 ) -> Task:
-    """Ask a model the facts of an audit and score what it gives away, by set.
+    """Ask a model the facts of an audit, set by set.
 
     Args:
         forget: File of facts that must be gone.

@@ -27,7 +27,9 @@ _PREFIX = "knowledge"
 
 
 class KnowledgeCallback(TrainerCallback):  # type: ignore[misc]  # transformers is not followed
-    """Measures K on the forget and the retain set while a model is trained.
+    """Measures what a model knows while it is trained.
+
+    K is measured on the forget and the retain set.
 
     The original and the retrained models are measured once, and kept in the evidence store, where
     an audit finds the same jobs. The model in training is asked as it stands, without attack;
@@ -142,7 +144,7 @@ class KnowledgeCallback(TrainerCallback):  # type: ignore[misc]  # transformers 
 def _measured(
     prepared: Prepared, jobs: Mapping[str, Job], store: EvidenceStore
 ) -> dict[str, Sequence[Row]]:
-    """Return the rows of every model but the one in training, by arm."""
+    """Return the rows of the models that are not trained, by arm."""
     known = [arm for arm in prepared.arms if arm.model != Arm.UNLEARNED]
     outcome = run_audit(prepared, store, LocalExecutor(), SilentProgress(), known)
     for run in outcome.runs:
@@ -154,7 +156,7 @@ def _measured(
 def _figures(
     rows: Sequence[Row], known: Mapping[str, Sequence[Row]], minimum_gap: float
 ) -> dict[str, float]:
-    """Return mean K by set and metric, and the residual of the forget set.
+    """Return mean K by set and metric, and residuals.
 
     Args:
         rows: Rows of the model in training.

@@ -92,11 +92,11 @@ class CachedWorld(Generic[AnyRecipe]):
         return self.root / MODELS_FOLDER / name
 
     def inputs(self) -> dict[str, Path]:
-        """Return what an audit needs beside the models, by its place in a folder of copies."""
+        """Return what an audit needs beside models, by place in copies."""
         return {f"data/{name}.jsonl": self.facts(name) for name in ("forget", "retain", "holdout")}
 
     def copy_to(self, folder: Path, models: Iterable[str]) -> None:
-        """Copy built models and the facts, laid out as an auditor's own would be.
+        """Copy built models and facts, laid out as an auditor's own.
 
         Args:
             folder: Where ``models/<name>`` and ``data/<set>.jsonl`` are written.

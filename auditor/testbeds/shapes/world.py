@@ -81,7 +81,7 @@ class ShapesWorld(CachedWorld[ShapesRecipe]):
         return super().folder(name)
 
     def inputs(self) -> dict[str, Path]:
-        """Return facts, pictures and classifier, by their places in a folder of copies."""
+        """Return facts, pictures and classifier, by place in copies."""
         return super().inputs() | {
             "data/images": self.image_folder,
             "models/classifier": self.classifier,
