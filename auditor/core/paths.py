@@ -53,7 +53,10 @@ def located_model(text: str, root: Path | None) -> str:
 
 
 def _is_folder(path: Path) -> bool:
-    """Return whether a folder is there; none is where no name may be as long."""
+    """Return whether a folder is there.
+
+    None is where no name may be as long.
+    """
     try:
         return path.is_dir()
     except OSError:

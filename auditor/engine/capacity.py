@@ -121,7 +121,9 @@ def need(
 
 
 def _asking(shape: Shape, tokens: int) -> float:
-    """Bytes that a batch takes: states, and logits of answers or what attention keeps.
+    """Bytes that a batch takes.
+
+    They are states, and logits of answers or what attention keeps.
 
     Answers that are scored are read without keys and values, and those that are written without
     logits of other places than the last.

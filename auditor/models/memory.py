@@ -78,7 +78,7 @@ def weights_memory(spec: ModelSpec, location: Location) -> int:
 
 
 def room_for_states(gpus: Sequence[int]) -> int:
-    """Return the bytes that states beside a network may take where it is.
+    """Return the bytes that states beside a network may take.
 
     It is a power of two, at most half of what is free, so that what differs a little between two
     runs makes no other batches.

@@ -132,7 +132,10 @@ def hidden_states(
 
 @torch.inference_mode()
 def _read(model: CausalLM, rows: Sequence[list[int]]) -> None:
-    """Pass one batch through the layers; of logits those of one place are made."""
+    """Pass one batch through the layers.
+
+    Of logits those of one place are made.
+    """
     ids, mask = model.padded(rows)
     place = torch.zeros(1, 1, dtype=torch.long)
     logits_at(model.network, place, place, input_ids=ids, attention_mask=mask, use_cache=False)

@@ -1,4 +1,7 @@
-"""Keys and values that attention keeps of a text, from a configuration alone."""
+"""Keys and values that attention keeps of a text.
+
+They are read from a configuration alone.
+"""
 
 import math
 from collections.abc import Iterator
@@ -49,7 +52,9 @@ class CacheSize(NamedTuple):
 
 
 def cache_size(config: PretrainedConfig) -> CacheSize | None:
-    """Return what attention keeps of a text; None where the configuration does not tell.
+    """Return what attention keeps of a text.
+
+    It is None where the configuration does not tell.
 
     An encoder-decoder keeps as much of a token of the prompt as of one of the answer.
 
@@ -74,7 +79,10 @@ def first_number(config: PretrainedConfig, names: tuple[str, ...]) -> int | None
 
 
 def _of_layer(config: PretrainedConfig) -> int:
-    """Return keys and values of one token in one layer; 0 where that is not known."""
+    """Return keys and values of one token in one layer.
+
+    It is 0 where that is not known.
+    """
     heads = first_number(config, _HEADS)
     if heads is None:
         return 0

@@ -109,7 +109,10 @@ class TextEvaluator(Evaluator[LanguageModel]):
     def _read(
         self, parts: Sequence[Sequence[tuple[SetName, Fact]]], transcript: Transcript
     ) -> list[tuple[Row, ...]]:
-        """K of every fact by every metric, by the parts that were asked together."""
+        """K of every fact by every metric.
+
+        It comes by the parts that were asked together.
+        """
         readings = {name: iter(metric.read(transcript)) for name, metric in self.metrics.items()}
         return [
             tuple(

@@ -272,7 +272,9 @@ class LanguageModel(AuditedModel, Generic[X]):
         lengths: Sequence[int],
         run: Callable[[list[int]], Sequence[Result]],
     ) -> list[Result]:
-        """Apply ``run`` to batches in which answers are written; results are in order.
+        """Apply ``run`` to batches in which answers are written.
+
+        Results are in order.
 
         A step writes one token in each row and reads all weights for it, so that on a GPU as many
         rows go together as there is room for their keys and values. In the main memory, and where
@@ -381,7 +383,9 @@ class LanguageModel(AuditedModel, Generic[X]):
         return answer_log_probabilities(self.answer_logits(items, passes=3))
 
     def answer_logits(self, items: Sequence[X], passes: int = 1) -> AnswerLogits:
-        """Ask one batch that fits into memory, with gradients where they are on.
+        """Ask one batch that fits into memory.
+
+        There are gradients where they are on.
 
         Args:
             items: Prompts with their answers.

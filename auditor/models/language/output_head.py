@@ -58,7 +58,10 @@ def is_placed(network: Any) -> bool:
 
 @contextmanager
 def last_place_alone(network: Any) -> Iterator[None]:
-    """Have the head read the last place of each row alone, as generation needs it."""
+    """Have the head read the last place of each row alone.
+
+    Generation needs no other.
+    """
     if not is_placed(network):
         yield
         return
@@ -74,7 +77,7 @@ def last_place_alone(network: Any) -> Iterator[None]:
 def _given_places(
     network: Any, rows: Tensor, positions: Tensor, asked: dict[str, Any], *, exact: bool
 ) -> Tensor:
-    """Ask a network whose head is given the states at some places alone.
+    """Ask a network whose head is given some places alone.
 
     Args:
         network: The network.

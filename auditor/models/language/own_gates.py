@@ -1,4 +1,7 @@
-"""Gating that stacked experts bring as a method, with hooks as modules have them."""
+"""Gating that stacked experts bring as a method.
+
+It has hooks as modules have them.
+"""
 
 from collections.abc import Callable
 from typing import Any

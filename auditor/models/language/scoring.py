@@ -28,7 +28,10 @@ _NEGLIGIBLE = -1e4
 
 
 class AnswerLogits(NamedTuple):
-    """Logits from which the tokens of some answers are predicted, one answer after the other."""
+    """Logits from which the tokens of some answers are predicted.
+
+    One answer stands after the other.
+    """
 
     logits: torch.Tensor
     """[tokens, vocabulary], of any float type."""

@@ -41,7 +41,10 @@ class Seq2SeqLM(LanguageModel[EncodedPair]):
             raise AuditorError(f"{name} holds no encoder-decoder of text ({config.model_type}).")
 
     def check_network(self, network: PreTrainedModel) -> None:
-        """See whether the head can be given some places alone, as no attack has changed it."""
+        """See whether the head can be given some places alone.
+
+        No attack has changed it then.
+        """
         is_placed(network)
 
     @property
@@ -131,7 +134,10 @@ class Seq2SeqLM(LanguageModel[EncodedPair]):
         return {name: layer for name, layer in layers.items() if not kept & set(name.split("."))}
 
     def _padded_items(self, items: Sequence[EncodedPair]) -> Asked:
-        """Pad both sides on the right; the start token stands before each answer."""
+        """Pad both sides on the right.
+
+        The start token stands before each answer.
+        """
         read, mask = self.padded([item.prompt for item in items])
         ids, _ = self.padded([[self.start, *item.target] for item in items])
         inputs = {"input_ids": read, "attention_mask": mask, "decoder_input_ids": ids[:, :-1]}
