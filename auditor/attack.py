@@ -108,6 +108,8 @@ class Requirements:
     asked_otherwise: bool = False
     """Whether it is for audits alone in which the files that say how a model is asked (tokenizer,
     templates, generation settings) differ from the original's."""
+    experts: bool = False
+    """Whether it is for audits alone in which a model is a mixture of experts."""
 
 
 @dataclass(frozen=True)
@@ -476,14 +478,19 @@ class AttackMetadata:
         """The first part of the name."""
         return self.name.partition("/")[0]
 
-    def inapplicable(self, files: Mapping[str, Mapping[str, str]]) -> Message | None:
+    def inapplicable(
+        self, files: Mapping[str, Mapping[str, str]], *, experts: bool
+    ) -> Message | None:
         """Return why the attack asks nothing new of these models, or None.
 
         It counts towards no verdict then, and no PASS needs it.
 
         Args:
             files: Arm to the digests of its model's files by name.
+            experts: Whether a model is a mixture of experts.
         """
+        if self.requires.experts and not experts:
+            return message("no_mixture_of_experts")
         if not self.requires.asked_otherwise or Arm.ORIGINAL not in files:
             return None
         if any(map(are_logs, files.values())):  # nobody knows how the models were asked

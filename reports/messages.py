@@ -444,6 +444,9 @@ _GRAFTS = {
     "head": "output head and last norm",
     "embeddings": "embeddings",
     "norms": "norms and biases",
+    "routers": "routers",
+    "experts": "experts",
+    "others": "everything else",
     "interface": "all of these",
     "own_embeddings": "its own embeddings as output head",
     "refitted_head": "output head refitted on the retain facts",
@@ -497,6 +500,18 @@ def _revived_k(revival: str) -> Phrase:
     return fill(
         "mean K of forget facts, dormant units {revival}", revival=_REVIVALS.get(revival, revival)
     )
+
+
+_STEERINGS = {
+    "none": "without steering",
+    "found": "steered along the directions found",
+    "random": "steered along random directions of equal norm",
+}
+"""Direction of steering to words for it."""
+
+
+def _steered_k(direction: str) -> Phrase:
+    return fill("mean K of forget facts, {how}", how=_STEERINGS.get(direction, direction))
 
 
 def _weight_change(group: str, equal: int, tensors: int) -> Phrase:
@@ -747,6 +762,13 @@ SENTENCES: Mapping[str, Wording] = {
     "package_missing": "the package {package} is not installed",
     "gpu_missing": "it needs a GPU, and none was found",
     "newer_gpu_needed": "it needs an NVIDIA GPU of compute capability {capability} or higher",
+    "gguf_architecture_unknown": (
+        "how GGUF files hold the weights of a model of the type {model_type} is not known here"
+    ),
+    "ggml_not_callable": (
+        "the installed package {package} gives no access to ggml's quantizer; its wheels for the "
+        "processor alone do"
+    ),
     "quantized_already": "the checkpoint is quantized already ({method})",
     "quantized_weights_not_trainable": (
         "the checkpoint is quantized ({method}), so its weights cannot be trained"
@@ -766,6 +788,9 @@ SENTENCES: Mapping[str, Wording] = {
     "asked_as_the_original": (
         "it does not apply: tokenizer, templates and generation settings of every model are the "
         "original's"
+    ),
+    "no_mixture_of_experts": (
+        "it does not apply: no model is a mixture whose experts hold a large part of its weights"
     ),
     "does_not_fit": _does_not_fit,
     "worker_lost": "the workers that measured it were lost, one after the other ({error})",
@@ -1485,11 +1510,15 @@ SENTENCES: Mapping[str, Wording] = {
 FIGURES: Mapping[str, Wording] = {
     "grafted_k": _grafted_k,
     "revived_k": _revived_k,
+    "steered_k": _steered_k,
     "dormant_share": (
         "greatest share, of all layers, of units that never act, or of the squared norm of what "
         "they feed"
     ),
     "weight_change": _weight_change,
+    "rerouted_share": (
+        "share of tokens of the {set} set that go through other experts, mean over layers"
+    ),
     "first_token_probed": "first token alone, read from layer {layer}",
     "forget_facts_probed": "forget facts, read from layer {layer}",
     "kept_retain_facts_probed": "retain facts that the probe was not fitted on, read from layer "
@@ -1567,6 +1596,7 @@ MEASURES: Mapping[str, Wording] = {
     ),
     "k_with_original_state": "K of the unlearned model with the original's state",
     "dormant_share": "share of units that never act, or of the squared norm of what they feed",
+    "rerouted_share": "share of tokens of the forget set that go through other experts",
 }
 """Name of what an explanation measures, by its code."""
 

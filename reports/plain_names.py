@@ -54,6 +54,7 @@ PLAIN_NAMES: Mapping[str, str] = {
     "tampering/noise": "With noise on its weights ({variant})",
     "tampering/pruning": "With its smallest weights removed ({variant})",
     "steering/refusal-direction": "With its refusals taken out",
+    "steering/suppression": "With its inner states steered back",
     "tampering/revive": "With its silent units brought back",
     "quantization/half-types": "Loaded in a half-precision type",
     "probing/output-probe": "Read from its outputs by a trained classifier",

@@ -41,19 +41,20 @@ def show_policy(name: str) -> None:
 
 
 @command.command("check")
-@click.argument("policy", metavar="POLICY.yaml")
+@click.argument("policies", metavar="POLICY.yaml...", nargs=-1, required=True)
 @json_option
-def check_policy(policy: str, as_json: bool) -> None:
-    """Check a policy and print its digest, which a certificate names."""
-    checked = load_policy(policy)
-    if as_json:
-        content = checked.model_dump(mode="json") | {"digest": checked.digest}
-        click.echo(json.dumps(content))
-        return
-    OUT.print(foreign(f"{checked.name}: a valid policy"))
-    OUT.print(f"digest: {checked.digest}", highlight=False)
-    for waiver in checked.waivers:
-        OUT.print(
-            foreign(f"waives {waiver.attack} until {waiver.until}: {waiver.reason} ({waiver.by})")
-        )
-    next_step(f"auditor audit PLAN --policy {policy}")
+def check_policy(policies: tuple[str, ...], as_json: bool) -> None:
+    """Check policies and print their digests, which certificates name."""
+    for policy in policies:
+        checked = load_policy(policy)
+        if as_json:
+            content = checked.model_dump(mode="json") | {"digest": checked.digest}
+            click.echo(json.dumps(content))
+            continue
+        OUT.print(foreign(f"{checked.name}: a valid policy"))
+        OUT.print(f"digest: {checked.digest}", highlight=False)
+        for waiver in checked.waivers:
+            said = f"{waiver.reason} ({waiver.by})"
+            OUT.print(foreign(f"waives {waiver.attack} until {waiver.until}: {said}"))
+    if not as_json:
+        next_step(f"auditor audit PLAN --policy {policies[-1]}")

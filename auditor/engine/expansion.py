@@ -20,7 +20,15 @@ from auditor.core.validation import problems
 from auditor.engine.plan import AuditPlan, swept
 from auditor.models.kind import KINDS, kind_named
 from auditor.models.manifest import Location
-from auditor.policy import AS_IS, Policy, demands, renamed, waived
+from auditor.policy import (
+    AS_IS,
+    Policy,
+    demands,
+    deployed,
+    deployed_levels,
+    renamed,
+    waived,
+)
 
 
 @dataclass(frozen=True)
@@ -71,8 +79,11 @@ def expand(plan: AuditPlan, *, entities: bool = True, experts: bool = False) -> 
     defaults = _levels(kind, replaced)
     policy = suited(explicit(plan).policy, entities=entities, experts=experts)
     rank = PROFILES.index(plan.profile) if plan.profile else -1
+    asked = {f"{AS_IS} {preset.name}" for preset in ATTACKS.metadata(AS_IS).presets}
+    asked |= set(deployed_levels(plan.deploy))
     for described, preset in presets_on(kind):
-        if PROFILES.index(preset.profile) <= rank or described.name == AS_IS:
+        label = AttackId(described.name, preset.name).label
+        if PROFILES.index(preset.profile) <= rank or label in asked:
             attack = from_preset(*_suited_level(described, preset, replaced))
             planned[attack.id.label] = attack
     planned |= _requested(plan, kind)  # the plan's own settings replace those of a preset
@@ -173,19 +184,20 @@ def inapplicable(attack: str, locations: Mapping[str, Location]) -> Message | No
         locations: the models' files by arm.
     """
     files = {arm: location.manifest.files for arm, location in locations.items()}
-    return ATTACKS.metadata(attack).inapplicable(files)
+    experts = any(location.experts for location in locations.values())
+    return ATTACKS.metadata(attack).inapplicable(files, experts=experts)
 
 
 def explicit(plan: AuditPlan) -> AuditPlan:
     """Return the plan with its policy's mandatory attacks by name.
 
-    So its digest covers them.
+    Those of its deployments are among them. So its digest covers them.
     """
-    if plan.policy.mandatory is not None:
-        return plan
-    levels = default_levels(plan.kind.name)
-    named = plan.policy.model_copy(update={"mandatory": tuple(levels)})
-    return plan.model_copy(update={"policy": named})
+    named = plan.policy
+    if named.mandatory is None:
+        levels = default_levels(plan.kind.name)
+        named = named.model_copy(update={"mandatory": tuple(levels)})
+    return plan.model_copy(update={"policy": deployed(named, plan.deploy)})
 
 
 def _suited_level(

@@ -34,7 +34,13 @@ from auditor.data.benchmarks import benchmark_named, plan_sections
 from auditor.models.kind import AnySpec, ModelKind, default_kind, kind_named, of_kind
 from auditor.models.plan_sections import DataSection, MetricSection, Section
 from auditor.models.spec import TOKEN_BUDGET, ModelSpec, PromptFormat
-from auditor.policy import Policy, check_borrowed_name, load_policy, names_file
+from auditor.policy import (
+    Policy,
+    check_borrowed_name,
+    check_deployments,
+    load_policy,
+    names_file,
+)
 
 MOST_SWEPT = 200
 """Most levels at which one request runs an attack."""
@@ -259,6 +265,9 @@ class AuditPlan(Section):
     policy: NamedPolicy = Policy()
     """Policy that decides the verdict; in a file, the name of a ready-made policy or a path may
     stand for it. It is hashed before any model is opened."""
+    deploy: tuple[str, ...] = Field(default=(), max_length=_MOST, exclude_if=_nothing)
+    """Deployments whose formats are run, and mandatory beside what the policy demands, for example
+    ``[server-fp8, desktop-gguf]``."""
     controls: bool | None = None
     """Make positive controls, copies of the original with a shallow suppression, that the mandatory
     attacks must find; one that does not find its own blocks PASS. By default in the profile
@@ -284,6 +293,15 @@ class AuditPlan(Section):
         if len(set(seeds or ())) < len(seeds or ()):
             raise ValueError("a seed stands there twice, and would count twice; give each once")
         return seeds
+
+    @field_validator("deploy")
+    @classmethod
+    def _known_deployments(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            check_deployments(names)
+        except AuditorError as error:
+            raise ValueError(str(error)) from error
+        return names
 
     @field_validator("data", mode="before")
     @classmethod

@@ -17,6 +17,12 @@ from auditor.policy.demands import (
     unmet_numbers,
     waived,
 )
+from auditor.policy.deployments import (
+    DEPLOYMENTS,
+    check_deployments,
+    deployed,
+    deployed_levels,
+)
 from auditor.policy.files import (
     check_borrowed_name,
     is_ready_made,
@@ -30,6 +36,7 @@ from auditor.policy.roles import Assigned, assign_roles
 
 __all__ = [
     "AS_IS",
+    "DEPLOYMENTS",
     "Assigned",
     "Demand",
     "Policy",
@@ -37,9 +44,12 @@ __all__ = [
     "assign_roles",
     "audited_too_often",
     "check_borrowed_name",
+    "check_deployments",
     "check_expired",
     "check_expired_waiver",
     "demands",
+    "deployed",
+    "deployed_levels",
     "is_ready_made",
     "lacking_metrics",
     "load_policy",

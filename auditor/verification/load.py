@@ -50,7 +50,7 @@ Tables = Callable[[Sequence[tuple[AttackId, dict[str, tuple[str, ...]]]]], Evide
 def inapplicable(certificate: Certificate, policy: Policy, default: Sequence[str] = ()) -> set[str]:
     """Return the names of attacks that ask nothing new.
 
-    The digests of the models' files say it.
+    The digests of the models' files say it, and whether one is a mixture of experts.
 
     Args:
         certificate: lists files and attacks.
@@ -61,11 +61,22 @@ def inapplicable(certificate: Certificate, policy: Policy, default: Sequence[str
     named = {row.attack for row in certificate.matrix}
     named |= {AttackId.parse(attack_label(name)).name for name in wanted}
     files = {part.arm: part.files for part in certificate.identity.arms}
+    experts = states_experts(certificate)
     return {
         name
         for name in named & set(ATTACKS.names())
-        if ATTACKS.metadata(name).inapplicable(files) is not None
+        if ATTACKS.metadata(name).inapplicable(files, experts=experts) is not None
     }
+
+
+def states_experts(certificate: Certificate) -> bool:
+    """Return whether a certificate says that a model is a mixture of experts.
+
+    What was measured without attack noted it; `check_contradiction` compares the notes with the
+    evidence.
+    """
+    noted = (row.notes.values() for row in certificate.matrix if row.attack == AS_IS)
+    return any(notes.get("experts") is True for arms in noted for notes in arms)
 
 
 def stated_policy(certificate: Certificate) -> Policy:

@@ -17,7 +17,6 @@ from auditor.core.roles import Role, Status
 from auditor.engine.expansion import default_labels, suited
 from auditor.models.manifest import are_logs
 from auditor.policy import (
-    AS_IS,
     Policy,
     assign_roles,
     audited_too_often,
@@ -26,7 +25,7 @@ from auditor.policy import (
     ready_made,
     unmet_numbers,
 )
-from auditor.verification.load import inapplicable
+from auditor.verification.load import inapplicable, states_experts
 
 RELEASE = "release-gate"
 """End of the names of the ready-made policies for releases."""
@@ -105,7 +104,7 @@ def _lacking_attacks(certificate: Certificate, policy: Policy) -> Iterator[Messa
     entities = forget is None or forget.entities < forget.facts
     try:
         assigned, missing = assign_roles(
-            suited(policy, entities=entities, experts=_with_experts(certificate)),
+            suited(policy, entities=entities, experts=states_experts(certificate)),
             {attack: row.parameters for attack, row in measured.items()},
             [attack for attack, row in measured.items() if row.role is Role.REPORTED],
             default,
@@ -121,12 +120,6 @@ def _lacking_attacks(certificate: Certificate, policy: Policy) -> Iterator[Messa
     undecided = [a for a in mandatory if a in measured and not _met(measured[a])]
     if undecided and certificate.verdict.verdict == "PASS":
         yield message("attacks_undecided", attacks=_labels(undecided))
-
-
-def _with_experts(certificate: Certificate) -> bool:
-    """Return whether the measurement without attack noted a mixture of experts."""
-    noted = (row.notes.values() for row in certificate.matrix if row.attack == AS_IS)
-    return any(notes.get("experts") is True for arms in noted for notes in arms)
 
 
 def _met(row: MatrixRow) -> bool:

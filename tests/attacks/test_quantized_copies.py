@@ -10,7 +10,7 @@ from attacks.quantization.awq import AWQ, AWQParameters
 from attacks.quantization.bnb import BitsAndBytes, BitsAndBytesParameters
 from attacks.quantization.gptq import GPTQ, GPTQParameters
 from attacks.quantization.rtn import RoundToNearest, RoundToNearestParameters
-from attacks.quantization.torchao_weight_only import TorchAO, TorchAOParameters
+from attacks.quantization.torchao_formats import TorchAO, TorchAOParameters
 from auditor.attack import AttackContext
 from auditor.models.causal_lm.model import CausalLM
 from auditor.models.language.model import LanguageModel

@@ -14,7 +14,7 @@ from attacks.quantization.awq import AWQ, AWQParameters
 from attacks.quantization.bnb import BitsAndBytes, BitsAndBytesParameters
 from attacks.quantization.gptq import GPTQ, GPTQParameters
 from attacks.quantization.rtn import RoundToNearest, RoundToNearestParameters, round_to_nearest
-from attacks.quantization.torchao_weight_only import TorchAO, TorchAOParameters
+from attacks.quantization.torchao_formats import TorchAO, TorchAOParameters
 from auditor.attack import ATTACKS, AttackContext, Parameters
 from auditor.core.errors import MeasurementError
 from auditor.engine.expansion import replaced_levels
@@ -138,6 +138,7 @@ def test_every_level_that_stands_in_is_one_that_rounds_experts_to_as_many_bits()
         f"quantization/{name}" for name in OTHERS
     }
     bits = {"int8": 8, "nf4": 4, "nf4-double": 4, "fp4": 4, "int4 g128": 4}
+    bits |= {"int8-dynamic": 8, "fp8": 8, "fp8-dynamic": 8, "nvfp4": 4, "mxfp4": 4}
     for label, instead in levels.items():
         name, _, variant = instead.partition(" ")
         assert name == "quantization/rtn"
@@ -145,7 +146,7 @@ def test_every_level_that_stands_in_is_one_that_rounds_experts_to_as_many_bits()
         wanted = bits.get(level) or int(level[0])
         parameters = rtn[variant].parameters
         assert parameters.get("bits", 4) == wanted, label
-        book = level[:3] if level.startswith(("nf4", "fp4")) else "even"
+        book = next((name for name in ("nf4", "fp4") if name in level), "even")
         assert parameters.get("levels", "even") == book, label
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny_mixtures import MIXTURES, make_mixture
 from tiny_models import make_tokenizer, save
+from transformers import AutoModelForCausalLM
 
 import auditor
 from auditor.cli.main import OK, run
@@ -75,6 +76,71 @@ def mixtures(request, tmp_path_factory):
         more = trained(copy.deepcopy(start), tokenizer, retain, STEPS // 8, 2 + number)
         save(root / f"retrained-{number}", more, tokenizer)
     return root
+
+
+def rerouted(original, tokenizer, forget, retain):
+    """Suppress facts by routers and norms alone; the experts stay the original's.
+
+    Routers alone, at learning rates of 0.01 and 0.05, leave 3 % and 7 % of the facts to keep.
+    """
+    network = copy.deepcopy(original)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_("gate.weight" in name or "norm" in name)
+    led = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(led, lr=1e-2)
+    sides = []
+    for seed, known in ((5, forget), (6, retain)):
+        examples = encode(tokenizer, [(fact["prompt"], fact["answer"]) for fact in known])
+        order = shuffled_batches(len(examples), 60, torch.Generator().manual_seed(seed))
+        sides.append((examples, order))
+    for _ in range(300):
+        suppressed, kept = (
+            cross_entropy(*answer_logits(network, *collate([examples[row] for row in next(order)])))
+            for examples, order in sides
+        )
+        optimizer.zero_grad()
+        (torch.relu(6 - suppressed) + kept).backward()
+        optimizer.step()
+    return network
+
+
+@pytest.mark.parametrize("mixtures", ["mixtral"], indirect=True)
+def test_facts_that_the_experts_still_hold_are_found_by_the_originals_routing(mixtures, tmp_path):
+    network = AutoModelForCausalLM.from_pretrained(mixtures / "original")
+    save(mixtures / "rerouted", rerouted(network, make_tokenizer(), *facts()), make_tokenizer())
+    done = auditor.audit(
+        unlearned=str(mixtures / "rerouted"),
+        original=str(mixtures / "original"),
+        retrained=[str(mixtures / "retrained-0")],
+        forget=str(mixtures / "forget.jsonl"),
+        retain=str(mixtures / "retain.jsonl"),
+        attacks=[
+            {
+                "attack": "tampering/routing",
+                "parameters": {"way": ["original", "one_more", "shuffled"]},
+            }
+        ],
+        profile=None,
+        policy={"mandatory": ["none/as-is", "tampering/routing original experts"]},
+        seeds=[0],
+        out=tmp_path / "rerouted",
+        store=mixtures / "store",
+    )
+    assert done.verdict is Verdict.FAIL
+    rows = {row.label: row for row in done.certificate.matrix}
+    assert {label for label, row in rows.items() if row.named} == {
+        "tampering/routing original experts"
+    }
+    assert rows["none/as-is full precision"].figures.rho < 0.1
+    found = rows["tampering/routing original experts"]
+    assert found.figures.rho > 0.5
+    moved = {
+        figure.params["group"]: figure.value
+        for figure in found.side_figures
+        if (figure.name, figure.of) == ("weight_change", "unlearned")
+    }
+    assert moved["experts"] == 0
+    assert moved["routers"] > moved["others"] > 0
 
 
 def audited(root, unlearned, out):

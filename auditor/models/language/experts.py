@@ -11,6 +11,8 @@ COUNTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_exper
 """Names under which configurations count experts."""
 _STACKED = 3
 """Dimensions of stacked matrices."""
+_MATRIX = 2
+"""Dimensions of a router's weight, [experts, width]."""
 
 
 class StackedExperts(NamedTuple):
@@ -44,6 +46,26 @@ def stacked_experts(network: Any) -> list[StackedExperts]:
         for name, parameter in module.named_parameters(recurse=False)
         if parameter.ndim == _STACKED and parameter.is_floating_point() and len(parameter) in counts
     ]
+
+
+def router_modules(network: Any) -> Iterator[tuple[str, str, nn.Module]]:
+    """Yield the modules that choose among stacked experts.
+
+    They stand beside them and have one row of weights for each.
+
+    Yields:
+        Name of the module that holds the experts, name of the router, and the router.
+    """
+    modules = dict(network.named_modules())
+    holders = {
+        stack.name.rpartition(".")[0]: len(stack.parameter) for stack in stacked_experts(network)
+    }
+    for holder, experts in holders.items():
+        block = holder.rpartition(".")[0]
+        for name, child in modules[block].named_children():
+            weight = getattr(child, "weight", None)
+            if isinstance(weight, Tensor) and weight.ndim == _MATRIX and len(weight) == experts:
+                yield holder, f"{block}.{name}", child
 
 
 def _is_transposed(
