@@ -19,7 +19,6 @@ from auditor.certificate.schema import (
     TimingPart,
     WeightsPart,
     arm_options,
-    set_digests,
 )
 from auditor.core.arms import Arm
 from auditor.core.attack_id import AttackId
@@ -27,7 +26,6 @@ from auditor.core.hashing import digest
 from auditor.core.messages import Message, message
 from auditor.core.time import utc_text
 from auditor.engine.audit import AuditOutcome
-from auditor.engine.shared_plan import shared_parameters, shared_plan
 from auditor.engine.weight_comparison import ComparedWeights
 from auditor.models.manifest import are_logs
 from auditor.statistics import ControlOutcome
@@ -114,7 +112,6 @@ def build_certificate(
     issued, days = datetime.now(UTC), prepared.plan.policy.valid_days
     return Certificate(
         certificate_id="",
-        about=prepared.plan.about,
         identity=_identity(outcome, earlier_policies, earlier_audits),
         weights=None
         if weights is None
@@ -124,9 +121,7 @@ def build_certificate(
                 assessment,
                 row_means(inputs, assessment.evidence),
                 run.report,
-                shared_parameters(
-                    run.evidence.id.name, run.variant.attack.parameters.model_dump(mode="json")
-                ),
+                run.variant.attack.parameters.model_dump(mode="json"),
                 run.forward_tokens,
             )
             for assessment, run in zip(decision.attacks, outcome.runs, strict=True)
@@ -159,7 +154,7 @@ def _identity(
         arms=tuple(
             ArmPart(
                 arm=arm,
-                path=said["path"],
+                path=spec.path,
                 revision=spec.revision,
                 adapter=said.get("adapter"),
                 dtype=spec.dtype,
@@ -170,12 +165,11 @@ def _identity(
                 built=prepared.built.get(arm),
             )
             for arm, spec in plan.arms.items()
-            for said in (shared_plan(spec),)
+            for said in (spec.model_dump(mode="json"),)
         ),
         auxiliary_inputs=dict(prepared.auxiliary.digests) or None,
         facts_digest=prepared.facts,
-        set_digests=set_digests(prepared.sets),
-        plan_digest=digest(shared_plan(plan)),
+        plan_digest=digest(plan.model_dump(mode="json")),
         policy_digest=plan.policy.digest,
         earlier_policies=tuple(earlier_policies),
         earlier_audits=tuple(map(EarlierAuditPart.from_past, earlier_audits)),

@@ -6,10 +6,9 @@ from typing import Any
 
 import click
 
-from auditor.cli.console import print_summary
+from auditor.cli.console import OUT, print_summary
 from auditor.cli.options import (
     capacity_options,
-    default_store,
     executor_options,
     json_option,
     out_option,
@@ -68,7 +67,7 @@ def command(
     certificate = audit(
         plan,
         out=out,
-        store=store or default_store(out),
+        store=store,
         reports=("html", *reports),
         redact=redact,
         executor=executor,
@@ -82,5 +81,6 @@ def command(
     if as_json:
         click.echo(json.dumps(certificate.document))
     else:
-        print_summary(certificate, out)
+        print_summary(certificate)
+        OUT.print(f"certificate: {out / 'certificate.html'} and {out / 'certificate.json'}")
     return certificate.verdict.exit_code

@@ -9,7 +9,7 @@ from auditor.core.packages import NOT_INSTALLED, installed_version
 
 DISTRIBUTION = "unlearning-auditor"
 
-EXTRAS = ("audit", "gguf", "images", "inception", "sigstore", "ray", "object-storage", "inspect")
+EXTRAS = ("audit", "images", "inception", "sigstore", "ray", "object-storage")
 """Extras for users, in the order in which one of them is suggested."""
 
 _DISTRIBUTIONS = {"sklearn": "scikit-learn"}

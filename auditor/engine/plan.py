@@ -22,7 +22,6 @@ from pydantic import (
 
 from auditor.attack import ATTACKS, Parameters, Profile
 from auditor.core import aliases
-from auditor.core.about import About
 from auditor.core.arms import Arm
 from auditor.core.baselines import Baseline, strongest_baseline
 from auditor.core.errors import AuditorError
@@ -34,13 +33,7 @@ from auditor.data.benchmarks import benchmark_named, plan_sections
 from auditor.models.kind import AnySpec, ModelKind, default_kind, kind_named, of_kind
 from auditor.models.plan_sections import DataSection, MetricSection, Section
 from auditor.models.spec import TOKEN_BUDGET, ModelSpec, PromptFormat
-from auditor.policy import (
-    Policy,
-    check_borrowed_name,
-    check_deployments,
-    load_policy,
-    names_file,
-)
+from auditor.policy import Policy, check_borrowed_name, load_policy, names_file
 
 MOST_SWEPT = 200
 """Most levels at which one request runs an attack."""
@@ -241,8 +234,6 @@ def with_benchmark(content: Mapping[str, Any], root: Path | None) -> dict[str, A
 class AuditPlan(Section):
     """A whole audit. Its digest stands in the certificate."""
 
-    about: About | None = Field(default=None, exclude_if=_nothing)
-    """What its readers are told of the audit, in free text; nobody checks it."""
     unlearned: AnySpec
     original: AnySpec
     retrained: tuple[AnySpec, ...] = Field(default=(), max_length=_MOST)
@@ -265,9 +256,6 @@ class AuditPlan(Section):
     policy: NamedPolicy = Policy()
     """Policy that decides the verdict; in a file, the name of a ready-made policy or a path may
     stand for it. It is hashed before any model is opened."""
-    deploy: tuple[str, ...] = Field(default=(), max_length=_MOST, exclude_if=_nothing)
-    """Deployments whose formats are run, and mandatory beside what the policy demands, for example
-    ``[server-fp8, desktop-gguf]``."""
     controls: bool | None = None
     """Make positive controls, copies of the original with a shallow suppression, that the mandatory
     attacks must find; one that does not find its own blocks PASS. By default in the profile
@@ -293,15 +281,6 @@ class AuditPlan(Section):
         if len(set(seeds or ())) < len(seeds or ()):
             raise ValueError("a seed stands there twice, and would count twice; give each once")
         return seeds
-
-    @field_validator("deploy")
-    @classmethod
-    def _known_deployments(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        try:
-            check_deployments(names)
-        except AuditorError as error:
-            raise ValueError(str(error)) from error
-        return names
 
     @field_validator("data", mode="before")
     @classmethod
@@ -439,7 +418,7 @@ def usual_seeds(profile: str | None) -> tuple[int, ...]:
     return (0,) if profile == "quick" else (0, 1, 2)
 
 
-def load_plan(path: Path, said: Mapping[str, Any] = {}) -> AuditPlan:
+def load_plan(path: Path, policy: str | None = None, controls: bool | None = None) -> AuditPlan:
     """Read a plan from YAML.
 
     Paths in it are relative to the plan's folder.
@@ -448,22 +427,25 @@ def load_plan(path: Path, said: Mapping[str, Any] = {}) -> AuditPlan:
 
     Args:
         path: The file.
-        said: Parts that stand in place of what the file says, as `read_plan` takes them.
+        policy: Name or path of the policy, where the plan has none of its own.
+        controls: Whether suppressions are planted, whatever the plan says.
 
     Raises:
         AuditorError: The file is missing, is not YAML, or does not describe a plan; every
             problem is named with its place.
     """
-    return parse_plan(read_plan(path, said), str(path), path.parent.resolve())
+    return parse_plan(read_plan(path, policy, controls), str(path), path.parent.resolve())
 
 
-def read_plan(path: Path, said: Mapping[str, Any] = {}) -> dict[str, Any]:
+def read_plan(
+    path: Path, policy: str | None = None, controls: bool | None = None
+) -> dict[str, Any]:
     """Read a plan from YAML as plain data.
 
     Args:
         path: The file.
-        said: Parts that stand in place of what the file says; the path of a policy's file starts
-            at the working folder.
+        policy: Name or path of the policy, where the plan has none of its own.
+        controls: Whether suppressions are planted, whatever the plan says.
 
     Raises:
         AuditorError: The file is missing, is not YAML, or holds no settings.
@@ -478,10 +460,16 @@ def read_plan(path: Path, said: Mapping[str, Any] = {}) -> dict[str, Any]:
         raise AuditorError(
             f"the plan {path} holds no settings by name; `auditor init` writes one to start from."
         )
-    policy = said.get("policy")
-    if isinstance(policy, str) and names_file(policy):
-        return {**content, **said, "policy": str(Path(policy).absolute())}
-    return {**content, **said}
+    if policy is not None:
+        if "policy" in content:
+            raise AuditorError(
+                f"the plan {path} has a policy of its own, so --policy cannot stand beside it; "
+                "change the plan, so that it stays the record of what was run."
+            )
+        content["policy"] = str(Path(policy).absolute()) if names_file(policy) else policy
+    if controls is not None:
+        content["controls"] = controls
+    return content
 
 
 def parse_plan(content: Mapping[str, Any], name: str, root: Path | None = None) -> AuditPlan:

@@ -21,7 +21,7 @@ from auditor.engine.expansion import (
     default_parameters,
     explicit,
     inapplicable,
-    replaced_levels,
+    levels_without_entities,
     suited,
 )
 from auditor.engine.plan import AuditPlan
@@ -73,8 +73,8 @@ def plan_warnings(
         *_arm_warnings(locations, plan.kind),
         *_precision_warnings(plan),
         *_weakened(plan, variants, sets, locations),
-        *_unmet(plan, variants, sets, locations),
-        *_replaced(plan, sets, locations),
+        *_unmet(plan, variants, sets),
+        *_replaced(plan, sets),
         *_undivided(variants, sets),
     ]
 
@@ -122,7 +122,7 @@ def _weakened(
             found.append(message("policy_asks_less", setting=name, value=value, default=default))
     if idle := [m for m in plan.kind.default_deciding if m not in plan.metrics.decides]:
         found.append(message("metrics_do_not_decide", metrics=idle))
-    usual = default_parameters(plan.kind.name, _replacements(sets, locations))
+    usual = default_parameters(plan.kind.name, entities=names_entities(sets.forget))
     mandatory = {v.label for v in variants if v.role in (Role.MANDATORY, Role.WAIVED)}
     dropped = [
         label
@@ -144,19 +144,12 @@ def _weakened(
     return found
 
 
-def _unmet(
-    plan: AuditPlan,
-    variants: Sequence[PlannedAttack],
-    sets: FactSets,
-    locations: Mapping[str, Location],
-) -> list[Message]:
+def _unmet(plan: AuditPlan, variants: Sequence[PlannedAttack], sets: FactSets) -> list[Message]:
     """Return what keeps this plan from a PASS in any case.
 
     It does so whatever the models know.
     """
-    policy = suited(
-        plan.policy, entities=names_entities(sets.forget), experts=_with_experts(locations)
-    )
+    policy = suited(plan.policy, entities=names_entities(sets.forget))
     short = [
         shortfall(policy, attack.label, attack.parameters)
         for attack in variants
@@ -174,28 +167,15 @@ def _unmet(
     return [*found, *lacking]
 
 
-def _replaced(
-    plan: AuditPlan, sets: FactSets, locations: Mapping[str, Location]
-) -> Iterator[Message]:
-    """Yield which demands others take the place of."""
+def _replaced(plan: AuditPlan, sets: FactSets) -> Iterator[Message]:
+    """Yield which demands others take the place of, for these facts."""
+    if names_entities(sets.forget):
+        return
     demanded = explicit(plan).policy.mandatory or ()
-    by_facts = replaced_levels(entities=names_entities(sets.forget), experts=False)
-    by_models = replaced_levels(entities=True, experts=_with_experts(locations))
+    levels = levels_without_entities()
     for label in dict.fromkeys(map(attack_label, demanded)):
-        if label in by_facts:
-            yield message("level_without_entities", demanded=label, instead=by_facts[label])
-        if label in by_models:
-            yield message("level_with_experts", demanded=label, instead=by_models[label])
-
-
-def _replacements(sets: FactSets, locations: Mapping[str, Location]) -> dict[str, str]:
-    """Return the levels that others take the place of."""
-    return replaced_levels(entities=names_entities(sets.forget), experts=_with_experts(locations))
-
-
-def _with_experts(locations: Mapping[str, Location]) -> bool:
-    """Return whether a model is a mixture of experts."""
-    return any(location.experts for location in locations.values())
+        if label in levels:
+            yield message("level_without_entities", demanded=label, instead=levels[label])
 
 
 def _undivided(variants: Sequence[PlannedAttack], sets: FactSets) -> Iterator[Message]:

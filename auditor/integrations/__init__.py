@@ -1,1 +1,0 @@
-"""Parts for other tools: inspect_ai and the Trainer of transformers."""
